@@ -1,0 +1,95 @@
+# The targets of this file are the project's whole interface: CI runs the same ones.
+# They need Python 3.11 to 3.13 and make; everything else is installed into .venv from the locks.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# The first interpreter in the supported range; PYTHON=... overrides it.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+CODE := $(wildcard bench deploy libs services tests)
+OVERLAYS := dev prod
+
+# STACK=docker or STACK=local; by default Docker where an engine answers, else local processes.
+STACK ?= $(shell docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 \
+	&& echo docker || echo local)
+
+# litellm must never fetch its price map from the network.
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## Show the targets
+	@awk 'BEGIN {FS = ":.*## "; print "Usage: make TARGET\n"} \
+		/^[a-z.][a-z.-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+# --- Environments -------------------------------------------------------------------------------
+
+.PHONY: .venv .venv-sdk
+.venv: .venv/.installed ## Make the environment (when missing, or when its lock changed)
+.venv-sdk: .venv-sdk/.installed ## Make the environment of the newest client SDKs, for the tests
+
+# The locks are complete, so pip need not resolve (--no-deps) and every file is checked by its hash.
+.venv/.installed: requirements/dev.txt
+.venv-sdk/.installed: requirements/sdk.txt
+%/.installed:
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 on PATH, or PYTHON=..." >&2; exit 1; }
+	@echo "Installing $< into $* (once; a minute or two)"
+	@$(PYTHON) -m venv --clear $*
+	@$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+.PHONY: lock
+lock: .venv ## Resolve pyproject.toml into requirements/*.txt again
+	@$(PYTHON) deploy/lock.py $(BIN)/uv
+
+# --- The stack ----------------------------------------------------------------------------------
+
+.PHONY: up down status logs demo
+up: .venv ## Start the stack and print a request that works (STACK=local: without Docker)
+	@$(BIN)/python -m deploy.local up --stack $(STACK)
+down: .venv ## Stop the stack; the data stays
+	@$(BIN)/python -m deploy.local down
+status: .venv ## Show what runs
+	@$(BIN)/python -m deploy.local status
+logs: .venv ## Follow the logs (SERVICE=gateway for one)
+	@$(BIN)/python -m deploy.local logs $(SERVICE)
+demo: .venv ## A tour: a call, a stream, the entry, the spend, the proof
+	@$(BIN)/python -m deploy.local demo
+
+# --- Checks -------------------------------------------------------------------------------------
+
+.PHONY: test lint manifests check format
+test: .venv .venv-sdk ## Run every test (ARGS="tests/unit -k name" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv ## ruff, mypy --strict, import rules
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-timing 2>/dev/null || $(BIN)/lint-imports
+
+manifests: .venv ## Validate the Dockerfile, the compose file and the Kubernetes overlays
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/docker-compose --env-file .env.example config -q
+	@for overlay in $(OVERLAYS); do \
+		echo "kubectl kustomize deploy/k8s/overlays/$$overlay | kubernetes-validate --strict"; \
+		$(BIN)/kubectl kustomize deploy/k8s/overlays/$$overlay > .local/$$overlay.yaml || exit 1; \
+		$(BIN)/kubernetes-validate --strict --quiet .local/$$overlay.yaml || exit 1; \
+	done
+
+# The tests come last, so that their summary closes the output.
+check: lint manifests test ## Everything CI runs
+
+format: .venv ## Format the code
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: clean
+clean: down ## Stop the stack, remove its data, the environments and all caches
+	rm -rf .local .venv .venv-sdk .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""Resolve pyproject.toml into the hashed locks of requirements/, for every supported Python.
+
+Run by `make lock`. The development lock comes first and constrains the services' locks, so that an
+image holds the very versions that the tests ran on.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements"
+SERVICES = ("gateway", "admin", "worker")
+HEADER = "# Made by `make lock` from pyproject.toml. Do not edit.\n"
+
+
+def compile_lock(uv: str, name: str, *arguments: str) -> None:
+    target = REQUIREMENTS / f"{name}.txt"
+    command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--upgrade"]
+    subprocess.run([*command, *arguments, "--output-file", str(target)], cwd=ROOT, check=True)  # noqa: S603
+    target.write_text(HEADER + target.read_text())
+
+
+def main() -> None:
+    (uv,) = sys.argv[1:]
+    extras = [f"--extra={name}" for name in (*SERVICES, "dev")]
+    compile_lock(uv, "dev", "pyproject.toml", *extras)
+    for name in SERVICES:
+        compile_lock(
+            uv, name, "pyproject.toml", f"--extra={name}", "--constraint=requirements/dev.txt"
+        )
+    compile_lock(uv, "sdk", "--group=sdk")
+
+
+if __name__ == "__main__":
+    main()
