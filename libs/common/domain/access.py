@@ -1,0 +1,52 @@
+"""Who may call what. A refusal is a value: the error that the client will read."""
+
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from libs.common.errors import (
+    AccountSuspended,
+    AppError,
+    KeyExpired,
+    KeyRevoked,
+    ModelNotAllowed,
+)
+from libs.common.schemas.account import Account
+from libs.common.schemas.key import ApiKey
+
+
+def check_key(key: ApiKey, now: datetime) -> AppError | None:
+    """Whether the key may still be used."""
+    if key.status != "active":
+        return KeyRevoked("This API key has been revoked. Ask your administrator for a new one.")
+    if key.expires_at is not None and key.expires_at <= now:
+        return KeyExpired(
+            f"This API key expired at {key.expires_at.isoformat()}. "
+            "Ask your administrator for a new one."
+        )
+    return None
+
+
+def check_account(account: Account) -> AppError | None:
+    """Whether the account may make calls."""
+    if account.status != "active":
+        return AccountSuspended(
+            f"Account '{account.user_id}' is suspended. Ask your administrator to reactivate it."
+        )
+    return None
+
+
+def check_model(key: ApiKey, model: str) -> AppError | None:
+    """Whether the key may use the model, by the name that the client sent."""
+    if may_use(key, model):
+        return None
+    return ModelNotAllowed(
+        f"This API key may not use the model '{model}'. GET /v1/models lists those it may use.",
+        param="model",
+    )
+
+
+def may_use(key: ApiKey, model: str) -> bool:
+    """`allowed_models` holds names and shell-style patterns such as `gpt-4o*`."""
+    if key.allowed_models is None:
+        return True
+    return any(fnmatchcase(model, pattern) for pattern in key.allowed_models)

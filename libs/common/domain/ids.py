@@ -1,0 +1,31 @@
+"""Identifiers and secrets, from a given time and given random bytes."""
+
+import hashlib
+from base64 import urlsafe_b64encode
+from uuid import UUID
+
+SECRET_PREFIX = "sk-gw-"
+_SHOWN = len(SECRET_PREFIX) + 6
+
+
+def uuid7(now_ms: int, entropy: bytes) -> str:
+    """A UUIDv7 (RFC 9562) of a Unix time in milliseconds and 10 random bytes."""
+    value = now_ms << 80 | int.from_bytes(entropy[:10], "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(UUID(int=value))
+
+
+def new_secret(entropy: bytes) -> str:
+    """An API key's secret from 32 random bytes."""
+    return SECRET_PREFIX + urlsafe_b64encode(entropy).rstrip(b"=").decode()
+
+
+def secret_prefix(secret: str) -> str:
+    """The readable start of a secret, enough to recognise it and far too little to use it."""
+    return secret[:_SHOWN]
+
+
+def secret_hash(secret: str) -> str:
+    """Secrets carry 256 random bits, so a plain SHA-256 is as safe as a slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,44 @@
+"""Money is an int of nano-USD (1e-9 USD); prices are Decimals. No float ever touches either.
+
+Invariants: a conversion is exact or refused; `nusd_to_usd(usd_to_nusd(x)) == x`.
+"""
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
+
+NUSD_PER_USD = 1_000_000_000
+
+# Redis' scripts compute in doubles, which hold integers exactly up to this amount (about 9 M USD).
+MAX_NUSD = 2**53 - 1
+
+# Wide enough that products of token counts and rates, and their sums, are never rounded.
+EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
+_ROUNDING = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
+_NUSD = Decimal(1)
+
+
+def usd_to_nusd(usd: Decimal) -> int:
+    """Raises ValueError where `usd` is not finite or finer than a nano-USD."""
+    if not usd.is_finite():
+        raise ValueError("must be a finite number")
+    try:
+        nusd = EXACT.multiply(usd, Decimal(NUSD_PER_USD))
+        whole = EXACT.to_integral_exact(nusd)
+    except (Inexact, InvalidOperation):
+        raise ValueError("must have at most 9 decimals") from None
+    return int(whole)
+
+
+def nusd_to_usd(nusd: int) -> Decimal:
+    """The exact amount, plainly written."""
+    return plain(EXACT.scaleb(Decimal(nusd), -9))
+
+
+def plain(amount: Decimal) -> Decimal:
+    """The same number, written without an exponent and without needless zeros."""
+    whole = amount.to_integral_value()
+    return whole if amount == whole else amount.normalize(EXACT)
+
+
+def round_to_nusd(usd: Decimal) -> int:
+    """The one place where an amount is rounded: to whole nano-USD, half to even."""
+    return int(_ROUNDING.quantize(_ROUNDING.multiply(usd, Decimal(NUSD_PER_USD)), _NUSD))

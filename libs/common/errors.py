@@ -1,0 +1,144 @@
+"""The one error tree: every failure that a client may see, with its HTTP status and stable code.
+
+A format decides how an error is written (see `services.gateway.formats` and `libs.common.web`);
+the tree decides what it is. Codes are part of the public contract and never change meaning.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """A failure with a message that says what happened and what to do about it."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    # What `x-should-retry` tells the SDKs; None leaves it to their own rule for the status.
+    should_retry: ClassVar[bool | None] = None
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(AppError):
+    status = 400
+    code = "invalid_request"
+
+
+class InvalidJSON(InvalidRequest):
+    code = "invalid_json"
+
+
+class ModelUnpriced(InvalidRequest):
+    """P6: nothing is free by accident, so a model without a price is not called."""
+
+    code = "model_not_priced"
+
+
+class Unauthenticated(AppError):
+    status = 401
+    code = "invalid_api_key"
+    should_retry = False
+
+
+class KeyRevoked(Unauthenticated):
+    code = "api_key_revoked"
+
+
+class KeyExpired(Unauthenticated):
+    code = "api_key_expired"
+
+
+class BudgetExceeded(AppError):
+    """Waiting a few seconds cannot cure it, so the SDKs are told not to try again."""
+
+    status = 402
+    code = "budget_exceeded"
+    should_retry = False
+
+
+class Forbidden(AppError):
+    status = 403
+    code = "forbidden"
+
+
+class AccountSuspended(Forbidden):
+    code = "account_suspended"
+
+
+class ModelNotAllowed(Forbidden):
+    code = "model_not_allowed"
+
+
+class NotFound(AppError):
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
+class MethodNotAllowed(AppError):
+    status = 405
+    code = "method_not_allowed"
+
+
+class Conflict(AppError):
+    status = 409
+    code = "conflict"
+    should_retry = False
+
+
+class BodyTooLarge(AppError):
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(AppError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class FieldError(Exception):
+    """One field of a request that does not hold; `ValidationFailed` gathers them."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class ValidationFailed(AppError):
+    """Names every field that is wrong."""
+
+    status = 422
+    code = "validation_failed"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(str(error) for error in errors))
+        self.fields: Mapping[str, str] = {error.field: error.message for error in errors}
+
+
+class UpstreamFailed(AppError):
+    """The provider could not be reached, or its answer cannot be used."""
+
+    status = 502
+    code = "upstream_unavailable"
+
+
+class UpstreamTimeout(UpstreamFailed):
+    status = 504
+    code = "upstream_timeout"
+
+
+class Unavailable(AppError):
+    """A part of the gateway itself is away: MongoDB, Redis, or the process is shutting down."""
+
+    status = 503
+    code = "service_unavailable"

@@ -1,0 +1,67 @@
+"""Group commit: many small writes share one, without anybody lingering.
+
+An item that arrives while nothing is under way is written at once. What arrives while a write is
+under way goes into the next one. Each `commit` returns when its own item is durable.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class GroupCommit(Generic[T, R]):
+    """`write` takes up to `max_items` and returns one result for each, in order.
+
+    An exception from `write` reaches every caller of that batch. At most `max_waiting` callers
+    wait at a time; the next one waits for its turn to wait.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        max_items: int,
+        max_waiting: int,
+    ) -> None:
+        self._write = write
+        self._max_items = max_items
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._room = asyncio.Semaphore(max_waiting)
+        self._writer: asyncio.Task[None] | None = None
+
+    async def commit(self, item: T) -> R:
+        """The result of the write that contained `item`.
+
+        A cancelled caller leaves its item in the batch: what was handed in is written.
+        """
+        async with self._room:
+            future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            self._waiting.append((item, future))
+            if self._writer is None or self._writer.done():
+                self._writer = asyncio.create_task(self._run())
+            return await future
+
+    async def close(self) -> None:
+        """Waits until everything handed in has been written."""
+        while self._writer is not None and not self._writer.done():
+            await asyncio.wait({self._writer})
+
+    async def _run(self) -> None:
+        # Callers that were made ready by the same event-loop tick still join this batch.
+        await asyncio.sleep(0)
+        while self._waiting:
+            batch = self._waiting[: self._max_items]
+            del self._waiting[: self._max_items]
+            try:
+                results = await self._write([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001 - each caller decides what it means
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)

@@ -1,0 +1,14 @@
+"""What the admin service tells the gateways to forget."""
+
+from typing import Literal
+
+import msgspec
+
+InvalidationKind = Literal["key", "account", "price"]
+
+
+class Invalidation(msgspec.Struct, frozen=True, kw_only=True):
+    """`id` is what caches look the object up by: a secret's hash, a user_id, a model's name."""
+
+    kind: InvalidationKind
+    id: str

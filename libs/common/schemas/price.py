@@ -1,0 +1,55 @@
+"""Prices: immutable versions of what a model costs."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+PriceSource = Literal["admin", "litellm"]
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """USD per million tokens of each class. None falls back (see `domain.pricing`); 0 is free."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write_5m: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    reasoning: Decimal | None = None
+    input_audio: Decimal | None = None
+    input_image: Decimal | None = None
+    output_audio: Decimal | None = None
+    output_image: Decimal | None = None
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates that replace the base rates for the whole call.
+
+    They apply when the call was served at `service_tier` (None: at the standard one) and its
+    total input, cached tokens included, exceeds `above_input_tokens`.
+    """
+
+    rates: Rates
+    above_input_tokens: int = 0
+    service_tier: str | None = None
+
+
+class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's price from `effective_from` until a newer version of it takes over.
+
+    `provider` "*" serves every provider. `web_search` is USD per search.
+    """
+
+    price_id: str
+    model: str
+    provider: str = "*"
+    aliases: tuple[str, ...] = ()
+    effective_from: datetime
+    rates: Rates
+    tiers: tuple[Tier, ...] = ()
+    web_search: Decimal | None = None
+    max_output_tokens: int | None = None
+    source: PriceSource = "admin"
+    created_at: datetime

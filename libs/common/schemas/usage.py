@@ -1,0 +1,58 @@
+"""What a call used, and the event that carries it from the gateway to the ledger."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+ClientFormat = Literal["chat", "messages", "responses"]
+UsageSource = Literal["provider", "estimated", "none"]
+CallStatus = Literal["ok", "upstream_error", "client_closed", "refused", "abandoned"]
+
+
+class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Token classes that do not overlap: their sums are the totals. None = not reported."""
+
+    input_text: int | None = None
+    cache_read: int | None = None
+    cache_write_5m: int | None = None
+    cache_write_1h: int | None = None
+    input_audio: int | None = None
+    input_image: int | None = None
+    output_text: int | None = None
+    reasoning: int | None = None
+    output_audio: int | None = None
+    output_image: int | None = None
+    web_searches: int | None = None
+    service_tier: str | None = None
+
+
+class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call, as the gateway saw it. `call_id` (UUIDv7) makes posting it idempotent.
+
+    `started_at` (UTC, whole milliseconds) decides the price version and the budget periods.
+    `model` and `provider` are what the call was routed to; both are None when it was refused
+    before routing. `held_nusd` is the amount of its hold, 0 when it held none.
+    """
+
+    v: int = 1
+    call_id: str
+    user_id: str
+    key_id: str
+    started_at: datetime
+    format: ClientFormat
+    requested_model: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    translated: bool = False
+    stream: bool = False
+    status: CallStatus
+    http_status: int
+    error_code: str | None = None
+    usage: TokenUsage | None = None
+    usage_source: UsageSource = "none"
+    held_nusd: int = 0
+    latency_ms: int | None = None
+    first_byte_ms: int | None = None
+    provider_request_id: str | None = None
+    client_user: str | None = None

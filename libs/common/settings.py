@@ -1,0 +1,73 @@
+"""Settings come from the environment, are parsed once and never change."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class SettingsError(Exception):
+    """One line that names the variable."""
+
+
+class Secret:
+    """A value that no log, error or repr can show."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value, for the one place that sends or compares it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def load_settings(settings_type: type[T], environ: Mapping[str, str]) -> T:
+    """Each field `name` of the struct is the variable `NAME`; an empty variable is an unset one.
+
+    Raises SettingsError where a variable is missing or wrong.
+    """
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(settings_type):
+        variable = field.name.upper()
+        raw = environ.get(variable, "")
+        if raw == "":
+            if field.required:
+                raise SettingsError(f"{variable} is not set; see .env.example")
+            continue
+        try:
+            values[field.name] = msgspec.convert(raw, field.type, strict=False, dec_hook=_secret)
+        except msgspec.ValidationError as error:
+            # The value itself is left out: it may be a secret.
+            raise SettingsError(f"{variable} is wrong: {error}") from None
+    return settings_type(**values)
+
+
+def load_or_exit(settings_type: type[T], environ: Mapping[str, str]) -> T:
+    """For `__main__`: a wrong setting ends the process with one line on stderr."""
+    try:
+        return load_settings(settings_type, environ)
+    except SettingsError as error:
+        sys.exit(f"{settings_type.__module__}: {error}")
+
+
+def _secret(expected: type, value: Any) -> Any:
+    if expected is Secret:
+        return Secret(value)
+    raise NotImplementedError(expected)

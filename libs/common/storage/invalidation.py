@@ -1,0 +1,57 @@
+"""Cache invalidation over Redis pub/sub: the admin service publishes, gateways listen."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+import msgspec
+import structlog
+
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.storage.redis import Redis, RedisError
+
+CHANNEL = "gateway:invalidations"
+_RECONNECT_S = 0.5
+_POLL_S = 1.0
+
+log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Invalidation).decode
+
+
+async def publish(redis: Redis, invalidation: Invalidation) -> None:
+    """Raises RedisError where nobody could be told; caches then obey their TTL."""
+    await redis.publish(CHANNEL, _encode(invalidation))
+
+
+async def listen(
+    redis: Redis,
+    on_invalidation: Callable[[Invalidation], None],
+    on_subscribed: Callable[[], None],
+) -> None:
+    """Runs until cancelled. `on_subscribed` is called on each (re)subscription.
+
+    Messages sent while the connection was away are lost, so `on_subscribed` forgets everything.
+    """
+    while True:
+        try:
+            async with aclosing(redis.pubsub()) as pubsub:
+                await pubsub.subscribe(CHANNEL)
+                while True:
+                    message = await pubsub.get_message(timeout=_POLL_S)
+                    if message is None:
+                        continue
+                    if message["type"] == "subscribe":
+                        on_subscribed()
+                    elif message["type"] == "message":
+                        _deliver(message["data"], on_invalidation)
+        except (RedisError, OSError) as error:
+            log.warning("invalidations.disconnected", error=str(error))
+            await asyncio.sleep(_RECONNECT_S)
+
+
+def _deliver(data: bytes, on_invalidation: Callable[[Invalidation], None]) -> None:
+    try:
+        on_invalidation(_decode(data))
+    except msgspec.MsgspecError as error:
+        log.error("invalidations.undecodable", error=str(error))

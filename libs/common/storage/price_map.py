@@ -1,0 +1,159 @@
+"""LiteLLM's bundled price map, read as data: no import of litellm and no network.
+
+The map says USD per token; keys carry suffixes for thresholds and service tiers, such as
+`input_cost_per_token_above_200k_tokens_priority`.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.money import EXACT, plain
+from libs.common.domain.pricing import model_names
+from libs.common.schemas.price import PriceVersion, Rates, Tier
+
+MAP_FILE = "model_prices_and_context_window_backup.json"
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLION = Decimal(1_000_000)
+_RATES = {
+    "input_cost_per_token": "input",
+    "output_cost_per_token": "output",
+    "cache_read_input_token_cost": "cache_read",
+    "cache_creation_input_token_cost": "cache_write_5m",
+    "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
+    "output_cost_per_reasoning_token": "reasoning",
+    "input_cost_per_audio_token": "input_audio",
+    "input_cost_per_image_token": "input_image",
+    "output_cost_per_audio_token": "output_audio",
+    "output_cost_per_image_token": "output_image",
+}
+_KEY = re.compile(
+    rf"^({'|'.join(sorted(_RATES, key=len, reverse=True))})"
+    r"(?:_above_(\d+)k_tokens)?(?:_(flex|priority|batches))?$"
+)
+_SERVICE_TIERS = {"flex": "flex", "priority": "priority", "batches": "batch", None: None}
+_TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
+
+
+class _Header(msgspec.Struct):
+    litellm_provider: str = ""
+    mode: str | None = None
+    max_output_tokens: int | None = None
+    search_context_cost_per_query: dict[str, Decimal] | None = None
+
+
+class MapModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the map: who serves it and what it costs."""
+
+    provider: str
+    mode: str
+    price: PriceVersion
+
+
+class PriceMap:
+    """Models by the map's own names; rows are decoded when they are asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._rows: dict[str, msgspec.Raw] = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        self._digest = hashlib.sha256(data).hexdigest()[:8]
+
+    @classmethod
+    def open(cls, path: str | None) -> "PriceMap":
+        """Reads `path`, or the map inside the installed litellm package; empty without either."""
+        if path is not None:
+            return cls(Path(path).read_bytes())
+        spec = find_spec("litellm")
+        if spec is None or spec.origin is None:
+            return cls(b"{}")
+        return cls((Path(spec.origin).parent / MAP_FILE).read_bytes())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def names(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def get(self, name: str) -> MapModel | None:
+        """None where the name is unknown, or is not a model that is billed by tokens."""
+        raw = self._rows.get(name)
+        if raw is None:
+            return None
+        try:
+            header = msgspec.json.decode(raw, type=_Header)
+            row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        except msgspec.ValidationError:
+            return None
+        cards = _rate_cards(row)
+        base = cards.get((0, None), {})
+        if header.mode not in _TOKEN_MODES or "input" not in base:
+            return None
+        base.setdefault("output", Decimal(0))
+        return MapModel(
+            provider=header.litellm_provider,
+            mode=header.mode,
+            price=PriceVersion(
+                price_id=f"litellm:{name}@{self._digest}",
+                model=name,
+                provider=header.litellm_provider,
+                effective_from=_ALWAYS,
+                rates=Rates(**base),
+                tiers=tuple(_tiers(cards)),
+                web_search=_web_search(header),
+                max_output_tokens=header.max_output_tokens,
+                source="litellm",
+                created_at=_ALWAYS,
+            ),
+        )
+
+    def find(self, provider: str, model: str) -> MapModel | None:
+        """A routed model's row: by exact name, then provider-qualified; of that provider only."""
+        for name in model_names(provider, model):
+            found = self.get(name)
+            if found is not None and found.provider == provider:
+                return found
+        return None
+
+
+def _rate_cards(
+    row: Mapping[str, msgspec.Raw],
+) -> defaultdict[tuple[int, str | None], dict[str, Decimal]]:
+    """USD per million by (threshold, service tier) and token class."""
+    cards: defaultdict[tuple[int, str | None], dict[str, Decimal]] = defaultdict(dict)
+    for key, raw in row.items():
+        match = _KEY.match(key)
+        if match is None:
+            continue
+        name, thousands, suffix = match.groups()
+        per_token = msgspec.json.decode(raw, type=Decimal | None)
+        if per_token is not None:
+            card = cards[int(thousands or 0) * 1000, _SERVICE_TIERS[suffix]]
+            card[_RATES[name]] = plain(EXACT.multiply(per_token, _MILLION))
+    return cards
+
+
+def _tiers(cards: Mapping[tuple[int, str | None], dict[str, Decimal]]) -> Iterator[Tier]:
+    """Every card but the base one, completed from those that it refines."""
+    for (threshold, service_tier), card in sorted(cards.items(), key=str):
+        if (threshold, service_tier) == (0, None):
+            continue
+        refined: dict[str, Any] = dict(cards[0, None])
+        refined |= cards.get((0, service_tier), {})
+        refined |= cards.get((threshold, None), {})
+        yield Tier(
+            rates=Rates(**(refined | card)),
+            above_input_tokens=threshold,
+            service_tier=service_tier,
+        )
+
+
+def _web_search(header: _Header) -> Decimal | None:
+    costs = header.search_context_cost_per_query
+    return None if not costs else costs.get("search_context_size_medium")

@@ -1,0 +1,44 @@
+"""`GET /health` says that the process runs, `GET /ready` that it can work."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from libs.common.storage.mongo import Database, ping
+from libs.common.storage.redis import Redis
+from libs.common.web.json import json_response
+
+Check = Callable[[], Awaitable[Any]]
+_CHECK_TIMEOUT_S = 3.0
+
+
+def live() -> Response:
+    """Answers as long as the event loop does."""
+    return json_response({"status": "ok"})
+
+
+async def ready(checks: Mapping[str, Check]) -> Response:
+    """200 when every check passes, else 503; each one is named with what is wrong."""
+    results = await asyncio.gather(*(_result(check) for check in checks.values()))
+    named = dict(zip(checks, results, strict=True))
+    ok = all(result == "ok" for result in results)
+    status = "ok" if ok else "unavailable"
+    return json_response({"status": status, "checks": named}, status=200 if ok else 503)
+
+
+def storage_checks(database: Database, redis: Redis) -> dict[str, Check]:
+    """What each service needs to work."""
+    return {"mongo": lambda: ping(database), "redis": redis.ping}
+
+
+async def _result(check: Check) -> str:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await check()
+    except TimeoutError:
+        return f"no answer within {_CHECK_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
+        return f"{type(error).__name__}: {error}"[:300]
+    return "ok"
