@@ -1,0 +1,188 @@
+"""`python -m deploy.local up|down|status|logs|demo`, which is what the Makefile calls."""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+from dotenv import dotenv_values
+
+from deploy.local import compose, demo, logs
+from deploy.local.environment import ROOT, read_environment
+from deploy.local.errors import StackError
+from deploy.local.process import Supervisor
+from deploy.local.readiness import AnswersHttp, check
+from deploy.local.stack import LocalStack
+from deploy.local.state import StackInfo, load_state
+
+DIRECTORY = ROOT / ".local"
+OPENAI_MODEL, ANTHROPIC_MODEL = "gpt-4.1-mini", "claude-haiku-4-5"
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        match arguments.command:
+            case "up":
+                _up(arguments.stack)
+            case "down":
+                _down()
+            case "status":
+                _status()
+            case "logs":
+                _logs(arguments.service)
+            case "demo":
+                demo.run_demo(_read_info(), demo_model(_environment()))
+    except StackError as error:
+        if error.detail:
+            print(f"{error.detail}\n", file=sys.stderr)
+        print(f"make {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start what does not run yet")
+    up.add_argument("--stack", choices=("docker", "local"), default="local")
+    commands.add_parser("down", help="stop all; the data stays")
+    commands.add_parser("status", help="show what runs")
+    show = commands.add_parser("logs", help="show the last lines; in a terminal, follow")
+    show.add_argument("service", nargs="?")
+    commands.add_parser("demo", help="a tour of the running stack")
+    return parser
+
+
+def _up(stack: str) -> None:
+    environment = _environment()
+    with _one_at_a_time():
+        kind = load_state(DIRECTORY).kind
+        if kind == "docker" and stack == "local":
+            raise StackError("the stack runs under Docker; stop it first: make down")
+        if kind == "local" and stack == "docker" and Supervisor(DIRECTORY).names():
+            raise StackError("the stack runs as local processes; stop it first: make down")
+        if stack == "docker":
+            info = compose.up(DIRECTORY, os.environ)
+        else:
+            print("Starting the stack (data and logs in .local/)", flush=True)
+            info = LocalStack(DIRECTORY, environment).start()
+    _print_info(info, demo_model(environment))
+
+
+def _down() -> None:
+    with _one_at_a_time():
+        state = load_state(DIRECTORY)
+        if state.kind == "docker":
+            compose.down()
+            state.kind = None
+            return
+        supervisor = Supervisor(DIRECTORY)
+        running = [name for name in supervisor.names() if supervisor.find(name)]
+        killed = LocalStack(DIRECTORY, os.environ).stop()
+    for name in killed:
+        print(f"{name} did not stop in time and was killed")
+    print(f"Stopped: {', '.join(running)}" if running else "Nothing was running")
+    print("The data stays in .local/; `make up` continues with it")
+
+
+def _status() -> None:
+    if load_state(DIRECTORY).kind == "docker":
+        compose.status()
+        return
+    supervisor = Supervisor(DIRECTORY)
+    names = supervisor.names()
+    if not names:
+        print("Not running; `make up` starts it")
+        return
+    for name in names:
+        record = supervisor.find(name)
+        if record is None:
+            print(f"{name:<14} dead       see .local/log/{name}.log; `make up` restarts it")
+            continue
+        memory = psutil.Process(record.pid).memory_info().rss // (1024 * 1024)
+        where = f"127.0.0.1:{record.port}" if record.port else ""
+        print(
+            f"{name:<14} {_health(name, record.port):<10} pid {record.pid:<8} "
+            f"{memory:>4} MB  {where}"
+        )
+
+
+def _health(name: str, port: int) -> str:
+    if name.partition("-")[0] not in ("gateway", "admin"):
+        return "running"
+    reason = check(AnswersHttp(url=f"http://127.0.0.1:{port}/ready"))
+    return "ready" if reason is None else "not ready"
+
+
+def _logs(service: str | None) -> None:
+    follow = sys.stdout.isatty()
+    if load_state(DIRECTORY).kind == "docker":
+        compose.logs(service, follow=follow)
+        return
+    paths = sorted((DIRECTORY / "log").glob(f"{service or '*'}.log"))
+    if not paths:
+        raise StackError(f"no log of {service}" if service else "no logs yet; run make up first")
+    with contextlib.suppress(KeyboardInterrupt):
+        logs.show_logs(paths, follow=follow)
+
+
+def demo_model(environment: Mapping[str, str]) -> str:
+    """A cheap model of a provider that is configured; DEMO_MODEL overrides it."""
+    chosen = environment.get("DEMO_MODEL")
+    if chosen:
+        return chosen
+    anthropic_alone = "ANTHROPIC_API_KEY" in environment and "OPENAI_API_KEY" not in environment
+    return ANTHROPIC_MODEL if anthropic_alone else OPENAI_MODEL
+
+
+def _print_info(info: StackInfo, model: str) -> None:
+    if info.provider_url:
+        print(f"""
+  STAND-IN PROVIDER: no provider key is set, so a scripted local server answers in
+  place of OpenAI and Anthropic ({info.provider_url}). Set OPENAI_API_KEY or
+  ANTHROPIC_API_KEY, in .env or the environment, and run `make up` again.""")
+    print(f"""
+  Gateway    {info.gateway_url}
+  Admin      {info.admin_url}
+  Demo key   {info.demo_api_key}
+  All of it  .local/stack.env
+
+Try it:
+
+curl {info.gateway_url}/v1/chat/completions \\
+  -H 'Authorization: Bearer {info.demo_api_key}' \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+Then `make demo` for a tour, `make down` to stop.""")
+
+
+def _read_info() -> StackInfo:
+    path = DIRECTORY / "stack.env"
+    if not path.exists():
+        raise StackError("the stack is not running; run make up first")
+    values = {name.lower(): value or "" for name, value in dotenv_values(path).items()}
+    return StackInfo(**values)
+
+
+def _environment() -> dict[str, str]:
+    return read_environment(os.environ, ROOT / ".env")
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two commands at once would each start their own servers on the same data."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    with Path(DIRECTORY / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError("another `make up` or `make down` is under way") from None
+        yield

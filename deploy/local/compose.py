@@ -1,0 +1,97 @@
+"""The same stack under Docker Compose."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local.environment import ROOT, needs_stand_in, read_environment
+from deploy.local.errors import StackError
+from deploy.local.ports import HOST
+from deploy.local.seed import DEMO_USER_ID, seed_demo
+from deploy.local.servers import stand_in_settings
+from deploy.local.state import (
+    StackInfo,
+    load_state,
+    new_admin_key,
+    save_state,
+    write_private,
+)
+
+STAND_IN_URL = "http://provider:9000"
+EVERY_PROFILE = ("--profile", "stand-in")
+
+
+def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
+    state = load_state(directory)
+    env_file = ROOT / ".env"
+    if ensure_admin_key(env_file, environment):
+        print("Wrote a random ADMIN_API_KEY to .env")
+    values = read_environment(environment, env_file)
+    stand_in = needs_stand_in(values)
+    if stand_in:
+        values |= stand_in_settings(STAND_IN_URL)
+    # Remembered first, so that `down` finds the containers of a start that failed.
+    state.kind = "docker"
+    save_state(directory, state)
+    profile = EVERY_PROFILE if stand_in else ()
+    _compose(values, *profile, "up", "-d", "--build", "--wait", "--remove-orphans")
+    gateway_url = f"http://{HOST}:{values.get('GATEWAY_PORT', '8000')}"
+    admin_url = f"http://{HOST}:{values.get('ADMIN_PORT', '8001')}"
+    state.demo_api_key = seed_demo(
+        gateway_url=gateway_url,
+        admin_url=admin_url,
+        admin_api_key=values["ADMIN_API_KEY"],
+        demo_api_key=state.demo_api_key,
+    )
+    save_state(directory, state)
+    info = StackInfo(
+        gateway_url=gateway_url,
+        admin_url=admin_url,
+        admin_api_key=values["ADMIN_API_KEY"],
+        demo_api_key=state.demo_api_key,
+        demo_user_id=DEMO_USER_ID,
+        # As the containers see them; neither database is published to the host.
+        mongo_uri="mongodb://mongo:27017/gateway?replicaSet=rs0",
+        redis_url="redis://redis:6379/0",
+        provider_url=STAND_IN_URL if stand_in else "",
+    )
+    write_private(directory / "stack.env", info.as_env().encode())
+    return info
+
+
+def down() -> None:
+    _compose(_with_any_admin_key(), *EVERY_PROFILE, "down", "--remove-orphans")
+
+
+def status() -> None:
+    _compose(_with_any_admin_key(), *EVERY_PROFILE, "ps")
+
+
+def logs(service: str | None, *, follow: bool) -> None:
+    arguments = ["logs", "--tail", "50", *(["--follow"] if follow else [])]
+    _compose(_with_any_admin_key(), *EVERY_PROFILE, *arguments, *([service] if service else []))
+
+
+def ensure_admin_key(env_file: Path, environment: Mapping[str, str]) -> bool:
+    """Add a random ADMIN_API_KEY to `.env` where none is set; True if it did."""
+    if read_environment(environment, env_file).get("ADMIN_API_KEY"):
+        return False
+    text = env_file.read_text() if env_file.exists() else ""
+    lines = [line for line in text.splitlines() if not line.startswith("ADMIN_API_KEY=")]
+    lines.append(f"ADMIN_API_KEY={new_admin_key()}")
+    write_private(env_file, ("\n".join(lines) + "\n").encode())
+    return True
+
+
+def _with_any_admin_key() -> dict[str, str]:
+    """The file demands a key even of commands that do not use it."""
+    return {"ADMIN_API_KEY": "unused", **read_environment(os.environ, ROOT / ".env")}
+
+
+def _compose(environment: Mapping[str, str], *arguments: str) -> None:
+    done = subprocess.run(
+        ("docker", "compose", *arguments), cwd=ROOT, env=dict(environment), check=False
+    )
+    if done.returncode != 0:
+        raise StackError(f"docker compose {' '.join(arguments)} ended with {done.returncode}")

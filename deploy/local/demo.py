@@ -1,0 +1,122 @@
+"""A tour in the terminal: a call, a stream, the entries they left, the spend, and the proof."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from deploy.local.client import Client
+from deploy.local.errors import StackError
+from deploy.local.state import StackInfo
+
+POST_TIMEOUT_S = 30.0
+POLL_S = 0.2
+CALLS = 2
+WIDTH = 78
+
+
+def run_demo(info: StackInfo, model: str) -> None:
+    gateway = Client(info.gateway_url, info.demo_api_key)
+    admin = Client(info.admin_url, info.admin_api_key)
+    if info.provider_url:
+        print("No provider key is set: the answers come from the scripted local stand-in.")
+    seen = {entry["entry_id"] for entry in _entries(admin, info.demo_user_id)}
+
+    _title("1. A chat call", f"POST {info.gateway_url}/v1/chat/completions  model={model}")
+    answer = gateway.expect(
+        "POST", "/v1/chat/completions", _chat(model, "In one sentence: what is a ledger?")
+    )
+    print(_wrap(answer["choices"][0]["message"]["content"]))
+    print(
+        f"tokens: {answer['usage']['prompt_tokens']} in, {answer['usage']['completion_tokens']} out"
+    )
+
+    _title("2. The same as a stream, shown as it arrives", "stream=true")
+    body = {**_chat(model, "Now in three sentences."), "stream": True}
+    for piece in _pieces(gateway.stream("/v1/chat/completions", body)):
+        print(piece, end="", flush=True)
+    print()
+
+    _title("3. What the ledger says", f"GET {info.admin_url}/admin/usage/user/{info.demo_user_id}")
+    for entry in _await_entries(admin, info.demo_user_id, seen):
+        _show_entry(entry)
+
+    _title("4. What the account has spent", f"GET /admin/accounts/{info.demo_user_id}")
+    _show_account(admin.expect("GET", f"/admin/accounts/{info.demo_user_id}"))
+
+    _title("5. The proof", "GET /admin/ledger/verify")
+    proof = admin.expect("GET", "/admin/ledger/verify")
+    print("\n".join(f"  {name:<20} {_plain(value)}" for name, value in proof.items()))
+    if not proof["ok"]:
+        raise StackError("the ledger does not add up")
+    print("Every account's spend is the sum of its entries, to the last digit.")
+
+
+def _chat(model: str, question: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "max_tokens": 200,
+        "messages": [{"role": "user", "content": question}],
+    }
+
+
+def _pieces(chunks: Iterator[Any]) -> Iterator[str]:
+    for chunk in chunks:
+        if "error" in chunk:
+            raise StackError(f"the stream broke off: {chunk['error']}")
+        for choice in chunk["choices"]:
+            yield choice["delta"].get("content") or ""
+
+
+def _entries(admin: Client, user_id: str) -> list[dict[str, Any]]:
+    answer = admin.expect("GET", f"/admin/usage/user/{user_id}?limit=20")
+    entries: list[dict[str, Any]] = answer["data"]
+    return entries
+
+
+def _await_entries(admin: Client, user_id: str, seen: set[str]) -> list[dict[str, Any]]:
+    """The entries of this tour, oldest first, once the worker has posted them."""
+    deadline = time.monotonic() + POST_TIMEOUT_S
+    while True:
+        new = [e for e in _entries(admin, user_id) if e["entry_id"] not in seen]
+        if len(new) >= CALLS:
+            return new[::-1]
+        if time.monotonic() > deadline:
+            raise StackError(f"only {len(new)} of {CALLS} calls were posted to the ledger")
+        time.sleep(POLL_S)
+
+
+def _show_entry(entry: dict[str, Any]) -> None:
+    print(f"{entry['entry_id']}  {entry['model']}  {entry['status']}")
+    for line in entry["lines"]:
+        rate = _plain(line["rate"])
+        print(
+            f"  {line['item']:<18} {line['quantity']:>8} x {rate:>8} USD/M"
+            f" = {_plain(line['amount']):>14} USD"
+        )
+    print(f"  {'cost':<18} {_plain(entry['cost_usd']):>37} USD")
+
+
+def _show_account(account: dict[str, Any]) -> None:
+    budget, spend = account["budget"], account["spend"]
+    for name, value in spend.items():
+        print(f"  {name:<20} {_plain(value)}")
+    if budget is not None:
+        print(f"  {'limit':<20} {_plain(budget['limit_usd'])} USD, {budget['period']}")
+
+
+def _title(text: str, detail: str) -> None:
+    print(f"\n{text}\n{'-' * len(text)}\n{detail}")
+
+
+def _wrap(text: str) -> str:
+    lines: list[str] = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= WIDTH:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    """Amounts as a person writes them, not as 1e-06."""
+    return f"{value:.12f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

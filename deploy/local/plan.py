@@ -1,0 +1,102 @@
+"""Which servers a stack consists of, in the order in which they start."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from deploy.local.environment import needs_stand_in, without_settings
+from deploy.local.errors import StackError
+from deploy.local.servers import (
+    Server,
+    http_service,
+    mongo_server,
+    provider_server,
+    redis_server,
+    stand_in_settings,
+    worker_service,
+)
+
+# Shorter than the stack waits before it kills, so that a gateway ends by itself.
+SHUTDOWN_GRACE_S = 10
+HIGHEST_PORT = 65_535
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The services start once the backing servers answer, and stop before them."""
+
+    backing: list[Server]
+    services: list[Server]
+    mongo_uri: str
+    redis_url: str
+    provider_url: str
+    admin_api_key: str
+
+    @property
+    def servers(self) -> list[Server]:
+        return [*self.backing, *self.services]
+
+
+def make_plan(
+    *,
+    environment: Mapping[str, str],
+    data: Path,
+    admin_api_key: str,
+    gateways: int,
+    workers: int,
+    port_of: Callable[[str], int],
+) -> Plan:
+    """Settings in the environment win; a database that it names is used instead of an own one."""
+    machine = without_settings(environment)
+    values = {
+        "ADMIN_API_KEY": admin_api_key,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LOG_FORMAT": "console",
+        "PYTHONUNBUFFERED": "1",
+        "SHUTDOWN_GRACE_S": str(SHUTDOWN_GRACE_S),
+        **environment,
+    }
+    backing: list[Server] = []
+    provider_url = ""
+    if "MONGO_URI" not in values:
+        backing.append(mongo_server(machine, port_of("mongo"), data))
+        values["MONGO_URI"] = backing[-1].url
+    if "REDIS_URL" not in values:
+        backing.append(redis_server(machine, port_of("redis"), data))
+        values["REDIS_URL"] = backing[-1].url
+    if needs_stand_in(values):
+        backing.append(provider_server(machine, port_of("provider")))
+        provider_url = backing[-1].url
+        values |= stand_in_settings(provider_url)
+    services = [worker_service(name, values) for name in replicas("ledger_worker", workers)]
+    services.append(http_service("admin", "admin", values, port_of("admin")))
+    for name in replicas("gateway", gateways):
+        own = {**values, "SPOOL_DIR": _spool(values, name, data, shared=gateways > 1)}
+        services.append(http_service(name, "gateway", own, port_of(name)))
+    return Plan(
+        backing=backing,
+        services=services,
+        mongo_uri=values["MONGO_URI"],
+        redis_url=values["REDIS_URL"],
+        provider_url=provider_url,
+        admin_api_key=values["ADMIN_API_KEY"],
+    )
+
+
+def replicas(name: str, count: int) -> list[str]:
+    return [name, *(f"{name}-{number}" for number in range(2, count + 1))][:count]
+
+
+def chosen_port(environment: Mapping[str, str], variable: str, default: int) -> int:
+    text = environment.get(variable, str(default))
+    if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
+        raise StackError(f"{variable} must be a port from 1 to {HIGHEST_PORT}, not {text!r}")
+    return int(text)
+
+
+def _spool(values: Mapping[str, str], name: str, data: Path, *, shared: bool) -> str:
+    """A spool belongs to one process: replicas on a machine must not drain each other's."""
+    given = values.get("SPOOL_DIR")
+    if given is None:
+        return str(data / "spool" / name)
+    return str(Path(given) / name) if shared else given

@@ -1,0 +1,176 @@
+"""Detached child processes that outlive the command that started them.
+
+Each process has a record (`run/NAME.json`) and a log (`log/NAME.log`). A record holds the time at
+which the process was created beside its pid, because after a crash or a reboot the pid may belong
+to somebody else's process, which must never be signalled.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import msgspec
+import psutil
+
+LOG_LIMIT_BYTES = 10 * 1024 * 1024
+KILL_WAIT_S = 10.0
+# The kernel derives a process's creation time from the wall clock, which may be stepped a little.
+CREATED_TOLERANCE_S = 2.0
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run; `digest` changes when a running process should be replaced by this one."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    directory: Path
+    digest: str
+    # 0 for a process that listens on none.
+    port: int = 0
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    pid: int
+    created: float
+    digest: str
+    port: int = 0
+
+
+class Supervisor:
+    """Starts, finds and stops the processes of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._run = directory / "run"
+        self._log = directory / "log"
+        # Kept to reap our own children; a later command finds them by their records instead.
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def log_path(self, name: str) -> Path:
+        return self._log / f"{name}.log"
+
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in self._run.glob("*.json"))
+
+    def find(self, name: str) -> Record | None:
+        """The record of a process that lives, or None."""
+        record = self._read(name)
+        if record is None or self._process(record) is None:
+            return None
+        return record
+
+    def spawn(self, launch: Launch) -> Record:
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._log.mkdir(parents=True, exist_ok=True)
+        log_path = self.log_path(launch.name)
+        if log_path.exists() and log_path.stat().st_size > LOG_LIMIT_BYTES:
+            log_path.replace(log_path.with_suffix(".log.1"))
+        with log_path.open("ab") as log:
+            child = subprocess.Popen(
+                launch.command,
+                cwd=launch.directory,
+                env=launch.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._children[launch.name] = child
+        record = Record(
+            pid=child.pid,
+            created=_created(child.pid),
+            digest=launch.digest,
+            port=launch.port,
+        )
+        self._record_path(launch.name).write_bytes(msgspec.json.encode(record))
+        return record
+
+    def signal(self, name: str, signum: signal.Signals) -> bool:
+        """Send a signal to the process alone; False if it is not running."""
+        record = self.find(name)
+        if record is None:
+            return False
+        os.kill(record.pid, signum)
+        return True
+
+    def stop(self, name: str, deadline_s: float) -> bool:
+        """SIGTERM, then SIGKILL after the deadline; True if it went by itself."""
+        record = self._read(name)
+        process = self._process(record) if record else None
+        graceful = True
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+                # A paused process (SIGSTOP) would not even see the signal.
+                process.resume()
+            graceful = self._wait(process, deadline_s)
+            if not graceful:
+                self._kill(process)
+        self._forget(name)
+        return graceful
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a crash would; returns once the process is gone."""
+        record = self._read(name)
+        process = self._process(record) if record else None
+        if process is not None:
+            self._kill(process)
+        self._forget(name)
+
+    def tail(self, name: str, lines: int) -> str:
+        path = self.log_path(name)
+        if not path.exists():
+            return ""
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - 64 * 1024))
+            text = log.read().decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _kill(self, process: psutil.Process) -> None:
+        # Each child leads a process group of its own, so that its children go with it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        self._wait(process, KILL_WAIT_S)
+
+    @staticmethod
+    def _wait(process: psutil.Process, deadline_s: float) -> bool:
+        try:
+            process.wait(timeout=deadline_s)
+        except psutil.TimeoutExpired:
+            return False
+        return True
+
+    def _forget(self, name: str) -> None:
+        child = self._children.pop(name, None)
+        if child is not None:
+            child.wait(KILL_WAIT_S)
+        self._record_path(name).unlink(missing_ok=True)
+
+    def _record_path(self, name: str) -> Path:
+        return self._run / f"{name}.json"
+
+    def _read(self, name: str) -> Record | None:
+        try:
+            return msgspec.json.decode(self._record_path(name).read_bytes(), type=Record)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    @staticmethod
+    def _process(record: Record) -> psutil.Process | None:
+        try:
+            process = psutil.Process(record.pid)
+            if abs(process.create_time() - record.created) > CREATED_TOLERANCE_S:
+                return None
+            # A zombie is dead: only its parent has not looked yet.
+            return None if process.status() == psutil.STATUS_ZOMBIE else process
+        except psutil.NoSuchProcess:
+            return None
+
+
+def _created(pid: int) -> float:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0

@@ -1,0 +1,124 @@
+"""How each kind of server shows that it is ready. A check answers None, or why it is not."""
+
+import http.client
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from deploy.local.errors import StackError
+from deploy.local.ports import HOST
+from deploy.local.process import Supervisor
+
+CHECK_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 30.0
+POLL_S = 0.1
+TAIL_LINES = 20
+
+
+class Listens(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    port: int
+
+
+class AnswersPing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    port: int
+
+
+class AnswersHttp(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    url: str
+
+
+class CommandSucceeds(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    directory: Path
+
+
+Probe = Listens | AnswersPing | AnswersHttp | CommandSucceeds
+
+
+def check(probe: Probe) -> str | None:
+    match probe:
+        case Listens(port=port):
+            return _check_socket(port, b"", b"")
+        case AnswersPing(port=port):
+            # While it loads its file, the server answers -LOADING instead.
+            return _check_socket(port, b"PING\r\n", b"+PONG")
+        case AnswersHttp(url=url):
+            return _check_http(url)
+        case CommandSucceeds():
+            return _check_command(probe)
+
+
+def await_ready(probes: Mapping[str, Probe], supervisor: Supervisor, *, timeout_s: float) -> None:
+    """Wait until all are ready; a process that dies or never gets ready is a StackError."""
+    pending = dict(probes)
+    deadline = time.monotonic() + timeout_s
+    while pending:
+        for name, probe in list(pending.items()):
+            reason = check(probe)
+            # Asked after the check, so that a stranger's answer on its port does not count.
+            if supervisor.find(name) is None:
+                raise StackError(f"{name} ended while starting", supervisor.tail(name, TAIL_LINES))
+            if reason is None:
+                del pending[name]
+            elif time.monotonic() > deadline:
+                raise StackError(
+                    f"{name} is not ready after {timeout_s:.0f} s: {reason}",
+                    supervisor.tail(name, TAIL_LINES),
+                )
+        if pending:
+            time.sleep(POLL_S)
+
+
+def _check_socket(port: int, question: bytes, answer: bytes) -> str | None:
+    with closing(socket.socket()) as connection:
+        connection.settimeout(CHECK_TIMEOUT_S)
+        try:
+            connection.connect((HOST, port))
+            if question:
+                connection.sendall(question)
+            reply = connection.recv(64) if question else b""
+        except OSError as error:
+            return f"port {port}: {error}"
+    if reply.startswith(answer):
+        return None
+    return f"port {port}: {reply.decode(errors='replace').strip()}"
+
+
+def _check_http(url: str) -> str | None:
+    # A proxy from the environment has no business with this machine's own addresses.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=CHECK_TIMEOUT_S):
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"{url} answered {error.code} {error.read(300).decode(errors='replace')}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url}: {error}"
+
+
+def _check_command(probe: CommandSucceeds) -> str | None:
+    try:
+        done = subprocess.run(
+            probe.command,
+            cwd=probe.directory,
+            env=probe.environment,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return f"its check did not answer within {COMMAND_TIMEOUT_S:.0f} s"
+    if done.returncode == 0:
+        return None
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return lines[-1] if lines else f"its check ended with {done.returncode}"

@@ -1,0 +1,181 @@
+"""The local stack: two databases, a stand-in provider and the three services as processes.
+
+`make up` runs one in `.local/`; tests run their own on free ports in a temporary directory.
+"""
+
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deploy.local import ports
+from deploy.local.errors import StackError
+from deploy.local.plan import Plan, chosen_port, make_plan
+from deploy.local.process import Supervisor
+from deploy.local.readiness import await_ready
+from deploy.local.seed import DEMO_USER_ID, seed_demo
+from deploy.local.servers import Server
+from deploy.local.state import StackInfo, State, load_state, save_state, write_private
+
+START_TIMEOUT_S = 60.0
+STOP_DEADLINE_S = 20.0
+CHOSEN_PORTS = {"gateway": ("GATEWAY_PORT", 8000), "admin": ("ADMIN_PORT", 8001)}
+# The reverse of the start: the gateway flushes while the worker still posts, and the worker
+# finishes while the databases still answer.
+STOP_ORDER = ("gateway", "admin", "ledger_worker", "provider", "redis", "mongo")
+
+
+class LocalStack:
+    """`environment` is what the processes inherit; settings in it win over the stack's own.
+
+    `free_ports` takes free ports for the gateway and the admin service too, whatever GATEWAY_PORT
+    and ADMIN_PORT say. Replicas are named `gateway`, `gateway-2`, … and `ledger_worker`, ….
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        *,
+        gateways: int = 1,
+        workers: int = 1,
+        free_ports: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.supervisor = Supervisor(directory)
+        self._environment = dict(environment)
+        self._gateways = gateways
+        self._workers = workers
+        self._free_ports = free_ports
+        self._state = State()
+        self._servers: dict[str, Server] = {}
+        self._info: StackInfo | None = None
+
+    @property
+    def info(self) -> StackInfo:
+        if self._info is None:
+            raise StackError("the stack has not been started")
+        return self._info
+
+    @property
+    def gateway_urls(self) -> list[str]:
+        return [s.url for s in self._servers.values() if s.name.startswith("gateway")]
+
+    def start(self) -> StackInfo:
+        """Bring up what does not run yet, replace what changed, and create the demo account."""
+        self._state = load_state(self.directory)
+        plan = make_plan(
+            environment=self._environment,
+            data=self.directory / "data",
+            admin_api_key=self._state.admin_api_key,
+            gateways=self._gateways,
+            workers=self._workers,
+            port_of=self._port_of,
+        )
+        self._servers = {server.name: server for server in plan.servers}
+        self._require_chosen_ports()
+        self._state.kind = "local"
+        save_state(self.directory, self._state)
+        for name in set(self.supervisor.names()) - self._servers.keys():
+            # Left by an earlier start that had more, such as the stand-in.
+            self.supervisor.stop(name, STOP_DEADLINE_S)
+        self._bring_up(plan.backing)
+        self._bring_up(plan.services)
+        self._info = self._seed(plan)
+        save_state(self.directory, self._state)
+        write_private(self.directory / "stack.env", self._info.as_env().encode())
+        return self._info
+
+    def stop(self) -> list[str]:
+        """Stop all; the data stays. Returns the names of those that had to be killed."""
+        names = sorted(self.supervisor.names(), key=_stop_rank)
+        return [name for name in names if not self.supervisor.stop(name, STOP_DEADLINE_S)]
+
+    def kill(self, name: str) -> None:
+        """kill -9, as a crash would; returns once the process is gone."""
+        self.supervisor.kill(name)
+
+    def terminate(self, name: str) -> bool:
+        """SIGTERM and wait; True if the process went by itself before the deadline."""
+        return self.supervisor.stop(name, STOP_DEADLINE_S)
+
+    def signal(self, name: str, signum: signal.Signals) -> None:
+        """For instance SIGSTOP and SIGCONT, to pause a process."""
+        if not self.supervisor.signal(name, signum):
+            raise StackError(f"{name} is not running")
+
+    def start_process(self, name: str) -> None:
+        """Start one process again, on its port and data, and wait until it is ready."""
+        self._bring_up([self._servers[name]])
+
+    def restart(self, name: str) -> None:
+        self.terminate(name)
+        self.start_process(name)
+
+    def pid(self, name: str) -> int | None:
+        record = self.supervisor.find(name)
+        return None if record is None else record.pid
+
+    def url(self, name: str) -> str:
+        return self._servers[name].url
+
+    def log(self, name: str) -> str:
+        path = self.supervisor.log_path(name)
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _bring_up(self, servers: Sequence[Server]) -> None:
+        for server in servers:
+            record = self.supervisor.find(server.name)
+            if record is not None and record.digest == server.launch.digest:
+                continue
+            if record is not None:
+                self.supervisor.stop(server.name, STOP_DEADLINE_S)
+            self.supervisor.spawn(server.launch)
+        probes = {server.name: server.probe for server in servers}
+        await_ready(probes, self.supervisor, timeout_s=START_TIMEOUT_S)
+
+    def _port_of(self, name: str) -> int:
+        """A port that was chosen, else the one remembered, unless a stranger has taken it."""
+        if name in CHOSEN_PORTS and not self._free_ports:
+            return chosen_port(self._environment, *CHOSEN_PORTS[name])
+        port = self._state.ports.get(name)
+        if port is None or (self.supervisor.find(name) is None and not ports.is_free(port)):
+            port = ports.pick_free(avoid=frozenset(self._state.ports.values()))
+            self._state.ports[name] = port
+        return port
+
+    def _require_chosen_ports(self) -> None:
+        """Say which port is taken before anything is started or stopped."""
+        if self._free_ports:
+            return
+        for name, (variable, _) in CHOSEN_PORTS.items():
+            port = self._servers[name].launch.port
+            record = self.supervisor.find(name)
+            ours = record is not None and record.port == port
+            if not ours and not ports.is_free(port):
+                raise StackError(
+                    f"port {port} is taken by another program; "
+                    f"choose a free one: {variable}={port + 10} make up"
+                )
+
+    def _seed(self, plan: Plan) -> StackInfo:
+        self._state.demo_api_key = seed_demo(
+            gateway_url=self.url("gateway"),
+            admin_url=self.url("admin"),
+            admin_api_key=plan.admin_api_key,
+            demo_api_key=self._state.demo_api_key,
+        )
+        return StackInfo(
+            gateway_url=self.url("gateway"),
+            admin_url=self.url("admin"),
+            admin_api_key=plan.admin_api_key,
+            demo_api_key=self._state.demo_api_key,
+            demo_user_id=DEMO_USER_ID,
+            mongo_uri=plan.mongo_uri,
+            redis_url=plan.redis_url,
+            provider_url=plan.provider_url,
+        )
+
+
+def _stop_rank(name: str) -> int:
+    role = name.partition("-")[0]
+    return STOP_ORDER.index(role) if role in STOP_ORDER else len(STOP_ORDER)
