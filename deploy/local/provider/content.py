@@ -1,0 +1,45 @@
+"""Message content as clients write it: a string, or a list of typed parts."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    text: str | None = None
+
+
+Content = str | list[Part] | None
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """A message, or an item without a role such as a tool's output."""
+
+    role: str | None = None
+    content: Content = None
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the stand-in needs of a list of turns."""
+
+    prompt: str
+    characters: int
+    ends_with_user: bool
+
+
+def text_of(content: Content) -> str:
+    if content is None or isinstance(content, str):
+        return content if content is not None else ""
+    return "\n".join(part.text for part in content if part.text is not None)
+
+
+def summarise(turns: list[Turn], *, system: Content, tools: Iterable[Any]) -> Conversation:
+    texts = [text_of(turn.content) for turn in turns]
+    asked = [text for turn, text in zip(turns, texts, strict=True) if turn.role == "user"]
+    tool_characters = sum(len(msgspec.json.encode(tool)) for tool in tools)
+    return Conversation(
+        prompt=asked[-1] if asked else "",
+        characters=sum(map(len, texts)) + len(text_of(system)) + tool_characters,
+        ends_with_user=bool(turns) and turns[-1].role == "user",
+    )

@@ -1,0 +1,204 @@
+"""One call from its request to its last byte, with everything that a script can do to it."""
+
+import time
+from typing import NamedTuple
+
+import msgspec
+
+from deploy.local.provider import answers, directives
+from deploy.local.provider.answers import Ask
+from deploy.local.provider.client import Client, ClientGoneError, Headers
+from deploy.local.provider.directives import InvalidDirectiveError, Script
+from deploy.local.provider.oracle import Oracle, Outcome
+from deploy.local.provider.wire import (
+    Call,
+    Endpoint,
+    Family,
+    Refusal,
+    Reply,
+    Served,
+    StreamPlan,
+    error_body,
+)
+
+STAND_IN = (b"x-provider-stand-in", b"true")
+JSON = (b"content-type", b"application/json")
+_SSE = (b"content-type", b"text/event-stream; charset=utf-8")
+_NO_CACHE = (b"cache-control", b"no-cache")
+_GARBAGE = b'{"local stand-in": garbage, '
+_CLIENT_CLOSED_REQUEST = 499
+
+
+def require_credential(family: Family, headers: dict[bytes, bytes]) -> None:
+    """Any credential does; none is what a gateway that lost its key would send."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer" and token.strip():
+        return
+    if family == "anthropic" and headers.get(b"x-api-key"):
+        return
+    raise Refusal(401, "no credential: send Authorization: Bearer, or x-api-key to /v1/messages")
+
+
+class _BreakOff(NamedTuple):
+    """A stream that the script ends early, after so many deltas."""
+
+    after: int
+    outcome: Outcome
+
+
+def _break_off(script: Script) -> _BreakOff | None:
+    """The earliest of the ends that the script asks for."""
+    asked: tuple[tuple[int | None, Outcome], ...] = (
+        (script.cut_after_chunks, "cut"),
+        (script.error_after_chunks, "errored"),
+        (script.end_after_chunks, "ended_early"),
+    )
+    ends = [_BreakOff(after, outcome) for after, outcome in asked if after is not None]
+    return min(ends, default=None)
+
+
+class Exchange:
+    """Answers one request to a generating endpoint and records what came of it."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        oracle: Oracle,
+        client: Client,
+        headers: dict[bytes, bytes],
+        token: str,
+    ) -> None:
+        self._endpoint = endpoint
+        self._oracle = oracle
+        self._client = client
+        self._headers = headers
+        self._id = f"{endpoint.id_prefix}{token}"
+        self._request_id = f"req_{token}"
+        self._started_at_ms = time.time_ns() // 1_000_000
+        self._ask: Ask | None = None
+        self._status = _CLIENT_CLOSED_REQUEST
+        self._deltas = 0
+        self._served: Served | None = None
+
+    async def run(self) -> None:
+        try:
+            await self._answer()
+        except Refusal as refusal:
+            await self._refuse(refusal, retry_after=None)
+        except ClientGoneError:
+            self._record("client_gone")
+        finally:
+            self._client.close()
+
+    async def _answer(self) -> None:
+        call = self._prepare(await self._client.body())
+        script = call.script
+        await self._client.wait(script.delay_ms)
+        if script.status is not None:
+            message = f"[local stand-in] scripted status {script.status}"
+            await self._refuse(Refusal(script.status, message), retry_after=script.retry_after)
+        elif call.ask.stream and self._endpoint.stream is not None:
+            await self._stream(self._endpoint.stream(call), script)
+        else:
+            await self._reply(self._endpoint.reply(call), script)
+
+    def _prepare(self, body: bytes) -> Call:
+        endpoint = self._endpoint
+        require_credential(endpoint.family, self._headers)
+        try:
+            ask = self._ask = endpoint.read(body, self._headers)
+            script = directives.parse(ask.prompt)
+        except (msgspec.DecodeError, UnicodeDecodeError, InvalidDirectiveError) as error:
+            raise Refusal(400, f"invalid request: {error}") from error
+        answer = answers.compose(ask, script)
+        return Call(
+            id=self._id,
+            created=self._started_at_ms // 1000,
+            ask=ask,
+            script=script,
+            answer=answer,
+            tokens=answers.count(ask, script, answer, inclusive=endpoint.family == "openai"),
+        )
+
+    def _response_headers(self, *more: tuple[bytes, bytes]) -> Headers:
+        name = b"request-id" if self._endpoint.family == "anthropic" else b"x-request-id"
+        return [STAND_IN, (name, self._request_id.encode()), *more]
+
+    async def _refuse(self, refusal: Refusal, *, retry_after: int | None) -> None:
+        body = error_body(self._endpoint.family, refusal, self._request_id)
+        headers = self._response_headers(JSON, (b"content-length", b"%d" % len(body)))
+        if retry_after is not None:
+            headers.append((b"retry-after", b"%d" % retry_after))
+        self._status = refusal.status
+        self._record("refused")
+        await self._client.start(refusal.status, headers)
+        await self._client.write(body, more=False)
+
+    async def _reply(self, reply: Reply, script: Script) -> None:
+        body = _GARBAGE if script.garbage else reply.body
+        length = (b"content-length", b"%d" % len(body))
+        self._status = 200
+        if script.cut_after_chunks is not None:
+            await self._client.start(200, self._response_headers(JSON, length))
+            await self._client.write(body[: len(body) // 2], more=True)
+            self._record("cut")
+            return
+        if not script.garbage:
+            self._served = reply.served
+        self._record("garbage" if script.garbage else "served")
+        await self._client.start(200, self._response_headers(JSON, length))
+        await self._client.write(body, more=False)
+
+    async def _stream(self, plan: StreamPlan, script: Script) -> None:
+        client = self._client
+        client.watch()
+        self._status = 200
+        await client.start(200, self._response_headers(_SSE, _NO_CACHE))
+        if script.garbage:
+            await self._finish(b"data: %b\n\n" % _GARBAGE, "garbage")
+            return
+        await client.write(b"".join(plan.opening), more=True)
+        self._served = plan.opened_with
+        break_off = _break_off(script)
+        deltas = plan.deltas if break_off is None else plan.deltas[: break_off.after]
+        for start in range(0, len(deltas), script.burst):
+            burst = deltas[start : start + script.burst]
+            if script.chunk_delay_ms:
+                await client.wait(script.chunk_delay_ms)
+            await client.write(b"".join(burst), more=True)
+            client.check()
+            self._deltas += len(burst)
+        if break_off is None or break_off.after > self._deltas:
+            self._served = plan.closed_with
+            await self._finish(b"".join(plan.closing), "served")
+        elif break_off.outcome == "cut":
+            # Returning before the last chunk makes the server close the socket.
+            self._record("cut")
+        else:
+            ending = plan.error_frame(self._deltas) if break_off.outcome == "errored" else b""
+            await self._finish(ending, break_off.outcome)
+
+    async def _finish(self, ending: bytes, outcome: Outcome) -> None:
+        self._client.check()
+        self._record(outcome)
+        await self._client.write(ending, more=False)
+
+    def _record(self, outcome: Outcome) -> None:
+        received = self._headers.get(b"x-request-id")
+        served = self._served
+        self._oracle.record(
+            id=self._id,
+            request_id=self._request_id,
+            client_request_id=None if received is None else received.decode("latin-1"),
+            path=self._endpoint.path,
+            model=None if self._ask is None else self._ask.model,
+            stream=self._ask is not None and self._ask.stream,
+            status=self._status,
+            outcome=outcome,
+            completed=outcome in {"served", "refused"},
+            deltas=self._deltas,
+            usage=None if served is None else msgspec.Raw(served.usage),
+            tokens=None if served is None else served.tokens,
+            started_at_ms=self._started_at_ms,
+        )
