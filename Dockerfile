@@ -15,11 +15,9 @@ ENV PATH=/venv/bin:$PATH
 
 FROM builder AS gateway-builder
 COPY requirements/gateway.txt .
-RUN pip install --no-deps --require-hashes -r gateway.txt
-# The price map as plain data, for the services that do not install litellm.
-RUN python -c "import importlib.util, pathlib, shutil; \
-    package = pathlib.Path(importlib.util.find_spec('litellm').origin).parent; \
-    shutil.copy(package / 'model_prices_and_context_window_backup.json', '/build/price_map.json')"
+# The price map is copied out as plain data, for the services that do not install litellm.
+RUN pip install --no-deps --require-hashes -r gateway.txt \
+    && cp "$(python -c 'import importlib.util as u; print(u.find_spec("litellm").submodule_search_locations[0])')/model_prices_and_context_window_backup.json" price_map.json
 
 FROM builder AS admin-builder
 COPY requirements/admin.txt .
