@@ -5,3 +5,5 @@ class StackError(Exception):
     def __init__(self, message: str, detail: str = "") -> None:
         super().__init__(message)
         self.detail = detail
+        if detail:
+            self.add_note(detail)

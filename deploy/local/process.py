@@ -15,6 +15,7 @@ import msgspec
 import psutil
 
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
+TAIL_BYTES = 64 * 1024
 KILL_WAIT_S = 10.0
 # The kernel derives a process's creation time from the wall clock, which may be stepped a little.
 CREATED_TOLERANCE_S = 2.0
@@ -37,6 +38,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     digest: str
     port: int = 0
+    # Where its own part of the log begins.
+    log_offset: int = 0
 
 
 class Supervisor:
@@ -62,12 +65,14 @@ class Supervisor:
         return record
 
     def spawn(self, launch: Launch) -> Record:
+        self._reap(launch.name)
         self._run.mkdir(parents=True, exist_ok=True)
         self._log.mkdir(parents=True, exist_ok=True)
         log_path = self.log_path(launch.name)
         if log_path.exists() and log_path.stat().st_size > LOG_LIMIT_BYTES:
             log_path.replace(log_path.with_suffix(".log.1"))
         with log_path.open("ab") as log:
+            log_offset = log.tell()
             child = subprocess.Popen(
                 launch.command,
                 cwd=launch.directory,
@@ -83,6 +88,7 @@ class Supervisor:
             created=_created(child.pid),
             digest=launch.digest,
             port=launch.port,
+            log_offset=log_offset,
         )
         self._record_path(launch.name).write_bytes(msgspec.json.encode(record))
         return record
@@ -120,11 +126,13 @@ class Supervisor:
         self._forget(name)
 
     def tail(self, name: str, lines: int) -> str:
+        """The last lines that the process recorded last has written."""
         path = self.log_path(name)
-        if not path.exists():
+        record = self._read(name)
+        if record is None or not path.exists():
             return ""
         with path.open("rb") as log:
-            log.seek(max(0, path.stat().st_size - 64 * 1024))
+            log.seek(max(record.log_offset, path.stat().st_size - TAIL_BYTES))
             text = log.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
@@ -143,10 +151,13 @@ class Supervisor:
         return True
 
     def _forget(self, name: str) -> None:
+        self._reap(name)
+        self._record_path(name).unlink(missing_ok=True)
+
+    def _reap(self, name: str) -> None:
         child = self._children.pop(name, None)
         if child is not None:
             child.wait(KILL_WAIT_S)
-        self._record_path(name).unlink(missing_ok=True)
 
     def _record_path(self, name: str) -> Path:
         return self._run / f"{name}.json"
