@@ -10,6 +10,9 @@ NUSD_PER_USD = 1_000_000_000
 # Redis' scripts compute in doubles, which hold integers exactly up to this amount (about 9 M USD).
 MAX_NUSD = 2**53 - 1
 
+# Far above any budget. Without a bound, turning `1e900000` into an int takes half a minute.
+_MAX_USD = Decimal(10) ** 20
+
 # Wide enough that products of token counts and rates, and their sums, are never rounded.
 EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
@@ -17,9 +20,11 @@ _NUSD = Decimal(1)
 
 
 def usd_to_nusd(usd: Decimal) -> int:
-    """Raises ValueError where `usd` is not finite or finer than a nano-USD."""
+    """Raises ValueError where `usd` is not finite, out of range or finer than a nano-USD."""
     if not usd.is_finite():
         raise ValueError("must be a finite number")
+    if usd.copy_abs() > _MAX_USD:
+        raise ValueError("is out of range")
     try:
         nusd = EXACT.multiply(usd, Decimal(NUSD_PER_USD))
         whole = EXACT.to_integral_exact(nusd)
@@ -29,14 +34,15 @@ def usd_to_nusd(usd: Decimal) -> int:
 
 
 def nusd_to_usd(nusd: int) -> Decimal:
-    """The exact amount, plainly written."""
+    """The exact amount."""
     return plain(EXACT.scaleb(Decimal(nusd), -9))
 
 
 def plain(amount: Decimal) -> Decimal:
-    """The same number, written without an exponent and without needless zeros."""
-    whole = amount.to_integral_value()
-    return whole if amount == whole else amount.normalize(EXACT)
+    """The same number without needless zeros; a whole number is written without an exponent."""
+    if amount == amount.to_integral_value():
+        return EXACT.quantize(amount, _NUSD)
+    return amount.normalize(EXACT)
 
 
 def round_to_nusd(usd: Decimal) -> int:
