@@ -1,0 +1,105 @@
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.domain.periods import PERIODS, period_end, period_key, period_keys
+from libs.common.schemas.account import BudgetPeriod
+
+_moments = st.datetimes(
+    datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.timezones()
+)
+_ending: tuple[BudgetPeriod, ...] = ("monthly", "weekly", "daily")
+_SHAPES = {
+    "total": r"total",
+    "monthly": r"\d{4}-\d{2}",
+    "weekly": r"\d{4}-W\d{2}",
+    "daily": r"\d{4}-\d{2}-\d{2}",
+}
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@pytest.mark.parametrize(
+    ("moment", "keys"),
+    [
+        ("2026-11-24T12:30:00Z", ("total", "2026-11", "2026-W48", "2026-11-24")),
+        # The year of an ISO week is not always the year of the day.
+        ("2026-12-31T23:59:59.999Z", ("total", "2026-12", "2026-W53", "2026-12-31")),
+        ("2027-01-01T00:00:00Z", ("total", "2027-01", "2026-W53", "2027-01-01")),
+        ("2027-01-03T23:59:59.999Z", ("total", "2027-01", "2026-W53", "2027-01-03")),
+        ("2027-01-04T00:00:00Z", ("total", "2027-01", "2027-W01", "2027-01-04")),
+        ("2024-12-29T23:59:59Z", ("total", "2024-12", "2024-W52", "2024-12-29")),
+        ("2024-12-30T00:00:00Z", ("total", "2024-12", "2025-W01", "2024-12-30")),
+        ("2028-02-29T00:00:00Z", ("total", "2028-02", "2028-W09", "2028-02-29")),
+        # Wherever the caller's clock stands, the period is that of UTC.
+        ("2026-11-30T23:30:00-05:00", ("total", "2026-12", "2026-W49", "2026-12-01")),
+        ("2027-01-01T05:00:00+14:00", ("total", "2026-12", "2026-W53", "2026-12-31")),
+    ],
+)
+def test_a_moment_belongs_to_one_period_of_each_kind(moment: str, keys: tuple[str, ...]) -> None:
+    assert period_keys(at(moment)) == keys
+
+
+@pytest.mark.parametrize(
+    ("period", "moment", "end"),
+    [
+        ("daily", "2026-11-24T00:00:00Z", "2026-11-25T00:00:00Z"),
+        ("daily", "2026-12-31T23:59:59.999999Z", "2027-01-01T00:00:00Z"),
+        ("daily", "2028-02-28T12:00:00Z", "2028-02-29T00:00:00Z"),
+        ("weekly", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z"),
+        ("weekly", "2026-11-29T23:59:59Z", "2026-11-30T00:00:00Z"),
+        ("weekly", "2026-12-31T00:00:00Z", "2027-01-04T00:00:00Z"),
+        ("monthly", "2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z"),
+        ("monthly", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+        ("monthly", "2027-01-31T12:00:00Z", "2027-02-01T00:00:00Z"),
+        ("monthly", "2028-02-29T12:00:00Z", "2028-03-01T00:00:00Z"),
+        ("monthly", "2026-11-30T23:30:00-05:00", "2027-01-01T00:00:00Z"),
+    ],
+)
+def test_a_period_ends_where_the_next_begins(period: BudgetPeriod, moment: str, end: str) -> None:
+    assert period_end(period, at(moment)) == at(end)
+
+
+def test_the_total_never_ends() -> None:
+    assert period_end("total", at("2026-11-24T12:30:00Z")) is None
+
+
+@given(st.sampled_from(_ending), _moments)
+def test_the_end_is_the_first_moment_with_another_key(
+    period: BudgetPeriod, moment: datetime
+) -> None:
+    end = period_end(period, moment)
+    assert end is not None
+    assert moment < end
+    key = period_key(period, moment)
+    assert period_key(period, end) != key
+    assert period_key(period, end - timedelta(microseconds=1)) == key
+
+
+@given(st.sampled_from(PERIODS), _moments)
+def test_the_kind_of_a_period_can_be_told_from_its_key(
+    period: BudgetPeriod, moment: datetime
+) -> None:
+    key = period_key(period, moment)
+    assert [kind for kind, shape in _SHAPES.items() if re.fullmatch(shape, key)] == [period]
+
+
+@given(st.sampled_from(PERIODS), _moments, st.integers(-14, 14))
+def test_the_zone_in_which_a_moment_is_written_does_not_matter(
+    period: BudgetPeriod, moment: datetime, offset_h: int
+) -> None:
+    elsewhere = moment.astimezone(timezone(timedelta(hours=offset_h)))
+    assert period_key(period, elsewhere) == period_key(period, moment)
+    assert period_end(period, elsewhere) == period_end(period, moment)
+
+
+def test_a_day_is_24_hours_where_the_clocks_change() -> None:
+    before = datetime(2026, 3, 29, 0, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert period_key("daily", before) == "2026-03-28"
+    assert period_end("daily", before) == datetime(2026, 3, 29, tzinfo=UTC)
