@@ -11,8 +11,8 @@ from typing import ClassVar
 class AppError(Exception):
     """A failure with a message that says what happened and what to do about it."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
+    status: int = 500
+    code: str = "internal_error"
     # What `x-should-retry` tells the SDKs; None leaves it to their own rule for the status.
     should_retry: ClassVar[bool | None] = None
 
@@ -130,6 +130,20 @@ class UpstreamFailed(AppError):
 
     status = 502
     code = "upstream_unavailable"
+
+
+class UpstreamRefused(AppError):
+    """The provider answered with an error; it is passed on with the provider's own words."""
+
+    code = "upstream_refused"
+
+    def __init__(
+        self, message: str, *, status: int, code: str | None, retry_after_s: int | None
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.status = status
+        if code is not None:
+            self.code = code
 
 
 class UpstreamTimeout(UpstreamFailed):

@@ -5,6 +5,7 @@ under way goes into the next one. Each `commit` returns when its own item is dur
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -16,7 +17,7 @@ class GroupCommit(Generic[T, R]):
     """`write` takes up to `max_items` and returns one result for each, in order.
 
     An exception from `write` reaches every caller of that batch. At most `max_waiting` callers
-    wait at a time; the next one waits for its turn to wait.
+    of `commit` wait at a time; the next one waits for its turn to wait.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class GroupCommit(Generic[T, R]):
     ) -> None:
         self._write = write
         self._max_items = max_items
-        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._room = asyncio.Semaphore(max_waiting)
         self._writer: asyncio.Task[None] | None = None
 
@@ -38,11 +39,15 @@ class GroupCommit(Generic[T, R]):
         A cancelled caller leaves its item in the batch: what was handed in is written.
         """
         async with self._room:
-            future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            self._waiting.append((item, future))
-            if self._writer is None or self._writer.done():
-                self._writer = asyncio.create_task(self._run())
-            return await future
+            return await self.submit(item)
+
+    def submit(self, item: T) -> asyncio.Future[R]:
+        """Hands in an item without waiting; for those who cannot, such as a cancelled task."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._run())
+        return future
 
     async def close(self) -> None:
         """Waits until everything handed in has been written."""
@@ -53,8 +58,8 @@ class GroupCommit(Generic[T, R]):
         # Callers that were made ready by the same event-loop tick still join this batch.
         await asyncio.sleep(0)
         while self._waiting:
-            batch = self._waiting[: self._max_items]
-            del self._waiting[: self._max_items]
+            size = min(len(self._waiting), self._max_items)
+            batch = [self._waiting.popleft() for _ in range(size)]
             try:
                 results = await self._write([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 - each caller decides what it means

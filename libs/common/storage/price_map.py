@@ -7,7 +7,7 @@ The map says USD per token; keys carry suffixes for thresholds and service tiers
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
@@ -40,6 +40,7 @@ _KEY = re.compile(
     r"(?:_above_(\d+)k_tokens)?(?:_(flex|priority|batches))?$"
 )
 _SERVICE_TIERS = {"flex": "flex", "priority": "priority", "batches": "batch", None: None}
+_TEXT_MODES = frozenset({"chat", "responses"})
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 
 
@@ -48,6 +49,9 @@ class _Header(msgspec.Struct):
     mode: str | None = None
     max_output_tokens: int | None = None
     search_context_cost_per_query: dict[str, Decimal] | None = None
+
+
+_decode_header = msgspec.json.Decoder(_Header).decode
 
 
 class MapModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,13 +85,32 @@ class PriceMap:
     def names(self) -> Iterator[str]:
         return iter(self._rows)
 
+    def providers(self) -> frozenset[str]:
+        """Every provider that serves a model of the map."""
+        return frozenset(header.litellm_provider for _, header in self._headers())
+
+    def names_of(self, providers: Collection[str]) -> list[str]:
+        """The models of those providers that answer in text, sorted."""
+        return sorted(
+            name
+            for name, header in self._headers()
+            if header.litellm_provider in providers and header.mode in _TEXT_MODES
+        )
+
+    def _headers(self) -> Iterator[tuple[str, _Header]]:
+        for name, raw in self._rows.items():
+            try:
+                yield name, _decode_header(raw)
+            except msgspec.ValidationError:
+                continue
+
     def get(self, name: str) -> MapModel | None:
         """None where the name is unknown, or is not a model that is billed by tokens."""
         raw = self._rows.get(name)
         if raw is None:
             return None
         try:
-            header = msgspec.json.decode(raw, type=_Header)
+            header = _decode_header(raw)
             row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         except msgspec.ValidationError:
             return None

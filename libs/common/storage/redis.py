@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
-__all__ = ["Redis", "RedisError", "open_redis"]
+__all__ = ["NoScriptError", "Redis", "RedisError", "open_redis"]
 
 _CONNECT_TIMEOUT_S = 1.0
 # Commits wait for the append-only file's fsync, which a busy disk can delay.

@@ -1,0 +1,24 @@
+"""`python -m services.gateway`: settings from the environment, then uvicorn until SIGTERM."""
+
+import os
+
+from libs.common.logging import configure_logging
+from libs.common.settings import load_or_exit
+from libs.common.web.server import serve
+from services.gateway.app import create_app
+from services.gateway.settings import Settings
+
+
+def main() -> None:
+    settings = load_or_exit(Settings, os.environ)
+    configure_logging("gateway", settings.log_level, settings.log_format)
+    serve(
+        create_app(settings),
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        grace_s=settings.shutdown_grace_s,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The gateway's ASGI application."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import prometheus_client
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from libs.common.errors import AppError, MethodNotAllowed, NotFound
+from libs.common.web.health import live, ready, storage_checks
+from services.gateway.call import Call
+from services.gateway.formats import FORMATS, format_of_path
+from services.gateway.models import list_models
+from services.gateway.proxy import ProxyEndpoint
+from services.gateway.replies import error_headers
+from services.gateway.settings import Settings
+from services.gateway.state import State, open_state
+
+log = structlog.get_logger(__name__)
+_METHOD_NOT_ALLOWED = 405
+
+StateFactory = Callable[[Settings], AbstractAsyncContextManager[State]]
+
+
+def create_app(settings: Settings, state_factory: StateFactory = open_state) -> Starlette:
+    """`state_factory` lets tests put their own resources in."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[State]:
+        async with state_factory(settings) as state:
+            log.info("gateway.started", port=settings.gateway_port)
+            yield state
+        log.info("gateway.stopped")
+
+    return Starlette(
+        routes=[
+            *(
+                Route(client_format.path, ProxyEndpoint(client_format), methods=["POST"])
+                for client_format in FORMATS.values()
+            ),
+            Route("/v1/models", list_models, methods=["GET"]),
+            Route("/health", _health, methods=["GET"]),
+            Route("/ready", _ready, methods=["GET"]),
+            Route("/metrics", _metrics, methods=["GET"]),
+        ],
+        exception_handlers={
+            AppError: _app_error,
+            HTTPException: _http_exception,
+            Exception: _crash,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def _health(_request: Request) -> Response:
+    return live()
+
+
+async def _ready(request: Request) -> Response:
+    return await ready(storage_checks(request.state.database, request.state.redis))
+
+
+async def _metrics(_request: Request) -> Response:
+    return Response(
+        prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST
+    )
+
+
+def _app_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, AppError):
+        raise error
+    client_format = format_of_path(request.url.path)
+    if "anthropic-version" in request.headers:
+        client_format = FORMATS["messages"]
+    request_id = Call(client_format).call_id
+    answer = client_format.error(error, request_id)
+    response = Response(answer.body, answer.status)
+    response.raw_headers[:] = error_headers(error, request_id, len(answer.body))
+    return response
+
+
+def _http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    path = request.url.path
+    if error.status_code == _METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        refusal: AppError = MethodNotAllowed(f"{request.method} is not allowed: use {allowed}.")
+        response = _app_error(request, refusal)
+        response.headers["allow"] = allowed
+        return response
+    return _app_error(request, NotFound(f"There is no '{path}' here; see the documentation."))
+
+
+def _crash(request: Request, error: Exception) -> Response:
+    log.error("request.crashed", path=request.url.path, exc_info=error)
+    return _app_error(request, AppError("The gateway failed to serve this request."))

@@ -1,0 +1,107 @@
+"""One call under way: what is known of it so far, and the usage event that will tell the ledger."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from os import urandom
+from time import perf_counter, time_ns
+
+from libs.common.domain.ids import uuid7
+from libs.common.domain.pricing import cost_of
+from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
+from services.gateway.directory import Principal
+from services.gateway.formats.base import CallRequest, Format
+from services.gateway.upstream.providers import Target
+
+_NS_PER_MS = 1_000_000
+
+
+class Call:
+    """Filled in from authentication to the last byte, by one request's handler alone."""
+
+    __slots__ = (
+        "_started",
+        "call_id",
+        "first_byte_ms",
+        "format",
+        "held_nusd",
+        "input_tokens",
+        "now_ms",
+        "price",
+        "principal",
+        "provider_request_id",
+        "request",
+        "started_at",
+        "target",
+    )
+
+    def __init__(
+        self,
+        client_format: Format,
+        *,
+        clock_ns: Callable[[], int] = time_ns,
+        entropy: Callable[[int], bytes] = urandom,
+    ) -> None:
+        self.format = client_format
+        self.now_ms = clock_ns() // _NS_PER_MS
+        self.call_id = uuid7(self.now_ms, entropy(10))
+        self.started_at = datetime.fromtimestamp(self.now_ms / 1000, UTC)
+        self.principal: Principal | None = None
+        self.request: CallRequest | None = None
+        self.target: Target | None = None
+        self.price: PriceVersion | None = None
+        self.input_tokens = 0
+        self.held_nusd: int | None = None
+        self.first_byte_ms: int | None = None
+        self.provider_request_id: str | None = None
+        self._started = perf_counter()
+
+    def elapsed_ms(self) -> int:
+        return int((perf_counter() - self._started) * 1000)
+
+    def cost_nusd(self, usage: TokenUsage | None) -> int:
+        """What the ledger is going to charge, unless a new price came in since admission."""
+        if usage is None or self.price is None:
+            return 0
+        return cost_of(usage, self.price).cost_nusd
+
+    def event(
+        self,
+        principal: Principal,
+        status: CallStatus,
+        http_status: int,
+        *,
+        usage: TokenUsage | None = None,
+        usage_source: UsageSource = "none",
+        error_code: str | None = None,
+    ) -> UsageEvent:
+        """The call as it ended."""
+        request, target = self.request, self.target
+        return UsageEvent(
+            call_id=self.call_id,
+            user_id=principal.account.user_id,
+            key_id=principal.key.key_id,
+            started_at=self.started_at,
+            format=self.format.name,
+            requested_model=None if request is None else request.model,
+            provider=None if target is None else target.provider,
+            model=None if target is None else target.model,
+            translated=target is not None and not self.is_native,
+            stream=request is not None and request.stream,
+            status=status,
+            http_status=http_status,
+            error_code=error_code,
+            usage=usage,
+            usage_source=usage_source,
+            held_nusd=0 if self.held_nusd is None else self.held_nusd,
+            latency_ms=self.elapsed_ms(),
+            first_byte_ms=self.first_byte_ms,
+            provider_request_id=self.provider_request_id,
+            client_user=None if request is None else request.client_user,
+        )
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the provider speaks the client's format, so that bytes can pass unchanged."""
+        native = None if self.target is None else self.target.native
+        return native is not None and native.speaks(self.format.name)

@@ -1,0 +1,116 @@
+"""What the gateway knows of keys, accounts and prices: cached, and obedient to invalidations."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from libs.common.cache import LoadingCache
+from libs.common.domain.pricing import find_price, model_names
+from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
+from libs.common.schemas.account import Account
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.schemas.key import ApiKey
+from libs.common.schemas.price import PriceVersion
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.keys import KeyStore
+from libs.common.storage.mongo import Database, PyMongoError
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices import PriceStore
+from services.gateway.settings import Settings
+from services.gateway.upstream.providers import Target
+
+V = TypeVar("V")
+
+# Long enough to blunt a client that keeps trying a wrong key, short enough for a new one to work.
+_NEGATIVE_TTL_S = 5.0
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is calling, and who pays."""
+
+    key: ApiKey
+    account: Account
+
+
+class _Prices(msgspec.Struct, frozen=True):
+    admin: tuple[PriceVersion, ...]
+    bundled: PriceVersion | None
+
+
+class Directory:
+    """Reads through bounded caches. Raises Unavailable where MongoDB is needed and away."""
+
+    def __init__(self, database: Database, price_map: PriceMap, settings: Settings) -> None:
+        self._price_map = price_map
+        self._price_store = PriceStore(database)
+        self._settings = settings
+        self._keys = self._cache(KeyStore(database).get_by_hash)
+        self._accounts = self._cache(AccountStore(database).get)
+        self._prices = self._cache(self._load_prices)
+
+    async def principal(self, secret_hash: str) -> Principal:
+        """Raises Unauthenticated for a key that nobody was given."""
+        try:
+            key = await self._keys.get(secret_hash)
+            account = None if key is None else await self._accounts.get(key.user_id)
+        except PyMongoError as error:
+            raise _database_away() from error
+        if key is None or account is None:
+            raise Unauthenticated(
+                "This API key is not known. Check for a typing error, or ask your administrator."
+            )
+        return Principal(key, account)
+
+    async def price(self, target: Target, at: datetime) -> PriceVersion:
+        """Raises ModelUnpriced: a call that cannot be priced is not made."""
+        try:
+            known = await self._prices.get(f"{target.provider}/{target.model}")
+        except PyMongoError as error:
+            raise _database_away() from error
+        if known is not None:
+            price = find_price(known.admin, target.provider, target.model, at) or known.bundled
+            if price is not None:
+                return price
+        raise ModelUnpriced(
+            f"The model '{target.provider}/{target.model}' has no price, so it cannot be called. "
+            "An administrator can set one with POST /admin/costs; 0 makes it free.",
+            param="model",
+        )
+
+    def obey(self, invalidation: Invalidation) -> None:
+        """Forgets what an administrator changed."""
+        match invalidation.kind:
+            case "key":
+                self._keys.drop(invalidation.id)
+            case "account":
+                self._accounts.drop(invalidation.id)
+            case "price":
+                # An alias or a provider prefix may lead to it: prices change too rarely to be fine.
+                self._prices.clear()
+
+    def forget(self) -> None:
+        """Forgets everything: invalidations may have been missed."""
+        for cache in (self._keys, self._accounts, self._prices):
+            cache.clear()
+
+    def _cache(self, load: Callable[[str], Awaitable[V | None]]) -> LoadingCache[V]:
+        return LoadingCache(
+            load,
+            max_items=self._settings.cache_max_items,
+            ttl_s=self._settings.cache_ttl_s,
+            negative_ttl_s=_NEGATIVE_TTL_S,
+        )
+
+    async def _load_prices(self, routed: str) -> _Prices | None:
+        provider, _, model = routed.partition("/")
+        admin = await self._price_store.versions_of(model_names(provider, model))
+        row = self._price_map.find(provider, model)
+        if not admin and row is None:
+            return None
+        return _Prices(tuple(admin), None if row is None else row.price)
+
+
+def _database_away() -> Unavailable:
+    return Unavailable("The gateway cannot reach its database. Try again in a moment.")

@@ -1,0 +1,19 @@
+"""The client formats, as a table."""
+
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.formats.base import Format
+from services.gateway.formats.chat import Chat
+from services.gateway.formats.messages import Messages
+from services.gateway.formats.responses import Responses
+
+CHAT, MESSAGES, RESPONSES = Chat(), Messages(), Responses()
+FORMATS: dict[ClientFormat, Format] = {
+    "chat": CHAT,
+    "messages": MESSAGES,
+    "responses": RESPONSES,
+}
+
+
+def format_of_path(path: str) -> Format:
+    """Errors outside the three endpoints take the shape of the API that the path belongs to."""
+    return MESSAGES if path.startswith(MESSAGES.path) else CHAT

@@ -1,0 +1,188 @@
+"""What the gateway needs to know of a client format, and what each format implements."""
+
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import msgspec
+
+from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
+from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.sse import data_of
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+# Text of a broken stream is kept for estimating its tokens, up to this many bytes.
+MAX_KEPT_BYTES = 4 * 1024 * 1024
+_BYTES_PER_TOKEN = 4
+
+NULL = msgspec.Raw(b"null")
+ABSENT = msgspec.Raw()
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_typed = msgspec.json.Decoder(_Typed)
+
+
+class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call asks for. `fields` are the body's own bytes by top-level name."""
+
+    model: str
+    stream: bool
+    max_output_tokens: int | None
+    answers: int = 1
+    service_tier: str | None = None
+    client_user: str | None = None
+    wants_usage: bool = True
+    fields: dict[str, msgspec.Raw]
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An error in a format's own shape."""
+
+    status: int
+    body: bytes
+
+
+class StreamReader(Protocol):
+    """Follows one stream: what of it goes to the client, and what it says was used.
+
+    `done` is set by the frame that ends a whole answer, `failed` by one that reports an error.
+    """
+
+    done: bool
+    failed: bool
+
+    def read(self, frame: bytes) -> bytes:
+        """The frame as the client gets it; empty where the client did not ask for it."""
+        ...
+
+    def usage(self) -> TokenUsage | None:
+        """What the provider reported, None where it did not get that far."""
+        ...
+
+    def estimate(self, input_tokens: int) -> TokenUsage:
+        """What a broken stream must have used, given the request's estimated input."""
+        ...
+
+
+class Format(Protocol):
+    """One client format; a frozen row of the table in `services.gateway.formats`."""
+
+    name: ClientFormat
+    path: str
+
+    def decode(self, body: bytes) -> CallRequest:
+        """Raises InvalidJSON or InvalidRequest, which name what is wrong."""
+        ...
+
+    def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:
+        """The body for a provider that speaks this format: only what must change has changed."""
+        ...
+
+    def usage_of_answer(self, body: bytes) -> TokenUsage | None:
+        """Raises UpstreamFailed where the answer is not this format's JSON."""
+        ...
+
+    def text_bytes_of_answer(self, body: bytes) -> int:
+        """How much text an answer without usage holds, for estimating its tokens."""
+        ...
+
+    def reader(self, request: CallRequest) -> StreamReader: ...
+
+    def error(self, error: AppError, request_id: str) -> ErrorAnswer: ...
+
+    def error_frame(self, error: AppError, request_id: str) -> bytes:
+        """How a stream that has begun says that it failed."""
+        ...
+
+
+def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Raises InvalidJSON, or InvalidRequest with the field that is wrong."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        param = path.strip(".`") or _missing_field(message)
+        raise InvalidRequest(_explained(message, param), param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidJSON(f"The request body is not valid JSON: {error}.") from None
+
+
+def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Raises UpstreamFailed where the provider's answer has not the shape of its format."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamFailed(f"The provider's answer cannot be read: {error}.") from None
+
+
+def decode_usage(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """None where nothing usable was reported: an odd count must not spoil a good answer."""
+    if raw in (ABSENT, NULL):
+        return None
+    try:
+        return decoder.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+
+
+def consistent(
+    read: Callable[Concatenate[T, P], TokenUsage], usage: T, *args: P.args, **kwargs: P.kwargs
+) -> TokenUsage | None:
+    """None where the provider's counts contradict each other; they are estimated then."""
+    try:
+        return read(usage, *args, **kwargs)
+    except ValueError:
+        return None
+
+
+def type_of(frame: bytes) -> bytes:
+    """A named event's type: its `event:` line, or else the `type` of its data; empty without."""
+    if frame.startswith(b"event:"):
+        return frame[6 : frame.find(b"\n")].strip()
+    try:
+        return _typed.decode(data_of(frame)).type.encode()
+    except msgspec.MsgspecError:
+        return b""
+
+
+def tokens_of_text(text_bytes: int) -> int:
+    """An estimate, rounded up; never 0 for text that is there."""
+    return -(-text_bytes // _BYTES_PER_TOKEN)
+
+
+class KeptFrames:
+    """The frames of a stream that carry text, unparsed: only a broken stream needs their text."""
+
+    __slots__ = ("_bytes", "_frames")
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+        self._bytes = 0
+
+    def keep(self, frame: bytes) -> None:
+        self._bytes += len(frame)
+        if self._bytes <= MAX_KEPT_BYTES:
+            self._frames.append(frame)
+
+    def frames(self) -> list[bytes]:
+        return self._frames
+
+    def beyond(self) -> int:
+        """Bytes that were too many to keep; they are estimated with their framing."""
+        return max(0, self._bytes - MAX_KEPT_BYTES)
+
+
+def _missing_field(message: str) -> str | None:
+    _, found, rest = message.partition("missing required field `")
+    return rest.split("`")[0] if found else None
+
+
+def _explained(message: str, param: str | None) -> str:
+    if "missing required field" in message:
+        return f"The request body has no '{param}'."
+    return message + (f" for '{param}'." if param else ".")

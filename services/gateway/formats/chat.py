@@ -1,0 +1,196 @@
+"""OpenAI Chat Completions."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.usage import ChatUsage, usage_of_chat
+from libs.common.errors import AppError
+from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.formats.base import (
+    ABSENT,
+    NULL,
+    CallRequest,
+    ErrorAnswer,
+    KeptFrames,
+    consistent,
+    decode_answer,
+    decode_body,
+    decode_usage,
+    tokens_of_text,
+)
+from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.sse import data_of, frame
+
+_encode = msgspec.json.encode
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Body(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    service_tier: str | None = None
+    user: str | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    delta: _Message | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: msgspec.Raw = ABSENT
+    service_tier: str | None = None
+
+
+class _Texts(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+_body = msgspec.json.Decoder(_Body)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_answer = msgspec.json.Decoder(_Answer)
+_usage = msgspec.json.Decoder(ChatUsage)
+_texts = msgspec.json.Decoder(_Texts)
+
+
+class Chat:
+    name: ClientFormat = "chat"
+    path: str = "/v1/chat/completions"
+
+    def decode(self, body: bytes) -> CallRequest:
+        known = decode_body(body, _body)
+        options = known.stream_options
+        limit = known.max_completion_tokens
+        return CallRequest(
+            model=known.model,
+            stream=bool(known.stream),
+            max_output_tokens=known.max_tokens if limit is None else limit,
+            answers=1 if known.n is None else known.n,
+            service_tier=known.service_tier,
+            client_user=known.user,
+            wants_usage=options is not None and bool(options.include_usage),
+            fields=decode_body(body, _fields),
+        )
+
+    def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:
+        """A stream is always asked for its usage; the reader strips what the client did not."""
+        fields: dict[str, Any] = dict(request.fields)
+        fields["model"] = model
+        if request.stream and not request.wants_usage:
+            raw = fields.get("stream_options", NULL)
+            options = {} if raw == NULL else _fields.decode(raw)
+            fields["stream_options"] = {**options, "include_usage": True}
+        return fields
+
+    def usage_of_answer(self, body: bytes) -> TokenUsage | None:
+        return _tokens(decode_answer(body, _answer))
+
+    def text_bytes_of_answer(self, body: bytes) -> int:
+        return _text_bytes(decode_answer(body, _texts))
+
+    def reader(self, request: CallRequest) -> "ChatReader":
+        return ChatReader(wants_usage=request.wants_usage)
+
+    def error(self, error: AppError, request_id: str) -> ErrorAnswer:
+        return openai_answer(error)
+
+    def error_frame(self, error: AppError, request_id: str) -> bytes:
+        return frame(_encode({"error": openai_error(error)}))
+
+
+class ChatReader:
+    """Ends at `[DONE]`; the usage comes in a chunk of its own with no choices."""
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self.done = False
+        self.failed = False
+        self._wants_usage = wants_usage
+        self._usage: TokenUsage | None = None
+        self._kept = KeptFrames()
+
+    def read(self, frame: bytes) -> bytes:
+        if b'"usage"' in frame:
+            return self._read_usage(frame)
+        if b"[DONE]" in frame and data_of(frame).strip() == b"[DONE]":
+            self.done = True
+        elif b'"error"' in frame and b'"choices"' not in frame:
+            self.failed = True
+        else:
+            self._kept.keep(frame)
+        return frame
+
+    def _read_usage(self, frame_bytes: bytes) -> bytes:
+        data = data_of(frame_bytes)
+        try:
+            fields = _fields.decode(data)
+            answer = _answer.decode(data)
+        except msgspec.MsgspecError:
+            self._kept.keep(frame_bytes)
+            return frame_bytes
+        no_choices = bytes(fields.get("choices", NULL)).strip(b"[] \n") in (b"", b"null")
+        reported = answer.usage not in (ABSENT, NULL)
+        if reported:
+            self._usage = _tokens(answer)
+        if not no_choices:
+            self._kept.keep(frame_bytes)
+        if self._wants_usage or "usage" not in fields:
+            return frame_bytes
+        if reported and no_choices:
+            return b""
+        del fields["usage"]
+        return frame(_encode(fields))
+
+    def usage(self) -> TokenUsage | None:
+        return self._usage
+
+    def estimate(self, input_tokens: int) -> TokenUsage:
+        text_bytes = self._kept.beyond()
+        for kept in self._kept.frames():
+            try:
+                text_bytes += _text_bytes(_texts.decode(data_of(kept)))
+            except msgspec.MsgspecError:
+                text_bytes += len(kept)
+        return TokenUsage(input_text=input_tokens, output_text=tokens_of_text(text_bytes))
+
+
+def _tokens(answer: _Answer) -> TokenUsage | None:
+    usage = decode_usage(answer.usage, _usage)
+    return None if usage is None else consistent(usage_of_chat, usage, answer.service_tier)
+
+
+def _text_bytes(texts: _Texts) -> int:
+    total = 0
+    for choice in texts.choices:
+        for message in (choice.message, choice.delta):
+            if message is None:
+                continue
+            parts = [message.content, message.reasoning_content, message.refusal]
+            for call in message.tool_calls or ():
+                if call.function is not None:
+                    parts += [call.function.name, call.function.arguments]
+            total += sum(len(part.encode()) for part in parts if part is not None)
+    return total

@@ -1,0 +1,180 @@
+"""Anthropic Messages."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.usage import MessagesUsage, usage_of_message
+from libs.common.errors import AppError
+from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.formats.base import (
+    ABSENT,
+    CallRequest,
+    ErrorAnswer,
+    KeptFrames,
+    consistent,
+    decode_answer,
+    decode_body,
+    decode_usage,
+    tokens_of_text,
+    type_of,
+)
+from services.gateway.formats.errors import anthropic_answer
+from services.gateway.sse import data_of, frame
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _Body(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+    max_tokens: int | None = None
+    service_tier: str | None = None
+    metadata: _Metadata | None = None
+
+
+class _Block(msgspec.Struct):
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    name: str | None = None
+    input: msgspec.Raw = ABSENT
+
+
+class _Answer(msgspec.Struct):
+    usage: msgspec.Raw = ABSENT
+
+
+class _Content(msgspec.Struct):
+    content: list[_Block] = []
+
+
+class _Event(msgspec.Struct):
+    message: _Answer | None = None
+    usage: msgspec.Raw = ABSENT
+
+
+class _TextEvent(msgspec.Struct):
+    delta: _Block | None = None
+    content_block: _Block | None = None
+
+
+_body = msgspec.json.Decoder(_Body)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_answer = msgspec.json.Decoder(_Answer)
+_content = msgspec.json.Decoder(_Content)
+_event = msgspec.json.Decoder(_Event)
+_text_event = msgspec.json.Decoder(_TextEvent)
+_usage = msgspec.json.Decoder(MessagesUsage)
+
+
+class Messages:
+    name: ClientFormat = "messages"
+    path: str = "/v1/messages"
+
+    def decode(self, body: bytes) -> CallRequest:
+        known = decode_body(body, _body)
+        return CallRequest(
+            model=known.model,
+            stream=bool(known.stream),
+            max_output_tokens=known.max_tokens,
+            service_tier=known.service_tier,
+            client_user=None if known.metadata is None else known.metadata.user_id,
+            fields=decode_body(body, _fields),
+        )
+
+    def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:
+        return {**request.fields, "model": model}
+
+    def usage_of_answer(self, body: bytes) -> TokenUsage | None:
+        usage = decode_usage(decode_answer(body, _answer).usage, _usage)
+        return None if usage is None else consistent(usage_of_message, usage)
+
+    def text_bytes_of_answer(self, body: bytes) -> int:
+        return sum(map(_text_bytes, decode_answer(body, _content).content))
+
+    def reader(self, request: CallRequest) -> "MessagesReader":
+        return MessagesReader()
+
+    def error(self, error: AppError, request_id: str) -> ErrorAnswer:
+        return anthropic_answer(error, request_id)
+
+    def error_frame(self, error: AppError, request_id: str) -> bytes:
+        return frame(anthropic_answer(error, request_id).body, event="error")
+
+
+class MessagesReader:
+    """Ends at `message_stop`; `message_start` and `message_delta` carry cumulative usage."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self.failed = False
+        self._reported = MessagesUsage()
+        self._complete = False
+        self._kept = KeptFrames()
+
+    def read(self, frame: bytes) -> bytes:
+        match type_of(frame):
+            case b"content_block_delta" | b"content_block_start":
+                self._kept.keep(frame)
+            case b"message_start":
+                event = _decode_event(frame)
+                self._merge(event.message.usage if event.message is not None else ABSENT)
+            case b"message_delta":
+                self._merge(_decode_event(frame).usage)
+                # Until then, `output_tokens` counts only what the first event announced.
+                self._complete = True
+            case b"message_stop":
+                self.done = True
+            case b"error":
+                self.failed = True
+        return frame
+
+    def _merge(self, raw: msgspec.Raw) -> None:
+        usage = decode_usage(raw, _usage)
+        if usage is not None:
+            self._reported = self._reported.merged_with(usage)
+
+    def usage(self) -> TokenUsage | None:
+        return consistent(usage_of_message, self._reported) if self._complete else None
+
+    def estimate(self, input_tokens: int) -> TokenUsage:
+        """The input as reported, where it was; the output from the text that came."""
+        output_tokens = tokens_of_text(self._kept.beyond() + self._kept_text_bytes())
+        reported = self._reported
+        if reported.input_tokens is None:
+            return TokenUsage(input_text=input_tokens, output_text=output_tokens)
+        started = 0 if reported.output_tokens is None else reported.output_tokens
+        broken_off = reported.merged_with(MessagesUsage(output_tokens=max(started, output_tokens)))
+        usage = consistent(usage_of_message, broken_off)
+        if usage is None:
+            return TokenUsage(input_text=input_tokens, output_text=output_tokens)
+        return usage
+
+    def _kept_text_bytes(self) -> int:
+        total = 0
+        for kept in self._kept.frames():
+            try:
+                event = _text_event.decode(data_of(kept))
+            except msgspec.MsgspecError:
+                total += len(kept)
+                continue
+            blocks = (event.delta, event.content_block)
+            total += sum(_text_bytes(block) for block in blocks if block is not None)
+        return total
+
+
+def _decode_event(frame: bytes) -> _Event:
+    try:
+        return _event.decode(data_of(frame))
+    except msgspec.MsgspecError:
+        return _Event()
+
+
+def _text_bytes(block: _Block) -> int:
+    parts = (block.text, block.thinking, block.partial_json, block.name)
+    text = sum(len(part.encode()) for part in parts if part is not None)
+    arguments = bytes(block.input)
+    return text + (0 if arguments in (b"", b"{}", b"null") else len(arguments))

@@ -1,0 +1,162 @@
+"""OpenAI Responses."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.usage import ResponsesUsage, usage_of_response
+from libs.common.errors import AppError
+from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.formats.base import (
+    ABSENT,
+    CallRequest,
+    ErrorAnswer,
+    KeptFrames,
+    consistent,
+    decode_answer,
+    decode_body,
+    decode_usage,
+    tokens_of_text,
+    type_of,
+)
+from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.sse import data_of, frame
+
+_encode = msgspec.json.encode
+_TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})
+
+
+class _Body(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+    max_output_tokens: int | None = None
+    service_tier: str | None = None
+    user: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: msgspec.Raw = ABSENT
+    service_tier: str | None = None
+
+
+class _Part(msgspec.Struct):
+    text: str | None = None
+    refusal: str | None = None
+
+
+class _Item(msgspec.Struct):
+    content: list[_Part] | None = None
+    summary: list[_Part] | None = None
+    arguments: str | None = None
+
+
+class _Output(msgspec.Struct):
+    output: list[_Item] = []
+
+
+class _Event(msgspec.Struct):
+    response: _Answer | None = None
+
+
+class _TextEvent(msgspec.Struct):
+    delta: str | None = None
+
+
+_body = msgspec.json.Decoder(_Body)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_answer = msgspec.json.Decoder(_Answer)
+_output = msgspec.json.Decoder(_Output)
+_event = msgspec.json.Decoder(_Event)
+_text_event = msgspec.json.Decoder(_TextEvent)
+_usage = msgspec.json.Decoder(ResponsesUsage)
+
+
+class Responses:
+    name: ClientFormat = "responses"
+    path: str = "/v1/responses"
+
+    def decode(self, body: bytes) -> CallRequest:
+        known = decode_body(body, _body)
+        return CallRequest(
+            model=known.model,
+            stream=bool(known.stream),
+            max_output_tokens=known.max_output_tokens,
+            service_tier=known.service_tier,
+            client_user=known.user,
+            fields=decode_body(body, _fields),
+        )
+
+    def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:
+        return {**request.fields, "model": model}
+
+    def usage_of_answer(self, body: bytes) -> TokenUsage | None:
+        return _tokens(decode_answer(body, _answer))
+
+    def text_bytes_of_answer(self, body: bytes) -> int:
+        return sum(map(_text_bytes, decode_answer(body, _output).output))
+
+    def reader(self, request: CallRequest) -> "ResponsesReader":
+        return ResponsesReader()
+
+    def error(self, error: AppError, request_id: str) -> ErrorAnswer:
+        return openai_answer(error)
+
+    def error_frame(self, error: AppError, request_id: str) -> bytes:
+        """Flat fields by the specification, and a nested object, which is what SDKs raise on."""
+        fields = openai_error(error)
+        flat = {**fields, "type": "error", "sequence_number": 0, "error": fields}
+        return frame(_encode(flat), event="error")
+
+
+class ResponsesReader:
+    """Ends at `response.completed`, `.incomplete` or `.failed`, which carry the usage."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self.failed = False
+        self._usage: TokenUsage | None = None
+        self._kept = KeptFrames()
+
+    def read(self, frame: bytes) -> bytes:
+        kind = type_of(frame)
+        if kind.endswith(b".delta"):
+            self._kept.keep(frame)
+        elif kind in _TERMINAL:
+            self.done = True
+            self._usage = _usage_of_event(frame)
+        elif kind == b"error":
+            self.failed = True
+        return frame
+
+    def usage(self) -> TokenUsage | None:
+        return self._usage
+
+    def estimate(self, input_tokens: int) -> TokenUsage:
+        text_bytes = self._kept.beyond()
+        for kept in self._kept.frames():
+            try:
+                delta = _text_event.decode(data_of(kept)).delta
+            except msgspec.MsgspecError:
+                text_bytes += len(kept)
+            else:
+                text_bytes += 0 if delta is None else len(delta.encode())
+        return TokenUsage(input_text=input_tokens, output_text=tokens_of_text(text_bytes))
+
+
+def _usage_of_event(frame: bytes) -> TokenUsage | None:
+    try:
+        response = _event.decode(data_of(frame)).response
+    except msgspec.MsgspecError:
+        return None
+    return None if response is None else _tokens(response)
+
+
+def _tokens(answer: _Answer) -> TokenUsage | None:
+    usage = decode_usage(answer.usage, _usage)
+    return None if usage is None else consistent(usage_of_response, usage, answer.service_tier)
+
+
+def _text_bytes(item: _Item) -> int:
+    parts = [*(item.content or ()), *(item.summary or ())]
+    texts = [item.arguments, *(text for part in parts for text in (part.text, part.refusal))]
+    return sum(len(text.encode()) for text in texts if text is not None)

@@ -1,0 +1,114 @@
+"""Makes usage events durable before the last byte of their calls goes out (P3).
+
+Events of concurrent calls share one write: one arq job for all, and each call's hold resized to
+its cost, in one round trip. While Redis cannot be reached they go to the spool instead.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import sha256
+
+import msgspec
+import structlog
+
+from libs.common.errors import Unavailable
+from libs.common.group_commit import GroupCommit
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.event_queue import encode_batch, enqueue_batch
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.redis import NoScriptError, Redis, RedisError
+from services.gateway.breaker import Breaker
+from services.gateway.metrics import EVENTS_SPOOLED, SPOOL_BACKLOG
+from services.gateway.spool import Spool, SpoolFull
+
+log = structlog.get_logger(__name__)
+_MAX_BATCH = 200
+_MAX_WAITING = 10_000
+_DRAIN_PAUSE_S = 1.0
+
+
+class Metered(msgspec.Struct, frozen=True):
+    """An event and what its hold becomes; None where the call held nothing."""
+
+    event: UsageEvent
+    hold_nusd: int | None
+
+
+class Meter:
+    """Where calls hand in their events."""
+
+    def __init__(self, redis: Redis, holds: HoldStore, spool: Spool, breaker: Breaker) -> None:
+        self._redis = redis
+        self._holds = holds
+        self._spool = spool
+        self._breaker = breaker
+        self._commits: GroupCommit[Metered, None] = GroupCommit(
+            self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
+        )
+
+    async def commit(self, metered: Metered) -> None:
+        """Returns when the event is durable. Raises Unavailable where that cannot be done."""
+        try:
+            await self._commits.commit(metered)
+        except (SpoolFull, OSError) as error:
+            log.critical("usage.not_durable", call_id=metered.event.call_id, error=str(error))
+            raise Unavailable(
+                "The gateway cannot record usage at the moment, so it serves no calls."
+            ) from error
+
+    def hand_in(self, metered: Metered) -> None:
+        """For a handler that is being cancelled: `close` waits for what was handed in."""
+        self._commits.submit(metered)
+
+    async def close(self) -> None:
+        await self._commits.close()
+
+    async def drain_spool(self) -> None:
+        """Runs until cancelled: empties the spool whenever Redis can be reached."""
+        while True:
+            await asyncio.sleep(_DRAIN_PAUSE_S)
+            if self._spool.is_empty():
+                SPOOL_BACKLOG.set(0)
+                continue
+            SPOOL_BACKLOG.set(1)
+            try:
+                sent = await self._spool.drain(self._enqueue)
+            except (RedisError, OSError) as error:
+                log.warning("spool.waiting", error=str(error))
+            else:
+                if sent:
+                    log.info("spool.drained", batches=sent)
+
+    async def _write(self, batch: Sequence[Metered]) -> Sequence[None]:
+        payload = encode_batch([metered.event for metered in batch])
+        if self._breaker.allows():
+            try:
+                await self._enqueue(payload, batch)
+            except (RedisError, OSError) as error:
+                self._breaker.failed()
+                log.warning("usage.spooling", error=str(error))
+            else:
+                self._breaker.succeeded()
+                return [None] * len(batch)
+        await self._spool.append(payload)
+        EVENTS_SPOOLED.inc(len(batch))
+        return [None] * len(batch)
+
+    async def _enqueue(self, payload: bytes, batch: Sequence[Metered] = ()) -> None:
+        try:
+            await self._send(payload, batch)
+        except NoScriptError:
+            # A restarted Redis has forgotten the scripts; sending again is harmless.
+            await self._holds.load_scripts()
+            await self._send(payload, batch)
+
+    async def _send(self, payload: bytes, batch: Sequence[Metered]) -> None:
+        """The id follows from the content, so sending the same batch again changes nothing."""
+        batch_id = sha256(payload).hexdigest()[:32]
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for metered in batch:
+                if metered.hold_nusd is not None:
+                    event = metered.event
+                    self._holds.resize(pipeline, event.user_id, event.call_id, metered.hold_nusd)
+            enqueue_batch(pipeline, batch_id, payload)
+            await pipeline.execute()

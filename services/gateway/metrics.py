@@ -1,0 +1,24 @@
+"""What the gateway tells Prometheus. Labels are bounded: never a key, an account or a raw model."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+CALLS = Counter(
+    "gateway_calls_total",
+    "Authenticated calls by how they ended.",
+    ["format", "status", "http_status"],
+)
+UNAUTHENTICATED = Counter(
+    "gateway_unauthenticated_total", "Requests without a key that is known.", ["format"]
+)
+CALL_SECONDS = Histogram(
+    "gateway_call_seconds",
+    "Duration of calls, the provider's share included.",
+    ["format"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+)
+CALLS_OPEN = Gauge("gateway_calls_open", "Calls under way.")
+EVENTS_SPOOLED = Counter("gateway_events_spooled_total", "Usage events written to the spool.")
+SPOOL_BACKLOG = Gauge("gateway_spool_backlog", "1 while usage events wait in the spool.")
+ADMITTED_WITHOUT_REDIS = Counter(
+    "gateway_admitted_without_redis_total", "Calls admitted by policy while Redis was away."
+)

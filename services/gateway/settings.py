@@ -1,0 +1,46 @@
+"""What the environment decides about the gateway; `.env.example` explains each variable."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from libs.common.logging import LogFormat, LogLevel
+from libs.common.settings import Secret
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One field per variable, by its name in lower case. Times in seconds, sizes in bytes."""
+
+    mongo_uri: str
+    redis_url: str
+    gateway_host: str = "0.0.0.0"  # noqa: S104 - a container's service listens on its interface
+    gateway_port: Port = 8000
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "json"
+
+    openai_api_key: Secret | None = None
+    openai_base_url: str = "https://api.openai.com/v1"
+    anthropic_api_key: Secret | None = None
+    anthropic_base_url: str = "https://api.anthropic.com"
+    price_map_path: str | None = None
+
+    admission_without_redis: Literal["open", "closed"] = "open"
+    default_max_output_tokens: Positive = 4096
+    hold_lease_s: Annotated[int, Meta(ge=10)] = 120
+    cache_ttl_s: Positive = 30
+    cache_max_items: Positive = 50_000
+
+    max_body_bytes: Positive = 32 * 1024 * 1024
+    max_answer_bytes: Positive = 64 * 1024 * 1024
+    upstream_connect_timeout_s: Positive = 10
+    upstream_read_timeout_s: Positive = 600
+    upstream_total_timeout_s: Positive = 3600
+    upstream_max_connections: Positive = 1000
+
+    spool_dir: str = "spool"
+    spool_max_bytes: Positive = 1024 * 1024 * 1024
+    shutdown_grace_s: Positive = 60

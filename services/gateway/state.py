@@ -1,0 +1,82 @@
+"""What the gateway opens at start and closes, in reverse, at its end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.invalidation import listen
+from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.redis import Redis, open_redis
+from services.gateway.admission import Admissions
+from services.gateway.breaker import Breaker
+from services.gateway.directory import Directory
+from services.gateway.metering import Meter
+from services.gateway.proxy import Gateway
+from services.gateway.settings import Settings
+from services.gateway.spool import Spool
+from services.gateway.upstream.forward import Forwarder
+from services.gateway.upstream.providers import ModelDirectory
+from services.gateway.upstream.relay import Relay, open_session
+from services.gateway.upstream.translation.translator import Translator
+
+# How long admissions and metering leave a Redis alone that did not answer.
+_REDIS_PAUSE_S = 1.0
+
+
+class State(TypedDict):
+    """What handlers find in `request.state`."""
+
+    gateway: Gateway
+    database: Database
+    redis: Redis
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[State]:
+    """Connects lazily: the gateway starts, and says so in `/ready`, whatever is away."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings.mongo_uri))
+        redis = await stack.enter_async_context(open_redis(settings.redis_url))
+        session = await stack.enter_async_context(open_session(settings))
+        price_map = PriceMap.open(settings.price_map_path)
+        translator = Translator()
+        stack.push_async_callback(translator.close)
+        spool = Spool(Path(settings.spool_dir), max_bytes=settings.spool_max_bytes)
+        spool.open()
+        stack.callback(spool.close)
+        breaker = Breaker(_REDIS_PAUSE_S)
+        holds = HoldStore(redis)
+        directory = Directory(database, price_map, settings)
+        admissions = Admissions(holds, database, breaker, settings)
+        meter = Meter(redis, holds, spool, breaker)
+        stack.push_async_callback(meter.close)
+        gateway = Gateway(
+            directory=directory,
+            models=ModelDirectory(settings, price_map),
+            admissions=admissions,
+            forwarder=Forwarder(Relay(session, settings), translator, settings),
+            meter=meter,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        for work in (
+            listen(redis, directory.obey, directory.forget),
+            admissions.renew_leases(),
+            meter.drain_spool(),
+        ):
+            await stack.enter_async_context(_running(work))
+        yield State(gateway=gateway, database=database, redis=redis)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """A task that lives as long as the block does."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

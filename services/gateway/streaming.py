@@ -1,0 +1,124 @@
+"""Relays one stream: bytes go out as they come in, and the last ones wait for the commit."""
+
+import asyncio
+from contextlib import aclosing
+
+import msgspec
+from starlette.types import Receive, Send
+
+from libs.common.errors import AppError, UpstreamFailed
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
+from services.gateway.call import Call
+from services.gateway.formats.base import StreamReader
+from services.gateway.replies import stream_headers
+from services.gateway.sse import FrameSplitter
+from services.gateway.upstream.answer import Stream
+
+
+class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stream ended, what it used, and the bytes that close it for the client."""
+
+    status: CallStatus
+    usage: TokenUsage
+    usage_source: UsageSource
+    last_bytes: bytes
+    error: AppError | None = None
+
+
+class StreamRelay:
+    """From the provider's chunks to the client's, with the reader looking on."""
+
+    def __init__(
+        self, call: Call, reader: StreamReader, stream: Stream, receive: Receive, send: Send
+    ) -> None:
+        self._call = call
+        self._reader = reader
+        self._stream = stream
+        self._receive = receive
+        self._send = send
+        self._frames = FrameSplitter()
+        self._last_bytes = b""
+        self._error: AppError | None = None
+
+    async def run(self) -> StreamEnd:
+        """Sends all but the last bytes. A client that goes away ends it within the same tick."""
+        headers = self._stream.headers + stream_headers(self._call.call_id)
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            async with asyncio.timeout(None) as pumping:
+                watcher = asyncio.create_task(self._end_when_client_goes(pumping))
+                try:
+                    await self._pump()
+                finally:
+                    watcher.cancel()
+        except TimeoutError:
+            return self._end("client_closed")
+        except AppError as error:
+            self._error = error
+        if self._error is None and not self._reader.failed:
+            return self._end("ok")
+        return self._end("upstream_error")
+
+    async def finish(self, last_bytes: bytes) -> None:
+        """The event is durable, or its failure is what there is to say: the stream may end."""
+        await self._send({"type": "http.response.body", "body": last_bytes})
+
+    def usage(self) -> TokenUsage:
+        """As reported, else estimated from what came."""
+        reported = self._reader.usage()
+        return self._reader.estimate(self._call.input_tokens) if reported is None else reported
+
+    async def _pump(self) -> None:
+        async with aclosing(self._stream.chunks) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if self._call.first_byte_ms is None:
+                    self._call.first_byte_ms = self._call.elapsed_ms()
+                out = self._read(self._frames.feed(chunk))
+                if out:
+                    await self._send({"type": "http.response.body", "body": out, "more_body": True})
+                if self._is_over():
+                    return
+        self._end_of_input()
+
+    def _read(self, frames: list[bytes]) -> bytes:
+        """The frames for now; the one that ends the stream, and all after it, are held back."""
+        out: list[bytes] = []
+        for frame in frames:
+            if self._is_over():
+                self._last_bytes += frame
+                continue
+            sent = self._reader.read(frame)
+            if self._is_over():
+                self._last_bytes = sent
+            else:
+                out.append(sent)
+        return b"".join(out)
+
+    def _is_over(self) -> bool:
+        return self._reader.done or self._reader.failed
+
+    def _end_of_input(self) -> None:
+        """The provider closed the stream: in order only if it had said all that it owed."""
+        rest = self._frames.rest()
+        if rest.strip():
+            self._last_bytes += self._reader.read(rest + b"\n\n")
+        if not self._is_over() and self._reader.usage() is None:
+            raise UpstreamFailed("The provider ended its stream before the answer was complete.")
+
+    async def _end_when_client_goes(self, pumping: asyncio.Timeout) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        pumping.reschedule(asyncio.get_running_loop().time())
+
+    def _end(self, status: CallStatus) -> StreamEnd:
+        reported = self._reader.usage()
+        last_bytes = self._last_bytes
+        if self._error is not None:
+            last_bytes += self._call.format.error_frame(self._error, self._call.call_id)
+        return StreamEnd(
+            status=status,
+            usage=self.usage(),
+            usage_source="estimated" if reported is None else "provider",
+            last_bytes=last_bytes,
+            error=self._error,
+        )

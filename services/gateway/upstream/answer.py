@@ -1,0 +1,30 @@
+"""What comes back from a provider, relayed or translated."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+
+Header = tuple[bytes, bytes]
+JSON_HEADERS: list[Header] = [(b"content-type", b"application/json")]
+EVENT_STREAM_HEADERS: list[Header] = [(b"content-type", b"text/event-stream; charset=utf-8")]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer, an error's among them."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+    provider_request_id: str | None = None
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream of server-sent events: bytes as they come, in reads of any size.
+
+    Whoever has it calls `close`, which ends the provider's call if it is still under way.
+    """
+
+    headers: list[Header]
+    chunks: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[None]]
+    provider_request_id: str | None = None

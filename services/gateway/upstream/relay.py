@@ -1,0 +1,185 @@
+"""The native relay: bytes in, bytes out, for a provider that speaks the client's format."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from libs.common.errors import UpstreamFailed, UpstreamTimeout
+from services.gateway.auth import CREDENTIAL_HEADERS, Headers
+from services.gateway.settings import Settings
+from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.providers import ANTHROPIC_VERSION, Provider
+
+_encode = msgspec.json.encode
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Ours to set, or nobody's business upstream.
+_NOT_SENT = (
+    _HOP_BY_HOP
+    | CREDENTIAL_HEADERS
+    | {
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"accept-encoding",
+        b"expect",
+        b"cookie",
+        b"forwarded",
+        b"via",
+        b"x-request-id",
+        b"request-id",
+        b"x-real-ip",
+    }
+)
+_NOT_RETURNED = _HOP_BY_HOP | {
+    b"content-length",
+    b"content-encoding",
+    b"set-cookie",
+    b"server",
+    b"date",
+    b"alt-svc",
+    b"strict-transport-security",
+    b"x-request-id",
+    b"request-id",
+    # They describe the shared provider key, not the client's own.
+    b"openai-organization",
+    b"openai-project",
+    b"anthropic-organization-id",
+}
+_NOT_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"cf-")
+
+
+class Relay:
+    """One pooled HTTP client for all providers; every limit and timeout comes from the settings."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
+        self._session = session
+        self._max_answer_bytes = settings.max_answer_bytes
+
+    async def call(
+        self, provider: Provider, url: str, headers: Headers, fields: dict[str, Any], call_id: str
+    ) -> Answer | Stream:
+        """Raises UpstreamFailed or UpstreamTimeout where no usable answer comes."""
+        try:
+            response = await self._session.post(
+                URL(url, encoded=True),
+                data=_encode(fields),
+                headers=_headers_for(provider, headers, call_id),
+                allow_redirects=False,
+            )
+            return await self._answer(response)
+        except TimeoutError:
+            raise _timeout(provider.name) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamFailed(
+                f"The provider '{provider.name}' could not be reached: {type(error).__name__}."
+            ) from error
+
+    async def _answer(self, response: aiohttp.ClientResponse) -> Answer | Stream:
+        headers = [
+            (name.lower(), value)
+            for name, value in response.raw_headers
+            if name.lower() not in _NOT_RETURNED
+            and not name.lower().startswith(_NOT_RETURNED_PREFIXES)
+        ]
+        request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
+        if response.status == 200 and response.content_type == "text/event-stream":
+            return Stream(
+                headers=headers,
+                chunks=_chunks(response),
+                close=_closer(response),
+                provider_request_id=request_id,
+            )
+        async with response:
+            body = await _bounded(response, self._max_answer_bytes)
+        return Answer(
+            status=response.status, headers=headers, body=body, provider_request_id=request_id
+        )
+
+
+@asynccontextmanager
+async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """The one client session of the process."""
+    timeout = aiohttp.ClientTimeout(
+        total=settings.upstream_total_timeout_s,
+        sock_connect=settings.upstream_connect_timeout_s,
+        sock_read=settings.upstream_read_timeout_s,
+    )
+    connector = aiohttp.TCPConnector(
+        limit=settings.upstream_max_connections, keepalive_timeout=60, ttl_dns_cache=30
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
+    ) as session:
+        yield session
+
+
+def _headers_for(provider: Provider, headers: Headers, call_id: str) -> dict[str, str]:
+    sent = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in headers
+        if name not in _NOT_SENT and not name.startswith(b"x-forwarded-")
+    }
+    key = provider.require_key()
+    if provider.name == "anthropic":
+        sent["x-api-key"] = key
+        sent.setdefault("anthropic-version", ANTHROPIC_VERSION)
+    else:
+        sent["authorization"] = f"Bearer {key}"
+    sent["content-type"] = "application/json"
+    sent["accept-encoding"] = "identity"
+    sent["x-request-id"] = call_id
+    return sent
+
+
+async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise UpstreamFailed(f"The provider's answer is larger than {limit} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        while chunk := await response.content.readany():
+            yield chunk
+    except TimeoutError:
+        raise _timeout(response.url.host or "upstream") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise UpstreamFailed(f"The provider's stream broke off: {type(error).__name__}.") from error
+
+
+def _closer(response: aiohttp.ClientResponse) -> Any:
+    async def close() -> None:
+        # Reuses the connection when the stream was read to its end, and drops it otherwise.
+        response.release()
+
+    return close
+
+
+def _timeout(provider: str) -> UpstreamTimeout:
+    return UpstreamTimeout(f"The provider '{provider}' did not answer in time.")
