@@ -11,6 +11,9 @@ import msgspec
 
 from libs.common.schemas.usage import TokenUsage
 
+# No call is so large. The bound keeps costs within the integers that events and MongoDB can hold.
+_MAX_TOKENS = 1_000_000_000
+
 
 class _Details(msgspec.Struct, frozen=True):
     cached_tokens: int | None = None
@@ -129,6 +132,8 @@ def _cache_writes(usage: MessagesUsage) -> tuple[int | None, int | None]:
     written_5m, written_1h = split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens
     if total is not None:
         rest = total - _count(written_5m) - _count(written_1h)
+        if rest < 0:
+            raise ValueError("the split of cache_creation_input_tokens exceeds it")
         if rest > 0:
             written_5m = _count(written_5m) + rest
     return written_5m, written_1h
@@ -144,7 +149,7 @@ def _inclusive(
     written, written_1h = input_details.cache_write_tokens, input_details.cache_write_1h_tokens
     input_parts = (
         input_details.cached_tokens,
-        written,
+        written_1h if written is None else written,
         input_details.audio_tokens,
         input_details.image_tokens,
     )
@@ -179,4 +184,6 @@ def _checked(usage: TokenUsage) -> TokenUsage:
         value = getattr(usage, name)
         if isinstance(value, int) and value < 0:
             raise ValueError(f"{name} is negative")
+        if isinstance(value, int) and value > _MAX_TOKENS:
+            raise ValueError(f"{name} is impossible")
     return usage
