@@ -1,0 +1,103 @@
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.domain.pricing import find_price, model_names
+from libs.common.schemas.price import PriceVersion
+from tests.unit.builders import NOW, price
+
+
+def found(*versions: PriceVersion, provider: str = "openai", model: str = "gpt-4o") -> str | None:
+    version = find_price(versions, provider, model, NOW)
+    assert find_price(versions[::-1], provider, model, NOW) == version
+    return None if version is None else version.price_id
+
+
+def test_names_are_tried_bare_first_then_qualified() -> None:
+    assert model_names("openai", "gpt-4o") == ("gpt-4o", "openai/gpt-4o")
+
+
+def test_a_model_without_a_price_is_not_found() -> None:
+    assert found() is None
+    assert found(price("gpt-4o-mini"), price("anthropic/gpt-4o")) is None
+
+
+def test_a_price_of_another_provider_does_not_count() -> None:
+    assert found(price(provider="azure")) is None
+
+
+def test_the_exact_name_beats_the_qualified_one_and_that_an_alias() -> None:
+    exact, qualified = price("gpt-4o"), price("openai/gpt-4o")
+    alias = price("omni", aliases=("gpt-4o", "openai/gpt-4o"))
+    assert found(alias, qualified, exact) == exact.price_id
+    assert found(alias, qualified) == qualified.price_id
+    assert found(alias) == alias.price_id
+
+
+def test_an_alias_may_be_qualified() -> None:
+    assert found(price("omni", aliases=("openai/gpt-4o",))) is not None
+    assert found(price("omni", aliases=("azure/gpt-4o",))) is None
+
+
+def test_the_rank_of_a_name_counts_more_than_its_provider_or_age() -> None:
+    exact = price("gpt-4o", days=-300)
+    assert found(exact, price("openai/gpt-4o", provider="openai", days=-1)) == exact.price_id
+
+
+def test_a_version_for_the_provider_beats_a_newer_one_for_all() -> None:
+    own = price(provider="openai", days=-300)
+    assert found(own, price(provider="*", days=-1)) == own.price_id
+
+
+def test_the_newest_version_in_force_wins() -> None:
+    current = price(days=-2)
+    assert found(price(days=-30), current, price(days=1)) == current.price_id
+
+
+@pytest.mark.parametrize(("ms", "in_force"), [(-1, True), (0, True), (1, False)])
+def test_a_version_holds_from_its_first_moment(ms: int, in_force: bool) -> None:
+    version = price(effective_from=NOW + timedelta(milliseconds=ms))
+    assert (found(version) is not None) == in_force
+
+
+def test_a_future_version_does_not_hide_the_alias_in_force() -> None:
+    alias = price("omni", aliases=("gpt-4o",))
+    assert found(price("gpt-4o", days=1), alias) == alias.price_id
+
+
+def test_of_two_versions_from_the_same_moment_the_one_made_later_wins() -> None:
+    earlier = price(price_id="b", created_at=NOW)
+    later = price(price_id="a", created_at=NOW + timedelta(seconds=1))
+    assert found(earlier, later) == "a"
+
+
+def test_of_two_versions_made_at_once_the_answer_is_always_the_same() -> None:
+    assert found(price(price_id="a"), price(price_id="b")) == "b"
+
+
+_versions = st.builds(
+    price,
+    st.sampled_from(["gpt-4o", "openai/gpt-4o", "other"]),
+    days=st.integers(-3, 3),
+    provider=st.sampled_from(["*", "openai", "azure"]),
+    aliases=st.sampled_from([(), ("gpt-4o",), ("openai/gpt-4o",), ("azure/gpt-4o",)]),
+)
+
+
+@given(st.lists(_versions, max_size=8))
+def test_whatever_is_found_is_in_force_for_the_provider_and_the_name(
+    versions: list[PriceVersion],
+) -> None:
+    names = ("gpt-4o", "openai/gpt-4o")
+    eligible = [
+        v
+        for v in versions
+        if v.effective_from <= NOW
+        and v.provider in ("*", "openai")
+        and (v.model in names or set(names) & set(v.aliases))
+    ]
+    version = find_price(versions, "openai", "gpt-4o", NOW)
+    assert (version is None) == (not eligible)
+    assert version is None or version in eligible

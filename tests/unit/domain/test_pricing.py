@@ -1,0 +1,169 @@
+from decimal import Decimal
+
+import pytest
+
+from libs.common.domain.pricing import cost_of, rates_for
+from libs.common.schemas.entry import CostLine
+from libs.common.schemas.price import PriceVersion, Tier
+from libs.common.schemas.usage import TokenUsage
+from tests.unit.builders import price, rates, tier
+
+# A million tokens cost what the rate says, so the cost names the rate that was taken.
+_MILLION = 1_000_000
+_EVERY_RATE = {
+    "input": "1",
+    "output": "2",
+    "cache_read": "3",
+    "cache_write_5m": "4",
+    "cache_write_1h": "5",
+    "reasoning": "6",
+    "input_audio": "7",
+    "input_image": "8",
+    "output_audio": "9",
+    "output_image": "10",
+}
+_RATE_OF = {"input_text": "input", "output_text": "output"}
+_FALLBACKS = [
+    ("cache_read", "input"),
+    ("cache_write_5m", "input"),
+    ("cache_write_1h", "cache_write_5m"),
+    ("reasoning", "output"),
+    ("input_audio", "input"),
+    ("input_image", "input"),
+    ("output_audio", "output"),
+    ("output_image", "output"),
+]
+
+
+def usd(usage: TokenUsage, version: PriceVersion) -> Decimal:
+    return Decimal(cost_of(usage, version).cost_nusd) / 10**9
+
+
+def million(token_class: str) -> TokenUsage:
+    return TokenUsage(**{token_class: _MILLION})
+
+
+@pytest.mark.parametrize("token_class", ["input_text", "output_text", *dict(_FALLBACKS)])
+def test_each_class_of_tokens_has_its_own_rate(token_class: str) -> None:
+    version = price(rates=rates(**_EVERY_RATE))
+    expected = Decimal(_EVERY_RATE[_RATE_OF.get(token_class, token_class)])
+    assert usd(million(token_class), version) == expected
+
+
+@pytest.mark.parametrize(("token_class", "fallback"), _FALLBACKS)
+def test_a_missing_rate_falls_back(token_class: str, fallback: str) -> None:
+    version = price(rates=rates(**(_EVERY_RATE | {token_class: None})))
+    assert usd(million(token_class), version) == Decimal(_EVERY_RATE[fallback])
+
+
+def test_an_hour_long_cache_write_falls_back_to_input_in_the_end() -> None:
+    version = price(rates=rates(input="3"))
+    assert usd(million("cache_write_1h"), version) == 3
+
+
+@pytest.mark.parametrize(("token_class", "fallback"), _FALLBACKS)
+def test_an_explicit_zero_is_a_price(token_class: str, fallback: str) -> None:
+    version = price(rates=rates(**(_EVERY_RATE | {token_class: "0"})))
+    assert usd(million(token_class), version) == 0
+
+
+def test_the_lines_explain_the_cost() -> None:
+    usage = TokenUsage(
+        input_text=1_000, cache_read=500, output_text=200, reasoning=0, web_searches=2
+    )
+    version = price(rates=rates(input="3", output="15"), web_search=Decimal("0.01"))
+    cost = cost_of(usage, version)
+    assert cost.lines == (
+        CostLine(item="input_text", quantity=1_000, rate=Decimal(3), amount=Decimal("0.003")),
+        CostLine(item="cache_read", quantity=500, rate=Decimal(3), amount=Decimal("0.0015")),
+        CostLine(item="output_text", quantity=200, rate=Decimal(15), amount=Decimal("0.003")),
+        CostLine(item="web_search", quantity=2, rate=Decimal("0.01"), amount=Decimal("0.02")),
+    )
+    assert cost.cost_nusd == 27_500_000
+
+
+def test_a_search_without_a_fee_costs_nothing() -> None:
+    assert cost_of(TokenUsage(web_searches=3), price()).lines == ()
+
+
+def test_the_sum_is_rounded_once_and_not_each_line() -> None:
+    # Each line is 0.4 nano-USD, which would round to nothing.
+    version = price(rates=rates(input="0.0004", output="0.0004"))
+    usage = TokenUsage(input_text=1, cache_read=1, output_text=1)
+    assert cost_of(usage, version).cost_nusd == 1
+
+
+def test_nothing_reported_costs_nothing() -> None:
+    cost = cost_of(TokenUsage(), price())
+    assert (cost.cost_nusd, cost.lines) == (0, ())
+
+
+_LONG = (
+    tier(above=200_000, input="6", output="22.5"),
+    tier(above=500_000, input="9", output="30"),
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "input_rate"),
+    [
+        (TokenUsage(input_text=200_000), "3"),
+        (TokenUsage(input_text=200_001), "6"),
+        (TokenUsage(input_text=500_000), "6"),
+        (TokenUsage(input_text=500_001), "9"),
+        # Cached tokens and every other class of input count.
+        (TokenUsage(input_text=1, cache_read=200_000), "6"),
+        (TokenUsage(input_text=0, cache_write_5m=100_000, cache_write_1h=100_000), "3"),
+        (TokenUsage(input_text=1, cache_write_5m=100_000, cache_write_1h=100_000), "6"),
+        (TokenUsage(input_text=1, input_audio=100_000, input_image=100_000), "6"),
+        # Output does not.
+        (TokenUsage(input_text=200_000, output_text=900_000, reasoning=900_000), "3"),
+    ],
+)
+def test_a_threshold_is_crossed_by_more_input_than_it_says(
+    usage: TokenUsage, input_rate: str
+) -> None:
+    assert rates_for(price(tiers=_LONG), usage).input == Decimal(input_rate)
+    assert rates_for(price(tiers=_LONG[::-1]), usage).input == Decimal(input_rate)
+
+
+def test_crossing_a_threshold_re_rates_the_whole_call() -> None:
+    usage = TokenUsage(input_text=200_001, output_text=_MILLION)
+    assert usd(usage, price(tiers=_LONG)) == Decimal("1.200006") + Decimal("22.5")
+
+
+_SERVICE = (
+    tier(service_tier="flex", input="1.5"),
+    tier(service_tier="priority", input="6"),
+    tier(service_tier="priority", above=200_000, input="12"),
+    tier(above=200_000, input="4"),
+)
+
+
+@pytest.mark.parametrize(
+    ("service_tier", "tokens", "input_rate"),
+    [
+        (None, 10, "3"),
+        ("default", 10, "3"),
+        ("standard", 10, "3"),
+        ("flex", 10, "1.5"),
+        ("priority", 10, "6"),
+        ("priority", 200_000, "6"),
+        ("priority", 200_001, "12"),
+        (None, 200_001, "4"),
+        ("default", 200_001, "4"),
+        # A service tier with rates of its own never falls back to another one's threshold.
+        ("flex", 200_001, "1.5"),
+    ],
+)
+def test_the_service_tier_served_decides_the_rates(
+    service_tier: str | None, tokens: int, input_rate: str
+) -> None:
+    usage = TokenUsage(input_text=tokens, service_tier=service_tier)
+    assert rates_for(price(tiers=_SERVICE), usage).input == Decimal(input_rate)
+
+
+def test_a_service_tier_with_a_threshold_alone_falls_back_below_it() -> None:
+    tiers: tuple[Tier, ...] = (tier(service_tier="priority", above=100, input="12"),)
+    usage = TokenUsage(input_text=100, service_tier="priority")
+    assert rates_for(price(tiers=tiers), usage).input == 3
