@@ -54,6 +54,7 @@ _NOT_RETURNED = _HOP_BY_HOP | {
     b"server",
     b"date",
     b"alt-svc",
+    b"cache-control",
     b"strict-transport-security",
     b"x-request-id",
     b"request-id",
