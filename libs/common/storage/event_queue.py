@@ -7,7 +7,7 @@ without an expiry: an unposted event is never dropped.
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from arq.constants import default_queue_name, job_key_prefix
@@ -15,10 +15,17 @@ from arq.jobs import serialize_job
 from redis.asyncio.client import Pipeline
 
 from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.redis import Redis
 
 QUEUE = default_queue_name
 POST_JOB = "events.post"
 BURY_JOB = "events.bury"
+
+# What the decoders below raise on bytes that are not what they should be: text that is not UTF-8
+# and nesting without end are not MsgspecErrors.
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+# Of the jobs at the head of the queue, how many are asked how old they are.
+_AGE_SAMPLE = 4
 
 _msgpack = msgspec.msgpack.Encoder()
 _encode_events = msgspec.msgpack.Encoder().encode
@@ -34,6 +41,17 @@ class Payload(bytes):
         return f"<{len(self)} bytes>"
 
 
+class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job as arq encodes it and `events.post` takes it."""
+
+    f: Literal["events.post"]
+    a: tuple[bytes]
+    # 2^42 ms is in the year 2109.
+    et: Annotated[int, msgspec.Meta(ge=0, lt=2**42)]
+    k: Annotated[dict[str, Any], msgspec.Meta(max_length=0)]
+    t: int | None = None
+
+
 def encode_batch(events: Sequence[UsageEvent]) -> bytes:
     """The batch that `split_batch` takes apart."""
     return _encode_events(events)
@@ -42,17 +60,27 @@ def encode_batch(events: Sequence[UsageEvent]) -> bytes:
 def split_batch(payload: bytes) -> list[bytes]:
     """The events still encoded, so that one which cannot be decoded does not spoil the rest.
 
-    Raises msgspec.DecodeError where the batch itself is damaged.
+    Raises one of UNREADABLE where the batch itself is damaged.
     """
     return [bytes(raw) for raw in _decode_raws(payload)]
 
 
+def batch_of(raw_event: bytes) -> bytes:
+    """A batch of one event that is encoded already."""
+    return b"\x91" + raw_event
+
+
 def enqueue_batch(pipeline: Pipeline, batch_id: str, payload: bytes) -> None:
     """Adds the job to the pipeline; the same id again before it is done changes nothing."""
-    now_ms = int(time.time() * 1000)
+    now_ms = _now_ms()
     job = serialize_job(POST_JOB, (payload,), {}, None, now_ms, serializer=encode_job)
-    pipeline.set(job_key_prefix + batch_id, job)
-    pipeline.zadd(QUEUE, {batch_id: now_ms}, nx=True)
+    enqueue_job(pipeline, batch_id, job)
+
+
+def enqueue_job(pipeline: Pipeline, job_id: str, job: bytes) -> None:
+    """Adds a job that is encoded already to the pipeline."""
+    pipeline.set(job_key_prefix + job_id, job)
+    pipeline.zadd(QUEUE, {job_id: _now_ms()}, nx=True)
 
 
 def encode_job(job: dict[str, Any]) -> bytes:
@@ -63,11 +91,27 @@ def encode_job(job: dict[str, Any]) -> bytes:
 def decode_job(data: bytes) -> dict[str, Any]:
     """arq's job deserializer.
 
-    arq drops a job that it cannot read; such a job is handed to `events.bury` instead.
+    arq drops a job that it cannot read, whose function it does not know or whose arguments do not
+    fit, and a number of tries or an enqueue time that is not a sound one ends its main loop.
+    Whatever is not exactly a batch of events is therefore handed to `events.bury` as it is.
     """
     try:
-        job: dict[str, Any] = msgspec.msgpack.decode(data, type=dict[str, Any])
-        job["a"] = [Payload(arg) if isinstance(arg, bytes) else arg for arg in job["a"]]
-    except (msgspec.MsgspecError, KeyError, TypeError):
+        job = msgspec.msgpack.decode(data, type=_Job)
+    except UNREADABLE:
         return {"t": None, "f": BURY_JOB, "a": [Payload(data)], "k": {}, "et": 0}
-    return job
+    # The gateway never sets the number of tries, and a large one would make arq give the job up.
+    return {"t": None, "f": job.f, "a": [Payload(job.a[0])], "k": {}, "et": job.et}
+
+
+async def queue_state(redis: Redis) -> tuple[int, int | None]:
+    """How many jobs wait or are under way, and since when (Unix ms) the oldest of a sample."""
+    depth = await redis.zcard(QUEUE)
+    job_ids = await redis.zrange(QUEUE, 0, _AGE_SAMPLE - 1)
+    jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in job_ids]) if job_ids else []
+    enqueued = [decode_job(job)["et"] for job in jobs if job is not None]
+    # A retried job moves back in the queue, so the head is not always the oldest.
+    return depth, min((at for at in enqueued if at > 0), default=None)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -11,13 +11,16 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo import (
     ASCENDING,
     DESCENDING,
+    BSONError,
     BulkWriteError,
     Database,
     DuplicateKeyError,
+    PyMongoError,
     Session,
     UpdateOne,
     from_document,
     in_transaction,
+    refusal,
     to_document,
 )
 
@@ -47,6 +50,25 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     before: str | None = None
 
 
+class UnknownAccounts(Exception):
+    """None of the entries was posted, because these accounts do not exist."""
+
+    def __init__(self, user_ids: frozenset[str]) -> None:
+        super().__init__(f"unknown accounts: {', '.join(sorted(user_ids))}")
+        self.user_ids = user_ids
+
+
+class EntriesRefused(Exception):
+    """None of the entries was posted, and trying the same ones again will not change that.
+
+    At least one is `at_fault`, unless MongoDB gave a reason that says nothing about them.
+    """
+
+    def __init__(self, reason: str, *, at_fault: bool) -> None:
+        super().__init__(reason)
+        self.at_fault = at_fault
+
+
 class LedgerStore:
     """The collections `entries`, `spend` (per account and period) and `rollups` (per day)."""
 
@@ -67,47 +89,66 @@ class LedgerStore:
         await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
 
     async def post(self, entries: Sequence[LedgerEntry]) -> int:
-        """Adds the entries that are not there yet, and their cost; how many those were."""
+        """Adds the entries that are not there yet, and their cost; how many those were.
+
+        Raises UnknownAccounts, EntriesRefused, or a PyMongoError where another try may help.
+        """
         try:
-            return await self._post_in_transaction(entries)
-        except DuplicateKeyError:
-            # Another worker posted some of them in the meantime: they are skipped now.
-            return await self._post_in_transaction(entries)
+            try:
+                return await self._post_in_transaction(entries)
+            except DuplicateKeyError:
+                # Another worker posted some of them in the meantime: they are skipped now.
+                return await self._post_in_transaction(entries)
+        except (PyMongoError, BSONError, OverflowError) as error:
+            reason = refusal(error)
+            if reason is None:
+                raise
+            raise EntriesRefused(
+                f"{type(error).__name__}: {error}", at_fault=reason == "document"
+            ) from error
 
     async def _post_in_transaction(self, entries: Sequence[LedgerEntry]) -> int:
         async def work(session: Session) -> int:
             ids = [entry.entry_id for entry in entries]
             found = self._entries.find({"_id": {"$in": ids}}, {"_id": 1}, session=session)
             known = {document["_id"] for document in await found.to_list(len(ids))}
-            # A batch may hold the same event twice.
-            new = {e.entry_id: e for e in entries if e.entry_id not in known}.values()
+            # A batch may hold the same event twice; the first one counts.
+            new: dict[str, LedgerEntry] = {}
+            for entry in entries:
+                if entry.entry_id not in known:
+                    new.setdefault(entry.entry_id, entry)
             if new:
-                await self._add(list(new), session)
+                await self._add(list(new.values()), session)
             return len(new)
 
-        return await in_transaction(self._database, work)
-
-    async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> None:
-        documents = [to_document(entry, key="entry_id") for entry in entries]
         try:
-            await self._entries.insert_many(documents, session=session)
+            return await in_transaction(self._database, work)
         except BulkWriteError as error:
             if any(row["code"] == _DUPLICATE_KEY for row in error.details["writeErrors"]):
                 raise DuplicateKeyError(str(error)) from error
             raise
+
+    async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         spent: Counter[str] = Counter()
         by_period: Counter[tuple[str, str]] = Counter()
         for entry in entries:
             spent[entry.user_id] += entry.cost_nusd
             for period in entry.periods:
                 by_period[entry.user_id, period] += entry.cost_nusd
-        await self._accounts.bulk_write(
+        await self._entries.insert_many(
+            [to_document(entry, key="entry_id") for entry in entries], session=session
+        )
+        charged = await self._accounts.bulk_write(
             [
                 UpdateOne({"_id": user_id}, {"$inc": {"spent_nusd": nusd}})
                 for user_id, nusd in sorted(spent.items())
             ],
             session=session,
         )
+        if charged.matched_count != len(spent):
+            found = self._accounts.find({"_id": {"$in": list(spent)}}, {"_id": 1}, session=session)
+            known = {document["_id"] for document in await found.to_list(len(spent))}
+            raise UnknownAccounts(frozenset(spent.keys() - known))
         await self._spend.bulk_write(
             [
                 UpdateOne(

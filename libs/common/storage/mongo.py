@@ -3,12 +3,16 @@
 Motor's support ends in May 2027: PyMongo's own asyncio API replaces it here, and nowhere else.
 """
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, Literal, TypeVar
 
 import msgspec
+from bson.errors import BSONError
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
     AsyncIOMotorClientSession,
@@ -16,15 +20,23 @@ from motor.motor_asyncio import (
     AsyncIOMotorDatabase,
 )
 from pymongo import ASCENDING, DESCENDING, InsertOne, ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+)
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 __all__ = [
     "ASCENDING",
     "DESCENDING",
+    "BSONError",
     "BulkWriteError",
     "Collection",
+    "ConfigurationError",
     "Database",
     "Document",
     "DuplicateKeyError",
@@ -32,6 +44,7 @@ __all__ = [
     "MongoUnsuitable",
     "OperationFailure",
     "PyMongoError",
+    "Refusal",
     "ReturnDocument",
     "Session",
     "UpdateOne",
@@ -39,6 +52,7 @@ __all__ = [
     "in_transaction",
     "open_database",
     "ping",
+    "refusal",
     "to_document",
 ]
 
@@ -54,6 +68,20 @@ _DEFAULT_DATABASE = "gateway"
 _OPERATION_TIMEOUT_MS = 5_000
 _SELECTION_TIMEOUT_MS = 2_000
 _MAX_POOL_SIZE = 50
+# Conflicts on a busy account pass within milliseconds; whoever gives up tries again later.
+_CONFLICT_BUDGET_S = 5.0
+_CONFLICT_PAUSE_S = 0.02
+
+Refusal = Literal["document", "unknown"]
+_TRANSIENT_LABELS = (
+    "TransientTransactionError",
+    "UnknownTransactionCommitResult",
+    "RetryableWriteError",
+)
+# Codes that pass with time although no label says so: another writer, or an operation cut short.
+_TRANSIENT_CODES = frozenset({24, 46, 50, 112, 202, 244, 246, 251, 262, 11000, 11601})
+# BadValue (an overflowing `$inc`), TypeMismatch, DocumentValidationFailure, too large (three).
+_DOCUMENT_CODES = frozenset({2, 14, 121, 10334, 17419, 17420})
 
 
 class MongoUnsuitable(Exception):
@@ -94,14 +122,43 @@ async def ping(database: Database) -> None:
 async def in_transaction(
     database: Database, work: Callable[[Session], Coroutine[Any, Any, T]]
 ) -> T:
-    """Runs `work` in one transaction, again where MongoDB says that a conflict was transient."""
+    """Runs `work` in one transaction, again where MongoDB says that a conflict was transient.
+
+    What it raises may still have been committed, if the connection broke at that very moment. The
+    driver's own `with_transaction` insists for two minutes, longer than any caller can wait.
+    """
+    give_up_at = monotonic() + _CONFLICT_BUDGET_S
     async with await database.client.start_session() as session:
-        result: T = await session.with_transaction(
-            work,
-            read_concern=ReadConcern("snapshot"),
-            write_concern=WriteConcern("majority", j=True),
-        )
-        return result
+        while True:
+            try:
+                async with session.start_transaction(
+                    read_concern=ReadConcern("snapshot"),
+                    write_concern=WriteConcern("majority", j=True),
+                ):
+                    return await work(session)
+            except OperationFailure as error:
+                if not error.has_error_label(_TRANSIENT_LABELS[0]) or monotonic() > give_up_at:
+                    raise
+            await asyncio.sleep(random.uniform(0, _CONFLICT_PAUSE_S))
+
+
+def refusal(error: Exception) -> Refusal | None:
+    """Why trying again with the same documents is of no use; None where it may help.
+
+    `document`: one of them is at fault. `unknown`: MongoDB refuses, for a reason that may as well
+    lie in the deployment.
+    """
+    if isinstance(error, BSONError | OverflowError):
+        return "document"
+    if not isinstance(error, OperationFailure) or any(
+        map(error.has_error_label, _TRANSIENT_LABELS)
+    ):
+        return None
+    rows = error.details.get("writeErrors", []) if isinstance(error, BulkWriteError) else []
+    codes = {row["code"] for row in rows} or {error.code}
+    if codes & _TRANSIENT_CODES:
+        return None
+    return "document" if codes <= _DOCUMENT_CODES else "unknown"
 
 
 def to_document(struct: msgspec.Struct, *, key: str) -> Document:

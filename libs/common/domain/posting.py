@@ -1,0 +1,166 @@
+"""Turns a usage event and its price into a ledger entry.
+
+Invariants: the same event and price give the same entry; only tokens at a price cost anything;
+an event that breaks the contract is unpostable, never repaired into a cost. What does not bear on
+money (an endless model name, a clock that is ahead) is brought within bounds instead, because a
+call that was made must show.
+"""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from libs.common.domain.money import MAX_NUSD
+from libs.common.domain.periods import period_keys
+from libs.common.domain.pricing import cost_of
+from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
+from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.usage import TokenUsage, UsageEvent
+
+EVENT_VERSION = 1
+# A clock that is further ahead would charge a budget period that has not begun.
+CLOCK_TOLERANCE = timedelta(hours=1)
+# Counts beyond what a double holds exactly are damage, not usage.
+MAX_COUNT = 2**53
+MAX_ID_CHARS = 512
+MAX_TEXT_CHARS = 1024
+
+_BILLED = frozenset({"ok", "client_closed", "upstream_error"})
+_IDS = ("user_id", "key_id", "provider", "model")
+_TEXTS = ("requested_model", "error_code", "provider_request_id", "client_user")
+_NUMBERS = ("http_status", "latency_ms", "first_byte_ms")
+_FREE = Cost(cost_nusd=0, lines=())
+
+
+class Unpostable(msgspec.Struct, frozen=True):
+    """The event can never become an entry as it is."""
+
+    reason: str
+
+
+def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
+    """The event within bounds and in whole milliseconds of UTC, or why it has no place here."""
+    fault = _fault(event)
+    if fault is not None:
+        return Unpostable(fault)
+    try:
+        started_at = event.started_at.astimezone(UTC)
+    except OverflowError:
+        return Unpostable("started_at is out of range")
+    if started_at > now + CLOCK_TOLERANCE:
+        started_at = now
+    clipped = {name: _clip(getattr(event, name)) for name in _TEXTS}
+    return msgspec.structs.replace(event, started_at=_whole_ms(started_at), **clipped)
+
+
+def billed_model(event: UsageEvent) -> tuple[str, str] | None:
+    """(provider, model) whose price the event needs; None where it needs none, or has no model."""
+    if _billed_usage(event) is None or event.provider is None or event.model is None:
+        return None
+    return event.provider, event.model
+
+
+def entry_of(
+    event: UsageEvent, price: PriceVersion | None, posted_at: datetime
+) -> LedgerEntry | Unpostable:
+    """The entry of an accepted event; `price` is its model's, None where there is none."""
+    status: EntryStatus = event.status
+    cost, price_id = _FREE, None
+    usage = _billed_usage(event)
+    if usage is not None and price is None:
+        status = "unpriced"
+    elif usage is not None and price is not None:
+        priced = _cost(usage, price)
+        if isinstance(priced, Unpostable):
+            return priced
+        cost, price_id = priced, price.price_id
+    return LedgerEntry(
+        entry_id=event.call_id,
+        user_id=event.user_id,
+        key_id=event.key_id,
+        started_at=event.started_at,
+        posted_at=_whole_ms(posted_at),
+        periods=period_keys(event.started_at),
+        format=event.format,
+        requested_model=event.requested_model,
+        provider=event.provider,
+        model=event.model,
+        translated=event.translated,
+        stream=event.stream,
+        status=status,
+        http_status=event.http_status,
+        error_code=event.error_code,
+        usage=event.usage,
+        usage_source=event.usage_source,
+        cost_nusd=cost.cost_nusd,
+        lines=cost.lines,
+        price_id=price_id,
+        held_nusd=event.held_nusd,
+        latency_ms=event.latency_ms,
+        first_byte_ms=event.first_byte_ms,
+        provider_request_id=event.provider_request_id,
+        client_user=event.client_user,
+    )
+
+
+def _billed_usage(event: UsageEvent) -> TokenUsage | None:
+    return event.usage if event.status in _BILLED else None
+
+
+def _cost(usage: TokenUsage, price: PriceVersion) -> Cost | Unpostable:
+    try:
+        cost = cost_of(usage, price)
+    except ArithmeticError:
+        return Unpostable(f"price {price.price_id} cannot be applied exactly")
+    if not 0 <= cost.cost_nusd <= MAX_NUSD:
+        return Unpostable(f"the cost of {cost.cost_nusd} nano-USD is out of range")
+    return cost
+
+
+def _fault(event: UsageEvent) -> str | None:
+    """What breaks the contract, named by its field."""
+    if event.v != EVENT_VERSION:
+        return f"version {event.v} is unknown"
+    if not _is_uuid(event.call_id):
+        return "call_id is not a UUID"
+    for name in _IDS:
+        text: str | None = getattr(event, name)
+        if text is not None and not 0 < len(text) <= MAX_ID_CHARS:
+            return f"{name} has {len(text)} characters"
+    if event.started_at.tzinfo is None:
+        return "started_at has no time zone"
+    for name in _NUMBERS:
+        number: int | None = getattr(event, name)
+        if number is not None and abs(number) > MAX_COUNT:
+            return f"{name} is out of range"
+    if not 0 <= event.held_nusd <= MAX_NUSD:
+        return "held_nusd is out of range"
+    return None if event.usage is None else _usage_fault(event.usage)
+
+
+def _usage_fault(usage: TokenUsage) -> str | None:
+    for name in usage.__struct_fields__:
+        value = getattr(usage, name)
+        if isinstance(value, int) and not 0 <= value <= MAX_COUNT:
+            return f"usage.{name} is out of range"
+    if usage.service_tier is not None and len(usage.service_tier) > MAX_ID_CHARS:
+        return f"usage.service_tier has {len(usage.service_tier)} characters"
+    return None
+
+
+def _is_uuid(text: str) -> bool:
+    """In its one canonical spelling: another spelling would be another entry."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _clip(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"
+
+
+def _whole_ms(at: datetime) -> datetime:
+    """MongoDB keeps milliseconds; what is computed must agree with what is kept."""
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)

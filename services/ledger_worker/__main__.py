@@ -1,0 +1,35 @@
+"""`python -m services.ledger_worker` runs the worker until SIGTERM.
+
+With `--check` it tells whether one is alive (exit code 0 or 1), with `--replay` it puts the dead
+letters back on the queue.
+"""
+
+import argparse
+import os
+import sys
+
+from libs.common.settings import load_or_exit
+from services.ledger_worker.health import CheckSettings, fault
+
+
+def main() -> None:
+    """The modes that a probe does not need are imported when they are asked for."""
+    parser = argparse.ArgumentParser(prog="python -m services.ledger_worker")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="tell whether a worker is alive")
+    mode.add_argument("--replay", action="store_true", help="put dead letters back on the queue")
+    arguments = parser.parse_args()
+    if arguments.check:
+        reason = fault(load_or_exit(CheckSettings, os.environ))
+        sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
+
+    from services.ledger_worker.process import replay, run  # noqa: PLC0415
+    from services.ledger_worker.settings import Settings  # noqa: PLC0415
+
+    settings = load_or_exit(Settings, os.environ)
+    reason = replay(settings) if arguments.replay else run(settings)
+    sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""The worker's two jobs. No exception but `Retry` leaves them: arq drops a job that fails."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+import msgspec
+import structlog
+from arq import Retry
+
+from libs.common.domain.posting import Unpostable, accept
+from libs.common.group_commit import GroupCommit
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.dead_letters import (
+    DeadLetter,
+    DeadLetterStore,
+    LetterKind,
+    new_letter,
+)
+from libs.common.storage.event_queue import UNREADABLE, decode_event, split_batch
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.ledger import EntriesRefused
+from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.poster import Failures
+
+# Delays of half a second, doubled with each try, up to half a minute.
+_FIRST_DELAY_S = 0.5
+_MAX_DELAY_S = 30.0
+# What MongoDB refuses for a reason of its own goes to the dead letters after some ten minutes;
+# while it is merely away, a job is tried forever.
+_MAX_REFUSALS = 25
+
+_log = structlog.get_logger(__name__)
+
+
+class _Ids(msgspec.Struct, frozen=True):
+    """As much of an event as it takes to release its hold."""
+
+    call_id: str
+    user_id: str
+
+
+_decode_ids = msgspec.msgpack.Decoder(_Ids).decode
+
+
+def retry_delay_s(tries: int) -> float:
+    """With jitter, so that the jobs of an outage do not all come back at once."""
+    delay_s = min(_FIRST_DELAY_S * 2.0 ** min(tries - 1, 16), _MAX_DELAY_S)
+    return delay_s * random.uniform(0.5, 1.0)
+
+
+class Jobs:
+    """`deadline_s` ends a try before another worker takes the job for abandoned."""
+
+    def __init__(
+        self,
+        *,
+        commit: GroupCommit[Sequence[UsageEvent], Failures],
+        dead_letters: DeadLetterStore,
+        holds: HoldStore,
+        metrics: Metrics,
+        deadline_s: float,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._commit = commit
+        self._dead_letters = dead_letters
+        self._holds = holds
+        self._metrics = metrics
+        self._deadline_s = deadline_s
+        self._now = now
+
+    async def post(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`events.post`: every event of the batch becomes an entry, or a dead letter."""
+        await self._try(ctx, self._post(payload, ctx["job_id"], ctx["job_try"]))
+
+    async def bury(self, ctx: dict[Any, Any], job: bytes) -> None:
+        """`events.bury`: a job that is not one of ours goes to the dead letters, whole."""
+        letter = self._letter("job", job, ctx["job_id"], "not a job of this worker")
+        await self._try(ctx, self._bury(letter))
+
+    async def _try(self, ctx: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await work
+        except asyncio.CancelledError:
+            # The worker stops, or was suspended for so long that arq's own timeout struck, which
+            # would drop the job.
+            raise Retry(defer=_FIRST_DELAY_S) from None
+        except Exception as error:  # noqa: BLE001 - anything else would drop the job
+            self._put_back(ctx, error)
+
+    def _put_back(self, ctx: dict[Any, Any], error: Exception) -> NoReturn:
+        delay_s = retry_delay_s(ctx["job_try"])
+        self._metrics.retries.inc()
+        _log.warning(
+            "job put back",
+            job_id=ctx["job_id"],
+            tries=ctx["job_try"],
+            error=_described(error)[:500],
+            next_try_s=round(delay_s, 1),
+        )
+        raise Retry(defer=delay_s) from None
+
+    async def _post(self, payload: bytes, job_id: str, tries: int) -> None:
+        try:
+            raws = split_batch(payload)
+        except UNREADABLE as error:
+            await self._bury(self._letter("batch", payload, job_id, _described(error)))
+            return
+        accepted: list[tuple[UsageEvent, bytes]] = []
+        for raw in raws:
+            match self._read(raw):
+                case UsageEvent() as event:
+                    accepted.append((event, raw))
+                case Unpostable(reason):
+                    await self._bury(self._letter("event", raw, job_id, reason))
+        if accepted:
+            await self._post_accepted(accepted, job_id, tries)
+
+    def _read(self, raw: bytes) -> UsageEvent | Unpostable:
+        try:
+            event = decode_event(raw)
+        except UNREADABLE as error:
+            return Unpostable(_described(error))
+        return accept(event, self._now())
+
+    async def _post_accepted(
+        self, accepted: Sequence[tuple[UsageEvent, bytes]], job_id: str, tries: int
+    ) -> None:
+        failures = await self._commit.commit([event for event, _ in accepted])
+        refused: EntriesRefused | None = None
+        for event, raw in accepted:
+            match failures.get(event.call_id):
+                case None:
+                    pass
+                case Unpostable(reason):
+                    await self._bury(self._letter("event", raw, job_id, reason))
+                case EntriesRefused() as error if tries >= _MAX_REFUSALS:
+                    await self._bury(self._letter("event", raw, job_id, str(error)))
+                case EntriesRefused() as error:
+                    refused = error
+        if refused is not None:
+            raise refused
+
+    def _letter(self, kind: LetterKind, raw: bytes, job_id: str, reason: str) -> DeadLetter:
+        ids = _ids_of(raw) if kind == "event" else None
+        return new_letter(
+            kind,
+            raw,
+            reason=reason,
+            job_id=job_id,
+            buried_at=self._now(),
+            call_id=None if ids is None else ids.call_id,
+            user_id=None if ids is None else ids.user_id,
+        )
+
+    async def _bury(self, letter: DeadLetter) -> None:
+        """Stores the letter and then releases the hold of its call, which nothing else would."""
+        if await self._dead_letters.bury(letter):
+            self._metrics.dead_letters.labels(letter.kind).inc()
+            _log.error(
+                "dead letter",
+                letter_id=letter.letter_id,
+                kind=letter.kind,
+                reason=letter.reason,
+                job_id=letter.job_id,
+                call_id=letter.call_id,
+                user_id=letter.user_id,
+            )
+        if letter.user_id is not None and letter.call_id is not None:
+            await self._holds.settle(letter.user_id, [letter.call_id], {})
+
+
+def _ids_of(raw: bytes) -> _Ids | None:
+    try:
+        return _decode_ids(raw)
+    except UNREADABLE:
+        return None
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,269 @@
+"""The worker's process: opens what it needs, waits until that answers, works, closes in reverse."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from itertools import count
+from time import time
+from typing import Any
+
+import msgspec
+import structlog
+import uvloop
+from prometheus_client import start_http_server
+from redis.exceptions import RedisError
+
+from libs.common.group_commit import GroupCommit
+from libs.common.logging import configure_logging
+from libs.common.settings import SettingsError
+from libs.common.storage.dead_letters import DeadLetterStore
+from libs.common.storage.event_queue import queue_state
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import (
+    Database,
+    MongoUnsuitable,
+    PyMongoError,
+    open_database,
+    ping,
+)
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices import PriceStore
+from libs.common.storage.redis import Redis, open_redis
+from services.ledger_worker.health import health_key
+from services.ledger_worker.jobs import Jobs, retry_delay_s
+from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.poster import Poster
+from services.ledger_worker.queue_worker import (
+    QueueWorker,
+    create_worker,
+    keep_working,
+    pause,
+)
+from services.ledger_worker.replay import replay_all
+from services.ledger_worker.settings import Settings
+
+# How often the queue is measured.
+_WATCH_INTERVAL_S = 5.0
+# Of a job's time, what its own work may take; the rest is for putting it back.
+_DEADLINE_SHARE = 0.75
+# Beside one for each job: the worker's polls, the health key, the measuring.
+_SPARE_CONNECTIONS = 16
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> str | None:
+    """Until SIGTERM or SIGINT; what is wrong, in one line, where it cannot work at all."""
+    configure_logging("ledger_worker", settings.log_level, settings.log_format)
+    return _run(_serve(settings))
+
+
+def replay(settings: Settings) -> str | None:
+    """Puts every dead letter back on the queue."""
+    configure_logging("ledger_worker", settings.log_level, settings.log_format)
+    return _run(_replay(settings))
+
+
+def _run(main: Coroutine[Any, Any, None]) -> str | None:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main)
+    except (MongoUnsuitable, SettingsError) as error:
+        return str(error)
+    return None
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    metrics = Metrics()
+    price_map = _open_price_map(settings.price_map_path)
+    async with _stores(settings) as (database, redis), _served(metrics, settings):
+        if await wait_until_ready(database, redis, stop):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_watch_queue(redis, metrics, stop))
+                tasks.create_task(work(settings, database, redis, price_map, metrics, stop))
+    _log.info("stopped")
+
+
+async def work(
+    settings: Settings,
+    database: Database,
+    redis: Redis,
+    price_map: PriceMap,
+    metrics: Metrics,
+    stop: asyncio.Event,
+) -> None:
+    key = health_key(settings.name)
+    async with open_jobs(settings, database, redis, price_map, metrics) as jobs:
+
+        def new_worker() -> QueueWorker:
+            return create_worker(
+                jobs,
+                redis,
+                health_key=key,
+                max_jobs=settings.worker_max_jobs,
+                job_timeout_s=settings.worker_job_timeout_s,
+                on_missing=metrics.missing_jobs.inc,
+            )
+
+        _log.info("working", name=settings.name, max_jobs=settings.worker_max_jobs)
+        await keep_working(new_worker, stop, grace_s=settings.worker_grace_s)
+    with suppress(RedisError):
+        await redis.delete(key)
+
+
+@asynccontextmanager
+async def open_jobs(
+    settings: Settings,
+    database: Database,
+    redis: Redis,
+    price_map: PriceMap,
+    metrics: Metrics,
+) -> AsyncIterator[Jobs]:
+    """Closed once everything that was handed to the group commit has been written."""
+    holds = HoldStore(redis)
+    poster = Poster(
+        ledger=LedgerStore(database),
+        prices=PriceStore(database),
+        price_map=price_map,
+        holds=holds,
+        metrics=metrics,
+        now=_now,
+    )
+    # Items are the batches of jobs; those of a try that timed out may still wait beside new ones.
+    commit = GroupCommit(
+        poster.write, max_items=settings.worker_max_jobs, max_waiting=4 * settings.worker_max_jobs
+    )
+    yield Jobs(
+        commit=commit,
+        dead_letters=DeadLetterStore(database),
+        holds=holds,
+        metrics=metrics,
+        deadline_s=settings.worker_job_timeout_s * _DEADLINE_SHARE,
+        now=_now,
+    )
+    try:
+        async with asyncio.timeout(settings.worker_job_timeout_s):
+            await commit.close()
+    except TimeoutError:
+        _log.warning("the last write did not end in time; its jobs will be done again")
+
+
+async def _replay(settings: Settings) -> None:
+    stop = asyncio.Event()
+    async with _stores(settings) as (database, redis):
+        await wait_until_ready(database, redis, stop)
+        letters = await replay_all(DeadLetterStore(database), redis)
+    _log.info("put back on the queue", letters=letters)
+
+
+@asynccontextmanager
+async def _stores(settings: Settings) -> AsyncIterator[tuple[Database, Redis]]:
+    """Connects lazily; an address that can never work is a wrong setting."""
+    async with AsyncExitStack() as stack:
+        try:
+            database = await stack.enter_async_context(open_database(settings.mongo_uri.reveal()))
+        except (PyMongoError, ValueError) as error:
+            # The message may repeat the password.
+            raise SettingsError(f"MONGO_URI is wrong ({type(error).__name__})") from None
+        connections = settings.worker_max_jobs + _SPARE_CONNECTIONS
+        try:
+            redis = await stack.enter_async_context(
+                open_redis(settings.redis_url.reveal(), max_connections=connections)
+            )
+        except ValueError as error:
+            raise SettingsError(f"REDIS_URL is wrong ({type(error).__name__})") from None
+        yield database, redis
+
+
+async def wait_until_ready(database: Database, redis: Redis, stop: asyncio.Event) -> bool:
+    """Tries for as long as it takes; False where it was stopped before.
+
+    Raises MongoUnsuitable, which waiting does not cure.
+    """
+
+    async def mongo() -> None:
+        await ping(database)
+        await LedgerStore(database).create_indexes()
+        await DeadLetterStore(database).create_indexes()
+
+    async def answers() -> None:
+        await redis.ping()
+
+    for name, check in (("MongoDB", mongo), ("Redis", answers)):
+        if not await _wait_for(name, check, stop):
+            return False
+    return True
+
+
+async def _wait_for(name: str, check: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
+    for tries in count(1):
+        if stop.is_set():
+            return False
+        try:
+            await check()
+        except (PyMongoError, RedisError, OSError) as error:
+            delay_s = retry_delay_s(tries)
+            _log.warning(
+                f"waiting for {name}",
+                error=f"{type(error).__name__}: {error}"[:300],
+                next_try_s=round(delay_s, 1),
+            )
+            await pause(stop, delay_s)
+        else:
+            return True
+    raise AssertionError("count() does not end")
+
+
+async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            depth, oldest_ms = await queue_state(redis)
+        except (RedisError, OSError):
+            # `keep_working` says that Redis is away.
+            pass
+        else:
+            metrics.queue_jobs.set(depth)
+            age_s = 0.0 if oldest_ms is None else max(time() - oldest_ms / 1000, 0.0)
+            metrics.queue_oldest_s.set(age_s)
+        await pause(stop, _WATCH_INTERVAL_S)
+
+
+@asynccontextmanager
+async def _served(metrics: Metrics, settings: Settings) -> AsyncIterator[None]:
+    """Metrics on their own port; a worker that cannot show them still posts."""
+    if settings.worker_metrics_port == 0:
+        yield
+        return
+    address = (settings.worker_metrics_host, settings.worker_metrics_port)
+    try:
+        server, thread = start_http_server(address[1], address[0], registry=metrics.registry)
+    except OSError as error:
+        _log.warning("metrics are off: WORKER_METRICS_PORT cannot be used", error=str(error))
+        yield
+        return
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _open_price_map(path: str | None) -> PriceMap:
+    try:
+        price_map = PriceMap.open(path)
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise SettingsError(f"PRICE_MAP_PATH cannot be read: {error}") from None
+    if not len(price_map):
+        _log.warning("no bundled price map: only prices set by the admin count")
+    return price_map
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,35 @@
+"""What the environment decides about the ledger worker; `.env.example` explains each variable."""
+
+from socket import gethostname
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from libs.common.logging import LogFormat, LogLevel
+from libs.common.settings import Secret
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One field per variable, by its name in lower case. Times in seconds."""
+
+    mongo_uri: Secret
+    redis_url: Secret
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "json"
+    price_map_path: str | None = None
+
+    # Tells apart the health of workers that share a host; the host's name by default.
+    worker_name: str = ""
+    worker_max_jobs: Annotated[int, Meta(ge=1, le=1000)] = 64
+    # A job of a worker that was killed is taken up by another one after this time.
+    worker_job_timeout_s: Annotated[int, Meta(ge=1, le=600)] = 20
+    # On SIGTERM, how long jobs under way may take to finish.
+    worker_grace_s: Annotated[int, Meta(ge=0, le=600)] = 25
+    worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container
+    # 0 switches the metrics off.
+    worker_metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9100
+
+    @property
+    def name(self) -> str:
+        return self.worker_name or gethostname()

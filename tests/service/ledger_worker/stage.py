@@ -1,0 +1,221 @@
+"""What a test of the worker needs: accounts, a price, events, and a look at what came of them."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from prometheus_client import Counter
+
+from libs.common.domain.ids import uuid7
+from libs.common.schemas.account import Account
+from libs.common.schemas.price import PriceVersion, Rates
+from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.settings import Secret
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.dead_letters import DeadLetterStore
+from libs.common.storage.event_queue import QUEUE, encode_batch, enqueue_batch, enqueue_job
+from libs.common.storage.holds import HoldStore, PeriodLimit
+from libs.common.storage.ledger import EntryFilter, LedgerStore
+from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices import PriceStore
+from libs.common.storage.redis import Redis, open_redis
+from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.process import wait_until_ready, work
+from services.ledger_worker.settings import Settings
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+PERIODS = ("total", "2026-11", "2026-W48", "2026-11-24")
+MODEL, PROVIDER = "stand-in-1", "openai"
+# 1,000 input tokens at 3 USD and 100 output tokens at 15 USD per million.
+CALL_NUSD = 4_500_000
+_PATIENCE_S = 30.0
+
+
+def new_call_id() -> str:
+    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def make_event(user_id: str = "alice", **changes: Any) -> UsageEvent:
+    """A finished call that costs CALL_NUSD."""
+    fields: dict[str, Any] = {
+        "call_id": new_call_id(),
+        "user_id": user_id,
+        "key_id": "key-1",
+        "started_at": NOW,
+        "format": "chat",
+        "requested_model": MODEL,
+        "provider": PROVIDER,
+        "model": MODEL,
+        "status": "ok",
+        "http_status": 200,
+        "usage": TokenUsage(input_text=1000, output_text=100),
+        "usage_source": "provider",
+    }
+    return UsageEvent(**(fields | changes))
+
+
+def make_events(number: int, user_id: str = "alice") -> list[UsageEvent]:
+    return [make_event(user_id) for _ in range(number)]
+
+
+def altered(event: UsageEvent, **changes: Any) -> bytes:
+    """The event's bytes with fields that its type would not allow."""
+    return msgspec.msgpack.encode(msgspec.to_builtins(event) | changes)
+
+
+def batch_of_raws(raws: Sequence[bytes]) -> bytes:
+    return msgspec.msgpack.encode([msgspec.Raw(raw) for raw in raws])
+
+
+class Stage:
+    """The two databases, and the stores over them."""
+
+    def __init__(self, database: Database, redis: Redis) -> None:
+        self.database = database
+        self.redis = redis
+        self.accounts = AccountStore(database)
+        self.prices = PriceStore(database)
+        self.ledger = LedgerStore(database)
+        self.dead_letters = DeadLetterStore(database)
+        self.holds = HoldStore(redis)
+        self.metrics = Metrics()
+
+    async def prepare(self) -> None:
+        assert await wait_until_ready(self.database, self.redis, asyncio.Event())
+        for user_id in ("alice", "bob"):
+            await self.add_account(user_id)
+        await self.set_price(MODEL, "3", "15")
+
+    async def add_account(self, user_id: str) -> None:
+        account = Account(user_id=user_id, name=user_id, created_at=NOW, updated_at=NOW)
+        assert await self.accounts.insert(account)
+
+    async def set_price(self, model: str, input_usd: str, output_usd: str) -> str:
+        price_id = new_call_id()
+        await self.prices.insert(
+            PriceVersion(
+                price_id=price_id,
+                model=model,
+                effective_from=datetime(2026, 1, 1, tzinfo=UTC),
+                rates=Rates(input=Decimal(input_usd), output=Decimal(output_usd)),
+                created_at=datetime.now(UTC),
+            )
+        )
+        return price_id
+
+    async def enqueue(self, events: Sequence[UsageEvent], job_id: str | None = None) -> str:
+        return await self.enqueue_payload(encode_batch(events), job_id)
+
+    async def enqueue_raws(self, *raws: bytes) -> str:
+        return await self.enqueue_payload(batch_of_raws(raws))
+
+    async def enqueue_payload(self, payload: bytes, job_id: str | None = None) -> str:
+        job_id = job_id or new_call_id()
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            enqueue_batch(pipeline, job_id, payload)
+            await pipeline.execute()
+        return job_id
+
+    async def enqueue_raw_job(self, job: bytes) -> str:
+        job_id = new_call_id()
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            enqueue_job(pipeline, job_id, job)
+            await pipeline.execute()
+        return job_id
+
+    async def hold(self, event: UsageEvent, nusd: int = CALL_NUSD) -> None:
+        """Takes the call's hold, as the gateway does at admission."""
+        await self.holds.seed(event.user_id, {"total": 0})
+        await self.holds.admit(
+            event.user_id,
+            event.call_id,
+            hold_nusd=nusd,
+            lease_s=3600,
+            limits=[PeriodLimit("total", 10**15)],
+        )
+
+    async def queue_is_empty(self) -> bool:
+        return int(await self.redis.zcard(QUEUE)) == 0
+
+    async def drained(self) -> None:
+        await eventually(self.queue_is_empty)
+
+    async def entry_ids(self, user_id: str = "alice") -> list[str]:
+        entries = await self.ledger.list(EntryFilter(user_id=user_id), limit=100_000)
+        return [entry.entry_id for entry in entries]
+
+    async def retried(self) -> None:
+        """At least one job has been put back since the stage was opened."""
+
+        async def put_back() -> bool:
+            return count_of(self.metrics.retries) > 0
+
+        await eventually(put_back)
+
+    async def assert_exact(self, user_id: str, calls: int, *, nusd: int | None = None) -> None:
+        """One entry per call, and every sum that is kept says what they cost."""
+        ids = await self.entry_ids(user_id)
+        assert len(ids) == len(set(ids)) == calls
+        expected = calls * CALL_NUSD if nusd is None else nusd
+        totals = (await self.ledger.totals())[user_id]
+        assert {totals[name] for name in ("account", "entries", "rollups")} == {expected}
+        for period in PERIODS:
+            assert totals[f"entries:{period}"] == totals[f"period:{period}"] == expected
+
+    async def spent_in_redis(self, user_id: str, period: str = "total") -> int | None:
+        spent = await self.redis.get(f"gateway:{{{user_id}}}:spent:{period}")
+        return None if spent is None else int(spent)
+
+
+def count_of(counter: Counter) -> float:
+    """A counter's value, the sum of its children where it has labels."""
+    samples = [sample for metric in counter.collect() for sample in metric.samples]
+    return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+
+@asynccontextmanager
+async def open_stage(mongo_uri: str, redis_url: str) -> AsyncIterator[Stage]:
+    async with open_database(mongo_uri) as database, open_redis(redis_url) as redis:
+        yield Stage(database, redis)
+
+
+def settings_for(mongo_uri: str, redis_url: str, **changes: Any) -> Settings:
+    fields: dict[str, Any] = {
+        "mongo_uri": Secret(mongo_uri),
+        "redis_url": Secret(redis_url),
+        "worker_name": "test",
+        "worker_max_jobs": 16,
+        "worker_metrics_port": 0,
+    }
+    return Settings(**(fields | changes))
+
+
+@asynccontextmanager
+async def working(
+    stage: Stage, settings: Settings, price_map: PriceMap | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """A worker in this process, until the block ends."""
+    stop = asyncio.Event()
+    mapped = PriceMap(b"{}") if price_map is None else price_map
+    task = asyncio.create_task(
+        work(settings, stage.database, stage.redis, mapped, stage.metrics, stop)
+    )
+    try:
+        yield task
+    finally:
+        stop.set()
+        await task
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Waits for the condition as long as anybody would; the test does not depend on how long."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while not await condition():  # noqa: ASYNC110 - servers and processes set no events
+            await asyncio.sleep(0.02)

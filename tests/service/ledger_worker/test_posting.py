@@ -1,0 +1,152 @@
+"""Each call's entry is posted once, however often and by however many its event is delivered."""
+
+from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.ledger import EntryFilter
+from libs.common.storage.price_map import PriceMap
+from services.ledger_worker.settings import Settings
+from tests.service.ledger_worker.stage import (
+    CALL_NUSD,
+    PERIODS,
+    Stage,
+    count_of,
+    make_event,
+    make_events,
+    working,
+)
+
+
+async def test_a_batch_is_posted_once_and_its_holds_are_released(
+    stage: Stage, settings: Settings
+) -> None:
+    events = [*make_events(5, "alice"), *make_events(3, "bob")]
+    for event in events:
+        await stage.hold(event)
+    await stage.enqueue(events)
+    async with working(stage, settings):
+        await stage.drained()
+    await stage.assert_exact("alice", 5)
+    await stage.assert_exact("bob", 3)
+    assert await stage.holds.held("alice") == await stage.holds.held("bob") == 0
+    for period in PERIODS:
+        assert await stage.spent_in_redis("alice", period) == 5 * CALL_NUSD
+        assert await stage.spent_in_redis("bob", period) == 3 * CALL_NUSD
+    assert await stage.redis.keys("arq:*") == []
+
+
+async def test_the_same_batch_twice_is_posted_once(stage: Stage, settings: Settings) -> None:
+    events = make_events(4)
+    async with working(stage, settings):
+        await stage.enqueue(events, "batch-1")
+        await stage.drained()
+        await stage.enqueue(events, "batch-1")
+        await stage.drained()
+        await stage.enqueue(events, "batch-2")
+        await stage.drained()
+    await stage.assert_exact("alice", 4)
+
+
+async def test_an_event_in_two_batches_and_twice_in_one_is_posted_once(
+    stage: Stage, settings: Settings
+) -> None:
+    shared, first, second = make_events(3)
+    await stage.enqueue([first, shared, shared])
+    await stage.enqueue([shared, second])
+    async with working(stage, settings):
+        await stage.drained()
+    await stage.assert_exact("alice", 3)
+
+
+async def test_two_workers_on_the_same_events_post_each_once(
+    stage: Stage, settings: Settings
+) -> None:
+    """Each batch is on the queue under two names, so that both workers meet on the same events."""
+    batches = [make_events(5) for _ in range(20)]
+    for number, batch in enumerate(batches):
+        await stage.enqueue(batch, f"first-{number}")
+        await stage.enqueue(batch, f"second-{number}")
+    async with working(stage, settings), working(stage, settings):
+        await stage.drained()
+    await stage.assert_exact("alice", 100)
+    assert await stage.spent_in_redis("alice") == 100 * CALL_NUSD
+    assert count_of(stage.metrics.posted) == 100
+    assert count_of(stage.metrics.skipped) == 100
+
+
+async def test_what_was_committed_but_not_settled_is_settled_on_redelivery(
+    stage: Stage, settings: Settings
+) -> None:
+    """A crash between the commit and the settling: the entry is there, the hold too."""
+    event = make_event()
+    async with working(stage, settings):
+        await stage.enqueue([event])
+        await stage.drained()
+    await stage.redis.flushdb()
+    await stage.hold(event)
+    await stage.enqueue([event])
+    async with working(stage, settings):
+        await stage.drained()
+    await stage.assert_exact("alice", 1)
+    assert await stage.holds.held("alice") == 0
+    assert await stage.spent_in_redis("alice") == CALL_NUSD
+
+
+async def test_settling_that_fails_is_repeated(stage: Stage, settings: Settings) -> None:
+    """A wrong type under one of the account's keys stands for a Redis that refuses."""
+    event = make_event()
+    await stage.redis.zadd("gateway:{alice}:spent:total", {"not a number": 1})
+    await stage.enqueue([event])
+    async with working(stage, settings):
+        await stage.retried()
+        assert not await stage.queue_is_empty()
+        await stage.redis.delete("gateway:{alice}:spent:total")
+        await stage.drained()
+    await stage.assert_exact("alice", 1)
+    assert await HoldStore(stage.redis).held("alice") == 0
+    assert await stage.spent_in_redis("alice") == CALL_NUSD
+
+
+async def test_a_price_set_a_moment_ago_counts_and_beats_the_bundled_map(
+    stage: Stage, settings: Settings
+) -> None:
+    bundled = PriceMap(
+        b'{"mapped-1": {"litellm_provider": "openai", "mode": "chat",'
+        b'"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}'
+    )
+    before = make_event(model="mapped-1")
+    after = make_event(model="mapped-1")
+    async with working(stage, settings, bundled):
+        await stage.enqueue([before])
+        await stage.drained()
+        price_id = await stage.set_price("mapped-1", "7", "0")
+        await stage.enqueue([after])
+        await stage.drained()
+    entries = {
+        entry.entry_id: entry
+        for entry in await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)
+    }
+    assert entries[before.call_id].cost_nusd == 1_200_000
+    assert str(entries[before.call_id].price_id).startswith("litellm:mapped-1@")
+    assert entries[after.call_id].cost_nusd == 7_000_000
+    assert entries[after.call_id].price_id == price_id
+
+
+async def test_calls_without_a_price_or_usage_are_posted_at_no_cost(
+    stage: Stage, settings: Settings
+) -> None:
+    unpriced = make_event(model="nobody-knows")
+    refused = make_event(status="refused", http_status=402, usage=None, provider=None, model=None)
+    failed = make_event(status="upstream_error", http_status=502, usage=None)
+    partial = make_event(status="client_closed", usage=TokenUsage(input_text=1000))
+    await stage.enqueue([unpriced, refused, failed, partial])
+    async with working(stage, settings):
+        await stage.drained()
+    entries = await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)
+    assert {entry.entry_id: (entry.status, entry.cost_nusd) for entry in entries} == {
+        unpriced.call_id: ("unpriced", 0),
+        refused.call_id: ("refused", 0),
+        failed.call_id: ("upstream_error", 0),
+        partial.call_id: ("client_closed", 3_000_000),
+    }
+    assert count_of(stage.metrics.unpriced) == 1
+    await stage.assert_exact("alice", 4, nusd=3_000_000)
