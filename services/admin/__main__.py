@@ -1,0 +1,32 @@
+"""`python -m services.admin` runs the admin service."""
+
+import asyncio
+import os
+import sys
+
+from libs.common.logging import configure_logging
+from libs.common.settings import SettingsError, load_or_exit
+from libs.common.storage.mongo import MongoUnsuitable
+from libs.common.web.server import serve
+from services.admin.app import create_app
+from services.admin.settings import Settings
+from services.admin.startup import check_start
+
+
+def main() -> None:
+    settings = load_or_exit(Settings, os.environ)
+    configure_logging("admin", settings.log_level, settings.log_format)
+    try:
+        asyncio.run(check_start(settings))
+    except (SettingsError, MongoUnsuitable) as error:
+        sys.exit(f"services.admin: {error}")
+    serve(
+        create_app(settings),
+        host=settings.admin_host,
+        port=settings.admin_port,
+        grace_s=settings.shutdown_grace_s,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Tells the gateways what to forget after a write, or says that they could not be told."""
+
+from collections.abc import Iterable
+
+import stamina
+import structlog
+
+from libs.common.schemas.invalidation import Invalidation, InvalidationKind
+from libs.common.storage.invalidation import publish
+from libs.common.storage.redis import Redis, RedisError
+from services.admin.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+# The first attempt on a connection that died while it was idle always fails.
+_ATTEMPTS = 3
+_TIMEOUT_S = 3.0
+
+
+class Announcer:
+    """The write in MongoDB stands whatever becomes of its announcement."""
+
+    def __init__(self, redis: Redis, metrics: Metrics) -> None:
+        self._redis = redis
+        self._metrics = metrics
+
+    async def announce(self, kind: InvalidationKind, ids: Iterable[str]) -> dict[str, str]:
+        """The headers to answer with: empty, or the word that caches have to obey their TTL."""
+        try:
+            for object_id in ids:
+                await self._publish(Invalidation(kind=kind, id=object_id))
+        except (RedisError, OSError) as error:
+            self._metrics.delayed(kind)
+            log.warning("invalidation.delayed", kind=kind, error=str(error)[:300])
+            return {"x-invalidation": "delayed"}
+        return {}
+
+    async def _publish(self, invalidation: Invalidation) -> None:
+        async for attempt in stamina.retry_context(
+            on=(RedisError, OSError),
+            attempts=_ATTEMPTS,
+            timeout=_TIMEOUT_S,
+            wait_initial=0.05,
+            wait_max=0.5,
+            wait_jitter=0.05,
+        ):
+            with attempt:
+                await publish(self._redis, invalidation)

@@ -1,0 +1,122 @@
+"""The admin service as an ASGI app."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.keys import KeyStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import ping
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices import PriceStore
+from libs.common.web.health import live, ready, storage_checks
+from services.admin import accounts, costs, keys, usage
+from services.admin.announcer import Announcer
+from services.admin.clock import new_uuid7, utc_now
+from services.admin.errors import exception_handlers
+from services.admin.metrics import Metrics
+from services.admin.middleware import RequestContext, RequireAdminKey
+from services.admin.settings import Settings
+from services.admin.state import OpenResources, Resources, State, open_resources
+
+Handler = Callable[[Request[State]], Awaitable[Response]]
+
+
+def create_app(
+    settings: Settings,
+    *,
+    open_resources: OpenResources = open_resources,
+    now: Callable[[], datetime] = utc_now,
+) -> Starlette:
+    """`open_resources` and `now` are arguments for the sake of tests."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[State]:
+        price_map = PriceMap.open(settings.price_map_path)
+        async with open_resources(settings) as resources:
+            await ping(resources.database)
+            state = _state(resources, price_map, metrics, now)
+            for store in (state["keys"], state["prices"], state["ledger"]):
+                await store.create_indexes()
+            yield state
+
+    async def show_metrics(_: Request[State]) -> Response:
+        return metrics.response()
+
+    return Starlette(
+        routes=[*_routes(), _resource("/metrics", GET=show_metrics)],
+        middleware=[
+            Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
+            Middleware(RequireAdminKey, key=settings.admin_api_key),
+        ],
+        exception_handlers=exception_handlers(),
+        lifespan=lifespan,
+    )
+
+
+def _state(
+    resources: Resources, price_map: PriceMap, metrics: Metrics, now: Callable[[], datetime]
+) -> State:
+    database, redis = resources.database, resources.redis
+    return State(
+        accounts=AccountStore(database),
+        keys=KeyStore(database),
+        prices=PriceStore(database),
+        ledger=LedgerStore(database),
+        holds=HoldStore(redis),
+        announcer=Announcer(redis, metrics),
+        price_map=price_map,
+        checks=storage_checks(database, redis),
+        now=now,
+        new_id=new_uuid7,
+        entropy=os.urandom,
+    )
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        _resource("/health", GET=_health),
+        _resource("/ready", GET=_ready),
+        _resource("/admin/accounts", GET=accounts.list_accounts, POST=accounts.create_account),
+        _resource(
+            "/admin/accounts/{user_id}", GET=accounts.show_account, PATCH=accounts.change_account
+        ),
+        _resource("/admin/keys", GET=keys.list_keys, POST=keys.create_key),
+        _resource(
+            "/admin/keys/{api_key}",
+            GET=keys.show_key,
+            PATCH=keys.change_key,
+            DELETE=keys.revoke_key,
+        ),
+        _resource("/admin/costs", GET=costs.list_costs, POST=costs.create_cost),
+        _resource("/admin/usage/user/{user_id}", GET=usage.show_usage),
+        _resource("/admin/ledger/verify", GET=usage.verify_ledger),
+    ]
+
+
+def _resource(path: str, **handlers: Handler) -> Route:
+    """One route for all methods of a path, so that a 405 names every one that it takes."""
+
+    async def dispatch(request: Request[State]) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await handlers[method](request)
+
+    return Route(path, dispatch, methods=list(handlers))
+
+
+async def _health(_: Request[State]) -> Response:
+    return live()
+
+
+async def _ready(request: Request[State]) -> Response:
+    return await ready(request.state["checks"])

@@ -1,0 +1,175 @@
+"""From requests to structs, with every wrong field named and not the first one alone.
+
+A field's rules stand in its type: `Annotated[Decimal, Rule(check)]`.
+"""
+
+import asyncio
+import re
+import typing
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from libs.common.errors import (
+    BodyTooLarge,
+    FieldError,
+    InvalidJSON,
+    InvalidRequest,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+MAX_BODY_BYTES = 1024 * 1024
+_BODY_TIMEOUT_S = 30.0
+_MAX_PROBLEMS = 50
+_MAX_NESTED = 64
+# Where msgspec found the problem inside the field's value, such as ` - at `$[0]``.
+_PLACE = re.compile(r" - at `\$(.*)`$")
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """`check(value, now)` says what is wrong with a value of the right type, or None."""
+
+    check: Callable[[Any, datetime], str | None]
+
+
+async def read_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
+    """The JSON body. Raises the AppError that says what is wrong with it."""
+    body = await _read_body(request)
+    try:
+        values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        reader = _Reader(now, lambda raw, kind: msgspec.json.decode(raw, type=kind))
+        return reader.read(values, wanted)
+    except msgspec.ValidationError as error:
+        raise ValidationFailed([FieldError("body", str(error))]) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidJSON(f"The body is not valid JSON: {error}") from None
+
+
+def query_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
+    """The query parameters. Raises ValidationFailed."""
+    reader = _Reader(now, lambda text, kind: msgspec.convert(text, kind, strict=False))
+    values: dict[str, Any] = {}
+    for name, text in request.query_params.multi_items():
+        if name in values:
+            reader.problems.append(FieldError(name, "is given more than once"))
+        values[name] = text
+    return reader.read(values, wanted)
+
+
+async def _read_body(request: Request[Any]) -> bytes:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType("Send the body as JSON, with `content-type: application/json`.")
+    too_large = BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S), aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        message = f"The body did not arrive within {_BODY_TIMEOUT_S:g} s."
+        raise InvalidRequest(message) from None
+    return bytes(body)
+
+
+class _Reader:
+    """Goes through the fields one by one and gathers what is wrong with them."""
+
+    def __init__(self, now: datetime, leaf: Callable[[Any, Any], Any]) -> None:
+        self.problems: list[FieldError] = []
+        self._now = now
+        self._leaf = leaf
+
+    def read(self, values: Mapping[str, Any], wanted: type[S]) -> S:
+        struct = self._struct(values, wanted, "")
+        if struct is None or self.problems:
+            raise ValidationFailed(self.problems[:_MAX_PROBLEMS])
+        return struct
+
+    def _struct(self, values: Mapping[str, Any], wanted: type[S], path: str) -> S | None:
+        fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
+        for name in values:
+            if name not in fields:
+                self._problem(path + name[:100], "is not a known field")
+        read: dict[str, Any] = {}
+        before = len(self.problems)
+        for name, field in fields.items():
+            if name in values:
+                read[field.name] = self._value(values[name], field.type, path + name)
+            elif field.required:
+                self._problem(path + name, "is required")
+        return None if len(self.problems) > before else wanted(**read)
+
+    def _value(self, raw: Any, annotation: Any, path: str) -> Any:
+        value = self._decoded(raw, annotation, path)
+        if value is None:
+            return None
+        for rule in _rules_of(annotation):
+            message = rule.check(value, self._now)
+            if message is not None:
+                self._problem(path, message)
+                break
+        return value
+
+    def _decoded(self, raw: Any, annotation: Any, path: str) -> Any:
+        nested = _struct_in(annotation)
+        try:
+            if nested is not None and bytes(raw).startswith(b"{"):
+                fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+                return self._struct(fields, nested, f"{path}.")
+            if nested is not None and bytes(raw).startswith(b"["):
+                items = msgspec.json.decode(raw, type=list[msgspec.Raw])
+                return self._structs(items, nested, path)
+            return self._leaf(raw, annotation)
+        except msgspec.ValidationError as error:
+            place = _PLACE.search(str(error))
+            message = _PLACE.sub("", str(error))
+            self._problem(path, f"{message} at `{path}{place[1]}`" if place else message)
+            return None
+
+    def _structs(
+        self, items: list[msgspec.Raw], wanted: type[S], path: str
+    ) -> tuple[S | None, ...] | None:
+        if len(items) > _MAX_NESTED:
+            self._problem(path, f"has more than {_MAX_NESTED} items")
+            return None
+        before = len(self.problems)
+        read = tuple(
+            self._decoded(item, wanted, f"{path}[{place}]") for place, item in enumerate(items)
+        )
+        return None if len(self.problems) > before else read
+
+    def _problem(self, field: str, message: str) -> None:
+        self.problems.append(FieldError(field, message))
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """The annotation, and what its unions and tuples consist of."""
+    parts = [annotation]
+    for part in parts:
+        if typing.get_origin(part) is not typing.Literal:
+            parts += [arg for arg in typing.get_args(part) if arg is not Ellipsis]
+    return parts
+
+
+def _rules_of(annotation: Any) -> list[Rule]:
+    return [part for part in _parts(annotation) if isinstance(part, Rule)]
+
+
+def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
+    for part in _parts(annotation):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct) and part is not Rule:
+            return part
+    return None

@@ -1,0 +1,75 @@
+"""How failures are answered: one shape, a stable code, and what to do about it."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from libs.common.errors import AppError, NotFound, Unavailable, ValidationFailed
+from libs.common.storage.mongo import OperationFailure, PyMongoError
+from libs.common.web.json import json_response
+
+log = structlog.get_logger(__name__)
+
+
+def error_response(request: Request[Any], error: AppError) -> Response:
+    """`{"error": {"code", "message", "fields"?, "request_id"}}`."""
+    content: dict[str, Any] = {"code": error.code, "message": error.message}
+    if isinstance(error, ValidationFailed):
+        content["fields"] = error.fields
+    elif error.param is not None:
+        content["fields"] = {error.param: error.message}
+    content["request_id"] = request.scope.get("request_id")
+    headers = {}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    return json_response({"error": content}, status=error.status, headers=headers)
+
+
+def exception_handlers() -> dict[type[Exception], Any]:
+    """For `Starlette(exception_handlers=...)`."""
+    return {
+        AppError: error_response,
+        HTTPException: _on_http_exception,
+        PyMongoError: _on_mongo_error,
+        ClientDisconnect: _on_disconnect,
+    }
+
+
+def _on_http_exception(request: Request[Any], error: HTTPException) -> Response:
+    """What the router itself says; the path is not repeated, since it may hold a secret."""
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return error_response(request, NotFound("There is nothing at this path."))
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+            code, message = "method_not_allowed", f"This path takes {allowed} only."
+        case _:
+            code, message = "http_error", error.detail
+    content = {"code": code, "message": message, "request_id": request.scope.get("request_id")}
+    return json_response({"error": content}, status=error.status_code, headers=error.headers)
+
+
+def _on_mongo_error(request: Request[Any], error: PyMongoError) -> Response:
+    if isinstance(error, OperationFailure) and not error.timeout:
+        # The server is there and refuses the operation: waiting does not help.
+        return fault_response(request, error)
+    log.error("mongo.unavailable", error=str(error)[:500])
+    message = "MongoDB does not answer. Nothing is known to have changed; try again shortly."
+    return error_response(request, Unavailable(message, retry_after_s=2))
+
+
+def fault_response(request: Request[Any], error: Exception) -> Response:
+    """Answers what nobody expected, and leaves the details to the log."""
+    log.error("request.failed", error=f"{type(error).__name__}: {error}"[:500], exc_info=error)
+    return error_response(request, AppError("Something went wrong here; the log knows what."))
+
+
+def _on_disconnect(_: Request[Any], __: Exception) -> Response:
+    """Nobody is there to read it."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)

@@ -1,0 +1,139 @@
+"""`/admin/keys`. A secret is shown once, when it is made; what is stored is its hash."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.ids import SECRET_PREFIX, new_secret, secret_hash, secret_prefix
+from libs.common.errors import NotFound
+from libs.common.schemas.key import ApiKey, KeyStatus
+from libs.common.web.json import json_response
+from services.admin.accounts import changed_fields, find_account
+from services.admin.clock import to_utc_ms
+from services.admin.decoding import query_struct, read_struct
+from services.admin.fields import AllowedModels, FutureTime, Name, UserId
+from services.admin.paging import Paging
+from services.admin.state import State
+
+_SECRET_BYTES = 32
+
+
+class NewKey(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: UserId
+    name: Name | None = None
+    allowed_models: AllowedModels | None = None
+    expires_at: FutureTime | None = None
+
+
+class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What is absent stays as it is; null lifts the restriction."""
+
+    name: Name | UnsetType = UNSET
+    allowed_models: AllowedModels | UnsetType | None = UNSET
+    expires_at: FutureTime | UnsetType | None = UNSET
+    status: KeyStatus | UnsetType = UNSET
+
+
+class KeyQuery(Paging, frozen=True, kw_only=True):
+    user_id: UserId | UnsetType = UNSET
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    key_id: str
+    user_id: str
+    name: str
+    prefix: str
+    allowed_models: tuple[str, ...] | None
+    expires_at: datetime | None
+    status: KeyStatus
+    created_at: datetime
+    updated_at: datetime
+
+
+class NewKeyView(KeyView, frozen=True, kw_only=True):
+    """`api_key` is the secret, which cannot be had again."""
+
+    api_key: str
+
+
+async def create_key(request: Request[State]) -> Response:
+    state = request.state
+    now = state["now"]()
+    body = await read_struct(request, NewKey, now)
+    await find_account(state, body.user_id)
+    secret = new_secret(state["entropy"](_SECRET_BYTES))
+    key = ApiKey(
+        key_id=f"key_{state['new_id']()}",
+        user_id=body.user_id,
+        name="" if body.name is None else body.name,
+        prefix=secret_prefix(secret),
+        secret_hash=secret_hash(secret),
+        allowed_models=body.allowed_models,
+        expires_at=None if body.expires_at is None else to_utc_ms(body.expires_at),
+        created_at=now,
+        updated_at=now,
+    )
+    await state["keys"].insert(key)
+    # A gateway may remember the hash as unknown.
+    headers = await state["announcer"].announce("key", [key.secret_hash])
+    view = NewKeyView(**msgspec.structs.asdict(_view(key)), api_key=secret)
+    return json_response(view, status=201, headers=headers)
+
+
+async def list_keys(request: Request[State]) -> Response:
+    state = request.state
+    query = query_struct(request, KeyQuery, state["now"]())
+    user_id = None if query.user_id is UNSET else query.user_id
+    fetched = await state["keys"].list(user_id=user_id, after=query.after, limit=query.fetch)
+    views = [_view(key) for key in query.page(fetched)]
+    return json_response(query.answer(fetched, views, "key_id"))
+
+
+async def show_key(request: Request[State]) -> Response:
+    return json_response(_view(await _find_key(request)))
+
+
+async def change_key(request: Request[State]) -> Response:
+    changes = changed_fields(await read_struct(request, KeyChanges, request.state["now"]()))
+    if changes.get("expires_at") is not None:
+        changes["expires_at"] = to_utc_ms(changes["expires_at"])
+    return await _update(request, changes)
+
+
+async def revoke_key(request: Request[State]) -> Response:
+    """The row stays, because entries of the ledger name it."""
+    return await _update(request, {"status": "revoked"})
+
+
+async def _update(request: Request[State], changes: dict[str, object]) -> Response:
+    state = request.state
+    key_id = (await _find_key(request)).key_id
+    key = await state["keys"].update(key_id, changes, state["now"]())
+    if key is None:
+        raise _unknown_key()
+    headers = await state["announcer"].announce("key", [key.secret_hash])
+    return json_response(_view(key), headers=headers)
+
+
+async def _find_key(request: Request[State]) -> ApiKey:
+    """By its id, or by the secret itself, which must not be repeated anywhere."""
+    named: str = request.path_params["api_key"]
+    keys = request.state["keys"]
+    if named.startswith(SECRET_PREFIX):
+        key = await keys.get_by_hash(secret_hash(named))
+    else:
+        key = await keys.get(named)
+    if key is None:
+        raise _unknown_key()
+    return key
+
+
+def _unknown_key() -> NotFound:
+    return NotFound("There is no key with this id or secret.", param="api_key")
+
+
+def _view(key: ApiKey) -> KeyView:
+    return KeyView(**{name: getattr(key, name) for name in KeyView.__struct_fields__})

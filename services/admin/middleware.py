@@ -1,0 +1,91 @@
+"""What happens around every request: its id, its metrics and log line, and the admin key."""
+
+import hmac
+import time
+from collections.abc import Callable
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from libs.common.errors import Unauthenticated
+from libs.common.settings import Secret
+from services.admin.errors import error_response, fault_response
+from services.admin.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class RequestContext:
+    """The process's edge: nothing that goes wrong in a request gets past it."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, new_id: Callable[[], str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["request_id"] = self._new_id()
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:  # noqa: BLE001 - the edge: logged and answered
+                response = fault_response(Request(scope), error)
+                if status == 0:
+                    await response(scope, receive, send_with_id)
+            finally:
+                self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's pattern stands for the path, which may hold a key's secret.
+        route = getattr(scope.get("route"), "path", "none")
+        self._metrics.observe(scope["method"], route, status, seconds)
+        if is_admin_path(scope):
+            log.info(
+                "request.done",
+                method=scope["method"],
+                route=route,
+                status=status,
+                latency_ms=round(seconds * 1000, 1),
+            )
+
+
+class RequireAdminKey:
+    """Lets nobody under `/admin` who does not hold the key."""
+
+    def __init__(self, app: ASGIApp, *, key: Secret) -> None:
+        self._app = app
+        self._key = key.reveal().encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_admin_path(scope) and not self._holds_key(scope):
+            error = Unauthenticated("Send `Authorization: Bearer` with the value of ADMIN_API_KEY.")
+            await error_response(Request(scope), error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _holds_key(self, scope: Scope) -> bool:
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(
+            given.strip().encode("latin-1"), self._key
+        )
+
+
+def is_admin_path(scope: Scope) -> bool:
+    """Whether the path is one that only the holder of the admin key may see."""
+    path: str = scope["path"]
+    return path == "/admin" or path.startswith("/admin/")

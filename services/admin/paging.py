@@ -1,0 +1,39 @@
+"""Lists come in pages: `{"data", "next_cursor"}`, where the cursor is the last id that was seen."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from services.admin.fields import Cursor, PageSize
+
+T = TypeVar("T")
+
+DEFAULT_PAGE_SIZE = 50
+
+
+class Paging(msgspec.Struct, frozen=True, kw_only=True):
+    """The query parameters of every list."""
+
+    limit: PageSize = DEFAULT_PAGE_SIZE
+    cursor: Cursor | UnsetType = UNSET
+
+    @property
+    def after(self) -> str | None:
+        return None if self.cursor is UNSET else self.cursor
+
+    @property
+    def fetch(self) -> int:
+        """One more than the page holds says whether there is a next one."""
+        return self.limit + 1
+
+    def page(self, fetched: Sequence[T]) -> list[T]:
+        """The rows that belong on this page, of those fetched."""
+        return list(fetched[: self.limit])
+
+    def answer(self, fetched: Sequence[Any], data: Sequence[Any], id_field: str) -> dict[str, Any]:
+        """`data` are the page's rows as the client sees them."""
+        more = len(fetched) > self.limit
+        last = getattr(fetched[self.limit - 1], id_field) if more else None
+        return {"data": data, "next_cursor": last}

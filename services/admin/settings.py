@@ -1,0 +1,34 @@
+"""What the admin service is told by its environment."""
+
+from typing import Annotated
+
+import msgspec
+
+from libs.common.logging import LogFormat, LogLevel
+from libs.common.settings import Secret, SettingsError
+
+_MIN_KEY_LENGTH = 16
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Field `name` is the variable `NAME`. The URIs may hold passwords, so they are secrets too."""
+
+    mongo_uri: Secret
+    redis_url: Secret
+    admin_api_key: Secret
+    admin_host: str = "0.0.0.0"  # noqa: S104 - a container's own address is not known beforehand
+    admin_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8001
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "json"
+    # None reads the map inside the installed litellm package, if there is one.
+    price_map_path: str | None = None
+    shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
+    # How long the start waits for MongoDB before it gives up.
+    mongo_wait_s: Annotated[int, msgspec.Meta(ge=0, le=600)] = 30
+
+    def __post_init__(self) -> None:
+        if len(self.admin_api_key.reveal()) < _MIN_KEY_LENGTH:
+            raise SettingsError(
+                f"ADMIN_API_KEY is too short: it needs at least {_MIN_KEY_LENGTH} characters. "
+                "`openssl rand -hex 32` makes a good one."
+            )

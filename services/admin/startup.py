@@ -1,0 +1,37 @@
+"""What is checked before the service listens, so that a wrong start is one line."""
+
+import stamina
+
+from libs.common.settings import SettingsError
+from libs.common.storage.mongo import Database, MongoUnsuitable, PyMongoError, ping
+from libs.common.storage.price_map import PriceMap
+from services.admin.settings import Settings
+from services.admin.state import open_resources
+
+
+async def check_start(settings: Settings) -> None:
+    """Raises SettingsError or MongoUnsuitable. Redis may be away: its readers cope with that."""
+    try:
+        PriceMap.open(settings.price_map_path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"PRICE_MAP_PATH cannot be read: {error}") from None
+    try:
+        async with open_resources(settings) as resources:
+            await _await_mongo(resources.database, settings.mongo_wait_s)
+    except (PyMongoError, ValueError) as error:
+        # A URI may hold a password, so the error's own words are left out.
+        name = type(error).__name__
+        raise SettingsError(f"MONGO_URI or REDIS_URL cannot be used ({name})") from None
+
+
+async def _await_mongo(database: Database, wait_s: int) -> None:
+    try:
+        async for attempt in stamina.retry_context(
+            on=PyMongoError, attempts=None, timeout=float(wait_s), wait_max=2.0
+        ):
+            with attempt:
+                await ping(database)
+    except PyMongoError as error:
+        raise MongoUnsuitable(
+            f"MongoDB did not answer within {wait_s} s ({type(error).__name__}); check MONGO_URI"
+        ) from None

@@ -1,0 +1,56 @@
+"""What handlers work with: opened by the lifespan, read as `request.state["…"]`."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import TypedDict
+
+import msgspec
+
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.keys import KeyStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices import PriceStore
+from libs.common.storage.redis import Redis, open_redis
+from libs.common.web.health import Check
+from services.admin.announcer import Announcer
+from services.admin.settings import Settings
+
+
+class State(TypedDict):
+    """`now` is the current time in UTC, `new_id` a UUIDv7, `entropy(n)` n random bytes."""
+
+    accounts: AccountStore
+    keys: KeyStore
+    prices: PriceStore
+    ledger: LedgerStore
+    holds: HoldStore
+    announcer: Announcer
+    price_map: PriceMap
+    checks: Mapping[str, Check]
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    entropy: Callable[[int], bytes]
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """The connections that the service holds."""
+
+    database: Database
+    redis: Redis
+
+
+OpenResources = Callable[[Settings], AbstractAsyncContextManager[Resources]]
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """The real servers; both connect lazily."""
+    async with (
+        open_database(settings.mongo_uri.reveal()) as database,
+        open_redis(settings.redis_url.reveal()) as redis,
+    ):
+        yield Resources(database=database, redis=redis)

@@ -1,0 +1,108 @@
+"""`/admin/usage`: what an account used, entry by entry, and `/admin/ledger`: the proof of it."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.money import nusd_to_usd
+from libs.common.domain.verify import Difference, verify
+from libs.common.errors import FieldError, ValidationFailed
+from libs.common.schemas.entry import CostLine, LedgerEntry
+from libs.common.storage.ledger import EntryFilter
+from libs.common.web.json import json_response
+from services.admin.accounts import find_account
+from services.admin.decoding import query_struct
+from services.admin.fields import Cursor, Model, Time
+from services.admin.paging import Paging
+from services.admin.spend import spend_of_accounts
+from services.admin.state import State
+
+_MILLION = 1_000_000
+
+
+class UsageQuery(Paging, frozen=True, kw_only=True):
+    """`since` is inclusive, `until` exclusive."""
+
+    since: Time | UnsetType = UNSET
+    until: Time | UnsetType = UNSET
+    model: Model | UnsetType = UNSET
+    key_id: Cursor | UnsetType = UNSET
+
+
+async def show_usage(request: Request[State]) -> Response:
+    """The account's entries, the newest first, and its spend."""
+    state, user_id = request.state, request.path_params["user_id"]
+    query = query_struct(request, UsageQuery, state["now"]())
+    if query.since is not UNSET and query.until is not UNSET and query.since >= query.until:
+        raise ValidationFailed([FieldError("until", "must be later than since")])
+    account = await find_account(state, user_id)
+    wanted = EntryFilter(
+        user_id=user_id,
+        since=_given(query.since),
+        until=_given(query.until),
+        model=_given(query.model),
+        key_id=_given(query.key_id),
+        before=query.after,
+    )
+    fetched = await state["ledger"].list(wanted, limit=query.fetch)
+    spends = await spend_of_accounts(state, [account])
+    views = [_view(entry) for entry in query.page(fetched)]
+    answer = query.answer(fetched, views, "entry_id")
+    return json_response({"user_id": user_id, "spend": spends[0], **answer})
+
+
+async def verify_ledger(request: Request[State]) -> Response:
+    """Whether every account's entries, spend and rollups agree, to the last digit."""
+    state = request.state
+    verdict = verify(await state["ledger"].totals())
+    difference = verdict.first_difference
+    return json_response(
+        {
+            "ok": difference is None,
+            "accounts": verdict.accounts,
+            "entries_total_usd": nusd_to_usd(verdict.entries_nusd),
+            "checked_at": state["now"](),
+            "first_difference": None if difference is None else _difference_view(difference),
+        }
+    )
+
+
+def _difference_view(difference: Difference) -> dict[str, Any]:
+    found = difference.found_nusd
+    return {
+        "user_id": difference.user_id,
+        "where": difference.where,
+        "expected_usd": nusd_to_usd(difference.expected_nusd),
+        "found_usd": None if found is None else nusd_to_usd(found),
+    }
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
+def _view(entry: LedgerEntry) -> dict[str, Any]:
+    """The entry with its amounts in USD; `usage` leaves out what was not reported."""
+    fields = msgspec.structs.asdict(entry)
+    cost_nusd, held_nusd = fields.pop("cost_nusd"), fields.pop("held_nusd")
+    return {
+        **fields,
+        "cost_usd": nusd_to_usd(cost_nusd),
+        "held_usd": nusd_to_usd(held_nusd),
+        "lines": [_line_view(line) for line in entry.lines],
+    }
+
+
+def _line_view(line: CostLine) -> dict[str, str | int | Decimal]:
+    """`amount_usd` is `quantity * rate_usd / per`."""
+    return {
+        "item": line.item,
+        "quantity": line.quantity,
+        "rate_usd": line.rate,
+        "per": 1 if line.item == "web_search" else _MILLION,
+        "amount_usd": line.amount,
+    }

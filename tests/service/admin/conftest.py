@@ -1,0 +1,78 @@
+"""The admin app over ASGI, with real stores behind it and a clock that stands still."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from libs.common.settings import Secret
+from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.redis import Redis, open_redis
+from services.admin.app import create_app
+from services.admin.settings import Settings
+from services.admin.state import Resources
+
+ADMIN_KEY = "an-admin-key-for-tests"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+Open = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+def settings(mongo_uri: str, redis_url: str) -> Settings:
+    return Settings(
+        mongo_uri=Secret(mongo_uri), redis_url=Secret(redis_url), admin_api_key=Secret(ADMIN_KEY)
+    )
+
+
+@pytest.fixture
+async def database(mongo_uri: str) -> AsyncIterator[Database]:
+    async with open_database(mongo_uri) as database:
+        yield database
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with open_redis(redis_url) as redis:
+        yield redis
+
+
+@pytest.fixture
+def app(settings: Settings, database: Database, redis: Redis) -> Starlette:
+    return app_with(settings, database, redis)
+
+
+@pytest.fixture
+async def admin(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client that holds the admin key."""
+    async with client_of(app) as client:
+        yield client
+
+
+def app_with(settings: Settings, database: Database, redis: Redis) -> Starlette:
+    """An app on connections that the test opened."""
+
+    @asynccontextmanager
+    async def opened(_: Settings) -> AsyncIterator[Resources]:
+        yield Resources(database=database, redis=redis)
+
+    return create_app(settings, open_resources=opened, now=lambda: NOW)
+
+
+@asynccontextmanager
+async def client_of(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, "state": dict(state or {})}, receive, send)
+
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(with_state),
+            base_url="http://admin",
+            headers={"authorization": f"Bearer {ADMIN_KEY}"},
+        ) as client:
+            yield client

@@ -1,0 +1,309 @@
+"""`/admin/accounts`."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.storage.holds import HoldStore, PeriodLimit
+from libs.common.storage.mongo import Database
+from libs.common.storage.redis import Redis, open_redis
+from services.admin.settings import Settings
+from tests.servers import free_port
+from tests.service.admin.conftest import app_with, client_of
+
+
+def exact(response: httpx2.Response) -> Any:
+    """The body with its numbers as they were written."""
+    return json.loads(response.text, parse_float=Decimal)
+
+
+async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClient) -> None:
+    made = await admin.post(
+        "/admin/accounts",
+        json={
+            "user_id": "team-a",
+            "name": "Team A",
+            "budget": {"limit_usd": 12.5, "period": "monthly"},
+            "metadata": {"cost-center": "42"},
+        },
+    )
+    assert made.status_code == 201
+    assert exact(made) == {
+        "user_id": "team-a",
+        "name": "Team A",
+        "status": "active",
+        "budget": {"limit_usd": Decimal("12.5"), "period": "monthly"},
+        "metadata": {"cost-center": "42"},
+        "spend": {
+            "total_usd": 0,
+            "period": "2026-11",
+            "period_usd": 0,
+            "period_ends_at": "2026-12-01T00:00:00Z",
+            "held_usd": 0,
+            "remaining_usd": Decimal("12.5"),
+        },
+        "created_at": "2026-11-24T12:00:00Z",
+        "updated_at": "2026-11-24T12:00:00Z",
+    }
+    shown = await admin.get("/admin/accounts/team-a")
+    assert shown.status_code == 200
+    assert exact(shown) == exact(made)
+
+
+async def test_an_account_needs_nothing_but_its_id(admin: httpx2.AsyncClient) -> None:
+    made = await admin.post("/admin/accounts", json={"user_id": "u@x.org"})
+    account = made.json()
+    assert (made.status_code, account["name"], account["budget"]) == (201, "u@x.org", None)
+    assert account["spend"] == {
+        "total_usd": 0,
+        "period": None,
+        "period_usd": None,
+        "period_ends_at": None,
+        "held_usd": 0,
+        "remaining_usd": None,
+    }
+
+
+async def test_a_user_id_is_taken_once(admin: httpx2.AsyncClient) -> None:
+    await admin.post("/admin/accounts", json={"user_id": "a", "name": "first"})
+    again = await admin.post("/admin/accounts", json={"user_id": "a", "name": "second"})
+    assert again.status_code == 409
+    assert again.json()["error"]["code"] == "conflict"
+    assert (await admin.get("/admin/accounts/a")).json()["name"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept"),
+    [
+        ("0", "0"),
+        ("0.000000001", "1E-9"),
+        ("0.1", "0.1"),
+        ("1e3", "1000"),
+        ("9007199.254740991", "9007199.254740991"),
+        ("1.50000000000000000000", "1.5"),
+    ],
+)
+async def test_a_limit_is_kept_to_the_last_digit(
+    admin: httpx2.AsyncClient, limit: str, kept: str
+) -> None:
+    body = f'{{"user_id": "a", "budget": {{"limit_usd": {limit}, "period": "total"}}}}'
+    made = await admin.post(
+        "/admin/accounts", content=body, headers={"content-type": "application/json"}
+    )
+    assert made.status_code == 201, made.text
+    assert f'"budget":{{"limit_usd":{kept},' in (await admin.get("/admin/accounts/a")).text
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, {"user_id"}),
+        ({"user_id": 5}, {"user_id"}),
+        ({"user_id": ""}, {"user_id"}),
+        ({"user_id": "{a}"}, {"user_id"}),
+        ({"user_id": "a|b"}, {"user_id"}),
+        ({"user_id": "a\n"}, {"user_id"}),
+        ({"user_id": "-a"}, {"user_id"}),
+        ({"user_id": "a" * 129}, {"user_id"}),
+        ({"user_id": "a", "name": "x" * 257}, {"name"}),
+        ({"user_id": "a", "name": "x\x00"}, {"name"}),
+        ({"user_id": "a", "status": "paused"}, {"status"}),
+        ({"user_id": "a", "budget": 5}, {"budget"}),
+        ({"user_id": "a", "budget": {}}, {"budget.limit_usd", "budget.period"}),
+        (
+            {"user_id": "a", "budget": {"limit_usd": -1, "period": "yearly", "limit": 1}},
+            {"budget.limit_usd", "budget.period", "budget.limit"},
+        ),
+        ({"user_id": "a", "budget": {"limit_usd": "NaN", "period": "total"}}, {"budget.limit_usd"}),
+        ({"user_id": "a", "budget": {"limit_usd": 1e300, "period": "total"}}, {"budget.limit_usd"}),
+        ({"user_id": "a", "budget": {"limit_usd": 1e-10, "period": "total"}}, {"budget.limit_usd"}),
+        ({"user_id": "a", "budget": {"limit_usd": True, "period": "total"}}, {"budget.limit_usd"}),
+        (
+            {"user_id": "a", "budget": {"limit_usd": 9007199.254740992, "period": "total"}},
+            {"budget.limit_usd"},
+        ),
+        ({"user_id": "a", "metadata": {"k": 1}}, {"metadata"}),
+        ({"user_id": "a", "metadata": {"$k": "v"}}, {"metadata"}),
+        ({"user_id": "a", "metadata": {"k": "v" * 513}}, {"metadata"}),
+        ({"user_id": "a", "metadata": {f"k{n}": "v" for n in range(33)}}, {"metadata"}),
+        (
+            {"user_id": "|", "nmae": "x", "status": 1, "budget": {"limit_usd": -1}, "spent": 2},
+            {"user_id", "nmae", "status", "budget.limit_usd", "budget.period", "spent"},
+        ),
+        ([], {"body"}),
+        ("user_id", {"body"}),
+    ],
+)
+async def test_every_wrong_field_is_named(
+    admin: httpx2.AsyncClient, database: Database, body: object, fields: set[str]
+) -> None:
+    answer = await admin.post("/admin/accounts", json=body)
+    assert answer.status_code == 422, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == "validation_failed"
+    assert set(error["fields"]) == fields
+    assert all(field in error["message"] for field in fields)
+    assert await database["accounts"].count_documents({}) == 0
+
+
+async def test_accounts_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
+    names = ["a", "b", "c", "d", "e"]
+    for name in reversed(names):
+        await admin.post("/admin/accounts", json={"user_id": name})
+    seen: list[list[str]] = []
+    params: dict[str, Any] = {"limit": 2}
+    while True:
+        page = (await admin.get("/admin/accounts", params=params)).json()
+        seen.append([account["user_id"] for account in page["data"]])
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert seen == [["a", "b"], ["c", "d"], ["e"]]
+    whole = (await admin.get("/admin/accounts", params={"limit": 5})).json()
+    assert (len(whole["data"]), whole["next_cursor"]) == (5, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("limit=0", {"limit"}),
+        ("limit=201", {"limit"}),
+        ("limit=many&curser=a", {"limit", "curser"}),
+        ("limit=1&limit=2", {"limit"}),
+        ("cursor=", {"cursor"}),
+    ],
+)
+async def test_every_wrong_parameter_is_named(
+    admin: httpx2.AsyncClient, query: str, fields: set[str]
+) -> None:
+    answer = await admin.get(f"/admin/accounts?{query}")
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]["fields"]) == fields
+
+
+async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClient) -> None:
+    budget = {"limit_usd": 5, "period": "daily"}
+    await admin.post(
+        "/admin/accounts",
+        json={"user_id": "a", "name": "A", "budget": budget, "metadata": {"k": "v"}},
+    )
+
+    async def change(body: dict[str, Any]) -> dict[str, Any]:
+        answer = await admin.patch("/admin/accounts/a", json=body)
+        assert answer.status_code == 200, answer.text
+        fields = ("name", "status", "budget", "metadata")
+        return {field: answer.json()[field] for field in fields}
+
+    account = {"name": "A", "status": "active", "budget": budget, "metadata": {"k": "v"}}
+    for changes in (
+        {"status": "suspended"},
+        {"budget": {"limit_usd": 7, "period": "weekly"}},
+        {"name": "B", "metadata": {}},
+        {"budget": None},
+    ):
+        account |= changes
+        assert await change(changes) == account
+    assert (await admin.get("/admin/accounts/a")).json()["spend"]["period"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, {"body"}),
+        ({"user_id": "b"}, {"user_id"}),
+        ({"spent_nusd": 0}, {"spent_nusd"}),
+        ({"name": None, "status": None, "metadata": None}, {"name", "status", "metadata"}),
+        ({"budget": {"limit_usd": 1}}, {"budget.period"}),
+    ],
+)
+async def test_a_wrong_change_changes_nothing(
+    admin: httpx2.AsyncClient, body: object, fields: set[str]
+) -> None:
+    before = (await admin.post("/admin/accounts", json={"user_id": "a"})).json()
+    answer = await admin.patch("/admin/accounts/a", json=body)
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]["fields"]) == fields
+    assert (await admin.get("/admin/accounts/a")).json() == before
+
+
+async def test_unknown_accounts_are_not_found(admin: httpx2.AsyncClient) -> None:
+    for answer in (
+        await admin.get("/admin/accounts/nobody"),
+        await admin.patch("/admin/accounts/nobody", json={"name": "x"}),
+    ):
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "not_found"
+
+
+async def test_spend_is_that_of_the_budgets_period(
+    admin: httpx2.AsyncClient, database: Database, redis: Redis
+) -> None:
+    for user_id, period in (("a", "monthly"), ("b", "daily"), ("c", "total")):
+        await admin.post(
+            "/admin/accounts",
+            json={"user_id": user_id, "budget": {"limit_usd": 10, "period": period}},
+        )
+        await database["accounts"].update_one(
+            {"_id": user_id}, {"$inc": {"spent_nusd": 3_000_000_001}}
+        )
+        for key, nusd in (("total", 3_000_000_001), ("2026-11", 2_000_000_000)):
+            await database["spend"].insert_one(
+                {"_id": f"{user_id}|{key}", "user_id": user_id, "period": key, "spent_nusd": nusd}
+            )
+    holds = HoldStore(redis)
+    await holds.seed("a", {"2026-11": 2_000_000_000})
+    await holds.admit(
+        "a",
+        "call",
+        hold_nusd=500_000_000,
+        lease_s=60,
+        limits=[PeriodLimit("2026-11", 10_000_000_000)],
+    )
+    listed = exact(await admin.get("/admin/accounts"))["data"]
+    assert [account["spend"] for account in listed] == [
+        {
+            "total_usd": Decimal("3.000000001"),
+            "period": "2026-11",
+            "period_usd": 2,
+            "period_ends_at": "2026-12-01T00:00:00Z",
+            "held_usd": Decimal("0.5"),
+            "remaining_usd": Decimal("7.5"),
+        },
+        {
+            "total_usd": Decimal("3.000000001"),
+            "period": "2026-11-24",
+            "period_usd": 0,
+            "period_ends_at": "2026-11-25T00:00:00Z",
+            "held_usd": 0,
+            "remaining_usd": 10,
+        },
+        {
+            "total_usd": Decimal("3.000000001"),
+            "period": "total",
+            "period_usd": Decimal("3.000000001"),
+            "period_ends_at": None,
+            "held_usd": 0,
+            "remaining_usd": Decimal("6.999999999"),
+        },
+    ]
+
+
+async def test_without_redis_accounts_are_shown_and_changed(
+    settings: Settings, database: Database
+) -> None:
+    async with open_redis(f"redis://127.0.0.1:{free_port()}/0") as away:
+        async with client_of(app_with(settings, database, away)) as admin:
+            made = await admin.post(
+                "/admin/accounts",
+                json={"user_id": "a", "budget": {"limit_usd": 1, "period": "total"}},
+            )
+            assert made.status_code == 201
+            assert made.headers["x-invalidation"] == "delayed"
+            spend = (await admin.get("/admin/accounts/a")).json()["spend"]
+            assert (spend["held_usd"], spend["remaining_usd"]) == (None, None)
+            metrics = (await admin.get("/metrics")).text
+    assert 'admin_invalidations_delayed_total{kind="account"} 1.0' in metrics
+    assert await database["accounts"].count_documents({"_id": "a"}) == 1
