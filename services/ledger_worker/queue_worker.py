@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Callable
 from time import monotonic
+from typing import Any, Protocol
 
 import structlog
 from arq import ArqRedis, Worker, func
@@ -16,7 +17,6 @@ from redis.asyncio import Redis
 
 from libs.common.storage.event_queue import BURY_JOB, POST_JOB, QUEUE, decode_job, encode_job
 from services.ledger_worker.health import HEALTH_INTERVAL_S
-from services.ledger_worker.jobs import Jobs
 
 _DAY_S = 24 * 3600
 # When the main loop has ended, how long its jobs may take to finish before they are cancelled.
@@ -27,6 +27,16 @@ _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 5.0
 
 _log = structlog.get_logger(__name__)
+
+
+class QueueJobs(Protocol):
+    """What the queue's jobs are handed to; see `services.ledger_worker.jobs`."""
+
+    async def post(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`events.post`"""
+
+    async def bury(self, ctx: dict[Any, Any], job: bytes) -> None:
+        """`events.bury`"""
 
 
 class QueueWorker(Worker):
@@ -50,7 +60,7 @@ class QueueWorker(Worker):
 
 
 def create_worker(
-    jobs: Jobs,
+    jobs: QueueJobs,
     redis: Redis,
     *,
     health_key: str,

@@ -27,11 +27,11 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 # Of the jobs at the head of the queue, how many are asked how old they are.
 _AGE_SAMPLE = 4
 
-_msgpack = msgspec.msgpack.Encoder()
+_encode_job = msgspec.msgpack.Encoder(enc_hook=repr).encode
 _encode_events = msgspec.msgpack.Encoder().encode
 _decode_raws = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 decode_event = msgspec.msgpack.Decoder(UsageEvent).decode
-encode_event = _msgpack.encode
+encode_event = msgspec.msgpack.Encoder().encode
 
 
 class Payload(bytes):
@@ -84,8 +84,8 @@ def enqueue_job(pipeline: Pipeline, job_id: str, job: bytes) -> None:
 
 
 def encode_job(job: dict[str, Any]) -> bytes:
-    """arq's job serializer."""
-    return _msgpack.encode(job)
+    """arq's job serializer; it also encodes results, which may hold an exception."""
+    return _encode_job(job)
 
 
 def decode_job(data: bytes) -> dict[str, Any]:

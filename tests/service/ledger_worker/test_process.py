@@ -1,0 +1,248 @@
+"""The worker as a process: started, asked, told to stop, and killed."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port, mongo_server, redis_server, running
+from tests.service.ledger_worker.stage import (
+    CALL_NUSD,
+    Stage,
+    altered,
+    eventually,
+    make_event,
+    make_events,
+    open_stage,
+)
+
+ROOT = Path(__file__).parents[3]
+COMMAND = (sys.executable, "-m", "services.ledger_worker")
+# The time after which a killed worker's jobs are taken up again.
+JOB_TIMEOUT_S = 1
+
+
+def environment(mongo_uri: str, redis_url: str, **changes: str) -> dict[str, str]:
+    values = {
+        "PATH": os.environ["PATH"],
+        "MONGO_URI": mongo_uri,
+        "REDIS_URL": redis_url,
+        "LOG_FORMAT": "console",
+        "WORKER_NAME": "process",
+        "WORKER_MAX_JOBS": "8",
+        "WORKER_JOB_TIMEOUT_S": str(JOB_TIMEOUT_S),
+        "WORKER_METRICS_PORT": "0",
+    }
+    return values | changes
+
+
+class WorkerProcess:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    async def says(self, text: str) -> None:
+        async def said() -> bool:
+            assert self._process.returncode is None, self.log()
+            return text in self.log()
+
+        await eventually(said)
+
+    async def end(self, signum: signal.Signals) -> int:
+        self._process.send_signal(signum)
+        async with asyncio.timeout(30):
+            return await self._process.wait()
+
+
+@asynccontextmanager
+async def started(log: Path, values: dict[str, str]) -> AsyncIterator[WorkerProcess]:
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, cwd=ROOT, env=values, stdout=out, stderr=out
+        )
+    try:
+        yield WorkerProcess(process, log)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def run(values: dict[str, str], *arguments: str) -> tuple[int | None, str]:
+    """The exit code and what was written to stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, cwd=ROOT, env=values, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        _, errors = await process.communicate()
+    return process.returncode, errors.decode()
+
+
+async def test_killed_in_the_middle_of_its_work_it_leaves_exact_sums(
+    stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Three workers in turn are killed while they post; the fourth one finishes."""
+    values = environment(mongo_uri, redis_url)
+    posted = 0
+    for turn in range(3):
+        async with started(tmp_path / f"{turn}.log", values) as worker:
+            await worker.says("working")
+            for _ in range(60):
+                await stage.enqueue(make_events(5))
+
+            async def some_more_are_posted(before: int = posted) -> bool:
+                return await stage.database["entries"].count_documents({}) > before
+
+            await eventually(some_more_are_posted)
+            assert await worker.end(signal.SIGKILL) == -signal.SIGKILL
+            posted = await stage.database["entries"].count_documents({})
+            assert not await stage.queue_is_empty()
+    async with started(tmp_path / "last.log", values):
+        await stage.drained()
+    await stage.assert_exact("alice", 900)
+    assert await stage.spent_in_redis("alice") == 900 * CALL_NUSD
+
+
+async def test_sigterm_finishes_what_is_under_way_and_exits_0(
+    stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    values = environment(mongo_uri, redis_url)
+    async with started(tmp_path / "log", values) as worker:
+        await worker.says("working")
+        for _ in range(60):
+            await stage.enqueue(make_events(5))
+
+        async def some_are_posted() -> bool:
+            return bool(await stage.entry_ids())
+
+        await eventually(some_are_posted)
+        assert await worker.end(signal.SIGTERM) == 0
+        assert "Traceback" not in worker.log()
+    assert await stage.redis.keys("arq:in-progress:*") == []
+    assert (await run(values, "--check"))[0] == 1
+    posted = len(await stage.entry_ids())
+    await stage.assert_exact("alice", posted)
+    assert await stage.redis.zcard("arq:queue") == (300 - posted) / 5
+
+
+async def test_the_check_tells_a_living_worker_from_none(
+    stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    values = environment(mongo_uri, redis_url)
+    code, errors = await run(values, "--check")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "no sign of life from the ledger worker 'process'" in errors
+    async with started(tmp_path / "log", values) as worker:
+        await worker.says("working")
+
+        async def alive() -> bool:
+            return (await run(values, "--check"))[0] == 0
+
+        await eventually(alive)
+        assert (await run(values | {"WORKER_NAME": "another"}, "--check"))[0] == 1
+    code, errors = await run(values | {"REDIS_URL": "redis://127.0.0.1:1"}, "--check")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "Redis cannot be asked" in errors
+
+
+async def test_a_standalone_mongodb_is_refused(redis_url: str, tmp_path: Path) -> None:
+    with running(mongo_server(tmp_path, standalone=True)) as server:
+        code, errors = await run(environment(server.url, redis_url))
+    assert code == 1
+    assert errors.startswith("services.ledger_worker: MongoDB runs standalone")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MONGO_URI", ""),
+        ("MONGO_URI", "mongodb://user:hunter2@[nowhere"),
+        ("MONGO_URI", "http://hunter2@localhost"),
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "http://hunter2@localhost"),
+        ("REDIS_URL", "redis://:hunter2@localhost:no-port"),
+        ("WORKER_MAX_JOBS", "0"),
+        ("WORKER_JOB_TIMEOUT_S", "soon"),
+        ("LOG_LEVEL", "loud"),
+        ("PRICE_MAP_PATH", "/does/not/exist"),
+    ],
+)
+async def test_a_wrong_setting_is_one_line_that_names_it(variable: str, value: str) -> None:
+    values = environment("mongodb://127.0.0.1:1", "redis://127.0.0.1:1")
+    code, errors = await run(values | {variable: value})
+    assert (code, errors.count("\n")) == (1, 1)
+    assert variable in errors
+    assert "hunter2" not in errors
+
+
+async def test_it_waits_for_servers_that_come_late(tmp_path: Path) -> None:
+    for name in ("mongo", "redis"):
+        (tmp_path / name).mkdir()
+    mongo, redis = mongo_server(tmp_path / "mongo"), redis_server(tmp_path / "redis")
+    async with started(tmp_path / "log", environment(mongo.url, redis.url)) as worker:
+        await worker.says("waiting for MongoDB")
+        with running(mongo):
+            await worker.says("waiting for Redis")
+            with running(redis):
+                await worker.says("working")
+                assert await worker.end(signal.SIGTERM) == 0
+
+
+async def test_it_stops_when_told_while_it_waits(tmp_path: Path) -> None:
+    values = environment("mongodb://127.0.0.1:1", "redis://127.0.0.1:1")
+    async with started(tmp_path / "log", values) as worker:
+        await worker.says("waiting for MongoDB")
+        assert await worker.end(signal.SIGTERM) == 0
+
+
+async def test_metrics_are_served(
+    stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    metrics = {"WORKER_METRICS_HOST": "127.0.0.1", "WORKER_METRICS_PORT": str(port)}
+    await stage.enqueue([make_event(), make_event(model="nobody-knows")])
+    await stage.enqueue_raws(altered(make_event(), v=2))
+    values = environment(mongo_uri, redis_url, **metrics)
+    async with started(tmp_path / "log", values) as worker:
+        await worker.says("working")
+        await stage.drained()
+        async with started(tmp_path / "second.log", values | {"WORKER_NAME": "second"}) as second:
+            await second.says("metrics are off")
+            await second.says("working")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:  # noqa: ASYNC210
+            shown = answer.read().decode()
+    for line in (
+        "ledger_entries_posted_total 2.0",
+        "ledger_entries_unpriced_total 1.0",
+        'ledger_dead_letters_total{kind="event"} 1.0',
+        "ledger_transaction_events_count 1.0",
+        "ledger_queue_jobs ",
+        "ledger_queue_oldest_seconds ",
+    ):
+        assert f"\n{line}" in shown
+
+
+async def test_replay_from_the_command_line(
+    stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    values = environment(mongo_uri, redis_url)
+    await stage.enqueue([make_event("carol")])
+    async with started(tmp_path / "log", values):
+        await stage.drained()
+        await stage.add_account("carol")
+        assert await run(values, "--replay") == (0, "")
+        await stage.drained()
+    async with open_stage(mongo_uri, redis_url) as fresh:
+        await fresh.assert_exact("carol", 1)
+        assert await fresh.dead_letters.count() == 0
