@@ -2,8 +2,8 @@
 
 from typing import Any
 
-_OPENAI = ("gpt-5-mini", "gpt-4o-mini", "gpt-4o", "text-embedding-3-small")
-_ANTHROPIC = ("claude-sonnet-4-5", "claude-haiku-4-5")
+_OPENAI = ("gpt-5.4-mini", "gpt-5-mini", "gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
+_ANTHROPIC = ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-haiku-4-5")
 _CREATED = 1_735_689_600
 _CREATED_AT = "2025-01-01T00:00:00Z"
 

@@ -41,7 +41,7 @@ class Client:
             if not message.get("more_body", False):
                 return b"".join(chunks)
 
-    def watch(self) -> asyncio.Task[None]:
+    def _watch(self) -> asyncio.Task[None]:
         """The server swallows what is sent to a closed socket, so only `receive` tells."""
         if self._departure is None:
             self._departure = asyncio.create_task(self._depart())
@@ -52,12 +52,13 @@ class Client:
             pass
 
     async def wait(self, delay_ms: int) -> None:
+        """Waits, at least for the event loop's next turn, while the client is there."""
+        departure = self._watch()
         if delay_ms:
-            await asyncio.wait({self.watch()}, timeout=delay_ms / 1000)
-        self.check()
-
-    def check(self) -> None:
-        if self._departure is not None and self._departure.done():
+            await asyncio.wait({departure}, timeout=delay_ms / 1000)
+        else:
+            await asyncio.sleep(0)
+        if departure.done():
             raise ClientGoneError
 
     async def start(self, status: int, headers: Headers) -> None:

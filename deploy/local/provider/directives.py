@@ -52,7 +52,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A stream that ends cleanly without its terminal events."""
     garbage: bool = False
 
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=100_000)] | None = None
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)] | None = None
+    """Short, because `chunks` may repeat it: together they bound an answer at 20 MB."""
     tool_call: Annotated[str, msgspec.Meta(pattern=r"^[\w-]{1,64}$")] | None = None
 
 

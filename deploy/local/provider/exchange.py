@@ -27,6 +27,8 @@ _SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _GARBAGE = b'{"local stand-in": garbage, '
 _CLIENT_CLOSED_REQUEST = 499
+# A stream without delays would otherwise keep the event loop to itself to its end.
+_WRITES_BETWEEN_CHECKS = 64
 
 
 def require_credential(family: Family, headers: dict[bytes, bytes]) -> None:
@@ -94,7 +96,8 @@ class Exchange:
     async def _answer(self) -> None:
         call = self._prepare(await self._client.body())
         script = call.script
-        await self._client.wait(script.delay_ms)
+        if script.delay_ms:
+            await self._client.wait(script.delay_ms)
         if script.status is not None:
             message = f"[local stand-in] scripted status {script.status}"
             await self._refuse(Refusal(script.status, message), retry_after=script.retry_after)
@@ -152,7 +155,6 @@ class Exchange:
 
     async def _stream(self, plan: StreamPlan, script: Script) -> None:
         client = self._client
-        client.watch()
         self._status = 200
         await client.start(200, self._response_headers(_SSE, _NO_CACHE))
         if script.garbage:
@@ -162,16 +164,14 @@ class Exchange:
         self._served = plan.opened_with
         break_off = _break_off(script)
         deltas = plan.deltas if break_off is None else plan.deltas[: break_off.after]
-        for start in range(0, len(deltas), script.burst):
+        for number, start in enumerate(range(0, len(deltas), script.burst), 1):
             burst = deltas[start : start + script.burst]
-            if script.chunk_delay_ms:
+            if script.chunk_delay_ms or number % _WRITES_BETWEEN_CHECKS == 0:
                 await client.wait(script.chunk_delay_ms)
             await client.write(b"".join(burst), more=True)
-            client.check()
             self._deltas += len(burst)
         if break_off is None or break_off.after > self._deltas:
-            self._served = plan.closed_with
-            await self._finish(b"".join(plan.closing), "served")
+            await self._finish(b"".join(plan.closing), "served", plan.closed_with)
         elif break_off.outcome == "cut":
             # Returning before the last chunk makes the server close the socket.
             self._record("cut")
@@ -179,8 +179,10 @@ class Exchange:
             ending = plan.error_frame(self._deltas) if break_off.outcome == "errored" else b""
             await self._finish(ending, break_off.outcome)
 
-    async def _finish(self, ending: bytes, outcome: Outcome) -> None:
-        self._client.check()
+    async def _finish(self, ending: bytes, outcome: Outcome, served: Served | None = None) -> None:
+        await self._client.wait(0)
+        if served is not None:
+            self._served = served
         self._record(outcome)
         await self._client.write(ending, more=False)
 

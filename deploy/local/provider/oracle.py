@@ -46,6 +46,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     completed: bool
     """The client was handed a whole answer or a whole refusal."""
     deltas: int
+    """Handed to the connection; what a client that left has seen of them is not known here."""
     usage: msgspec.Raw | None
     """The last usage object written on the wire, in the format's own convention."""
     tokens: TokenCounts | None
