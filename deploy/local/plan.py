@@ -17,8 +17,8 @@ from deploy.local.servers import (
     worker_service,
 )
 
-# Shorter than the stack waits before it kills, so that a gateway ends by itself.
-SHUTDOWN_GRACE_S = 10
+# Shorter than the stack waits before it kills, so that each service ends by itself.
+GRACE_S = 10
 HIGHEST_PORT = 65_535
 
 
@@ -53,7 +53,8 @@ def make_plan(
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LOG_FORMAT": "console",
         "PYTHONUNBUFFERED": "1",
-        "SHUTDOWN_GRACE_S": str(SHUTDOWN_GRACE_S),
+        "SHUTDOWN_GRACE_S": str(GRACE_S),
+        "WORKER_GRACE_S": str(GRACE_S),
         **environment,
     }
     backing: list[Server] = []
@@ -68,7 +69,9 @@ def make_plan(
         backing.append(provider_server(machine, port_of("provider")))
         provider_url = backing[-1].url
         values |= stand_in_settings(provider_url)
-    services = [worker_service(name, values) for name in replicas("ledger_worker", workers)]
+    services = [
+        worker_service(name, values, port_of(name)) for name in replicas("ledger_worker", workers)
+    ]
     services.append(http_service("admin", "admin", values, port_of("admin")))
     for name in replicas("gateway", gateways):
         own = {**values, "SPOOL_DIR": _spool(values, name, data, shared=gateways > 1)}

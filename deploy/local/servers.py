@@ -120,12 +120,18 @@ def http_service(name: str, module: str, environment: Mapping[str, str], port: i
     )
 
 
-def worker_service(name: str, environment: Mapping[str, str]) -> Server:
+def worker_service(name: str, environment: Mapping[str, str], port: int) -> Server:
+    """`port` is where its metrics are; its name tells its sign of life from another worker's."""
+    values = {
+        "WORKER_METRICS_HOST": HOST,
+        **environment,
+        "WORKER_METRICS_PORT": str(port),
+        "WORKER_NAME": name,
+    }
     command = (sys.executable, "-m", "services.ledger_worker")
     code = ("libs", "services/ledger_worker")
     return Server(
-        launch=launch_of(name, command, environment, code=code),
-        probe=CommandSucceeds(
-            command=(*command, "--check"), environment=dict(environment), directory=ROOT
-        ),
+        launch=launch_of(name, command, values, port=port, code=code),
+        probe=CommandSucceeds(command=(*command, "--check"), environment=values, directory=ROOT),
+        url=f"http://{HOST}:{port}",
     )

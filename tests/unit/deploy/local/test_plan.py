@@ -67,6 +67,9 @@ def test_replicas_share_neither_port_nor_spool(tmp_path: Path) -> None:
             "gateway-2",
             "gateway-3",
         ]
+        workers = [server.launch for server in plan.services[:2]]
+        assert len({launch.environment["WORKER_NAME"] for launch in workers}) == 2
+        assert len({launch.environment["WORKER_METRICS_PORT"] for launch in workers}) == 2
         gateways = [server.launch for server in plan.services[3:]]
         assert len({launch.port for launch in gateways}) == 3
         assert len({launch.environment["SPOOL_DIR"] for launch in gateways}) == 3

@@ -1,0 +1,16 @@
+"""`.env.example` lists each variable that a service reads, and no other."""
+
+from msgspec.structs import fields
+
+from deploy.local.environment import documented_names
+from services.admin.settings import Settings as AdminSettings
+from services.gateway.settings import Settings as GatewaySettings
+from services.ledger_worker.settings import Settings as WorkerSettings
+
+OF_THE_TOOLS = {"DEMO_MODEL"}
+
+
+def test_it_lists_what_the_services_read() -> None:
+    services = (GatewaySettings, AdminSettings, WorkerSettings)
+    read = {field.name.upper() for settings in services for field in fields(settings)}
+    assert documented_names() == read | OF_THE_TOOLS
