@@ -19,6 +19,7 @@ from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.ledger import EntriesRefused, LedgerStore, UnknownAccounts
+from libs.common.storage.mongo import Session
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from services.ledger_worker.metrics import Metrics
@@ -34,12 +35,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Poster:
-    """The write side of the worker's group commit."""
+    """The write side of the worker's group commit: one write at a time, all in one session."""
 
     def __init__(
         self,
         *,
         ledger: LedgerStore,
+        session: Session,
         prices: PriceStore,
         price_map: PriceMap,
         holds: HoldStore,
@@ -47,6 +49,7 @@ class Poster:
         now: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
+        self._session = session
         self._prices = prices
         self._price_map = price_map
         self._holds = holds
@@ -115,7 +118,7 @@ class Poster:
         if not entries:
             return {}
         try:
-            posted = await self._ledger.post(entries)
+            posted = await self._ledger.post(entries, self._session)
         except UnknownAccounts as error:
             known = [entry for entry in entries if entry.user_id not in error.user_ids]
             unknown: Failures = {

@@ -43,6 +43,7 @@ from services.ledger_worker.queue_worker import (
     pause,
 )
 from services.ledger_worker.replay import replay_all
+from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
 
 # How often the queue is measured.
@@ -127,31 +128,35 @@ async def open_jobs(
 ) -> AsyncIterator[Jobs]:
     """Closed once everything that was handed to the group commit has been written."""
     holds = HoldStore(redis)
-    poster = Poster(
-        ledger=LedgerStore(database),
-        prices=PriceStore(database),
-        price_map=price_map,
-        holds=holds,
-        metrics=metrics,
-        now=_now,
-    )
-    # Items are the batches of jobs; those of a try that timed out may still wait beside new ones.
-    commit = GroupCommit(
-        poster.write, max_items=settings.worker_max_jobs, max_waiting=4 * settings.worker_max_jobs
-    )
-    yield Jobs(
-        commit=commit,
-        dead_letters=DeadLetterStore(database),
-        holds=holds,
-        metrics=metrics,
-        deadline_s=settings.worker_job_timeout_s * _DEADLINE_SHARE,
-        now=_now,
-    )
-    try:
-        async with asyncio.timeout(settings.worker_job_timeout_s):
-            await commit.close()
-    except TimeoutError:
-        _log.warning("the last write did not end in time; its jobs will be done again")
+    async with leased_session(database, redis) as session:
+        poster = Poster(
+            ledger=LedgerStore(database),
+            session=session,
+            prices=PriceStore(database),
+            price_map=price_map,
+            holds=holds,
+            metrics=metrics,
+            now=_now,
+        )
+        # Items are the batches of jobs; those of a try that timed out may wait beside new ones.
+        commit = GroupCommit(
+            poster.write,
+            max_items=settings.worker_max_jobs,
+            max_waiting=4 * settings.worker_max_jobs,
+        )
+        yield Jobs(
+            commit=commit,
+            dead_letters=DeadLetterStore(database),
+            holds=holds,
+            metrics=metrics,
+            deadline_s=settings.worker_job_timeout_s * _DEADLINE_SHARE,
+            now=_now,
+        )
+        try:
+            async with asyncio.timeout(settings.worker_job_timeout_s):
+                await commit.close()
+        except TimeoutError:
+            _log.warning("the last write did not end in time; its jobs will be done again")
 
 
 async def _replay(settings: Settings) -> None:

@@ -88,17 +88,17 @@ class LedgerStore:
         await self._spend.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
         await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
 
-    async def post(self, entries: Sequence[LedgerEntry]) -> int:
+    async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
         """Adds the entries that are not there yet, and their cost; how many those were.
 
         Raises UnknownAccounts, EntriesRefused, or a PyMongoError where another try may help.
         """
         try:
             try:
-                return await self._post_in_transaction(entries)
+                return await self._post_in_transaction(entries, session)
             except DuplicateKeyError:
                 # Another worker posted some of them in the meantime: they are skipped now.
-                return await self._post_in_transaction(entries)
+                return await self._post_in_transaction(entries, session)
         except (PyMongoError, BSONError, OverflowError) as error:
             reason = refusal(error)
             if reason is None:
@@ -107,7 +107,9 @@ class LedgerStore:
                 f"{type(error).__name__}: {error}", at_fault=reason == "document"
             ) from error
 
-    async def _post_in_transaction(self, entries: Sequence[LedgerEntry]) -> int:
+    async def _post_in_transaction(
+        self, entries: Sequence[LedgerEntry], kept: Session | None
+    ) -> int:
         async def work(session: Session) -> int:
             ids = [entry.entry_id for entry in entries]
             found = self._entries.find({"_id": {"$in": ids}}, {"_id": 1}, session=session)
@@ -122,7 +124,7 @@ class LedgerStore:
             return len(new)
 
         try:
-            return await in_transaction(self._database, work)
+            return await in_transaction(self._database, work, kept)
         except BulkWriteError as error:
             if any(row["code"] == _DUPLICATE_KEY for row in error.details["writeErrors"]):
                 raise DuplicateKeyError(str(error)) from error

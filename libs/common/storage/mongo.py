@@ -5,13 +5,15 @@ Motor's support ends in May 2027: PyMongo's own asyncio API replaces it here, an
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from time import monotonic
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
+from uuid import UUID
 
 import msgspec
+from bson.binary import Binary
 from bson.errors import BSONError
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
@@ -50,9 +52,12 @@ __all__ = [
     "UpdateOne",
     "from_document",
     "in_transaction",
+    "kill_sessions",
     "open_database",
+    "open_session",
     "ping",
     "refusal",
+    "session_id",
     "to_document",
 ]
 
@@ -119,27 +124,51 @@ async def ping(database: Database) -> None:
         )
 
 
+@asynccontextmanager
+async def open_session(database: Database) -> AsyncIterator[Session]:
+    """A session to keep: its next transaction aborts one that a broken connection left open."""
+    async with await database.client.start_session() as session:
+        yield session
+
+
+def session_id(session: Session) -> UUID:
+    """What `kill_sessions` knows the session by."""
+    # The stubs take the property for a method.
+    lsid = cast("Mapping[str, Binary]", session.session_id)
+    return UUID(bytes=bytes(lsid["id"]))
+
+
+async def kill_sessions(database: Database, ids: Sequence[UUID]) -> None:
+    """Aborts their open transactions, which otherwise block what they wrote for a minute."""
+    sessions = [{"id": Binary.from_uuid(id_)} for id_ in ids]
+    await database.client.admin.command("killSessions", sessions)
+
+
 async def in_transaction(
-    database: Database, work: Callable[[Session], Coroutine[Any, Any, T]]
+    database: Database,
+    work: Callable[[Session], Coroutine[Any, Any, T]],
+    session: Session | None = None,
 ) -> T:
     """Runs `work` in one transaction, again where MongoDB says that a conflict was transient.
 
     What it raises may still have been committed, if the connection broke at that very moment. The
     driver's own `with_transaction` insists for two minutes, longer than any caller can wait.
     """
+    if session is None:
+        async with open_session(database) as opened:
+            return await in_transaction(database, work, opened)
     give_up_at = monotonic() + _CONFLICT_BUDGET_S
-    async with await database.client.start_session() as session:
-        while True:
-            try:
-                async with session.start_transaction(
-                    read_concern=ReadConcern("snapshot"),
-                    write_concern=WriteConcern("majority", j=True),
-                ):
-                    return await work(session)
-            except OperationFailure as error:
-                if not error.has_error_label(_TRANSIENT_LABELS[0]) or monotonic() > give_up_at:
-                    raise
-            await asyncio.sleep(random.uniform(0, _CONFLICT_PAUSE_S))
+    while True:
+        try:
+            async with session.start_transaction(
+                read_concern=ReadConcern("snapshot"),
+                write_concern=WriteConcern("majority", j=True),
+            ):
+                return await work(session)
+        except OperationFailure as error:
+            if not error.has_error_label(_TRANSIENT_LABELS[0]) or monotonic() > give_up_at:
+                raise
+        await asyncio.sleep(random.uniform(0, _CONFLICT_PAUSE_S))
 
 
 def refusal(error: Exception) -> Refusal | None:

@@ -1,0 +1,70 @@
+"""The worker's MongoDB session: kept under a lease, while those of dead workers are killed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from redis.exceptions import RedisError
+
+from libs.common.storage.mongo import (
+    Database,
+    OperationFailure,
+    PyMongoError,
+    Session,
+    kill_sessions,
+    open_session,
+    session_id,
+)
+from libs.common.storage.redis import Redis
+from libs.common.storage.session_leases import SessionLeases
+from services.ledger_worker.queue_worker import pause
+
+_RENEW_INTERVAL_S = 1.0
+# A few renewals may be late before a worker is taken for dead.
+_LEASE_MS = 5_000
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def leased_session(database: Database, redis: Redis) -> AsyncIterator[Session]:
+    """One session for all of a worker's transactions, which follow each other."""
+    leases, stop = SessionLeases(redis), asyncio.Event()
+    async with open_session(database) as session:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_keep(leases, database, session, stop))
+            try:
+                yield session
+            finally:
+                stop.set()
+        with suppress(RedisError, OSError):
+            await leases.release([session_id(session)])
+
+
+async def _keep(
+    leases: SessionLeases, database: Database, session: Session, stop: asyncio.Event
+) -> None:
+    while not stop.is_set():
+        try:
+            await leases.renew(session_id(session), lease_ms=_LEASE_MS)
+            await kill_expired(leases, database)
+        except (RedisError, PyMongoError, OSError) as error:
+            # A dead worker's transaction then lasts until MongoDB ends it by itself.
+            _log.debug("sessions not looked after", error=f"{type(error).__name__}: {error}"[:300])
+        await pause(stop, _RENEW_INTERVAL_S)
+
+
+async def kill_expired(leases: SessionLeases, database: Database) -> None:
+    """Ends the transactions of workers that have died."""
+    expired = await leases.expired()
+    if not expired:
+        return
+    try:
+        await kill_sessions(database, expired)
+    except OperationFailure as error:
+        # Some hosted clusters forbid it.
+        _log.warning("MongoDB will end what dead workers left open by itself", error=str(error))
+    else:
+        _log.info("ended what dead workers left open", sessions=len(expired))
+    await leases.release(expired)

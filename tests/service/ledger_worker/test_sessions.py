@@ -1,0 +1,75 @@
+"""A dead worker's open transaction blocks nobody for longer than its lease."""
+
+import asyncio
+
+import pytest
+
+from libs.common.storage.mongo import (
+    Database,
+    OperationFailure,
+    Session,
+    open_session,
+    session_id,
+)
+from libs.common.storage.session_leases import SessionLeases
+from services.ledger_worker.sessions import kill_expired, leased_session
+from services.ledger_worker.settings import Settings
+from tests.service.ledger_worker.stage import Stage, eventually, make_events, working
+
+
+async def leave_open(database: Database, session: Session) -> None:
+    """Writes what every posting to alice writes, and then does nothing more."""
+    session.start_transaction()
+    await database["accounts"].update_one(
+        {"_id": "alice"}, {"$inc": {"spent_nusd": 1}}, session=session
+    )
+
+
+async def test_a_dead_workers_transaction_is_ended(stage: Stage, settings: Settings) -> None:
+    leases = SessionLeases(stage.redis)
+    async with open_session(stage.database) as dead:
+        await leave_open(stage.database, dead)
+        await leases.renew(session_id(dead), lease_ms=-1)
+        async with working(stage, settings):
+            await stage.enqueue(make_events(3))
+            await stage.drained()
+        assert await leases.expired() == []
+        with pytest.raises(OperationFailure):
+            await dead.commit_transaction()
+    await stage.assert_exact("alice", 3)
+
+
+async def test_a_living_workers_transaction_is_left_alone(stage: Stage) -> None:
+    leases = SessionLeases(stage.redis)
+    async with open_session(stage.database) as living:
+        await leave_open(stage.database, living)
+        await leases.renew(session_id(living), lease_ms=60_000)
+        await kill_expired(leases, stage.database)
+        await living.commit_transaction()
+    account = await stage.accounts.get("alice")
+    assert account is not None
+    assert account.spent_nusd == 1
+
+
+async def test_a_lease_is_taken_and_given_back(stage: Stage) -> None:
+    async with leased_session(stage.database, stage.redis):
+
+        async def leased() -> bool:
+            return bool(await stage.redis.exists("gateway:posting-sessions"))
+
+        await eventually(leased)
+    assert not await stage.redis.exists("gateway:posting-sessions")
+
+
+async def test_a_kept_session_ends_what_its_last_transaction_left_open(stage: Stage) -> None:
+    """As after a network error that came between a transaction's start and its end."""
+    async with open_session(stage.database) as session:
+        await leave_open(stage.database, session)
+        # The driver forgets the transaction without telling the server.
+        session.delegate._transaction.reset()
+        async with asyncio.timeout(20):
+            await leave_open(stage.database, session)
+            await session.commit_transaction()
+    account = await stage.accounts.get("alice")
+    assert account is not None
+    assert account.spent_nusd == 1
