@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import httpx2
 import pytest
@@ -9,10 +10,25 @@ import pytest
 from deploy.local.provider import oracle as oracles
 from deploy.local.provider.answers import TokenCounts
 from deploy.local.provider.app import StandIn
-from deploy.local.provider.client import Message
+from deploy.local.provider.client import Message, Send
 from deploy.local.provider.oracle import Oracle
 from tests.service.local.conftest import AUTHORISED, PATIENCE_S, Provider
 from tests.service.local.test_provider_faults import body_for, every_format, every_way
+
+
+async def converse(
+    oracle: Oracle, path: str, body: dict[str, Any], then: asyncio.Future[Message], send: Send
+) -> None:
+    """One exchange without a server: the request whole, and `then` whatever comes after it."""
+    requests = iter([{"type": "http.request", "body": json.dumps(body).encode()}])
+
+    async def receive() -> Message:
+        request = next(requests, None)
+        return request if request is not None else await then
+
+    headers = [(name.encode(), value.encode()) for name, value in AUTHORISED.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    await StandIn(oracle)(scope, receive, send)
 
 
 @every_format
@@ -25,22 +41,33 @@ async def test_the_record_is_there_before_the_last_byte(
 ) -> None:
     oracle = Oracle()
     recorded: list[int] = []
-    body = json.dumps(body_for(path, f"[[stand-in {script}]]", stream=stream)).encode()
-    requests = iter([{"type": "http.request", "body": body}])
-
-    async def receive() -> Message:
-        request = next(requests, None)
-        # A connection that stays open: the request once, and then nothing.
-        return request if request is not None else await asyncio.Future()
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body" and not message["more_body"]:
             recorded.append(oracle.totals()["calls"])
 
-    headers = [(name.encode(), value.encode()) for name, value in AUTHORISED.items()]
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-    await StandIn(oracle)(scope, receive, send)
+    body = body_for(path, f"[[stand-in {script}]]", stream=stream)
+    await converse(oracle, path, body, asyncio.Future(), send)
     assert recorded == [1]
+
+
+@every_format
+async def test_a_client_that_leaves_before_the_last_byte_was_not_served(path: str) -> None:
+    oracle = Oracle()
+    left: asyncio.Future[Message] = asyncio.Future()
+
+    async def send(message: Message) -> None:
+        deltas = message.get("body", b"").count(b"delta")
+        if message["type"] == "http.response.body" and deltas and not left.done():
+            left.set_result({"type": "http.disconnect"})
+
+    body = body_for(path, "[[stand-in chunks=1]]", stream=True)
+    await converse(oracle, path, body, left, send)
+    [call] = oracle.page(0, 10)["calls"]
+    assert (call.outcome, call.completed) == ("client_gone", False)
+    # The closing frames were not sent, so their usage was not either.
+    output = 0 if call.tokens is None else call.tokens.output_total
+    assert output <= 1
 
 
 @every_format
@@ -60,6 +87,7 @@ def test_the_record_says_what_was_served(provider: Provider, path: str, stream: 
     assert logged["client_request_id"] == "call-1"
     assert (logged["path"], logged["model"], logged["stream"]) == (path, "m", stream)
     assert (logged["status"], logged["outcome"], logged["completed"]) == (200, "served", True)
+    assert logged["usage"] is not None
     assert json.dumps(logged["usage"], separators=(",", ":")) in received
     assert provider.calls(logged["seq"] - 1)["calls"] == [logged]
 
@@ -158,6 +186,16 @@ def record(oracle: Oracle, model: str) -> None:
         tokens=TokenCounts(input_text=2),
         started_at_ms=0,
     )
+
+
+async def test_a_reader_waits_for_the_next_call() -> None:
+    oracle = Oracle()
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        readers = [group.create_task(oracle.wait_page(0, 10, 3600)) for _ in range(2)]
+        await asyncio.sleep(0)
+        record(oracle, "m")
+    assert [len(reader.result()["calls"]) for reader in readers] == [1, 1]
+    assert (await oracle.wait_page(1, 10, 0))["calls"] == []
 
 
 def test_old_calls_are_dropped_and_stay_in_the_totals() -> None:
