@@ -5,6 +5,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from deploy.local.errors import StackError
@@ -34,7 +35,7 @@ class Client:
         """The decoded JSON of a call that has to succeed."""
         status, answer = self.call(method, path, body)
         if not 200 <= status < 300:
-            raise StackError(f"{method} {path} answered {status}: {json.dumps(answer)}")
+            raise StackError(f"{method} {path} answered {status}: {answer}")
         return answer
 
     def stream(self, path: str, body: object) -> Iterator[Any]:
@@ -63,6 +64,7 @@ class Client:
 
 def _decode(content: bytes) -> Any:
     try:
-        return json.loads(content)
+        # Amounts of money come as exact numbers and stay exact.
+        return json.loads(content, parse_float=Decimal)
     except ValueError:
         return content.decode(errors="replace")

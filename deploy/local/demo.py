@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from deploy.local.client import Client
@@ -12,6 +13,10 @@ POST_TIMEOUT_S = 30.0
 POLL_S = 0.2
 CALLS = 2
 WIDTH = 78
+# The stand-in answers at once unless its script says otherwise.
+PACED_ANSWER = """ [[stand-in chunk_delay_ms=80 text="[local stand-in] A ledger is a list of \
+entries that is only ever added to. Every entry says what was used and at which price. The sum of \
+the entries is what was spent."]]"""
 
 
 def run_demo(info: StackInfo, model: str) -> None:
@@ -31,7 +36,8 @@ def run_demo(info: StackInfo, model: str) -> None:
     )
 
     _title("2. The same as a stream, shown as it arrives", "stream=true")
-    body = {**_chat(model, "Now in three sentences."), "stream": True}
+    question = "Now in three sentences." + (PACED_ANSWER if info.provider_url else "")
+    body = {**_chat(model, question), "stream": True}
     for piece in _pieces(gateway.stream("/v1/chat/completions", body)):
         print(piece, end="", flush=True)
     print()
@@ -45,10 +51,10 @@ def run_demo(info: StackInfo, model: str) -> None:
 
     _title("5. The proof", "GET /admin/ledger/verify")
     proof = admin.expect("GET", "/admin/ledger/verify")
-    print("\n".join(f"  {name:<20} {_plain(value)}" for name, value in proof.items()))
     if not proof["ok"]:
-        raise StackError("the ledger does not add up")
-    print("Every account's spend is the sum of its entries, to the last digit.")
+        raise StackError(f"the ledger does not add up: {proof['first_difference']}")
+    print(f"ok: the entries of {proof['accounts']} account(s) come to")
+    print(f"{_usd(proof['entries_total_usd'])}, which is what the accounts say, to the last digit")
 
 
 def _chat(model: str, question: str) -> dict[str, Any]:
@@ -86,22 +92,27 @@ def _await_entries(admin: Client, user_id: str, seen: set[str]) -> list[dict[str
 
 
 def _show_entry(entry: dict[str, Any]) -> None:
-    print(f"{entry['entry_id']}  {entry['model']}  {entry['status']}")
+    streamed = ", streamed" if entry["stream"] else ""
+    print(f"{entry['entry_id']}  {entry['model']}  {entry['status']}{streamed}")
     for line in entry["lines"]:
-        rate = _plain(line["rate"])
+        rate = f"{_plain(line['rate_usd'])} USD per {line['per']:,}"
         print(
-            f"  {line['item']:<18} {line['quantity']:>8} x {rate:>8} USD/M"
-            f" = {_plain(line['amount']):>14} USD"
+            f"  {line['item']:<14}{line['quantity']:>7} x {rate:<24}{_usd(line['amount_usd']):>18}"
         )
-    print(f"  {'cost':<18} {_plain(entry['cost_usd']):>37} USD")
+    print(f"  {'cost':<48}{_usd(entry['cost_usd']):>18}")
 
 
 def _show_account(account: dict[str, Any]) -> None:
     budget, spend = account["budget"], account["spend"]
-    for name, value in spend.items():
-        print(f"  {name:<20} {_plain(value)}")
+    rows = [("in all", spend["total_usd"])]
     if budget is not None:
-        print(f"  {'limit':<20} {_plain(budget['limit_usd'])} USD, {budget['period']}")
+        rows += [
+            (f"in {spend['period']}", spend["period_usd"]),
+            (f"{budget['period']} limit", budget["limit_usd"]),
+            ("remaining", spend["remaining_usd"]),
+        ]
+    for label, amount in rows:
+        print(f"  {label:<48}{_usd(amount):>18}")
 
 
 def _title(text: str, detail: str) -> None:
@@ -117,6 +128,11 @@ def _wrap(text: str) -> str:
     return "\n".join(lines)
 
 
-def _plain(value: object) -> str:
-    """Amounts as a person writes them, not as 1e-06."""
-    return f"{value:.12f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+def _usd(amount: Decimal | int) -> str:
+    return f"{_plain(amount)} USD"
+
+
+def _plain(number: Decimal | int) -> str:
+    """As a person writes it: not 1E-7, not 10.000000."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
