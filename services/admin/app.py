@@ -12,13 +12,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from libs.common.storage.accounts import AccountStore
+from libs.common.storage.checks import storage_checks
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import ping
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
-from libs.common.web.health import live, ready, storage_checks
+from libs.common.web.health import live, ready
 from services.admin import accounts, costs, keys, usage
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7, utc_now

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from libs.common.errors import AppError, MethodNotAllowed, NotFound
-from libs.common.web.health import live, ready, storage_checks
+from libs.common.storage.checks import storage_checks
+from libs.common.web.health import live, ready
 from services.gateway.call import Call
 from services.gateway.formats import FORMATS, format_of_path
 from services.gateway.models import list_models

@@ -6,8 +6,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from libs.common.storage.mongo import Database, ping
-from libs.common.storage.redis import Redis
 from libs.common.web.json import json_response
 
 Check = Callable[[], Awaitable[Any]]
@@ -26,11 +24,6 @@ async def ready(checks: Mapping[str, Check]) -> Response:
     ok = all(result == "ok" for result in results)
     status = "ok" if ok else "unavailable"
     return json_response({"status": status, "checks": named}, status=200 if ok else 503)
-
-
-def storage_checks(database: Database, redis: Redis) -> dict[str, Check]:
-    """What each service needs to work."""
-    return {"mongo": lambda: ping(database), "redis": redis.ping}
 
 
 async def _result(check: Check) -> str:
