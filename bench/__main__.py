@@ -1,0 +1,140 @@
+"""`make bench`: what the gateway adds to a call, beside a bare relay and the provider itself.
+
+Each scenario runs in interleaved rounds on one machine, and the medians are printed. Absolute
+figures are the machine's; the ratios are the point.
+"""
+
+import argparse
+import platform
+import subprocess
+import sys
+from statistics import median, quantiles
+
+import msgspec
+
+from bench.load import Job, Result
+from bench.systems import System, systems
+
+_PADDING = "x" * 820
+_US = 1e6
+_MS = 1e3
+# Above this share of one core the load generator itself is what is measured.
+_LOAD_LIMIT = 0.85
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    stream: bool
+    concurrency: int
+    requests: int
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One system in one round of one scenario."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_us: dict[str, float]
+    load_share: float
+
+
+def scenarios(requests: int) -> list[Scenario]:
+    return [
+        Scenario(
+            name=f"{'SSE, 20 chunks' if stream else 'JSON'}, {concurrency} at a time",
+            stream=stream,
+            concurrency=concurrency,
+            requests=requests // 4 if stream or concurrency == 1 else requests,
+        )
+        for stream in (False, True)
+        for concurrency in (1, 16, 64)
+    ]
+
+
+def measure(system: System, scenario: Scenario, requests: int) -> Row:
+    """One process of load against one system."""
+    before = system.cpu_s()
+    result = _load(system, scenario, requests)
+    after = system.cpu_s()
+    cuts = quantiles(result.latencies_s, n=100)
+    count = len(result.latencies_s)
+    return Row(
+        requests_per_s=count / result.elapsed_s,
+        p50_ms=cuts[49] * _MS,
+        p99_ms=cuts[98] * _MS,
+        cpu_us={name: (after[name] - before[name]) / count * _US for name in after},
+        load_share=result.cpu_s / result.elapsed_s,
+    )
+
+
+def _load(system: System, scenario: Scenario, requests: int) -> Result:
+    script = "[[stand-in chunks=20 burst=20]]" if scenario.stream else ""
+    body = {
+        "model": "gpt-4o-mini",
+        "stream": scenario.stream,
+        "messages": [{"role": "user", "content": f"{script} {_PADDING}"}],
+    }
+    job = Job(
+        url=f"{system.url}/v1/chat/completions",
+        api_key=system.api_key,
+        body=msgspec.json.encode(body).decode(),
+        concurrency=scenario.concurrency,
+        requests=requests,
+    )
+    command = [sys.executable, "-m", "bench.load", msgspec.json.encode(job).decode()]
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    return msgspec.json.decode(output, type=Result)
+
+
+def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
+    """Medians over the rounds, one line per system, and the ratios of gateway to bare relay."""
+    lines = [f"\n{scenario.name} ({scenario.requests} requests a round)"]
+    direct_p50 = median(row.p50_ms for row in rows["direct"])
+    direct_p99 = median(row.p99_ms for row in rows["direct"])
+    cpu: dict[str, float] = {}
+    for name, measured in rows.items():
+        cpu |= {part: median(row.cpu_us[part] for row in measured) for part in measured[0].cpu_us}
+        own = ", ".join(f"{part} {cpu[part]:.0f}" for part in measured[0].cpu_us)
+        p50, p99 = (
+            median(getattr(row, field) for row in measured) for field in ("p50_ms", "p99_ms")
+        )
+        limited = median(row.load_share for row in measured) > _LOAD_LIMIT
+        lines.append(
+            f"  {name:<11} {median(row.requests_per_s for row in measured):8.0f} requests/s"
+            f"   p50 {p50:7.2f} ms (+{p50 - direct_p50:6.2f})"
+            f"   p99 {p99:7.2f} ms (+{p99 - direct_p99:6.2f})"
+            f"   CPU us: {own or '-'}" + ("   LIMITED BY THE LOAD GENERATOR" if limited else "")
+        )
+    lines.append(f"  gateway / bare relay: CPU {cpu['gateway'] / cpu['bare relay']:.2f}")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=4000)
+    arguments = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        check=False,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    print(f"Python {platform.python_version()}, {platform.machine()}, commit {commit or '?'}")
+    with systems() as measured:
+        for scenario in scenarios(arguments.requests):
+            rows: dict[str, list[Row]] = {system.name: [] for system in measured}
+            for system in measured:
+                measure(system, scenario, scenario.requests // 10)
+            for _ in range(arguments.rounds):
+                for system in measured:
+                    rows[system.name].append(measure(system, scenario, scenario.requests))
+            print("\n".join(report(scenario, rows)), flush=True)
+        for system in measured:
+            for name, rss in system.rss_mb().items():
+                print(f"RSS {name}: {rss:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""A load generator that is cheaper than what it measures: raw asyncio streams and httptools.
+
+Run as its own process (`python -m bench.load`), so that its CPU time is not the system's.
+"""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Sequence
+from time import perf_counter
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+import msgspec
+import uvloop
+
+# A system that hangs ends the run instead of holding it up.
+_LIMIT_S = 120.0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send, and how much of it: `requests` in all, `concurrency` at a time."""
+
+    url: str
+    api_key: str
+    body: str
+    concurrency: int
+    requests: int
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Latencies in seconds; `cpu_s` is the load generator's own."""
+
+    latencies_s: list[float]
+    elapsed_s: float
+    cpu_s: float
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection: sends the next request as soon as an answer is complete."""
+
+    def __init__(self, request: bytes, tickets: list[int], latencies_s: list[float]) -> None:
+        self._request = request
+        self._tickets = tickets
+        self._latencies_s = latencies_s
+        self._sent_at = 0.0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transport is one in all but its base class.
+        self._transport = cast("asyncio.Transport", transport)
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc or ConnectionError("the server closed the connection"))
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._latencies_s.append(perf_counter() - self._sent_at)
+        if self._parser.get_status_code() != 200 and not self.done.done():
+            status = self._parser.get_status_code()
+            self.done.set_exception(RuntimeError(f"the server answered {status}"))
+            return
+        self._next()
+
+    def _next(self) -> None:
+        if not self._tickets:
+            if not self.done.done():
+                self.done.set_result(None)
+            return
+        self._tickets.pop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._sent_at = perf_counter()
+        self._transport.write(self._request)
+
+
+async def run(job: Job) -> Result:
+    """Raises where an answer is not a 200: a benchmark of errors says nothing."""
+    url = urlsplit(job.url)
+    request = (
+        f"POST {url.path} HTTP/1.1\r\nhost: {url.netloc}\r\n"
+        f"authorization: Bearer {job.api_key}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(job.body)}\r\n\r\n{job.body}"
+    ).encode()
+    tickets = list(range(job.requests))
+    latencies_s: list[float] = []
+    loop = asyncio.get_running_loop()
+    started, cpu = perf_counter(), sum(os.times()[:2])
+    connections: Sequence[_Connection] = [
+        (
+            await loop.create_connection(
+                lambda: _Connection(request, tickets, latencies_s), url.hostname, url.port
+            )
+        )[1]
+        for _ in range(job.concurrency)
+    ]
+    async with asyncio.timeout(_LIMIT_S):
+        await asyncio.gather(*(connection.done for connection in connections))
+    return Result(
+        latencies_s=latencies_s,
+        elapsed_s=perf_counter() - started,
+        cpu_s=sum(os.times()[:2]) - cpu,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", help="a Job as JSON")
+    job = msgspec.json.decode(parser.parse_args().job, type=Job)
+    os.write(1, msgspec.json.encode(uvloop.run(run(job))))
+
+
+if __name__ == "__main__":
+    main()
