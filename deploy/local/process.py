@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ import psutil
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
 TAIL_BYTES = 64 * 1024
 KILL_WAIT_S = 10.0
+POLL_S = 0.02
 # The kernel derives a process's creation time from the wall clock, which may be stepped a little.
 CREATED_TOLERANCE_S = 2.0
 
@@ -144,10 +146,11 @@ class Supervisor:
 
     @staticmethod
     def _wait(process: psutil.Process, deadline_s: float) -> bool:
-        try:
-            process.wait(timeout=deadline_s)
-        except psutil.TimeoutExpired:
-            return False
+        deadline = time.monotonic() + deadline_s
+        while _lives(process):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
         return True
 
     def _forget(self, name: str) -> None:
@@ -174,10 +177,17 @@ class Supervisor:
             process = psutil.Process(record.pid)
             if abs(process.create_time() - record.created) > CREATED_TOLERANCE_S:
                 return None
-            # A zombie is dead: only its parent has not looked yet.
-            return None if process.status() == psutil.STATUS_ZOMBIE else process
         except psutil.NoSuchProcess:
             return None
+        return process if _lives(process) else None
+
+
+def _lives(process: psutil.Process) -> bool:
+    """A zombie is dead, only its parent has not looked yet, which can take seconds."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _created(pid: int) -> float:
