@@ -69,6 +69,12 @@ class ServerProcess:
             self._process.wait(_STOP_TIMEOUT_S)
         self.kill()
 
+    def terminate(self) -> int:
+        """SIGTERM; the code with which the process then exits."""
+        assert self._process is not None, "not started"
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(_START_TIMEOUT_S)
+
     def kill(self) -> None:
         """SIGKILL; returns once the process is gone."""
         if self._process is not None:

@@ -48,7 +48,7 @@ async def read_struct(request: Request[Any], wanted: type[S], now: datetime) -> 
         return reader.read(values, wanted)
     except msgspec.ValidationError as error:
         raise ValidationFailed([FieldError("body", str(error))]) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJSON(f"The body is not valid JSON: {error}") from None
 
 

@@ -24,7 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     price_map_path: str | None = None
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
     # How long the start waits for MongoDB before it gives up.
-    mongo_wait_s: Annotated[int, msgspec.Meta(ge=0, le=600)] = 30
+    mongo_wait_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
 
     def __post_init__(self) -> None:
         if len(self.admin_api_key.reveal()) < _MIN_KEY_LENGTH:

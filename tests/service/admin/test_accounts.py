@@ -197,13 +197,19 @@ async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClie
         fields = ("name", "status", "budget", "metadata")
         return {field: answer.json()[field] for field in fields}
 
-    account = {"name": "A", "status": "active", "budget": budget, "metadata": {"k": "v"}}
-    for changes in (
+    account: dict[str, Any] = {
+        "name": "A",
+        "status": "active",
+        "budget": budget,
+        "metadata": {"k": "v"},
+    }
+    steps: list[dict[str, Any]] = [
         {"status": "suspended"},
         {"budget": {"limit_usd": 7, "period": "weekly"}},
         {"name": "B", "metadata": {}},
         {"budget": None},
-    ):
+    ]
+    for changes in steps:
         account |= changes
         assert await change(changes) == account
     assert (await admin.get("/admin/accounts/a")).json()["spend"]["period"] is None
@@ -294,16 +300,18 @@ async def test_spend_is_that_of_the_budgets_period(
 async def test_without_redis_accounts_are_shown_and_changed(
     settings: Settings, database: Database
 ) -> None:
-    async with open_redis(f"redis://127.0.0.1:{free_port()}/0") as away:
-        async with client_of(app_with(settings, database, away)) as admin:
-            made = await admin.post(
-                "/admin/accounts",
-                json={"user_id": "a", "budget": {"limit_usd": 1, "period": "total"}},
-            )
-            assert made.status_code == 201
-            assert made.headers["x-invalidation"] == "delayed"
-            spend = (await admin.get("/admin/accounts/a")).json()["spend"]
-            assert (spend["held_usd"], spend["remaining_usd"]) == (None, None)
-            metrics = (await admin.get("/metrics")).text
+    async with (
+        open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
+        client_of(app_with(settings, database, away)) as admin,
+    ):
+        made = await admin.post(
+            "/admin/accounts",
+            json={"user_id": "a", "budget": {"limit_usd": 1, "period": "total"}},
+        )
+        assert made.status_code == 201
+        assert made.headers["x-invalidation"] == "delayed"
+        spend = (await admin.get("/admin/accounts/a")).json()["spend"]
+        assert (spend["held_usd"], spend["remaining_usd"]) == (None, None)
+        metrics = (await admin.get("/metrics")).text
     assert 'admin_invalidations_delayed_total{kind="account"} 1.0' in metrics
     assert await database["accounts"].count_documents({"_id": "a"}) == 1

@@ -1,0 +1,194 @@
+"""`/admin/costs`."""
+
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+from libs.common.domain.pricing import cost_of
+from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.mongo import Database
+from libs.common.storage.prices import PriceStore
+from libs.common.storage.redis import Redis
+from services.admin.settings import Settings
+from tests.service.admin.conftest import app_with, client_of
+from tests.service.admin.test_accounts import exact
+
+BASE = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 2}
+
+
+@pytest.fixture
+async def admin(
+    settings: Settings, database: Database, redis: Redis, tmp_path: Path
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """With a price map of one model, `mapped` of the provider `acme`."""
+    path = tmp_path / "map.json"
+    row = {
+        "litellm_provider": "acme",
+        "mode": "chat",
+        "input_cost_per_token": 1e-06,
+        "output_cost_per_token": 2e-06,
+    }
+    path.write_text(json.dumps({"mapped": row}))
+    settings = msgspec.structs.replace(settings, price_map_path=str(path))
+    async with client_of(app_with(settings, database, redis)) as client:
+        yield client
+
+
+async def make(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+    made = await admin.post("/admin/costs", json={**BASE, **fields})
+    assert made.status_code == 201, made.text
+    version: dict[str, Any] = made.json()
+    return version
+
+
+async def test_a_price_is_kept_as_it_was_said(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    body = """{
+        "model": "claude-x", "provider": "anthropic", "aliases": ["claude-x-latest"],
+        "input_cost_per_million": 3, "output_cost_per_million": 15.10,
+        "cached_read_cost_per_million": 0.3, "cache_write_cost_per_million": 3.75,
+        "cache_write_1h_cost_per_million": 6, "reasoning_cost_per_million": 0,
+        "input_audio_cost_per_million": 0.000000000001, "input_image_cost_per_million": 1e2,
+        "output_audio_cost_per_million": 1000000, "output_image_cost_per_million": 7,
+        "web_search_cost": 0.01, "max_output_tokens": 64000,
+        "effective_from": "2026-11-01T00:00:00+01:00",
+        "tiers": [{"above_input_tokens": 200000, "input_cost_per_million": 6,
+                   "output_cost_per_million": 22.5},
+                  {"above_input_tokens": 0, "service_tier": "flex", "input_cost_per_million": 1.5,
+                   "output_cost_per_million": 7.5, "cached_read_cost_per_million": 0}]
+    }"""
+    made = await admin.post(
+        "/admin/costs", content=body, headers={"content-type": "application/json"}
+    )
+    assert made.status_code == 201, made.text
+    version = exact(made)
+    price_id = version.pop("price_id")
+    assert price_id.startswith("price_")
+    sent = json.loads(body, parse_float=Decimal)
+    unset = dict.fromkeys(name for name in sent if name.endswith("_per_million"))
+    assert version == {
+        **sent,
+        "effective_from": "2026-10-31T23:00:00Z",
+        "created_at": "2026-11-24T12:00:00Z",
+        "source": "admin",
+        "tiers": [unset | {"service_tier": None} | sent["tiers"][0], unset | sent["tiers"][1]],
+    }
+    [stored] = await PriceStore(database).versions_of(["claude-x"])
+    assert stored.price_id == price_id
+    usage = TokenUsage(input_text=1_000_000, cache_read=1_000_000, reasoning=5, web_searches=2)
+    # More than 200,000 tokens of input: the tier's rates, whose cached reads cost what input does.
+    assert cost_of(usage, stored).cost_nusd == 12_000_000_000 + 5 * 22_500 + 20_000_000
+
+
+async def test_a_price_needs_three_fields(admin: httpx2.AsyncClient) -> None:
+    version = await make(admin)
+    assert version["provider"] == "*"
+    assert version["effective_from"] == "2026-11-24T12:00:00Z"
+    assert version["cached_read_cost_per_million"] is None
+    assert (version["aliases"], version["tiers"]) == ([], [])
+
+
+TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_million": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"model": ""}, {"model"}),
+        ({"model": " m"}, {"model"}),
+        ({"model": "m" * 257}, {"model"}),
+        ({"provider": "Open AI"}, {"provider"}),
+        ({"aliases": ["m"]}, {"aliases"}),
+        ({"aliases": ["x", "x"]}, {"aliases"}),
+        ({"aliases": [str(n) for n in range(33)]}, {"aliases"}),
+        ({"input_cost_per_million": None}, {"input_cost_per_million"}),
+        ({"input_cost_per_million": -0.1}, {"input_cost_per_million"}),
+        ({"input_cost_per_million": "inf"}, {"input_cost_per_million"}),
+        ({"output_cost_per_million": 1_000_001}, {"output_cost_per_million"}),
+        ({"output_cost_per_million": 1e-13}, {"output_cost_per_million"}),
+        ({"cached_read_cost_per_million": "x"}, {"cached_read_cost_per_million"}),
+        ({"web_search_cost": -1, "max_output_tokens": 0}, {"web_search_cost", "max_output_tokens"}),
+        ({"effective_from": "2026-11-01T00:00:00"}, {"effective_from"}),
+        ({"tiers": [{}]}, {f"tiers[0].{name}" for name in TIER}),
+        ({"tiers": [TIER, {**TIER, "above": 5}]}, {"tiers[1].above"}),
+        ({"tiers": [TIER, {**TIER, "output_cost_per_million": -5}]}, None),
+        ({"tiers": [TIER, TIER]}, {"tiers"}),
+        ({"tiers": [{**TIER, "above_input_tokens": 0}]}, {"tiers"}),
+        ({"tiers": [TIER, 5]}, {"tiers[1]"}),
+        ({"tiers": 5}, {"tiers"}),
+        ({"tiers": [TIER] * 65}, {"tiers"}),
+        ({"input_cost_per_token": 1, "source": "litellm"}, {"input_cost_per_token", "source"}),
+    ],
+)
+async def test_every_wrong_field_is_named(
+    admin: httpx2.AsyncClient,
+    database: Database,
+    changes: dict[str, Any],
+    fields: set[str] | None,
+) -> None:
+    answer = await admin.post("/admin/costs", json={**BASE, **changes})
+    assert answer.status_code == 422, answer.text
+    expected = {"tiers[1].output_cost_per_million"} if fields is None else fields
+    assert set(answer.json()["error"]["fields"]) == expected
+    assert await database["prices"].count_documents({}) == 0
+
+
+async def test_a_change_is_a_new_version(admin: httpx2.AsyncClient) -> None:
+    old = await make(admin, effective_from="2026-01-01T00:00:00Z")
+    current = await make(admin, input_cost_per_million=5)
+    later = await make(admin, effective_from="2027-01-01T00:00:00Z")
+    own = await make(admin, provider="acme", effective_from="2025-01-01T00:00:00Z")
+    await make(admin, model="other")
+    shown = (await admin.get("/admin/costs", params={"model": "m"})).json()
+    assert [(version["price_id"], version["in_force"]) for version in shown["data"]] == [
+        (later["price_id"], False),
+        (current["price_id"], True),
+        (old["price_id"], False),
+        (own["price_id"], True),
+    ]
+    assert shown["next_cursor"] is None
+
+
+async def test_versions_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
+    ids = {
+        (await make(admin, effective_from=f"2026-0{n}-01T00:00:00Z"))["price_id"]
+        for n in range(1, 6)
+    }
+    for params in ({"limit": "2"}, {"limit": "2", "model": "m"}):
+        seen: list[str] = []
+        sizes = []
+        query = dict(params)
+        while True:
+            page = (await admin.get("/admin/costs", params=query)).json()
+            seen += [version["price_id"] for version in page["data"]]
+            sizes.append(len(page["data"]))
+            if page["next_cursor"] is None:
+                break
+            query["cursor"] = page["next_cursor"]
+        assert sizes == [2, 2, 1]
+        assert len(seen) == len(ids)
+        assert set(seen) == ids
+
+
+@pytest.mark.parametrize("name", ["mapped", "acme/mapped"])
+async def test_the_imported_price_is_shown_and_gives_way(
+    admin: httpx2.AsyncClient, name: str
+) -> None:
+    [imported] = (await admin.get("/admin/costs", params={"model": name})).json()["data"]
+    assert (imported["source"], imported["in_force"]) == ("litellm", True)
+    assert imported["input_cost_per_million"] == 1
+    await make(admin, model="mapped")
+    shown = (await admin.get("/admin/costs", params={"model": "mapped"})).json()["data"]
+    assert [(v["source"], v["in_force"]) for v in shown] == [("admin", True), ("litellm", False)]
+
+
+async def test_an_unknown_model_has_no_price(admin: httpx2.AsyncClient) -> None:
+    shown = (await admin.get("/admin/costs", params={"model": "unheard-of"})).json()
+    assert shown == {"data": [], "next_cursor": None}

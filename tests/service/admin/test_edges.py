@@ -1,0 +1,200 @@
+"""Who gets in, and what every answer has in common."""
+
+import json
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.redis import Redis, open_redis
+from services.admin.decoding import MAX_BODY_BYTES
+from services.admin.settings import Settings
+from tests.servers import free_port, mongo_server, running
+from tests.service.admin.conftest import ADMIN_KEY, app_with, client_of
+
+JSON = {"content-type": "application/json"}
+ADMIN_PATHS = ["/admin", "/admin/", "/admin/accounts", "/admin/ledger/verify", "/admin/nothing"]
+
+
+@pytest.mark.parametrize("path", ADMIN_PATHS)
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "",
+        ADMIN_KEY,
+        f"Basic {ADMIN_KEY}",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {ADMIN_KEY}x",
+        f"Bearer {ADMIN_KEY[:-1]}",
+        f"Bearer {ADMIN_KEY} {ADMIN_KEY}",
+        "Bearer \xe9",
+    ],
+)
+async def test_nobody_gets_in_without_the_key(
+    admin: httpx2.AsyncClient, path: str, authorization: str
+) -> None:
+    answer = await admin.get(path, headers={b"authorization": authorization.encode("latin-1")})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    error = answer.json()["error"]
+    assert error["code"] == "invalid_api_key"
+    assert error["request_id"] == answer.headers["x-request-id"]
+    assert ADMIN_KEY not in answer.text
+
+
+async def test_the_scheme_is_written_in_any_case(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.get("/admin/accounts", headers={"authorization": f"bearer {ADMIN_KEY}"})
+    assert answer.status_code == 200
+
+
+async def test_health_readiness_and_metrics_are_open(admin: httpx2.AsyncClient) -> None:
+    await admin.get("/admin/accounts")
+    nobody = {"authorization": ""}
+    health = await admin.get("/health", headers=nobody)
+    assert (health.status_code, health.json()) == (200, {"status": "ok"})
+    ready = await admin.get("/ready", headers=nobody)
+    assert ready.json() == {"status": "ok", "checks": {"mongo": "ok", "redis": "ok"}}
+    metrics = await admin.get("/metrics", headers=nobody)
+    assert metrics.headers["content-type"].startswith("text/plain")
+    line = 'admin_requests_total{method="GET",route="/admin/accounts",status="200"} 1.0'
+    assert line in metrics.text
+
+
+async def test_readiness_names_what_is_away(settings: Settings, database: Database) -> None:
+    async with (
+        open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
+        client_of(app_with(settings, database, away)) as admin,
+    ):
+        ready = await admin.get("/ready")
+    assert ready.status_code == 503
+    checks = ready.json()["checks"]
+    assert checks["mongo"] == "ok"
+    assert checks["redis"].startswith("ConnectionError")
+
+
+async def test_every_answer_has_an_id_of_its_own(admin: httpx2.AsyncClient) -> None:
+    ids = {
+        (await admin.get(path)).headers["x-request-id"]
+        for path in ("/health", "/health", "/admin/accounts", "/admin/accounts/a", "/nothing")
+    }
+    assert len(ids) == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "not_found"),
+        ("GET", "/admin/nothing", 404, "not_found"),
+        ("GET", "/admin/accounts/a/b", 404, "not_found"),
+        ("PUT", "/admin/accounts", 405, "method_not_allowed"),
+        ("DELETE", "/admin/accounts/a", 405, "method_not_allowed"),
+        ("POST", "/admin/ledger/verify", 405, "method_not_allowed"),
+    ],
+)
+async def test_wrong_paths_and_methods(
+    admin: httpx2.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await admin.request(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["code"] == code
+    assert error["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_405_names_every_method_that_the_path_takes(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.put("/admin/keys/key_1")
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PATCH", "DELETE"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"user_id": a}',
+        b'{"user_id": "a",}',
+        b"\xff",
+        b'{"user_id": "\xff"}',
+        b'{"user_id": "\\ud800"}',
+        b'{"user_id": NaN}',
+        b'{"user_id":' * 50_000,
+        b'{"metadata":' + b"[" * 50_000,
+    ],
+)
+async def test_what_is_not_json_is_400(admin: httpx2.AsyncClient, body: bytes) -> None:
+    answer = await admin.post("/admin/accounts", content=body, headers=JSON)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["code"] == "invalid_json"
+
+
+@pytest.mark.parametrize("media_type", [None, "text/plain", "application/x-www-form-urlencoded"])
+async def test_other_content_types_are_415(
+    admin: httpx2.AsyncClient, media_type: str | None
+) -> None:
+    headers = {} if media_type is None else {"content-type": media_type}
+    answer = await admin.post("/admin/accounts", content=b'{"user_id": "a"}', headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["error"]["code"] == "unsupported_media_type"
+
+
+async def test_a_content_type_may_have_parameters(admin: httpx2.AsyncClient) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    answer = await admin.post("/admin/accounts", content=b'{"user_id": "a"}', headers=headers)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_is_at_most_1_mib(admin: httpx2.AsyncClient, announced: bool) -> None:
+    async def send(size: int) -> httpx2.Response:
+        body = json.dumps({"user_id": "a", "name": ""}).encode()
+        body += b" " * (size - len(body))
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for start in range(0, len(body), 65536):
+                yield body[start : start + 65536]
+
+        content = body if announced else chunks()
+        return await admin.post("/admin/accounts", content=content, headers=JSON)
+
+    answer = await send(MAX_BODY_BYTES + 1)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+    assert (await send(MAX_BODY_BYTES)).status_code == 201
+
+
+async def test_a_flood_of_wrong_fields_is_answered_briefly(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.post("/admin/accounts", json={f"x{n}" * 50: 1 for n in range(3000)})
+    assert answer.status_code == 422
+    assert len(answer.content) < 20_000
+
+
+async def test_while_mongo_is_away_the_answer_is_503(
+    settings: Settings, redis: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with running(mongo_server(tmp_path_factory.mktemp("mongo"))) as server:
+        async with (
+            open_database(server.url) as database,
+            client_of(app_with(settings, database, redis)) as admin,
+        ):
+            assert (await admin.get("/admin/accounts/a")).status_code == 404
+            server.kill()
+            answer = await admin.get("/admin/accounts/a")
+            ready = await admin.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "service_unavailable"
+    assert answer.headers["retry-after"] == "2"
+    assert ready.status_code == 503
+
+
+async def test_a_fault_is_answered_and_logged(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    # Nobody but a bug writes such an account.
+    await database["accounts"].insert_one({"_id": "broken"})
+    answer = await admin.get("/admin/accounts/broken")
+    assert answer.status_code == 500
+    error = answer.json()["error"]
+    assert error["code"] == "internal_error"
+    assert error["request_id"] == answer.headers["x-request-id"]

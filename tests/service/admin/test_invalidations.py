@@ -1,0 +1,92 @@
+"""Each write tells the gateways what to forget."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from libs.common.domain.ids import secret_hash
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.storage.invalidation import listen
+from libs.common.storage.mongo import Database
+from libs.common.storage.redis import Redis
+from services.admin.settings import Settings
+from tests.servers import redis_server, running
+from tests.service.admin.conftest import app_with, client_of
+
+PRICE = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 1}
+
+
+@pytest.fixture
+async def heard(redis: Redis) -> AsyncIterator["asyncio.Queue[Invalidation]"]:
+    """What a gateway that listens is told."""
+    queue: asyncio.Queue[Invalidation] = asyncio.Queue()
+    subscribed = asyncio.Event()
+    listener = asyncio.create_task(listen(redis, queue.put_nowait, subscribed.set))
+    await asyncio.wait_for(subscribed.wait(), 10)
+    yield queue
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
+
+
+async def told(heard: "asyncio.Queue[Invalidation]") -> tuple[str, str]:
+    message = await asyncio.wait_for(heard.get(), 10)
+    return message.kind, message.id
+
+
+async def test_every_write_is_announced(
+    admin: httpx2.AsyncClient, heard: "asyncio.Queue[Invalidation]"
+) -> None:
+    account = await admin.post("/admin/accounts", json={"user_id": "a"})
+    assert "x-invalidation" not in account.headers
+    assert await told(heard) == ("account", "a")
+    await admin.patch("/admin/accounts/a", json={"status": "suspended"})
+    assert await told(heard) == ("account", "a")
+    key = (await admin.post("/admin/keys", json={"user_id": "a"})).json()
+    hashed = secret_hash(key["api_key"])
+    assert await told(heard) == ("key", hashed)
+    await admin.patch(f"/admin/keys/{key['key_id']}", json={"status": "revoked"})
+    assert await told(heard) == ("key", hashed)
+    await admin.delete(f"/admin/keys/{key['api_key']}")
+    assert await told(heard) == ("key", hashed)
+    await admin.post("/admin/costs", json={**PRICE, "aliases": ["x", "y"]})
+    assert [await told(heard) for _ in range(3)] == [("price", "m"), ("price", "x"), ("price", "y")]
+
+
+async def test_what_changes_nothing_is_not_announced(
+    admin: httpx2.AsyncClient, heard: "asyncio.Queue[Invalidation]"
+) -> None:
+    for answer in (
+        await admin.post("/admin/accounts", json={"user_id": "{a}"}),
+        await admin.patch("/admin/accounts/nobody", json={"name": "x"}),
+        await admin.post("/admin/keys", json={"user_id": "nobody"}),
+        await admin.delete("/admin/keys/key_0"),
+        await admin.post("/admin/costs", json={}),
+        await admin.get("/admin/accounts"),
+    ):
+        assert answer.status_code in {200, 404, 422}
+    await admin.post("/admin/accounts", json={"user_id": "last"})
+    assert await told(heard) == ("account", "last")
+
+
+async def test_a_write_stands_while_redis_is_away_and_is_announced_once_it_is_back(
+    settings: Settings, database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with running(redis_server(tmp_path_factory.mktemp("redis"))) as server:
+        async with (
+            Redis.from_url(server.url) as redis,
+            client_of(app_with(settings, database, redis)) as admin,
+        ):
+            made = await admin.post("/admin/costs", json=PRICE)
+            assert "x-invalidation" not in made.headers
+            server.kill()
+            made = await admin.post("/admin/costs", json=PRICE)
+            assert made.status_code == 201
+            assert made.headers["x-invalidation"] == "delayed"
+            assert await database["prices"].count_documents({}) == 2
+            server.start()
+            # The client's old connections died with the server, which must not matter.
+            for _ in range(3):
+                made = await admin.post("/admin/costs", json=PRICE)
+                assert "x-invalidation" not in made.headers

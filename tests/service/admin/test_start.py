@@ -1,0 +1,124 @@
+"""`python -m services.admin` as a process: what it refuses, and how it runs and ends."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from pymongo import MongoClient
+
+from tests.servers import ServerProcess, free_port, mongo_server, running
+from tests.service.admin.conftest import ADMIN_KEY
+
+SECRETS = {"ADMIN_API_KEY", "MONGO_URI", "REDIS_URL"}
+COMMAND = (sys.executable, "-m", "services.admin")
+Environment = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def environment(mongo_uri: str, redis_url: str) -> Environment:
+    def with_changes(**changes: str) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "MONGO_URI": mongo_uri,
+            "REDIS_URL": redis_url,
+            "ADMIN_API_KEY": ADMIN_KEY,
+            "ADMIN_HOST": "127.0.0.1",
+            **changes,
+        }
+
+    return with_changes
+
+
+def refusal(environment: dict[str, str]) -> str:
+    """The one line with which the start ends."""
+    done = subprocess.run(
+        COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    [line] = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ADMIN_API_KEY", ""),
+        ("ADMIN_API_KEY", "too-short"),
+        ("MONGO_URI", ""),
+        ("MONGO_URI", "http://user:hush@host"),
+        ("REDIS_URL", "http://user:hush@host"),
+        ("ADMIN_PORT", "80 80"),
+        ("ADMIN_PORT", "70000"),
+        ("LOG_LEVEL", "loud"),
+        ("PRICE_MAP_PATH", "/nowhere/map.json"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    environment: Environment, variable: str, value: str
+) -> None:
+    line = refusal(environment(**{variable: value}))
+    assert variable in line
+    assert not value or variable not in SECRETS or value not in line
+
+
+def test_a_standalone_mongo_is_one_line(environment: Environment, tmp_path: Path) -> None:
+    with running(mongo_server(tmp_path, standalone=True)) as server:
+        assert "--replSet" in refusal(environment(MONGO_URI=server.url))
+
+
+def test_a_mongo_that_does_not_answer_is_one_line(environment: Environment) -> None:
+    uri = f"mongodb://user:hush@127.0.0.1:{free_port()}/x?replicaSet=rs"
+    line = refusal(environment(MONGO_URI=uri, MONGO_WAIT_S="1"))
+    assert "MONGO_URI" in line
+    assert "hush" not in line
+
+
+@contextmanager
+def served(environment: dict[str, str], directory: Path) -> Iterator[tuple[ServerProcess, Path]]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = ["env", *(f"{k}={v}" for k, v in environment.items()), f"ADMIN_PORT={port}", *COMMAND]
+    with running(ServerProcess(url, command, port, directory)) as server:
+        yield server, directory / "server.log"
+
+
+def break_keys(mongo_uri: str) -> None:
+    """Makes looking a key up fail as only a bug would, with a traceback."""
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        client.get_default_database()["keys"].update_many({}, {"$unset": {"user_id": 1}})
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_it_serves_and_keeps_secrets_out_of_its_log(
+    environment: Environment, tmp_path: Path, log_format: str
+) -> None:
+    variables = environment(LOG_FORMAT=log_format, LOG_LEVEL="debug")
+    with served(variables, tmp_path) as (server, log):
+        with httpx2.Client(
+            base_url=server.url, headers={"authorization": f"Bearer {ADMIN_KEY}"}
+        ) as admin:
+            assert admin.get("/ready").status_code == 200
+            assert admin.get("/admin/costs?model=gpt-4o").status_code == 200
+            assert admin.post("/admin/accounts", json={"user_id": "a"}).status_code == 201
+            secret = admin.post("/admin/keys", json={"user_id": "a"}).json()["api_key"]
+            break_keys(variables["MONGO_URI"])
+            answers = [
+                admin.get(f"/admin/keys/{secret}"),
+                admin.get(f"/admin/keys/{secret}/"),
+                admin.get(f"/admin/nothing/{secret}"),
+                admin.patch(f"/admin/keys/{secret}", json={"status": "gone"}),
+                admin.delete(f"/admin/keys/{secret}", headers={"authorization": "Bearer x"}),
+            ]
+            assert [answer.status_code for answer in answers] == [500, 307, 404, 422, 401]
+        assert server.terminate() == 0
+    text = log.read_text()
+    assert "/admin/keys/{api_key}" in text
+    assert "Traceback" in text
+    assert secret[12:] not in text
+    assert ADMIN_KEY not in text

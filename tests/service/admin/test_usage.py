@@ -1,0 +1,201 @@
+"""`/admin/usage/user/{user_id}`."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.domain.ids import uuid7
+from libs.common.domain.posting import entry_of
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.price import PriceVersion, Rates
+from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import Database
+from tests.service.admin.conftest import NOW
+from tests.service.admin.test_accounts import exact
+
+PRICE = PriceVersion(
+    price_id="price_1",
+    model="m",
+    effective_from=datetime(2020, 1, 1, tzinfo=UTC),
+    rates=Rates(input=Decimal("0.15"), output=Decimal(3)),
+    web_search=Decimal("0.01"),
+    created_at=datetime(2020, 1, 1, tzinfo=UTC),
+)
+
+
+def entry(n: int, *, user_id: str = "a", model: str = "m", key_id: str = "key_1") -> LedgerEntry:
+    """Of a call that was made n minutes before NOW."""
+    started_at = NOW - timedelta(minutes=n)
+    event = UsageEvent(
+        call_id=uuid7(int(started_at.timestamp() * 1000), bytes(10)),
+        user_id=user_id,
+        key_id=key_id,
+        started_at=started_at,
+        format="chat",
+        requested_model=model,
+        provider="acme",
+        model=model,
+        status="ok",
+        http_status=200,
+        usage=TokenUsage(input_text=1001, cache_read=0, output_text=7, web_searches=1),
+        usage_source="provider",
+        held_nusd=50_000_000,
+        latency_ms=12,
+    )
+    made = entry_of(event, PRICE, NOW)
+    assert isinstance(made, LedgerEntry)
+    return made
+
+
+@pytest.fixture(autouse=True)
+async def accounts(admin: httpx2.AsyncClient) -> None:
+    for user_id in ("a", "b"):
+        await admin.post("/admin/accounts", json={"user_id": user_id})
+
+
+async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: Database) -> None:
+    posted = entry(1)
+    await LedgerStore(database).post([posted])
+    answer = exact(await admin.get("/admin/usage/user/a"))
+    assert answer == {
+        "user_id": "a",
+        "spend": {
+            "total_usd": Decimal("0.01017115"),
+            "period": None,
+            "period_usd": None,
+            "period_ends_at": None,
+            "held_usd": 0,
+            "remaining_usd": None,
+        },
+        "data": [
+            {
+                "entry_id": posted.entry_id,
+                "user_id": "a",
+                "key_id": "key_1",
+                "started_at": "2026-11-24T11:59:00Z",
+                "posted_at": "2026-11-24T12:00:00Z",
+                "periods": ["total", "2026-11", "2026-W48", "2026-11-24"],
+                "format": "chat",
+                "requested_model": "m",
+                "provider": "acme",
+                "model": "m",
+                "translated": False,
+                "stream": False,
+                "status": "ok",
+                "http_status": 200,
+                "error_code": None,
+                "usage": {
+                    "input_text": 1001,
+                    "cache_read": 0,
+                    "output_text": 7,
+                    "web_searches": 1,
+                },
+                "usage_source": "provider",
+                "cost_usd": Decimal("0.01017115"),
+                "held_usd": Decimal("0.05"),
+                "lines": [
+                    {
+                        "item": "input_text",
+                        "quantity": 1001,
+                        "rate_usd": Decimal("0.15"),
+                        "per": 1_000_000,
+                        "amount_usd": Decimal("0.00015015"),
+                    },
+                    {
+                        "item": "output_text",
+                        "quantity": 7,
+                        "rate_usd": 3,
+                        "per": 1_000_000,
+                        "amount_usd": Decimal("0.000021"),
+                    },
+                    {
+                        "item": "web_search",
+                        "quantity": 1,
+                        "rate_usd": Decimal("0.01"),
+                        "per": 1,
+                        "amount_usd": Decimal("0.01"),
+                    },
+                ],
+                "price_id": "price_1",
+                "latency_ms": 12,
+                "first_byte_ms": None,
+                "provider_request_id": None,
+                "client_user": None,
+            }
+        ],
+        "next_cursor": None,
+    }
+
+
+async def test_entries_come_in_pages_the_newest_first(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    entries = [entry(n) for n in range(7)]
+    await LedgerStore(database).post([*reversed(entries), entry(8, user_id="b")])
+    seen: list[str] = []
+    sizes = []
+    params: dict[str, Any] = {"limit": 3}
+    while True:
+        page = (await admin.get("/admin/usage/user/a", params=params)).json()
+        seen += [row["entry_id"] for row in page["data"]]
+        sizes.append(len(page["data"]))
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    assert seen == [each.entry_id for each in entries]
+    assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("params", "minutes"),
+    [
+        ({"model": "n"}, [1, 3]),
+        ({"model": "unheard-of"}, []),
+        ({"key_id": "key_2"}, [2, 3]),
+        ({"model": "n", "key_id": "key_2"}, [3]),
+        # `since` is inclusive, `until` is not.
+        ({"since": "2026-11-24T11:58:00Z"}, [0, 1, 2]),
+        ({"until": "2026-11-24T12:58:00+01:00"}, [3]),
+        ({"since": "2026-11-24T11:58:00Z", "until": "2026-11-24T11:59:00Z"}, [2]),
+        ({"since": "2026-11-24T11:57:00Z", "model": "n", "limit": "1"}, [1]),
+    ],
+)
+async def test_entries_are_filtered(
+    admin: httpx2.AsyncClient, database: Database, params: dict[str, str], minutes: list[int]
+) -> None:
+    rows = [
+        entry(0),
+        entry(1, model="n"),
+        entry(2, key_id="key_2"),
+        entry(3, model="n", key_id="key_2"),
+    ]
+    await LedgerStore(database).post(rows)
+    answer = await admin.get("/admin/usage/user/a", params=params)
+    assert answer.status_code == 200, answer.text
+    found = [row["entry_id"] for row in answer.json()["data"]]
+    assert found == [rows[n].entry_id for n in minutes]
+
+
+@pytest.mark.parametrize(
+    ("params", "fields"),
+    [
+        ({"since": "yesterday", "until": "2026-11-24T00:00:00"}, {"since", "until"}),
+        ({"limit": "0", "model": "", "modle": "m"}, {"limit", "model", "modle"}),
+        ({"since": "2026-11-24T00:00:00Z", "until": "2026-11-24T00:00:00Z"}, {"until"}),
+    ],
+)
+async def test_every_wrong_filter_is_named(
+    admin: httpx2.AsyncClient, params: dict[str, str], fields: set[str]
+) -> None:
+    answer = await admin.get("/admin/usage/user/a", params=params)
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]["fields"]) == fields
+
+
+async def test_an_unknown_user_is_not_one_without_usage(admin: httpx2.AsyncClient) -> None:
+    assert (await admin.get("/admin/usage/user/a")).json()["data"] == []
+    assert (await admin.get("/admin/usage/user/nobody")).status_code == 404
