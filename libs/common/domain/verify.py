@@ -45,16 +45,17 @@ def verify(totals: Mapping[str, Mapping[str, int]]) -> Verdict:
 
 def _compare(user_id: str, sums: Mapping[str, int]) -> Iterator[Difference]:
     entries_nusd = sums.get("entries", 0)
-    # An account without entries needs no rollup; entries without an account are nobody's spend.
-    expected: dict[str, tuple[int, int | None]] = {
-        "account": (entries_nusd, sums.get("account")),
-        "rollups": (entries_nusd, sums.get("rollups", 0)),
-        "period:total": (entries_nusd, sums.get("period:total", 0)),
-    }
-    for period in sorted({key.partition(":")[2] for key in sums if ":" in key} - {"total"}):
-        kept = sums.get(f"period:{period}", 0)
-        expected[f"period:{period}"] = (sums.get(f"entries:{period}", 0), kept)
-    for where, (expected_nusd, found_nusd) in expected.items():
+    # Entries without an account are nobody's spend; a sum of nothing may be absent.
+    rows: list[tuple[str, int, int | None]] = [
+        ("account", entries_nusd, sums.get("account")),
+        ("rollups", entries_nusd, sums.get("rollups", 0)),
+        # Every entry counts in the total, so this holds of all entries as of those that say so.
+        ("period:total", entries_nusd, sums.get("period:total", 0)),
+    ]
+    for period in sorted({key.partition(":")[2] for key in sums if ":" in key}):
+        kept_nusd = sums.get(f"period:{period}", 0)
+        rows.append((f"period:{period}", sums.get(f"entries:{period}", 0), kept_nusd))
+    for where, expected_nusd, found_nusd in rows:
         if expected_nusd != found_nusd:
             yield Difference(
                 user_id=user_id,

@@ -1,5 +1,6 @@
 """Entries, spend and rollups: written together in one transaction, by the ledger worker alone."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -208,7 +209,7 @@ class LedgerStore:
         async def work(session: Session) -> dict[str, dict[str, int]]:
             found: defaultdict[str, dict[str, int]] = defaultdict(dict)
             async for account in self._accounts.find({}, {"spent_nusd": 1}, session=session):
-                found[account["_id"]]["account"] = int(account.get("spent_nusd", 0))
+                found[account["_id"]]["account"] = _whole(account.get("spent_nusd", 0))
             for collection, group, name in (
                 (self._entries, None, "entries"),
                 (self._rollups, None, "rollups"),
@@ -220,10 +221,18 @@ class LedgerStore:
                     _sum_pipeline(group, amount), session=session
                 ):
                     key = name + (row["_id"].get("period") or "")
-                    found[row["_id"]["user_id"]][key] = int(row["nusd"])
+                    found[row["_id"]["user_id"]][key] = _whole(row["nusd"])
             return dict(found)
 
         return await in_transaction(self._database, work)
+
+
+def _whole(nusd: float) -> int:
+    """The amount. A fraction, which only tampering leaves, must not be rounded out of sight.
+
+    It becomes neither of the whole amounts beside it, so that it differs from every true one.
+    """
+    return int(nusd) if nusd == int(nusd) else math.ceil(nusd) + 1
 
 
 def _sum_pipeline(group: str | None, amount: str) -> list[Mapping[str, Any]]:

@@ -38,6 +38,8 @@ async def test_an_honest_ledger_is_ok(admin: httpx2.AsyncClient, database: Datab
     ("collection", "query", "change", "where", "found"),
     [
         ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": 1}}, "account", COST + Decimal("1e-9")),
+        ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": 0.25}}, "account", None),
+        ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": -0.75}}, "account", None),
         ("rollups", {"user_id": "b"}, {"$inc": {"cost_nusd": -1}}, "rollups", None),
         ("spend", {"_id": "b|total"}, {"$inc": {"spent_nusd": 1}}, "period:total", None),
         ("spend", {"_id": "b|2026-11"}, {"$inc": {"spent_nusd": 1}}, "period:2026-11", None),
