@@ -40,7 +40,7 @@ help: ## Show the targets
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 on PATH, or PYTHON=..." >&2; exit 1; }
 	@echo "Installing $< into $* (once; a minute or two)"
 	@$(PYTHON) -m venv --clear $*
-	@$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 .PHONY: lock
