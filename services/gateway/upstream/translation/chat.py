@@ -1,0 +1,181 @@
+"""Writes LiteLLM's answers as OpenAI chat completions, without the fields that are LiteLLM's own.
+
+Two extensions stay, because nothing else carries what they hold and clients of other gateways
+know them: `reasoning_content`, and `thinking_blocks`, whose signatures Anthropic wants back.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import msgspec
+
+from services.gateway.upstream.translation.chat_stream import ChatStream
+from services.gateway.upstream.translation.usage import chat_usage, served_tier
+
+_encode = msgspec.json.Encoder().encode
+DONE = b"data: [DONE]\n\n"
+
+_EXTRAS = ("annotations", "audio", "function_call", "images", "thinking_blocks")
+# A tool that the provider ran itself: the client never defined it and has nothing to run.
+_HOSTED_CALL = "srvtoolu_"
+
+
+def chat_completion(answer: Any) -> bytes:
+    usage = getattr(answer, "usage", None)
+    return _encode(
+        {
+            "id": answer.id,
+            "object": "chat.completion",
+            "created": answer.created,
+            "model": answer.model,
+            "choices": [_choice(choice) for choice in answer.choices],
+            **_present(
+                usage=chat_usage(usage),
+                service_tier=served_tier(answer, usage),
+                system_fingerprint=getattr(answer, "system_fingerprint", None),
+            ),
+        }
+    )
+
+
+async def chat_frames(stream: ChatStream) -> AsyncGenerator[bytes, None]:
+    """The chunks as SSE frames, then one with the usage if the provider reported it, then [DONE].
+
+    Raises UpstreamRefused where the provider's stream ended without a finish reason.
+    """
+    writer = _ChunkWriter()
+    last: Any = None
+    async for chunk in stream:
+        last = chunk
+        frame = writer.frame(chunk)
+        if frame is not None:
+            yield frame
+    usage = chat_usage(stream.usage)
+    if usage is not None:
+        yield writer.usage_frame(last, usage, stream.service_tier)
+    yield DONE
+
+
+class _ChunkWriter:
+    """Writes the chunks of one stream; numbers the tool calls that the client shall see."""
+
+    def __init__(self) -> None:
+        self._calls = CallNumbers()
+        self._has_role = False
+
+    def frame(self, chunk: Any) -> bytes | None:
+        """None for a chunk that says nothing."""
+        choices = [self._choice(choice) for choice in chunk.choices]
+        said = [choice for choice in choices if choice["delta"] or choice["finish_reason"]]
+        if not said:
+            return None
+        return self._written(chunk, said, None, getattr(chunk, "service_tier", None))
+
+    def usage_frame(self, chunk: Any, usage: dict[str, Any], tier: str | None) -> bytes:
+        return self._written(chunk, [], usage, tier)
+
+    def _written(
+        self, chunk: Any, choices: list[dict[str, Any]], usage: Any, tier: str | None
+    ) -> bytes:
+        body = {
+            "id": chunk.id,
+            "object": "chat.completion.chunk",
+            "created": chunk.created,
+            "model": chunk.model,
+            "choices": choices,
+            "usage": usage,
+            **_present(
+                service_tier=tier, system_fingerprint=getattr(chunk, "system_fingerprint", None)
+            ),
+        }
+        return b"data: " + _encode(body) + b"\n\n"
+
+    def _choice(self, choice: Any) -> dict[str, Any]:
+        delta = _content(choice.delta)
+        if not self._has_role:
+            self._has_role = True
+            delta = {"role": "assistant", "content": "", **delta}
+        calls = [
+            _call_delta(call, number)
+            for call in getattr(choice.delta, "tool_calls", None) or ()
+            if (number := self._calls.number(call)) is not None
+        ]
+        calls = [call for call in calls if "id" in call or call["function"]]
+        if calls:
+            delta["tool_calls"] = calls
+        return {
+            "index": choice.index,
+            "delta": delta,
+            "logprobs": plain(getattr(choice, "logprobs", None)),
+            "finish_reason": choice.finish_reason,
+        }
+
+
+class CallNumbers:
+    """Numbers a stream's tool calls from 0 without gaps, leaving out those the provider ran."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int | None] = {}
+
+    def number(self, call: Any) -> int | None:
+        index = call.index if isinstance(call.index, int) else 0
+        if index not in self._numbers or (call.id and is_hosted(call)):
+            seen = sum(number is not None for number in self._numbers.values())
+            self._numbers[index] = None if is_hosted(call) else seen
+        return self._numbers[index]
+
+
+def is_hosted(call: Any) -> bool:
+    return isinstance(call.id, str) and call.id.startswith(_HOSTED_CALL)
+
+
+def plain(value: Any) -> Any:
+    """Plain data of what may be one of LiteLLM's models, nulls left out."""
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", exclude_none=True, warnings=False)
+    return value
+
+
+def _choice(choice: Any) -> dict[str, Any]:
+    message = choice.message
+    calls = [
+        _call(call) for call in getattr(message, "tool_calls", None) or () if not is_hosted(call)
+    ]
+    return {
+        "index": choice.index,
+        "message": {
+            "role": message.role,
+            "content": message.content,
+            "refusal": getattr(message, "refusal", None),
+            **_content(message, but=("content", "refusal")),
+            **({"tool_calls": calls} if calls else {}),
+        },
+        "logprobs": plain(getattr(choice, "logprobs", None)),
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _content(said: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a message or delta says beside its tool calls; empty and null parts are left out."""
+    names = ("content", "refusal", "reasoning_content", *_EXTRAS)
+    values = {name: getattr(said, name, None) for name in names if name not in but}
+    return {name: plain(value) for name, value in values.items() if value}
+
+
+def _call(call: Any) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _call_delta(call: Any, number: int) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    if call.id:
+        return {"index": number, "id": call.id, "type": "function", "function": function}
+    said = {name: value for name, value in function.items() if value}
+    return {"index": number, "function": said}
+
+
+def _present(**values: Any) -> Mapping[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

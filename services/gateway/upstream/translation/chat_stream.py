@@ -1,0 +1,77 @@
+"""LiteLLM's chat stream, told apart from what LiteLLM makes up.
+
+Where the provider reports no usage LiteLLM counts tokens itself and passes the estimate off as
+reported, and where the provider's stream ends early it says that the model stopped. Its own list
+of what came from the provider tells the difference.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.gateway.upstream.translation.errors import truncated
+from services.gateway.upstream.translation.target import TranslationTarget
+from services.gateway.upstream.translation.usage import served_tier
+
+
+class ChatStream:
+    """Iterates the chunks once. Raises UpstreamRefused at the end of a stream that is cut short."""
+
+    def __init__(self, source: Any, target: TranslationTarget) -> None:
+        self._source = source
+        self._target = target
+        self._usage: Any = None
+        self._is_finished = False
+
+    async def open(self) -> None:
+        """Some providers' calls are made on the first chunk; make them now, so refusals show."""
+        if self._source.completion_stream is None:
+            await self._source.fetch_stream()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._chunks()
+
+    @property
+    def usage(self) -> Any:
+        """LiteLLM's usage, complete once the stream has ended; None if none was reported."""
+        reported = any(getattr(chunk, "usage", None) is not None for chunk in self._source.chunks)
+        return self._usage if reported else None
+
+    @property
+    def service_tier(self) -> str | None:
+        tiers = (
+            served_tier(chunk, getattr(chunk, "usage", None))
+            for chunk in reversed(self._source.chunks)
+        )
+        return next((tier for tier in tiers if tier is not None), None)
+
+    async def aclose(self) -> None:
+        lines = getattr(self._source.completion_stream, "streaming_response", None)
+        await self._source.aclose()
+        await _close_response_of(lines)
+
+    async def _chunks(self) -> AsyncIterator[Any]:
+        async for chunk in self._source:
+            self._usage = getattr(chunk, "usage", None) or self._usage
+            if any(choice.finish_reason is not None for choice in chunk.choices):
+                self._check_finished()
+            yield chunk
+        self._check_finished()
+
+    def _check_finished(self) -> None:
+        self._is_finished = self._is_finished or any(
+            choice.finish_reason is not None
+            for chunk in self._source.chunks
+            for choice in getattr(chunk, "choices", ())
+        )
+        if not self._is_finished:
+            raise truncated(self._target)
+
+
+async def _close_response_of(lines: Any) -> None:
+    """Of some providers' responses LiteLLM keeps only `aiter_lines()`, and closing that leaves the
+    provider's connection open; the response is in the frame of the generator that it belongs to.
+    """
+    frame = getattr(lines, "ag_frame", None)
+    response = None if frame is None else frame.f_locals.get("self")
+    if response is not None:
+        await response.aclose()

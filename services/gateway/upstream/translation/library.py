@@ -1,0 +1,115 @@
+"""Loads LiteLLM, once, and keeps it to itself: no network, logs, callbacks or retries of its own.
+
+The import costs seconds and a hundred megabytes, so it happens on the first translation and in a
+thread, and a gateway that only relays never pays for it.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+_ENVIRONMENT = {
+    # Each of these would otherwise fetch a list from the network at import or at run time.
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    # Outside of production it reads a `.env` file from wherever the process was started.
+    "LITELLM_MODE": "PRODUCTION",
+    "LITELLM_LOG": "CRITICAL",
+    # It would fetch images for providers that take no URLs, from inside our network.
+    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",
+}
+
+# LiteLLM imports these inside of the first call, where they would hold up the event loop.
+_LOADED_LATE = (
+    "litellm.litellm_core_utils.default_encoding",
+    "litellm.llms.anthropic.chat.handler",
+    "openai.resources",
+)
+
+
+class Library:
+    """LiteLLM as the translations use it; its modules are untyped for us, hence `Any`."""
+
+    def __init__(self, litellm: Any) -> None:
+        from litellm.litellm_core_utils import logging_worker
+        from litellm.llms.anthropic.pass_through import utils as anthropic_utils
+        from litellm.llms.anthropic.pass_through.adapters import streaming_iterator
+        from litellm.llms.anthropic.pass_through.adapters import transformation as messages
+        from litellm.responses.litellm_completion_transformation import (
+            transformation as responses,
+        )
+
+        self.acompletion = litellm.acompletion
+        self.anthropic_adapter = messages.AnthropicAdapter()
+        self.anthropic_stream = streaming_iterator.AnthropicStreamWrapper
+        self.normalize_reasoning_effort = anthropic_utils.normalize_reasoning_effort_value
+        self.responses_config = responses.LiteLLMCompletionResponsesConfig
+        self._litellm = litellm
+        self._logging_worker = logging_worker.GLOBAL_LOGGING_WORKER
+
+    async def close(self) -> None:
+        """Closes the providers' connections. LiteLLM makes new clients if it is used again."""
+        await self._logging_worker.stop()
+        await self._litellm.close_litellm_async_clients()
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
+        # The one that some streams use is made on first use and kept beside the cache.
+        shared = vars(self._litellm).pop("module_level_aclient", None)
+        if shared is not None:
+            await shared.close()
+
+
+class LazyLibrary:
+    """Imports on first use, off the event loop; concurrent first users share one import."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._library: Library | None = None
+
+    async def get(self) -> Library:
+        if self._library is None:
+            async with self._lock:
+                if self._library is None:
+                    self._library = await asyncio.to_thread(_load)
+        return self._library
+
+    async def close(self) -> None:
+        library, self._library = self._library, None
+        if library is not None:
+            await library.close()
+
+
+def _load() -> Library:
+    os.environ.update(_ENVIRONMENT)
+    os.environ["TIKTOKEN_CACHE_DIR"] = _bundled_tokenizers()
+    # pydantic's remark on LiteLLM's own types says nothing to an operator.
+    warnings.filterwarnings("ignore", r"Item .* using the `ReadOnly` qualifier", UserWarning)
+    import litellm
+
+    for name in _LOADED_LATE:
+        importlib.import_module(name)
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.turn_off_message_logging = True
+    # Its log lines can hold prompts; what a call needs to say is said by its error.
+    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    litellm.callbacks = []
+    litellm.success_callback = []
+    litellm.failure_callback = []
+    litellm.num_retries = 0
+    litellm.drop_params = False
+    litellm.modify_params = False
+    litellm.disable_hf_tokenizer_download = True
+    return Library(litellm)
+
+
+def _bundled_tokenizers() -> str:
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("LiteLLM is not installed: install the gateway's requirements")
+    return str(Path(spec.origin).parent / "litellm_core_utils" / "tokenizers")

@@ -1,0 +1,46 @@
+"""What a translation is asked for and how it is refused; importable without LiteLLM."""
+
+from typing import Literal
+
+import msgspec
+
+ClientFormat = Literal["chat", "messages", "responses"]
+
+
+class TranslationTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a call goes: LiteLLM's name of the provider and the model without its prefix.
+
+    `api_base` is what LiteLLM expects for the provider: with `/v1` where OpenAI's paths are
+    used, with or without it for Anthropic. None leaves base or key to LiteLLM's environment.
+    """
+
+    provider: str
+    model: str
+    api_base: str | None
+    api_key: str | None
+    timeout_s: float
+
+    def __repr__(self) -> str:
+        return f"TranslationTarget(provider={self.provider!r}, model={self.model!r})"
+
+
+class UpstreamRefused(Exception):
+    """The provider, or the translation to it, did not give an answer.
+
+    `status` is the HTTP status for the client, `message` the provider's own words where it
+    said any, `code` its code or error type, `retry_after` its header, as it came.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        retry_after: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.retry_after = retry_after

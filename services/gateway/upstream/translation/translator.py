@@ -1,0 +1,135 @@
+"""The gateway's side of a translated call: a client's body in, bytes in the client's format out."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from services.gateway.upstream.translation import chat, messages, responses
+from services.gateway.upstream.translation.chat_stream import ChatStream
+from services.gateway.upstream.translation.errors import refusals
+from services.gateway.upstream.translation.fields import carried
+from services.gateway.upstream.translation.library import LazyLibrary, Library
+from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
+
+# Translations to Anthropic are written for this version; later ones refuse sampling parameters.
+_ANTHROPIC_VERSION = {"anthropic-version": "2023-06-01"}
+
+
+class Translator:
+    """Made once in the lifespan; LiteLLM is imported by the first call."""
+
+    def __init__(self) -> None:
+        self._library = LazyLibrary()
+
+    async def complete(
+        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> bytes:
+        """One JSON answer in the client's format. Raises UpstreamRefused."""
+        fields = carried(client_format, body)
+        library = await self._library.get()
+        with refusals(target):
+            if client_format == "messages":
+                request = messages.chat_request(library, target, fields)
+                answer = await _complete(library, target, request.fields)
+                return messages.message(library, answer, request)
+            if client_format == "responses":
+                called = responses.chat_request(library, target, fields)
+                answer = await _complete(library, target, called)
+                return responses.response(answer, body, responses.tool_names(library, fields))
+            return chat.chat_completion(await _complete(library, target, fields))
+
+    async def stream(
+        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> "TranslatedStream":
+        """Whole SSE frames in the client's format, the terminal ones included.
+
+        Raises UpstreamRefused before it returns if the provider refuses, and out of the iterator
+        if the provider breaks off. Closing the iterator closes the provider's connection.
+        """
+        fields = carried(client_format, body)
+        library = await self._library.get()
+        with refusals(target):
+            if client_format == "messages":
+                request = messages.chat_request(library, target, fields)
+                stream = await _stream(library, target, request.fields)
+                frames = messages.message_frames(library, stream, request, target)
+            elif client_format == "responses":
+                called = responses.chat_request(library, target, fields)
+                stream = await _stream(library, target, called)
+                tools = responses.tool_names(library, fields)
+                frames = responses.response_frames(stream, body, tools)
+            else:
+                stream = await _stream(library, target, fields)
+                frames = chat.chat_frames(stream)
+        return TranslatedStream(stream, frames, target)
+
+    async def close(self) -> None:
+        """Closes the connections to providers."""
+        await self._library.close()
+
+
+class TranslatedStream:
+    """The frames of one answer. It closes itself at the end, on a failure and when cancelled.
+
+    Not a generator: one that was never started runs no `finally`, and would leave the provider's
+    connection open when the client is gone before the first frame.
+    """
+
+    def __init__(
+        self, source: ChatStream, frames: AsyncGenerator[bytes, None], target: TranslationTarget
+    ) -> None:
+        self._source = source
+        self._frames = frames
+        self._target = target
+
+    def __aiter__(self) -> "TranslatedStream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Raises UpstreamRefused where the provider breaks off."""
+        try:
+            with refusals(self._target):
+                return await anext(self._frames)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        await self._frames.aclose()
+        await self._source.aclose()
+
+
+async def _complete(library: Library, target: TranslationTarget, fields: Mapping[str, Any]) -> Any:
+    return await library.acompletion(**fields, **_control(target), stream=False)
+
+
+async def _stream(
+    library: Library, target: TranslationTarget, fields: Mapping[str, Any]
+) -> ChatStream:
+    source = await library.acompletion(
+        **fields, **_control(target), stream=True, stream_options={"include_usage": True}
+    )
+    stream = ChatStream(source, target)
+    await stream.open()
+    return stream
+
+
+def _control(target: TranslationTarget) -> dict[str, Any]:
+    """LiteLLM's own parameters: they come from the route alone, and nothing is tried twice."""
+    return {
+        "model": f"{target.provider}/{target.model}",
+        **({"extra_headers": _ANTHROPIC_VERSION} if target.provider == "anthropic" else {}),
+        "api_base": _api_base(target),
+        "api_key": target.api_key,
+        "timeout": target.timeout_s,
+        "num_retries": 0,
+        "max_retries": 0,
+        # The gateway that runs the tools of an MCP server would be this process.
+        "_skip_mcp_handler": True,
+    }
+
+
+def _api_base(target: TranslationTarget) -> str | None:
+    """LiteLLM appends `/v1/messages` to Anthropic's base, whether or not it ends in `/v1`."""
+    if target.api_base is not None and target.provider == "anthropic":
+        return target.api_base.rstrip("/").removesuffix("/v1")
+    return target.api_base

@@ -1,0 +1,140 @@
+"""Writes LiteLLM's usage in the convention of the client's format.
+
+LiteLLM keeps one shape for all providers, inclusive like OpenAI's: `prompt_tokens` contains cache
+reads and writes, whatever the provider counted. Its own additions (`cost`, copies of the details)
+are left out. Two things that OpenAI has no place for get a key of their own, because they are
+billed: `cache_write_1h_tokens` in the input details, and `server_tool_use` as Anthropic names it.
+"""
+
+from typing import Any
+
+_ANTHROPIC_TIERS = {"default": "standard"}
+
+
+def chat_usage(usage: Any) -> dict[str, Any] | None:
+    """OpenAI's `usage` of a chat completion; None where the provider reported none.
+
+    LiteLLM writes zeros for that, and no call is answered with zero tokens.
+    """
+    counted = _counted(usage)
+    if counted is None:
+        return None
+    input_total, output_total = counted
+    return {
+        "prompt_tokens": input_total,
+        "completion_tokens": output_total,
+        "total_tokens": input_total + output_total,
+        "prompt_tokens_details": _input_details(usage),
+        "completion_tokens_details": _output_details(usage),
+        **_searches(usage),
+    }
+
+
+def responses_usage(usage: Any) -> dict[str, Any] | None:
+    """OpenAI's `usage` of a response; None where the provider reported none."""
+    counted = _counted(usage)
+    if counted is None:
+        return None
+    input_total, output_total = counted
+    return {
+        "input_tokens": input_total,
+        "input_tokens_details": _input_details(usage),
+        "output_tokens": output_total,
+        "output_tokens_details": _output_details(usage),
+        "total_tokens": input_total + output_total,
+        **_searches(usage),
+    }
+
+
+def messages_usage(usage: Any, tier: str | None) -> dict[str, Any]:
+    """Anthropic's `usage`, additive; zeros where the provider reported none.
+
+    The format wants numbers and strict clients refuse null, so zeros mean "not reported".
+    """
+    counted = _counted(usage)
+    if counted is None:
+        return {"input_tokens": 0, "output_tokens": 0}
+    input_total, output_total = counted
+    details = _input_details(usage)
+    read, written = details["cached_tokens"], details["cache_write_tokens"]
+    written_1h = details.get("cache_write_1h_tokens", 0)
+    return {
+        # A provider that counts reads or writes outside of its total must not make it negative.
+        "input_tokens": max(input_total - read - written, 0),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written - written_1h,
+            "ephemeral_1h_input_tokens": written_1h,
+        },
+        "output_tokens": output_total,
+        "output_tokens_details": {
+            "thinking_tokens": _output_details(usage)["reasoning_tokens"],
+        },
+        **_searches(usage),
+        **({} if tier is None else {"service_tier": _ANTHROPIC_TIERS.get(tier, tier)}),
+    }
+
+
+def served_tier(answer: Any, usage: Any) -> str | None:
+    """The service tier that the provider says it served, in OpenAI's words."""
+    tier = getattr(answer, "service_tier", None)
+    if tier is None:
+        tier = getattr(usage, "service_tier", None)
+    if not isinstance(tier, str):
+        return None
+    return "default" if tier == "standard" else tier
+
+
+def _counted(usage: Any) -> tuple[int, int] | None:
+    input_total = _tokens(usage, "prompt_tokens")
+    output_total = _tokens(usage, "completion_tokens")
+    if input_total is None or output_total is None or input_total + output_total == 0:
+        return None
+    return input_total, output_total
+
+
+def _input_details(usage: Any) -> dict[str, int]:
+    given = getattr(usage, "prompt_tokens_details", None)
+    details = {
+        # Typed as required integers by OpenAI's SDK.
+        "cached_tokens": _reported(given, "cached_tokens"),
+        "cache_write_tokens": _reported(given, "cache_write_tokens", "cache_creation_tokens"),
+    }
+    split = getattr(given, "cache_creation_token_details", None)
+    written_1h = _tokens(split, "ephemeral_1h_input_tokens")
+    if written_1h:
+        details["cache_write_1h_tokens"] = written_1h
+    return details | _present(given, "audio_tokens", "image_tokens")
+
+
+def _output_details(usage: Any) -> dict[str, int]:
+    given = getattr(usage, "completion_tokens_details", None)
+    details = {"reasoning_tokens": _reported(given, "reasoning_tokens")}
+    return details | _present(
+        given,
+        "audio_tokens",
+        "image_tokens",
+        "accepted_prediction_tokens",
+        "rejected_prediction_tokens",
+    )
+
+
+def _searches(usage: Any) -> dict[str, Any]:
+    requests = _tokens(getattr(usage, "server_tool_use", None), "web_search_requests")
+    return {} if not requests else {"server_tool_use": {"web_search_requests": requests}}
+
+
+def _present(given: Any, *names: str) -> dict[str, int]:
+    counts = {name: _tokens(given, name) for name in names}
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def _reported(given: Any, *names: str) -> int:
+    """The first that is reported; a detail that none reports is a part of the total, hence 0."""
+    return next(iter(_present(given, *names).values()), 0)
+
+
+def _tokens(given: Any, name: str) -> int | None:
+    value = getattr(given, name, None)
+    return value if isinstance(value, int) else None
