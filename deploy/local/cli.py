@@ -64,7 +64,7 @@ def _up(stack: str) -> None:
     environment = _environment()
     with _one_at_a_time():
         kind = load_state(DIRECTORY).kind
-        if kind == "docker" and stack == "local":
+        if kind == "docker" and stack == "local" and compose.is_available():
             raise StackError("the stack runs under Docker; stop it first: make down")
         if kind == "local" and stack == "docker" and Supervisor(DIRECTORY).names():
             raise StackError("the stack runs as local processes; stop it first: make down")

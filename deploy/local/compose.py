@@ -19,10 +19,28 @@ from deploy.local.state import (
 )
 
 STAND_IN_URL = "http://provider:9000"
+ENGINE_TIMEOUT_S = 30
 EVERY_PROFILE = ("--profile", "stand-in")
 
 
+def is_available() -> bool:
+    """Whether an engine answers and Compose is installed."""
+    commands = (("docker", "info"), ("docker", "compose", "version"))
+    try:
+        return all(
+            subprocess.run(
+                command, capture_output=True, check=False, timeout=ENGINE_TIMEOUT_S
+            ).returncode
+            == 0
+            for command in commands
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+
+
 def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
+    if not is_available():
+        raise StackError("no Docker engine with Compose answers; use: make up STACK=local")
     state = load_state(directory)
     env_file = ROOT / ".env"
     if ensure_admin_key(env_file, environment):
