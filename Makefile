@@ -93,6 +93,7 @@ format: .venv ## Format the code
 	$(BIN)/ruff format $(CODE)
 
 .PHONY: clean
-clean: down ## Stop the stack, remove its data, the environments and all caches
+clean: ## Stop the stack, remove its data, the environments and all caches
+	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local down
 	rm -rf .local .venv .venv-sdk .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
