@@ -175,7 +175,7 @@ class _Handler:
                 _CLIENT_CLOSED if end.status == "client_closed" else 200,
                 usage=end.usage,
                 usage_source=end.usage_source,
-                error_code=None if end.error is None else end.error.code,
+                error_code=end.error_code,
             )
         except AppError as error:
             await relay.finish(call.format.error_frame(error, call.call_id))

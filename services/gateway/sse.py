@@ -5,6 +5,7 @@ import re
 from libs.common.errors import UpstreamFailed
 
 _FRAME_END = re.compile(rb"\n\n|\r\n\r\n|\r\r")
+_FRAME_END_BYTES = 4
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 
 
@@ -18,11 +19,13 @@ class FrameSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes."""
+        # What came before was searched already, but for a blank line that was cut in two.
+        searched = max(0, len(self._rest) - _FRAME_END_BYTES + 1)
         if self._rest:
             data = self._rest + data
         frames = []
         start = 0
-        for end in _FRAME_END.finditer(data):
+        for end in _FRAME_END.finditer(data, searched):
             frames.append(data[start : end.end()])
             start = end.end()
         self._rest = data[start:]

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import msgspec
 from starlette.types import Receive, Send
 
-from libs.common.errors import AppError, UpstreamFailed
+from libs.common.errors import AppError, UpstreamFailed, UpstreamRefused
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.call import Call
 from services.gateway.formats.base import StreamReader
@@ -22,7 +22,7 @@ class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
     usage: TokenUsage
     usage_source: UsageSource
     last_bytes: bytes
-    error: AppError | None = None
+    error_code: str | None = None
 
 
 class StreamRelay:
@@ -100,10 +100,11 @@ class StreamRelay:
     def _end_of_input(self) -> None:
         """The provider closed the stream: in order only if it had said all that it owed."""
         rest = self._frames.rest()
-        if rest.strip():
-            self._last_bytes += self._reader.read(rest + b"\n\n")
+        last_bytes = self._reader.read(rest + b"\n\n") if rest.strip() else b""
         if not self._is_over() and self._reader.usage() is None:
+            # A frame that was cut short would hide the error that follows it from the client.
             raise UpstreamFailed("The provider ended its stream before the answer was complete.")
+        self._last_bytes += last_bytes
 
     async def _end_when_client_goes(self, pumping: asyncio.Timeout) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -120,5 +121,10 @@ class StreamRelay:
             usage=self.usage(),
             usage_source="estimated" if reported is None else "provider",
             last_bytes=last_bytes,
-            error=self._error,
+            error_code=self._error_code(),
         )
+
+    def _error_code(self) -> str | None:
+        if self._error is not None:
+            return self._error.code
+        return UpstreamRefused.code if self._reader.failed else None

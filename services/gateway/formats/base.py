@@ -16,6 +16,10 @@ P = ParamSpec("P")
 MAX_KEPT_BYTES = 4 * 1024 * 1024
 _BYTES_PER_TOKEN = 4
 
+# What msgspec raises on bytes that are not what they should be: text that is not UTF-8 and nesting
+# without end are not MsgspecErrors.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 NULL = msgspec.Raw(b"null")
 ABSENT = msgspec.Raw()
 
@@ -108,7 +112,7 @@ def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         message, _, path = str(error).partition(" - at `$")
         param = path.strip(".`") or _missing_field(message)
         raise InvalidRequest(_explained(message, param), param=param) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidJSON(f"The request body is not valid JSON: {error}.") from None
 
 
@@ -116,7 +120,7 @@ def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Raises UpstreamFailed where the provider's answer has not the shape of its format."""
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UpstreamFailed(f"The provider's answer cannot be read: {error}.") from None
 
 
@@ -126,7 +130,7 @@ def decode_usage(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None
         return None
     try:
         return decoder.decode(raw)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
 
 
@@ -146,7 +150,7 @@ def type_of(frame: bytes) -> bytes:
         return frame[6 : frame.find(b"\n")].strip()
     try:
         return _typed.decode(data_of(frame)).type.encode()
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return b""
 
 
@@ -158,23 +162,26 @@ def tokens_of_text(text_bytes: int) -> int:
 class KeptFrames:
     """The frames of a stream that carry text, unparsed: only a broken stream needs their text."""
 
-    __slots__ = ("_bytes", "_frames")
+    __slots__ = ("_beyond", "_frames", "_kept")
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
-        self._bytes = 0
+        self._kept = 0
+        self._beyond = 0
 
     def keep(self, frame: bytes) -> None:
-        self._bytes += len(frame)
-        if self._bytes <= MAX_KEPT_BYTES:
-            self._frames.append(frame)
+        if self._kept + len(frame) > MAX_KEPT_BYTES:
+            self._beyond += len(frame)
+            return
+        self._kept += len(frame)
+        self._frames.append(frame)
 
     def frames(self) -> list[bytes]:
         return self._frames
 
     def beyond(self) -> int:
         """Bytes that were too many to keep; they are estimated with their framing."""
-        return max(0, self._bytes - MAX_KEPT_BYTES)
+        return self._beyond
 
 
 def _missing_field(message: str) -> str | None:

@@ -10,6 +10,7 @@ from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
     NULL,
+    UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
@@ -63,6 +64,7 @@ class _Choice(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
     service_tier: str | None = None
 
 
@@ -137,7 +139,7 @@ class ChatReader:
             return self._read_usage(frame)
         if b"[DONE]" in frame and data_of(frame).strip() == b"[DONE]":
             self.done = True
-        elif b'"error"' in frame and b'"choices"' not in frame:
+        elif b'"error"' in frame and _reports_error(data_of(frame)):
             self.failed = True
         else:
             self._kept.keep(frame)
@@ -148,9 +150,10 @@ class ChatReader:
         try:
             fields = _fields.decode(data)
             answer = _answer.decode(data)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self._kept.keep(frame_bytes)
             return frame_bytes
+        self.failed = answer.error not in (ABSENT, NULL)
         no_choices = bytes(fields.get("choices", NULL)).strip(b"[] \n") in (b"", b"null")
         reported = answer.usage not in (ABSENT, NULL)
         if reported:
@@ -170,11 +173,21 @@ class ChatReader:
     def estimate(self, input_tokens: int) -> TokenUsage:
         text_bytes = self._kept.beyond()
         for kept in self._kept.frames():
+            data = data_of(kept)
+            if not data:
+                continue  # A comment, such as a keep-alive.
             try:
-                text_bytes += _text_bytes(_texts.decode(data_of(kept)))
-            except msgspec.MsgspecError:
+                text_bytes += _text_bytes(_texts.decode(data))
+            except UNREADABLE:
                 text_bytes += len(kept)
         return TokenUsage(input_text=input_tokens, output_text=tokens_of_text(text_bytes))
+
+
+def _reports_error(data: bytes) -> bool:
+    try:
+        return _answer.decode(data).error not in (ABSENT, NULL)
+    except UNREADABLE:
+        return False
 
 
 def _tokens(answer: _Answer) -> TokenUsage | None:

@@ -9,6 +9,7 @@ from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
+    UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
@@ -158,7 +159,7 @@ class MessagesReader:
         for kept in self._kept.frames():
             try:
                 event = _text_event.decode(data_of(kept))
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 total += len(kept)
                 continue
             blocks = (event.delta, event.content_block)
@@ -169,7 +170,7 @@ class MessagesReader:
 def _decode_event(frame: bytes) -> _Event:
     try:
         return _event.decode(data_of(frame))
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return _Event()
 
 

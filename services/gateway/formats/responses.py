@@ -9,6 +9,7 @@ from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
+    UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
@@ -123,6 +124,7 @@ class ResponsesReader:
             self._kept.keep(frame)
         elif kind in _TERMINAL:
             self.done = True
+            self.failed = kind == b"response.failed"
             self._usage = _usage_of_event(frame)
         elif kind == b"error":
             self.failed = True
@@ -136,7 +138,7 @@ class ResponsesReader:
         for kept in self._kept.frames():
             try:
                 delta = _text_event.decode(data_of(kept)).delta
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 text_bytes += len(kept)
             else:
                 text_bytes += 0 if delta is None else len(delta.encode())
@@ -146,7 +148,7 @@ class ResponsesReader:
 def _usage_of_event(frame: bytes) -> TokenUsage | None:
     try:
         response = _event.decode(data_of(frame)).response
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return None if response is None else _tokens(response)
 

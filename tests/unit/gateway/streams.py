@@ -1,0 +1,181 @@
+"""Providers' streams as bytes, cut into reads, and what a relay makes of them."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from starlette.types import Message
+
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
+from services.gateway.call import Call
+from services.gateway.formats.base import CallRequest, Format
+from services.gateway.streaming import StreamRelay
+from services.gateway.upstream.answer import Stream
+
+NOW_NS = 1_796_000_000_000_000_000
+
+CHAT_USAGE = {
+    "prompt_tokens": 20,
+    "completion_tokens": 7,
+    "total_tokens": 27,
+    "prompt_tokens_details": {"cached_tokens": 5},
+    "completion_tokens_details": {"reasoning_tokens": 3},
+}
+RESPONSES_USAGE = {
+    "input_tokens": 20,
+    "input_tokens_details": {"cached_tokens": 5},
+    "output_tokens": 7,
+    "output_tokens_details": {"reasoning_tokens": 3},
+    "total_tokens": 27,
+}
+MESSAGES_START_USAGE = {"input_tokens": 15, "cache_read_input_tokens": 5, "output_tokens": 1}
+MESSAGES_END_USAGE = {"output_tokens": 7}
+
+# Words of the protocols inside a model's text must not be taken for the protocol.
+TRICKY = (
+    "Hi",
+    "[DONE]",
+    "data: [DONE]\n\n",
+    '"usage"',
+    '{"usage": {"prompt_tokens": 1}}',
+    '{"error": {"message": "no"}}',
+    ".delta",
+    "response.completed",
+    "message_stop",
+    "event: message_stop\r\n\r\n",
+    "\n\n",
+    "漢字 é \U0001f600",
+    "",
+)
+
+
+class Relayed(NamedTuple):
+    """What a client got, and how the relay says that it ended; `last_bytes` end `body`."""
+
+    body: bytes
+    last_bytes: bytes
+    status: CallStatus
+    usage: TokenUsage
+    usage_source: UsageSource
+    error_code: str | None
+
+
+def named(kind: str, **fields: Any) -> bytes:
+    """A frame of the formats with named events."""
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def data(fields: Any, *, spaced: bool = False) -> bytes:
+    """A frame without a name, written densely or as Python's json does."""
+    separators = None if spaced else (",", ":")
+    return f"data: {json.dumps(fields, separators=separators)}\n\n".encode()
+
+
+def chat_chunk(content: str | None = None, **fields: Any) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return {"id": "c-1", "object": "chat.completion.chunk", "choices": [choice], **fields}
+
+
+def messages_stream(texts: Iterable[str], *, tool: str | None = None) -> list[bytes]:
+    """A whole message; a tool may have any name."""
+    block = {"type": "text", "text": ""}
+    if tool is not None:
+        block = {"type": "tool_use", "id": "t", "name": tool, "input": {}}  # type: ignore[dict-item]
+    kind, field = ("text_delta", "text") if tool is None else ("input_json_delta", "partial_json")
+    return [
+        named("message_start", message={"id": "m-1", "usage": MESSAGES_START_USAGE}),
+        named("content_block_start", index=0, content_block=block),
+        named("ping"),
+        *(
+            named("content_block_delta", index=0, delta={"type": kind, field: text})
+            for text in texts
+        ),
+        named("content_block_stop", index=0),
+        named("message_delta", delta={"stop_reason": "end_turn"}, usage=MESSAGES_END_USAGE),
+        named("message_stop"),
+    ]
+
+
+def responses_stream(texts: Iterable[str], end: str = "completed") -> list[bytes]:
+    """A whole response; `end` is how it ends."""
+    whole = {"id": "r-1", "status": end, "usage": RESPONSES_USAGE, "service_tier": "default"}
+    return [
+        named("response.created", response={"id": "r-1", "usage": None}),
+        *(named("response.output_text.delta", delta=text) for text in texts),
+        named("response.output_text.done", text="".join(texts)),
+        named(f"response.{end}", response=whole),
+    ]
+
+
+def payloads(body: bytes) -> list[Any]:
+    """The data of a body's frames, decoded where it is JSON; comments are passed over."""
+    found: list[Any] = []
+    for frame in body.replace(b"\r\n", b"\n").split(b"\n\n"):
+        for line in frame.split(b"\n"):
+            if line.startswith(b"data:"):
+                text = line[5:].strip()
+                found.append("[DONE]" if text == b"[DONE]" else json.loads(text))
+    return found
+
+
+def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
+    """The body in reads that end at those places."""
+    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def relayed(
+    client_format: Format,
+    request: CallRequest,
+    reads: Sequence[bytes],
+    *,
+    input_tokens: int = 100,
+    fault: Exception | None = None,
+) -> Relayed:
+    """What comes of a provider's stream that arrives in those reads, and may then fail."""
+    return asyncio.run(_relay(client_format, request, reads, input_tokens, fault))
+
+
+async def _relay(
+    client_format: Format,
+    request: CallRequest,
+    reads: Sequence[bytes],
+    input_tokens: int,
+    fault: Exception | None,
+) -> Relayed:
+    sent: list[bytes] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for read in reads:
+            yield read
+        if fault is not None:
+            raise fault
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message["body"])
+
+    async def close() -> None:
+        pass
+
+    call = Call(client_format, clock_ns=lambda: NOW_NS, entropy=bytes)
+    call.input_tokens = input_tokens
+    stream = Stream(headers=[], chunks=chunks(), close=close)
+    relay = StreamRelay(call, client_format.reader(request), stream, receive, send)
+    end = await relay.run()
+    await relay.finish(end.last_bytes)
+    return Relayed(
+        b"".join(sent),
+        end.last_bytes,
+        end.status,
+        end.usage,
+        end.usage_source,
+        end.error_code,
+    )
