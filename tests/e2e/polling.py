@@ -1,0 +1,14 @@
+"""Waits for what another process is going to do."""
+
+import asyncio
+from collections.abc import Callable
+
+LIMIT_S = 60.0
+_PAUSE_S = 0.1
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    """Asks, in a thread, until it holds. Raises TimeoutError after `LIMIT_S`."""
+    async with asyncio.timeout(LIMIT_S):
+        while not await asyncio.to_thread(condition):
+            await asyncio.sleep(_PAUSE_S)
