@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-InvalidationKind = Literal["key", "account", "price"]
+InvalidationKind = Literal["key", "account", "price", "route"]
 
 
 class Invalidation(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,51 @@
+"""Routes: which deployments serve a public model name, and what happens when one fails."""
+
+import msgspec
+
+from libs.common.schemas.usage import ClientFormat
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds; None leaves one to the gateway's settings. `first_byte` counts from the request."""
+
+    connect: float | None = None
+    first_byte: float | None = None
+    between_bytes: float | None = None
+    total: float | None = None
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to serve a route.
+
+    `model` is `provider/model`. `credential` is `env:NAME`, or `file:NAME` in the directory of
+    mounted secrets; None uses the provider's own key. `formats` are those that `api_base` speaks;
+    None takes them from the provider. Lower priorities are tried first, equal ones by weight.
+    """
+
+    deployment_id: str
+    model: str
+    api_base: str | None = None
+    credential: str | None = None
+    formats: tuple[ClientFormat, ...] | None = None
+    weight: int = 1
+    priority: int = 0
+    max_parallel: int | None = None
+    timeouts: Timeouts = Timeouts()
+    drop_params: bool = False
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """`model` is the name that clients send.
+
+    `fallbacks` are other routes, tried in order when every deployment has failed, and
+    `context_fallbacks` those for a request that is too long for this one's models. A deployment
+    that has failed `cooldown_after` times in a row is left alone for `cooldown_s`.
+    """
+
+    model: str
+    deployments: tuple[Deployment, ...]
+    fallbacks: tuple[str, ...] = ()
+    context_fallbacks: tuple[str, ...] = ()
+    max_attempts: int = 3
+    cooldown_after: int = 3
+    cooldown_s: int = 30

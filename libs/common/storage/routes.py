@@ -1,0 +1,46 @@
+"""The collection `routes`."""
+
+from libs.common.schemas.route import Route
+from libs.common.storage.mongo import (
+    ASCENDING,
+    Database,
+    DuplicateKeyError,
+    from_document,
+    to_document,
+)
+
+
+class RouteStore:
+    """Model routes, by public name."""
+
+    def __init__(self, database: Database) -> None:
+        self._routes = database["routes"]
+
+    async def insert(self, route: Route) -> bool:
+        """False where the name is taken."""
+        try:
+            await self._routes.insert_one(to_document(route, key="model"))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def get(self, model: str) -> Route | None:
+        document = await self._routes.find_one({"_id": model})
+        return None if document is None else from_document(document, Route)
+
+    async def list(self, *, after: str | None, limit: int) -> list[Route]:
+        """Ordered by name, those after `after`."""
+        query = {} if after is None else {"_id": {"$gt": after}}
+        cursor = self._routes.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, Route) for document in await cursor.to_list(limit)]
+
+    async def replace(self, route: Route) -> bool:
+        """False where there is no route of that name."""
+        document = to_document(route, key="model")
+        result = await self._routes.replace_one({"_id": route.model}, document)
+        return bool(result.matched_count)
+
+    async def delete(self, model: str) -> bool:
+        """False where there was none."""
+        result = await self._routes.delete_one({"_id": model})
+        return bool(result.deleted_count)
