@@ -12,12 +12,15 @@ def secret_of(headers: Headers) -> str:
     """From `Authorization: Bearer`, `x-api-key` or `api-key`. Raises Unauthenticated."""
     found = {name: value for name, value in headers if name in CREDENTIAL_HEADERS}
     authorization = found.get(b"authorization", b"")
-    if authorization[: len(_BEARER)].lower() == _BEARER:
-        secret = authorization[len(_BEARER) :]
-    else:
-        secret = found.get(b"x-api-key") or found.get(b"api-key") or b""
-    if not secret.strip():
-        raise Unauthenticated(
-            "No API key. Send it as 'Authorization: Bearer <key>', 'x-api-key' or 'api-key'."
-        )
-    return secret.strip().decode("latin-1")
+    is_bearer = authorization[: len(_BEARER)].lower() == _BEARER
+    for sent in (
+        authorization[len(_BEARER) :] if is_bearer else b"",
+        found.get(b"x-api-key", b""),
+        found.get(b"api-key", b""),
+    ):
+        secret = sent.strip()
+        if secret:
+            return secret.decode("latin-1")
+    raise Unauthenticated(
+        "No API key. Send it as 'Authorization: Bearer <key>', 'x-api-key' or 'api-key'."
+    )

@@ -14,6 +14,8 @@ from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.providers import Target
 
 _NS_PER_MS = 1_000_000
+# What others call a call or its user is kept to be recognised, not to be stored at any length.
+_MAX_FOREIGN_NAME = 256
 
 
 class Call:
@@ -96,8 +98,8 @@ class Call:
             held_nusd=0 if self.held_nusd is None else self.held_nusd,
             latency_ms=self.elapsed_ms(),
             first_byte_ms=self.first_byte_ms,
-            provider_request_id=self.provider_request_id,
-            client_user=None if request is None else request.client_user,
+            provider_request_id=_bounded(self.provider_request_id),
+            client_user=None if request is None else _bounded(request.client_user),
         )
 
     @property
@@ -105,3 +107,7 @@ class Call:
         """Whether the provider speaks the client's format, so that bytes can pass unchanged."""
         native = None if self.target is None else self.target.native
         return native is not None and native.speaks(self.format.name)
+
+
+def _bounded(name: str | None) -> str | None:
+    return None if name is None else name[:_MAX_FOREIGN_NAME]

@@ -1,7 +1,7 @@
 """What the gateway needs to know of a client format, and what each format implements."""
 
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ _BYTES_PER_TOKEN = 4
 # What msgspec raises on bytes that are not what they should be: text that is not UTF-8 and nesting
 # without end are not MsgspecErrors.
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+# Names end up in caches, logs and the ledger, so they are bounded.
+ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 NULL = msgspec.Raw(b"null")
 ABSENT = msgspec.Raw()

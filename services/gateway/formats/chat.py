@@ -14,6 +14,7 @@ from services.gateway.formats.base import (
     CallRequest,
     ErrorAnswer,
     KeptFrames,
+    ModelName,
     consistent,
     decode_answer,
     decode_body,
@@ -31,7 +32,7 @@ class _StreamOptions(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    model: str
+    model: ModelName
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     max_tokens: int | None = None

@@ -13,6 +13,7 @@ from services.gateway.formats.base import (
     CallRequest,
     ErrorAnswer,
     KeptFrames,
+    ModelName,
     consistent,
     decode_answer,
     decode_body,
@@ -29,7 +30,7 @@ class _Metadata(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    model: str
+    model: ModelName
     stream: bool | None = None
     max_tokens: int | None = None
     service_tier: str | None = None

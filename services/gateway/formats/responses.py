@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.usage import ResponsesUsage, usage_of_response
-from libs.common.errors import AppError
+from libs.common.errors import AppError, InvalidRequest
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
@@ -13,6 +13,7 @@ from services.gateway.formats.base import (
     CallRequest,
     ErrorAnswer,
     KeptFrames,
+    ModelName,
     consistent,
     decode_answer,
     decode_body,
@@ -28,11 +29,12 @@ _TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response
 
 
 class _Body(msgspec.Struct):
-    model: str
+    model: ModelName
     stream: bool | None = None
     max_output_tokens: int | None = None
     service_tier: str | None = None
     user: str | None = None
+    background: bool | None = None
 
 
 class _Answer(msgspec.Struct):
@@ -78,6 +80,12 @@ class Responses:
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
+        if known.background:
+            # It is fetched later and past the gateway, which would never learn what it used.
+            raise InvalidRequest(
+                "The gateway serves no responses in the background: leave out 'background'.",
+                param="background",
+            )
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),

@@ -2,13 +2,17 @@
 
 import msgspec
 
-from libs.common.errors import Unavailable
+from libs.common.schemas.route import Timeouts
 from libs.common.schemas.usage import ClientFormat
 from libs.common.settings import Secret
 from libs.common.storage.price_map import PriceMap
 from services.gateway.settings import Settings
 
 ANTHROPIC_VERSION = "2023-06-01"
+# Each format's path below a provider's base URL.
+_OPENAI_PATHS: dict[ClientFormat, str] = {"chat": "/chat/completions", "responses": "/responses"}
+_ANTHROPIC_PATHS: dict[ClientFormat, str] = {"messages": "/v1/messages"}
+_PATHS = _OPENAI_PATHS | _ANTHROPIC_PATHS
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,26 +27,39 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Secret | None
     key_variable: str
     paths: dict[ClientFormat, str]
-    prefixes: tuple[str, ...]
-
-    def speaks(self, client_format: ClientFormat) -> bool:
-        return client_format in self.paths
-
-    def require_key(self) -> str:
-        """Raises Unavailable where the gateway was started without the provider's key."""
-        if not self.api_key:
-            raise Unavailable(
-                f"The gateway has no key for provider '{self.name}': set {self.key_variable}."
-            )
-        return self.api_key.reveal()
+    prefixes: tuple[str, ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a call goes. `native` is None for a provider that only LiteLLM speaks to."""
+    """One way to serve a call.
 
+    `base_url` None leaves it to LiteLLM, and so does `api_key`; `credential` is resolved when
+    the call is made. `paths` are those of the formats that can be relayed; all others are
+    translated. `rank`, `weight` and `deployment_id` are what routing goes by.
+    """
+
+    deployment_id: str
     provider: str
     model: str
-    native: Provider | None
+    base_url: str | None = None
+    api_key: Secret | None = None
+    credential: str | None = None
+    key_variable: str | None = None
+    paths: dict[ClientFormat, str] = {}
+    rank: tuple[int, int] = (0, 0)
+    weight: int = 1
+    max_parallel: int | None = None
+    timeouts: Timeouts = Timeouts()
+    drop_params: bool = False
+
+    def speaks(self, client_format: ClientFormat) -> bool:
+        """Whether the client's bytes can pass unchanged."""
+        return client_format in self.paths
+
+    @property
+    def name(self) -> str:
+        """`provider/model`, as prices and headers name it."""
+        return f"{self.provider}/{self.model}"
 
 
 class ModelDirectory:
@@ -57,15 +74,15 @@ class ModelDirectory:
         """None where nothing says which provider serves the model."""
         prefix, slash, rest = name.partition("/")
         if slash and prefix in self._native:
-            return self._target(prefix, rest)
+            return self.target(prefix, rest)
         row = self._price_map.get(name)
         if row is not None:
-            return self._target(row.provider, name.removeprefix(f"{row.provider}/"))
+            return self.target(row.provider, name.removeprefix(f"{row.provider}/"))
         if slash and prefix in self._known_providers:
-            return self._target(prefix, rest)
+            return self.target(prefix, rest)
         for provider in self._native.values():
             if name.startswith(provider.prefixes):
-                return self._target(provider.name, name)
+                return self.target(provider.name, name)
         return None
 
     def offered(self) -> list[str]:
@@ -73,8 +90,26 @@ class ModelDirectory:
         configured = {name for name, provider in self._native.items() if provider.api_key}
         return self._price_map.names_of(configured)
 
-    def _target(self, provider: str, model: str) -> Target:
-        return Target(provider=provider, model=model, native=self._native.get(provider))
+    def target(self, provider: str, model: str) -> Target:
+        """The provider's own endpoint and key."""
+        native = self._native.get(provider)
+        deployment_id = f"{provider}/{model}"
+        if native is None:
+            return Target(deployment_id=deployment_id, provider=provider, model=model)
+        return Target(
+            deployment_id=deployment_id,
+            provider=provider,
+            model=model,
+            base_url=native.base_url,
+            api_key=native.api_key,
+            key_variable=native.key_variable,
+            paths=native.paths,
+        )
+
+
+def paths_of(formats: tuple[ClientFormat, ...]) -> dict[ClientFormat, str]:
+    """Where an endpoint that speaks those formats serves them."""
+    return {client_format: _PATHS[client_format] for client_format in formats}
 
 
 def _providers(settings: Settings) -> tuple[Provider, ...]:
@@ -84,7 +119,7 @@ def _providers(settings: Settings) -> tuple[Provider, ...]:
             base_url=settings.openai_base_url.rstrip("/"),
             api_key=settings.openai_api_key,
             key_variable="OPENAI_API_KEY",
-            paths={"chat": "/chat/completions", "responses": "/responses"},
+            paths=_OPENAI_PATHS,
             prefixes=("gpt-", "chatgpt-", "o1", "o3", "o4"),
         ),
         Provider(
@@ -92,7 +127,7 @@ def _providers(settings: Settings) -> tuple[Provider, ...]:
             base_url=settings.anthropic_base_url.rstrip("/"),
             api_key=settings.anthropic_api_key,
             key_variable="ANTHROPIC_API_KEY",
-            paths={"messages": "/v1/messages"},
+            paths=_ANTHROPIC_PATHS,
             prefixes=("claude-",),
         ),
     )

@@ -9,61 +9,13 @@ import msgspec
 from yarl import URL
 
 from libs.common.errors import UpstreamFailed, UpstreamTimeout
-from services.gateway.auth import CREDENTIAL_HEADERS, Headers
+from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
-from services.gateway.upstream.providers import ANTHROPIC_VERSION, Provider
+from services.gateway.upstream.headers import request_headers, response_headers
+from services.gateway.upstream.providers import Provider
 
 _encode = msgspec.json.encode
-_HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-# Ours to set, or nobody's business upstream.
-_NOT_SENT = (
-    _HOP_BY_HOP
-    | CREDENTIAL_HEADERS
-    | {
-        b"host",
-        b"content-length",
-        b"content-type",
-        b"content-encoding",
-        b"accept-encoding",
-        b"expect",
-        b"cookie",
-        b"forwarded",
-        b"via",
-        b"x-request-id",
-        b"request-id",
-        b"x-real-ip",
-    }
-)
-_NOT_RETURNED = _HOP_BY_HOP | {
-    b"content-length",
-    b"content-encoding",
-    b"set-cookie",
-    b"server",
-    b"date",
-    b"alt-svc",
-    b"cache-control",
-    b"strict-transport-security",
-    b"x-request-id",
-    b"request-id",
-    # They describe the shared provider key, not the client's own.
-    b"openai-organization",
-    b"openai-project",
-    b"anthropic-organization-id",
-}
-_NOT_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"cf-")
 
 
 class Relay:
@@ -81,7 +33,7 @@ class Relay:
             response = await self._session.post(
                 URL(url, encoded=True),
                 data=_encode(fields),
-                headers=_headers_for(provider, headers, call_id),
+                headers=request_headers(provider, headers, call_id),
                 allow_redirects=False,
             )
             return await self._answer(response)
@@ -93,12 +45,7 @@ class Relay:
             ) from error
 
     async def _answer(self, response: aiohttp.ClientResponse) -> Answer | Stream:
-        headers = [
-            (name.lower(), value)
-            for name, value in response.raw_headers
-            if name.lower() not in _NOT_RETURNED
-            and not name.lower().startswith(_NOT_RETURNED_PREFIXES)
-        ]
+        headers = response_headers(response.raw_headers)
         request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         if response.status == 200 and response.content_type == "text/event-stream":
             return Stream(
@@ -133,24 +80,6 @@ async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSessio
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
     ) as session:
         yield session
-
-
-def _headers_for(provider: Provider, headers: Headers, call_id: str) -> dict[str, str]:
-    sent = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in headers
-        if name not in _NOT_SENT and not name.startswith(b"x-forwarded-")
-    }
-    key = provider.require_key()
-    if provider.name == "anthropic":
-        sent["x-api-key"] = key
-        sent.setdefault("anthropic-version", ANTHROPIC_VERSION)
-    else:
-        sent["authorization"] = f"Bearer {key}"
-    sent["content-type"] = "application/json"
-    sent["accept-encoding"] = "identity"
-    sent["x-request-id"] = call_id
-    return sent
 
 
 async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -1,0 +1,100 @@
+"""Which headers pass between client and provider, and which are replaced on the way."""
+
+from collections.abc import Iterable
+
+from multidict import CIMultiDict
+
+from services.gateway.auth import CREDENTIAL_HEADERS, Headers
+from services.gateway.upstream.answer import Header
+from services.gateway.upstream.providers import ANTHROPIC_VERSION, Provider
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Ours to set, or nobody's business upstream.
+_NOT_SENT = (
+    _HOP_BY_HOP
+    | CREDENTIAL_HEADERS
+    | {
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"accept-encoding",
+        b"expect",
+        b"cookie",
+        b"forwarded",
+        b"via",
+        b"x-request-id",
+        b"request-id",
+        b"x-real-ip",
+    }
+)
+_NOT_RETURNED = _HOP_BY_HOP | {
+    b"content-length",
+    b"content-encoding",
+    b"set-cookie",
+    b"server",
+    b"date",
+    b"alt-svc",
+    b"cache-control",
+    b"strict-transport-security",
+    b"x-request-id",
+    b"request-id",
+    # They describe the shared provider key, not the client's own.
+    b"openai-organization",
+    b"openai-project",
+    b"anthropic-organization-id",
+}
+_NOT_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"cf-")
+
+
+def request_headers(provider: Provider, headers: Headers, call_id: str) -> CIMultiDict[str]:
+    """The client's own, with the provider's credentials. Raises Unavailable without a key."""
+    dropped = _NOT_SENT | _named_by_connection(headers)
+    sent = CIMultiDict(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in headers
+        if name not in dropped and not name.startswith(b"x-forwarded-")
+    )
+    key = provider.require_key()
+    if provider.name == "anthropic":
+        sent["x-api-key"] = key
+        sent.setdefault("anthropic-version", ANTHROPIC_VERSION)
+    else:
+        sent["authorization"] = f"Bearer {key}"
+    sent["content-type"] = "application/json"
+    sent["accept-encoding"] = "identity"
+    sent["x-request-id"] = call_id
+    return sent
+
+
+def response_headers(raw: Iterable[Header]) -> list[Header]:
+    """What of the provider's headers the client gets, by their names in lower case."""
+    headers = [(name.lower(), value) for name, value in raw]
+    dropped = _NOT_RETURNED | _named_by_connection(headers)
+    return [
+        (name, value)
+        for name, value in headers
+        if name not in dropped and not name.startswith(_NOT_RETURNED_PREFIXES)
+    ]
+
+
+def _named_by_connection(headers: Headers) -> frozenset[bytes]:
+    """Headers that `Connection` says end at the next hop."""
+    return frozenset(
+        named.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for named in value.split(b",")
+    )
