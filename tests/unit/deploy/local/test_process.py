@@ -13,6 +13,7 @@ import pytest
 from deploy.local.process import Launch, Record, Supervisor
 
 FOREVER = "signal.pause()"
+END_ON_TERM = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())"
 IGNORE_TERM = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 Spawn = Callable[..., Record]
@@ -86,7 +87,7 @@ def test_one_that_ignores_sigterm_is_killed(supervisor: Supervisor, spawn: Spawn
 
 
 def test_a_paused_process_still_stops_by_itself(supervisor: Supervisor, spawn: Spawn) -> None:
-    spawn()
+    spawn(END_ON_TERM)
     assert supervisor.signal("child", signal.SIGSTOP)
     assert supervisor.stop("child", 10)
 
