@@ -62,6 +62,8 @@ class GroupCommit(Generic[T, R]):
             batch = [self._waiting.popleft() for _ in range(size)]
             try:
                 results = await self._write([item for item, _ in batch])
+                if len(results) != size:
+                    raise RuntimeError(f"{len(results)} results for {size} items")
             except Exception as error:  # noqa: BLE001 - each caller decides what it means
                 for _, future in batch:
                     if not future.done():
