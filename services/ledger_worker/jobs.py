@@ -22,6 +22,7 @@ from libs.common.storage.dead_letters import (
 from libs.common.storage.event_queue import UNREADABLE, decode_event, split_batch
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.ledger import EntriesRefused
+from libs.common.storage.redis import RedisError
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.poster import Failures
 
@@ -130,7 +131,7 @@ class Jobs:
         self, accepted: Sequence[tuple[UsageEvent, bytes]], job_id: str, tries: int
     ) -> None:
         failures = await self._commit.commit([event for event, _ in accepted])
-        refused: EntriesRefused | None = None
+        repeated: EntriesRefused | RedisError | None = None
         for event, raw in accepted:
             match failures.get(event.call_id):
                 case None:
@@ -139,10 +140,10 @@ class Jobs:
                     await self._bury(self._letter("event", raw, job_id, reason))
                 case EntriesRefused() as error if tries >= _MAX_REFUSALS:
                     await self._bury(self._letter("event", raw, job_id, str(error)))
-                case EntriesRefused() as error:
-                    refused = error
-        if refused is not None:
-            raise refused
+                case error:
+                    repeated = error
+        if repeated is not None:
+            raise repeated
 
     def _letter(self, kind: LetterKind, raw: bytes, job_id: str, reason: str) -> DeadLetter:
         ids = _ids_of(raw) if kind == "event" else None

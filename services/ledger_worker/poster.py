@@ -22,14 +22,18 @@ from libs.common.storage.ledger import EntriesRefused, LedgerStore, UnknownAccou
 from libs.common.storage.mongo import Session
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
+from libs.common.storage.redis import RedisError
 from services.ledger_worker.metrics import Metrics
 
 MAX_EVENTS_PER_TRANSACTION = 500
 # Accounts settled at a time: each waits for Redis' append-only file, and takes a connection.
 _SETTLED_AT_ONCE = 16
 
-# By call_id: an Unpostable is final; EntriesRefused may yet pass, once MongoDB has been mended.
-Failures = Mapping[str, Unpostable | EntriesRefused]
+# An Unpostable is final. EntriesRefused may yet pass, once MongoDB has been mended; a RedisError
+# says that the entry is posted but its hold not released.
+Failure = Unpostable | EntriesRefused | RedisError
+# By call_id.
+Failures = Mapping[str, Failure]
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +66,7 @@ class Poster:
         Raises what MongoDB and Redis raise while they are away: then all of it is to be repeated.
         """
         events = [event for batch in batches for event in batch]
-        failures: dict[str, Unpostable | EntriesRefused] = {}
+        failures: dict[str, Failure] = {}
         for start in range(0, len(events), MAX_EVENTS_PER_TRANSACTION):
             failures |= await self._post(events[start : start + MAX_EVENTS_PER_TRANSACTION])
         return [failures] * len(batches)
@@ -71,10 +75,11 @@ class Poster:
         began = monotonic()
         entries, unpostable = await self._entries(events)
         failures = {**unpostable, **await self._commit(entries)}
-        await self._settle([entry for entry in entries if entry.entry_id not in failures])
+        posted = [entry for entry in entries if entry.entry_id not in failures]
+        unsettled = await self._settle(posted)
         self._metrics.batch_size.observe(len(events))
         self._metrics.post_seconds.observe(monotonic() - began)
-        return failures
+        return {**failures, **unsettled}
 
     async def _entries(
         self, events: Sequence[UsageEvent]
@@ -121,7 +126,7 @@ class Poster:
             posted = await self._ledger.post(entries, self._session)
         except UnknownAccounts as error:
             known = [entry for entry in entries if entry.user_id not in error.user_ids]
-            unknown: Failures = {
+            unknown: dict[str, Failure] = {
                 entry.entry_id: Unpostable(f"there is no account '{entry.user_id}'")
                 for entry in entries
                 if entry.user_id in error.user_ids
@@ -129,7 +134,7 @@ class Poster:
             return {**unknown, **await self._commit(known)}
         except EntriesRefused as error:
             if len(entries) == 1:
-                failure = Unpostable(str(error)) if error.at_fault else error
+                failure: Failure = Unpostable(str(error)) if error.at_fault else error
                 return {entries[0].entry_id: failure}
             middle = len(entries) // 2
             first = await self._commit(entries[:middle])
@@ -138,8 +143,11 @@ class Poster:
         self._metrics.skipped.inc(len(entries) - posted)
         return {}
 
-    async def _settle(self, entries: Sequence[LedgerEntry]) -> None:
-        """Also for entries that had been posted before: their worker may have died before this."""
+    async def _settle(self, entries: Sequence[LedgerEntry]) -> Failures:
+        """Also for entries that had been posted before: their worker may have died before this.
+
+        An account that Redis has trouble with keeps back its own calls only.
+        """
         call_ids: defaultdict[str, list[str]] = defaultdict(list)
         periods: set[str] = set()
         for entry in entries:
@@ -150,13 +158,25 @@ class Poster:
         amounts = await self._ledger.spend_of_many(users, sorted(periods)) if users else {}
         for (user_id, period), nusd in amounts.items():
             spent[user_id][period] = nusd
+        failures: dict[str, Failure] = {}
         for start in range(0, len(users), _SETTLED_AT_ONCE):
-            await asyncio.gather(
-                *(
-                    self._holds.settle(user_id, call_ids[user_id], spent[user_id])
-                    for user_id in users[start : start + _SETTLED_AT_ONCE]
-                )
+            some = users[start : start + _SETTLED_AT_ONCE]
+            errors = await asyncio.gather(
+                *(self._settle_one(user_id, call_ids[user_id], spent[user_id]) for user_id in some)
             )
+            for user_id, error in zip(some, errors, strict=True):
+                if error is not None:
+                    failures |= dict.fromkeys(call_ids[user_id], error)
+        return failures
+
+    async def _settle_one(
+        self, user_id: str, call_ids: Sequence[str], spent_nusd: Mapping[str, int]
+    ) -> RedisError | None:
+        try:
+            await self._holds.settle(user_id, call_ids, spent_nusd)
+        except RedisError as error:
+            return error
+        return None
 
     def _report_unpriced(self, entries: Sequence[LedgerEntry]) -> None:
         unpriced = [entry for entry in entries if entry.status == "unpriced"]

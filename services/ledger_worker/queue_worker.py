@@ -20,7 +20,7 @@ from services.ledger_worker.health import HEALTH_INTERVAL_S
 
 _DAY_S = 24 * 3600
 # When the main loop has ended, how long its jobs may take to finish before they are cancelled.
-_SETTLE_S = 2.0
+_SETTLE_S = 1.0
 # A worker that lived this long has recovered; the next failure starts with a short delay again.
 _RECOVERED_AFTER_S = 30.0
 _FIRST_DELAY_S = 0.1

@@ -217,5 +217,5 @@ async def working(
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     """Waits for the condition as long as anybody would; the test does not depend on how long."""
     async with asyncio.timeout(_PATIENCE_S):
-        while not await condition():  # noqa: ASYNC110 - servers and processes set no events
+        while not await condition():
             await asyncio.sleep(0.02)

@@ -175,7 +175,7 @@ async def test_a_job_of_arqs_own_client_is_posted_whatever_number_of_tries_it_cl
 ) -> None:
     arq = ArqRedis(stage.redis.connection_pool, job_serializer=encode_job)
     payload = msgspec.msgpack.encode([make_event()])
-    await arq.enqueue_job(POST_JOB, payload, _queue_name=QUEUE, _job_try=2**62)
+    await arq.enqueue_job(POST_JOB, payload, _queue_name=QUEUE, _job_try=2**63)
     async with working(stage, settings):
         await stage.drained()
     await stage.assert_exact("alice", 1)

@@ -1,9 +1,13 @@
 """Each call's entry is posted once, however often and by however many its event is delivered."""
 
+from datetime import UTC, datetime
+
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.holds import HoldStore
 from libs.common.storage.ledger import EntryFilter
+from libs.common.storage.mongo import open_session
 from libs.common.storage.price_map import PriceMap
+from libs.common.storage.redis import RedisError
+from services.ledger_worker.poster import Poster
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import (
     CALL_NUSD,
@@ -92,18 +96,44 @@ async def test_what_was_committed_but_not_settled_is_settled_on_redelivery(
 
 
 async def test_settling_that_fails_is_repeated(stage: Stage, settings: Settings) -> None:
-    """A wrong type under one of the account's keys stands for a Redis that refuses."""
     event = make_event()
-    await stage.redis.zadd("gateway:{alice}:spent:total", {"not a number": 1})
+    await stage.hold(event)
+    await refuse_to_settle(stage, "alice")
     await stage.enqueue([event])
     async with working(stage, settings):
         await stage.retried()
         assert not await stage.queue_is_empty()
+        assert await stage.entry_ids() == [event.call_id]
         await stage.redis.delete("gateway:{alice}:spent:total")
         await stage.drained()
     await stage.assert_exact("alice", 1)
-    assert await HoldStore(stage.redis).held("alice") == 0
+    assert await stage.holds.held("alice") == 0
     assert await stage.spent_in_redis("alice") == CALL_NUSD
+
+
+async def test_an_account_that_cannot_be_settled_keeps_back_no_other(stage: Stage) -> None:
+    event, other = make_event("alice"), make_event("bob")
+    await refuse_to_settle(stage, "alice")
+    async with open_session(stage.database) as session:
+        poster = Poster(
+            ledger=stage.ledger,
+            session=session,
+            prices=stage.prices,
+            price_map=PriceMap(b"{}"),
+            holds=stage.holds,
+            metrics=stage.metrics,
+            now=lambda: datetime.now(UTC),
+        )
+        failures, _ = await poster.write([[event], [other]])
+    assert failures.keys() == {event.call_id}
+    assert isinstance(failures[event.call_id], RedisError)
+    assert await stage.spent_in_redis("bob") == CALL_NUSD
+
+
+async def refuse_to_settle(stage: Stage, user_id: str) -> None:
+    """A wrong type under one of the account's keys stands for a Redis that refuses."""
+    await stage.redis.delete(f"gateway:{{{user_id}}}:spent:total")
+    await stage.redis.zadd(f"gateway:{{{user_id}}}:spent:total", {"not a number": 1})
 
 
 async def test_a_price_set_a_moment_ago_counts_and_beats_the_bundled_map(

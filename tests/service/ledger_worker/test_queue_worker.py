@@ -126,7 +126,8 @@ async def test_stopping_waits_for_jobs_under_way(stage: Stage) -> None:
     await stage.enqueue([make_event()])
     async with Running(stage, ScriptedJobs(run_until_told)):
         await started.wait()
-        asyncio.get_running_loop().call_later(0.2, may_end.set)
+        # Later than a worker that has failed would wait.
+        asyncio.get_running_loop().call_later(1.5, may_end.set)
     assert ended.is_set()
     assert await stage.queue_is_empty()
 

@@ -8,6 +8,7 @@ from libs.common.storage.mongo import (
     Database,
     OperationFailure,
     Session,
+    in_transaction,
     open_session,
     session_id,
 )
@@ -73,3 +74,22 @@ async def test_a_kept_session_ends_what_its_last_transaction_left_open(stage: St
     account = await stage.accounts.get("alice")
     assert account is not None
     assert account.spent_nusd == 1
+
+
+async def test_a_transaction_outlasts_a_conflict(stage: Stage) -> None:
+    async with open_session(stage.database) as first:
+        await leave_open(stage.database, first)
+
+        async def charge(session: Session) -> None:
+            await stage.database["accounts"].update_one(
+                {"_id": "alice"}, {"$inc": {"spent_nusd": 1}}, session=session
+            )
+
+        second = asyncio.create_task(in_transaction(stage.database, charge))
+        done, _ = await asyncio.wait({second}, timeout=0.3)
+        assert not done
+        await first.commit_transaction()
+        await second
+    account = await stage.accounts.get("alice")
+    assert account is not None
+    assert account.spent_nusd == 2

@@ -1,0 +1,105 @@
+"""However a job ends, it ends in success or in `Retry`: arq drops it after anything else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from arq import Retry
+
+from libs.common.group_commit import GroupCommit
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.event_queue import encode_batch
+from libs.common.storage.ledger import EntriesRefused
+from services.ledger_worker.jobs import Jobs, retry_delay_s
+from services.ledger_worker.poster import Failures
+from tests.service.ledger_worker.stage import Stage, make_event
+
+Write = Callable[[Sequence[Sequence[UsageEvent]]], Awaitable[Sequence[Failures]]]
+
+
+@asynccontextmanager
+async def jobs_over(stage: Stage, write: Write, *, deadline_s: float = 10) -> AsyncIterator[Jobs]:
+    commit = GroupCommit(write, max_items=10, max_waiting=10)
+    yield Jobs(
+        commit=commit,
+        dead_letters=stage.dead_letters,
+        holds=stage.holds,
+        metrics=stage.metrics,
+        deadline_s=deadline_s,
+        now=lambda: datetime.now(UTC),
+    )
+    await commit.close()
+
+
+def context(tries: int = 1) -> dict[Any, Any]:
+    return {"job_id": "job-1", "job_try": tries}
+
+
+@pytest.mark.parametrize("error", [OSError("away"), KeyError("a bug"), RecursionError()])
+async def test_any_failure_is_tried_again(stage: Stage, error: Exception) -> None:
+    async def fail(_batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
+        raise error
+
+    async with jobs_over(stage, fail) as jobs:
+        for tries in (1, 1000):
+            with pytest.raises(Retry):
+                await jobs.post(context(tries), encode_batch([make_event()]))
+    assert await stage.dead_letters.count() == 0
+
+
+async def test_a_cancelled_job_is_tried_again(stage: Stage) -> None:
+    """arq cancels a job at its timeout too, and would then drop it."""
+    writing, may_end = asyncio.Event(), asyncio.Event()
+
+    async def wait(batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
+        writing.set()
+        await may_end.wait()
+        return [{} for _ in batches]
+
+    async with jobs_over(stage, wait) as jobs:
+        job = asyncio.create_task(jobs.post(context(), encode_batch([make_event()])))
+        await writing.wait()
+        job.cancel()
+        with pytest.raises(Retry):
+            await job
+        may_end.set()
+
+
+async def test_a_job_that_takes_too_long_is_tried_again(stage: Stage) -> None:
+    may_end = asyncio.Event()
+
+    async def wait(batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
+        await may_end.wait()
+        return [{} for _ in batches]
+
+    async with jobs_over(stage, wait, deadline_s=0.05) as jobs:
+        with pytest.raises(Retry):
+            await jobs.post(context(), encode_batch([make_event()]))
+        may_end.set()
+
+
+async def test_what_mongodb_refuses_for_its_own_reasons_is_buried_in_the_end(stage: Stage) -> None:
+    event = make_event()
+
+    async def refuse(batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
+        refused = EntriesRefused("not today", at_fault=False)
+        return [{event.call_id: refused} for _ in batches]
+
+    async with jobs_over(stage, refuse) as jobs:
+        with pytest.raises(Retry):
+            await jobs.post(context(tries=24), encode_batch([event]))
+        assert await stage.dead_letters.count() == 0
+        await jobs.post(context(tries=25), encode_batch([event]))
+    [letter] = await stage.dead_letters.list(after=None, limit=10)
+    assert (letter.call_id, letter.reason) == (event.call_id, "not today")
+
+
+@pytest.mark.parametrize(
+    ("tries", "most_s"), [(1, 0.5), (2, 1), (4, 4), (7, 30), (50, 30), (10**9, 30)]
+)
+def test_delays_grow_to_half_a_minute(tries: int, most_s: float) -> None:
+    for _ in range(100):
+        assert most_s / 2 <= retry_delay_s(tries) <= most_s
