@@ -1,0 +1,233 @@
+"""The spool: what was acknowledged is sent, in order, whatever happened in between."""
+
+import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from services.gateway.spool import Spool, SpoolFull
+
+RECORD_BYTES = 8
+
+
+class Redis:
+    """Takes what it is sent, or is away."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.refuses_after: int | None = None
+
+    async def send(self, payload: bytes) -> None:
+        if self.refuses_after is not None and len(self.received) >= self.refuses_after:
+            raise OSError("away")
+        self.received.append(payload)
+
+
+def opened(directory: Path, max_bytes: int = 10_000) -> Spool:
+    spool = Spool(directory, max_bytes=max_bytes)
+    spool.open()
+    return spool
+
+
+def files_of(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir())
+
+
+@pytest.fixture
+def redis() -> Redis:
+    return Redis()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = opened(tmp_path)
+    yield spool
+    spool.close()
+
+
+async def test_it_drains_in_order_and_leaves_nothing(
+    spool: Spool, redis: Redis, tmp_path: Path
+) -> None:
+    payloads = [b"one", b"", b"three" * 100]
+    assert spool.is_empty()
+    for payload in payloads:
+        await spool.append(payload)
+
+    assert not spool.is_empty()
+    assert await spool.drain(redis.send) == 3
+    assert redis.received == payloads
+    assert spool.is_empty()
+    assert files_of(tmp_path) == []
+
+
+async def test_it_goes_on_after_a_drain(spool: Spool, redis: Redis) -> None:
+    await spool.append(b"one")
+    await spool.drain(redis.send)
+    await spool.append(b"two")
+    await spool.drain(redis.send)
+
+    assert redis.received == [b"one", b"two"]
+    assert await spool.drain(redis.send) == 0
+
+
+async def test_an_opened_spool_has_made_its_directory(tmp_path: Path) -> None:
+    spool = opened(tmp_path / "a" / "b")
+
+    assert spool.is_empty()
+    assert files_of(tmp_path / "a" / "b") == []
+
+
+async def test_a_directory_that_cannot_be_written_is_said_at_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(OSError, match="file"):
+        opened(tmp_path / "file" / "spool")
+
+
+async def test_what_could_not_be_sent_is_sent_again(spool: Spool, redis: Redis) -> None:
+    for payload in (b"one", b"two", b"three"):
+        await spool.append(payload)
+    redis.refuses_after = 1
+
+    with pytest.raises(OSError, match="away"):
+        await spool.drain(redis.send)
+    await spool.append(b"four")
+    redis.refuses_after = None
+    await spool.drain(redis.send)
+
+    assert redis.received[1:] == [b"one", b"two", b"three", b"four"]
+
+
+async def test_an_outage_fills_one_file_however_often_it_tries(
+    spool: Spool, redis: Redis, tmp_path: Path
+) -> None:
+    redis.refuses_after = 0
+    for number in range(5):
+        await spool.append(b"%d" % number)
+        with pytest.raises(OSError, match="away"):
+            await spool.drain(redis.send)
+
+    assert len(files_of(tmp_path)) == 1
+
+
+async def test_it_is_full_at_its_bound_and_has_room_again_once_drained(
+    tmp_path: Path, redis: Redis
+) -> None:
+    spool = opened(tmp_path, max_bytes=2 * (RECORD_BYTES + 4))
+    redis.refuses_after = 0
+    await spool.append(b"1234")
+    # A drain that fails makes no room.
+    with pytest.raises(OSError, match="away"):
+        await spool.drain(redis.send)
+    await spool.append(b"1234")
+    with pytest.raises(SpoolFull):
+        await spool.append(b"")
+
+    redis.refuses_after = None
+    await spool.drain(redis.send)
+    await spool.append(b"5678")
+    await spool.drain(redis.send)
+
+    assert redis.received == [b"1234", b"1234", b"5678"]
+
+
+async def test_the_next_process_takes_over_oldest_first(tmp_path: Path, redis: Redis) -> None:
+    for payload in (b"one", b"two"):
+        dead = opened(tmp_path)
+        await dead.append(payload)
+        dead.close()
+    spool = opened(tmp_path)
+    await spool.append(b"three")
+
+    assert await spool.drain(redis.send) == 3
+    assert redis.received == [b"one", b"two", b"three"]
+    assert spool.is_empty()
+
+
+async def test_a_file_that_another_process_writes_is_left_alone(
+    tmp_path: Path, redis: Redis
+) -> None:
+    other, spool = opened(tmp_path), opened(tmp_path)
+    await other.append(b"theirs")
+    await spool.append(b"ours")
+
+    assert await spool.drain(redis.send) == 1
+    assert redis.received == [b"ours"]
+    assert not spool.is_empty()
+
+    await other.append(b"theirs too")
+    other.close()
+    assert await spool.drain(redis.send) == 2
+    assert redis.received == [b"ours", b"theirs", b"theirs too"]
+
+
+@pytest.mark.parametrize("kept_bytes", [1, RECORD_BYTES - 1, RECORD_BYTES, RECORD_BYTES + 3])
+async def test_a_crash_in_mid_record_loses_that_record_only(
+    tmp_path: Path, redis: Redis, kept_bytes: int
+) -> None:
+    dead = opened(tmp_path)
+    await dead.append(b"whole")
+    await dead.append(b"torn")
+    dead.close()
+    (path,) = files_of(tmp_path)
+    path.write_bytes(path.read_bytes()[: RECORD_BYTES + len(b"whole") + kept_bytes])
+
+    spool = opened(tmp_path)
+    await spool.append(b"later")
+
+    assert await spool.drain(redis.send) == 2
+    assert redis.received == [b"whole", b"later"]
+    assert spool.is_empty()
+
+
+async def test_records_behind_a_damaged_one_are_kept_aside(tmp_path: Path, redis: Redis) -> None:
+    """Nobody can send them, but nothing that was acknowledged is ever deleted unsent."""
+    dead = opened(tmp_path)
+    for payload in (b"first", b"damaged", b"behind"):
+        await dead.append(payload)
+    dead.close()
+    (path,) = files_of(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"damaged", b"DAMAGED"))
+
+    spool = opened(tmp_path)
+
+    assert await spool.drain(redis.send) == 1
+    assert spool.is_empty()
+    (kept,) = files_of(tmp_path)
+    assert kept.suffix == ".damaged"
+    assert b"behind" in kept.read_bytes()
+
+
+@contextmanager
+def disk_that_ends_at(size: int) -> Iterator[None]:
+    """Files cannot grow beyond `size`: a write is cut short there, and the next one fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_is_said_and_leaves_no_half_record(spool: Spool, redis: Redis) -> None:
+    await spool.append(b"before")
+    with disk_that_ends_at(RECORD_BYTES + 6 + RECORD_BYTES + 2):
+        for _ in range(2):
+            with pytest.raises(OSError, match="large"):
+                await spool.append(b"too much")
+    await spool.append(b"after")
+
+    await spool.drain(redis.send)
+    assert redis.received == [b"before", b"after"]
+
+
+async def test_appends_at_once_are_all_kept(spool: Spool, redis: Redis) -> None:
+    payloads = {b"%d" % number for number in range(50)}
+    await asyncio.gather(*(spool.append(payload) for payload in payloads))
+
+    await spool.drain(redis.send)
+    assert set(redis.received) == payloads
+    assert len(redis.received) == 50
