@@ -207,6 +207,11 @@ class Provider:
     def headers(self) -> Mapping[str, str]:
         return self.requests[-1][1]
 
+    async def closed(self) -> None:
+        """Waits until the connection of a hanging answer has been closed by its caller."""
+        async with asyncio.timeout(10):
+            await self.gone.wait()
+
     def target(self, provider: str, *, timeout_s: float = 10) -> TranslationTarget:
         return TranslationTarget(
             provider=provider,

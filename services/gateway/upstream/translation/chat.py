@@ -16,8 +16,20 @@ _encode = msgspec.json.Encoder().encode
 DONE = b"data: [DONE]\n\n"
 
 _EXTRAS = ("annotations", "audio", "function_call", "images", "thinking_blocks")
+_LISTS = ("annotations", "images", "thinking_blocks")
 # A tool that the provider ran itself: the client never defined it and has nothing to run.
 _HOSTED_CALL = "srvtoolu_"
+
+
+def chat_request(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, with the numbers off the thinking that the client sends back."""
+    messages = [
+        {**message, "thinking_blocks": [_unnumbered(block) for block in blocks]}
+        if isinstance(blocks := message.get("thinking_blocks"), list)
+        else message
+        for message in fields["messages"]
+    ]
+    return {**fields, "messages": messages}
 
 
 def chat_completion(answer: Any) -> bytes:
@@ -61,6 +73,7 @@ class _ChunkWriter:
 
     def __init__(self) -> None:
         self._calls = CallNumbers()
+        self._lists = dict.fromkeys(_LISTS, 0)
         self._has_role = False
 
     def frame(self, chunk: Any) -> bytes | None:
@@ -92,6 +105,8 @@ class _ChunkWriter:
 
     def _choice(self, choice: Any) -> dict[str, Any]:
         delta = _content(choice.delta)
+        for name in self._lists.keys() & delta.keys():
+            delta[name] = [self._numbered(name, entry) for entry in delta[name]]
         if not self._has_role:
             self._has_role = True
             delta = {"role": "assistant", "content": "", **delta}
@@ -109,6 +124,16 @@ class _ChunkWriter:
             "logprobs": plain(getattr(choice, "logprobs", None)),
             "finish_reason": choice.finish_reason,
         }
+
+    def _numbered(self, name: str, entry: Any) -> Any:
+        """OpenAI's SDK puts lists together by their entries' numbers, and fails without."""
+        if not isinstance(entry, dict) or "index" in entry:
+            return entry
+        number = self._lists[name]
+        # A block of thinking comes in parts, and its signature is the last.
+        if entry.get("type") != "thinking" or entry.get("signature"):
+            self._lists[name] += 1
+        return {"index": number, **entry}
 
 
 class CallNumbers:
@@ -162,6 +187,12 @@ def _content(said: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
     names = ("content", "refusal", "reasoning_content", *_EXTRAS)
     values = {name: getattr(said, name, None) for name in names if name not in but}
     return {name: plain(value) for name, value in values.items() if value}
+
+
+def _unnumbered(block: Any) -> Any:
+    if not isinstance(block, dict):
+        return block
+    return {name: value for name, value in block.items() if name != "index"}
 
 
 def _call(call: Any) -> dict[str, Any]:

@@ -18,6 +18,9 @@ _SUFFIX = re.compile(
     r"\s*(?:\. )?Handle with `litellm\.\w+`\.?$|\s*To drop these, set `litellm\.drop_params.*$",
     re.DOTALL,
 )
+# What LiteLLM says of a request before it calls the provider, under an error of connection.
+_INVALID_REQUEST = re.compile(r"^Invalid \w+ message\b.*")
+_NO_IMAGE_URLS = "Image URL download is disabled"
 _TIMEOUTS = {"Timeout", "TimeoutError", "TimeoutException", "APITimeoutError"}
 _MESSAGE_CHARS = 4_000
 _MAX_CAUSES = 16
@@ -44,7 +47,7 @@ def refused(error: BaseException, target: TranslationTarget) -> UpstreamRefused:
             f"{target.provider} did not answer within {target.timeout_s:g} s",
             code="upstream_timeout",
         )
-    status = _status(causes)
+    status = _status(causes, kinds)
     text = _cleaned(_text(causes[0]))
     said = _said_by_provider(causes, text)
     if said is None and status is None and not _in_stream(causes, kinds):
@@ -74,8 +77,15 @@ def _unsaid(error: BaseException, text: str, target: TranslationTarget) -> Upstr
     connections and unreadable answers, whose words would show addresses and source lines.
     """
     status = getattr(error, "status_code", None)
+    invalid = _INVALID_REQUEST.match(text)
+    if _NO_IMAGE_URLS in text:
+        text = f"{target.provider} takes no image by such a URL: send it as a data: URL"
+        return UpstreamRefused(400, text, code="unsupported_field")
+    if invalid is not None:
+        return UpstreamRefused(400, invalid[0][:_MESSAGE_CHARS], code="invalid_request")
     if isinstance(status, int) and 400 <= status < 500:
-        return UpstreamRefused(400, text[:_MESSAGE_CHARS], code="unsupported_field")
+        said = text.partition("\n")[0].strip()
+        return UpstreamRefused(400, said[:_MESSAGE_CHARS], code="unsupported_field")
     return UpstreamRefused(
         502,
         f"{target.provider} could not be reached, or gave an answer that cannot be read",
@@ -99,13 +109,14 @@ def _causes(error: BaseException) -> list[BaseException]:
     return [*found[1:], error] if isinstance(wrapped, BaseException) else found
 
 
-def _status(causes: list[BaseException]) -> int | None:
+def _status(causes: list[BaseException], kinds: set[str]) -> int | None:
     """The provider's own status: LiteLLM's differs (529 becomes 500)."""
     for cause in causes:
         response = getattr(cause, "response", None)
         if type(cause).__name__ == "HTTPStatusError" and response is not None:
             return int(response.status_code)
-    if getattr(causes[0], "litellm_response_headers", None) is None:
+    headers = getattr(causes[0], "litellm_response_headers", None)
+    if headers is None or "JSONDecodeError" in kinds:
         return None
     status = getattr(causes[0], "status_code", None)
     return status if isinstance(status, int) and 400 <= status <= 599 else None

@@ -27,49 +27,22 @@ class FormatFields(msgspec.Struct, frozen=True, kw_only=True):
     tools: frozenset[str]
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _CHAT = FormatFields(
     required=frozenset({"messages"}),
-    carried=frozenset(
-        {
-            "audio",
-            "frequency_penalty",
-            "function_call",
-            "functions",
-            "logit_bias",
-            "logprobs",
-            "max_completion_tokens",
-            "max_tokens",
-            "messages",
-            "modalities",
-            "n",
-            "parallel_tool_calls",
-            "prediction",
-            "presence_penalty",
-            "reasoning_effort",
-            "response_format",
-            "seed",
-            "service_tier",
-            "stop",
-            "temperature",
-            "tool_choice",
-            "tools",
-            "top_logprobs",
-            "top_p",
-            "user",
-            "verbosity",
-            "web_search_options",
-        }
+    carried=_names(
+        "audio frequency_penalty function_call functions logit_bias logprobs "
+        "max_completion_tokens max_tokens messages modalities n parallel_tool_calls "
+        "prediction presence_penalty reasoning_effort response_format seed service_tier "
+        "stop temperature tool_choice tools top_logprobs top_p user verbosity "
+        "web_search_options"
     ),
-    dropped=frozenset(
-        {
-            "metadata",
-            "prompt_cache_key",
-            "prompt_cache_options",
-            "prompt_cache_retention",
-            "safety_identifier",
-            "store",
-            "stream_options",
-        }
+    dropped=_names(
+        "metadata prompt_cache_key prompt_cache_options prompt_cache_retention "
+        "safety_identifier store stream_options"
     ),
     neutral={
         "frequency_penalty": (0,),
@@ -92,30 +65,19 @@ _CHAT = FormatFields(
 
 _MESSAGES = FormatFields(
     required=frozenset({"max_tokens", "messages"}),
-    carried=frozenset(
-        {
-            "max_tokens",
-            "messages",
-            "metadata",
-            "output_config",
-            "stop_sequences",
-            "system",
-            "temperature",
-            "thinking",
-            "tool_choice",
-            "tools",
-            "top_k",
-            "top_p",
-        }
+    carried=_names(
+        "max_tokens messages metadata output_config stop_sequences system temperature "
+        "thinking tool_choice tools top_k top_p"
     ),
     # Caching is the provider's own affair elsewhere, and diagnostics are Anthropic's.
-    dropped=frozenset({"cache_control", "diagnostics"}),
+    dropped=_names("cache_control diagnostics"),
     neutral={
         "mcp_servers": ([],),
         "service_tier": ("auto", "standard_only"),
         "speed": ("standard",),
         "stop_sequences": ([],),
         "system": ("", []),
+        "thinking": ({"type": "disabled"},),
         "tools": ([],),
     },
     tools=frozenset({"", "custom", "web_search_"}),
@@ -123,34 +85,14 @@ _MESSAGES = FormatFields(
 
 _RESPONSES = FormatFields(
     required=frozenset({"input"}),
-    carried=frozenset(
-        {
-            "input",
-            "instructions",
-            "max_output_tokens",
-            "parallel_tool_calls",
-            "reasoning",
-            "temperature",
-            "text",
-            "tool_choice",
-            "tools",
-            "top_p",
-            "user",
-        }
+    carried=_names(
+        "input instructions max_output_tokens parallel_tool_calls reasoning temperature "
+        "text tool_choice tools top_p user"
     ),
-    dropped=frozenset(
-        {
-            # Sent by coding agents; it labels the client.
-            "client_metadata",
-            "include",
-            "metadata",
-            "prompt_cache_key",
-            "prompt_cache_options",
-            "prompt_cache_retention",
-            "safety_identifier",
-            "store",
-            "stream_options",
-        }
+    # Coding agents label themselves in `client_metadata`.
+    dropped=_names(
+        "client_metadata include metadata prompt_cache_key prompt_cache_options "
+        "prompt_cache_retention safety_identifier store stream_options"
     ),
     neutral={
         "background": (False,),

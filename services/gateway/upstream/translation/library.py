@@ -87,8 +87,9 @@ class LazyLibrary:
 def _load() -> Library:
     os.environ.update(_ENVIRONMENT)
     os.environ["TIKTOKEN_CACHE_DIR"] = _bundled_tokenizers()
-    # pydantic's remark on LiteLLM's own types says nothing to an operator.
+    # pydantic's remarks on LiteLLM's own types and habits say nothing to an operator.
     warnings.filterwarnings("ignore", r"Item .* using the `ReadOnly` qualifier", UserWarning)
+    warnings.filterwarnings("ignore", r"Accessing the 'model_(\w+)' attr", DeprecationWarning)
     import litellm
 
     for name in _LOADED_LATE:

@@ -35,7 +35,8 @@ class Translator:
                 called = responses.chat_request(library, target, fields)
                 answer = await _complete(library, target, called)
                 return responses.response(answer, body, responses.tool_names(library, fields))
-            return chat.chat_completion(await _complete(library, target, fields))
+            answer = await _complete(library, target, chat.chat_request(fields))
+            return chat.chat_completion(answer)
 
     async def stream(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
@@ -58,7 +59,7 @@ class Translator:
                 tools = responses.tool_names(library, fields)
                 frames = responses.response_frames(stream, body, tools)
             else:
-                stream = await _stream(library, target, fields)
+                stream = await _stream(library, target, chat.chat_request(fields))
                 frames = chat.chat_frames(stream)
         return TranslatedStream(stream, frames, target)
 

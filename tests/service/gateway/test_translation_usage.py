@@ -1,0 +1,175 @@
+"""The usage of translated calls, which is what is billed."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.domain.usage import (
+    ChatUsage,
+    MessagesUsage,
+    ResponsesUsage,
+    usage_of_chat,
+    usage_of_message,
+    usage_of_response,
+)
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.upstream.translation.target import ClientFormat
+from services.gateway.upstream.translation.translator import Translator
+from tests.service.gateway.translation_calls import (
+    FORMATS,
+    JSON_ANSWERS,
+    SSE_ANSWERS,
+    completed,
+    streamed,
+)
+from tests.service.gateway.translation_wire import (
+    ANTHROPIC_EVENTS,
+    CHAT_CHUNKS,
+    CHAT_COMPLETION,
+    Answer,
+    Provider,
+    anthropic_sse,
+    chat_sse,
+    events_of,
+    serving,
+)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with serving() as provider:
+        yield provider
+
+
+@pytest.fixture
+async def translator() -> AsyncIterator[Translator]:
+    translator = Translator()
+    yield translator
+    await translator.close()
+
+
+def tokens(client_format: ClientFormat, usage: Any, tier: str | None = None) -> TokenUsage:
+    """What the gateway will meter, by the client format's convention."""
+    if client_format == "chat":
+        return usage_of_chat(msgspec.convert(usage, ChatUsage), tier)
+    if client_format == "responses":
+        return usage_of_response(msgspec.convert(usage, ResponsesUsage), tier)
+    return usage_of_message(msgspec.convert(usage, MessagesUsage))
+
+
+def counted(usage: TokenUsage) -> dict[str, int | None]:
+    return {
+        "input_text": usage.input_text,
+        "cache_read": usage.cache_read,
+        "cache_write": (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0),
+        "cache_write_1h": usage.cache_write_1h or 0,
+        "output_text": usage.output_text,
+        "reasoning": usage.reasoning,
+    }
+
+
+def served(name: str) -> dict[str, int | None]:
+    """What both providers say of one and the same call; only Anthropic tells 1-hour writes."""
+    return {
+        "input_text": 10,
+        "cache_read": 200,
+        "cache_write": 30,
+        "cache_write_1h": 10 if name == "anthropic" else 0,
+        "output_text": 43,
+        "reasoning": 7,
+    }
+
+
+def stream_usage(client_format: ClientFormat, frames: list[bytes]) -> Any:
+    events = events_of(frames)
+    if client_format == "chat":
+        assert events[-1]["choices"] == []
+        assert all(event["usage"] is None for event in events[:-1])
+        return events[-1]["usage"]
+    if client_format == "responses":
+        return events[-1]["response"]["usage"]
+    assert events[-1]["type"] == "message_stop"
+    return events[-2]["usage"]
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai"])
+@pytest.mark.parametrize("client_format", FORMATS)
+async def test_json_usage_keeps_every_token_class(
+    translator: Translator, provider: Provider, client_format: ClientFormat, name: str
+) -> None:
+    provider.answer = JSON_ANSWERS[name]
+    answer = await completed(translator, provider, client_format, name)
+    assert counted(tokens(client_format, answer["usage"])) == served(name)
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai"])
+@pytest.mark.parametrize("client_format", FORMATS)
+async def test_stream_usage_keeps_every_token_class(
+    translator: Translator, provider: Provider, client_format: ClientFormat, name: str
+) -> None:
+    provider.answer = SSE_ANSWERS[name]
+    frames = await streamed(translator, provider, client_format, name)
+    assert counted(tokens(client_format, stream_usage(client_format, frames))) == served(name)
+
+
+async def test_cumulative_usage_of_a_stream_is_not_added_up(
+    translator: Translator, provider: Provider
+) -> None:
+    *events, delta, stop = ANTHROPIC_EVENTS
+    final = {
+        "input_tokens": 1_000,
+        "cache_creation_input_tokens": 40,
+        "cache_read_input_tokens": 300,
+        "output_tokens": 60,
+        "server_tool_use": {"web_search_requests": 2},
+    }
+    provider.answer = Answer(anthropic_sse([*events, {**delta, "usage": final}, stop]))
+    frames = await streamed(translator, provider, "chat", "anthropic")
+    usage = stream_usage("chat", frames)
+    assert usage["prompt_tokens"] == 1_340
+    assert usage["completion_tokens"] == 60
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 300
+    assert usage["prompt_tokens_details"]["cache_write_tokens"] == 40
+    assert usage["server_tool_use"] == {"web_search_requests": 2}
+
+
+@pytest.mark.parametrize("client_format", FORMATS)
+async def test_unreported_usage_of_a_stream_is_not_made_up(
+    translator: Translator, provider: Provider, client_format: ClientFormat
+) -> None:
+    provider.answer = Answer(chat_sse(CHAT_CHUNKS[:-1]))
+    events = events_of(await streamed(translator, provider, client_format, "openai"))
+    if client_format == "chat":
+        assert all(event["usage"] is None and event["choices"] for event in events)
+    elif client_format == "responses":
+        assert events[-1]["type"] == "response.completed"
+        assert events[-1]["response"]["usage"] is None
+    else:
+        assert events[-2]["usage"] == {"input_tokens": 0, "output_tokens": 0}
+
+
+@pytest.mark.parametrize("client_format", FORMATS)
+async def test_unreported_usage_of_an_answer_is_not_made_up(
+    translator: Translator, provider: Provider, client_format: ClientFormat
+) -> None:
+    unmetered = {name: value for name, value in CHAT_COMPLETION.items() if name != "usage"}
+    provider.answer = Answer(unmetered)
+    answer = await completed(translator, provider, client_format, "openai")
+    none = {"input_tokens": 0, "output_tokens": 0} if client_format == "messages" else None
+    assert answer.get("usage") == none
+
+
+@pytest.mark.parametrize(
+    ("client_format", "tier"), [("chat", "priority"), ("responses", "priority")]
+)
+async def test_the_served_tier_is_told(
+    translator: Translator, provider: Provider, client_format: ClientFormat, tier: str
+) -> None:
+    provider.answer = JSON_ANSWERS["anthropic"]
+    answer = await completed(translator, provider, client_format, "anthropic")
+    assert answer["service_tier"] == tier
+    provider.answer = SSE_ANSWERS["anthropic"]
+    last = events_of(await streamed(translator, provider, client_format, "anthropic"))[-1]
+    assert last.get("response", last)["service_tier"] == tier
