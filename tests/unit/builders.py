@@ -33,14 +33,15 @@ def api_key(key_id: str = "key-1", **fields: Any) -> ApiKey:
 
 def rates(**usd_per_million: str | None) -> Rates:
     """Three dollars for input and fifteen for output, unless given otherwise."""
-    texts: dict[str, str | None] = {"input": "3", "output": "15"} | usd_per_million
-    return Rates(**{name: None if usd is None else Decimal(usd) for name, usd in texts.items()})
+    texts: dict[str, str | None] = {"input": "3", "output": "15", **usd_per_million}
+    decimals: dict[str, Any] = {
+        name: None if usd is None else Decimal(usd) for name, usd in texts.items()
+    }
+    return Rates(**decimals)
 
 
 def tier(above: int = 0, service_tier: str | None = None, **usd_per_million: str | None) -> Tier:
-    return Tier(
-        rates=rates(**usd_per_million), above_input_tokens=above, service_tier=service_tier
-    )
+    return Tier(rates=rates(**usd_per_million), above_input_tokens=above, service_tier=service_tier)
 
 
 def price(model: str = "gpt-4o", *, days: int = -1, **fields: Any) -> PriceVersion:

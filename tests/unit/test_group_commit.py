@@ -171,7 +171,7 @@ async def test_an_item_is_handed_in_without_waiting(writer: Writer) -> None:
         future = commits.submit("c")
         writer.allow(3)
         assert await future == "C"
-    assert sorted(sum(writer.batches, [])) == ["a", "b", "c"]
+    assert sorted(item for batch in writer.batches for item in batch) == ["a", "b", "c"]
 
 
 async def test_closing_waits_for_everything_handed_in(writer: Writer) -> None:

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from libs.common.domain.periods import PERIODS, period_end, period_key, period_keys
 from libs.common.schemas.account import BudgetPeriod
 
+# Hypothesis adds the zone to these bounds itself.
 _moments = st.datetimes(
-    datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.timezones()
+    datetime(1970, 1, 2),  # noqa: DTZ001
+    datetime(2200, 1, 1),  # noqa: DTZ001
+    timezones=st.timezones(),
 )
 _ending: tuple[BudgetPeriod, ...] = ("monthly", "weekly", "daily")
 _SHAPES = {

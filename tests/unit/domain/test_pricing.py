@@ -1,6 +1,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from libs.common.domain.pricing import cost_of, rates_for
 from libs.common.schemas.entry import CostLine
@@ -40,7 +41,7 @@ def usd(usage: TokenUsage, version: PriceVersion) -> Decimal:
 
 
 def million(token_class: str) -> TokenUsage:
-    return TokenUsage(**{token_class: _MILLION})
+    return replace(TokenUsage(), **{token_class: _MILLION})
 
 
 @pytest.mark.parametrize("token_class", ["input_text", "output_text", *dict(_FALLBACKS)])

@@ -37,7 +37,7 @@ _cards = st.builds(
 )
 _usages: st.SearchStrategy[TokenUsage] = st.builds(
     TokenUsage,
-    **{name: _tokens for name in _CLASSES},
+    **dict.fromkeys(_CLASSES, _tokens),
     web_searches=st.none() | st.integers(0, 100),
     service_tier=st.sampled_from([None, "flex", "priority"]),
 )
@@ -112,17 +112,14 @@ def test_more_tokens_never_cost_less(
     assert cost_of(later, version).cost_nusd >= cost_of(usage, version).cost_nusd
 
 
-@given(_usages, _cards, st.integers(0, 20_000_000), st.sampled_from(_CLASSES), st.integers(1, 10**7))
+@given(
+    _usages, _cards, st.integers(0, 20_000_000), st.sampled_from(_CLASSES), st.integers(1, 10**7)
+)
 def test_more_tokens_never_cost_less_across_a_threshold_with_higher_rates(
     usage: TokenUsage, card: Rates, threshold: int, token_class: str, more: int
 ) -> None:
-    doubled = Rates(
-        **{
-            name: None if rate is None else rate * 2
-            for name in card.__struct_fields__
-            for rate in [getattr(card, name)]
-        }
-    )
+    given_rates = {name: getattr(card, name) for name in card.__struct_fields__}
+    doubled = replace(card, **{name: r * 2 for name, r in given_rates.items() if r is not None})
     tiers = (Tier(rates=doubled, above_input_tokens=threshold),)
     version = price(rates=card, tiers=tiers)
     later = plus(usage, token_class, more)

@@ -1,0 +1,43 @@
+import inspect
+import re
+from collections import Counter
+
+import pytest
+
+from libs.common import errors
+from libs.common.errors import AppError, BudgetExceeded, FieldError, ValidationFailed
+
+_TREE = [
+    member
+    for member in vars(errors).values()
+    if inspect.isclass(member) and issubclass(member, AppError)
+]
+
+
+def test_no_two_errors_share_a_code() -> None:
+    codes = Counter(error.code for error in _TREE)
+    assert [code for code, count in codes.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("error", _TREE)
+def test_each_error_has_a_status_and_a_stable_code(error: type[AppError]) -> None:
+    assert 400 <= error.status <= 504
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error.code)
+
+
+def test_a_refusal_that_waiting_cannot_cure_tells_the_sdks_not_to_retry() -> None:
+    # The SDKs retry 409 and 429 on their own, and sleep for as long as they are told.
+    refusals = {error.code for error in _TREE if error.should_retry is False}
+    assert refusals >= {"budget_exceeded", "invalid_api_key", "api_key_revoked", "conflict"}
+
+
+def test_an_error_says_what_it_was_given() -> None:
+    error = BudgetExceeded("No money left.", param="model", retry_after_s=7)
+    assert (str(error), error.message) == ("No money left.", "No money left.")
+    assert (error.param, error.retry_after_s) == ("model", 7)
+
+
+def test_a_failed_validation_names_every_field() -> None:
+    error = ValidationFailed([FieldError("name", "is empty"), FieldError("budget", "is negative")])
+    assert error.fields == {"name": "is empty", "budget": "is negative"}
+    assert error.message == "name: is empty; budget: is negative"
