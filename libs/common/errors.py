@@ -125,11 +125,25 @@ class ValidationFailed(AppError):
         self.fields: Mapping[str, str] = {error.field: error.message for error in errors}
 
 
+class RateLimited(AppError):
+    """Waiting for `retry_after_s` seconds cures it."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
 class UpstreamFailed(AppError):
     """The provider could not be reached, or its answer cannot be used."""
 
     status = 502
     code = "upstream_unavailable"
+
+
+class ProviderNotConfigured(UpstreamFailed):
+    """The gateway lacks the credential that the deployment needs."""
+
+    status = 503
+    code = "provider_not_configured"
 
 
 class UpstreamRefused(AppError):

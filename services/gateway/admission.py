@@ -107,20 +107,26 @@ class Admissions:
         await self._holds.seed(user_id, spent)
 
     def _amount(self, call: Call) -> int:
-        request, price = call.request, call.price
-        if request is None or price is None:
+        """What the dearest of the deployments that may serve the call would cost."""
+        request = call.request
+        if request is None or not call.prices:
             raise AssertionError("a call is decoded and priced before it is admitted")
         limit = request.max_output_tokens
         # A limit that is no limit, such as a negative one, is the provider's to refuse.
-        output = self._settings.default_max_output_tokens if limit is None else max(limit, 1)
-        if price.max_output_tokens is not None:
-            output = min(output, price.max_output_tokens)
-        return hold_nusd(
-            price,
-            input_tokens=call.input_tokens,
-            output_tokens=output * max(request.answers, 1),
-            service_tier=request.service_tier,
-        )
+        asked = self._settings.default_max_output_tokens if limit is None else max(limit, 1)
+        amounts = []
+        for price in call.prices.values():
+            most = price.max_output_tokens
+            output = asked if most is None else min(asked, most)
+            amounts.append(
+                hold_nusd(
+                    price,
+                    input_tokens=call.input_tokens,
+                    output_tokens=output * max(request.answers, 1),
+                    service_tier=request.service_tier,
+                )
+            )
+        return max(amounts)
 
     def _hold(self, call: Call, account: Account, amount: int) -> None:
         call.held_nusd = amount

@@ -23,6 +23,7 @@ class Call:
 
     __slots__ = (
         "_started",
+        "attempts",
         "call_id",
         "first_byte_ms",
         "format",
@@ -30,11 +31,13 @@ class Call:
         "input_tokens",
         "now_ms",
         "price",
+        "prices",
         "principal",
         "provider_request_id",
         "request",
         "started_at",
         "target",
+        "upstream_s",
     )
 
     def __init__(
@@ -51,7 +54,10 @@ class Call:
         self.principal: Principal | None = None
         self.request: CallRequest | None = None
         self.target: Target | None = None
+        self.prices: dict[str, PriceVersion] = {}
         self.price: PriceVersion | None = None
+        self.attempts = 0
+        self.upstream_s = 0.0
         self.input_tokens = 0
         self.held_nusd: int | None = None
         self.first_byte_ms: int | None = None
@@ -60,6 +66,16 @@ class Call:
 
     def elapsed_ms(self) -> int:
         return int((perf_counter() - self._started) * 1000)
+
+    def attempt(self, target: Target) -> None:
+        """The call goes to that target now, at that target's price."""
+        self.target = target
+        self.price = self.prices[target.deployment_id]
+        self.attempts += 1
+
+    def overhead_ms(self) -> float:
+        """The gateway's own share of the time so far."""
+        return round((perf_counter() - self._started - self.upstream_s) * 1000, 3)
 
     def cost_nusd(self, usage: TokenUsage | None) -> int:
         """What the ledger is going to charge, unless a new price came in since admission."""
@@ -88,7 +104,9 @@ class Call:
             requested_model=None if request is None else request.model,
             provider=None if target is None else target.provider,
             model=None if target is None else target.model,
-            translated=target is not None and not self.is_native,
+            deployment=None if target is None else target.deployment_id,
+            attempts=self.attempts,
+            translated=target is not None and not target.speaks(self.format.name),
             stream=request is not None and request.stream,
             status=status,
             http_status=http_status,
@@ -98,15 +116,10 @@ class Call:
             held_nusd=0 if self.held_nusd is None else self.held_nusd,
             latency_ms=self.elapsed_ms(),
             first_byte_ms=self.first_byte_ms,
+            overhead_ms=self.overhead_ms(),
             provider_request_id=_bounded(self.provider_request_id),
             client_user=None if request is None else _bounded(request.client_user),
         )
-
-    @property
-    def is_native(self) -> bool:
-        """Whether the provider speaks the client's format, so that bytes can pass unchanged."""
-        native = None if self.target is None else self.target.native
-        return native is not None and native.speaks(self.format.name)
 
 
 def _bounded(name: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """What the gateway knows of keys, accounts and prices: cached, and obedient to invalidations."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
@@ -63,8 +63,23 @@ class Directory:
             )
         return Principal(key, account)
 
-    async def price(self, target: Target, at: datetime) -> PriceVersion:
-        """Raises ModelUnpriced: a call that cannot be priced is not made."""
+    async def prices(self, targets: Iterable[Target], at: datetime) -> dict[str, PriceVersion]:
+        """By deployment, for those that have a price. Raises ModelUnpriced where none has one.
+
+        A call that cannot be priced is not made.
+        """
+        prices: dict[str, PriceVersion] = {}
+        unpriced: ModelUnpriced | None = None
+        for target in targets:
+            try:
+                prices[target.deployment_id] = await self._price(target, at)
+            except ModelUnpriced as error:
+                unpriced = error
+        if not prices and unpriced is not None:
+            raise unpriced
+        return prices
+
+    async def _price(self, target: Target, at: datetime) -> PriceVersion:
         try:
             known = await self._prices.get(f"{target.provider}/{target.model}")
         except PyMongoError as error:
@@ -89,6 +104,9 @@ class Directory:
             case "price":
                 # An alias or a provider prefix may lead to it: prices change too rarely to be fine.
                 self._prices.clear()
+            case "route":
+                # The router's.
+                pass
 
     def forget(self) -> None:
         """Forgets everything: invalidations may have been missed."""

@@ -26,7 +26,7 @@ async def list_models(request: Request) -> Response:
     refusal = check_key(principal.key, now) or check_account(principal.account)
     if refusal is not None:
         raise refusal
-    names = [name for name in gateway.models.offered() if may_use(principal.key, name)]
+    names = [name for name in await gateway.router.offered() if may_use(principal.key, name)]
     if "anthropic-version" in request.headers:
         return json_response(_anthropic_list(names))
     return json_response(

@@ -7,6 +7,7 @@ is durable.
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 
 import msgspec
 import structlog
@@ -15,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from libs.common.domain.access import check_account, check_key, check_model
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.ids import secret_hash
-from libs.common.errors import AppError, ModelNotFound, UpstreamFailed
+from libs.common.errors import AppError, UpstreamFailed
+from libs.common.schemas.invalidation import Invalidation
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.admission import Admissions
 from services.gateway.auth import Headers, secret_of
@@ -25,11 +27,11 @@ from services.gateway.directory import Directory, Principal
 from services.gateway.formats.base import CallRequest, Format, tokens_of_text
 from services.gateway.metering import Meter, Metered
 from services.gateway.metrics import CALL_SECONDS, CALLS, CALLS_OPEN, UNAUTHENTICATED
-from services.gateway.replies import error_headers, id_headers
+from services.gateway.replies import call_headers, cost_headers, error_headers, id_headers
 from services.gateway.streaming import StreamRelay
-from services.gateway.upstream.answer import Answer, Stream
-from services.gateway.upstream.forward import Forwarder
-from services.gateway.upstream.providers import ModelDirectory, Target
+from services.gateway.upstream.answer import Answer, Header, Stream
+from services.gateway.upstream.dispatch import Dispatcher
+from services.gateway.upstream.router import Plan, Router
 
 log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
@@ -41,11 +43,23 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that a call passes through."""
 
     directory: Directory
-    models: ModelDirectory
+    router: Router
     admissions: Admissions
-    forwarder: Forwarder
+    dispatcher: Dispatcher
     meter: Meter
     max_body_bytes: int
+
+    def obey(self, invalidation: Invalidation) -> None:
+        """Forgets what an administrator changed."""
+        if invalidation.kind == "route":
+            self.router.forget()
+        else:
+            self.directory.obey(invalidation)
+
+    def forget(self) -> None:
+        """Forgets all that is cached: invalidations may have been missed."""
+        self.directory.forget()
+        self.router.forget()
 
 
 class ProxyEndpoint:
@@ -109,33 +123,41 @@ class _Handler:
             raise refusal
         body = await read_body(self._receive, headers, gateway.max_body_bytes)
         request = call.request = call.format.decode(body)
-        target = call.target = self._resolve(principal, request.model)
-        call.price = await gateway.directory.price(target, call.started_at)
+        refusal = check_model(principal.key, request.model)
+        if refusal is not None:
+            raise refusal
+        plan = await self._priced(await gateway.router.plan(request.model))
         call.input_tokens = estimate_input_tokens(body)
         await gateway.admissions.admit(call, principal.account)
-        upstream = await gateway.forwarder.send(call, request, target, headers)
+        asked_at = perf_counter()
+        try:
+            upstream = await gateway.dispatcher.send(call, request, plan, headers)
+        finally:
+            call.upstream_s = perf_counter() - asked_at
         call.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
             await self._stream(principal, request, upstream)
         else:
             await self._answer(principal, upstream)
 
-    def _resolve(self, principal: Principal, model: str) -> Target:
-        refusal = check_model(principal.key, model)
-        if refusal is not None:
-            raise refusal
-        target = self._gateway.models.resolve(model)
-        if target is None:
-            raise ModelNotFound(
-                f"No provider is known for the model '{model}'. Write it as 'provider/model', or "
-                "see GET /v1/models.",
-                param="model",
-            )
-        return target
+    async def _priced(self, plan: Plan) -> Plan:
+        """The plan without the deployments that have no price: those may not be called."""
+        call = self._call
+        targets = plan.targets + plan.context_targets
+        call.target = targets[0] if targets else None
+        call.prices = await self._gateway.directory.prices(targets, call.started_at)
+        if len(call.prices) == len(targets):
+            return plan
+        priced = [
+            tuple(target for target in group if target.deployment_id in call.prices)
+            for group in (plan.targets, plan.context_targets)
+        ]
+        return msgspec.structs.replace(plan, targets=priced[0], context_targets=priced[1])
 
     async def _answer(self, principal: Principal, answer: Answer) -> None:
         call = self._call
         call.first_byte_ms = call.elapsed_ms()
+        headers: list[Header] = []
         if answer.status >= _BAD_STATUS:
             await self._commit(
                 principal, "upstream_error", answer.status, error_code="upstream_refused"
@@ -143,7 +165,8 @@ class _Handler:
         else:
             usage, source = self._usage_of(answer)
             await self._commit(principal, "ok", answer.status, usage=usage, usage_source=source)
-        headers = answer.headers + id_headers(call.call_id)
+            headers += cost_headers(call.cost_nusd(usage))
+        headers += answer.headers + id_headers(call.call_id) + call_headers(call)
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await self._respond(answer.status, headers, answer.body)
 

@@ -1,6 +1,8 @@
 """Headers that the gateway adds to what it answers."""
 
+from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import AppError
+from services.gateway.call import Call
 from services.gateway.upstream.answer import Header
 
 
@@ -10,10 +12,27 @@ def id_headers(request_id: str) -> list[Header]:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def stream_headers(request_id: str) -> list[Header]:
+def call_headers(call: Call) -> list[Header]:
+    """Which deployment answered, after how many attempts, and the gateway's own time."""
+    headers = [
+        (b"x-gateway-attempts", b"%d" % call.attempts),
+        (b"x-gateway-overhead-ms", b"%.3f" % call.overhead_ms()),
+    ]
+    if call.target is not None:
+        headers.append((b"x-gateway-model", call.target.name.encode()))
+    return headers
+
+
+def cost_headers(cost_nusd: int) -> list[Header]:
+    """In USD, exact, as the ledger is going to say it."""
+    return [(b"x-gateway-cost-usd", f"{nusd_to_usd(cost_nusd):f}".encode())]
+
+
+def stream_headers(call: Call) -> list[Header]:
     """Proxies on the way must neither keep nor hold back a stream."""
     return [
-        *id_headers(request_id),
+        *id_headers(call.call_id),
+        *call_headers(call),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
     ]

@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     anthropic_api_key: Secret | None = None
     anthropic_base_url: str = "https://api.anthropic.com"
     price_map_path: str | None = None
+    secrets_dir: str = "/run/secrets"
+    allow_unrouted_models: bool = True
 
     admission_without_redis: Literal["open", "closed"] = "open"
     default_max_output_tokens: Positive = 4096

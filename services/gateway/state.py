@@ -1,11 +1,13 @@
 """What the gateway opens at start and closes, in reverse, at its end."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
+from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.invalidation import listen
 from libs.common.storage.mongo import Database, open_database
@@ -18,9 +20,13 @@ from services.gateway.metering import Meter
 from services.gateway.proxy import Gateway
 from services.gateway.settings import Settings
 from services.gateway.spool import Spool
+from services.gateway.upstream.cooldowns import Cooldowns
+from services.gateway.upstream.credentials import Credentials
+from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
 from services.gateway.upstream.providers import ModelDirectory
 from services.gateway.upstream.relay import Relay, open_session
+from services.gateway.upstream.router import Router
 from services.gateway.upstream.translation.translator import Translator
 
 # How long admissions and metering leave a Redis alone that did not answer.
@@ -54,16 +60,21 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         admissions = Admissions(holds, database, breaker, settings)
         meter = Meter(redis, holds, spool, breaker)
         stack.push_async_callback(meter.close)
+        router = Router(database, ModelDirectory(settings, price_map), settings)
+        credentials = Credentials(os.environ, Path(settings.secrets_dir))
+        cooldowns = Cooldowns(CooldownStore(redis))
+        forwarder = Forwarder(Relay(session, settings), translator, credentials, settings)
         gateway = Gateway(
             directory=directory,
-            models=ModelDirectory(settings, price_map),
+            router=router,
             admissions=admissions,
-            forwarder=Forwarder(Relay(session, settings), translator, settings),
+            dispatcher=Dispatcher(forwarder, cooldowns),
             meter=meter,
             max_body_bytes=settings.max_body_bytes,
         )
         for work in (
-            listen(redis, directory.obey, directory.forget),
+            listen(redis, gateway.obey, gateway.forget),
+            cooldowns.share(),
             admissions.renew_leases(),
             meter.drain_spool(),
         ):

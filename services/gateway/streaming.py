@@ -42,7 +42,7 @@ class StreamRelay:
 
     async def run(self) -> StreamEnd:
         """Sends all but the last bytes. A client that goes away ends it within the same tick."""
-        headers = self._stream.headers + stream_headers(self._call.call_id)
+        headers = self._stream.headers + stream_headers(self._call)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
             async with asyncio.timeout(None) as pumping:
@@ -69,7 +69,7 @@ class StreamRelay:
         return self._reader.estimate(self._call.input_tokens) if reported is None else reported
 
     async def _pump(self) -> None:
-        async with aclosing(self._stream.chunks) as chunks:  # type: ignore[type-var]
+        async with aclosing(self._stream.chunks) as chunks:
             async for chunk in chunks:
                 if self._call.first_byte_ms is None:
                     self._call.first_byte_ms = self._call.elapsed_ms()

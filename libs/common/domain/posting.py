@@ -27,9 +27,9 @@ MAX_ID_CHARS = 512
 MAX_TEXT_CHARS = 1024
 
 _BILLED = frozenset({"ok", "client_closed", "upstream_error"})
-_IDS = ("user_id", "key_id", "provider", "model")
+_IDS = ("user_id", "key_id", "provider", "model", "deployment")
 _TEXTS = ("requested_model", "error_code", "provider_request_id", "client_user")
-_NUMBERS = ("http_status", "latency_ms", "first_byte_ms")
+_NUMBERS = ("http_status", "latency_ms", "first_byte_ms", "attempts")
 _FREE = Cost(cost_nusd=0, lines=())
 
 
@@ -99,6 +99,9 @@ def entry_of(
         held_nusd=event.held_nusd,
         latency_ms=event.latency_ms,
         first_byte_ms=event.first_byte_ms,
+        overhead_ms=event.overhead_ms,
+        deployment=event.deployment,
+        attempts=event.attempts,
         provider_request_id=event.provider_request_id,
         client_user=event.client_user,
     )

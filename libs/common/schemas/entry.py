@@ -53,5 +53,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     held_nusd: int
     latency_ms: int | None
     first_byte_ms: int | None
+    overhead_ms: float | None = None
+    deployment: str | None = None
+    attempts: int = 0
     provider_request_id: str | None
     client_user: str | None

@@ -32,7 +32,9 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `started_at` (UTC, whole milliseconds) decides the price version and the budget periods.
     `model` and `provider` are what the call was routed to; both are None when it was refused
-    before routing. `held_nusd` is the amount of its hold, 0 when it held none.
+    before routing; `deployment` is the one that answered, after `attempts`. `overhead_ms` is the
+    gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
+    amount of its hold, 0 when it held none.
     """
 
     v: int = 1
@@ -44,6 +46,8 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requested_model: str | None = None
     provider: str | None = None
     model: str | None = None
+    deployment: str | None = None
+    attempts: int = 0
     translated: bool = False
     stream: bool = False
     status: CallStatus
@@ -54,5 +58,6 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     held_nusd: int = 0
     latency_ms: int | None = None
     first_byte_ms: int | None = None
+    overhead_ms: float | None = None
     provider_request_id: str | None = None
     client_user: str | None = None

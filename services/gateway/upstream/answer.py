@@ -1,6 +1,6 @@
 """What comes back from a provider, relayed or translated."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
@@ -25,6 +25,18 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     headers: list[Header]
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     close: Callable[[], Awaitable[None]]
     provider_request_id: str | None = None
+
+
+def closing_with(stream: Stream, then: Callable[[], None]) -> Stream:
+    """The stream, which calls `then` once it has been closed."""
+
+    async def close() -> None:
+        try:
+            await stream.close()
+        finally:
+            then()
+
+    return msgspec.structs.replace(stream, close=close)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from libs.common.errors import Unavailable
+from libs.common.errors import ProviderNotConfigured
 from libs.common.settings import Secret
 
 
@@ -15,11 +15,13 @@ class Credentials:
         self._secrets_dir = secrets_dir
 
     def get(self, name: str) -> Secret:
-        """Files are read each time, so that a rotated secret is used. Raises Unavailable."""
+        """Raises ProviderNotConfigured. Files are read each time, so secrets may be rotated."""
         kind, _, rest = name.partition(":")
         value = self._environ.get(rest, "") if kind == "env" else self._read(rest)
         if not value:
-            raise Unavailable(f"The gateway has no credential '{name}', which the route names.")
+            raise ProviderNotConfigured(
+                f"The gateway has no credential '{name}', which the route names."
+            )
         return Secret(value)
 
     def _read(self, name: str) -> str:

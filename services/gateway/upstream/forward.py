@@ -1,17 +1,18 @@
 """Sends an admitted call to its provider: relayed where the formats agree, else translated."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import msgspec
 
-from libs.common.errors import UpstreamRefused
+from libs.common.errors import ProviderNotConfigured, UpstreamRefused
 from services.gateway.auth import Headers
 from services.gateway.call import Call
 from services.gateway.formats.base import CallRequest
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
-from services.gateway.upstream.providers import Provider, Target
+from services.gateway.upstream.credentials import Credentials
+from services.gateway.upstream.providers import Target
 from services.gateway.upstream.relay import Relay
 from services.gateway.upstream.translation.target import TranslationTarget
 from services.gateway.upstream.translation.target import UpstreamRefused as TranslationRefused
@@ -21,8 +22,11 @@ from services.gateway.upstream.translation.translator import Translator
 class Forwarder:
     """Knows both ways; a provider's error comes back as an Answer or as an AppError."""
 
-    def __init__(self, relay: Relay, translator: Translator, settings: Settings) -> None:
+    def __init__(
+        self, relay: Relay, translator: Translator, credentials: Credentials, settings: Settings
+    ) -> None:
         self._relay = relay
+        self._credentials = credentials
         self._translator = translator
         self._timeout_s = float(settings.upstream_read_timeout_s)
 
@@ -30,25 +34,40 @@ class Forwarder:
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
         """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused."""
-        native = target.native
-        if native is not None and native.speaks(call.format.name):
+        key = self._key_of(target)
+        if target.speaks(call.format.name):
             fields = call.format.upstream_fields(request, target.model)
-            url = native.base_url + native.paths[call.format.name]
-            return await self._relay.call(native, url, headers, fields, call.call_id)
-        return await self._translate(call, request, target, native)
+            return await self._relay.call(
+                target, call.format.name, key, headers, fields, call.call_id
+            )
+        return await self._translate(call, request, target, key)
+
+    def _key_of(self, target: Target) -> str | None:
+        """None for an endpoint that needs none. Raises ProviderNotConfigured."""
+        if target.credential is not None:
+            return self._credentials.get(target.credential).reveal()
+        if target.api_key:
+            return target.api_key.reveal()
+        if target.key_variable is not None:
+            raise ProviderNotConfigured(
+                f"The gateway has no key for provider '{target.provider}': set "
+                f"{target.key_variable}."
+            )
+        return None
 
     async def _translate(
-        self, call: Call, request: CallRequest, target: Target, native: Provider | None
+        self, call: Call, request: CallRequest, target: Target, key: str | None
     ) -> Answer | Stream:
         body: dict[str, Any] = {
             name: msgspec.json.decode(raw) for name, raw in request.fields.items()
         }
+        timeout_s = target.timeouts.between_bytes
         destination = TranslationTarget(
             provider=target.provider,
             model=target.model,
-            api_base=None if native is None else native.base_url,
-            api_key=None if native is None else native.require_key(),
-            timeout_s=self._timeout_s,
+            api_base=target.base_url,
+            api_key=key,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
         )
         client_format = call.format.name
         try:
@@ -58,24 +77,16 @@ class Forwarder:
             frames = await self._translator.stream(client_format, destination, body)
         except TranslationRefused as refused:
             raise _as_app_error(refused) from refused
-        return Stream(headers=EVENT_STREAM_HEADERS, chunks=_frames(frames), close=_closer(frames))
+        chunks = _frames(frames)
+        return Stream(headers=EVENT_STREAM_HEADERS, chunks=chunks, close=frames.aclose)
 
 
-async def _frames(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     try:
         async for frame in frames:
             yield frame
     except TranslationRefused as refused:
         raise _as_app_error(refused) from refused
-
-
-def _closer(frames: AsyncIterator[bytes]) -> Any:
-    async def close() -> None:
-        aclose = getattr(frames, "aclose", None)
-        if aclose is not None:
-            await aclose()
-
-    return close
 
 
 def _as_app_error(refused: TranslationRefused) -> UpstreamRefused:

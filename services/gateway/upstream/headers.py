@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from multidict import CIMultiDict
 
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.auth import CREDENTIAL_HEADERS, Headers
 from services.gateway.upstream.answer import Header
-from services.gateway.upstream.providers import ANTHROPIC_VERSION, Provider
+from services.gateway.upstream.providers import ANTHROPIC_VERSION
 
 _HOP_BY_HOP = frozenset(
     {
@@ -59,19 +60,21 @@ _NOT_RETURNED = _HOP_BY_HOP | {
 _NOT_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"cf-")
 
 
-def request_headers(provider: Provider, headers: Headers, call_id: str) -> CIMultiDict[str]:
-    """The client's own, with the provider's credentials. Raises Unavailable without a key."""
+def request_headers(
+    client_format: ClientFormat, key: str | None, headers: Headers, call_id: str
+) -> CIMultiDict[str]:
+    """The client's own, with the deployment's credential where it needs one."""
     dropped = _NOT_SENT | _named_by_connection(headers)
     sent = CIMultiDict(
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in headers
         if name not in dropped and not name.startswith(b"x-forwarded-")
     )
-    key = provider.require_key()
-    if provider.name == "anthropic":
-        sent["x-api-key"] = key
+    if client_format == "messages":
         sent.setdefault("anthropic-version", ANTHROPIC_VERSION)
-    else:
+        if key is not None:
+            sent["x-api-key"] = key
+    elif key is not None:
         sent["authorization"] = f"Bearer {key}"
     sent["content-type"] = "application/json"
     sent["accept-encoding"] = "identity"

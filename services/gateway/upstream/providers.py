@@ -68,15 +68,19 @@ class ModelDirectory:
     def __init__(self, settings: Settings, price_map: PriceMap) -> None:
         self._price_map = price_map
         self._native = {provider.name: provider for provider in _providers(settings)}
-        self._known_providers = price_map.providers() | self._native.keys()
+        self._known_providers = (price_map.providers() | self._native.keys()) - {""}
+        configured = {name for name, provider in self._native.items() if provider.api_key}
+        self._offered = tuple(price_map.names_of(configured))
 
     def resolve(self, name: str) -> Target | None:
         """None where nothing says which provider serves the model."""
         prefix, slash, rest = name.partition("/")
+        if slash and not rest:
+            return None
         if slash and prefix in self._native:
             return self.target(prefix, rest)
         row = self._price_map.get(name)
-        if row is not None:
+        if row is not None and row.provider:
             return self.target(row.provider, name.removeprefix(f"{row.provider}/"))
         if slash and prefix in self._known_providers:
             return self.target(prefix, rest)
@@ -85,10 +89,9 @@ class ModelDirectory:
                 return self.target(provider.name, name)
         return None
 
-    def offered(self) -> list[str]:
+    def offered(self) -> tuple[str, ...]:
         """The models of the providers that the gateway has a key for, by the map's names."""
-        configured = {name for name, provider in self._native.items() if provider.api_key}
-        return self._price_map.names_of(configured)
+        return self._offered
 
     def target(self, provider: str, model: str) -> Target:
         """The provider's own endpoint and key."""

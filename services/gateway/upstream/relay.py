@@ -1,6 +1,7 @@
 """The native relay: bytes in, bytes out, for a provider that speaks the client's format."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,13 +10,16 @@ import msgspec
 from yarl import URL
 
 from libs.common.errors import UpstreamFailed, UpstreamTimeout
+from libs.common.schemas.route import Timeouts
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.headers import request_headers, response_headers
-from services.gateway.upstream.providers import Provider
+from services.gateway.upstream.providers import Target
 
 _encode = msgspec.json.encode
+_NO_TIMEOUTS = Timeouts()
 
 
 class Relay:
@@ -24,25 +28,45 @@ class Relay:
     def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
         self._session = session
         self._max_answer_bytes = settings.max_answer_bytes
+        self._timeout = _timeouts(settings)
 
     async def call(
-        self, provider: Provider, url: str, headers: Headers, fields: dict[str, Any], call_id: str
+        self,
+        target: Target,
+        client_format: ClientFormat,
+        key: str | None,
+        headers: Headers,
+        fields: dict[str, Any],
+        call_id: str,
     ) -> Answer | Stream:
         """Raises UpstreamFailed or UpstreamTimeout where no usable answer comes."""
+        timeouts = target.timeouts
         try:
-            response = await self._session.post(
-                URL(url, encoded=True),
-                data=_encode(fields),
-                headers=request_headers(provider, headers, call_id),
-                allow_redirects=False,
-            )
+            async with asyncio.timeout(timeouts.first_byte):
+                response = await self._session.post(
+                    URL(f"{target.base_url}{target.paths[client_format]}", encoded=True),
+                    data=_encode(fields),
+                    headers=request_headers(client_format, key, headers, call_id),
+                    allow_redirects=False,
+                    timeout=self._timeout_of(timeouts),
+                )
             return await self._answer(response)
         except TimeoutError:
-            raise _timeout(provider.name) from None
+            raise _timeout(target.provider) from None
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamFailed(
-                f"The provider '{provider.name}' could not be reached: {type(error).__name__}."
+                f"The provider '{target.provider}' could not be reached: {type(error).__name__}."
             ) from error
+
+    def _timeout_of(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
+        if timeouts == _NO_TIMEOUTS:
+            return self._timeout
+        ours = self._timeout
+        return aiohttp.ClientTimeout(
+            total=ours.total if timeouts.total is None else timeouts.total,
+            sock_connect=ours.sock_connect if timeouts.connect is None else timeouts.connect,
+            sock_read=ours.sock_read if timeouts.between_bytes is None else timeouts.between_bytes,
+        )
 
     async def _answer(self, response: aiohttp.ClientResponse) -> Answer | Stream:
         headers = response_headers(response.raw_headers)
@@ -64,22 +88,25 @@ class Relay:
 @asynccontextmanager
 async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
     """The one client session of the process."""
-    timeout = aiohttp.ClientTimeout(
-        total=settings.upstream_total_timeout_s,
-        sock_connect=settings.upstream_connect_timeout_s,
-        sock_read=settings.upstream_read_timeout_s,
-    )
     connector = aiohttp.TCPConnector(
         limit=settings.upstream_max_connections, keepalive_timeout=60, ttl_dns_cache=30
     )
     async with aiohttp.ClientSession(
         connector=connector,
-        timeout=timeout,
+        timeout=_timeouts(settings),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
     ) as session:
         yield session
+
+
+def _timeouts(settings: Settings) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=settings.upstream_total_timeout_s,
+        sock_connect=settings.upstream_connect_timeout_s,
+        sock_read=settings.upstream_read_timeout_s,
+    )
 
 
 async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -93,7 +120,7 @@ async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
     try:
         while chunk := await response.content.readany():
             yield chunk

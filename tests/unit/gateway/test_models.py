@@ -64,7 +64,7 @@ def test_a_name_leads_to_a_provider(name: str, provider: str, model: str, native
 
         assert target is not None
         assert (target.provider, target.model) == (provider, model)
-        assert (target.native is not None) is native
+        assert (target.base_url is not None) is native
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,9 @@ def test_providers_speak_their_own_formats() -> None:
 
     assert openai is not None
     assert anthropic is not None
-    assert openai.native is not None
-    assert anthropic.native is not None
     formats = ("chat", "messages", "responses")
-    assert [openai.native.speaks(name) for name in formats] == [True, False, True]  # type: ignore[arg-type]
-    assert [anthropic.native.speaks(name) for name in formats] == [False, True, False]  # type: ignore[arg-type]
+    assert [openai.speaks(name) for name in formats] == [True, False, True]  # type: ignore[arg-type]
+    assert [anthropic.speaks(name) for name in formats] == [False, True, False]  # type: ignore[arg-type]
 
 
 def test_models_of_providers_with_a_key_are_offered() -> None:

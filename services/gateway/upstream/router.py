@@ -1,0 +1,113 @@
+"""From the name that a client sends to the deployments that may serve it."""
+
+import msgspec
+
+from libs.common.cache import LoadingCache
+from libs.common.errors import ModelNotFound, Unavailable
+from libs.common.schemas.route import Deployment, Route
+from libs.common.storage.mongo import Database, PyMongoError
+from libs.common.storage.routes import RouteStore
+from services.gateway.settings import Settings
+from services.gateway.upstream.providers import ModelDirectory, Target, paths_of
+
+_NEGATIVE_TTL_S = 5.0
+# A model without a route has one deployment, which gets a second chance.
+_UNROUTED = Route(model="", deployments=(), max_attempts=2)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Deployments to try, and those for a request that is too long for them."""
+
+    route: Route
+    targets: tuple[Target, ...]
+    context_targets: tuple[Target, ...] = ()
+
+
+class Router:
+    """Routes come from MongoDB through a cache; names without one by LiteLLM's rules."""
+
+    def __init__(self, database: Database, models: ModelDirectory, settings: Settings) -> None:
+        self._routes = RouteStore(database)
+        self._models = models
+        self._allow_unrouted = settings.allow_unrouted_models
+        self._plans: LoadingCache[Plan] = LoadingCache(
+            self._load,
+            max_items=settings.cache_max_items,
+            ttl_s=settings.cache_ttl_s,
+            negative_ttl_s=_NEGATIVE_TTL_S,
+        )
+
+    async def plan(self, model: str) -> Plan:
+        """Raises ModelNotFound, or Unavailable where routes cannot be read."""
+        try:
+            plan = await self._plans.get(model)
+        except PyMongoError as error:
+            raise Unavailable("The gateway cannot read its routes. Try again.") from error
+        if plan is None:
+            raise ModelNotFound(
+                f"The model '{model}' is not known here. GET /v1/models lists the models"
+                + (", and 'provider/model' names any other." if self._allow_unrouted else "."),
+                param="model",
+            )
+        return plan
+
+    async def offered(self) -> list[str]:
+        """Names of routes, and of unrouted models where those are allowed."""
+        try:
+            routes = await self._routes.list(after=None, limit=_MAX_LISTED)
+        except PyMongoError as error:
+            raise Unavailable("The gateway cannot read its routes. Try again.") from error
+        unrouted = self._models.offered() if self._allow_unrouted else ()
+        return sorted({route.model for route in routes} | set(unrouted))
+
+    def forget(self) -> None:
+        """Fallbacks make plans depend on each other, so a changed route drops them all."""
+        self._plans.clear()
+
+    async def _load(self, model: str) -> Plan | None:
+        route = await self._routes.get(model)
+        if route is None:
+            target = self._models.resolve(model) if self._allow_unrouted else None
+            return None if target is None else Plan(route=_UNROUTED, targets=(target,))
+        return Plan(
+            route=route,
+            targets=await self._targets([model, *route.fallbacks], {model: route}),
+            context_targets=await self._targets(route.context_fallbacks, {}),
+        )
+
+    async def _targets(
+        self, names: tuple[str, ...] | list[str], known: dict[str, Route]
+    ) -> tuple[Target, ...]:
+        """Deployments of those routes, ranked in that order; fallbacks of fallbacks are not."""
+        targets: list[Target] = []
+        for position, name in enumerate(names):
+            route = known.get(name) or await self._routes.get(name)
+            if route is not None:
+                targets += (self._target(deployment, position) for deployment in route.deployments)
+            elif (target := self._models.resolve(name)) is not None:
+                targets.append(msgspec.structs.replace(target, rank=(position, 0)))
+        return tuple(targets)
+
+    def _target(self, deployment: Deployment, position: int) -> Target:
+        provider, _, model = deployment.model.partition("/")
+        target = self._models.target(provider, model)
+        changes = {
+            "deployment_id": deployment.deployment_id,
+            "rank": (position, deployment.priority),
+            "weight": deployment.weight,
+            "max_parallel": deployment.max_parallel,
+            "timeouts": deployment.timeouts,
+            "drop_params": deployment.drop_params,
+            "credential": deployment.credential,
+        }
+        if deployment.api_base is not None:
+            changes["base_url"] = deployment.api_base.rstrip("/")
+            if deployment.credential is None:
+                # A provider's own key goes to the provider's own address, and to no other.
+                changes["api_key"] = changes["key_variable"] = None
+        if deployment.formats is not None:
+            changes["paths"] = paths_of(deployment.formats)
+        return msgspec.structs.replace(target, **changes)
+
+
+_MAX_LISTED = 1_000
