@@ -52,6 +52,9 @@ async def listen(
 
 def _deliver(data: bytes, on_invalidation: Callable[[Invalidation], None]) -> None:
     try:
-        on_invalidation(_decode(data))
-    except msgspec.MsgspecError as error:
+        invalidation = _decode(data)
+    except (ValueError, RecursionError) as error:
+        # Not only MsgspecErrors: text that is not UTF-8 and nesting without end have their own.
         log.error("invalidations.undecodable", error=str(error))
+    else:
+        on_invalidation(invalidation)

@@ -1,0 +1,79 @@
+"""The messages; that they arrive is shown on a real server in tests/service/storage."""
+
+import asyncio
+from typing import get_args
+
+import msgspec
+import pytest
+from fakeredis import FakeAsyncRedis
+
+from libs.common.schemas.invalidation import Invalidation, InvalidationKind
+from libs.common.storage.invalidation import CHANNEL, listen, publish
+
+
+class Listener:
+    """A gateway's ear: what it heard, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[Invalidation | str] = asyncio.Queue()
+
+    def forget(self, invalidation: Invalidation) -> None:
+        self.heard.put_nowait(invalidation)
+
+    def forget_all(self) -> None:
+        self.heard.put_nowait("everything")
+
+    async def next(self) -> Invalidation | str:
+        async with asyncio.timeout(5):
+            return await self.heard.get()
+
+
+@pytest.mark.parametrize("kind", get_args(InvalidationKind))
+async def test_each_kind_of_invalidation_arrives_as_it_was_sent(kind: InvalidationKind) -> None:
+    redis, listener = FakeAsyncRedis(), Listener()
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
+        assert await listener.next() == "everything"
+        sent = Invalidation(kind=kind, id="a/b:c é \N{SNOWMAN}")
+        await publish(redis, sent)
+        assert await listener.next() == sent
+        listening.cancel()
+    await redis.aclose()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"{",
+        b"null",
+        b'{"kind":"key"}',
+        b'{"kind":"weather","id":"x"}',
+        # Text that is not UTF-8 is not a MsgspecError.
+        b'{"kind":"key","id":"\xff"}',
+        b'{"kind":"key","more":' + b"[" * 100_000,
+    ],
+)
+async def test_a_message_that_cannot_be_read_does_not_end_the_listening(message: bytes) -> None:
+    redis, listener = FakeAsyncRedis(), Listener()
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
+        assert await listener.next() == "everything"
+        await redis.publish(CHANNEL, message)
+        after = Invalidation(kind="account", id="acme")
+        await publish(redis, after)
+        assert await listener.next() == after
+        listening.cancel()
+    await redis.aclose()
+
+
+async def test_fields_of_a_later_version_are_passed_over() -> None:
+    redis, listener = FakeAsyncRedis(), Listener()
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
+        assert await listener.next() == "everything"
+        later = msgspec.json.encode({"kind": "key", "id": "k", "version": 7})
+        await redis.publish(CHANNEL, later)
+        assert await listener.next() == Invalidation(kind="key", id="k")
+        listening.cancel()
+    await redis.aclose()
