@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from libs.common.schemas.price import PriceVersion, Rates, Tier
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLION = Decimal(1_000_000)
+_MAX_PER_TOKEN = Decimal(1_000)
 _RATES = {
     "input_cost_per_token": "input",
     "output_cost_per_token": "output",
@@ -37,9 +39,10 @@ _RATES = {
 }
 _KEY = re.compile(
     rf"^({'|'.join(sorted(_RATES, key=len, reverse=True))})"
-    r"(?:_above_(\d+)k_tokens)?(?:_(flex|priority|batches))?$"
+    r"(?:_above_(\d+)k_tokens)?(?:_(flex|balanced|priority|ultrafast|batches))?$"
 )
-_SERVICE_TIERS = {"flex": "flex", "priority": "priority", "batches": "batch", None: None}
+# Where the map's word for a service tier is not the one that providers report.
+_SERVICE_TIERS = {"batches": "batch"}
 _TEXT_MODES = frozenset({"chat", "responses"})
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 
@@ -111,14 +114,14 @@ class PriceMap:
             return None
         try:
             header = _decode_header(raw)
-            row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            cards = _rate_cards(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]))
         except msgspec.ValidationError:
             return None
-        cards = _rate_cards(row)
         base = cards.get((0, None), {})
-        if header.mode not in _TOKEN_MODES or "input" not in base:
+        if header.mode == "embedding":
+            base.setdefault("output", Decimal(0))
+        if header.mode not in _TOKEN_MODES or not {"input", "output"} <= base.keys():
             return None
-        base.setdefault("output", Decimal(0))
         return MapModel(
             provider=header.litellm_provider,
             mode=header.mode,
@@ -148,7 +151,10 @@ class PriceMap:
 def _rate_cards(
     row: Mapping[str, msgspec.Raw],
 ) -> defaultdict[tuple[int, str | None], dict[str, Decimal]]:
-    """USD per million by (threshold, service tier) and token class."""
+    """USD per million by (threshold, service tier) and token class.
+
+    Raises msgspec.ValidationError where a rate is not a price.
+    """
     cards: defaultdict[tuple[int, str | None], dict[str, Decimal]] = defaultdict(dict)
     for key, raw in row.items():
         match = _KEY.match(key)
@@ -156,25 +162,30 @@ def _rate_cards(
             continue
         name, thousands, suffix = match.groups()
         per_token = msgspec.json.decode(raw, type=Decimal | None)
-        if per_token is not None:
-            card = cards[int(thousands or 0) * 1000, _SERVICE_TIERS[suffix]]
-            card[_RATES[name]] = plain(EXACT.multiply(per_token, _MILLION))
+        if per_token is None:
+            continue
+        if not (per_token.is_finite() and 0 <= per_token <= _MAX_PER_TOKEN):
+            raise msgspec.ValidationError(f"{key} is not a price")
+        card = cards[int(thousands or 0) * 1000, _SERVICE_TIERS.get(suffix, suffix)]
+        card[_RATES[name]] = plain(EXACT.multiply(per_token, _MILLION))
     return cards
 
 
 def _tiers(cards: Mapping[tuple[int, str | None], dict[str, Decimal]]) -> Iterator[Tier]:
-    """Every card but the base one, completed from those that it refines."""
-    for (threshold, service_tier), card in sorted(cards.items(), key=str):
+    """One for each threshold and service tier; a rate that its card lacks is the nearest one's.
+
+    As in litellm, a threshold that says nothing of a service tier applies to it all the same.
+    """
+    thresholds = sorted({threshold for threshold, _ in cards})
+    service_tiers = sorted({tier or "" for _, tier in cards})
+    for threshold, name in product(thresholds, service_tiers):
+        service_tier = name or None
         if (threshold, service_tier) == (0, None):
             continue
-        refined: dict[str, Any] = dict(cards[0, None])
-        refined |= cards.get((0, service_tier), {})
-        refined |= cards.get((threshold, None), {})
-        yield Tier(
-            rates=Rates(**(refined | card)),
-            above_input_tokens=threshold,
-            service_tier=service_tier,
-        )
+        rates: dict[str, Any] = {}
+        for key in ((0, None), (0, service_tier), (threshold, None), (threshold, service_tier)):
+            rates |= cards.get(key, {})
+        yield Tier(rates=Rates(**rates), above_input_tokens=threshold, service_tier=service_tier)
 
 
 def _web_search(header: _Header) -> Decimal | None:

@@ -1,0 +1,258 @@
+import json
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.common.domain.pricing import cost_of, find_price, rates_for
+from libs.common.schemas.price import Rates
+from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.price_map import MAP_FILE, PriceMap
+from tests.unit.builders import NOW
+
+_ROW: dict[str, Any] = {
+    "litellm_provider": "acme",
+    "mode": "chat",
+    "input_cost_per_token": 3e-06,
+    "output_cost_per_token": 1.5e-05,
+}
+
+
+def map_of(**rows: Any) -> PriceMap:
+    return PriceMap(json.dumps(rows).encode())
+
+
+def rates_of(row: dict[str, Any]) -> Rates:
+    model = map_of(model=row).get("model")
+    assert model is not None
+    return model.price.rates
+
+
+def bundled_bytes() -> bytes:
+    spec = find_spec("litellm")
+    assert spec is not None
+    assert spec.origin is not None
+    return (Path(spec.origin).parent / MAP_FILE).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def bundled() -> PriceMap:
+    return PriceMap.open(None)
+
+
+# What the providers' price pages say, in USD per million tokens.
+@pytest.mark.parametrize(
+    ("provider", "model", "rates"),
+    [
+        ("openai", "gpt-4o", {"input": "2.5", "output": "10", "cache_read": "1.25"}),
+        ("openai", "gpt-4o-mini", {"input": "0.15", "output": "0.6", "cache_read": "0.075"}),
+        ("openai", "gpt-5", {"input": "1.25", "output": "10", "cache_read": "0.125"}),
+        ("openai", "o3", {"input": "2", "output": "8", "cache_read": "0.5"}),
+        ("openai", "text-embedding-3-small", {"input": "0.02", "output": "0"}),
+        (
+            "anthropic",
+            "claude-sonnet-4-5",
+            {
+                "input": "3",
+                "output": "15",
+                "cache_read": "0.3",
+                "cache_write_5m": "3.75",
+                "cache_write_1h": "6",
+            },
+        ),
+        ("gemini", "gemini-2.5-pro", {"input": "1.25", "output": "10", "cache_read": "0.125"}),
+    ],
+)
+def test_well_known_models_cost_what_their_providers_say(
+    bundled: PriceMap, provider: str, model: str, rates: dict[str, str]
+) -> None:
+    found = bundled.find(provider, model)
+    assert found is not None
+    expected: dict[str, Any] = {name: Decimal(usd) for name, usd in rates.items()}
+    assert found.price.rates == Rates(**expected)
+    assert found.price.source == "litellm"
+    assert find_price([found.price], provider, model, NOW) == found.price
+
+
+@pytest.mark.parametrize(
+    ("service_tier", "tokens", "usd"),
+    [
+        (None, 200_000, "1.25"),
+        (None, 200_001, "2.5"),
+        ("priority", 200_000, "2.25"),
+        ("priority", 200_001, "4.5"),
+        ("flex", 200_000, "0.625"),
+        # The map has no long-context rate for flex: the standard one applies, as in litellm.
+        ("flex", 200_001, "2.5"),
+        ("standard", 200_001, "2.5"),
+    ],
+)
+def test_a_model_with_both_kinds_of_tiers(
+    bundled: PriceMap, service_tier: str | None, tokens: int, usd: str
+) -> None:
+    found = bundled.find("gemini", "gemini-2.5-pro")
+    assert found is not None
+    usage = TokenUsage(input_text=tokens, service_tier=service_tier)
+    assert rates_for(found.price, usage).input == Decimal(usd)
+
+
+def test_no_float_touches_a_price_of_the_bundled_map(bundled: PriceMap) -> None:
+    raw = json.loads(bundled_bytes(), parse_float=Decimal, parse_int=Decimal)
+    priced = 0
+    for name in bundled.names():
+        found = bundled.get(name)
+        if found is None:
+            continue
+        priced += 1
+        assert found.price.rates.input == raw[name]["input_cost_per_token"] * 1_000_000
+        expected = raw[name].get("output_cost_per_token", Decimal(0)) * 1_000_000
+        assert found.price.rates.output == expected
+        cost_of(TokenUsage(input_text=1, cache_write_1h=1, output_image=1), found.price)
+    assert priced > 2_000
+
+
+def test_what_is_not_a_text_model_has_no_price_in_the_bundled_map(bundled: PriceMap) -> None:
+    assert bundled.get("sample_spec") is None
+    assert bundled.get("gpt-image-1") is None
+    assert bundled.get("whisper-1") is None
+    assert bundled.get("no such model") is None
+
+
+def test_a_model_is_found_under_its_own_provider_only(bundled: PriceMap) -> None:
+    assert bundled.find("azure", "gpt-4o") != bundled.find("openai", "gpt-4o")
+    assert bundled.find("anthropic", "gpt-4o") is None
+    found = bundled.find("gemini", "gemini-2.5-pro")
+    assert found is not None
+    assert found.price.model == "gemini/gemini-2.5-pro"
+
+
+def test_the_providers_and_their_text_models_can_be_listed(bundled: PriceMap) -> None:
+    assert bundled.providers() >= {"openai", "anthropic", "gemini"}
+    names = bundled.names_of({"openai"})
+    assert names == sorted(names)
+    assert "gpt-4o" in names
+    assert not {"text-embedding-3-small", "claude-sonnet-4-5"} & set(names)
+
+
+def test_every_rate_of_a_row_is_read() -> None:
+    row = _ROW | {
+        "cache_read_input_token_cost": 3e-07,
+        "cache_creation_input_token_cost": 3.75e-06,
+        "cache_creation_input_token_cost_above_1hr": 6e-06,
+        "output_cost_per_reasoning_token": 1e-06,
+        "input_cost_per_audio_token": 2e-06,
+        "input_cost_per_image_token": 4e-06,
+        "output_cost_per_audio_token": 5e-06,
+        "output_cost_per_image_token": 7e-06,
+    }
+    assert rates_of(row) == Rates(
+        input=Decimal(3),
+        output=Decimal(15),
+        cache_read=Decimal("0.3"),
+        cache_write_5m=Decimal("3.75"),
+        cache_write_1h=Decimal(6),
+        reasoning=Decimal(1),
+        input_audio=Decimal(2),
+        input_image=Decimal(4),
+        output_audio=Decimal(5),
+        output_image=Decimal(7),
+    )
+
+
+def test_zero_is_a_price_and_null_is_none() -> None:
+    row = _ROW | {"input_cost_per_token": 0.0, "cache_read_input_token_cost": None}
+    assert rates_of(row) == Rates(input=Decimal(0), output=Decimal(15))
+
+
+def test_a_rate_that_a_tier_lacks_is_the_nearest_one() -> None:
+    row = _ROW | {
+        "cache_read_input_token_cost": 3e-07,
+        "input_cost_per_token_above_200k_tokens": 6e-06,
+        "cache_creation_input_token_cost_above_1hr_above_200k_tokens": 1.2e-05,
+        "output_cost_per_token_priority": 3e-05,
+        "input_cost_per_token_ultrafast": 9e-06,
+        "input_cost_per_token_above_200k_tokens_priority": 8e-06,
+        "input_cost_per_token_batches": 1.5e-06,
+    }
+    model = map_of(model=row).get("model")
+    assert model is not None
+    found = {
+        (t.service_tier, t.above_input_tokens): (t.rates.input, t.rates.output, t.rates.cache_read)
+        for t in model.price.tiers
+    }
+    expected = {
+        (None, 200_000): ("6", "15"),
+        ("priority", 0): ("3", "30"),
+        ("priority", 200_000): ("8", "30"),
+        ("ultrafast", 0): ("9", "15"),
+        ("ultrafast", 200_000): ("6", "15"),
+        ("batch", 0): ("1.5", "15"),
+        ("batch", 200_000): ("6", "15"),
+    }
+    assert found == {
+        key: (Decimal(input_rate), Decimal(output_rate), Decimal("0.3"))
+        for key, (input_rate, output_rate) in expected.items()
+    }
+    assert {tier.rates.cache_write_1h for tier in model.price.tiers} == {None, 12}
+
+
+def test_searches_cost_what_the_medium_context_costs() -> None:
+    search = {"search_context_size_low": 0.03, "search_context_size_medium": 0.035}
+    model = map_of(model=_ROW | {"search_context_cost_per_query": search}).get("model")
+    assert model is not None
+    assert model.price.web_search == Decimal("0.035")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_cost_per_token": None},
+        {"output_cost_per_token": None},
+        {"mode": "image_generation"},
+        {"mode": None},
+        {"mode": 7},
+        {"litellm_provider": None},
+        {"max_output_tokens": "many"},
+        {"input_cost_per_token": "a lot"},
+        {"input_cost_per_token": [1]},
+        {"input_cost_per_token": -1e-06},
+        {"input_cost_per_token": "NaN"},
+        {"input_cost_per_token": "Infinity"},
+        {"input_cost_per_token": 1e300},
+        {"output_cost_per_token_above_200k_tokens": {}},
+    ],
+)
+def test_an_odd_row_is_no_price(change: dict[str, Any]) -> None:
+    prices = map_of(odd=_ROW | change, fine=_ROW)
+    assert prices.get("odd") is None
+    assert prices.get("fine") is not None
+
+
+@pytest.mark.parametrize("row", [None, [], "text", 7])
+def test_what_is_not_even_a_row_is_no_price(row: object) -> None:
+    prices = map_of(odd=row, fine=_ROW)
+    assert prices.get("odd") is None
+    assert prices.providers() == {"acme"}
+
+
+def test_an_embedding_needs_no_output_rate() -> None:
+    row = {name: value for name, value in _ROW.items() if name != "output_cost_per_token"}
+    assert map_of(model=row).get("model") is None
+    assert rates_of(row | {"mode": "embedding"}).output == 0
+
+
+def test_a_price_id_names_the_version_of_the_map() -> None:
+    first, second = map_of(model=_ROW), map_of(model=_ROW, other=_ROW)
+    prices = [prices.get("model") for prices in (first, map_of(model=_ROW), second)]
+    ids = [found.price.price_id for found in prices if found is not None]
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[0].startswith("litellm:model@")
+
+
+def test_a_map_can_be_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    file.write_text(json.dumps({"model": _ROW}))
+    prices = PriceMap.open(str(file))
+    assert (len(prices), list(prices.names())) == (1, ["model"])
