@@ -132,6 +132,13 @@ class RateLimited(AppError):
     code = "rate_limit_exceeded"
 
 
+class TooManyTokens(RateLimited):
+    """The call alone is larger than the limit, so no waiting cures it."""
+
+    code = "tokens_per_minute_too_low"
+    should_retry = False
+
+
 class UpstreamFailed(AppError):
     """The provider could not be reached, or its answer cannot be used."""
 

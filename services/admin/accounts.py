@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,44 +9,48 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.domain.money import nusd_to_usd, usd_to_nusd
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
-from libs.common.schemas.account import Account, AccountStatus, Budget, BudgetPeriod
+from libs.common.schemas.account import Account, AccountStatus, Budget, Limits
 from libs.common.web.json import json_response
+from services.admin.budgets import (
+    BudgetBody,
+    Budgets,
+    BudgetView,
+    LimitsBody,
+    budget_view,
+    budgets_of,
+    limits_of,
+)
 from services.admin.decoding import query_struct, read_struct
-from services.admin.fields import LimitUsd, Metadata, Name, UserId
+from services.admin.fields import Metadata, Name, TimeZone, UserId
 from services.admin.paging import Paging
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
 
 
-class BudgetBody(msgspec.Struct, frozen=True, kw_only=True):
-    limit_usd: LimitUsd
-    period: BudgetPeriod
-
-
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """Without a name, an account is called by its user_id."""
+    """Without a name, an account is called by its user_id. `budget` is short for one budget."""
 
     user_id: UserId
     name: Name | None = None
     status: AccountStatus = "active"
     budget: BudgetBody | None = None
+    budgets: Budgets | None = None
+    limits: LimitsBody | None = None
+    time_zone: TimeZone = "UTC"
     metadata: Metadata | None = None
 
 
 class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What is absent stays as it is; a budget of null is removed."""
+    """What is absent stays as it is; `budget` replaces all budgets, and null removes them."""
 
     name: Name | UnsetType = UNSET
     status: AccountStatus | UnsetType = UNSET
     budget: BudgetBody | UnsetType | None = UNSET
+    budgets: Budgets | UnsetType = UNSET
+    limits: LimitsBody | UnsetType | None = UNSET
+    time_zone: TimeZone | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
-
-
-class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
-    limit_usd: Decimal
-    period: BudgetPeriod
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +58,9 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     status: AccountStatus
     budget: BudgetView | None
+    budgets: tuple[BudgetView, ...]
+    limits: Limits
+    time_zone: str
     metadata: dict[str, str]
     spend: Spend
     created_at: datetime
@@ -69,7 +75,9 @@ async def create_account(request: Request[State]) -> Response:
         user_id=body.user_id,
         name=body.user_id if body.name is None else body.name,
         status=body.status,
-        budget=_budget(body.budget),
+        budgets=_budgets(body.budget, body.budgets),
+        limits=limits_of(body.limits),
+        time_zone=body.time_zone,
         metadata={} if body.metadata is None else body.metadata,
         created_at=now,
         updated_at=now,
@@ -96,9 +104,11 @@ async def change_account(request: Request[State]) -> Response:
     state, user_id = request.state, request.path_params["user_id"]
     now = state["now"]()
     changes = changed_fields(await read_struct(request, AccountChanges, now))
-    if "budget" in changes:
-        budget = _budget(changes["budget"])
-        changes["budget"] = None if budget is None else msgspec.to_builtins(budget)
+    if "budget" in changes or "budgets" in changes:
+        budgets = _budgets(changes.pop("budget", None), changes.get("budgets"))
+        changes["budgets"] = msgspec.to_builtins(budgets)
+    if "limits" in changes:
+        changes["limits"] = msgspec.to_builtins(limits_of(changes["limits"]))
     account = await state["accounts"].update(user_id, changes, now)
     if account is None:
         raise unknown_account(user_id)
@@ -142,7 +152,10 @@ def _view(account: Account, spend: Spend) -> AccountView:
         user_id=account.user_id,
         name=account.name,
         status=account.status,
-        budget=_budget_view(account.budget),
+        budget=budget_view(account.budgets[0]) if len(account.budgets) == 1 else None,
+        budgets=tuple(map(budget_view, account.budgets)),
+        limits=account.limits,
+        time_zone=account.time_zone,
         metadata=account.metadata,
         spend=spend,
         created_at=account.created_at,
@@ -150,13 +163,8 @@ def _view(account: Account, spend: Spend) -> AccountView:
     )
 
 
-def _budget_view(budget: Budget | None) -> BudgetView | None:
-    if budget is None:
-        return None
-    return BudgetView(limit_usd=nusd_to_usd(budget.limit_nusd), period=budget.period)
-
-
-def _budget(body: BudgetBody | None) -> Budget | None:
-    if body is None:
-        return None
-    return Budget(limit_nusd=usd_to_nusd(body.limit_usd), period=body.period)
+def _budgets(one: BudgetBody | None, several: Sequence[BudgetBody] | None) -> tuple[Budget, ...]:
+    """Raises ValidationFailed where both are given."""
+    if one is not None and several is not None:
+        raise ValidationFailed([FieldError("budget", "cannot be given together with budgets")])
+    return budgets_of(several if several is not None else [] if one is None else [one])

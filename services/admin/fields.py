@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
+from libs.common.domain.periods import zone_of
 from services.admin.decoding import Rule
 
 # Part of Redis keys and MongoDB ids: no braces, no pipes.
@@ -92,6 +93,14 @@ def _rate(value: Decimal, _: datetime) -> str | None:
     return None
 
 
+def _time_zone(value: str, _: datetime) -> str | None:
+    try:
+        zone_of(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _future(value: datetime, now: datetime) -> str | None:
     return None if value > now else "must lie in the future"
 
@@ -109,6 +118,7 @@ Model = Annotated[str, Rule(_model)]
 Provider = Annotated[str, Rule(_provider)]
 Aliases = Annotated[tuple[str, ...], Meta(max_length=32), Rule(_models)]
 AllowedModels = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_nonempty), Rule(_models)]
+TimeZone = Annotated[str, Rule(_time_zone)]
 Time = Annotated[datetime, Meta(tz=True)]
 FutureTime = Annotated[datetime, Meta(tz=True), Rule(_future)]
 TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]

@@ -9,9 +9,18 @@ from starlette.responses import Response
 
 from libs.common.domain.ids import SECRET_PREFIX, new_secret, secret_hash, secret_prefix
 from libs.common.errors import NotFound
+from libs.common.schemas.account import Limits
 from libs.common.schemas.key import ApiKey, KeyStatus
 from libs.common.web.json import json_response
 from services.admin.accounts import changed_fields, find_account
+from services.admin.budgets import (
+    Budgets,
+    BudgetView,
+    LimitsBody,
+    budget_view,
+    budgets_of,
+    limits_of,
+)
 from services.admin.clock import to_utc_ms
 from services.admin.decoding import query_struct, read_struct
 from services.admin.fields import AllowedModels, FutureTime, Name, UserId
@@ -26,6 +35,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     name: Name | None = None
     allowed_models: AllowedModels | None = None
     expires_at: FutureTime | None = None
+    budgets: Budgets = ()
+    limits: LimitsBody | None = None
 
 
 class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +45,8 @@ class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
     name: Name | UnsetType = UNSET
     allowed_models: AllowedModels | UnsetType | None = UNSET
     expires_at: FutureTime | UnsetType | None = UNSET
+    budgets: Budgets | UnsetType = UNSET
+    limits: LimitsBody | UnsetType | None = UNSET
     status: KeyStatus | UnsetType = UNSET
 
 
@@ -48,6 +61,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     allowed_models: tuple[str, ...] | None
     expires_at: datetime | None
+    budgets: tuple[BudgetView, ...]
+    limits: Limits
     status: KeyStatus
     created_at: datetime
     updated_at: datetime
@@ -73,6 +88,8 @@ async def create_key(request: Request[State]) -> Response:
         secret_hash=secret_hash(secret),
         allowed_models=body.allowed_models,
         expires_at=None if body.expires_at is None else to_utc_ms(body.expires_at),
+        budgets=budgets_of(body.budgets),
+        limits=limits_of(body.limits),
         created_at=now,
         updated_at=now,
     )
@@ -100,6 +117,10 @@ async def change_key(request: Request[State]) -> Response:
     changes = changed_fields(await read_struct(request, KeyChanges, request.state["now"]()))
     if changes.get("expires_at") is not None:
         changes["expires_at"] = to_utc_ms(changes["expires_at"])
+    if "budgets" in changes:
+        changes["budgets"] = msgspec.to_builtins(budgets_of(changes["budgets"]))
+    if "limits" in changes:
+        changes["limits"] = msgspec.to_builtins(limits_of(changes["limits"]))
     return await _update(request, changes)
 
 
@@ -136,4 +157,5 @@ def _unknown_key() -> NotFound:
 
 
 def _view(key: ApiKey) -> KeyView:
-    return KeyView(**{name: getattr(key, name) for name in KeyView.__struct_fields__})
+    fields = {name: getattr(key, name) for name in KeyView.__struct_fields__}
+    return KeyView(**fields | {"budgets": tuple(map(budget_view, key.budgets))})

@@ -1,110 +1,187 @@
-"""Admits calls against their account's budget and keeps their holds alive (P4)."""
+"""Admits calls against their account's budgets and limits, and keeps their holds alive (P4)."""
 
 import asyncio
-from collections import Counter
-from datetime import datetime
-from time import time
+from collections import Counter, defaultdict
 
 import structlog
 
 from libs.common.cache import LoadingCache
 from libs.common.domain.holds import hold_nusd
-from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.periods import period_end, period_key
-from libs.common.errors import AppError, BudgetExceeded, Unavailable
-from libs.common.schemas.account import Account
-from libs.common.storage.holds import Admission, HoldStore, OverBudget, PeriodLimit, Unseeded
+from libs.common.errors import Unavailable
+from libs.common.storage.event_queue import encode_event
+from libs.common.storage.holds import (
+    Admission,
+    Admitted,
+    HoldStore,
+    Limited,
+    OverBudget,
+    PeriodLimit,
+    Scope,
+    Spent,
+    Unseeded,
+)
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import Database, PyMongoError
 from libs.common.storage.redis import RedisError
 from services.gateway.breaker import Breaker
 from services.gateway.call import Call
-from services.gateway.metrics import ADMITTED_WITHOUT_REDIS
+from services.gateway.clock import SharedClock
+from services.gateway.directory import Principal
+from services.gateway.metrics import ADMITTED_WITHOUT_REDIS, BUDGET_WARNINGS
+from services.gateway.scopes import (
+    BudgetNow,
+    budgets_now,
+    limited,
+    over_budget,
+    scopes_of,
+    tightest,
+    warnings,
+)
 from services.gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
 _SPEND_TTL_S = 5.0
 _RENEWALS_PER_LEASE = 3
+# Accounts are noted for the sweep again after so many seconds, should Redis have lost them.
+_NOTE_EVERY_S = 600.0
 
 
 class Admissions:
     """The gate that every call passes before it is forwarded."""
 
     def __init__(
-        self, holds: HoldStore, database: Database, breaker: Breaker, settings: Settings
+        self,
+        holds: HoldStore,
+        database: Database,
+        breaker: Breaker,
+        clock: SharedClock,
+        settings: Settings,
     ) -> None:
         self._holds = holds
         self._ledger = LedgerStore(database)
         self._breaker = breaker
+        self._clock = clock
         self._settings = settings
         self._open: dict[str, str] = {}
+        self._noted: LoadingCache[bool] = LoadingCache(
+            self._note, max_items=50_000, ttl_s=_NOTE_EVERY_S, negative_ttl_s=_NOTE_EVERY_S
+        )
         # While Redis is away: spend as MongoDB knows it, and what this process holds on top.
         self._spend: LoadingCache[int] = LoadingCache(
             self._load_spend, max_items=10_000, ttl_s=_SPEND_TTL_S, negative_ttl_s=_SPEND_TTL_S
         )
         self._held_here: Counter[str] = Counter()
 
-    async def admit(self, call: Call, account: Account) -> None:
-        """Takes the call's hold. Raises BudgetExceeded, or Unavailable by policy."""
+    async def admit(self, call: Call, principal: Principal) -> None:
+        """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
         amount = self._amount(call)
-        limits = _limits(account, call.started_at)
+        budgets = budgets_now(principal, call.started_at)
+        scopes = scopes_of(principal, budgets)
         if self._breaker.allows():
             try:
-                admission = await self._decide(account.user_id, call.call_id, amount, limits)
+                admission = await self._decide(call, principal, amount, scopes, budgets)
             except RedisError as error:
                 self._breaker.failed()
                 log.warning("admission.redis_away", error=str(error))
             else:
                 self._breaker.succeeded()
-                if isinstance(admission, OverBudget):
-                    raise _over_budget(account, admission, amount, call.started_at)
-                self._hold(call, account, amount)
+                self._obey(admission, call, principal, amount, scopes, budgets)
                 return
-        await self._admit_without_redis(account, amount, limits, call)
+        await self._admit_without_redis(call, principal, amount, budgets)
 
-    def finished(self, call: Call, account: Account) -> None:
+    def finished(self, call: Call) -> None:
         """The call needs no more renewals: its hold is the ledger's to release."""
-        if self._open.pop(call.call_id, None) is None:
+        user_id = self._open.pop(call.call_id, None)
+        if user_id is None:
             return
-        self._held_here[account.user_id] -= call.held_nusd or 0
-        if self._held_here[account.user_id] <= 0:
-            del self._held_here[account.user_id]
+        self._held_here[user_id] -= 0 if call.held_nusd is None else call.held_nusd
+        if self._held_here[user_id] <= 0:
+            del self._held_here[user_id]
 
     async def renew_leases(self) -> None:
         """Runs until cancelled: prolongs the holds of calls that are under way."""
         lease_s = self._settings.hold_lease_s
         while True:
             await asyncio.sleep(lease_s / _RENEWALS_PER_LEASE)
-            calls = [(user_id, call_id) for call_id, user_id in self._open.items()]
-            if not calls:
-                continue
+            calls: defaultdict[str, list[str]] = defaultdict(list)
+            for call_id, user_id in self._open.items():
+                calls[user_id].append(call_id)
             try:
-                await self._holds.renew(calls, now_ms=int(time() * 1000), lease_s=lease_s)
+                for user_id, call_ids in calls.items():
+                    await self._holds.renew(user_id, call_ids, lease_s=lease_s)
             except RedisError as error:
-                log.warning("leases.not_renewed", calls=len(calls), error=str(error))
+                log.warning("leases.not_renewed", error=str(error))
 
     async def _decide(
-        self, user_id: str, call_id: str, amount: int, limits: list[PeriodLimit]
+        self,
+        call: Call,
+        principal: Principal,
+        amount: int,
+        scopes: list[Scope],
+        budgets: list[BudgetNow],
     ) -> Admission:
+        user_id = principal.account.user_id
+        call.held_nusd = amount
+        event = encode_event(call.event(principal, "abandoned", 0))
+        call.held_nusd = None
+        await self._noted.get(user_id)
         for _ in range(2):
             admission = await self._holds.admit(
                 user_id,
-                call_id,
+                call.call_id,
                 hold_nusd=amount,
+                tokens=call.input_tokens,
                 lease_s=self._settings.hold_lease_s,
-                limits=limits,
+                scopes=scopes,
+                event=event,
             )
             if not isinstance(admission, Unseeded):
                 return admission
-            await self._seed(user_id, [limit.period for limit in limits])
+            await self._seed(user_id, budgets)
         raise Unavailable("The account's spend could not be read. Try again in a moment.")
 
-    async def _seed(self, user_id: str, periods: list[str]) -> None:
+    def _obey(
+        self,
+        admission: Admission,
+        call: Call,
+        principal: Principal,
+        amount: int,
+        scopes: list[Scope],
+        budgets: list[BudgetNow],
+    ) -> None:
+        match admission:
+            case OverBudget():
+                raise over_budget(admission, budgets, principal, amount)
+            case Limited():
+                raise limited(admission, call.input_tokens)
+            case Unseeded():
+                raise AssertionError("seeded above")
+            case Admitted():
+                self._clock.learn(admission.now_ms)
+                call.rate_window = tightest(scopes, admission.windows)
+                call.budget_warnings = tuple(warnings(budgets, admission))
+                if call.budget_warnings:
+                    BUDGET_WARNINGS.inc()
+                self._hold(call, principal, amount)
+
+    async def _seed(self, user_id: str, budgets: list[BudgetNow]) -> None:
         try:
-            spent = await self._ledger.spend_of(user_id, periods)
+            spent = [
+                Spent(key_id=now.key_id, period=now.period, nusd=await self._spent(user_id, now))
+                for now in budgets
+            ]
         except PyMongoError as error:
             raise Unavailable("The gateway cannot read the account's spend.") from error
         await self._holds.seed(user_id, spent)
+
+    async def _spent(self, user_id: str, now: BudgetNow) -> int:
+        if now.key_id is None:
+            return (await self._ledger.spend_of(user_id, [now.period]))[now.period]
+        return await self._ledger.spend_of_key(user_id, now.key_id, now.days)
+
+    async def _note(self, user_id: str) -> bool:
+        await self._holds.note_account(user_id)
+        return True
 
     def _amount(self, call: Call) -> int:
         """What the dearest of the deployments that may serve the call would cost."""
@@ -128,53 +205,37 @@ class Admissions:
             )
         return max(amounts)
 
-    def _hold(self, call: Call, account: Account, amount: int) -> None:
+    def _hold(self, call: Call, principal: Principal, amount: int) -> None:
         call.held_nusd = amount
-        self._open[call.call_id] = account.user_id
-        self._held_here[account.user_id] += amount
+        self._open[call.call_id] = principal.account.user_id
+        self._held_here[principal.account.user_id] += amount
 
     async def _admit_without_redis(
-        self, account: Account, amount: int, limits: list[PeriodLimit], call: Call
+        self, call: Call, principal: Principal, amount: int, budgets: list[BudgetNow]
     ) -> None:
         """Policy `open`: against what MongoDB says was spent and what this process holds."""
         if self._settings.admission_without_redis == "closed":
             raise Unavailable("The gateway cannot check budgets at the moment. Try again soon.")
+        account = principal.account
         held = self._held_here[account.user_id]
-        for limit in limits:
+        for now in budgets:
+            first, last = now.days or ("", "")
             try:
-                spent = await self._spend.get(f"{account.user_id}|{limit.period}")
+                spent = await self._spend.get(
+                    f"{account.user_id}|{now.key_id or ''}|{now.period}|{first}|{last}"
+                )
             except PyMongoError:
                 # Both stores are away: the cached account is the last that is known.
-                spent = account.spent_nusd if limit.period == "total" else 0
-            if (spent or 0) + held + amount > limit.limit_nusd:
-                over = OverBudget(limit, spent or 0, held)
-                raise _over_budget(account, over, amount, call.started_at)
+                spent = account.spent_nusd if now.period == "total" and not now.key_id else 0
+            if (spent or 0) + held + amount > now.budget.limit_nusd:
+                limit = PeriodLimit(now.period, now.budget.limit_nusd)
+                over = OverBudget(Scope(key_id=now.key_id), limit, spent or 0, held)
+                raise over_budget(over, budgets, principal, amount)
         ADMITTED_WITHOUT_REDIS.inc()
-        self._hold(call, account, amount)
+        self._hold(call, principal, amount)
 
-    async def _load_spend(self, key: str) -> int | None:
-        user_id, _, period = key.partition("|")
-        return (await self._ledger.spend_of(user_id, [period]))[period]
-
-
-def _limits(account: Account, at: datetime) -> list[PeriodLimit]:
-    budget = account.budget
-    if budget is None:
-        return []
-    return [PeriodLimit(period_key(budget.period, at), budget.limit_nusd)]
-
-
-def _over_budget(account: Account, over: OverBudget, amount: int, at: datetime) -> AppError:
-    budget = account.budget
-    ends = None if budget is None else period_end(budget.period, at)
-    until = "has no end" if ends is None else f"ends at {ends.isoformat()}"
-    limit, spent, held, hold = (
-        nusd_to_usd(nusd)
-        for nusd in (over.budget.limit_nusd, over.spent_nusd, over.held_nusd, amount)
-    )
-    return BudgetExceeded(
-        f"The budget of account '{account.user_id}' has no room for this call: limit {limit:f} "
-        f"USD, spent {spent:f}, held by calls under way {held:f}, this call may cost up to "
-        f"{hold:f}. The period '{over.budget.period}' {until}. Lower the call's token limit, or "
-        "ask your administrator to raise the budget."
-    )
+    async def _load_spend(self, name: str) -> int | None:
+        user_id, key_id, period, first, last = name.split("|")
+        if not key_id:
+            return (await self._ledger.spend_of(user_id, [period]))[period]
+        return await self._ledger.spend_of_key(user_id, key_id, (first, last) if first else None)

@@ -78,7 +78,8 @@ def _app_error(request: Request, error: Exception) -> Response:
     client_format = format_of_path(request.url.path)
     if "anthropic-version" in request.headers:
         client_format = FORMATS["messages"]
-    request_id = Call(client_format).call_id
+    now_ms = request.state.gateway.clock.now_ms()
+    request_id = Call(client_format, now_ms=now_ms).call_id
     answer = client_format.error(error, request_id)
     response = Response(answer.body, answer.status)
     response.raw_headers[:] = error_headers(error, request_id, len(answer.body))

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from os import urandom
-from time import perf_counter, time_ns
+from time import perf_counter
 
 from libs.common.domain.ids import uuid7
 from libs.common.domain.pricing import cost_of
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
+from libs.common.storage.holds import Scope, Window
 from services.gateway.directory import Principal
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.providers import Target
 
-_NS_PER_MS = 1_000_000
 # What others call a call or its user is kept to be recognised, not to be stored at any length.
 _MAX_FOREIGN_NAME = 256
 
@@ -24,16 +24,17 @@ class Call:
     __slots__ = (
         "_started",
         "attempts",
+        "budget_warnings",
         "call_id",
         "first_byte_ms",
         "format",
         "held_nusd",
         "input_tokens",
-        "now_ms",
         "price",
         "prices",
         "principal",
         "provider_request_id",
+        "rate_window",
         "request",
         "started_at",
         "target",
@@ -44,13 +45,12 @@ class Call:
         self,
         client_format: Format,
         *,
-        clock_ns: Callable[[], int] = time_ns,
+        now_ms: int,
         entropy: Callable[[int], bytes] = urandom,
     ) -> None:
         self.format = client_format
-        self.now_ms = clock_ns() // _NS_PER_MS
-        self.call_id = uuid7(self.now_ms, entropy(10))
-        self.started_at = datetime.fromtimestamp(self.now_ms / 1000, UTC)
+        self.call_id = uuid7(now_ms, entropy(10))
+        self.started_at = datetime.fromtimestamp(now_ms / 1000, UTC)
         self.principal: Principal | None = None
         self.request: CallRequest | None = None
         self.target: Target | None = None
@@ -58,6 +58,8 @@ class Call:
         self.price: PriceVersion | None = None
         self.attempts = 0
         self.upstream_s = 0.0
+        self.rate_window: tuple[Scope, Window] | None = None
+        self.budget_warnings: tuple[str, ...] = ()
         self.input_tokens = 0
         self.held_nusd: int | None = None
         self.first_byte_ms: int | None = None
@@ -100,6 +102,7 @@ class Call:
             user_id=principal.account.user_id,
             key_id=principal.key.key_id,
             started_at=self.started_at,
+            time_zone=principal.account.time_zone,
             format=self.format.name,
             requested_model=None if request is None else request.model,
             provider=None if target is None else target.provider,

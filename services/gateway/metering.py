@@ -6,7 +6,7 @@ its cost, in one round trip. While Redis cannot be reached they go to the spool 
 
 import asyncio
 from collections.abc import Sequence
-from hashlib import sha256
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -15,7 +15,7 @@ from libs.common.errors import Unavailable
 from libs.common.group_commit import GroupCommit
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.event_queue import encode_batch, enqueue_batch
-from libs.common.storage.holds import HoldStore
+from libs.common.storage.holds import Finished, HoldStore
 from libs.common.storage.redis import NoScriptError, Redis, RedisError
 from services.gateway.breaker import Breaker
 from services.gateway.metrics import EVENTS_SPOOLED, SPOOL_BACKLOG
@@ -28,10 +28,10 @@ _DRAIN_PAUSE_S = 1.0
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """An event and what its hold becomes; None where the call held nothing."""
+    """An event and what becomes of its hold; None where the call held nothing."""
 
     event: UsageEvent
-    hold_nusd: int | None
+    finished: Finished | None
 
 
 class Meter:
@@ -103,12 +103,10 @@ class Meter:
             await self._send(payload, batch)
 
     async def _send(self, payload: bytes, batch: Sequence[Metered]) -> None:
-        """The id follows from the content, so sending the same batch again changes nothing."""
-        batch_id = sha256(payload).hexdigest()[:32]
+        """Each try is a job of its own, so that whatever hold it takes again is settled again."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             for metered in batch:
-                if metered.hold_nusd is not None:
-                    event = metered.event
-                    self._holds.resize(pipeline, event.user_id, event.call_id, metered.hold_nusd)
-            enqueue_batch(pipeline, batch_id, payload)
+                if metered.finished is not None:
+                    self._holds.finish(pipeline, metered.finished)
+            enqueue_batch(pipeline, uuid4().hex, payload)
             await pipeline.execute()

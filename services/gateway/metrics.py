@@ -19,6 +19,9 @@ CALL_SECONDS = Histogram(
 CALLS_OPEN = Gauge("gateway_calls_open", "Calls under way.")
 EVENTS_SPOOLED = Counter("gateway_events_spooled_total", "Usage events written to the spool.")
 SPOOL_BACKLOG = Gauge("gateway_spool_backlog", "1 while usage events wait in the spool.")
+BUDGET_WARNINGS = Counter(
+    "gateway_budget_warnings_total", "Calls admitted although a soft limit is reached."
+)
 ADMITTED_WITHOUT_REDIS = Counter(
     "gateway_admitted_without_redis_total", "Calls admitted by policy while Redis was away."
 )

@@ -22,7 +22,7 @@ async def list_models(request: Request) -> Response:
     """Anthropic's clients send `anthropic-version`; all others get OpenAI's shape."""
     gateway: Gateway = request.state.gateway
     principal = await gateway.directory.principal(secret_hash(secret_of(request.scope["headers"])))
-    now = Call(CHAT).started_at
+    now = Call(CHAT, now_ms=gateway.clock.now_ms()).started_at
     refusal = check_key(principal.key, now) or check_account(principal.account)
     if refusal is not None:
         raise refusal

@@ -16,13 +16,16 @@ from starlette.types import Receive, Scope, Send
 from libs.common.domain.access import check_account, check_key, check_model
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.ids import secret_hash
+from libs.common.domain.pricing import total_tokens
 from libs.common.errors import AppError, UpstreamFailed
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
+from libs.common.storage.holds import Finished
 from services.gateway.admission import Admissions
 from services.gateway.auth import Headers, secret_of
 from services.gateway.body import ClientDisconnected, read_body
 from services.gateway.call import Call
+from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory, Principal
 from services.gateway.formats.base import CallRequest, Format, tokens_of_text
 from services.gateway.metering import Meter, Metered
@@ -47,6 +50,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     admissions: Admissions
     dispatcher: Dispatcher
     meter: Meter
+    clock: SharedClock
     max_body_bytes: int
 
     def obey(self, invalidation: Invalidation) -> None:
@@ -70,7 +74,8 @@ class ProxyEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway: Gateway = scope["state"]["gateway"]
-        handler = _Handler(gateway, Call(self._format), receive, send)
+        call = Call(self._format, now_ms=gateway.clock.now_ms())
+        handler = _Handler(gateway, call, receive, send)
         with CALLS_OPEN.track_inprogress():
             await handler.handle(scope["headers"])
 
@@ -109,7 +114,7 @@ class _Handler:
             log.exception("call.crashed", call_id=self._call.call_id)
             await self._fail(principal, AppError("The gateway failed to serve this call."))
         finally:
-            self._gateway.admissions.finished(self._call, principal.account)
+            self._gateway.admissions.finished(self._call)
 
     async def _authenticate(self, headers: Headers) -> Principal:
         principal = await self._gateway.directory.principal(secret_hash(secret_of(headers)))
@@ -128,7 +133,7 @@ class _Handler:
             raise refusal
         plan = await self._priced(await gateway.router.plan(request.model))
         call.input_tokens = estimate_input_tokens(body)
-        await gateway.admissions.admit(call, principal.account)
+        await gateway.admissions.admit(call, principal)
         asked_at = perf_counter()
         try:
             upstream = await gateway.dispatcher.send(call, request, plan, headers)
@@ -237,8 +242,22 @@ class _Handler:
         )
         CALLS.labels(call.format.name, status, http_status).inc()
         CALL_SECONDS.labels(call.format.name).observe(call.elapsed_ms() / 1000)
-        hold = None if call.held_nusd is None else call.cost_nusd(usage)
-        await self._gateway.meter.commit(Metered(event, hold))
+        await self._gateway.meter.commit(self._metered(principal, event, usage))
+
+    def _metered(
+        self, principal: Principal, event: UsageEvent, usage: TokenUsage | None
+    ) -> Metered:
+        call = self._call
+        if call.held_nusd is None:
+            return Metered(event, None)
+        finished = Finished(
+            user_id=event.user_id,
+            call_id=event.call_id,
+            key_id=principal.key.key_id if principal.key.budgets else None,
+            cost_nusd=call.cost_nusd(usage),
+            tokens=None if usage is None else total_tokens(usage),
+        )
+        return Metered(event, finished)
 
     def _hand_in(self, principal: Principal) -> None:
         usage = None if self._usage_so_far is None else self._usage_so_far()
@@ -251,8 +270,7 @@ class _Handler:
             usage_source=source,
             error_code="gateway_stopped",
         )
-        hold = None if self._call.held_nusd is None else self._call.cost_nusd(usage)
-        self._gateway.meter.hand_in(Metered(event, hold))
+        self._gateway.meter.hand_in(self._metered(principal, event, usage))
 
     async def _send_error(self, error: AppError) -> None:
         if self._responding:

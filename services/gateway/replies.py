@@ -1,9 +1,13 @@
 """Headers that the gateway adds to what it answers."""
 
+from datetime import timedelta
+
 from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import AppError
 from services.gateway.call import Call
 from services.gateway.upstream.answer import Header
+
+_PARTS = (b"limit", b"remaining", b"reset")
 
 
 def id_headers(request_id: str) -> list[Header]:
@@ -18,8 +22,34 @@ def call_headers(call: Call) -> list[Header]:
         (b"x-gateway-attempts", b"%d" % call.attempts),
         (b"x-gateway-overhead-ms", b"%.3f" % call.overhead_ms()),
     ]
+    headers += ((b"x-gateway-budget-warning", line.encode()) for line in call.budget_warnings)
+    headers += rate_headers(call)
     if call.target is not None:
         headers.append((b"x-gateway-model", call.target.name.encode()))
+    return headers
+
+
+def rate_headers(call: Call) -> list[Header]:
+    """The limits of whichever of account and key has less room; the names are the format's."""
+    if call.rate_window is None:
+        return []
+    scope, window = call.rate_window
+    rows = (
+        (b"requests", scope.requests, window.requests_left, window.requests_reset_ms),
+        (b"tokens", scope.tokens, window.tokens_left, window.tokens_reset_ms),
+    )
+    headers: list[Header] = []
+    for kind, limit, left, reset_ms in rows:
+        if limit < 0:
+            continue
+        reset = b"%.3fs" % (reset_ms / 1000)
+        if call.format.name == "messages":
+            at = call.started_at + timedelta(milliseconds=reset_ms)
+            reset = at.isoformat(timespec="seconds").replace("+00:00", "Z").encode()
+            names = [b"anthropic-ratelimit-" + kind + b"-" + part for part in _PARTS]
+        else:
+            names = [b"x-ratelimit-" + part + b"-" + kind for part in _PARTS]
+        headers += zip(names, (b"%d" % limit, b"%d" % left, reset), strict=True)
     return headers
 
 

@@ -15,6 +15,7 @@ from libs.common.storage.price_map import PriceMap
 from libs.common.storage.redis import Redis, open_redis
 from services.gateway.admission import Admissions
 from services.gateway.breaker import Breaker
+from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
 from services.gateway.metering import Meter
 from services.gateway.proxy import Gateway
@@ -57,7 +58,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         breaker = Breaker(_REDIS_PAUSE_S)
         holds = HoldStore(redis)
         directory = Directory(database, price_map, settings)
-        admissions = Admissions(holds, database, breaker, settings)
+        clock = SharedClock()
+        admissions = Admissions(holds, database, breaker, clock, settings)
         meter = Meter(redis, holds, spool, breaker)
         stack.push_async_callback(meter.close)
         router = Router(database, ModelDirectory(settings, price_map), settings)
@@ -70,6 +72,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             admissions=admissions,
             dispatcher=Dispatcher(forwarder, cooldowns),
             meter=meter,
+            clock=clock,
             max_body_bytes=settings.max_body_bytes,
         )
         for work in (

@@ -171,7 +171,7 @@ class Jobs:
                 user_id=letter.user_id,
             )
         if letter.user_id is not None and letter.call_id is not None:
-            await self._holds.settle(letter.user_id, [letter.call_id], {})
+            await self._holds.settle(letter.user_id, [letter.call_id], ())
 
 
 def _ids_of(raw: bytes) -> _Ids | None:

@@ -23,6 +23,11 @@ class Metrics:
         self.unpriced = Counter(
             "ledger_entries_unpriced", "Events with usage but without a price", registry=registry
         )
+        self.abandoned = Counter(
+            "ledger_calls_abandoned",
+            "Calls that their gateway never finished, counted each time they are found",
+            registry=registry,
+        )
         self.dead_letters = Counter(
             "ledger_dead_letters", "Deliveries that cannot be posted", ["kind"], registry=registry
         )

@@ -12,12 +12,15 @@ from time import monotonic
 
 import structlog
 
+from libs.common.domain.periods import days_of, period_key, zone_of
 from libs.common.domain.posting import Unpostable, billed_model, entry_of
 from libs.common.domain.pricing import find_price, model_names
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.holds import HoldStore
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.holds import HoldStore, Spent
+from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import EntriesRefused, LedgerStore, UnknownAccounts
 from libs.common.storage.mongo import Session
 from libs.common.storage.price_map import PriceMap
@@ -49,6 +52,8 @@ class Poster:
         prices: PriceStore,
         price_map: PriceMap,
         holds: HoldStore,
+        keys: KeyStore,
+        accounts: AccountStore,
         metrics: Metrics,
         now: Callable[[], datetime],
     ) -> None:
@@ -57,6 +62,8 @@ class Poster:
         self._prices = prices
         self._price_map = price_map
         self._holds = holds
+        self._keys = keys
+        self._accounts = accounts
         self._metrics = metrics
         self._now = now
 
@@ -154,10 +161,12 @@ class Poster:
             call_ids[entry.user_id].append(entry.entry_id)
             periods.update(entry.periods)
         users = sorted(call_ids)
-        spent: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        spent: defaultdict[str, list[Spent]] = defaultdict(list)
         amounts = await self._ledger.spend_of_many(users, sorted(periods)) if users else {}
         for (user_id, period), nusd in amounts.items():
-            spent[user_id][period] = nusd
+            spent[user_id].append(Spent(period=period, nusd=nusd))
+        for user_id, row in await self._spent_by_keys(entries):
+            spent[user_id].append(row)
         failures: dict[str, Failure] = {}
         for start in range(0, len(users), _SETTLED_AT_ONCE):
             some = users[start : start + _SETTLED_AT_ONCE]
@@ -169,11 +178,32 @@ class Poster:
                     failures |= dict.fromkeys(call_ids[user_id], error)
         return failures
 
+    async def _spent_by_keys(self, entries: Sequence[LedgerEntry]) -> list[tuple[str, Spent]]:
+        """By user_id, for keys with budgets of their own, in the periods of those entries."""
+        budgeted = await self._keys.budgeted({entry.key_id for entry in entries})
+        zones: dict[str, str] = {}
+        for user_id in {key.user_id for key in budgeted}:
+            account = await self._accounts.get(user_id)
+            zones[user_id] = "UTC" if account is None else account.time_zone
+        rows: dict[tuple[str, str], tuple[str, Spent]] = {}
+        for key in budgeted:
+            zone = zone_of(zones[key.user_id])
+            for at in {entry.started_at for entry in entries if entry.key_id == key.key_id}:
+                for budget in key.budgets:
+                    period = period_key(budget.period, at, zone)
+                    if (key.key_id, period) in rows:
+                        continue
+                    days = days_of(budget.period, at, zone)
+                    nusd = await self._ledger.spend_of_key(key.user_id, key.key_id, days)
+                    spent = Spent(key_id=key.key_id, period=period, nusd=nusd)
+                    rows[key.key_id, period] = (key.user_id, spent)
+        return list(rows.values())
+
     async def _settle_one(
-        self, user_id: str, call_ids: Sequence[str], spent_nusd: Mapping[str, int]
+        self, user_id: str, call_ids: Sequence[str], spent: Sequence[Spent]
     ) -> RedisError | None:
         try:
-            await self._holds.settle(user_id, call_ids, spent_nusd)
+            await self._holds.settle(user_id, call_ids, spent)
         except RedisError as error:
             return error
         return None

@@ -18,9 +18,11 @@ from redis.exceptions import RedisError
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError
+from libs.common.storage.accounts import AccountStore
 from libs.common.storage.dead_letters import DeadLetterStore
 from libs.common.storage.event_queue import queue_state
 from libs.common.storage.holds import HoldStore
+from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import (
     Database,
@@ -45,6 +47,7 @@ from services.ledger_worker.queue_worker import (
 from services.ledger_worker.replay import replay_all
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
+from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
 _WATCH_INTERVAL_S = 5.0
@@ -87,6 +90,11 @@ async def _serve(settings: Settings) -> None:
         if await wait_until_ready(database, redis, stop):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_watch_queue(redis, metrics, stop))
+                tasks.create_task(
+                    keep_sweeping(
+                        redis, HoldStore(redis), metrics, stop, every_s=settings.worker_sweep_s
+                    )
+                )
                 tasks.create_task(work(settings, database, redis, price_map, metrics, stop))
     _log.info("stopped")
 
@@ -135,6 +143,8 @@ async def open_jobs(
             prices=PriceStore(database),
             price_map=price_map,
             holds=holds,
+            keys=KeyStore(database),
+            accounts=AccountStore(database),
             metrics=metrics,
             now=_now,
         )

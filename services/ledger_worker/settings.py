@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_max_jobs: Annotated[int, Meta(ge=1, le=1000)] = 64
     # A job of a worker that was killed is taken up by another one after this time.
     worker_job_timeout_s: Annotated[int, Meta(ge=1, le=600)] = 20
+    # How often calls are looked for whose gateway died.
+    worker_sweep_s: Annotated[int, Meta(ge=1, le=3600)] = 10
     # On SIGTERM, how long jobs under way may take to finish.
     worker_grace_s: Annotated[int, Meta(ge=0, le=600)] = 25
     worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container

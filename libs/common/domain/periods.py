@@ -4,16 +4,28 @@ Invariants: period keys are unique across kinds, and a key's period never change
 starts at zero because nothing was ever added to its key.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from libs.common.schemas.account import BudgetPeriod
 
 PERIODS: tuple[BudgetPeriod, ...] = ("total", "monthly", "weekly", "daily")
+DAILY = PERIODS.index("daily")
 
 
-def period_key(period: BudgetPeriod, at: datetime) -> str:
-    """`total`, `2026-11`, `2026-W48` (ISO week) or `2026-11-24`, in UTC."""
-    day = at.astimezone(UTC)
+def zone_of(name: str) -> tzinfo:
+    """An IANA time zone. Raises ValueError for a name that there is none of."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError, ValueError):
+        raise ValueError(f"there is no time zone '{name[:64]}'") from None
+
+
+def period_key(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> str:
+    """`total`, `2026-11`, `2026-W48` (ISO week) or `2026-11-24`, by the zone's calendar."""
+    day = at.astimezone(zone)
     match period:
         case "total":
             return "total"
@@ -26,20 +38,38 @@ def period_key(period: BudgetPeriod, at: datetime) -> str:
             return f"{day.year:04d}-{day.month:02d}-{day.day:02d}"
 
 
-def period_keys(at: datetime) -> tuple[str, ...]:
-    """The keys of every period that a call started at `at` counts in."""
-    return tuple(period_key(period, at) for period in PERIODS)
+def period_keys(at: datetime, zone: tzinfo = UTC) -> tuple[str, ...]:
+    """The keys of every period that a call started at `at` counts in, in the order of PERIODS."""
+    return tuple(period_key(period, at, zone) for period in PERIODS)
 
 
-def period_end(period: BudgetPeriod, at: datetime) -> datetime | None:
-    """The first moment after the period; None for `total`, which never ends."""
-    midnight = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+def period_end(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> datetime | None:
+    """The first moment after the period, in UTC; None for `total`, which never ends."""
+    midnight = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    if period == "total":
+        return None
     match period:
-        case "total":
-            return None
         case "monthly":
-            return (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
+            end = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
         case "weekly":
-            return midnight + timedelta(days=7 - midnight.weekday())
-        case "daily":
-            return midnight + timedelta(days=1)
+            end = midnight + timedelta(days=7 - midnight.weekday())
+        case _:
+            end = midnight + timedelta(days=1)
+    # Local midnights are not always 24 hours apart, so the zone is put back only now.
+    return end.replace(tzinfo=zone).astimezone(UTC)
+
+
+def days_of(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> tuple[str, str] | None:
+    """The first and the last daily key within the period; None for `total`: all there are."""
+    end = period_end(period, at, zone)
+    if end is None:
+        return None
+    last = (end.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)).date()
+    match period:
+        case "monthly":
+            first = last.replace(day=1)
+        case "weekly":
+            first = last - timedelta(days=6)
+        case _:
+            first = last
+    return first.isoformat(), last.isoformat()

@@ -6,13 +6,13 @@ money (an endless model name, a clock that is ahead) is brought within bounds in
 call that was made must show.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from uuid import UUID
 
 import msgspec
 
 from libs.common.domain.money import MAX_NUSD
-from libs.common.domain.periods import period_keys
+from libs.common.domain.periods import period_keys, zone_of
 from libs.common.domain.pricing import cost_of
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
@@ -81,7 +81,8 @@ def entry_of(
         key_id=event.key_id,
         started_at=event.started_at,
         posted_at=_whole_ms(posted_at),
-        periods=period_keys(event.started_at),
+        time_zone=event.time_zone,
+        periods=period_keys(event.started_at, _zone_of(event)),
         format=event.format,
         requested_model=event.requested_model,
         provider=event.provider,
@@ -105,6 +106,14 @@ def entry_of(
         provider_request_id=event.provider_request_id,
         client_user=event.client_user,
     )
+
+
+def _zone_of(event: UsageEvent) -> tzinfo:
+    """A zone that this machine does not know is read as UTC: the entry must be posted."""
+    try:
+        return zone_of(event.time_zone)
+    except ValueError:
+        return UTC
 
 
 def _billed_usage(event: UsageEvent) -> TokenUsage | None:

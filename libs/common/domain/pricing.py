@@ -67,6 +67,11 @@ def find_price(
     return None
 
 
+def total_tokens(usage: TokenUsage) -> int:
+    """Input and output of every class."""
+    return sum(tokens for _, tokens in _reported(usage, _INPUT_CLASSES + _OUTPUT_CLASSES))
+
+
 def rates_for(version: PriceVersion, usage: TokenUsage) -> Rates:
     """The rates of the call's service tier, as served, and of its total input."""
     total_input = sum(tokens for _, tokens in _reported(usage, _INPUT_CLASSES))

@@ -10,19 +10,33 @@ AccountStatus = Literal["active", "suspended"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `limit_nusd` may be spent within each period."""
+    """At most `limit_nusd` may be spent within each period; from `soft_limit_nusd` on it warns."""
 
     limit_nusd: int
     period: BudgetPeriod
+    soft_limit_nusd: int | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Within any 60 seconds, and at a time. None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    parallel_calls: int | None = None
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """`spent_nusd` is written by the ledger worker alone, everything else by the admin service."""
+    """`spent_nusd` is written by the ledger worker alone, everything else by the admin service.
+
+    `time_zone` (IANA) is where budget periods begin and end. Every budget has to have room.
+    """
 
     user_id: str
     name: str
     status: AccountStatus = "active"
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
+    limits: Limits = Limits()
+    time_zone: str = "UTC"
     metadata: dict[str, str] = {}
     spent_nusd: int = 0
     created_at: datetime

@@ -35,6 +35,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     started_at: datetime
     posted_at: datetime
+    time_zone: str = "UTC"
     periods: tuple[str, ...]
     format: ClientFormat
     requested_model: str | None

@@ -5,11 +5,16 @@ from typing import Literal
 
 import msgspec
 
+from libs.common.schemas.account import Budget, Limits
+
 KeyStatus = Literal["active", "revoked"]
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """`prefix` is the readable start of the secret; `allowed_models` None means every model."""
+    """`prefix` is the readable start of the secret; `allowed_models` None means every model.
+
+    `budgets` and `limits` lie inside the account's own.
+    """
 
     key_id: str
     user_id: str
@@ -17,6 +22,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     secret_hash: str
     allowed_models: tuple[str, ...] | None = None
+    budgets: tuple[Budget, ...] = ()
+    limits: Limits = Limits()
     expires_at: datetime | None = None
     status: KeyStatus = "active"
     created_at: datetime

@@ -30,7 +30,8 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call, as the gateway saw it. `call_id` (UUIDv7) makes posting it idempotent.
 
-    `started_at` (UTC, whole milliseconds) decides the price version and the budget periods.
+    `started_at` (UTC, whole milliseconds) decides the price version and, in the account's
+    `time_zone`, the budget periods.
     `model` and `provider` are what the call was routed to; both are None when it was refused
     before routing; `deployment` is the one that answered, after `attempts`. `overhead_ms` is the
     gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
@@ -42,6 +43,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user_id: str
     key_id: str
     started_at: datetime
+    time_zone: str = "UTC"
     format: ClientFormat
     requested_model: str | None = None
     provider: str | None = None

@@ -65,9 +65,14 @@ def split_batch(payload: bytes) -> list[bytes]:
     return [bytes(raw) for raw in _decode_raws(payload)]
 
 
+def encode_raw_batch(raw_events: Sequence[bytes]) -> bytes:
+    """A batch of events that are encoded already."""
+    return _encode_events([msgspec.Raw(raw) for raw in raw_events])
+
+
 def batch_of(raw_event: bytes) -> bytes:
     """A batch of one event that is encoded already."""
-    return b"\x91" + raw_event
+    return encode_raw_batch([raw_event])
 
 
 def enqueue_batch(pipeline: Pipeline, batch_id: str, payload: bytes) -> None:

@@ -1,65 +1,155 @@
-"""Holds and the copy of spend in Redis: what admission decides on.
+"""Holds, limits and the copy of spend in Redis: what admission decides on.
 
 All keys of an account share one hash tag, so that one script sees them all on a Cluster too.
-Amounts are integers of nano-USD below 2^53, which Redis' scripts compute exactly.
+Amounts are integers of nano-USD below 2^53, which Redis' scripts compute exactly, and Redis' own
+time decides. `lua/common.lua` describes the keys.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from typing import Any, Literal
 
 import msgspec
 from redis.asyncio.client import Pipeline
 
-from libs.common.storage.redis import Redis
+from libs.common.storage.pipelining import Pipelined
+from libs.common.storage.redis import NoScriptError, Redis
 
 # Long enough for a period that is still asked about; a key that is gone is seeded anew.
 _SPENT_TTL_S = 40 * 24 * 3600
 # A finished call's hold lives until the ledger has posted it, however long that takes.
-SETTLING_LEASE_S = 7 * 24 * 3600
+_SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
+# Accounts that may have holds; the sweep visits them.
+_ACCOUNTS = "gateway:accounts"
+_NO_LIMIT = -1
+_REFUSALS: tuple["LimitKind", ...] = ("requests", "tokens", "parallel")
+
+LimitKind = Literal["requests", "tokens", "parallel"]
+_encode = msgspec.json.Encoder().encode
 
 
 class PeriodLimit(msgspec.Struct, frozen=True):
     """One budget as the script sees it: the key of its current period and its limit."""
 
     period: str
-    limit_nusd: int
+    limit: int
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account (key_id None), or one of its API keys, is limited to; -1 is no limit."""
+
+    key_id: str | None = None
+    requests: int = _NO_LIMIT
+    tokens: int = _NO_LIMIT
+    parallel: int = _NO_LIMIT
+    budgets: tuple[PeriodLimit, ...] = ()
+
+    @property
+    def scope(self) -> str:
+        return scope_name(self.key_id)
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What is left of a scope's minute, and milliseconds until its oldest call leaves it."""
+
+    requests_left: int
+    requests_reset_ms: int
+    tokens_left: int
+    tokens_reset_ms: int
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A budget's amounts in nano-USD, this call's hold included."""
+
+    spent_nusd: int
+    held_nusd: int
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """The call's hold is taken; `held_nusd` is all that the account now holds."""
+    """A window per scope, and a standing per budget of each scope, in order."""
 
-    held_nusd: int
+    now_ms: int
+    windows: tuple[Window, ...]
+    standings: tuple[Standing, ...]
 
 
 class OverBudget(msgspec.Struct, frozen=True):
     """Which budget has no room left for the hold, and how it stands."""
 
+    scope: Scope
     budget: PeriodLimit
     spent_nusd: int
     held_nusd: int
 
 
-class Unseeded(msgspec.Struct, frozen=True):
-    """Redis does not know what was spent in the period."""
+class Limited(msgspec.Struct, frozen=True):
+    """Which limit is reached, how much of it is used, and how long until it has room again."""
 
+    scope: Scope
+    kind: LimitKind
+    used: int
+    wait_ms: int
+
+
+class Unseeded(msgspec.Struct, frozen=True):
+    """Redis does not know what was spent in a period of that scope."""
+
+    scope: Scope
     period: str
 
 
-Admission = Admitted | OverBudget | Unseeded
+Admission = Admitted | OverBudget | Limited | Unseeded
 
 
-def _script(name: str) -> str:
-    return (files(__package__) / "lua" / f"{name}.lua").read_text()
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """Nano-USD that MongoDB says were spent in a period; of two, the newer revision is right."""
+
+    key_id: str | None = None
+    period: str
+    nusd: int
+    revision: int = 0
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that is over: what it cost and, where that is known, all tokens that it used."""
+
+    user_id: str
+    call_id: str
+    key_id: str | None
+    cost_nusd: int
+    tokens: int | None
+
+
+class _Script:
+    """A script with what all of them share in front."""
+
+    def __init__(self, name: str) -> None:
+        folder = files(__package__) / "lua"
+        parts = (folder / "common.lua", folder / f"{name}.lua")
+        self.text = "\n".join(part.read_text() for part in parts)
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
 class HoldStore:
-    """The scripts over an account's `held`, `leases`, `amounts` and `spent` keys."""
+    """Every verb is one script, and one round trip, over one account's keys."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._admit = redis.register_script(_script("admit"))
-        self._resize = redis.register_script(_script("resize"))
-        self._settle = redis.register_script(_script("settle"))
+        self._pipelined = Pipelined(redis)
+        self._admit = _Script("admit")
+        self._finish = _Script("finish")
+        self._settle = _Script("settle")
+        self._renew = _Script("renew")
+        self._sweep = _Script("sweep")
+
+    async def load_scripts(self) -> None:
+        """For pipelines, which cannot load a script that the server has forgotten."""
+        scripts = (self._admit, self._finish, self._settle, self._renew, self._sweep)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for script in scripts:
+                pipeline.script_load(script.text)
+            await pipeline.execute()
 
     async def admit(
         self,
@@ -67,80 +157,130 @@ class HoldStore:
         call_id: str,
         *,
         hold_nusd: int,
+        tokens: int,
         lease_s: int,
-        limits: Sequence[PeriodLimit],
+        scopes: Sequence[Scope],
+        event: bytes,
     ) -> Admission:
-        """One round trip: expired holds out, budgets checked, hold taken."""
-        answer = await self._admit(
-            keys=_hold_keys(user_id) + [_spent_key(user_id, limit.period) for limit in limits],
-            args=[call_id, hold_nusd, lease_s * 1000, *(limit.limit_nusd for limit in limits)],
-        )
-        match answer:
-            case [0, held]:
-                return Admitted(held)
-            case [1, n, spent, held]:
-                return OverBudget(limits[n - 1], spent, held)
-            case [2, n]:
-                return Unseeded(limits[n - 1].period)
-        raise AssertionError(f"admit.lua answered {answer!r}")
+        """Limits and budgets checked, expired holds out, the hold taken.
 
-    async def renew(self, calls: Sequence[tuple[str, str]], *, now_ms: int, lease_s: int) -> None:
-        """Prolongs the leases of calls (user_id, call_id) that are still under way."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for user_id, call_id in calls:
-                leases = _hold_keys(user_id)[1]
-                pipeline.zadd(leases, {call_id: now_ms + lease_s * 1000}, xx=True, gt=True)
-            await pipeline.execute()
+        `event` is what the ledger is to post should nobody ever hear of the call again.
+        """
+        key_id = next((scope.key_id for scope in scopes if scope.key_id is not None), None)
+        ask = {
+            "call": call_id,
+            "hold": hold_nusd,
+            "tokens": tokens,
+            "lease_ms": lease_s * 1000,
+            "key": "" if key_id is None else key_id,
+            "scopes": [
+                {
+                    "scope": scope.scope,
+                    "requests": scope.requests,
+                    "tokens": scope.tokens,
+                    "parallel": scope.parallel,
+                    "budgets": scope.budgets,
+                }
+                for scope in scopes
+            ],
+        }
+        answer = await self._run(self._admit, user_id, ask, event)
+        return _admission(answer, scopes)
 
-    async def load_scripts(self) -> None:
-        """Pipelines cannot load a script that the server lacks, so it is done before them."""
-        for script in (self._admit, self._resize, self._settle):
-            await self._redis.script_load(script.script)
+    def finish(self, pipeline: Pipeline, finished: Finished) -> None:
+        """Adds to the pipeline: the call is over, and its hold becomes its cost."""
+        ask = {
+            "call": finished.call_id,
+            "amount": finished.cost_nusd,
+            "tokens": _NO_LIMIT if finished.tokens is None else finished.tokens,
+            "key": "" if finished.key_id is None else finished.key_id,
+            "lease_ms": _SETTLING_LEASE_MS,
+        }
+        pipeline.evalsha(self._finish.sha, 1, _root(finished.user_id), _encode(ask).decode())
 
-    def resize(self, pipeline: Pipeline, user_id: str, call_id: str, amount_nusd: int) -> None:
-        """Adds to the pipeline: the hold becomes the computed cost."""
-        pipeline.evalsha(
-            self._resize.sha,
-            3,
-            *_hold_keys(user_id),
-            call_id,
-            str(amount_nusd),
-            str(SETTLING_LEASE_S * 1000),
-        )
+    async def settle(self, user_id: str, call_ids: Sequence[str], spent: Iterable[Spent]) -> None:
+        """Releases the holds of posted calls; spend as MongoDB committed it."""
+        rows = [
+            {
+                "scope": scope_name(row.key_id),
+                "period": row.period,
+                "nusd": row.nusd,
+                "revision": row.revision,
+                "ttl_s": _SPENT_TTL_S,
+            }
+            for row in spent
+        ]
+        await self._run(self._settle, user_id, {"calls": call_ids, "spent": rows})
 
-    async def settle(
-        self, user_id: str, call_ids: Sequence[str], spent_nusd: Mapping[str, int]
-    ) -> None:
-        """Releases the holds of posted calls; spend by period as MongoDB committed it."""
-        args: list[str | int] = [len(call_ids), *call_ids]
-        for nusd in spent_nusd.values():
-            args += [nusd, _SPENT_TTL_S]
-        await self._settle(
-            keys=_hold_keys(user_id) + [_spent_key(user_id, period) for period in spent_nusd],
-            args=args,
-        )
+    async def seed(self, user_id: str, spent: Iterable[Spent]) -> None:
+        """Tells Redis what MongoDB says was spent."""
+        await self.settle(user_id, (), spent)
 
-    async def seed(self, user_id: str, spent_nusd: Mapping[str, int]) -> None:
-        """Tells Redis what MongoDB says was spent in each period."""
-        await self.settle(user_id, (), spent_nusd)
+    async def renew(self, user_id: str, call_ids: Sequence[str], *, lease_s: int) -> None:
+        """Prolongs the leases of calls that are still under way."""
+        await self._run(self._renew, user_id, {"calls": call_ids, "lease_ms": lease_s * 1000})
 
-    async def held(self, user_id: str) -> int:
+    async def note_account(self, user_id: str) -> None:
+        """From now on the sweep visits the account."""
+        await self._pipelined.run("SADD", _ACCOUNTS, user_id)
+
+    async def accounts(self) -> list[str]:
+        """Accounts that may have holds."""
+        members = await self._pipelined.run("SMEMBERS", _ACCOUNTS)
+        return sorted(member.decode() for member in members)
+
+    async def sweep(self, user_id: str, *, limit: int) -> list[bytes]:
+        """Ends leases that are over; events of calls that nobody finished.
+
+        An account that holds nothing is not visited again until it is noted anew.
+        """
+        events, left = await self._run(self._sweep, user_id, {"limit": limit})
+        if left == 0:
+            await self._pipelined.run("SREM", _ACCOUNTS, user_id)
+        return list(events)
+
+    async def held(self, user_id: str, key_id: str | None = None) -> int:
         """Nano-USD held by calls that are under way or not posted yet."""
-        held = await self._redis.get(_hold_keys(user_id)[0])
+        held = await self._redis.get(f"{_root(user_id)}:held{scope_name(key_id)}")
         return 0 if held is None else int(held)
 
     async def held_of_many(self, user_ids: Sequence[str]) -> list[int]:
         """As `held`, in the order of the ids."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for user_id in user_ids:
-                pipeline.get(_hold_keys(user_id)[0])
+                pipeline.get(f"{_root(user_id)}:held")
             return [0 if held is None else int(held) for held in await pipeline.execute()]
 
+    async def _run(self, script: _Script, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:
+        arguments = (1, _root(user_id), _encode(ask), *more)
+        try:
+            return await self._pipelined.run("EVALSHA", script.sha, *arguments)
+        except NoScriptError:
+            await self.load_scripts()
+            return await self._pipelined.run("EVALSHA", script.sha, *arguments)
 
-def _hold_keys(user_id: str) -> list[str]:
-    tag = f"gateway:{{{user_id}}}"
-    return [f"{tag}:held", f"{tag}:leases", f"{tag}:amounts"]
+
+def scope_name(key_id: str | None) -> str:
+    """As `lua/common.lua` names scopes."""
+    return "" if key_id is None else f":key:{key_id}"
 
 
-def _spent_key(user_id: str, period: str) -> str:
-    return f"gateway:{{{user_id}}}:spent:{period}"
+def _root(user_id: str) -> str:
+    return f"gateway:{{{user_id}}}"
+
+
+def _admission(answer: Sequence[Any], scopes: Sequence[Scope]) -> Admission:
+    match answer:
+        case [0, now_ms, windows, standings]:
+            return Admitted(
+                now_ms,
+                tuple(Window(*window) for window in windows),
+                tuple(Standing(*standing) for standing in standings),
+            )
+        case [1, _, n, m, spent, held]:
+            return OverBudget(scopes[n - 1], scopes[n - 1].budgets[m - 1], spent, held)
+        case [2, _, n, m]:
+            return Unseeded(scopes[n - 1], scopes[n - 1].budgets[m - 1].period)
+        case [3, _, n, kind, used, wait_ms]:
+            return Limited(scopes[n - 1], _REFUSALS[kind - 1], used, wait_ms)
+    raise AssertionError(f"admit.lua answered {answer!r}")

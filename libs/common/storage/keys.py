@@ -1,6 +1,6 @@
 """The collection `keys`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,12 @@ class KeyStore:
 
     async def get_by_hash(self, secret_hash: str) -> ApiKey | None:
         return self._decode(await self._keys.find_one({"secret_hash": secret_hash}))
+
+    async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
+        """Those of the keys that have budgets of their own."""
+        query = {"_id": {"$in": sorted(key_ids)}, "budgets.0": {"$exists": True}}
+        documents = await self._keys.find(query).to_list(None)
+        return [from_document(document, ApiKey) for document in documents]
 
     async def list(self, *, user_id: str | None, after: str | None, limit: int) -> list[ApiKey]:
         """Ordered by key_id, those after `after`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.periods import DAILY
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo import (
     ASCENDING,
@@ -88,6 +89,9 @@ class LedgerStore:
         )
         await self._spend.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
         await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
+        await self._rollups.create_index(
+            [("user_id", ASCENDING), ("key_id", ASCENDING), ("day", ASCENDING)]
+        )
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
         """Adds the entries that are not there yet, and their cost; how many those were.
@@ -183,6 +187,15 @@ class LedgerStore:
         documents = await self._spend.find({"_id": {"$in": ids}}).to_list(len(ids))
         return {(d["user_id"], d["period"]): int(d["spent_nusd"]) for d in documents}
 
+    async def spend_of_key(self, user_id: str, key_id: str, days: tuple[str, str] | None) -> int:
+        """Nano-USD that one key spent from the first through the last day; None: ever."""
+        match: dict[str, Any] = {"user_id": user_id, "key_id": key_id}
+        if days is not None:
+            match["day"] = {"$gte": days[0], "$lte": days[1]}
+        total = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
+        rows = await self._rollups.aggregate([{"$match": match}, total]).to_list(1)
+        return int(rows[0]["nusd"]) if rows else 0
+
     async def list(self, wanted: EntryFilter, *, limit: int) -> list[LedgerEntry]:
         """The newest first."""
         query: dict[str, Any] = {"user_id": wanted.user_id}
@@ -245,7 +258,7 @@ def _rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
     """One `$inc` per account, day, key and model; token counts that were not reported add 0."""
     rows: defaultdict[tuple[str, str, str, str], Counter[str]] = defaultdict(Counter)
     for entry in entries:
-        day = entry.started_at.strftime("%Y-%m-%d")
+        day = entry.periods[DAILY]
         row = rows[entry.user_id, day, entry.key_id, entry.model or ""]
         row["calls"] += 1
         row["cost_nusd"] += entry.cost_nusd

@@ -19,8 +19,14 @@ from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.settings import Secret
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.dead_letters import DeadLetterStore
-from libs.common.storage.event_queue import QUEUE, encode_batch, enqueue_batch, enqueue_job
-from libs.common.storage.holds import HoldStore, PeriodLimit
+from libs.common.storage.event_queue import (
+    QUEUE,
+    encode_batch,
+    encode_event,
+    enqueue_batch,
+    enqueue_job,
+)
+from libs.common.storage.holds import HoldStore, PeriodLimit, Scope, Spent
 from libs.common.storage.ledger import EntryFilter, LedgerStore
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
@@ -132,13 +138,15 @@ class Stage:
 
     async def hold(self, event: UsageEvent, nusd: int = CALL_NUSD) -> None:
         """Takes the call's hold, as the gateway does at admission."""
-        await self.holds.seed(event.user_id, {"total": 0})
+        await self.holds.seed(event.user_id, [Spent(period="total", nusd=0)])
         await self.holds.admit(
             event.user_id,
             event.call_id,
             hold_nusd=nusd,
+            tokens=0,
             lease_s=3600,
-            limits=[PeriodLimit("total", 10**15)],
+            scopes=[Scope(budgets=(PeriodLimit("total", 10**15),))],
+            event=encode_event(event),
         )
 
     async def queue_is_empty(self) -> bool:
@@ -171,7 +179,7 @@ class Stage:
 
     async def spent_in_redis(self, user_id: str, period: str = "total") -> int | None:
         spent = await self.redis.get(f"gateway:{{{user_id}}}:spent:{period}")
-        return None if spent is None else int(spent)
+        return None if spent is None else int(spent.split(b":")[0])
 
 
 def count_of(counter: Counter) -> float:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import EntryFilter
 from libs.common.storage.mongo import open_session
 from libs.common.storage.price_map import PriceMap
@@ -121,6 +123,8 @@ async def test_an_account_that_cannot_be_settled_keeps_back_no_other(stage: Stag
             prices=stage.prices,
             price_map=PriceMap(b"{}"),
             holds=stage.holds,
+            keys=KeyStore(stage.database),
+            accounts=AccountStore(stage.database),
             metrics=stage.metrics,
             now=lambda: datetime.now(UTC),
         )

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from starlette.types import Message
@@ -14,7 +14,7 @@ from services.gateway.formats.base import CallRequest, Format
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Stream
 
-NOW_NS = 1_796_000_000_000_000_000
+NOW_MS = 1_796_000_000_000
 
 CHAT_USAGE = {
     "prompt_tokens": 20,
@@ -148,7 +148,7 @@ async def _relay(
 ) -> Relayed:
     sent: list[bytes] = []
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncGenerator[bytes, None]:
         for read in reads:
             yield read
         if fault is not None:
@@ -165,7 +165,7 @@ async def _relay(
     async def close() -> None:
         pass
 
-    call = Call(client_format, clock_ns=lambda: NOW_NS, entropy=bytes)
+    call = Call(client_format, now_ms=NOW_MS, entropy=bytes)
     call.input_tokens = input_tokens
     stream = Stream(headers=[], chunks=chunks(), close=close)
     relay = StreamRelay(call, client_format.reader(request), stream, receive, send)

@@ -1,23 +1,18 @@
 -- Releases the holds of posted calls and takes over what MongoDB committed as spent.
--- KEYS: held, leases, amounts, then one `spent` key per period.
--- ARGV: number of calls, their ids, then an amount (nano-USD) and a time to live (s) per period.
-local calls = tonumber(ARGV[1])
-for i = 2, calls + 1 do
-  local amount = redis.call('HGET', KEYS[3], ARGV[i])
-  if amount then
-    redis.call('DECRBY', KEYS[1], amount)
-    redis.call('HDEL', KEYS[3], ARGV[i])
-  end
-  redis.call('ZREM', KEYS[2], ARGV[i])
+-- ask: calls, spent: list of {scope, period, nusd, revision, ttl_s}.
+for _, call in ipairs(ask.calls) do
+  release(call)
+  redis.call('HDEL', root .. ':expired', call)
 end
--- By maximum, never by adding: workers may arrive in any order, and any number of times.
-for n = 1, #KEYS - 3 do
-  local at = calls + 2 * n
-  local spent = redis.call('GET', KEYS[n + 3])
-  if not spent or tonumber(spent) < tonumber(ARGV[at]) then
-    redis.call('SET', KEYS[n + 3], ARGV[at], 'EX', ARGV[at + 1])
+-- By the newest revision, then the larger amount; never by adding: workers may arrive in any order,
+-- and any number of times.
+for _, row in ipairs(ask.spent) do
+  local key = root .. ':spent' .. row.scope .. ':' .. row.period
+  local spent, revision = spent_of(row.scope, row.period)
+  if not spent or row.revision > revision or (row.revision == revision and row.nusd > spent) then
+    redis.call('SET', key, text(row.nusd) .. ':' .. text(row.revision), 'EX', row.ttl_s)
   else
-    redis.call('EXPIRE', KEYS[n + 3], ARGV[at + 1])
+    redis.call('EXPIRE', key, row.ttl_s)
   end
 end
 return 1

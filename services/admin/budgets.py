@@ -1,0 +1,72 @@
+"""Budgets and limits, as accounts and keys have them in bodies and answers."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from libs.common.domain.money import nusd_to_usd, usd_to_nusd
+from libs.common.errors import FieldError, ValidationFailed
+from libs.common.schemas.account import Budget, BudgetPeriod, Limits
+from services.admin.fields import LimitUsd
+
+RateLimit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+
+class BudgetBody(msgspec.Struct, frozen=True, kw_only=True):
+    """From `soft_limit_usd` on, calls carry a warning; at `limit_usd` they are refused."""
+
+    limit_usd: LimitUsd
+    period: BudgetPeriod
+    soft_limit_usd: LimitUsd | None = None
+
+
+Budgets = Annotated[tuple[BudgetBody, ...], Meta(max_length=4)]
+
+
+class LimitsBody(msgspec.Struct, frozen=True, kw_only=True):
+    """null is no limit."""
+
+    requests_per_minute: RateLimit | None = None
+    tokens_per_minute: RateLimit | None = None
+    parallel_calls: RateLimit | None = None
+
+
+class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+    limit_usd: Decimal
+    period: BudgetPeriod
+    soft_limit_usd: Decimal | None
+
+
+def budgets_of(bodies: Sequence[BudgetBody]) -> tuple[Budget, ...]:
+    """At most one per period. Raises ValidationFailed."""
+    periods = [body.period for body in bodies]
+    if len(set(periods)) != len(periods):
+        raise ValidationFailed([FieldError("budgets", "has two budgets of the same period")])
+    return tuple(_budget(body) for body in bodies)
+
+
+def limits_of(body: LimitsBody | None) -> Limits:
+    return Limits() if body is None else Limits(**msgspec.structs.asdict(body))
+
+
+def budget_view(budget: Budget) -> BudgetView:
+    soft = budget.soft_limit_nusd
+    return BudgetView(
+        limit_usd=nusd_to_usd(budget.limit_nusd),
+        period=budget.period,
+        soft_limit_usd=None if soft is None else nusd_to_usd(soft),
+    )
+
+
+def _budget(body: BudgetBody) -> Budget:
+    soft = body.soft_limit_usd
+    if soft is not None and soft > body.limit_usd:
+        raise ValidationFailed([FieldError("soft_limit_usd", "must not exceed limit_usd")])
+    return Budget(
+        limit_nusd=usd_to_nusd(body.limit_usd),
+        period=body.period,
+        soft_limit_nusd=None if soft is None else usd_to_nusd(soft),
+    )

@@ -1,0 +1,24 @@
+"""One time for all replicas: Redis' own, as far as this process has heard of it."""
+
+from collections.abc import Callable
+from time import time_ns
+
+_NS_PER_MS = 1_000_000
+# Less is the time that answers travel, and no reason to move the clock.
+_TOLERANCE_MS = 100
+
+
+class SharedClock:
+    """This machine's clock, put right by what Redis says of the time with each admission."""
+
+    def __init__(self, clock_ns: Callable[[], int] = time_ns) -> None:
+        self._clock_ns = clock_ns
+        self._offset_ms = 0
+
+    def now_ms(self) -> int:
+        return self._clock_ns() // _NS_PER_MS + self._offset_ms
+
+    def learn(self, redis_ms: int) -> None:
+        ahead_ms = redis_ms - self.now_ms()
+        if abs(ahead_ms) > _TOLERANCE_MS:
+            self._offset_ms += ahead_ms

@@ -1,0 +1,150 @@
+"""What limits a call: the budgets and rates of its account, and of its key inside them."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from libs.common.domain.money import nusd_to_usd
+from libs.common.domain.periods import days_of, period_end, period_key, zone_of
+from libs.common.errors import AppError, BudgetExceeded, RateLimited, TooManyTokens
+from libs.common.schemas.account import Budget, Limits
+from libs.common.storage.holds import (
+    Admitted,
+    Limited,
+    OverBudget,
+    PeriodLimit,
+    Scope,
+    Window,
+)
+from services.gateway.directory import Principal
+
+_NO_LIMIT = -1
+_MS = 1000
+
+
+class BudgetNow(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget in its current period. `days` are those that a key's spend is summed over."""
+
+    key_id: str | None
+    budget: Budget
+    period: str
+    ends_at: datetime | None
+    days: tuple[str, str] | None
+
+
+def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:
+    """The account's budgets and then the key's, in the order of `scopes_of`."""
+    zone = zone_of(principal.account.time_zone)
+    owners = ((None, principal.account.budgets), (principal.key.key_id, principal.key.budgets))
+    return [
+        BudgetNow(
+            key_id=key_id,
+            budget=budget,
+            period=period_key(budget.period, at, zone),
+            ends_at=period_end(budget.period, at, zone),
+            days=days_of(budget.period, at, zone),
+        )
+        for key_id, budgets in owners
+        for budget in budgets
+    ]
+
+
+def scopes_of(principal: Principal, budgets: list[BudgetNow]) -> list[Scope]:
+    """The account's scope, and the key's where it has limits of its own."""
+    key = principal.key
+    scopes = [_scope(None, principal.account.limits, budgets)]
+    if key.budgets or key.limits != Limits():
+        scopes.append(_scope(key.key_id, key.limits, budgets))
+    return scopes
+
+
+def _scope(key_id: str | None, limits: Limits, budgets: list[BudgetNow]) -> Scope:
+    return Scope(
+        key_id=key_id,
+        requests=_limit(limits.requests_per_minute),
+        tokens=_limit(limits.tokens_per_minute),
+        parallel=_limit(limits.parallel_calls),
+        budgets=tuple(
+            PeriodLimit(now.period, now.budget.limit_nusd)
+            for now in budgets
+            if now.key_id == key_id
+        ),
+    )
+
+
+def _limit(limit: int | None) -> int:
+    return _NO_LIMIT if limit is None else limit
+
+
+def over_budget(
+    over: OverBudget, budgets: list[BudgetNow], principal: Principal, hold_nusd: int
+) -> AppError:
+    """Says how the budget stands, what the call would hold, and what can be done."""
+    now = next(
+        b for b in budgets if b.key_id == over.scope.key_id and b.period == over.budget.period
+    )
+    whose = "this API key" if now.key_id else f"account '{principal.account.user_id}'"
+    until = "has no end" if now.ends_at is None else f"ends at {now.ends_at.isoformat()}"
+    limit, spent, held, hold = (
+        f"{nusd_to_usd(nusd):f}"
+        for nusd in (over.budget.limit, over.spent_nusd, over.held_nusd, hold_nusd)
+    )
+    return BudgetExceeded(
+        f"The budget of {whose} has no room for this call: limit {limit} USD, spent {spent}, "
+        f"held by calls under way {held}, this call may cost up to {hold}. The period "
+        f"'{now.period}' {until}. Lower the call's token limit, or ask your administrator to "
+        "raise the budget."
+    )
+
+
+def limited(refusal: Limited, tokens: int) -> AppError:
+    """With a true `retry-after`; a call that can never fit is told so."""
+    whose = "this API key" if refusal.scope.key_id else "the account"
+    wait_s = -(-refusal.wait_ms // _MS)
+    limit, what = {
+        "requests": (refusal.scope.requests, "requests per minute"),
+        "tokens": (refusal.scope.tokens, "tokens per minute"),
+        "parallel": (refusal.scope.parallel, "calls at a time"),
+    }[refusal.kind]
+    if refusal.kind == "tokens" and tokens > limit:
+        return TooManyTokens(
+            f"This call needs about {tokens} tokens, and {whose} may use {limit} per minute. "
+            "Shorten the prompt, or ask your administrator to raise the limit."
+        )
+    return RateLimited(
+        f"Rate limit: {whose} may have {limit} {what}, of which {refusal.used} are used. Try "
+        f"again in {wait_s} s.",
+        retry_after_s=wait_s,
+    )
+
+
+def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
+    """One line for each budget whose soft limit is reached."""
+    for now, standing in zip(budgets, admitted.standings, strict=True):
+        soft = now.budget.soft_limit_nusd
+        used = standing.spent_nusd + standing.held_nusd
+        if soft is not None and used >= soft:
+            yield (
+                f"{'key' if now.key_id else 'account'} budget '{now.period}': "
+                f"{nusd_to_usd(used):f} of {nusd_to_usd(now.budget.limit_nusd):f} USD used"
+            )
+
+
+def tightest(scopes: list[Scope], windows: tuple[Window, ...]) -> tuple[Scope, Window] | None:
+    """The scope whose minute has the least room for requests, else tokens; None without any."""
+    limited_by = [
+        (scope, window)
+        for scope, window in zip(scopes, windows, strict=True)
+        if scope.requests != _NO_LIMIT or scope.tokens != _NO_LIMIT
+    ]
+    return min(limited_by, key=_room, default=None)
+
+
+def _room(row: tuple[Scope, Window]) -> tuple[int, int]:
+    scope, window = row
+    unlimited = 2**53
+    return (
+        unlimited if scope.requests == _NO_LIMIT else window.requests_left,
+        unlimited if scope.tokens == _NO_LIMIT else window.tokens_left,
+    )

@@ -1,0 +1,46 @@
+"""Turns the calls of gateways that died into `abandoned` entries.
+
+A hold whose lease has ended keeps the event of its call. The sweep puts those events on the queue,
+and goes on doing so until they are posted: posting them twice changes nothing.
+"""
+
+import asyncio
+from uuid import uuid4
+
+import structlog
+
+from libs.common.storage.event_queue import encode_raw_batch, enqueue_batch
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.redis import Redis, RedisError
+from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.queue_worker import pause
+
+# Of one account in one round; what is left waits for the next.
+_MAX_EVENTS = 200
+
+_log = structlog.get_logger(__name__)
+
+
+async def keep_sweeping(
+    redis: Redis, holds: HoldStore, metrics: Metrics, stop: asyncio.Event, *, every_s: float
+) -> None:
+    """Until `stop`; several workers may do it at the same time."""
+    while not stop.is_set():
+        try:
+            for user_id in await holds.accounts():
+                await sweep(redis, holds, metrics, user_id)
+        except (RedisError, OSError) as error:
+            _log.warning("sweep put off", error=f"{type(error).__name__}: {error}"[:300])
+        await pause(stop, every_s)
+
+
+async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) -> int:
+    """How many calls of the account were found abandoned."""
+    events = await holds.sweep(user_id, limit=_MAX_EVENTS)
+    if events:
+        _log.warning("calls abandoned by their gateway", user_id=user_id, calls=len(events))
+        metrics.abandoned.inc(len(events))
+        async with redis.pipeline(transaction=True) as pipeline:
+            enqueue_batch(pipeline, uuid4().hex, encode_raw_batch(events))
+            await pipeline.execute()
+    return len(events)
