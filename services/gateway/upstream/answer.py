@@ -31,12 +31,14 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def closing_with(stream: Stream, then: Callable[[], None]) -> Stream:
-    """The stream, which calls `then` once it has been closed."""
+    """The stream, which calls `then` when it is closed, and that only once."""
+    pending = [then]
 
     async def close() -> None:
         try:
             await stream.close()
         finally:
-            then()
+            while pending:
+                pending.pop()()
 
     return msgspec.structs.replace(stream, close=close)

@@ -7,96 +7,97 @@ the client gets.
 import asyncio
 import random
 from collections import Counter
-from enum import Enum, auto
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Protocol
+
+import msgspec
 
 from libs.common.domain.routing import backoff_s, next_candidate
-from libs.common.errors import (
-    AppError,
-    ProviderNotConfigured,
-    RateLimited,
-    UpstreamFailed,
-    UpstreamRefused,
-)
+from libs.common.errors import AppError, RateLimited, UpstreamFailed, UpstreamRefused
 from libs.common.schemas.route import Route
 from services.gateway.auth import Headers
 from services.gateway.call import Call
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream, closing_with
 from services.gateway.upstream.cooldowns import Cooldowns
-from services.gateway.upstream.forward import Forwarder
 from services.gateway.upstream.providers import Target
 from services.gateway.upstream.router import Plan
+from services.gateway.upstream.verdict import Outcome, Verdict, is_redirect, judge, retry_after_s
 
-Outcome = Answer | Stream | AppError
-
-_BAD_STATUS = 400
-# The next try, or another deployment, may well succeed.
-_TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-# This deployment's credential or model name is wrong; another one's may be right.
-_MISCONFIGURED = frozenset({401, 403, 404})
-_TOO_LONG = (b"context_length_exceeded", b"prompt is too long", b"maximum context length")
 # A provider that asks for more time than this is left alone, and not waited for.
 _MAX_WAIT_S = 5.0
 _MAX_COOLDOWN_S = 600.0
 _BUSY_RETRY_S = 1
 
 
-class Verdict(Enum):
-    """What an outcome means for the call."""
+class Sender(Protocol):
+    """Sends a call to one deployment; the forwarder, but for tests."""
 
-    GOOD = auto()
-    AGAIN = auto()
-    ELSEWHERE = auto()
-    TOO_LONG = auto()
-    FINAL = auto()
+    async def send(
+        self, call: Call, request: CallRequest, target: Target, headers: Headers
+    ) -> Answer | Stream: ...
+
+
+class _Candidates(msgspec.Struct, kw_only=True):
+    """What one call has to choose from. Nothing in `given_up` is tried a second time."""
+
+    targets: tuple[Target, ...]
+    tried: list[str] = msgspec.field(default_factory=list)
+    given_up: set[str] = msgspec.field(default_factory=set)
 
 
 class Dispatcher:
     """Knows which deployments are busy here, and which have to be left alone everywhere."""
 
-    def __init__(self, forwarder: Forwarder, cooldowns: Cooldowns) -> None:
-        self._forwarder = forwarder
+    def __init__(
+        self,
+        sender: Sender,
+        cooldowns: Cooldowns,
+        *,
+        chance: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._sender = sender
         self._cooldowns = cooldowns
+        self._chance = chance
+        self._sleep = sleep
+        self._clock = clock
         self._under_way: Counter[str] = Counter()
 
     async def send(
         self, call: Call, request: CallRequest, plan: Plan, headers: Headers
     ) -> Answer | Stream:
         """The first good answer, else the last bad one. Raises AppError where there was none."""
-        targets, tried = plan.targets, list[str]()
         outcome: Outcome | None = None
+        candidates = _Candidates(targets=plan.targets)
+        target = self._next(candidates)
         for attempt in range(1, plan.route.max_attempts + 1):
-            target = self._next(targets, tried)
             if target is None:
                 break
-            tried.append(target.deployment_id)
+            candidates.tried.append(target.deployment_id)
             call.attempt(target)
             outcome = await self._try(call, request, target, headers)
             verdict = judge(outcome)
-            if verdict is Verdict.GOOD:
-                self._cooldowns.succeeded(target.deployment_id)
+            asked_s = retry_after_s(outcome, self._clock())
+            self._remember(target, verdict, asked_s, plan.route)
+            if attempt == plan.route.max_attempts or verdict in (Verdict.GOOD, Verdict.FINAL):
                 break
-            if verdict is Verdict.TOO_LONG and plan.context_targets and targets is plan.targets:
-                targets, tried = plan.context_targets, []
-                continue
-            if verdict in (Verdict.FINAL, Verdict.TOO_LONG):
-                break
-            self._cool_down(target, outcome, plan.route)
-            untried = any(t.deployment_id not in tried for t in targets if self._is_usable(t))
-            if not untried:
-                wait_s = _wait_s(outcome, attempt)
-                last = attempt == plan.route.max_attempts
-                if last or verdict is Verdict.ELSEWHERE or wait_s > _MAX_WAIT_S:
+            if verdict is Verdict.TOO_LONG:
+                if not plan.context_targets or candidates.targets is plan.context_targets:
                     break
-                await asyncio.sleep(wait_s)
-        if outcome is None:
-            raise RateLimited(
-                "Every deployment of this model is busy. Try again in a moment.",
-                retry_after_s=_BUSY_RETRY_S,
-            )
-        if isinstance(outcome, AppError):
-            raise outcome
-        return outcome
+                candidates = _Candidates(targets=plan.context_targets)
+                target = self._next(candidates)
+                continue
+            wait_s = backoff_s(attempt, self._chance()) if asked_s is None else asked_s
+            if verdict is Verdict.ELSEWHERE or wait_s > _MAX_WAIT_S:
+                candidates.given_up.add(target.deployment_id)
+            target = self._next(candidates)
+            if target is not None and target.deployment_id in candidates.tried:
+                await self._sleep(wait_s)
+                target = self._next(candidates)
+        return _told(outcome)
 
     async def _try(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
@@ -106,7 +107,7 @@ class Dispatcher:
         self._under_way[name] += 1
         outcome: Outcome | None = None
         try:
-            outcome = await self._forwarder.send(call, request, target, headers)
+            outcome = await self._sender.send(call, request, target, headers)
         except (UpstreamFailed, UpstreamRefused) as error:
             outcome = error
         finally:
@@ -121,10 +122,15 @@ class Dispatcher:
         if self._under_way[deployment_id] <= 0:
             del self._under_way[deployment_id]
 
-    def _next(self, targets: tuple[Target, ...], tried: list[str]) -> Target | None:
+    def _next(self, candidates: _Candidates) -> Target | None:
         """A deployment that cools down is still better than none."""
         for usable in (self._is_usable, self._has_room):
-            target = next_candidate(targets, tried=tried, usable=usable, chance=random.random())
+            target = next_candidate(
+                [t for t in candidates.targets if t.deployment_id not in candidates.given_up],
+                tried=candidates.tried,
+                usable=usable,
+                chance=self._chance(),
+            )
             if target is not None:
                 return target
         return None
@@ -136,46 +142,27 @@ class Dispatcher:
         limit = target.max_parallel
         return limit is None or self._under_way[target.deployment_id] < limit
 
-    def _cool_down(self, target: Target, outcome: Outcome, route: Route) -> None:
-        asked_s = _retry_after_s(outcome)
-        if asked_s is not None and asked_s > _MAX_WAIT_S:
-            self._cooldowns.start(target.deployment_id, min(asked_s, _MAX_COOLDOWN_S))
-            return
-        self._cooldowns.failed(
-            target.deployment_id, after=route.cooldown_after, for_s=route.cooldown_s
+    def _remember(
+        self, target: Target, verdict: Verdict, asked_s: float | None, route: Route
+    ) -> None:
+        name = target.deployment_id
+        if verdict not in (Verdict.AGAIN, Verdict.ELSEWHERE):
+            # One that refuses what it was asked is there and well.
+            self._cooldowns.succeeded(name)
+        elif asked_s is not None and asked_s > _MAX_WAIT_S:
+            self._cooldowns.start(name, min(asked_s, _MAX_COOLDOWN_S))
+        else:
+            self._cooldowns.failed(name, after=route.cooldown_after, for_s=route.cooldown_s)
+
+
+def _told(outcome: Outcome | None) -> Answer | Stream:
+    if outcome is None:
+        raise RateLimited(
+            "Every deployment of this model is busy. Try again in a moment.",
+            retry_after_s=_BUSY_RETRY_S,
         )
-
-
-def judge(outcome: Outcome) -> Verdict:
-    """By the status alone, but for a prompt that is too long, which only words tell."""
-    if isinstance(outcome, Stream):
-        return Verdict.GOOD
-    if isinstance(outcome, ProviderNotConfigured):
-        return Verdict.ELSEWHERE
-    if outcome.status < _BAD_STATUS:
-        return Verdict.GOOD
-    if outcome.status in _TRANSIENT:
-        return Verdict.AGAIN
-    if outcome.status in _MISCONFIGURED:
-        return Verdict.ELSEWHERE
-    words = outcome.body if isinstance(outcome, Answer) else outcome.message.encode()
-    if any(marker in words for marker in _TOO_LONG):
-        return Verdict.TOO_LONG
-    return Verdict.FINAL
-
-
-def _wait_s(outcome: Outcome, attempt: int) -> float:
-    asked_s = _retry_after_s(outcome)
-    return backoff_s(attempt, random.random()) if asked_s is None else asked_s
-
-
-def _retry_after_s(outcome: Outcome) -> float | None:
-    """Seconds, from `retry-after-ms` or `retry-after`; a date there is passed over."""
     if isinstance(outcome, AppError):
-        return outcome.retry_after_s
-    headers = dict(outcome.headers)
-    for name, divisor in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
-        value = headers.get(name, b"")
-        if value.isdigit():
-            return int(value) / divisor
-    return None
+        raise outcome
+    if isinstance(outcome, Answer) and is_redirect(outcome):
+        raise UpstreamFailed("The provider redirects to another address, which is not followed.")
+    return outcome

@@ -1,0 +1,380 @@
+"""Which deployments are tried, in which order, after which pause; the providers are lists."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.domain.routing import backoff_s
+from libs.common.errors import (
+    AppError,
+    ProviderNotConfigured,
+    RateLimited,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from libs.common.schemas.route import Route
+from libs.common.storage.cooldowns import CooldownStore
+from services.gateway.auth import Headers
+from services.gateway.call import Call
+from services.gateway.formats import CHAT
+from services.gateway.formats.base import CallRequest
+from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.cooldowns import Cooldowns
+from services.gateway.upstream.dispatch import Dispatcher
+from services.gateway.upstream.providers import Target
+from services.gateway.upstream.router import Plan
+from services.gateway.upstream.verdict import Outcome
+from tests.unit import builders
+
+NOW_S = 1_764_000_000.0
+REQUEST = CallRequest(model="m", stream=False, max_output_tokens=None, fields={})
+TOO_LONG = b'{"error": {"code": "context_length_exceeded"}}'
+
+
+def answer(status: int = 200, body: bytes = b"{}", **headers: str) -> Answer:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Answer(status=status, headers=raw, body=body)
+
+
+def stream() -> Stream:
+    async def chunks() -> Any:
+        yield b""
+
+    async def close() -> None:
+        pass
+
+    return Stream(headers=[], chunks=chunks(), close=close)
+
+
+def target(name: str, **fields: Any) -> Target:
+    return Target(deployment_id=name, provider="openai", model=name, **fields)
+
+
+class Stage:
+    """A dispatcher whose time, chance, pauses and providers are the test's own."""
+
+    def __init__(self) -> None:
+        self.now_s = NOW_S
+        self.chance = 0.0
+        self.pauses: list[float] = []
+        self.tried: list[str] = []
+        self.outcomes: dict[str, list[Outcome]] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        # Its store is not asked before `share` runs.
+        self.cooldowns = Cooldowns(CooldownStore(None), clock=lambda: self.now_s)  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(
+            self,
+            self.cooldowns,
+            chance=lambda: self.chance,
+            sleep=self._sleep,
+            clock=lambda: self.now_s,
+        )
+
+    def gives(self, name: str, *outcomes: Outcome) -> None:
+        """In that order; the last one from then on."""
+        self.outcomes[name] = list(outcomes)
+
+    async def call(
+        self,
+        targets: Sequence[Target],
+        *,
+        context_targets: Sequence[Target] = (),
+        **route: Any,
+    ) -> Answer | Stream:
+        plan = Plan(
+            route=Route(model="m", deployments=(), **route),
+            targets=tuple(targets),
+            context_targets=tuple(context_targets),
+        )
+        call = Call(CHAT, now_ms=int(self.now_s * 1000))
+        call.prices = {
+            t.deployment_id: builders.price() for t in (*plan.targets, *plan.context_targets)
+        }
+        self.tried.clear()
+        self.pauses.clear()
+        try:
+            return await self.dispatcher.send(call, REQUEST, plan, [])
+        finally:
+            assert call.attempts == len(self.tried)
+
+    async def refusal(self, targets: Sequence[Target], **fields: Any) -> AppError:
+        with pytest.raises(AppError) as caught:
+            await self.call(targets, **fields)
+        return caught.value
+
+    async def send(
+        self, call: Call, request: CallRequest, target: Target, headers: Headers
+    ) -> Answer | Stream:
+        name = target.deployment_id
+        self.tried.append(name)
+        if name in self.gates:
+            await self.gates[name].wait()
+        given = self.outcomes.get(name, [answer()])
+        outcome = given.pop(0) if len(given) > 1 else given[0]
+        if isinstance(outcome, AppError):
+            raise outcome
+        return outcome
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now_s += seconds
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+A, B, C = target("a"), target("b"), target("c")
+SECOND, THIRD = target("b", rank=(0, 1)), target("c", rank=(1, 0))
+
+
+async def test_one_that_answers_is_the_only_one_asked(stage: Stage) -> None:
+    assert await stage.call([A, SECOND, THIRD]) == answer()
+    assert (stage.tried, stage.pauses) == (["a"], [])
+
+
+@given(
+    weights=st.lists(st.integers(1, 1000), min_size=1, max_size=8),
+    chances=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20),
+)
+def test_each_has_its_weights_share_of_chance(weights: list[int], chances: list[float]) -> None:
+    """The share of [0, 1) that leads to a deployment is its weight's, and in their order."""
+    stage = Stage()
+    targets = [target(str(place), weight=weight) for place, weight in enumerate(weights)]
+
+    async def run() -> None:
+        for stage.chance in chances:
+            await stage.call(targets)
+            (chosen,) = stage.tried
+            below = sum(weights[: int(chosen)]) / sum(weights)
+            above = sum(weights[: int(chosen) + 1]) / sum(weights)
+            assert below - 1e-9 <= stage.chance <= above + 1e-9
+
+    asyncio.run(run())
+
+
+async def test_shares_over_an_even_spread_of_chances(stage: Stage) -> None:
+    targets = [target("a", weight=1), target("b", weight=2), target("c", weight=5)]
+    counted: Counter[str] = Counter()
+    for place in range(800):
+        stage.chance = place / 800
+        await stage.call(targets)
+        counted.update(stage.tried)
+    assert counted == {"a": 100, "b": 200, "c": 500}
+
+
+async def test_lower_priorities_and_then_fallbacks(stage: Stage) -> None:
+    for name in "ab":
+        stage.gives(name, answer(500))
+    assert await stage.call([THIRD, SECOND, A]) == answer()
+    assert (stage.tried, stage.pauses) == (["a", "b", "c"], [])
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+async def test_what_may_pass_is_tried_again_after_a_pause(stage: Stage, status: int) -> None:
+    stage.gives("a", answer(status), answer())
+    stage.chance = 0.5
+    assert await stage.call([A]) == answer()
+    assert stage.tried == ["a", "a"]
+    assert stage.pauses == [backoff_s(1, 0.5)]
+
+
+async def test_pauses_grow_and_attempts_end(stage: Stage) -> None:
+    stage.gives("a", UpstreamFailed("no"))
+    stage.chance = 0.5
+    error = await stage.refusal([A], max_attempts=4, cooldown_after=100)
+    assert (error.status, error.message) == (502, "no")
+    assert stage.tried == ["a"] * 4
+    assert stage.pauses == [backoff_s(attempt, 0.5) for attempt in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("status", [400, 402, 405, 413, 422, 501])
+async def test_a_refusal_of_the_request_itself_is_final(stage: Stage, status: int) -> None:
+    stage.gives("a", answer(status))
+    assert await stage.call([A, SECOND]) == answer(status)
+    assert stage.tried == ["a"]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [answer(401), answer(403), answer(404), answer(307), UpstreamTimeout("slow")],
+    ids=["401", "403", "404", "307", "timeout"],
+)
+async def test_what_will_not_pass_is_tried_elsewhere_only(stage: Stage, outcome: Outcome) -> None:
+    stage.gives("a", outcome)
+    assert await stage.call([A, SECOND]) == answer()
+    assert stage.tried == ["a", "b"]
+    stage.gives("b", answer(500))
+    await stage.call([A, SECOND], max_attempts=4)
+    assert stage.tried == ["a", "b", "b", "b"]
+
+
+async def test_alone_a_deployment_without_its_credential_is_asked_once(stage: Stage) -> None:
+    stage.gives("a", ProviderNotConfigured("no key"))
+    assert (await stage.refusal([A])).code == "provider_not_configured"
+    assert (stage.tried, stage.pauses) == (["a"], [])
+
+
+async def test_a_redirect_does_not_reach_the_client(stage: Stage) -> None:
+    stage.gives("a", answer(302, location="http://elsewhere"))
+    assert isinstance(await stage.refusal([A]), UpstreamFailed)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds"),
+    [
+        (answer(429, retry_after="3"), 3.0),
+        (answer(429, retry_after="0.5"), 0.5),
+        (answer(503, retry_after_ms="250", retry_after="3"), 0.25),
+        (answer(503, retry_after_ms="soon", retry_after="3"), 3.0),
+        (answer(429, retry_after="-1"), 0.0),
+        (answer(429, retry_after="Mon, 24 Nov 2025 16:00:02 GMT"), 2.0),
+        (answer(429, retry_after="Mon, 24 Nov 2025 15:00:00 GMT"), 0.0),
+        (UpstreamRefused("wait", status=429, code=None, retry_after_s=4), 4.0),
+        (answer(429, retry_after="soon"), backoff_s(1, 0.5)),
+        (answer(429, retry_after="nan"), backoff_s(1, 0.5)),
+        (answer(429, retry_after=""), backoff_s(1, 0.5)),
+    ],
+)
+async def test_a_providers_own_pause_is_kept(
+    stage: Stage, outcome: Outcome, seconds: float
+) -> None:
+    stage.gives("a", outcome, answer())
+    stage.chance = 0.5
+    assert await stage.call([A]) == answer()
+    assert stage.pauses == [pytest.approx(seconds)]
+
+
+async def test_a_long_pause_is_not_waited_for_but_left_to_cool(stage: Stage) -> None:
+    stage.gives("a", answer(429, retry_after="60"), answer())
+    assert await stage.call([A]) == answer(429, retry_after="60")
+    assert (stage.tried, stage.pauses) == (["a"], [])
+
+    await stage.call([A, SECOND])
+    assert stage.tried == ["b"]
+    stage.now_s += 61
+    await stage.call([A, SECOND])
+    assert stage.tried == ["a"]
+
+
+async def test_a_pause_without_end_is_bounded(stage: Stage) -> None:
+    stage.gives("a", answer(429, retry_after="9" * 30))
+    await stage.call([A, SECOND])
+    stage.now_s += 601
+    assert not stage.cooldowns.is_cooling("a")
+
+
+async def test_failures_in_a_row_cool_a_deployment_down(stage: Stage) -> None:
+    stage.gives("a", answer(500), answer(500), answer(400), answer(500), answer(500), answer(500))
+    for tried in (["a", "b"], ["a", "b"], ["a"], *[["a", "b"]] * 3, ["b"]):
+        await stage.call([A, SECOND], cooldown_after=3, cooldown_s=30)
+        assert stage.tried == tried
+    stage.now_s += 30
+    await stage.call([A, SECOND])
+    assert stage.tried[0] == "a"
+
+
+async def test_a_cooling_deployment_is_better_than_none(stage: Stage) -> None:
+    stage.cooldowns.start("a", 60)
+    await stage.call([A])
+    assert stage.tried == ["a"]
+    stage.gives("b", answer(401))
+    assert await stage.call([A, B]) == answer()
+    assert stage.tried == ["b", "a"]
+
+
+async def test_a_prompt_that_is_too_long_goes_to_larger_models(stage: Stage) -> None:
+    stage.gives("a", answer(400, TOO_LONG))
+    assert await stage.call([A, SECOND], context_targets=[C]) == answer()
+    assert stage.tried == ["a", "c"]
+
+    stage.gives("c", answer(400, TOO_LONG))
+    assert await stage.call([A, SECOND], context_targets=[C]) == answer(400, TOO_LONG)
+    assert stage.tried == ["a", "c"]
+    assert await stage.call([A, SECOND]) == answer(400, TOO_LONG)
+    assert stage.tried == ["a"]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        answer(400, b"This model's maximum context length is 8192 tokens"),
+        answer(400, b"prompt is too long: 210000 tokens > 200000 maximum"),
+        answer(413, b"Your input exceeds the context window of this model."),
+        UpstreamRefused("no", status=400, code="context_length_exceeded", retry_after_s=None),
+    ],
+)
+async def test_providers_say_too_long_in_many_words(stage: Stage, outcome: Outcome) -> None:
+    stage.gives("a", outcome)
+    await stage.call([A], context_targets=[C])
+    assert stage.tried == ["a", "c"]
+
+
+async def test_a_stream_that_has_begun_is_the_answer(stage: Stage) -> None:
+    begun = stream()
+    stage.gives("a", begun)
+    got = await stage.call([A, SECOND])
+    assert isinstance(got, Stream)
+    assert got.chunks is begun.chunks
+    assert stage.tried == ["a"]
+
+
+async def test_a_full_deployment_is_passed_over(stage: Stage) -> None:
+    one = target("a", max_parallel=1)
+    gate = stage.gates["a"] = asyncio.Event()
+    under_way = asyncio.create_task(stage.call([one]))
+    while not stage.tried:
+        await asyncio.sleep(0)
+
+    assert (await stage.call([one, SECOND])) == answer()
+    assert stage.tried == ["b"]
+    busy = await stage.refusal([one])
+    assert isinstance(busy, RateLimited)
+    assert (busy.retry_after_s, stage.tried) == (1, [])
+
+    # What the first call asserts of its attempts is no longer true: the others cleared the list.
+    stage.tried.append("a")
+    gate.set()
+    await under_way
+    await stage.call([one])
+    assert stage.tried == ["a"]
+
+
+async def test_a_stream_takes_its_place_until_it_is_closed(stage: Stage) -> None:
+    one = target("a", max_parallel=2)
+    stage.gives("a", stream(), stream(), answer())
+    first, second = await stage.call([one]), await stage.call([one])
+    assert isinstance(first, Stream)
+    assert isinstance(second, Stream)
+    await first.close()
+    # The handler and the relay may both close it; the second stream keeps its place.
+    await first.close()
+    await stage.call([one])
+    stage.gives("a", stream(), answer())
+    third = await stage.call([one])
+    assert isinstance(await stage.refusal([one]), RateLimited)
+    assert isinstance(third, Stream)
+    for some in (second, third):
+        await some.close()
+        await some.chunks.aclose()
+    await first.chunks.aclose()
+    assert await stage.call([one]) == answer()
+
+
+async def test_a_cancelled_call_gives_its_place_back(stage: Stage) -> None:
+    one = target("a", max_parallel=1)
+    gate = stage.gates["a"] = asyncio.Event()
+    under_way = asyncio.create_task(stage.call([one]))
+    while not stage.tried:
+        await asyncio.sleep(0)
+    under_way.cancel()
+    await asyncio.wait({under_way})
+    gate.set()
+    assert await stage.call([one]) == answer()
