@@ -22,3 +22,8 @@ class CooldownStore:
             pipeline.zrange(_KEY, 0, -1, withscores=True)
             *_, rows = await pipeline.execute()
         return {name.decode(): score for name, score in rows}
+
+    async def active(self, *, now_s: float) -> dict[str, float]:
+        """Those that have not ended, for whoever only looks."""
+        rows = await self._redis.zrangebyscore(_KEY, f"({now_s}", "+inf", withscores=True)
+        return {name.decode(): score for name, score in rows}

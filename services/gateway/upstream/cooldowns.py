@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import time
 
 import structlog
@@ -20,9 +20,16 @@ class Cooldowns:
     While Redis is away, each replica keeps to what it has seen itself.
     """
 
-    def __init__(self, store: CooldownStore, clock: Callable[[], float] = time) -> None:
+    def __init__(
+        self,
+        store: CooldownStore,
+        *,
+        clock: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._sleep = sleep
         self._failures: Counter[str] = Counter()
         self._until_s: dict[str, float] = {}
         self._unshared: dict[str, float] = {}
@@ -49,7 +56,7 @@ class Cooldowns:
     async def share(self) -> None:
         """Runs until cancelled: tells the other replicas, and learns from them."""
         while True:
-            await asyncio.sleep(_SYNC_S)
+            await self._sleep(_SYNC_S)
             unshared, self._unshared = self._unshared, {}
             try:
                 shared = await self._store.exchange(unshared, now_s=self._clock())
@@ -57,6 +64,14 @@ class Cooldowns:
                 self._unshared = unshared | self._unshared
                 log.debug("cooldowns.not_shared", error=str(error))
                 continue
-            now_s = self._clock()
-            known = self._until_s | shared
-            self._until_s = {id_: until_s for id_, until_s in known.items() if until_s > now_s}
+            self._learn(shared)
+
+    def _learn(self, shared: Mapping[str, float]) -> None:
+        """What began here while the others were asked must not be lost to what they knew."""
+        now_s = self._clock()
+        mine = self._until_s
+        self._until_s = {
+            id_: until_s
+            for id_ in mine.keys() | shared.keys()
+            if (until_s := max(mine.get(id_, 0.0), shared.get(id_, 0.0))) > now_s
+        }

@@ -1,0 +1,127 @@
+"""Cooldowns that replicas share through Redis, in steps that the test takes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from fakeredis import FakeAsyncRedis
+
+from libs.common.storage.cooldowns import CooldownStore
+from libs.common.storage.redis import RedisError
+from services.gateway.upstream.cooldowns import Cooldowns
+
+
+class Replica:
+    """`sync` lets `share` come round once."""
+
+    def __init__(self, store: CooldownStore, times: list[float]) -> None:
+        self.cooldowns = Cooldowns(store, clock=lambda: times[0], sleep=self._sleep)
+        self._turns = asyncio.Semaphore(0)
+        self._asleep = asyncio.Event()
+
+    async def sync(self) -> None:
+        self._asleep.clear()
+        self._turns.release()
+        await self._asleep.wait()
+
+    async def _sleep(self, _: float) -> None:
+        self._asleep.set()
+        await self._turns.acquire()
+
+
+class Store(CooldownStore):
+    """Stops working when told so; `meanwhile` runs while an exchange is under way."""
+
+    away = False
+    meanwhile: Replica | None = None
+
+    async def exchange(self, until_s: Mapping[str, float], *, now_s: float) -> dict[str, float]:
+        if self.away:
+            raise RedisError("away")
+        found = await super().exchange(until_s, now_s=now_s)
+        if self.meanwhile is not None:
+            self.meanwhile.cooldowns.start("a", 90)
+        return found
+
+
+@pytest.fixture
+def times() -> list[float]:
+    return [1000.0]
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    redis = FakeAsyncRedis()
+    yield Store(redis)
+    await redis.aclose()
+
+
+@pytest.fixture
+async def replicas(store: Store, times: list[float]) -> AsyncIterator[tuple[Replica, Replica]]:
+    first, second = Replica(store, times), Replica(store, times)
+    tasks = {asyncio.create_task(replica.cooldowns.share()) for replica in (first, second)}
+    yield first, second
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_others_learn_of_it_and_it_ends(
+    replicas: tuple[Replica, Replica], times: list[float]
+) -> None:
+    first, second = replicas
+    first.cooldowns.start("a", 30)
+    assert first.cooldowns.is_cooling("a")
+    assert not second.cooldowns.is_cooling("a")
+    await first.sync()
+    await second.sync()
+    assert second.cooldowns.is_cooling("a")
+    times[0] += 30
+    assert not first.cooldowns.is_cooling("a")
+    assert not second.cooldowns.is_cooling("a")
+
+
+async def test_the_longest_counts(replicas: tuple[Replica, Replica], times: list[float]) -> None:
+    first, second = replicas
+    first.cooldowns.start("a", 60)
+    second.cooldowns.start("a", 10)
+    await first.sync()
+    await second.sync()
+    times[0] += 30
+    assert first.cooldowns.is_cooling("a")
+    assert second.cooldowns.is_cooling("a")
+
+
+async def test_what_begins_during_an_exchange_is_kept(
+    replicas: tuple[Replica, Replica], store: Store, times: list[float]
+) -> None:
+    first, _ = replicas
+    first.cooldowns.start("a", 10)
+    store.meanwhile = first
+    await first.sync()
+    times[0] += 60
+    assert first.cooldowns.is_cooling("a")
+
+
+async def test_without_redis_each_keeps_to_its_own_and_tells_later(
+    replicas: tuple[Replica, Replica], store: Store
+) -> None:
+    first, second = replicas
+    store.away = True
+    first.cooldowns.start("a", 60)
+    await first.sync()
+    assert first.cooldowns.is_cooling("a")
+    store.away = False
+    await first.sync()
+    await second.sync()
+    assert second.cooldowns.is_cooling("a")
+
+
+async def test_what_has_ended_leaves_redis(store: Store) -> None:
+    assert await store.exchange({"a": 1010.0, "b": 1020.0}, now_s=1000.0) == {
+        "a": 1010.0,
+        "b": 1020.0,
+    }
+    assert await store.active(now_s=1010.0) == {"b": 1020.0}
+    assert await store.exchange({}, now_s=1015.0) == {"b": 1020.0}
+    assert await store.exchange({}, now_s=1020.0) == {}
