@@ -6,6 +6,9 @@ from pathlib import Path
 from libs.common.errors import ProviderNotConfigured
 from libs.common.settings import Secret
 
+# What the gateway itself is told by its environment, which no provider may be sent.
+_NOT_FOR_PROVIDERS = frozenset({"MONGO_URI", "REDIS_URL", "ADMIN_API_KEY"})
+
 
 class Credentials:
     """`env:NAME` is an environment variable, `file:NAME` a file in the directory of secrets."""
@@ -17,18 +20,23 @@ class Credentials:
     def get(self, name: str) -> Secret:
         """Raises ProviderNotConfigured. Files are read each time, so secrets may be rotated."""
         kind, _, rest = name.partition(":")
-        value = self._environ.get(rest, "") if kind == "env" else self._read(rest)
-        if not value:
+        value = (self._variable(rest) if kind == "env" else self._read(rest)).strip()
+        # It goes into a header.
+        if not value or not value.isascii() or not value.isprintable():
             raise ProviderNotConfigured(
                 f"The gateway has no credential '{name}', which the route names."
             )
         return Secret(value)
 
+    def _variable(self, name: str) -> str:
+        return "" if name in _NOT_FOR_PROVIDERS else self._environ.get(name, "")
+
     def _read(self, name: str) -> str:
-        path = self._secrets_dir / name
-        if path.resolve().parent != self._secrets_dir.resolve():
+        # The name stays in the directory; where its links lead is up to whoever mounted it, and
+        # Kubernetes mounts every secret as a link.
+        if "/" in name or name in ("", ".", ".."):
             return ""
         try:
-            return path.read_text().strip()
-        except OSError:
+            return (self._secrets_dir / name).read_text()
+        except (OSError, ValueError):
             return ""
