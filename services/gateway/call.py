@@ -26,6 +26,7 @@ class Call:
         "attempts",
         "budget_warnings",
         "call_id",
+        "charged_nusd",
         "first_byte_ms",
         "format",
         "held_nusd",
@@ -58,6 +59,7 @@ class Call:
         self.price: PriceVersion | None = None
         self.attempts = 0
         self.upstream_s = 0.0
+        self.charged_nusd = 0
         self.rate_window: tuple[Scope, Window] | None = None
         self.budget_warnings: tuple[str, ...] = ()
         self.input_tokens = 0
@@ -79,11 +81,11 @@ class Call:
         """The gateway's own share of the time so far."""
         return round((perf_counter() - self._started - self.upstream_s) * 1000, 3)
 
-    def cost_nusd(self, usage: TokenUsage | None) -> int:
+    def charge(self, usage: TokenUsage | None) -> int:
         """What the ledger is going to charge, unless a new price came in since admission."""
-        if usage is None or self.price is None:
-            return 0
-        return cost_of(usage, self.price).cost_nusd
+        if usage is not None and self.price is not None:
+            self.charged_nusd = cost_of(usage, self.price).cost_nusd
+        return self.charged_nusd
 
     def event(
         self,
