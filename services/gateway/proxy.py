@@ -218,7 +218,7 @@ class _Handler:
             await relay.finish(end.last_bytes)
 
     async def _fail(self, principal: Principal, error: AppError) -> None:
-        forwarded = self._call.held_nusd is not None
+        forwarded = self._call.attempts > 0
         status: CallStatus = "upstream_error" if forwarded else "refused"
         try:
             await self._commit(principal, status, error.status, error_code=error.code)

@@ -14,7 +14,13 @@ from typing import Protocol
 import msgspec
 
 from libs.common.domain.routing import backoff_s, next_candidate
-from libs.common.errors import AppError, RateLimited, UpstreamFailed, UpstreamRefused
+from libs.common.errors import (
+    AppError,
+    ProviderNotConfigured,
+    RateLimited,
+    UpstreamFailed,
+    UpstreamRefused,
+)
 from libs.common.schemas.route import Route
 from services.gateway.auth import Headers
 from services.gateway.call import Call
@@ -108,6 +114,10 @@ class Dispatcher:
         outcome: Outcome | None = None
         try:
             outcome = await self._sender.send(call, request, target, headers)
+        except ProviderNotConfigured as error:
+            # Nobody was called.
+            call.attempts -= 1
+            outcome = error
         except (UpstreamFailed, UpstreamRefused) as error:
             outcome = error
         finally:

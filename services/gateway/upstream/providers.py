@@ -110,9 +110,15 @@ class ModelDirectory:
         )
 
 
-def paths_of(formats: tuple[ClientFormat, ...]) -> dict[ClientFormat, str]:
-    """Where an endpoint that speaks those formats serves them."""
-    return {client_format: _PATHS[client_format] for client_format in formats}
+def paths_of(formats: tuple[ClientFormat, ...], base_url: str) -> dict[ClientFormat, str]:
+    """Where an endpoint that speaks those formats serves them.
+
+    OpenAI's base ends in `/v1` and Anthropic's does not; one that serves both has one base.
+    """
+    paths = {client_format: _PATHS[client_format] for client_format in formats}
+    if base_url.endswith("/v1"):
+        return {name: path.removeprefix("/v1") for name, path in paths.items()}
+    return paths
 
 
 def _providers(settings: Settings) -> tuple[Provider, ...]:

@@ -1,16 +1,21 @@
 """From the name that a client sends to the deployments that may serve it."""
 
+from typing import Any
+
 import msgspec
 
 from libs.common.cache import LoadingCache
+from libs.common.domain.route_tests import PIN_HEADER
 from libs.common.errors import ModelNotFound, Unavailable
 from libs.common.schemas.route import Deployment, Route
 from libs.common.storage.mongo import Database, PyMongoError
 from libs.common.storage.routes import RouteStore
+from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.providers import ModelDirectory, Target, paths_of
 
 _NEGATIVE_TTL_S = 5.0
+_MAX_LISTED = 1_000
 # A model without a route has one deployment, which gets a second chance.
 _UNROUTED = Route(model="", deployments=(), max_attempts=2)
 
@@ -21,6 +26,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     route: Route
     targets: tuple[Target, ...]
     context_targets: tuple[Target, ...] = ()
+
+
+def pinned(plan: Plan, headers: Headers) -> Plan:
+    """The one deployment that a test of the route is for, tried once.
+
+    Raises ModelNotFound where the route has no such deployment.
+    """
+    names = [value.decode("latin-1") for name, value in headers if name == PIN_HEADER]
+    if not names:
+        return plan
+    for target in plan.targets + plan.context_targets:
+        if target.deployment_id == names[0]:
+            route = msgspec.structs.replace(plan.route, max_attempts=1)
+            return Plan(route=route, targets=(target,))
+    raise ModelNotFound(f"The model '{plan.route.model}' has no such deployment.", param="model")
 
 
 class Router:
@@ -91,7 +111,7 @@ class Router:
     def _target(self, deployment: Deployment, position: int) -> Target:
         provider, _, model = deployment.model.partition("/")
         target = self._models.target(provider, model)
-        changes = {
+        changes: dict[str, Any] = {
             "deployment_id": deployment.deployment_id,
             "rank": (position, deployment.priority),
             "weight": deployment.weight,
@@ -101,13 +121,10 @@ class Router:
             "credential": deployment.credential,
         }
         if deployment.api_base is not None:
-            changes["base_url"] = deployment.api_base.rstrip("/")
+            base_url = changes["base_url"] = deployment.api_base.rstrip("/")
+            formats = tuple(target.paths) if deployment.formats is None else deployment.formats
+            changes["paths"] = paths_of(formats, base_url)
             if deployment.credential is None:
                 # A provider's own key goes to the provider's own address, and to no other.
                 changes["api_key"] = changes["key_variable"] = None
-        if deployment.formats is not None:
-            changes["paths"] = paths_of(deployment.formats)
         return msgspec.structs.replace(target, **changes)
-
-
-_MAX_LISTED = 1_000
