@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -29,6 +29,7 @@ class Relay:
         self._session = session
         self._max_answer_bytes = settings.max_answer_bytes
         self._timeout = _timeouts(settings)
+        self._between_s = float(settings.upstream_read_timeout_s)
 
     async def call(
         self,
@@ -41,8 +42,11 @@ class Relay:
     ) -> Answer | Stream:
         """Raises UpstreamFailed or UpstreamTimeout where no usable answer comes."""
         timeouts = target.timeouts
+        first_by = None
+        if timeouts.first_byte is not None:
+            first_by = asyncio.get_running_loop().time() + timeouts.first_byte
         try:
-            async with asyncio.timeout(timeouts.first_byte):
+            async with asyncio.timeout_at(first_by):
                 response = await self._session.post(
                     URL(f"{target.base_url}{target.paths[client_format]}", encoded=True),
                     data=_encode(fields),
@@ -50,7 +54,13 @@ class Relay:
                     allow_redirects=False,
                     timeout=self._timeout_of(timeouts),
                 )
-            return await self._answer(response)
+            chunks = _chunks(response)
+            if timeouts != _NO_TIMEOUTS:
+                between_s = timeouts.between_bytes
+                if between_s is None:
+                    between_s = self._between_s
+                chunks = _timed(chunks, first_by, between_s, target.provider)
+            return await self._answer(response, chunks)
         except TimeoutError:
             raise _timeout(target.provider) from None
         except (aiohttp.ClientError, OSError) as error:
@@ -65,21 +75,24 @@ class Relay:
         return aiohttp.ClientTimeout(
             total=ours.total if timeouts.total is None else timeouts.total,
             sock_connect=ours.sock_connect if timeouts.connect is None else timeouts.connect,
-            sock_read=ours.sock_read if timeouts.between_bytes is None else timeouts.between_bytes,
+            # It would also cut short the wait for the first byte, which has a limit of its own.
+            sock_read=ours.sock_read if timeouts.first_byte is None else None,
         )
 
-    async def _answer(self, response: aiohttp.ClientResponse) -> Answer | Stream:
+    async def _answer(
+        self, response: aiohttp.ClientResponse, chunks: AsyncGenerator[bytes, None]
+    ) -> Answer | Stream:
         headers = response_headers(response.raw_headers)
         request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         if response.status == 200 and response.content_type == "text/event-stream":
             return Stream(
                 headers=headers,
-                chunks=_chunks(response),
+                chunks=chunks,
                 close=_closer(response),
                 provider_request_id=request_id,
             )
         async with response:
-            body = await _bounded(response, self._max_answer_bytes)
+            body = await _bounded(chunks, self._max_answer_bytes)
         return Answer(
             status=response.status, headers=headers, body=body, provider_request_id=request_id
         )
@@ -109,14 +122,15 @@ def _timeouts(settings: Settings) -> aiohttp.ClientTimeout:
     )
 
 
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _bounded(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > limit:
-            raise UpstreamFailed(f"The provider's answer is larger than {limit} bytes.")
-        parts.append(part)
+    async with aclosing(chunks):
+        async for part in chunks:
+            size += len(part)
+            if size > limit:
+                raise UpstreamFailed(f"The provider's answer is larger than {limit} bytes.")
+            parts.append(part)
     return b"".join(parts)
 
 
@@ -127,7 +141,29 @@ async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
     except TimeoutError:
         raise _timeout(response.url.host or "upstream") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise UpstreamFailed(f"The provider's stream broke off: {type(error).__name__}.") from error
+        raise UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.") from error
+
+
+async def _timed(
+    chunks: AsyncGenerator[bytes, None],
+    first_by: float | None,
+    between_s: float,
+    provider: str,
+) -> AsyncGenerator[bytes, None]:
+    """The chunks; the first one is there by `first_by` of the loop's clock, where that is set."""
+    loop = asyncio.get_running_loop()
+    until = first_by
+    async with aclosing(chunks):
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    chunk = await anext(chunks, b"")
+            except TimeoutError:
+                raise _timeout(provider) from None
+            if not chunk:
+                return
+            yield chunk
+            until = loop.time() + between_s
 
 
 def _closer(response: aiohttp.ClientResponse) -> Any:
