@@ -1,22 +1,32 @@
 """Sends an admitted call to its provider: relayed where the formats agree, else translated."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import msgspec
 
-from libs.common.errors import ProviderNotConfigured, UpstreamRefused
+from libs.common.errors import ProviderNotConfigured, UpstreamRefused, UpstreamTimeout
 from services.gateway.auth import Headers
 from services.gateway.call import Call
 from services.gateway.formats.base import CallRequest
 from services.gateway.settings import Settings
-from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.answer import (
+    EVENT_STREAM_HEADERS,
+    JSON_HEADERS,
+    Answer,
+    Stream,
+)
 from services.gateway.upstream.credentials import Credentials
+from services.gateway.upstream.headers import dropped_headers
 from services.gateway.upstream.providers import Target
 from services.gateway.upstream.relay import Relay
+from services.gateway.upstream.translation.fields import sifted
 from services.gateway.upstream.translation.target import TranslationTarget
 from services.gateway.upstream.translation.target import UpstreamRefused as TranslationRefused
 from services.gateway.upstream.translation.translator import Translator
+
+_NO_KEY = "none"
 
 
 class Forwarder:
@@ -58,27 +68,47 @@ class Forwarder:
     async def _translate(
         self, call: Call, request: CallRequest, target: Target, key: str | None
     ) -> Answer | Stream:
+        client_format = call.format.name
         body: dict[str, Any] = {
             name: msgspec.json.decode(raw) for name, raw in request.fields.items()
         }
+        destination = self._destination(target, key)
+        await self._translator.prepare()
+        dropped: tuple[str, ...] = ()
+        try:
+            if target.drop_params:
+                body, dropped = sifted(client_format, body)
+                if client_format == "chat":
+                    dropped += await self._translator.unsupported(destination, body)
+            headers = dropped_headers(dropped)
+            async with asyncio.timeout(target.timeouts.first_byte):
+                if not request.stream:
+                    answer = await self._translator.complete(client_format, destination, body)
+                    return Answer(status=200, headers=JSON_HEADERS + headers, body=answer)
+                frames = await self._translator.stream(client_format, destination, body)
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"The provider '{target.provider}' did not answer in time."
+            ) from None
+        except TranslationRefused as refused:
+            raise _as_app_error(refused) from refused
+        return Stream(
+            headers=EVENT_STREAM_HEADERS + headers, chunks=_frames(frames), close=frames.aclose
+        )
+
+    def _destination(self, target: Target, key: str | None) -> TranslationTarget:
         timeout_s = target.timeouts.between_bytes
-        destination = TranslationTarget(
+        if key is None and target.base_url is not None:
+            # LiteLLM would take the provider's own key from the environment.
+            key = _NO_KEY
+        return TranslationTarget(
             provider=target.provider,
             model=target.model,
             api_base=target.base_url,
             api_key=key,
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+            drop_params=target.drop_params,
         )
-        client_format = call.format.name
-        try:
-            if not request.stream:
-                answer = await self._translator.complete(client_format, destination, body)
-                return Answer(status=200, headers=JSON_HEADERS, body=answer)
-            frames = await self._translator.stream(client_format, destination, body)
-        except TranslationRefused as refused:
-            raise _as_app_error(refused) from refused
-        chunks = _frames(frames)
-        return Stream(headers=EVENT_STREAM_HEADERS, chunks=chunks, close=frames.aclose)
 
 
 async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

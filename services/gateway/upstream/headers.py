@@ -1,5 +1,6 @@
 """Which headers pass between client and provider, and which are replaced on the way."""
 
+import re
 from collections.abc import Iterable
 
 from multidict import CIMultiDict
@@ -41,6 +42,7 @@ _NOT_SENT = (
         b"x-real-ip",
     }
 )
+_NOT_SENT_PREFIXES = (b"x-forwarded-", b"x-gateway-")
 _NOT_RETURNED = _HOP_BY_HOP | {
     b"content-length",
     b"content-encoding",
@@ -57,7 +59,10 @@ _NOT_RETURNED = _HOP_BY_HOP | {
     b"openai-project",
     b"anthropic-organization-id",
 }
-_NOT_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"cf-")
+_NOT_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"cf-", b"x-gateway-")
+
+_TOLD_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+_MAX_TOLD_NAMES = 32
 
 
 def request_headers(
@@ -68,7 +73,7 @@ def request_headers(
     sent = CIMultiDict(
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in headers
-        if name not in dropped and not name.startswith(b"x-forwarded-")
+        if name not in dropped and not name.startswith(_NOT_SENT_PREFIXES)
     )
     if client_format == "messages":
         sent.setdefault("anthropic-version", ANTHROPIC_VERSION)
@@ -91,6 +96,12 @@ def response_headers(raw: Iterable[Header]) -> list[Header]:
         for name, value in headers
         if name not in dropped and not name.startswith(_NOT_RETURNED_PREFIXES)
     ]
+
+
+def dropped_headers(names: Iterable[str]) -> list[Header]:
+    """What a translation left out. Clients choose these names, so only harmless ones are told."""
+    told = [name for name in names if _TOLD_NAME.fullmatch(name)][:_MAX_TOLD_NAMES]
+    return [(b"x-gateway-dropped-params", ", ".join(told).encode())] if told else []
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:

@@ -129,6 +129,36 @@ def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, A
     return kept
 
 
+def sifted(
+    client_format: ClientFormat, body: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body without what cannot be carried, for a route that would rather do without it.
+
+    The names of what was left out come second; a tool's is `tools[n]`.
+    """
+    fields = _FIELDS[client_format]
+    kept: dict[str, Any] = {}
+    dropped: list[str] = []
+    for name, value in body.items():
+        try:
+            if value is not None:
+                _is_carried(fields, client_format, name, value)
+        except UpstreamRefused:
+            dropped.append(name)
+        else:
+            kept[name] = value
+    tools = kept.get("tools")
+    if isinstance(tools, list):
+        known = [_can_carry(fields, tool) for tool in tools]
+        dropped += (f"tools[{index}]" for index, is_known in enumerate(known) if not is_known)
+        kept["tools"] = [tool for tool, is_known in zip(tools, known, strict=True) if is_known]
+        if tools and not kept["tools"]:
+            # Without any tool, a choice among them is refused by every provider.
+            for name in ("tools", "tool_choice"):
+                kept.pop(name, None)
+    return kept, tuple(dropped)
+
+
 def _is_carried(fields: FormatFields, client_format: ClientFormat, name: str, value: Any) -> bool:
     # The route decides the model, and the method whether the answer is a stream.
     if name in ("model", "stream") or name in fields.dropped:
@@ -191,13 +221,20 @@ def _check_tools(fields: FormatFields, tools: Any) -> None:
     if not isinstance(tools, list):
         raise _invalid("tools: a list is required")
     for index, tool in enumerate(tools):
-        kind = tool.get("type", "") if isinstance(tool, dict) else None
-        if not isinstance(kind, str) or not _is_known_tool(fields.tools, kind):
+        if not _can_carry(fields, tool):
+            kind = _kind_of(tool)
             raise _unsupported(f"tools[{index}]: {kind} cannot be carried to the model's provider")
 
 
-def _is_known_tool(known: frozenset[str], kind: str) -> bool:
-    return kind in known or kind.rstrip("0123456789") in known
+def _can_carry(fields: FormatFields, tool: Any) -> bool:
+    kind = _kind_of(tool)
+    return isinstance(kind, str) and (
+        kind in fields.tools or kind.rstrip("0123456789") in fields.tools
+    )
+
+
+def _kind_of(tool: Any) -> Any:
+    return tool.get("type", "") if isinstance(tool, dict) else None
 
 
 def _unsupported(message: str) -> UpstreamRefused:

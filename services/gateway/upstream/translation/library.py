@@ -46,6 +46,7 @@ class Library:
         )
 
         self.acompletion = litellm.acompletion
+        self.supported_params = litellm.get_supported_openai_params
         self.anthropic_adapter = messages.AnthropicAdapter()
         self.anthropic_stream = streaming_iterator.AnthropicStreamWrapper
         self.normalize_reasoning_effort = anthropic_utils.normalize_reasoning_effort_value

@@ -12,6 +12,7 @@ class TranslationTarget(msgspec.Struct, frozen=True, kw_only=True):
 
     `api_base` is what LiteLLM expects for the provider: with `/v1` where OpenAI's paths are
     used, with or without it for Anthropic. None leaves base or key to LiteLLM's environment.
+    With `drop_params`, LiteLLM leaves out what the provider does not know instead of refusing it.
     """
 
     provider: str
@@ -19,6 +20,7 @@ class TranslationTarget(msgspec.Struct, frozen=True, kw_only=True):
     api_base: str | None
     api_key: str | None
     timeout_s: float
+    drop_params: bool = False
 
     def __repr__(self) -> str:
         return f"TranslationTarget(provider={self.provider!r}, model={self.model!r})"

@@ -20,6 +20,21 @@ class Translator:
     def __init__(self) -> None:
         self._library = LazyLibrary()
 
+    async def prepare(self) -> None:
+        """Imports LiteLLM, whose seconds are nobody's time to answer."""
+        await self._library.get()
+
+    async def unsupported(
+        self, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """The fields of a chat call that LiteLLM leaves out where `drop_params` lets it."""
+        library = await self._library.get()
+        supported = library.supported_params(target.model, custom_llm_provider=target.provider)
+        if supported is None:
+            return ()
+        known = {"messages", *supported}
+        return tuple(name for name in carried("chat", body) if name not in known)
+
     async def complete(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
     ) -> bytes:
@@ -122,6 +137,7 @@ def _control(target: TranslationTarget) -> dict[str, Any]:
         "api_base": _api_base(target),
         "api_key": target.api_key,
         "timeout": target.timeout_s,
+        "drop_params": target.drop_params,
         "num_retries": 0,
         "max_retries": 0,
         # The gateway that runs the tools of an MCP server would be this process.
