@@ -63,8 +63,8 @@ def create_app(settings: Settings, state_factory: StateFactory = open_state) -> 
     return GatewayApp(
         routes=[
             *(
-                # For the other methods, which are refused; the app itself takes POST.
-                Route(path, endpoint, methods=["POST"])
+                # For the other methods, which they refuse; the app itself takes POST.
+                Route(path, endpoint)
                 for path, endpoint in _ENDPOINTS.items()
             ),
             Route("/v1/models", list_models, methods=["GET"]),

@@ -11,7 +11,7 @@ from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
 from libs.common.storage.holds import Scope, Window
 from services.gateway.directory import Principal
-from services.gateway.formats.base import CallRequest, Format
+from services.gateway.formats.base import CallRequest, Format, tokens_of_text
 from services.gateway.upstream.providers import Target
 
 # What others call a call or its user is kept to be recognised, not to be stored at any length.
@@ -86,6 +86,14 @@ class Call:
         if usage is not None and self.price is not None:
             self.charged_nusd = cost_of(usage, self.price).cost_nusd
         return self.charged_nusd
+
+    def usage_of_answer(self, body: bytes) -> tuple[TokenUsage, UsageSource]:
+        """As reported, else estimated. Raises UpstreamFailed where it cannot be read at all."""
+        reported = self.format.usage_of_answer(body)
+        if reported is not None:
+            return reported, "provider"
+        output_tokens = tokens_of_text(self.format.text_bytes_of_answer(body))
+        return TokenUsage(input_text=self.input_tokens, output_text=output_tokens), "estimated"
 
     def event(
         self,

@@ -6,8 +6,7 @@ is durable.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from time import perf_counter
 
 import msgspec
@@ -17,21 +16,29 @@ from starlette.types import Receive, Scope, Send
 from libs.common.domain.access import check_account, check_key, check_model
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.ids import secret_hash
-from libs.common.domain.pricing import total_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
-from libs.common.errors import AppError, ModelUnpriced, UpstreamFailed
+from libs.common.errors import (
+    AppError,
+    MethodNotAllowed,
+    ModelUnpriced,
+    ProviderNotConfigured,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamRefused,
+)
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
-from libs.common.storage.holds import Finished
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.admission import Admissions
 from services.gateway.auth import Headers, secret_of
 from services.gateway.body import ClientDisconnected, read_body
 from services.gateway.call import Call
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory, Principal
-from services.gateway.formats.base import CallRequest, Format, tokens_of_text
-from services.gateway.metering import Meter, Metered
-from services.gateway.metrics import CALL_SECONDS, CALLS, CALLS_OPEN, UNAUTHENTICATED
+from services.gateway.formats.base import CallRequest, Format
+from services.gateway.metering import Meter
+from services.gateway.metrics import UNAUTHENTICATED
+from services.gateway.open_calls import OpenCalls
+from services.gateway.recorder import Recorder
 from services.gateway.replies import call_headers, cost_headers, error_headers, id_headers
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Answer, Header, Stream
@@ -39,7 +46,9 @@ from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.router import Plan, Router, pinned
 
 log = structlog.get_logger(__name__)
+_METHOD = "POST"
 _BAD_STATUS = 400
+_CRASHED = "The gateway failed to serve this call."
 # What nginx logs when the client hung up; no client ever reads it.
 _CLIENT_CLOSED = 499
 
@@ -53,6 +62,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     dispatcher: Dispatcher
     meter: Meter
     clock: SharedClock
+    open_calls: OpenCalls
     max_body_bytes: int
 
     def obey(self, invalidation: Invalidation) -> None:
@@ -78,14 +88,14 @@ class ProxyEndpoint:
         gateway: Gateway = scope["state"]["gateway"]
         call = Call(self._format, now_ms=gateway.clock.now_ms())
         handler = _Handler(gateway, call, receive, send)
-        with CALLS_OPEN.track_inprogress():
-            await handler.handle(scope["headers"])
+        with gateway.open_calls.one_more():
+            await handler.handle(scope["method"], scope["headers"])
 
 
 class _Handler:
     """One call's handler; what it knows is in `call`."""
 
-    __slots__ = ("_call", "_gateway", "_receive", "_responding", "_send", "_usage_so_far")
+    __slots__ = ("_call", "_gateway", "_receive", "_relay", "_responding", "_send")
 
     def __init__(self, gateway: Gateway, call: Call, receive: Receive, send: Send) -> None:
         self._gateway = gateway
@@ -93,28 +103,38 @@ class _Handler:
         self._receive = receive
         self._send = send
         self._responding = False
-        self._usage_so_far: Callable[[], TokenUsage] | None = None
+        self._relay: StreamRelay | None = None
 
-    async def handle(self, headers: Headers) -> None:
+    async def handle(self, method: str, headers: Headers) -> None:
+        """Raises nothing but CancelledError: what goes wrong is answered and recorded."""
+        wrong_method = _check_method(method)
         try:
             principal = await self._authenticate(headers)
         except AppError as error:
             UNAUTHENTICATED.labels(self._call.format.name).inc()
-            await self._send_error(error)
+            await self._send_error(wrong_method or error)
             return
+        except Exception:
+            log.exception("call.crashed", call_id=self._call.call_id)
+            await self._send_error(AppError(_CRASHED))
+            return
+        recorder = Recorder(self._call, principal, self._gateway.meter)
         try:
-            await self._serve(principal, headers)
+            if wrong_method is not None:
+                raise wrong_method
+            await self._serve(principal, headers, recorder)
         except ClientDisconnected:
-            await self._commit(principal, "client_closed", _CLIENT_CLOSED)
+            with suppress(Unavailable):
+                await recorder.commit("client_closed", _CLIENT_CLOSED)
         except AppError as error:
-            await self._fail(principal, error)
+            await self._fail(recorder, error)
         except asyncio.CancelledError:
             # The process is stopping and this call's time is over; its event still goes out.
-            self._hand_in(principal)
+            recorder.hand_in(*self._usage_so_far())
             raise
         except Exception:
             log.exception("call.crashed", call_id=self._call.call_id)
-            await self._fail(principal, AppError("The gateway failed to serve this call."))
+            await self._fail(recorder, AppError(_CRASHED))
         finally:
             self._gateway.admissions.finished(self._call)
 
@@ -123,7 +143,7 @@ class _Handler:
         self._call.principal = principal
         return principal
 
-    async def _serve(self, principal: Principal, headers: Headers) -> None:
+    async def _serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
         call, gateway = self._call, self._gateway
         refusal = check_key(principal.key, call.started_at) or check_account(principal.account)
         if refusal is not None:
@@ -146,9 +166,9 @@ class _Handler:
             call.upstream_s = perf_counter() - asked_at
         call.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
-            await self._stream(principal, request, upstream)
+            await self._stream(recorder, request, upstream)
         else:
-            await self._answer(principal, upstream)
+            await self._answer(recorder, upstream)
 
     async def _priced(self, plan: Plan) -> Plan:
         """The plan without the deployments that have no price: those may not be called."""
@@ -166,128 +186,81 @@ class _Handler:
         ]
         return msgspec.structs.replace(plan, targets=priced[0], context_targets=priced[1])
 
-    async def _answer(self, principal: Principal, answer: Answer) -> None:
+    async def _answer(self, recorder: Recorder, answer: Answer) -> None:
         call = self._call
         call.first_byte_ms = call.elapsed_ms()
         headers: list[Header] = []
         if answer.status >= _BAD_STATUS:
-            await self._commit(
-                principal, "upstream_error", answer.status, error_code="upstream_refused"
-            )
+            await recorder.commit("upstream_error", answer.status, error_code=UpstreamRefused.code)
         else:
-            usage, source = self._usage_of(answer)
-            await self._commit(principal, "ok", answer.status, usage=usage, usage_source=source)
+            usage, source = call.usage_of_answer(answer.body)
+            await recorder.commit("ok", answer.status, usage=usage, usage_source=source)
             headers += cost_headers(call.charged_nusd)
         headers += answer.headers + id_headers(call.call_id) + call_headers(call)
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await self._respond(answer.status, headers, answer.body)
 
-    def _usage_of(self, answer: Answer) -> tuple[TokenUsage, UsageSource]:
-        """Raises UpstreamFailed where the answer cannot be read at all."""
-        client_format = self._call.format
-        reported = client_format.usage_of_answer(answer.body)
-        if reported is not None:
-            return reported, "provider"
-        text_bytes = client_format.text_bytes_of_answer(answer.body)
-        estimated = TokenUsage(
-            input_text=self._call.input_tokens, output_text=tokens_of_text(text_bytes)
-        )
-        return estimated, "estimated"
-
-    async def _stream(self, principal: Principal, request: CallRequest, stream: Stream) -> None:
+    async def _stream(self, recorder: Recorder, request: CallRequest, stream: Stream) -> None:
         call = self._call
-        relay = StreamRelay(call, call.format.reader(request), stream, self._receive, self._send)
+        relay = self._relay = StreamRelay(
+            call, call.format.reader(request), stream, self._receive, self._send
+        )
         self._responding = True
-        self._usage_so_far = relay.usage
-        try:
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(stream.close)
             end = await relay.run()
-        finally:
-            await stream.close()
-        try:
-            await self._commit(
-                principal,
+            if end.status != "ok":
+                # The provider need not go on. After a whole answer its connection is of use again
+                # once its end has come, which is a moment after its last frame.
+                await closing.aclose()
+            await recorder.commit(
                 end.status,
                 _CLIENT_CLOSED if end.status == "client_closed" else 200,
                 usage=end.usage,
                 usage_source=end.usage_source,
                 error_code=end.error_code,
             )
-        except AppError as error:
-            await relay.finish(call.format.error_frame(error, call.call_id))
-        else:
             await relay.finish(end.last_bytes)
 
-    async def _fail(self, principal: Principal, error: AppError) -> None:
-        forwarded = self._call.attempts > 0
+    async def _fail(self, recorder: Recorder, error: AppError) -> None:
+        call = self._call
+        forwarded = call.attempts > 0 and not isinstance(error, ProviderNotConfigured)
         status: CallStatus = "upstream_error" if forwarded else "refused"
+        usage, source = self._usage_so_far()
+        http_status = call.format.error(error, call.call_id).status
         try:
-            await self._commit(principal, status, error.status, error_code=error.code)
+            await recorder.commit(
+                status, http_status, usage=usage, usage_source=source, error_code=error.code
+            )
         except AppError as unavailable:
             error = unavailable
         if isinstance(error, UpstreamFailed):
-            log.warning("upstream.failed", call_id=self._call.call_id, error=error.message)
+            log.warning("upstream.failed", call_id=call.call_id, error=error.message)
         await self._send_error(error)
 
-    async def _commit(
-        self,
-        principal: Principal,
-        status: CallStatus,
-        http_status: int,
-        *,
-        usage: TokenUsage | None = None,
-        usage_source: UsageSource = "none",
-        error_code: str | None = None,
-    ) -> None:
-        call = self._call
-        event = call.event(
-            principal,
-            status,
-            http_status,
-            usage=usage,
-            usage_source=usage_source,
-            error_code=error_code,
-        )
-        CALLS.labels(call.format.name, status, http_status).inc()
-        CALL_SECONDS.labels(call.format.name).observe(call.elapsed_ms() / 1000)
-        await self._gateway.meter.commit(self._metered(principal, event, usage))
-
-    def _metered(
-        self, principal: Principal, event: UsageEvent, usage: TokenUsage | None
-    ) -> Metered:
-        call = self._call
-        if call.held_nusd is None:
-            return Metered(event, None)
-        finished = Finished(
-            user_id=event.user_id,
-            call_id=event.call_id,
-            key_id=principal.key.key_id if principal.key.budgets else None,
-            cost_nusd=call.charge(usage),
-            tokens=None if usage is None else total_tokens(usage),
-        )
-        return Metered(event, finished)
-
-    def _hand_in(self, principal: Principal) -> None:
-        usage = None if self._usage_so_far is None else self._usage_so_far()
-        source: UsageSource = "none" if usage is None else "estimated"
-        event = self._call.event(
-            principal,
-            "upstream_error",
-            503,
-            usage=usage,
-            usage_source=source,
-            error_code="gateway_stopped",
-        )
-        self._gateway.meter.hand_in(self._metered(principal, event, usage))
+    def _usage_so_far(self) -> tuple[TokenUsage | None, UsageSource]:
+        return (None, "none") if self._relay is None else self._relay.usage()
 
     async def _send_error(self, error: AppError) -> None:
+        call = self._call
+        if self._relay is not None:
+            await self._relay.finish(call.format.error_frame(error, call.call_id))
         if self._responding:
             return
-        call = self._call
         answer = call.format.error(error, call.call_id)
         headers = error_headers(error, call.call_id, len(answer.body))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", _METHOD.encode()))
         await self._respond(answer.status, headers, answer.body)
 
     async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self._responding = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _check_method(method: str) -> AppError | None:
+    """A call of a wrong one is audited like any other, so no route turns it away."""
+    if method == _METHOD:
+        return None
+    return MethodNotAllowed(f"{method} is not allowed: use {_METHOD}.")

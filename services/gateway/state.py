@@ -18,6 +18,7 @@ from services.gateway.breaker import Breaker
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
 from services.gateway.metering import Meter
+from services.gateway.open_calls import OpenCalls
 from services.gateway.proxy import Gateway
 from services.gateway.settings import Settings
 from services.gateway.spool import Spool
@@ -62,6 +63,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         admissions = Admissions(holds, database, breaker, clock, settings)
         meter = Meter(redis, holds, spool, breaker)
         stack.push_async_callback(meter.close)
+        open_calls = OpenCalls()
+        stack.push_async_callback(open_calls.wait_for_none)
         router = Router(database, ModelDirectory(settings, price_map), settings)
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
         cooldowns = Cooldowns(CooldownStore(redis))
@@ -73,6 +76,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             dispatcher=Dispatcher(forwarder, cooldowns),
             meter=meter,
             clock=clock,
+            open_calls=open_calls,
             max_body_bytes=settings.max_body_bytes,
         )
         for work in (

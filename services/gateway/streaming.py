@@ -6,7 +6,7 @@ from contextlib import aclosing
 import msgspec
 from starlette.types import Receive, Send
 
-from libs.common.errors import AppError, UpstreamFailed, UpstreamRefused
+from libs.common.errors import AppError, UpstreamFailed, UpstreamRefused, UpstreamTimeout
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.call import Call
 from services.gateway.formats.base import StreamReader
@@ -44,15 +44,18 @@ class StreamRelay:
         """Sends all but the last bytes. A client that goes away ends it within the same tick."""
         headers = self._stream.headers + stream_headers(self._call)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        pumping = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as pumping:
+            async with pumping:
                 watcher = asyncio.create_task(self._end_when_client_goes(pumping))
                 try:
                     await self._pump()
                 finally:
                     watcher.cancel()
         except TimeoutError:
-            return self._end("client_closed")
+            if pumping.expired():
+                return self._end("client_closed")
+            self._error = UpstreamTimeout("The provider did not go on in time.")
         except AppError as error:
             self._error = error
         if self._error is None and not self._reader.failed:
@@ -63,10 +66,12 @@ class StreamRelay:
         """The event is durable, or its failure is what there is to say: the stream may end."""
         await self._send({"type": "http.response.body", "body": last_bytes})
 
-    def usage(self) -> TokenUsage:
+    def usage(self) -> tuple[TokenUsage, UsageSource]:
         """As reported, else estimated from what came."""
         reported = self._reader.usage()
-        return self._reader.estimate(self._call.input_tokens) if reported is None else reported
+        if reported is not None:
+            return reported, "provider"
+        return self._reader.estimate(self._call.input_tokens), "estimated"
 
     async def _pump(self) -> None:
         async with aclosing(self._stream.chunks) as chunks:
@@ -112,14 +117,14 @@ class StreamRelay:
         pumping.reschedule(asyncio.get_running_loop().time())
 
     def _end(self, status: CallStatus) -> StreamEnd:
-        reported = self._reader.usage()
+        usage, source = self.usage()
         last_bytes = self._last_bytes
         if self._error is not None:
             last_bytes += self._call.format.error_frame(self._error, self._call.call_id)
         return StreamEnd(
             status=status,
-            usage=self.usage(),
-            usage_source="estimated" if reported is None else "provider",
+            usage=usage,
+            usage_source=source,
             last_bytes=last_bytes,
             error_code=self._error_code(),
         )

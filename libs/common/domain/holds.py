@@ -12,6 +12,8 @@ _BYTES_PER_TOKEN = 3
 # Images and files travel as base64, which says nothing of their tokens: each counts as one image.
 _ATTACHMENT = re.compile(rb"[A-Za-z0-9+/=]{1024,}")
 _TOKENS_PER_ATTACHMENT = 1600
+# No model takes or makes more; a client may still ask for more than can be computed with.
+_MAX_TOKENS = 10**12
 
 
 def estimate_input_tokens(body: bytes) -> int:
@@ -29,6 +31,8 @@ def hold_nusd(
 ) -> int:
     """The cost of that many tokens without any cache, at the service tier asked for."""
     worst = TokenUsage(
-        input_text=input_tokens, output_text=output_tokens, service_tier=service_tier
+        input_text=min(input_tokens, _MAX_TOKENS),
+        output_text=min(output_tokens, _MAX_TOKENS),
+        service_tier=service_tier,
     )
     return min(cost_of(worst, price).cost_nusd, MAX_NUSD)

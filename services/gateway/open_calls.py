@@ -1,0 +1,42 @@
+"""The calls under way, for whoever has to wait for the last of them."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from services.gateway.metrics import CALLS_OPEN
+
+log = structlog.get_logger(__name__)
+# Calls that still run when the gateway stops have been cancelled: they only have to clean up.
+_PATIENCE_S = 5.0
+
+
+class OpenCalls:
+    """Counts them; an event that is handed in after the meter has closed would be lost."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """For as long as a call runs."""
+        self._count += 1
+        self._none.clear()
+        try:
+            with CALLS_OPEN.track_inprogress():
+                yield
+        finally:
+            self._count -= 1
+            if self._count == 0:
+                self._none.set()
+
+    async def wait_for_none(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._none.wait()
+        except TimeoutError:
+            log.error("calls.still_open", calls=self._count)

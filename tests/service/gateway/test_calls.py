@@ -1,0 +1,215 @@
+"""Calls that go well: what the provider gets, what the client gets, and what the ledger gets."""
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.schemas.usage import TokenUsage
+from tests.service.gateway.dialects import CHAT, MESSAGES, TOKENS, Dialect, chunk
+from tests.service.gateway.stage import PROVIDER_KEY, Books, Client
+from tests.service.gateway.upstream import Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# What the price map says of every scripted answer: 20 and 7 tokens at 1 and 2 USD per million.
+COST_NUSD = 20 * 1_000 + 7 * 2_000
+
+
+async def send(
+    gateway: Client, dialect: Dialect, headers: dict[str, str], **fields: Any
+) -> httpx2.Response:
+    return await gateway.http.post(dialect.path, json=dialect.body(**fields), headers=headers)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("credential", ["authorization", "x-api-key", "api-key"])
+async def test_a_call(
+    gateway: Client,
+    upstream: Upstream,
+    books: Books,
+    dialect: Dialect,
+    stream: bool,
+    credential: str,
+) -> None:
+    secret = await books.add_key()
+    sent = f"Bearer {secret}" if credential == "authorization" else secret
+    if stream:
+        upstream.streams(dialect.frames)
+    else:
+        upstream.answers(dialect.answer)
+
+    response = await send(gateway, dialect, {credential: sent}, stream=stream)
+
+    assert response.status_code == 200
+    assert response.content == (dialect.stream if stream else dialect.answer)
+    request_id = response.headers["x-request-id"]
+    assert response.headers["request-id"] == request_id
+    (asked,) = upstream.requests
+    assert asked.path == dialect.upstream_path
+    assert asked.fields == dialect.body(stream=stream)
+    assert secret not in str(asked)
+    key_header = "x-api-key" if dialect is MESSAGES else "authorization"
+    assert asked.header(key_header) == f"{'' if dialect is MESSAGES else 'Bearer '}{PROVIDER_KEY}"
+    event = await books.the_event(secret)
+    assert (event.call_id, event.status, event.http_status) == (request_id, "ok", 200)
+    assert (event.format, event.stream, event.translated) == (dialect.name, stream, False)
+    assert (event.usage, event.usage_source) == (TOKENS, "provider")
+    assert event.requested_model == event.model == dialect.model
+    assert event.provider == ("anthropic" if dialect is MESSAGES else "openai")
+    assert event.latency_ms is not None
+    assert event.first_byte_ms is not None
+    assert event.first_byte_ms <= event.latency_ms
+
+
+async def test_a_holds_amount_becomes_the_calls_cost(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    """Until the ledger has posted it."""
+    secret = await books.add_key()
+    upstream.answers(dialect.answer)
+
+    await gateway.post(dialect.path, secret, dialect.body())
+
+    event = await books.the_event(secret)
+    # A hundred output tokens at 2 USD per million, and the input by its bytes.
+    assert event.held_nusd > 100 * 2_000
+    assert await books.held(secret) == COST_NUSD
+
+
+async def test_bytes_pass_as_the_client_wrote_them(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    upstream.answers(CHAT.answer)
+    raw = (
+        b'{ "seed":12345678901234567890123,"model":"openai/gpt-4o" ,"new_field": {"b" : [1.50 ],'
+        b'"a":"\\u00e9\\/"},"messages":[] }'
+    )
+
+    await gateway.post(CHAT.path, await books.add_key(), raw)
+
+    assert upstream.requests[0].body == (
+        b'{"seed":12345678901234567890123,"model":"gpt-4o","new_field":{"b" : [1.50 ],'
+        b'"a":"\\u00e9\\/"},"messages":[]}'
+    )
+
+
+async def test_headers_pass_but_for_those_that_must_not(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    secret = await books.add_key()
+    upstream.answers(
+        MESSAGES.answer,
+        headers={"request-id": "req_1", "x-ratelimit-limit-requests": "5", "x-unheard-of": "1"},
+    )
+    passed = {
+        "anthropic-version": "2026-10-21",
+        "anthropic-beta": "a,b",
+        "x-stainless-lang": "python",
+        "user-agent": "SDK/1",
+        "x-unheard-of": "2",
+    }
+    stopped = {"cookie": "a=b", "x-forwarded-for": "1.2.3.4", "x-request-id": "mine"}
+
+    response = await gateway.post(MESSAGES.path, secret, MESSAGES.body(), {**passed, **stopped})
+
+    got = upstream.requests[0]
+    assert {name: got.header(name) for name in passed} == passed
+    assert got.header("cookie") is got.header("x-forwarded-for") is got.header("authorization")
+    assert got.header("x-request-id") == response.headers["x-request-id"] != "mine"
+    assert response.headers["x-unheard-of"] == "1"
+    assert "x-ratelimit-limit-requests" not in response.headers
+    assert (await books.the_event(secret)).provider_request_id == "req_1"
+
+
+async def test_usage_is_asked_for_and_what_the_client_did_not_ask_for_is_stripped(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    secret = await books.add_key()
+    upstream.streams(CHAT.frames)
+    body = CHAT.body(stream=True)
+    del body["stream_options"]
+
+    response = await gateway.post(CHAT.path, secret, body)
+
+    assert upstream.requests[0].fields["stream_options"] == {"include_usage": True}
+    assert b"usage" not in response.content
+    frames = response.content.split(b"\n\n")
+    assert [json.loads(frame[6:])["choices"][0]["delta"] for frame in frames[:2]] == [
+        {"role": "assistant"},
+        {"content": "Good day to you."},
+    ]
+    assert frames[2:] == [b"data: [DONE]", b""]
+    assert (await books.the_event(secret)).usage == TOKENS
+
+
+async def test_a_stream_is_neither_kept_nor_held_back_on_its_way(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    upstream.streams(dialect.frames)
+
+    response = await gateway.post(dialect.path, await books.add_key(), dialect.body(stream=True))
+
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["x-accel-buffering"] == "no"
+
+
+async def test_the_providers_connection_serves_the_next_call(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    """Also after a stream, whose end comes a moment after its last frame."""
+    secret = await books.add_key()
+    upstream.streams(dialect.frames)
+    await gateway.post(dialect.path, secret, dialect.body(stream=True))
+    before = upstream.connections
+
+    for _ in range(3):
+        await gateway.post(dialect.path, secret, dialect.body(stream=True))
+
+    assert upstream.connections == before
+
+
+async def test_usage_that_was_not_reported_is_estimated(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    secret = await books.add_key()
+    whole = {name: value for name, value in dialect.whole.items() if name != "usage"}
+    upstream.answers(json.dumps(whole).encode())
+    body = json.dumps(dialect.body()).encode()
+
+    response = await gateway.post(dialect.path, secret, body)
+
+    assert response.json() == whole
+    event = await books.the_event(secret)
+    assert (event.status, event.usage_source) == ("ok", "estimated")
+    assert event.usage == TokenUsage(input_text=-(-len(body) // 3), output_text=4)
+
+
+async def test_a_chat_stream_without_usage_is_estimated(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    secret = await books.add_key()
+    upstream.streams([chunk({"content": "12345678"}), b"data: [DONE]\n\n"])
+
+    await gateway.post(CHAT.path, secret, CHAT.body(stream=True))
+
+    event = await books.the_event(secret)
+    assert (event.status, event.usage_source) == ("ok", "estimated")
+    assert event.usage is not None
+    assert event.usage.output_text == 2
+
+
+async def test_names_that_others_chose_are_kept_short(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    """They are stored with every event."""
+    secret = await books.add_key()
+    upstream.answers(CHAT.answer, headers={"x-request-id": "r" * 5_000})
+
+    await gateway.post(CHAT.path, secret, CHAT.body(user="u" * 50_000))
+
+    event = await books.the_event(secret)
+    assert event.client_user == "u" * 256
+    assert event.provider_request_id == "r" * 256

@@ -1,0 +1,122 @@
+"""What an administrator changes is obeyed as soon as it is announced."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from libs.common.domain.ids import secret_hash
+from libs.common.schemas.invalidation import Invalidation, InvalidationKind
+from libs.common.storage.invalidation import publish
+from tests.servers import redis_server, running
+from tests.service.gateway.conftest import SettingsWith
+from tests.service.gateway.dialects import CHAT
+from tests.service.gateway.stage import Books, Client, eventually, open_books, open_gateway
+from tests.service.gateway.upstream import Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def announce(books: Books, kind: InvalidationKind, name: str) -> None:
+    """Again and again until a gateway listens, which it may not do at once after its start."""
+
+    async def somebody_listens() -> bool:
+        return bool((await books.redis.pubsub_numsub("gateway:invalidations"))[0][1])
+
+    await eventually(somebody_listens)
+    await publish(books.redis, Invalidation(kind=kind, id=name))
+
+
+async def status_becomes(gateway: Client, secret: str, status: int, model: str) -> None:
+    async def is_obeyed() -> bool:
+        response = await gateway.post(CHAT.path, secret, CHAT.body(model=model))
+        return response.status_code == status
+
+    await eventually(is_obeyed)
+
+
+async def test_a_revoked_key_is_refused(gateway: Client, upstream: Upstream, books: Books) -> None:
+    upstream.answers(CHAT.answer)
+    secret = await books.add_key()
+    assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
+    key = await books.keys.get_by_hash(secret_hash(secret))
+    assert key is not None
+    await books.keys.update(key.key_id, {"status": "revoked"}, datetime.now(UTC))
+    # Until it is told, it knows what it knew.
+    assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
+
+    await announce(books, "key", key.secret_hash)
+
+    await status_becomes(gateway, secret, 401, CHAT.model)
+
+
+async def test_a_key_that_is_made_after_it_was_tried_is_known(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    """That a key is unknown is remembered too."""
+    upstream.answers(CHAT.answer)
+    template = await books.add_key()
+    key = await books.keys.get_by_hash(secret_hash(template))
+    assert key is not None
+    new = msgspec.structs.replace(key, key_id="new-key", secret_hash=secret_hash("sk-gw-new"))
+    assert (await gateway.post(CHAT.path, "sk-gw-new", CHAT.body())).status_code == 401
+    await books.keys.insert(new)
+    assert (await gateway.post(CHAT.path, "sk-gw-new", CHAT.body())).status_code == 401
+
+    await announce(books, "key", new.secret_hash)
+
+    await status_becomes(gateway, "sk-gw-new", 200, CHAT.model)
+
+
+async def test_a_suspended_account_is_refused(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    upstream.answers(CHAT.answer)
+    user_id = await books.add_account()
+    secret = await books.add_key(user_id)
+    assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
+    await books.accounts.update(user_id, {"status": "suspended"}, datetime.now(UTC))
+
+    await announce(books, "account", user_id)
+
+    await status_becomes(gateway, secret, 403, CHAT.model)
+
+
+async def test_a_new_price_counts(gateway: Client, upstream: Upstream, books: Books) -> None:
+    upstream.answers(CHAT.answer)
+    secret = await books.add_key()
+    body = CHAT.body(model="openai/newly-priced")
+    assert (await gateway.post(CHAT.path, secret, body)).status_code == 400
+    await books.set_price("newly-priced", input_usd="1", output_usd="1")
+    assert (await gateway.post(CHAT.path, secret, body)).status_code == 400
+
+    await announce(books, "price", "newly-priced")
+
+    await status_becomes(gateway, secret, 200, "openai/newly-priced")
+
+
+async def test_what_was_announced_while_redis_was_away_is_obeyed_after_it(
+    upstream: Upstream,
+    settings_with: SettingsWith,
+    module_mongo_uri: str,
+    tmp_path: Path,
+) -> None:
+    """Nobody hears it, so everything is forgotten when the connection is back."""
+    upstream.answers(CHAT.answer)
+    with running(redis_server(tmp_path)) as redis:
+        settings = msgspec.structs.replace(settings_with(), redis_url=redis.url)
+        async with (
+            open_books(module_mongo_uri, redis.url) as books,
+            open_gateway(settings) as gateway,
+        ):
+            user_id = await books.add_account()
+            secret = await books.add_key(user_id)
+            assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
+            redis.kill()
+            await books.accounts.update(user_id, {"status": "suspended"}, datetime.now(UTC))
+            assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
+
+            redis.start()
+
+            await status_becomes(gateway, secret, 403, CHAT.model)

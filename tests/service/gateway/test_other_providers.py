@@ -1,0 +1,207 @@
+"""Providers that do not speak the client's format: the call goes through the translator."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from libs.common.storage.cooldowns import CooldownStore
+from services.gateway.proxy import Gateway
+from services.gateway.settings import Settings
+from services.gateway.state import State
+from services.gateway.upstream.cooldowns import Cooldowns
+from services.gateway.upstream.credentials import Credentials
+from services.gateway.upstream.dispatch import Dispatcher
+from services.gateway.upstream.forward import Forwarder
+from services.gateway.upstream.translation.target import (
+    ClientFormat,
+    TranslationTarget,
+    UpstreamRefused,
+)
+from services.gateway.upstream.translation.translator import Translator
+from tests.service.gateway.conftest import SettingsWith
+from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, TOKENS, Dialect
+from tests.service.gateway.stage import (
+    OTHER_MODEL,
+    PROVIDER_KEY,
+    Books,
+    Client,
+    open_gateway,
+    with_parts,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class FakeTranslator(Translator):
+    """Answers as told, without LiteLLM."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[ClientFormat, TranslationTarget, Mapping[str, Any]]] = []
+        self._dialect = CHAT
+        self._fault: Exception | None = None
+
+    def speaks(self, dialect: Dialect, fault: Exception | None = None) -> None:
+        """From now on, until the fault, and as if nothing had been asked before."""
+        self.asked.clear()
+        self._dialect, self._fault = dialect, fault
+
+    async def complete(
+        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> bytes:
+        self.asked.append((client_format, target, body))
+        if self._fault is not None:
+            raise self._fault
+        return self._dialect.answer
+
+    async def stream(
+        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> AsyncGenerator[bytes, None]:
+        self.asked.append((client_format, target, body))
+        return self._frames()
+
+    async def _frames(self) -> AsyncGenerator[bytes, None]:
+        for frame in self._dialect.frames[:2]:
+            yield frame
+        if self._fault is not None:
+            raise self._fault
+        for frame in self._dialect.frames[2:]:
+            yield frame
+
+
+@pytest.fixture(scope="module")
+def translator() -> FakeTranslator:
+    return FakeTranslator()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(translator: FakeTranslator, settings_with: SettingsWith) -> AsyncIterator[Client]:
+    """With that translator, and no relay."""
+
+    def change(_gateway: Gateway, state: State, settings: Settings) -> dict[str, Any]:
+        relay: Any = None
+        forwarder = Forwarder(relay, translator, Credentials({}, Path()), settings)
+        return {"dispatcher": Dispatcher(forwarder, Cooldowns(CooldownStore(state["redis"])))}
+
+    async with open_gateway(settings_with(), with_parts(change)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_call_to_a_provider_of_litellms(
+    gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect, stream: bool
+) -> None:
+    translator.speaks(dialect)
+    secret = await books.add_key()
+    body = dialect.body(model=OTHER_MODEL, stream=stream)
+
+    response = await gateway.post(dialect.path, secret, body)
+
+    assert response.content == (dialect.stream if stream else dialect.answer)
+    ((client_format, target, asked),) = translator.asked
+    assert (client_format, target.provider, target.model) == (
+        dialect.name,
+        "mistral",
+        "mistral-tiny",
+    )
+    assert (target.api_base, target.api_key) == (None, None)
+    assert {**asked, "model": OTHER_MODEL} == body
+    event = await books.the_event(secret)
+    assert (event.status, event.translated, event.provider) == ("ok", True, "mistral")
+    assert (event.usage, event.usage_source) == (TOKENS, "provider")
+
+
+@pytest.mark.parametrize(("dialect", "model"), [(CHAT, MESSAGES.model), (MESSAGES, CHAT.model)])
+async def test_a_native_provider_of_another_format_is_translated_with_its_key(
+    gateway: Client,
+    translator: FakeTranslator,
+    books: Books,
+    settings_with: SettingsWith,
+    dialect: Dialect,
+    model: str,
+) -> None:
+    translator.speaks(dialect)
+    settings = settings_with()
+
+    await gateway.post(dialect.path, await books.add_key(), dialect.body(model=model))
+
+    ((_, target, _),) = translator.asked
+    assert target.api_key == PROVIDER_KEY
+    base_urls = {"anthropic": settings.anthropic_base_url, "openai": settings.openai_base_url}
+    assert target.api_base == base_urls[target.provider]
+
+
+async def test_a_refusal_is_said_in_the_clients_format(
+    gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect
+) -> None:
+    fault = UpstreamRefused(403, "not for you", code="their_code", retry_after=None)
+    secret = await books.add_key()
+
+    translator.speaks(dialect, fault)
+    response = await gateway.post(dialect.path, secret, dialect.body(model=OTHER_MODEL))
+
+    error = dialect.check_error(response, 403, "their_code")
+    assert error["message"] == "not for you"
+    event = await books.the_event(secret)
+    assert (event.status, event.http_status, event.error_code) == (
+        "upstream_error",
+        403,
+        "their_code",
+    )
+
+
+async def test_a_crash_is_said_and_costs_nothing(
+    gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect
+) -> None:
+    secret = await books.add_key()
+
+    translator.speaks(dialect, KeyError("secret detail"))
+    response = await gateway.post(dialect.path, secret, dialect.body(model=OTHER_MODEL))
+
+    dialect.check_error(response, 500, "internal_error")
+    assert "secret detail" not in response.text
+    event = await books.the_event(secret)
+    assert (event.status, event.http_status, event.usage) == ("upstream_error", 500, None)
+    assert await books.held(secret) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (UpstreamRefused(529, "too busy", code="overloaded", retry_after=None), "overloaded"),
+        (KeyError("secret detail"), "internal_error"),
+        (TimeoutError(), "upstream_timeout"),
+    ],
+    ids=["refused", "crashed", "timed out"],
+)
+async def test_a_stream_that_breaks_off_says_so_and_is_metered(
+    gateway: Client,
+    translator: FakeTranslator,
+    books: Books,
+    dialect: Dialect,
+    fault: Exception,
+    code: str,
+) -> None:
+    secret = await books.add_key()
+    translator.speaks(dialect, fault)
+
+    response = await gateway.post(
+        dialect.path, secret, dialect.body(model=OTHER_MODEL, stream=True)
+    )
+
+    sent = b"".join(dialect.frames[:2])
+    assert response.content.startswith(sent)
+    error = response.content.removeprefix(sent)
+    assert b'"error"' in error
+    assert error.count(b"\n\n") == 1
+    assert b"secret detail" not in error
+    event = await books.the_event(secret)
+    assert (event.status, event.error_code, event.usage_source) == (
+        "upstream_error",
+        code,
+        "estimated",
+    )
+    assert event.usage is not None
+    assert event.usage.output_text == len(TEXT) // 4

@@ -1,0 +1,157 @@
+"""A provider made of raw sockets: it records what it is sent, and answers, or fails, as told."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+from tests.servers import HOST
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+class Request(NamedTuple):
+    """As it was on the wire; header names in lower case."""
+
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def fields(self) -> Any:
+        return json.loads(self.body)
+
+    def header(self, name: str) -> str | None:
+        return dict(self.headers).get(name)
+
+
+class Connection:
+    """One request's side of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def answer(
+        self, body: bytes, *, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
+        """A whole answer."""
+        await self.begin(status, {"content-length": str(len(body)), **(headers or {})})
+        await self.write(body)
+
+    async def begin(self, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        """A status line and headers; JSON unless they say otherwise."""
+        told = {"content-type": JSON, **(headers or {})}
+        lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {told[name]}" for name in told)]
+        await self.write("\r\n".join([*lines, "", ""]).encode())
+
+    async def begin_stream(self, headers: dict[str, str] | None = None) -> None:
+        """Headers of a chunked event stream."""
+        chunked = {"content-type": EVENT_STREAM, "transfer-encoding": "chunked"}
+        await self.begin(200, {**chunked, **(headers or {})})
+
+    async def chunk(self, data: bytes) -> None:
+        await self.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def end_stream(self) -> None:
+        await self.write(b"0\r\n\r\n")
+
+    async def stream(self, frames: Iterable[bytes], **kwargs: Any) -> None:
+        """A whole event stream, one chunk for each frame."""
+        await self.begin_stream(**kwargs)
+        for frame in frames:
+            await self.chunk(frame)
+        await self.end_stream()
+
+    async def write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def cut(self) -> None:
+        """As if the provider had died."""
+        self._writer.transport.abort()
+
+    async def closed(self) -> None:
+        """Returns when the gateway has hung up."""
+        with suppress(ConnectionError):
+            while await self._reader.read(1024):
+                pass
+
+
+Script = Callable[[Request, Connection], Awaitable[None]]
+
+
+class Upstream:
+    """`script` answers each request; what came is in `requests`."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._script: Script | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    def answers(self, body: bytes, **kwargs: Any) -> None:
+        """From now on, with this."""
+
+        async def script(_request: Request, connection: Connection) -> None:
+            await connection.answer(body, **kwargs)
+
+        self.does(script)
+
+    def streams(self, frames: Iterable[bytes]) -> None:
+        """From now on, these frames."""
+        kept = list(frames)
+
+        async def script(_request: Request, connection: Connection) -> None:
+            await connection.stream(kept)
+
+        self.does(script)
+
+    def does(self, script: Script) -> None:
+        """From now on, this, and as if nothing had been asked before."""
+        self._script = script
+        self.requests.clear()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Upstream"]:
+        server = await asyncio.start_server(self._connected, HOST, 0)
+        self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._serving:
+                task.cancel()
+            if self._serving:
+                await asyncio.wait(self._serving)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        self.connections += 1
+        try:
+            while (request := await _read_request(reader)) is not None:
+                self.requests.append(request)
+                assert self._script is not None, "nothing is scripted"
+                await self._script(request, Connection(reader, writer))
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._serving.discard(task)
+            writer.close()
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Request | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    pairs = [line.partition(": ")[::2] for line in lines]
+    headers = [(name.lower(), value) for name, value in pairs]
+    body = await reader.readexactly(int(dict(headers)["content-length"]))
+    return Request(request_line.split(" ")[1], headers, body)
