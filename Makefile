@@ -92,6 +92,14 @@ format: .venv ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+# --- Proofs and measurements ---------------------------------------------------------------------
+
+.PHONY: bench chaos
+bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
+	@$(BIN)/python -m bench $(ARGS)
+chaos: .venv ## Kill everything at random under load, then check the books (ARGS="--seeds 4 5")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: clean
 clean: ## Stop the stack, remove its data, the environments and all caches
 	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local down

@@ -1,0 +1,1 @@
+"""Everything but the provider is killed at random under load; then the books are checked."""
