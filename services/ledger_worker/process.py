@@ -31,6 +31,7 @@ from libs.common.storage.mongo import (
     open_database,
     ping,
 )
+from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
@@ -47,6 +48,7 @@ from services.ledger_worker.queue_worker import (
 from services.ledger_worker.replay import replay_all
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
+from services.ledger_worker.settler import Settler
 from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
@@ -140,11 +142,13 @@ async def open_jobs(
         poster = Poster(
             ledger=LedgerStore(database),
             session=session,
-            prices=PriceStore(database),
-            price_map=price_map,
-            holds=holds,
-            keys=KeyStore(database),
-            accounts=AccountStore(database),
+            prices=PriceBook(PriceStore(database), price_map),
+            settler=Settler(
+                ledger=LedgerStore(database),
+                holds=holds,
+                keys=KeyStore(database),
+                accounts=AccountStore(database),
+            ),
             metrics=metrics,
             now=_now,
         )

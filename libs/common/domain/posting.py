@@ -51,7 +51,7 @@ def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
     if started_at > now + CLOCK_TOLERANCE:
         started_at = now
     clipped = {name: _clip(getattr(event, name)) for name in _TEXTS}
-    return msgspec.structs.replace(event, started_at=_whole_ms(started_at), **clipped)
+    return msgspec.structs.replace(event, started_at=whole_ms(started_at), **clipped)
 
 
 def billed_model(event: UsageEvent) -> tuple[str, str] | None:
@@ -80,7 +80,7 @@ def entry_of(
         user_id=event.user_id,
         key_id=event.key_id,
         started_at=event.started_at,
-        posted_at=_whole_ms(posted_at),
+        posted_at=whole_ms(posted_at),
         time_zone=event.time_zone,
         periods=period_keys(event.started_at, _zone_of(event)),
         format=event.format,
@@ -173,6 +173,6 @@ def _clip(text: str | None) -> str | None:
     return text if text is None or len(text) <= MAX_TEXT_CHARS else text[: MAX_TEXT_CHARS - 1] + "…"
 
 
-def _whole_ms(at: datetime) -> datetime:
+def whole_ms(at: datetime) -> datetime:
     """MongoDB keeps milliseconds; what is computed must agree with what is kept."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)

@@ -8,7 +8,8 @@ import msgspec
 
 from libs.common.schemas.usage import CallStatus, ClientFormat, TokenUsage, UsageSource
 
-EntryStatus = CallStatus | Literal["unpriced"]
+EntryStatus = CallStatus | Literal["unpriced", "correction"]
+EntryKind = Literal["call", "refund", "credit", "adjustment", "reprice", "late_event"]
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,23 +29,35 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One call's row: `entry_id` is the call's id, `periods` the budget periods it counts in."""
+    """One call's row, or a correction of one: it counts, with its sign, in `periods`.
+
+    A call's `entry_id` is the call's id. A correction `corrects` another entry, whose key, model
+    and periods it shares, or no entry where it is a credit to the account (`key_id` is then empty);
+    `status` is `correction`, but for a `late_event`, which is a call that had been given up. The
+    `lines` of a `reprice` explain what the call costs now, `cost_nusd` how much that is more.
+    `seq` numbers the entries of an account from 1, without gaps; the ledger's store assigns it.
+    """
 
     entry_id: str
+    kind: EntryKind = "call"
+    corrects: str | None = None
+    reason: str | None = None
+    made_by: str | None = None
+    seq: int | None = None
     user_id: str
     key_id: str
     started_at: datetime
     posted_at: datetime
     time_zone: str = "UTC"
     periods: tuple[str, ...]
-    format: ClientFormat
+    format: ClientFormat | None
     requested_model: str | None
     provider: str | None
     model: str | None
     translated: bool
     stream: bool
     status: EntryStatus
-    http_status: int
+    http_status: int | None
     error_code: str | None
     usage: TokenUsage | None
     usage_source: UsageSource

@@ -2,21 +2,23 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from libs.common.domain.periods import DAILY
-from libs.common.schemas.entry import LedgerEntry
+from libs.common.domain.corrections import late_event, one_of_each
+from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo import (
     ASCENDING,
     DESCENDING,
     BSONError,
     BulkWriteError,
     Database,
+    Document,
     DuplicateKeyError,
+    InsertOne,
     PyMongoError,
     Session,
     UpdateOne,
@@ -25,20 +27,9 @@ from libs.common.storage.mongo import (
     refusal,
     to_document,
 )
+from libs.common.storage.rollups import rollup_updates
 
 _DUPLICATE_KEY = 11000
-_TOKEN_CLASSES = (
-    "input_text",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "input_audio",
-    "input_image",
-    "output_text",
-    "reasoning",
-    "output_audio",
-    "output_image",
-)
 
 
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +41,19 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     key_id: str | None = None
     before: str | None = None
+
+
+class PeriodSpend(msgspec.Struct, frozen=True):
+    """Nano-USD spent in a period; of two such figures the one of the higher revision is newer."""
+
+    nusd: int = 0
+    revision: int = 0
+
+
+class _Posted(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: str
+    status: EntryStatus
+    periods: tuple[str, ...]
 
 
 class UnknownAccounts(Exception):
@@ -72,7 +76,10 @@ class EntriesRefused(Exception):
 
 
 class LedgerStore:
-    """The collections `entries`, `spend` (per account and period) and `rollups` (per day)."""
+    """The collections `entries`, `spend` (per account and period) and `rollups` (per day).
+
+    `unpriced` lists the entries that wait for a price; accounts count their entries.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -80,6 +87,7 @@ class LedgerStore:
         self._entries = database["entries"]
         self._spend = database["spend"]
         self._rollups = database["rollups"]
+        self._unpriced = database["unpriced"]
 
     async def create_indexes(self) -> None:
         # UUIDv7 ids sort by time, so these serve "newest first" and its cursor.
@@ -87,6 +95,12 @@ class LedgerStore:
         await self._entries.create_index(
             [("user_id", ASCENDING), ("model", ASCENDING), ("_id", DESCENDING)]
         )
+        # Not unique: where somebody tampers with an account's count, `verify` tells, and calls go
+        # on being posted.
+        await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
+        await self._entries.create_index([("corrects", ASCENDING)], sparse=True)
+        await self._unpriced.create_index([("provider", ASCENDING), ("model", ASCENDING)])
+        await self._spend.create_index([("period", ASCENDING), ("user_id", ASCENDING)])
         await self._spend.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
         await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
         await self._rollups.create_index(
@@ -116,16 +130,9 @@ class LedgerStore:
         self, entries: Sequence[LedgerEntry], kept: Session | None
     ) -> int:
         async def work(session: Session) -> int:
-            ids = [entry.entry_id for entry in entries]
-            found = self._entries.find({"_id": {"$in": ids}}, {"_id": 1}, session=session)
-            known = {document["_id"] for document in await found.to_list(len(ids))}
-            # A batch may hold the same event twice; the first one counts.
-            new: dict[str, LedgerEntry] = {}
-            for entry in entries:
-                if entry.entry_id not in known:
-                    new.setdefault(entry.entry_id, entry)
+            new = await self._missing(one_of_each(entries), session)
             if new:
-                await self._add(list(new.values()), session)
+                await self._add(new, session)
             return len(new)
 
         try:
@@ -135,33 +142,56 @@ class LedgerStore:
                 raise DuplicateKeyError(str(error)) from error
             raise
 
+    async def _missing(
+        self, entries: dict[str, LedgerEntry], session: Session
+    ) -> list[LedgerEntry]:
+        """Those that are not in the ledger, with corrections for calls that were given up."""
+        posted = await self._posted(entries, session)
+        new = [entry for id_, entry in entries.items() if id_ not in posted]
+        late = {
+            correction.entry_id: correction
+            for id_, original in posted.items()
+            if (correction := late_event(entries[id_], original)) is not None
+        }
+        if late:
+            known = await self._posted(late, session)
+            new += [entry for id_, entry in late.items() if id_ not in known]
+        return new
+
+    async def _posted(self, ids: Iterable[str], session: Session) -> dict[str, _Posted]:
+        wanted = list(ids)
+        fields = {"user_id": 1, "status": 1, "periods": 1}
+        found = self._entries.find({"_id": {"$in": wanted}}, fields, session=session)
+        documents = await found.to_list(len(wanted))
+        return {document["_id"]: from_document(document, _Posted) for document in documents}
+
     async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         spent: Counter[str] = Counter()
+        number: Counter[str] = Counter()
         by_period: Counter[tuple[str, str]] = Counter()
         for entry in entries:
             spent[entry.user_id] += entry.cost_nusd
+            number[entry.user_id] += 1
             for period in entry.periods:
                 by_period[entry.user_id, period] += entry.cost_nusd
-        await self._entries.insert_many(
-            [to_document(entry, key="entry_id") for entry in entries], session=session
-        )
-        charged = await self._accounts.bulk_write(
+        counts = await self._entry_counts(list(spent), session)
+        await self._entries.insert_many(_numbered(entries, counts), session=session)
+        # Whoever counts on at the same time conflicts here, and tries again.
+        await self._accounts.bulk_write(
             [
-                UpdateOne({"_id": user_id}, {"$inc": {"spent_nusd": nusd}})
+                UpdateOne(
+                    {"_id": user_id}, {"$inc": {"spent_nusd": nusd, "entries": number[user_id]}}
+                )
                 for user_id, nusd in sorted(spent.items())
             ],
             session=session,
         )
-        if charged.matched_count != len(spent):
-            found = self._accounts.find({"_id": {"$in": list(spent)}}, {"_id": 1}, session=session)
-            known = {document["_id"] for document in await found.to_list(len(spent))}
-            raise UnknownAccounts(frozenset(spent.keys() - known))
         await self._spend.bulk_write(
             [
                 UpdateOne(
                     {"_id": f"{user_id}|{period}"},
                     {
-                        "$inc": {"spent_nusd": nusd},
+                        "$inc": {"spent_nusd": nusd, "revision": 1},
                         "$setOnInsert": {"user_id": user_id, "period": period},
                     },
                     upsert=True,
@@ -170,7 +200,30 @@ class LedgerStore:
             ],
             session=session,
         )
-        await self._rollups.bulk_write(_rollup_updates(entries), session=session)
+        await self._rollups.bulk_write(rollup_updates(entries), session=session)
+        await self._note_unpriced(entries, session)
+
+    async def _entry_counts(self, user_ids: list[str], session: Session) -> dict[str, int]:
+        """How many entries each account has. Raises UnknownAccounts."""
+        found = self._accounts.find({"_id": {"$in": user_ids}}, {"entries": 1}, session=session)
+        documents = await found.to_list(len(user_ids))
+        counts = {document["_id"]: int(document.get("entries", 0)) for document in documents}
+        unknown = frozenset(user_ids) - counts.keys()
+        if unknown:
+            raise UnknownAccounts(unknown)
+        return counts
+
+    async def _note_unpriced(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+        opened = [
+            InsertOne({"_id": e.entry_id, "provider": e.provider, "model": e.model})
+            for e in entries
+            if e.status == "unpriced" and e.provider is not None and e.model is not None
+        ]
+        settled = [entry.corrects for entry in entries if entry.kind == "reprice"]
+        if opened:
+            await self._unpriced.bulk_write(opened, session=session)
+        if settled:
+            await self._unpriced.delete_many({"_id": {"$in": settled}}, session=session)
 
     async def spend_of(self, user_id: str, periods: Sequence[str]) -> dict[str, int]:
         """Nano-USD spent in each of the periods; 0 where nothing was."""
@@ -187,14 +240,34 @@ class LedgerStore:
         documents = await self._spend.find({"_id": {"$in": ids}}).to_list(len(ids))
         return {(d["user_id"], d["period"]): int(d["spent_nusd"]) for d in documents}
 
+    async def spend_with_revisions(
+        self, user_ids: Sequence[str], periods: Sequence[str]
+    ) -> dict[tuple[str, str], PeriodSpend]:
+        """As `spend_of_many`, with the revision of each figure."""
+        ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
+        documents = await self._spend.find({"_id": {"$in": ids}}).to_list(len(ids))
+        return {
+            (d["user_id"], d["period"]): PeriodSpend(int(d["spent_nusd"]), d.get("revision", 0))
+            for d in documents
+        }
+
     async def spend_of_key(self, user_id: str, key_id: str, days: tuple[str, str] | None) -> int:
         """Nano-USD that one key spent from the first through the last day; None: ever."""
+        return (await self.key_spend_with_revision(user_id, key_id, days)).nusd
+
+    async def key_spend_with_revision(
+        self, user_id: str, key_id: str, days: tuple[str, str] | None
+    ) -> PeriodSpend:
+        """As `spend_of_key`; its revision is the sum of those of the rollups, which only grow."""
         match: dict[str, Any] = {"user_id": user_id, "key_id": key_id}
         if days is not None:
             match["day"] = {"$gte": days[0], "$lte": days[1]}
-        total = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
-        rows = await self._rollups.aggregate([{"$match": match}, total]).to_list(1)
-        return int(rows[0]["nusd"]) if rows else 0
+        sums = {"nusd": {"$sum": "$cost_nusd"}, "revision": {"$sum": "$revision"}}
+        pipeline: list[Document] = [{"$match": match}, {"$group": {"_id": None, **sums}}]
+        rows = await self._rollups.aggregate(pipeline).to_list(1)
+        return (
+            PeriodSpend(int(rows[0]["nusd"]), int(rows[0]["revision"])) if rows else PeriodSpend()
+        )
 
     async def list(self, wanted: EntryFilter, *, limit: int) -> list[LedgerEntry]:
         """The newest first."""
@@ -254,27 +327,15 @@ def _sum_pipeline(group: str | None, amount: str) -> list[Mapping[str, Any]]:
     return [*unwind, {"$group": {"_id": key, "nusd": {"$sum": amount}}}]
 
 
-def _rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
-    """One `$inc` per account, day, key and model; token counts that were not reported add 0."""
-    rows: defaultdict[tuple[str, str, str, str], Counter[str]] = defaultdict(Counter)
+def _numbered(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Document]:
+    """Their documents, with the numbers that follow each account's count."""
+    next_seq = Counter(counts)
+    documents = []
     for entry in entries:
-        day = entry.periods[DAILY]
-        row = rows[entry.user_id, day, entry.key_id, entry.model or ""]
-        row["calls"] += 1
-        row["cost_nusd"] += entry.cost_nusd
-        row[f"status.{entry.status}"] += 1
-        for name in _TOKEN_CLASSES:
-            tokens = None if entry.usage is None else getattr(entry.usage, name)
-            if tokens is not None:
-                row[f"tokens.{name}"] += tokens
-    return [
-        UpdateOne(
-            {"_id": "|".join(key)},
-            {
-                "$inc": dict(row),
-                "$setOnInsert": dict(zip(("user_id", "day", "key_id", "model"), key, strict=True)),
-            },
-            upsert=True,
-        )
-        for key, row in sorted(rows.items())
-    ]
+        next_seq[entry.user_id] += 1
+        document = to_document(entry, key="entry_id") | {"seq": next_seq[entry.user_id]}
+        if entry.corrects is None:
+            # Absent, so that the sparse index holds corrections alone.
+            del document["corrects"]
+        documents.append(document)
+    return documents

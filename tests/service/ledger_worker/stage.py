@@ -19,6 +19,7 @@ from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.settings import Secret
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.dead_letters import DeadLetterStore
+from libs.common.storage.entries import EntryStore
 from libs.common.storage.event_queue import (
     QUEUE,
     encode_batch,
@@ -27,6 +28,7 @@ from libs.common.storage.event_queue import (
     enqueue_job,
 )
 from libs.common.storage.holds import HoldStore, PeriodLimit, Scope, Spent
+from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import EntryFilter, LedgerStore
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
@@ -35,6 +37,7 @@ from libs.common.storage.redis import Redis, open_redis
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
 from services.ledger_worker.settings import Settings
+from services.ledger_worker.settler import Settler
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PERIODS = ("total", "2026-11", "2026-W48", "2026-11-24")
@@ -91,6 +94,13 @@ class Stage:
         self.ledger = LedgerStore(database)
         self.dead_letters = DeadLetterStore(database)
         self.holds = HoldStore(redis)
+        self.entries = EntryStore(database)
+        self.settler = Settler(
+            ledger=self.ledger,
+            holds=self.holds,
+            keys=KeyStore(database),
+            accounts=self.accounts,
+        )
         self.metrics = Metrics()
 
     async def prepare(self) -> None:

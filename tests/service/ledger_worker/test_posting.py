@@ -3,10 +3,9 @@
 from datetime import UTC, datetime
 
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import EntryFilter
 from libs.common.storage.mongo import open_session
+from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.redis import RedisError
 from services.ledger_worker.poster import Poster
@@ -120,11 +119,8 @@ async def test_an_account_that_cannot_be_settled_keeps_back_no_other(stage: Stag
         poster = Poster(
             ledger=stage.ledger,
             session=session,
-            prices=stage.prices,
-            price_map=PriceMap(b"{}"),
-            holds=stage.holds,
-            keys=KeyStore(stage.database),
-            accounts=AccountStore(stage.database),
+            prices=PriceBook(stage.prices, PriceMap(b"{}")),
+            settler=stage.settler,
             metrics=stage.metrics,
             now=lambda: datetime.now(UTC),
         )

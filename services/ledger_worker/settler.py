@@ -1,0 +1,101 @@
+"""Tells Redis what was posted: holds are released, and the copy of spend follows MongoDB."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from libs.common.domain.periods import days_of, period_key, zone_of
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.holds import HoldStore, Spent
+from libs.common.storage.keys import KeyStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.redis import RedisError
+
+# Accounts settled at a time: each waits for Redis' append-only file, and takes a connection.
+_SETTLED_AT_ONCE = 16
+
+
+class Settler:
+    """May be repeated: a released hold stays released, and of two figures the newer one counts."""
+
+    def __init__(
+        self, *, ledger: LedgerStore, holds: HoldStore, keys: KeyStore, accounts: AccountStore
+    ) -> None:
+        self._ledger = ledger
+        self._holds = holds
+        self._keys = keys
+        self._accounts = accounts
+
+    async def settle(self, entries: Sequence[LedgerEntry]) -> Mapping[str, RedisError]:
+        """Also for entries that had been posted before: their worker may have died before this.
+
+        An account that Redis has trouble with keeps back its own calls only, here by entry_id.
+        """
+        entry_ids: defaultdict[str, list[str]] = defaultdict(list)
+        periods: set[str] = set()
+        for entry in entries:
+            entry_ids[entry.user_id].append(entry.entry_id)
+            periods.update(entry.periods)
+        users = sorted(entry_ids)
+        spent = await self._spent(users, sorted(periods), entries) if users else {}
+        failures: dict[str, RedisError] = {}
+        for start in range(0, len(users), _SETTLED_AT_ONCE):
+            some = users[start : start + _SETTLED_AT_ONCE]
+            errors = await asyncio.gather(
+                *(self._settle(user_id, entry_ids[user_id], spent[user_id]) for user_id in some)
+            )
+            for user_id, error in zip(some, errors, strict=True):
+                if error is not None:
+                    failures |= dict.fromkeys(entry_ids[user_id], error)
+        return failures
+
+    async def _spent(
+        self, users: Sequence[str], periods: Sequence[str], entries: Sequence[LedgerEntry]
+    ) -> Mapping[str, Sequence[Spent]]:
+        spent: defaultdict[str, list[Spent]] = defaultdict(list)
+        amounts = await self._ledger.spend_with_revisions(users, periods)
+        for (user_id, period), amount in amounts.items():
+            row = Spent(period=period, nusd=amount.nusd, revision=amount.revision)
+            spent[user_id].append(row)
+        for user_id, row in await self._spent_by_keys(entries):
+            spent[user_id].append(row)
+        return spent
+
+    async def _spent_by_keys(self, entries: Sequence[LedgerEntry]) -> list[tuple[str, Spent]]:
+        """By user_id, for keys with budgets of their own, in the periods of those entries."""
+        budgeted = await self._keys.budgeted({entry.key_id for entry in entries})
+        zones: dict[str, str] = {}
+        for user_id in {key.user_id for key in budgeted}:
+            account = await self._accounts.get(user_id)
+            zones[user_id] = "UTC" if account is None else account.time_zone
+        rows: dict[tuple[str, str], tuple[str, Spent]] = {}
+        for key in budgeted:
+            zone = zone_of(zones[key.user_id])
+            for at in {entry.started_at for entry in entries if entry.key_id == key.key_id}:
+                for budget in key.budgets:
+                    period = period_key(budget.period, at, zone)
+                    if (key.key_id, period) in rows:
+                        continue
+                    amount = await self._ledger.key_spend_with_revision(
+                        key.user_id, key.key_id, days_of(budget.period, at, zone)
+                    )
+                    rows[key.key_id, period] = (
+                        key.user_id,
+                        Spent(
+                            key_id=key.key_id,
+                            period=period,
+                            nusd=amount.nusd,
+                            revision=amount.revision,
+                        ),
+                    )
+        return list(rows.values())
+
+    async def _settle(
+        self, user_id: str, entry_ids: Sequence[str], spent: Sequence[Spent]
+    ) -> RedisError | None:
+        try:
+            await self._holds.settle(user_id, entry_ids, spent)
+        except RedisError as error:
+            return error
+        return None
