@@ -1,0 +1,450 @@
+"""Calls by a route's name: which deployment gets them, and what it is sent."""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.domain.route_tests import TEST_USER_ID
+from libs.common.schemas.route import Deployment, Route, Timeouts
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.cooldowns import CooldownStore
+from libs.common.storage.routes import RouteStore
+from tests.service.gateway.conftest import SettingsWith
+from tests.service.gateway.dialects import CHAT, Dialect
+from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
+from tests.service.gateway.stage import PATIENCE_S, PROVIDER_KEY, Books, Client, open_gateway
+from tests.service.gateway.translation_wire import ANTHROPIC_MESSAGE, anthropic_sse
+from tests.service.gateway.upstream import Connection, Request, Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOO_LONG = {"error": {"message": "too long", "code": "context_length_exceeded"}}
+QUICK = Timeouts(first_byte=0.3)
+
+
+async def call(
+    gateway: Client, secret: str, model: str, dialect: Dialect = CHAT, **fields: Any
+) -> httpx2.Response:
+    return await gateway.post(dialect.path, secret, dialect.body(**fields) | {"model": model})
+
+
+async def stalls(_request: Request, connection: Connection) -> None:
+    await connection.closed()
+
+
+async def test_the_answer_and_the_entry_say_who_served_it(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    endpoints.fails("a", 500)
+    last = deployment(upstream, "b", priority=1)
+    model = await add_route(books, last, deployment(upstream, "a"))
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model)
+
+    assert response.content == CHAT.answer
+    assert endpoints.asked == ["a", "b"]
+    assert response.headers["x-gateway-model"] == "openai/gpt-4o"
+    assert response.headers["x-gateway-attempts"] == "2"
+    assert response.headers["x-gateway-cost-usd"] == "0.000034"
+    assert float(response.headers["x-gateway-overhead-ms"]) >= 0
+    assert upstream.requests[-1].fields["model"] == "gpt-4o"
+    event = await books.the_event(secret)
+    assert (event.deployment, event.attempts) == (last.deployment_id, 2)
+    assert (event.requested_model, event.model, event.provider) == (model, "gpt-4o", "openai")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_every_format_is_routed(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
+) -> None:
+    """An endpoint that speaks all three has one base, whatever each format's path is below it."""
+    endpoints = Endpoints(upstream, dialect)
+    formats = ("chat", "messages", "responses")
+    model = await add_route(books, deployment(upstream, "a", formats=formats))
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model, dialect, stream=stream)
+
+    assert response.content == (dialect.stream if stream else dialect.answer)
+    assert endpoints.asked == ["a"]
+    assert upstream.requests[0].path == f"/a{dialect.upstream_path}"
+    event = await books.the_event(secret)
+    assert (event.translated, event.attempts) == (False, 1)
+    assert response.headers["x-gateway-attempts"] == "1"
+
+
+async def test_equals_share_calls_by_weight(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    model = await add_route(
+        books, deployment(upstream, "a", weight=1000), deployment(upstream, "b", weight=1000)
+    )
+    secret = await books.add_key()
+    for _ in range(32):
+        await call(gateway, secret, model)
+    # By chance alone one of them is left out once in 2^31 runs.
+    assert set(Counter(endpoints.asked)) == {"a", "b"}
+
+
+async def test_fallbacks_are_other_routes_and_names_without_one(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    for name in "ab":
+        endpoints.fails(name, 503)
+    other = await add_route(books, deployment(upstream, "b"))
+    model = await add_route(books, deployment(upstream, "a"), fallbacks=(other, "gpt-4o", "none"))
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model)
+
+    assert response.status_code == 200
+    assert endpoints.asked == ["a", "b", "v1"]
+    assert (await books.the_event(secret)).deployment == "openai/gpt-4o"
+
+
+async def test_when_all_have_failed_the_last_answer_passes(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    endpoints = Endpoints(upstream, dialect)
+    endpoints.fails("a", 404)
+    endpoints.fails("b", 429, {"error": "mine"}, retry_after="60")
+    formats = (dialect.name,)
+    model = await add_route(
+        books,
+        deployment(upstream, "a", formats=formats),
+        deployment(upstream, "b", formats=formats, priority=1),
+    )
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model, dialect)
+
+    assert (response.status_code, response.json()) == (429, {"error": "mine"})
+    assert response.headers["retry-after"] == "60"
+    event = await books.the_event(secret)
+    assert (event.status, event.http_status, event.attempts) == ("upstream_error", 429, 2)
+    assert await books.held(secret) == 0
+
+
+async def test_a_prompt_that_is_too_long_goes_to_a_larger_model(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    endpoints.fails("a", 400, TOO_LONG)
+    larger = await add_route(books, deployment(upstream, "large"))
+    smaller = await add_route(books, deployment(upstream, "other"))
+    model = await add_route(
+        books, deployment(upstream, "a"), fallbacks=(smaller,), context_fallbacks=(larger,)
+    )
+    response = await call(gateway, await books.add_key(), model)
+    assert response.status_code == 200
+    assert endpoints.asked == ["a", "large"]
+
+
+async def test_a_cooldown_holds_on_all_replicas(
+    gateway: Client, upstream: Upstream, books: Books, settings_with: SettingsWith
+) -> None:
+    endpoints = Endpoints(upstream)
+    endpoints.fails("a", 429, retry_after="60")
+    limited = deployment(upstream, "a")
+    model = await add_route(books, limited, deployment(upstream, "b", priority=1))
+    secret = await books.add_key()
+    async with open_gateway(settings_with()) as other:
+        assert (await call(gateway, secret, model)).status_code == 200
+        assert endpoints.asked == ["a", "b"]
+        store = CooldownStore(books.redis)
+        async with asyncio.timeout(PATIENCE_S):
+            while limited.deployment_id not in await store.active(now_s=0):
+                await asyncio.sleep(0.02)
+            # The other replica learns of it within a second; until then it asks.
+            while endpoints.asked[-2:] != ["b", "b"]:
+                await call(other, secret, model)
+        upstream.requests.clear()
+        for replica in (gateway, other):
+            await call(replica, secret, model)
+        assert endpoints.asked == ["b", "b"]
+
+
+async def test_a_full_deployment_is_passed_over_and_alone_refuses(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    entered, gate = asyncio.Event(), asyncio.Event()
+
+    async def waits(_request: Request, connection: Connection) -> None:
+        entered.set()
+        await gate.wait()
+        await connection.answer(CHAT.answer)
+
+    endpoints.does("a", waits)
+    full = deployment(upstream, "a", max_parallel=1)
+    alone = await add_route(books, full)
+    model = await add_route(books, full, deployment(upstream, "b", priority=1))
+    secret, busy = await books.add_key(), await books.add_key()
+    first = asyncio.create_task(call(gateway, secret, model))
+    await entered.wait()
+
+    assert (await call(gateway, secret, model)).status_code == 200
+    assert endpoints.asked == ["a", "b"]
+    refused = await call(gateway, busy, alone)
+    CHAT.check_error(refused, 429, "rate_limit_exceeded")
+    assert refused.headers["retry-after"] == "1"
+    event = await books.the_event(busy)
+    assert (event.status, event.attempts) == ("refused", 0)
+    assert await books.held(busy) == 0
+
+    gate.set()
+    assert (await first).status_code == 200
+    assert (await call(gateway, busy, alone)).status_code == 200
+
+
+async def test_a_deployments_own_credential(
+    upstream: Upstream, books: Books, settings_with: SettingsWith, tmp_path: Path
+) -> None:
+    Endpoints(upstream)
+    (tmp_path / "team-key").write_text("sk-team\n")
+    model = await add_route(books, deployment(upstream, "a", credential="file:team-key"))
+    own = await add_route(books, deployment(upstream, "a", credential="file:gone"))
+    secret = await books.add_key()
+    async with open_gateway(settings_with(secrets_dir=str(tmp_path))) as gateway:
+        assert (await call(gateway, secret, model)).status_code == 200
+        assert upstream.requests[0].header("authorization") == "Bearer sk-team"
+        missing = await call(gateway, secret, own)
+    assert missing.status_code == 503
+    assert "file:gone" in missing.text
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "model", ["openai/gpt-4o", "anthropic/claude-haiku-4-5", "mistral/mistral-tiny"]
+)
+async def test_another_address_never_gets_the_providers_own_key(
+    gateway: Client,
+    upstream: Upstream,
+    books: Books,
+    dialect: Dialect,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Relayed or translated: LiteLLM would look for a key in the environment."""
+    for name in ("OPENAI", "ANTHROPIC", "MISTRAL"):
+        monkeypatch.setenv(f"{name}_API_KEY", PROVIDER_KEY)
+    Endpoints(upstream)
+    route = await add_route(books, deployment(upstream, "a", model), max_attempts=1)
+
+    await call(gateway, await books.add_key(), route, dialect)
+
+    (asked,) = upstream.requests
+    assert asked.path.startswith("/a/v1/")
+    assert PROVIDER_KEY not in str(asked)
+
+
+async def test_a_route_that_only_names_a_model_uses_the_providers_key(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    model = await add_route(books, Deployment(deployment_id="plain", model="openai/gpt-4o"))
+    assert (await call(gateway, await books.add_key(), model)).status_code == 200
+    assert endpoints.asked == ["v1"]
+    assert upstream.requests[0].header("authorization") == f"Bearer {PROVIDER_KEY}"
+
+
+async def test_a_provider_that_never_answers_is_left_at_its_timeout(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    endpoints.does("a", stalls)
+    slow = deployment(upstream, "a", timeouts=QUICK)
+    model = await add_route(books, slow, deployment(upstream, "b", priority=1))
+    alone = await add_route(books, slow)
+    secret = await books.add_key()
+    assert (await call(gateway, secret, model)).status_code == 200
+    assert endpoints.asked == ["a", "b"]
+
+    CHAT.check_error(await call(gateway, secret, alone), 504, "upstream_timeout")
+    assert endpoints.asked == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "shown"),
+    [(QUICK, 0), (Timeouts(between_bytes=0.3), 2), (Timeouts(first_byte=30, between_bytes=0.3), 2)],
+    ids=["before the first byte", "between bytes", "both"],
+)
+async def test_a_stream_that_stalls_says_so_and_is_not_tried_again(
+    gateway: Client, upstream: Upstream, books: Books, timeouts: Timeouts, shown: int
+) -> None:
+    """Its headers are out, so the client would get two beginnings."""
+
+    async def script(_request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        for frame in CHAT.frames[:shown]:
+            await connection.chunk(frame)
+        await connection.closed()
+
+    endpoints = Endpoints(upstream)
+    endpoints.does("a", script)
+    model = await add_route(
+        books, deployment(upstream, "a", timeouts=timeouts), deployment(upstream, "b", priority=1)
+    )
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model, stream=True)
+
+    assert endpoints.asked == ["a"]
+    assert response.content.startswith(b"".join(CHAT.frames[:shown]))
+    last = json.loads(response.content.strip().rpartition(b"data: ")[2])
+    assert last["error"]["code"] == "upstream_timeout"
+    event = await books.the_event(secret)
+    assert (event.status, event.error_code) == ("upstream_error", "upstream_timeout")
+
+
+async def test_a_slow_first_byte_has_a_limit_of_its_own(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    async def script(_request: Request, connection: Connection) -> None:
+        # Longer than the pause that is allowed between bytes.
+        await asyncio.sleep(0.4)
+        await connection.answer(CHAT.answer)
+
+    endpoints = Endpoints(upstream)
+    endpoints.does("a", script)
+    patient = Timeouts(first_byte=PATIENCE_S, between_bytes=0.1)
+    model = await add_route(books, deployment(upstream, "a", timeouts=patient))
+    assert (await call(gateway, await books.add_key(), model)).status_code == 200
+
+
+async def test_a_deployment_without_a_price_is_not_called(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    unpriced = deployment(upstream, "a", "openai/unheard-of")
+    model = await add_route(books, unpriced, deployment(upstream, "b", priority=1))
+    larger = await add_route(books, deployment(upstream, "c"))
+    alone = await add_route(books, unpriced, context_fallbacks=(larger,))
+    secret = await books.add_key()
+    assert (await call(gateway, secret, model)).status_code == 200
+    assert endpoints.asked == ["b"]
+
+    CHAT.check_error(await call(gateway, secret, alone), 400, "model_not_priced")
+    assert endpoints.asked == ["b"]
+
+
+async def test_models_without_a_route_can_be_closed_off(
+    upstream: Upstream, books: Books, settings_with: SettingsWith
+) -> None:
+    Endpoints(upstream)
+    model = await add_route(books, deployment(upstream, "a"))
+    secret = await books.add_key(allowed_models=(model, "gpt-4o"))
+    async with open_gateway(settings_with(allow_unrouted_models=False)) as gateway:
+        CHAT.check_error(await call(gateway, secret, "gpt-4o"), 404, "model_not_found")
+        assert (await call(gateway, secret, model)).status_code == 200
+        listed = await gateway.http.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
+        assert [row["id"] for row in listed.json()["data"]] == [model]
+
+
+async def test_routes_are_listed_beside_other_models(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    model = await add_route(books, deployment(upstream, "a"))
+    secret = await books.add_key()
+    for extra in ({}, {"anthropic-version": "2023-06-01"}):
+        headers = {"authorization": f"Bearer {secret}", **extra}
+        listed = await gateway.http.get("/v1/models", headers=headers)
+        assert {model, "gpt-4o"} <= {row["id"] for row in listed.json()["data"]}
+
+
+async def test_a_changed_route_is_obeyed(gateway: Client, upstream: Upstream, books: Books) -> None:
+    """Its own callers, and those of routes that fall back to it."""
+    endpoints = Endpoints(upstream)
+    endpoints.fails("a", 500)
+    model = await add_route(books, deployment(upstream, "b"))
+    other = await add_route(books, deployment(upstream, "a"), fallbacks=(model,))
+    secret = await books.add_key()
+    await call(gateway, secret, model)
+    await call(gateway, secret, other)
+    assert endpoints.asked == ["b", "a", "b"]
+
+    store = RouteStore(books.database)
+    await store.replace(Route(model=model, deployments=(deployment(upstream, "c"),)))
+    await announce(books, model)
+    async with asyncio.timeout(PATIENCE_S):
+        while endpoints.asked[-1] != "c":
+            await call(gateway, secret, model)
+    await call(gateway, secret, other)
+    assert endpoints.asked[-2:] == ["a", "c"]
+
+    await store.delete(model)
+    await announce(books, model)
+    async with asyncio.timeout(PATIENCE_S):
+        while (response := await call(gateway, secret, model)).status_code == 200:
+            pass
+    CHAT.check_error(response, 404, "model_not_found")
+
+
+async def test_a_test_of_a_route_says_which_deployment_it_is_for(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    endpoints.fails("b", 500)
+    second = deployment(upstream, "b", priority=1)
+    model = await add_route(books, deployment(upstream, "a"), second)
+    if await AccountStore(books.database).get(TEST_USER_ID) is None:
+        await books.add_account(TEST_USER_ID)
+    pin = {"x-gateway-deployment": second.deployment_id}
+    body = CHAT.body() | {"model": model}
+
+    tested = await gateway.post(CHAT.path, await books.add_key(TEST_USER_ID), body, pin)
+    assert (tested.status_code, endpoints.asked) == (500, ["b"])
+    assert upstream.requests[0].header("x-gateway-deployment") is None
+
+    anyone = await gateway.post(CHAT.path, await books.add_key(), body, pin)
+    assert (anyone.status_code, endpoints.asked) == (200, ["b", "a"])
+
+    pin["x-gateway-deployment"] = "gone"
+    gone = await gateway.post(CHAT.path, await books.add_key(TEST_USER_ID), body, pin)
+    CHAT.check_error(gone, 404, "model_not_found")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_route_may_rather_drop_what_cannot_be_carried(
+    gateway: Client, upstream: Upstream, books: Books, stream: bool
+) -> None:
+    endpoints = Endpoints(upstream)
+    if stream:
+        endpoints.streams("a", anthropic_sse())
+    else:
+        endpoints.answers("a", ANTHROPIC_MESSAGE)
+    model = "anthropic/claude-haiku-4-5"
+    strict = await add_route(books, deployment(upstream, "a", model))
+    lax = await add_route(books, deployment(upstream, "a", model, drop_params=True))
+    secret = await books.add_key()
+    fields: dict[str, Any] = {
+        "stream": stream,
+        "moderation": True,
+        "logit_bias": {"5": 1},
+        "presence_penalty": 1,
+        "bad\r\nx-injected: yes": 1,
+        "tools": [{"type": "web_search"}],
+        "tool_choice": "auto",
+    }
+    refused = await call(gateway, secret, strict, **fields)
+    CHAT.check_error(refused, 400, "unsupported_field")
+    assert upstream.requests == []
+
+    response = await call(gateway, secret, lax, **fields)
+
+    assert response.status_code == 200, response.text
+    dropped = response.headers["x-gateway-dropped-params"].split(", ")
+    assert sorted(dropped) == ["logit_bias", "moderation", "presence_penalty", "tools[0]"]
+    assert "x-injected" not in response.headers
+    (asked,) = upstream.requests
+    assert not asked.fields.keys() & {"moderation", "logit_bias", "presence_penalty", "tools"}
+    assert asked.fields["messages"][0]["role"] == "user"
