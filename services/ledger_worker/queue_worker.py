@@ -172,8 +172,10 @@ async def _drain(worker: QueueWorker, grace_s: float) -> None:
 
 async def _retire(worker: QueueWorker, main: asyncio.Task[None]) -> None:
     """Ends the main loop, then its jobs. A job that cannot be put back is redelivered later."""
-    main.cancel()
-    await asyncio.wait({main})
+    while not main.done():
+        # One cancellation may get lost on its way out of the Redis client.
+        main.cancel()
+        await asyncio.wait({main}, timeout=_SETTLE_S)
     tasks = list(worker.tasks.values())
     if tasks:
         _, late = await asyncio.wait(tasks, timeout=_SETTLE_S)
