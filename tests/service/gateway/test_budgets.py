@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from libs.common.domain.periods import period_key
+from libs.common.domain.periods import period_keys
 from libs.common.schemas.account import BudgetPeriod
 from libs.common.storage.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
@@ -80,9 +80,11 @@ async def test_calls_at_once_are_admitted_while_there_is_room(
     assert await books.held(secrets[0]) == 5 * 7 * 10_000
 
 
-async def spend(books: Books, user_id: str, nusd: int, periods: list[str]) -> None:
+async def spend(books: Books, user_id: str, nusd: int, at: datetime) -> None:
     """As the ledger's worker posts it."""
-    posted = entry(uuid4().hex, user_id=user_id, cost_nusd=nusd, periods=tuple(periods))
+    posted = entry(
+        uuid4().hex, user_id=user_id, cost_nusd=nusd, started_at=at, periods=period_keys(at)
+    )
     assert await LedgerStore(books.database).post([posted]) == 1
 
 
@@ -133,8 +135,7 @@ async def test_what_was_spent_before_is_read_from_mongodb(
     upstream.answers(CHAT.answer)
     user_id = await books.add_account(limit_usd="1", period=period)
     secret = await books.add_key(user_id)
-    now = datetime.now(UTC)
-    await spend(books, user_id, 1_000_000_000 - HOLD_NUSD, [period_key(period, now)])
+    await spend(books, user_id, 1_000_000_000 - HOLD_NUSD, datetime.now(UTC))
 
     assert (await gateway.post(CHAT.path, secret, body(max_tokens=101))).status_code == 429
     assert (await gateway.post(CHAT.path, secret, body())).status_code == 200
@@ -146,7 +147,7 @@ async def test_another_periods_spend_does_not_count(
     upstream.answers(CHAT.answer)
     user_id = await books.add_account(limit_usd="1", period="daily")
     secret = await books.add_key(user_id)
-    await spend(books, user_id, 5_000_000_000, ["total", "2020-01-01"])
+    await spend(books, user_id, 5_000_000_000, datetime(2020, 1, 1, tzinfo=UTC))
 
     assert (await gateway.post(CHAT.path, secret, body())).status_code == 200
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +284,7 @@ async def test_without_redis_the_budget_is_checked_against_mongodb(
 ) -> None:
     user_id = await own_books.add_account(limit_usd="1", period="total")
     secret = await own_books.add_key(user_id)
-    await spend(own_books, user_id, 999_900_000, ["total"])
+    await spend(own_books, user_id, 999_900_000, datetime.now(UTC))
     redis.kill()
 
     async with open_gateway(settings) as gateway:

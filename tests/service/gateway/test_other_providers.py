@@ -48,6 +48,9 @@ class FakeTranslator(Translator):
         self.asked.clear()
         self._dialect, self._fault = dialect, fault
 
+    async def prepare(self) -> None:
+        """There is nothing to import."""
+
     async def complete(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
     ) -> bytes:
@@ -58,7 +61,7 @@ class FakeTranslator(Translator):
 
     async def stream(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> Any:
         self.asked.append((client_format, target, body))
         return self._frames()
 
