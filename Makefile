@@ -25,7 +25,7 @@ export PYTHONUNBUFFERED := 1
 .PHONY: help
 help: ## Show the targets
 	@awk 'BEGIN {FS = ":.*## "; print "Usage: make TARGET\n"} \
-		/^[a-z.][a-z.-]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+		/^[a-z.][a-z.-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # --- Environments -------------------------------------------------------------------------------
 
@@ -94,9 +94,11 @@ format: .venv ## Format the code
 
 # --- Proofs and measurements ---------------------------------------------------------------------
 
-.PHONY: bench chaos
+.PHONY: bench bench-ledger chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
+bench-ledger: .venv ## Measure events per second from the queue to the commit
+	@$(BIN)/python -m bench.ledger $(ARGS)
 chaos: .venv ## Kill everything at random under load, then check the books (ARGS="--seeds 4 5")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 

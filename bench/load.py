@@ -82,6 +82,9 @@ class _Connection(asyncio.Protocol):
 async def run(job: Job) -> Result:
     """Raises where an answer is not a 200: a benchmark of errors says nothing."""
     url = urlsplit(job.url)
+    if url.hostname is None or url.port is None:
+        raise ValueError(f"{job.url} names no host and port")
+    host, port = url.hostname, url.port
     request = (
         f"POST {url.path} HTTP/1.1\r\nhost: {url.netloc}\r\n"
         f"authorization: Bearer {job.api_key}\r\ncontent-type: application/json\r\n"
@@ -94,7 +97,7 @@ async def run(job: Job) -> Result:
     connections: Sequence[_Connection] = [
         (
             await loop.create_connection(
-                lambda: _Connection(request, tickets, latencies_s), url.hostname, url.port
+                lambda: _Connection(request, tickets, latencies_s), host, port
             )
         )[1]
         for _ in range(job.concurrency)
