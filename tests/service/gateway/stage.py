@@ -34,6 +34,7 @@ from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
 from services.gateway.app import create_app
+from services.gateway.metering import Meter, Metered
 from services.gateway.proxy import Gateway
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
@@ -227,6 +228,21 @@ async def serving(app: Any, *, grace_s: int = 5) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await running
+
+
+class Announcing:
+    """A meter that says when it is given an event."""
+
+    def __init__(self, meter: Meter, committing: asyncio.Event) -> None:
+        self._meter = meter
+        self._committing = committing
+
+    async def commit(self, metered: Metered) -> None:
+        self._committing.set()
+        await self._meter.commit(metered)
+
+    def hand_in(self, metered: Metered) -> None:
+        self._meter.hand_in(metered)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

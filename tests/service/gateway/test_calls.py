@@ -1,5 +1,6 @@
 """Calls that go well: what the provider gets, what the client gets, and what the ledger gets."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,9 +8,17 @@ import httpx2
 import pytest
 
 from libs.common.schemas.usage import TokenUsage
+from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TOKENS, Dialect, chunk
-from tests.service.gateway.stage import PROVIDER_KEY, Books, Client
-from tests.service.gateway.upstream import Upstream
+from tests.service.gateway.stage import (
+    PROVIDER_KEY,
+    Announcing,
+    Books,
+    Client,
+    open_gateway,
+    with_parts,
+)
+from tests.service.gateway.upstream import Connection, Request, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -157,18 +166,26 @@ async def test_a_stream_is_neither_kept_nor_held_back_on_its_way(
 
 
 async def test_the_providers_connection_serves_the_next_call(
-    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+    upstream: Upstream, books: Books, settings_with: SettingsWith, dialect: Dialect
 ) -> None:
     """Also after a stream, whose end comes a moment after its last frame."""
-    secret = await books.add_key()
-    upstream.streams(dialect.frames)
-    await gateway.post(dialect.path, secret, dialect.body(stream=True))
-    before = upstream.connections
+    committing = asyncio.Event()
 
-    for _ in range(3):
-        await gateway.post(dialect.path, secret, dialect.body(stream=True))
+    async def script(_request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        await connection.chunk(dialect.stream)
+        await committing.wait()
+        committing.clear()
+        await connection.end_stream()
 
-    assert upstream.connections == before
+    upstream.does(script)
+    before, secret = upstream.connections, await books.add_key()
+    factory = with_parts(lambda gateway, *_: {"meter": Announcing(gateway.meter, committing)})
+    async with open_gateway(settings_with(), factory) as gateway:
+        for _ in range(3):
+            await gateway.post(dialect.path, secret, dialect.body(stream=True))
+
+    assert upstream.connections == before + 1
 
 
 async def test_usage_that_was_not_reported_is_estimated(
