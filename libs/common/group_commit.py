@@ -38,8 +38,15 @@ class GroupCommit(Generic[T, R]):
 
         A cancelled caller leaves its item in the batch: what was handed in is written.
         """
-        async with self._room:
+        try:
+            await self._room.acquire()
+        except asyncio.CancelledError:
+            self.submit(item)
+            raise
+        try:
             return await self.submit(item)
+        finally:
+            self._room.release()
 
     def submit(self, item: T) -> asyncio.Future[R]:
         """Hands in an item without waiting; for those who cannot, such as a cancelled task."""

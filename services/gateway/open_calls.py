@@ -16,7 +16,8 @@ _PATIENCE_S = 5.0
 class OpenCalls:
     """Counts them; an event that is handed in after the meter has closed would be lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = _PATIENCE_S) -> None:
+        self._patience_s = patience_s
         self._count = 0
         self._none = asyncio.Event()
         self._none.set()
@@ -36,7 +37,7 @@ class OpenCalls:
 
     async def wait_for_none(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 await self._none.wait()
         except TimeoutError:
             log.error("calls.still_open", calls=self._count)

@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
+import structlog
+
 from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.invalidation import listen
@@ -31,6 +33,7 @@ from services.gateway.upstream.relay import Relay, open_session
 from services.gateway.upstream.router import Router
 from services.gateway.upstream.translation.translator import Translator
 
+log = structlog.get_logger(__name__)
 # How long admissions and metering leave a Redis alone that did not answer.
 _REDIS_PAUSE_S = 1.0
 
@@ -93,8 +96,15 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
 async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """A task that lives as long as the block does."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_say_if_it_died)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def _say_if_it_died(task: asyncio.Task[None]) -> None:
+    """The gateway goes on without it, and nobody would notice before the process ends."""
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("background.died", exc_info=task.exception())

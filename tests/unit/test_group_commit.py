@@ -163,6 +163,23 @@ async def test_no_more_callers_wait_than_allowed(writer: Writer) -> None:
     assert writer.batches == [["a", "b"], ["c", "d"], ["e"]]
 
 
+async def test_the_item_of_a_caller_cancelled_while_there_is_no_room_is_written_all_the_same(
+    writer: Writer,
+) -> None:
+    commits: GroupCommit[str, str] = GroupCommit(writer.write, max_items=3, max_waiting=1)
+    first = asyncio.create_task(commits.commit("a"))
+    second = asyncio.create_task(commits.commit("b"))
+    await writer.has_started(1)
+    second.cancel()
+    await asyncio.wait({second})
+
+    writer.allow(2)
+    await commits.close()
+
+    assert await first == "A"
+    assert writer.batches == [["a"], ["b"]]
+
+
 async def test_an_item_is_handed_in_without_waiting(writer: Writer) -> None:
     commits = GroupCommit(writer.write, max_items=10, max_waiting=1)
     async with asyncio.TaskGroup() as group:

@@ -1,0 +1,26 @@
+"""Whoever closes what calls need waits for the last of them, but not for ever."""
+
+import asyncio
+
+from services.gateway.open_calls import OpenCalls
+
+
+async def test_without_calls_nobody_waits() -> None:
+    await OpenCalls().wait_for_none()
+
+
+async def test_the_last_call_is_waited_for() -> None:
+    calls = OpenCalls()
+    with calls.one_more():
+        with calls.one_more():
+            waiting = asyncio.create_task(calls.wait_for_none())
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
+
+
+async def test_a_call_that_never_ends_is_given_up() -> None:
+    calls = OpenCalls(patience_s=0)
+    with calls.one_more():
+        await calls.wait_for_none()
