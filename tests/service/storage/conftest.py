@@ -1,0 +1,33 @@
+"""The stores on what they run on: Redis' contract is checked on the fake and on a real server."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fakeredis import FakeAsyncRedis
+
+from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.redis import Redis, open_redis
+from tests.service.storage.account import AccountCalls
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.redis)])
+async def redis(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
+    if request.param == "fake":
+        async with FakeAsyncRedis() as fake:
+            yield fake
+    else:
+        async with open_redis(request.getfixturevalue("redis_url")) as client:
+            yield client
+
+
+@pytest.fixture
+async def calls(redis: Redis) -> AccountCalls:
+    account = AccountCalls(redis)
+    await account.holds.load_scripts()
+    return account
+
+
+@pytest.fixture
+async def database(mongo_uri: str) -> AsyncIterator[Database]:
+    async with open_database(mongo_uri) as opened:
+        yield opened
