@@ -17,6 +17,7 @@ from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.headers import request_headers, response_headers
 from services.gateway.upstream.providers import Target
+from services.gateway.upstream.proxies import proxy_for
 
 _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()
@@ -52,6 +53,7 @@ class Relay:
                     data=_encode(fields),
                     headers=request_headers(client_format, key, headers, call_id),
                     allow_redirects=False,
+                    proxy=None if target.base_url is None else proxy_for(target.base_url),
                     timeout=self._timeout_of(timeouts),
                 )
             chunks = _chunks(response)
