@@ -72,10 +72,14 @@ def make_plan(
     services = [
         worker_service(name, values, port_of(name)) for name in replicas("ledger_worker", workers)
     ]
-    services.append(http_service("admin", "admin", values, port_of("admin")))
+    served = []
     for name in replicas("gateway", gateways):
         own = {**values, "SPOOL_DIR": _spool(values, name, data, shared=gateways > 1)}
-        services.append(http_service(name, "gateway", own, port_of(name)))
+        served.append(http_service(name, "gateway", own, port_of(name)))
+    # A stack's own state names a GATEWAY_URL too, maybe that of another port.
+    to_gateway = {"GATEWAY_URL": served[0].url} if served else {}
+    services.append(http_service("admin", "admin", values | to_gateway, port_of("admin")))
+    services += served
     return Plan(
         backing=backing,
         services=services,

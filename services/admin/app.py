@@ -13,17 +13,20 @@ from starlette.routing import BaseRoute, Route
 
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.checks import storage_checks
+from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import ping
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
+from libs.common.storage.routes import RouteStore
 from libs.common.web.health import live, ready
-from services.admin import accounts, costs, keys, usage
+from services.admin import accounts, costs, keys, model_tests, models, usage
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.errors import exception_handlers
+from services.admin.gateway_client import GatewayClient
 from services.admin.metrics import Metrics
 from services.admin.middleware import RequestContext, RequireAdminKey
 from services.admin.settings import Settings
@@ -46,7 +49,8 @@ def create_app(
         price_map = PriceMap.open(settings.price_map_path)
         async with open_resources(settings) as resources:
             await ping(resources.database)
-            state = _state(resources, price_map, metrics, now)
+            gateway = GatewayClient(settings.gateway_url)
+            state = _state(resources, price_map, gateway, metrics, now)
             for store in (state["keys"], state["prices"], state["ledger"]):
                 await store.create_indexes()
             yield state
@@ -66,7 +70,11 @@ def create_app(
 
 
 def _state(
-    resources: Resources, price_map: PriceMap, metrics: Metrics, now: Callable[[], datetime]
+    resources: Resources,
+    price_map: PriceMap,
+    gateway: GatewayClient,
+    metrics: Metrics,
+    now: Callable[[], datetime],
 ) -> State:
     database, redis = resources.database, resources.redis
     return State(
@@ -75,6 +83,9 @@ def _state(
         prices=PriceStore(database),
         ledger=LedgerStore(database),
         holds=HoldStore(redis),
+        routes=RouteStore(database),
+        cooldowns=CooldownStore(redis),
+        gateway=gateway,
         announcer=Announcer(redis, metrics),
         price_map=price_map,
         checks=storage_checks(database, redis),
@@ -100,6 +111,15 @@ def _routes() -> list[BaseRoute]:
             DELETE=keys.revoke_key,
         ),
         _resource("/admin/costs", GET=costs.list_costs, POST=costs.create_cost),
+        _resource("/admin/models", GET=models.list_models, POST=models.create_model),
+        # Before the next one, whose name would take it in.
+        _resource("/admin/models/{name:path}/test", POST=model_tests.test_model),
+        _resource(
+            "/admin/models/{name:path}",
+            GET=models.show_model,
+            PATCH=models.change_model,
+            DELETE=models.delete_model,
+        ),
         _resource("/admin/usage/user/{user_id}", GET=usage.show_usage),
         _resource("/admin/ledger/verify", GET=usage.verify_ledger),
     ]

@@ -41,7 +41,18 @@ class Rule(msgspec.Struct, frozen=True):
 
 async def read_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
     """The JSON body. Raises the AppError that says what is wrong with it."""
-    body = await _read_body(request)
+    return _read_json(await _read_body(request), wanted, now)
+
+
+async def read_optional_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
+    """The JSON body, in which nothing is required; without a body, all of it is left out."""
+    headers = request.headers
+    if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
+        return wanted()
+    return _read_json(await _read_body(request), wanted, now)
+
+
+def _read_json(body: bytes, wanted: type[S], now: datetime) -> S:
     try:
         values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         reader = _Reader(now, lambda raw, kind: msgspec.json.decode(raw, type=kind))
@@ -126,10 +137,11 @@ class _Reader:
     def _decoded(self, raw: Any, annotation: Any, path: str) -> Any:
         nested = _struct_in(annotation)
         try:
-            if nested is not None and bytes(raw).startswith(b"{"):
+            wants_list = _wants_list(annotation)
+            if nested is not None and not wants_list and bytes(raw).startswith(b"{"):
                 fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
                 return self._struct(fields, nested, f"{path}.")
-            if nested is not None and bytes(raw).startswith(b"["):
+            if nested is not None and wants_list and bytes(raw).startswith(b"["):
                 items = msgspec.json.decode(raw, type=list[msgspec.Raw])
                 return self._structs(items, nested, path)
             return self._leaf(raw, annotation)
@@ -173,3 +185,7 @@ def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
         if isinstance(part, type) and issubclass(part, msgspec.Struct) and part is not Rule:
             return part
     return None
+
+
+def _wants_list(annotation: Any) -> bool:
+    return any(typing.get_origin(part) is tuple for part in _parts(annotation))

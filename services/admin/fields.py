@@ -4,16 +4,21 @@ import re
 from datetime import datetime
 from decimal import Context, Decimal
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import zone_of
+from libs.common.schemas.route import NOT_FOR_PROVIDERS
+from libs.common.schemas.usage import ClientFormat
 from services.admin.decoding import Rule
 
 # Part of Redis keys and MongoDB ids: no braces, no pipes.
 _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")
 _PROVIDER = re.compile(r"\*|[a-z0-9][a-z0-9._-]{0,63}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
+_SECRET_FILE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METADATA_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:/-]{0,63}")
 _MAX_METADATA = 32
 _MAX_METADATA_VALUE = 512
@@ -22,6 +27,7 @@ _RATE_DECIMALS = 12
 _FINEST_RATE = Decimal(1).scaleb(-_RATE_DECIMALS)
 _ROUNDING = Context(prec=60)
 _MAX_MODEL = 256
+_MAX_URL = 2048
 
 
 def _user_id(value: str, _: datetime) -> str | None:
@@ -109,6 +115,43 @@ def _nonempty(values: tuple[str, ...], _: datetime) -> str | None:
     return None if values else "must name at least one model; null allows every model"
 
 
+def _routed_model(value: str, _: datetime) -> str | None:
+    provider, _slash, model = value.partition("/")
+    if _PROVIDER.fullmatch(provider) and provider != "*" and model:
+        return model_problem(value)
+    return "must be provider/model, such as openai/gpt-4o"
+
+
+def _api_base(value: str, _: datetime) -> str | None:
+    if len(value) > _MAX_URL or not value.isascii() or not value.isprintable() or " " in value:
+        return f"must be at most {_MAX_URL} printable ASCII characters without spaces"
+    try:
+        url = urlsplit(value)
+        port = url.port
+    except ValueError as error:
+        return f"is not a URL: {error}"
+    if url.scheme not in ("http", "https") or not url.hostname or port == 0:
+        return "must be an http or https URL with a host"
+    if "@" in url.netloc:
+        return "must not hold credentials: a deployment's `credential` names them"
+    return "must have no query and no fragment" if "?" in value or "#" in value else None
+
+
+def _credential(value: str, _: datetime) -> str | None:
+    kind, _colon, name = value.partition(":")
+    if kind == "env" and _VARIABLE.fullmatch(name):
+        if name in NOT_FOR_PROVIDERS:
+            return f"{name} is the gateway's own and not for a provider"
+        return None
+    if kind == "file" and _SECRET_FILE.fullmatch(name) and name.strip("."):
+        return None
+    return "must be env:NAME (capitals, digits, _) or file:NAME (letters, digits, . _ -)"
+
+
+def _formats(values: tuple[str, ...], _: datetime) -> str | None:
+    return None if len(set(values)) == len(values) else "names a format twice"
+
+
 UserId = Annotated[str, Rule(_user_id)]
 Name = Annotated[str, Meta(max_length=256), Rule(_text)]
 Metadata = Annotated[dict[str, str], Rule(_metadata)]
@@ -125,3 +168,15 @@ TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PageSize = Annotated[int, Meta(ge=1, le=200)]
 Cursor = Annotated[str, Meta(min_length=1, max_length=256), Rule(_text)]
+RoutedModel = Annotated[str, Rule(_routed_model)]
+ApiBase = Annotated[str, Rule(_api_base)]
+Credential = Annotated[str, Rule(_credential)]
+Formats = Annotated[tuple[ClientFormat, ...], Rule(_formats)]
+Fallbacks = Annotated[tuple[str, ...], Meta(max_length=16), Rule(_models)]
+Weight = Annotated[int, Meta(ge=1, le=1000)]
+Priority = Annotated[int, Meta(ge=0, le=100)]
+ParallelCalls = Annotated[int, Meta(ge=1, le=100_000)]
+Timeout = Annotated[float, Meta(gt=0, le=3600)]
+Attempts = Annotated[int, Meta(ge=1, le=10)]
+FailureCount = Annotated[int, Meta(ge=1, le=100)]
+CooldownTime = Annotated[int, Meta(ge=0, le=3600)]

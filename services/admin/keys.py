@@ -27,7 +27,7 @@ from services.admin.fields import AllowedModels, FutureTime, Name, UserId
 from services.admin.paging import Paging
 from services.admin.state import State
 
-_SECRET_BYTES = 32
+SECRET_BYTES = 32
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ async def create_key(request: Request[State]) -> Response:
     now = state["now"]()
     body = await read_struct(request, NewKey, now)
     await find_account(state, body.user_id)
-    secret = new_secret(state["entropy"](_SECRET_BYTES))
+    secret = new_secret(state["entropy"](SECRET_BYTES))
     key = ApiKey(
         key_id=f"key_{state['new_id']()}",
         user_id=body.user_id,

@@ -1,6 +1,7 @@
 """What the admin service is told by its environment."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -8,6 +9,8 @@ from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, SettingsError
 
 _MIN_KEY_LENGTH = 16
+# The service of that name, in a cluster and under compose.
+GATEWAY_URL = "http://gateway:8000"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +25,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "json"
     # None reads the map inside the installed litellm package, if there is one.
     price_map_path: str | None = None
+    # Where tests of routes call the gateway.
+    gateway_url: str = GATEWAY_URL
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
     # How long the start waits for MongoDB before it gives up.
     mongo_wait_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
@@ -32,3 +37,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"ADMIN_API_KEY is too short: it needs at least {_MIN_KEY_LENGTH} characters. "
                 "`openssl rand -hex 32` makes a good one."
             )
+        if not _is_http_url(self.gateway_url):
+            raise SettingsError("GATEWAY_URL is wrong: it must be http(s)://host[:port]")
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return (
+            url.scheme in ("http", "https")
+            and bool(url.hostname)
+            and url.port != 0
+            and not (url.username or url.query or url.fragment)
+        )
+    except ValueError:
+        return False

@@ -8,6 +8,7 @@ from typing import TypedDict
 import msgspec
 
 from libs.common.storage.accounts import AccountStore
+from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
@@ -15,8 +16,10 @@ from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.routes import RouteStore
 from libs.common.web.health import Check
 from services.admin.announcer import Announcer
+from services.admin.gateway_client import GatewayClient
 from services.admin.settings import Settings
 
 
@@ -28,6 +31,9 @@ class State(TypedDict):
     prices: PriceStore
     ledger: LedgerStore
     holds: HoldStore
+    routes: RouteStore
+    cooldowns: CooldownStore
+    gateway: GatewayClient
     announcer: Announcer
     price_map: PriceMap
     checks: Mapping[str, Check]

@@ -4,6 +4,9 @@ import msgspec
 
 from libs.common.schemas.usage import ClientFormat
 
+# What the services themselves are told by their environment: no credential for a provider.
+NOT_FOR_PROVIDERS = frozenset({"MONGO_URI", "REDIS_URL", "ADMIN_API_KEY"})
+
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds; None leaves one to the gateway's settings. `first_byte` counts from the request."""
@@ -20,6 +23,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     `model` is `provider/model`. `credential` is `env:NAME`, or `file:NAME` in the directory of
     mounted secrets; None uses the provider's own key. `formats` are those that `api_base` speaks;
     None takes them from the provider. Lower priorities are tried first, equal ones by weight.
+    `max_parallel` is each gateway's own limit.
     """
 
     deployment_id: str
@@ -37,8 +41,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """`model` is the name that clients send.
 
-    `fallbacks` are other routes, tried in order when every deployment has failed, and
-    `context_fallbacks` those for a request that is too long for this one's models. A deployment
+    `fallbacks` are other models, tried in order when every deployment has failed, and
+    `context_fallbacks` those for a request that is too long for this one's. All of a call's
+    attempts together are at most `max_attempts`. A deployment
     that has failed `cooldown_after` times in a row is left alone for `cooldown_s`.
     """
 

@@ -1,10 +1,14 @@
 """The collection `routes`."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from libs.common.schemas.route import Route
 from libs.common.storage.mongo import (
     ASCENDING,
     Database,
     DuplicateKeyError,
+    ReturnDocument,
     from_document,
     to_document,
 )
@@ -25,8 +29,7 @@ class RouteStore:
         return True
 
     async def get(self, model: str) -> Route | None:
-        document = await self._routes.find_one({"_id": model})
-        return None if document is None else from_document(document, Route)
+        return self._decode(await self._routes.find_one({"_id": model}))
 
     async def list(self, *, after: str | None, limit: int) -> list[Route]:
         """Ordered by name, those after `after`."""
@@ -34,13 +37,19 @@ class RouteStore:
         cursor = self._routes.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, Route) for document in await cursor.to_list(limit)]
 
-    async def replace(self, route: Route) -> bool:
-        """False where there is no route of that name."""
-        document = to_document(route, key="model")
-        result = await self._routes.replace_one({"_id": route.model}, document)
-        return bool(result.matched_count)
+    async def update(self, model: str, changes: Mapping[str, Any]) -> Route | None:
+        """Sets the fields in `changes`; the route as it is afterwards, None where unknown."""
+        return self._decode(
+            await self._routes.find_one_and_update(
+                {"_id": model}, {"$set": dict(changes)}, return_document=ReturnDocument.AFTER
+            )
+        )
 
     async def delete(self, model: str) -> bool:
         """False where there was none."""
         result = await self._routes.delete_one({"_id": model})
         return bool(result.deleted_count)
+
+    @staticmethod
+    def _decode(document: Mapping[str, Any] | None) -> Route | None:
+        return None if document is None else from_document(document, Route)

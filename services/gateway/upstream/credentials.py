@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from libs.common.errors import ProviderNotConfigured
+from libs.common.schemas.route import NOT_FOR_PROVIDERS
 from libs.common.settings import Secret
-
-# What the gateway itself is told by its environment, which no provider may be sent.
-_NOT_FOR_PROVIDERS = frozenset({"MONGO_URI", "REDIS_URL", "ADMIN_API_KEY"})
 
 
 class Credentials:
@@ -29,7 +27,7 @@ class Credentials:
         return Secret(value)
 
     def _variable(self, name: str) -> str:
-        return "" if name in _NOT_FOR_PROVIDERS else self._environ.get(name, "")
+        return "" if name in NOT_FOR_PROVIDERS else self._environ.get(name, "")
 
     def _read(self, name: str) -> str:
         # The name stays in the directory; where its links lead is up to whoever mounted it, and

@@ -21,6 +21,7 @@ from tests.servers import redis_server, running
 from tests.service.admin.conftest import app_with, client_of
 
 PRICE = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 1}
+ROUTE = {"model": "house/m", "deployments": [{"model": "openai/gpt-4o"}]}
 
 
 @pytest.fixture
@@ -57,6 +58,12 @@ async def test_every_write_is_announced(
     assert await told(heard) == ("key", hashed)
     await admin.post("/admin/costs", json={**PRICE, "aliases": ["x", "y"]})
     assert [await told(heard) for _ in range(3)] == [("price", "m"), ("price", "x"), ("price", "y")]
+    await admin.post("/admin/models", json=ROUTE)
+    assert await told(heard) == ("route", "house/m")
+    await admin.patch("/admin/models/house/m", json={"cooldown_s": 1})
+    assert await told(heard) == ("route", "house/m")
+    await admin.delete("/admin/models/house/m")
+    assert await told(heard) == ("route", "house/m")
 
 
 async def test_what_changes_nothing_is_not_announced(
@@ -68,6 +75,9 @@ async def test_what_changes_nothing_is_not_announced(
         await admin.post("/admin/keys", json={"user_id": "nobody"}),
         await admin.delete("/admin/keys/key_0"),
         await admin.post("/admin/costs", json={}),
+        await admin.post("/admin/models", json={"model": "m"}),
+        await admin.patch("/admin/models/m", json={"cooldown_s": 1}),
+        await admin.delete("/admin/models/m"),
         await admin.get("/admin/accounts"),
     ):
         assert answer.status_code in {200, 404, 422}

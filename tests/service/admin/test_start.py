@@ -57,6 +57,9 @@ def refusal(environment: dict[str, str]) -> str:
         ("ADMIN_PORT", "70000"),
         ("LOG_LEVEL", "loud"),
         ("PRICE_MAP_PATH", "/nowhere/map.json"),
+        ("GATEWAY_URL", "gateway:8000"),
+        ("GATEWAY_URL", "http://user:hush@gateway"),
+        ("GATEWAY_URL", "http://gateway:80000"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(

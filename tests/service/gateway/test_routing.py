@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from libs.common.domain.route_tests import TEST_USER_ID
-from libs.common.schemas.route import Deployment, Route, Timeouts
+from libs.common.schemas.route import Deployment, Timeouts
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.routes import RouteStore
@@ -373,7 +374,8 @@ async def test_a_changed_route_is_obeyed(gateway: Client, upstream: Upstream, bo
     assert endpoints.asked == ["b", "a", "b"]
 
     store = RouteStore(books.database)
-    await store.replace(Route(model=model, deployments=(deployment(upstream, "c"),)))
+    changed = msgspec.to_builtins(deployment(upstream, "c"))
+    assert await store.update(model, {"deployments": [changed]})
     await announce(books, model)
     async with asyncio.timeout(PATIENCE_S):
         while endpoints.asked[-1] != "c":

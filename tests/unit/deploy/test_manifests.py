@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from deploy.local.compose import STAND_IN_URL
+from services.admin.settings import GATEWAY_URL
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES = {"gateway", "admin", "ledger-worker"}
@@ -99,6 +100,19 @@ def test_only_the_admin_service_knows_the_admin_key(manifests: list[dict[str, An
 def test_traffic_is_denied_by_default(manifests: list[dict[str, Any]]) -> None:
     policy = of_kind(manifests, "NetworkPolicy")["default-deny"]["spec"]
     assert policy == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_the_admin_service_reaches_the_gateway_for_its_tests(
+    manifests: list[dict[str, Any]],
+) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    label = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "admin"}}}
+    assert label in policies["gateway"]["spec"]["ingress"][0]["from"]
+    (egress,) = policies["admin"]["spec"]["egress"]
+    assert egress["to"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}]
+    assert GATEWAY_URL == "http://gateway:8000"
+    service = of_kind(manifests, "Service")["gateway"]["spec"]
+    assert [port["port"] for port in service["ports"]] == [8000] == [egress["ports"][0]["port"]]
 
 
 def test_compose_agrees_with_the_command_that_starts_it() -> None:

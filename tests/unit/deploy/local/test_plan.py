@@ -50,6 +50,12 @@ def test_databases_that_are_given_are_used(tmp_path: Path) -> None:
     assert (plan.mongo_uri, plan.redis_url) == ("mongodb://m/x", "redis://r")
 
 
+def test_the_admin_service_is_told_where_this_stacks_gateway_is(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {"GATEWAY_URL": "http://127.0.0.1:1"}, gateways=2)
+    admin, gateway = plan.services[1:3]
+    assert admin.launch.environment["GATEWAY_URL"] == gateway.url
+
+
 def test_backing_servers_see_no_secret(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"PATH": "/bin", "ADMIN_API_KEY": "secret"})
     assert all(server.launch.environment == {"PATH": "/bin"} for server in plan.backing)

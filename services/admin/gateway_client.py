@@ -1,0 +1,101 @@
+"""Calls to the gateway, over HTTP like any client's: the services do not import each other."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+import h11
+import msgspec
+
+# A test of a route takes as long as its provider does, within reason.
+_TIMEOUT_S = 60.0
+_MAX_ANSWER_BYTES = 1024 * 1024
+_READ_BYTES = 65_536
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class GatewayUnreachable(Exception):
+    """It was not there, or gave no answer that can be read."""
+
+
+class GatewayAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Header names are in lower case."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+class GatewayClient:
+    """One connection for each call: calls are few and far between."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._authority = parts.netloc.encode()
+        self._prefix = parts.path.rstrip("/")
+
+    async def post(self, path: str, headers: Headers, body: bytes) -> GatewayAnswer:
+        """Sends JSON. Raises GatewayUnreachable."""
+        request = h11.Request(
+            method="POST",
+            target=self._prefix + path,
+            headers=[
+                (b"host", self._authority),
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                (b"connection", b"close"),
+                *headers,
+            ],
+        )
+        try:
+            async with asyncio.timeout(_TIMEOUT_S), self._connected() as (reader, writer):
+                connection = h11.Connection(h11.CLIENT)
+                for event in (request, h11.Data(data=body), h11.EndOfMessage()):
+                    writer.write(connection.send(event) or b"")
+                await writer.drain()
+                return await _read_answer(connection, reader)
+        except TimeoutError:
+            message = f"The gateway did not answer within {_TIMEOUT_S:g} s."
+            raise GatewayUnreachable(message) from None
+        except (OSError, h11.ProtocolError) as error:
+            name = type(error).__name__
+            message = f"The gateway cannot be reached ({name}): check GATEWAY_URL."
+            raise GatewayUnreachable(message) from error
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _read_answer(connection: h11.Connection, reader: asyncio.StreamReader) -> GatewayAnswer:
+    response: h11.Response | None = None
+    body = bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(_READ_BYTES))
+        elif isinstance(event, h11.Response):
+            response = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > _MAX_ANSWER_BYTES:
+                raise GatewayUnreachable("The gateway's answer is too large.")
+        elif isinstance(event, h11.EndOfMessage) and response is not None:
+            return GatewayAnswer(
+                status=response.status_code, headers=dict(response.headers), body=bytes(body)
+            )
+        elif isinstance(event, h11.ConnectionClosed):
+            raise GatewayUnreachable("The gateway closed the connection before it answered.")

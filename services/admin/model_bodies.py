@@ -1,0 +1,112 @@
+"""The bodies and answers of `/admin/models`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from libs.common.schemas.route import Timeouts
+from libs.common.schemas.usage import ClientFormat
+from services.admin.decoding import Rule
+from services.admin.fields import (
+    ApiBase,
+    Attempts,
+    CooldownTime,
+    Credential,
+    Cursor,
+    FailureCount,
+    Fallbacks,
+    Formats,
+    Model,
+    ParallelCalls,
+    Priority,
+    RoutedModel,
+    Timeout,
+    Weight,
+)
+
+_MAX_DEPLOYMENTS = 32
+
+
+class TimeoutsBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds; null leaves one to the gateway's settings."""
+
+    connect: Timeout | None = None
+    first_byte: Timeout | None = None
+    between_bytes: Timeout | None = None
+    total: Timeout | None = None
+
+
+class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
+    """With the `deployment_id` of one that the route has, it stays that one."""
+
+    model: RoutedModel
+    deployment_id: Cursor | None = None
+    api_base: ApiBase | None = None
+    credential: Credential | None = None
+    formats: Formats | None = None
+    weight: Weight = 1
+    priority: Priority = 0
+    max_parallel: ParallelCalls | None = None
+    timeouts: TimeoutsBody | None = None
+    drop_params: bool = False
+
+
+def _deployments(values: Sequence[DeploymentBody], _: datetime) -> str | None:
+    if 1 <= len(values) <= _MAX_DEPLOYMENTS:
+        return None
+    return f"must have 1 to {_MAX_DEPLOYMENTS} deployments"
+
+
+Deployments = Annotated[tuple[DeploymentBody, ...], Rule(_deployments)]
+
+
+class NewRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """`model` is the name that clients send."""
+
+    model: Model
+    deployments: Deployments
+    fallbacks: Fallbacks = ()
+    context_fallbacks: Fallbacks = ()
+    max_attempts: Attempts = 3
+    cooldown_after: FailureCount = 3
+    cooldown_s: CooldownTime = 30
+
+
+class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What is absent stays as it is; `deployments` are all that there will be."""
+
+    deployments: Deployments | UnsetType = UNSET
+    fallbacks: Fallbacks | UnsetType = UNSET
+    context_fallbacks: Fallbacks | UnsetType = UNSET
+    max_attempts: Attempts | UnsetType = UNSET
+    cooldown_after: FailureCount | UnsetType = UNSET
+    cooldown_s: CooldownTime | UnsetType = UNSET
+
+
+class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """`cooling_until` is null where it does not cool down, and while Redis cannot be reached."""
+
+    deployment_id: str
+    model: str
+    api_base: str | None
+    credential: str | None
+    formats: tuple[ClientFormat, ...] | None
+    weight: int
+    priority: int
+    max_parallel: int | None
+    timeouts: Timeouts
+    drop_params: bool
+    cooling_until: datetime | None
+
+
+class RouteView(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    deployments: tuple[DeploymentView, ...]
+    fallbacks: tuple[str, ...]
+    context_fallbacks: tuple[str, ...]
+    max_attempts: int
+    cooldown_after: int
+    cooldown_s: int

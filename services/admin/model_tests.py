@@ -1,0 +1,193 @@
+"""`POST /admin/models/{name}/test`: one tiny real call to each deployment of a route.
+
+The calls go through the gateway, with a key that is made for them and revoked after them, of an
+account that is kept for them: each is metered, priced and posted like anyone's, so what tests
+cost is in the ledger. The key's secret does not leave this process but for the gateway.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.ids import new_secret, secret_hash, secret_prefix
+from libs.common.domain.route_tests import PIN_HEADER, TEST_USER_ID
+from libs.common.errors import FieldError, ValidationFailed
+from libs.common.schemas.account import Account
+from libs.common.schemas.key import ApiKey
+from libs.common.schemas.route import Deployment, Route
+from libs.common.schemas.usage import ClientFormat
+from libs.common.web.json import json_response
+from services.admin.decoding import read_optional_struct
+from services.admin.fields import Cursor
+from services.admin.gateway_client import GatewayAnswer, GatewayUnreachable
+from services.admin.keys import SECRET_BYTES
+from services.admin.models import find_route
+from services.admin.state import State
+
+_PROMPT = "Reply with OK."
+# Enough for two letters after some thought.
+_OUTPUT_TOKENS = 64
+_AT_ONCE = 8
+# Every call has begun by then, even where each takes all of its time.
+_KEY_LIFETIME = timedelta(minutes=10)
+_MAX_ERROR = 1_000
+_OK = 200
+_PATHS: dict[ClientFormat, str] = {
+    "chat": "/v1/chat/completions",
+    "messages": "/v1/messages",
+    "responses": "/v1/responses",
+}
+
+
+class TestBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Without an id, all deployments are tested."""
+
+    deployment_id: Cursor | None = None
+
+
+class TestResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`status` is the HTTP status, null where there was none; `request_id` is the entry's id."""
+
+    deployment_id: str
+    ok: bool
+    status: int | None = None
+    latency_ms: int
+    error: str | None = None
+    model: str
+    cost_usd: Decimal | None = None
+    request_id: str | None = None
+
+
+class _ErrorFields(msgspec.Struct):
+    message: str
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _ErrorFields
+
+
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+
+
+async def test_model(request: Request[State]) -> Response:
+    """Answers 200 whatever the deployments do: the results say it."""
+    state = request.state
+    body = await read_optional_struct(request, TestBody, state["now"]())
+    route = await find_route(request)
+    chosen = [d for d in route.deployments if body.deployment_id in (None, d.deployment_id)]
+    if not chosen:
+        message = "is none of this route's deployments"
+        raise ValidationFailed([FieldError("deployment_id", message)])
+    at_once = asyncio.Semaphore(_AT_ONCE)
+    async with _secret_for(state, route) as secret:
+        results = await asyncio.gather(
+            *(_result(state, secret, route, deployment, at_once) for deployment in chosen)
+        )
+    return json_response({"model": route.model, "user_id": TEST_USER_ID, "results": results})
+
+
+@asynccontextmanager
+async def _secret_for(state: State, route: Route) -> AsyncIterator[str]:
+    """A key's, while the block runs; should the process die in it, the key expires."""
+    now = state["now"]()
+    account = Account(user_id=TEST_USER_ID, name="Tests of routes", created_at=now, updated_at=now)
+    if await state["accounts"].insert(account):
+        await state["announcer"].announce("account", [TEST_USER_ID])
+    secret = new_secret(state["entropy"](SECRET_BYTES))
+    key = ApiKey(
+        key_id=f"key_{state['new_id']()}",
+        user_id=TEST_USER_ID,
+        name=f"test of {route.model}"[:256],
+        prefix=secret_prefix(secret),
+        secret_hash=secret_hash(secret),
+        expires_at=now + _KEY_LIFETIME,
+        created_at=now,
+        updated_at=now,
+    )
+    await state["keys"].insert(key)
+    try:
+        yield secret
+    finally:
+        await state["keys"].update(key.key_id, {"status": "revoked"}, state["now"]())
+        await state["announcer"].announce("key", [key.secret_hash])
+
+
+async def _result(
+    state: State, secret: str, route: Route, deployment: Deployment, at_once: asyncio.Semaphore
+) -> TestResult:
+    client_format = _format_of(deployment)
+    headers = [
+        (b"authorization", b"Bearer " + secret.encode()),
+        (PIN_HEADER, deployment.deployment_id.encode()),
+    ]
+    body = msgspec.json.encode({"model": route.model, **_fields(deployment, client_format)})
+    async with at_once:
+        started = perf_counter()
+        try:
+            answer = await state["gateway"].post(_PATHS[client_format], headers, body)
+        except GatewayUnreachable as error:
+            return TestResult(
+                deployment_id=deployment.deployment_id,
+                ok=False,
+                latency_ms=_ms_since(started),
+                error=str(error),
+                model=deployment.model,
+            )
+        return _told(deployment, answer, _ms_since(started))
+
+
+def _told(deployment: Deployment, answer: GatewayAnswer, latency_ms: int) -> TestResult:
+    ok = answer.status == _OK
+    cost = answer.headers.get(b"x-gateway-cost-usd")
+    request_id = answer.headers.get(b"x-request-id")
+    return TestResult(
+        deployment_id=deployment.deployment_id,
+        ok=ok,
+        status=answer.status,
+        latency_ms=latency_ms,
+        error=None if ok else _error_of(answer.body),
+        model=deployment.model,
+        cost_usd=None if cost is None else Decimal(cost.decode()),
+        request_id=None if request_id is None else request_id.decode("latin-1"),
+    )
+
+
+def _format_of(deployment: Deployment) -> ClientFormat:
+    """One that the deployment itself speaks, so that nothing is translated without need."""
+    if deployment.formats:
+        return deployment.formats[0]
+    return "messages" if deployment.model.startswith("anthropic/") else "chat"
+
+
+def _fields(deployment: Deployment, client_format: ClientFormat) -> dict[str, Any]:
+    messages = [{"role": "user", "content": _PROMPT}]
+    match client_format:
+        case "messages":
+            return {"messages": messages, "max_tokens": _OUTPUT_TOKENS}
+        case "responses":
+            return {"input": _PROMPT, "max_output_tokens": _OUTPUT_TOKENS}
+        case "chat":
+            # OpenAI's reasoning models refuse the name that all the others know.
+            own = deployment.model.startswith("openai/") and deployment.api_base is None
+            limit = "max_completion_tokens" if own else "max_tokens"
+            return {"messages": messages, limit: _OUTPUT_TOKENS}
+
+
+def _error_of(body: bytes) -> str:
+    """The message, in whichever format; the body itself where it has none."""
+    try:
+        return _decode_error(body).error.message[:_MAX_ERROR]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body[:_MAX_ERROR].decode("utf-8", "replace")
+
+
+def _ms_since(started: float) -> int:
+    return int((perf_counter() - started) * 1000)

@@ -1,0 +1,160 @@
+"""`/admin/models`: routes, from the names that clients send to the deployments that serve them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
+from libs.common.schemas.route import Deployment, Route, Timeouts
+from libs.common.storage.redis import RedisError
+from libs.common.web.json import json_response
+from services.admin.accounts import changed_fields
+from services.admin.decoding import query_struct, read_struct
+from services.admin.model_bodies import (
+    DeploymentBody,
+    DeploymentView,
+    NewRoute,
+    RouteChanges,
+    RouteView,
+)
+from services.admin.paging import Paging
+from services.admin.state import State
+
+log = structlog.get_logger(__name__)
+
+
+async def create_model(request: Request[State]) -> Response:
+    state = request.state
+    body = await read_struct(request, NewRoute, state["now"]())
+    fields = {name: getattr(body, name) for name in NewRoute.__struct_fields__}
+    route = Route(**fields | {"deployments": _built(state, body.deployments, known=())})
+    _check(route)
+    if not await state["routes"].insert(route):
+        raise Conflict(f"The model '{route.model}' has a route already.", param="model")
+    return await _answer(state, route, status=201)
+
+
+async def list_models(request: Request[State]) -> Response:
+    state = request.state
+    paging = query_struct(request, Paging, state["now"]())
+    fetched = await state["routes"].list(after=paging.after, limit=paging.fetch)
+    cooling = await _cooling(state)
+    views = [_view(route, cooling) for route in paging.page(fetched)]
+    return json_response(paging.answer(fetched, views, "model"))
+
+
+async def show_model(request: Request[State]) -> Response:
+    route = await find_route(request)
+    return json_response(_view(route, await _cooling(request.state)))
+
+
+async def change_model(request: Request[State]) -> Response:
+    state = request.state
+    changes = changed_fields(await read_struct(request, RouteChanges, state["now"]()))
+    before = await find_route(request)
+    if "deployments" in changes:
+        known = [deployment.deployment_id for deployment in before.deployments]
+        changes["deployments"] = _built(state, changes["deployments"], known=known)
+    _check(msgspec.structs.replace(before, **changes))
+    route = await state["routes"].update(before.model, msgspec.to_builtins(changes))
+    if route is None:
+        raise _unknown_route(before.model)
+    return await _answer(state, route, status=200)
+
+
+async def delete_model(request: Request[State]) -> Response:
+    """Its name then goes where names without a route go."""
+    state, model = request.state, request.path_params["name"]
+    if not await state["routes"].delete(model):
+        raise _unknown_route(model)
+    headers = await state["announcer"].announce("route", [model])
+    return Response(status_code=204, headers=headers)
+
+
+async def find_route(request: Request[State]) -> Route:
+    """The one that the path names. Raises NotFound."""
+    model: str = request.path_params["name"]
+    route = await request.state["routes"].get(model)
+    if route is None:
+        raise _unknown_route(model)
+    return route
+
+
+def _unknown_route(model: str) -> NotFound:
+    return NotFound(f"There is no route for the model '{model[:128]}'.", param="name")
+
+
+def _built(
+    state: State, bodies: Sequence[DeploymentBody], *, known: Sequence[str]
+) -> tuple[Deployment, ...]:
+    """With ids of their own where they have none. Raises ValidationFailed."""
+    problems: list[FieldError] = []
+    seen: set[str] = set()
+    for place, body in enumerate(bodies):
+        path = f"deployments[{place}]"
+        if body.formats is not None and body.api_base is None:
+            problems.append(FieldError(f"{path}.formats", "needs an api_base that speaks them"))
+        if body.deployment_id is None:
+            continue
+        if body.deployment_id not in known:
+            message = "is none of this route's deployments; without it, one is assigned"
+            problems.append(FieldError(f"{path}.deployment_id", message))
+        elif body.deployment_id in seen:
+            problems.append(FieldError(f"{path}.deployment_id", "is given to two deployments"))
+        seen.add(body.deployment_id)
+    if problems:
+        raise ValidationFailed(problems)
+    return tuple(_deployment(body, f"dep_{state['new_id']()}") for body in bodies)
+
+
+def _deployment(body: DeploymentBody, new_id: str) -> Deployment:
+    fields = msgspec.structs.asdict(body)
+    timeouts = {} if body.timeouts is None else msgspec.structs.asdict(body.timeouts)
+    fields |= {"deployment_id": body.deployment_id or new_id, "timeouts": Timeouts(**timeouts)}
+    return Deployment(**fields)
+
+
+def _check(route: Route) -> None:
+    """What no field can say of itself. Raises ValidationFailed."""
+    problems = [
+        FieldError(field, "must not name the route itself")
+        for field in ("fallbacks", "context_fallbacks")
+        if route.model in getattr(route, field)
+    ]
+    if route.max_attempts == 1 and (route.fallbacks or route.context_fallbacks):
+        problems.append(FieldError("max_attempts", "must be 2 or more, or no fallback is tried"))
+    if problems:
+        raise ValidationFailed(problems)
+
+
+async def _answer(state: State, route: Route, *, status: int) -> Response:
+    headers = await state["announcer"].announce("route", [route.model])
+    return json_response(_view(route, await _cooling(state)), status=status, headers=headers)
+
+
+async def _cooling(state: State) -> Mapping[str, float]:
+    """Unix times by deployment; empty while Redis cannot be reached."""
+    try:
+        return await state["cooldowns"].active(now_s=state["now"]().timestamp())
+    except (RedisError, OSError) as error:
+        log.warning("cooldowns.unavailable", error=str(error)[:300])
+        return {}
+
+
+def _view(route: Route, cooling: Mapping[str, float]) -> RouteView:
+    fields: dict[str, Any] = msgspec.structs.asdict(route)
+    fields["deployments"] = tuple(
+        DeploymentView(**msgspec.structs.asdict(deployment), cooling_until=until)
+        for deployment in route.deployments
+        for until in [_time(cooling.get(deployment.deployment_id))]
+    )
+    return RouteView(**fields)
+
+
+def _time(unix_s: float | None) -> datetime | None:
+    return None if unix_s is None else datetime.fromtimestamp(int(unix_s), UTC)

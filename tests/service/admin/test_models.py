@@ -1,0 +1,338 @@
+"""`/admin/models`."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.schemas.route import Deployment, Route, Timeouts
+from libs.common.storage.cooldowns import CooldownStore
+from libs.common.storage.mongo import Database
+from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.routes import RouteStore
+from services.admin.settings import Settings
+from tests.servers import free_port
+from tests.service.admin.conftest import NOW, app_with, client_of
+
+PATH = "/admin/models"
+PLAIN = {"model": "openai/gpt-4o"}
+FULL: dict[str, Any] = {
+    "model": "azure/gpt-4o",
+    "api_base": "https://eu.example.com:8443/openai/v1",
+    "credential": "file:azure-key",
+    "formats": ["chat", "responses"],
+    "weight": 1000,
+    "priority": 100,
+    "max_parallel": 20,
+    "timeouts": {"connect": 0.5, "first_byte": 30, "between_bytes": None, "total": 3600},
+    "drop_params": True,
+}
+DEFAULTS = {
+    "api_base": None,
+    "credential": None,
+    "formats": None,
+    "weight": 1,
+    "priority": 0,
+    "max_parallel": None,
+    "timeouts": {"connect": None, "first_byte": None, "between_bytes": None, "total": None},
+    "drop_params": False,
+    "cooling_until": None,
+}
+
+
+async def make(admin: httpx2.AsyncClient, model: str = "house", **fields: Any) -> dict[str, Any]:
+    made = await admin.post(PATH, json={"model": model, "deployments": [PLAIN], **fields})
+    assert made.status_code == 201, made.text
+    route: dict[str, Any] = made.json()
+    return route
+
+
+async def test_a_route_is_kept_with_all_its_fields(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    behaviour = {
+        "fallbacks": ["gpt-4o", "other/route"],
+        "context_fallbacks": ["large"],
+        "max_attempts": 10,
+        "cooldown_after": 100,
+        "cooldown_s": 3600,
+    }
+    made = await make(admin, "house/default", deployments=[PLAIN, FULL], **behaviour)
+    ids = [deployment["deployment_id"] for deployment in made["deployments"]]
+    assert all(name.startswith("dep_") for name in ids)
+    assert len(set(ids)) == 2
+    assert made == {
+        "model": "house/default",
+        "deployments": [
+            {**DEFAULTS, **PLAIN, "deployment_id": ids[0]},
+            {**DEFAULTS, **FULL, "deployment_id": ids[1]},
+        ],
+        **behaviour,
+    }
+    assert (await admin.get(f"{PATH}/house/default")).json() == made
+    stored = await RouteStore(database).get("house/default")
+    assert stored is not None
+    assert stored.deployments[1] == Deployment(
+        deployment_id=ids[1],
+        model="azure/gpt-4o",
+        api_base="https://eu.example.com:8443/openai/v1",
+        credential="file:azure-key",
+        formats=("chat", "responses"),
+        weight=1000,
+        priority=100,
+        max_parallel=20,
+        timeouts=Timeouts(connect=0.5, first_byte=30, total=3600),
+        drop_params=True,
+    )
+
+
+async def test_a_route_needs_nothing_but_a_model(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    made = await make(admin)
+    expected = {"fallbacks": [], "context_fallbacks": []}
+    expected |= {"max_attempts": 3, "cooldown_after": 3, "cooldown_s": 30}
+    assert made == {"model": "house", "deployments": made["deployments"], **expected}
+    stored = await RouteStore(database).get("house")
+    (deployment,) = made["deployments"]
+    wanted = Deployment(deployment_id=deployment["deployment_id"], model="openai/gpt-4o")
+    assert stored == Route(model="house", deployments=(wanted,))
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "a/b/test", "a b?c#d%2F", "ü:*", "test"])
+async def test_names_hold_slashes_and_more(admin: httpx2.AsyncClient, name: str) -> None:
+    await make(admin, name)
+    path = f"{PATH}/" + "".join(f"%{byte:02X}" if byte != 47 else "/" for byte in name.encode())
+    assert (await admin.get(path)).json()["model"] == name
+    assert (await admin.patch(path, json={"cooldown_s": 1})).json()["cooldown_s"] == 1
+    assert (await admin.delete(path)).status_code == 204
+    assert (await admin.get(path)).status_code == 404
+
+
+async def test_a_name_is_taken_once(admin: httpx2.AsyncClient) -> None:
+    before = await make(admin)
+    again = await admin.post(PATH, json={"model": "house", "deployments": [FULL]})
+    assert again.status_code == 409
+    assert again.json()["error"]["fields"].keys() == {"model"}
+    assert (await admin.get(f"{PATH}/house")).json() == before
+
+
+def deployed(**fields: Any) -> dict[str, Any]:
+    return {"deployments": [{**PLAIN, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"model": ""}, ["model"]),
+        ({"model": " a"}, ["model"]),
+        ({"model": "a" * 257}, ["model"]),
+        ({"model": None}, ["model"]),
+        ({"deployments": []}, ["deployments"]),
+        ({"deployments": [PLAIN] * 33}, ["deployments"]),
+        ({"deployments": [PLAIN] * 65}, ["deployments"]),
+        ({"deployments": None}, ["deployments"]),
+        ({"deployments": PLAIN}, ["deployments"]),
+        ({"deployments": [[PLAIN]]}, ["deployments[0]"]),
+        ({"deployments": ["openai/gpt-4o"]}, ["deployments[0]"]),
+        ({"deployments": [PLAIN, {}]}, ["deployments[1].model"]),
+        (deployed(model="gpt-4o"), ["deployments[0].model"]),
+        (deployed(model="openai/"), ["deployments[0].model"]),
+        (deployed(model="/gpt-4o"), ["deployments[0].model"]),
+        (deployed(model="*/gpt-4o"), ["deployments[0].model"]),
+        (deployed(model="Open AI/gpt-4o"), ["deployments[0].model"]),
+        (deployed(model="openai/gpt 4o\n"), ["deployments[0].model"]),
+        (deployed(model="openai/" + "a" * 256), ["deployments[0].model"]),
+        *(
+            (deployed(api_base=url), ["deployments[0].api_base"])
+            for url in (
+                "",
+                "host/v1",
+                "ftp://host/v1",
+                "file:///etc/passwd",
+                "http://",
+                "http://:80",
+                "http://host:0",
+                "http://host:99999",
+                "http://host:port",
+                "http://[::1",
+                "https://user:hush@host",
+                "https://user@host",
+                "https://@host",
+                "https://host/v1?key=1",
+                "https://host/v1?",
+                "https://host/v1#part",
+                "https://ho st/v1",
+                "https://host/v1\r\n",
+                "https://höst/v1",
+                "https://host/" + "a" * 2048,
+            )
+        ),
+        *(
+            (deployed(credential=name), ["deployments[0].credential"])
+            for name in (
+                "",
+                "sk-proj-1234",
+                "env:",
+                "env:lower",
+                "env:1ST",
+                "env:A-B",
+                "env:A B",
+                "env:MONGO_URI",
+                "env:REDIS_URL",
+                "env:ADMIN_API_KEY",
+                "file:",
+                "file:.",
+                "file:..",
+                "file:...",
+                "file:a/b",
+                "file:../a",
+                "file:a\0",
+                "vault:a",
+            )
+        ),
+        (deployed(api_base="http://h", formats=["chat", "chat"]), ["deployments[0].formats"]),
+        (deployed(api_base="http://h", formats=["images"]), ["deployments[0].formats"]),
+        (deployed(formats=["chat"]), ["deployments[0].formats"]),
+        *((deployed(weight=n), ["deployments[0].weight"]) for n in (0, 1001, 1.5, None, "1")),
+        *((deployed(priority=n), ["deployments[0].priority"]) for n in (-1, 101)),
+        *((deployed(max_parallel=n), ["deployments[0].max_parallel"]) for n in (0, -1, 10**6)),
+        (deployed(drop_params="yes"), ["deployments[0].drop_params"]),
+        (deployed(timeouts=[]), ["deployments[0].timeouts"]),
+        (deployed(timeouts={"read": 1}), ["deployments[0].timeouts.read"]),
+        *(
+            (deployed(timeouts={name: seconds}), [f"deployments[0].timeouts.{name}"])
+            for name in ("connect", "first_byte", "between_bytes", "total")
+            for seconds in (0, -1, 3600.1, "5")
+        ),
+        (deployed(deployment_id="dep_1"), ["deployments[0].deployment_id"]),
+        (deployed(secret="sk"), ["deployments[0].secret"]),
+        ({"fallbacks": ["house"]}, ["fallbacks"]),
+        ({"context_fallbacks": ["house"]}, ["context_fallbacks"]),
+        ({"fallbacks": ["a", "a"]}, ["fallbacks"]),
+        ({"fallbacks": [""]}, ["fallbacks"]),
+        ({"fallbacks": "a"}, ["fallbacks"]),
+        ({"fallbacks": [str(n) for n in range(17)]}, ["fallbacks"]),
+        *(({"max_attempts": n}, ["max_attempts"]) for n in (0, 11, True)),
+        ({"max_attempts": 1, "fallbacks": ["a"]}, ["max_attempts"]),
+        ({"max_attempts": 1, "context_fallbacks": ["a"]}, ["max_attempts"]),
+        *(({"cooldown_after": n}, ["cooldown_after"]) for n in (0, 101)),
+        *(({"cooldown_s": n}, ["cooldown_s"]) for n in (-1, 3601)),
+        ({"cooldown": 1}, ["cooldown"]),
+        (
+            {"model": "", "cooldown_s": -1, **deployed(weight=0, credential="sk")},
+            ["cooldown_s", "deployments[0].credential", "deployments[0].weight", "model"],
+        ),
+    ],
+)
+async def test_every_wrong_field_is_named(
+    admin: httpx2.AsyncClient, database: Database, fields: dict[str, Any], wrong: list[str]
+) -> None:
+    answer = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN], **fields})
+    assert answer.status_code == 422, answer.text
+    assert sorted(answer.json()["error"]["fields"]) == wrong
+    assert await database["routes"].count_documents({}) == 0
+
+
+async def test_a_secret_that_was_taken_for_a_name_is_not_repeated(
+    admin: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = {"model": "house", **deployed(credential="sk-proj-secret")}
+    answer = await admin.post(PATH, json=body)
+    assert answer.status_code == 422
+    assert "sk-proj" not in answer.text
+    assert "sk-proj" not in capsys.readouterr().out
+
+
+async def test_routes_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
+    for name in ("c", "a/b", "b"):
+        await make(admin, name)
+    first = (await admin.get(PATH, params={"limit": 2})).json()
+    assert [route["model"] for route in first["data"]] == ["a/b", "b"]
+    rest = (await admin.get(PATH, params={"cursor": first["next_cursor"]})).json()
+    assert [route["model"] for route in rest["data"]] == ["c"]
+    assert rest["next_cursor"] is None
+
+
+async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClient) -> None:
+    before = await make(admin, deployments=[PLAIN, FULL], fallbacks=["x"])
+    changed = (await admin.patch(f"{PATH}/house", json={"cooldown_s": 0})).json()
+    assert changed == before | {"cooldown_s": 0}
+    changed = (await admin.patch(f"{PATH}/house", json={"fallbacks": []})).json()
+    assert changed == before | {"cooldown_s": 0, "fallbacks": []}
+    assert (await admin.get(f"{PATH}/house")).json() == changed
+
+
+async def test_a_deployment_that_stays_keeps_its_id(admin: httpx2.AsyncClient) -> None:
+    first, second = (await make(admin, deployments=[PLAIN, FULL]))["deployments"]
+    kept = {"deployment_id": second["deployment_id"], "model": "azure/gpt-5", "weight": 2}
+    changed = await admin.patch(f"{PATH}/house", json={"deployments": [PLAIN, kept]})
+    assert changed.status_code == 200
+    new, same = changed.json()["deployments"]
+    assert new["deployment_id"] not in {first["deployment_id"], second["deployment_id"]}
+    assert same == {**DEFAULTS, **kept}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, ["body"]),
+        ({"model": "other"}, ["model"]),
+        ({"deployments": []}, ["deployments"]),
+        ({"deployments": None}, ["deployments"]),
+        ({"fallbacks": ["house"]}, ["fallbacks"]),
+        ({"max_attempts": 1}, ["max_attempts"]),
+        ({"deployments": [{**PLAIN, "deployment_id": "dep_1"}]}, ["deployments[0].deployment_id"]),
+    ],
+)
+async def test_a_wrong_change_changes_nothing(
+    admin: httpx2.AsyncClient, changes: dict[str, Any], wrong: list[str]
+) -> None:
+    before = await make(admin, fallbacks=["x"])
+    answer = await admin.patch(f"{PATH}/house", json=changes)
+    assert answer.status_code == 422, answer.text
+    assert sorted(answer.json()["error"]["fields"]) == wrong
+    assert (await admin.get(f"{PATH}/house")).json() == before
+
+
+async def test_no_two_deployments_share_an_id(admin: httpx2.AsyncClient) -> None:
+    (only,) = (await make(admin))["deployments"]
+    twice = [{**PLAIN, "deployment_id": only["deployment_id"]}] * 2
+    answer = await admin.patch(f"{PATH}/house", json={"deployments": twice})
+    assert answer.json()["error"]["fields"].keys() == {"deployments[1].deployment_id"}
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", None), ("PATCH", {"cooldown_s": 1}), ("DELETE", None)]
+)
+async def test_unknown_routes_are_not_found(
+    admin: httpx2.AsyncClient, method: str, body: Any
+) -> None:
+    answer = await admin.request(method, f"{PATH}/no/body", json=body)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["fields"].keys() == {"name"}
+
+
+async def test_cooldowns_are_shown(admin: httpx2.AsyncClient, redis: Redis) -> None:
+    first, _ = (await make(admin, deployments=[PLAIN, FULL]))["deployments"]
+    now_s = NOW.timestamp()
+    over = {"dep_over": now_s - 1, first["deployment_id"]: now_s + 90.5}
+    await CooldownStore(redis).exchange(over, now_s=0)
+    shown = (await admin.get(f"{PATH}/house")).json()
+    assert [d["cooling_until"] for d in shown["deployments"]] == ["2026-11-24T12:01:30Z", None]
+    assert (await admin.get(PATH)).json()["data"] == [shown]
+
+
+async def test_without_redis_routes_are_shown_and_changed(
+    settings: Settings, database: Database
+) -> None:
+    async with (
+        open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
+        client_of(app_with(settings, database, away)) as admin,
+    ):
+        made = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN]})
+        assert made.status_code == 201
+        assert made.headers["x-invalidation"] == "delayed"
+        assert made.json()["deployments"][0]["cooling_until"] is None
+        deleted = await admin.delete(f"{PATH}/house")
+        assert (deleted.status_code, deleted.headers["x-invalidation"]) == (204, "delayed")
