@@ -33,7 +33,8 @@ class GatewayAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class GatewayClient:
     """One connection for each call: calls are few and far between."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
@@ -55,14 +56,14 @@ class GatewayClient:
             ],
         )
         try:
-            async with asyncio.timeout(_TIMEOUT_S), self._connected() as (reader, writer):
+            async with asyncio.timeout(self._timeout_s), self._connected() as (reader, writer):
                 connection = h11.Connection(h11.CLIENT)
                 for event in (request, h11.Data(data=body), h11.EndOfMessage()):
                     writer.write(connection.send(event) or b"")
                 await writer.drain()
                 return await _read_answer(connection, reader)
         except TimeoutError:
-            message = f"The gateway did not answer within {_TIMEOUT_S:g} s."
+            message = f"The gateway did not answer within {self._timeout_s:g} s."
             raise GatewayUnreachable(message) from None
         except (OSError, h11.ProtocolError) as error:
             name = type(error).__name__

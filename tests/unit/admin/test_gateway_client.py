@@ -1,0 +1,92 @@
+"""The client of the gateway, against servers that misbehave."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.admin.gateway_client import GatewayClient, GatewayUnreachable
+from tests.servers import HOST, free_port
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@asynccontextmanager
+async def answering(*parts: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that sends those bytes to whoever asks; its URL, and what it was sent."""
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.append(head + await reader.read(2))
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    async with server:
+        yield "http://{}:{}".format(*server.sockets[0].getsockname()), seen
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (OK + b"Content-Length: 2\r\nX-Request-Id: 7\r\n\r\nok",),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", OK, b"x-request-id: 7\r\n\r\n", b"ok"),
+        (
+            OK
+            + b"transfer-encoding: chunked\r\nx-request-id: 7\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+        ),
+    ],
+    ids=["whole", "until the end", "chunked"],
+)
+async def test_an_answer(parts: tuple[bytes, ...]) -> None:
+    async with answering(*parts) as (url, seen):
+        answer = await GatewayClient(f"{url}/below/").post("/path", [(b"x-one", b"1")], b"{}")
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert answer.headers[b"x-request-id"] == b"7"
+    assert seen[0].startswith(b"POST /below/path HTTP/1.1\r\n")
+    head = seen[0].lower()
+    assert b"\r\nhost: " + url.removeprefix("http://").encode() + b"\r\n" in head
+    assert b"\r\nx-one: 1\r\n" in head
+    assert head.endswith(b"\r\n\r\n{}")
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ((), "cannot be reached"),
+        ((b"garbage\r\n\r\n",), "cannot be reached"),
+        ((OK + b"content-length: 9\r\n\r\nok",), "cannot be reached"),
+        ((OK + b"content-length: 2000000\r\n\r\n", b"x" * 2_000_000), "too large"),
+        ((OK + b"x: " + b"y" * 200_000,), "cannot be reached"),
+    ],
+    ids=["nothing", "garbage", "cut", "too large", "endless headers"],
+)
+async def test_what_is_no_answer(parts: tuple[bytes, ...], says: str) -> None:
+    async with answering(*parts) as (url, _):
+        with pytest.raises(GatewayUnreachable, match=says):
+            await GatewayClient(url).post("/path", [], b"{}")
+
+
+async def test_nobody_is_there() -> None:
+    client = GatewayClient(f"http://{HOST}:{free_port()}")
+    with pytest.raises(GatewayUnreachable, match="GATEWAY_URL"):
+        await client.post("/path", [], b"{}")
+
+
+async def test_a_gateway_that_never_answers_is_left() -> None:
+    gate = asyncio.Event()
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    async with server:
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        with pytest.raises(GatewayUnreachable, match=r"did not answer within 0\.05 s"):
+            await GatewayClient(url, timeout_s=0.05).post("/path", [], b"{}")
+        gate.set()
