@@ -1,0 +1,169 @@
+"""The stores of what the admin service configures: accounts, keys and prices."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from libs.common.schemas.account import Budget, Limits
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.keys import KeyStore
+from libs.common.storage.mongo import Database, DuplicateKeyError
+from libs.common.storage.prices import PriceStore
+from tests.unit.builders import NOW, account, api_key, price, rates, tier
+
+_LATER = NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+def accounts(database: Database) -> AccountStore:
+    return AccountStore(database)
+
+
+@pytest.fixture
+async def keys(database: Database) -> KeyStore:
+    store = KeyStore(database)
+    await store.create_indexes()
+    return store
+
+
+@pytest.fixture
+async def prices(database: Database) -> PriceStore:
+    store = PriceStore(database)
+    await store.create_indexes()
+    return store
+
+
+async def test_an_account_comes_back_as_it_was_stored(accounts: AccountStore) -> None:
+    stored = account(
+        budgets=(
+            Budget(limit_nusd=2**53 - 1, period="monthly", soft_limit_nusd=2**32),
+            Budget(limit_nusd=0, period="daily"),
+        ),
+        limits=Limits(requests_per_minute=60, parallel_calls=0),
+        time_zone="Europe/Berlin",
+        metadata={"team": "r & d", "a.b$c": ""},
+    )
+    assert await accounts.insert(stored)
+    assert await accounts.get("acme") == stored
+    assert await accounts.get("nobody") is None
+
+
+async def test_a_user_id_is_taken_once(accounts: AccountStore) -> None:
+    assert await accounts.insert(account(name="first"))
+    assert not await accounts.insert(account(name="second"))
+    found = await accounts.get("acme")
+    assert found is not None
+    assert found.name == "first"
+
+
+async def test_accounts_are_listed_in_pages(accounts: AccountStore) -> None:
+    for user_id in ("c", "a", "b", "B"):
+        await accounts.insert(account(user_id))
+    first = await accounts.list(after=None, limit=3)
+    assert [row.user_id for row in first] == ["B", "a", "b"]
+    assert [row.user_id for row in await accounts.list(after="b", limit=3)] == ["c"]
+    assert await accounts.list(after="c", limit=3) == []
+
+
+async def test_a_change_of_an_account_leaves_its_spend_alone(
+    accounts: AccountStore, database: Database
+) -> None:
+    await accounts.insert(account())
+    await database["accounts"].update_one({"_id": "acme"}, {"$inc": {"spent_nusd": 2**40}})
+    changed = await accounts.update("acme", {"status": "suspended"}, _LATER)
+    assert changed == account(status="suspended", spent_nusd=2**40, updated_at=_LATER)
+    assert await accounts.get("acme") == changed
+    assert await accounts.update("nobody", {"status": "active"}, _LATER) is None
+
+
+async def test_a_key_comes_back_as_it_was_stored(keys: KeyStore) -> None:
+    plain = api_key("key-1")
+    narrow = api_key(
+        "key-2",
+        allowed_models=("gpt-4o*",),
+        expires_at=_LATER,
+        budgets=(Budget(limit_nusd=5, period="total"),),
+        limits=Limits(tokens_per_minute=10),
+    )
+    for key in (plain, narrow):
+        await keys.insert(key)
+    assert [await keys.get("key-1"), await keys.get("key-2")] == [plain, narrow]
+    assert await keys.get_by_hash("hash of key-2") == narrow
+    assert await keys.get_by_hash("hash of nothing") is None
+    assert await keys.budgeted(["key-1", "key-2", "unknown"]) == [narrow]
+
+
+async def test_no_models_allowed_is_not_every_model(keys: KeyStore) -> None:
+    await keys.insert(api_key("none", allowed_models=()))
+    found = await keys.get("none")
+    assert found is not None
+    assert found.allowed_models == ()
+
+
+async def test_a_secret_belongs_to_one_key(keys: KeyStore) -> None:
+    await keys.insert(api_key("key-1"))
+    with pytest.raises(DuplicateKeyError):
+        await keys.insert(api_key("key-2", secret_hash="hash of key-1"))
+
+
+async def test_keys_are_listed_in_pages_and_by_account(keys: KeyStore) -> None:
+    for key_id, user_id in [("k1", "acme"), ("k2", "other"), ("k3", "acme"), ("k4", "acme")]:
+        await keys.insert(api_key(key_id, user_id=user_id))
+
+    async def listed(user_id: str | None, after: str | None) -> list[str]:
+        return [key.key_id for key in await keys.list(user_id=user_id, after=after, limit=2)]
+
+    assert await listed(None, None) == ["k1", "k2"]
+    assert await listed(None, "k2") == ["k3", "k4"]
+    assert await listed("acme", None) == ["k1", "k3"]
+    assert await listed("acme", "k3") == ["k4"]
+    assert await listed("nobody", None) == []
+
+
+async def test_a_revoked_key_stays_and_says_so(keys: KeyStore) -> None:
+    await keys.insert(api_key("key-1"))
+    changed = await keys.update("key-1", {"status": "revoked"}, _LATER)
+    assert changed == api_key("key-1", status="revoked", updated_at=_LATER)
+    assert await keys.get_by_hash("hash of key-1") == changed
+    assert await keys.update("unknown", {"status": "revoked"}, _LATER) is None
+
+
+async def test_a_price_comes_back_exactly(prices: PriceStore) -> None:
+    stored = price(
+        rates=rates(input="0.1", output="1E-9", cache_read="0", reasoning="123456789.987654321"),
+        tiers=(tier(above=200_000, service_tier="flex", cache_write_1h="0.30"),),
+        aliases=("omni", "openai/omni"),
+        web_search=Decimal("0.010"),
+        max_output_tokens=16_384,
+    )
+    await prices.insert(stored)
+    (found,) = await prices.versions_of(["gpt-4o"])
+    assert found == stored
+    # Not even the digits that mean nothing are lost.
+    assert str(found.tiers[0].rates.cache_write_1h) == "0.30"
+
+
+async def test_a_version_is_never_replaced(prices: PriceStore) -> None:
+    await prices.insert(price())
+    with pytest.raises(DuplicateKeyError):
+        await prices.insert(price(rates=rates(input="9")))
+    assert await prices.versions_of(["gpt-4o"]) == [price()]
+
+
+async def test_versions_are_found_by_name_and_by_alias_the_newest_first(
+    prices: PriceStore,
+) -> None:
+    old, new = price("gpt-4o", days=-30), price("gpt-4o", days=-2)
+    alias = price("omni", days=-9, aliases=("gpt-4o",))
+    for version in (old, alias, new, price("gpt-5")):
+        await prices.insert(version)
+    assert await prices.versions_of(["gpt-4o", "openai/gpt-4o", "gpt-4o"]) == [new, alias, old]
+    assert await prices.versions_of([]) == []
+
+
+async def test_prices_are_listed_in_pages(prices: PriceStore) -> None:
+    for price_id in ("p2", "p1", "p3"):
+        await prices.insert(price(price_id=price_id))
+    assert [row.price_id for row in await prices.list(after=None, limit=2)] == ["p1", "p2"]
+    assert [row.price_id for row in await prices.list(after="p2", limit=2)] == ["p3"]

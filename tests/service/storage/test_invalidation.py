@@ -1,0 +1,87 @@
+"""Invalidations over a real server: they arrive, and a connection that breaks is not trusted."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.storage.invalidation import listen, publish
+from libs.common.storage.redis import Redis, open_redis
+
+_FIRST = Invalidation(kind="key", id="hash-1")
+_SECOND = Invalidation(kind="account", id="acme")
+
+
+class Gateway:
+    """Listens as a gateway does, and remembers in what order it was told to forget what."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._heard: asyncio.Queue[Invalidation | str] = asyncio.Queue()
+        self._task = asyncio.create_task(
+            listen(redis, self._heard.put_nowait, lambda: self._heard.put_nowait("everything"))
+        )
+
+    async def next(self) -> Invalidation | str:
+        async with asyncio.timeout(10):
+            return await self._heard.get()
+
+    def has_heard_all(self) -> bool:
+        return self._heard.empty()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        assert self._task.cancelled()
+
+
+@pytest.fixture
+async def admin(redis_url: str) -> AsyncIterator[Redis]:
+    async with open_redis(redis_url) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def gateway(redis_url: str) -> AsyncIterator[Gateway]:
+    async with open_redis(redis_url) as redis:
+        listening = Gateway(redis)
+        yield listening
+        await listening.close()
+
+
+async def test_a_gateway_forgets_everything_once_it_listens(gateway: Gateway) -> None:
+    assert await gateway.next() == "everything"
+    assert gateway.has_heard_all()
+
+
+async def test_invalidations_arrive_in_their_order(gateway: Gateway, admin: Redis) -> None:
+    assert await gateway.next() == "everything"
+    for invalidation in (_FIRST, _SECOND, _FIRST):
+        await publish(admin, invalidation)
+    assert [await gateway.next() for _ in range(3)] == [_FIRST, _SECOND, _FIRST]
+
+
+async def test_every_gateway_hears_of_it(redis_url: str, gateway: Gateway, admin: Redis) -> None:
+    async with open_redis(redis_url) as redis:
+        other = Gateway(redis)
+        assert await gateway.next() == await other.next() == "everything"
+        await publish(admin, _FIRST)
+        assert await gateway.next() == await other.next() == _FIRST
+        await other.close()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_gateway_whose_connection_broke_forgets_everything_and_listens_again(
+    gateway: Gateway, admin: Redis, times: int
+) -> None:
+    assert await gateway.next() == "everything"
+    for _ in range(times):
+        assert await admin.client_kill_filter(_type="pubsub") >= 1
+        assert await gateway.next() == "everything"
+        await publish(admin, _FIRST)
+        assert await gateway.next() == _FIRST
+    assert gateway.has_heard_all()
+
+
+async def test_publishing_to_nobody_is_no_error(admin: Redis) -> None:
+    await publish(admin, _FIRST)
