@@ -5,7 +5,7 @@ aiohttp would ask the environment again for every request, which costs more than
 
 from functools import lru_cache
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 _MAX_ADDRESSES = 1_000
 
@@ -16,6 +16,6 @@ def proxy_for(base_url: str) -> str | None:
     parts = urlsplit(base_url)
     proxies = getproxies_environment()
     proxy = proxies.get(parts.scheme)
-    if proxy is None or proxy_bypass_environment(parts.netloc, proxies):
+    if proxy is None or proxy_bypass(parts.netloc):
         return None
     return proxy
