@@ -177,7 +177,7 @@ class Admissions:
     async def _spent(self, user_id: str, now: BudgetNow) -> int:
         if now.key_id is None:
             return (await self._ledger.spend_of(user_id, [now.period]))[now.period]
-        return await self._ledger.spend_of_key(user_id, now.key_id, now.days)
+        return await self._ledger.spend_of_key(user_id, now.key_id, now.days())
 
     async def _note(self, user_id: str) -> bool:
         await self._holds.note_account(user_id)
@@ -219,7 +219,7 @@ class Admissions:
         account = principal.account
         held = self._held_here[account.user_id]
         for now in budgets:
-            first, last = now.days or ("", "")
+            first, last = now.days() or ("", "")
             try:
                 spent = await self._spend.get(
                     f"{account.user_id}|{now.key_id or ''}|{now.period}|{first}|{last}"

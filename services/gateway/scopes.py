@@ -1,7 +1,7 @@
 """What limits a call: the budgets and rates of its account, and of its key inside them."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 import msgspec
 
@@ -24,13 +24,20 @@ _MS = 1000
 
 
 class BudgetNow(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget in its current period. `days` are those that a key's spend is summed over."""
+    """A budget in its current period, which is the one that holds `at`."""
 
     key_id: str | None
     budget: Budget
+    at: datetime
+    zone: tzinfo
     period: str
-    ends_at: datetime | None
-    days: tuple[str, str] | None
+
+    def ends_at(self) -> datetime | None:
+        return period_end(self.budget.period, self.at, self.zone)
+
+    def days(self) -> tuple[str, str] | None:
+        """Those that a key's spend is summed over."""
+        return days_of(self.budget.period, self.at, self.zone)
 
 
 def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:
@@ -41,9 +48,9 @@ def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:
         BudgetNow(
             key_id=key_id,
             budget=budget,
+            at=at,
+            zone=zone,
             period=period_key(budget.period, at, zone),
-            ends_at=period_end(budget.period, at, zone),
-            days=days_of(budget.period, at, zone),
         )
         for key_id, budgets in owners
         for budget in budgets
@@ -85,7 +92,8 @@ def over_budget(
         b for b in budgets if b.key_id == over.scope.key_id and b.period == over.budget.period
     )
     whose = "this API key" if now.key_id else f"account '{principal.account.user_id}'"
-    until = "has no end" if now.ends_at is None else f"ends at {now.ends_at.isoformat()}"
+    ends_at = now.ends_at()
+    until = "has no end" if ends_at is None else f"ends at {ends_at.isoformat()}"
     limit, spent, held, hold = (
         f"{nusd_to_usd(nusd):f}"
         for nusd in (over.budget.limit, over.spent_nusd, over.held_nusd, hold_nusd)

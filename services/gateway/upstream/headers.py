@@ -69,7 +69,7 @@ def request_headers(
     client_format: ClientFormat, key: str | None, headers: Headers, call_id: str
 ) -> CIMultiDict[str]:
     """The client's own, with the deployment's credential where it needs one."""
-    dropped = _NOT_SENT | _named_by_connection(headers)
+    dropped = _with_named_by_connection(_NOT_SENT, headers)
     sent = CIMultiDict(
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in headers
@@ -90,7 +90,7 @@ def request_headers(
 def response_headers(raw: Iterable[Header]) -> list[Header]:
     """What of the provider's headers the client gets, by their names in lower case."""
     headers = [(name.lower(), value) for name, value in raw]
-    dropped = _NOT_RETURNED | _named_by_connection(headers)
+    dropped = _with_named_by_connection(_NOT_RETURNED, headers)
     return [
         (name, value)
         for name, value in headers
@@ -104,11 +104,9 @@ def dropped_headers(names: Iterable[str]) -> list[Header]:
     return [(b"x-gateway-dropped-params", ", ".join(told).encode())] if told else []
 
 
-def _named_by_connection(headers: Headers) -> frozenset[bytes]:
-    """Headers that `Connection` says end at the next hop."""
-    return frozenset(
-        named.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for named in value.split(b",")
-    )
+def _with_named_by_connection(dropped: frozenset[bytes], headers: Headers) -> frozenset[bytes]:
+    """Also those that `Connection` says end at the next hop; few requests have any."""
+    for name, value in headers:
+        if name == b"connection":
+            dropped = dropped.union(named.strip().lower() for named in value.split(b","))
+    return dropped

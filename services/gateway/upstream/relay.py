@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -47,9 +48,9 @@ class Relay:
         if timeouts.first_byte is not None:
             first_by = asyncio.get_running_loop().time() + timeouts.first_byte
         try:
-            async with asyncio.timeout_at(first_by):
+            async with nullcontext() if first_by is None else asyncio.timeout_at(first_by):
                 response = await self._session.post(
-                    URL(f"{target.base_url}{target.paths[client_format]}", encoded=True),
+                    _url(f"{target.base_url}{target.paths[client_format]}"),
                     data=_encode(fields),
                     headers=request_headers(client_format, key, headers, call_id),
                     allow_redirects=False,
@@ -114,6 +115,12 @@ async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSessio
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
     ) as session:
         yield session
+
+
+@lru_cache(maxsize=1_000)
+def _url(address: str) -> URL:
+    """Parsing one costs more than sending to it."""
+    return URL(address, encoded=True)
 
 
 def _timeouts(settings: Settings) -> aiohttp.ClientTimeout:
