@@ -81,7 +81,7 @@ async def make(admin: httpx2.AsyncClient, *deployments: dict[str, Any], **fields
 
 
 async def run_test(admin: httpx2.AsyncClient, **body: Any) -> list[dict[str, Any]]:
-    tested = await admin.post(f"{PATH}/house/m/test", **({"json": body} if body else {}))
+    tested = await admin.post(f"{PATH}/house/m/test", json=body or None)
     assert tested.status_code == 200, tested.text
     assert tested.json().keys() == {"model", "user_id", "results"}
     results: list[dict[str, Any]] = tested.json()["results"]

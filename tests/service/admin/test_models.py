@@ -90,7 +90,7 @@ async def test_a_route_needs_nothing_but_a_model(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     made = await make(admin)
-    expected = {"fallbacks": [], "context_fallbacks": []}
+    expected: dict[str, Any] = {"fallbacks": [], "context_fallbacks": []}
     expected |= {"max_attempts": 3, "cooldown_after": 3, "cooldown_s": 30}
     assert made == {"model": "house", "deployments": made["deployments"], **expected}
     stored = await RouteStore(database).get("house")
