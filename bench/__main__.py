@@ -69,7 +69,7 @@ def measure(system: System, scenario: Scenario, requests: int) -> Row:
 
 
 def _load(system: System, scenario: Scenario, requests: int) -> Result:
-    script = "[[stand-in chunks=20 burst=20]]" if scenario.stream else ""
+    script = "[[stand-in chunks=20]]" if scenario.stream else ""
     body = {
         "model": "gpt-4o-mini",
         "stream": scenario.stream,

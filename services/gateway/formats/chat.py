@@ -25,6 +25,7 @@ from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.sse import data_of, frame
 
 _encode = msgspec.json.encode
+_NULL_USAGE = b',"usage":null}\n\n'
 
 
 class _StreamOptions(msgspec.Struct):
@@ -136,6 +137,11 @@ class ChatReader:
         self._kept = KeptFrames()
 
     def read(self, frame: bytes) -> bytes:
+        if frame.endswith(_NULL_USAGE) and b'"error"' not in frame:
+            # Nearly every frame of a stream that was asked for its usage. At the very end it can
+            # only be a member of the outermost object, so no parsing is needed to take it out.
+            self._kept.keep(frame)
+            return frame if self._wants_usage else frame[: -len(_NULL_USAGE)] + b"}\n\n"
         if b'"usage"' in frame:
             return self._read_usage(frame)
         if b"[DONE]" in frame and data_of(frame).strip() == b"[DONE]":
