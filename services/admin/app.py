@@ -11,18 +11,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from libs.common.proving import Prover
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.checks import storage_checks
 from libs.common.storage.cooldowns import CooldownStore
+from libs.common.storage.dead_letters import DeadLetterStore
+from libs.common.storage.entries import EntryStore
+from libs.common.storage.event_queue import queue_is_empty
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import ping
+from libs.common.storage.orders import OrderQueue
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
+from libs.common.storage.proofs import ProofStore
 from libs.common.storage.routes import RouteStore
+from libs.common.storage.spent_copies import SpentCopies
 from libs.common.web.health import live, ready
-from services.admin import accounts, costs, keys, model_tests, models, usage
+from services.admin import accounts, costs, keys, model_tests, models, proof, usage
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.errors import exception_handlers
@@ -77,11 +84,24 @@ def _state(
     now: Callable[[], datetime],
 ) -> State:
     database, redis = resources.database, resources.redis
+
+    async def settling() -> bool:
+        return not await queue_is_empty(redis)
+
     return State(
         accounts=AccountStore(database),
         keys=KeyStore(database),
         prices=PriceStore(database),
         ledger=LedgerStore(database),
+        entries=EntryStore(database),
+        prover=Prover(
+            proofs=ProofStore(database),
+            ledger=LedgerStore(database),
+            copies=SpentCopies(redis),
+            settling=settling,
+        ),
+        orders=OrderQueue(redis),
+        dead_letters=DeadLetterStore(database),
         holds=HoldStore(redis),
         routes=RouteStore(database),
         cooldowns=CooldownStore(redis),
@@ -121,7 +141,7 @@ def _routes() -> list[BaseRoute]:
             DELETE=models.delete_model,
         ),
         _resource("/admin/usage/user/{user_id}", GET=usage.show_usage),
-        _resource("/admin/ledger/verify", GET=usage.verify_ledger),
+        _resource("/admin/ledger/verify", GET=proof.verify_ledger),
     ]
 
 

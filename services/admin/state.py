@@ -7,12 +7,16 @@ from typing import TypedDict
 
 import msgspec
 
+from libs.common.proving import Prover
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.cooldowns import CooldownStore
+from libs.common.storage.dead_letters import DeadLetterStore
+from libs.common.storage.entries import EntryStore
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.orders import OrderQueue
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
@@ -30,6 +34,10 @@ class State(TypedDict):
     keys: KeyStore
     prices: PriceStore
     ledger: LedgerStore
+    entries: EntryStore
+    prover: Prover
+    orders: OrderQueue
+    dead_letters: DeadLetterStore
     holds: HoldStore
     routes: RouteStore
     cooldowns: CooldownStore

@@ -1,4 +1,4 @@
-"""`/admin/usage`: what an account used, entry by entry, and `/admin/ledger`: the proof of it."""
+"""`/admin/usage`: what an account used, entry by entry."""
 
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.verify import Difference, verify
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.ledger import EntryFilter
@@ -50,42 +49,16 @@ async def show_usage(request: Request[State]) -> Response:
     )
     fetched = await state["ledger"].list(wanted, limit=query.fetch)
     spends = await spend_of_accounts(state, [account])
-    views = [_view(entry) for entry in query.page(fetched)]
+    views = [entry_view(entry) for entry in query.page(fetched)]
     answer = query.answer(fetched, views, "entry_id")
     return json_response({"user_id": user_id, "spend": spends[0], **answer})
-
-
-async def verify_ledger(request: Request[State]) -> Response:
-    """Whether every account's entries, spend and rollups agree, to the last digit."""
-    state = request.state
-    verdict = verify(await state["ledger"].totals())
-    difference = verdict.first_difference
-    return json_response(
-        {
-            "ok": difference is None,
-            "accounts": verdict.accounts,
-            "entries_total_usd": nusd_to_usd(verdict.entries_nusd),
-            "checked_at": state["now"](),
-            "first_difference": None if difference is None else _difference_view(difference),
-        }
-    )
-
-
-def _difference_view(difference: Difference) -> dict[str, Any]:
-    found = difference.found_nusd
-    return {
-        "user_id": difference.user_id,
-        "where": difference.where,
-        "expected_usd": nusd_to_usd(difference.expected_nusd),
-        "found_usd": None if found is None else nusd_to_usd(found),
-    }
 
 
 def _given(value: Any) -> Any:
     return None if value is UNSET else value
 
 
-def _view(entry: LedgerEntry) -> dict[str, Any]:
+def entry_view(entry: LedgerEntry) -> dict[str, Any]:
     """The entry with its amounts in USD; `usage` leaves out what was not reported."""
     fields = msgspec.structs.asdict(entry)
     cost_nusd, held_nusd = fields.pop("cost_nusd"), fields.pop("held_nusd")

@@ -1,7 +1,7 @@
 """`python -m services.ledger_worker` runs the worker until SIGTERM.
 
-With `--check` it tells whether one is alive (exit code 0 or 1), with `--replay` it puts the dead
-letters back on the queue.
+With `--check` it tells whether one is alive (exit code 0 or 1), with `--verify` whether the ledger
+proves itself (likewise), with `--replay` it puts the dead letters back on the queue.
 """
 
 import argparse
@@ -18,16 +18,21 @@ def main() -> None:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="tell whether a worker is alive")
     mode.add_argument("--replay", action="store_true", help="put dead letters back on the queue")
+    mode.add_argument("--verify", action="store_true", help="prove the ledger; exit 1 on a drift")
+    parser.add_argument("--full", action="store_true", help="with --verify: read every entry again")
     arguments = parser.parse_args()
     if arguments.check:
         reason = fault(load_or_exit(CheckSettings, os.environ))
         sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
 
-    from services.ledger_worker.process import replay, run  # noqa: PLC0415
+    from services.ledger_worker.process import replay, run, verify  # noqa: PLC0415
     from services.ledger_worker.settings import Settings  # noqa: PLC0415
 
     settings = load_or_exit(Settings, os.environ)
-    reason = replay(settings) if arguments.replay else run(settings)
+    if arguments.verify:
+        reason = verify(settings, full=arguments.full)
+    else:
+        reason = replay(settings) if arguments.replay else run(settings)
     sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
 
 

@@ -1,10 +1,10 @@
-"""The worker's two jobs. No exception but `Retry` leaves them: arq drops a job that fails."""
+"""The worker's jobs. No exception but `Retry` leaves them: arq drops a job that fails."""
 
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 import structlog
@@ -12,6 +12,7 @@ from arq import Retry
 
 from libs.common.domain.posting import Unpostable, accept
 from libs.common.group_commit import GroupCommit
+from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.dead_letters import (
     DeadLetter,
@@ -22,7 +23,9 @@ from libs.common.storage.dead_letters import (
 from libs.common.storage.event_queue import UNREADABLE, decode_event, split_batch
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.ledger import EntriesRefused
+from libs.common.storage.orders import ORDER_VERSION, decode_correction, decode_reprice
 from libs.common.storage.redis import RedisError
+from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.poster import Failures
 
@@ -32,6 +35,8 @@ _MAX_DELAY_S = 30.0
 # What MongoDB refuses for a reason of its own goes to the dead letters after some ten minutes;
 # while it is merely away, a job is tried forever.
 _MAX_REFUSALS = 25
+
+Order = TypeVar("Order", CorrectionOrder, RepriceOrder)
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +66,7 @@ class Jobs:
         commit: GroupCommit[Sequence[UsageEvent], Failures],
         dead_letters: DeadLetterStore,
         holds: HoldStore,
+        corrector: Corrector,
         metrics: Metrics,
         deadline_s: float,
         now: Callable[[], datetime],
@@ -68,6 +74,7 @@ class Jobs:
         self._commit = commit
         self._dead_letters = dead_letters
         self._holds = holds
+        self._corrector = corrector
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._now = now
@@ -80,6 +87,14 @@ class Jobs:
         """`events.bury`: a job that is not one of ours goes to the dead letters, whole."""
         letter = self._letter("job", job, ctx["job_id"], "not a job of this worker")
         await self._try(ctx, self._bury(letter))
+
+    async def correct(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`corrections.post`: one order of the admin service becomes an entry."""
+        await self._try(ctx, self._correct(payload, ctx["job_id"]))
+
+    async def reprice(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`corrections.reprice`: entries get the price that is valid for them now."""
+        await self._try(ctx, self._reprice(payload, ctx["job_id"]))
 
     async def _try(self, ctx: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -145,6 +160,22 @@ class Jobs:
         if repeated is not None:
             raise repeated
 
+    async def _correct(self, payload: bytes, job_id: str) -> None:
+        order = _order(payload, decode_correction)
+        if isinstance(order, CorrectionOrder):
+            fault = await self._corrector.correct(order)
+        else:
+            fault = order
+        if fault is not None:
+            await self._bury(self._letter("correction", payload, job_id, fault.reason))
+
+    async def _reprice(self, payload: bytes, job_id: str) -> None:
+        order = _order(payload, decode_reprice)
+        if isinstance(order, Unpostable):
+            await self._bury(self._letter("reprice", payload, job_id, order.reason))
+            return
+        await self._corrector.reprice(order.entry_ids, reason=order.reason, made_by=order.made_by)
+
     def _letter(self, kind: LetterKind, raw: bytes, job_id: str, reason: str) -> DeadLetter:
         ids = _ids_of(raw) if kind == "event" else None
         return new_letter(
@@ -172,6 +203,14 @@ class Jobs:
             )
         if letter.user_id is not None and letter.call_id is not None:
             await self._holds.settle(letter.user_id, [letter.call_id], ())
+
+
+def _order(payload: bytes, decode: Callable[[bytes], Order]) -> Order | Unpostable:
+    try:
+        order = decode(payload)
+    except UNREADABLE as error:
+        return Unpostable(_described(error))
+    return order if order.v == ORDER_VERSION else Unpostable(f"version {order.v} is unknown")
 
 
 def _ids_of(raw: bytes) -> _Ids | None:

@@ -1,5 +1,7 @@
 """What the worker counts, for Prometheus."""
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -22,6 +24,22 @@ class Metrics:
         )
         self.unpriced = Counter(
             "ledger_entries_unpriced", "Events with usage but without a price", registry=registry
+        )
+        self.corrections = Counter(
+            "ledger_corrections_posted",
+            "Corrections posted: orders of the admin service, and prices that came late",
+            registry=registry,
+        )
+        self.verify_ok = Gauge(
+            "ledger_verify_ok",
+            "1 where the last proof found no difference, 0 where it did, NaN before the first",
+            registry=registry,
+        )
+        self.verify_ok.set(math.nan)
+        self.verify_last_success = Gauge(
+            "ledger_verify_last_success_timestamp",
+            "When all accounts were last proved without a difference (Unix seconds)",
+            registry=registry,
         )
         self.abandoned = Counter(
             "ledger_calls_abandoned",

@@ -4,7 +4,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
 from itertools import count
 from time import time
 from typing import Any
@@ -15,14 +14,11 @@ import uvloop
 from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
-from libs.common.group_commit import GroupCommit
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError
-from libs.common.storage.accounts import AccountStore
 from libs.common.storage.dead_letters import DeadLetterStore
 from libs.common.storage.event_queue import queue_state
 from libs.common.storage.holds import HoldStore
-from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import (
     Database,
@@ -31,14 +27,12 @@ from libs.common.storage.mongo import (
     open_database,
     ping,
 )
-from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
-from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
+from services.ledger_worker.assembly import keep_house, open_jobs, open_prover
 from services.ledger_worker.health import health_key
-from services.ledger_worker.jobs import Jobs, retry_delay_s
+from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
-from services.ledger_worker.poster import Poster
 from services.ledger_worker.queue_worker import (
     QueueWorker,
     create_worker,
@@ -46,15 +40,11 @@ from services.ledger_worker.queue_worker import (
     pause,
 )
 from services.ledger_worker.replay import replay_all
-from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
-from services.ledger_worker.settler import Settler
 from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
 _WATCH_INTERVAL_S = 5.0
-# Of a job's time, what its own work may take; the rest is for putting it back.
-_DEADLINE_SHARE = 0.75
 # Beside one for each job: the worker's polls, the health key, the measuring.
 _SPARE_CONNECTIONS = 16
 
@@ -73,16 +63,21 @@ def replay(settings: Settings) -> str | None:
     return _run(_replay(settings))
 
 
-def _run(main: Coroutine[Any, Any, None]) -> str | None:
+def verify(settings: Settings, *, full: bool) -> str | None:
+    """Proves the whole ledger once; the first difference, if there is one."""
+    configure_logging("ledger_worker", settings.log_level, settings.log_format)
+    return _run(_verify(settings, full=full))
+
+
+def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
+            return runner.run(main)
     except (MongoUnsuitable, SettingsError) as error:
         return str(error)
-    return None
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> str | None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
@@ -97,8 +92,10 @@ async def _serve(settings: Settings) -> None:
                         redis, HoldStore(redis), metrics, stop, every_s=settings.worker_sweep_s
                     )
                 )
+                tasks.create_task(keep_house(settings, database, redis, price_map, metrics, stop))
                 tasks.create_task(work(settings, database, redis, price_map, metrics, stop))
     _log.info("stopped")
+    return None
 
 
 async def work(
@@ -128,57 +125,28 @@ async def work(
         await redis.delete(key)
 
 
-@asynccontextmanager
-async def open_jobs(
-    settings: Settings,
-    database: Database,
-    redis: Redis,
-    price_map: PriceMap,
-    metrics: Metrics,
-) -> AsyncIterator[Jobs]:
-    """Closed once everything that was handed to the group commit has been written."""
-    holds = HoldStore(redis)
-    async with leased_session(database, redis) as session:
-        poster = Poster(
-            ledger=LedgerStore(database),
-            session=session,
-            prices=PriceBook(PriceStore(database), price_map),
-            settler=Settler(
-                ledger=LedgerStore(database),
-                holds=holds,
-                keys=KeyStore(database),
-                accounts=AccountStore(database),
-            ),
-            metrics=metrics,
-            now=_now,
-        )
-        # Items are the batches of jobs; those of a try that timed out may wait beside new ones.
-        commit = GroupCommit(
-            poster.write,
-            max_items=settings.worker_max_jobs,
-            max_waiting=4 * settings.worker_max_jobs,
-        )
-        yield Jobs(
-            commit=commit,
-            dead_letters=DeadLetterStore(database),
-            holds=holds,
-            metrics=metrics,
-            deadline_s=settings.worker_job_timeout_s * _DEADLINE_SHARE,
-            now=_now,
-        )
-        try:
-            async with asyncio.timeout(settings.worker_job_timeout_s):
-                await commit.close()
-        except TimeoutError:
-            _log.warning("the last write did not end in time; its jobs will be done again")
+async def _verify(settings: Settings, *, full: bool) -> str | None:
+    async with _stores(settings) as (database, redis):
+        await wait_until_ready(database, redis, asyncio.Event())
+        verdict = await open_prover(database, redis).prove_all(full=full)
+    difference = verdict.first_difference
+    _log.info("verified", accounts=verdict.accounts, entries=verdict.entries, full=full)
+    if difference is None:
+        return None
+    return (
+        f"the ledger drifts, in {verdict.drifting} of {verdict.accounts} accounts: the first is "
+        f"'{difference.user_id}', where {difference.where} is {difference.found} "
+        f"instead of {difference.expected} ({difference.unit})"
+    )
 
 
-async def _replay(settings: Settings) -> None:
+async def _replay(settings: Settings) -> str | None:
     stop = asyncio.Event()
     async with _stores(settings) as (database, redis):
         await wait_until_ready(database, redis, stop)
         letters = await replay_all(DeadLetterStore(database), redis)
     _log.info("put back on the queue", letters=letters)
+    return None
 
 
 @asynccontextmanager
@@ -282,7 +250,3 @@ def _open_price_map(path: str | None) -> PriceMap:
     if not len(price_map):
         _log.warning("no bundled price map: only prices set by the admin count")
     return price_map
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

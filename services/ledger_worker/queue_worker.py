@@ -15,7 +15,15 @@ import structlog
 from arq import ArqRedis, Worker, func
 from redis.asyncio import Redis
 
-from libs.common.storage.event_queue import BURY_JOB, POST_JOB, QUEUE, decode_job, encode_job
+from libs.common.storage.event_queue import (
+    BURY_JOB,
+    CORRECT_JOB,
+    POST_JOB,
+    QUEUE,
+    REPRICE_JOB,
+    decode_job,
+    encode_job,
+)
 from services.ledger_worker.health import HEALTH_INTERVAL_S
 
 _DAY_S = 24 * 3600
@@ -37,6 +45,12 @@ class QueueJobs(Protocol):
 
     async def bury(self, ctx: dict[Any, Any], job: bytes) -> None:
         """`events.bury`"""
+
+    async def correct(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`corrections.post`"""
+
+    async def reprice(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`corrections.reprice`"""
 
 
 class QueueWorker(Worker):
@@ -70,7 +84,12 @@ def create_worker(
 ) -> QueueWorker:
     """A worker for one life of the connection to Redis; see `keep_working`."""
     worker = QueueWorker(
-        functions=[func(jobs.post, name=POST_JOB), func(jobs.bury, name=BURY_JOB)],
+        functions=[
+            func(jobs.post, name=POST_JOB),
+            func(jobs.bury, name=BURY_JOB),
+            func(jobs.correct, name=CORRECT_JOB),
+            func(jobs.reprice, name=REPRICE_JOB),
+        ],
         queue_name=QUEUE,
         # No work is scheduled by time.
         cron_jobs=None,

@@ -26,6 +26,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_job_timeout_s: Annotated[int, Meta(ge=1, le=600)] = 20
     # How often calls are looked for whose gateway died.
     worker_sweep_s: Annotated[int, Meta(ge=1, le=3600)] = 10
+    # How often a turn of the ledger's proof is due, and entries without a price are looked at
+    # again; 0 switches either off.
+    worker_verify_s: Annotated[int, Meta(ge=0, le=86_400)] = 300
+    worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
     # On SIGTERM, how long jobs under way may take to finish.
     worker_grace_s: Annotated[int, Meta(ge=0, le=600)] = 25
     worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container

@@ -19,6 +19,7 @@ from libs.common.domain.posting import Unpostable
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 
+_PRICED = frozenset({"ok", "client_closed", "upstream_error", "unpriced"})
 _LATE = "The call's own event came after the call had been given up."
 
 
@@ -70,9 +71,10 @@ def correction_entry(
     original: LedgerEntry | None,
     *,
     periods: tuple[str, ...],
+    time_zone: str,
     posted_at: datetime,
 ) -> LedgerEntry | Unpostable:
-    """`periods` are those of a correction without an original."""
+    """`periods` and `time_zone` are those of a correction without an original."""
     if not 0 < abs(order.cost_nusd) <= MAX_NUSD:
         return Unpostable(f"a correction of {order.cost_nusd} nano-USD is out of range")
     if original is None:
@@ -87,6 +89,7 @@ def correction_entry(
             key_id="",
             started_at=order.at,
             posted_at=posted_at,
+            time_zone=time_zone,
             periods=periods,
             format=None,
             requested_model=None,
@@ -151,6 +154,15 @@ def reprice_entry(
         lines=cost.lines,
         price_id=price_id,
     )
+
+
+def priced_model(entry: LedgerEntry) -> tuple[str, str] | None:
+    """(provider, model) by whose price the entry costs what it does; None where it has no price."""
+    if entry.kind not in ("call", "late_event") or entry.status not in _PRICED:
+        return None
+    if entry.usage is None or entry.provider is None or entry.model is None:
+        return None
+    return entry.provider, entry.model
 
 
 def net_nusd(entry: LedgerEntry, corrections: Iterable[LedgerEntry]) -> int:

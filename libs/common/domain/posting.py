@@ -71,7 +71,7 @@ def entry_of(
     if usage is not None and price is None:
         status = "unpriced"
     elif usage is not None and price is not None:
-        priced = _cost(usage, price)
+        priced = bounded_cost(usage, price)
         if isinstance(priced, Unpostable):
             return priced
         cost, price_id = priced, price.price_id
@@ -120,7 +120,8 @@ def _billed_usage(event: UsageEvent) -> TokenUsage | None:
     return event.usage if event.status in _BILLED else None
 
 
-def _cost(usage: TokenUsage, price: PriceVersion) -> Cost | Unpostable:
+def bounded_cost(usage: TokenUsage, price: PriceVersion) -> Cost | Unpostable:
+    """The cost, unless it is one that no call has."""
     try:
         cost = cost_of(usage, price)
     except ArithmeticError:

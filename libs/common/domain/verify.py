@@ -1,65 +1,104 @@
-"""Whether the ledger proves itself (P1): every account's entries, spend and rollups agree.
+"""Whether the ledger proves itself (P1): an account's entries, spend and rollups agree.
 
 Invariants: the entries are the truth that the rest is compared with; amounts are equal to the
-last digit or they differ; accounts are compared in the order of their ids, so that the first
-difference is the same however often it is looked for.
+last digit or they differ; an account's entries are numbered without gaps, so that a removed one
+shows; what was proved stays proved, so that a checkpoint may stand for the entries before it.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import msgspec
 
+# `2026-11-24`: no other kind of period has a key as long.
+_DAY_CHARS = 10
+
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """`where` is `account`, `rollups` or `period:<key>`; None was found where nothing is."""
+    """`where` is `entries`, `account`, `period:<key>`, `rollups:<day>` or `redis:<key>`.
+
+    In nano-USD, or for `entries` their number; None was found where nothing is.
+    """
 
     user_id: str
     where: str
-    expected_nusd: int
-    found_nusd: int | None
+    unit: Literal["nusd", "entries"] = "nusd"
+    expected: int
+    found: int | None
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    accounts: int
-    entries_nusd: int
-    first_difference: Difference | None
+class Sums(msgspec.Struct, frozen=True, kw_only=True):
+    """Of some of an account's entries: how many, their cost, and that by period."""
+
+    number: int = 0
+    seqs: int = 0
+    nusd: int = 0
+    periods: Mapping[str, int] = {}
 
 
-def verify(totals: Mapping[str, Mapping[str, int]]) -> Verdict:
-    """Of the sums by user_id that the ledger's store gives as of one moment.
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What the entries up to `seq` add up to; they have been proved and are not read again."""
 
-    Their keys: `account`, `entries`, `rollups`, `period:<key>` as they are kept, and
-    `entries:<key>` as the entries of that period add up to; an absent sum is one of nothing.
-    """
-    differences = (
-        difference
-        for user_id in sorted(totals)
-        for difference in _compare(user_id, totals[user_id])
+    user_id: str
+    seq: int = 0
+    nusd: int = 0
+    periods: Mapping[str, int] = {}
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums that are kept beside the entries. No account: None, and `entries` 0."""
+
+    entries: int
+    nusd: int | None
+    periods: Mapping[str, int]
+    rollups: Mapping[str, int]
+
+
+def advance(checkpoint: Checkpoint, added: Sums, upto: int) -> Checkpoint | Difference:
+    """The checkpoint after the entries that follow it, `upto` inclusive, or what is wrong there."""
+    number = upto - checkpoint.seq
+    seqs = (checkpoint.seq + 1 + upto) * number // 2
+    if (added.number, added.seqs) != (number, seqs):
+        found = checkpoint.seq + added.number
+        return Difference(
+            user_id=checkpoint.user_id,
+            where="entries",
+            unit="entries",
+            expected=upto,
+            # As many as there should be, but not those: one is there twice.
+            found=None if found == upto else found,
+        )
+    periods = dict(checkpoint.periods)
+    for period, nusd in added.periods.items():
+        periods[period] = periods.get(period, 0) + nusd
+    return Checkpoint(
+        user_id=checkpoint.user_id,
+        seq=upto,
+        nusd=checkpoint.nusd + added.nusd,
+        periods=periods,
     )
-    return Verdict(
-        accounts=len(totals),
-        entries_nusd=sum(sums.get("entries", 0) for sums in totals.values()),
-        first_difference=next(differences, None),
-    )
 
 
-def _compare(user_id: str, sums: Mapping[str, int]) -> Iterator[Difference]:
-    entries_nusd = sums.get("entries", 0)
-    # Entries without an account are nobody's spend; a sum of nothing may be absent.
+def compare(proved: Checkpoint, kept: Kept) -> Iterator[Difference]:
+    """Where the kept sums differ from what the entries add up to; `rollups` may be of some days."""
+    expected, found = proved.periods, kept.periods
     rows: list[tuple[str, int, int | None]] = [
-        ("account", entries_nusd, sums.get("account")),
-        ("rollups", entries_nusd, sums.get("rollups", 0)),
+        ("account", proved.nusd, kept.nusd),
         # Every entry counts in the total, so this holds of all entries as of those that say so.
-        ("period:total", entries_nusd, sums.get("period:total", 0)),
+        ("period:total", proved.nusd, found.get("total", 0)),
     ]
-    for period in sorted({key.partition(":")[2] for key in sums if ":" in key}):
-        kept_nusd = sums.get(f"period:{period}", 0)
-        rows.append((f"period:{period}", sums.get(f"entries:{period}", 0), kept_nusd))
-    for where, expected_nusd, found_nusd in rows:
-        if expected_nusd != found_nusd:
-            yield Difference(
-                user_id=user_id,
-                where=where,
-                expected_nusd=expected_nusd,
-                found_nusd=found_nusd,
-            )
+    rows += [
+        (f"period:{period}", expected.get(period, 0), found.get(period, 0))
+        for period in sorted(expected.keys() | found.keys())
+    ]
+    rows += [
+        (f"rollups:{day}", expected.get(day, 0), nusd) for day, nusd in sorted(kept.rollups.items())
+    ]
+    for where, wanted, actual in rows:
+        if wanted != actual:
+            yield Difference(user_id=proved.user_id, where=where, expected=wanted, found=actual)
+
+
+def days_in(periods: Mapping[str, int]) -> list[str]:
+    """The daily keys among those of all kinds."""
+    return sorted(period for period in periods if len(period) == _DAY_CHARS)

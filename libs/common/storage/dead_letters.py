@@ -8,8 +8,9 @@ import msgspec
 
 from libs.common.storage.mongo import ASCENDING, Database, from_document, to_document
 
-# An event and what it came in: one event, a batch of them, or arq's job around the batch.
-LetterKind = Literal["event", "batch", "job"]
+# An event and what it came in: one event, a batch of them, or arq's job around the batch. And the
+# payload of an order.
+LetterKind = Literal["event", "batch", "job", "correction", "reprice"]
 
 # A MongoDB document holds 16 MiB; an event that is larger than this is damage.
 _MAX_RAW_BYTES = 8 * 1024 * 1024

@@ -1,4 +1,5 @@
-"""The queue between gateway and ledger worker: one arq job carries a batch of usage events.
+"""The queue of the ledger worker: one arq job carries a batch of usage events from a gateway, or
+an order of the admin service.
 
 arq's own `enqueue_job` needs three round trips and expires jobs after a day. A job is written
 here in arq's own format in one transaction, together with what else must be durable with it, and
@@ -20,6 +21,8 @@ from libs.common.storage.redis import Redis
 QUEUE = default_queue_name
 POST_JOB = "events.post"
 BURY_JOB = "events.bury"
+CORRECT_JOB = "corrections.post"
+REPRICE_JOB = "corrections.reprice"
 
 # What the decoders below raise on bytes that are not what they should be: text that is not UTF-8
 # and nesting without end are not MsgspecErrors.
@@ -42,9 +45,9 @@ class Payload(bytes):
 
 
 class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A job as arq encodes it and `events.post` takes it."""
+    """A job as arq encodes it and as each of the worker's functions takes it."""
 
-    f: Literal["events.post"]
+    f: Literal["events.post", "corrections.post", "corrections.reprice"]
     a: tuple[bytes]
     # 2^42 ms is in the year 2109.
     et: Annotated[int, msgspec.Meta(ge=0, lt=2**42)]
@@ -77,9 +80,13 @@ def batch_of(raw_event: bytes) -> bytes:
 
 def enqueue_batch(pipeline: Pipeline, batch_id: str, payload: bytes) -> None:
     """Adds the job to the pipeline; the same id again before it is done changes nothing."""
-    now_ms = _now_ms()
-    job = serialize_job(POST_JOB, (payload,), {}, None, now_ms, serializer=encode_job)
-    enqueue_job(pipeline, batch_id, job)
+    enqueue_payload(pipeline, POST_JOB, batch_id, payload)
+
+
+def enqueue_payload(pipeline: Pipeline, function: str, job_id: str, payload: bytes) -> None:
+    """As `enqueue_batch`, for any function of the worker."""
+    job = serialize_job(function, (payload,), {}, None, _now_ms(), serializer=encode_job)
+    enqueue_job(pipeline, job_id, job)
 
 
 def enqueue_job(pipeline: Pipeline, job_id: str, job: bytes) -> None:
@@ -98,7 +105,7 @@ def decode_job(data: bytes) -> dict[str, Any]:
 
     arq drops a job that it cannot read, whose function it does not know or whose arguments do not
     fit, and a number of tries or an enqueue time that is not a sound one ends its main loop.
-    Whatever is not exactly a batch of events is therefore handed to `events.bury` as it is.
+    Whatever is not exactly a job of ours is therefore handed to `events.bury` as it is.
     """
     try:
         job = msgspec.msgpack.decode(data, type=_Job)
@@ -106,6 +113,11 @@ def decode_job(data: bytes) -> dict[str, Any]:
         return {"t": None, "f": BURY_JOB, "a": [Payload(data)], "k": {}, "et": 0}
     # The gateway never sets the number of tries, and a large one would make arq give the job up.
     return {"t": None, "f": job.f, "a": [Payload(job.a[0])], "k": {}, "et": job.et}
+
+
+async def queue_is_empty(redis: Redis) -> bool:
+    """No job waits or is under way."""
+    return int(await redis.zcard(QUEUE)) == 0
 
 
 async def queue_state(redis: Redis) -> tuple[int, int | None]:

@@ -1,8 +1,7 @@
 """Entries, spend and rollups: written together in one transaction, by the ledger worker alone."""
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -284,47 +283,6 @@ class LedgerStore:
             query["started_at"] = bounds
         cursor = self._entries.find(query).sort("_id", DESCENDING).limit(limit)
         return [from_document(document, LedgerEntry) for document in await cursor.to_list(limit)]
-
-    async def totals(self) -> dict[str, dict[str, int]]:
-        """For `verify`: by account, the sums that the collections hold, as of one moment.
-
-        Keys of the inner dict: `account`, `entries`, `period:<key>`, `entries:<period>`,
-        `rollups`; amounts in nano-USD.
-        """
-
-        async def work(session: Session) -> dict[str, dict[str, int]]:
-            found: defaultdict[str, dict[str, int]] = defaultdict(dict)
-            async for account in self._accounts.find({}, {"spent_nusd": 1}, session=session):
-                found[account["_id"]]["account"] = _whole(account.get("spent_nusd", 0))
-            for collection, group, name in (
-                (self._entries, None, "entries"),
-                (self._rollups, None, "rollups"),
-                (self._entries, "$periods", "entries:"),
-                (self._spend, "$period", "period:"),
-            ):
-                amount = "$spent_nusd" if collection is self._spend else "$cost_nusd"
-                async for row in collection.aggregate(
-                    _sum_pipeline(group, amount), session=session
-                ):
-                    key = name + (row["_id"].get("period") or "")
-                    found[row["_id"]["user_id"]][key] = _whole(row["nusd"])
-            return dict(found)
-
-        return await in_transaction(self._database, work)
-
-
-def _whole(nusd: float) -> int:
-    """The amount. A fraction, which only tampering leaves, must not be rounded out of sight.
-
-    It becomes neither of the whole amounts beside it, so that it differs from every true one.
-    """
-    return int(nusd) if nusd == int(nusd) else math.ceil(nusd) + 1
-
-
-def _sum_pipeline(group: str | None, amount: str) -> list[Mapping[str, Any]]:
-    unwind = [{"$unwind": "$periods"}] if group == "$periods" else []
-    key = {"user_id": "$user_id"} | ({} if group is None else {"period": group})
-    return [*unwind, {"$group": {"_id": key, "nusd": {"$sum": amount}}}]
 
 
 def _numbered(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Document]:

@@ -6,8 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from libs.common.domain.verify import Checkpoint
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import Database
+from libs.common.storage.proofs import ProofStore
 from tests.service.admin.test_accounts import exact
 from tests.service.admin.test_usage import entry
 
@@ -27,10 +29,14 @@ async def test_an_honest_ledger_is_ok(admin: httpx2.AsyncClient, database: Datab
     assert answer.status_code == 200
     assert exact(answer) == {
         "ok": True,
+        "full": False,
         "accounts": 3,
+        "entries": 4,
         "entries_total_usd": 4 * COST,
+        "drifting_accounts": 0,
         "checked_at": "2026-11-24T12:00:00Z",
         "first_difference": None,
+        "next_cursor": None,
     }
 
 
@@ -40,7 +46,7 @@ async def test_an_honest_ledger_is_ok(admin: httpx2.AsyncClient, database: Datab
         ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": 1}}, "account", COST + Decimal("1e-9")),
         ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": 0.25}}, "account", None),
         ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": -0.75}}, "account", None),
-        ("rollups", {"user_id": "b"}, {"$inc": {"cost_nusd": -1}}, "rollups", None),
+        ("rollups", {"user_id": "b"}, {"$inc": {"cost_nusd": -1}}, "rollups:2026-11-24", None),
         ("spend", {"_id": "b|total"}, {"$inc": {"spent_nusd": 1}}, "period:total", None),
         ("spend", {"_id": "b|2026-11"}, {"$inc": {"spent_nusd": 1}}, "period:2026-11", None),
         ("spend", {"_id": "b|2026-W48"}, {"$set": {"spent_nusd": 0}}, "period:2026-W48", 0),
@@ -73,10 +79,32 @@ async def test_a_removed_entry_is_found(admin: httpx2.AsyncClient, database: Dat
     difference = exact(await admin.get("/admin/ledger/verify"))["first_difference"]
     assert difference == {
         "user_id": "a",
-        "where": "account",
-        "expected_usd": 0,
-        "found_usd": COST,
+        "where": "entries",
+        "expected_entries": 1,
+        "found_entries": 0,
     }
+
+
+async def test_one_account_is_proved_alone(admin: httpx2.AsyncClient, database: Database) -> None:
+    await LedgerStore(database).post([entry(0), entry(1, user_id="b")])
+    await database["accounts"].update_one({"_id": "b"}, {"$inc": {"spent_nusd": 1}})
+    for user_id, ok in (("a", True), ("b", False)):
+        answer = exact(await admin.get("/admin/ledger/verify", params={"user_id": user_id}))
+        assert (answer["ok"], answer["accounts"], answer["entries"]) == (ok, 1, 1)
+    unknown = await admin.get("/admin/ledger/verify", params={"user_id": "nobody"})
+    assert unknown.status_code == 404
+
+
+async def test_full_takes_nothing_for_proved(admin: httpx2.AsyncClient, database: Database) -> None:
+    """A checkpoint that lies stands for one that was true when the entries were still there."""
+    await LedgerStore(database).post([entry(0), entry(1)])
+    checkpoint = Checkpoint(
+        user_id="a", seq=1, nusd=1, periods={"total": 1, "2026-11": 1, "2026-W48": 1}
+    )
+    await ProofStore(database).save(checkpoint)
+    partial = exact(await admin.get("/admin/ledger/verify"))
+    assert partial["first_difference"]["where"] == "account"
+    assert exact(await admin.get("/admin/ledger/verify", params={"full": "true"}))["ok"] is True
 
 
 async def test_entries_without_an_account_are_found(

@@ -65,6 +65,7 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
         "user_id": "a",
         "spend": {
             "total_usd": Decimal("0.01017115"),
+            "budgets": [],
             "period": None,
             "period_usd": None,
             "period_ends_at": None,
@@ -74,10 +75,16 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
         "data": [
             {
                 "entry_id": posted.entry_id,
+                "kind": "call",
+                "corrects": None,
+                "reason": None,
+                "made_by": None,
+                "seq": 1,
                 "user_id": "a",
                 "key_id": "key_1",
                 "started_at": "2026-11-24T11:59:00Z",
                 "posted_at": "2026-11-24T12:00:00Z",
+                "time_zone": "UTC",
                 "periods": ["total", "2026-11", "2026-W48", "2026-11-24"],
                 "format": "chat",
                 "requested_model": "m",
@@ -123,6 +130,9 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
                 "price_id": "price_1",
                 "latency_ms": 12,
                 "first_byte_ms": None,
+                "overhead_ms": None,
+                "deployment": None,
+                "attempts": 0,
                 "provider_request_id": None,
                 "client_user": None,
             }

@@ -13,6 +13,7 @@ import msgspec
 from prometheus_client import Counter
 
 from libs.common.domain.ids import uuid7
+from libs.common.domain.verify import Checkpoint
 from libs.common.schemas.account import Account
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import TokenUsage, UsageEvent
@@ -34,6 +35,7 @@ from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
+from services.ledger_worker.assembly import open_prover
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
 from services.ledger_worker.settings import Settings
@@ -182,10 +184,11 @@ class Stage:
         ids = await self.entry_ids(user_id)
         assert len(ids) == len(set(ids)) == calls
         expected = calls * CALL_NUSD if nusd is None else nusd
-        totals = (await self.ledger.totals())[user_id]
-        assert {totals[name] for name in ("account", "entries", "rollups")} == {expected}
-        for period in PERIODS:
-            assert totals[f"entries:{period}"] == totals[f"period:{period}"] == expected
+        proof = await open_prover(self.database, self.redis).prove(user_id, full=True)
+        assert proof.difference is None
+        assert proof.checkpoint == Checkpoint(
+            user_id=user_id, seq=calls, nusd=expected, periods=dict.fromkeys(PERIODS, expected)
+        )
 
     async def spent_in_redis(self, user_id: str, period: str = "total") -> int | None:
         spent = await self.redis.get(f"gateway:{{{user_id}}}:spent:{period}")

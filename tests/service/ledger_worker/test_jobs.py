@@ -13,6 +13,8 @@ from libs.common.group_commit import GroupCommit
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.event_queue import encode_batch
 from libs.common.storage.ledger import EntriesRefused
+from libs.common.storage.price_map import PriceMap
+from services.ledger_worker.assembly import open_corrector
 from services.ledger_worker.jobs import Jobs, retry_delay_s
 from services.ledger_worker.poster import Failures
 from tests.service.ledger_worker.stage import Stage, make_event
@@ -23,15 +25,19 @@ Write = Callable[[Sequence[Sequence[UsageEvent]]], Awaitable[Sequence[Failures]]
 @asynccontextmanager
 async def jobs_over(stage: Stage, write: Write, *, deadline_s: float = 10) -> AsyncIterator[Jobs]:
     commit = GroupCommit(write, max_items=10, max_waiting=10)
-    yield Jobs(
-        commit=commit,
-        dead_letters=stage.dead_letters,
-        holds=stage.holds,
-        metrics=stage.metrics,
-        deadline_s=deadline_s,
-        now=lambda: datetime.now(UTC),
-    )
-    await commit.close()
+    async with open_corrector(
+        stage.database, stage.redis, PriceMap(b"{}"), stage.metrics
+    ) as corrector:
+        yield Jobs(
+            commit=commit,
+            dead_letters=stage.dead_letters,
+            holds=stage.holds,
+            corrector=corrector,
+            metrics=stage.metrics,
+            deadline_s=deadline_s,
+            now=lambda: datetime.now(UTC),
+        )
+        await commit.close()
 
 
 def context(tries: int = 1) -> dict[Any, Any]:

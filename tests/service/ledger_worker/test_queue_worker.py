@@ -30,6 +30,12 @@ class ScriptedJobs:
     async def bury(self, ctx: dict[Any, Any], job: bytes) -> None:
         await self.post(ctx, job)
 
+    async def correct(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        await self.post(ctx, payload)
+
+    async def reprice(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        await self.post(ctx, payload)
+
 
 class Running:
     """`keep_working` over scripted jobs."""

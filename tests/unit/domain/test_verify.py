@@ -1,78 +1,146 @@
 """The proof of the ledger finds every amount that differs, by a single nano-USD too."""
 
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Sequence
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.verify import Difference, verify
+from libs.common.domain.verify import (
+    Checkpoint,
+    Difference,
+    Kept,
+    Sums,
+    advance,
+    compare,
+    days_in,
+)
 
-USERS = st.sampled_from(["a", "b", "c"])
-PERIODS = st.sampled_from([("total", "2026-11", "2026-W48"), ("total", "2026-12", "2026-W49")])
-# (user, cost, periods); a correction is negative.
-ENTRIES = st.lists(st.tuples(USERS, st.integers(-(2**60), 2**60), PERIODS), max_size=12)
-Entry = tuple[str, int, tuple[str, ...]]
+PERIODS = st.sampled_from(
+    [
+        ("total", "2026-11", "2026-W48", "2026-11-24"),
+        ("total", "2026-12", "2026-W49", "2026-12-01"),
+    ]
+)
+# (cost, periods); a correction is negative.
+Entry = tuple[int, tuple[str, ...]]
+ENTRIES = st.lists(st.tuples(st.integers(-(2**60), 2**60), PERIODS), max_size=12)
+START = Checkpoint(user_id="a")
 
 
-def totals_of(entries: list[Entry]) -> dict[str, dict[str, int]]:
-    """As the ledger's store adds them up when nobody wrote past it."""
-    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for user_id, cost_nusd, periods in entries:
-        kinds = [f"{kind}:{period}" for kind in ("entries", "period") for period in periods]
-        for kind in ("account", "entries", "rollups", *kinds):
-            sums[user_id][kind] += cost_nusd
-    return {user_id: dict(row) for user_id, row in sums.items()}
+def by_period(entries: Sequence[Entry]) -> dict[str, int]:
+    sums: Counter[str] = Counter()
+    for nusd, periods in entries:
+        for period in periods:
+            sums[period] += nusd
+    return dict(sums)
+
+
+def sums_of(entries: Sequence[Entry], first: int = 1) -> Sums:
+    """As the store adds up entries numbered from `first`."""
+    return Sums(
+        number=len(entries),
+        seqs=sum(range(first, first + len(entries))),
+        nusd=sum(nusd for nusd, _ in entries),
+        periods=by_period(entries),
+    )
+
+
+def kept_of(entries: Sequence[Entry]) -> Kept:
+    """As it is kept beside the entries when nobody wrote past the ledger."""
+    periods = by_period(entries)
+    return Kept(
+        entries=len(entries),
+        nusd=sum(nusd for nusd, _ in entries),
+        periods=periods,
+        rollups={day: periods[day] for day in days_in(periods)},
+    )
+
+
+def proved(entries: Sequence[Entry]) -> Checkpoint:
+    checkpoint = advance(START, sums_of(entries), len(entries))
+    assert isinstance(checkpoint, Checkpoint)
+    return checkpoint
 
 
 @given(ENTRIES)
-def test_an_honest_ledger_has_no_difference(entries: list[Entry]) -> None:
-    verdict = verify(totals_of(entries))
-    assert verdict.first_difference is None
-    assert verdict.entries_nusd == sum(cost for _, cost, _ in entries)
-    assert verdict.accounts == len({user_id for user_id, _, _ in entries})
+def test_an_honest_account_has_no_difference(entries: list[Entry]) -> None:
+    assert list(compare(proved(entries), kept_of(entries))) == []
+
+
+@given(ENTRIES, st.data())
+def test_a_checkpoint_stands_for_the_entries_before_it(
+    entries: list[Entry], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(entries)))
+    added = sums_of(entries[cut:], first=cut + 1)
+    assert advance(proved(entries[:cut]), added, len(entries)) == proved(entries)
 
 
 @given(ENTRIES.filter(bool), st.data())
 def test_any_amount_that_differs_is_found(entries: list[Entry], data: st.DataObject) -> None:
-    totals = totals_of(entries)
-    user_id = data.draw(st.sampled_from(sorted(totals)))
-    kind = data.draw(st.sampled_from(sorted(totals[user_id])))
-    totals[user_id][kind] += data.draw(st.integers(-5, 5).filter(bool))
-    difference = verify(totals).first_difference
-    assert difference is not None
-    assert difference.user_id == user_id
-    assert difference.expected_nusd != difference.found_nusd
+    kept = kept_of(entries)
+    off = data.draw(st.integers(-5, 5).filter(bool))
+    field = data.draw(st.sampled_from(["nusd", "periods", "rollups"]))
+    if field == "nusd":
+        assert kept.nusd is not None
+        changed: object = kept.nusd + off
+    else:
+        sums = dict(getattr(kept, field))
+        key = data.draw(st.sampled_from(sorted(sums)))
+        changed = sums | {key: sums[key] + off}
+    tampered = msgspec.structs.replace(kept, **{field: changed})
+    difference = next(compare(proved(entries), tampered))
+    assert difference.found is not None
+    assert difference.found - difference.expected == off
 
 
 @given(ENTRIES.filter(bool), st.data())
-def test_any_sum_that_is_missing_is_found_where_it_mattered(
+def test_an_entry_that_is_missing_or_there_twice_is_found(
     entries: list[Entry], data: st.DataObject
 ) -> None:
-    totals = totals_of(entries)
-    user_id = data.draw(st.sampled_from(sorted(totals)))
-    kind = data.draw(st.sampled_from(sorted(totals[user_id])))
-    gone = totals[user_id].pop(kind)
-    difference = verify(totals).first_difference
-    # A sum of nothing may be absent, but an account may not.
-    assert (difference is not None) == (gone != 0 or kind == "account")
-
-
-def test_accounts_without_entries_have_spent_nothing() -> None:
-    assert verify({}).first_difference is None
-    assert verify({"a": {"account": 0}}).first_difference is None
-    assert verify({"a": {"account": 1}}).first_difference == Difference(
-        user_id="a", where="account", expected_nusd=0, found_nusd=1
+    honest = sums_of(entries)
+    seq = data.draw(st.integers(1, len(entries)))
+    fewer = msgspec.structs.replace(honest, number=honest.number - 1, seqs=honest.seqs - seq)
+    assert advance(START, fewer, len(entries)) == Difference(
+        user_id="a",
+        where="entries",
+        unit="entries",
+        expected=len(entries),
+        found=len(entries) - 1,
     )
+    other = data.draw(st.integers(1, len(entries) + 1).filter(lambda number: number != seq))
+    swapped = msgspec.structs.replace(honest, seqs=honest.seqs - seq + other)
+    assert isinstance(advance(START, swapped, len(entries)), Difference)
 
 
-def test_the_first_difference_is_that_of_the_first_account() -> None:
-    difference = verify({"b": {"account": 1}, "a": {"account": 2}}).first_difference
-    assert difference is not None
-    assert difference.user_id == "a"
+def test_an_account_without_entries_has_spent_nothing() -> None:
+    nothing = Kept(entries=0, nusd=0, periods={}, rollups={})
+    assert list(compare(START, nothing)) == []
+    difference = next(compare(START, msgspec.structs.replace(nothing, nusd=1)))
+    assert difference == Difference(user_id="a", where="account", expected=0, found=1)
+
+
+def test_an_account_that_is_gone_is_a_difference() -> None:
+    gone = Kept(entries=0, nusd=None, periods={}, rollups={})
+    assert next(compare(START, gone)).found is None
+
+
+def test_sums_that_no_entry_accounts_for_are_found() -> None:
+    entries = [(5, ("total", "2026-11", "2026-W48", "2026-11-24"))]
+    kept = kept_of(entries)
+    for field, key, where in (
+        ("periods", "2025-01", "period:2025-01"),
+        ("rollups", "2025-01-01", "rollups:2025-01-01"),
+    ):
+        sums = dict(getattr(kept, field)) | {key: 1}
+        [difference] = compare(proved(entries), msgspec.structs.replace(kept, **{field: sums}))
+        assert (difference.where, difference.expected, difference.found) == (where, 0, 1)
 
 
 def test_an_entry_that_counts_in_no_period_is_found() -> None:
-    totals = {"a": {"account": 1, "entries": 1, "rollups": 1}}
-    assert verify(totals).first_difference == Difference(
-        user_id="a", where="period:total", expected_nusd=1, found_nusd=0
-    )
+    lone = advance(START, Sums(number=1, seqs=1, nusd=1), 1)
+    assert isinstance(lone, Checkpoint)
+    kept = Kept(entries=1, nusd=1, periods={}, rollups={})
+    assert next(compare(lone, kept)).where == "period:total"

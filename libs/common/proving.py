@@ -1,0 +1,208 @@
+"""Proves the ledger account by account: entries against spend, periods, rollups and Redis' copy."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+
+import msgspec
+
+from libs.common.domain.verify import (
+    Checkpoint,
+    Difference,
+    advance,
+    compare,
+    days_in,
+)
+from libs.common.storage.ledger import LedgerStore, PeriodSpend
+from libs.common.storage.proofs import ProofStore
+from libs.common.storage.spent_copies import SpentCopies
+
+# Entries read in one transaction, which MongoDB ends after a minute and its client after seconds.
+_STRETCH = 10_000
+_PAGE = 200
+# How often, and how long apart, a copy that lags behind is looked at again.
+_LOOKS = 4
+_PAUSE_S = 0.25
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one account: how far its entries are proved, and what is wrong, if anything is."""
+
+    checkpoint: Checkpoint
+    difference: Difference | None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the accounts that were looked at; `next_after` is None where those were the last ones."""
+
+    accounts: int = 0
+    entries: int = 0
+    entries_nusd: int = 0
+    drifting: int = 0
+    first_difference: Difference | None = None
+    next_after: str | None = None
+
+
+class Prover:
+    """`settling` says whether postings are under way, which Redis then hears of shortly."""
+
+    def __init__(
+        self,
+        *,
+        proofs: ProofStore,
+        ledger: LedgerStore,
+        copies: SpentCopies,
+        settling: Callable[[], Awaitable[bool]],
+        stretch: int = _STRETCH,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
+        self._proofs = proofs
+        self._ledger = ledger
+        self._copies = copies
+        self._settling = settling
+        self._stretch = stretch
+        self._pause_s = pause_s
+
+    async def prove_all(
+        self,
+        *,
+        full: bool,
+        after: str | None = None,
+        within_s: float | None = None,
+        proved: Callable[[Checkpoint], Awaitable[None]] | None = None,
+    ) -> Verdict:
+        """Accounts in order, those after `after`, until the time is up.
+
+        `full` takes nothing for proved. `proved` is told how far each sound account has come.
+        """
+        give_up_at = None if within_s is None else monotonic() + within_s
+        verdict = Verdict()
+        async for user_id in self._users(after, full=full):
+            if give_up_at is not None and monotonic() > give_up_at and verdict.accounts:
+                return msgspec.structs.replace(verdict, next_after=after)
+            proof = await self.prove(user_id, full=full)
+            if proof.difference is None and proved is not None:
+                await proved(proof.checkpoint)
+            verdict = _with(verdict, proof)
+            after = user_id
+        return verdict
+
+    async def prove_one(self, user_id: str, *, full: bool) -> Verdict:
+        """As `prove_all`, of one account."""
+        return _with(Verdict(), await self.prove(user_id, full=full))
+
+    async def prove(self, user_id: str, *, full: bool) -> Proof:
+        """Of one account, known or not."""
+        start = Checkpoint(user_id=user_id) if full else await self._proofs.checkpoint(user_id)
+        from_scratch = start.seq == 0
+        proved, days = start, set[str]()
+        # What is far from the end cannot change any more, so it need not be read at one moment.
+        upto = await self._proofs.entries(user_id)
+        while proved.seq + self._stretch < upto:
+            end = proved.seq + self._stretch
+            added = await self._proofs.sums(user_id, proved.seq, end)
+            days.update(days_in(added.periods))
+            stretched = advance(proved, added, end)
+            if isinstance(stretched, Difference):
+                return Proof(checkpoint=proved, difference=stretched)
+            proved = stretched
+        added, kept = await self._proofs.tail(user_id, proved.seq, None if from_scratch else days)
+        # Entries without an account are nobody's spend, whatever their number.
+        entries = proved.seq + added.number if kept.nusd is None else kept.entries
+        advanced = advance(proved, added, entries)
+        if isinstance(advanced, Difference):
+            return Proof(checkpoint=proved, difference=advanced)
+        if from_scratch:
+            rollups = dict.fromkeys(days_in(advanced.periods), 0) | dict(kept.rollups)
+            kept = msgspec.structs.replace(kept, rollups=rollups)
+        difference = next(compare(advanced, kept), None)
+        if difference is None and from_scratch:
+            difference = await self._unnumbered(advanced)
+        if difference is None:
+            difference = await self._copy_difference(user_id, sorted(kept.periods))
+        return Proof(checkpoint=advanced, difference=difference)
+
+    async def _users(self, after: str | None, *, full: bool) -> AsyncIterator[str]:
+        """In order. In full also those of whom nothing but entries is left."""
+        stray = await self._proofs.stray(after) if full else None
+        while page := await self._proofs.user_ids(after=after, limit=_PAGE):
+            for user_id in page:
+                while stray is not None and stray <= user_id:
+                    if stray < user_id:
+                        yield stray
+                    stray = await self._proofs.stray(stray)
+                yield user_id
+            after = page[-1]
+        while stray is not None:
+            yield stray
+            stray = await self._proofs.stray(stray)
+
+    async def _unnumbered(self, proved: Checkpoint) -> Difference | None:
+        number = await self._proofs.unnumbered(proved.user_id)
+        if number == 0:
+            return None
+        return Difference(
+            user_id=proved.user_id,
+            where="entries",
+            unit="entries",
+            expected=proved.seq,
+            found=proved.seq + number,
+        )
+
+    async def _copy_difference(self, user_id: str, periods: list[str]) -> Difference | None:
+        """A copy may be missing, and lag behind while a posting is being settled."""
+        first = await self._lagging(user_id, periods)
+        lagging = first
+        for _ in range(_LOOKS):
+            certain = next((row for row in lagging if not row.may_catch_up), None)
+            if certain is not None:
+                return certain.difference(user_id)
+            if not lagging:
+                return None
+            await asyncio.sleep(self._pause_s)
+            lagging = await self._lagging(user_id, [row.period for row in lagging])
+        at_first = {row.period: row.copy for row in first}
+        stuck = [row for row in lagging if row.copy == at_first.get(row.period)]
+        if not stuck or await self._settling():
+            return None
+        return stuck[0].difference(user_id)
+
+    async def _lagging(self, user_id: str, periods: list[str]) -> list["_Lag"]:
+        # Redis first: a copy that is newer than what MongoDB says afterwards is no copy of it.
+        copies = await self._copies.of(user_id, periods)
+        spent = await self._ledger.spend_with_revisions([user_id], periods)
+        rows = [
+            _Lag(period, copy, spent.get((user_id, period), PeriodSpend()))
+            for period, copy in copies.items()
+        ]
+        return [row for row in rows if row.copy.nusd != row.kept.nusd]
+
+
+class _Lag(msgspec.Struct, frozen=True):
+    period: str
+    copy: PeriodSpend
+    kept: PeriodSpend
+
+    @property
+    def may_catch_up(self) -> bool:
+        return self.kept.revision == 0 or self.copy.revision < self.kept.revision
+
+    def difference(self, user_id: str) -> Difference:
+        return Difference(
+            user_id=user_id,
+            where=f"redis:{self.period}",
+            expected=self.kept.nusd,
+            found=self.copy.nusd,
+        )
+
+
+def _with(verdict: Verdict, proof: Proof) -> Verdict:
+    difference = proof.difference
+    return msgspec.structs.replace(
+        verdict,
+        accounts=verdict.accounts + 1,
+        entries=verdict.entries + proof.checkpoint.seq,
+        entries_nusd=verdict.entries_nusd + proof.checkpoint.nusd,
+        drifting=verdict.drifting + (difference is not None),
+        first_difference=verdict.first_difference or difference,
+    )

@@ -1,0 +1,75 @@
+"""`/admin/ledger/verify`: the proof that entries, spend, rollups and Redis' copy agree."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.money import nusd_to_usd
+from libs.common.domain.verify import Difference
+from libs.common.errors import Unavailable
+from libs.common.proving import Verdict
+from libs.common.storage.redis import RedisError
+from libs.common.web.json import json_response
+from services.admin.accounts import find_account
+from services.admin.decoding import query_struct
+from services.admin.fields import Cursor, UserId
+from services.admin.state import State
+
+# Of one request. What is left is reached by its cursor.
+_WITHIN_S = 20.0
+
+
+class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """`full` reads every entry again; otherwise the worker's checkpoints stand for those proved."""
+
+    user_id: UserId | UnsetType = UNSET
+    full: bool = False
+    cursor: Cursor | UnsetType = UNSET
+
+
+async def verify_ledger(request: Request[State]) -> Response:
+    """Of one account, or of all of them, in the order of their ids."""
+    state = request.state
+    now = state["now"]()
+    query = query_struct(request, VerifyQuery, now)
+    prover = state["prover"]
+    try:
+        if query.user_id is UNSET:
+            after = None if query.cursor is UNSET else query.cursor
+            verdict = await prover.prove_all(full=query.full, after=after, within_s=_WITHIN_S)
+        else:
+            await find_account(state, query.user_id)
+            verdict = await prover.prove_one(query.user_id, full=query.full)
+    except (RedisError, OSError) as error:
+        message = "Redis does not answer, so its copy of spend cannot be compared."
+        raise Unavailable(message, retry_after_s=2) from error
+    return json_response({**_view(verdict), "full": query.full, "checked_at": now})
+
+
+def _view(verdict: Verdict) -> dict[str, Any]:
+    """`ok` speaks of the accounts that were looked at: all of them where there is no cursor."""
+    difference = verdict.first_difference
+    return {
+        "ok": difference is None,
+        "accounts": verdict.accounts,
+        "entries": verdict.entries,
+        "entries_total_usd": nusd_to_usd(verdict.entries_nusd),
+        "drifting_accounts": verdict.drifting,
+        "first_difference": None if difference is None else _difference_view(difference),
+        "next_cursor": verdict.next_after,
+    }
+
+
+def _difference_view(difference: Difference) -> dict[str, Any]:
+    place = {"user_id": difference.user_id, "where": difference.where}
+    expected, found = difference.expected, difference.found
+    if difference.unit == "entries":
+        return {**place, "expected_entries": expected, "found_entries": found}
+    return {
+        **place,
+        "expected_usd": nusd_to_usd(expected),
+        "found_usd": None if found is None else nusd_to_usd(found),
+    }

@@ -1,0 +1,152 @@
+"""Puts the worker's parts together, over the databases that the process has opened."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+
+from libs.common.group_commit import GroupCommit
+from libs.common.proving import Prover
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.dead_letters import DeadLetterStore
+from libs.common.storage.entries import EntryStore
+from libs.common.storage.event_queue import queue_is_empty
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.keys import KeyStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import Database
+from libs.common.storage.price_book import PriceBook
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices import PriceStore
+from libs.common.storage.proofs import ProofStore
+from libs.common.storage.redis import Redis
+from libs.common.storage.spent_copies import SpentCopies
+from services.ledger_worker.chores import keep_doing
+from services.ledger_worker.corrector import Corrector
+from services.ledger_worker.jobs import Jobs
+from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.poster import Poster
+from services.ledger_worker.sessions import leased_session
+from services.ledger_worker.settings import Settings
+from services.ledger_worker.settler import Settler
+from services.ledger_worker.unpriced import UnpricedSweep
+from services.ledger_worker.verifier import Verifier
+
+# Of a job's time, what its own work may take; the rest is for putting it back.
+_DEADLINE_SHARE = 0.75
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def open_jobs(
+    settings: Settings,
+    database: Database,
+    redis: Redis,
+    price_map: PriceMap,
+    metrics: Metrics,
+) -> AsyncIterator[Jobs]:
+    """Closed once everything that was handed to the group commit has been written."""
+    async with (
+        leased_session(database, redis) as session,
+        open_corrector(database, redis, price_map, metrics) as corrector,
+    ):
+        poster = Poster(
+            ledger=LedgerStore(database),
+            session=session,
+            prices=PriceBook(PriceStore(database), price_map),
+            settler=_settler(database, redis),
+            metrics=metrics,
+            now=now,
+        )
+        # Items are the batches of jobs; those of a try that timed out may wait beside new ones.
+        commit = GroupCommit(
+            poster.write,
+            max_items=settings.worker_max_jobs,
+            max_waiting=4 * settings.worker_max_jobs,
+        )
+        yield Jobs(
+            commit=commit,
+            dead_letters=DeadLetterStore(database),
+            holds=HoldStore(redis),
+            corrector=corrector,
+            metrics=metrics,
+            deadline_s=settings.worker_job_timeout_s * _DEADLINE_SHARE,
+            now=now,
+        )
+        try:
+            async with asyncio.timeout(settings.worker_job_timeout_s):
+                await commit.close()
+        except TimeoutError:
+            _log.warning("the last write did not end in time; its jobs will be done again")
+
+
+@asynccontextmanager
+async def open_corrector(
+    database: Database, redis: Redis, price_map: PriceMap, metrics: Metrics
+) -> AsyncIterator[Corrector]:
+    async with leased_session(database, redis) as session:
+        yield Corrector(
+            ledger=LedgerStore(database),
+            entries=EntryStore(database),
+            accounts=AccountStore(database),
+            prices=PriceBook(PriceStore(database), price_map),
+            settler=_settler(database, redis),
+            session=session,
+            metrics=metrics,
+            now=now,
+        )
+
+
+def open_prover(database: Database, redis: Redis) -> Prover:
+    async def settling() -> bool:
+        return not await queue_is_empty(redis)
+
+    return Prover(
+        proofs=ProofStore(database),
+        ledger=LedgerStore(database),
+        copies=SpentCopies(redis),
+        settling=settling,
+    )
+
+
+async def keep_house(
+    settings: Settings,
+    database: Database,
+    redis: Redis,
+    price_map: PriceMap,
+    metrics: Metrics,
+    stop: asyncio.Event,
+) -> None:
+    """What is done by the clock, until `stop`."""
+    verifier = Verifier(
+        prover=open_prover(database, redis),
+        proofs=ProofStore(database),
+        redis=redis,
+        metrics=metrics,
+        every_s=settings.worker_verify_s,
+        now=now,
+    )
+    async with open_corrector(database, redis, price_map, metrics) as corrector:
+        unpriced = UnpricedSweep(EntryStore(database), corrector)
+        async with asyncio.TaskGroup() as tasks:
+            for chore, work, every_s in (
+                ("verify", verifier.take_turn, settings.worker_verify_s),
+                ("reprice", unpriced.run, settings.worker_reprice_s),
+            ):
+                tasks.create_task(keep_doing(chore, work, stop, every_s=every_s))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _settler(database: Database, redis: Redis) -> Settler:
+    return Settler(
+        ledger=LedgerStore(database),
+        holds=HoldStore(redis),
+        keys=KeyStore(database),
+        accounts=AccountStore(database),
+    )

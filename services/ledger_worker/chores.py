@@ -1,0 +1,25 @@
+"""What the worker does on the side, by the clock: each chore again and again, until it stops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from libs.common.storage.mongo import PyMongoError
+from libs.common.storage.redis import RedisError
+from services.ledger_worker.queue_worker import pause
+
+_log = structlog.get_logger(__name__)
+
+
+async def keep_doing(
+    chore: str, work: Callable[[], Awaitable[Any]], stop: asyncio.Event, *, every_s: float
+) -> None:
+    """`every_s` of 0 switches the chore off. What fails is tried again the next time."""
+    while every_s > 0 and not stop.is_set():
+        try:
+            await work()
+        except (RedisError, PyMongoError, OSError) as error:
+            _log.warning("put off", chore=chore, error=f"{type(error).__name__}: {error}"[:300])
+        await pause(stop, every_s)

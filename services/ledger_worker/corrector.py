@@ -1,0 +1,118 @@
+"""Posts corrections: what the admin service orders, and prices that came after their calls."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from libs.common.domain.corrections import correction_entry, priced_model, reprice_entry
+from libs.common.domain.periods import period_keys, zone_of
+from libs.common.domain.posting import Unpostable, bounded_cost, whole_ms
+from libs.common.schemas.correction import CorrectionOrder
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.entries import EntryStore
+from libs.common.storage.ledger import EntriesRefused, LedgerStore, UnknownAccounts
+from libs.common.storage.mongo import Session
+from libs.common.storage.price_book import PriceBook
+from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.settler import Settler
+
+_log = structlog.get_logger(__name__)
+
+
+class Corrector:
+    """One transaction at a time, in a session of its own. Everything here may be repeated."""
+
+    def __init__(
+        self,
+        *,
+        ledger: LedgerStore,
+        entries: EntryStore,
+        accounts: AccountStore,
+        prices: PriceBook,
+        settler: Settler,
+        session: Session,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._ledger = ledger
+        self._entries = entries
+        self._accounts = accounts
+        self._prices = prices
+        self._settler = settler
+        self._session = session
+        self._metrics = metrics
+        self._now = now
+        self._turn = asyncio.Lock()
+
+    async def correct(self, order: CorrectionOrder) -> Unpostable | None:
+        """What makes the order one that can never be posted; None where it is posted."""
+        original = None
+        if order.corrects is not None:
+            original = await self._entries.get(order.corrects)
+        account = await self._accounts.get(order.user_id)
+        if account is None:
+            return Unpostable(f"there is no account '{order.user_id}'")
+        entry = correction_entry(
+            order,
+            original,
+            periods=period_keys(order.at.astimezone(UTC), zone_of(account.time_zone)),
+            time_zone=account.time_zone,
+            posted_at=whole_ms(self._now()),
+        )
+        if isinstance(entry, Unpostable):
+            return entry
+        try:
+            await self._post([entry])
+        except UnknownAccounts as error:
+            return Unpostable(str(error))
+        except EntriesRefused as error:
+            if not error.at_fault:
+                raise
+            return Unpostable(str(error))
+        return None
+
+    async def reprice(self, entry_ids: Sequence[str], *, reason: str, made_by: str) -> int:
+        """How many of the entries got another price than they had."""
+        entries = await self._entries.get_many(entry_ids)
+        models = {entry.entry_id: model for entry in entries if (model := priced_model(entry))}
+        if not models:
+            return 0
+        price_at = await self._prices.of_models(models.values())
+        earlier: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
+        for row in await self._entries.corrections_of(list(models)):
+            earlier[row.corrects or ""].append(row)
+        corrections: list[LedgerEntry] = []
+        for entry in entries:
+            model = models.get(entry.entry_id)
+            price = None if model is None else price_at(model, entry.started_at)
+            if price is None or entry.usage is None:
+                continue
+            cost = bounded_cost(entry.usage, price)
+            if isinstance(cost, Unpostable):
+                _log.error("entry not re-priced", entry_id=entry.entry_id, reason=cost.reason)
+                continue
+            correction = reprice_entry(
+                entry,
+                earlier[entry.entry_id],
+                (price.price_id, cost),
+                reason=reason,
+                made_by=made_by,
+                posted_at=whole_ms(self._now()),
+            )
+            if correction is not None:
+                corrections.append(correction)
+        if corrections:
+            await self._post(corrections)
+        return len(corrections)
+
+    async def _post(self, entries: Sequence[LedgerEntry]) -> None:
+        """Raises what the ledger raises, and RedisError where it could not be settled."""
+        async with self._turn:
+            posted = await self._ledger.post(entries, self._session)
+        self._metrics.corrections.inc(posted)
+        for error in (await self._settler.settle(entries)).values():
+            raise error

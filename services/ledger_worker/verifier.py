@@ -1,0 +1,92 @@
+"""Proves the ledger again and again, a bounded stretch of accounts at a time."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from libs.common.proving import Prover, Verdict
+from libs.common.storage.proofs import Progress, ProofStore
+from libs.common.storage.redis import Redis
+from services.ledger_worker.metrics import Metrics
+
+_TURN = "gateway:worker:verify"
+# Of one turn; the next one goes on with the accounts that are left.
+_WITHIN_S = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Verifier:
+    """Of several workers, one takes each turn; all of them show what was found."""
+
+    def __init__(
+        self,
+        *,
+        prover: Prover,
+        proofs: ProofStore,
+        redis: Redis,
+        metrics: Metrics,
+        every_s: float,
+        now: Callable[[], datetime],
+        within_s: float = _WITHIN_S,
+    ) -> None:
+        self._prover = prover
+        self._proofs = proofs
+        self._redis = redis
+        self._metrics = metrics
+        self._every_s = every_s
+        self._now = now
+        self._within_s = within_s
+
+    async def take_turn(self) -> None:
+        progress = await self._proofs.progress()
+        turn_ms = max(int(self._every_s * 900), 1)
+        if await self._redis.set(_TURN, b"taken", nx=True, px=turn_ms):
+            progress = await self._prove(progress)
+        self._show(progress)
+
+    async def _prove(self, progress: Progress) -> Progress:
+        verdict = await self._prover.prove_all(
+            full=False,
+            after=progress.after,
+            within_s=self._within_s,
+            proved=self._proofs.save,
+        )
+        _report(verdict)
+        sound = progress.sound and verdict.first_difference is None
+        progress = msgspec.structs.replace(progress, after=verdict.next_after, sound=sound)
+        if verdict.first_difference is not None:
+            progress = msgspec.structs.replace(progress, ok=False)
+        if verdict.next_after is None:
+            progress = msgspec.structs.replace(
+                progress,
+                sound=True,
+                ok=sound,
+                last_success_at=self._now() if sound else progress.last_success_at,
+            )
+        await self._proofs.save_progress(progress)
+        return progress
+
+    def _show(self, progress: Progress) -> None:
+        if progress.ok is not None:
+            self._metrics.verify_ok.set(progress.ok)
+        if progress.last_success_at is not None:
+            self._metrics.verify_last_success.set(progress.last_success_at.timestamp())
+
+
+def _report(verdict: Verdict) -> None:
+    difference = verdict.first_difference
+    if difference is None:
+        _log.info("ledger verified", accounts=verdict.accounts, entries=verdict.entries)
+        return
+    _log.error(
+        "the ledger drifts",
+        user_id=difference.user_id,
+        where=difference.where,
+        unit=difference.unit,
+        expected=difference.expected,
+        found=difference.found,
+        drifting_accounts=verdict.drifting,
+    )

@@ -1,0 +1,266 @@
+"""The proof finds whatever was written past the ledger, from its last checkpoint on or in full."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.domain.verify import Checkpoint
+from libs.common.proving import Prover
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import Session
+from libs.common.storage.proofs import ProofStore
+from libs.common.storage.spent_copies import SpentCopies
+from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.settings import Settings
+from services.ledger_worker.verifier import Verifier
+from tests.service.ledger_worker.stage import (
+    CALL_NUSD,
+    NOW,
+    PERIODS,
+    Stage,
+    make_events,
+    new_call_id,
+    working,
+)
+
+
+def prover_of(stage: Stage, *, settling: bool = False, stretch: int = 3) -> Prover:
+    async def is_settling() -> bool:
+        return settling
+
+    return Prover(
+        proofs=ProofStore(stage.database),
+        ledger=stage.ledger,
+        copies=SpentCopies(stage.redis),
+        settling=is_settling,
+        stretch=stretch,
+        pause_s=0,
+    )
+
+
+def verifier_of(stage: Stage, metrics: Metrics) -> Verifier:
+    return Verifier(
+        prover=prover_of(stage),
+        proofs=ProofStore(stage.database),
+        redis=stage.redis,
+        metrics=metrics,
+        # No turn keeps the next one waiting.
+        every_s=0.001,
+        now=lambda: NOW,
+    )
+
+
+async def post(stage: Stage, settings: Settings, number: int, user_id: str = "alice") -> None:
+    async with working(stage, settings):
+        await stage.enqueue(make_events(number, user_id))
+        await stage.drained()
+
+
+async def test_entries_are_proved_in_stretches_up_to_the_last_one(
+    stage: Stage, settings: Settings
+) -> None:
+    await post(stage, settings, 10)
+    for stretch in (1, 3, 9, 10, 100):
+        proof = await prover_of(stage, stretch=stretch).prove("alice", full=True)
+        assert proof.difference is None
+        assert proof.checkpoint == Checkpoint(
+            user_id="alice",
+            seq=10,
+            nusd=10 * CALL_NUSD,
+            periods=dict.fromkeys(PERIODS, 10 * CALL_NUSD),
+        )
+
+
+async def test_what_is_before_the_checkpoint_is_read_in_full_only(
+    stage: Stage, settings: Settings
+) -> None:
+    await post(stage, settings, 5)
+    proofs, prover = ProofStore(stage.database), prover_of(stage)
+    await proofs.save((await prover.prove("alice", full=False)).checkpoint)
+    await stage.database["entries"].delete_one({"user_id": "alice", "seq": 2})
+    await post(stage, settings, 2)
+    partial = await prover.prove("alice", full=False)
+    assert (partial.difference, partial.checkpoint.seq) == (None, 7)
+    full = (await prover.prove("alice", full=True)).difference
+    assert full is not None
+    assert full.where == "entries"
+
+
+TAMPERED: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
+    ("accounts", {"_id": "alice"}, {"$inc": {"spent_nusd": 1}}, "account"),
+    ("accounts", {"_id": "alice"}, {"$inc": {"spent_nusd": -0.75}}, "account"),
+    ("accounts", {"_id": "alice"}, {"$inc": {"entries": -1}}, "entries"),
+    ("spend", {"_id": "alice|total"}, {"$inc": {"spent_nusd": 1}}, "period:total"),
+    ("spend", {"_id": "alice|2026-11"}, {"$set": {"spent_nusd": 0}}, "period:2026-11"),
+    ("rollups", {"user_id": "alice"}, {"$inc": {"cost_nusd": -1}}, "rollups:2026-11-24"),
+    ("entries", {"user_id": "alice", "seq": 8}, {"$set": {"seq": 9}}, "entries"),
+    ("entries", {"user_id": "alice", "seq": 8}, {"$inc": {"cost_nusd": 1}}, "account"),
+    ("entries", {"user_id": "alice", "seq": 8}, {"$set": {"periods": []}}, "period:"),
+]
+
+
+@pytest.mark.parametrize(("collection", "query", "change", "where"), TAMPERED)
+async def test_what_was_changed_after_the_checkpoint_is_found(
+    stage: Stage,
+    settings: Settings,
+    collection: str,
+    query: Mapping[str, Any],
+    change: Mapping[str, Any],
+    where: str,
+) -> None:
+    await post(stage, settings, 5)
+    prover = prover_of(stage)
+    await ProofStore(stage.database).save((await prover.prove("alice", full=False)).checkpoint)
+    await post(stage, settings, 4)
+    assert (await prover.prove("alice", full=False)).difference is None
+    result = await stage.database[collection].update_one(query, change)
+    assert result.modified_count == 1
+    for full in (False, True):
+        difference = (await prover.prove("alice", full=full)).difference
+        assert difference is not None
+        assert difference.where.startswith(where)
+
+
+async def test_an_entry_that_was_smuggled_in_is_found_in_full(
+    stage: Stage, settings: Settings
+) -> None:
+    await post(stage, settings, 2)
+    document = await stage.database["entries"].find_one({"seq": 2})
+    assert document is not None
+    del document["seq"]
+    await stage.database["entries"].insert_one({**document, "_id": new_call_id()})
+    difference = (await prover_of(stage).prove("alice", full=True)).difference
+    assert difference is not None
+    assert (difference.where, difference.expected, difference.found) == ("entries", 2, 3)
+
+
+class Forgetful(LedgerStore):
+    """A store with the bug that the proof is there for: one `$inc` is skipped."""
+
+    async def _entry_counts(self, user_ids: list[str], session: Session) -> dict[str, int]:
+        counts = await super()._entry_counts(user_ids, session)
+        await self._accounts.update_one(
+            {"_id": user_ids[0]}, {"$inc": {"spent_nusd": -CALL_NUSD}}, session=session
+        )
+        return counts
+
+
+async def test_a_skipped_increment_is_found(stage: Stage, settings: Settings) -> None:
+    await post(stage, settings, 3)
+    [entry, *_] = await stage.entries.get_many(await stage.entry_ids())
+    lost = msgspec.structs.replace(entry, entry_id=new_call_id())
+    await Forgetful(stage.database).post([lost])
+    difference = (await prover_of(stage).prove("alice", full=False)).difference
+    assert difference is not None
+    assert (difference.where, difference.expected, difference.found) == (
+        "account",
+        4 * CALL_NUSD,
+        3 * CALL_NUSD,
+    )
+
+
+async def copy_of(stage: Stage, value: str, period: str = "total") -> None:
+    await stage.redis.set(f"gateway:{{alice}}:spent:{period}", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "settling", "drifts"),
+    [
+        (f"{CALL_NUSD}:1", False, False),
+        # Of the same revision, or a later one, there is one true amount.
+        (f"{CALL_NUSD - 1}:1", True, True),
+        (f"{CALL_NUSD - 1}:2", True, True),
+        # An older one is on its way to the present one while postings are settled.
+        ("0:0", True, False),
+        ("0:0", False, True),
+    ],
+)
+async def test_the_copy_in_redis_is_compared(
+    stage: Stage, settings: Settings, value: str, settling: bool, drifts: bool
+) -> None:
+    await post(stage, settings, 1)
+    await copy_of(stage, value)
+    proof = await prover_of(stage, settling=settling).prove("alice", full=False)
+    assert (proof.difference is not None) == drifts
+    if proof.difference is not None:
+        assert proof.difference.where == "redis:total"
+        assert proof.difference.expected == CALL_NUSD
+
+
+async def test_a_redis_that_knows_nothing_is_no_drift(stage: Stage, settings: Settings) -> None:
+    await post(stage, settings, 1)
+    await stage.redis.flushdb()
+    assert (await prover_of(stage).prove("alice", full=True)).difference is None
+
+
+async def test_all_accounts_are_proved_and_the_first_difference_named(
+    stage: Stage, settings: Settings
+) -> None:
+    for user_id in ("alice", "bob"):
+        await post(stage, settings, 2, user_id)
+    await stage.add_account("carol")
+    await stage.add_account("dave")
+    verdict = await prover_of(stage).prove_all(full=False)
+    assert (verdict.accounts, verdict.entries, verdict.drifting) == (4, 4, 0)
+    assert verdict.entries_nusd == 4 * CALL_NUSD
+    for user_id in ("bob", "carol"):
+        await stage.database["accounts"].update_one({"_id": user_id}, {"$inc": {"spent_nusd": 1}})
+    verdict = await prover_of(stage).prove_all(full=False)
+    assert verdict.drifting == 2
+    assert verdict.first_difference is not None
+    assert verdict.first_difference.user_id == "bob"
+
+
+@pytest.mark.parametrize("gone", [["accounts"], ["accounts", "spend", "rollups"]])
+async def test_entries_that_nothing_else_is_left_of_are_found(
+    stage: Stage, settings: Settings, gone: Sequence[str]
+) -> None:
+    for user_id in ("alice", "bob"):
+        await post(stage, settings, 2, user_id)
+    for name in gone:
+        await stage.database[name].delete_many({"$or": [{"_id": "alice"}, {"user_id": "alice"}]})
+    verdict = await prover_of(stage).prove_all(full=True)
+    assert verdict.accounts == 2
+    assert verdict.first_difference is not None
+    assert (verdict.first_difference.user_id, verdict.first_difference.found) == ("alice", None)
+
+
+async def test_a_turn_ends_in_time_and_the_next_one_goes_on(
+    stage: Stage, settings: Settings
+) -> None:
+    await post(stage, settings, 1)
+    prover = prover_of(stage)
+    first = await prover.prove_all(full=False, within_s=0)
+    assert (first.accounts, first.next_after) == (1, "alice")
+    second = await prover.prove_all(full=False, within_s=0, after=first.next_after)
+    assert (second.accounts, second.next_after) == (1, None)
+
+
+async def test_the_worker_shows_what_it_proved(stage: Stage, settings: Settings) -> None:
+    await post(stage, settings, 3)
+    metrics = Metrics()
+    assert math.isnan(metrics.verify_ok._value.get())
+    verifier = verifier_of(stage, metrics)
+    await verifier.take_turn()
+    assert metrics.verify_ok._value.get() == 1
+    assert metrics.verify_last_success._value.get() == NOW.timestamp()
+    assert (await ProofStore(stage.database).checkpoint("alice")).seq == 3
+
+    await stage.database["accounts"].update_one({"_id": "alice"}, {"$inc": {"spent_nusd": 1}})
+    await stage.redis.delete("gateway:worker:verify")
+    await verifier.take_turn()
+    assert metrics.verify_ok._value.get() == 0
+
+    # A worker that has just started shows what the others found.
+    await stage.redis.set("gateway:worker:verify", b"taken")
+    other = Metrics()
+    await verifier_of(stage, other).take_turn()
+    assert other.verify_ok._value.get() == 0
+
+    await stage.database["accounts"].update_one({"_id": "alice"}, {"$inc": {"spent_nusd": -1}})
+    await stage.redis.delete("gateway:worker:verify")
+    await verifier.take_turn()
+    assert metrics.verify_ok._value.get() == 1
