@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -22,6 +23,7 @@ from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.proofs import ProofStore
 from libs.common.storage.redis import Redis
+from libs.common.storage.replay import clear_posted
 from libs.common.storage.spent_copies import SpentCopies
 from services.ledger_worker.chores import keep_doing
 from services.ledger_worker.corrector import Corrector
@@ -36,6 +38,7 @@ from services.ledger_worker.verifier import Verifier
 
 # Of a job's time, what its own work may take; the rest is for putting it back.
 _DEADLINE_SHARE = 0.75
+_CLEARED_EVERY_S = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -129,12 +132,14 @@ async def keep_house(
         every_s=settings.worker_verify_s,
         now=now,
     )
+    letters, entries = DeadLetterStore(database), EntryStore(database)
     async with open_corrector(database, redis, price_map, metrics) as corrector:
-        unpriced = UnpricedSweep(EntryStore(database), corrector)
+        unpriced = UnpricedSweep(entries, corrector)
         async with asyncio.TaskGroup() as tasks:
             for chore, work, every_s in (
                 ("verify", verifier.take_turn, settings.worker_verify_s),
                 ("reprice", unpriced.run, settings.worker_reprice_s),
+                ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
             ):
                 tasks.create_task(keep_doing(chore, work, stop, every_s=every_s))
 

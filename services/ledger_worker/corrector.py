@@ -1,15 +1,13 @@
 """Posts corrections: what the admin service orders, and prices that came after their calls."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-import structlog
-
-from libs.common.domain.corrections import correction_entry, priced_model, reprice_entry
+from libs.common.domain.corrections import correction_entry
 from libs.common.domain.periods import period_keys, zone_of
-from libs.common.domain.posting import Unpostable, bounded_cost, whole_ms
+from libs.common.domain.posting import Unpostable, whole_ms
+from libs.common.repricing import Repricer
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.accounts import AccountStore
@@ -19,8 +17,6 @@ from libs.common.storage.mongo import Session
 from libs.common.storage.price_book import PriceBook
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
-
-_log = structlog.get_logger(__name__)
 
 
 class Corrector:
@@ -41,7 +37,7 @@ class Corrector:
         self._ledger = ledger
         self._entries = entries
         self._accounts = accounts
-        self._prices = prices
+        self._repricer = Repricer(entries, prices)
         self._settler = settler
         self._session = session
         self._metrics = metrics
@@ -77,34 +73,12 @@ class Corrector:
 
     async def reprice(self, entry_ids: Sequence[str], *, reason: str, made_by: str) -> int:
         """How many of the entries got another price than they had."""
-        entries = await self._entries.get_many(entry_ids)
-        models = {entry.entry_id: model for entry in entries if (model := priced_model(entry))}
-        if not models:
-            return 0
-        price_at = await self._prices.of_models(models.values())
-        earlier: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
-        for row in await self._entries.corrections_of(list(models)):
-            earlier[row.corrects or ""].append(row)
-        corrections: list[LedgerEntry] = []
-        for entry in entries:
-            model = models.get(entry.entry_id)
-            price = None if model is None else price_at(model, entry.started_at)
-            if price is None or entry.usage is None:
-                continue
-            cost = bounded_cost(entry.usage, price)
-            if isinstance(cost, Unpostable):
-                _log.error("entry not re-priced", entry_id=entry.entry_id, reason=cost.reason)
-                continue
-            correction = reprice_entry(
-                entry,
-                earlier[entry.entry_id],
-                (price.price_id, cost),
-                reason=reason,
-                made_by=made_by,
-                posted_at=whole_ms(self._now()),
-            )
-            if correction is not None:
-                corrections.append(correction)
+        corrections = await self._repricer.corrections(
+            await self._entries.get_many(entry_ids),
+            reason=reason,
+            made_by=made_by,
+            posted_at=whole_ms(self._now()),
+        )
         if corrections:
             await self._post(corrections)
         return len(corrections)

@@ -29,7 +29,8 @@ from libs.common.storage.mongo import (
 )
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.redis import Redis, open_redis
-from services.ledger_worker.assembly import keep_house, open_jobs, open_prover
+from libs.common.storage.replay import replay_all
+from services.ledger_worker.assembly import keep_house, now, open_jobs, open_prover
 from services.ledger_worker.health import health_key
 from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
@@ -39,7 +40,6 @@ from services.ledger_worker.queue_worker import (
     keep_working,
     pause,
 )
-from services.ledger_worker.replay import replay_all
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.sweep import keep_sweeping
 
@@ -144,7 +144,7 @@ async def _replay(settings: Settings) -> str | None:
     stop = asyncio.Event()
     async with _stores(settings) as (database, redis):
         await wait_until_ready(database, redis, stop)
-        letters = await replay_all(DeadLetterStore(database), redis)
+        letters = await replay_all(DeadLetterStore(database), redis, now())
     _log.info("put back on the queue", letters=letters)
     return None
 

@@ -1,13 +1,32 @@
 """Entries by their ids: what corrects them, and which of them wait for a price."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from libs.common.schemas.entry import LedgerEntry
+import msgspec
+
+from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo import ASCENDING, Database, Document, from_document
 
 # More corrections of one entry than this are nobody's honest work.
 _MAX_CORRECTIONS = 500
+
+
+# How far an id's own time may lie from the start of its call.
+_ID_SLACK = timedelta(hours=1)
+
+
+class EntrySelector(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that started from `since` (inclusive) to `until` (exclusive)."""
+
+    since: datetime
+    until: datetime
+    user_id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    status: EntryStatus | None = None
 
 
 class EntryStore:
@@ -27,11 +46,37 @@ class EntryStore:
         documents = await found.to_list(len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
 
+    async def known(self, entry_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are in the ledger."""
+        found = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})
+        return {document["_id"] for document in await found.to_list(len(entry_ids) or 1)}
+
     async def corrections_of(self, entry_ids: Sequence[str]) -> list[LedgerEntry]:
         """What corrects these entries directly, by account in the order of posting."""
         found = self._entries.find({"corrects": {"$in": list(entry_ids)}})
         documents = await found.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
+
+    async def select(
+        self, selector: EntrySelector, *, after: str | None, limit: int
+    ) -> Sequence[LedgerEntry]:
+        """In the order of their ids, those after `after`; corrections of calls left out.
+
+        Ids begin with a time, so that the index on them bounds what is read.
+        """
+        low = _first_id(selector.since - _ID_SLACK)
+        ids = {"$gte": low} if after is None else {"$gt": max(low, after)}
+        query: dict[str, Any] = {
+            "_id": ids | {"$lt": _first_id(selector.until + _ID_SLACK)},
+            "started_at": {"$gte": selector.since, "$lt": selector.until},
+            "kind": {"$in": ["call", "late_event"]},
+        }
+        for name in ("user_id", "model", "provider", "status"):
+            value = getattr(selector, name)
+            if value is not None:
+                query[name] = value
+        found = self._entries.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, LedgerEntry) for document in await found.to_list(limit)]
 
     async def open_models(self, *, limit: int) -> list[tuple[str, str]]:
         """(provider, model) pairs that have entries without a price."""
@@ -49,3 +94,9 @@ class EntryStore:
             query["_id"] = {"$gt": after}
         found = self._unpriced.find(query).sort("_id", ASCENDING).limit(limit)
         return [document["_id"] for document in await found.to_list(limit)]
+
+
+def _first_id(at: datetime) -> str:
+    """No UUIDv7 of that moment, or of a later one, is smaller."""
+    unix_ms = max(int(at.timestamp() * 1000), 0)
+    return str(UUID(int=(unix_ms & (2**48 - 1)) << 80))

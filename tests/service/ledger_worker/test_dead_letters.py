@@ -7,10 +7,11 @@ from arq import ArqRedis
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.dead_letters import DeadLetter
 from libs.common.storage.event_queue import POST_JOB, QUEUE, encode_event, encode_job
-from services.ledger_worker.replay import replay_all
+from libs.common.storage.replay import clear_posted, replay_all
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import (
     CALL_NUSD,
+    NOW,
     Stage,
     altered,
     count_of,
@@ -191,7 +192,7 @@ async def test_an_event_too_large_for_a_document_is_buried_with_its_end_cut_off(
     await stage.assert_exact("alice", 1)
     [letter] = await letters_of(stage)
     assert letter.size == len(endless) > len(letter.raw)
-    assert await replay_all(stage.dead_letters, stage.redis) == 0
+    assert await replay_all(stage.dead_letters, stage.redis, NOW) == 0
     assert await stage.dead_letters.count() == 1
 
 
@@ -219,10 +220,28 @@ async def test_replay_posts_what_has_become_postable_and_buries_the_rest_again(
         await stage.drained()
         assert await stage.dead_letters.count() == 4
         await stage.add_account("carol")
-        assert await replay_all(stage.dead_letters, stage.redis) == 4
+        assert await replay_all(stage.dead_letters, stage.redis, NOW) == 4
         await stage.drained()
     await stage.assert_exact("carol", 1)
     assert {letter.raw for letter in await letters_of(stage)} == {incurable, batch, job}
+    [replayed] = await stage.dead_letters.list(after=None, limit=10, replayed=True)
+    assert (replayed.raw, replayed.replayed_at) == (encode_event(curable), NOW)
+    assert await clear_posted(stage.dead_letters, stage.entries) == 1
+    assert await stage.dead_letters.list(after=None, limit=10, replayed=True) == []
+    assert await stage.dead_letters.count() == 3
+
+
+async def test_a_letter_stays_until_its_entry_is_posted(stage: Stage, settings: Settings) -> None:
+    await stage.enqueue([make_event("carol")])
+    async with working(stage, settings):
+        await stage.drained()
+    await stage.add_account("carol")
+    assert await replay_all(stage.dead_letters, stage.redis, NOW) == 1
+    assert await clear_posted(stage.dead_letters, stage.entries) == 0
+    async with working(stage, settings):
+        await stage.drained()
+    assert await clear_posted(stage.dead_letters, stage.entries) == 1
+    await stage.assert_exact("carol", 1)
 
 
 async def test_a_letter_that_was_buried_again_is_not_removed_by_its_replay(
