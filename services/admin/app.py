@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
 from starlette.applications import Starlette
@@ -12,24 +12,38 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from libs.common.proving import Prover
+from libs.common.repricing import Repricer
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.checks import storage_checks
 from libs.common.storage.cooldowns import CooldownStore
+from libs.common.storage.correction_orders import CorrectionOrderStore
 from libs.common.storage.dead_letters import DeadLetterStore
 from libs.common.storage.entries import EntryStore
 from libs.common.storage.event_queue import queue_is_empty
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import ping
+from libs.common.storage.mongo import PyMongoError, ping
 from libs.common.storage.orders import OrderQueue
+from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.proofs import ProofStore
 from libs.common.storage.routes import RouteStore
 from libs.common.storage.spent_copies import SpentCopies
 from libs.common.web.health import live, ready
-from services.admin import accounts, costs, keys, model_tests, models, proof, usage
+from services.admin import (
+    accounts,
+    corrections,
+    costs,
+    dead_letters,
+    keys,
+    ledger,
+    model_tests,
+    models,
+    proof,
+    usage,
+)
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.errors import exception_handlers
@@ -39,6 +53,9 @@ from services.admin.middleware import RequestContext, RequireAdminKey
 from services.admin.settings import Settings
 from services.admin.state import OpenResources, Resources, State, open_resources
 
+# How long a request waits for the worker to post its correction.
+_CORRECTION_WAIT_S = 10.0
+
 Handler = Callable[[Request[State]], Awaitable[Response]]
 
 
@@ -47,8 +64,9 @@ def create_app(
     *,
     open_resources: OpenResources = open_resources,
     now: Callable[[], datetime] = utc_now,
+    correction_wait_s: float = _CORRECTION_WAIT_S,
 ) -> Starlette:
-    """`open_resources` and `now` are arguments for the sake of tests."""
+    """What follows the settings are arguments for the sake of tests."""
     metrics = Metrics()
 
     @asynccontextmanager
@@ -58,11 +76,14 @@ def create_app(
             await ping(resources.database)
             gateway = GatewayClient(settings.gateway_url)
             state = _state(resources, price_map, gateway, metrics, now)
-            for store in (state["keys"], state["prices"], state["ledger"]):
+            state["correction_wait_s"] = correction_wait_s
+            for store in (state["keys"], state["prices"], state["ledger"], state["dead_letters"]):
                 await store.create_indexes()
             yield state
 
-    async def show_metrics(_: Request[State]) -> Response:
+    async def show_metrics(request: Request[State]) -> Response:
+        with suppress(PyMongoError):
+            metrics.dead_letters.set(await request.state["dead_letters"].count())
         return metrics.response()
 
     return Starlette(
@@ -100,7 +121,10 @@ def _state(
             copies=SpentCopies(redis),
             settling=settling,
         ),
+        repricer=Repricer(EntryStore(database), PriceBook(PriceStore(database), price_map)),
         orders=OrderQueue(redis),
+        correction_orders=CorrectionOrderStore(database),
+        correction_wait_s=_CORRECTION_WAIT_S,
         dead_letters=DeadLetterStore(database),
         holds=HoldStore(redis),
         routes=RouteStore(database),
@@ -108,6 +132,7 @@ def _state(
         gateway=gateway,
         announcer=Announcer(redis, metrics),
         price_map=price_map,
+        redis=redis,
         checks=storage_checks(database, redis),
         now=now,
         new_id=new_uuid7,
@@ -142,6 +167,11 @@ def _routes() -> list[BaseRoute]:
         ),
         _resource("/admin/usage/user/{user_id}", GET=usage.show_usage),
         _resource("/admin/ledger/verify", GET=proof.verify_ledger),
+        _resource("/admin/ledger/entries/{entry_id}", GET=ledger.show_entry),
+        _resource("/admin/ledger/corrections", POST=corrections.create_correction),
+        _resource("/admin/ledger/reprice", POST=ledger.reprice),
+        _resource("/admin/ledger/dead-letters", GET=dead_letters.list_letters),
+        _resource("/admin/ledger/dead-letters/replay", POST=dead_letters.replay_letters),
     ]
 
 

@@ -154,6 +154,7 @@ def _formats(values: tuple[str, ...], _: datetime) -> str | None:
 
 UserId = Annotated[str, Rule(_user_id)]
 Name = Annotated[str, Meta(max_length=256), Rule(_text)]
+Reason = Annotated[str, Meta(min_length=1, max_length=500), Rule(_text)]
 Metadata = Annotated[dict[str, str], Rule(_metadata)]
 LimitUsd = Annotated[Decimal, Rule(_limit_usd)]
 Rate = Annotated[Decimal, Rule(_rate)]

@@ -1,6 +1,6 @@
 """What the admin service counts, in a registry of its own."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
@@ -30,6 +30,12 @@ class Metrics:
             "admin_invalidations_delayed",
             "Writes that gateways could not be told of; their caches obey their TTL.",
             ("kind",),
+            registry=self._registry,
+        )
+
+        self.dead_letters = Gauge(
+            "admin_dead_letters",
+            "Deliveries that could not be posted and wait for somebody to look at them.",
             registry=self._registry,
         )
 

@@ -8,8 +8,10 @@ from typing import TypedDict
 import msgspec
 
 from libs.common.proving import Prover
+from libs.common.repricing import Repricer
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.cooldowns import CooldownStore
+from libs.common.storage.correction_orders import CorrectionOrderStore
 from libs.common.storage.dead_letters import DeadLetterStore
 from libs.common.storage.entries import EntryStore
 from libs.common.storage.holds import HoldStore
@@ -28,7 +30,10 @@ from services.admin.settings import Settings
 
 
 class State(TypedDict):
-    """`now` is the current time in UTC, `new_id` a UUIDv7, `entropy(n)` n random bytes."""
+    """`now` is the current time in UTC, `new_id` a UUIDv7, `entropy(n)` n random bytes.
+
+    `correction_wait_s` is how long a request waits for the worker to post its correction.
+    """
 
     accounts: AccountStore
     keys: KeyStore
@@ -36,7 +41,10 @@ class State(TypedDict):
     ledger: LedgerStore
     entries: EntryStore
     prover: Prover
+    repricer: Repricer
     orders: OrderQueue
+    correction_orders: CorrectionOrderStore
+    correction_wait_s: float
     dead_letters: DeadLetterStore
     holds: HoldStore
     routes: RouteStore
@@ -44,6 +52,7 @@ class State(TypedDict):
     gateway: GatewayClient
     announcer: Announcer
     price_map: PriceMap
+    redis: Redis
     checks: Mapping[str, Check]
     now: Callable[[], datetime]
     new_id: Callable[[], str]

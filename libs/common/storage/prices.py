@@ -28,6 +28,10 @@ class PriceStore:
     async def insert(self, version: PriceVersion) -> None:
         await self._prices.insert_one(to_document(version, key="price_id"))
 
+    async def get(self, price_id: str) -> PriceVersion | None:
+        document = await self._prices.find_one({"_id": price_id})
+        return None if document is None else from_document(document, PriceVersion)
+
     async def versions_of(self, names: Iterable[str]) -> list[PriceVersion]:
         """Every version whose model or alias is one of the names, the newest first."""
         wanted = {"$in": sorted(set(names))}

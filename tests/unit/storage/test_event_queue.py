@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.event_queue import (
     BURY_JOB,
+    CORRECT_JOB,
     POST_JOB,
     QUEUE,
+    REPRICE_JOB,
     UNREADABLE,
     Payload,
     batch_of,
@@ -119,6 +121,11 @@ def test_a_damaged_batch_is_unreadable_and_nothing_else(payload: bytes) -> None:
 def test_arq_sees_the_job_that_was_enqueued() -> None:
     payload = encode_batch([event()])
     assert as_arq_sees(job(payload)) == (POST_JOB, [payload], {}, None, 1_000)
+
+
+@pytest.mark.parametrize("function", [POST_JOB, CORRECT_JOB, REPRICE_JOB])
+def test_each_function_of_the_worker_gets_its_payload(function: str) -> None:
+    assert as_arq_sees(job(b"payload", f=function)) == (function, [b"payload"], {}, None, 1_000)
 
 
 def test_a_payload_does_not_print_itself_into_the_log() -> None:

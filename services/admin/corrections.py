@@ -1,0 +1,139 @@
+"""`/admin/ledger/corrections`: refunds, credits and adjustments, ordered from the ledger worker."""
+
+import asyncio
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.corrections import net_nusd
+from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
+from libs.common.errors import (
+    AppError,
+    Conflict,
+    FieldError,
+    NotFound,
+    Unavailable,
+    ValidationFailed,
+)
+from libs.common.schemas.correction import CorrectionOrder, OrderedKind
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.redis import RedisError
+from libs.common.web.json import json_response
+from services.admin.accounts import find_account
+from services.admin.decoding import Rule, read_struct
+from services.admin.fields import Cursor, Name, Reason, UserId
+from services.admin.state import State
+from services.admin.usage import entry_view
+
+_FIRST_LOOK_S = 0.02
+_SLOWEST_LOOK_S = 0.5
+
+
+def _amount(value: Decimal, _: datetime) -> str | None:
+    if not value.is_finite():
+        return "must be a finite number"
+    if not 0 < value.copy_abs() <= nusd_to_usd(MAX_NUSD):
+        return f"must not be 0, and be at most {nusd_to_usd(MAX_NUSD)} either way"
+    try:
+        usd_to_nusd(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
+    """`amount_usd` is added to what was spent, so refunds and credits are negative.
+
+    The same `idempotency_key` again is the same correction. Without an entry, a correction counts
+    in the budget periods of now, else in those of the entry.
+    """
+
+    user_id: UserId
+    kind: OrderedKind
+    amount_usd: Annotated[Decimal, Rule(_amount)]
+    reason: Reason
+    idempotency_key: Cursor
+    entry_id: Cursor | None = None
+    made_by: Name = "admin"
+
+
+async def create_correction(request: Request[State]) -> Response:
+    """201 with the entry, or 202 where the worker has not posted it yet."""
+    state = request.state
+    now = state["now"]()
+    body = await read_struct(request, NewCorrection, now)
+    wanted = CorrectionOrder(
+        entry_id=state["new_id"](),
+        user_id=body.user_id,
+        kind=body.kind,
+        cost_nusd=usd_to_nusd(body.amount_usd),
+        corrects=body.entry_id,
+        reason=body.reason,
+        made_by=body.made_by,
+        at=now,
+    )
+    order = await state["correction_orders"].get(body.idempotency_key)
+    if order is None:
+        await _check(state, wanted)
+        order = await state["correction_orders"].keep(body.idempotency_key, wanted)
+    if order != msgspec.structs.replace(wanted, entry_id=order.entry_id, at=order.at):
+        message = "This idempotency_key stands for another correction."
+        raise Conflict(message, param="idempotency_key")
+    entry = await _posted(state, order)
+    if entry is None:
+        return json_response({"entry_id": order.entry_id, "status": "queued"}, status=202)
+    return json_response(entry_view(entry), status=201)
+
+
+async def _posted(state: State, order: CorrectionOrder) -> LedgerEntry | None:
+    """The entry, ordered if need be; None where the worker has not posted it in time."""
+    entry = await state["entries"].get(order.entry_id)
+    if entry is not None:
+        return entry
+    try:
+        await state["orders"].correct(order)
+    except (RedisError, OSError) as error:
+        message = "Redis does not answer, so nothing was corrected. Try again with the same key."
+        raise Unavailable(message, retry_after_s=2) from error
+    delay_s = _FIRST_LOOK_S
+    try:
+        async with asyncio.timeout(state["correction_wait_s"]):
+            while entry is None:
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _SLOWEST_LOOK_S)
+                entry = await state["entries"].get(order.entry_id)
+    except TimeoutError:
+        return None
+    return entry
+
+
+async def _check(state: State, order: CorrectionOrder) -> None:
+    """Raises what is wrong with an order that is given for the first time."""
+    await find_account(state, order.user_id)
+    if order.kind != "adjustment" and order.cost_nusd > 0:
+        raise _wrong("amount_usd", f"must be negative: a {order.kind} lowers what was spent")
+    if order.corrects is None:
+        if order.kind == "refund":
+            raise _wrong("entry_id", "is required: without an entry it is a credit")
+        return
+    original = await state["entries"].get(order.corrects)
+    if original is None:
+        raise NotFound(f"There is no entry '{order.corrects[:128]}'.", param="entry_id")
+    if original.user_id != order.user_id:
+        raise _wrong("entry_id", "belongs to another account")
+    if original.kind not in ("call", "late_event"):
+        raise _wrong("entry_id", "is a correction itself: name the call that it corrects")
+    if order.kind == "refund":
+        corrections = await state["entries"].corrections_of([original.entry_id])
+        left_nusd = net_nusd(original, corrections)
+        if left_nusd + order.cost_nusd < 0:
+            left = nusd_to_usd(left_nusd)
+            raise _wrong("amount_usd", f"refunds more than the {left} that the call still costs")
+
+
+def _wrong(field: str, message: str) -> AppError:
+    return ValidationFailed([FieldError(field, message)])

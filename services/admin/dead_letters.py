@@ -1,0 +1,101 @@
+"""`/admin/ledger/dead-letters`: what could not be posted, and another try for it."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
+from libs.common.storage.dead_letters import DeadLetter
+from libs.common.storage.event_queue import UNREADABLE
+from libs.common.storage.redis import RedisError
+from libs.common.storage.replay import replay
+from libs.common.web.json import json_response
+from services.admin.decoding import query_struct, read_struct
+from services.admin.paging import Paging
+from services.admin.state import State
+
+_PAGE = 100
+# Letters that one request puts back; `remaining` says how many are left.
+_MAX_REPLAYED = 1_000
+# What is shown of a letter that says something.
+_MAX_SHOWN_BYTES = 16 * 1024
+
+LetterId = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class LetterQuery(Paging, frozen=True, kw_only=True):
+    """`replayed` ones were put back, and are kept until what is in them has been posted."""
+
+    state: Literal["waiting", "replayed"] = "waiting"
+
+
+class ReplayBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Either `ids` or `all`."""
+
+    ids: Annotated[tuple[LetterId, ...], Meta(min_length=1, max_length=100)] | None = None
+    all: bool = False
+
+
+async def list_letters(request: Request[State]) -> Response:
+    state = request.state
+    query = query_struct(request, LetterQuery, state["now"]())
+    fetched = await state["dead_letters"].list(
+        after=query.after, limit=query.fetch, replayed=query.state == "replayed"
+    )
+    views = [_view(letter) for letter in query.page(fetched)]
+    answer = query.answer(fetched, views, "letter_id")
+    return json_response({"count": await state["dead_letters"].count(), **answer})
+
+
+async def replay_letters(request: Request[State]) -> Response:
+    """202: the letters are on the queue again; those that fail again come back as letters."""
+    state = request.state
+    now = state["now"]()
+    body = await read_struct(request, ReplayBody, now)
+    if (body.ids is None) == (not body.all):
+        raise ValidationFailed([FieldError("ids", "must be given, or all must be true; not both")])
+    letters, redis = state["dead_letters"], state["redis"]
+    replayed, cut_off = 0, 0
+    try:
+        if body.ids is not None:
+            found = await letters.get_many(set(body.ids))
+            missing = set(body.ids) - {letter.letter_id for letter in found}
+            if missing:
+                message = f"There is no dead letter '{min(missing)[:128]}'; none was replayed."
+                raise NotFound(message, param="ids")
+            replayed = await replay(found, letters, redis, now)
+            cut_off = len(found) - replayed
+        else:
+            after = None
+            while replayed + cut_off < _MAX_REPLAYED:
+                page = await letters.list(after=after, limit=_PAGE)
+                put_back = await replay(page, letters, redis, now)
+                replayed, cut_off = replayed + put_back, cut_off + len(page) - put_back
+                if len(page) < _PAGE:
+                    break
+                after = page[-1].letter_id
+    except (RedisError, OSError) as error:
+        message = "Redis does not answer. What was put back before is; try again for the rest."
+        raise Unavailable(message, retry_after_s=2) from error
+    counts = {"replayed": replayed, "cut_off": cut_off, "remaining": await letters.count()}
+    return json_response(counts, status=202)
+
+
+def _view(letter: DeadLetter) -> dict[str, Any]:
+    """`content` is what is in it, where it is msgpack that JSON can say."""
+    fields = msgspec.structs.asdict(letter)
+    del fields["raw"]
+    return {**fields, "cut_off": letter.size > len(letter.raw), "content": _content(letter.raw)}
+
+
+def _content(raw: bytes) -> Any:
+    if len(raw) > _MAX_SHOWN_BYTES:
+        return None
+    try:
+        value = msgspec.msgpack.decode(raw)
+        return msgspec.Raw(msgspec.json.encode(value))
+    except (*UNREADABLE, TypeError):
+        return None

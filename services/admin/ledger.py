@@ -1,0 +1,149 @@
+"""`/admin/ledger/entries` and `/admin/ledger/reprice`: entries explained, and priced again."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.corrections import net_nusd
+from libs.common.domain.money import nusd_to_usd
+from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
+from libs.common.schemas.correction import RepriceOrder
+from libs.common.schemas.entry import EntryStatus, LedgerEntry
+from libs.common.storage.entries import EntrySelector
+from libs.common.storage.redis import RedisError
+from libs.common.web.json import json_response
+from services.admin.decoding import query_struct, read_struct
+from services.admin.fields import Cursor, Model, Name, Provider, Reason, Time, UserId
+from services.admin.state import State
+from services.admin.usage import entry_view
+
+# A late event that was unpriced has corrections of its own; deeper than this nothing goes.
+_MAX_DEPTH = 4
+_PAGE = 500
+# Entries that one request looks at; its cursor leads to the rest.
+_MAX_SELECTED = 10_000
+_MAX_SPAN = timedelta(days=400)
+
+
+class Selector(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that started from `since` (inclusive) to `until` (exclusive)."""
+
+    since: Time
+    until: Time
+    user_id: UserId | None = None
+    model: Model | None = None
+    provider: Provider | None = None
+    status: EntryStatus | None = None
+
+
+class RepriceBody(msgspec.Struct, frozen=True, kw_only=True):
+    """With `dry_run` nothing is changed: the answer says what would be."""
+
+    selector: Selector
+    dry_run: bool = True
+    reason: Reason = "Priced again."
+    made_by: Name = "admin"
+    cursor: Cursor | UnsetType = UNSET
+
+
+class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Takes no parameters."""
+
+
+async def show_entry(request: Request[State]) -> Response:
+    """One entry, the version that priced it, and everything that corrects it."""
+    state, entry_id = request.state, request.path_params["entry_id"]
+    query_struct(request, NoQuery, state["now"]())
+    entry = await state["entries"].get(entry_id)
+    if entry is None:
+        raise NotFound(f"There is no entry '{entry_id[:128]}'.", param="entry_id")
+    corrections: list[LedgerEntry] = []
+    layer = [entry]
+    for _ in range(_MAX_DEPTH):
+        layer = await state["entries"].corrections_of([row.entry_id for row in layer])
+        if not layer:
+            break
+        corrections += layer
+    price = None if entry.price_id is None else await state["prices"].get(entry.price_id)
+    return json_response(
+        {
+            **entry_view(entry),
+            "net_cost_usd": nusd_to_usd(net_nusd(entry, corrections)),
+            # Null for a price of LiteLLM's map, which `price_id` names.
+            "price": price,
+            "corrections": [entry_view(row) for row in corrections],
+        }
+    )
+
+
+async def reprice(request: Request[State]) -> Response:
+    """The difference that the prices valid now would make; posted by the worker unless dry."""
+    state = request.state
+    now = state["now"]()
+    body = await read_struct(request, RepriceBody, now)
+    chosen = body.selector
+    if not chosen.since < chosen.until <= chosen.since + _MAX_SPAN:
+        message = f"must be later than since, by at most {_MAX_SPAN.days} days"
+        raise ValidationFailed([FieldError("selector.until", message)])
+    selector = EntrySelector(**msgspec.structs.asdict(chosen))
+    after = None if body.cursor is UNSET else body.cursor
+    selected, changes = 0, list[LedgerEntry]()
+    more = True
+    while more and selected < _MAX_SELECTED:
+        page = await state["entries"].select(selector, after=after, limit=_PAGE)
+        more = len(page) == _PAGE
+        if not page:
+            break
+        selected, after = selected + len(page), page[-1].entry_id
+        found = await state["repricer"].corrections(
+            page, reason=body.reason, made_by=body.made_by, posted_at=now
+        )
+        changes += found
+        if found and not body.dry_run:
+            await _order(state, body, found)
+    answer = _differences(changes)
+    counts = {"entries_selected": selected, "entries_changed": len(changes)}
+    cursor = after if more else None
+    return json_response(
+        {"dry_run": body.dry_run, **counts, **answer, "next_cursor": cursor},
+        status=200 if body.dry_run else 202,
+    )
+
+
+async def _order(state: State, body: RepriceBody, corrections: list[LedgerEntry]) -> None:
+    """One order for a page. The worker prices the entries itself, when it comes to them."""
+    order = RepriceOrder(
+        entry_ids=tuple(row.corrects for row in corrections if row.corrects is not None),
+        reason=body.reason,
+        made_by=body.made_by,
+    )
+    try:
+        await state["orders"].reprice(UUID(state["new_id"]()), order)
+    except (RedisError, OSError) as error:
+        message = "Redis does not answer. What was ordered before stands; order again for the rest."
+        raise Unavailable(message, retry_after_s=2) from error
+
+
+def _differences(corrections: list[LedgerEntry]) -> dict[str, Any]:
+    nusd: Counter[str] = Counter()
+    entries: Counter[str] = Counter()
+    for row in corrections:
+        nusd[row.user_id] += row.cost_nusd
+        entries[row.user_id] += 1
+    return {
+        "difference_usd": nusd_to_usd(sum(nusd.values())),
+        "accounts": [
+            {
+                "user_id": user_id,
+                "entries": entries[user_id],
+                "difference_usd": nusd_to_usd(nusd[user_id]),
+            }
+            for user_id in sorted(entries)
+        ],
+    }
