@@ -98,7 +98,9 @@ class LedgerStore:
         # on being posted.
         await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
         await self._entries.create_index([("corrects", ASCENDING)], sparse=True)
-        await self._unpriced.create_index([("provider", ASCENDING), ("model", ASCENDING)])
+        await self._unpriced.create_index(
+            [("provider", ASCENDING), ("model", ASCENDING), ("_id", ASCENDING)]
+        )
         await self._spend.create_index([("period", ASCENDING), ("user_id", ASCENDING)])
         await self._spend.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
         await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])

@@ -1,0 +1,69 @@
+"""What is asked often is answered through an index: nothing reads all entries.
+
+Left out is what MongoDB plans and the stand-in does not: ranges of `_id` alone, and an index whose
+rows are filtered further (a start time beside the account).
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from libs.common.storage.dead_letters import DeadLetterStore
+from libs.common.storage.keys import KeyStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import Database
+from tests.unit.builders import NOW
+
+PLANS: list[tuple[str, dict[str, Any]]] = [
+    # Posting: which of the batch's entries exist; the accounts' counts.
+    ("entries", {"_id": {"$in": ["a", "b"]}}),
+    ("accounts", {"_id": {"$in": ["a", "b"]}}),
+    # Spend, for admission and settling.
+    ("spend", {"_id": {"$in": ["a|total", "b|total"]}}),
+    ("rollups", {"user_id": "a", "key_id": "k", "day": {"$gte": "2026-11-01"}}),
+    # Usage, with and without a cursor, a model.
+    ("entries", {"user_id": "a"}),
+    ("entries", {"user_id": "a", "_id": {"$lt": "b"}}),
+    ("entries", {"user_id": "a", "model": "m", "_id": {"$lt": "b"}}),
+    # The proof: a stretch of an account's entries, its periods and days; the accounts themselves.
+    ("entries", {"user_id": "a", "seq": {"$gt": 3, "$lte": 9}}),
+    ("entries", {"user_id": "a", "seq": None}),
+    ("entries", {"user_id": {"$gt": "a"}}),
+    ("spend", {"user_id": "a"}),
+    ("spend", {"period": "total", "user_id": {"$gt": "a"}}),
+    ("rollups", {"user_id": "a", "day": {"$in": ["2026-11-24"]}}),
+    # Corrections: those of some entries; those that wait for a price.
+    ("entries", {"corrects": {"$in": ["a", "b"]}}),
+    ("unpriced", {"provider": "p", "model": "m", "_id": {"$gt": "a"}}),
+    ("dead_letters", {"replayed_at": None, "_id": {"$gt": "a"}}),
+]
+
+
+@pytest.mark.parametrize(("collection", "query"), PLANS)
+async def test_a_query_is_served_by_an_index(
+    database: Database, collection: str, query: dict[str, Any]
+) -> None:
+    for store in (LedgerStore(database), DeadLetterStore(database), KeyStore(database)):
+        await store.create_indexes()
+    await database[collection].insert_many(
+        [
+            {"_id": f"{n}", "user_id": f"{n}", "seq": n, "started_at": NOW + timedelta(days=n)}
+            for n in range(20)
+        ]
+    )
+    explained = await database[collection].find(query).explain()
+    stages = stages_of(explained["queryPlanner"]["winningPlan"])
+    assert "COLLSCAN" not in stages
+    assert stages & {"IXSCAN", "IDHACK", "CLUSTERED_IXSCAN", "EXPRESS_IXSCAN"}
+
+
+def stages_of(plan: dict[str, Any]) -> set[str]:
+    inner = [plan["inputStage"]] if "inputStage" in plan else plan.get("inputStages", [])
+    return {plan["stage"]}.union(*map(stages_of, inner))
+
+
+async def test_the_check_finds_a_query_without_an_index(database: Database) -> None:
+    await LedgerStore(database).create_indexes()
+    explained = await database["entries"].find({"latency_ms": 5}).explain()
+    assert "COLLSCAN" in stages_of(explained["queryPlanner"]["winningPlan"])
