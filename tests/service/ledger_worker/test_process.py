@@ -229,6 +229,8 @@ async def test_metrics_are_served(
         "ledger_transaction_events_count 1.0",
         "ledger_queue_jobs ",
         "ledger_queue_oldest_seconds ",
+        "ledger_verify_ok ",
+        "ledger_verify_last_success_timestamp ",
     ):
         assert f"\n{line}" in shown
 
@@ -246,3 +248,40 @@ async def test_replay_from_the_command_line(
     async with open_stage(mongo_uri, redis_url) as fresh:
         await fresh.assert_exact("carol", 1)
         assert await fresh.dead_letters.count() == 0
+
+
+async def test_verify_from_the_command_line(
+    stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    values = environment(mongo_uri, redis_url)
+    await stage.enqueue(make_events(3))
+    async with started(tmp_path / "log", values):
+        await stage.drained()
+    for arguments in (["--verify"], ["--verify", "--full"]):
+        assert await run(values, *arguments) == (0, "")
+    await stage.database["accounts"].update_one({"_id": "alice"}, {"$inc": {"spent_nusd": 1}})
+    for arguments in (["--verify"], ["--verify", "--full"]):
+        code, errors = await run(values, *arguments)
+        assert code == 1
+        assert "'alice', where account is 13500001 instead of 13500000 (nusd)" in errors
+
+
+async def test_the_worker_proves_and_settles_by_the_clock(
+    stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    values = environment(mongo_uri, redis_url, WORKER_VERIFY_S="1", WORKER_REPRICE_S="1")
+    event = make_event(model="late-1")
+    async with started(tmp_path / "log", values) as worker:
+        await stage.enqueue([event])
+        await stage.drained()
+        await worker.says("ledger verified")
+        await stage.set_price("late-1", "3", "15")
+
+        async def is_settled() -> bool:
+            return len(await stage.entries.corrections_of([event.call_id])) == 1
+
+        await eventually(is_settled)
+        await stage.assert_exact("alice", 2, nusd=CALL_NUSD)
+        await stage.database["accounts"].update_one({"_id": "alice"}, {"$inc": {"spent_nusd": 1}})
+        await worker.says("the ledger drifts")
+        assert await worker.end(signal.SIGTERM) == 0
