@@ -20,7 +20,7 @@ from libs.common.storage.holds import (
     Spent,
     Unseeded,
 )
-from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.ledger import LedgerStore, PeriodSpend
 from libs.common.storage.mongo import Database, PyMongoError
 from libs.common.storage.redis import RedisError
 from services.gateway.breaker import Breaker
@@ -166,18 +166,20 @@ class Admissions:
 
     async def _seed(self, user_id: str, budgets: list[BudgetNow]) -> None:
         try:
-            spent = [
-                Spent(key_id=now.key_id, period=now.period, nusd=await self._spent(user_id, now))
-                for now in budgets
-            ]
+            spent = [await self._spent(user_id, now) for now in budgets]
         except PyMongoError as error:
             raise Unavailable("The gateway cannot read the account's spend.") from error
         await self._holds.seed(user_id, spent)
 
-    async def _spent(self, user_id: str, now: BudgetNow) -> int:
+    async def _spent(self, user_id: str, now: BudgetNow) -> Spent:
         if now.key_id is None:
-            return (await self._ledger.spend_of(user_id, [now.period]))[now.period]
-        return await self._ledger.spend_of_key(user_id, now.key_id, now.days())
+            found = await self._ledger.spend_with_revisions([user_id], [now.period])
+            amount = found.get((user_id, now.period), PeriodSpend())
+        else:
+            amount = await self._ledger.key_spend_with_revision(user_id, now.key_id, now.days())
+        return Spent(
+            key_id=now.key_id, period=now.period, nusd=amount.nusd, revision=amount.revision
+        )
 
     async def _note(self, user_id: str) -> bool:
         await self._holds.note_account(user_id)
