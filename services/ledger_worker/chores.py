@@ -22,4 +22,6 @@ async def keep_doing(
             await work()
         except (RedisError, PyMongoError, OSError) as error:
             _log.warning("put off", chore=chore, error=f"{type(error).__name__}: {error}"[:300])
+        except Exception:  # noqa: BLE001 - whatever is wrong with a chore, posting goes on
+            _log.exception("failed", chore=chore)
         await pause(stop, every_s)

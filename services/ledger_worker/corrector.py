@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+import structlog
+
 from libs.common.domain.corrections import correction_entry
 from libs.common.domain.periods import period_keys, zone_of
 from libs.common.domain.posting import Unpostable, whole_ms
@@ -17,6 +19,8 @@ from libs.common.storage.mongo import Session
 from libs.common.storage.price_book import PriceBook
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
+
+_log = structlog.get_logger(__name__)
 
 
 class Corrector:
@@ -61,15 +65,8 @@ class Corrector:
         )
         if isinstance(entry, Unpostable):
             return entry
-        try:
-            await self._post([entry])
-        except UnknownAccounts as error:
-            return Unpostable(str(error))
-        except EntriesRefused as error:
-            if not error.at_fault:
-                raise
-            return Unpostable(str(error))
-        return None
+        refused = await self._post([entry])
+        return Unpostable(str(refused[0])) if refused else None
 
     async def reprice(self, entry_ids: Sequence[str], *, reason: str, made_by: str) -> int:
         """How many of the entries got another price than they had."""
@@ -79,14 +76,29 @@ class Corrector:
             made_by=made_by,
             posted_at=whole_ms(self._now()),
         )
-        if corrections:
-            await self._post(corrections)
-        return len(corrections)
+        refused = await self._post(corrections)
+        for error in refused:
+            _log.error("entry not re-priced", reason=str(error))
+        return len(corrections) - len(refused)
 
-    async def _post(self, entries: Sequence[LedgerEntry]) -> None:
-        """Raises what the ledger raises, and RedisError where it could not be settled."""
-        async with self._turn:
-            posted = await self._ledger.post(entries, self._session)
+    async def _post(self, entries: Sequence[LedgerEntry]) -> list[Exception]:
+        """Why some of them can never be posted, each found by halving.
+
+        Raises what may pass, and RedisError where they are posted but could not be settled.
+        """
+        if not entries:
+            return []
+        try:
+            async with self._turn:
+                posted = await self._ledger.post(entries, self._session)
+        except (EntriesRefused, UnknownAccounts) as error:
+            if isinstance(error, EntriesRefused) and not error.at_fault:
+                raise
+            if len(entries) == 1:
+                return [error]
+            middle = len(entries) // 2
+            return [*await self._post(entries[:middle]), *await self._post(entries[middle:])]
         self._metrics.corrections.inc(posted)
-        for error in (await self._settler.settle(entries)).values():
-            raise error
+        for failure in (await self._settler.settle(entries)).values():
+            raise failure
+        return []

@@ -90,11 +90,13 @@ class Jobs:
 
     async def correct(self, ctx: dict[Any, Any], payload: bytes) -> None:
         """`corrections.post`: one order of the admin service becomes an entry."""
-        await self._try(ctx, self._correct(payload, ctx["job_id"]))
+        work = self._correct(payload, ctx["job_id"])
+        await self._try(ctx, self._unless_refused("correction", payload, ctx, work))
 
     async def reprice(self, ctx: dict[Any, Any], payload: bytes) -> None:
         """`corrections.reprice`: entries get the price that is valid for them now."""
-        await self._try(ctx, self._reprice(payload, ctx["job_id"]))
+        work = self._reprice(payload, ctx["job_id"])
+        await self._try(ctx, self._unless_refused("reprice", payload, ctx, work))
 
     async def _try(self, ctx: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -159,6 +161,20 @@ class Jobs:
                     repeated = error
         if repeated is not None:
             raise repeated
+
+    async def _unless_refused(
+        self,
+        kind: LetterKind,
+        payload: bytes,
+        ctx: dict[Any, Any],
+        work: Coroutine[Any, Any, None],
+    ) -> None:
+        try:
+            await work
+        except EntriesRefused as error:
+            if ctx["job_try"] < _MAX_REFUSALS:
+                raise
+            await self._bury(self._letter(kind, payload, ctx["job_id"], str(error)))
 
     async def _correct(self, payload: bytes, job_id: str) -> None:
         order = _order(payload, decode_correction)

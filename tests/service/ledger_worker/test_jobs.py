@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from arq import Retry
 
 from libs.common.group_commit import GroupCommit
+from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.event_queue import encode_batch
 from libs.common.storage.ledger import EntriesRefused
@@ -17,7 +19,15 @@ from libs.common.storage.price_map import PriceMap
 from services.ledger_worker.assembly import open_corrector
 from services.ledger_worker.jobs import Jobs, retry_delay_s
 from services.ledger_worker.poster import Failures
-from tests.service.ledger_worker.stage import Stage, make_event
+from services.ledger_worker.settings import Settings
+from tests.service.ledger_worker.stage import (
+    MODEL,
+    NOW,
+    Stage,
+    make_event,
+    new_call_id,
+    working,
+)
 
 Write = Callable[[Sequence[Sequence[UsageEvent]]], Awaitable[Sequence[Failures]]]
 
@@ -109,3 +119,78 @@ async def test_what_mongodb_refuses_for_its_own_reasons_is_buried_in_the_end(sta
 def test_delays_grow_to_half_a_minute(tries: int, most_s: float) -> None:
     for _ in range(100):
         assert most_s / 2 <= retry_delay_s(tries) <= most_s
+
+
+def order(**fields: Any) -> CorrectionOrder:
+    defaults: dict[str, Any] = {
+        "entry_id": new_call_id(),
+        "user_id": "alice",
+        "kind": "credit",
+        "cost_nusd": -5,
+        "corrects": None,
+        "reason": "a good customer",
+        "made_by": "jo",
+        "at": NOW,
+    }
+    return CorrectionOrder(**(defaults | fields))
+
+
+async def post_nothing(batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
+    return [{} for _ in batches]
+
+
+async def test_an_order_is_posted_once(stage: Stage) -> None:
+    payload = msgspec.msgpack.encode(order())
+    async with jobs_over(stage, post_nothing) as jobs:
+        for _ in range(3):
+            await jobs.correct(context(), payload)
+    await stage.assert_exact("alice", 1, nusd=-5)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\xc1", "DecodeError"),
+        (msgspec.msgpack.encode(order(v=2)), "version 2"),
+        (msgspec.msgpack.encode(order(user_id="nobody")), "no account 'nobody'"),
+        (msgspec.msgpack.encode(order(corrects="unknown")), "no entry 'unknown'"),
+        (msgspec.msgpack.encode(order(cost_nusd=0)), "out of range"),
+    ],
+)
+async def test_an_order_that_cannot_be_posted_is_buried(
+    stage: Stage, payload: bytes, reason: str
+) -> None:
+    async with jobs_over(stage, post_nothing) as jobs:
+        await jobs.correct(context(), payload)
+    [letter] = await stage.dead_letters.list(after=None, limit=10)
+    assert (letter.kind, letter.raw) == ("correction", payload)
+    assert reason in letter.reason
+
+
+async def test_an_order_whose_settling_fails_is_tried_again(stage: Stage) -> None:
+    payload = msgspec.msgpack.encode(order())
+    await stage.redis.zadd("gateway:{alice}:spent:total", {"not a number": 1})
+    async with jobs_over(stage, post_nothing) as jobs:
+        with pytest.raises(Retry):
+            await jobs.correct(context(), payload)
+        await stage.redis.delete("gateway:{alice}:spent:total")
+        await jobs.correct(context(tries=2), payload)
+    assert await stage.spent_in_redis("alice") == -5
+    await stage.assert_exact("alice", 1, nusd=-5)
+
+
+async def test_a_call_that_cannot_be_priced_again_keeps_back_no_other(
+    stage: Stage, settings: Settings
+) -> None:
+    """The account of one of them is gone."""
+    events = [make_event("alice"), make_event("bob"), make_event("alice")]
+    async with working(stage, settings):
+        await stage.enqueue(events)
+        await stage.drained()
+    await stage.database["accounts"].delete_one({"_id": "bob"})
+    await stage.set_price(MODEL, "6", "15")
+    ids = tuple(event.call_id for event in events)
+    repricing = RepriceOrder(entry_ids=ids, reason="new price", made_by="jo")
+    async with jobs_over(stage, post_nothing) as jobs:
+        await jobs.reprice(context(), msgspec.msgpack.encode(repricing))
+    await stage.assert_exact("alice", 4, nusd=15_000_000)

@@ -1,0 +1,32 @@
+"""Whatever goes wrong with a chore, it is done again, and nothing else is disturbed."""
+
+import asyncio
+
+from libs.common.storage.redis import RedisError
+from services.ledger_worker.chores import keep_doing
+
+
+async def test_a_chore_that_fails_is_done_again() -> None:
+    stop, runs = asyncio.Event(), 0
+
+    async def fail_in_every_way() -> None:
+        nonlocal runs
+        runs += 1
+        match runs:
+            case 1:
+                raise RedisError("away")
+            case 2:
+                raise KeyError("a bug")
+            case _:
+                stop.set()
+
+    async with asyncio.timeout(10):
+        await keep_doing("try", fail_in_every_way, stop, every_s=0.001)
+    assert runs == 3
+
+
+async def test_a_chore_without_an_interval_is_switched_off() -> None:
+    async def never() -> None:
+        raise AssertionError
+
+    await keep_doing("nothing", never, asyncio.Event(), every_s=0)
