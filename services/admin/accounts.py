@@ -17,6 +17,7 @@ from services.admin.budgets import (
     Budgets,
     BudgetView,
     LimitsBody,
+    budget_of,
     budget_view,
     budgets_of,
     limits_of,
@@ -167,4 +168,6 @@ def _budgets(one: BudgetBody | None, several: Sequence[BudgetBody] | None) -> tu
     """Raises ValidationFailed where both are given."""
     if one is not None and several is not None:
         raise ValidationFailed([FieldError("budget", "cannot be given together with budgets")])
-    return budgets_of(several if several is not None else [] if one is None else [one])
+    if one is not None:
+        return (budget_of(one),)
+    return budgets_of([] if several is None else several)

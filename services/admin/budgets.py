@@ -41,11 +41,26 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def budgets_of(bodies: Sequence[BudgetBody]) -> tuple[Budget, ...]:
-    """At most one per period. Raises ValidationFailed."""
+    """At most one per period. Raises ValidationFailed, which names all that is wrong."""
+    problems: list[FieldError] = []
     periods = [body.period for body in bodies]
-    if len(set(periods)) != len(periods):
-        raise ValidationFailed([FieldError("budgets", "has two budgets of the same period")])
-    return tuple(_budget(body) for body in bodies)
+    for place, body in enumerate(bodies):
+        if body.period in periods[:place]:
+            problems.append(
+                FieldError(f"budgets[{place}].period", f"is a second budget that is {body.period}")
+            )
+        problems += _soft_problems(body, f"budgets[{place}]")
+    if problems:
+        raise ValidationFailed(problems)
+    return tuple(map(_budget, bodies))
+
+
+def budget_of(body: BudgetBody) -> Budget:
+    """Of the field `budget`. Raises ValidationFailed."""
+    problems = _soft_problems(body, "budget")
+    if problems:
+        raise ValidationFailed(problems)
+    return _budget(body)
 
 
 def limits_of(body: LimitsBody | None) -> Limits:
@@ -61,10 +76,14 @@ def budget_view(budget: Budget) -> BudgetView:
     )
 
 
+def _soft_problems(body: BudgetBody, path: str) -> list[FieldError]:
+    if body.soft_limit_usd is None or body.soft_limit_usd <= body.limit_usd:
+        return []
+    return [FieldError(f"{path}.soft_limit_usd", "must not exceed limit_usd")]
+
+
 def _budget(body: BudgetBody) -> Budget:
     soft = body.soft_limit_usd
-    if soft is not None and soft > body.limit_usd:
-        raise ValidationFailed([FieldError("soft_limit_usd", "must not exceed limit_usd")])
     return Budget(
         limit_nusd=usd_to_nusd(body.limit_usd),
         period=body.period,

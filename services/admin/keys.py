@@ -1,5 +1,6 @@
 """`/admin/keys`. A secret is shown once, when it is made; what is stored is its hash."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -25,6 +26,7 @@ from services.admin.clock import to_utc_ms
 from services.admin.decoding import query_struct, read_struct
 from services.admin.fields import AllowedModels, FutureTime, Name, UserId
 from services.admin.paging import Paging
+from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
 
 SECRET_BYTES = 32
@@ -63,6 +65,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     budgets: tuple[BudgetView, ...]
     limits: Limits
+    spend: KeySpend
     status: KeyStatus
     created_at: datetime
     updated_at: datetime
@@ -96,7 +99,8 @@ async def create_key(request: Request[State]) -> Response:
     await state["keys"].insert(key)
     # A gateway may remember the hash as unknown.
     headers = await state["announcer"].announce("key", [key.secret_hash])
-    view = NewKeyView(**msgspec.structs.asdict(_view(key)), api_key=secret)
+    (shown,) = await _views(state, [key])
+    view = NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
     return json_response(view, status=201, headers=headers)
 
 
@@ -105,12 +109,13 @@ async def list_keys(request: Request[State]) -> Response:
     query = query_struct(request, KeyQuery, state["now"]())
     user_id = None if query.user_id is UNSET else query.user_id
     fetched = await state["keys"].list(user_id=user_id, after=query.after, limit=query.fetch)
-    views = [_view(key) for key in query.page(fetched)]
+    views = await _views(state, query.page(fetched))
     return json_response(query.answer(fetched, views, "key_id"))
 
 
 async def show_key(request: Request[State]) -> Response:
-    return json_response(_view(await _find_key(request)))
+    key = await _find_key(request)
+    return json_response((await _views(request.state, [key]))[0])
 
 
 async def change_key(request: Request[State]) -> Response:
@@ -136,7 +141,7 @@ async def _update(request: Request[State], changes: dict[str, object]) -> Respon
     if key is None:
         raise _unknown_key()
     headers = await state["announcer"].announce("key", [key.secret_hash])
-    return json_response(_view(key), headers=headers)
+    return json_response((await _views(state, [key]))[0], headers=headers)
 
 
 async def _find_key(request: Request[State]) -> ApiKey:
@@ -156,6 +161,23 @@ def _unknown_key() -> NotFound:
     return NotFound("There is no key with this id or secret.", param="api_key")
 
 
-def _view(key: ApiKey) -> KeyView:
-    fields = {name: getattr(key, name) for name in KeyView.__struct_fields__}
-    return KeyView(**fields | {"budgets": tuple(map(budget_view, key.budgets))})
+async def _views(state: State, keys: Sequence[ApiKey]) -> list[KeyView]:
+    spends = await spend_of_keys(state, keys)
+    return [_view(key, spend) for key, spend in zip(keys, spends, strict=True)]
+
+
+def _view(key: ApiKey, spend: KeySpend) -> KeyView:
+    return KeyView(
+        key_id=key.key_id,
+        user_id=key.user_id,
+        name=key.name,
+        prefix=key.prefix,
+        allowed_models=key.allowed_models,
+        expires_at=key.expires_at,
+        budgets=tuple(map(budget_view, key.budgets)),
+        limits=key.limits,
+        spend=spend,
+        status=key.status,
+        created_at=key.created_at,
+        updated_at=key.updated_at,
+    )

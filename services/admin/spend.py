@@ -1,19 +1,23 @@
-"""How much accounts have spent, hold and have left, as the answers show it."""
+"""How much accounts and keys have spent, hold and have left, as the answers show it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal
 
 import msgspec
 import structlog
 
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.periods import period_end, period_key, zone_of
-from libs.common.schemas.account import Account
+from libs.common.domain.periods import days_of, period_end, period_key, zone_of
+from libs.common.schemas.account import Account, Budget
+from libs.common.schemas.key import ApiKey
 from libs.common.storage.redis import RedisError
 from services.admin.state import State
 
 log = structlog.get_logger(__name__)
+# Sums over a key's days that are asked for at a time.
+_SUMMED_AT_ONCE = 16
 
 
 class BudgetSpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +45,17 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
     remaining_usd: Decimal | None = None
 
 
+class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a key's own budgets; without any, `held_usd` is null too, as nobody counts it."""
+
+    budgets: tuple[BudgetSpend, ...]
+    held_usd: Decimal | None
+
+
 async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[Spend]:
     """In the accounts' order."""
     now = state["now"]()
-    held = await _held(state, accounts)
+    held = await _held(state, [(account.user_id, None) for account in accounts])
     limited = [account for account in accounts if account.budgets]
     periods = {p for account in limited for p in _periods(account, now)}
     users = [account.user_id for account in limited]
@@ -52,17 +63,63 @@ async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[S
     return [_spend(account, now, spent, nusd) for account, nusd in zip(accounts, held, strict=True)]
 
 
+async def spend_of_keys(state: State, keys: Sequence[ApiKey]) -> list[KeySpend]:
+    """In the keys' order; periods are those of their accounts' time zones."""
+    now = state["now"]()
+    budgeted = [key for key in keys if key.budgets]
+    if not budgeted:
+        return [KeySpend(budgets=(), held_usd=None)] * len(keys)
+    zones = await state["accounts"].time_zones(key.user_id for key in budgeted)
+    held = await _held(state, [(key.user_id, key.key_id) for key in budgeted])
+    spent = await _spent_by_keys(state, budgeted, zones, now)
+    spends = {
+        key.key_id: KeySpend(
+            budgets=tuple(
+                _budget_spend(budget, now, _zone(zones, key), spent[key.key_id, budget], nusd)
+                for budget in key.budgets
+            ),
+            held_usd=_usd(nusd),
+        )
+        for key, nusd in zip(budgeted, held, strict=True)
+    }
+    return [spends.get(key.key_id, KeySpend(budgets=(), held_usd=None)) for key in keys]
+
+
+async def _spent_by_keys(
+    state: State, keys: Sequence[ApiKey], zones: Mapping[str, str], now: datetime
+) -> dict[tuple[str, Budget], int]:
+    rows = [(key, budget) for key in keys for budget in key.budgets]
+    spent: dict[tuple[str, Budget], int] = {}
+    for start in range(0, len(rows), _SUMMED_AT_ONCE):
+        some = rows[start : start + _SUMMED_AT_ONCE]
+        sums = await asyncio.gather(
+            *(
+                state["ledger"].spend_of_key(
+                    key.user_id, key.key_id, days_of(budget.period, now, _zone(zones, key))
+                )
+                for key, budget in some
+            )
+        )
+        for (key, budget), nusd in zip(some, sums, strict=True):
+            spent[key.key_id, budget] = nusd
+    return spent
+
+
+def _zone(zones: Mapping[str, str], key: ApiKey) -> tzinfo:
+    return zone_of(zones.get(key.user_id, "UTC"))
+
+
 def _periods(account: Account, now: datetime) -> list[str]:
     zone = zone_of(account.time_zone)
     return [period_key(budget.period, now, zone) for budget in account.budgets]
 
 
-async def _held(state: State, accounts: Sequence[Account]) -> Sequence[int | None]:
+async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Sequence[int | None]:
     try:
-        return await state["holds"].held_of_many([account.user_id for account in accounts])
+        return await state["holds"].held_of_many(owners)
     except (RedisError, OSError) as error:
         log.warning("holds.unavailable", error=str(error)[:300])
-        return [None] * len(accounts)
+        return [None] * len(owners)
 
 
 def _spend(
@@ -72,23 +129,14 @@ def _spend(
     held_nusd: int | None,
 ) -> Spend:
     zone = zone_of(account.time_zone)
-    budgets = []
-    for budget, period in zip(account.budgets, _periods(account, now), strict=True):
-        nusd = spent.get((account.user_id, period), 0)
-        left = None if held_nusd is None else budget.limit_nusd - nusd - held_nusd
-        budgets.append(
-            BudgetSpend(
-                period=period,
-                spent_usd=nusd_to_usd(nusd),
-                limit_usd=nusd_to_usd(budget.limit_nusd),
-                remaining_usd=None if left is None else nusd_to_usd(left),
-                ends_at=period_end(budget.period, now, zone),
-            )
-        )
+    budgets = [
+        _budget_spend(budget, now, zone, spent.get((account.user_id, period), 0), held_nusd)
+        for budget, period in zip(account.budgets, _periods(account, now), strict=True)
+    ]
     spend = Spend(
         total_usd=nusd_to_usd(account.spent_nusd),
         budgets=tuple(budgets),
-        held_usd=None if held_nusd is None else nusd_to_usd(held_nusd),
+        held_usd=_usd(held_nusd),
     )
     if not budgets:
         return spend
@@ -100,3 +148,20 @@ def _spend(
         period_ends_at=first.ends_at,
         remaining_usd=first.remaining_usd,
     )
+
+
+def _budget_spend(
+    budget: Budget, now: datetime, zone: tzinfo, spent_nusd: int, held_nusd: int | None
+) -> BudgetSpend:
+    left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
+    return BudgetSpend(
+        period=period_key(budget.period, now, zone),
+        spent_usd=nusd_to_usd(spent_nusd),
+        limit_usd=nusd_to_usd(budget.limit_nusd),
+        remaining_usd=_usd(left),
+        ends_at=period_end(budget.period, now, zone),
+    )
+
+
+def _usd(nusd: int | None) -> Decimal | None:
+    return None if nusd is None else nusd_to_usd(nusd)

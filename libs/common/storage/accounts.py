@@ -1,6 +1,6 @@
 """The collection `accounts`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,12 @@ class AccountStore:
     async def get(self, user_id: str) -> Account | None:
         document = await self._accounts.find_one({"_id": user_id})
         return None if document is None else from_document(document, Account)
+
+    async def time_zones(self, user_ids: Iterable[str]) -> dict[str, str]:
+        """Of those accounts that exist."""
+        wanted = sorted(set(user_ids))
+        found = self._accounts.find({"_id": {"$in": wanted}}, {"time_zone": 1})
+        return {d["_id"]: d.get("time_zone", "UTC") for d in await found.to_list(len(wanted))}
 
     async def list(self, *, after: str | None, limit: int) -> list[Account]:
         """Ordered by user_id, those after `after`."""

@@ -244,11 +244,11 @@ class HoldStore:
         held = await self._redis.get(f"{_root(user_id)}:held{scope_name(key_id)}")
         return 0 if held is None else int(held)
 
-    async def held_of_many(self, user_ids: Sequence[str]) -> list[int]:
-        """As `held`, in the order of the ids."""
+    async def held_of_many(self, owners: Sequence[tuple[str, str | None]]) -> list[int]:
+        """As `held`, in the order of the owners: pairs of user_id and key_id."""
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for user_id in user_ids:
-                pipeline.get(f"{_root(user_id)}:held")
+            for user_id, key_id in owners:
+                pipeline.get(f"{_root(user_id)}:held{scope_name(key_id)}")
             return [0 if held is None else int(held) for held in await pipeline.execute()]
 
     async def _run(self, script: _Script, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:

@@ -7,12 +7,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.storage.holds import HoldStore, PeriodLimit
+from libs.common.storage.holds import HoldStore, PeriodLimit, Scope, Spent
 from libs.common.storage.mongo import Database
 from libs.common.storage.redis import Redis, open_redis
 from services.admin.settings import Settings
 from tests.servers import free_port
 from tests.service.admin.conftest import app_with, client_of
+
+NO_LIMITS = {"requests_per_minute": None, "tokens_per_minute": None, "parallel_calls": None}
 
 
 def exact(response: httpx2.Response) -> Any:
@@ -31,14 +33,27 @@ async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClie
         },
     )
     assert made.status_code == 201
+    budget = {"limit_usd": Decimal("12.5"), "period": "monthly", "soft_limit_usd": None}
     assert exact(made) == {
         "user_id": "team-a",
         "name": "Team A",
         "status": "active",
-        "budget": {"limit_usd": Decimal("12.5"), "period": "monthly"},
+        "budget": budget,
+        "budgets": [budget],
+        "limits": NO_LIMITS,
+        "time_zone": "UTC",
         "metadata": {"cost-center": "42"},
         "spend": {
             "total_usd": 0,
+            "budgets": [
+                {
+                    "period": "2026-11",
+                    "spent_usd": 0,
+                    "limit_usd": Decimal("12.5"),
+                    "remaining_usd": Decimal("12.5"),
+                    "ends_at": "2026-12-01T00:00:00Z",
+                }
+            ],
             "period": "2026-11",
             "period_usd": 0,
             "period_ends_at": "2026-12-01T00:00:00Z",
@@ -59,6 +74,7 @@ async def test_an_account_needs_nothing_but_its_id(admin: httpx2.AsyncClient) ->
     assert (made.status_code, account["name"], account["budget"]) == (201, "u@x.org", None)
     assert account["spend"] == {
         "total_usd": 0,
+        "budgets": [],
         "period": None,
         "period_usd": None,
         "period_ends_at": None,
@@ -185,7 +201,7 @@ async def test_every_wrong_parameter_is_named(
 
 
 async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClient) -> None:
-    budget = {"limit_usd": 5, "period": "daily"}
+    budget = {"limit_usd": 5, "period": "daily", "soft_limit_usd": 4}
     await admin.post(
         "/admin/accounts",
         json={"user_id": "a", "name": "A", "budget": budget, "metadata": {"k": "v"}},
@@ -205,7 +221,7 @@ async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClie
     }
     steps: list[dict[str, Any]] = [
         {"status": "suspended"},
-        {"budget": {"limit_usd": 7, "period": "weekly"}},
+        {"budget": {"limit_usd": 7, "period": "weekly", "soft_limit_usd": None}},
         {"name": "B", "metadata": {}},
         {"budget": None},
     ]
@@ -260,15 +276,27 @@ async def test_spend_is_that_of_the_budgets_period(
                 {"_id": f"{user_id}|{key}", "user_id": user_id, "period": key, "spent_nusd": nusd}
             )
     holds = HoldStore(redis)
-    await holds.seed("a", {"2026-11": 2_000_000_000})
+    await holds.seed("a", [Spent(period="2026-11", nusd=2_000_000_000)])
     await holds.admit(
         "a",
         "call",
         hold_nusd=500_000_000,
+        tokens=0,
         lease_s=60,
-        limits=[PeriodLimit("2026-11", 10_000_000_000)],
+        scopes=[Scope(budgets=(PeriodLimit("2026-11", 10_000_000_000),))],
+        event=b"",
     )
     listed = exact(await admin.get("/admin/accounts"))["data"]
+    for account in listed:
+        (only,) = account["spend"].pop("budgets")
+        assert only["limit_usd"] == 10
+        for one, other in (
+            ("period", "period"),
+            ("spent_usd", "period_usd"),
+            ("remaining_usd", "remaining_usd"),
+            ("ends_at", "period_ends_at"),
+        ):
+            assert only[one] == account["spend"][other]
     assert [account["spend"] for account in listed] == [
         {
             "total_usd": Decimal("3.000000001"),

@@ -42,7 +42,7 @@ async def test_an_account_without_a_budget_is_always_admitted(calls: AccountCall
     assert await calls.admitted("b", 7)
     assert await calls.held() == 77
     assert await calls.holds.held("other") == 0
-    assert await calls.holds.held_of_many([USER, "other"]) == [77, 0]
+    assert await calls.holds.held_of_many([(USER, None), ("other", None)]) == [77, 0]
 
 
 async def test_a_budget_is_filled_to_its_last_nano_usd_and_not_beyond(calls: AccountCalls) -> None:
