@@ -8,6 +8,7 @@ import msgspec
 
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from tests.service.gateway.stage import CHAT_MODEL, MESSAGES_MODEL
+from tests.service.gateway.upstream import Upstream
 
 TEXT = "Good day to you."
 # What every scripted answer says that it used.
@@ -72,6 +73,13 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stream(self) -> bytes:
         return b"".join(self.frames)
+
+    def served_by(self, upstream: Upstream, *, stream: bool) -> None:
+        """From now on, the provider answers as it should."""
+        if stream:
+            upstream.streams(self.frames)
+        else:
+            upstream.answers(self.answer)
 
     def status_of(self, status: int) -> int:
         """OpenAI's clients know no 402."""

@@ -44,10 +44,7 @@ async def test_a_call(
 ) -> None:
     secret = await books.add_key()
     sent = f"Bearer {secret}" if credential == "authorization" else secret
-    if stream:
-        upstream.streams(dialect.frames)
-    else:
-        upstream.answers(dialect.answer)
+    dialect.served_by(upstream, stream=stream)
 
     response = await send(gateway, dialect, {credential: sent}, stream=stream)
 

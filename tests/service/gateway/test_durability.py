@@ -1,12 +1,8 @@
-"""The last byte waits for the usage event, and no event is lost while Redis is away."""
+"""The last byte waits until the usage event is durable."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 import pytest_asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,22 +10,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.common.errors import Unavailable
 from services.gateway.app import create_app
 from services.gateway.metering import Meter, Metered
-from services.gateway.settings import Settings
-from tests.servers import ServerProcess, redis_server, running
 from tests.service.gateway.conftest import SettingsWith
-from tests.service.gateway.dialects import CHAT, DIALECTS, TOKENS, Dialect
+from tests.service.gateway.dialects import Dialect
 from tests.service.gateway.stage import (
     Books,
     Client,
     connected,
-    eventually,
-    open_books,
     open_gateway,
     serving,
     with_parts,
 )
-from tests.service.gateway.test_budgets import spend
-from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.service.gateway.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,13 +81,6 @@ async def broken_gateway(settings_with: SettingsWith) -> AsyncIterator[Client]:
         yield client
 
 
-def script(upstream: Upstream, dialect: Dialect, *, stream: bool) -> None:
-    if stream:
-        upstream.streams(dialect.frames)
-    else:
-        upstream.answers(dialect.answer)
-
-
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_the_last_byte_goes_out_after_the_commit(
     logged_gateway: Client,
@@ -106,7 +90,7 @@ async def test_the_last_byte_goes_out_after_the_commit(
     dialect: Dialect,
     stream: bool,
 ) -> None:
-    script(upstream, dialect, stream=stream)
+    dialect.served_by(upstream, stream=stream)
     secret = await books.add_key()
     log.clear()
 
@@ -129,7 +113,7 @@ async def test_the_last_byte_goes_out_after_the_commit(
 async def test_what_cannot_be_recorded_is_not_served(
     broken_gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
 ) -> None:
-    script(upstream, dialect, stream=stream)
+    dialect.served_by(upstream, stream=stream)
     secret = await books.add_key()
 
     response = await broken_gateway.post(dialect.path, secret, dialect.body(stream=stream))
@@ -140,177 +124,3 @@ async def test_what_cannot_be_recorded_is_not_served(
         assert b"cannot record usage" in response.content
     else:
         dialect.check_error(response, 503, "service_unavailable")
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server of the test's own, to be killed."""
-    (tmp_path / "redis").mkdir()
-    with running(redis_server(tmp_path / "redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def settings(settings_with: SettingsWith, redis: ServerProcess, tmp_path: Path) -> Settings:
-    return msgspec.structs.replace(
-        settings_with(), redis_url=redis.url, spool_dir=str(tmp_path / "spool")
-    )
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def own_books(module_mongo_uri: str, redis: ServerProcess) -> AsyncIterator[Books]:
-    async with open_books(module_mongo_uri, redis.url) as books:
-        yield books
-
-
-def spooled(settings: Settings) -> int:
-    return len(list(Path(settings.spool_dir).glob("*.spool")))
-
-
-async def check_drained(settings: Settings, books: Books, secret: str) -> None:
-    """The one event arrives, and nothing is left on disk."""
-
-    async def is_drained() -> bool:
-        return spooled(settings) == 0
-
-    await eventually(is_drained)
-    event = await books.the_event(secret)
-    assert (event.status, event.usage, event.usage_source) == ("ok", TOKENS, "provider")
-
-
-async def test_while_redis_is_away_calls_go_on_and_their_events_wait_on_disk(
-    upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
-) -> None:
-    calls = [(dialect, stream) for dialect in DIALECTS for stream in (False, True)]
-    secrets = [await own_books.add_key() for _ in calls]
-    before = await own_books.add_key()
-    async with open_gateway(settings) as gateway:
-        # Connections are open and scripts are loaded when it dies.
-        upstream.answers(CHAT.answer)
-        await gateway.post(CHAT.path, before, CHAT.body())
-        redis.kill()
-        for (dialect, stream), secret in zip(calls, secrets, strict=True):
-            script(upstream, dialect, stream=stream)
-            response = await gateway.post(dialect.path, secret, dialect.body(stream=stream))
-            assert response.content == (dialect.stream if stream else dialect.answer)
-
-        assert spooled(settings) == 1
-        redis.start()
-        for secret in secrets:
-            await check_drained(settings, own_books, secret)
-        assert (await own_books.the_event(before)).status == "ok"
-
-
-async def test_redis_may_die_while_a_call_is_under_way(
-    upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
-) -> None:
-    async def dying(_request: Request, connection: Connection) -> None:
-        await connection.begin_stream()
-        await connection.chunk(CHAT.frames[0])
-        await asyncio.to_thread(redis.kill)
-        for frame in CHAT.frames[1:]:
-            await connection.chunk(frame)
-        await connection.end_stream()
-
-    upstream.does(dying)
-    secret = await own_books.add_key()
-    async with open_gateway(settings) as gateway:
-        response = await gateway.post(CHAT.path, secret, CHAT.body(stream=True))
-
-        assert response.content == CHAT.stream
-        assert spooled(settings) == 1
-        redis.start()
-        await check_drained(settings, own_books, secret)
-
-
-async def test_the_next_process_sends_what_the_last_one_left_on_disk(
-    upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
-) -> None:
-    upstream.answers(CHAT.answer)
-    secret = await own_books.add_key()
-    redis.kill()
-    async with open_gateway(settings) as gateway:
-        assert (await gateway.post(CHAT.path, secret, CHAT.body())).status_code == 200
-    redis.start()
-
-    async with open_gateway(settings):
-        await check_drained(settings, own_books, secret)
-
-
-async def test_a_redis_that_was_restarted_takes_events_again(
-    upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
-) -> None:
-    """It has forgotten the scripts, and every connection to it is dead."""
-    upstream.answers(CHAT.answer)
-    secret = await own_books.add_key()
-    async with open_gateway(settings) as gateway:
-        await gateway.post(CHAT.path, secret, CHAT.body())
-        redis.kill()
-        redis.start()
-
-        async def is_admitted_by_redis_again() -> bool:
-            response = await gateway.post(CHAT.path, secret, CHAT.body())
-            assert response.status_code == 200
-            return await own_books.held(secret) >= 2 * 34_000
-
-        await eventually(is_admitted_by_redis_again)
-
-
-async def test_by_policy_no_call_is_served_without_redis(
-    upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
-) -> None:
-    upstream.answers(b"{}")
-    closed = msgspec.structs.replace(settings, admission_without_redis="closed")
-    secret = await own_books.add_key()
-    redis.kill()
-    async with open_gateway(closed) as gateway:
-        for dialect in DIALECTS:
-            response = await gateway.post(dialect.path, secret, dialect.body())
-            dialect.check_error(response, 503, "service_unavailable")
-            assert "x-should-retry" not in response.headers
-        redis.start()
-
-        async def have_arrived() -> bool:
-            return len(await own_books.events(secret)) == len(DIALECTS)
-
-        await eventually(have_arrived)
-    assert upstream.requests == []
-    events = await own_books.events(secret)
-    assert [(event.status, event.http_status) for event in events] == [("refused", 503)] * 3
-
-
-async def test_without_redis_the_budget_is_checked_against_mongodb(
-    upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
-) -> None:
-    user_id = await own_books.add_account(limit_usd="1", period="total")
-    secret = await own_books.add_key(user_id)
-    await spend(own_books, user_id, 999_900_000, datetime.now(UTC))
-    redis.kill()
-
-    async with open_gateway(settings) as gateway:
-        for dialect in DIALECTS:
-            script(upstream, dialect, stream=False)
-            refused = await gateway.post(dialect.path, secret, dialect.body())
-            small = {**dialect.body(), dialect.limit_field: 1}
-            served = await gateway.post(dialect.path, secret, small)
-
-            dialect.check_error(refused, 402, "budget_exceeded")
-            assert served.status_code == 200
-
-
-async def test_with_redis_away_and_the_disk_full_nothing_is_served_for_free(
-    upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
-) -> None:
-    secret = await own_books.add_key()
-    redis.kill()
-
-    async with open_gateway(msgspec.structs.replace(settings, spool_max_bytes=1)) as gateway:
-        for dialect in DIALECTS:
-            script(upstream, dialect, stream=False)
-            whole = await gateway.post(dialect.path, secret, dialect.body())
-            script(upstream, dialect, stream=True)
-            streamed = await gateway.post(dialect.path, secret, dialect.body(stream=True))
-
-            dialect.check_error(whole, 503, "service_unavailable")
-            assert dialect.frames[-1] not in streamed.content
-            assert b"cannot record usage" in streamed.content
