@@ -24,31 +24,33 @@ class _Details(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
 
 
+class _ServerToolUse(msgspec.Struct, frozen=True):
+    web_search_requests: int | None = None
+
+
 class ChatUsage(msgspec.Struct, frozen=True):
-    """`usage` of an OpenAI chat completion."""
+    """`usage` of an OpenAI chat completion; a translated one may carry searches beside it."""
 
     prompt_tokens: int
     completion_tokens: int = 0
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
+    server_tool_use: _ServerToolUse | None = None
 
 
 class ResponsesUsage(msgspec.Struct, frozen=True):
-    """`usage` of an OpenAI response."""
+    """`usage` of an OpenAI response; a translated one may carry searches beside it."""
 
     input_tokens: int
     output_tokens: int = 0
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
+    server_tool_use: _ServerToolUse | None = None
 
 
 class _CacheCreation(msgspec.Struct, frozen=True):
     ephemeral_5m_input_tokens: int | None = None
     ephemeral_1h_input_tokens: int | None = None
-
-
-class _ServerToolUse(msgspec.Struct, frozen=True):
-    web_search_requests: int | None = None
 
 
 class _OutputDetails(msgspec.Struct, frozen=True):
@@ -86,6 +88,7 @@ def usage_of_chat(usage: ChatUsage, service_tier: str | None = None) -> TokenUsa
         usage.prompt_tokens_details or _NO_DETAILS,
         usage.completion_tokens,
         usage.completion_tokens_details or _NO_DETAILS,
+        usage.server_tool_use,
         service_tier,
     )
 
@@ -97,6 +100,7 @@ def usage_of_response(usage: ResponsesUsage, service_tier: str | None = None) ->
         usage.input_tokens_details or _NO_DETAILS,
         usage.output_tokens,
         usage.output_tokens_details or _NO_DETAILS,
+        usage.server_tool_use,
         service_tier,
     )
 
@@ -106,6 +110,10 @@ def usage_of_message(usage: MessagesUsage) -> TokenUsage:
     if usage.input_tokens is None or usage.output_tokens is None:
         raise ValueError("the totals are missing")
     written_5m, written_1h = _cache_writes(usage)
+    cached = (usage.cache_read_input_tokens, written_5m, written_1h)
+    if not any((usage.input_tokens, usage.output_tokens, *cached)):
+        # The format has no null here, so this is how a provider's silence is translated into it.
+        raise ValueError("nothing is reported")
     search = usage.server_tool_use
     # Anthropic bills thinking as output and reports it as a part of that; older models do not say.
     details = usage.output_tokens_details
@@ -144,6 +152,7 @@ def _inclusive(
     input_details: _Details,
     output_total: int,
     output_details: _Details,
+    search: _ServerToolUse | None,
     service_tier: str | None,
 ) -> TokenUsage:
     written, written_1h = input_details.cache_write_tokens, input_details.cache_write_1h_tokens
@@ -170,6 +179,7 @@ def _inclusive(
             reasoning=output_details.reasoning_tokens,
             output_audio=output_details.audio_tokens,
             output_image=output_details.image_tokens,
+            web_searches=None if search is None else search.web_search_requests,
             service_tier=service_tier,
         )
     )

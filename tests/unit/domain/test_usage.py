@@ -278,3 +278,20 @@ def test_openai_counts_that_contradict_each_other_are_refused(payload: dict[str,
 def test_anthropic_counts_that_contradict_each_other_are_refused(payload: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"is negative|is impossible|exceeds"):
         message({"input_tokens": 5, "output_tokens": 5} | payload)
+
+
+def test_searches_of_a_translated_answer_are_counted() -> None:
+    searches = {"server_tool_use": {"web_search_requests": 2}}
+    chat = msgspec.convert({"prompt_tokens": 5, "completion_tokens": 1, **searches}, ChatUsage)
+    response = msgspec.convert({"input_tokens": 5, "output_tokens": 1, **searches}, ResponsesUsage)
+
+    assert usage_of_chat(chat).web_searches == 2
+    assert usage_of_response(response).web_searches == 2
+
+
+def test_a_message_without_any_tokens_reports_nothing() -> None:
+    with pytest.raises(ValueError, match="nothing is reported"):
+        usage_of_message(MessagesUsage(input_tokens=0, output_tokens=0))
+    # All of the input may come from the cache.
+    cached = MessagesUsage(input_tokens=0, output_tokens=0, cache_read_input_tokens=9)
+    assert usage_of_message(cached).cache_read == 9
