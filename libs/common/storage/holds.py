@@ -5,28 +5,34 @@ Amounts are integers of nano-USD below 2^53, which Redis' scripts compute exactl
 time decides. `lua/common.lua` describes the keys.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from typing import Any, Literal
 
 import msgspec
 from redis.asyncio.client import Pipeline
 
-from libs.common.storage.pipelining import Pipelined
-from libs.common.storage.redis import NoScriptError, Redis
+from libs.common.storage.redis import Redis
+from libs.common.storage.scripts import Scripts, encode_ask, root_of, scope_name
 
 # Long enough for a period that is still asked about; a key that is gone is seeded anew.
 _SPENT_TTL_S = 40 * 24 * 3600
 # A finished call's hold lives until the ledger has posted it, however long that takes.
 _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
-# Accounts that may have holds; the sweep visits them.
-_ACCOUNTS = "gateway:accounts"
+# Accounts that may have holds, by the time when a gateway last said so; the sweep visits them.
+_ACCOUNTS = "gateway:noted-accounts"
+_NOTE = "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
+_FORGET = """
+local noted = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if noted and redis.call('TIME')[1] - noted >= tonumber(ARGV[2]) then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
+"""
+# Gateways note an account with open calls several times within this.
+_VISITED_S = 600
 _NO_LIMIT = -1
 _REFUSALS: tuple["LimitKind", ...] = ("requests", "tokens", "parallel")
 
 LimitKind = Literal["requests", "tokens", "parallel"]
-_encode = msgspec.json.Encoder().encode
 
 
 class PeriodLimit(msgspec.Struct, frozen=True):
@@ -121,35 +127,17 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int | None
 
 
-class _Script:
-    """A script with what all of them share in front."""
-
-    def __init__(self, name: str) -> None:
-        folder = files(__package__) / "lua"
-        parts = (folder / "common.lua", folder / f"{name}.lua")
-        self.text = "\n".join(part.read_text() for part in parts)
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
 class HoldStore:
     """Every verb is one script, and one round trip, over one account's keys."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, visited_s: int = _VISITED_S) -> None:
         self._redis = redis
-        self._pipelined = Pipelined(redis)
-        self._admit = _Script("admit")
-        self._finish = _Script("finish")
-        self._settle = _Script("settle")
-        self._renew = _Script("renew")
-        self._sweep = _Script("sweep")
+        self._visited_s = visited_s
+        self._scripts = Scripts(redis, "admit", "finish", "settle", "renew", "retake", "sweep")
 
     async def load_scripts(self) -> None:
         """For pipelines, which cannot load a script that the server has forgotten."""
-        scripts = (self._admit, self._finish, self._settle, self._renew, self._sweep)
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for script in scripts:
-                pipeline.script_load(script.text)
-            await pipeline.execute()
+        await self._scripts.load()
 
     async def admit(
         self,
@@ -184,7 +172,7 @@ class HoldStore:
                 for scope in scopes
             ],
         }
-        answer = await self._run(self._admit, user_id, ask, event)
+        answer = await self._scripts.run("admit", user_id, ask, event)
         return _admission(answer, scopes)
 
     def finish(self, pipeline: Pipeline, finished: Finished) -> None:
@@ -196,7 +184,9 @@ class HoldStore:
             "key": "" if finished.key_id is None else finished.key_id,
             "lease_ms": _SETTLING_LEASE_MS,
         }
-        pipeline.evalsha(self._finish.sha, 1, _root(finished.user_id), _encode(ask).decode())
+        pipeline.evalsha(
+            self._scripts.sha("finish"), 1, root_of(finished.user_id), encode_ask(ask).decode()
+        )
 
     async def settle(self, user_id: str, call_ids: Sequence[str], spent: Iterable[Spent]) -> None:
         """Releases the holds of posted calls; spend as MongoDB committed it."""
@@ -210,63 +200,69 @@ class HoldStore:
             }
             for row in spent
         ]
-        await self._run(self._settle, user_id, {"calls": call_ids, "spent": rows})
+        await self._scripts.run("settle", user_id, {"calls": call_ids, "spent": rows})
 
     async def seed(self, user_id: str, spent: Iterable[Spent]) -> None:
         """Tells Redis what MongoDB says was spent."""
         await self.settle(user_id, (), spent)
 
-    async def renew(self, user_id: str, call_ids: Sequence[str], *, lease_s: int) -> None:
-        """Prolongs the leases of calls that are still under way."""
-        await self._run(self._renew, user_id, {"calls": call_ids, "lease_ms": lease_s * 1000})
+    async def renew(self, user_id: str, call_ids: Sequence[str], *, lease_s: int) -> list[str]:
+        """Prolongs the leases of calls that are still under way; those that hold nothing here."""
+        ask = {"calls": call_ids, "lease_ms": lease_s * 1000}
+        return [call.decode() for call in await self._scripts.run("renew", user_id, ask)]
+
+    async def retake(
+        self,
+        user_id: str,
+        call_id: str,
+        *,
+        hold_nusd: int,
+        key_id: str | None,
+        lease_s: int,
+        parallel_scopes: Sequence[str],
+        event: bytes,
+    ) -> None:
+        """Takes the hold of a call that is under way although Redis knows nothing of it."""
+        ask = {
+            "call": call_id,
+            "amount": hold_nusd,
+            "key": "" if key_id is None else key_id,
+            "lease_ms": lease_s * 1000,
+            "scopes": parallel_scopes,
+        }
+        await self._scripts.run("retake", user_id, ask, event)
 
     async def note_account(self, user_id: str) -> None:
-        """From now on the sweep visits the account."""
-        await self._pipelined.run("SADD", _ACCOUNTS, user_id)
+        """For some time from now on the sweep visits the account."""
+        await self._scripts.command("EVAL", _NOTE, 1, _ACCOUNTS, user_id)
 
     async def accounts(self) -> list[str]:
         """Accounts that may have holds."""
-        members = await self._pipelined.run("SMEMBERS", _ACCOUNTS)
+        members = await self._scripts.command("ZRANGE", _ACCOUNTS, 0, -1)
         return sorted(member.decode() for member in members)
 
     async def sweep(self, user_id: str, *, limit: int) -> list[bytes]:
         """Ends leases that are over; events of calls that nobody finished.
 
-        An account that holds nothing is not visited again until it is noted anew.
+        An account that holds nothing is visited for a while yet: gateways do not say with each
+        call that they have one.
         """
-        events, left = await self._run(self._sweep, user_id, {"limit": limit})
+        events, left = await self._scripts.run("sweep", user_id, {"limit": limit})
         if left == 0:
-            await self._pipelined.run("SREM", _ACCOUNTS, user_id)
+            await self._scripts.command("EVAL", _FORGET, 1, _ACCOUNTS, user_id, self._visited_s)
         return list(events)
 
     async def held(self, user_id: str, key_id: str | None = None) -> int:
         """Nano-USD held by calls that are under way or not posted yet."""
-        held = await self._redis.get(f"{_root(user_id)}:held{scope_name(key_id)}")
+        held = await self._redis.get(f"{root_of(user_id)}:held{scope_name(key_id)}")
         return 0 if held is None else int(held)
 
     async def held_of_many(self, owners: Sequence[tuple[str, str | None]]) -> list[int]:
         """As `held`, in the order of the owners: pairs of user_id and key_id."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for user_id, key_id in owners:
-                pipeline.get(f"{_root(user_id)}:held{scope_name(key_id)}")
+                pipeline.get(f"{root_of(user_id)}:held{scope_name(key_id)}")
             return [0 if held is None else int(held) for held in await pipeline.execute()]
-
-    async def _run(self, script: _Script, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:
-        arguments = (1, _root(user_id), _encode(ask), *more)
-        try:
-            return await self._pipelined.run("EVALSHA", script.sha, *arguments)
-        except NoScriptError:
-            await self.load_scripts()
-            return await self._pipelined.run("EVALSHA", script.sha, *arguments)
-
-
-def scope_name(key_id: str | None) -> str:
-    """As `lua/common.lua` names scopes."""
-    return "" if key_id is None else f":key:{key_id}"
-
-
-def _root(user_id: str) -> str:
-    return f"gateway:{{{user_id}}}"
 
 
 def _admission(answer: Sequence[Any], scopes: Sequence[Scope]) -> Admission:

@@ -37,6 +37,8 @@ class Pipelined:
             task.add_done_callback(self._flushes.discard)
 
     async def _execute(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+        # Whatever happens here, nobody may wait forever.
+        results: list[Any] = [ConnectionError("the pipeline was given up")] * len(batch)
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for command, _ in batch:
@@ -44,10 +46,11 @@ class Pipelined:
                 results = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        finally:
+            for (_, future), result in zip(batch, results, strict=True):
+                if future.done():
+                    continue
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)

@@ -10,9 +10,9 @@ from libs.common.storage.holds import (
     PeriodLimit,
     Scope,
     Spent,
-    scope_name,
 )
 from libs.common.storage.redis import Redis
+from libs.common.storage.scripts import scope_name
 
 USER = "acme"
 ROOT = "gateway:{acme}"
@@ -22,9 +22,9 @@ _TIMED = (":leases", ":open", ":window")
 class AccountCalls:
     """Verbs with an account's defaults, so that a test names only what it is about."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, visited_s: int = 600) -> None:
         self.redis = redis
-        self.holds = HoldStore(redis)
+        self.holds = HoldStore(redis, visited_s=visited_s)
 
     async def admit(
         self,

@@ -8,6 +8,7 @@ from redis.crc import key_slot
 from libs.common.domain.money import MAX_NUSD
 from libs.common.storage.holds import (
     Admitted,
+    Limited,
     OverBudget,
     PeriodLimit,
     Scope,
@@ -251,6 +252,7 @@ async def test_a_call_that_ends_after_its_lease_is_not_abandoned(calls: AccountC
 
 
 async def test_the_sweep_visits_accounts_that_hold_something(calls: AccountCalls) -> None:
+    calls = AccountCalls(calls.redis, visited_s=0)
     await calls.holds.note_account(USER)
     await calls.admit("a", 10)
     assert await calls.sweep() == []
@@ -261,6 +263,37 @@ async def test_the_sweep_visits_accounts_that_hold_something(calls: AccountCalls
     await calls.settle(["a"])
     assert await calls.sweep() == []
     assert await calls.holds.accounts() == []
+
+
+async def test_an_account_is_visited_for_a_while_after_it_was_noted(calls: AccountCalls) -> None:
+    """A gateway that noted it a moment ago may have calls of it again, and die with them."""
+    await calls.holds.note_account(USER)
+    assert await calls.sweep() == []
+    assert await calls.holds.accounts() == [USER]
+
+
+async def test_the_hold_of_a_call_that_redis_lost_is_taken_again(calls: AccountCalls) -> None:
+    await calls.admit("kept", 10)
+    assert await calls.holds.renew(USER, ["kept", "lost"], lease_s=60) == ["lost"]
+    for call_id in ("kept", "lost", "lost"):
+        await calls.holds.retake(
+            USER,
+            call_id,
+            hold_nusd=7,
+            key_id="k1",
+            lease_s=60,
+            parallel_scopes=["", ":key:k1"],
+            event=f"event of {call_id}".encode(),
+        )
+    assert (await calls.held(), await calls.held("k1")) == (17, 7)
+    assert await calls.holds.renew(USER, ["kept", "lost"], lease_s=60) == []
+    one_at_a_time = [Scope(key_id="k1", parallel=1)]
+    refused = await calls.admit("another", 1, scopes=one_at_a_time)
+    assert isinstance(refused, Limited)
+    await calls.later(60_000)
+    assert await calls.sweep() == ["kept", "lost"]
+    await calls.settle(["kept", "lost"])
+    assert await calls.keys() == []
 
 
 async def spent(calls: AccountCalls) -> int:

@@ -1,0 +1,63 @@
+"""Lua scripts over the keys of one account, which share a hash slot; one round trip each."""
+
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from libs.common.storage.pipelining import Pipelined
+from libs.common.storage.redis import NoScriptError, Redis
+
+encode_ask = msgspec.json.Encoder().encode
+
+
+class Script:
+    """A script of `lua/`, with what all those of an account share in front."""
+
+    def __init__(self, name: str) -> None:
+        folder = files(__package__) / "lua"
+        parts = (folder / "common.lua", folder / f"{name}.lua")
+        self.text = "\n".join(part.read_text() for part in parts)
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Runs the named scripts; those that Redis has forgotten are loaded again."""
+
+    def __init__(self, redis: Redis, *names: str) -> None:
+        self._redis = redis
+        self._pipelined = Pipelined(redis)
+        self._scripts = {name: Script(name) for name in names}
+
+    def sha(self, name: str) -> str:
+        """For a pipeline, which cannot load a script by itself."""
+        return self._scripts[name].sha
+
+    async def load(self) -> None:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for script in self._scripts.values():
+                pipeline.script_load(script.text)
+            await pipeline.execute()
+
+    async def run(self, name: str, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:
+        arguments = (1, root_of(user_id), encode_ask(ask), *more)
+        try:
+            return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
+        except NoScriptError:
+            await self.load()
+            return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
+
+    async def command(self, *command: Any) -> Any:
+        """Any other command, in the same pipelines."""
+        return await self._pipelined.run(*command)
+
+
+def root_of(user_id: str) -> str:
+    """What the account's keys begin with; the braces hold what their slot follows from."""
+    return f"gateway:{{{user_id}}}"
+
+
+def scope_name(key_id: str | None) -> str:
+    """As `lua/common.lua` names scopes."""
+    return "" if key_id is None else f":key:{key_id}"
