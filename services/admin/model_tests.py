@@ -44,6 +44,7 @@ _PATHS: dict[ClientFormat, str] = {
     "chat": "/v1/chat/completions",
     "messages": "/v1/messages",
     "responses": "/v1/responses",
+    "embeddings": "/v1/embeddings",
 }
 
 
@@ -164,6 +165,8 @@ def _format_of(deployment: Deployment) -> ClientFormat:
     """One that the deployment itself speaks, so that nothing is translated without need."""
     if deployment.formats:
         return deployment.formats[0]
+    if "embedding" in deployment.model:
+        return "embeddings"
     return "messages" if deployment.model.startswith("anthropic/") else "chat"
 
 
@@ -174,6 +177,8 @@ def _fields(deployment: Deployment, client_format: ClientFormat) -> dict[str, An
             return {"messages": messages, "max_tokens": _OUTPUT_TOKENS}
         case "responses":
             return {"input": _PROMPT, "max_output_tokens": _OUTPUT_TOKENS}
+        case "embeddings":
+            return {"input": _PROMPT}
         case "chat":
             # OpenAI's reasoning models refuse the name that all the others know.
             own = deployment.model.startswith("openai/") and deployment.api_base is None

@@ -16,12 +16,14 @@ from libs.common.errors import AppError, MethodNotAllowed, NotFound
 from libs.common.storage.checks import storage_checks
 from libs.common.web.health import live, ready
 from services.gateway.call import Call
-from services.gateway.formats import FORMATS, format_of_path
-from services.gateway.models import list_models
+from services.gateway.counting import CountEndpoint
+from services.gateway.formats import FORMATS, MESSAGES, RESPONSES, format_of_path
+from services.gateway.models import list_models, show_model
 from services.gateway.proxy import ProxyEndpoint
 from services.gateway.replies import error_headers
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
+from services.gateway.stored import StoredEndpoint
 
 log = structlog.get_logger(__name__)
 _METHOD_NOT_ALLOWED = 405
@@ -29,6 +31,14 @@ _METHOD_NOT_ALLOWED = 405
 _ENDPOINTS = {
     client_format.path: ProxyEndpoint(client_format) for client_format in FORMATS.values()
 }
+# Where the order matters, the first that fits: `input_tokens` is no response's id.
+_OTHER_ENDPOINTS = (
+    CountEndpoint(MESSAGES, "/count_tokens"),
+    CountEndpoint(RESPONSES, "/input_tokens"),
+    StoredEndpoint({"GET": "retrieve", "DELETE": "delete"}),
+    StoredEndpoint({"GET": "list_items"}, "/input_items"),
+    StoredEndpoint({"POST": "cancel"}, "/cancel"),
+)
 
 StateFactory = Callable[[Settings], AbstractAsyncContextManager[State]]
 
@@ -67,7 +77,9 @@ def create_app(settings: Settings, state_factory: StateFactory = open_state) -> 
                 Route(path, endpoint)
                 for path, endpoint in _ENDPOINTS.items()
             ),
+            *(Route(endpoint.path, endpoint) for endpoint in _OTHER_ENDPOINTS),
             Route("/v1/models", list_models, methods=["GET"]),
+            Route("/v1/models/{model:path}", show_model, methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
             Route("/ready", _ready, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),

@@ -8,7 +8,13 @@ from time import perf_counter
 from libs.common.domain.ids import uuid7
 from libs.common.domain.pricing import cost_of
 from libs.common.schemas.price import PriceVersion
-from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
+from libs.common.schemas.usage import (
+    CallStatus,
+    Operation,
+    TokenUsage,
+    UsageEvent,
+    UsageSource,
+)
 from libs.common.storage.holds import Scope, Window
 from services.gateway.directory import Principal
 from services.gateway.formats.base import CallRequest, Format, tokens_of_text
@@ -31,12 +37,15 @@ class Call:
         "format",
         "held_nusd",
         "input_tokens",
+        "operation",
         "price",
         "prices",
         "principal",
         "provider_request_id",
         "rate_window",
         "request",
+        "resource",
+        "response_id",
         "started_at",
         "target",
         "upstream_s",
@@ -47,9 +56,14 @@ class Call:
         client_format: Format,
         *,
         now_ms: int,
+        operation: Operation = "create",
+        resource: str = "",
         entropy: Callable[[int], bytes] = urandom,
     ) -> None:
         self.format = client_format
+        self.operation = operation
+        # What follows the path of the format, at the gateway and at the provider alike.
+        self.resource = resource
         self.call_id = uuid7(now_ms, entropy(10))
         self.started_at = datetime.fromtimestamp(now_ms / 1000, UTC)
         self.principal: Principal | None = None
@@ -66,15 +80,17 @@ class Call:
         self.held_nusd: int | None = None
         self.first_byte_ms: int | None = None
         self.provider_request_id: str | None = None
+        self.response_id: str | None = None
         self._started = perf_counter()
 
     def elapsed_ms(self) -> int:
         return int((perf_counter() - self._started) * 1000)
 
     def attempt(self, target: Target) -> None:
-        """The call goes to that target now, at that target's price."""
+        """The call goes to that target now, at that target's price where it makes tokens."""
         self.target = target
-        self.price = self.prices[target.deployment_id]
+        if self.operation == "create":
+            self.price = self.prices[target.deployment_id]
         self.attempts += 1
 
     def overhead_ms(self) -> float:
@@ -89,6 +105,7 @@ class Call:
 
     def usage_of_answer(self, body: bytes) -> tuple[TokenUsage, UsageSource]:
         """As reported, else estimated. Raises UpstreamFailed where it cannot be read at all."""
+        self.response_id = self.format.response_id_of_answer(body)
         reported = self.format.usage_of_answer(body)
         if reported is not None:
             return reported, "provider"
@@ -107,6 +124,7 @@ class Call:
     ) -> UsageEvent:
         """The call as it ended."""
         request, target = self.request, self.target
+        translated = target is not None and not target.speaks(self.format.name)
         return UsageEvent(
             call_id=self.call_id,
             user_id=principal.account.user_id,
@@ -114,12 +132,13 @@ class Call:
             started_at=self.started_at,
             time_zone=principal.account.time_zone,
             format=self.format.name,
+            operation=self.operation,
             requested_model=None if request is None else request.model,
             provider=None if target is None else target.provider,
             model=None if target is None else target.model,
             deployment=None if target is None else target.deployment_id,
             attempts=self.attempts,
-            translated=target is not None and not target.speaks(self.format.name),
+            translated=translated,
             stream=request is not None and request.stream,
             status=status,
             http_status=http_status,
@@ -131,6 +150,8 @@ class Call:
             first_byte_ms=self.first_byte_ms,
             overhead_ms=self.overhead_ms(),
             provider_request_id=_bounded(self.provider_request_id),
+            # Nobody keeps a translated response.
+            response_id=None if translated else _bounded(self.response_id),
             client_user=None if request is None else _bounded(request.client_user),
         )
 

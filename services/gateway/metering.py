@@ -17,6 +17,7 @@ from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.event_queue import encode_batch, enqueue_batch
 from libs.common.storage.holds import Finished, HoldStore
 from libs.common.storage.redis import NoScriptError, Redis, RedisError
+from libs.common.storage.responses import remember
 from services.gateway.breaker import Breaker
 from services.gateway.metrics import EVENTS_SPOOLED, SPOOL_BACKLOG
 from services.gateway.spool import Spool, SpoolFull
@@ -108,5 +109,6 @@ class Meter:
             for metered in batch:
                 if metered.finished is not None:
                     self._holds.finish(pipeline, metered.finished)
+                remember(pipeline, metered.event)
             enqueue_batch(pipeline, uuid4().hex, payload)
             await pipeline.execute()

@@ -1,4 +1,7 @@
-"""`GET /v1/models`: what the caller's key may use, in OpenAI's or in Anthropic's shape."""
+"""`GET /v1/models` and `/v1/models/{id}`: what the caller's key may use.
+
+In Anthropic's shape for clients that send `anthropic-version`, in OpenAI's for all others.
+"""
 
 from typing import Any
 
@@ -7,11 +10,13 @@ from starlette.responses import Response
 
 from libs.common.domain.access import check_account, check_key, may_use
 from libs.common.domain.ids import secret_hash
+from libs.common.errors import ModelNotFound, ModelUnpriced
 from libs.common.web.json import json_response
 from services.gateway.auth import secret_of
 from services.gateway.call import Call
+from services.gateway.directory import Principal
 from services.gateway.formats import CHAT
-from services.gateway.proxy import Gateway
+from services.gateway.gateway import Gateway
 
 # Neither API tells when a model of another provider was made; clients only need the field.
 _CREATED = 0
@@ -19,34 +24,57 @@ _CREATED_AT = "1970-01-01T00:00:00Z"
 
 
 async def list_models(request: Request) -> Response:
-    """Anthropic's clients send `anthropic-version`; all others get OpenAI's shape."""
     gateway: Gateway = request.state.gateway
-    principal = await gateway.directory.principal(secret_hash(secret_of(request.scope["headers"])))
-    now = Call(CHAT, now_ms=gateway.clock.now_ms()).started_at
-    refusal = check_key(principal.key, now) or check_account(principal.account)
-    if refusal is not None:
-        raise refusal
+    principal, _ = await _caller(request)
     names = [name for name in await gateway.router.offered() if may_use(principal.key, name)]
-    if "anthropic-version" in request.headers:
-        return json_response(_anthropic_list(names))
+    if "anthropic-version" not in request.headers:
+        return json_response({"object": "list", "data": [_openai_model(name) for name in names]})
     return json_response(
         {
-            "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": _CREATED, "owned_by": "gateway"}
-                for name in names
-            ],
+            "data": [_anthropic_model(name) for name in names],
+            "has_more": False,
+            "first_id": names[0] if names else None,
+            "last_id": names[-1] if names else None,
         }
     )
 
 
-def _anthropic_list(names: list[str]) -> dict[str, Any]:
-    return {
-        "data": [
-            {"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT}
-            for name in names
-        ],
-        "has_more": False,
-        "first_id": names[0] if names else None,
-        "last_id": names[-1] if names else None,
-    }
+async def show_model(request: Request) -> Response:
+    """Any that may be called, listed or not. Others do not exist, whatever the reason."""
+    gateway: Gateway = request.state.gateway
+    principal, call = await _caller(request)
+    name = request.path_params["model"]
+    if not may_use(principal.key, name):
+        raise _not_found(name)
+    plan = await gateway.router.plan(name)
+    try:
+        await gateway.directory.prices(plan.targets, call.started_at)
+    except ModelUnpriced:
+        raise _not_found(name) from None
+    anthropic = "anthropic-version" in request.headers
+    return json_response(_anthropic_model(name) if anthropic else _openai_model(name))
+
+
+async def _caller(request: Request) -> tuple[Principal, Call]:
+    """Who asks, and a call that knows the time. Raises AppError where they may not make calls."""
+    gateway: Gateway = request.state.gateway
+    principal = await gateway.directory.principal(secret_hash(secret_of(request.scope["headers"])))
+    call = Call(CHAT, now_ms=gateway.clock.now_ms())
+    refusal = check_key(principal.key, call.started_at) or check_account(principal.account)
+    if refusal is not None:
+        raise refusal
+    return principal, call
+
+
+def _not_found(name: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"The model '{name}' does not exist, or this API key may not use it.", param="model"
+    )
+
+
+def _openai_model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "gateway"}
+
+
+def _anthropic_model(name: str) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT}

@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_connect_timeout_s: Positive = 10
     upstream_read_timeout_s: Positive = 600
     upstream_total_timeout_s: Positive = 3600
+    keepalive_s: Positive = 15
     upstream_max_connections: Positive = 1000
 
     spool_dir: str = "spool"

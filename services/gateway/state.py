@@ -15,13 +15,14 @@ from libs.common.storage.invalidation import listen
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.responses import ResponseStore
 from services.gateway.admission import Admissions
 from services.gateway.breaker import Breaker
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
+from services.gateway.gateway import Gateway
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
-from services.gateway.proxy import Gateway
 from services.gateway.settings import Settings
 from services.gateway.spool import Spool
 from services.gateway.upstream.cooldowns import Cooldowns
@@ -80,7 +81,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             meter=meter,
             clock=clock,
             open_calls=open_calls,
+            responses=ResponseStore(redis, database),
             max_body_bytes=settings.max_body_bytes,
+            keepalive_s=settings.keepalive_s,
         )
         for work in (
             listen(redis, gateway.obey, gateway.forget),

@@ -10,6 +10,7 @@ from libs.common.errors import AppError, UpstreamFailed, UpstreamRefused, Upstre
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.call import Call
 from services.gateway.formats.base import StreamReader
+from services.gateway.keep_alive import KeepAlive
 from services.gateway.replies import stream_headers
 from services.gateway.sse import FrameSplitter
 from services.gateway.upstream.answer import Stream
@@ -29,13 +30,21 @@ class StreamRelay:
     """From the provider's chunks to the client's, with the reader looking on."""
 
     def __init__(
-        self, call: Call, reader: StreamReader, stream: Stream, receive: Receive, send: Send
+        self,
+        call: Call,
+        reader: StreamReader,
+        stream: Stream,
+        receive: Receive,
+        send: Send,
+        *,
+        keepalive_s: float,
     ) -> None:
         self._call = call
         self._reader = reader
         self._stream = stream
         self._receive = receive
         self._send = send
+        self._keepalive_s = keepalive_s
         self._frames = FrameSplitter()
         self._last_bytes = b""
         self._error: AppError | None = None
@@ -68,21 +77,28 @@ class StreamRelay:
 
     def usage(self) -> tuple[TokenUsage, UsageSource]:
         """As reported, else estimated from what came."""
+        self._call.response_id = self._reader.response_id
         reported = self._reader.usage()
         if reported is not None:
             return reported, "provider"
         return self._reader.estimate(self._call.input_tokens), "estimated"
 
     async def _pump(self) -> None:
-        async with aclosing(self._stream.chunks) as chunks:
-            async for chunk in chunks:
-                if self._call.first_byte_ms is None:
-                    self._call.first_byte_ms = self._call.elapsed_ms()
-                out = self._read(self._frames.feed(chunk))
-                if out:
-                    await self._send({"type": "http.response.body", "body": out, "more_body": True})
-                if self._is_over():
-                    return
+        keep_alive = KeepAlive(self._call.format.keep_alive, self._keepalive_s, self._send)
+        try:
+            async with aclosing(self._stream.chunks) as chunks:
+                async for chunk in chunks:
+                    if self._call.first_byte_ms is None:
+                        keep_alive.stop()
+                        self._call.first_byte_ms = self._call.elapsed_ms()
+                    out = self._read(self._frames.feed(chunk))
+                    if out:
+                        body = {"type": "http.response.body", "body": out, "more_body": True}
+                        await self._send(body)
+                    if self._is_over():
+                        return
+        finally:
+            keep_alive.stop()
         self._end_of_input()
 
     def _read(self, frames: list[bytes]) -> bytes:

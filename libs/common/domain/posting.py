@@ -28,7 +28,7 @@ MAX_TEXT_CHARS = 1024
 
 _BILLED = frozenset({"ok", "client_closed", "upstream_error"})
 _IDS = ("user_id", "key_id", "provider", "model", "deployment")
-_TEXTS = ("requested_model", "error_code", "provider_request_id", "client_user")
+_TEXTS = ("requested_model", "error_code", "provider_request_id", "response_id", "client_user")
 _NUMBERS = ("http_status", "latency_ms", "first_byte_ms", "attempts")
 _FREE = Cost(cost_nusd=0, lines=())
 
@@ -84,6 +84,7 @@ def entry_of(
         time_zone=event.time_zone,
         periods=period_keys(event.started_at, _zone_of(event)),
         format=event.format,
+        operation=event.operation,
         requested_model=event.requested_model,
         provider=event.provider,
         model=event.model,
@@ -104,6 +105,7 @@ def entry_of(
         deployment=event.deployment,
         attempts=event.attempts,
         provider_request_id=event.provider_request_id,
+        response_id=event.response_id,
         client_user=event.client_user,
     )
 

@@ -6,7 +6,13 @@ from typing import Literal
 
 import msgspec
 
-from libs.common.schemas.usage import CallStatus, ClientFormat, TokenUsage, UsageSource
+from libs.common.schemas.usage import (
+    CallStatus,
+    ClientFormat,
+    Operation,
+    TokenUsage,
+    UsageSource,
+)
 
 EntryStatus = CallStatus | Literal["unpriced", "correction"]
 EntryKind = Literal["call", "refund", "credit", "adjustment", "reprice", "late_event"]
@@ -51,6 +57,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     periods: tuple[str, ...]
     format: ClientFormat | None
+    operation: Operation = "create"
     requested_model: str | None
     provider: str | None
     model: str | None
@@ -71,4 +78,5 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str | None = None
     attempts: int = 0
     provider_request_id: str | None
+    response_id: str | None = None
     client_user: str | None

@@ -5,7 +5,10 @@ from typing import Literal
 
 import msgspec
 
-ClientFormat = Literal["chat", "messages", "responses"]
+ClientFormat = Literal["chat", "messages", "responses", "embeddings"]
+# What a call is for. All but `create` make no tokens and cost nothing; `count` asks how many tokens
+# a prompt has, the others are about a response that the provider keeps.
+Operation = Literal["create", "count", "retrieve", "delete", "cancel", "list_items"]
 UsageSource = Literal["provider", "estimated", "none"]
 CallStatus = Literal["ok", "upstream_error", "client_closed", "refused", "abandoned"]
 
@@ -35,7 +38,8 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `model` and `provider` are what the call was routed to; both are None when it was refused
     before routing; `deployment` is the one that answered, after `attempts`. `overhead_ms` is the
     gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
-    amount of its hold, 0 when it held none.
+    amount of its hold, 0 when it held none. `response_id` is the provider's id of a response that
+    it may be asked for again.
     """
 
     v: int = 1
@@ -45,6 +49,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: datetime
     time_zone: str = "UTC"
     format: ClientFormat
+    operation: Operation = "create"
     requested_model: str | None = None
     provider: str | None = None
     model: str | None = None
@@ -62,4 +67,5 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_byte_ms: int | None = None
     overhead_ms: float | None = None
     provider_request_id: str | None = None
+    response_id: str | None = None
     client_user: str | None = None

@@ -46,6 +46,12 @@ class EntryStore:
         documents = await found.to_list(len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
 
+    async def of_response(self, user_id: str, response_id: str) -> LedgerEntry | None:
+        """The account's call that made the response."""
+        wanted = {"response_id": response_id, "user_id": user_id}
+        document = await self._entries.find_one(wanted)
+        return None if document is None else from_document(document, LedgerEntry)
+
     async def known(self, entry_ids: Sequence[str]) -> set[str]:
         """Those of the ids that are in the ledger."""
         found = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})

@@ -29,6 +29,7 @@ from libs.common.storage.mongo import (
 from libs.common.storage.rollups import rollup_updates
 
 _DUPLICATE_KEY = 11000
+_SPARSE = ("corrects", "response_id")
 
 
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +98,8 @@ class LedgerStore:
         # Not unique: where somebody tampers with an account's count, `verify` tells, and calls go
         # on being posted.
         await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
-        await self._entries.create_index([("corrects", ASCENDING)], sparse=True)
+        for name in _SPARSE:
+            await self._entries.create_index([(name, ASCENDING)], sparse=True)
         await self._unpriced.create_index(
             [("provider", ASCENDING), ("model", ASCENDING), ("_id", ASCENDING)]
         )
@@ -294,8 +296,9 @@ def _numbered(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Do
     for entry in entries:
         next_seq[entry.user_id] += 1
         document = to_document(entry, key="entry_id") | {"seq": next_seq[entry.user_id]}
-        if entry.corrects is None:
-            # Absent, so that the sparse index holds corrections alone.
-            del document["corrects"]
+        for name in _SPARSE:
+            if document[name] is None:
+                # Absent, so that the sparse index holds those alone that have one.
+                del document[name]
         documents.append(document)
     return documents

@@ -43,7 +43,7 @@ _KEY = re.compile(
 )
 # Where the map's word for a service tier is not the one that providers report.
 _SERVICE_TIERS = {"batches": "batch"}
-_TEXT_MODES = frozenset({"chat", "responses"})
+_SERVED_MODES = frozenset({"chat", "responses", "embedding"})
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 
 
@@ -93,11 +93,11 @@ class PriceMap:
         return frozenset(header.litellm_provider for _, header in self._headers())
 
     def names_of(self, providers: Collection[str]) -> list[str]:
-        """The models of those providers that answer in text, sorted."""
+        """The models of those providers that the gateway has an endpoint for, sorted."""
         return sorted(
             name
             for name, header in self._headers()
-            if header.litellm_provider in providers and header.mode in _TEXT_MODES
+            if header.litellm_provider in providers and header.mode in _SERVED_MODES
         )
 
     def _headers(self) -> Iterator[tuple[str, _Header]]:

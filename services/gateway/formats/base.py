@@ -23,6 +23,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # Names end up in caches, logs and the ledger, so they are bounded.
 ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
+KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
 NULL = msgspec.Raw(b"null")
 ABSENT = msgspec.Raw()
 
@@ -44,6 +45,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
     client_user: str | None = None
     wants_usage: bool = True
+    previous_response_id: str | None = None
     fields: dict[str, msgspec.Raw]
 
 
@@ -62,6 +64,8 @@ class StreamReader(Protocol):
 
     done: bool
     failed: bool
+    # The id of a response that the provider keeps, once the stream has told it.
+    response_id: str | None
 
     def read(self, frame: bytes) -> bytes:
         """The frame as the client gets it; empty where the client did not ask for it."""
@@ -81,6 +85,8 @@ class Format(Protocol):
 
     name: ClientFormat
     path: str
+    # What a stream's client is sent while the provider thinks before its first byte.
+    keep_alive: bytes
 
     def decode(self, body: bytes) -> CallRequest:
         """Raises InvalidJSON or InvalidRequest, which name what is wrong."""
@@ -98,7 +104,13 @@ class Format(Protocol):
         """How much text an answer without usage holds, for estimating its tokens."""
         ...
 
-    def reader(self, request: CallRequest) -> StreamReader: ...
+    def response_id_of_answer(self, body: bytes) -> str | None:
+        """The id of a response that the provider keeps."""
+        ...
+
+    def reader(self, request: CallRequest) -> StreamReader:
+        """Raises UpstreamFailed where the format has no streams."""
+        ...
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer: ...
 

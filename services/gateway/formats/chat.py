@@ -9,6 +9,7 @@ from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
+    KEEP_ALIVE_COMMENT,
     NULL,
     UNREADABLE,
     CallRequest,
@@ -84,6 +85,7 @@ _texts = msgspec.json.Decoder(_Texts)
 class Chat:
     name: ClientFormat = "chat"
     path: str = "/v1/chat/completions"
+    keep_alive: bytes = KEEP_ALIVE_COMMENT
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
@@ -116,6 +118,9 @@ class Chat:
     def text_bytes_of_answer(self, body: bytes) -> int:
         return _text_bytes(decode_answer(body, _texts))
 
+    def response_id_of_answer(self, body: bytes) -> str | None:
+        return None
+
     def reader(self, request: CallRequest) -> "ChatReader":
         return ChatReader(wants_usage=request.wants_usage)
 
@@ -132,6 +137,7 @@ class ChatReader:
     def __init__(self, *, wants_usage: bool) -> None:
         self.done = False
         self.failed = False
+        self.response_id: str | None = None
         self._wants_usage = wants_usage
         self._usage: TokenUsage | None = None
         self._kept = KeptFrames()

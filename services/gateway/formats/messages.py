@@ -75,6 +75,7 @@ _usage = msgspec.json.Decoder(MessagesUsage)
 class Messages:
     name: ClientFormat = "messages"
     path: str = "/v1/messages"
+    keep_alive: bytes = frame(b'{"type":"ping"}', event="ping")
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
@@ -97,6 +98,9 @@ class Messages:
     def text_bytes_of_answer(self, body: bytes) -> int:
         return sum(map(_text_bytes, decode_answer(body, _content).content))
 
+    def response_id_of_answer(self, body: bytes) -> str | None:
+        return None
+
     def reader(self, request: CallRequest) -> "MessagesReader":
         return MessagesReader()
 
@@ -113,6 +117,7 @@ class MessagesReader:
     def __init__(self) -> None:
         self.done = False
         self.failed = False
+        self.response_id: str | None = None
         self._reported = MessagesUsage()
         self._complete = False
         self._kept = KeptFrames()

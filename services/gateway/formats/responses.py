@@ -9,6 +9,8 @@ from libs.common.errors import AppError, InvalidRequest
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
+    KEEP_ALIVE_COMMENT,
+    NULL,
     UNREADABLE,
     CallRequest,
     ErrorAnswer,
@@ -35,9 +37,12 @@ class _Body(msgspec.Struct):
     service_tier: str | None = None
     user: str | None = None
     background: bool | None = None
+    previous_response_id: str | None = None
+    conversation: msgspec.Raw = ABSENT
 
 
 class _Answer(msgspec.Struct):
+    id: str | None = None
     usage: msgspec.Raw = ABSENT
     service_tier: str | None = None
 
@@ -77,6 +82,7 @@ _usage = msgspec.json.Decoder(ResponsesUsage)
 class Responses:
     name: ClientFormat = "responses"
     path: str = "/v1/responses"
+    keep_alive: bytes = KEEP_ALIVE_COMMENT
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
@@ -86,12 +92,20 @@ class Responses:
                 "The gateway serves no responses in the background: leave out 'background'.",
                 param="background",
             )
+        if known.conversation not in (ABSENT, NULL):
+            # Everybody's conversations lie under the same provider key, and nobody here makes any.
+            raise InvalidRequest(
+                "The gateway serves no conversations that the provider keeps: leave out "
+                "'conversation' and send 'previous_response_id' or the whole input.",
+                param="conversation",
+            )
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
             max_output_tokens=known.max_output_tokens,
             service_tier=known.service_tier,
             client_user=known.user,
+            previous_response_id=known.previous_response_id,
             fields=decode_body(body, _fields),
         )
 
@@ -103,6 +117,9 @@ class Responses:
 
     def text_bytes_of_answer(self, body: bytes) -> int:
         return sum(map(_text_bytes, decode_answer(body, _output).output))
+
+    def response_id_of_answer(self, body: bytes) -> str | None:
+        return decode_answer(body, _answer).id
 
     def reader(self, request: CallRequest) -> "ResponsesReader":
         return ResponsesReader()
@@ -123,6 +140,7 @@ class ResponsesReader:
     def __init__(self) -> None:
         self.done = False
         self.failed = False
+        self.response_id: str | None = None
         self._usage: TokenUsage | None = None
         self._kept = KeptFrames()
 
@@ -133,10 +151,21 @@ class ResponsesReader:
         elif kind in _TERMINAL:
             self.done = True
             self.failed = kind == b"response.failed"
-            self._usage = _usage_of_event(frame)
+            self._read_response(frame)
+        elif kind == b"response.created":
+            self._read_response(frame)
         elif kind == b"error":
             self.failed = True
         return frame
+
+    def _read_response(self, frame: bytes) -> None:
+        try:
+            response = _event.decode(data_of(frame)).response
+        except UNREADABLE:
+            return
+        if response is not None:
+            self._usage = _tokens(response)
+            self.response_id = response.id or self.response_id
 
     def usage(self) -> TokenUsage | None:
         return self._usage
@@ -151,14 +180,6 @@ class ResponsesReader:
             else:
                 text_bytes += 0 if delta is None else len(delta.encode())
         return TokenUsage(input_text=input_tokens, output_text=tokens_of_text(text_bytes))
-
-
-def _usage_of_event(frame: bytes) -> TokenUsage | None:
-    try:
-        response = _event.decode(data_of(frame)).response
-    except UNREADABLE:
-        return None
-    return None if response is None else _tokens(response)
 
 
 def _tokens(answer: _Answer) -> TokenUsage | None:

@@ -105,6 +105,13 @@ class Dispatcher:
                 target = self._next(candidates)
         return _told(outcome)
 
+    async def send_to(
+        self, call: Call, request: CallRequest, target: Target, headers: Headers
+    ) -> Answer | Stream:
+        """One try at this very deployment, which says nothing of its health. Raises AppError."""
+        call.attempt(target)
+        return _told(await self._try(call, request, target, headers))
+
     async def _try(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import ProviderNotConfigured, UpstreamRefused, UpstreamTimeout
+from libs.common.schemas.usage import Operation
 from services.gateway.auth import Headers
 from services.gateway.call import Call
 from services.gateway.formats.base import CallRequest
@@ -27,6 +28,14 @@ from services.gateway.upstream.translation.target import UpstreamRefused as Tran
 from services.gateway.upstream.translation.translator import Translator
 
 _NO_KEY = "none"
+# How servers answer that know the format and do not count.
+_NOT_THERE = frozenset({404, 405, 501})
+_METHODS: dict[Operation, str] = {
+    "retrieve": "GET",
+    "delete": "DELETE",
+    "cancel": "POST",
+    "list_items": "GET",
+}
 
 
 class Forwarder:
@@ -44,13 +53,52 @@ class Forwarder:
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
         """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused."""
+        if call.operation == "count":
+            return await self._count(call, request, target, headers)
         key = self._key_of(target)
+        if call.operation != "create":
+            return await self._relay.call(
+                target,
+                call.format.name,
+                key,
+                headers,
+                None,
+                call.call_id,
+                method=_METHODS[call.operation],
+                resource=call.resource,
+            )
         if target.speaks(call.format.name):
             fields = call.format.upstream_fields(request, target.model)
             return await self._relay.call(
                 target, call.format.name, key, headers, fields, call.call_id
             )
         return await self._translate(call, request, target, key)
+
+    async def _count(
+        self, call: Call, request: CallRequest, target: Target, headers: Headers
+    ) -> Answer | Stream:
+        """The provider's own count, else an estimate: not every server counts that speaks."""
+        client_format = call.format.name
+        if target.speaks(client_format):
+            answer = await self._relay.call(
+                target,
+                client_format,
+                self._key_of(target),
+                headers,
+                call.format.upstream_fields(request, target.model),
+                call.call_id,
+                resource=call.resource,
+            )
+            if isinstance(answer, Stream) or answer.status not in _NOT_THERE:
+                return answer
+        body = {name: msgspec.json.decode(raw) for name, raw in request.fields.items()}
+        try:
+            counted = await self._translator.count(
+                client_format, self._destination(target, _NO_KEY), body
+            )
+        except TranslationRefused as refused:
+            raise _as_app_error(refused) from refused
+        return Answer(status=200, headers=JSON_HEADERS, body=counted)
 
     def _key_of(self, target: Target) -> str | None:
         """None for an endpoint that needs none. Raises ProviderNotConfigured."""

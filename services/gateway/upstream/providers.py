@@ -10,7 +10,11 @@ from services.gateway.settings import Settings
 
 ANTHROPIC_VERSION = "2023-06-01"
 # Each format's path below a provider's base URL.
-_OPENAI_PATHS: dict[ClientFormat, str] = {"chat": "/chat/completions", "responses": "/responses"}
+_OPENAI_PATHS: dict[ClientFormat, str] = {
+    "chat": "/chat/completions",
+    "responses": "/responses",
+    "embeddings": "/embeddings",
+}
 _ANTHROPIC_PATHS: dict[ClientFormat, str] = {"messages": "/v1/messages"}
 _PATHS = _OPENAI_PATHS | _ANTHROPIC_PATHS
 

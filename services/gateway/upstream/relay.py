@@ -39,19 +39,26 @@ class Relay:
         client_format: ClientFormat,
         key: str | None,
         headers: Headers,
-        fields: dict[str, Any],
+        fields: dict[str, Any] | None,
         call_id: str,
+        *,
+        method: str = "POST",
+        resource: str = "",
     ) -> Answer | Stream:
-        """Raises UpstreamFailed or UpstreamTimeout where no usable answer comes."""
+        """`resource` follows the format's path; without fields the request has no body.
+
+        Raises UpstreamFailed or UpstreamTimeout where no usable answer comes.
+        """
         timeouts = target.timeouts
         first_by = None
         if timeouts.first_byte is not None:
             first_by = asyncio.get_running_loop().time() + timeouts.first_byte
         try:
             async with nullcontext() if first_by is None else asyncio.timeout_at(first_by):
-                response = await self._session.post(
-                    _url(f"{target.base_url}{target.paths[client_format]}"),
-                    data=_encode(fields),
+                response = await self._session.request(
+                    method,
+                    _url(f"{target.base_url}{target.paths[client_format]}", resource),
+                    data=None if fields is None else _encode(fields),
                     headers=request_headers(client_format, key, headers, call_id),
                     allow_redirects=False,
                     proxy=None if target.base_url is None else proxy_for(target.base_url),
@@ -118,9 +125,13 @@ async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSessio
 
 
 @lru_cache(maxsize=1_000)
-def _url(address: str) -> URL:
+def _base(address: str) -> URL:
     """Parsing one costs more than sending to it."""
     return URL(address, encoded=True)
+
+
+def _url(address: str, resource: str) -> URL:
+    return URL(address + resource, encoded=True) if resource else _base(address)
 
 
 def _timeouts(settings: Settings) -> aiohttp.ClientTimeout:

@@ -87,6 +87,7 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
                 "time_zone": "UTC",
                 "periods": ["total", "2026-11", "2026-W48", "2026-11-24"],
                 "format": "chat",
+                "operation": "create",
                 "requested_model": "m",
                 "provider": "acme",
                 "model": "m",
@@ -134,6 +135,7 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
                 "deployment": None,
                 "attempts": 0,
                 "provider_request_id": None,
+                "response_id": None,
                 "client_user": None,
             }
         ],

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from libs.common.storage.cooldowns import CooldownStore
-from services.gateway.proxy import Gateway
+from services.gateway.gateway import Gateway
 from services.gateway.settings import Settings
 from services.gateway.state import State
 from services.gateway.upstream.cooldowns import Cooldowns

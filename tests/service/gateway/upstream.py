@@ -18,6 +18,7 @@ class Request(NamedTuple):
     path: str
     headers: list[tuple[str, str]]
     body: bytes
+    method: str = "POST"
 
     @property
     def fields(self) -> Any:
@@ -153,5 +154,6 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     request_line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     pairs = [line.partition(": ")[::2] for line in lines]
     headers = [(name.lower(), value) for name, value in pairs]
-    body = await reader.readexactly(int(dict(headers)["content-length"]))
-    return Request(request_line.split(" ")[1], headers, body)
+    body = await reader.readexactly(int(dict(headers).get("content-length", 0)))
+    method, path, _ = request_line.split(" ")
+    return Request(path, headers, body, method)

@@ -33,6 +33,8 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("spend", {"user_id": "a"}),
     ("spend", {"period": "total", "user_id": {"$gt": "a"}}),
     ("rollups", {"user_id": "a", "day": {"$in": ["2026-11-24"]}}),
+    # Whose a response is.
+    ("entries", {"response_id": "r"}),
     # Corrections: those of some entries; those that wait for a price.
     ("entries", {"corrects": {"$in": ["a", "b"]}}),
     ("unpriced", {"provider": "p", "model": "m", "_id": {"$gt": "a"}}),

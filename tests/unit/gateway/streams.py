@@ -168,7 +168,7 @@ async def _relay(
     call = Call(client_format, now_ms=NOW_MS, entropy=bytes)
     call.input_tokens = input_tokens
     stream = Stream(headers=[], chunks=chunks(), close=close)
-    relay = StreamRelay(call, client_format.reader(request), stream, receive, send)
+    relay = StreamRelay(call, client_format.reader(request), stream, receive, send, keepalive_s=60)
     end = await relay.run()
     await relay.finish(end.last_bytes)
     return Relayed(

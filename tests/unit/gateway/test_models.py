@@ -80,13 +80,13 @@ def test_providers_speak_their_own_formats() -> None:
 
     assert openai is not None
     assert anthropic is not None
-    formats = ("chat", "messages", "responses")
-    assert [openai.speaks(name) for name in formats] == [True, False, True]  # type: ignore[arg-type]
-    assert [anthropic.speaks(name) for name in formats] == [False, True, False]  # type: ignore[arg-type]
+    formats = ("chat", "messages", "responses", "embeddings")
+    assert [openai.speaks(name) for name in formats] == [True, False, True, True]  # type: ignore[arg-type]
+    assert [anthropic.speaks(name) for name in formats] == [False, True, False, False]  # type: ignore[arg-type]
 
 
 def test_models_of_providers_with_a_key_are_offered() -> None:
     assert directory().offered() == ()
-    assert directory(openai=True).offered() == ("gpt-4o", "o3-pro")
+    assert directory(openai=True).offered() == ("embed-1", "gpt-4o", "o3-pro")
     both = directory(openai=True, anthropic=True).offered()
-    assert both == ("claude-haiku", "gpt-4o", "o3-pro")
+    assert both == ("claude-haiku", "embed-1", "gpt-4o", "o3-pro")

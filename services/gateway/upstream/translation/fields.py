@@ -105,10 +105,19 @@ _RESPONSES = FormatFields(
     tools=frozenset({"custom", "function", "namespace", "web_search", "web_search_preview"}),
 )
 
+_EMBEDDINGS = FormatFields(
+    required=frozenset({"input"}),
+    carried=_names("dimensions encoding_format input"),
+    dropped=_names("user"),
+    neutral={},
+    tools=frozenset(),
+)
+
 _FIELDS: Mapping[ClientFormat, FormatFields] = {
     "chat": _CHAT,
     "messages": _MESSAGES,
     "responses": _RESPONSES,
+    "embeddings": _EMBEDDINGS,
 }
 
 
@@ -124,7 +133,8 @@ def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, A
         if value is not None and _is_carried(fields, client_format, name, value)
     }
     _check_messages(kept.get("messages"))
-    _check_input(kept.get("input"))
+    if client_format == "responses":
+        _check_input(kept.get("input"))
     _check_tools(fields, kept.get("tools"))
     return kept
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-ClientFormat = Literal["chat", "messages", "responses"]
+ClientFormat = Literal["chat", "messages", "responses", "embeddings"]
 
 
 class TranslationTarget(msgspec.Struct, frozen=True, kw_only=True):

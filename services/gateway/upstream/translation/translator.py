@@ -1,15 +1,20 @@
 """The gateway's side of a translated call: a client's body in, bytes in the client's format out."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from services.gateway.upstream.translation import chat, messages, responses
+import msgspec
+
+from services.gateway.upstream.translation import chat, embeddings, messages, responses
 from services.gateway.upstream.translation.chat_stream import ChatStream
+from services.gateway.upstream.translation.counting import counted_input
 from services.gateway.upstream.translation.errors import refusals
 from services.gateway.upstream.translation.fields import carried
 from services.gateway.upstream.translation.library import LazyLibrary, Library
 from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
 
+_encode = msgspec.json.Encoder().encode
 # Translations to Anthropic are written for this version; later ones refuse sampling parameters.
 _ANTHROPIC_VERSION = {"anthropic-version": "2023-06-01"}
 
@@ -42,6 +47,10 @@ class Translator:
         fields = carried(client_format, body)
         library = await self._library.get()
         with refusals(target):
+            if client_format == "embeddings":
+                asked = embeddings.embedding_request(library, target, fields)
+                answer = await library.aembedding(**asked, **_control(target))
+                return embeddings.embedding_list(answer, fields, target)
             if client_format == "messages":
                 request = messages.chat_request(library, target, fields)
                 answer = await _complete(library, target, request.fields)
@@ -52,6 +61,21 @@ class Translator:
                 return responses.response(answer, body, responses.tool_names(library, fields))
             answer = await _complete(library, target, chat.chat_request(fields))
             return chat.chat_completion(answer)
+
+    async def count(
+        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> bytes:
+        """The estimated tokens of a Messages or Responses prompt, in the format's own words.
+
+        Raises UpstreamRefused for what no translation could carry.
+        """
+        unlimited = {"max_tokens": 1} if client_format == "messages" else {}
+        fields = carried(client_format, {**unlimited, **body})
+        library = await self._library.get()
+        with refusals(target):
+            tokens = await asyncio.to_thread(counted_input, library, client_format, target, fields)
+        kind = {"object": "response.input_tokens"} if client_format == "responses" else {}
+        return _encode({**kind, "input_tokens": tokens})
 
     async def stream(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
@@ -115,14 +139,14 @@ class TranslatedStream:
 
 
 async def _complete(library: Library, target: TranslationTarget, fields: Mapping[str, Any]) -> Any:
-    return await library.acompletion(**fields, **_control(target), stream=False)
+    return await library.acompletion(**fields, **_chat_control(target), stream=False)
 
 
 async def _stream(
     library: Library, target: TranslationTarget, fields: Mapping[str, Any]
 ) -> ChatStream:
     source = await library.acompletion(
-        **fields, **_control(target), stream=True, stream_options={"include_usage": True}
+        **fields, **_chat_control(target), stream=True, stream_options={"include_usage": True}
     )
     stream = ChatStream(source, target)
     await stream.open()
@@ -140,9 +164,12 @@ def _control(target: TranslationTarget) -> dict[str, Any]:
         "drop_params": target.drop_params,
         "num_retries": 0,
         "max_retries": 0,
-        # The gateway that runs the tools of an MCP server would be this process.
-        "_skip_mcp_handler": True,
     }
+
+
+def _chat_control(target: TranslationTarget) -> dict[str, Any]:
+    # The gateway that runs the tools of an MCP server would be this process.
+    return {**_control(target), "_skip_mcp_handler": True}
 
 
 def _api_base(target: TranslationTarget) -> str | None:

@@ -1,0 +1,59 @@
+"""`POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`.
+
+The provider counts where it speaks the format, and the gateway estimates where not. Counting is
+free: it holds and costs nothing, and its entry says what it was.
+"""
+
+from starlette.types import Receive, Scope, Send
+
+from libs.common.domain.access import check_model
+from libs.common.errors import UpstreamFailed
+from services.gateway.auth import Headers
+from services.gateway.body import read_body
+from services.gateway.call import Call
+from services.gateway.continuing import continued
+from services.gateway.directory import Principal
+from services.gateway.formats.base import Format
+from services.gateway.gateway import Gateway
+from services.gateway.handler import Handler
+from services.gateway.recorder import Recorder
+from services.gateway.upstream.answer import Stream
+
+
+class CountEndpoint:
+    """`resource` is what follows the path of the format."""
+
+    def __init__(self, client_format: Format, resource: str) -> None:
+        self._format = client_format
+        self._resource = resource
+        self.path = client_format.path + resource
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway: Gateway = scope["state"]["gateway"]
+        call = Call(
+            self._format,
+            now_ms=gateway.clock.now_ms(),
+            operation="count",
+            resource=self._resource,
+        )
+        await _CountHandler(gateway, call, receive, send).handle(scope)
+
+
+class _CountHandler(Handler):
+    __slots__ = ()
+
+    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+        call, gateway = self.call, self.gateway
+        body = await read_body(self.receive, headers, gateway.max_body_bytes)
+        request = call.request = call.format.decode(body)
+        refusal = check_model(principal.key, request.model)
+        if refusal is not None:
+            raise refusal
+        plan = await gateway.router.plan(request.model)
+        plan = await continued(gateway.responses, principal, request, plan)
+        upstream = await gateway.dispatcher.send(call, request, plan, headers)
+        if isinstance(upstream, Stream):
+            await upstream.close()
+            raise UpstreamFailed("The provider answered with a stream instead of a count.")
+        call.provider_request_id = upstream.provider_request_id
+        await self.answer(recorder, upstream)

@@ -1,0 +1,79 @@
+"""OpenAI Embeddings: no output tokens, and no streams."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.usage import ChatUsage, usage_of_chat
+from libs.common.errors import AppError, UpstreamFailed
+from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.formats.base import (
+    ABSENT,
+    KEEP_ALIVE_COMMENT,
+    CallRequest,
+    ErrorAnswer,
+    ModelName,
+    StreamReader,
+    consistent,
+    decode_answer,
+    decode_body,
+    decode_usage,
+)
+from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.sse import frame
+
+_encode = msgspec.json.encode
+
+
+class _Body(msgspec.Struct):
+    model: ModelName
+    user: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: msgspec.Raw = ABSENT
+
+
+_body = msgspec.json.Decoder(_Body)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_answer = msgspec.json.Decoder(_Answer)
+_usage = msgspec.json.Decoder(ChatUsage)
+
+
+class Embeddings:
+    name: ClientFormat = "embeddings"
+    path: str = "/v1/embeddings"
+    keep_alive: bytes = KEEP_ALIVE_COMMENT
+
+    def decode(self, body: bytes) -> CallRequest:
+        known = decode_body(body, _body)
+        return CallRequest(
+            model=known.model,
+            stream=False,
+            max_output_tokens=0,
+            client_user=known.user,
+            fields=decode_body(body, _fields),
+        )
+
+    def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:
+        return {**request.fields, "model": model}
+
+    def usage_of_answer(self, body: bytes) -> TokenUsage | None:
+        """In chat's shape: `prompt_tokens` alone."""
+        usage = decode_usage(decode_answer(body, _answer).usage, _usage)
+        return None if usage is None else consistent(usage_of_chat, usage)
+
+    def text_bytes_of_answer(self, body: bytes) -> int:
+        return 0
+
+    def response_id_of_answer(self, body: bytes) -> str | None:
+        return None
+
+    def reader(self, request: CallRequest) -> StreamReader:
+        raise UpstreamFailed("The provider answered with a stream, which embeddings do not have.")
+
+    def error(self, error: AppError, request_id: str) -> ErrorAnswer:
+        return openai_answer(error)
+
+    def error_frame(self, error: AppError, request_id: str) -> bytes:
+        return frame(_encode({"error": openai_error(error)}))

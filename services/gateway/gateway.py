@@ -1,0 +1,40 @@
+"""The parts of the gateway that its endpoints work with."""
+
+import msgspec
+
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.storage.responses import ResponseStore
+from services.gateway.admission import Admissions
+from services.gateway.clock import SharedClock
+from services.gateway.directory import Directory
+from services.gateway.metering import Meter
+from services.gateway.open_calls import OpenCalls
+from services.gateway.upstream.dispatch import Dispatcher
+from services.gateway.upstream.router import Router
+
+
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts that a call passes through."""
+
+    directory: Directory
+    router: Router
+    admissions: Admissions
+    dispatcher: Dispatcher
+    meter: Meter
+    clock: SharedClock
+    open_calls: OpenCalls
+    responses: ResponseStore
+    max_body_bytes: int
+    keepalive_s: float
+
+    def obey(self, invalidation: Invalidation) -> None:
+        """Forgets what an administrator changed."""
+        if invalidation.kind == "route":
+            self.router.forget()
+        else:
+            self.directory.obey(invalidation)
+
+    def forget(self) -> None:
+        """Forgets all that is cached: invalidations may have been missed."""
+        self.directory.forget()
+        self.router.forget()

@@ -1,0 +1,170 @@
+"""What every call goes through, whatever it is for: its caller, its event, its answer, its errors.
+
+Whatever happens to a call whose key is known, it leaves exactly one usage event, and its last byte
+goes out after that event is durable.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from contextlib import suppress
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from libs.common.domain.access import check_account, check_key
+from libs.common.domain.ids import secret_hash
+from libs.common.errors import (
+    AppError,
+    MethodNotAllowed,
+    ProviderNotConfigured,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
+from services.gateway.auth import Headers, secret_of
+from services.gateway.body import ClientDisconnected
+from services.gateway.call import Call
+from services.gateway.directory import Principal
+from services.gateway.gateway import Gateway
+from services.gateway.metrics import UNAUTHENTICATED
+from services.gateway.recorder import Recorder
+from services.gateway.replies import call_headers, cost_headers, error_headers, id_headers
+from services.gateway.streaming import StreamRelay
+from services.gateway.upstream.answer import Answer, Header
+
+log = structlog.get_logger(__name__)
+_BAD_STATUS = 400
+_CRASHED = "The gateway failed to serve this call."
+# What nginx logs when the client hung up; no client ever reads it.
+CLIENT_CLOSED = 499
+
+
+class Handler(ABC):
+    """One call's handler; what it knows is in `call`."""
+
+    __slots__ = ("_allowed", "call", "gateway", "receive", "relay", "responding", "send")
+
+    def __init__(
+        self, gateway: Gateway, call: Call, receive: Receive, send: Send, allowed: str = "POST"
+    ) -> None:
+        self.gateway = gateway
+        self.call = call
+        self.receive = receive
+        self.send = send
+        self.responding = False
+        self.relay: StreamRelay | None = None
+        self._allowed = allowed
+
+    @abstractmethod
+    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+        """Makes the call and answers it. The caller may make calls; what is raised is recorded."""
+
+    async def handle(self, scope: Scope) -> None:
+        """Raises nothing but CancelledError: what goes wrong is answered and recorded."""
+        with self.gateway.open_calls.one_more():
+            await self._handle(scope["method"], scope["headers"])
+
+    async def _handle(self, method: str, headers: Headers) -> None:
+        wrong_method = self._check_method(method)
+        try:
+            principal = await self._authenticate(headers)
+        except AppError as error:
+            UNAUTHENTICATED.labels(self.call.format.name).inc()
+            await self._send_error(wrong_method or error)
+            return
+        except Exception:
+            log.exception("call.crashed", call_id=self.call.call_id)
+            await self._send_error(AppError(_CRASHED))
+            return
+        recorder = Recorder(self.call, principal, self.gateway.meter)
+        try:
+            refusal = (
+                wrong_method
+                or check_key(principal.key, self.call.started_at)
+                or check_account(principal.account)
+            )
+            if refusal is not None:
+                raise refusal
+            await self.serve(principal, headers, recorder)
+        except ClientDisconnected:
+            with suppress(Unavailable):
+                await recorder.commit("client_closed", CLIENT_CLOSED)
+        except AppError as error:
+            await self._fail(recorder, error)
+        except asyncio.CancelledError:
+            # The process is stopping and this call's time is over; its event still goes out.
+            recorder.hand_in(*self._usage_so_far())
+            raise
+        except Exception:
+            log.exception("call.crashed", call_id=self.call.call_id)
+            await self._fail(recorder, AppError(_CRASHED))
+        finally:
+            self.gateway.admissions.finished(self.call)
+
+    def _check_method(self, method: str) -> AppError | None:
+        """A call of a wrong one is audited like any other, so no route turns it away."""
+        if method in self._allowed.split(", "):
+            return None
+        return MethodNotAllowed(f"{method} is not allowed: use {self._allowed}.")
+
+    async def _authenticate(self, headers: Headers) -> Principal:
+        principal = await self.gateway.directory.principal(secret_hash(secret_of(headers)))
+        self.call.principal = principal
+        return principal
+
+    async def answer(
+        self,
+        recorder: Recorder,
+        answer: Answer,
+        usage: TokenUsage | None = None,
+        usage_source: UsageSource = "none",
+    ) -> None:
+        """Sends a whole answer of the provider, good or bad, once it is recorded."""
+        call = self.call
+        call.first_byte_ms = call.elapsed_ms()
+        headers: list[Header] = []
+        if answer.status >= _BAD_STATUS:
+            await recorder.commit("upstream_error", answer.status, error_code=UpstreamRefused.code)
+        else:
+            await recorder.commit("ok", answer.status, usage=usage, usage_source=usage_source)
+            headers += cost_headers(call.charged_nusd)
+        headers += answer.headers + id_headers(call.call_id) + call_headers(call)
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        await self._respond(answer.status, headers, answer.body)
+
+    async def _fail(self, recorder: Recorder, error: AppError) -> None:
+        call = self.call
+        forwarded = call.attempts > 0 and not isinstance(error, ProviderNotConfigured)
+        status: CallStatus = "upstream_error" if forwarded else "refused"
+        usage, source = self._usage_so_far()
+        http_status = call.format.error(error, call.call_id).status
+        try:
+            await recorder.commit(
+                status, http_status, usage=usage, usage_source=source, error_code=error.code
+            )
+        except AppError as unavailable:
+            error = unavailable
+        if isinstance(error, UpstreamFailed):
+            log.warning("upstream.failed", call_id=call.call_id, error=error.message)
+        await self._send_error(error)
+
+    def _usage_so_far(self) -> tuple[TokenUsage | None, UsageSource]:
+        return (None, "none") if self.relay is None else self.relay.usage()
+
+    async def _send_error(self, error: AppError) -> None:
+        call = self.call
+        if self.relay is not None:
+            await self.relay.finish(call.format.error_frame(error, call.call_id))
+        if self.responding:
+            return
+        answer = call.format.error(error, call.call_id)
+        headers = error_headers(error, call.call_id, len(answer.body))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", self._allowed.encode()))
+        await self._respond(answer.status, headers, answer.body)
+
+    async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.responding = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
