@@ -37,7 +37,11 @@ class ProxyEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway: Gateway = scope["state"]["gateway"]
-        call = Call(self._format, now_ms=gateway.clock.now_ms())
+        # Anthropic's SDK asks for beta features with `?beta=true`.
+        query = scope["query_string"].decode("latin-1")
+        call = Call(
+            self._format, now_ms=gateway.clock.now_ms(), resource=f"?{query}" if query else ""
+        )
         await _CallHandler(gateway, call, receive, send).handle(scope)
 
 

@@ -70,7 +70,13 @@ class Forwarder:
         if target.speaks(call.format.name):
             fields = call.format.upstream_fields(request, target.model)
             return await self._relay.call(
-                target, call.format.name, key, headers, fields, call.call_id
+                target,
+                call.format.name,
+                key,
+                headers,
+                fields,
+                call.call_id,
+                resource=call.resource,
             )
         return await self._translate(call, request, target, key)
 

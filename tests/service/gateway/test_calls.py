@@ -69,6 +69,21 @@ async def test_a_call(
     assert event.first_byte_ms <= event.latency_ms
 
 
+async def test_the_query_goes_on_to_the_provider(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    secret = await books.add_key()
+    dialect.served_by(upstream, stream=False)
+
+    response = await gateway.http.post(
+        f"{dialect.path}?beta=true&x=%20y", json=dialect.body(), headers={"x-api-key": secret}
+    )
+
+    assert response.status_code == 200
+    (asked,) = upstream.requests
+    assert asked.path == f"{dialect.upstream_path}?beta=true&x=%20y"
+
+
 async def test_a_holds_amount_becomes_the_calls_cost(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
