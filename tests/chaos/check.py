@@ -67,7 +67,7 @@ def _faults_of(entry: Mapping[str, Any], call: Mapping[str, Any] | None) -> list
 def _faults_of_sums(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     admin = Client(stack.info.admin_url, stack.info.admin_api_key)
     faults = []
-    verified = admin.expect("GET", "/admin/ledger/verify")
+    verified = admin.expect("GET", "/admin/ledger/verify?full=true")
     if not verified["ok"]:
         faults.append(f"verify: {verified['first_difference']}")
     spend = admin.expect("GET", f"/admin/accounts/{stack.info.demo_user_id}")["spend"]
