@@ -59,11 +59,14 @@ def start(
 async def test_an_item_is_written_at_once_when_nothing_is_under_way(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
-    writer.allow()
-    assert await commits.commit("a") == "A"
-    writer.allow()
-    assert await commits.commit("b") == "B"
-    assert writer.batches == [["a"], ["b"]]
+    async with asyncio.TaskGroup() as group:
+        for written, item in [([["a"]], "a"), ([["a"], ["b"]], "b")]:
+            (task,) = start(commits, group, item)
+            # Nothing but the loop's own turns passes, and no time.
+            await settle()
+            assert writer.batches == written
+            writer.allow()
+            assert await task == item.upper()
 
 
 async def test_items_of_one_moment_share_a_write(
