@@ -6,7 +6,7 @@ from os import urandom
 from time import perf_counter
 
 from libs.common.domain.ids import uuid7
-from libs.common.domain.pricing import cost_of
+from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import (
     CallStatus,
@@ -100,7 +100,7 @@ class Call:
     def charge(self, usage: TokenUsage | None) -> int:
         """What the ledger is going to charge, unless a new price came in since admission."""
         if usage is not None and self.price is not None:
-            self.charged_nusd = cost_of(usage, self.price).cost_nusd
+            self.charged_nusd = cost_nusd(usage, self.price)
         return self.charged_nusd
 
     def usage_of_answer(self, body: bytes) -> tuple[TokenUsage, UsageSource]:

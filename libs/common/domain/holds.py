@@ -3,7 +3,7 @@
 import re
 
 from libs.common.domain.money import MAX_NUSD
-from libs.common.domain.pricing import cost_of
+from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import TokenUsage
 
@@ -35,4 +35,4 @@ def hold_nusd(
         output_text=min(output_tokens, _MAX_TOKENS),
         service_tier=service_tier,
     )
-    return min(cost_of(worst, price).cost_nusd, MAX_NUSD)
+    return min(cost_nusd(worst, price), MAX_NUSD)

@@ -4,9 +4,11 @@ Invariants: cost is additive over token classes, never negative, monotone in tok
 once per call. A missing rate falls back, an explicit 0 is a price.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+
+import msgspec
 
 from libs.common.domain.money import EXACT, plain, round_to_nusd
 from libs.common.schemas.entry import Cost, CostLine
@@ -23,6 +25,8 @@ _INPUT_CLASSES = (
     "input_image",
 )
 _OUTPUT_CLASSES = ("output_text", "reasoning", "output_audio", "output_image")
+# In the order of TokenUsage's fields.
+_CLASSES = _INPUT_CLASSES + _OUTPUT_CLASSES
 # The rates to try for each token class, in order; the last one is always set.
 _RATES: dict[str, tuple[str, ...]] = {
     "input_text": ("input",),
@@ -69,12 +73,14 @@ def find_price(
 
 def total_tokens(usage: TokenUsage) -> int:
     """Input and output of every class."""
-    return sum(tokens for _, tokens in _reported(usage, _INPUT_CLASSES + _OUTPUT_CLASSES))
+    return sum(tokens for _, tokens in _used(usage))
 
 
 def rates_for(version: PriceVersion, usage: TokenUsage) -> Rates:
     """The rates of the call's service tier, as served, and of its total input."""
-    total_input = sum(tokens for _, tokens in _reported(usage, _INPUT_CLASSES))
+    if not version.tiers:
+        return version.rates
+    total_input = sum(tokens for name, tokens in _used(usage) if name in _INPUT_CLASSES)
     for service_tier in (usage.service_tier, None):
         tiers = [
             tier
@@ -90,24 +96,28 @@ def rates_for(version: PriceVersion, usage: TokenUsage) -> Rates:
 def cost_of(usage: TokenUsage, version: PriceVersion) -> Cost:
     """The call's cost in nano-USD with one line per token class that was used."""
     rates = rates_for(version, usage)
-    lines = [
-        _line(name, tokens, _rate(rates, name), _PER_MILLION)
-        for name, tokens in _reported(usage, _INPUT_CLASSES + _OUTPUT_CLASSES)
-        if tokens
-    ]
+    lines = [_line(name, tokens, _rate(rates, name), _PER_MILLION) for name, tokens in _used(usage)]
     if usage.web_searches and version.web_search is not None:
         lines.append(_line("web_search", usage.web_searches, version.web_search, Decimal(1)))
-    total = Decimal(0)
-    for line in lines:
-        total = EXACT.add(total, line.amount)
-    return Cost(cost_nusd=round_to_nusd(total), lines=tuple(lines))
+    return Cost(cost_nusd=cost_nusd(usage, version), lines=tuple(lines))
 
 
-def _reported(usage: TokenUsage, classes: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    for name in classes:
-        tokens: int | None = getattr(usage, name)
-        if tokens is not None:
-            yield name, tokens
+def cost_nusd(usage: TokenUsage, version: PriceVersion) -> int:
+    """What `cost_of` comes to, without its lines: for each call, before and after it is made."""
+    rates = rates_for(version, usage)
+    micro_usd = Decimal(0)
+    for name, tokens in _used(usage):
+        micro_usd = EXACT.fma(Decimal(tokens), _rate(rates, name), micro_usd)
+    usd = EXACT.multiply(micro_usd, _PER_MILLION)
+    if usage.web_searches and version.web_search is not None:
+        usd = EXACT.fma(Decimal(usage.web_searches), version.web_search, usd)
+    return round_to_nusd(usd)
+
+
+def _used(usage: TokenUsage) -> list[tuple[str, int]]:
+    """The classes that hold any tokens, with how many."""
+    counts = msgspec.structs.astuple(usage)
+    return [(name, tokens) for name, tokens in zip(_CLASSES, counts, strict=False) if tokens]
 
 
 def _rate(rates: Rates, token_class: str) -> Decimal:

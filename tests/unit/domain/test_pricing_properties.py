@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from libs.common.domain.pricing import cost_of, rates_for
+from libs.common.domain.money import round_to_nusd
+from libs.common.domain.pricing import cost_nusd, cost_of, rates_for
 from libs.common.schemas.entry import CostLine
 from libs.common.schemas.price import PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenUsage
@@ -145,3 +146,12 @@ def test_the_order_of_the_tiers_does_not_matter(usage: TokenUsage, version: Pric
     tiers = tuple(unique.values())
     forwards, backwards = replace(version, tiers=tiers), replace(version, tiers=tiers[::-1])
     assert cost_of(usage, forwards) == cost_of(usage, backwards)
+
+
+@given(_usages, _flat)
+def test_the_short_way_comes_to_what_the_lines_sum_to(
+    usage: TokenUsage, version: PriceVersion
+) -> None:
+    lines = cost_of(usage, version).lines
+    total = sum((line.amount for line in lines), Decimal(0))
+    assert cost_nusd(usage, version) == round_to_nusd(total)
