@@ -6,9 +6,41 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Generic, TypeVar
 
-from cachetools import TLRUCache
+import msgspec
+from cachetools import LRUCache
+
+from libs.common.breaker import Breaker
 
 V = TypeVar("V")
+
+
+class Loaded(msgspec.Struct, Generic[V], frozen=True):
+    """A value, and for how long it may be kept at most."""
+
+    value: V
+    for_s: float
+
+
+class Grace(msgspec.Struct, frozen=True):
+    """While the source is away, values are kept for `factor` times their time.
+
+    `away` are the errors that say so; the breaker spares callers the wait for them. What was
+    dropped is gone all the same.
+    """
+
+    factor: int
+    away: tuple[type[Exception], ...]
+    breaker: Breaker
+
+
+class SourceAway(Exception):
+    """The source did not answer a moment ago, and is left alone for now."""
+
+
+class _Kept(msgspec.Struct, Generic[V], frozen=True):
+    value: V | None
+    fresh_until: float
+    usable_until: float
 
 
 class LoadingCache(Generic[V]):
@@ -20,29 +52,30 @@ class LoadingCache(Generic[V]):
 
     def __init__(
         self,
-        load: Callable[[str], Awaitable[V | None]],
+        load: Callable[[str], Awaitable[V | Loaded[V] | None]],
         *,
         max_items: int,
         ttl_s: float,
         negative_ttl_s: float,
+        grace: Grace | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._load = load
         self._ttl_s = ttl_s
         self._negative_ttl_s = negative_ttl_s
-        self._items: TLRUCache[str, tuple[V | None]] = TLRUCache(
-            max_items, ttu=self._expiry, timer=clock
-        )
+        self._grace = grace
+        self._clock = clock
+        self._items: LRUCache[str, _Kept[V]] = LRUCache(max_items)
         self._loading: dict[str, asyncio.Task[V | None]] = {}
 
     async def get(self, key: str) -> V | None:
-        """Raises what `load` raises; a failure is not kept."""
+        """Raises what `load` raises, or SourceAway; a failure is not kept."""
         kept = self._items.get(key)
-        if kept is not None:
-            return kept[0]
+        if kept is not None and self._clock() < kept.fresh_until:
+            return kept.value
         task = self._loading.get(key)
         if task is None:
-            task = asyncio.create_task(self._fill(key))
+            task = asyncio.create_task(self._fill(key, kept))
             self._loading[key] = task
         # One caller going away must not fail the others.
         return await asyncio.shield(task)
@@ -57,18 +90,52 @@ class LoadingCache(Generic[V]):
         self._items.clear()
         self._loading.clear()
 
-    async def _fill(self, key: str) -> V | None:
+    async def _fill(self, key: str, old: _Kept[V] | None) -> V | None:
         current = asyncio.current_task()
         try:
-            value = await self._load(key)
+            loaded = await self._try(key)
+            if isinstance(loaded, _Away):
+                if old is None or self._clock() >= old.usable_until:
+                    raise loaded.error
+                return old.value
+            value, kept = self._kept(loaded)
             if self._loading.get(key) is current:
-                self._items[key] = (value,)
+                self._items[key] = kept
             return value
         finally:
             if self._loading.get(key) is current:
                 del self._loading[key]
 
-    def _expiry(self, _key: str, kept: tuple[V | None], now: float) -> float:
-        ttl_s = self._negative_ttl_s if kept[0] is None else self._ttl_s
+    async def _try(self, key: str) -> "V | Loaded[V] | _Away | None":
+        grace = self._grace
+        if grace is None:
+            return await self._load(key)
+        if not grace.breaker.allows():
+            return _Away(SourceAway())
+        try:
+            loaded = await self._load(key)
+        except grace.away as error:
+            grace.breaker.failed()
+            return _Away(error)
+        grace.breaker.succeeded()
+        return loaded
+
+    def _kept(self, loaded: V | Loaded[V] | None) -> tuple[V | None, _Kept[V]]:
+        ttl_s = self._negative_ttl_s if loaded is None else self._ttl_s
+        if isinstance(loaded, Loaded):
+            ttl_s = min(ttl_s, loaded.for_s)
+            value: V | None = loaded.value
+        else:
+            value = loaded
         # Entries that were loaded together must not all expire together.
-        return now + ttl_s * random.uniform(0.9, 1.0)
+        ttl_s *= random.uniform(0.9, 1.0)
+        # Somebody who was not known a moment ago may be by now: that has no grace.
+        factor = 1 if self._grace is None or value is None else self._grace.factor
+        now = self._clock()
+        return value, _Kept(value, now + ttl_s, now + ttl_s * factor)
+
+
+class _Away(msgspec.Struct, frozen=True):
+    """The source cannot be asked."""
+
+    error: Exception

@@ -1,10 +1,14 @@
 """Admits calls against their account's budgets and limits, and keeps their holds alive (P4)."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
+from contextlib import suppress
+from functools import partial
 
+import msgspec
 import structlog
 
+from libs.common.breaker import Breaker
 from libs.common.cache import LoadingCache
 from libs.common.domain.holds import hold_nusd
 from libs.common.errors import Unavailable
@@ -15,19 +19,15 @@ from libs.common.storage.holds import (
     HoldStore,
     Limited,
     OverBudget,
-    PeriodLimit,
     Scope,
-    Spent,
     Unseeded,
 )
-from libs.common.storage.ledger import LedgerStore, PeriodSpend
 from libs.common.storage.mongo import Database, PyMongoError
 from libs.common.storage.redis import RedisError
-from services.gateway.breaker import Breaker
 from services.gateway.call import Call
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Principal
-from services.gateway.metrics import ADMITTED_WITHOUT_REDIS, BUDGET_WARNINGS
+from services.gateway.metrics import BUDGET_WARNINGS
 from services.gateway.scopes import (
     BudgetNow,
     budgets_now,
@@ -38,12 +38,21 @@ from services.gateway.scopes import (
     warnings,
 )
 from services.gateway.settings import Settings
+from services.gateway.spend_reader import SpendReader
+from services.gateway.without_redis import WithoutRedis
 
 log = structlog.get_logger(__name__)
-_SPEND_TTL_S = 5.0
 _RENEWALS_PER_LEASE = 3
-# Accounts are noted for the sweep again after so many seconds, should Redis have lost them.
-_NOTE_EVERY_S = 600.0
+# The sweep visits an account for ten minutes after it was last noted.
+_NOTE_EVERY_S = 60.0
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """A call under way."""
+
+    call: Call
+    principal: Principal
+    budgets: list[BudgetNow]
 
 
 class Admissions:
@@ -58,59 +67,110 @@ class Admissions:
         settings: Settings,
     ) -> None:
         self._holds = holds
-        self._ledger = LedgerStore(database)
+        self._spend = SpendReader(database, holds)
+        self._without_redis = WithoutRedis(
+            self._spend, is_open=settings.admission_without_redis == "open"
+        )
         self._breaker = breaker
         self._clock = clock
         self._settings = settings
-        self._open: dict[str, str] = {}
+        self._open: dict[str, _Open] = {}
+        self._renew_now = asyncio.Event()
         self._noted: LoadingCache[bool] = LoadingCache(
             self._note, max_items=50_000, ttl_s=_NOTE_EVERY_S, negative_ttl_s=_NOTE_EVERY_S
         )
-        # While Redis is away: spend as MongoDB knows it, and what this process holds on top.
-        self._spend: LoadingCache[int] = LoadingCache(
-            self._load_spend, max_items=10_000, ttl_s=_SPEND_TTL_S, negative_ttl_s=_SPEND_TTL_S
-        )
-        self._held_here: Counter[str] = Counter()
 
     async def admit(self, call: Call, principal: Principal) -> None:
         """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
         amount = self._amount(call)
         budgets = budgets_now(principal, call.started_at)
-        scopes = scopes_of(principal, budgets)
         if self._breaker.allows():
             try:
-                admission = await self._decide(call, principal, amount, scopes, budgets)
-            except RedisError as error:
+                await self._admit(call, principal, amount, budgets)
+            except (RedisError, OSError) as error:
                 self._breaker.failed()
                 log.warning("admission.redis_away", error=str(error))
+            except PyMongoError as error:
+                log.warning("admission.spend_unknown", error=str(error)[:300])
             else:
-                self._breaker.succeeded()
-                self._obey(admission, call, principal, amount, scopes, budgets)
                 return
-        await self._admit_without_redis(call, principal, amount, budgets)
+        await self._without_redis.admit(call, principal, amount, budgets)
+        call.held_nusd = amount
+        self._open[call.call_id] = _Open(call, principal, budgets)
 
     def finished(self, call: Call) -> None:
-        """The call needs no more renewals: its hold is the ledger's to release."""
-        user_id = self._open.pop(call.call_id, None)
-        if user_id is None:
-            return
-        self._held_here[user_id] -= 0 if call.held_nusd is None else call.held_nusd
-        if self._held_here[user_id] <= 0:
-            del self._held_here[user_id]
+        """The call's event is durable: its hold is the ledger's to release."""
+        known = self._open.pop(call.call_id, None)
+        if known is not None:
+            self._without_redis.finished(call, known.principal, known.budgets)
+
+    def spool_drained(self) -> None:
+        """Redis has been told of every call that is over."""
+        self._without_redis.drained()
 
     async def renew_leases(self) -> None:
         """Runs until cancelled: prolongs the holds of calls that are under way."""
         lease_s = self._settings.hold_lease_s
         while True:
-            await asyncio.sleep(lease_s / _RENEWALS_PER_LEASE)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(lease_s / _RENEWALS_PER_LEASE):
+                    await self._renew_now.wait()
+            self._renew_now.clear()
             calls: defaultdict[str, list[str]] = defaultdict(list)
-            for call_id, user_id in self._open.items():
-                calls[user_id].append(call_id)
+            for call_id, known in self._open.items():
+                calls[known.principal.account.user_id].append(call_id)
             try:
                 for user_id, call_ids in calls.items():
-                    await self._holds.renew(user_id, call_ids, lease_s=lease_s)
-            except RedisError as error:
+                    await self._renew(user_id, call_ids)
+            except (RedisError, OSError) as error:
                 log.warning("leases.not_renewed", error=str(error))
+
+    async def _renew(self, user_id: str, call_ids: list[str]) -> None:
+        await self._holds.note_account(user_id)
+        lease_s = self._settings.hold_lease_s
+        for call_id in await self._holds.renew(user_id, call_ids, lease_s=lease_s):
+            known = self._open.get(call_id)
+            if known is None:
+                continue
+            key = known.principal.key
+            scopes = scopes_of(known.principal, known.budgets)
+            await self._holds.retake(
+                user_id,
+                call_id,
+                hold_nusd=0 if known.call.held_nusd is None else known.call.held_nusd,
+                key_id=None if len(scopes) == 1 else key.key_id,
+                lease_s=lease_s,
+                parallel_scopes=[scope.scope for scope in scopes if scope.parallel >= 0],
+                event=encode_event(known.call.event(known.principal, "abandoned", 0)),
+            )
+            if call_id in self._open:
+                self._without_redis.told(known.call, known.principal)
+
+    async def _admit(
+        self, call: Call, principal: Principal, amount: int, budgets: list[BudgetNow]
+    ) -> None:
+        """Raises RedisError or PyMongoError where nobody can say, else as `admit`."""
+        scopes = scopes_of(principal, budgets)
+        admission = await self._decide(call, principal, amount, scopes, budgets)
+        self._breaker.succeeded()
+        match admission:
+            case OverBudget():
+                raise over_budget(admission, budgets, principal, amount)
+            case Limited():
+                raise limited(admission, call.input_tokens)
+            case Unseeded():
+                raise Unavailable("The account's spend could not be read. Try again in a moment.")
+            case Admitted():
+                self._clock.learn(admission.now_ms)
+                call.held_nusd = amount
+                call.rate_window = tightest(scopes, admission.windows)
+                call.budget_warnings = tuple(warnings(budgets, admission))
+                if call.budget_warnings:
+                    BUDGET_WARNINGS.inc()
+                self._open[call.call_id] = _Open(call, principal, budgets)
+                self._without_redis.learn(call, principal, budgets, admission)
+        if self._without_redis.any_open():
+            self._renew_now.set()
 
     async def _decide(
         self,
@@ -125,61 +185,23 @@ class Admissions:
         event = encode_event(call.event(principal, "abandoned", 0))
         call.held_nusd = None
         await self._noted.get(user_id)
-        for _ in range(2):
-            admission = await self._holds.admit(
-                user_id,
-                call.call_id,
-                hold_nusd=amount,
-                tokens=call.input_tokens,
-                lease_s=self._settings.hold_lease_s,
-                scopes=scopes,
-                event=event,
-            )
-            if not isinstance(admission, Unseeded):
-                return admission
-            await self._seed(user_id, budgets)
-        raise Unavailable("The account's spend could not be read. Try again in a moment.")
-
-    def _obey(
-        self,
-        admission: Admission,
-        call: Call,
-        principal: Principal,
-        amount: int,
-        scopes: list[Scope],
-        budgets: list[BudgetNow],
-    ) -> None:
-        match admission:
-            case OverBudget():
-                raise over_budget(admission, budgets, principal, amount)
-            case Limited():
-                raise limited(admission, call.input_tokens)
-            case Unseeded():
-                raise AssertionError("seeded above")
-            case Admitted():
-                self._clock.learn(admission.now_ms)
-                call.rate_window = tightest(scopes, admission.windows)
-                call.budget_warnings = tuple(warnings(budgets, admission))
-                if call.budget_warnings:
-                    BUDGET_WARNINGS.inc()
-                self._hold(call, principal, amount)
-
-    async def _seed(self, user_id: str, budgets: list[BudgetNow]) -> None:
-        try:
-            spent = [await self._spent(user_id, now) for now in budgets]
-        except PyMongoError as error:
-            raise Unavailable("The gateway cannot read the account's spend.") from error
-        await self._holds.seed(user_id, spent)
-
-    async def _spent(self, user_id: str, now: BudgetNow) -> Spent:
-        if now.key_id is None:
-            found = await self._ledger.spend_with_revisions([user_id], [now.period])
-            amount = found.get((user_id, now.period), PeriodSpend())
-        else:
-            amount = await self._ledger.key_spend_with_revision(user_id, now.key_id, now.days())
-        return Spent(
-            key_id=now.key_id, period=now.period, nusd=amount.nusd, revision=amount.revision
+        ask = partial(
+            self._holds.admit,
+            user_id,
+            call.call_id,
+            hold_nusd=amount,
+            tokens=call.input_tokens,
+            lease_s=self._settings.hold_lease_s,
+            scopes=self._without_redis.less_taken(user_id, scopes),
+            event=event,
         )
+        admission = await ask()
+        if isinstance(admission, Unseeded):
+            # A flushed Redis has lost the holds of calls under way, too.
+            self._renew_now.set()
+            await self._spend.seed(user_id, budgets)
+            admission = await ask()
+        return admission
 
     async def _note(self, user_id: str) -> bool:
         await self._holds.note_account(user_id)
@@ -206,38 +228,3 @@ class Admissions:
                 )
             )
         return max(amounts)
-
-    def _hold(self, call: Call, principal: Principal, amount: int) -> None:
-        call.held_nusd = amount
-        self._open[call.call_id] = principal.account.user_id
-        self._held_here[principal.account.user_id] += amount
-
-    async def _admit_without_redis(
-        self, call: Call, principal: Principal, amount: int, budgets: list[BudgetNow]
-    ) -> None:
-        """Policy `open`: against what MongoDB says was spent and what this process holds."""
-        if self._settings.admission_without_redis == "closed":
-            raise Unavailable("The gateway cannot check budgets at the moment. Try again soon.")
-        account = principal.account
-        held = self._held_here[account.user_id]
-        for now in budgets:
-            first, last = now.days() or ("", "")
-            try:
-                spent = await self._spend.get(
-                    f"{account.user_id}|{now.key_id or ''}|{now.period}|{first}|{last}"
-                )
-            except PyMongoError:
-                # Both stores are away: the cached account is the last that is known.
-                spent = account.spent_nusd if now.period == "total" and not now.key_id else 0
-            if (spent or 0) + held + amount > now.budget.limit_nusd:
-                limit = PeriodLimit(now.period, now.budget.limit_nusd)
-                over = OverBudget(Scope(key_id=now.key_id), limit, spent or 0, held)
-                raise over_budget(over, budgets, principal, amount)
-        ADMITTED_WITHOUT_REDIS.inc()
-        self._hold(call, principal, amount)
-
-    async def _load_spend(self, name: str) -> int | None:
-        user_id, key_id, period, first, last = name.split("|")
-        if not key_id:
-            return (await self._ledger.spend_of(user_id, [period]))[period]
-        return await self._ledger.spend_of_key(user_id, key_id, (first, last) if first else None)

@@ -1,12 +1,13 @@
 """What the gateway knows of keys, accounts and prices: cached, and obedient to invalidations."""
 
-from collections.abc import Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TypeVar
+from math import inf
 
 import msgspec
 
-from libs.common.cache import LoadingCache
+from libs.common.cache import Loaded, LoadingCache
 from libs.common.domain.pricing import find_price, model_names
 from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
 from libs.common.schemas.account import Account
@@ -15,16 +16,11 @@ from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.keys import KeyStore
-from libs.common.storage.mongo import Database, PyMongoError
+from libs.common.storage.mongo import Database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
-from services.gateway.settings import Settings
+from services.gateway.caches import DATABASE_AWAY, Caches
 from services.gateway.upstream.providers import Target
-
-V = TypeVar("V")
-
-# Long enough to blunt a client that keeps trying a wrong key, short enough for a new one to work.
-_NEGATIVE_TTL_S = 5.0
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -42,20 +38,27 @@ class _Prices(msgspec.Struct, frozen=True):
 class Directory:
     """Reads through bounded caches. Raises Unavailable where MongoDB is needed and away."""
 
-    def __init__(self, database: Database, price_map: PriceMap, settings: Settings) -> None:
+    def __init__(self, database: Database, price_map: PriceMap, caches: Caches) -> None:
         self._price_map = price_map
         self._price_store = PriceStore(database)
-        self._settings = settings
-        self._keys = self._cache(KeyStore(database).get_by_hash)
-        self._accounts = self._cache(AccountStore(database).get)
-        self._prices = self._cache(self._load_prices)
+        keys, accounts = KeyStore(database), AccountStore(database)
+        l2_keys = caches.in_redis("key", ApiKey)
+        l2_accounts = caches.in_redis("account", Account)
+        self._keys: LoadingCache[ApiKey] = caches.in_memory(
+            lambda hashed: l2_keys.get(hashed, keys.get_by_hash)
+        )
+        self._accounts: LoadingCache[Account] = caches.in_memory(
+            lambda user_id: l2_accounts.get(user_id, accounts.get)
+        )
+        self._prices: LoadingCache[_Prices] = caches.in_memory(self._load_prices)
+        self._l2_prices = caches.in_redis("price", tuple[PriceVersion, ...])
 
     async def principal(self, secret_hash: str) -> Principal:
         """Raises Unauthenticated for a key that nobody was given."""
         try:
             key = await self._keys.get(secret_hash)
             account = None if key is None else await self._accounts.get(key.user_id)
-        except PyMongoError as error:
+        except DATABASE_AWAY as error:
             raise _database_away() from error
         if key is None or account is None:
             raise Unauthenticated(
@@ -82,7 +85,7 @@ class Directory:
     async def _price(self, target: Target, at: datetime) -> PriceVersion:
         try:
             known = await self._prices.get(f"{target.provider}/{target.model}")
-        except PyMongoError as error:
+        except DATABASE_AWAY as error:
             raise _database_away() from error
         if known is not None:
             price = find_price(known.admin, target.provider, target.model, at) or known.bundled
@@ -113,21 +116,22 @@ class Directory:
         for cache in (self._keys, self._accounts, self._prices):
             cache.clear()
 
-    def _cache(self, load: Callable[[str], Awaitable[V | None]]) -> LoadingCache[V]:
-        return LoadingCache(
-            load,
-            max_items=self._settings.cache_max_items,
-            ttl_s=self._settings.cache_ttl_s,
-            negative_ttl_s=_NEGATIVE_TTL_S,
-        )
-
-    async def _load_prices(self, routed: str) -> _Prices | None:
+    async def _load_prices(self, routed: str) -> Loaded[_Prices] | None:
+        """Of both names, so that a price that is set for one of them is found at once."""
         provider, _, model = routed.partition("/")
-        admin = await self._price_store.versions_of(model_names(provider, model))
+        admin = await asyncio.gather(
+            *(self._l2_prices.get(name, self._versions) for name in model_names(provider, model))
+        )
         row = self._price_map.find(provider, model)
-        if not admin and row is None:
+        found = [loaded for loaded in admin if loaded is not None]
+        versions = {version.price_id: version for loaded in found for version in loaded.value}
+        if not versions and row is None:
             return None
-        return _Prices(tuple(admin), None if row is None else row.price)
+        prices = _Prices(tuple(versions.values()), None if row is None else row.price)
+        return Loaded(prices, min((loaded.for_s for loaded in found), default=inf))
+
+    async def _versions(self, name: str) -> tuple[PriceVersion, ...] | None:
+        return tuple(await self._price_store.versions_of([name])) or None
 
 
 def _database_away() -> Unavailable:

@@ -5,20 +5,26 @@ its cost, in one round trip. While Redis cannot be reached they go to the spool 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import msgspec
 import structlog
 
+from libs.common.breaker import Breaker
 from libs.common.errors import Unavailable
 from libs.common.group_commit import GroupCommit
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.event_queue import encode_batch, enqueue_batch
+from libs.common.storage.event_queue import (
+    UNREADABLE,
+    decode_event,
+    encode_batch,
+    enqueue_batch,
+    split_batch,
+)
 from libs.common.storage.holds import Finished, HoldStore
 from libs.common.storage.redis import NoScriptError, Redis, RedisError
 from libs.common.storage.responses import remember
-from services.gateway.breaker import Breaker
 from services.gateway.metrics import EVENTS_SPOOLED, SPOOL_BACKLOG
 from services.gateway.spool import Spool, SpoolFull
 
@@ -35,10 +41,29 @@ class Metered(msgspec.Struct, frozen=True):
     finished: Finished | None
 
 
-class Meter:
-    """Where calls hand in their events."""
+class _Spooled(msgspec.Struct, frozen=True):
+    """A batch in the spool, with what becomes of the hold of each of its events."""
 
-    def __init__(self, redis: Redis, holds: HoldStore, spool: Spool, breaker: Breaker) -> None:
+    payload: bytes
+    finished: tuple[Finished | None, ...]
+
+
+_encode_spooled = msgspec.msgpack.Encoder().encode
+_decode_spooled = msgspec.msgpack.Decoder(_Spooled).decode
+
+
+class Meter:
+    """Where calls hand in their events. `on_drained`: Redis has been told of all of them."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        holds: HoldStore,
+        spool: Spool,
+        breaker: Breaker,
+        on_drained: Callable[[], None],
+    ) -> None:
+        self._on_drained = on_drained
         self._redis = redis
         self._holds = holds
         self._spool = spool
@@ -70,10 +95,14 @@ class Meter:
             await asyncio.sleep(_DRAIN_PAUSE_S)
             if self._spool.is_empty():
                 SPOOL_BACKLOG.set(0)
+                if not self._breaker.is_open:
+                    self._on_drained()
                 continue
             SPOOL_BACKLOG.set(1)
             try:
-                sent = await self._spool.drain(self._enqueue)
+                # A Redis that was restarted has forgotten the scripts; each batch is to be sent once.
+                await self._holds.load_scripts()
+                sent = await self._spool.drain(self._unspool)
             except (RedisError, OSError) as error:
                 log.warning("spool.waiting", error=str(error))
             else:
@@ -91,11 +120,25 @@ class Meter:
             else:
                 self._breaker.succeeded()
                 return [None] * len(batch)
-        await self._spool.append(payload)
+        spooled = _Spooled(payload, tuple(metered.finished for metered in batch))
+        await self._spool.append(_encode_spooled(spooled))
         EVENTS_SPOOLED.inc(len(batch))
         return [None] * len(batch)
 
-    async def _enqueue(self, payload: bytes, batch: Sequence[Metered] = ()) -> None:
+    async def _unspool(self, record: bytes) -> None:
+        """Puts a batch on the queue; what it cost is held until the ledger has posted it."""
+        try:
+            spooled = _decode_spooled(record)
+            events = [decode_event(raw) for raw in split_batch(spooled.payload)]
+            batch = [Metered(*row) for row in zip(events, spooled.finished, strict=True)]
+        except UNREADABLE as error:
+            # The worker keeps it with the dead letters.
+            log.error("spool.unreadable", error=str(error)[:300])
+            await self._enqueue(record, ())
+        else:
+            await self._enqueue(spooled.payload, batch)
+
+    async def _enqueue(self, payload: bytes, batch: Sequence[Metered]) -> None:
         try:
             await self._send(payload, batch)
         except NoScriptError:

@@ -1,6 +1,6 @@
 """What limits a call: the budgets and rates of its account, and of its key inside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
 
 import msgspec
@@ -85,7 +85,7 @@ def _limit(limit: int | None) -> int:
 
 
 def over_budget(
-    over: OverBudget, budgets: list[BudgetNow], principal: Principal, hold_nusd: int
+    over: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int
 ) -> AppError:
     """Says how the budget stands, what the call would hold, and what can be done."""
     now = next(
@@ -94,9 +94,11 @@ def over_budget(
     whose = "this API key" if now.key_id else f"account '{principal.account.user_id}'"
     ends_at = now.ends_at()
     until = "has no end" if ends_at is None else f"ends at {ends_at.isoformat()}"
+    # Redis was asked with a lower limit where there are calls that it has not heard of yet.
+    held_nusd = over.held_nusd + now.budget.limit_nusd - over.budget.limit
     limit, spent, held, hold = (
         f"{nusd_to_usd(nusd):f}"
-        for nusd in (over.budget.limit, over.spent_nusd, over.held_nusd, hold_nusd)
+        for nusd in (now.budget.limit_nusd, over.spent_nusd, held_nusd, hold_nusd)
     )
     return BudgetExceeded(
         f"The budget of {whose} has no room for this call: limit {limit} USD, spent {spent}, "

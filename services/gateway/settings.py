@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_lease_s: Annotated[int, Meta(ge=10)] = 120
     cache_ttl_s: Positive = 30
     cache_max_items: Positive = 50_000
+    # With MongoDB away, what is cached goes on working for so many times the cache's time.
+    cache_grace_factor: Annotated[int, Meta(ge=1, le=1000)] = 10
 
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_answer_bytes: Positive = 64 * 1024 * 1024

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import structlog
 
+from libs.common.breaker import Breaker
 from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.invalidation import listen
@@ -17,7 +18,7 @@ from libs.common.storage.price_map import PriceMap
 from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.responses import ResponseStore
 from services.gateway.admission import Admissions
-from services.gateway.breaker import Breaker
+from services.gateway.caches import Caches
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
 from services.gateway.gateway import Gateway
@@ -62,14 +63,15 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.callback(spool.close)
         breaker = Breaker(_REDIS_PAUSE_S)
         holds = HoldStore(redis)
-        directory = Directory(database, price_map, settings)
+        caches = Caches(redis, breaker, settings)
+        directory = Directory(database, price_map, caches)
         clock = SharedClock()
         admissions = Admissions(holds, database, breaker, clock, settings)
-        meter = Meter(redis, holds, spool, breaker)
+        meter = Meter(redis, holds, spool, breaker, admissions.spool_drained)
         stack.push_async_callback(meter.close)
         open_calls = OpenCalls()
         stack.push_async_callback(open_calls.wait_for_none)
-        router = Router(database, ModelDirectory(settings, price_map), settings)
+        router = Router(database, ModelDirectory(settings, price_map), caches, settings)
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
         cooldowns = Cooldowns(CooldownStore(redis))
         forwarder = Forwarder(Relay(session, settings), translator, credentials, settings)

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from libs.common.schemas.invalidation import Invalidation
+from libs.common.storage.l2 import bury
 from libs.common.storage.redis import Redis, RedisError
 
 CHANNEL = "gateway:invalidations"
@@ -21,6 +22,8 @@ _decode = msgspec.json.Decoder(Invalidation).decode
 
 async def publish(redis: Redis, invalidation: Invalidation) -> None:
     """Raises RedisError where nobody could be told; caches then obey their TTL."""
+    # In this order: whoever hears of it must not find the old value in the second level.
+    await bury(redis, invalidation.kind, invalidation.id)
     await redis.publish(CHANNEL, _encode(invalidation))
 
 

@@ -29,6 +29,10 @@ class Pipelined:
         self._waiting.append((command, future))
         return await future
 
+    async def run_all(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Several at once, in order and in one pipeline; raises the first error."""
+        return list(await asyncio.gather(*(self.run(*command) for command in commands)))
+
     def _flush(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:_MAX_COMMANDS], self._waiting[_MAX_COMMANDS:]

@@ -1,20 +1,22 @@
 """From the name that a client sends to the deployments that may serve it."""
 
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
 
-from libs.common.cache import LoadingCache
+from libs.common.cache import Loaded
 from libs.common.domain.route_tests import PIN_HEADER
 from libs.common.errors import ModelNotFound, Unavailable
 from libs.common.schemas.route import Deployment, Route
 from libs.common.storage.mongo import Database, PyMongoError
 from libs.common.storage.routes import RouteStore
 from services.gateway.auth import Headers
+from services.gateway.caches import DATABASE_AWAY, Caches
 from services.gateway.settings import Settings
 from services.gateway.upstream.providers import ModelDirectory, Target, paths_of
 
-_NEGATIVE_TTL_S = 5.0
 _MAX_LISTED = 1_000
 # A model without a route has one deployment, which gets a second chance.
 _UNROUTED = Route(model="", deployments=(), max_attempts=2)
@@ -46,22 +48,20 @@ def pinned(plan: Plan, headers: Headers) -> Plan:
 class Router:
     """Routes come from MongoDB through a cache; names without one by LiteLLM's rules."""
 
-    def __init__(self, database: Database, models: ModelDirectory, settings: Settings) -> None:
+    def __init__(
+        self, database: Database, models: ModelDirectory, caches: Caches, settings: Settings
+    ) -> None:
         self._routes = RouteStore(database)
         self._models = models
         self._allow_unrouted = settings.allow_unrouted_models
-        self._plans: LoadingCache[Plan] = LoadingCache(
-            self._load,
-            max_items=settings.cache_max_items,
-            ttl_s=settings.cache_ttl_s,
-            negative_ttl_s=_NEGATIVE_TTL_S,
-        )
+        self._l2_routes = caches.in_redis("route", Route)
+        self._plans = caches.in_memory(self._load)
 
     async def plan(self, model: str) -> Plan:
         """Raises ModelNotFound, or Unavailable where routes cannot be read."""
         try:
             plan = await self._plans.get(model)
-        except PyMongoError as error:
+        except DATABASE_AWAY as error:
             raise Unavailable("The gateway cannot read its routes. Try again.") from error
         if plan is None:
             raise ModelNotFound(
@@ -84,29 +84,35 @@ class Router:
         """Fallbacks make plans depend on each other, so a changed route drops them all."""
         self._plans.clear()
 
-    async def _load(self, model: str) -> Plan | None:
-        route = await self._routes.get(model)
-        if route is None:
+    async def _load(self, model: str) -> Plan | Loaded[Plan] | None:
+        found = await self._l2_routes.get(model, self._routes.get)
+        if found is None:
             target = self._models.resolve(model) if self._allow_unrouted else None
             return None if target is None else Plan(route=_UNROUTED, targets=(target,))
-        return Plan(
-            route=route,
-            targets=await self._targets([model, *route.fallbacks], {model: route}),
-            context_targets=await self._targets(route.context_fallbacks, {}),
-        )
+        route = found.value
+        targets, for_s = await self._targets([model, *route.fallbacks], {model: found})
+        context_targets, context_for_s = await self._targets(route.context_fallbacks, {})
+        plan = Plan(route=route, targets=targets, context_targets=context_targets)
+        return Loaded(plan, min(for_s, context_for_s))
 
     async def _targets(
-        self, names: tuple[str, ...] | list[str], known: dict[str, Route]
-    ) -> tuple[Target, ...]:
-        """Deployments of those routes, ranked in that order; fallbacks of fallbacks are not."""
+        self, names: Sequence[str], known: Mapping[str, Loaded[Route]]
+    ) -> tuple[tuple[Target, ...], float]:
+        """Deployments of those routes, ranked in that order; fallbacks of fallbacks are not.
+
+        And for how many seconds that may be kept.
+        """
         targets: list[Target] = []
+        for_s = inf
         for position, name in enumerate(names):
-            route = known.get(name) or await self._routes.get(name)
-            if route is not None:
-                targets += (self._target(deployment, position) for deployment in route.deployments)
+            found = known.get(name) or await self._l2_routes.get(name, self._routes.get)
+            if found is not None:
+                for_s = min(for_s, found.for_s)
+                deployments = found.value.deployments
+                targets += (self._target(deployment, position) for deployment in deployments)
             elif (target := self._models.resolve(name)) is not None:
                 targets.append(msgspec.structs.replace(target, rank=(position, 0)))
-        return tuple(targets)
+        return tuple(targets), for_s
 
     def _target(self, deployment: Deployment, position: int) -> Target:
         provider, _, model = deployment.model.partition("/")

@@ -12,6 +12,11 @@ class Breaker:
         self._clock = clock
         self._open_until: float | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the last word was a failure."""
+        return self._open_until is not None
+
     def allows(self) -> bool:
         """Whether to try. Whoever is told yes while it is half open is the one who tries."""
         if self._open_until is None:

@@ -1,6 +1,6 @@
 """The breaker: nobody waits for a server that is away, and one at a time looks whether it is."""
 
-from services.gateway.breaker import Breaker
+from libs.common.breaker import Breaker
 
 
 class Clock:
