@@ -8,6 +8,7 @@ import argparse
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from statistics import median, quantiles
 
 import msgspec
@@ -16,6 +17,7 @@ from bench.load import Job, Result
 from bench.systems import System, systems
 
 _PADDING = "x" * 820
+_SOAK_PARTS = 10
 _US = 1e6
 _MS = 1e3
 # Above this share of one core the load generator itself is what is measured.
@@ -110,10 +112,21 @@ def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
     return lines
 
 
+def soak(system: System, requests: int) -> Iterator[str]:
+    """Its memory while it serves that many requests, JSON and streams in turn."""
+    part = requests // _SOAK_PARTS
+    for number in range(_SOAK_PARTS):
+        kind = Scenario(name="soak", stream=number % 2 == 1, concurrency=64, requests=part)
+        _load(system, kind, part)
+        rss = ", ".join(f"{name} {mb:.0f}" for name, mb in system.rss_mb().items())
+        yield f"after {(number + 1) * part:7d} requests: RSS MB {rss}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--soak", type=int, help="only watch the memory over that many requests")
     arguments = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
@@ -123,6 +136,10 @@ def main() -> None:
     ).stdout.strip()
     print(f"Python {platform.python_version()}, {platform.machine()}, commit {commit or '?'}")
     with systems() as measured:
+        if arguments.soak:
+            for line in soak(measured[-1], arguments.soak):
+                print(line, flush=True)
+            return
         for scenario in scenarios(arguments.requests):
             rows: dict[str, list[Row]] = {system.name: [] for system in measured}
             for system in measured:
