@@ -30,11 +30,12 @@ class CountEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway: Gateway = scope["state"]["gateway"]
+        query = scope["query_string"].decode("latin-1")
         call = Call(
             self._format,
             now_ms=gateway.clock.now_ms(),
             operation="count",
-            resource=self._resource,
+            resource=self._resource + (f"?{query}" if query else ""),
         )
         await _CountHandler(gateway, call, receive, send).handle(scope)
 

@@ -1,0 +1,64 @@
+"""The newest SDKs live in an environment of their own: each script of theirs is one process."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.client import Client
+from deploy.local.environment import without_settings
+from deploy.local.stack import LocalStack
+
+HERE = Path(__file__).parent
+PYTHON = HERE.parents[2] / ".venv-sdk" / "bin" / "python"
+_PATIENCE_S = 180
+
+RunScript = Callable[[str, Any], Any]
+NewKey = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def run_script() -> RunScript:
+    """Runs a script of this directory with that input, and returns what it wrote."""
+    if not PYTHON.exists():
+        pytest.fail("the SDKs' environment is missing: make .venv-sdk")
+    environ = {
+        name: value
+        for name, value in without_settings(os.environ).items()
+        # A proxy has no business with this machine's own addresses.
+        if not name.lower().endswith("_proxy")
+    }
+
+    def run(script: str, asked: Any) -> Any:
+        done = subprocess.run(
+            [PYTHON, HERE / script],
+            input=json.dumps(asked),
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def new_key(stack: LocalStack) -> NewKey:
+    """Makes an account with those fields and a key for it."""
+    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    numbers = iter(range(1_000))
+
+    def make(account: Mapping[str, Any] | None = None, **key: Any) -> str:
+        user_id = f"sdk-{next(numbers)}"
+        admin.expect("POST", "/admin/accounts", {"user_id": user_id, **(account or {})})
+        made = admin.expect("POST", "/admin/keys", {"user_id": user_id, **key})
+        return str(made["api_key"])
+
+    return make
