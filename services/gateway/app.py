@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from libs.common.errors import AppError, MethodNotAllowed, NotFound
 from libs.common.storage.checks import storage_checks
 from libs.common.web.health import live, ready
+from services.gateway.budget import show_budget
 from services.gateway.call import Call
 from services.gateway.counting import CountEndpoint
 from services.gateway.formats import FORMATS, MESSAGES, RESPONSES, format_of_path
@@ -79,6 +80,7 @@ def create_app(settings: Settings, state_factory: StateFactory = open_state) -> 
             ),
             *(Route(endpoint.path, endpoint) for endpoint in _OTHER_ENDPOINTS),
             Route("/v1/models", list_models, methods=["GET"]),
+            Route("/v1/budget", show_budget, methods=["GET"]),
             Route("/v1/models/{model:path}", show_model, methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
             Route("/ready", _ready, methods=["GET"]),

@@ -100,7 +100,7 @@ class Meter:
                 continue
             SPOOL_BACKLOG.set(1)
             try:
-                # A Redis that was restarted has forgotten the scripts; each batch is to be sent once.
+                # A restarted Redis has forgotten the scripts; each batch is to be sent once.
                 await self._holds.load_scripts()
                 sent = await self._spool.drain(self._unspool)
             except (RedisError, OSError) as error:

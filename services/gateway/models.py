@@ -25,7 +25,7 @@ _CREATED_AT = "1970-01-01T00:00:00Z"
 
 async def list_models(request: Request) -> Response:
     gateway: Gateway = request.state.gateway
-    principal, _ = await _caller(request)
+    principal, _ = await caller(request)
     names = [name for name in await gateway.router.offered() if may_use(principal.key, name)]
     if "anthropic-version" not in request.headers:
         return json_response({"object": "list", "data": [_openai_model(name) for name in names]})
@@ -42,7 +42,7 @@ async def list_models(request: Request) -> Response:
 async def show_model(request: Request) -> Response:
     """Any that may be called, listed or not. Others do not exist, whatever the reason."""
     gateway: Gateway = request.state.gateway
-    principal, call = await _caller(request)
+    principal, call = await caller(request)
     name = request.path_params["model"]
     if not may_use(principal.key, name):
         raise _not_found(name)
@@ -55,7 +55,7 @@ async def show_model(request: Request) -> Response:
     return json_response(_anthropic_model(name) if anthropic else _openai_model(name))
 
 
-async def _caller(request: Request) -> tuple[Principal, Call]:
+async def caller(request: Request) -> tuple[Principal, Call]:
     """Who asks, and a call that knows the time. Raises AppError where they may not make calls."""
     gateway: Gateway = request.state.gateway
     principal = await gateway.directory.principal(secret_hash(secret_of(request.scope["headers"])))

@@ -60,13 +60,14 @@ def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:
 def scopes_of(principal: Principal, budgets: list[BudgetNow]) -> list[Scope]:
     """The account's scope, and the key's where it has limits of its own."""
     key = principal.key
-    scopes = [_scope(None, principal.account.limits, budgets)]
+    scopes = [scope_of(None, principal.account.limits, budgets)]
     if key.budgets or key.limits != Limits():
-        scopes.append(_scope(key.key_id, key.limits, budgets))
+        scopes.append(scope_of(key.key_id, key.limits, budgets))
     return scopes
 
 
-def _scope(key_id: str | None, limits: Limits, budgets: list[BudgetNow]) -> Scope:
+def scope_of(key_id: str | None, limits: Limits, budgets: list[BudgetNow]) -> Scope:
+    """Of an account (key_id None) or a key, as the scripts want it."""
     return Scope(
         key_id=key_id,
         requests=_limit(limits.requests_per_minute),

@@ -17,7 +17,9 @@ from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.responses import ResponseStore
+from libs.common.storage.standings import StandingStore
 from services.gateway.admission import Admissions
+from services.gateway.budget import Standings
 from services.gateway.caches import Caches
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
@@ -25,6 +27,7 @@ from services.gateway.gateway import Gateway
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
 from services.gateway.settings import Settings
+from services.gateway.spend_reader import SpendReader
 from services.gateway.spool import Spool
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
@@ -44,6 +47,7 @@ class State(TypedDict):
     """What handlers find in `request.state`."""
 
     gateway: Gateway
+    standings: Standings
     database: Database
     redis: Redis
 
@@ -94,7 +98,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             meter.drain_spool(),
         ):
             await stack.enter_async_context(_running(work))
-        yield State(gateway=gateway, database=database, redis=redis)
+        standings = Standings(StandingStore(redis), SpendReader(database, holds))
+        yield State(gateway=gateway, standings=standings, database=database, redis=redis)
 
 
 @asynccontextmanager
