@@ -1,0 +1,121 @@
+"""Redis, MongoDB and pub/sub go away under load: calls go on, and every one is posted."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from redis import Redis
+
+from deploy.local.environment import without_settings
+from deploy.local.stack import LocalStack
+from tests.e2e.callers import Caller, body, call, new_caller, session, set_price
+from tests.e2e.polling import wait_for
+
+# Cached objects are too old several times within an outage.
+SETTINGS = {
+    "HOLD_LEASE_S": "10",
+    "WORKER_SWEEP_S": "1",
+    "WORKER_JOB_TIMEOUT_S": "5",
+    "CACHE_TTL_S": "2",
+}
+OUTAGE_S = float(os.environ.get("E2E_OUTAGE_S", "5"))
+CLIENTS = 8
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    stack = LocalStack(
+        tmp_path_factory.mktemp("stack"),
+        {**without_settings(os.environ), **SETTINGS},
+        gateways=2,
+        free_ports=True,
+    )
+    try:
+        stack.start()
+        set_price(stack)
+        yield stack
+    finally:
+        stack.stop()
+
+
+class Load:
+    """Clients that call one after the other, and what the gateways answered."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.ids: list[str] = []
+        self.failures: list[tuple[int, str]] = []
+        self._caller = caller
+        self._stop = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Load"]:
+        async with session(self._caller) as http, asyncio.TaskGroup() as tasks:
+            for number in range(CLIENTS):
+                url = self._caller.stack.gateway_urls[number % 2]
+                tasks.create_task(self._client(http, url))
+            yield self
+            self._stop.set()
+
+    async def more(self, calls: int) -> None:
+        """Returns once so many more calls have been served."""
+        wanted = len(self.ids) + calls
+        await wait_for(lambda: len(self.ids) >= wanted)
+
+    async def _client(self, http: aiohttp.ClientSession, url: str) -> None:
+        while not self._stop.is_set():
+            status, call_id, code = await call(http, url, body("output_tokens=10", stream=True))
+            if status == 200:
+                self.ids.append(call_id)
+            else:
+                self.failures.append((status, code))
+
+
+@pytest.mark.parametrize("victim", ["redis", "mongo"])
+async def test_no_call_fails_and_every_one_is_posted(stack: LocalStack, victim: str) -> None:
+    caller = await asyncio.to_thread(new_caller, stack, f"without-{victim}", 1000)
+    async with Load(caller).running() as load:
+        await load.more(50)
+        await asyncio.to_thread(stack.kill, victim)
+        # The outage has to last; that is not waiting for anything.
+        await asyncio.sleep(OUTAGE_S)
+        await load.more(10)
+        await asyncio.to_thread(stack.start_process, victim)
+        await load.more(50)
+    assert load.failures == []
+    ids = sorted(load.ids)
+    await wait_for(lambda: len(caller.entries()) >= len(ids))
+    entries = await asyncio.to_thread(caller.entries)
+    assert sorted(entry["_id"] for entry in entries) == ids
+    assert {entry["status"] for entry in entries} == {"ok"}
+    await wait_for(caller.holds_nothing)
+    await wait_for(caller.ledger_is_right)
+
+
+async def test_without_pubsub_a_change_counts_once_the_cache_is_too_old(stack: LocalStack) -> None:
+    caller = await asyncio.to_thread(new_caller, stack, "unheard", 1)
+    with Redis.from_url(stack.info.redis_url) as redis:
+        redis.execute_command("ACL", "SETUSER", "default", "-subscribe")
+        try:
+            redis.client_kill_filter(_type="pubsub")
+            async with session(caller) as http:
+                for url in stack.gateway_urls:
+                    assert (await call(http, url, body("output_tokens=1")))[0] == 200
+                await asyncio.to_thread(caller.set_limit, 0)
+                await refused(http, stack, "insufficient_quota")
+                await asyncio.to_thread(caller.set_limit, 1)
+                await refused(http, stack, "")
+                await asyncio.to_thread(caller.revoke)
+                await refused(http, stack, "api_key_revoked")
+        finally:
+            redis.execute_command("ACL", "SETUSER", "default", "+subscribe")
+
+
+async def refused(http: aiohttp.ClientSession, stack: LocalStack, code: str) -> None:
+    """Each gateway comes to answer so, in a few times the cache's time at most."""
+    async with asyncio.timeout(4 * float(SETTINGS["CACHE_TTL_S"])):
+        for url in stack.gateway_urls:
+            while (await call(http, url, body("output_tokens=1")))[2] != code:
+                pass
