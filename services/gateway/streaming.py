@@ -9,7 +9,7 @@ from starlette.types import Receive, Send
 from libs.common.errors import AppError, UpstreamFailed, UpstreamRefused, UpstreamTimeout
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.call import Call
-from services.gateway.formats.base import StreamReader
+from services.gateway.formats.base import StreamReader, is_garbled
 from services.gateway.keep_alive import KeepAlive
 from services.gateway.replies import stream_headers
 from services.gateway.sse import FrameSplitter
@@ -95,7 +95,7 @@ class StreamRelay:
                     if out:
                         body = {"type": "http.response.body", "body": out, "more_body": True}
                         await self._send(body)
-                    if self._is_over():
+                    if self._is_over() or self._error is not None:
                         return
         finally:
             keep_alive.stop()
@@ -108,6 +108,10 @@ class StreamRelay:
             if self._is_over():
                 self._last_bytes += frame
                 continue
+            if is_garbled(frame):
+                # No client could read on, and most would say nothing of it.
+                self._error = UpstreamFailed("The provider sent an event that cannot be read.")
+                break
             sent = self._reader.read(frame)
             if self._is_over():
                 self._last_bytes = sent

@@ -23,6 +23,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # Names end up in caches, logs and the ledger, so they are bounded.
 ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
+_SOUND_ENDS = (b"}\n\n", b"}\r\n\r\n")
 KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
 NULL = msgspec.Raw(b"null")
 ABSENT = msgspec.Raw()
@@ -167,6 +168,20 @@ def type_of(frame: bytes) -> bytes:
         return _typed.decode(data_of(frame)).type.encode()
     except UNREADABLE:
         return b""
+
+
+def is_garbled(frame: bytes) -> bool:
+    """Whether its data is no JSON; as good as every frame is told to be sound by its end alone."""
+    if frame.endswith(_SOUND_ENDS):
+        return False
+    payload = data_of(frame).strip()
+    if payload in (b"", b"[DONE]"):
+        return False
+    try:
+        msgspec.json.decode(payload, type=msgspec.Raw)
+    except UNREADABLE:
+        return True
+    return False
 
 
 def tokens_of_text(text_bytes: int) -> int:
