@@ -32,6 +32,7 @@ from libs.common.storage.proofs import ProofStore
 from libs.common.storage.routes import RouteStore
 from libs.common.storage.spent_copies import SpentCopies
 from libs.common.web.health import live, ready
+from libs.common.web.http_client import HttpClient
 from services.admin import (
     accounts,
     corrections,
@@ -47,12 +48,13 @@ from services.admin import (
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.errors import exception_handlers
-from services.admin.gateway_client import GatewayClient
 from services.admin.metrics import Metrics
 from services.admin.middleware import RequestContext, RequireAdminKey
 from services.admin.settings import Settings
 from services.admin.state import OpenResources, Resources, State, open_resources
 
+# A test of a route takes as long as its provider does, within reason.
+_GATEWAY_TIMEOUT_S = 60.0
 # How long a request waits for the worker to post its correction.
 _CORRECTION_WAIT_S = 10.0
 
@@ -74,7 +76,12 @@ def create_app(
         price_map = PriceMap.open(settings.price_map_path)
         async with open_resources(settings) as resources:
             await ping(resources.database)
-            gateway = GatewayClient(settings.gateway_url)
+            gateway = HttpClient(
+                settings.gateway_url,
+                name="The gateway",
+                setting="GATEWAY_URL",
+                timeout_s=_GATEWAY_TIMEOUT_S,
+            )
             state = _state(resources, price_map, gateway, metrics, now)
             state["correction_wait_s"] = correction_wait_s
             for store in (state["keys"], state["prices"], state["ledger"], state["dead_letters"]):
@@ -100,7 +107,7 @@ def create_app(
 def _state(
     resources: Resources,
     price_map: PriceMap,
-    gateway: GatewayClient,
+    gateway: HttpClient,
     metrics: Metrics,
     now: Callable[[], datetime],
 ) -> State:

@@ -24,10 +24,10 @@ from libs.common.schemas.account import Account
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.route import Deployment, Route
 from libs.common.schemas.usage import ClientFormat
+from libs.common.web.http_client import HttpAnswer, HttpUnreachable
 from libs.common.web.json import json_response
 from services.admin.decoding import read_optional_struct
 from services.admin.fields import Cursor
-from services.admin.gateway_client import GatewayAnswer, GatewayUnreachable
 from services.admin.keys import SECRET_BYTES
 from services.admin.models import find_route
 from services.admin.state import State
@@ -134,7 +134,7 @@ async def _result(
         started = perf_counter()
         try:
             answer = await state["gateway"].post(_PATHS[client_format], headers, body)
-        except GatewayUnreachable as error:
+        except HttpUnreachable as error:
             return TestResult(
                 deployment_id=deployment.deployment_id,
                 ok=False,
@@ -145,7 +145,7 @@ async def _result(
         return _told(deployment, answer, _ms_since(started))
 
 
-def _told(deployment: Deployment, answer: GatewayAnswer, latency_ms: int) -> TestResult:
+def _told(deployment: Deployment, answer: HttpAnswer, latency_ms: int) -> TestResult:
     ok = answer.status == _OK
     cost = answer.headers.get(b"x-gateway-cost-usd")
     request_id = answer.headers.get(b"x-request-id")

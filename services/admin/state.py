@@ -24,8 +24,8 @@ from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.routes import RouteStore
 from libs.common.web.health import Check
+from libs.common.web.http_client import HttpClient
 from services.admin.announcer import Announcer
-from services.admin.gateway_client import GatewayClient
 from services.admin.settings import Settings
 
 
@@ -49,7 +49,7 @@ class State(TypedDict):
     holds: HoldStore
     routes: RouteStore
     cooldowns: CooldownStore
-    gateway: GatewayClient
+    gateway: HttpClient
     announcer: Announcer
     price_map: PriceMap
     redis: Redis

@@ -1,10 +1,11 @@
 """Puts the worker's parts together, over the databases that the process has opened."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -18,6 +19,7 @@ from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import Database
+from libs.common.storage.notices import NoticeStore
 from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
@@ -33,12 +35,16 @@ from services.ledger_worker.poster import Poster
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.settler import Settler
+from services.ledger_worker.soft_limits import SoftLimitWatch, Webhook, webhook_client
 from services.ledger_worker.unpriced import UnpricedSweep
 from services.ledger_worker.verifier import Verifier
 
 # Of a job's time, what its own work may take; the rest is for putting it back.
 _DEADLINE_SHARE = 0.75
 _CLEARED_EVERY_S = 60.0
+_NOTICES_EVERY_S = 1.0
+
+Chore = tuple[str, Callable[[], Awaitable[Any]], float]
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +66,7 @@ async def open_jobs(
             ledger=LedgerStore(database),
             session=session,
             prices=PriceBook(PriceStore(database), price_map),
-            settler=_settler(database, redis),
+            settler=_settler(database, redis, _soft_limits(settings, database, redis)),
             metrics=metrics,
             now=now,
         )
@@ -135,12 +141,14 @@ async def keep_house(
     letters, entries = DeadLetterStore(database), EntryStore(database)
     async with open_corrector(database, redis, price_map, metrics) as corrector:
         unpriced = UnpricedSweep(entries, corrector)
+        chores: list[Chore] = [
+            ("verify", verifier.take_turn, settings.worker_verify_s),
+            ("reprice", unpriced.run, settings.worker_reprice_s),
+            ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
+            *_webhook(settings, redis, metrics),
+        ]
         async with asyncio.TaskGroup() as tasks:
-            for chore, work, every_s in (
-                ("verify", verifier.take_turn, settings.worker_verify_s),
-                ("reprice", unpriced.run, settings.worker_reprice_s),
-                ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
-            ):
+            for chore, work, every_s in chores:
                 tasks.create_task(keep_doing(chore, work, stop, every_s=every_s))
 
 
@@ -148,10 +156,32 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _settler(database: Database, redis: Redis) -> Settler:
+def _settler(
+    database: Database, redis: Redis, soft_limits: SoftLimitWatch | None = None
+) -> Settler:
     return Settler(
         ledger=LedgerStore(database),
         holds=HoldStore(redis),
         keys=KeyStore(database),
         accounts=AccountStore(database),
+        soft_limits=soft_limits,
     )
+
+
+def _soft_limits(settings: Settings, database: Database, redis: Redis) -> SoftLimitWatch | None:
+    if settings.budget_webhook_url is None:
+        return None
+    return SoftLimitWatch(
+        notices=NoticeStore(redis),
+        accounts=AccountStore(database),
+        keys=KeyStore(database),
+        now=now,
+    )
+
+
+def _webhook(settings: Settings, redis: Redis, metrics: Metrics) -> list[Chore]:
+    if settings.budget_webhook_url is None:
+        return []
+    client = webhook_client(settings.budget_webhook_url)
+    webhook = Webhook(NoticeStore(redis), client, metrics)
+    return [("webhook", webhook.send_all, _NOTICES_EVERY_S)]

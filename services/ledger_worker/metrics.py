@@ -46,6 +46,12 @@ class Metrics:
             "Calls that their gateway never finished, counted each time they are found",
             registry=registry,
         )
+        self.notices = Counter(
+            "ledger_notices",
+            "Messages to the webhook by how they ended",
+            ["end"],
+            registry=registry,
+        )
         self.dead_letters = Counter(
             "ledger_dead_letters", "Deliveries that cannot be posted", ["kind"], registry=registry
         )

@@ -41,6 +41,7 @@ from services.ledger_worker.queue_worker import (
     pause,
 )
 from services.ledger_worker.settings import Settings
+from services.ledger_worker.soft_limits import webhook_client
 from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
@@ -81,6 +82,9 @@ async def _serve(settings: Settings) -> str | None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    if settings.budget_webhook_url is not None:
+        # A URL that cannot work is said now, and not with the first message.
+        webhook_client(settings.budget_webhook_url)
     metrics = Metrics()
     price_map = _open_price_map(settings.price_map_path)
     async with _stores(settings) as (database, redis), _served(metrics, settings):

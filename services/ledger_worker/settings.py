@@ -30,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # again; 0 switches either off.
     worker_verify_s: Annotated[int, Meta(ge=0, le=86_400)] = 300
     worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
+    # Where to say that a soft limit is reached; not set, nobody is told.
+    budget_webhook_url: Secret | None = None
     # On SIGTERM, how long jobs under way may take to finish.
     worker_grace_s: Annotated[int, Meta(ge=0, le=600)] = 25
     worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container

@@ -4,14 +4,19 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import structlog
+
 from libs.common.domain.periods import days_of, period_key, zone_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.holds import HoldStore, Spent
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import PyMongoError
 from libs.common.storage.redis import RedisError
+from services.ledger_worker.soft_limits import SoftLimitWatch
 
+_log = structlog.get_logger(__name__)
 # Accounts settled at a time: each waits for Redis' append-only file, and takes a connection.
 _SETTLED_AT_ONCE = 16
 
@@ -20,8 +25,15 @@ class Settler:
     """May be repeated: a released hold stays released, and of two figures the newer one counts."""
 
     def __init__(
-        self, *, ledger: LedgerStore, holds: HoldStore, keys: KeyStore, accounts: AccountStore
+        self,
+        *,
+        ledger: LedgerStore,
+        holds: HoldStore,
+        keys: KeyStore,
+        accounts: AccountStore,
+        soft_limits: SoftLimitWatch | None = None,
     ) -> None:
+        self._soft_limits = soft_limits
         self._ledger = ledger
         self._holds = holds
         self._keys = keys
@@ -48,7 +60,17 @@ class Settler:
             for user_id, error in zip(some, errors, strict=True):
                 if error is not None:
                     failures |= dict.fromkeys(entry_ids[user_id], error)
+        await self._watch(spent)
         return failures
+
+    async def _watch(self, spent: Mapping[str, Sequence[Spent]]) -> None:
+        if self._soft_limits is None:
+            return
+        try:
+            await self._soft_limits.look(spent)
+        except (RedisError, PyMongoError, OSError) as error:
+            # The next call of the account looks again; a message is no reason to post twice.
+            _log.warning("soft limits not looked at", error=str(error)[:300])
 
     async def _spent(
         self, users: Sequence[str], periods: Sequence[str], entries: Sequence[LedgerEntry]

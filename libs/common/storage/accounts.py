@@ -34,6 +34,12 @@ class AccountStore:
         document = await self._accounts.find_one({"_id": user_id})
         return None if document is None else from_document(document, Account)
 
+    async def get_many(self, user_ids: Iterable[str]) -> list[Account]:
+        """Those of the accounts that exist."""
+        wanted = sorted(set(user_ids))
+        found = self._accounts.find({"_id": {"$in": wanted}})
+        return [from_document(d, Account) for d in await found.to_list(len(wanted))]
+
     async def time_zones(self, user_ids: Iterable[str]) -> dict[str, str]:
         """Of those accounts that exist."""
         wanted = sorted(set(user_ids))

@@ -1,4 +1,4 @@
-"""Calls to the gateway, over HTTP like any client's: the services do not import each other."""
+"""Small, rare calls to one HTTP server: each has a connection of its own."""
 
 import asyncio
 import ssl
@@ -9,8 +9,6 @@ from urllib.parse import urlsplit
 import h11
 import msgspec
 
-# A test of a route takes as long as its provider does, within reason.
-_TIMEOUT_S = 60.0
 _MAX_ANSWER_BYTES = 1024 * 1024
 _READ_BYTES = 65_536
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -18,11 +16,11 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class GatewayUnreachable(Exception):
-    """It was not there, or gave no answer that can be read."""
+class HttpUnreachable(Exception):
+    """The server was not there, or gave no answer that can be read."""
 
 
-class GatewayAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Header names are in lower case."""
 
     status: int
@@ -30,23 +28,26 @@ class GatewayAnswer(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-class GatewayClient:
-    """One connection for each call: calls are few and far between."""
+class HttpClient:
+    """`name` begins the messages, and `setting` is the variable that the URL comes from."""
 
-    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, name: str, setting: str, timeout_s: float) -> None:
+        self._name = name
+        self._setting = setting
         self._timeout_s = timeout_s
         parts = urlsplit(url)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._host = parts.hostname or ""
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._authority = parts.netloc.encode()
         self._prefix = parts.path.rstrip("/")
 
-    async def post(self, path: str, headers: Headers, body: bytes) -> GatewayAnswer:
-        """Sends JSON. Raises GatewayUnreachable."""
+    async def post(self, path: str, headers: Headers, body: bytes) -> HttpAnswer:
+        """Sends JSON to a path below the URL, or to the URL itself. Raises HttpUnreachable."""
         request = h11.Request(
             method="POST",
-            target=self._prefix + path,
+            target=self._prefix + path if path else self._target,
             headers=[
                 (b"host", self._authority),
                 (b"content-type", b"application/json"),
@@ -63,12 +64,12 @@ class GatewayClient:
                 await writer.drain()
                 return await _read_answer(connection, reader)
         except TimeoutError:
-            message = f"The gateway did not answer within {self._timeout_s:g} s."
-            raise GatewayUnreachable(message) from None
+            message = f"{self._name} did not answer within {self._timeout_s:g} s."
+            raise HttpUnreachable(message) from None
         except (OSError, h11.ProtocolError) as error:
             name = type(error).__name__
-            message = f"The gateway cannot be reached ({name}): check GATEWAY_URL."
-            raise GatewayUnreachable(message) from error
+            message = f"{self._name} cannot be reached ({name}): check {self._setting}."
+            raise HttpUnreachable(message) from error
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -81,7 +82,7 @@ class GatewayClient:
                 await writer.wait_closed()
 
 
-async def _read_answer(connection: h11.Connection, reader: asyncio.StreamReader) -> GatewayAnswer:
+async def _read_answer(connection: h11.Connection, reader: asyncio.StreamReader) -> HttpAnswer:
     response: h11.Response | None = None
     body = bytearray()
     while True:
@@ -93,10 +94,10 @@ async def _read_answer(connection: h11.Connection, reader: asyncio.StreamReader)
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > _MAX_ANSWER_BYTES:
-                raise GatewayUnreachable("The gateway's answer is too large.")
+                raise HttpUnreachable("The answer is too large.")
         elif isinstance(event, h11.EndOfMessage) and response is not None:
-            return GatewayAnswer(
+            return HttpAnswer(
                 status=response.status_code, headers=dict(response.headers), body=bytes(body)
             )
         elif isinstance(event, h11.ConnectionClosed):
-            raise GatewayUnreachable("The gateway closed the connection before it answered.")
+            raise HttpUnreachable("The connection was closed before there was an answer.")

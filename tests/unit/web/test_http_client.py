@@ -1,4 +1,4 @@
-"""The client of the gateway, against servers that misbehave."""
+"""The HTTP client, against servers that misbehave."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,10 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.admin.gateway_client import GatewayClient, GatewayUnreachable
+from libs.common.web.http_client import HttpClient, HttpUnreachable
 from tests.servers import HOST, free_port
 
 OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def client_of(url: str, *, timeout_s: float = 10.0) -> HttpClient:
+    return HttpClient(url, name="The gateway", setting="GATEWAY_URL", timeout_s=timeout_s)
 
 
 @asynccontextmanager
@@ -44,7 +48,7 @@ async def answering(*parts: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 )
 async def test_an_answer(parts: tuple[bytes, ...]) -> None:
     async with answering(*parts) as (url, seen):
-        answer = await GatewayClient(f"{url}/below/").post("/path", [(b"x-one", b"1")], b"{}")
+        answer = await client_of(f"{url}/below/").post("/path", [(b"x-one", b"1")], b"{}")
     assert (answer.status, answer.body) == (200, b"ok")
     assert answer.headers[b"x-request-id"] == b"7"
     assert seen[0].startswith(b"POST /below/path HTTP/1.1\r\n")
@@ -52,6 +56,12 @@ async def test_an_answer(parts: tuple[bytes, ...]) -> None:
     assert b"\r\nhost: " + url.removeprefix("http://").encode() + b"\r\n" in head
     assert b"\r\nx-one: 1\r\n" in head
     assert head.endswith(b"\r\n\r\n{}")
+
+
+async def test_the_url_itself_keeps_its_query() -> None:
+    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, seen):
+        await client_of(f"{url}/hook/?token=7").post("", [], b"{}")
+    assert seen[0].startswith(b"POST /hook/?token=7 HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +77,13 @@ async def test_an_answer(parts: tuple[bytes, ...]) -> None:
 )
 async def test_what_is_no_answer(parts: tuple[bytes, ...], says: str) -> None:
     async with answering(*parts) as (url, _):
-        with pytest.raises(GatewayUnreachable, match=says):
-            await GatewayClient(url).post("/path", [], b"{}")
+        with pytest.raises(HttpUnreachable, match=says):
+            await client_of(url).post("/path", [], b"{}")
 
 
 async def test_nobody_is_there() -> None:
-    client = GatewayClient(f"http://{HOST}:{free_port()}")
-    with pytest.raises(GatewayUnreachable, match="GATEWAY_URL"):
+    client = client_of(f"http://{HOST}:{free_port()}")
+    with pytest.raises(HttpUnreachable, match="GATEWAY_URL"):
         await client.post("/path", [], b"{}")
 
 
@@ -87,6 +97,6 @@ async def test_a_gateway_that_never_answers_is_left() -> None:
     server = await asyncio.start_server(serve, HOST, 0)
     async with server:
         url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        with pytest.raises(GatewayUnreachable, match=r"did not answer within 0\.05 s"):
-            await GatewayClient(url, timeout_s=0.05).post("/path", [], b"{}")
+        with pytest.raises(HttpUnreachable, match=r"did not answer within 0\.05 s"):
+            await client_of(url, timeout_s=0.05).post("/path", [], b"{}")
         gate.set()
