@@ -222,6 +222,7 @@ class Admissions:
             amounts.append(
                 hold_nusd(
                     price,
+                    call.account_multiplier,
                     input_tokens=call.input_tokens,
                     output_tokens=output * max(request.answers, 1),
                     service_tier=request.service_tier,

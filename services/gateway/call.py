@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from os import urandom
 from time import perf_counter
 
 from libs.common.domain.ids import uuid7
 from libs.common.domain.pricing import cost_nusd
-from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.price import AT_COST, PriceVersion
 from libs.common.schemas.usage import (
     CallStatus,
     Operation,
@@ -100,8 +101,13 @@ class Call:
     def charge(self, usage: TokenUsage | None) -> int:
         """What the ledger is going to charge, unless a new price came in since admission."""
         if usage is not None and self.price is not None:
-            self.charged_nusd = cost_nusd(usage, self.price)
+            self.charged_nusd = cost_nusd(usage, self.price, self.account_multiplier)
         return self.charged_nusd
+
+    @property
+    def account_multiplier(self) -> Decimal:
+        """The account's as it was when the call was authenticated, whatever becomes of it since."""
+        return AT_COST if self.principal is None else self.principal.account.price_multiplier
 
     def usage_of_answer(self, body: bytes) -> tuple[TokenUsage, UsageSource]:
         """As reported, else estimated. Raises UpstreamFailed where it cannot be read at all."""
@@ -131,6 +137,7 @@ class Call:
             key_id=principal.key.key_id,
             started_at=self.started_at,
             time_zone=principal.account.time_zone,
+            account_multiplier=principal.account.price_multiplier,
             format=self.format.name,
             operation=self.operation,
             requested_model=None if request is None else request.model,

@@ -18,6 +18,7 @@ from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.posting import Unpostable
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
+from libs.common.schemas.price import AT_COST
 
 _PRICED = frozenset({"ok", "client_closed", "upstream_error", "unpriced"})
 _LATE = "The call's own event came after the call had been given up."
@@ -152,6 +153,7 @@ def reprice_entry(
         made_by=made_by,
         cost_nusd=cost.cost_nusd - charged_nusd,
         lines=cost.lines,
+        multiplier=cost.multiplier,
         price_id=price_id,
     )
 
@@ -183,6 +185,7 @@ def _linked(original: LedgerEntry, posted_at: datetime) -> LedgerEntry:
         usage=None,
         usage_source="none",
         lines=(),
+        multiplier=AT_COST,
         price_id=None,
         held_nusd=0,
         latency_ms=None,

@@ -1,10 +1,11 @@
 """The amount that a call may cost at most, as far as that can be known before it is made."""
 
 import re
+from decimal import Decimal
 
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.pricing import cost_nusd
-from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.price import AT_COST, PriceVersion
 from libs.common.schemas.usage import TokenUsage
 
 # English text has about four bytes to a token; three errs on the side of a larger hold.
@@ -27,7 +28,12 @@ def estimate_input_tokens(body: bytes) -> int:
 
 
 def hold_nusd(
-    price: PriceVersion, *, input_tokens: int, output_tokens: int, service_tier: str | None
+    price: PriceVersion,
+    account_multiplier: Decimal = AT_COST,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    service_tier: str | None,
 ) -> int:
     """The cost of that many tokens without any cache, at the service tier asked for."""
     worst = TokenUsage(
@@ -35,4 +41,4 @@ def hold_nusd(
         output_text=min(output_tokens, _MAX_TOKENS),
         service_tier=service_tier,
     )
-    return min(cost_nusd(worst, price), MAX_NUSD)
+    return min(cost_nusd(worst, price, account_multiplier), MAX_NUSD)

@@ -7,13 +7,14 @@ call that was made must show.
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
 from uuid import UUID
 
 import msgspec
 
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.periods import period_keys, zone_of
-from libs.common.domain.pricing import cost_of
+from libs.common.domain.pricing import cost_of, multiplier_problem
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import TokenUsage, UsageEvent
@@ -71,7 +72,7 @@ def entry_of(
     if usage is not None and price is None:
         status = "unpriced"
     elif usage is not None and price is not None:
-        priced = bounded_cost(usage, price)
+        priced = bounded_cost(usage, price, event.account_multiplier)
         if isinstance(priced, Unpostable):
             return priced
         cost, price_id = priced, price.price_id
@@ -97,6 +98,8 @@ def entry_of(
         usage_source=event.usage_source,
         cost_nusd=cost.cost_nusd,
         lines=cost.lines,
+        multiplier=cost.multiplier,
+        account_multiplier=event.account_multiplier,
         price_id=price_id,
         held_nusd=event.held_nusd,
         latency_ms=event.latency_ms,
@@ -122,10 +125,12 @@ def _billed_usage(event: UsageEvent) -> TokenUsage | None:
     return event.usage if event.status in _BILLED else None
 
 
-def bounded_cost(usage: TokenUsage, price: PriceVersion) -> Cost | Unpostable:
+def bounded_cost(
+    usage: TokenUsage, price: PriceVersion, account_multiplier: Decimal
+) -> Cost | Unpostable:
     """The cost, unless it is one that no call has."""
     try:
-        cost = cost_of(usage, price)
+        cost = cost_of(usage, price, account_multiplier)
     except ArithmeticError:
         return Unpostable(f"price {price.price_id} cannot be applied exactly")
     if not 0 <= cost.cost_nusd <= MAX_NUSD:
@@ -151,6 +156,9 @@ def _fault(event: UsageEvent) -> str | None:
             return f"{name} is out of range"
     if not 0 <= event.held_nusd <= MAX_NUSD:
         return "held_nusd is out of range"
+    problem = multiplier_problem(event.account_multiplier)
+    if problem is not None:
+        return f"account_multiplier {problem}"
     return None if event.usage is None else _usage_fault(event.usage)
 
 

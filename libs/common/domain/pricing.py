@@ -1,21 +1,25 @@
 """From tokens and a price version to an exact cost.
 
 Invariants: cost is additive over token classes, never negative, monotone in tokens, and rounded
-once per call. A missing rate falls back, an explicit 0 is a price.
+once per call. A missing rate falls back, an explicit 0 is a price. What was superseded or ended
+does not come back.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import msgspec
 
 from libs.common.domain.money import EXACT, plain, round_to_nusd
 from libs.common.schemas.entry import Cost, CostLine
-from libs.common.schemas.price import PriceVersion, Rates
+from libs.common.schemas.price import AT_COST, PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenUsage
 
 _PER_MILLION = Decimal("1e-6")
+_MAX_MULTIPLIER = 1_000
+_FINEST_MULTIPLIER = Decimal("1e-6")
+_ROUNDING = Context(prec=60)
 _INPUT_CLASSES = (
     "input_text",
     "cache_read",
@@ -52,22 +56,54 @@ def find_price(
 ) -> PriceVersion | None:
     """The version in force at `at`: by exact name, then provider-qualified, then alias.
 
-    A version for the provider itself beats one for every provider; then the newest wins.
+    What an administrator set beats what was imported, whatever name it goes by; a version for the
+    provider itself beats one for every provider; then the newest wins.
     """
-    in_force = [
-        version
-        for version in versions
-        if version.provider in ("*", provider) and version.effective_from <= at
-    ]
+    in_force = versions_in_force((v for v in versions if v.provider in ("*", provider)), at)
+    for source in ("admin", "litellm"):
+        found = _ranked([v for v in in_force if v.source == source], provider, model)
+        if found is not None:
+            return found
+    return None
+
+
+def versions_in_force(versions: Iterable[PriceVersion], at: datetime) -> list[PriceVersion]:
+    """Of each line (a model's price at a provider, from one source) the version that counts then.
+
+    That is the one that took over last; where it has ended, the line has none.
+    """
+    latest: dict[tuple[str, str, str], PriceVersion] = {}
+    for version in versions:
+        until = version.effective_until
+        if version.effective_from > at or (until is not None and until <= version.effective_from):
+            continue
+        line = (version.source, version.provider, version.model)
+        latest[line] = max(latest.get(line, version), version, key=_takes_over)
+    return [v for v in latest.values() if v.effective_until is None or at < v.effective_until]
+
+
+def _takes_over(version: PriceVersion) -> tuple[datetime, datetime, str]:
+    return version.effective_from, version.created_at, version.price_id
+
+
+def _ranked(in_force: list[PriceVersion], provider: str, model: str) -> PriceVersion | None:
     names = model_names(provider, model)
     ranked = [[v for v in in_force if v.model == name] for name in names]
     ranked.append([v for v in in_force if any(name in v.aliases for name in names)])
     for candidates in ranked:
         if candidates:
-            return max(
-                candidates,
-                key=lambda v: (v.provider != "*", v.effective_from, v.created_at, v.price_id),
-            )
+            return max(candidates, key=lambda v: (v.provider != "*", _takes_over(v)))
+    return None
+
+
+def multiplier_problem(multiplier: Decimal) -> str | None:
+    """What is wrong with a multiplier, or None. Within its bounds every product of it is exact."""
+    if not multiplier.is_finite():
+        return "must be a finite number"
+    if not 0 <= multiplier <= _MAX_MULTIPLIER:
+        return f"must be between 0 and {_MAX_MULTIPLIER}"
+    if multiplier != multiplier.quantize(_FINEST_MULTIPLIER, context=_ROUNDING):
+        return "must have at most 6 decimals"
     return None
 
 
@@ -78,8 +114,14 @@ def total_tokens(usage: TokenUsage) -> int:
 
 def rates_for(version: PriceVersion, usage: TokenUsage) -> Rates:
     """The rates of the call's service tier, as served, and of its total input."""
+    tier = tier_for(version, usage)
+    return version.rates if tier is None else tier.rates
+
+
+def tier_for(version: PriceVersion, usage: TokenUsage) -> Tier | None:
+    """The tier whose rates the whole call has; None where it has the base rates."""
     if not version.tiers:
-        return version.rates
+        return None
     total_input = sum(tokens for name, tokens in _used(usage) if name in _INPUT_CLASSES)
     for service_tier in (usage.service_tier, None):
         tiers = [
@@ -89,20 +131,28 @@ def rates_for(version: PriceVersion, usage: TokenUsage) -> Rates:
             and (total_input > tier.above_input_tokens or tier.above_input_tokens == 0)
         ]
         if tiers:
-            return max(tiers, key=lambda tier: tier.above_input_tokens).rates
-    return version.rates
+            return max(tiers, key=lambda tier: tier.above_input_tokens)
+    return None
 
 
-def cost_of(usage: TokenUsage, version: PriceVersion) -> Cost:
+def cost_of(
+    usage: TokenUsage, version: PriceVersion, account_multiplier: Decimal = AT_COST
+) -> Cost:
     """The call's cost in nano-USD with one line per token class that was used."""
     rates = rates_for(version, usage)
     lines = [_line(name, tokens, _rate(rates, name), _PER_MILLION) for name, tokens in _used(usage)]
     if usage.web_searches and version.web_search is not None:
         lines.append(_line("web_search", usage.web_searches, version.web_search, Decimal(1)))
-    return Cost(cost_nusd=cost_nusd(usage, version), lines=tuple(lines))
+    return Cost(
+        cost_nusd=cost_nusd(usage, version, account_multiplier),
+        lines=tuple(lines),
+        multiplier=plain(EXACT.multiply(version.multiplier, account_multiplier)),
+    )
 
 
-def cost_nusd(usage: TokenUsage, version: PriceVersion) -> int:
+def cost_nusd(
+    usage: TokenUsage, version: PriceVersion, account_multiplier: Decimal = AT_COST
+) -> int:
     """What `cost_of` comes to, without its lines: for each call, before and after it is made."""
     rates = rates_for(version, usage)
     micro_usd = Decimal(0)
@@ -111,7 +161,8 @@ def cost_nusd(usage: TokenUsage, version: PriceVersion) -> int:
     usd = EXACT.multiply(micro_usd, _PER_MILLION)
     if usage.web_searches and version.web_search is not None:
         usd = EXACT.fma(Decimal(usage.web_searches), version.web_search, usd)
-    return round_to_nusd(usd)
+    multiplier = EXACT.multiply(version.multiplier, account_multiplier)
+    return round_to_nusd(EXACT.multiply(usd, multiplier))
 
 
 def _used(usage: TokenUsage) -> list[tuple[str, int]]:

@@ -1,9 +1,12 @@
 """Accounts: who pays. All keys of an account draw on its one pool."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
+
+from libs.common.schemas.price import AT_COST
 
 BudgetPeriod = Literal["total", "daily", "weekly", "monthly"]
 AccountStatus = Literal["active", "suspended"]
@@ -28,7 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """`spent_nusd` is written by the ledger worker alone, everything else by the admin service.
 
-    `time_zone` (IANA) is where budget periods begin and end. Every budget has to have room.
+    `time_zone` (IANA) is where budget periods begin and end. Every budget has to have room. What
+    the account is charged is the price times `price_multiplier`.
     """
 
     user_id: str
@@ -37,6 +41,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...] = ()
     limits: Limits = Limits()
     time_zone: str = "UTC"
+    price_multiplier: Decimal = AT_COST
     metadata: dict[str, str] = {}
     spent_nusd: int = 0
     created_at: datetime

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from libs.common.schemas.price import AT_COST
 from libs.common.schemas.usage import (
     CallStatus,
     ClientFormat,
@@ -28,10 +29,14 @@ class CostLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """The sum of the lines in nano-USD, rounded once, half to even."""
+    """The sum of the lines times `multiplier`, in nano-USD, rounded once, half to even.
+
+    `multiplier` is the price version's times the account's.
+    """
 
     cost_nusd: int
     lines: tuple[CostLine, ...]
+    multiplier: Decimal = AT_COST
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +46,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     and periods it shares, or no entry where it is a credit to the account (`key_id` is then empty);
     `status` is `correction`, but for a `late_event`, which is a call that had been given up. The
     `lines` of a `reprice` explain what the call costs now, `cost_nusd` how much that is more.
+    A cost is the sum of the `lines` times `multiplier`, of which `account_multiplier` is the
+    account's part, as it was when the call began: re-pricing a call keeps it.
     `seq` numbers the entries of an account from 1, without gaps; the ledger's store assigns it.
     """
 
@@ -70,6 +77,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     usage_source: UsageSource
     cost_nusd: int
     lines: tuple[CostLine, ...]
+    multiplier: Decimal = AT_COST
+    account_multiplier: Decimal = AT_COST
     price_id: str | None
     held_nusd: int
     latency_ms: int | None

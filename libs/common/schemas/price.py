@@ -8,6 +8,9 @@ import msgspec
 
 PriceSource = Literal["admin", "litellm"]
 
+# The multiplier of a price that is charged as it is.
+AT_COST = Decimal(1)
+
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """USD per million tokens of each class. None falls back (see `domain.pricing`); 0 is free."""
@@ -39,7 +42,9 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A model's price from `effective_from` until a newer version of it takes over.
 
-    `provider` "*" serves every provider. `web_search` is USD per search.
+    `effective_until` ends it earlier; nothing else of a version ever changes. `provider` "*" serves
+    every provider. `web_search` is USD per search. All of it is multiplied by `multiplier`: a
+    mark-up above 1, a discount below.
     """
 
     price_id: str
@@ -47,9 +52,11 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = "*"
     aliases: tuple[str, ...] = ()
     effective_from: datetime
+    effective_until: datetime | None = None
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     web_search: Decimal | None = None
+    multiplier: Decimal = AT_COST
     max_output_tokens: int | None = None
     source: PriceSource = "admin"
     created_at: datetime

@@ -1,9 +1,12 @@
 """What a call used, and the event that carries it from the gateway to the ledger."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
+
+from libs.common.schemas.price import AT_COST
 
 ClientFormat = Literal["chat", "messages", "responses", "embeddings"]
 # What a call is for. All but `create` make no tokens and cost nothing; `count` asks how many tokens
@@ -39,7 +42,8 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before routing; `deployment` is the one that answered, after `attempts`. `overhead_ms` is the
     gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
     amount of its hold, 0 when it held none. `response_id` is the provider's id of a response that
-    it may be asked for again.
+    it may be asked for again. `account_multiplier` is the account's `price_multiplier` when the
+    call was admitted.
     """
 
     v: int = 1
@@ -48,6 +52,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key_id: str
     started_at: datetime
     time_zone: str = "UTC"
+    account_multiplier: Decimal = AT_COST
     format: ClientFormat
     operation: Operation = "create"
     requested_model: str | None = None

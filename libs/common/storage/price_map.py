@@ -1,48 +1,20 @@
-"""LiteLLM's bundled price map, read as data: no import of litellm and no network.
-
-The map says USD per token; keys carry suffixes for thresholds and service tiers, such as
-`input_cost_per_token_above_200k_tokens_priority`.
-"""
+"""LiteLLM's bundled price map, read as data: no import of litellm and no network."""
 
 import hashlib
-import re
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from libs.common.domain.money import EXACT, plain
 from libs.common.domain.pricing import model_names
-from libs.common.schemas.price import PriceVersion, Rates, Tier
+from libs.common.schemas.price import PriceVersion, Rates
+from libs.common.storage.price_rows import read_rates
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLION = Decimal(1_000_000)
-_MAX_PER_TOKEN = Decimal(1_000)
-_RATES = {
-    "input_cost_per_token": "input",
-    "output_cost_per_token": "output",
-    "cache_read_input_token_cost": "cache_read",
-    "cache_creation_input_token_cost": "cache_write_5m",
-    "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
-    "output_cost_per_reasoning_token": "reasoning",
-    "input_cost_per_audio_token": "input_audio",
-    "input_cost_per_image_token": "input_image",
-    "output_cost_per_audio_token": "output_audio",
-    "output_cost_per_image_token": "output_image",
-}
-_KEY = re.compile(
-    rf"^({'|'.join(sorted(_RATES, key=len, reverse=True))})"
-    r"(?:_above_(\d+)k_tokens)?(?:_(flex|balanced|priority|ultrafast|batches))?$"
-)
-# Where the map's word for a service tier is not the one that providers report.
-_SERVICE_TIERS = {"batches": "batch"}
 _SERVED_MODES = frozenset({"chat", "responses", "embedding"})
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 
@@ -114,10 +86,11 @@ class PriceMap:
             return None
         try:
             header = _decode_header(raw)
-            cards = _rate_cards(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]))
+            row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            rates = read_rates(row, header.litellm_provider)
         except msgspec.ValidationError:
             return None
-        base = cards.get((0, None), {})
+        base = rates.base
         if header.mode == "embedding":
             base.setdefault("output", Decimal(0))
         if header.mode not in _TOKEN_MODES or not {"input", "output"} <= base.keys():
@@ -131,7 +104,7 @@ class PriceMap:
                 provider=header.litellm_provider,
                 effective_from=_ALWAYS,
                 rates=Rates(**base),
-                tiers=tuple(_tiers(cards)),
+                tiers=rates.tiers,
                 web_search=_web_search(header),
                 max_output_tokens=header.max_output_tokens,
                 source="litellm",
@@ -146,46 +119,6 @@ class PriceMap:
             if found is not None and found.provider == provider:
                 return found
         return None
-
-
-def _rate_cards(
-    row: Mapping[str, msgspec.Raw],
-) -> defaultdict[tuple[int, str | None], dict[str, Decimal]]:
-    """USD per million by (threshold, service tier) and token class.
-
-    Raises msgspec.ValidationError where a rate is not a price.
-    """
-    cards: defaultdict[tuple[int, str | None], dict[str, Decimal]] = defaultdict(dict)
-    for key, raw in row.items():
-        match = _KEY.match(key)
-        if match is None:
-            continue
-        name, thousands, suffix = match.groups()
-        per_token = msgspec.json.decode(raw, type=Decimal | None)
-        if per_token is None:
-            continue
-        if not (per_token.is_finite() and 0 <= per_token <= _MAX_PER_TOKEN):
-            raise msgspec.ValidationError(f"{key} is not a price")
-        card = cards[int(thousands or 0) * 1000, _SERVICE_TIERS.get(suffix, suffix)]
-        card[_RATES[name]] = plain(EXACT.multiply(per_token, _MILLION))
-    return cards
-
-
-def _tiers(cards: Mapping[tuple[int, str | None], dict[str, Decimal]]) -> Iterator[Tier]:
-    """One for each threshold and service tier; a rate that its card lacks is the nearest one's.
-
-    As in litellm, a threshold that says nothing of a service tier applies to it all the same.
-    """
-    thresholds = sorted({threshold for threshold, _ in cards})
-    service_tiers = sorted({tier or "" for _, tier in cards})
-    for threshold, name in product(thresholds, service_tiers):
-        service_tier = name or None
-        if (threshold, service_tier) == (0, None):
-            continue
-        rates: dict[str, Any] = {}
-        for key in ((0, None), (0, service_tier), (threshold, None), (threshold, service_tier)):
-            rates |= cards.get(key, {})
-        yield Tier(rates=Rates(**rates), above_input_tokens=threshold, service_tier=service_tier)
 
 
 def _web_search(header: _Header) -> Decimal | None:

@@ -1,0 +1,171 @@
+"""What a row of LiteLLM's price map says of rates, thresholds and service tiers.
+
+The map says USD per token; keys carry suffixes, such as
+`input_cost_per_token_above_200k_tokens_priority`. Which rate counts where several might is as in
+litellm's own calculation, which `tests/parity` holds this against.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from itertools import product
+
+import msgspec
+
+from libs.common.domain.money import EXACT, plain
+from libs.common.schemas.price import Rates, Tier
+
+_MILLION = Decimal(1_000_000)
+_MAX_PER_TOKEN = Decimal(1_000)
+_RATES = {
+    "input_cost_per_token": "input",
+    "output_cost_per_token": "output",
+    "cache_read_input_token_cost": "cache_read",
+    "cache_creation_input_token_cost": "cache_write_5m",
+    "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
+    "output_cost_per_reasoning_token": "reasoning",
+    "input_cost_per_audio_token": "input_audio",
+    "input_cost_per_image_token": "input_image",
+    "output_cost_per_audio_token": "output_audio",
+    "output_cost_per_image_token": "output_image",
+}
+_KEY = re.compile(
+    rf"^({'|'.join(sorted(_RATES, key=len, reverse=True))})"
+    r"(?:_above_(\d+)(k?)_tokens)?(?:_(flex|balanced|priority|ultrafast|batches))?$"
+)
+# Where the map's word for a service tier is not the one that providers report.
+_BATCH = "batch"
+_SERVICE_TIERS = {"batches": _BATCH}
+_HALF = Decimal("0.5")
+_HALVED = frozenset({"input", "output", "cache_write_1h", "output_image"})
+_HALVED_WITH_INPUT = frozenset({"cache_read", "cache_write_5m"})
+# They charge the higher rates from the threshold on, not above it.
+_FROM_THE_THRESHOLD = frozenset({"xai"})
+# What a cached token costs where the row does not say, as a share of the rate of input.
+_CACHE_READ_SHARES = {"fireworks_ai": Decimal("0.5")}
+
+# By (threshold, service tier): USD per million of each class.
+_Cards = defaultdict[tuple[int, str | None], dict[str, Decimal]]
+
+
+class RowRates(msgspec.Struct, frozen=True):
+    """`base` is what a `Rates` is made of; it may lack what every price needs."""
+
+    base: dict[str, Decimal]
+    tiers: tuple[Tier, ...]
+
+
+def read_rates(row: Mapping[str, msgspec.Raw], provider: str) -> RowRates:
+    """Raises msgspec.ValidationError where a rate is not a price."""
+    cards = _cards(row)
+    base = cards[0, None]
+    share = _CACHE_READ_SHARES.get(provider)
+    if share is not None and "input" in base and "cache_read" not in base:
+        base["cache_read"] = plain(EXACT.multiply(base["input"], share))
+    if "tiered_pricing" in row:
+        bands = _bands(row["tiered_pricing"], base)
+        if bands:
+            return RowRates(bands[0][1], tuple(_band_tiers(bands)))
+    if not {"input", "output"} <= base.keys():
+        return RowRates(base, ())
+    return RowRates(base, tuple(_tiers(cards, 1 if provider in _FROM_THE_THRESHOLD else 0)))
+
+
+def _cards(row: Mapping[str, msgspec.Raw]) -> _Cards:
+    cards: _Cards = defaultdict(dict)
+    for key, raw in row.items():
+        match = _KEY.match(key)
+        if match is None:
+            continue
+        name, digits, thousands, suffix = match.groups()
+        rate = _rate(key, raw)
+        if rate is not None:
+            threshold = int(digits or 0) * (1000 if thousands else 1)
+            cards[threshold, _SERVICE_TIERS.get(suffix, suffix)][_RATES[name]] = rate
+    return cards
+
+
+def _rate(key: str, raw: msgspec.Raw) -> Decimal | None:
+    per_token = msgspec.json.decode(raw, type=Decimal | None)
+    if per_token is None:
+        return None
+    if not (per_token.is_finite() and 0 <= per_token <= _MAX_PER_TOKEN):
+        raise msgspec.ValidationError(f"{key} is not a price")
+    return plain(EXACT.multiply(per_token, _MILLION))
+
+
+def _tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
+    """One for each threshold and service tier; a rate that its card lacks is the nearest one's."""
+    yield from _batch_tiers(cards, closer)
+    thresholds = sorted({threshold for threshold, tier in cards if tier != _BATCH})
+    service_tiers = sorted({tier or "" for _, tier in cards if tier != _BATCH})
+    for threshold, name in product(thresholds, service_tiers):
+        service_tier = name or None
+        if (threshold, service_tier) != (0, None):
+            passed = [t for t in thresholds if t <= threshold]
+            yield Tier(
+                rates=Rates(**_overlaid(cards, passed, service_tier)),
+                above_input_tokens=max(threshold - closer, 0),
+                service_tier=service_tier,
+            )
+
+
+def _overlaid(cards: _Cards, passed: list[int], service_tier: str | None) -> dict[str, Decimal]:
+    """A threshold that says nothing of a service tier applies to it all the same."""
+    rates: dict[str, Decimal] = {}
+    for threshold, tier in product(passed, (None, service_tier)):
+        card = cards.get((threshold, tier), {})
+        if tier is not None and "output" in card:
+            # A service tier with a price of its own for output charges reasoning by that.
+            rates.pop("reasoning", None)
+        rates |= card
+    return rates
+
+
+def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
+    """In a batch everything costs half, where its own rate is not given.
+
+    But a batch with a rate of its own for input has no discount for cached input, unless that is
+    given too. Thresholds count for batches where they have rates for them.
+    """
+    thresholds = sorted({threshold for threshold, tier in cards if tier == _BATCH})
+    own: dict[str, Decimal] = {}
+    for threshold in thresholds:
+        own |= cards[threshold, _BATCH]
+        passed = [t for t, tier in cards if tier is None and t <= threshold]
+        halves = {
+            name: plain(EXACT.multiply(rate, _HALF))
+            for name, rate in _overlaid(cards, sorted(passed), None).items()
+            if name in _HALVED or (name in _HALVED_WITH_INPUT and "input" not in own)
+        }
+        yield Tier(
+            rates=Rates(**(halves | own)),
+            above_input_tokens=max(threshold - closer, 0),
+            service_tier=_BATCH,
+        )
+
+
+def _bands(raw: msgspec.Raw, row: Mapping[str, Decimal]) -> list[tuple[int, dict[str, Decimal]]]:
+    """`tiered_pricing`: whole sets of rates by the range that the input total lies in."""
+    bands = []
+    for band in msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]]):
+        if "range" not in band:
+            raise msgspec.ValidationError("tiered_pricing is not by tokens")
+        above, _ = msgspec.json.decode(band["range"], type=tuple[float, float])
+        rates = {
+            _RATES[key]: rate
+            for key, raw_rate in band.items()
+            if key in _RATES and (rate := _rate(key, raw_rate)) is not None
+        }
+        if "output" not in rates:
+            rates |= {name: row[name] for name in ("output", "reasoning") if name in row}
+        if not {"input", "output"} <= rates.keys():
+            raise msgspec.ValidationError("tiered_pricing lacks a rate")
+        bands.append((int(above), rates))
+    return sorted(bands, key=lambda band: band[0])
+
+
+def _band_tiers(bands: list[tuple[int, dict[str, Decimal]]]) -> Iterator[Tier]:
+    for above, rates in bands[1:]:
+        yield Tier(rates=Rates(**rates), above_input_tokens=above)

@@ -1,0 +1,69 @@
+"""Where our cost is not litellm's, each with its reason. Nothing else may differ."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from libs.common.schemas.price import PriceVersion
+from tests.parity.payloads import Case
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """`applies` to a model's price and a usage; then the two costs need not be the same."""
+
+    name: str
+    reason: str
+    applies: Callable[[PriceVersion, Case], bool]
+
+
+# Their provider-qualified names are other rows of the map, with other prices.
+_NAMED_TWICE = frozenset({"deepseek-chat", "gemini-exp-1206", "perplexity/perplexity/sonar"})
+
+
+def _tier_has_audio_rate(price: PriceVersion, case: Case) -> bool:
+    base = price.rates.input_audio
+    return any(
+        tier.service_tier == case.service_tier and tier.rates.input_audio != base
+        for tier in price.tiers
+    )
+
+
+DIFFERENCES = (
+    Difference(
+        name="named twice",
+        reason="The map has a row by the bare name and another one by the provider-qualified name. "
+        "litellm takes the qualified row; we look a call up by the exact name first. "
+        "For gemini-exp-1206 litellm's choice is free of charge.",
+        applies=lambda price, case: price.model in _NAMED_TWICE,
+    ),
+    Difference(
+        name="perplexity's cache and thresholds",
+        reason="litellm's calculation for Perplexity knows one rate for all input. The map, like "
+        "the provider's page on third-party models, has cached rates and thresholds.",
+        applies=lambda price, case: (
+            price.provider == "perplexity" and (case.cached > 0 or case.written > 0)
+        ),
+    ),
+    Difference(
+        name="priority at fireworks",
+        reason="The map has rates for priority, as has the provider's page; litellm's calculation "
+        "for Fireworks is not told the service tier and charges the standard rates.",
+        applies=lambda price, case: (
+            price.provider == "fireworks_ai" and case.service_tier == "priority"
+        ),
+    ),
+    Difference(
+        name="audio at priority",
+        reason="The map has a rate for audio at priority, as has Google's page; litellm loses that "
+        "key when it reads the row and charges the standard rate.",
+        applies=lambda price, case: (
+            case.service_tier == "priority" and case.audio > 0 and _tier_has_audio_rate(price, case)
+        ),
+    ),
+    Difference(
+        name="hour-long cache writes in batches",
+        reason="litellm charges them as 5-minute writes. By Anthropic's page the batch discount of "
+        "a half and the higher rate of hour-long writes apply together.",
+        applies=lambda price, case: case.service_tier == "batch" and case.written_1h > 0,
+    ),
+)

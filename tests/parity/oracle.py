@@ -1,0 +1,106 @@
+"""What litellm says that a usage costs."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from tests.parity.payloads import Case, payload_of
+
+# A Tuesday's hour for which no provider has off-peak rates.
+_PEAK = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What litellm warns of while it is imported and used is not this project's."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class LiteLLM:
+    """Imports litellm, which takes seconds. Use it within `quiet`."""
+
+    def __init__(self) -> None:
+        import litellm
+        from litellm._internal_context import _billing_time
+        from litellm.cost_calculator import cost_per_token
+        from litellm.llms.anthropic.chat.transformation import AnthropicConfig
+        from litellm.llms.anthropic.cost_calculation import get_cost_for_anthropic_web_search
+        from litellm.responses.utils import ResponseAPILoggingUtils
+        from litellm.types.utils import Usage
+
+        litellm.suppress_debug_info = True
+        self._billing_time = _billing_time
+        self._billing_time.set(_PEAK)
+        self._cost_per_token: Callable[..., tuple[float, float]] = cost_per_token
+        self._usage: Callable[..., Any] = Usage
+        self._of_message: Callable[..., Any] = AnthropicConfig().calculate_usage
+        self._of_response: Callable[..., Any] = (
+            ResponseAPILoggingUtils._transform_response_api_usage_to_chat_usage
+        )
+        self._model_info: Callable[..., Any] = litellm.get_model_info
+        self._searches_usd: Callable[..., float] = get_cost_for_anthropic_web_search
+        self.usage_of = cache(self._usage_of)
+
+    def usd(self, name: str, provider: str, case: Case) -> float:
+        """The cost of a usage that the provider reported, by litellm's reading of it."""
+        input_usd, output_usd = self._cost_per_token(
+            model=name,
+            custom_llm_provider=_calculator(provider),
+            usage_object=self.usage_of(case),
+            service_tier=None if case.service_tier == "batch" else case.service_tier,
+            call_type="retrieve_batch" if case.service_tier == "batch" else "completion",
+        )
+        return input_usd + output_usd
+
+    def usd_of_message(self, name: str, provider: str, usage: dict[str, Any]) -> float:
+        """The cost of an Anthropic message's usage."""
+        input_usd, output_usd = self._cost_per_token(
+            model=name,
+            custom_llm_provider=_calculator(provider),
+            usage_object=self._of_message(usage, None),
+        )
+        return input_usd + output_usd
+
+    @contextmanager
+    def at(self, time: datetime) -> Iterator[None]:
+        """Some providers have other rates at night."""
+        token = self._billing_time.set(time)
+        try:
+            yield
+        finally:
+            self._billing_time.reset(token)
+
+    def searches_usd(self, name: str, provider: str, searches: int) -> float:
+        """The fee for searches of an Anthropic model."""
+        usage = self._of_message(
+            {
+                "input_tokens": 1,
+                "output_tokens": 1,
+                "server_tool_use": {"web_search_requests": searches},
+            },
+            None,
+        )
+        info = self._model_info(model=name, custom_llm_provider=_calculator(provider))
+        return self._searches_usd(model_info=info, usage=usage)
+
+    def _usage_of(self, case: Case) -> Any:
+        payload = payload_of(case)
+        match case.convention:
+            case "chat":
+                return self._usage(**payload)
+            case "responses":
+                return self._of_response(payload)
+            case "messages":
+                return self._of_message(payload, None)
+
+
+def _calculator(provider: str) -> str:
+    """The map tells the makers of Vertex AI's models apart, litellm's calculation does not."""
+    return "vertex_ai" if provider.startswith("vertex_ai") else provider

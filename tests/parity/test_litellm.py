@@ -1,0 +1,159 @@
+"""Our cost equals litellm's for every model of its map that serves chat, messages or responses."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.domain.pricing import cost_of
+from libs.common.domain.usage import MessagesUsage, usage_of_message
+from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.price_map import MapModel, PriceMap
+from tests.parity.differences import DIFFERENCES, Difference
+from tests.parity.oracle import LiteLLM, quiet
+from tests.parity.payloads import Case, Convention, cases_of, our_usage
+from tests.unit.storage.test_price_map import bundled_bytes
+
+_MODES = ("chat", "responses")
+# What floats lose when a litellm sums products of them.
+_FLOAT_ERROR = 1e-9
+_ALL: tuple[Convention, ...] = ("chat", "responses", "messages")
+
+
+@pytest.fixture(scope="module")
+def litellm() -> Iterator[LiteLLM]:
+    with quiet():
+        yield LiteLLM()
+
+
+@pytest.fixture(scope="module")
+def models() -> list[MapModel]:
+    price_map = PriceMap.open(None)
+    found = [price_map.get(name) for name in price_map.names()]
+    return [model for model in found if model is not None and model.mode in _MODES]
+
+
+def grid(model: MapModel, conventions: tuple[Convention, ...]) -> Iterator[Case]:
+    thresholds = sorted({tier.above_input_tokens for tier in model.price.tiers} - {0})
+    named = {tier.service_tier for tier in model.price.tiers if tier.service_tier is not None}
+    for convention in conventions:
+        yield from cases_of(convention, thresholds, [None, *sorted(named)])
+
+
+def natural(model: MapModel) -> Convention:
+    """The one in which the model's provider reports."""
+    if model.mode == "responses":
+        return "responses"
+    claude = model.provider == "anthropic" or "claude" in model.price.model
+    return "messages" if claude else "chat"
+
+
+def usd(usage: TokenUsage, model: MapModel) -> float:
+    """Before it is rounded to nano-USD."""
+    return float(sum((line.amount for line in cost_of(usage, model.price).lines), Decimal(0)))
+
+
+def differs(litellm: LiteLLM, model: MapModel, case: Case) -> str | None:
+    theirs = litellm.usd(model.price.model, model.provider, case)
+    ours = usd(our_usage(case), model)
+    if abs(ours - theirs) <= _FLOAT_ERROR * max(ours, theirs):
+        return None
+    return f"{model.price.model}: {ours} is not {theirs} for {case}"
+
+
+def explained(model: MapModel, case: Case) -> Difference | None:
+    for difference in DIFFERENCES:
+        if difference.applies(model.price, case):
+            return difference
+    return None
+
+
+def compare(
+    litellm: LiteLLM, models: list[MapModel], conventions: tuple[Convention, ...] | None
+) -> tuple[list[str], Counter[str]]:
+    """What differs without an explanation, and how often each explanation was needed."""
+    unexplained: list[str] = []
+    needed: Counter[str] = Counter()
+    for model in models:
+        for case in grid(model, (natural(model),) if conventions is None else conventions):
+            found = differs(litellm, model, case)
+            if found is None:
+                continue
+            difference = explained(model, case)
+            if difference is None:
+                unexplained.append(found)
+            else:
+                needed[difference.name] += 1
+    return unexplained, needed
+
+
+def test_every_model_costs_what_litellm_says(litellm: LiteLLM, models: list[MapModel]) -> None:
+    unexplained, needed = compare(litellm, models, None)
+    assert unexplained == []
+    assert set(needed) == {difference.name for difference in DIFFERENCES}
+    assert len(models) > 2_500
+
+
+@pytest.mark.parametrize("convention", _ALL)
+def test_every_convention_costs_what_litellm_says(
+    litellm: LiteLLM, models: list[MapModel], convention: Convention
+) -> None:
+    """Of the providers whose own conventions these are, which translate into all the others."""
+    chosen = [m for m in models if m.provider in ("openai", "anthropic", "gemini", "xai")]
+    unexplained, _ = compare(litellm, chosen, (convention,))
+    assert unexplained == []
+    assert len(chosen) > 200
+
+
+def test_searches_cost_what_litellm_says(litellm: LiteLLM, models: list[MapModel]) -> None:
+    searching = 0
+    for model in models:
+        if model.provider == "anthropic":
+            theirs = litellm.searches_usd(model.price.model, model.provider, 3)
+            assert usd(TokenUsage(web_searches=3), model) == pytest.approx(theirs, rel=_FLOAT_ERROR)
+            searching += theirs > 0
+    assert searching > 10
+
+
+def test_models_without_a_price_are_free_or_half_free_at_litellm(models: list[MapModel]) -> None:
+    """They are refused here: nothing is free by accident."""
+    rows: dict[str, dict[str, Any]] = json.loads(bundled_bytes())
+    priced = {model.price.model for model in models}
+    for name, row in rows.items():
+        if row.get("mode") in _MODES and name not in priced:
+            assert not (row.get("input_cost_per_token") and "output_cost_per_token" in row), name
+
+
+def test_what_a_split_of_cache_writes_leaves_over_is_not_free(
+    litellm: LiteLLM, models: list[MapModel]
+) -> None:
+    """litellm charges nothing for it, where the two parts are less than the total written."""
+    payload = {
+        "input_tokens": 100,
+        "cache_creation_input_tokens": 1_000,
+        "cache_creation": {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 200},
+        "output_tokens": 10,
+    }
+    [model] = [m for m in models if m.price.model == "claude-sonnet-4-5"]
+    usage = usage_of_message(msgspec.convert(payload, MessagesUsage))
+    whole = litellm.usd_of_message(model.price.model, model.provider, payload)
+    rest = 500 * 3.75e-6
+    assert usd(usage, model) == pytest.approx(whole + rest, rel=_FLOAT_ERROR)
+
+
+def test_off_peak_discounts_are_not_given(litellm: LiteLLM, models: list[MapModel]) -> None:
+    """A price has no hours: the few models that have them are charged the peak rate always."""
+    rows = json.loads(bundled_bytes())
+    chosen = [m for m in models if "off_peak_pricing" in rows[m.price.model]]
+    case = Case(convention="chat")
+    with litellm.at(datetime(2026, 11, 21, 12, 0, tzinfo=UTC)):
+        for model in chosen:
+            assert usd(our_usage(case), model) > litellm.usd(
+                model.price.model, model.provider, case
+            )
+    assert {model.provider for model in chosen} == {"deepseek", "tencent"}

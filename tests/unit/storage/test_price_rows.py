@@ -1,0 +1,82 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from libs.common.schemas.price import Rates
+from tests.unit.storage.test_price_map import _ROW as ROW
+from tests.unit.storage.test_price_map import map_of
+from tests.unit.storage.test_price_map import rates_of as base_of
+
+
+def tiers_of(row: dict[str, Any], *, provider: str = "acme") -> dict[tuple[str | None, int], Rates]:
+    model = map_of(model=row | {"litellm_provider": provider}).get("model")
+    assert model is not None
+    return {(t.service_tier, t.above_input_tokens): t.rates for t in model.price.tiers}
+
+
+def test_a_batch_costs_half_where_its_rates_are_not_given() -> None:
+    row = ROW | {
+        "cache_read_input_token_cost": 3e-07,
+        "cache_creation_input_token_cost_above_1hr": 6e-06,
+        "output_cost_per_token_batches": 7e-06,
+    }
+    halves = {"input": Decimal("1.5"), "cache_read": Decimal("0.15"), "cache_write_1h": Decimal(3)}
+    assert tiers_of(row) == {("batch", 0): Rates(**halves, output=Decimal(7))}
+
+
+def test_a_batch_with_a_rate_for_input_has_no_discount_for_the_cache() -> None:
+    row = ROW | {"cache_read_input_token_cost": 3e-07, "input_cost_per_token_batches": 1e-06}
+    assert tiers_of(row) == {("batch", 0): Rates(input=Decimal(1), output=Decimal("7.5"))}
+
+
+def test_a_service_tier_with_a_rate_for_output_charges_reasoning_by_it() -> None:
+    row = ROW | {
+        "output_cost_per_reasoning_token": 2e-06,
+        "output_cost_per_token_priority": 3e-05,
+        "input_cost_per_token_flex": 1e-06,
+    }
+    rates = {tier: rates.reasoning for (tier, _), rates in tiers_of(row).items()}
+    assert rates == {"priority": None, "flex": Decimal(2)}
+
+
+def test_each_threshold_that_is_passed_counts() -> None:
+    row = ROW | {
+        "output_cost_per_token_above_128k_tokens": 2e-05,
+        "input_cost_per_token_above_1000_tokens": 4e-06,
+        "input_cost_per_token_above_200k_tokens": 6e-06,
+    }
+    rates = {above: (rates.input, rates.output) for (_, above), rates in tiers_of(row).items()}
+    expected = {1_000: ("4", "15"), 128_000: ("4", "20"), 200_000: ("6", "20")}
+    assert rates == {at: (Decimal(i), Decimal(o)) for at, (i, o) in expected.items()}
+
+
+def test_xai_charges_the_higher_rates_from_the_threshold_on() -> None:
+    row = ROW | {"input_cost_per_token_above_200k_tokens": 6e-06}
+    assert list(tiers_of(row, provider="xai")) == [(None, 199_999)]
+
+
+def test_fireworks_charges_half_for_cached_tokens() -> None:
+    model = map_of(model=ROW | {"litellm_provider": "fireworks_ai"}).get("model")
+    assert model is not None
+    assert model.price.rates.cache_read == Decimal("1.5")
+
+
+_BANDS = [
+    {"range": [32e3, 128e3], "input_cost_per_token": 2e-06, "output_cost_per_token": 4e-06},
+    {"range": [0, 32e3], "input_cost_per_token": 1e-06, "cache_read_input_token_cost": 1e-07},
+]
+
+
+def test_bands_of_input_are_tiers() -> None:
+    row = {name: value for name, value in ROW.items() if name != "input_cost_per_token"}
+    row |= {"tiered_pricing": _BANDS, "cache_read_input_token_cost": 5e-07}
+    # A band is a whole set of rates; only output falls back on the row's.
+    first = Rates(input=Decimal(1), output=Decimal(15), cache_read=Decimal("0.1"))
+    assert base_of(row) == first
+    assert tiers_of(row) == {(None, 32_000): Rates(input=Decimal(2), output=Decimal(4))}
+
+
+@pytest.mark.parametrize("bands", [[{"input_cost_per_query": 1}], [{"range": [0]}], {}, ["x"]])
+def test_odd_bands_are_no_price(bands: object) -> None:
+    assert map_of(odd=ROW | {"tiered_pricing": bands}).get("odd") is None
