@@ -151,6 +151,7 @@ class Admissions:
     ) -> None:
         """Raises RedisError or PyMongoError where nobody can say, else as `admit`."""
         scopes = scopes_of(principal, budgets)
+        asked_ms = self._clock.now_ms()
         admission = await self._decide(call, principal, amount, scopes, budgets)
         self._breaker.succeeded()
         match admission:
@@ -161,7 +162,7 @@ class Admissions:
             case Unseeded():
                 raise Unavailable("The account's spend could not be read. Try again in a moment.")
             case Admitted():
-                self._clock.learn(admission.now_ms)
+                self._clock.learn(admission.now_ms, asked_ms=asked_ms)
                 call.held_nusd = amount
                 call.rate_window = tightest(scopes, admission.windows)
                 call.budget_warnings = tuple(warnings(budgets, admission))

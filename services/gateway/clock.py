@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import time_ns
 
 _NS_PER_MS = 1_000_000
-# Less is the time that answers travel, and no reason to move the clock.
+# Less is no reason to move the clock.
 _TOLERANCE_MS = 100
 
 
@@ -18,7 +18,8 @@ class SharedClock:
     def now_ms(self) -> int:
         return self._clock_ns() // _NS_PER_MS + self._offset_ms
 
-    def learn(self, redis_ms: int) -> None:
-        ahead_ms = redis_ms - self.now_ms()
-        if abs(ahead_ms) > _TOLERANCE_MS:
-            self._offset_ms += ahead_ms
+    def learn(self, redis_ms: int, *, asked_ms: int) -> None:
+        """Redis said so at some moment between `asked_ms` of this clock and now."""
+        now_ms = self.now_ms()
+        if not asked_ms - _TOLERANCE_MS <= redis_ms <= now_ms + _TOLERANCE_MS:
+            self._offset_ms += redis_ms - now_ms

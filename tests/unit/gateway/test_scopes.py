@@ -1,0 +1,137 @@
+"""Scopes: which budgets and rates limit a call, and what a client reads of them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from libs.common.errors import BudgetExceeded, RateLimited, TooManyTokens
+from libs.common.schemas.account import Budget, Limits
+from libs.common.storage.holds import (
+    Admitted,
+    Limited,
+    OverBudget,
+    PeriodLimit,
+    Scope,
+    Standing,
+    Window,
+)
+from services.gateway.directory import Principal
+from services.gateway.scopes import (
+    budgets_now,
+    limited,
+    over_budget,
+    scopes_of,
+    tightest,
+    warnings,
+)
+from tests.unit.builders import account, api_key
+
+AT = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
+TOTAL = Budget(limit_nusd=2_000_000_000, period="total", soft_limit_nusd=1_000_000_000)
+DAILY = Budget(limit_nusd=500, period="daily")
+ZERO = Budget(limit_nusd=0, period="weekly", soft_limit_nusd=0)
+
+
+def principal(key: dict[str, Any] | None = None, **fields: Any) -> Principal:
+    return Principal(api_key(**(key or {})), account(**fields))
+
+
+def test_an_account_and_a_key_without_limits_make_one_empty_scope() -> None:
+    caller = principal()
+    assert scopes_of(caller, budgets_now(caller, AT)) == [Scope()]
+
+
+def test_a_key_with_limits_has_a_scope_inside_its_accounts() -> None:
+    caller = principal(
+        {"budgets": (DAILY,), "limits": Limits(parallel_calls=0)},
+        budgets=(TOTAL, DAILY),
+        limits=Limits(requests_per_minute=5, tokens_per_minute=9),
+        time_zone="Asia/Kathmandu",
+    )
+    # In Kathmandu it is a quarter past midnight.
+    today = PeriodLimit("2026-11-25", 500)
+    assert scopes_of(caller, budgets_now(caller, AT)) == [
+        Scope(requests=5, tokens=9, budgets=(PeriodLimit("total", 2_000_000_000), today)),
+        Scope(key_id="key-1", parallel=0, budgets=(today,)),
+    ]
+
+
+@pytest.mark.parametrize("limits", [Limits(requests_per_minute=0), Limits(tokens_per_minute=1)])
+def test_a_key_with_a_rate_alone_has_a_scope(limits: Limits) -> None:
+    caller = principal({"limits": limits})
+    assert len(scopes_of(caller, budgets_now(caller, AT))) == 2
+
+
+def test_a_refusal_says_how_the_budget_stands_and_until_when() -> None:
+    caller = principal({"budgets": (DAILY,)}, budgets=(TOTAL,), time_zone="Asia/Kathmandu")
+    budgets = budgets_now(caller, AT)
+    over = OverBudget(Scope(key_id="key-1"), PeriodLimit("2026-11-25", 500), 300, 100)
+    error = over_budget(over, budgets, caller, 101)
+    assert isinstance(error, BudgetExceeded)
+    for part in (
+        "this API key",
+        "limit 0.0000005 USD",
+        "spent 0.0000003",
+        "under way 0.0000001",
+        "up to 0.000000101",
+        "ends at 2026-11-25T18:15:00+00:00",
+    ):
+        assert part in error.message
+    whole = over_budget(
+        OverBudget(Scope(), PeriodLimit("total", 2_000_000_000), 0, 0), budgets, caller, 1
+    )
+    assert "account 'acme'" in whole.message
+    assert "has no end" in whole.message
+
+
+def test_a_limit_that_was_lowered_for_redis_is_told_as_it_is() -> None:
+    caller = principal(budgets=(DAILY,))
+    over = OverBudget(Scope(), PeriodLimit("2026-11-24", 500 - 40), 300, 100)
+    message = over_budget(over, budgets_now(caller, AT), caller, 1).message
+    assert "limit 0.0000005 USD" in message
+    assert "under way 0.00000014" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "wait_ms", "retry_after_s"),
+    [("requests", 1, 1), ("requests", 1_000, 1), ("tokens", 1_001, 2), ("parallel", 60_000, 60)],
+)
+def test_a_wait_is_rounded_up_to_whole_seconds(kind: Any, wait_ms: int, retry_after_s: int) -> None:
+    scope = Scope(requests=10, tokens=10, parallel=10)
+    error = limited(Limited(scope, kind, 7, wait_ms), tokens=10)
+    assert type(error) is RateLimited
+    assert error.retry_after_s == retry_after_s
+    assert "the account may have 10" in error.message
+    assert "7 are used" in error.message
+
+
+def test_a_call_that_can_never_fit_is_told_so() -> None:
+    error = limited(Limited(Scope(key_id="k", tokens=10), "tokens", 0, 500), tokens=11)
+    assert type(error) is TooManyTokens
+    assert (error.retry_after_s, error.should_retry) == (None, False)
+    assert "this API key may use 10 per minute" in error.message
+
+
+@pytest.mark.parametrize(("spent", "held", "warns"), [(999_999_999, 0, 0), (999_999_999, 1, 1)])
+def test_a_soft_limit_warns_when_it_is_reached(spent: int, held: int, warns: int) -> None:
+    caller = principal({"budgets": (ZERO,)}, budgets=(TOTAL, DAILY))
+    standings = (Standing(spent, held), Standing(10**12, 0), Standing(0, 0))
+    lines = list(warnings(budgets_now(caller, AT), Admitted(0, (), standings)))
+    # A soft limit of zero is always reached.
+    assert lines[-1] == "key budget '2026-W48': 0 of 0 USD used"
+    assert len(lines) == 1 + warns
+    if warns:
+        assert lines[0] == "account budget 'total': 1 of 2 USD used"
+
+
+def test_the_tightest_scope_is_the_one_with_the_least_room() -> None:
+    free, two = Scope(), Scope(requests=9, tokens=100)
+    key = Scope(key_id="k", requests=3)
+    nothing, wide, narrow = Window(0, 0, 0, 0), Window(5, 1, 50, 1), Window(2, 1, 0, 1)
+    assert tightest([free], (nothing,)) is None
+    assert tightest([free, key], (nothing, narrow)) == (key, narrow)
+    assert tightest([two, key], (wide, narrow)) == (key, narrow)
+    # With as many requests left, tokens decide; no limit of them is more than any.
+    assert tightest([two, key], (Window(2, 1, 50, 1), narrow)) == (two, Window(2, 1, 50, 1))
+    assert tightest([Scope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == (key, narrow)
