@@ -1,12 +1,19 @@
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.periods import PERIODS, period_end, period_key, period_keys
+from libs.common.domain.periods import (
+    PERIODS,
+    days_of,
+    period_end,
+    period_key,
+    period_keys,
+    zone_of,
+)
 from libs.common.schemas.account import BudgetPeriod
 
 # Hypothesis adds the zone to these bounds itself.
@@ -106,3 +113,74 @@ def test_a_day_is_24_hours_where_the_clocks_change() -> None:
     before = datetime(2026, 3, 29, 0, 30, tzinfo=ZoneInfo("Europe/Berlin"))
     assert period_key("daily", before) == "2026-03-28"
     assert period_end("daily", before) == datetime(2026, 3, 29, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment", "period", "key", "end"),
+    [
+        # The clocks go forward: the day has 23 hours.
+        ("Europe/Berlin", "2026-03-28T23:00Z", "daily", "2026-03-29", "2026-03-29T22:00Z"),
+        ("Europe/Berlin", "2026-03-29T21:59Z", "daily", "2026-03-29", "2026-03-29T22:00Z"),
+        # They go back: 25 hours.
+        ("Europe/Berlin", "2026-10-24T22:00Z", "daily", "2026-10-25", "2026-10-25T23:00Z"),
+        ("Europe/Berlin", "2026-10-25T22:59Z", "daily", "2026-10-25", "2026-10-25T23:00Z"),
+        ("Europe/Berlin", "2026-10-24T22:00Z", "monthly", "2026-10", "2026-10-31T23:00Z"),
+        ("America/New_York", "2026-11-02T04:59Z", "weekly", "2026-W44", "2026-11-02T05:00Z"),
+        ("Asia/Kathmandu", "2026-11-24T18:14Z", "daily", "2026-11-24", "2026-11-24T18:15Z"),
+        ("Asia/Kathmandu", "2026-11-24T18:15Z", "daily", "2026-11-25", "2026-11-25T18:15Z"),
+        ("Asia/Kathmandu", "2026-12-31T18:15Z", "monthly", "2027-01", "2027-01-31T18:15Z"),
+        # Midnight does not exist there on that day: it begins at one o'clock.
+        ("America/Asuncion", "2024-10-06T04:00Z", "daily", "2024-10-06", "2024-10-07T03:00Z"),
+        ("Pacific/Kiritimati", "2026-12-31T10:00Z", "weekly", "2026-W53", "2027-01-03T10:00Z"),
+    ],
+)
+def test_periods_begin_and_end_where_the_account_is(
+    zone: str, moment: str, period: BudgetPeriod, key: str, end: str
+) -> None:
+    assert period_key(period, at(moment), zone_of(zone)) == key
+    assert period_end(period, at(moment), zone_of(zone)) == at(end)
+
+
+# In 2011 two zones left out a day; no call was ever made on it.
+_recent = st.datetimes(
+    datetime(2012, 1, 2),  # noqa: DTZ001
+    datetime(2036, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+
+
+@given(st.sampled_from(_ending), _recent, st.timezones())
+def test_in_every_zone_the_end_is_the_first_moment_with_another_key(
+    period: BudgetPeriod, moment: datetime, zone: tzinfo
+) -> None:
+    end = period_end(period, moment, zone)
+    assert end is not None
+    assert moment < end
+    key = period_key(period, moment, zone)
+    assert period_key(period, end, zone) != key
+    assert period_key(period, end - timedelta(microseconds=1), zone) == key
+
+
+@given(st.sampled_from(_ending), _recent, st.timezones())
+def test_the_days_of_a_period_are_those_with_its_key(
+    period: BudgetPeriod, moment: datetime, zone: tzinfo
+) -> None:
+    days = days_of(period, moment, zone)
+    assert days is not None
+    today = period_key("daily", moment, zone)
+    assert days[0] <= today <= days[1]
+    first, last = (datetime.fromisoformat(day).replace(hour=12, tzinfo=zone) for day in days)
+    key = period_key(period, moment, zone)
+    assert period_key(period, first, zone) == period_key(period, last, zone) == key
+    assert period_key(period, first - timedelta(days=1), zone) != key
+    assert period_key(period, last + timedelta(days=1), zone) != key
+
+
+def test_the_total_has_all_days() -> None:
+    assert days_of("total", at("2026-11-24T12:30:00Z")) is None
+
+
+@pytest.mark.parametrize("name", ["", "Mars/Base", "../UTC", "/etc/localtime", "utc\x00", "Europe"])
+def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="there is no time zone"):
+        zone_of(name)

@@ -1,0 +1,91 @@
+"""Calls of gateways that died become `abandoned` entries, each once."""
+
+import asyncio
+
+from libs.common.storage.event_queue import encode_event
+from libs.common.storage.holds import PeriodLimit, Scope, Spent
+from services.ledger_worker.sweep import keep_sweeping, sweep
+from tests.service.ledger_worker.stage import (
+    Stage,
+    count_of,
+    eventually,
+    make_event,
+    settings_for,
+    working,
+)
+
+SCOPE = Scope(budgets=(PeriodLimit("total", 10**15),))
+
+
+async def abandon(stage: Stage, user_id: str, calls: int) -> None:
+    """Calls that were admitted, and whose lease is over."""
+    await stage.holds.seed(user_id, [Spent(period="total", nusd=0)])
+    await stage.holds.note_account(user_id)
+    for _ in range(calls):
+        event = make_event(
+            user_id, status="abandoned", http_status=0, usage=None, usage_source="none"
+        )
+        await stage.holds.admit(
+            user_id,
+            event.call_id,
+            hold_nusd=7,
+            tokens=0,
+            lease_s=60,
+            scopes=[SCOPE],
+            event=encode_event(event),
+        )
+    leases = f"gateway:{{{user_id}}}:leases"
+    for call_id in await stage.redis.zrange(leases, 0, -1):
+        await stage.redis.zadd(leases, {call_id: 1})
+
+
+async def test_calls_under_way_are_left_alone(stage: Stage) -> None:
+    event = make_event()
+    await stage.hold(event, 5)
+    assert await sweep(stage.redis, stage.holds, stage.metrics, "alice") == 0
+    assert await stage.holds.held("alice") == 5
+    assert await stage.queue_is_empty()
+
+
+async def test_abandoned_calls_are_posted_once_however_often_they_are_found(
+    stage: Stage, mongo_uri: str, redis_url: str
+) -> None:
+    await abandon(stage, "alice", 3)
+    for _ in range(2):
+        assert await sweep(stage.redis, stage.holds, stage.metrics, "alice") == 3
+    assert await stage.holds.held("alice") == 0
+    async with working(stage, settings_for(mongo_uri, redis_url)):
+        await stage.drained()
+        await stage.assert_exact("alice", 3, nusd=0)
+
+        async def nothing_is_left() -> bool:
+            return await sweep(stage.redis, stage.holds, stage.metrics, "alice") == 0
+
+        await eventually(nothing_is_left)
+    assert await stage.database["entries"].count_documents({"status": "abandoned"}) == 3
+
+
+async def test_more_calls_than_one_script_clears_are_all_found(stage: Stage) -> None:
+    await abandon(stage, "alice", 150)
+    found = 0
+    for _ in range(3):
+        found = await sweep(stage.redis, stage.holds, stage.metrics, "alice")
+    assert found == 150
+    assert await stage.holds.held("alice") == 0
+
+
+async def test_the_sweep_visits_every_account_until_it_is_told_to_stop(stage: Stage) -> None:
+    await abandon(stage, "alice", 1)
+    await abandon(stage, "bob", 2)
+    stop = asyncio.Event()
+    sweeping = asyncio.create_task(
+        keep_sweeping(stage.redis, stage.holds, stage.metrics, stop, every_s=60)
+    )
+
+    async def found_all() -> bool:
+        return count_of(stage.metrics.abandoned) == 3
+
+    await eventually(found_all)
+    stop.set()
+    await sweeping
+    assert await stage.redis.zcard("arq:queue") == 2

@@ -1,0 +1,184 @@
+"""Without Redis calls are admitted up to what was left, and what they took is not forgotten."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from libs.common.errors import BudgetExceeded, Unavailable
+from libs.common.schemas.account import Budget
+from libs.common.storage.holds import Admitted, PeriodLimit, Scope, Standing
+from libs.common.storage.ledger import PeriodSpend
+from libs.common.storage.mongo import PyMongoError
+from services.gateway.call import Call
+from services.gateway.directory import Principal
+from services.gateway.formats import CHAT
+from services.gateway.scopes import budgets_now, scopes_of
+from services.gateway.without_redis import WithoutRedis
+from tests.unit.builders import account, api_key
+
+AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
+LIMIT = 1_000
+TOTAL = Budget(limit_nusd=LIMIT, period="total")
+
+
+class Ledger:
+    """What MongoDB says was spent, by key and period."""
+
+    def __init__(self) -> None:
+        self.nusd: dict[tuple[str | None, str], int] = {}
+        self.is_away = False
+
+    async def spent(
+        self, _user_id: str, key_id: str | None, period: str, _days: object
+    ) -> PeriodSpend:
+        if self.is_away:
+            raise PyMongoError("away")
+        return PeriodSpend(self.nusd.get((key_id, period), 0))
+
+
+class Desk:
+    """One account's calls; each costs what it holds unless told otherwise."""
+
+    def __init__(self, caller: Principal | None = None, *, is_open: bool = True) -> None:
+        self.ledger = Ledger()
+        self.caller = caller or Principal(api_key(), account(budgets=(TOTAL,)))
+        self.budgets = budgets_now(self.caller, AT)
+        reader: Any = self.ledger
+        self.gate = WithoutRedis(reader, is_open=is_open)
+
+    def by_redis(self, nusd: int, *standings: tuple[int, int]) -> Call:
+        """Redis admits a call, and says how the budgets stand with it."""
+        call = self._call(nusd)
+        told = tuple(Standing(*standing) for standing in standings)
+        self.gate.learn(call, self.caller, self.budgets, Admitted(0, (), told))
+        return call
+
+    async def without(self, nusd: int) -> Call | None:
+        """None where it is refused."""
+        call = self._call(nusd)
+        try:
+            await self.gate.admit(call, self.caller, nusd, self.budgets)
+        except BudgetExceeded:
+            return None
+        return call
+
+    def end(self, call: Call | None, cost_nusd: int) -> None:
+        assert call is not None
+        call.charged_nusd = cost_nusd
+        self.gate.finished(call, self.caller, self.budgets)
+
+    async def room(self) -> int:
+        """How much a call may hold."""
+        lo, hi = 0, 10 * LIMIT
+        while lo < hi:
+            middle = (lo + hi + 1) // 2
+            call = await self.without(middle)
+            if call is None:
+                hi = middle - 1
+            else:
+                self.end(call, 0)
+                lo = middle
+        return lo
+
+    def limit_for_redis(self) -> int:
+        scopes = self.gate.less_taken("acme", scopes_of(self.caller, self.budgets))
+        return scopes[0].budgets[0].limit
+
+    @staticmethod
+    def _call(nusd: int) -> Call:
+        call = Call(CHAT, now_ms=0)
+        call.held_nusd = nusd
+        return call
+
+
+async def test_what_mongodb_knows_counts() -> None:
+    desk = Desk()
+    desk.ledger.nusd[None, "total"] = 300
+    assert await desk.room() == 700
+
+
+async def test_redis_last_word_counts_where_it_says_more() -> None:
+    desk = Desk()
+    desk.ledger.nusd[None, "total"] = 300
+    desk.by_redis(100, (300, 250))
+    assert await desk.room() == 450
+
+
+async def test_a_hold_that_became_a_cost_gives_the_rest_back() -> None:
+    desk = Desk()
+    call = desk.by_redis(100, (300, 250))
+    desk.end(call, 40)
+    assert await desk.room() == 1_000 - 300 - 250 + 60
+
+
+async def test_calls_that_are_over_stay_counted_until_redis_knows() -> None:
+    """Or the same money could be spent again and again in one outage."""
+    desk = Desk()
+    for _ in range(10):
+        desk.end(await desk.without(100), 100)
+    assert await desk.without(1) is None
+    assert desk.limit_for_redis() == 0
+    desk.gate.drained()
+    assert desk.limit_for_redis() == LIMIT
+    assert await desk.without(1) is not None
+
+
+async def test_what_calls_did_not_use_is_there_for_others() -> None:
+    desk = Desk()
+    desk.end(await desk.without(900), 100)
+    assert await desk.room() == 900
+    open_call = await desk.without(500)
+    assert await desk.room() == 400
+    desk.gate.drained()
+    assert await desk.room() == 500
+    desk.end(open_call, 1)
+    assert await desk.room() == 999
+
+
+async def test_a_hold_that_redis_took_over_is_counted_once() -> None:
+    desk = Desk()
+    call = await desk.without(400)
+    assert desk.gate.any_open()
+    assert desk.limit_for_redis() == 600
+    assert call is not None
+    desk.gate.told(call, desk.caller)
+    assert not desk.gate.any_open()
+    assert desk.limit_for_redis() == LIMIT
+    assert await desk.room() == 600
+    desk.end(call, 400)
+    assert await desk.room() == LIMIT
+
+
+async def test_the_budgets_of_keys_count_too() -> None:
+    key_budget = Budget(limit_nusd=100, period="daily")
+    caller = Principal(api_key(budgets=(key_budget,)), account(budgets=(TOTAL,)))
+    desk = Desk(caller)
+    desk.ledger.nusd["key-1", "2026-11-24"] = 30
+    assert await desk.room() == 70
+    desk.end(await desk.without(70), 60)
+    assert await desk.room() == 10
+    scopes = desk.gate.less_taken("acme", scopes_of(caller, desk.budgets))
+    assert scopes == [
+        Scope(budgets=(PeriodLimit("total", 940),)),
+        Scope(key_id="key-1", budgets=(PeriodLimit("2026-11-24", 40),)),
+    ]
+
+
+async def test_with_both_away_the_cached_account_is_what_is_known() -> None:
+    desk = Desk(Principal(api_key(), account(budgets=(TOTAL,), spent_nusd=800)))
+    desk.ledger.is_away = True
+    assert await desk.room() == 200
+    desk.by_redis(100, (850, 100))
+    assert await desk.room() == 50
+
+
+async def test_without_budgets_everything_is_admitted() -> None:
+    desk = Desk(Principal(api_key(), account()))
+    assert await desk.without(10**15) is not None
+
+
+async def test_by_policy_nothing_is_admitted() -> None:
+    desk = Desk(is_open=False)
+    with pytest.raises(Unavailable):
+        await desk.without(1)
