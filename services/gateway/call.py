@@ -18,7 +18,7 @@ from libs.common.schemas.usage import (
 )
 from libs.common.storage.holds import Scope, Window
 from services.gateway.directory import Principal
-from services.gateway.formats.base import CallRequest, Format, tokens_of_text
+from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.providers import Target
 
 # What others call a call or its user is kept to be recognised, not to be stored at any length.
@@ -109,14 +109,10 @@ class Call:
         """The account's as it was when the call was authenticated, whatever becomes of it since."""
         return AT_COST if self.principal is None else self.principal.account.price_multiplier
 
-    def usage_of_answer(self, body: bytes) -> tuple[TokenUsage, UsageSource]:
-        """As reported, else estimated. Raises UpstreamFailed where it cannot be read at all."""
+    def reported_usage(self, body: bytes) -> TokenUsage | None:
+        """What the answer says. Raises UpstreamFailed where it cannot be read at all."""
         self.response_id = self.format.response_id_of_answer(body)
-        reported = self.format.usage_of_answer(body)
-        if reported is not None:
-            return reported, "provider"
-        output_tokens = tokens_of_text(self.format.text_bytes_of_answer(body))
-        return TokenUsage(input_text=self.input_tokens, output_text=output_tokens), "estimated"
+        return self.format.usage_of_answer(body)
 
     def event(
         self,

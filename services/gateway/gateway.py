@@ -7,6 +7,7 @@ from libs.common.storage.responses import ResponseStore
 from services.gateway.admission import Admissions
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
+from services.gateway.estimating import Estimator
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
 from services.gateway.upstream.dispatch import Dispatcher
@@ -24,6 +25,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     clock: SharedClock
     open_calls: OpenCalls
     responses: ResponseStore
+    estimator: Estimator
     max_body_bytes: int
     keepalive_s: float
 

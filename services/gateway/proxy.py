@@ -3,7 +3,7 @@
 Authenticate, decode, authorise, admit, forward, meter, commit, finish.
 """
 
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from time import perf_counter
 
 import msgspec
@@ -94,27 +94,27 @@ class _CallHandler(Handler):
         if answer.status >= _BAD_STATUS:
             await self.answer(recorder, answer)
             return
-        usage, source = self.call.usage_of_answer(answer.body)
-        await self.answer(recorder, answer, usage, source)
+        usage = self.call.reported_usage(answer.body)
+        if usage is not None:
+            await self.answer(recorder, answer, usage, "provider")
+            return
+        usage = await self.gateway.estimator.of_answer(self.call, answer.body)
+        await self.answer(recorder, answer, usage, "estimated")
 
     async def _stream(self, recorder: Recorder, request: CallRequest, stream: Stream) -> None:
         call = self.call
-        async with AsyncExitStack() as closing:
-            closing.push_async_callback(stream.close)
+        try:
             relay = StreamRelay(
                 call,
                 call.format.reader(request),
                 stream,
                 self.receive,
                 self.send,
+                estimator=self.gateway.estimator,
                 keepalive_s=self.gateway.keepalive_s,
             )
             self.relay, self.responding = relay, True
             end = await relay.run()
-            if end.status != "ok":
-                # The provider need not go on. After a whole answer its connection is of use again
-                # once its end has come, which is a moment after its last frame.
-                await closing.aclose()
             await recorder.commit(
                 end.status,
                 CLIENT_CLOSED if end.status == "client_closed" else 200,
@@ -123,3 +123,5 @@ class _CallHandler(Handler):
                 error_code=end.error_code,
             )
             await relay.finish(end.last_bytes)
+        finally:
+            await stream.close()

@@ -23,6 +23,7 @@ from services.gateway.budget import Standings
 from services.gateway.caches import Caches
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
+from services.gateway.estimating import Estimator
 from services.gateway.gateway import Gateway
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
@@ -36,6 +37,7 @@ from services.gateway.upstream.forward import Forwarder
 from services.gateway.upstream.providers import ModelDirectory
 from services.gateway.upstream.relay import Relay, open_session
 from services.gateway.upstream.router import Router
+from services.gateway.upstream.translation.tokens import BundledTokenizer
 from services.gateway.upstream.translation.translator import Translator
 
 log = structlog.get_logger(__name__)
@@ -87,6 +89,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             meter=meter,
             clock=clock,
             open_calls=open_calls,
+            estimator=Estimator(BundledTokenizer()),
             responses=ResponseStore(redis, database),
             max_body_bytes=settings.max_body_bytes,
             keepalive_s=settings.keepalive_s,

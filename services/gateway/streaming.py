@@ -9,11 +9,13 @@ from starlette.types import Receive, Send
 from libs.common.errors import AppError, UpstreamFailed, UpstreamRefused, UpstreamTimeout
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.call import Call
+from services.gateway.estimating import Estimator
 from services.gateway.formats.base import StreamReader, is_garbled
 from services.gateway.keep_alive import KeepAlive
 from services.gateway.replies import stream_headers
 from services.gateway.sse import FrameSplitter
 from services.gateway.upstream.answer import Stream
+from services.gateway.upstream.translation.tokens import by_bytes
 
 
 class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,7 @@ class StreamRelay:
         receive: Receive,
         send: Send,
         *,
+        estimator: Estimator,
         keepalive_s: float,
     ) -> None:
         self._call = call
@@ -44,6 +47,7 @@ class StreamRelay:
         self._stream = stream
         self._receive = receive
         self._send = send
+        self._estimator = estimator
         self._keepalive_s = keepalive_s
         self._frames = FrameSplitter()
         self._last_bytes = b""
@@ -63,25 +67,26 @@ class StreamRelay:
                     watcher.cancel()
         except TimeoutError:
             if pumping.expired():
-                return self._end("client_closed")
+                return await self._end("client_closed")
             self._error = UpstreamTimeout("The provider did not go on in time.")
         except AppError as error:
             self._error = error
         if self._error is None and not self._reader.failed:
-            return self._end("ok")
-        return self._end("upstream_error")
+            return await self._end("ok")
+        return await self._end("upstream_error")
 
     async def finish(self, last_bytes: bytes) -> None:
         """The event is durable, or its failure is what there is to say: the stream may end."""
         await self._send({"type": "http.response.body", "body": last_bytes})
 
     def usage(self) -> tuple[TokenUsage, UsageSource]:
-        """As reported, else estimated from what came."""
+        """As reported, else estimated from what came, by its bytes, since this does not wait."""
         self._call.response_id = self._reader.response_id
         reported = self._reader.usage()
         if reported is not None:
             return reported, "provider"
-        return self._reader.estimate(self._call.input_tokens), "estimated"
+        output_tokens = by_bytes(len(self._reader.text()) + self._reader.unkept_bytes())
+        return self._reader.estimate(self._call.input_tokens, output_tokens), "estimated"
 
     async def _pump(self) -> None:
         keep_alive = KeepAlive(self._call.format.keep_alive, self._keepalive_s, self._send)
@@ -136,8 +141,14 @@ class StreamRelay:
             pass
         pumping.reschedule(asyncio.get_running_loop().time())
 
-    def _end(self, status: CallStatus) -> StreamEnd:
+    async def _end(self, status: CallStatus) -> StreamEnd:
+        if status != "ok":
+            # The provider need not go on. After a whole answer its connection is of use again once
+            # its end has come, which is a moment after its last frame.
+            await self._stream.close()
         usage, source = self.usage()
+        if source == "estimated":
+            usage = await self._estimator.of_stream(self._call, self._reader)
         last_bytes = self._last_bytes
         if self._error is not None:
             last_bytes += self._call.format.error_frame(self._error, self._call.call_id)

@@ -1,8 +1,8 @@
 """The amount that a call may cost at most, as far as that can be known before it is made."""
 
-import re
 from decimal import Decimal
 
+from libs.common.domain.attachments import split_attachments
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.price import AT_COST, PriceVersion
@@ -10,21 +10,14 @@ from libs.common.schemas.usage import TokenUsage
 
 # English text has about four bytes to a token; three errs on the side of a larger hold.
 _BYTES_PER_TOKEN = 3
-# Images and files travel as base64, which says nothing of their tokens: each counts as one image.
-_ATTACHMENT = re.compile(rb"[A-Za-z0-9+/=]{1024,}")
-_TOKENS_PER_ATTACHMENT = 1600
 # No model takes or makes more; a client may still ask for more than can be computed with.
 _MAX_TOKENS = 10**12
 
 
 def estimate_input_tokens(body: bytes) -> int:
     """Tokens of a request body, rounded up."""
-    text_bytes, attachments = len(body), 0
-    if b"base64" in body:
-        for match in _ATTACHMENT.finditer(body):
-            text_bytes -= match.end() - match.start()
-            attachments += 1
-    return -(-text_bytes // _BYTES_PER_TOKEN) + attachments * _TOKENS_PER_ATTACHMENT
+    text, attachment_tokens = split_attachments(body)
+    return -(-len(text) // _BYTES_PER_TOKEN) + attachment_tokens
 
 
 def hold_nusd(

@@ -1,6 +1,6 @@
 """What the gateway needs to know of a client format, and what each format implements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
@@ -14,7 +14,6 @@ P = ParamSpec("P")
 
 # Text of a broken stream is kept for estimating its tokens, up to this many bytes.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
-_BYTES_PER_TOKEN = 4
 
 # What msgspec raises on bytes that are not what they should be: text that is not UTF-8 and nesting
 # without end are not MsgspecErrors.
@@ -76,8 +75,16 @@ class StreamReader(Protocol):
         """What the provider reported, None where it did not get that far."""
         ...
 
-    def estimate(self, input_tokens: int) -> TokenUsage:
-        """What a broken stream must have used, given the request's estimated input."""
+    def text(self) -> bytes:
+        """The text that came, and after it what could not be read, for estimating its tokens."""
+        ...
+
+    def unkept_bytes(self) -> int:
+        """Bytes that were too many to keep; they are estimated with their framing."""
+        ...
+
+    def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
+        """What a broken stream must have used, given estimates of the prompt and of its text."""
         ...
 
 
@@ -101,8 +108,8 @@ class Format(Protocol):
         """Raises UpstreamFailed where the answer is not this format's JSON."""
         ...
 
-    def text_bytes_of_answer(self, body: bytes) -> int:
-        """How much text an answer without usage holds, for estimating its tokens."""
+    def text_of_answer(self, body: bytes) -> bytes:
+        """The text of an answer without usage, for estimating its tokens."""
         ...
 
     def response_id_of_answer(self, body: bytes) -> str | None:
@@ -184,11 +191,6 @@ def is_garbled(frame: bytes) -> bool:
     return False
 
 
-def tokens_of_text(text_bytes: int) -> int:
-    """An estimate, rounded up; never 0 for text that is there."""
-    return -(-text_bytes // _BYTES_PER_TOKEN)
-
-
 class KeptFrames:
     """The frames of a stream that carry text, unparsed: only a broken stream needs their text."""
 
@@ -206,12 +208,25 @@ class KeptFrames:
         self._kept += len(frame)
         self._frames.append(frame)
 
-    def frames(self) -> list[bytes]:
-        return self._frames
-
     def beyond(self) -> int:
-        """Bytes that were too many to keep; they are estimated with their framing."""
+        """Bytes that were too many to keep."""
         return self._beyond
+
+    def text(self, texts_of: Callable[[bytes], Iterable[str | None]]) -> bytes:
+        """The texts of the frames' data, put together; frames that cannot be read come as they are.
+
+        `texts_of` raises one of UNREADABLE for those.
+        """
+        parts: list[bytes] = []
+        for kept in self._frames:
+            payload = data_of(kept)
+            if not payload:
+                continue  # A comment, such as a keep-alive.
+            try:
+                parts += (text.encode() for text in texts_of(payload) if text is not None)
+            except UNREADABLE:
+                parts.append(kept)
+        return b"".join(parts)
 
 
 def _missing_field(message: str) -> str | None:

@@ -1,5 +1,6 @@
 """OpenAI Chat Completions."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -20,7 +21,6 @@ from services.gateway.formats.base import (
     decode_answer,
     decode_body,
     decode_usage,
-    tokens_of_text,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.sse import data_of, frame
@@ -115,8 +115,9 @@ class Chat:
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
         return _tokens(decode_answer(body, _answer))
 
-    def text_bytes_of_answer(self, body: bytes) -> int:
-        return _text_bytes(decode_answer(body, _texts))
+    def text_of_answer(self, body: bytes) -> bytes:
+        found = _texts_of(decode_answer(body, _texts))
+        return "".join(text for text in found if text is not None).encode()
 
     def response_id_of_answer(self, body: bytes) -> str | None:
         return None
@@ -183,17 +184,14 @@ class ChatReader:
     def usage(self) -> TokenUsage | None:
         return self._usage
 
-    def estimate(self, input_tokens: int) -> TokenUsage:
-        text_bytes = self._kept.beyond()
-        for kept in self._kept.frames():
-            data = data_of(kept)
-            if not data:
-                continue  # A comment, such as a keep-alive.
-            try:
-                text_bytes += _text_bytes(_texts.decode(data))
-            except UNREADABLE:
-                text_bytes += len(kept)
-        return TokenUsage(input_text=input_tokens, output_text=tokens_of_text(text_bytes))
+    def text(self) -> bytes:
+        return self._kept.text(lambda data: _texts_of(_texts.decode(data)))
+
+    def unkept_bytes(self) -> int:
+        return self._kept.beyond()
+
+    def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
+        return TokenUsage(input_text=input_tokens, output_text=output_tokens)
 
 
 def _reports_error(data: bytes) -> bool:
@@ -208,15 +206,12 @@ def _tokens(answer: _Answer) -> TokenUsage | None:
     return None if usage is None else consistent(usage_of_chat, usage, answer.service_tier)
 
 
-def _text_bytes(texts: _Texts) -> int:
-    total = 0
+def _texts_of(texts: _Texts) -> Iterator[str | None]:
     for choice in texts.choices:
         for message in (choice.message, choice.delta):
             if message is None:
                 continue
-            parts = [message.content, message.reasoning_content, message.refusal]
+            yield from (message.content, message.reasoning_content, message.refusal)
             for call in message.tool_calls or ():
                 if call.function is not None:
-                    parts += [call.function.name, call.function.arguments]
-            total += sum(len(part.encode()) for part in parts if part is not None)
-    return total
+                    yield from (call.function.name, call.function.arguments)

@@ -63,8 +63,9 @@ class Embeddings:
         usage = decode_usage(decode_answer(body, _answer).usage, _usage)
         return None if usage is None else consistent(usage_of_chat, usage)
 
-    def text_bytes_of_answer(self, body: bytes) -> int:
-        return 0
+    def text_of_answer(self, body: bytes) -> bytes:
+        """Vectors are not made of tokens."""
+        return b""
 
     def response_id_of_answer(self, body: bytes) -> str | None:
         return None

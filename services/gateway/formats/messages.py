@@ -1,5 +1,7 @@
 """Anthropic Messages."""
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -18,7 +20,6 @@ from services.gateway.formats.base import (
     decode_answer,
     decode_body,
     decode_usage,
-    tokens_of_text,
     type_of,
 )
 from services.gateway.formats.errors import anthropic_answer
@@ -95,8 +96,9 @@ class Messages:
         usage = decode_usage(decode_answer(body, _answer).usage, _usage)
         return None if usage is None else consistent(usage_of_message, usage)
 
-    def text_bytes_of_answer(self, body: bytes) -> int:
-        return sum(map(_text_bytes, decode_answer(body, _content).content))
+    def text_of_answer(self, body: bytes) -> bytes:
+        found = chain.from_iterable(map(_texts_of, decode_answer(body, _content).content))
+        return "".join(text for text in found if text is not None).encode()
 
     def response_id_of_answer(self, body: bytes) -> str | None:
         return None
@@ -147,9 +149,14 @@ class MessagesReader:
     def usage(self) -> TokenUsage | None:
         return consistent(usage_of_message, self._reported) if self._complete else None
 
-    def estimate(self, input_tokens: int) -> TokenUsage:
-        """The input as reported, where it was; the output from the text that came."""
-        output_tokens = tokens_of_text(self._kept.beyond() + self._kept_text_bytes())
+    def text(self) -> bytes:
+        return self._kept.text(_texts_of_event)
+
+    def unkept_bytes(self) -> int:
+        return self._kept.beyond()
+
+    def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
+        """The input as reported, where it was."""
         reported = self._reported
         if reported.input_tokens is None:
             return TokenUsage(input_text=input_tokens, output_text=output_tokens)
@@ -160,18 +167,6 @@ class MessagesReader:
             return TokenUsage(input_text=input_tokens, output_text=output_tokens)
         return usage
 
-    def _kept_text_bytes(self) -> int:
-        total = 0
-        for kept in self._kept.frames():
-            try:
-                event = _text_event.decode(data_of(kept))
-            except UNREADABLE:
-                total += len(kept)
-                continue
-            blocks = (event.delta, event.content_block)
-            total += sum(_text_bytes(block) for block in blocks if block is not None)
-        return total
-
 
 def _decode_event(frame: bytes) -> _Event:
     try:
@@ -180,8 +175,15 @@ def _decode_event(frame: bytes) -> _Event:
         return _Event()
 
 
-def _text_bytes(block: _Block) -> int:
-    parts = (block.text, block.thinking, block.partial_json, block.name)
-    text = sum(len(part.encode()) for part in parts if part is not None)
+def _texts_of_event(data: bytes) -> Iterator[str | None]:
+    event = _text_event.decode(data)
+    for block in (event.delta, event.content_block):
+        if block is not None:
+            yield from _texts_of(block)
+
+
+def _texts_of(block: _Block) -> Iterator[str | None]:
+    yield from (block.text, block.thinking, block.partial_json, block.name)
     arguments = bytes(block.input)
-    return text + (0 if arguments in (b"", b"{}", b"null") else len(arguments))
+    if arguments not in (b"", b"{}", b"null"):
+        yield arguments.decode(errors="replace")

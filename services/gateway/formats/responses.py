@@ -1,5 +1,7 @@
 """OpenAI Responses."""
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -20,7 +22,6 @@ from services.gateway.formats.base import (
     decode_answer,
     decode_body,
     decode_usage,
-    tokens_of_text,
     type_of,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
@@ -115,8 +116,9 @@ class Responses:
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
         return _tokens(decode_answer(body, _answer))
 
-    def text_bytes_of_answer(self, body: bytes) -> int:
-        return sum(map(_text_bytes, decode_answer(body, _output).output))
+    def text_of_answer(self, body: bytes) -> bytes:
+        found = chain.from_iterable(map(_texts_of, decode_answer(body, _output).output))
+        return "".join(text for text in found if text is not None).encode()
 
     def response_id_of_answer(self, body: bytes) -> str | None:
         return decode_answer(body, _answer).id
@@ -170,16 +172,14 @@ class ResponsesReader:
     def usage(self) -> TokenUsage | None:
         return self._usage
 
-    def estimate(self, input_tokens: int) -> TokenUsage:
-        text_bytes = self._kept.beyond()
-        for kept in self._kept.frames():
-            try:
-                delta = _text_event.decode(data_of(kept)).delta
-            except UNREADABLE:
-                text_bytes += len(kept)
-            else:
-                text_bytes += 0 if delta is None else len(delta.encode())
-        return TokenUsage(input_text=input_tokens, output_text=tokens_of_text(text_bytes))
+    def text(self) -> bytes:
+        return self._kept.text(lambda data: [_text_event.decode(data).delta])
+
+    def unkept_bytes(self) -> int:
+        return self._kept.beyond()
+
+    def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
+        return TokenUsage(input_text=input_tokens, output_text=output_tokens)
 
 
 def _tokens(answer: _Answer) -> TokenUsage | None:
@@ -187,7 +187,7 @@ def _tokens(answer: _Answer) -> TokenUsage | None:
     return None if usage is None else consistent(usage_of_response, usage, answer.service_tier)
 
 
-def _text_bytes(item: _Item) -> int:
-    parts = [*(item.content or ()), *(item.summary or ())]
-    texts = [item.arguments, *(text for part in parts for text in (part.text, part.refusal))]
-    return sum(len(text.encode()) for text in texts if text is not None)
+def _texts_of(item: _Item) -> Iterator[str | None]:
+    yield item.arguments
+    for part in (*(item.content or ()), *(item.summary or ())):
+        yield from (part.text, part.refusal)

@@ -11,6 +11,8 @@ from tests.service.gateway.stage import CHAT_MODEL, MESSAGES_MODEL
 from tests.service.gateway.upstream import Upstream
 
 TEXT = "Good day to you."
+# By the tokeniser that estimates what a provider does not report.
+TEXT_TOKENS = 5
 # What every scripted answer says that it used.
 TOKENS = TokenUsage(input_text=15, cache_read=5, output_text=7)
 _OPENAI_CHAT_USAGE = {

@@ -76,8 +76,8 @@ async def test_a_client_that_leaves_in_mid_stream(
     assert event.usage is not None
     assert event.usage.input_text is not None
     assert event.usage.output_text is not None
-    # Two tokens for each delta, of which a few more may have been on their way.
-    assert 6 <= event.usage.output_text <= 2 * (call.deltas + 1)
+    # Two to three tokens for each delta, of which a few more may have been on their way.
+    assert 6 <= event.usage.output_text <= 3 * (call.deltas + 1)
     assert 0 < await books.held(secret) < event.held_nusd
 
 

@@ -57,6 +57,8 @@ def mock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mock]:
     url = f"http://{HOST}:{port}"
     program = Path(sys.executable).with_name("llmock")
     command = [str(program), "serve", "--host", HOST, "--port", str(port)]
+    # Paced as an answer that is being made, so that it shows whether its client has hung up.
+    command += ["--stream-chunk-delay-ms", "20"]
     with (
         running(ServerProcess(url, command, port, directory)),
         httpx2.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as http,

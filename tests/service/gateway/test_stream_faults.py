@@ -7,7 +7,7 @@ import pytest
 
 from services.gateway.sse import MAX_FRAME_BYTES
 from tests.service.gateway.conftest import SettingsWith
-from tests.service.gateway.dialects import DIALECTS, TEXT, TOKENS, Dialect
+from tests.service.gateway.dialects import DIALECTS, TEXT, TEXT_TOKENS, TOKENS, Dialect
 from tests.service.gateway.faults import check_error_frame, check_event, split_last
 from tests.service.gateway.stage import Books, Client, open_gateway
 from tests.service.gateway.upstream import EVENT_STREAM, Connection, Request, Upstream
@@ -42,7 +42,7 @@ async def test_a_stream_that_is_cut(
     assert event.usage_source == "estimated"
     assert event.usage is not None
     if before.count(TEXT.encode()):
-        assert event.usage.output_text == 4
+        assert event.usage.output_text == TEXT_TOKENS
 
 
 async def test_a_stream_that_ends_too_early(
@@ -59,7 +59,7 @@ async def test_a_stream_that_ends_too_early(
     check_error_frame(dialect, error, response.headers["x-request-id"], 502)
     event = await check_event(books, secret, 200, "upstream_unavailable", TOKENS)
     assert event.usage is not None
-    assert event.usage.output_text == 4
+    assert event.usage.output_text == TEXT_TOKENS
     assert await books.held(secret) > 0
 
 

@@ -10,9 +10,11 @@ from starlette.types import Message
 
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.call import Call
+from services.gateway.estimating import Estimator
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Stream
+from services.gateway.upstream.translation.tokens import by_bytes
 
 NOW_MS = 1_796_000_000_000
 
@@ -49,6 +51,13 @@ TRICKY = (
     "漢字 é \U0001f600",
     "",
 )
+
+
+class ByBytes:
+    """A tokeniser whose counts can be told in advance."""
+
+    async def count(self, text: bytes) -> int:
+        return by_bytes(len(text))
 
 
 class Relayed(NamedTuple):
@@ -168,7 +177,15 @@ async def _relay(
     call = Call(client_format, now_ms=NOW_MS, entropy=bytes)
     call.input_tokens = input_tokens
     stream = Stream(headers=[], chunks=chunks(), close=close)
-    relay = StreamRelay(call, client_format.reader(request), stream, receive, send, keepalive_s=60)
+    relay = StreamRelay(
+        call,
+        client_format.reader(request),
+        stream,
+        receive,
+        send,
+        estimator=Estimator(ByBytes()),
+        keepalive_s=60,
+    )
     end = await relay.run()
     await relay.finish(end.last_bytes)
     return Relayed(

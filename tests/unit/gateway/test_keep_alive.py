@@ -8,11 +8,19 @@ from starlette.types import Message
 
 from libs.common.errors import UpstreamFailed
 from services.gateway.call import Call
+from services.gateway.estimating import Estimator
 from services.gateway.formats import CHAT, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Stream
-from tests.unit.gateway.streams import NOW_MS, chat_chunk, data, messages_stream, responses_stream
+from tests.unit.gateway.streams import (
+    NOW_MS,
+    ByBytes,
+    chat_chunk,
+    data,
+    messages_stream,
+    responses_stream,
+)
 
 COMMENT = b": keep-alive\n\n"
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -61,6 +69,7 @@ def relay(
         Stream(headers=[], chunks=chunks, close=close),
         client.receive,
         client.send,
+        estimator=Estimator(ByBytes()),
         keepalive_s=every_s,
     )
 

@@ -11,11 +11,9 @@ import msgspec
 from services.gateway.upstream.translation import messages, responses
 from services.gateway.upstream.translation.library import Library
 from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
+from services.gateway.upstream.translation.tokens import MAX_TEXT_BYTES, by_bytes
 
 _encode = msgspec.json.Encoder().encode
-# Longer texts are counted by their bytes: a tokeniser would be busy with them for too long.
-_MAX_TEXT_BYTES = 1024 * 1024
-_BYTES_PER_TOKEN = 4
 
 
 def counted_input(
@@ -26,8 +24,8 @@ def counted_input(
 ) -> int:
     """Tokens of the prompt and the tools, as near as one gets without the provider."""
     size = len(_encode(fields))
-    if size > _MAX_TEXT_BYTES:
-        return -(-size // _BYTES_PER_TOKEN)
+    if size > MAX_TEXT_BYTES:
+        return by_bytes(size)
     if client_format == "messages":
         request = messages.chat_request(library, target, fields).fields
     else:
@@ -45,4 +43,4 @@ def counted_input(
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         # It knows neither every kind of content nor every tool.
-        return -(-size // _BYTES_PER_TOKEN)
+        return by_bytes(size)

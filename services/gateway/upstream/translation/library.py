@@ -89,7 +89,7 @@ class LazyLibrary:
 
 def _load() -> Library:
     os.environ.update(_ENVIRONMENT)
-    os.environ["TIKTOKEN_CACHE_DIR"] = _bundled_tokenizers()
+    os.environ["TIKTOKEN_CACHE_DIR"] = bundled_tokenizers()
     # pydantic's remarks on LiteLLM's own types and habits say nothing to an operator.
     warnings.filterwarnings("ignore", r"Item .* using the `ReadOnly` qualifier", UserWarning)
     warnings.filterwarnings("ignore", r"Accessing the 'model_(\w+)' attr", DeprecationWarning)
@@ -112,7 +112,8 @@ def _load() -> Library:
     return Library(litellm)
 
 
-def _bundled_tokenizers() -> str:
+def bundled_tokenizers() -> str:
+    """The directory of the tokenisers in LiteLLM's package, which need not be imported for it."""
     spec = importlib.util.find_spec("litellm")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("LiteLLM is not installed: install the gateway's requirements")

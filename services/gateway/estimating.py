@@ -1,0 +1,38 @@
+"""What a call must have used whose provider did not say: counted from its text, off the event loop.
+
+Only calls without reported usage come here; their entries are marked `estimated`.
+"""
+
+from libs.common.domain.attachments import split_attachments
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.call import Call
+from services.gateway.formats.base import StreamReader
+from services.gateway.upstream.translation.tokens import Tokenizer, by_bytes
+
+
+class Estimator:
+    """Reads prompts and answers with one tokeniser."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    async def of_answer(self, call: Call, body: bytes) -> TokenUsage:
+        """Raises UpstreamFailed where the answer cannot be read at all."""
+        text = call.format.text_of_answer(body)
+        return TokenUsage(
+            input_text=await self._input_tokens(call),
+            output_text=await self._tokenizer.count(text),
+        )
+
+    async def of_stream(self, call: Call, reader: StreamReader) -> TokenUsage:
+        output_tokens = await self._tokenizer.count(reader.text())
+        return reader.estimate(
+            await self._input_tokens(call), output_tokens + by_bytes(reader.unkept_bytes())
+        )
+
+    async def _input_tokens(self, call: Call) -> int:
+        """Of the fields as the client wrote them, which is a little more than the model reads."""
+        if call.request is None:
+            return call.input_tokens
+        text, attachment_tokens = split_attachments(b",".join(call.request.fields.values()))
+        return await self._tokenizer.count(text) + attachment_tokens
