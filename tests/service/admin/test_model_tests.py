@@ -145,6 +145,25 @@ async def test_the_call_is_tiny(admin: httpx2.AsyncClient, upstream: Upstream) -
     assert all(len(request.body) < 200 for request in upstream.requests)
 
 
+async def test_an_embedding_model_is_asked_for_an_embedding(
+    admin: httpx2.AsyncClient, upstream: Upstream, books: Books
+) -> None:
+    await books.set_price("openai/text-embedding-3-small", input_usd="1", output_usd="0")
+    await books.set_price("mistral/voyage-lite", input_usd="1", output_usd="0")
+    upstream.answers(b'{"object": "list", "data": [], "usage": {"prompt_tokens": 4}}')
+    base = f"{upstream.url}/v1"
+    await make(
+        admin,
+        {"model": "openai/text-embedding-3-small"},
+        {"model": "mistral/voyage-lite", "api_base": base, "formats": ["embeddings"]},
+    )
+
+    results = await run_test(admin)
+
+    assert [(result["ok"], result["error"]) for result in results] == [(True, None)] * 2
+    assert {request.path for request in upstream.requests} == {"/v1/embeddings"}
+
+
 async def test_failures_are_told_in_the_providers_words(
     admin: httpx2.AsyncClient, upstream: Upstream
 ) -> None:
