@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -9,8 +10,10 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.account import Account, AccountStatus, Budget, Limits
+from libs.common.schemas.price import AT_COST
 from libs.common.web.json import json_response
 from services.admin.budgets import (
     BudgetBody,
@@ -23,7 +26,7 @@ from services.admin.budgets import (
     limits_of,
 )
 from services.admin.decoding import query_struct, read_struct
-from services.admin.fields import Metadata, Name, TimeZone, UserId
+from services.admin.fields import Metadata, Multiplier, Name, TimeZone, UserId
 from services.admin.paging import Paging
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
@@ -39,6 +42,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets | None = None
     limits: LimitsBody | None = None
     time_zone: TimeZone = "UTC"
+    price_multiplier: Multiplier = AT_COST
     metadata: Metadata | None = None
 
 
@@ -51,6 +55,7 @@ class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets | UnsetType = UNSET
     limits: LimitsBody | UnsetType | None = UNSET
     time_zone: TimeZone | UnsetType = UNSET
+    price_multiplier: Multiplier | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
 
 
@@ -62,6 +67,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[BudgetView, ...]
     limits: Limits
     time_zone: str
+    price_multiplier: Decimal
     metadata: dict[str, str]
     spend: Spend
     created_at: datetime
@@ -79,6 +85,7 @@ async def create_account(request: Request[State]) -> Response:
         budgets=_budgets(body.budget, body.budgets),
         limits=limits_of(body.limits),
         time_zone=body.time_zone,
+        price_multiplier=plain(body.price_multiplier),
         metadata={} if body.metadata is None else body.metadata,
         created_at=now,
         updated_at=now,
@@ -110,6 +117,8 @@ async def change_account(request: Request[State]) -> Response:
         changes["budgets"] = msgspec.to_builtins(budgets)
     if "limits" in changes:
         changes["limits"] = msgspec.to_builtins(limits_of(changes["limits"]))
+    if "price_multiplier" in changes:
+        changes["price_multiplier"] = str(plain(changes["price_multiplier"]))
     account = await state["accounts"].update(user_id, changes, now)
     if account is None:
         raise unknown_account(user_id)
@@ -157,6 +166,7 @@ def _view(account: Account, spend: Spend) -> AccountView:
         budgets=tuple(map(budget_view, account.budgets)),
         limits=account.limits,
         time_zone=account.time_zone,
+        price_multiplier=account.price_multiplier,
         metadata=account.metadata,
         spend=spend,
         created_at=account.created_at,

@@ -36,6 +36,7 @@ from libs.common.web.http_client import HttpClient
 from services.admin import (
     accounts,
     corrections,
+    cost_imports,
     costs,
     dead_letters,
     keys,
@@ -43,6 +44,7 @@ from services.admin import (
     model_tests,
     models,
     proof,
+    quotes,
     usage,
 )
 from services.admin.announcer import Announcer
@@ -113,6 +115,8 @@ def _state(
 ) -> State:
     database, redis = resources.database, resources.redis
 
+    price_book = PriceBook(PriceStore(database), price_map)
+
     async def settling() -> bool:
         return not await queue_is_empty(redis)
 
@@ -120,6 +124,7 @@ def _state(
         accounts=AccountStore(database),
         keys=KeyStore(database),
         prices=PriceStore(database),
+        price_book=price_book,
         ledger=LedgerStore(database),
         entries=EntryStore(database),
         prover=Prover(
@@ -128,7 +133,7 @@ def _state(
             copies=SpentCopies(redis),
             settling=settling,
         ),
-        repricer=Repricer(EntryStore(database), PriceBook(PriceStore(database), price_map)),
+        repricer=Repricer(EntryStore(database), price_book),
         orders=OrderQueue(redis),
         correction_orders=CorrectionOrderStore(database),
         correction_wait_s=_CORRECTION_WAIT_S,
@@ -163,6 +168,10 @@ def _routes() -> list[BaseRoute]:
             DELETE=keys.revoke_key,
         ),
         _resource("/admin/costs", GET=costs.list_costs, POST=costs.create_cost),
+        _resource("/admin/costs/import", POST=cost_imports.import_costs),
+        _resource("/admin/costs/quote", POST=quotes.quote),
+        # A price of LiteLLM's map has slashes in its id; the answer says that it cannot be ended.
+        _resource("/admin/costs/{price_id:path}", DELETE=costs.end_cost),
         _resource("/admin/models", GET=models.list_models, POST=models.create_model),
         # Before the next one, whose name would take it in.
         _resource("/admin/models/{name:path}/test", POST=model_tests.test_model),

@@ -1,85 +1,39 @@
 """`/admin/costs`: what models cost. A version never changes; a new one takes over from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.domain.money import plain
-from libs.common.domain.pricing import find_price, model_names
-from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.price import PriceVersion, Rates, Tier
+from libs.common.domain.pricing import find_price, model_names, versions_in_force
+from libs.common.errors import FieldError, NotFound, ValidationFailed
+from libs.common.schemas.price import PriceVersion
 from libs.common.storage.price_map import MapModel, PriceMap
 from libs.common.web.json import json_response
 from services.admin.clock import to_utc_ms
-from services.admin.decoding import Rule, query_struct, read_struct
-from services.admin.fields import Aliases, Model, OutputLimit, Provider, Rate, Time, TokenCount
+from services.admin.cost_bodies import NewCost, cost_view, version_of
+from services.admin.decoding import query_struct, read_struct
+from services.admin.fields import Model, Time
 from services.admin.paging import Paging
 from services.admin.state import State
 
-# The fields of requests and answers, and the rates they stand for.
-_RATES = {
-    "input_cost_per_million": "input",
-    "output_cost_per_million": "output",
-    "cached_read_cost_per_million": "cache_read",
-    "cache_write_cost_per_million": "cache_write_5m",
-    "cache_write_1h_cost_per_million": "cache_write_1h",
-    "reasoning_cost_per_million": "reasoning",
-    "input_audio_cost_per_million": "input_audio",
-    "input_image_cost_per_million": "input_image",
-    "output_audio_cost_per_million": "output_audio",
-    "output_image_cost_per_million": "output_image",
-}
-
-
-class RatesBody(msgspec.Struct, frozen=True, kw_only=True):
-    """USD per million tokens. An absent rate falls back to a related one; 0 is free."""
-
-    input_cost_per_million: Rate
-    output_cost_per_million: Rate
-    cached_read_cost_per_million: Rate | None = None
-    cache_write_cost_per_million: Rate | None = None
-    cache_write_1h_cost_per_million: Rate | None = None
-    reasoning_cost_per_million: Rate | None = None
-    input_audio_cost_per_million: Rate | None = None
-    input_image_cost_per_million: Rate | None = None
-    output_audio_cost_per_million: Rate | None = None
-    output_image_cost_per_million: Rate | None = None
-
-
-class TierBody(RatesBody, frozen=True, kw_only=True):
-    above_input_tokens: TokenCount
-    service_tier: Model | None = None
-
-
-def _tiers_problem(tiers: tuple[TierBody, ...], _: datetime) -> str | None:
-    conditions = [(tier.above_input_tokens, tier.service_tier) for tier in tiers]
-    if (0, None) in conditions:
-        return "a tier without a service_tier needs above_input_tokens above 0"
-    if len(set(conditions)) < len(conditions):
-        return "two tiers apply under the same condition"
-    return None
-
-
-class NewCost(RatesBody, frozen=True, kw_only=True):
-    """Without `effective_from`, a version is in force from now on."""
-
-    model: Model
-    provider: Provider = "*"
-    aliases: Aliases = ()
-    web_search_cost: Rate | None = None
-    max_output_tokens: OutputLimit | None = None
-    effective_from: Time | None = None
-    tiers: Annotated[tuple[TierBody, ...], Rule(_tiers_problem)] = ()
-
 
 class CostQuery(Paging, frozen=True, kw_only=True):
+    """`history` shows every version, else those in force `at` that time. A page of all models has
+    `limit` of them, whatever the number of their prices."""
+
     model: Model | UnsetType = UNSET
+    history: bool = False
+    at: Time | UnsetType = UNSET
+
+
+class EndQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Without `at`, a version ends now."""
+
+    at: Time | UnsetType = UNSET
 
 
 async def create_cost(request: Request[State]) -> Response:
@@ -88,52 +42,79 @@ async def create_cost(request: Request[State]) -> Response:
     body = await read_struct(request, NewCost, now)
     if body.model in body.aliases:
         raise ValidationFailed([FieldError("aliases", "repeats the model's own name")])
-    version = PriceVersion(
-        price_id=f"price_{state['new_id']()}",
-        model=body.model,
-        provider=body.provider,
-        aliases=body.aliases,
-        effective_from=now if body.effective_from is None else to_utc_ms(body.effective_from),
-        rates=_rates(body),
-        tiers=tuple(
-            Tier(
-                rates=_rates(tier),
-                above_input_tokens=tier.above_input_tokens,
-                service_tier=tier.service_tier,
-            )
-            for tier in body.tiers
-        ),
-        web_search=_plain(body.web_search_cost),
-        max_output_tokens=body.max_output_tokens,
-        created_at=now,
-    )
+    version = version_of(body, f"price_{state['new_id']()}", now)
     await state["prices"].insert(version)
-    headers = await state["announcer"].announce("price", [version.model, *version.aliases])
-    return json_response(_view(version), status=201, headers=headers)
+    headers = await announce_prices(state, [version])
+    return json_response(cost_view(version), status=201, headers=headers)
+
+
+async def end_cost(request: Request[State]) -> Response:
+    """The version counts until then and no longer; what it priced stays as it is.
+
+    It is not the version before it that counts afterwards, but the price that would count if the
+    model had none of its own from this source.
+    """
+    state, price_id = request.state, request.path_params["price_id"]
+    now = state["now"]()
+    query = query_struct(request, EndQuery, now)
+    until = now if query.at is UNSET else to_utc_ms(query.at)
+    if until < now:
+        message = "must not lie in the past: calls have been priced since"
+        raise ValidationFailed([FieldError("at", message)])
+    version = await state["prices"].get(price_id)
+    if version is not None:
+        # One that has not begun yet never does.
+        until = max(until, version.effective_from)
+        version = await state["prices"].end(price_id, until)
+    if version is None:
+        raise NotFound(
+            f"There is no price '{price_id[:128]}'. A price of LiteLLM's bundled map cannot be "
+            "ended: set another one with POST /admin/costs.",
+            param="price_id",
+        )
+    headers = await announce_prices(state, [version])
+    return json_response(cost_view(version), headers=headers)
 
 
 async def list_costs(request: Request[State]) -> Response:
-    """All admin versions; of one model also LiteLLM's price, and which of them is in force."""
+    """Of one model also LiteLLM's price, with which of the versions are in force."""
     state = request.state
     now = state["now"]()
     query = query_struct(request, CostQuery, now)
-    if query.model is UNSET:
-        fetched = await state["prices"].list(after=query.after, limit=query.fetch)
-        views = [_view(version) for version in query.page(fetched)]
+    at = now if query.at is UNSET else query.at
+    if query.model is not UNSET:
+        return await _of_model(state, query, query.model, at)
+    prices = state["prices"]
+    if query.history:
+        fetched = await prices.list(after=query.after, limit=query.fetch)
+        views = [cost_view(version) for version in query.page(fetched)]
         return json_response(query.answer(fetched, views, "price_id"))
-    imported = _imported(state["price_map"], query.model)
-    names = {query.model}
+    models = await prices.models(after=query.after, limit=query.fetch)
+    page = query.page(models)
+    named = set(page)
+    versions = [v for v in await prices.versions_of(page) if v.model in named] if page else []
+    in_force = sorted(versions_in_force(versions, at), key=lambda v: (v.model, v.price_id))
+    cursor = page[-1] if len(models) > len(page) else None
+    return json_response({"data": [cost_view(v) for v in in_force], "next_cursor": cursor})
+
+
+async def _of_model(state: State, query: CostQuery, model: str, at: datetime) -> Response:
+    imported = mapped(state["price_map"], model)
+    names = {model}
     if imported is not None:
-        names.update(model_names(imported.provider, query.model))
+        names.update(model_names(imported.provider, model))
     versions = await state["prices"].versions_of(names)
-    in_force = _in_force(versions, imported, query.model, now)
+    in_force = _in_force(versions, imported, model, at)
+    versions = [v for v in versions if v.model in names or names.intersection(v.aliases)]
     versions += [imported.price] if imported is not None else []
+    if not query.history:
+        versions = [version for version in versions if version.price_id in in_force]
     fetched = _after(versions, query.after)[: query.fetch]
-    views = [{**_view(v), "in_force": v.price_id in in_force} for v in query.page(fetched)]
+    views = [{**cost_view(v), "in_force": v.price_id in in_force} for v in query.page(fetched)]
     return json_response(query.answer(fetched, views, "price_id"))
 
 
-def _imported(price_map: PriceMap, model: str) -> MapModel | None:
+def mapped(price_map: PriceMap, model: str) -> MapModel | None:
     """LiteLLM's price, where the model is named as the map does or qualified by its provider."""
     found = price_map.get(model)
     if found is None and "/" in model:
@@ -142,16 +123,27 @@ def _imported(price_map: PriceMap, model: str) -> MapModel | None:
     return found
 
 
+async def announce_prices(state: State, versions: Iterable[PriceVersion]) -> dict[str, str]:
+    """To be forgotten under every name that leads to them, or led to what they take over from."""
+    changed = list(versions)
+    names = dict.fromkeys(name for v in changed for name in (v.model, *v.aliases))
+    models = {version.model for version in changed}
+    for earlier in await state["prices"].versions_of(models):
+        if earlier.model in models:
+            names.update(dict.fromkeys(earlier.aliases))
+    return await state["announcer"].announce("price", names)
+
+
 def _in_force(
-    versions: Sequence[PriceVersion], imported: MapModel | None, model: str, now: datetime
+    versions: Sequence[PriceVersion], imported: MapModel | None, model: str, at: datetime
 ) -> set[str]:
-    """The ids of the versions that a call made now would be priced by, one for each provider."""
+    """The ids of the versions that a call made then would be priced by, one for each provider."""
     providers = {version.provider for version in versions} | {"*"}
     if imported is not None:
         providers.add(imported.provider)
     found: set[str] = set()
     for provider in providers:
-        price = find_price(versions, provider, model, now)
+        price = find_price(versions, provider, model, at)
         if price is not None:
             found.add(price.price_id)
         elif imported is not None and imported.provider == provider:
@@ -165,39 +157,3 @@ def _after(versions: list[PriceVersion], price_id: str | None) -> list[PriceVers
         if version.price_id == price_id:
             return versions[place + 1 :]
     return versions
-
-
-def _rates(body: RatesBody) -> Rates:
-    given = {rate: _plain(getattr(body, field)) for field, rate in _RATES.items()}
-    return msgspec.convert(given, Rates)
-
-
-def _plain(rate: Decimal | None) -> Decimal | None:
-    return None if rate is None else plain(rate)
-
-
-def _view(version: PriceVersion) -> dict[str, Any]:
-    return {
-        "price_id": version.price_id,
-        "model": version.model,
-        "provider": version.provider,
-        "aliases": version.aliases,
-        "source": version.source,
-        **_rates_view(version.rates),
-        "web_search_cost": version.web_search,
-        "max_output_tokens": version.max_output_tokens,
-        "tiers": [
-            {
-                "above_input_tokens": tier.above_input_tokens,
-                "service_tier": tier.service_tier,
-                **_rates_view(tier.rates),
-            }
-            for tier in version.tiers
-        ],
-        "effective_from": version.effective_from,
-        "created_at": version.created_at,
-    }
-
-
-def _rates_view(rates: Rates) -> dict[str, Decimal | None]:
-    return {field: getattr(rates, rate) for field, rate in _RATES.items()}

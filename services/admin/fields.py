@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import zone_of
+from libs.common.domain.pricing import multiplier_problem
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
 from libs.common.schemas.usage import ClientFormat
 from services.admin.decoding import Rule
@@ -99,6 +100,10 @@ def _rate(value: Decimal, _: datetime) -> str | None:
     return None
 
 
+def _multiplier(value: Decimal, _: datetime) -> str | None:
+    return multiplier_problem(value)
+
+
 def _time_zone(value: str, _: datetime) -> str | None:
     try:
         zone_of(value)
@@ -158,6 +163,7 @@ Reason = Annotated[str, Meta(min_length=1, max_length=500), Rule(_text)]
 Metadata = Annotated[dict[str, str], Rule(_metadata)]
 LimitUsd = Annotated[Decimal, Rule(_limit_usd)]
 Rate = Annotated[Decimal, Rule(_rate)]
+Multiplier = Annotated[Decimal, Rule(_multiplier)]
 Model = Annotated[str, Rule(_model)]
 Provider = Annotated[str, Rule(_provider)]
 Aliases = Annotated[tuple[str, ...], Meta(max_length=32), Rule(_models)]

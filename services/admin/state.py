@@ -19,6 +19,7 @@ from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.orders import OrderQueue
+from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
@@ -38,6 +39,7 @@ class State(TypedDict):
     accounts: AccountStore
     keys: KeyStore
     prices: PriceStore
+    price_book: PriceBook
     ledger: LedgerStore
     entries: EntryStore
     prover: Prover

@@ -66,11 +66,11 @@ def entry_view(entry: LedgerEntry) -> dict[str, Any]:
         **fields,
         "cost_usd": nusd_to_usd(cost_nusd),
         "held_usd": nusd_to_usd(held_nusd),
-        "lines": [_line_view(line) for line in entry.lines],
+        "lines": [line_view(line) for line in entry.lines],
     }
 
 
-def _line_view(line: CostLine) -> dict[str, str | int | Decimal]:
+def line_view(line: CostLine) -> dict[str, str | int | Decimal]:
     """`amount_usd` is `quantity * rate_usd / per`."""
     return {
         "item": line.item,

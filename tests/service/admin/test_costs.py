@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import msgspec
 import pytest
 
 from libs.common.domain.pricing import cost_of
@@ -16,10 +15,8 @@ from libs.common.storage.mongo import Database
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis
 from services.admin.settings import Settings
-from tests.service.admin.conftest import app_with, client_of
+from tests.service.admin.price_maps import BASE, admin_with_map, make, map_file, row
 from tests.service.admin.test_accounts import exact
-
-BASE = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 2}
 
 
 @pytest.fixture
@@ -27,24 +24,9 @@ async def admin(
     settings: Settings, database: Database, redis: Redis, tmp_path: Path
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """With a price map of one model, `mapped` of the provider `acme`."""
-    path = tmp_path / "map.json"
-    row = {
-        "litellm_provider": "acme",
-        "mode": "chat",
-        "input_cost_per_token": 1e-06,
-        "output_cost_per_token": 2e-06,
-    }
-    path.write_text(json.dumps({"mapped": row}))
-    settings = msgspec.structs.replace(settings, price_map_path=str(path))
-    async with client_of(app_with(settings, database, redis)) as client:
+    path = map_file(tmp_path / "map.json", mapped=row())
+    async with admin_with_map(settings, database, redis, path) as client:
         yield client
-
-
-async def make(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
-    made = await admin.post("/admin/costs", json={**BASE, **fields})
-    assert made.status_code == 201, made.text
-    version: dict[str, Any] = made.json()
-    return version
 
 
 async def test_a_price_is_kept_as_it_was_said(
@@ -57,7 +39,7 @@ async def test_a_price_is_kept_as_it_was_said(
         "cache_write_1h_cost_per_million": 6, "reasoning_cost_per_million": 0,
         "input_audio_cost_per_million": 0.000000000001, "input_image_cost_per_million": 1e2,
         "output_audio_cost_per_million": 1000000, "output_image_cost_per_million": 7,
-        "web_search_cost": 0.01, "max_output_tokens": 64000,
+        "web_search_cost": 0.01, "max_output_tokens": 64000, "multiplier": 1.05,
         "effective_from": "2026-11-01T00:00:00+01:00",
         "tiers": [{"above_input_tokens": 200000, "input_cost_per_million": 6,
                    "output_cost_per_million": 22.5},
@@ -76,6 +58,7 @@ async def test_a_price_is_kept_as_it_was_said(
     assert version == {
         **sent,
         "effective_from": "2026-10-31T23:00:00Z",
+        "effective_until": None,
         "created_at": "2026-11-24T12:00:00Z",
         "source": "admin",
         "tiers": [unset | {"service_tier": None} | sent["tiers"][0], unset | sent["tiers"][1]],
@@ -84,7 +67,8 @@ async def test_a_price_is_kept_as_it_was_said(
     assert stored.price_id == price_id
     usage = TokenUsage(input_text=1_000_000, cache_read=1_000_000, reasoning=5, web_searches=2)
     # More than 200,000 tokens of input: the tier's rates, whose cached reads cost what input does.
-    assert cost_of(usage, stored).cost_nusd == 12_000_000_000 + 5 * 22_500 + 20_000_000
+    listed_nusd = 12_000_000_000 + 5 * 22_500 + 20_000_000
+    assert cost_of(usage, stored).cost_nusd == listed_nusd * Decimal("1.05")
 
 
 async def test_a_price_needs_three_fields(admin: httpx2.AsyncClient) -> None:
@@ -92,7 +76,7 @@ async def test_a_price_needs_three_fields(admin: httpx2.AsyncClient) -> None:
     assert version["provider"] == "*"
     assert version["effective_from"] == "2026-11-24T12:00:00Z"
     assert version["cached_read_cost_per_million"] is None
-    assert (version["aliases"], version["tiers"]) == ([], [])
+    assert (version["aliases"], version["tiers"], version["multiplier"]) == ([], [], 1)
 
 
 TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_million": 1}
@@ -114,6 +98,10 @@ TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_m
         ({"output_cost_per_million": 1_000_001}, {"output_cost_per_million"}),
         ({"output_cost_per_million": 1e-13}, {"output_cost_per_million"}),
         ({"cached_read_cost_per_million": "x"}, {"cached_read_cost_per_million"}),
+        ({"multiplier": -1}, {"multiplier"}),
+        ({"multiplier": 1000.1}, {"multiplier"}),
+        ({"multiplier": "NaN"}, {"multiplier"}),
+        ({"multiplier": 1.0000001}, {"multiplier"}),
         ({"web_search_cost": -1, "max_output_tokens": 0}, {"web_search_cost", "max_output_tokens"}),
         ({"effective_from": "2026-11-01T00:00:00"}, {"effective_from"}),
         ({"tiers": [{}]}, {f"tiers[0].{name}" for name in TIER}),
@@ -146,7 +134,8 @@ async def test_a_change_is_a_new_version(admin: httpx2.AsyncClient) -> None:
     later = await make(admin, effective_from="2027-01-01T00:00:00Z")
     own = await make(admin, provider="acme", effective_from="2025-01-01T00:00:00Z")
     await make(admin, model="other")
-    shown = (await admin.get("/admin/costs", params={"model": "m"})).json()
+    params = {"model": "m", "history": "true"}
+    shown = (await admin.get("/admin/costs", params=params)).json()
     assert [(version["price_id"], version["in_force"]) for version in shown["data"]] == [
         (later["price_id"], False),
         (current["price_id"], True),
@@ -161,10 +150,10 @@ async def test_versions_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
         (await make(admin, effective_from=f"2026-0{n}-01T00:00:00Z"))["price_id"]
         for n in range(1, 6)
     }
-    for params in ({"limit": "2"}, {"limit": "2", "model": "m"}):
+    for params in ({}, {"model": "m"}):
         seen: list[str] = []
         sizes = []
-        query = dict(params)
+        query: dict[str, str] = {"limit": "2", "history": "true", **params}
         while True:
             page = (await admin.get("/admin/costs", params=query)).json()
             seen += [version["price_id"] for version in page["data"]]
@@ -185,7 +174,9 @@ async def test_the_imported_price_is_shown_and_gives_way(
     assert (imported["source"], imported["in_force"]) == ("litellm", True)
     assert imported["input_cost_per_million"] == 1
     await make(admin, model="mapped")
-    shown = (await admin.get("/admin/costs", params={"model": "mapped"})).json()["data"]
+    shown = (await admin.get("/admin/costs", params={"model": "mapped", "history": "true"})).json()[
+        "data"
+    ]
     assert [(v["source"], v["in_force"]) for v in shown] == [("admin", True), ("litellm", False)]
 
 

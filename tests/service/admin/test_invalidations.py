@@ -58,6 +58,15 @@ async def test_every_write_is_announced(
     assert await told(heard) == ("key", hashed)
     await admin.post("/admin/costs", json={**PRICE, "aliases": ["x", "y"]})
     assert [await told(heard) for _ in range(3)] == [("price", "m"), ("price", "x"), ("price", "y")]
+    made = (await admin.post("/admin/costs", json={**PRICE, "aliases": ["z"]})).json()
+    # Who came by an alias that the new version lacks has to look again.
+    told_of = {await told(heard) for _ in range(4)}
+    assert told_of == {("price", name) for name in ("m", "x", "y", "z")}
+    await admin.delete(f"/admin/costs/{made['price_id']}")
+    assert {await told(heard) for _ in range(4)} == told_of
+    await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": True})
+    await admin.post("/admin/costs/import", json={"model": "gpt-4o"})
+    assert await told(heard) == ("price", "gpt-4o")
     await admin.post("/admin/models", json=ROUTE)
     assert await told(heard) == ("route", "house/m")
     await admin.patch("/admin/models/house/m", json={"cooldown_s": 1})
@@ -75,6 +84,8 @@ async def test_what_changes_nothing_is_not_announced(
         await admin.post("/admin/keys", json={"user_id": "nobody"}),
         await admin.delete("/admin/keys/key_0"),
         await admin.post("/admin/costs", json={}),
+        await admin.delete("/admin/costs/price_0"),
+        await admin.post("/admin/costs/import", json={"model": "unheard-of"}),
         await admin.post("/admin/models", json={"model": "m"}),
         await admin.patch("/admin/models/m", json={"cooldown_s": 1}),
         await admin.delete("/admin/models/m"),

@@ -128,6 +128,8 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
                         "amount_usd": Decimal("0.01"),
                     },
                 ],
+                "multiplier": 1,
+                "account_multiplier": 1,
                 "price_id": "price_1",
                 "latency_ms": 12,
                 "first_byte_ms": None,

@@ -167,3 +167,30 @@ async def test_prices_are_listed_in_pages(prices: PriceStore) -> None:
         await prices.insert(price(price_id=price_id))
     assert [row.price_id for row in await prices.list(after=None, limit=2)] == ["p1", "p2"]
     assert [row.price_id for row in await prices.list(after="p2", limit=2)] == ["p3"]
+
+
+async def test_a_version_ends_once_and_then_only_sooner(prices: PriceStore) -> None:
+    await prices.insert(price(price_id="p1"))
+    assert await prices.end("p0", NOW) is None
+    ended = price(price_id="p1", effective_until=_LATER)
+    assert await prices.end("p1", _LATER) == ended
+    assert await prices.end("p1", _LATER + timedelta(days=1)) == ended
+    assert await prices.end("p1", NOW) == price(price_id="p1", effective_until=NOW)
+    assert await prices.end("p1", _LATER) == price(price_id="p1", effective_until=NOW)
+
+
+async def test_of_a_model_found_by_its_alias_all_versions_are_found(prices: PriceStore) -> None:
+    alias, without = price("omni", days=-9, aliases=("gpt-4o",)), price("omni", days=-1)
+    await prices.insert_many([alias, without, price("gpt-5", aliases=("omni",))])
+    assert await prices.versions_of(["gpt-4o"]) == [without, alias]
+
+
+async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
+    await prices.insert_many([price(model, days=day) for model in "cab" for day in (-1, -2)])
+    assert await prices.models(after=None, limit=2) == ["a", "b"]
+    assert await prices.models(after="b", limit=2) == ["c"]
+
+
+async def test_as_many_versions_are_stored_at_once_as_there_are(prices: PriceStore) -> None:
+    await prices.insert_many([price(f"m{n:04}") for n in range(1_001)])
+    assert len(await prices.models(after=None, limit=2_000)) == 1_001

@@ -1,0 +1,144 @@
+"""`/admin/costs/import`: LiteLLM's prices as versions of one's own.
+
+Without an import its bundled map counts as it is, and another release of it has other prices.
+Imported versions stay until they are imported again; what an administrator set still wins.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.money import plain
+from libs.common.domain.pricing import find_price, model_names
+from libs.common.errors import FieldError, NotFound, ValidationFailed
+from libs.common.schemas.price import AT_COST, PriceVersion
+from libs.common.storage.price_map import MapModel, PriceMap
+from libs.common.web.json import json_response
+from services.admin.clock import to_utc_ms
+from services.admin.cost_bodies import terms_view
+from services.admin.costs import announce_prices, mapped
+from services.admin.decoding import read_optional_struct
+from services.admin.fields import Model, Multiplier, Provider, Time
+from services.admin.state import State
+
+# `new`: no version of one's own is in force. `kept`: the administrator's own price wins.
+Change = Literal["new", "changed", "same", "kept"]
+# Models whose versions are read at a time.
+_CHUNK = 50
+
+
+class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything, or what one provider serves, or one model. `multiplier` marks all of it up."""
+
+    provider: Provider | None = None
+    model: Model | None = None
+    multiplier: Multiplier = AT_COST
+    effective_from: Time | None = None
+    dry_run: bool = False
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """A model of the map, the version that its import makes and the price that counts without."""
+
+    change: Change
+    version: PriceVersion
+    in_force: PriceVersion
+
+
+async def import_costs(request: Request[State]) -> Response:
+    """What is the same or kept is left alone, so an import may be repeated."""
+    state = request.state
+    now = state["now"]()
+    body = await read_optional_struct(request, ImportBody, now)
+    at = now if body.effective_from is None else to_utc_ms(body.effective_from)
+    chosen = list(_chosen(state["price_map"], body))
+    if not chosen:
+        raise NotFound("LiteLLM's price map has no such model with a price.", param=_named(body))
+    rows = await _rows(state, chosen, body, at, now)
+    imported = [row.version for row in rows if row.change in ("new", "changed")]
+    headers: dict[str, str] = {}
+    if imported and not body.dry_run:
+        await state["prices"].insert_many(imported)
+        headers = await announce_prices(state, imported)
+    counts = Counter(row.change for row in rows)
+    answer = {
+        "dry_run": body.dry_run,
+        "models": len(rows),
+        **{change: counts[change] for change in ("new", "changed", "same", "kept")},
+        "changes": [_change_view(row, body.dry_run) for row in rows if row.change != "same"],
+    }
+    return json_response(answer, status=200 if body.dry_run else 201, headers=headers)
+
+
+def _chosen(price_map: PriceMap, body: ImportBody) -> Iterator[MapModel]:
+    if body.provider == "*":
+        raise ValidationFailed([FieldError("provider", "must be one provider; leave out for all")])
+    names = price_map.names() if body.model is None else (body.model,)
+    for name in names:
+        found = price_map.get(name) if body.model is None else mapped(price_map, name)
+        if found is not None and found.provider and body.provider in (None, found.provider):
+            yield found
+
+
+def _named(body: ImportBody) -> str:
+    return "provider" if body.model is None else "model"
+
+
+async def _rows(
+    state: State, chosen: Sequence[MapModel], body: ImportBody, at: datetime, now: datetime
+) -> list[_Row]:
+    rows: list[_Row] = []
+    for start in range(0, len(chosen), _CHUNK):
+        chunk = chosen[start : start + _CHUNK]
+        names = {name for model in chunk for name in model_names(model.provider, _routed(model))}
+        versions = await state["prices"].versions_of(names)
+        for model in chunk:
+            found = find_price(versions, model.provider, _routed(model), at)
+            version = msgspec.structs.replace(
+                model.price,
+                price_id=f"price_{state['new_id']()}",
+                effective_from=at,
+                multiplier=plain(body.multiplier),
+                created_at=now,
+            )
+            in_force = model.price if found is None else found
+            rows.append(_Row(_change(found, version), version, in_force))
+    return rows
+
+
+def _routed(model: MapModel) -> str:
+    """What the model is called at its provider."""
+    return model.price.model.removeprefix(f"{model.provider}/")
+
+
+def _change(found: PriceVersion | None, version: PriceVersion) -> Change:
+    if found is None:
+        return "new"
+    if found.source == "admin":
+        return "kept"
+    return "changed" if _differences(found, version) else "same"
+
+
+def _change_view(row: _Row, dry_run: bool) -> dict[str, Any]:
+    """`differences` are from what is in force to what LiteLLM's map says."""
+    imported = row.change in ("new", "changed") and not dry_run
+    return {
+        "model": row.version.model,
+        "provider": row.version.provider,
+        "change": row.change,
+        "price_id": row.version.price_id if imported else None,
+        "in_force": {"price_id": row.in_force.price_id, "source": row.in_force.source},
+        "differences": _differences(row.in_force, row.version),
+    }
+
+
+def _differences(found: PriceVersion, version: PriceVersion) -> dict[str, Any]:
+    old, new = terms_view(found), terms_view(version)
+    return {
+        name: {"from": old[name], "to": value} for name, value in new.items() if old[name] != value
+    }

@@ -1,0 +1,174 @@
+"""`/admin/costs/import`."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.storage.mongo import Database
+from libs.common.storage.price_book import PriceBook
+from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices import PriceStore
+from libs.common.storage.redis import Redis
+from services.admin.settings import Settings
+from tests.service.admin.price_maps import admin_with_map, make, map_file, row
+from tests.service.admin.test_accounts import exact
+from tests.unit.builders import rates, tier
+
+TIERED = row(input_cost_per_token_above_200k_tokens=2e-06, max_output_tokens=4_096)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    rows = {"tiered": TIERED, "acme__plain": row(), "other": row("others"), "image": {"mode": "x"}}
+    return map_file(tmp_path / "map.json", **rows)
+
+
+@pytest.fixture
+async def admin(
+    settings: Settings, database: Database, redis: Redis, path: Path
+) -> AsyncIterator[httpx2.AsyncClient]:
+    async with admin_with_map(settings, database, redis, path) as client:
+        yield client
+
+
+async def imported(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
+    answer = await admin.post("/admin/costs/import", json=body)
+    assert answer.status_code == (200 if body.get("dry_run") else 201), answer.text
+    done: dict[str, Any] = exact(answer)
+    return done
+
+
+def changes(done: dict[str, Any]) -> dict[str, str]:
+    return {change["model"]: change["change"] for change in done["changes"]}
+
+
+async def test_a_model_is_imported_as_the_map_has_it(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    done = await imported(admin, model="tiered")
+    [change] = done["changes"]
+    assert change == {
+        "model": "tiered",
+        "provider": "acme",
+        "change": "new",
+        "price_id": change["price_id"],
+        "in_force": change["in_force"],
+        "differences": {},
+    }
+    assert change["in_force"]["price_id"].startswith("litellm:tiered@")
+    [version] = await PriceStore(database).versions_of(["tiered"])
+    assert (version.price_id, version.source) == (change["price_id"], "litellm")
+    assert (version.rates, version.max_output_tokens) == (rates(input="1", output="2"), 4_096)
+    assert version.tiers == (tier(200_000, input="2", output="2"),)
+    # From now on it is what a call is priced by, whatever another release of the map says.
+    book = PriceBook(PriceStore(database), PriceMap(b"{}"))
+    price_at = await book.of_models([("acme", "tiered")])
+    assert price_at(("acme", "tiered"), datetime(2027, 1, 1, tzinfo=UTC)) == version
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({}, {"tiered", "acme/plain", "other"}),
+        ({"provider": "acme"}, {"tiered", "acme/plain"}),
+        ({"model": "plain", "provider": "acme"}, None),
+        ({"model": "acme/plain"}, {"acme/plain"}),
+        ({"model": "acme/tiered"}, {"tiered"}),
+        ({"model": "tiered", "provider": "others"}, None),
+        ({"model": "image"}, None),
+        ({"provider": "nobody"}, None),
+    ],
+)
+async def test_all_or_a_providers_or_one_model_is_imported(
+    admin: httpx2.AsyncClient, body: dict[str, str], names: set[str] | None
+) -> None:
+    answer = await admin.post("/admin/costs/import", json=body)
+    if names is None:
+        assert answer.status_code == 404
+    else:
+        assert set(changes(answer.json())) == names
+        assert answer.json()["new"] == answer.json()["models"] == len(names)
+
+
+async def test_a_dry_run_shows_the_differences_and_changes_nothing(
+    admin: httpx2.AsyncClient,
+    settings: Settings,
+    database: Database,
+    redis: Redis,
+    tmp_path: Path,
+) -> None:
+    await imported(admin, provider="acme")
+    newer = map_file(tmp_path / "newer.json", tiered=row(), acme__plain=row(), added=row())
+    async with admin_with_map(settings, database, redis, newer) as later:
+        done = await imported(later, dry_run=True)
+        assert (done["dry_run"], done["new"], done["changed"], done["same"]) == (True, 1, 1, 1)
+        assert changes(done) == {"tiered": "changed", "added": "new"}
+        [changed] = [row for row in done["changes"] if row["change"] == "changed"]
+        assert changed["price_id"] is None
+        assert set(changed["differences"]) == {"tiers", "max_output_tokens"}
+        assert changed["differences"]["max_output_tokens"] == {"from": 4_096, "to": None}
+        assert await database["prices"].count_documents({}) == 2
+
+        await imported(later)
+        assert await database["prices"].count_documents({}) == 4
+        assert (await imported(later))["same"] == 3
+        assert await database["prices"].count_documents({}) == 4
+
+
+async def test_a_whole_provider_is_marked_up(admin: httpx2.AsyncClient, database: Database) -> None:
+    await imported(admin)
+    done = await imported(admin, provider="acme", multiplier=1.2)
+    assert (done["changed"], done["same"]) == (2, 0)
+    expected = {"multiplier": {"from": 1, "to": Decimal("1.2")}}
+    assert all(change["differences"] == expected for change in done["changes"])
+    versions = await PriceStore(database).versions_of(["tiered", "other"])
+    assert sorted(version.multiplier for version in versions) == [1, 1, Decimal("1.2")]
+
+
+@pytest.mark.parametrize("model", ["plain", "acme/plain"])
+async def test_what_an_administrator_set_is_kept(
+    admin: httpx2.AsyncClient, database: Database, model: str
+) -> None:
+    own = await make(admin, model=model, input_cost_per_million=9)
+    done = await imported(admin)
+    assert (done["kept"], changes(done)["acme/plain"]) == (1, "kept")
+    [kept] = [change for change in done["changes"] if change["change"] == "kept"]
+    assert kept["in_force"] == {"price_id": own["price_id"], "source": "admin"}
+    assert kept["differences"]["input_cost_per_million"] == {"from": 9, "to": 1}
+    assert await database["prices"].count_documents({"source": "litellm"}) == 2
+
+
+async def test_an_administrators_price_beats_an_import_that_is_newer(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    await imported(admin, model="tiered", effective_from="2026-12-01T00:00:00Z")
+    own = await make(admin, model="tiered")
+    book = PriceBook(PriceStore(database), PriceMap(b"{}"))
+    price_at = await book.of_models([("acme", "tiered")])
+    version = price_at(("acme", "tiered"), datetime(2027, 1, 1, tzinfo=UTC))
+    assert version is not None
+    assert version.price_id == own["price_id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"provider": "*"}, "provider"),
+        ({"model": ""}, "model"),
+        ({"multiplier": -1}, "multiplier"),
+        ({"dry_run": "yes"}, "dry_run"),
+        ({"effective_from": "soon"}, "effective_from"),
+        ({"models": []}, "models"),
+    ],
+)
+async def test_what_is_wrong_is_named(
+    admin: httpx2.AsyncClient, body: dict[str, Any], field: str
+) -> None:
+    answer = await admin.post("/admin/costs/import", json=body)
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]["fields"]) == {field}
