@@ -356,3 +356,27 @@ def test_a_target_does_not_show_its_key() -> None:
     target = Provider().target("openai")
     assert "sk-secret" not in repr(target)
     assert "sk-secret" not in str(target)
+
+
+@pytest.mark.parametrize(
+    ("client_format", "fields", "named"),
+    [
+        ("chat", {"response_format": {"type": "json_object"}}, "response_format"),
+        ("responses", {"text": {"format": {"type": "json_object"}}}, "text.format"),
+        ("responses", {"text": {"verbosity": "low"}}, "text.verbosity"),
+    ],
+)
+async def test_what_litellm_would_leave_out_without_a_word_is_refused(
+    provider: Provider,
+    translator: Translator,
+    client_format: ClientFormat,
+    fields: Mapping[str, Any],
+    named: str,
+) -> None:
+    with pytest.raises(UpstreamRefused) as refused:
+        await translator.complete(
+            client_format, provider.target("anthropic"), {**BODIES[client_format], **fields}
+        )
+    assert refused.value.status == 400
+    assert refused.value.message.startswith(named)
+    assert provider.requests == []

@@ -14,7 +14,11 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.target import ClientFormat, UpstreamRefused
+from services.gateway.upstream.translation.target import (
+    ClientFormat,
+    TranslationTarget,
+    UpstreamRefused,
+)
 
 
 class FormatFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +141,26 @@ def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, A
         _check_input(kept.get("input"))
     _check_tools(fields, kept.get("tools"))
     return kept
+
+
+def check_provider(
+    client_format: ClientFormat, target: TranslationTarget, fields: Mapping[str, Any]
+) -> None:
+    """Refuses what LiteLLM would leave out for this provider without a word.
+
+    A route that drops what cannot be carried lets it.
+    """
+    if target.provider != "anthropic" or target.drop_params:
+        return
+    text = fields.get("text") if client_format == "responses" else None
+    if isinstance(text, dict) and text.get("verbosity") not in (None, "medium"):
+        raise _unsupported("text.verbosity: this field cannot be carried to the model's provider")
+    name = "text.format" if client_format == "responses" else "response_format"
+    shape = text.get("format") if isinstance(text, dict) else fields.get("response_format")
+    if isinstance(shape, dict) and shape.get("type") == "json_object":
+        raise _unsupported(
+            f"{name}: json_object cannot be carried to the model's provider; json_schema can"
+        )
 
 
 def sifted(

@@ -10,7 +10,7 @@ from services.gateway.upstream.translation import chat, embeddings, messages, re
 from services.gateway.upstream.translation.chat_stream import ChatStream
 from services.gateway.upstream.translation.counting import counted_input
 from services.gateway.upstream.translation.errors import refusals
-from services.gateway.upstream.translation.fields import carried
+from services.gateway.upstream.translation.fields import carried, check_provider
 from services.gateway.upstream.translation.library import LazyLibrary, Library
 from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
 
@@ -45,6 +45,7 @@ class Translator:
     ) -> bytes:
         """One JSON answer in the client's format. Raises UpstreamRefused."""
         fields = carried(client_format, body)
+        check_provider(client_format, target, fields)
         library = await self._library.get()
         with refusals(target):
             if client_format == "embeddings":
@@ -86,6 +87,7 @@ class Translator:
         if the provider breaks off. Closing the iterator closes the provider's connection.
         """
         fields = carried(client_format, body)
+        check_provider(client_format, target, fields)
         library = await self._library.get()
         with refusals(target):
             if client_format == "messages":
