@@ -156,9 +156,13 @@ class MessagesReader:
         return self._kept.beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        """The input as reported, where it was."""
+        """The input as reported, where it was. No prompt has no tokens: that reports nothing."""
         reported = self._reported
-        if reported.input_tokens is None:
+        if not (
+            reported.input_tokens
+            or reported.cache_read_input_tokens
+            or reported.cache_creation_input_tokens
+        ):
             return TokenUsage(input_text=input_tokens, output_text=output_tokens)
         started = 0 if reported.output_tokens is None else reported.output_tokens
         broken_off = reported.merged_with(MessagesUsage(output_tokens=max(started, output_tokens)))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -96,6 +97,27 @@ async def test_a_holds_amount_becomes_the_calls_cost(
     # A hundred output tokens at 2 USD per million, and the input by its bytes.
     assert event.held_nusd > 100 * 2_000
     assert await books.held(secret) == COST_NUSD
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_accounts_multiplier_counts_from_the_hold_on(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
+) -> None:
+    plain = await books.add_key()
+    user_id = await books.add_account(price_multiplier=Decimal("1.5"))
+    secret = await books.add_key(user_id)
+    dialect.served_by(upstream, stream=stream)
+
+    await gateway.post(dialect.path, plain, dialect.body(stream=stream))
+    response = await gateway.post(dialect.path, secret, dialect.body(stream=stream))
+
+    event = await books.the_event(secret)
+    assert event.account_multiplier == Decimal("1.5")
+    listed = await books.the_event(plain)
+    assert event.held_nusd == listed.held_nusd * Decimal("1.5")
+    assert await books.held(secret) == COST_NUSD * Decimal("1.5")
+    if not stream:
+        assert response.headers["x-gateway-cost-usd"] == "0.000051"
 
 
 async def test_bytes_pass_as_the_client_wrote_them(

@@ -1,8 +1,11 @@
 """Each call's entry is posted once, however often and by however many its event is delivered."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
+from libs.common.domain.money import round_to_nusd
 from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.entries import EntryStore
 from libs.common.storage.ledger import EntryFilter
 from libs.common.storage.mongo import open_session
 from libs.common.storage.price_book import PriceBook
@@ -180,3 +183,20 @@ async def test_calls_without_a_price_or_usage_are_posted_at_no_cost(
     }
     assert count_of(stage.metrics.unpriced) == 1
     await stage.assert_exact("alice", 4, nusd=3_000_000)
+
+
+async def test_a_cost_is_multiplied_as_the_event_and_the_version_say(
+    stage: Stage, settings: Settings
+) -> None:
+    """Whatever the account's multiplier is by now."""
+    event = make_event(account_multiplier=Decimal("1.5"))
+    await stage.enqueue([event])
+    async with working(stage, settings):
+        await stage.drained()
+    nusd = CALL_NUSD * 3 // 2
+    await stage.assert_exact("alice", 1, nusd=nusd)
+    entry = await EntryStore(stage.database).get(event.call_id)
+    assert entry is not None
+    assert (entry.multiplier, entry.account_multiplier) == (Decimal("1.5"), Decimal("1.5"))
+    listed = sum((line.amount for line in entry.lines), Decimal(0))
+    assert round_to_nusd(listed * entry.multiplier) == entry.cost_nusd == nusd

@@ -1,6 +1,7 @@
 """Corrections: what each of them shares with its original, and what makes it one and the same."""
 
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import msgspec
@@ -186,3 +187,20 @@ def test_a_new_price_explains_itself_by_its_lines() -> None:
 def test_calls_with_usage_have_a_price(changes: dict[str, object], priced: bool) -> None:
     changed = msgspec.structs.replace(ORIGINAL, **changes)
     assert priced_model(changed) == (("openai", "gpt-4o") if priced else None)
+
+
+def test_a_new_price_brings_its_multiplier_and_keeps_the_accounts() -> None:
+    original = msgspec.structs.replace(
+        ORIGINAL, multiplier=Decimal("0.55"), account_multiplier=Decimal("0.5")
+    )
+    correction = reprice_entry(
+        original,
+        [],
+        ("p", Cost(cost_nusd=9, lines=(), multiplier=Decimal("0.6"))),
+        reason="new price",
+        made_by="jo",
+        posted_at=NOW,
+    )
+    assert correction is not None
+    assert correction.multiplier == Decimal("0.6")
+    assert correction.account_multiplier == Decimal("0.5")

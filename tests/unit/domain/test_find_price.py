@@ -67,6 +67,38 @@ def test_a_future_version_does_not_hide_the_alias_in_force() -> None:
     assert found(price("gpt-4o", days=1), alias) == alias.price_id
 
 
+@pytest.mark.parametrize(("ms", "in_force"), [(-1, False), (0, False), (1, True)])
+def test_a_version_counts_up_to_its_end(ms: int, in_force: bool) -> None:
+    version = price(effective_until=NOW + timedelta(milliseconds=ms))
+    assert (found(version) is not None) == in_force
+
+
+def test_what_an_ended_version_took_over_from_does_not_come_back() -> None:
+    ended = price(days=-2, effective_until=NOW)
+    assert found(price(days=-30), ended) is None
+    # Another line may still have a price.
+    for other in (price(provider="openai"), price("openai/gpt-4o"), price(source="litellm")):
+        assert found(price(days=-30), ended, other) == other.price_id
+
+
+def test_a_version_that_ended_before_it_began_is_as_if_it_had_never_been() -> None:
+    old = price(days=-30)
+    start = NOW - timedelta(days=2)
+    assert found(old, price(effective_from=start, effective_until=start)) == old.price_id
+
+
+def test_an_alias_is_gone_once_a_version_without_it_takes_over() -> None:
+    alias = price("omni", days=-30, aliases=("gpt-4o",))
+    assert found(alias, price("omni", days=-2)) is None
+
+
+def test_what_an_administrator_set_beats_what_was_imported_by_whatever_name() -> None:
+    imported = price("gpt-4o", provider="openai", source="litellm", days=-1)
+    for own in (price("openai/gpt-4o", days=-300), price("omni", days=-300, aliases=("gpt-4o",))):
+        assert found(imported, own) == own.price_id
+    assert found(imported, price("gpt-4o", effective_until=NOW)) == imported.price_id
+
+
 def test_of_two_versions_from_the_same_moment_the_one_made_later_wins() -> None:
     earlier = price(price_id="b", created_at=NOW)
     later = price(price_id="a", created_at=NOW + timedelta(seconds=1))
@@ -83,6 +115,8 @@ _versions = st.builds(
     days=st.integers(-3, 3),
     provider=st.sampled_from(["*", "openai", "azure"]),
     aliases=st.sampled_from([(), ("gpt-4o",), ("openai/gpt-4o",), ("azure/gpt-4o",)]),
+    source=st.sampled_from(["admin", "litellm"]),
+    effective_until=st.none() | st.integers(-3, 3).map(lambda days: NOW + timedelta(days=days)),
 )
 
 
@@ -91,13 +125,32 @@ def test_whatever_is_found_is_in_force_for_the_provider_and_the_name(
     versions: list[PriceVersion],
 ) -> None:
     names = ("gpt-4o", "openai/gpt-4o")
+
+    def superseded(version: PriceVersion) -> bool:
+        return any(
+            (other.source, other.model, other.provider)
+            == (version.source, version.model, version.provider)
+            and version.effective_from < other.effective_from <= NOW
+            and (other.effective_until is None or other.effective_until > other.effective_from)
+            for other in versions
+        )
+
     eligible = [
         v
         for v in versions
         if v.effective_from <= NOW
+        and (v.effective_until is None or v.effective_until > NOW)
         and v.provider in ("*", "openai")
         and (v.model in names or set(names) & set(v.aliases))
+        and not superseded(v)
     ]
     version = find_price(versions, "openai", "gpt-4o", NOW)
-    assert (version is None) == (not eligible)
     assert version is None or version in eligible
+    if version is None:
+        # Of versions from the same moment only one counts, and it may have ended or be no alias.
+        assert all(
+            any(other.effective_from == v.effective_from and other is not v for other in versions)
+            for v in eligible
+        )
+    else:
+        assert version.source == "admin" or not [v for v in eligible if v.source == "admin"]

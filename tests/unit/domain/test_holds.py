@@ -66,6 +66,12 @@ def test_a_hold_stays_within_what_redis_computes_exactly() -> None:
     assert amount == MAX_NUSD
 
 
+def test_a_hold_is_multiplied_as_the_cost_will_be() -> None:
+    version = price(multiplier=Decimal(3))
+    amount = hold_nusd(version, Decimal("0.5"), input_tokens=1, output_tokens=0, service_tier=None)
+    assert amount == 4_500
+
+
 _rates = st.decimals(0, 1_000, places=6, allow_nan=False)
 _tokens = st.integers(0, 1_000_000)
 

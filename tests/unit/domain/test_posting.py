@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +113,17 @@ def test_usage_of_no_model_is_unpriced(missing: str) -> None:
     assert posted(event, None).status == "unpriced"
 
 
+def test_an_entry_pins_what_it_was_multiplied_with() -> None:
+    price = msgspec.structs.replace(PRICE, multiplier=Decimal("1.10"))
+    entry = posted(make_event(account_multiplier=Decimal("0.5")), price)
+    assert (entry.multiplier, entry.account_multiplier) == (Decimal("0.55"), Decimal("0.5"))
+    assert entry.cost_nusd == 4_500_000 * Decimal("0.55")
+    assert sum(line.amount for line in entry.lines) == Decimal("0.0045")
+    # Without a price it is kept for the day on which there is one.
+    unpriced = posted(make_event(account_multiplier=Decimal("0.5")), None)
+    assert (unpriced.multiplier, unpriced.account_multiplier) == (Decimal(1), Decimal("0.5"))
+
+
 def test_a_price_of_zero_is_a_price() -> None:
     free = PriceVersion(
         price_id="free",
@@ -145,6 +157,10 @@ def test_a_price_of_zero_is_a_price() -> None:
         ({"http_status": 2**63}, "http_status"),
         ({"latency_ms": 2**63}, "latency_ms"),
         ({"first_byte_ms": -(2**60)}, "first_byte_ms"),
+        ({"account_multiplier": Decimal(-1)}, "account_multiplier must be between"),
+        ({"account_multiplier": Decimal(1001)}, "account_multiplier must be between"),
+        ({"account_multiplier": Decimal("NaN")}, "account_multiplier must be a finite"),
+        ({"account_multiplier": Decimal("1e-7")}, "account_multiplier must have"),
         ({"held_nusd": -1}, "held_nusd"),
         ({"held_nusd": MAX_NUSD + 1}, "held_nusd"),
         ({"usage": TokenUsage(input_text=-1)}, "usage.input_text"),

@@ -3,7 +3,13 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from libs.common.domain.pricing import cost_of, rates_for
+from libs.common.domain.pricing import (
+    cost_nusd,
+    cost_of,
+    multiplier_problem,
+    rates_for,
+    tier_for,
+)
 from libs.common.schemas.entry import CostLine
 from libs.common.schemas.price import PriceVersion, Tier
 from libs.common.schemas.usage import TokenUsage
@@ -168,3 +174,63 @@ def test_a_service_tier_with_a_threshold_alone_falls_back_below_it() -> None:
     tiers: tuple[Tier, ...] = (tier(service_tier="priority", above=100, input="12"),)
     usage = TokenUsage(input_text=100, service_tier="priority")
     assert rates_for(price(tiers=tiers), usage).input == 3
+
+
+def test_a_cost_is_what_its_lines_sum_to_times_both_multipliers() -> None:
+    version = price(web_search=Decimal("0.01"), multiplier=Decimal("1.2"))
+    usage = TokenUsage(input_text=1_000, output_text=200, web_searches=2)
+    cost = cost_of(usage, version, Decimal("0.5"))
+    # The lines stay the list price.
+    assert [line.amount for line in cost.lines] == [Decimal(t) for t in ("0.003", "0.003", "0.02")]
+    assert cost.multiplier == Decimal("0.6")
+    assert cost.cost_nusd == 26_000_000 * Decimal("0.6")
+    assert cost_nusd(usage, version, Decimal("0.5")) == cost.cost_nusd
+
+
+def test_a_multiplied_cost_is_still_rounded_once() -> None:
+    version = price(rates=rates(input="0.001"), multiplier=Decimal("0.5"))
+    # Half a nano-dollar each; rounded before it is multiplied, the second would come to 2.
+    costs = [cost_nusd(TokenUsage(input_text=tokens), version) for tokens in (1, 3, 5)]
+    assert costs == [0, 2, 2]
+
+
+def test_the_tier_that_counts_is_told() -> None:
+    flex, long = tier(service_tier="flex", input="1"), tier(above=1_000, input="6")
+    version = price(tiers=(flex, long))
+    assert tier_for(version, TokenUsage(input_text=1_000)) is None
+    assert tier_for(version, TokenUsage(input_text=900, cache_read=101)) == long
+    assert tier_for(version, TokenUsage(input_text=5_000, service_tier="flex")) == flex
+
+
+@pytest.mark.parametrize("served", ["default", "standard", "auto", "scale", ""])
+def test_a_service_tier_without_rates_costs_the_standard(served: str) -> None:
+    version = price(tiers=(tier(service_tier="priority", input="9"),))
+    assert rates_for(version, TokenUsage(input_text=1, service_tier=served)) == version.rates
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "problem"),
+    [
+        ("0", None),
+        ("1.000001", None),
+        ("1000", None),
+        ("1E+3", None),
+        ("1000.000001", "between"),
+        ("-0.1", "between"),
+        ("1.0000001", "decimals"),
+        ("1E-900000", "decimals"),
+        ("NaN", "finite"),
+        ("sNaN", "finite"),
+        ("Infinity", "finite"),
+        ("1E900000", "between"),
+    ],
+)
+def test_a_multiplier_has_bounds(multiplier: str, problem: str | None) -> None:
+    found = multiplier_problem(Decimal(multiplier))
+    assert found == problem if problem is None else problem in (found or "")
+
+
+def test_no_product_within_the_bounds_has_to_be_rounded() -> None:
+    finest = Decimal("999.999999")
+    version = price(rates=rates(input="999999.999999999999"), multiplier=finest)
+    cost_of(TokenUsage(input_text=2**53), version, finest)

@@ -1,6 +1,7 @@
 """What holds for every price and every usage."""
 
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 from hypothesis import given
@@ -8,11 +9,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from libs.common.domain.money import round_to_nusd
+from libs.common.domain.posting import entry_of
 from libs.common.domain.pricing import cost_nusd, cost_of, rates_for
-from libs.common.schemas.entry import CostLine
+from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates, Tier
-from libs.common.schemas.usage import TokenUsage
-from tests.unit.builders import price
+from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.storage.event_queue import decode_event, encode_batch, split_batch
+from tests.unit.builders import NOW, event, price
 
 _INPUT = (
     "input_text",
@@ -42,7 +45,13 @@ _usages: st.SearchStrategy[TokenUsage] = st.builds(
     web_searches=st.none() | st.integers(0, 100),
     service_tier=st.sampled_from([None, "flex", "priority"]),
 )
-_flat = st.builds(lambda card, search: price(rates=card, web_search=search), _cards, _rates)
+_multipliers = st.decimals(0, 1_000, places=6, allow_nan=False)
+_flat = st.builds(
+    lambda card, search, multiplier: price(rates=card, web_search=search, multiplier=multiplier),
+    _cards,
+    _rates,
+    st.just(Decimal(1)) | _multipliers,
+)
 _tiers = st.builds(
     Tier,
     rates=_cards,
@@ -55,19 +64,73 @@ _prices = st.builds(
 
 
 def exact(usage: TokenUsage, version: PriceVersion) -> Decimal:
-    return sum((line.amount for line in cost_of(usage, version).lines), Decimal(0))
+    cost = cost_of(usage, version)
+    return sum((line.amount for line in cost.lines), Decimal(0)) * cost.multiplier
 
 
 def plus(usage: TokenUsage, token_class: str, more: int) -> TokenUsage:
     return replace(usage, **{token_class: (getattr(usage, token_class) or 0) + more})
 
 
-@given(_usages, _prices)
-def test_the_cost_is_the_sum_of_its_lines_rounded_once(
-    usage: TokenUsage, version: PriceVersion
+@given(_usages, _prices, _multipliers)
+def test_the_cost_is_the_sum_of_its_lines_multiplied_and_rounded_once(
+    usage: TokenUsage, version: PriceVersion, account_multiplier: Decimal
 ) -> None:
-    cost = cost_of(usage, version)
-    assert abs(cost.cost_nusd - exact(usage, version) * 10**9) <= Decimal("0.5")
+    cost = cost_of(usage, version, account_multiplier)
+    assert cost.multiplier == version.multiplier * account_multiplier
+    listed = sum((line.amount for line in cost.lines), Decimal(0))
+    assert abs(cost.cost_nusd - listed * cost.multiplier * 10**9) <= Decimal("0.5")
+    # Whoever has the entry can recompute it.
+    assert cost.cost_nusd == round_to_nusd(listed * cost.multiplier)
+
+
+@given(_usages, _prices, _multipliers, _multipliers)
+def test_a_higher_multiplier_never_costs_less(
+    usage: TokenUsage, version: PriceVersion, one: Decimal, other: Decimal
+) -> None:
+    low, high = sorted((one, other))
+    assert cost_nusd(usage, version, low) <= cost_nusd(usage, version, high)
+
+
+@given(_usages, _prices)
+def test_a_multiplier_of_nothing_makes_it_free(usage: TokenUsage, version: PriceVersion) -> None:
+    assert cost_nusd(usage, version, Decimal(0)) == 0
+
+
+_IDS = [f"019b0000-0000-7000-8000-{n:012}" for n in range(8)]
+
+
+@given(st.lists(_usages, max_size=8), _prices, _multipliers, st.randoms(use_true_random=False))
+def test_what_calls_cost_depends_neither_on_their_order_nor_on_their_batches(
+    usages: list[TokenUsage],
+    version: PriceVersion,
+    account_multiplier: Decimal,
+    random: Random,
+) -> None:
+    calls = [
+        event(
+            call_id,
+            usage=usage,
+            usage_source="provider",
+            provider="openai",
+            model="gpt-4o",
+            account_multiplier=account_multiplier,
+        )
+        for call_id, usage in zip(_IDS, usages, strict=False)
+    ]
+
+    def costs(batches: list[list[UsageEvent]]) -> dict[str, int]:
+        sent = [raw for batch in batches for raw in split_batch(encode_batch(batch))]
+        entries = [entry_of(decode_event(raw), version, NOW) for raw in sent]
+        return {e.entry_id: e.cost_nusd for e in entries if isinstance(e, LedgerEntry)}
+
+    together = costs([calls])
+    shuffled = random.sample(calls, len(calls))
+    cut = random.randint(0, len(calls))
+    assert costs([shuffled[:cut], shuffled[cut:]]) == together == costs([[call] for call in calls])
+    assert sum(together.values()) == sum(
+        cost_nusd(usage, version, account_multiplier) for usage in usages
+    )
 
 
 @given(_usages, _prices)
@@ -152,6 +215,4 @@ def test_the_order_of_the_tiers_does_not_matter(usage: TokenUsage, version: Pric
 def test_the_short_way_comes_to_what_the_lines_sum_to(
     usage: TokenUsage, version: PriceVersion
 ) -> None:
-    lines = cost_of(usage, version).lines
-    total = sum((line.amount for line in lines), Decimal(0))
-    assert cost_nusd(usage, version) == round_to_nusd(total)
+    assert cost_nusd(usage, version) == round_to_nusd(exact(usage, version))

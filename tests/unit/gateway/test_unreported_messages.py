@@ -1,0 +1,55 @@
+"""A translation writes zeros where the provider reported nothing, since the format has no null."""
+
+import json
+from typing import Any
+
+import pytest
+
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.formats import MESSAGES
+from tests.unit.gateway.streams import messages_stream, named, relayed
+
+REQUEST = MESSAGES.decode(b'{"model": "m", "stream": true}')
+NOTHING = {"input_tokens": 0, "output_tokens": 0}
+CACHES = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
+SPLIT = {"cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}}
+
+
+@pytest.mark.parametrize("usage", [NOTHING, NOTHING | CACHES, NOTHING | CACHES | SPLIT])
+def test_an_answer_of_no_tokens_reports_nothing(usage: dict[str, Any]) -> None:
+    assert MESSAGES.usage_of_answer(json.dumps({"usage": usage}).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        NOTHING | {"input_tokens": 1},
+        NOTHING | {"output_tokens": 1},
+        NOTHING | {"cache_read_input_tokens": 1},
+        NOTHING | {"cache_creation_input_tokens": 1},
+    ],
+)
+def test_any_token_is_a_report(usage: dict[str, Any]) -> None:
+    assert MESSAGES.usage_of_answer(json.dumps({"usage": usage}).encode()) is not None
+
+
+@pytest.mark.parametrize("zeros", [NOTHING, NOTHING | CACHES])
+def test_a_stream_of_no_tokens_is_estimated(zeros: dict[str, Any]) -> None:
+    frames = messages_stream(["123456"])
+    frames[0] = named("message_start", message={"id": "m-1", "usage": zeros})
+    frames[-2] = named("message_delta", delta={"stop_reason": "end_turn"}, usage=zeros)
+
+    got = relayed(MESSAGES, REQUEST, frames)
+
+    whole = relayed(MESSAGES, REQUEST, [frames[0], *frames[1:-2], frames[-1]])
+    assert (got.status, got.usage_source) == ("ok", "estimated")
+    assert got.usage.output_text is not None
+    assert got.usage.output_text > 0
+    assert got.usage.input_text == whole.usage.input_text
+
+
+def test_the_input_of_a_stream_that_announced_none_is_estimated_too() -> None:
+    reader = MESSAGES.reader(REQUEST)
+    reader.read(named("message_start", message={"usage": NOTHING}))
+    assert reader.usage() is None
+    assert reader.estimate(70, 9) == TokenUsage(input_text=70, output_text=9)
