@@ -53,8 +53,8 @@ OTHER_PRICES = (
         ),
     ),
     OtherPrice(
-        reason="litellm charges half of input for Fireworks' cached input where a model has no rate "
-        "of its own, and so do we; genai-prices charges input.",
+        reason="Where a model of Fireworks has no rate for cached input, litellm charges half of "
+        "input, and so do we; genai-prices charges input.",
         parts=_CACHED,
         names=tuple(
             f"fireworks_ai/accounts/fireworks/models/{name}"
