@@ -46,6 +46,16 @@ class _Answer(msgspec.Struct):
     id: str | None = None
     usage: msgspec.Raw = ABSENT
     service_tier: str | None = None
+    output: msgspec.Raw = ABSENT
+
+
+class _Action(msgspec.Struct):
+    type: str | None = None
+
+
+class _Done(msgspec.Struct):
+    type: str | None = None
+    action: _Action | None = None
 
 
 class _Part(msgspec.Struct):
@@ -75,6 +85,7 @@ _body = msgspec.json.Decoder(_Body)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _answer = msgspec.json.Decoder(_Answer)
 _output = msgspec.json.Decoder(_Output)
+_done = msgspec.json.Decoder(list[_Done])
 _event = msgspec.json.Decoder(_Event)
 _text_event = msgspec.json.Decoder(_TextEvent)
 _usage = msgspec.json.Decoder(ResponsesUsage)
@@ -184,7 +195,25 @@ class ResponsesReader:
 
 def _tokens(answer: _Answer) -> TokenUsage | None:
     usage = decode_usage(answer.usage, _usage)
-    return None if usage is None else consistent(usage_of_response, usage, answer.service_tier)
+    tokens = None if usage is None else consistent(usage_of_response, usage, answer.service_tier)
+    if tokens is None or tokens.web_searches is not None:
+        return tokens
+    return msgspec.structs.replace(tokens, web_searches=_searches(answer.output))
+
+
+def _searches(output: msgspec.Raw) -> int | None:
+    """How often the provider searched, which it charges for and does not count in the usage.
+
+    Pages that it opened or looked through are not searches. None where there was no search.
+    """
+    if b'"web_search_call"' not in bytes(output):
+        return None
+    try:
+        items = _done.decode(output)
+    except UNREADABLE:
+        return None
+    calls = [item.action for item in items if item.type == "web_search_call"]
+    return sum(action is None or action.type in (None, "search") for action in calls) or None
 
 
 def _texts_of(item: _Item) -> Iterator[str | None]:
