@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -194,3 +195,17 @@ async def test_a_call_that_cannot_be_priced_again_keeps_back_no_other(
     async with jobs_over(stage, post_nothing) as jobs:
         await jobs.reprice(context(), msgspec.msgpack.encode(repricing))
     await stage.assert_exact("alice", 4, nusd=15_000_000)
+
+
+async def test_a_call_that_is_priced_again_keeps_its_accounts_multiplier(
+    stage: Stage, settings: Settings
+) -> None:
+    event = make_event(account_multiplier=Decimal("0.5"))
+    async with working(stage, settings):
+        await stage.enqueue([event])
+        await stage.drained()
+    await stage.set_price(MODEL, "6", "15")
+    repricing = RepriceOrder(entry_ids=(event.call_id,), reason="new price", made_by="jo")
+    async with jobs_over(stage, post_nothing) as jobs:
+        await jobs.reprice(context(), msgspec.msgpack.encode(repricing))
+    await stage.assert_exact("alice", 2, nusd=7_500_000 // 2)
