@@ -4,7 +4,7 @@ Without an import its bundled map counts as it is, and another release of it has
 Imported versions stay until they are imported again; what an administrator set still wins.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -14,22 +14,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.money import plain
-from libs.common.domain.pricing import find_price, model_names
+from libs.common.domain.pricing import find_price, model_names, versions_in_force
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import AT_COST, PriceVersion
 from libs.common.storage.price_map import MapModel, PriceMap
 from libs.common.web.json import json_response
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import terms_view
-from services.admin.costs import announce_prices, mapped
+from services.admin.costs import mapped
 from services.admin.decoding import read_optional_struct
 from services.admin.fields import Model, Multiplier, Provider, Time
 from services.admin.state import State
 
 # `new`: no version of one's own is in force. `kept`: the administrator's own price wins.
 Change = Literal["new", "changed", "same", "kept"]
-# Models whose versions are read at a time.
-_CHUNK = 50
+_FEW = 20
+_PAGE = 500
+# Versions stored by one command, which has seconds.
+_MAX_INSERTS = 100
 
 
 class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,11 +62,10 @@ async def import_costs(request: Request[State]) -> Response:
     if not chosen:
         raise NotFound("LiteLLM's price map has no such model with a price.", param=_named(body))
     rows = await _rows(state, chosen, body, at, now)
-    imported = [row.version for row in rows if row.change in ("new", "changed")]
     headers: dict[str, str] = {}
-    if imported and not body.dry_run:
-        await state["prices"].insert_many(imported)
-        headers = await announce_prices(state, imported)
+    if not body.dry_run:
+        imported = [row.version for row in rows if row.change in ("new", "changed")]
+        headers = await _insert(state, imported)
     counts = Counter(row.change for row in rows)
     answer = {
         "dry_run": body.dry_run,
@@ -73,6 +74,17 @@ async def import_costs(request: Request[State]) -> Response:
         "changes": [_change_view(row, body.dry_run) for row in rows if row.change != "same"],
     }
     return json_response(answer, status=200 if body.dry_run else 201, headers=headers)
+
+
+async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, str]:
+    """Whatever is stored is announced, even if MongoDB fails halfway; none of it has an alias."""
+    headers: dict[str, str] = {}
+    for start in range(0, len(versions), _MAX_INSERTS):
+        batch = versions[start : start + _MAX_INSERTS]
+        await state["prices"].insert_many(batch)
+        names = [version.model for version in batch]
+        headers |= await state["announcer"].announce("price", names)
+    return headers
 
 
 def _chosen(price_map: PriceMap, body: ImportBody) -> Iterator[MapModel]:
@@ -92,23 +104,64 @@ def _named(body: ImportBody) -> str:
 async def _rows(
     state: State, chosen: Sequence[MapModel], body: ImportBody, at: datetime, now: datetime
 ) -> list[_Row]:
+    stored = _Stored(await _versions(state, chosen))
     rows: list[_Row] = []
-    for start in range(0, len(chosen), _CHUNK):
-        chunk = chosen[start : start + _CHUNK]
-        names = {name for model in chunk for name in model_names(model.provider, _routed(model))}
-        versions = await state["prices"].versions_of(names)
-        for model in chunk:
-            found = find_price(versions, model.provider, _routed(model), at)
-            version = msgspec.structs.replace(
-                model.price,
-                price_id=f"price_{state['new_id']()}",
-                effective_from=at,
-                multiplier=plain(body.multiplier),
-                created_at=now,
-            )
-            in_force = model.price if found is None else found
-            rows.append(_Row(_change(found, version), version, in_force))
+    for model in chosen:
+        found = stored.price_of(model, at)
+        version = msgspec.structs.replace(
+            model.price,
+            price_id=f"price_{state['new_id']()}",
+            effective_from=at,
+            multiplier=plain(body.multiplier),
+            created_at=now,
+        )
+        in_force = model.price if found is None else found
+        rows.append(_Row(_change(found, version), version, in_force))
     return rows
+
+
+async def _versions(state: State, chosen: Sequence[MapModel]) -> list[PriceVersion]:
+    """Those that may price the models, and others; to ask for many names takes longer than all."""
+    prices = state["prices"]
+    if len(chosen) <= _FEW:
+        names = {name for model in chosen for name in model_names(model.provider, _routed(model))}
+        return await prices.versions_of(names)
+    versions: list[PriceVersion] = []
+    while True:
+        after = versions[-1].price_id if versions else None
+        page = await prices.list(after=after, limit=_PAGE)
+        versions += page
+        if len(page) < _PAGE:
+            return versions
+
+
+class _Stored:
+    """Versions by name: to look through all of them for each model takes too long."""
+
+    def __init__(self, versions: Sequence[PriceVersion]) -> None:
+        self._of_model: defaultdict[str, list[PriceVersion]] = defaultdict(list)
+        self._models_of: defaultdict[str, set[str]] = defaultdict(set)
+        for version in versions:
+            self._of_model[version.model].append(version)
+            for name in (version.model, *version.aliases):
+                self._models_of[name].add(version.model)
+
+    def price_of(self, model: MapModel, at: datetime) -> PriceVersion | None:
+        """What an administrator set, else what was imported from this very row.
+
+        The map may have another row for the same model, by its bare or its qualified name.
+        """
+        names = model_names(model.provider, _routed(model))
+        models = {found for name in names for found in self._models_of[name]}
+        versions = [version for name in models for version in self._of_model[name]]
+        own = [version for version in versions if version.source == "admin"]
+        price = find_price(own, model.provider, _routed(model), at)
+        if price is not None:
+            return price
+        imported = [v for v in self._of_model[model.price.model] if v.source == "litellm"]
+        return next(
+            (v for v in versions_in_force(imported, at) if v.provider == model.provider), None
+        )
 
 
 def _routed(model: MapModel) -> str:

@@ -16,7 +16,6 @@ from libs.common.storage.mongo import (
 
 # A model with more versions than this has been re-priced daily for years.
 _MAX_VERSIONS = 5_000
-_MAX_INSERTS = 500
 
 
 class PriceStore:
@@ -33,9 +32,8 @@ class PriceStore:
         await self._prices.insert_one(to_document(version, key="price_id"))
 
     async def insert_many(self, versions: Sequence[PriceVersion]) -> None:
-        for start in range(0, len(versions), _MAX_INSERTS):
-            batch = versions[start : start + _MAX_INSERTS]
-            await self._prices.insert_many([to_document(v, key="price_id") for v in batch])
+        """At once, so no more than MongoDB takes within the time of one operation."""
+        await self._prices.insert_many([to_document(v, key="price_id") for v in versions])
 
     async def end(self, price_id: str, until: datetime) -> PriceVersion | None:
         """Ends the version at `until`, unless it ends before; None where there is no such version.

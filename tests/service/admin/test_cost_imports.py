@@ -120,6 +120,25 @@ async def test_a_dry_run_shows_the_differences_and_changes_nothing(
         assert await database["prices"].count_documents({}) == 4
 
 
+async def test_two_rows_of_one_model_are_two_prices(
+    settings: Settings, database: Database, redis: Redis, tmp_path: Path
+) -> None:
+    twice = map_file(tmp_path / "twice.json", chat=row(), acme__chat=row(max_output_tokens=7))
+    async with admin_with_map(settings, database, redis, twice) as admin:
+        assert changes(await imported(admin)) == {"chat": "new", "acme/chat": "new"}
+        assert (await imported(admin))["same"] == 2
+
+
+async def test_more_models_than_are_stored_at_once_are_imported(
+    settings: Settings, database: Database, redis: Redis, tmp_path: Path
+) -> None:
+    many = map_file(tmp_path / "many.json", **{f"m{n}": row() for n in range(601)})
+    async with admin_with_map(settings, database, redis, many) as admin:
+        assert (await imported(admin))["new"] == 601
+        assert (await imported(admin))["same"] == 601
+    assert await database["prices"].count_documents({}) == 601
+
+
 async def test_a_whole_provider_is_marked_up(admin: httpx2.AsyncClient, database: Database) -> None:
     await imported(admin)
     done = await imported(admin, provider="acme", multiplier=1.2)

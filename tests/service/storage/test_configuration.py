@@ -189,8 +189,3 @@ async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
     await prices.insert_many([price(model, days=day) for model in "cab" for day in (-1, -2)])
     assert await prices.models(after=None, limit=2) == ["a", "b"]
     assert await prices.models(after="b", limit=2) == ["c"]
-
-
-async def test_as_many_versions_are_stored_at_once_as_there_are(prices: PriceStore) -> None:
-    await prices.insert_many([price(f"m{n:04}") for n in range(1_001)])
-    assert len(await prices.models(after=None, limit=2_000)) == 1_001
