@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from services.gateway.upstream.translation.library import ENVIRONMENT
 from tests.parity.payloads import Case, payload_of
 
 # A Tuesday's hour for which no provider has off-peak rates.
@@ -17,7 +18,8 @@ _PEAK = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 @contextmanager
 def quiet() -> Iterator[None]:
     """What litellm warns of while it is imported and used is not this project's."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    # It reads its environment once, when it is imported, and this may be the process' first time.
+    os.environ.update(ENVIRONMENT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     # Each of these would otherwise fetch a list from the network at import or at run time.
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
@@ -88,7 +88,7 @@ class LazyLibrary:
 
 
 def _load() -> Library:
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(ENVIRONMENT)
     os.environ["TIKTOKEN_CACHE_DIR"] = bundled_tokenizers()
     # pydantic's remarks on LiteLLM's own types and habits say nothing to an operator.
     warnings.filterwarnings("ignore", r"Item .* using the `ReadOnly` qualifier", UserWarning)
