@@ -1,17 +1,42 @@
-"""The amount that a call may cost at most, as far as that can be known before it is made."""
+"""The amount that a call may cost at most, as far as that can be known before it is made.
 
+Invariant: a call whose tokens and searches stay within what is given here never costs more than
+its hold, whichever token classes the provider counts them in and whichever tier it serves.
+"""
+
+from collections.abc import Iterable
 from decimal import Decimal
 
+import msgspec
+
 from libs.common.domain.attachments import split_attachments
-from libs.common.domain.money import MAX_NUSD
-from libs.common.domain.pricing import cost_nusd
-from libs.common.schemas.price import AT_COST, PriceVersion
-from libs.common.schemas.usage import TokenUsage
+from libs.common.domain.money import EXACT, MAX_NUSD
+from libs.common.domain.pricing import nusd_of
+from libs.common.schemas.price import AT_COST, PriceVersion, Rates
 
 # English text has about four bytes to a token; three errs on the side of a larger hold.
 _BYTES_PER_TOKEN = 3
 # No model takes or makes more; a client may still ask for more than can be computed with.
 _MAX_TOKENS = 10**12
+# How providers call the tier that a call has without asking for one, which it may fall back to.
+_STANDARD = frozenset({None, "default", "standard"})
+# The setting of a provider's project, or capacity that was paid for, may serve it by itself.
+_UNASKED = _STANDARD | {"priority"}
+# They write to their caches what a request asks them to, and charge for nothing else.
+_CACHING_ON_REQUEST = frozenset({"anthropic"})
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may bring about beyond plain text. `searches` are the most of them."""
+
+    cache_writes: bool = False
+    hour_long_writes: bool = False
+    audio_input: bool = False
+    audio_output: bool = False
+    searches: int = 0
+
+
+PLAIN = Reach()
 
 
 def estimate_input_tokens(body: bytes) -> int:
@@ -27,11 +52,60 @@ def hold_nusd(
     input_tokens: int,
     output_tokens: int,
     service_tier: str | None,
+    reach: Reach = PLAIN,
 ) -> int:
-    """The cost of that many tokens without any cache, at the service tier asked for."""
-    worst = TokenUsage(
-        input_text=min(input_tokens, _MAX_TOKENS),
-        output_text=min(output_tokens, _MAX_TOKENS),
-        service_tier=service_tier,
+    """That many tokens of the dearest classes within reach, at the dearest rates that may apply."""
+    input_classes = _input_classes(price, reach)
+    output_classes = _output_classes(reach)
+    input_count = Decimal(min(input_tokens, _MAX_TOKENS))
+    output_count = Decimal(min(output_tokens, _MAX_TOKENS))
+    micro_usd = max(
+        EXACT.fma(
+            output_count,
+            _dearest(rates, output_classes),
+            EXACT.multiply(input_count, _dearest(rates, input_classes)),
+        )
+        for rates in _rates_within_reach(price, service_tier, input_tokens)
     )
-    return min(cost_nusd(worst, price, account_multiplier), MAX_NUSD)
+    searches = min(reach.searches, _MAX_TOKENS)
+    return min(nusd_of(micro_usd, searches, price, account_multiplier), MAX_NUSD)
+
+
+def _rates_within_reach(
+    price: PriceVersion, service_tier: str | None, input_tokens: int
+) -> Iterable[Rates]:
+    """A shorter input than estimated may have other rates than a longer one."""
+    yield price.rates
+    if price.tiers:
+        served = _UNASKED if service_tier in (None, "auto") else _STANDARD | {service_tier}
+        for tier in price.tiers:
+            above = tier.above_input_tokens
+            if tier.service_tier in served and (above == 0 or input_tokens > above):
+                yield tier.rates
+
+
+def _input_classes(price: PriceVersion, reach: Reach) -> tuple[str, ...]:
+    """The names of rates, of which any call has those of text, cache reads and images."""
+    classes: tuple[str, ...] = ("input", "cache_read", "input_image")
+    if reach.hour_long_writes:
+        classes += ("cache_write_5m", "cache_write_1h")
+    elif reach.cache_writes or price.provider not in _CACHING_ON_REQUEST:
+        classes += ("cache_write_5m",)
+    if reach.audio_input:
+        classes += ("input_audio",)
+    return classes
+
+
+def _output_classes(reach: Reach) -> tuple[str, ...]:
+    classes = ("output", "reasoning", "output_image")
+    return (*classes, "output_audio") if reach.audio_output else classes
+
+
+def _dearest(rates: Rates, classes: tuple[str, ...]) -> Decimal:
+    """A rate that is missing falls back on another one of the same side."""
+    dearest: Decimal = getattr(rates, classes[0])
+    for name in classes[1:]:
+        rate: Decimal | None = getattr(rates, name)
+        if rate is not None and rate > dearest:
+            dearest = rate
+    return dearest

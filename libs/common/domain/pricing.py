@@ -141,8 +141,8 @@ def cost_of(
     """The call's cost in nano-USD with one line per token class that was used."""
     rates = rates_for(version, usage)
     lines = [_line(name, tokens, _rate(rates, name), _PER_MILLION) for name, tokens in _used(usage)]
-    if usage.web_searches and version.web_search is not None:
-        lines.append(_line("web_search", usage.web_searches, version.web_search, Decimal(1)))
+    if usage.web_searches:
+        lines.append(_line("web_search", usage.web_searches, _fee(version), Decimal(1)))
     return Cost(
         cost_nusd=cost_nusd(usage, version, account_multiplier),
         lines=tuple(lines),
@@ -158,11 +158,23 @@ def cost_nusd(
     micro_usd = Decimal(0)
     for name, tokens in _used(usage):
         micro_usd = EXACT.fma(Decimal(tokens), _rate(rates, name), micro_usd)
+    return nusd_of(micro_usd, usage.web_searches, version, account_multiplier)
+
+
+def nusd_of(
+    micro_usd: Decimal, searches: int | None, version: PriceVersion, account_multiplier: Decimal
+) -> int:
+    """Tokens times their rates, and searches, with both multipliers on them: rounded here alone."""
     usd = EXACT.multiply(micro_usd, _PER_MILLION)
-    if usage.web_searches and version.web_search is not None:
-        usd = EXACT.fma(Decimal(usage.web_searches), version.web_search, usd)
+    if searches:
+        usd = EXACT.fma(Decimal(searches), _fee(version), usd)
     multiplier = EXACT.multiply(version.multiplier, account_multiplier)
     return round_to_nusd(EXACT.multiply(usd, multiplier))
+
+
+def _fee(version: PriceVersion) -> Decimal:
+    """Calls that ask for searches need a price with a fee; others that search show it as free."""
+    return Decimal(0) if version.web_search is None else version.web_search
 
 
 def _used(usage: TokenUsage) -> list[tuple[str, int]]:

@@ -1,12 +1,14 @@
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from libs.common.domain.holds import estimate_input_tokens, hold_nusd
+from libs.common.domain.holds import Reach, estimate_input_tokens, hold_nusd
 from libs.common.domain.money import MAX_NUSD
-from libs.common.domain.pricing import cost_of
+from libs.common.domain.pricing import cost_nusd
+from libs.common.schemas.price import PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenUsage
 from tests.unit.builders import price, rates, tier
 
@@ -38,26 +40,85 @@ def test_a_hold_is_the_input_and_the_whole_output_limit() -> None:
     assert amount == 3_000_000 + 61_440_000
 
 
-def test_a_hold_is_taken_at_the_service_tier_asked_for() -> None:
-    version = price(tiers=(tier(service_tier="priority", input="6", output="30"),))
+def hold(version: PriceVersion, service_tier: str | None = None, **reach: Any) -> int:
+    return hold_nusd(
+        version,
+        input_tokens=1_000_000,
+        output_tokens=1_000_000,
+        service_tier=service_tier,
+        reach=Reach(**reach),
+    )
 
-    def hold(service_tier: str | None) -> int:
-        return hold_nusd(
-            version, input_tokens=1_000, output_tokens=1_000, service_tier=service_tier
-        )
 
-    assert hold("priority") == 2 * hold(None)
-    assert hold("auto") == hold(None)
+_TIERS = (
+    tier(service_tier="priority", input="6", output="30"),
+    tier(service_tier="flex", input="1", output="7"),
+    tier(service_tier="ultrafast", input="30", output="150"),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "usd"),
+    [
+        # A project's setting may make it a priority call, but not an ultra-fast one.
+        (None, 36),
+        ("auto", 36),
+        ("priority", 36),
+        ("default", 18),
+        ("standard_only", 18),
+        # It may be served as an ordinary one after all.
+        ("flex", 18),
+        ("ultrafast", 180),
+    ],
+)
+def test_a_hold_is_for_the_dearest_tier_that_may_be_served(asked: str | None, usd: int) -> None:
+    assert hold(price(tiers=_TIERS), asked) == usd * 10**9
+
+
+def test_a_tier_that_is_named_like_the_ordinary_one_is_held_for() -> None:
+    """Anthropic reports `standard`, OpenAI `default`."""
+    named = tier(service_tier="standard", input="6", output="30")
+    assert hold(price(tiers=(named,))) == 36 * 10**9
+
+
+_EVERY_RATE = {
+    "cache_read": "0.3",
+    "cache_write_5m": "3.75",
+    "cache_write_1h": "6",
+    "input_audio": "40",
+    "output_audio": "80",
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "reach", "usd"),
+    [
+        ("anthropic", {}, 18),
+        ("anthropic", {"cache_writes": True}, 18.75),
+        ("anthropic", {"cache_writes": True, "hour_long_writes": True}, 21),
+        # It writes to its cache unasked.
+        ("openai", {}, 18.75),
+        ("*", {}, 18.75),
+        ("anthropic", {"audio_input": True}, 55),
+        ("anthropic", {"audio_output": True}, 83),
+        ("anthropic", {"searches": 3}, 18.03),
+    ],
+)
+def test_a_hold_is_for_the_dearest_classes_within_reach(
+    provider: str, reach: dict[str, Any], usd: float
+) -> None:
+    version = price(provider=provider, rates=rates(**_EVERY_RATE), web_search=Decimal("0.01"))
+    assert hold(version, **reach) == round(usd * 10**9)
 
 
 def test_a_long_context_is_held_at_its_own_rates() -> None:
     version = price(tiers=(tier(above=200_000, input="6", output="30"),))
 
-    def hold(tokens: int) -> int:
+    def held(tokens: int) -> int:
         return hold_nusd(version, input_tokens=tokens, output_tokens=0, service_tier=None)
 
-    assert hold(200_000) == 600_000_000
-    assert hold(200_001) == 1_200_006_000
+    assert held(200_000) == 600_000_000
+    assert held(200_001) == 1_200_006_000
 
 
 def test_a_hold_stays_within_what_redis_computes_exactly() -> None:
@@ -72,28 +133,97 @@ def test_a_hold_is_multiplied_as_the_cost_will_be() -> None:
     assert amount == 4_500
 
 
-_rates = st.decimals(0, 1_000, places=6, allow_nan=False)
-_tokens = st.integers(0, 1_000_000)
+_rate = st.decimals(0, 1_000, places=6, allow_nan=False)
+_rate_or_none = st.none() | _rate
+_cards = st.builds(
+    Rates,
+    input=_rate,
+    output=_rate,
+    cache_read=_rate_or_none,
+    cache_write_5m=_rate_or_none,
+    cache_write_1h=_rate_or_none,
+    reasoning=_rate_or_none,
+    input_audio=_rate_or_none,
+    input_image=_rate_or_none,
+    output_audio=_rate_or_none,
+    output_image=_rate_or_none,
+)
+_tiers = st.builds(
+    Tier,
+    rates=_cards,
+    above_input_tokens=st.sampled_from([0, 1_000, 100_000]),
+    service_tier=st.sampled_from([None, "default", "standard", "flex", "priority"]),
+)
+_multipliers = st.just(Decimal(1)) | st.decimals(0, 1_000, places=6, allow_nan=False)
+_prices = st.builds(
+    lambda provider, card, tiers, fee, multiplier: price(
+        provider=provider, rates=card, tiers=tuple(tiers), web_search=fee, multiplier=multiplier
+    ),
+    st.sampled_from(["anthropic", "openai", "*"]),
+    _cards,
+    st.lists(_tiers, max_size=4),
+    _rate_or_none,
+    _multipliers,
+)
+_reaches = st.builds(
+    Reach,
+    cache_writes=st.booleans(),
+    hour_long_writes=st.booleans(),
+    audio_input=st.booleans(),
+    audio_output=st.booleans(),
+    searches=st.integers(0, 100),
+)
+_limits = st.sampled_from([0, 1, 999, 1_001, 100_001]) | st.integers(0, 1_000_000)
+# What a provider may serve to a call that asks for the tier.
+_SERVED = {
+    None: (None, "default", "standard", "priority"),
+    "auto": (None, "default", "standard", "priority"),
+    "default": (None, "default"),
+    "standard_only": (None, "standard"),
+    "flex": (None, "default", "flex"),
+    "priority": (None, "default", "standard", "priority"),
+}
 
 
-@given(_rates, _rates, _tokens, _tokens, st.data())
-def test_a_call_within_its_estimates_never_costs_more_than_its_hold(
-    input_rate: Decimal,
-    output_rate: Decimal,
+def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, int]:
+    """Tokens of those classes that come to at most the limit."""
+    used: dict[str, int] = {}
+    for name in data.draw(st.permutations(classes)):
+        used[name] = data.draw(st.sampled_from([0, limit]) | st.integers(0, limit))
+        limit -= used[name]
+    return used
+
+
+@settings(max_examples=500)
+@given(_prices, _multipliers, _reaches, _limits, _limits, st.data())
+def test_a_call_within_its_reach_never_costs_more_than_its_hold(
+    version: PriceVersion,
+    account_multiplier: Decimal,
+    reach: Reach,
     input_tokens: int,
     output_tokens: int,
     data: st.DataObject,
 ) -> None:
-    version = price(rates=rates(input=str(input_rate), output=str(output_rate)))
-    cached = data.draw(st.integers(0, input_tokens))
-    thought = data.draw(st.integers(0, output_tokens))
+    asked = data.draw(st.sampled_from(list(_SERVED)))
+    inputs = ["input_text", "cache_read", "input_image"]
+    if reach.cache_writes or version.provider != "anthropic":
+        inputs.append("cache_write_5m")
+    if reach.hour_long_writes:
+        inputs += ["cache_write_5m", "cache_write_1h"]
+    inputs += ["input_audio"] * reach.audio_input
+    outputs = ["output_text", "reasoning", "output_image", *["output_audio"] * reach.audio_output]
     used = TokenUsage(
-        input_text=input_tokens - cached,
-        cache_read=cached,
-        output_text=output_tokens - thought,
-        reasoning=thought,
+        **within(data, input_tokens, list(dict.fromkeys(inputs))),
+        **within(data, output_tokens, outputs),
+        web_searches=data.draw(st.none() | st.integers(0, reach.searches)),
+        service_tier=data.draw(st.sampled_from(_SERVED[asked])),
     )
     held = hold_nusd(
-        version, input_tokens=input_tokens, output_tokens=output_tokens, service_tier=None
+        version,
+        account_multiplier,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        service_tier=asked,
+        reach=reach,
     )
-    assert cost_of(used, version).cost_nusd <= held
+    assert min(cost_nusd(used, version, account_multiplier), MAX_NUSD) <= held

@@ -89,8 +89,10 @@ def test_the_lines_explain_the_cost() -> None:
     assert cost.cost_nusd == 27_500_000
 
 
-def test_a_search_without_a_fee_costs_nothing() -> None:
-    assert cost_of(TokenUsage(web_searches=3), price()).lines == ()
+def test_a_search_without_a_fee_shows_that_it_costs_nothing() -> None:
+    cost = cost_of(TokenUsage(web_searches=3), price())
+    nothing = CostLine(item="web_search", quantity=3, rate=Decimal(0), amount=Decimal(0))
+    assert (cost.lines, cost.cost_nusd) == ((nothing,), 0)
 
 
 def test_the_sum_is_rounded_once_and_not_each_line() -> None:
