@@ -1,7 +1,10 @@
 """`make bench-ledger`: events per second from the queue to the commit, beside the raw limit.
 
 The raw limit is what the same MongoDB takes of the same documents by plain `insert_many` and one
-`$inc` a batch: no transaction, no rollups, no periods, no holds.
+`$inc` a batch: no transaction, no rollups, no periods, no holds. Its collection has the indexes of
+`entries`, so that the difference is what the posting costs and not what the indexes do; without
+them it is printed too. CPU time is that of each process per event, from the operating system: with
+everything on one machine, it says more than the clock.
 """
 
 import argparse
@@ -10,11 +13,11 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import msgspec
@@ -27,13 +30,13 @@ from libs.common.domain.ids import uuid7
 from libs.common.schemas.account import Account
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.accounts import AccountStore
-from libs.common.storage.event_queue import encode_batch, enqueue_batch
+from libs.common.storage.event_queue import QUEUE, encode_batch, enqueue_batch
 from libs.common.storage.mongo import open_database
 from libs.common.storage.redis import open_redis
 
 _EVENTS_PER_JOB = 50
 _RAW_BATCH = 500
-_POLL_S = 0.002
+_POLL_S = 0.005
 _LIMIT_S = 180.0
 _PACED_S = 6.0
 
@@ -44,6 +47,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     # Of all events, how many go to the first account.
     hot_share: float = 0.0
+    # 1: as gateways send them that serve one call at a time.
+    events_per_job: int = _EVENTS_PER_JOB
 
 
 LOADS = (
@@ -52,7 +57,20 @@ LOADS = (
     Load(name="1,000 accounts, 1 worker", accounts=1000, workers=1),
     Load(name="1,000 accounts, 2 workers", accounts=1000, workers=2),
     Load(name="1,000 accounts, one takes half, 2 workers", accounts=1000, workers=2, hot_share=0.5),
+    Load(name="1 account, 1 worker, 1 event a job", accounts=1, workers=1, events_per_job=1),
 )
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates in events per second, CPU time in µs per event."""
+
+    rate: float
+    raw: float
+    raw_bare: float
+    raw_cpu: float
+    cpu: Mapping[str, float]
+    p99_ms: float
+    rss_mb: float
 
 
 class Ledger:
@@ -68,6 +86,9 @@ class Ledger:
             stack.info.mongo_uri, w="majority", journal=True
         )
         self._database = self._client.get_default_database()
+        # Jobs.
+        self._enqueued = 0
+        self._done = 0
 
     def events(self, count: int) -> list[UsageEvent]:
         hot = int(count * self._load.hot_share)
@@ -83,33 +104,38 @@ class Ledger:
                     Account(user_id=user_id, name=user_id, created_at=now, updated_at=now)
                 )
 
-    async def enqueue(self, events: Sequence[UsageEvent], *, every_s: float = 0.0) -> list[float]:
-        """When each event was enqueued."""
+    async def enqueue(self, events: Sequence[UsageEvent], *, rate: float = 0.0) -> list[float]:
+        """When each event was enqueued; at that many events per second, 0 is at once."""
         enqueued: list[float] = []
-        due = time.monotonic()
+        size = self._load.events_per_job
+        began = time.monotonic()
         async with open_redis(self._stack.info.redis_url) as redis:
-            for start in range(0, len(events), _EVENTS_PER_JOB):
-                job = events[start : start + _EVENTS_PER_JOB]
+            for start in range(0, len(events), size):
+                job = events[start : start + size]
                 async with redis.pipeline(transaction=True) as pipeline:
                     enqueue_batch(pipeline, _new_id(), encode_batch(job))
                     await pipeline.execute()
+                self._enqueued += 1
                 enqueued += [time.monotonic()] * len(job)
-                due += every_s
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                if rate:
+                    due = began + (start + size) / rate
+                    await asyncio.sleep(max(0.0, due - time.monotonic()))
         return enqueued
 
-    async def committed(self, before: int, count: int) -> list[float]:
-        """When the n-th event was seen to be committed, of `count` beyond `before`."""
+    async def done(self, count: int) -> list[float]:
+        """When the n-th of so many events was seen to be committed and settled.
+
+        Redis is asked, by the length of the queue, because MongoDB's CPU time is what is measured.
+        """
         seen: list[float] = []
-        async with asyncio.timeout(_LIMIT_S):
+        before = self._done
+        async with open_redis(self._stack.info.redis_url) as redis, asyncio.timeout(_LIMIT_S):
             while len(seen) < count:
-                there = await asyncio.to_thread(self.count) - before
+                self._done = max(self._done, self._enqueued - int(await redis.zcard(QUEUE)))
+                there = min((self._done - before) * self._load.events_per_job, count)
                 seen += [time.monotonic()] * (there - len(seen))
                 await asyncio.sleep(_POLL_S)
         return seen
-
-    def count(self) -> int:
-        return self._database["entries"].estimated_document_count()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -121,12 +147,14 @@ class Ledger:
             for name in self._workers:
                 self._stack.signal(name, signal.SIGCONT)
 
-    def raw_limit(self, count: int) -> float:
-        """Events per second."""
+    def raw_limit(self, count: int, *, indexed: bool) -> tuple[float, float]:
+        """Events per second, and the server's CPU time per event in µs."""
         documents = list(self._database["entries"].find().limit(count))
         raw = self._database["raw_entries"]
-        raw.create_index([("user_id", 1), ("_id", -1)])
-        began = time.monotonic()
+        for name, index in self._database["entries"].index_information().items():
+            if indexed and name != "_id_":
+                raw.create_index(index["key"], sparse=index.get("sparse", False))
+        began, cpu_s = time.monotonic(), self.cpu_s()["mongo"]
         for start in range(0, len(documents), _RAW_BATCH):
             batch = documents[start : start + _RAW_BATCH]
             raw.insert_many(batch)
@@ -134,13 +162,34 @@ class Ledger:
             self._database["raw_accounts"].update_one(
                 {"_id": "all"}, {"$inc": {"spent_nusd": cost}}, upsert=True
             )
-        elapsed = time.monotonic() - began
+        elapsed_s = time.monotonic() - began
+        cpu_s = self.cpu_s()["mongo"] - cpu_s
         raw.drop()
-        return len(documents) / elapsed
+        return len(documents) / elapsed_s, cpu_s / len(documents) * 1e6
+
+    def cpu_s(self) -> dict[str, float]:
+        """Of all workers, of MongoDB and of Redis, so far."""
+        return {
+            "worker": sum(_cpu_s(self._pid(name)) for name in self._workers),
+            "mongo": _cpu_s(self._pid("mongo")),
+            "redis": _cpu_s(self._pid("redis")),
+        }
 
     def rss_mb(self) -> float:
-        pids = [self._stack.pid(name) for name in self._workers]
-        return max(psutil.Process(pid).memory_info().rss for pid in pids if pid is not None) / 1e6
+        """Of the largest worker."""
+        sizes = (psutil.Process(self._pid(name)).memory_info().rss for name in self._workers)
+        return max(sizes) / 1e6
+
+    def _pid(self, name: str) -> int:
+        pid = self._stack.pid(name)
+        if pid is None:
+            raise RuntimeError(f"{name} does not run")
+        return pid
+
+
+def _cpu_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _event(account: int) -> UsageEvent:
@@ -164,53 +213,83 @@ def _new_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
-async def measure(ledger: Ledger, count: int) -> str:
+async def measure(ledger: Ledger, count: int) -> Result:
     await ledger.create_accounts()
-    before = ledger.count()
     with ledger.paused():
         await ledger.enqueue(ledger.events(count))
-    began = time.monotonic()
-    committed = await ledger.committed(before, count)
-    rate = count / (committed[-1] - began)
-    raw = await asyncio.to_thread(ledger.raw_limit, count)
-    p99_s = await _latency(ledger, rate / 2)
-    return (
-        f"{rate:8.0f} events/s   raw limit {raw:8.0f}   share {rate / raw:4.0%}"
-        f"   p99 at half load {p99_s * 1000:6.0f} ms   worker RSS {ledger.rss_mb():4.0f} MB"
+        began, cpu_before = time.monotonic(), ledger.cpu_s()
+    done = await ledger.done(count)
+    rate = count / (done[-1] - began)
+    cpu = {name: (s - cpu_before[name]) / count * 1e6 for name, s in ledger.cpu_s().items()}
+    raw, raw_cpu = await asyncio.to_thread(ledger.raw_limit, count, indexed=True)
+    raw_bare, _ = await asyncio.to_thread(ledger.raw_limit, count, indexed=False)
+    return Result(
+        rate=rate,
+        raw=raw,
+        raw_bare=raw_bare,
+        raw_cpu=raw_cpu,
+        cpu=cpu,
+        p99_ms=await _latency(ledger, rate / 2) * 1000,
+        rss_mb=ledger.rss_mb(),
     )
 
 
 async def _latency(ledger: Ledger, rate: float) -> float:
-    """Seconds from queue to commit, 99th percentile, at that many events per second."""
+    """Seconds from the queue to the end of the job, 99th percentile, at so many events a second."""
     count = max(_EVENTS_PER_JOB, int(rate * _PACED_S))
-    before = ledger.count()
     async with asyncio.TaskGroup() as tasks:
-        sent = tasks.create_task(
-            ledger.enqueue(ledger.events(count), every_s=_EVENTS_PER_JOB / rate)
-        )
-        seen = tasks.create_task(ledger.committed(before, count))
+        sent = tasks.create_task(ledger.enqueue(ledger.events(count), rate=rate))
+        seen = tasks.create_task(ledger.done(count))
     waits = [at - since for since, at in zip(sent.result(), seen.result(), strict=False)]
     return quantiles(waits, n=100)[98]
+
+
+def run(load: Load, count: int) -> Result:
+    with tempfile.TemporaryDirectory(prefix="bench-ledger-") as directory:
+        stack = LocalStack(
+            Path(directory),
+            without_settings(os.environ) | {"LOG_LEVEL": "warning"},
+            workers=load.workers,
+            free_ports=True,
+        )
+        try:
+            stack.start()
+            return asyncio.run(measure(Ledger(stack, load), count))
+        finally:
+            stack.stop()
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Medians."""
+
+    def of(name: str) -> float:
+        return float(median(getattr(result, name) for result in results))
+
+    cpu = {name: median(result.cpu[name] for result in results) for name in results[0].cpu}
+    share = median(result.rate / result.raw for result in results)
+    cpu_share = median(result.raw_cpu / result.cpu["mongo"] for result in results)
+    return (
+        f"{of('rate'):6.0f} events/s, raw {of('raw'):6.0f} (bare {of('raw_bare'):6.0f})"
+        f"  share {share:4.0%}"
+        f"  CPU µs/event: worker {cpu['worker']:5.0f} redis {cpu['redis']:4.0f}"
+        f" mongo {cpu['mongo']:5.0f} (raw {of('raw_cpu'):5.0f}, share {cpu_share:4.0%})"
+        f"  p99 at half load {of('p99_ms'):5.0f} ms  worker RSS {of('rss_mb'):3.0f} MB"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000)
-    count = parser.parse_args().events
-    for load in LOADS:
-        with tempfile.TemporaryDirectory(prefix="bench-ledger-") as directory:
-            stack = LocalStack(
-                Path(directory),
-                without_settings(os.environ) | {"LOG_LEVEL": "warning"},
-                workers=load.workers,
-                free_ports=True,
-            )
-            try:
-                stack.start()
-                result = asyncio.run(measure(Ledger(stack, load), count))
-            finally:
-                stack.stop()
-        print(f"{load.name:<42} {result}", flush=True)
+    parser.add_argument("--rounds", type=int, default=1, help="interleaved; medians are printed")
+    parser.add_argument("--only", default="", help="loads whose name contains this")
+    arguments = parser.parse_args()
+    loads = [load for load in LOADS if arguments.only in load.name]
+    results: dict[str, list[Result]] = {load.name: [] for load in loads}
+    for _ in range(arguments.rounds):
+        for load in loads:
+            results[load.name].append(run(load, arguments.events))
+    for name, measured in results.items():
+        print(f"{name:<42} {summary(measured)}", flush=True)
 
 
 if __name__ == "__main__":
