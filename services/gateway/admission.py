@@ -227,6 +227,7 @@ class Admissions:
                     input_tokens=call.input_tokens,
                     output_tokens=output * max(request.answers, 1),
                     service_tier=request.service_tier,
+                    reach=request.reach,
                 )
             )
         return max(amounts)

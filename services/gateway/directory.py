@@ -66,18 +66,24 @@ class Directory:
             )
         return Principal(key, account)
 
-    async def prices(self, targets: Iterable[Target], at: datetime) -> dict[str, PriceVersion]:
+    async def prices(
+        self, targets: Iterable[Target], at: datetime, *, searching: bool = False
+    ) -> dict[str, PriceVersion]:
         """By deployment, for those that have a price. Raises ModelUnpriced where none has one.
 
-        A call that cannot be priced is not made.
+        A call that cannot be priced is not made, nor one that may search without a fee for that.
         """
         prices: dict[str, PriceVersion] = {}
         unpriced: ModelUnpriced | None = None
         for target in targets:
             try:
-                prices[target.deployment_id] = await self._price(target, at)
+                price = await self._price(target, at)
+                if searching and price.web_search is None:
+                    raise _no_fee(target)
             except ModelUnpriced as error:
                 unpriced = error
+            else:
+                prices[target.deployment_id] = price
         if not prices and unpriced is not None:
             raise unpriced
         return prices
@@ -132,6 +138,15 @@ class Directory:
 
     async def _versions(self, name: str) -> tuple[PriceVersion, ...] | None:
         return tuple(await self._price_store.versions_of([name])) or None
+
+
+def _no_fee(target: Target) -> ModelUnpriced:
+    return ModelUnpriced(
+        f"The price of '{target.provider}/{target.model}' has no fee for web searches, so it "
+        "cannot be called with a tool for them. An administrator can set 'web_search_cost' with "
+        "POST /admin/costs; 0 makes them free.",
+        param="tools",
+    )
 
 
 def _database_away() -> Unavailable:

@@ -4,6 +4,7 @@ Authenticate, decode, authorise, admit, forward, meter, commit, finish.
 """
 
 from contextlib import suppress
+from functools import partial
 from time import perf_counter
 
 import msgspec
@@ -60,7 +61,7 @@ class _CallHandler(Handler):
             plan = await continued(gateway.responses, principal, request, plan)
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
-        plan = await self._priced(plan)
+        plan = await self._priced(plan, searching=request.reach.searches > 0)
         call.input_tokens = estimate_input_tokens(body)
         await gateway.admissions.admit(call, principal)
         asked_at = perf_counter()
@@ -74,14 +75,15 @@ class _CallHandler(Handler):
         else:
             await self._whole(recorder, upstream)
 
-    async def _priced(self, plan: Plan) -> Plan:
+    async def _priced(self, plan: Plan, *, searching: bool) -> Plan:
         """The plan without the deployments that have no price: those may not be called."""
         call, directory = self.call, self.gateway.directory
         call.target = plan.targets[0] if plan.targets else None
-        call.prices = await directory.prices(plan.targets, call.started_at)
+        prices = partial(directory.prices, at=call.started_at, searching=searching)
+        call.prices = await prices(plan.targets)
         if plan.context_targets:
             with suppress(ModelUnpriced):
-                call.prices |= await directory.prices(plan.context_targets, call.started_at)
+                call.prices |= await prices(plan.context_targets)
         if len(call.prices) == len(plan.targets) + len(plan.context_targets):
             return plan
         priced = [

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
+from libs.common.domain.holds import PLAIN, Reach
 from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.sse import data_of
@@ -46,6 +47,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     client_user: str | None = None
     wants_usage: bool = True
     previous_response_id: str | None = None
+    reach: Reach = PLAIN
     fields: dict[str, msgspec.Raw]
 
 

@@ -23,6 +23,7 @@ from services.gateway.formats.base import (
     decode_usage,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
 _encode = msgspec.json.encode
@@ -91,6 +92,7 @@ class Chat:
         known = decode_body(body, _body)
         options = known.stream_options
         limit = known.max_completion_tokens
+        fields = decode_body(body, _fields)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
@@ -99,7 +101,8 @@ class Chat:
             service_tier=known.service_tier,
             client_user=known.user,
             wants_usage=options is not None and bool(options.include_usage),
-            fields=decode_body(body, _fields),
+            reach=reach_of(body, fields),
+            fields=fields,
         )
 
     def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from services.gateway.formats.base import (
     type_of,
 )
 from services.gateway.formats.errors import anthropic_answer
+from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
 
@@ -80,13 +81,15 @@ class Messages:
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
+        fields = decode_body(body, _fields)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
             max_output_tokens=known.max_tokens,
             service_tier=known.service_tier,
             client_user=None if known.metadata is None else known.metadata.user_id,
-            fields=decode_body(body, _fields),
+            reach=reach_of(body, fields),
+            fields=fields,
         )
 
     def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from services.gateway.formats.base import (
     type_of,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
 _encode = msgspec.json.encode
@@ -35,6 +36,7 @@ class _Body(msgspec.Struct):
     model: ModelName
     stream: bool | None = None
     max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
     service_tier: str | None = None
     user: str | None = None
     background: bool | None = None
@@ -111,6 +113,7 @@ class Responses:
                 "'conversation' and send 'previous_response_id' or the whole input.",
                 param="conversation",
             )
+        fields = decode_body(body, _fields)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
@@ -118,7 +121,8 @@ class Responses:
             service_tier=known.service_tier,
             client_user=known.user,
             previous_response_id=known.previous_response_id,
-            fields=decode_body(body, _fields),
+            reach=reach_of(body, fields, known.max_tool_calls),
+            fields=fields,
         )
 
     def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:

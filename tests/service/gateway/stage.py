@@ -104,7 +104,9 @@ class Books:
         )
         return secret
 
-    async def set_price(self, model: str, *, input_usd: str, output_usd: str) -> None:
+    async def set_price(
+        self, model: str, *, input_usd: str, output_usd: str, **fields: Any
+    ) -> None:
         """USD per million tokens, since yesterday."""
         now = datetime.now(UTC)
         await self._prices.insert(
@@ -114,6 +116,7 @@ class Books:
                 effective_from=now - timedelta(days=1),
                 rates=Rates(input=Decimal(input_usd), output=Decimal(output_usd)),
                 created_at=now,
+                **fields,
             )
         )
 

@@ -434,7 +434,7 @@ async def test_a_route_may_rather_drop_what_cannot_be_carried(
         "logit_bias": {"5": 1},
         "presence_penalty": 1,
         "bad\r\nx-injected: yes": 1,
-        "tools": [{"type": "web_search"}],
+        "tools": [{"type": "file_search"}],
         "tool_choice": "auto",
     }
     refused = await call(gateway, secret, strict, **fields)

@@ -1,0 +1,67 @@
+"""What a request's body tells of classes that may cost more than text, found without parsing it."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from libs.common.domain.holds import PLAIN, Reach
+from services.gateway.formats.base import ABSENT, NULL, UNREADABLE
+
+# Providers let a model search as often as it likes where the request sets no limit. LiteLLM's own
+# tool for the largest context allows ten, and calls seldom come near.
+_ASSUMED_SEARCHES = 10
+# Small letters, an underscore or a 1 as escapes: no encoder writes them so, but somebody who wants
+# a smaller hold may.
+_DISGUISED = re.compile(rb"\\u00(?:31|5[fF]|[67][0-9a-fA-F])")
+
+
+class _Tool(msgspec.Struct):
+    type: str = ""
+    max_uses: int | None = None
+
+
+_tools = msgspec.json.Decoder(list[_Tool])
+
+
+def reach_of(
+    body: bytes, fields: Mapping[str, msgspec.Raw], max_tool_calls: int | None = None
+) -> Reach:
+    """Errs on the side of more: whether the words are names or just text is not looked into."""
+    disguised = b"\\u00" in body and _DISGUISED.search(body) is not None
+    cache_writes = disguised or b"cache_control" in body
+    audio_input = disguised or b"input_audio" in body
+    audio_output = "audio" in fields or b"audio" in bytes(fields.get("modalities", ABSENT))
+    searches = _searches(fields, disguised=disguised)
+    if max_tool_calls is not None:
+        searches = min(searches, max(max_tool_calls, 0))
+    if not (cache_writes or audio_input or audio_output or searches):
+        return PLAIN
+    return Reach(
+        cache_writes=cache_writes,
+        hour_long_writes=disguised or (cache_writes and b'"1h"' in body),
+        audio_input=audio_input,
+        audio_output=audio_output or (disguised and "modalities" in fields),
+        searches=searches,
+    )
+
+
+def _searches(fields: Mapping[str, msgspec.Raw], *, disguised: bool) -> int:
+    """The most that the tools allow; functions of the client's own by that name are none."""
+    searches = 0 if fields.get("web_search_options", NULL) == NULL else _ASSUMED_SEARCHES
+    tools = fields.get("tools", ABSENT)
+    if disguised or b"web_search" in bytes(tools):
+        searches += _allowed_by(tools)
+    return searches
+
+
+def _allowed_by(tools: msgspec.Raw) -> int:
+    if tools in (ABSENT, NULL):
+        return 0
+    try:
+        found = [tool for tool in _tools.decode(tools) if tool.type.startswith("web_search")]
+    except UNREADABLE:
+        return _ASSUMED_SEARCHES
+    return sum(
+        _ASSUMED_SEARCHES if tool.max_uses is None else max(tool.max_uses, 0) for tool in found
+    )

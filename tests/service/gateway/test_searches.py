@@ -1,0 +1,108 @@
+"""Calls with a tool for web searches: held for, charged for, and not made without a fee."""
+
+import json
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
+from tests.service.gateway.routes import Endpoints, add_route, deployment
+from tests.service.gateway.stage import Books, Client
+from tests.service.gateway.upstream import Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ASKING: list[tuple[Dialect, dict[str, Any]]] = [
+    (CHAT, {"web_search_options": {}}),
+    (MESSAGES, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+    (RESPONSES, {"tools": [{"type": "web_search"}]}),
+]
+every_format = pytest.mark.parametrize(
+    ("dialect", "asking"), ASKING, ids=[dialect.name for dialect, _ in ASKING]
+)
+FUNCTION = {"type": "function", "name": "web_search", "parameters": {}}
+
+
+@every_format
+async def test_without_a_fee_for_it_nobody_searches(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, asking: dict[str, Any]
+) -> None:
+    """Nothing is free by accident."""
+    upstream.answers(dialect.answer)
+    secret = await books.add_key()
+
+    response = await gateway.post(dialect.path, secret, dialect.body(**asking))
+
+    error = dialect.check_error(response, 400, "model_not_priced")
+    assert "web_search_cost" in error["message"]
+    assert upstream.requests == []
+    event = await books.the_event(secret)
+    assert (event.status, event.error_code) == ("refused", "model_not_priced")
+    assert await books.held(secret) == 0
+
+
+async def test_a_function_of_that_name_is_the_clients_own(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    upstream.answers(RESPONSES.answer)
+    body = RESPONSES.body(tools=[FUNCTION])
+    assert (await gateway.post(RESPONSES.path, await books.add_key(), body)).status_code == 200
+
+
+async def priced(books: Books, **fields: Any) -> str:
+    """A model that is free but for its searches."""
+    name = f"searching-{uuid4().hex}"
+    await books.set_price(name, input_usd="0", output_usd="0", **fields)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("tool", "most"), [({}, 10), ({"max_uses": 3}, 3)], ids=["assumed", "limited"]
+)
+async def test_searches_are_held_for_and_charged(
+    gateway: Client, upstream: Upstream, books: Books, tool: dict[str, Any], most: int
+) -> None:
+    model = await priced(books, web_search=Decimal("0.01"))
+    usage = {**MESSAGES.whole["usage"], "server_tool_use": {"web_search_requests": 2}}
+    upstream.answers(json.dumps({**MESSAGES.whole, "usage": usage}).encode())
+    secret = await books.add_key()
+    tools = [{"type": "web_search_20250305", "name": "web_search", **tool}]
+
+    response = await gateway.post(
+        MESSAGES.path, secret, MESSAGES.body(model=f"anthropic/{model}", tools=tools)
+    )
+
+    assert response.headers["x-gateway-cost-usd"] == "0.02"
+    event = await books.the_event(secret)
+    assert event.held_nusd == most * 10_000_000
+    assert await books.held(secret) == 20_000_000
+
+
+async def test_a_fee_of_nothing_makes_searches_free(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    model = await priced(books, web_search=Decimal(0))
+    upstream.answers(RESPONSES.answer)
+    body = RESPONSES.body(model=f"openai/{model}", tools=[{"type": "web_search"}])
+    assert (await gateway.post(RESPONSES.path, await books.add_key(), body)).status_code == 200
+
+
+async def test_a_deployment_without_a_fee_is_passed_over(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    endpoints = Endpoints(upstream)
+    plain, searching = await priced(books), await priced(books, web_search=Decimal("0.01"))
+    model = await add_route(
+        books,
+        deployment(upstream, "a", f"openai/{plain}"),
+        deployment(upstream, "b", f"openai/{searching}", priority=1),
+    )
+    secret = await books.add_key()
+
+    body = CHAT.body(model=model)
+    for asked in (body, {**body, "web_search_options": {}}):
+        assert (await gateway.post(CHAT.path, secret, asked)).status_code == 200
+
+    assert endpoints.asked == ["a", "b"]

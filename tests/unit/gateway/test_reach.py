@@ -1,0 +1,94 @@
+"""What a request's body tells of classes that may cost more than text."""
+
+import json
+from typing import Any
+
+import pytest
+
+from libs.common.domain.holds import PLAIN, Reach
+from services.gateway.formats import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from services.gateway.formats.base import Format
+
+
+def reach(client_format: Format, **fields: Any) -> Reach:
+    return client_format.decode(json.dumps({"model": "m", **fields}).encode()).reach
+
+
+def test_a_plain_call_reaches_nothing_else() -> None:
+    said = [{"role": "user", "content": "What is an audio input? \u00e9 <b> \x1f"}]
+    assert reach(CHAT, messages=said, tools=[{"type": "function"}]) is PLAIN
+    assert reach(MESSAGES, messages=said, max_tokens=5) is PLAIN
+    assert reach(RESPONSES, input="Hi", tools=[{"type": "file_search"}]) is PLAIN
+    assert reach(EMBEDDINGS, input="Hi") is PLAIN
+
+
+@pytest.mark.parametrize(
+    ("control", "hour_long"),
+    [
+        ({"type": "ephemeral"}, False),
+        ({"type": "ephemeral", "ttl": "5m"}, False),
+        ({"type": "ephemeral", "ttl": "1h"}, True),
+    ],
+)
+def test_cache_writes(control: dict[str, str], hour_long: bool) -> None:
+    block = {"type": "text", "text": "Hi", "cache_control": control}
+    for placed in ({"system": [block]}, {"cache_control": control}, {"tools": [block]}):
+        found = reach(MESSAGES, max_tokens=5, messages=[], **placed)
+        assert found == Reach(cache_writes=True, hour_long_writes=hour_long)
+
+
+def test_audio() -> None:
+    part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    heard = [{"role": "user", "content": [part]}]
+    assert reach(CHAT, messages=heard) == Reach(audio_input=True)
+    assert reach(CHAT, messages=[], modalities=["text"]) is PLAIN
+    assert reach(CHAT, messages=[], modalities=["text", "audio"]) == Reach(audio_output=True)
+    assert reach(CHAT, messages=[], audio={"voice": "ash"}) == Reach(audio_output=True)
+
+
+@pytest.mark.parametrize(
+    ("client_format", "fields", "searches"),
+    [
+        (MESSAGES, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 10),
+        (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": 3}]}, 3),
+        (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": 0}]}, 0),
+        (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": -1}]}, 0),
+        (MESSAGES, {"tools": [{"type": "web_search_1", "max_uses": 25}] * 2}, 50),
+        # A function that the client calls itself.
+        (MESSAGES, {"tools": [{"name": "web_search", "input_schema": {}}]}, 0),
+        (CHAT, {"tools": [{"type": "function", "function": {"name": "web_search"}}]}, 0),
+        (CHAT, {"web_search_options": {}}, 10),
+        (CHAT, {"web_search_options": None}, 0),
+        (RESPONSES, {"tools": [{"type": "web_search"}]}, 10),
+        (RESPONSES, {"tools": [{"type": "web_search_preview"}], "max_tool_calls": 4}, 4),
+        (RESPONSES, {"tools": [{"type": "web_search"}], "max_tool_calls": None}, 10),
+        (RESPONSES, {"tools": [{"type": "web_search"}], "max_tool_calls": -1}, 0),
+        # Only this format's providers know that limit.
+        (MESSAGES, {"tools": [{"type": "web_search_1"}], "max_tool_calls": 4}, 10),
+        # Nobody can tell what it allows; the provider refuses it.
+        (RESPONSES, {"tools": {"type": "web_search"}}, 10),
+        (RESPONSES, {"tools": None}, 0),
+    ],
+)
+def test_searches(client_format: Format, fields: dict[str, Any], searches: int) -> None:
+    assert reach(client_format, **fields).searches == searches
+
+
+@pytest.mark.parametrize(
+    "key", [rb"cache\u005fcontrol", rb"cache\u005Fcontrol", rb"\u0063ache_control"]
+)
+def test_a_disguised_name_reaches_everything(key: bytes) -> None:
+    raw = rb'{"model": "m", "max_tokens": 5, "messages": [], "system": [{"%b": {}}]}' % key
+    found = MESSAGES.decode(raw).reach
+    assert found == Reach(cache_writes=True, hour_long_writes=True, audio_input=True)
+
+
+def test_a_disguised_tool_is_a_tool() -> None:
+    raw = rb'{"model": "m", "tools": [{"type": "\u0077eb_search"}], "modalities": ["\u0061udio"]}'
+    found = RESPONSES.decode(raw).reach
+    assert (found.searches, found.audio_output) == (10, True)
+
+
+def test_a_disguised_hour_is_an_hour() -> None:
+    raw = rb'{"model": "m", "messages": [{"cache_control": {"ttl": "\u0031h"}}]}'
+    assert MESSAGES.decode(raw).reach.hour_long_writes
