@@ -10,6 +10,7 @@ from services.gateway.directory import Directory
 from services.gateway.estimating import Estimator
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
+from services.gateway.recording import Recordings
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.router import Router
 
@@ -24,6 +25,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     meter: Meter
     clock: SharedClock
     open_calls: OpenCalls
+    recordings: Recordings
     responses: ResponseStore
     estimator: Estimator
     max_body_bytes: int

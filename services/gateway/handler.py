@@ -29,6 +29,7 @@ from services.gateway.directory import Principal
 from services.gateway.gateway import Gateway
 from services.gateway.metrics import UNAUTHENTICATED
 from services.gateway.recorder import Recorder
+from services.gateway.recording import Tape
 from services.gateway.replies import call_headers, cost_headers, error_headers, id_headers
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Answer, Header
@@ -78,6 +79,7 @@ class Handler(ABC):
             await self._send_error(AppError(_CRASHED))
             return
         recorder = Recorder(self.call, principal, self.gateway.meter)
+        tape = None if principal.key.recording is None else self._start_tape(principal)
         try:
             refusal = (
                 wrong_method
@@ -101,6 +103,8 @@ class Handler(ABC):
             await self._fail(recorder, AppError(_CRASHED))
         finally:
             self.gateway.admissions.finished(self.call)
+            if tape is not None:
+                self.gateway.recordings.hand_in(tape)
 
     def _check_method(self, method: str) -> AppError | None:
         """A call of a wrong one is audited like any other, so no route turns it away."""
@@ -112,6 +116,13 @@ class Handler(ABC):
         principal = await self.gateway.directory.principal(secret_hash(secret_of(headers)))
         self.call.principal = principal
         return principal
+
+    def _start_tape(self, principal: Principal) -> Tape | None:
+        """From here on, what the client sends and gets passes through it."""
+        tape = self.gateway.recordings.start(self.call, principal)
+        if tape is not None:
+            self.receive, self.send = tape.receiving(self.receive), tape.sending(self.send)
+        return tape
 
     async def answer(
         self,

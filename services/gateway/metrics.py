@@ -25,3 +25,7 @@ BUDGET_WARNINGS = Counter(
 ADMITTED_WITHOUT_REDIS = Counter(
     "gateway_admitted_without_redis_total", "Calls admitted by policy while Redis was away."
 )
+# `queued`, or why it was dropped: full, queue_full, redis_away, failed.
+RECORDINGS = Counter(
+    "gateway_recordings_total", "Recordings of calls by what became of them.", ["end"]
+)

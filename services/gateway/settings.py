@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_read_timeout_s: Positive = 600
     upstream_total_timeout_s: Positive = 3600
     keepalive_s: Positive = 15
+    # Of each side of a call; a document of MongoDB has to hold both.
+    recording_max_bytes: Annotated[int, Meta(ge=1024, le=1024 * 1024)] = 256 * 1024
     upstream_max_connections: Positive = 1000
 
     spool_dir: str = "spool"

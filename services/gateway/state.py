@@ -15,6 +15,7 @@ from libs.common.storage.holds import HoldStore
 from libs.common.storage.invalidation import listen
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
+from libs.common.storage.recordings import RecordingQueue
 from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.responses import ResponseStore
 from libs.common.storage.standings import StandingStore
@@ -27,6 +28,7 @@ from services.gateway.estimating import Estimator
 from services.gateway.gateway import Gateway
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
+from services.gateway.recording import Recordings
 from services.gateway.settings import Settings
 from services.gateway.spend_reader import SpendReader
 from services.gateway.spool import Spool
@@ -68,6 +70,11 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         spool.open()
         stack.callback(spool.close)
         breaker = Breaker(_REDIS_PAUSE_S)
+        recordings = Recordings(
+            RecordingQueue(redis), breaker, max_bytes=settings.recording_max_bytes
+        )
+        # After the meter, whose events matter more.
+        stack.push_async_callback(recordings.close)
         holds = HoldStore(redis)
         caches = Caches(redis, breaker, settings)
         directory = Directory(database, price_map, caches)
@@ -89,6 +96,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             meter=meter,
             clock=clock,
             open_calls=open_calls,
+            recordings=recordings,
             estimator=Estimator(BundledTokenizer()),
             responses=ResponseStore(redis, database),
             max_body_bytes=settings.max_body_bytes,

@@ -24,6 +24,7 @@ from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.proofs import ProofStore
+from libs.common.storage.recordings import RecordingStore
 from libs.common.storage.redis import Redis
 from libs.common.storage.replay import clear_posted
 from libs.common.storage.spent_copies import SpentCopies
@@ -32,6 +33,7 @@ from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.poster import Poster
+from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.settler import Settler
@@ -81,6 +83,7 @@ async def open_jobs(
             dead_letters=DeadLetterStore(database),
             holds=HoldStore(redis),
             corrector=corrector,
+            recordings=RecordingKeeper(RecordingStore(database), metrics, now),
             metrics=metrics,
             deadline_s=settings.worker_job_timeout_s * _DEADLINE_SHARE,
             now=now,

@@ -28,6 +28,7 @@ from libs.common.storage.redis import RedisError
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.poster import Failures
+from services.ledger_worker.recordings import RecordingKeeper
 
 # Delays of half a second, doubled with each try, up to half a minute.
 _FIRST_DELAY_S = 0.5
@@ -67,6 +68,7 @@ class Jobs:
         dead_letters: DeadLetterStore,
         holds: HoldStore,
         corrector: Corrector,
+        recordings: RecordingKeeper,
         metrics: Metrics,
         deadline_s: float,
         now: Callable[[], datetime],
@@ -75,6 +77,7 @@ class Jobs:
         self._dead_letters = dead_letters
         self._holds = holds
         self._corrector = corrector
+        self._recordings = recordings
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._now = now
@@ -97,6 +100,10 @@ class Jobs:
         """`corrections.reprice`: entries get the price that is valid for them now."""
         work = self._reprice(payload, ctx["job_id"])
         await self._try(ctx, self._unless_refused("reprice", payload, ctx, work))
+
+    async def record(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`recordings.store`: what was said in calls; nothing of it is money."""
+        await self._try(ctx, self._recordings.keep(payload, ctx["job_id"], ctx["job_try"]))
 
     async def _try(self, ctx: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
         try:

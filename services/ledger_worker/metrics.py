@@ -55,6 +55,12 @@ class Metrics:
         self.dead_letters = Counter(
             "ledger_dead_letters", "Deliveries that cannot be posted", ["kind"], registry=registry
         )
+        self.recordings = Counter(
+            "ledger_recordings",
+            "Recordings by what became of them: stored, expired, damaged or refused",
+            ["end"],
+            registry=registry,
+        )
         self.retries = Counter(
             "ledger_job_retries", "Jobs put back to be tried again", registry=registry
         )

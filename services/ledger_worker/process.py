@@ -28,6 +28,7 @@ from libs.common.storage.mongo import (
     ping,
 )
 from libs.common.storage.price_map import PriceMap
+from libs.common.storage.recordings import RecordingStore
 from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.replay import replay_all
 from services.ledger_worker.assembly import keep_house, now, open_jobs, open_prover
@@ -182,6 +183,7 @@ async def wait_until_ready(database: Database, redis: Redis, stop: asyncio.Event
         await ping(database)
         await LedgerStore(database).create_indexes()
         await DeadLetterStore(database).create_indexes()
+        await RecordingStore(database).create_indexes()
 
     async def answers() -> None:
         await redis.ping()

@@ -20,6 +20,7 @@ from libs.common.storage.event_queue import (
     CORRECT_JOB,
     POST_JOB,
     QUEUE,
+    RECORD_JOB,
     REPRICE_JOB,
     decode_job,
     encode_job,
@@ -51,6 +52,9 @@ class QueueJobs(Protocol):
 
     async def reprice(self, ctx: dict[Any, Any], payload: bytes) -> None:
         """`corrections.reprice`"""
+
+    async def record(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        """`recordings.store`"""
 
 
 class QueueWorker(Worker):
@@ -89,6 +93,7 @@ def create_worker(
             func(jobs.bury, name=BURY_JOB),
             func(jobs.correct, name=CORRECT_JOB),
             func(jobs.reprice, name=REPRICE_JOB),
+            func(jobs.record, name=RECORD_JOB),
         ],
         queue_name=QUEUE,
         # No work is scheduled by time.

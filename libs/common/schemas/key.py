@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from libs.common.schemas.account import Budget, Limits
+from libs.common.schemas.recording import RecordingTerms
 
 KeyStatus = Literal["active", "revoked"]
 
@@ -13,7 +14,8 @@ KeyStatus = Literal["active", "revoked"]
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """`prefix` is the readable start of the secret; `allowed_models` None means every model.
 
-    `budgets` and `limits` lie inside the account's own.
+    `budgets` and `limits` lie inside the account's own. `recording` None keeps nothing of what is
+    said in its calls.
     """
 
     key_id: str
@@ -25,6 +27,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...] = ()
     limits: Limits = Limits()
     expires_at: datetime | None = None
+    recording: RecordingTerms | None = None
     status: KeyStatus = "active"
     created_at: datetime
     updated_at: datetime

@@ -1,5 +1,5 @@
-"""The queue of the ledger worker: one arq job carries a batch of usage events from a gateway, or
-an order of the admin service.
+"""The queue of the ledger worker: one arq job carries a batch of usage events from a gateway, or of
+recordings, or an order of the admin service.
 
 arq's own `enqueue_job` needs three round trips and expires jobs after a day. A job is written
 here in arq's own format in one transaction, together with what else must be durable with it, and
@@ -23,6 +23,7 @@ POST_JOB = "events.post"
 BURY_JOB = "events.bury"
 CORRECT_JOB = "corrections.post"
 REPRICE_JOB = "corrections.reprice"
+RECORD_JOB = "recordings.store"
 
 # What the decoders below raise on bytes that are not what they should be: text that is not UTF-8
 # and nesting without end are not MsgspecErrors.
@@ -47,7 +48,7 @@ class Payload(bytes):
 class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A job as arq encodes it and as each of the worker's functions takes it."""
 
-    f: Literal["events.post", "corrections.post", "corrections.reprice"]
+    f: Literal["events.post", "corrections.post", "corrections.reprice", "recordings.store"]
     a: tuple[bytes]
     # 2^42 ms is in the year 2109.
     et: Annotated[int, msgspec.Meta(ge=0, lt=2**42)]

@@ -17,9 +17,11 @@ from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.event_queue import encode_batch
 from libs.common.storage.ledger import EntriesRefused
 from libs.common.storage.price_map import PriceMap
+from libs.common.storage.recordings import RecordingStore
 from services.ledger_worker.assembly import open_corrector
 from services.ledger_worker.jobs import Jobs, retry_delay_s
 from services.ledger_worker.poster import Failures
+from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import (
     MODEL,
@@ -44,6 +46,9 @@ async def jobs_over(stage: Stage, write: Write, *, deadline_s: float = 10) -> As
             dead_letters=stage.dead_letters,
             holds=stage.holds,
             corrector=corrector,
+            recordings=RecordingKeeper(
+                RecordingStore(stage.database), stage.metrics, lambda: datetime.now(UTC)
+            ),
             metrics=stage.metrics,
             deadline_s=deadline_s,
             now=lambda: datetime.now(UTC),

@@ -36,6 +36,9 @@ class ScriptedJobs:
     async def reprice(self, ctx: dict[Any, Any], payload: bytes) -> None:
         await self.post(ctx, payload)
 
+    async def record(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        await self.post(ctx, payload)
+
 
 class Running:
     """`keep_working` over scripted jobs."""
