@@ -115,16 +115,21 @@ def mongo_server(directory: Path, *, standalone: bool = False) -> ServerProcess:
     return ServerProcess(f"mongodb://{HOST}:{port}/test?{options}", command, port, directory)
 
 
-def redis_server(directory: Path) -> ServerProcess:
+def redis_server(directory: Path, *options: str) -> ServerProcess:
     """With an append-only file that is synced on every write, as in production."""
     port = free_port()
-    binary = shutil.which("redis-server") or shutil.which("valkey-server") or get_binary_path()
     command = [
-        str(binary),
+        redis_binary(),
         *("--bind", HOST, "--port", str(port), "--dir", str(directory)),
         *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+        *options,
     ]
     return ServerProcess(f"redis://{HOST}:{port}/0", command, port, directory)
+
+
+def redis_binary() -> str:
+    found = shutil.which("redis-server") or shutil.which("valkey-server") or get_binary_path()
+    return str(found)
 
 
 def database_url(server: ServerProcess, name: str) -> str:

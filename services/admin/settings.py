@@ -7,6 +7,7 @@ import msgspec
 
 from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, SettingsError
+from libs.common.storage.redis_url import check_redis_url
 
 _MIN_KEY_LENGTH = 16
 # The service of that name, in a cluster and under compose.
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mongo_wait_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
 
     def __post_init__(self) -> None:
+        check_redis_url(self.redis_url.reveal())
         if len(self.admin_api_key.reveal()) < _MIN_KEY_LENGTH:
             raise SettingsError(
                 f"ADMIN_API_KEY is too short: it needs at least {_MIN_KEY_LENGTH} characters. "

@@ -3,16 +3,18 @@
 Probes run this every few seconds, so nothing heavy is imported.
 """
 
+import asyncio
 from socket import gethostname
 
 import msgspec
-from redis import Redis, RedisError
 
 from libs.common.settings import Secret
+from libs.common.storage.redis import RedisError, open_redis
+from libs.common.storage.redis_url import check_redis_url
 
 # The worker renews its key at this interval, and the key lives one second longer.
 HEALTH_INTERVAL_S = 5
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 3.0
 
 
 class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +22,9 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     redis_url: Secret
     worker_name: str = ""
+
+    def __post_init__(self) -> None:
+        check_redis_url(self.redis_url.reveal())
 
 
 def health_key(worker_name: str) -> str:
@@ -31,12 +36,12 @@ def fault(settings: CheckSettings) -> str | None:
     """None where the worker is alive, else what is wrong in one line."""
     name = settings.worker_name or gethostname()
     try:
-        with Redis.from_url(
-            settings.redis_url.reveal(),
-            socket_connect_timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
-        ) as redis:
-            alive = redis.exists(health_key(name))
-    except (RedisError, ValueError) as error:
+        alive = asyncio.run(_is_alive(settings.redis_url.reveal(), name))
+    except (RedisError, OSError) as error:
         return f"Redis cannot be asked: {type(error).__name__}: {error}"
     return None if alive else f"no sign of life from the ledger worker '{name}'"
+
+
+async def _is_alive(redis_url: str, name: str) -> bool:
+    async with asyncio.timeout(_TIMEOUT_S), open_redis(redis_url, max_connections=1) as redis:
+        return bool(await redis.exists(health_key(name)))

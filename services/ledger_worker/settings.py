@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret
+from libs.common.storage.redis_url import check_redis_url
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container
     # 0 switches the metrics off.
     worker_metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9100
+
+    def __post_init__(self) -> None:
+        check_redis_url(self.redis_url.reveal())
 
     @property
     def name(self) -> str:

@@ -2,9 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.exceptions import NoScriptError, RedisError
+
+from libs.common.storage.redis_url import is_sentinel_url, parse_sentinel_url
+from libs.common.storage.sentinel import open_master_pool
 
 __all__ = ["NoScriptError", "Redis", "RedisError", "open_redis"]
 
@@ -17,17 +21,29 @@ _POOL_WAIT_S = 2.0
 @asynccontextmanager
 async def open_redis(url: str, *, max_connections: int = 50) -> AsyncIterator[Redis]:
     """Connects lazily; answers are bytes. A command waits `_POOL_WAIT_S` for a connection."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=_POOL_WAIT_S,
-        socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        socket_timeout=_COMMAND_TIMEOUT_S,
-        health_check_interval=30,
-    )
-    client = Redis(connection_pool=pool)
+    options = {
+        "max_connections": max_connections,
+        "timeout": _POOL_WAIT_S,
+        "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+        "socket_timeout": _COMMAND_TIMEOUT_S,
+        "health_check_interval": 30,
+    }
+    async with _open_pool(url, options) as pool:
+        client = Redis(connection_pool=pool)
+        try:
+            yield client
+        finally:
+            await client.aclose()
+
+
+@asynccontextmanager
+async def _open_pool(url: str, options: dict[str, Any]) -> AsyncIterator[ConnectionPool]:
+    if is_sentinel_url(url):
+        async with open_master_pool(parse_sentinel_url(url), **options) as masters:
+            yield masters
+        return
+    pool = BlockingConnectionPool.from_url(url, **options)
     try:
-        yield client
+        yield pool
     finally:
-        await client.aclose()
         await pool.disconnect()

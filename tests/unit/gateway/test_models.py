@@ -32,7 +32,7 @@ def directory(*, openai: bool = False, anthropic: bool = False) -> ModelDirector
     """With a key for those providers."""
     settings = Settings(
         mongo_uri="",
-        redis_url="",
+        redis_url="redis://nowhere",
         openai_api_key=Secret("k") if openai else None,
         anthropic_api_key=Secret("k") if anthropic else None,
     )

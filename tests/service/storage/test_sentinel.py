@@ -1,0 +1,272 @@
+"""Two real servers; the test plays Sentinel, and says which of them is the master."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis as BlockingRedis
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from libs.common.storage.pipelining import Pipelined
+from libs.common.storage.redis import Redis, RedisError, open_redis
+from libs.common.storage.sentinel import MasterConnection, MasterPool
+from tests.sentinels import MASTER, sentinel_server
+from tests.servers import HOST, ServerProcess, free_port, redis_server, running
+
+_WRITE = "return redis.call('SET', KEYS[1], ARGV[1])"
+
+
+class Word(Sentinel):
+    """Sentinel's. `asked` counts how often it was wanted; None is that it knows no master."""
+
+    def __init__(self, master: ServerProcess) -> None:
+        self.master: ServerProcess | None = master
+        self.asked = 0
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        self.asked += 1
+        # A question takes a round trip.
+        await asyncio.sleep(0)
+        if self.master is None:
+            raise MasterNotFoundError(service_name)
+        return HOST, self.master.port
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, ...]]:
+    first = redis_server(tmp_path_factory.mktemp("first"))
+    second = redis_server(tmp_path_factory.mktemp("second"), "--repl-diskless-sync-delay", "0")
+    with running(first), running(second):
+        yield first, second
+
+
+@pytest.fixture
+def first(servers: tuple[ServerProcess, ...]) -> ServerProcess:
+    return emptied(servers[0])
+
+
+@pytest.fixture
+def second(servers: tuple[ServerProcess, ...]) -> ServerProcess:
+    return emptied(servers[1])
+
+
+def emptied(server: ServerProcess) -> ServerProcess:
+    """A master again, whatever the last test made of it."""
+    tell(server, "REPLICAOF", "NO", "ONE")
+    tell(server, "CONFIG", "SET", "min-replicas-to-write", "0")
+    tell(server, "FLUSHALL")
+    return server
+
+
+def tell(server: ServerProcess, *command: str) -> Any:
+    with BlockingRedis.from_url(server.url) as redis:
+        return redis.execute_command(*command)
+
+
+@asynccontextmanager
+async def opened(word: Word, **options: Any) -> AsyncIterator[Redis]:
+    """Without the task that follows Sentinel, which tests start where they need it."""
+    options = {"max_connections": 2, "timeout": 0.1, **options}
+    pool = MasterPool(MASTER, word, connection_class=MasterConnection, **options)
+    try:
+        yield Redis(connection_pool=pool)
+    finally:
+        await pool.disconnect()
+
+
+def pool_of(redis: Redis) -> MasterPool:
+    assert isinstance(redis.connection_pool, MasterPool)
+    return redis.connection_pool
+
+
+async def plainly(redis: Redis) -> None:
+    await redis.set("key", "new")
+
+
+async def in_a_transaction(redis: Redis) -> None:
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.set("key", "new")
+        await pipeline.execute()
+
+
+async def in_a_pipeline(redis: Redis) -> None:
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.set("key", "new")
+        await pipeline.execute()
+
+
+async def by_a_script(redis: Redis) -> None:
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.eval(_WRITE, 1, "key", "new")
+        await pipeline.execute()
+
+
+WAYS = [plainly, in_a_transaction, in_a_pipeline, by_a_script]
+Write = Callable[[Redis], Awaitable[None]]
+
+
+@pytest.mark.parametrize("write", WAYS)
+async def test_a_demoted_master_is_left_at_the_first_write(
+    first: ServerProcess, second: ServerProcess, write: Write
+) -> None:
+    word = Word(first)
+    async with opened(word) as redis:
+        await write(redis)
+        # By hand, which leaves the connections open.
+        tell(first, "REPLICAOF", HOST, str(second.port))
+        word.master = second
+        with pytest.raises(RedisConnectionError):
+            await write(redis)
+        await write(redis)
+    assert tell(second, "GET", "key") == b"new"
+
+
+async def test_a_demoted_master_is_left_by_kept_connections(
+    first: ServerProcess, second: ServerProcess
+) -> None:
+    """Those of admissions and commits, with a script that was loaded on the old master alone."""
+    word = Word(first)
+    async with opened(word) as redis:
+        pipelined = Pipelined(redis)
+        await pipelined.run("EVAL", _WRITE, 1, "key", "old")
+        tell(first, "REPLICAOF", HOST, str(second.port))
+        word.master = second
+        with pytest.raises(RedisError):
+            await pipelined.run("EVAL", _WRITE, 1, "key", "new")
+        await pipelined.run("EVAL", _WRITE, 1, "key", "new")
+    assert tell(second, "GET", "key") == b"new"
+
+
+@pytest.mark.parametrize("write", WAYS)
+async def test_a_master_without_its_replicas_is_asked_about(
+    first: ServerProcess, second: ServerProcess, write: Write
+) -> None:
+    """It is on the wrong side of a partition, and refuses writes for that."""
+    word = Word(first)
+    async with opened(word) as redis:
+        await redis.ping()
+        tell(first, "CONFIG", "SET", "min-replicas-to-write", "1")
+        word.master = second
+        with pytest.raises(RedisConnectionError):
+            await write(redis)
+        await write(redis)
+    assert tell(second, "GET", "key") == b"new"
+
+
+async def test_before_redis_7_a_script_says_it_within_its_error(
+    first: ServerProcess, second: ServerProcess
+) -> None:
+    word = Word(first)
+    refusal = "ERR Error running script (call to f_0): @user_script: 1: -READONLY You cannot write"
+    async with opened(word) as redis, redis.pipeline(transaction=False) as pipeline:
+        pipeline.eval("return redis.error_reply(ARGV[1])", 0, refusal)
+        with pytest.raises(RedisConnectionError, match="not the master"):
+            await pipeline.execute()
+        word.master = second
+        await by_a_script(redis)
+    assert tell(second, "GET", "key") == b"new"
+
+
+async def test_a_replica_is_not_even_read_from(first: ServerProcess, second: ServerProcess) -> None:
+    tell(first, "REPLICAOF", HOST, str(second.port))
+    async with opened(Word(first)) as redis:
+        with pytest.raises(RedisConnectionError, match="is not a master"):
+            await redis.get("key")
+
+
+async def test_idle_connections_leave_a_master_that_was_replaced(
+    first: ServerProcess, second: ServerProcess
+) -> None:
+    """Found out by whoever opens a connection; the old master would still take their writes."""
+    word = Word(first)
+    async with opened(word) as redis:
+        await redis.set("key", "old")
+        word.master = second
+        await pool_of(redis).get_master_address()
+        await redis.set("key", "new")
+    assert (tell(first, "GET", "key"), tell(second, "GET", "key")) == (b"old", b"new")
+
+
+async def test_calls_under_way_leave_a_master_that_was_replaced(
+    first: ServerProcess, second: ServerProcess
+) -> None:
+    """It was cut off from Sentinel, not from us, so that nothing else would end them."""
+    word = Word(first)
+    async with opened(word) as redis:
+        connection = await pool_of(redis).get_connection()
+        await connection.send_command("BLPOP", "list", "0")
+        waiting = asyncio.create_task(connection.read_response())
+        while b"cmd=blpop" not in tell(first, "CLIENT", "LIST"):
+            await asyncio.sleep(0)
+        following = asyncio.create_task(pool_of(redis).follow())
+        try:
+            word.master = None
+            while word.asked < 3:
+                await asyncio.sleep(0.01)
+            assert not waiting.done(), "without sentinels it is still the master"
+            word.master = second
+            async with asyncio.timeout(10):
+                with pytest.raises(RedisConnectionError):
+                    await waiting
+                await pool_of(redis).release(connection)
+                await redis.set("key", "new")
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
+    assert tell(second, "GET", "key") == b"new"
+
+
+async def test_sentinel_is_asked_once_by_all_who_wait(first: ServerProcess) -> None:
+    word = Word(first)
+    async with opened(word, max_connections=10) as redis:
+        await asyncio.gather(*(redis.ping() for _ in range(10)))
+        assert len(redis.connection_pool._available_connections) == 10
+        assert word.asked == 1
+    word = Word(first)
+    word.master = None
+    async with opened(word, max_connections=10) as redis:
+        answers = await asyncio.gather(*(redis.ping() for _ in range(10)), return_exceptions=True)
+    assert {type(answer) for answer in answers} == {MasterNotFoundError}
+    assert word.asked == 1
+
+
+async def test_connections_are_bounded_and_so_is_the_wait(first: ServerProcess) -> None:
+    async with opened(Word(first), max_connections=1) as redis:
+        held = await redis.connection_pool.get_connection()
+        with pytest.raises(RedisConnectionError, match="No connection available"):
+            await redis.ping()
+        waiting = asyncio.create_task(plainly(redis))
+        await asyncio.sleep(0)
+        await redis.connection_pool.release(held)
+        await waiting
+    assert tell(first, "GET", "key") == b"new"
+
+
+async def test_passwords_and_database_are_those_of_the_url(tmp_path: Path) -> None:
+    """A real sentinel, with a password of its own; another one is down."""
+    for name in ("server", "sentinel"):
+        (tmp_path / name).mkdir()
+    server = redis_server(tmp_path / "server", "--requirepass", "servers")
+    sentinel = sentinel_server(
+        tmp_path / "sentinel",
+        server.port,
+        "requirepass watchers",
+        f"sentinel auth-pass {MASTER} servers",
+        quorum=1,
+    )
+    hosts = f"{HOST}:{free_port()},{HOST}:{sentinel.port}"
+    with running(server), running(sentinel):
+        url = f"redis+sentinel://:servers@{hosts}/{MASTER}/3?sentinel_password="
+        async with open_redis(url + "watchers") as redis:
+            await redis.set("key", "value")
+            assert (await redis.client_info())["db"] == 3
+        async with open_redis(url + "wrong") as redis:
+            with pytest.raises(RedisError):
+                await redis.get("key")
+        async with open_redis((url + "watchers").replace(MASTER, "another")) as redis:
+            with pytest.raises(MasterNotFoundError, match="another"):
+                await redis.get("key")

@@ -1,0 +1,117 @@
+import pytest
+
+from libs.common.settings import SettingsError
+from libs.common.storage.redis_url import (
+    SentinelUrl,
+    WrongRedisUrl,
+    check_redis_url,
+    is_sentinel_url,
+    parse_sentinel_url,
+)
+from libs.common.storage.sentinel import MasterConnection, TlsMasterConnection, open_master_pool
+
+
+def test_the_sentinels_and_the_name_of_their_master() -> None:
+    url = parse_sentinel_url("redis+sentinel://one:26380,two,[::1]:1,[2001:db8::2]/my.master-1")
+    assert url == SentinelUrl(
+        sentinels=(("one", 26380), ("two", 26379), ("::1", 1), ("2001:db8::2", 26379)),
+        master="my.master-1",
+        tls=False,
+        options={"db": 0},
+        sentinel_options={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "options"),
+    [
+        ("", {}),
+        ("app:pa%40ss%2Fword@", {"username": "app", "password": "pa@ss/word"}),
+        (":pa:ss@", {"password": "pa:ss"}),
+        (":p@ss@", {"password": "p@ss"}),
+    ],
+)
+def test_the_login_is_that_of_the_servers(userinfo: str, options: dict[str, str]) -> None:
+    url = parse_sentinel_url(f"redis+sentinel://{userinfo}host/mymaster/3")
+    assert (url.options, url.sentinel_options) == ({"db": 3, **options}, {})
+
+
+def test_the_sentinels_have_a_login_of_their_own() -> None:
+    url = parse_sentinel_url(
+        "redis+sentinel://:servers@host/mymaster/?sentinel_username=watch&sentinel_password=a%26b"
+    )
+    assert url.options == {"db": 0, "password": "servers"}
+    assert url.sentinel_options == {"username": "watch", "password": "a&b"}
+
+
+async def test_tls_is_for_the_sentinels_too() -> None:
+    url = parse_sentinel_url(
+        "rediss+sentinel://host/mymaster?ssl_ca_certs=/ca.pem&ssl_check_hostname=true"
+    )
+    tls = {"ssl_ca_certs": "/ca.pem", "ssl_check_hostname": True}
+    assert (url.tls, url.options, url.sentinel_options) == (True, {"db": 0, **tls}, tls)
+    async with open_master_pool(url) as pool:
+        assert pool.connection_class is TlsMasterConnection
+        assert pool.sentinel_manager.sentinel_kwargs.items() >= {"ssl": True, **tls}.items()
+    async with open_master_pool(parse_sentinel_url("redis+sentinel://host/mymaster")) as pool:
+        assert pool.connection_class is MasterConnection
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("redis+sentinel://", "must name their master"),
+        ("redis+sentinel:///mymaster", "must be host"),
+        ("redis+sentinel://one,,two/mymaster", "must be host"),
+        ("redis+sentinel://::1/mymaster", "must be host"),
+        ("redis+sentinel://one:/mymaster", "must be a number from 1 to 65535"),
+        ("redis+sentinel://one:hush/mymaster", "must be a number from 1 to 65535"),
+        ("redis+sentinel://one:0/mymaster", "must be a number from 1 to 65535"),
+        ("redis+sentinel://one:65536/mymaster", "must be a number from 1 to 65535"),
+        ("redis+sentinel://one:26379", "must name their master"),
+        ("redis+sentinel://one:26379/", "must name their master"),
+        ("redis+sentinel://one:26379//0", "must name their master"),
+        ("redis+sentinel://one:26379/my master", "must name their master"),
+        ("redis+sentinel://one:26379/mymaster/hush", "number of a database"),
+        ("redis+sentinel://one:26379/mymaster/-1", "number of a database"),
+        ("redis+sentinel://one:26379/mymaster/0/1", "number of a database"),
+        ("redis+sentinel://one:26379/mymaster?hush=1", "unknown options"),
+        ("redis+sentinel://one:26379/mymaster?ssl_ca_certs=/ca.pem", "need rediss"),
+    ],
+)
+def test_what_is_wrong_is_said_without_the_url(url: str, fault: str) -> None:
+    with pytest.raises(WrongRedisUrl, match=fault) as error:
+        parse_sentinel_url(url)
+    assert "hush" not in str(error.value)
+    with pytest.raises(SettingsError, match=f"^REDIS_URL is wrong: .*{fault}") as setting:
+        check_redis_url(url)
+    assert "hush" not in str(setting.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://:hush@host", "sentinel://:hush@host", "hush", "redis://:hush@host:port"]
+)
+def test_no_other_scheme_will_do(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"REDIS_URL is wrong: it must be redis://") as error:
+        check_redis_url(url)
+    assert "hush" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host",
+        "rediss://user:password@host:6380/1",
+        "unix:///run/redis.sock",
+        "redis+sentinel://host/mymaster",
+        "REDISS+SENTINEL://host/mymaster",
+    ],
+)
+def test_what_can_be_connected_to(url: str) -> None:
+    check_redis_url(url)
+    assert is_sentinel_url(url) == ("sentinel" in url.lower())
+
+
+def test_passwords_are_not_shown() -> None:
+    url = "redis+sentinel://:hush@host/mymaster?sentinel_password=hush"
+    assert "hush" not in repr(parse_sentinel_url(url))
