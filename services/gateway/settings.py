@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret
+from libs.common.storage.redis_url import check_redis_url
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -51,3 +52,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: str = "spool"
     spool_max_bytes: Positive = 1024 * 1024 * 1024
     shutdown_grace_s: Positive = 60
+
+    def __post_init__(self) -> None:
+        check_redis_url(self.redis_url)
