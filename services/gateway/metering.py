@@ -23,7 +23,8 @@ from libs.common.storage.event_queue import (
     split_batch,
 )
 from libs.common.storage.holds import Finished, HoldStore
-from libs.common.storage.redis import NoScriptError, Redis, RedisError
+from libs.common.storage.pipelining import Transaction
+from libs.common.storage.redis import NoScriptError, RedisError
 from libs.common.storage.responses import remember
 from services.gateway.metrics import EVENTS_SPOOLED, SPOOL_BACKLOG
 from services.gateway.spool import Spool, SpoolFull
@@ -57,14 +58,12 @@ class Meter:
 
     def __init__(
         self,
-        redis: Redis,
         holds: HoldStore,
         spool: Spool,
         breaker: Breaker,
         on_drained: Callable[[], None],
     ) -> None:
         self._on_drained = on_drained
-        self._redis = redis
         self._holds = holds
         self._spool = spool
         self._breaker = breaker
@@ -148,10 +147,10 @@ class Meter:
 
     async def _send(self, payload: bytes, batch: Sequence[Metered]) -> None:
         """Each try is a job of its own, so that whatever hold it takes again is settled again."""
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            for metered in batch:
-                if metered.finished is not None:
-                    self._holds.finish(pipeline, metered.finished)
-                remember(pipeline, metered.event)
-            enqueue_batch(pipeline, uuid4().hex, payload)
-            await pipeline.execute()
+        transaction = Transaction()
+        for metered in batch:
+            if metered.finished is not None:
+                self._holds.finish(transaction, metered.finished)
+            remember(transaction, metered.event)
+        enqueue_batch(transaction, uuid4().hex, payload)
+        await self._holds.transact(transaction)

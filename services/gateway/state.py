@@ -80,7 +80,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         directory = Directory(database, price_map, caches)
         clock = SharedClock()
         admissions = Admissions(holds, database, breaker, clock, settings)
-        meter = Meter(redis, holds, spool, breaker, admissions.spool_drained)
+        meter = Meter(holds, spool, breaker, admissions.spool_drained)
         stack.push_async_callback(meter.close)
         open_calls = OpenCalls()
         stack.push_async_callback(open_calls.wait_for_none)

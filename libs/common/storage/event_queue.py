@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from arq.constants import default_queue_name, job_key_prefix
 from arq.jobs import serialize_job
-from redis.asyncio.client import Pipeline
 
 from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.pipelining import CommandSink
 from libs.common.storage.redis import Redis
 
 QUEUE = default_queue_name
@@ -79,21 +79,21 @@ def batch_of(raw_event: bytes) -> bytes:
     return encode_raw_batch([raw_event])
 
 
-def enqueue_batch(pipeline: Pipeline, batch_id: str, payload: bytes) -> None:
-    """Adds the job to the pipeline; the same id again before it is done changes nothing."""
-    enqueue_payload(pipeline, POST_JOB, batch_id, payload)
+def enqueue_batch(commands: CommandSink, batch_id: str, payload: bytes) -> None:
+    """Adds the job to the commands; the same id again before it is done changes nothing."""
+    enqueue_payload(commands, POST_JOB, batch_id, payload)
 
 
-def enqueue_payload(pipeline: Pipeline, function: str, job_id: str, payload: bytes) -> None:
+def enqueue_payload(commands: CommandSink, function: str, job_id: str, payload: bytes) -> None:
     """As `enqueue_batch`, for any function of the worker."""
     job = serialize_job(function, (payload,), {}, None, _now_ms(), serializer=encode_job)
-    enqueue_job(pipeline, job_id, job)
+    enqueue_job(commands, job_id, job)
 
 
-def enqueue_job(pipeline: Pipeline, job_id: str, job: bytes) -> None:
-    """Adds a job that is encoded already to the pipeline."""
-    pipeline.set(job_key_prefix + job_id, job)
-    pipeline.zadd(QUEUE, {job_id: _now_ms()}, nx=True)
+def enqueue_job(commands: CommandSink, job_id: str, job: bytes) -> None:
+    """Adds a job that is encoded already to the commands."""
+    commands.execute_command("SET", job_key_prefix + job_id, job)
+    commands.execute_command("ZADD", QUEUE, "NX", _now_ms(), job_id)
 
 
 def encode_job(job: dict[str, Any]) -> bytes:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
-from redis.asyncio.client import Pipeline
 
+from libs.common.storage.pipelining import CommandSink, Pipelined, Transaction
 from libs.common.storage.redis import Redis
 from libs.common.storage.scripts import Scripts, encode_ask, root_of, scope_name
 
@@ -29,6 +29,7 @@ end
 """
 # Gateways note an account with open calls several times within this.
 _VISITED_S = 600
+_SCRIPTS = ("admit", "finish", "settle", "renew", "retake", "sweep")
 _NO_LIMIT = -1
 _REFUSALS: tuple["LimitKind", ...] = ("requests", "tokens", "parallel")
 
@@ -133,10 +134,12 @@ class HoldStore:
     def __init__(self, redis: Redis, *, visited_s: int = _VISITED_S) -> None:
         self._redis = redis
         self._visited_s = visited_s
-        self._scripts = Scripts(redis, "admit", "finish", "settle", "renew", "retake", "sweep")
+        self._scripts = Scripts(
+            Pipelined(redis), "admit", "finish", "settle", "renew", "retake", "sweep"
+        )
 
     async def load_scripts(self) -> None:
-        """For pipelines, which cannot load a script that the server has forgotten."""
+        """For transactions, which cannot load a script that the server has forgotten."""
         await self._scripts.load()
 
     async def admit(
@@ -175,8 +178,12 @@ class HoldStore:
         answer = await self._scripts.run("admit", user_id, ask, event)
         return _admission(answer, scopes)
 
-    def finish(self, pipeline: Pipeline, finished: Finished) -> None:
-        """Adds to the pipeline: the call is over, and its hold becomes its cost."""
+    async def transact(self, transaction: Transaction) -> None:
+        """Runs what the methods below were added to. Raises NoScriptError as they do."""
+        await self._scripts.transact(transaction)
+
+    def finish(self, commands: CommandSink, finished: Finished) -> None:
+        """Adds to the commands: the call is over, and its hold becomes its cost."""
         ask = {
             "call": finished.call_id,
             "amount": finished.cost_nusd,
@@ -184,9 +191,8 @@ class HoldStore:
             "key": "" if finished.key_id is None else finished.key_id,
             "lease_ms": _SETTLING_LEASE_MS,
         }
-        pipeline.evalsha(
-            self._scripts.sha("finish"), 1, root_of(finished.user_id), encode_ask(ask).decode()
-        )
+        sha, root = self._scripts.sha("finish"), root_of(finished.user_id)
+        commands.execute_command("EVALSHA", sha, 1, root, encode_ask(ask))
 
     async def settle(self, user_id: str, call_ids: Sequence[str], spent: Iterable[Spent]) -> None:
         """Releases the holds of posted calls; spend as MongoDB committed it."""

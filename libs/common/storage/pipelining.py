@@ -1,60 +1,207 @@
-"""Commands of concurrent calls share one write to Redis per tick of the event loop.
+"""Commands of concurrent calls share one connection to Redis, each without waiting for the others.
 
-A command of its own costs redis-py several times what it costs as a part of a pipeline, and at
-load that is most of what an admission costs.
+redis-py opens the connection (Sentinel, TLS, passwords), and its transport is then read and written
+here: with a lease from the pool, a task and a timer for each reply, redis-py's own pipelines cost a
+call several times what the commands themselves do.
 """
 
 import asyncio
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, cast
 
-from libs.common.storage.redis import Redis, RedisError
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-_MAX_COMMANDS = 500
+from libs.common.storage.redis import Redis
+
+# Commits wait for the append-only file's sync, which a busy disk can delay.
+_TIMEOUT_S = 3.0
+_MAX_WAITING = 20_000
+_NOTHING = object()
+_ERRORS = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError}
+
+
+class CommandSink(Protocol):
+    """What takes commands to be sent later: a Transaction, or a pipeline of redis-py."""
+
+    def execute_command(self, *command: Any) -> object: ...
+
+
+class Transaction:
+    """Commands that take effect together."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Any, ...]] = []
+
+    def execute_command(self, *command: Any) -> None:
+        """Adds one."""
+        self.commands.append(command)
 
 
 class Pipelined:
-    """Runs commands in pipelines without transactions: each has its own result or error."""
+    """Each command has its own answer or error; answers are as Redis gives them, texts as bytes."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
-        self._flushes: set[asyncio.Task[None]] = set()
+    def __init__(self, redis: Redis, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._pool = redis.connection_pool
+        self._timeout_s = timeout_s
+        self._wire: _Wire | None = None
+        self._opening: asyncio.Task[_Wire] | None = None
 
     async def run(self, *command: Any) -> Any:
-        """Raises what Redis, or the connection to it, says of the command."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._flush)
-        self._waiting.append((command, future))
-        return await future
+        """Raises RedisError: what Redis, or the connection to it, says of the command."""
+        return await self._send(hiredis.pack_command(command), 1)
 
     async def run_all(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Several at once, in order and in one pipeline; raises the first error."""
+        """Several at once, in order; raises the first error."""
         return list(await asyncio.gather(*(self.run(*command) for command in commands)))
 
-    def _flush(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_MAX_COMMANDS], self._waiting[_MAX_COMMANDS:]
-            task = asyncio.create_task(self._execute(batch))
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
+    async def transact(self, transaction: Transaction) -> Sequence[Any]:
+        """The answers. Raises the first error among them, which undoes none of the others."""
+        commands = (("MULTI",), *transaction.commands, ("EXEC",))
+        packed = b"".join(hiredis.pack_command(command) for command in commands)
+        answers: Sequence[Any] = await self._send(packed, len(commands))
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
-    async def _execute(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
-        # Whatever happens here, nobody may wait forever.
-        results: list[Any] = [ConnectionError("the pipeline was given up")] * len(batch)
+    async def _send(self, packed: bytes, replies: int) -> Any:
+        wire = self._wire
+        if wire is None or wire.is_closed:
+            wire = await self._open()
+        return await wire.send(packed, replies)
+
+    async def _open(self) -> "_Wire":
+        """All that wait for the connection wait for the same one."""
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = asyncio.create_task(self._connect())
+            opening.add_done_callback(self._opened)
+        return await asyncio.shield(opening)
+
+    def _opened(self, opening: "asyncio.Task[_Wire]") -> None:
+        self._opening = None
+        if not opening.cancelled():
+            # Whoever waited for it may be gone by now, and its error is not to be missed then.
+            opening.exception()
+
+    async def _connect(self) -> "_Wire":
+        if self._wire is not None:
+            await self._wire.connection.disconnect(nowait=True)
+            await self._pool.release(self._wire.connection)
+            self._wire = None
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for command, _ in batch:
-                    pipeline.execute_command(*command)
-                results = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
-            results = [error] * len(batch)
-        finally:
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.done():
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
+            async with asyncio.timeout(self._timeout_s):
+                connection = await self._pool.get_connection()
+        except TimeoutError:
+            raise RedisTimeoutError("Redis cannot be connected to in time") from None
+        self._wire = _Wire(connection, self._timeout_s)
+        return self._wire
+
+
+class _Ask:
+    """Who waits for the last of so many replies, since when, and what went wrong before it."""
+
+    __slots__ = ("error", "future", "replies", "since")
+
+    def __init__(self, future: asyncio.Future[Any], replies: int, since: float) -> None:
+        self.future = future
+        self.replies = replies
+        self.since = since
+        self.error: Exception | None = None
+
+
+class _Wire(asyncio.Protocol):
+    """The transport of a connection that redis-py has opened, for as long as it lives."""
+
+    def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
+        self.connection = connection
+        self._timeout_s = timeout_s
+        self.is_closed = False
+        self._loop = asyncio.get_running_loop()
+        self._asked: deque[_Ask] = deque()
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error_of)
+        self._watch: asyncio.TimerHandle | None = None
+        writer = connection._writer  # noqa: SLF001 - there is no public way to it
+        if writer is None:
+            raise RedisConnectionError("the connection is closed")
+        self._transport = cast("asyncio.Transport", writer.transport)
+        self._opener = cast("asyncio.Protocol", self._transport.get_protocol())
+        self._transport.set_protocol(self)
+
+    def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
+        """What is sent in one tick of the event loop leaves in one write."""
+        if len(self._asked) >= _MAX_WAITING:
+            raise RedisError("too many commands wait for Redis")
+        now = self._loop.time()
+        ask = _Ask(self._loop.create_future(), replies, now)
+        self._asked.append(ask)
+        if self._watch is None:
+            self._watch = self._loop.call_at(now + self._timeout_s, self._look)
+        self._transport.write(packed)
+        return ask.future
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _NOTHING:
+                self._take(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self._fail(RedisConnectionError(f"Redis' answer cannot be read: {error}"))
+
+    def eof_received(self) -> None:
+        self._fail(RedisConnectionError("Redis closed the connection"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(RedisConnectionError(f"the connection to Redis was lost: {exc}"))
+        self._opener.connection_lost(exc)
+
+    def _take(self, reply: Any) -> None:
+        ask = self._asked[0]
+        ask.replies -= 1
+        if isinstance(reply, Exception):
+            # The first one says why; that of the transaction only says that there was one.
+            ask.error = ask.error or reply
+            if isinstance(reply, ReadOnlyError):
+                # No master any more: the next command looks for the new one.
+                self._loop.call_soon(self._fail, reply)
+        if ask.replies:
+            return
+        self._asked.popleft()
+        if ask.future.done():
+            return
+        if ask.error is not None:
+            ask.future.set_exception(ask.error)
+        else:
+            ask.future.set_result(reply)
+
+    def _look(self) -> None:
+        """One timer watches over the oldest command; a new one is not worth its price for each."""
+        self._watch = None
+        if not self._asked:
+            return
+        due = self._asked[0].since + self._timeout_s
+        if due <= self._loop.time():
+            self._fail(RedisTimeoutError("Redis did not answer in time"))
+        else:
+            self._watch = self._loop.call_at(due, self._look)
+
+    def _fail(self, error: Exception) -> None:
+        self.is_closed = True
+        self._transport.abort()
+        asked, self._asked = self._asked, deque()
+        _give_up(asked, error)
+
+
+def _give_up(asked: Iterable[_Ask], error: Exception) -> None:
+    for ask in asked:
+        if not ask.future.done():
+            ask.future.set_exception(error)
+
+
+def _error_of(text: str) -> RedisError:
+    return _ERRORS.get(text.split(" ", 1)[0], ResponseError)(text)

@@ -5,11 +5,11 @@ that is written together with the call's event.
 """
 
 import msgspec
-from redis.asyncio.client import Pipeline
 
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.entries import EntryStore
 from libs.common.storage.mongo import Database
+from libs.common.storage.pipelining import CommandSink
 from libs.common.storage.redis import Redis, RedisError
 
 # Far longer than any event waits to be posted.
@@ -28,12 +28,13 @@ class KeptResponse(msgspec.Struct, frozen=True, kw_only=True):
 _decode = msgspec.msgpack.Decoder(KeptResponse).decode
 
 
-def remember(pipeline: Pipeline, event: UsageEvent) -> None:
-    """Adds to the pipeline whose the call's response is, where it has one."""
+def remember(commands: CommandSink, event: UsageEvent) -> None:
+    """Adds to the commands whose the call's response is, where it has one."""
     if event.response_id is None or event.requested_model is None or event.deployment is None:
         return
     kept = KeptResponse(model=event.requested_model, deployment=event.deployment)
-    pipeline.set(_key(event.user_id, event.response_id), _encode(kept), ex=_TTL_S)
+    key = _key(event.user_id, event.response_id)
+    commands.execute_command("SET", key, _encode(kept), "EX", _TTL_S)
 
 
 class ResponseStore:

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from libs.common.storage.pipelining import Pipelined
-from libs.common.storage.redis import NoScriptError, Redis
+from libs.common.storage.pipelining import Pipelined, Transaction
+from libs.common.storage.redis import NoScriptError
 
 encode_ask = msgspec.json.Encoder().encode
 
@@ -25,20 +25,17 @@ class Script:
 class Scripts:
     """Runs the named scripts; those that Redis has forgotten are loaded again."""
 
-    def __init__(self, redis: Redis, *names: str) -> None:
-        self._redis = redis
-        self._pipelined = Pipelined(redis)
+    def __init__(self, pipelined: Pipelined, *names: str) -> None:
+        self._pipelined = pipelined
         self._scripts = {name: Script(name) for name in names}
 
     def sha(self, name: str) -> str:
-        """For a pipeline, which cannot load a script by itself."""
+        """For a transaction, which cannot load a script by itself."""
         return self._scripts[name].sha
 
     async def load(self) -> None:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for script in self._scripts.values():
-                pipeline.script_load(script.text)
-            await pipeline.execute()
+        texts = [script.text for script in self._scripts.values()]
+        await self._pipelined.run_all(*(("SCRIPT", "LOAD", text) for text in texts))
 
     async def run(self, name: str, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:
         arguments = (1, root_of(user_id), encode_ask(ask), *more)
@@ -48,8 +45,12 @@ class Scripts:
             await self.load()
             return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
 
+    async def transact(self, transaction: Transaction) -> None:
+        """Raises NoScriptError where Redis lacks a script; the other commands took effect."""
+        await self._pipelined.transact(transaction)
+
     async def command(self, *command: Any) -> Any:
-        """Any other command, in the same pipelines."""
+        """Any other command, over the same connection."""
         return await self._pipelined.run(*command)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from libs.common.storage.holds import Scope, Unseeded
+from libs.common.storage.pipelining import Pipelined
 from libs.common.storage.redis import Redis
 from libs.common.storage.scripts import Scripts
 
@@ -24,7 +25,7 @@ class StandingStore:
     """Reads what `HoldStore` writes."""
 
     def __init__(self, redis: Redis) -> None:
-        self._scripts = Scripts(redis, "look")
+        self._scripts = Scripts(Pipelined(redis), "look")
 
     async def look(
         self, user_id: str, scopes: Sequence[Scope]

@@ -3,17 +3,17 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from fakeredis import FakeAsyncRedis
 
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.redis import Redis, open_redis
+from tests.fake_redis import fake_redis
 from tests.service.storage.account import AccountCalls
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.redis)])
 async def redis(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
     if request.param == "fake":
-        async with FakeAsyncRedis() as fake:
+        async with fake_redis() as fake:
             yield fake
     else:
         async with open_redis(request.getfixturevalue("redis_url")) as client:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from fakeredis import FakeAsyncRedis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,6 +25,7 @@ from libs.common.storage.holds import (
     Unseeded,
 )
 from libs.common.storage.redis import Redis, open_redis
+from tests.fake_redis import fake_redis
 from tests.service.storage.account import ROOT, USER, AccountCalls
 
 OpenRedis = Callable[[], AbstractAsyncContextManager[Redis]]
@@ -243,7 +243,7 @@ def run(opened: OpenRedis, *, examples: int) -> None:
 def test_the_fake_agrees_with_the_model() -> None:
     @asynccontextmanager
     async def opened() -> AsyncIterator[Redis]:
-        async with FakeAsyncRedis() as redis:
+        async with fake_redis() as redis:
             yield redis
 
     run(opened, examples=60)
