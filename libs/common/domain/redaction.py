@@ -98,24 +98,23 @@ _TOKENS = (
 
 _SPACE = rb"[ \t\r\n]*+"
 _COLON = _SPACE + b":" + _SPACE
-# What follows a name: the value of a member of a JSON object, to the end of its string; the same in
-# JSON inside a string of JSON, and so on, where quotation marks have backslashes before them, so
-# that it goes up to the same mark (an even number of backslashes escapes nothing); and what is
-# assigned in a shell, a file of settings or source code.
+# In JSON inside a string of JSON, and so on, a quotation mark has m backslashes before it, and
+# 2 (m + 1) more where an escaped backslash stands before it, but m + 1 more where it is escaped.
+_MARK = rb'(?P<m>\\++)"' + _COLON + rb'(?P=m)"'
+_BACKSLASHES = rb"(?:\\(?P=m)\\(?P=m))"
+_ESCAPED_MARK = rb"(?P=m)" + _BACKSLASHES + rb'*+\\(?P=m)"'
+# What follows a name: the value of a member of a JSON object, to the end of its string; the same
+# inside a string; and what is assigned in a shell, a file of settings or source code.
 _PLAIN = b'"' + _COLON + rb'"((?:[^"\\]|\\.)++)'
-_NESTED = (
-    rb'(?P<mark>\\++")'
-    + _COLON
-    + rb'(?P=mark)((?:[^"\\]|\\++(?!["\\])|(?!(?P=mark))\\(?:\\\\)*+")++)'
+_NESTED = (_MARK + rb'(?!(?P=m)")((?:[^"\\]|\\++(?!["\\])|' + _ESCAPED_MARK + b")*+") + (
+    b"(?:" + _BACKSLASHES + rb'++(?=(?P=m)"))?)'
 )
-_ASSIGNED = rb"[ \t]*+=[ \t]*+(?:\\*+[\"'])?([^\s\"'\\&;,()\[\]{}<>$]{6,}+)"
+_ASSIGNS = rb"[ \t]*+=[ \t]*+(?:\\*+[\"'])?"
+_ASSIGNED = _ASSIGNS + rb"([^\s\"'\\&;,()\[\]{}<>$]{6,}+)"
 _GIVEN = b"(?:" + b"|".join((_PLAIN, _NESTED, _ASSIGNED)) + b")"
 # Where probabilities are told a `token` is a piece of text, but then it is short.
 _LONG = rb"([A-Za-z0-9._~+/=|:-]{16,}+)"
-_LONG_GIVEN = (
-    rb'(?:"' + _COLON + rb'"|(?P<mark>\\++")' + _COLON + rb"(?P=mark)"
-    rb"|[ \t]*+=[ \t]*+(?:\\*+[\"'])?)" + _LONG
-)
+_LONG_GIVEN = b"(?:" + b"|".join((b'"' + _COLON + b'"', _MARK, _ASSIGNS)) + b")" + _LONG
 
 
 def _named(needle: bytes, rest: bytes = b"", before: bytes = b"", given: bytes = _GIVEN) -> _Rule:
@@ -150,7 +149,7 @@ _RULES = (
         re.compile(
             rb"(-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----"
             # To its end, or that of the string that it is in.
-            rb'(?:[^-"\\]|\\[^"]|-(?!----END ))*+(?:-----END [A-Z0-9 ]{0,48}-----)?)'
+            rb'(?:[^-"\\]|\\++(?!["\\])|-(?!----END ))*+(?:-----END [A-Z0-9 ]{0,48}-----)?)'
         ),
     ),
     *_NAMED,
