@@ -24,9 +24,11 @@ class Replicated:
     """`url` is what REDIS_URL says. A test kills the master, and never the replica."""
 
     def __init__(self, directory: Path) -> None:
-        self.master = redis_server(_made(directory / "master"))
-        link = ("--replicaof", f"{HOST} {self.master.port}", "--repl-diskless-sync-delay", "0")
-        self.replica = redis_server(_made(directory / "replica"), *link)
+        # By default a master waits for five seconds, lest another replica comes.
+        at_once = ("--repl-diskless-sync-delay", "0")
+        self.master = redis_server(_made(directory / "master"), *at_once)
+        link = ("--replicaof", f"{HOST} {self.master.port}")
+        self.replica = redis_server(_made(directory / "replica"), *at_once, *link)
         self.sentinels = [
             sentinel_server(_made(directory / f"sentinel-{number}"), self.master.port)
             for number in range(_SENTINELS)
