@@ -34,6 +34,7 @@ class _Typed(msgspec.Struct):
 
 
 _typed = msgspec.json.Decoder(_Typed)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +140,17 @@ def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidRequest(_explained(message, param), param=param) from None
     except UNREADABLE as error:
         raise InvalidJSON(f"The request body is not valid JSON: {error}.") from None
+
+
+def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The body's own bytes by top-level name, all of it text. Raises as `decode_body` does."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            # What is kept as bytes would pass otherwise, and spoil a translation.
+            raise InvalidJSON(f"The request body is not valid UTF-8: {error}.") from None
+    return decode_body(body, _fields)
 
 
 def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:

@@ -20,6 +20,7 @@ from services.gateway.formats.base import (
     consistent,
     decode_answer,
     decode_body,
+    decode_fields,
     decode_usage,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
@@ -92,7 +93,7 @@ class Chat:
         known = decode_body(body, _body)
         options = known.stream_options
         limit = known.max_completion_tokens
-        fields = decode_body(body, _fields)
+        fields = decode_fields(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),

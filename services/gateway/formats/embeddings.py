@@ -17,6 +17,7 @@ from services.gateway.formats.base import (
     consistent,
     decode_answer,
     decode_body,
+    decode_fields,
     decode_usage,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
@@ -35,7 +36,6 @@ class _Answer(msgspec.Struct):
 
 
 _body = msgspec.json.Decoder(_Body)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _answer = msgspec.json.Decoder(_Answer)
 _usage = msgspec.json.Decoder(ChatUsage)
 
@@ -52,7 +52,7 @@ class Embeddings:
             stream=False,
             max_output_tokens=0,
             client_user=known.user,
-            fields=decode_body(body, _fields),
+            fields=decode_fields(body),
         )
 
     def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:

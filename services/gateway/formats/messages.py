@@ -19,6 +19,7 @@ from services.gateway.formats.base import (
     consistent,
     decode_answer,
     decode_body,
+    decode_fields,
     decode_usage,
     type_of,
 )
@@ -66,7 +67,6 @@ class _TextEvent(msgspec.Struct):
 
 
 _body = msgspec.json.Decoder(_Body)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _answer = msgspec.json.Decoder(_Answer)
 _content = msgspec.json.Decoder(_Content)
 _event = msgspec.json.Decoder(_Event)
@@ -81,7 +81,7 @@ class Messages:
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
-        fields = decode_body(body, _fields)
+        fields = decode_fields(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),

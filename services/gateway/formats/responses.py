@@ -21,6 +21,7 @@ from services.gateway.formats.base import (
     consistent,
     decode_answer,
     decode_body,
+    decode_fields,
     decode_usage,
     type_of,
 )
@@ -84,7 +85,6 @@ class _TextEvent(msgspec.Struct):
 
 
 _body = msgspec.json.Decoder(_Body)
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _answer = msgspec.json.Decoder(_Answer)
 _output = msgspec.json.Decoder(_Output)
 _done = msgspec.json.Decoder(list[_Done])
@@ -113,7 +113,7 @@ class Responses:
                 "'conversation' and send 'previous_response_id' or the whole input.",
                 param="conversation",
             )
-        fields = decode_body(body, _fields)
+        fields = decode_fields(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),

@@ -6,11 +6,16 @@ from typing import Any
 
 import msgspec
 
-from libs.common.errors import ProviderNotConfigured, UpstreamRefused, UpstreamTimeout
+from libs.common.errors import (
+    InvalidRequest,
+    ProviderNotConfigured,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
 from libs.common.schemas.usage import Operation
 from services.gateway.auth import Headers
 from services.gateway.call import Call
-from services.gateway.formats.base import CallRequest
+from services.gateway.formats.base import UNREADABLE, CallRequest
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import (
     EVENT_STREAM_HEADERS,
@@ -97,7 +102,7 @@ class Forwarder:
             )
             if isinstance(answer, Stream) or answer.status not in _NOT_THERE:
                 return answer
-        body = {name: msgspec.json.decode(raw) for name, raw in request.fields.items()}
+        body = _decoded(request)
         try:
             counted = await self._translator.count(
                 client_format, self._destination(target, _NO_KEY), body
@@ -123,9 +128,7 @@ class Forwarder:
         self, call: Call, request: CallRequest, target: Target, key: str | None
     ) -> Answer | Stream:
         client_format = call.format.name
-        body: dict[str, Any] = {
-            name: msgspec.json.decode(raw) for name, raw in request.fields.items()
-        }
+        body = _decoded(request)
         destination = self._destination(target, key)
         await self._translator.prepare()
         dropped: tuple[str, ...] = ()
@@ -163,6 +166,17 @@ class Forwarder:
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             drop_params=target.drop_params,
         )
+
+
+def _decoded(request: CallRequest) -> dict[str, Any]:
+    """Raises InvalidRequest for what is JSON and no value, such as a number beyond all bounds."""
+    body: dict[str, Any] = {}
+    for name, raw in request.fields.items():
+        try:
+            body[name] = msgspec.json.decode(raw)
+        except UNREADABLE as error:
+            raise InvalidRequest(f"The field cannot be read: {error}.", param=name[:64]) from None
+    return body
 
 
 async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

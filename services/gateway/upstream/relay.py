@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, nullcontext
 from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ from services.gateway.upstream.proxies import proxy_for
 
 _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()
+_MAX_WRITTEN_AT_ONCE = 1024 * 1024
 
 
 class Relay:
@@ -58,7 +60,7 @@ class Relay:
                 response = await self._session.request(
                     method,
                     _url(f"{target.base_url}{target.paths[client_format]}", resource),
-                    data=None if fields is None else _encode(fields),
+                    data=None if fields is None else _body(_encode(fields)),
                     headers=request_headers(client_format, key, headers, call_id),
                     allow_redirects=False,
                     proxy=None if target.base_url is None else proxy_for(target.base_url),
@@ -122,6 +124,11 @@ async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSessio
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
     ) as session:
         yield session
+
+
+def _body(encoded: bytes) -> bytes | BytesIO:
+    """A large one is sent piece by piece, since the loop has other calls to serve."""
+    return encoded if len(encoded) <= _MAX_WRITTEN_AT_ONCE else BytesIO(encoded)
 
 
 @lru_cache(maxsize=1_000)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
-from tests.service.gateway.dialects import Dialect
+from tests.service.gateway.dialects import TOKENS, Dialect
 from tests.service.gateway.faults import check_event
 from tests.service.gateway.stage import Books, Client, open_gateway
 from tests.service.gateway.upstream import Connection, Request, Upstream
@@ -142,3 +142,60 @@ async def test_an_answer_that_is_too_large(
 
     error = dialect.check_error(response, 502, "upstream_unavailable")
     assert "larger than" in error["message"]
+    await check_event(books, secret, 502, "upstream_unavailable")
+
+
+@pytest.mark.parametrize("media_type", ["text/html", "text/plain; charset=utf-8", "nonsense", ""])
+async def test_an_answer_by_another_name_is_read_all_the_same(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, media_type: str
+) -> None:
+    upstream.answers(dialect.answer, headers={"content-type": media_type})
+    secret = await books.add_key()
+
+    response = await gateway.post(dialect.path, secret, dialect.body())
+
+    assert (response.status_code, response.content) == (200, dialect.answer)
+    event = await books.the_event(secret)
+    assert (event.status, event.usage, event.usage_source) == ("ok", TOKENS, "provider")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_page_of_html_is_no_answer(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
+) -> None:
+    upstream.answers(b"<html>Welcome</html>", headers={"content-type": "text/html"})
+    secret = await books.add_key()
+
+    response = await gateway.post(dialect.path, secret, dialect.body(stream=stream))
+
+    dialect.check_error(response, 502, "upstream_unavailable")
+    await check_event(books, secret, 502, "upstream_unavailable")
+
+
+async def test_a_stream_that_nobody_asked_for_is_metered(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    upstream.streams(dialect.frames)
+    secret = await books.add_key()
+
+    response = await gateway.post(dialect.path, secret, dialect.body(**dialect.wanted))
+
+    assert (response.status_code, response.content) == (200, dialect.stream)
+    event = await books.the_event(secret)
+    assert (event.status, event.usage) == ("ok", TOKENS)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_provider_that_asks_for_an_hour_is_not_waited_for(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
+) -> None:
+    said = b'{"error": {"message": "come back later"}}'
+    upstream.answers(said, status=429, headers={"retry-after": "3600"})
+    secret = await books.add_key()
+
+    response = await gateway.post(dialect.path, secret, dialect.body(stream=stream))
+
+    assert (response.status_code, response.content) == (429, said)
+    assert response.headers["retry-after"] == "3600"
+    assert len(upstream.requests) == 1
+    await check_event(books, secret, 429, "upstream_refused")

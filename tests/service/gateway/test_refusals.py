@@ -32,6 +32,12 @@ class Refused(msgspec.Struct, frozen=True):
 REFUSALS = {
     "invalid JSON": Refused(400, "invalid_json", body=lambda _: b'{"model": '),
     "nesting without end": Refused(400, "invalid_json", body=lambda _: b'{"x":' + b"[" * 90_000),
+    "text that is no UTF-8": Refused(
+        400, "invalid_json", body=lambda _: b'{"model": "m", "input": "\xff\xfe"}'
+    ),
+    "half a character": Refused(
+        400, "invalid_json", body=lambda _: b'{"model": "m", "input": "\xf0\x9f"}'
+    ),
     "empty": Refused(400, "invalid_json", body=lambda _: b""),
     "no object": Refused(400, "invalid_request", body=lambda _: []),
     "no model": Refused(400, "invalid_request", "model", body=lambda _: {"input": "Hi"}),

@@ -134,6 +134,27 @@ async def test_a_stream_event_that_is_too_large(
     before, error = split_last(response.content)
     assert before == b""
     check_error_frame(dialect, error, response.headers["x-request-id"], 502)
+    event = await check_event(books, secret, 200, "upstream_unavailable", TOKENS)
+    assert event.usage_source == "estimated"
+
+
+@pytest.mark.parametrize(
+    "garbage", [b'data: {"half": \n\n', b"data: \xff\xfe\n\n", b"data: <html>\n\n"]
+)
+async def test_a_stream_with_an_event_that_cannot_be_read(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, garbage: bytes
+) -> None:
+    upstream.streams([*dialect.frames[:2], garbage, *dialect.frames[2:]])
+    secret = await books.add_key()
+
+    response = await gateway.post(dialect.path, secret, dialect.body(stream=True))
+
+    before, error = split_last(response.content)
+    assert before == b"".join(dialect.frames[:2])
+    check_error_frame(dialect, error, response.headers["x-request-id"], 502)
+    event = await check_event(books, secret, 200, "upstream_unavailable", TOKENS)
+    assert event.usage is not None
+    assert event.usage.output_text == TEXT_TOKENS
 
 
 async def test_a_whole_answer_to_a_stream_passes(

@@ -29,6 +29,9 @@ class FormatFields(msgspec.Struct, frozen=True, kw_only=True):
     # The types of tool that have an equivalent elsewhere; "" is a tool that states no type, and
     # a trailing "_" stands for any date (`web_search_20250305`).
     tools: frozenset[str]
+    # Which tool the model has to use: a word, or the `type` of an object.
+    choices: frozenset[str] = frozenset()
+    choice_types: frozenset[str] = frozenset()
 
 
 def _names(text: str) -> frozenset[str]:
@@ -65,6 +68,8 @@ _CHAT = FormatFields(
         "verbosity": ("medium",),
     },
     tools=frozenset({"function"}),
+    choices=_names("auto none required"),
+    choice_types=_names("allowed_tools custom function"),
 )
 
 _MESSAGES = FormatFields(
@@ -85,6 +90,7 @@ _MESSAGES = FormatFields(
         "tools": ([],),
     },
     tools=frozenset({"", "custom", "web_search_"}),
+    choice_types=_names("any auto none tool"),
 )
 
 _RESPONSES = FormatFields(
@@ -107,6 +113,8 @@ _RESPONSES = FormatFields(
         "truncation": ("disabled",),
     },
     tools=frozenset({"custom", "function", "namespace", "web_search", "web_search_preview"}),
+    choices=_names("auto none required"),
+    choice_types=_names("allowed_tools custom function web_search web_search_preview"),
 )
 
 _EMBEDDINGS = FormatFields(
@@ -140,6 +148,7 @@ def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, A
     if client_format == "responses":
         _check_input(kept.get("input"))
     _check_tools(fields, kept.get("tools"))
+    _check_choice(fields, kept.get("tool_choice"))
     return kept
 
 
@@ -258,6 +267,14 @@ def _check_tools(fields: FormatFields, tools: Any) -> None:
         if not _can_carry(fields, tool):
             kind = _kind_of(tool)
             raise _unsupported(f"tools[{index}]: {kind} cannot be carried to the model's provider")
+
+
+def _check_choice(fields: FormatFields, choice: Any) -> None:
+    """LiteLLM leaves out what it does not know, or breaks on it."""
+    known = fields.choice_types if isinstance(choice, dict) else fields.choices
+    said = _kind_of(choice) if isinstance(choice, dict) else choice
+    if choice is not None and not (isinstance(said, str) and said in known):
+        raise _unsupported("tool_choice: this choice cannot be carried to the model's provider")
 
 
 def _can_carry(fields: FormatFields, tool: Any) -> bool:
