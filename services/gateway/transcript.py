@@ -6,7 +6,7 @@ All of it is pure, and slow enough to be done in a thread.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,8 +28,21 @@ _DATA_URL = re.compile(rb";base64,[A-Za-z0-9+/=_\\-]{256,}(?<!\\)")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
-# A piece of a stream's text: what it continues, the object that has it, and by which name.
-_Piece = tuple[str, dict[str, Any], str]
+# What a piece of a stream's text continues, the object that has it, and by which name.
+_Told = tuple[str, dict[str, Any], str]
+
+
+class _Piece(NamedTuple):
+    """Of the frame at that place."""
+
+    place: int
+    holder: dict[str, Any]
+    name: str
+
+    @property
+    def text(self) -> str:
+        text: str = self.holder[self.name]
+        return text
 
 
 def transcribe(raw: bytes, size: int, max_bytes: int, *, stream: bool) -> Said:
@@ -38,7 +51,7 @@ def transcribe(raw: bytes, size: int, max_bytes: int, *, stream: bool) -> Said:
     truncated = len(raw) < size or len(text) > max_bytes
     if truncated:
         text = _whole_words(text[:max_bytes])
-    text = redact(_whole_secrets(text) if stream else text)
+    text = redact(_whole_secrets(text, truncated=truncated) if stream else text)
     return Said(text=text.decode("utf-8", "replace"), size=size, truncated=truncated)
 
 
@@ -69,31 +82,54 @@ def _without_attachment(string: bytes) -> bytes:
     )
 
 
-def _whole_secrets(text: bytes) -> bytes:
+def _whole_secrets(text: bytes, *, truncated: bool) -> bytes:
     """A stream tells a secret in pieces, each in an event of its own, where nobody would see it.
 
     A text with a secret is therefore put together in its first event, and missing in the others.
+    One whose stream is cut loses its last word.
     """
     splitter = FrameSplitter()
     frames = splitter.feed(text)
     decoded = [_event(frame) for frame in frames]
-    told: defaultdict[str, list[tuple[int, dict[str, Any], str]]] = defaultdict(list)
+    told: defaultdict[str, list[_Piece]] = defaultdict(list)
     for place, event in enumerate(decoded):
         if event is not None:
             for continued, holder, name in _pieces(event):
-                told[continued].append((place, holder, name))
+                told[continued].append(_Piece(place, holder, name))
     changed: set[int] = set()
     for pieces in told.values():
-        whole = "".join(holder[name] for _, holder, name in pieces).encode()
-        redacted = redact(whole)
-        if redacted != whole:
-            rest = redacted.decode("utf-8", "replace")
-            for place, holder, name in pieces:
-                holder[name], rest = rest, ""
-                changed.add(place)
+        if truncated:
+            changed |= _drop_last_word(pieces)
+        changed |= _redact_pieces(pieces)
     for place in changed:
         frames[place] = _again(frames[place], decoded[place])
     return b"".join(frames) + splitter.rest()
+
+
+def _redact_pieces(pieces: list[_Piece]) -> set[int]:
+    """Where it changed anything."""
+    whole = "".join(piece.text for piece in pieces).encode()
+    redacted = redact(whole)
+    if redacted == whole:
+        return set()
+    rest = redacted.decode("utf-8", "replace")
+    for piece in pieces:
+        piece.holder[piece.name], rest = rest, ""
+    return {piece.place for piece in pieces}
+
+
+def _drop_last_word(pieces: list[_Piece]) -> set[int]:
+    """Where it changed anything."""
+    changed, dropped = set(), 0
+    for piece in reversed(pieces):
+        text = piece.text
+        end = max(map(text.rfind, " \n")) + 1
+        piece.holder[piece.name] = text[:end]
+        changed.add(piece.place)
+        dropped += len(text) - end
+        if end or dropped > _MAX_WORD_BYTES:
+            break
+    return changed
 
 
 def _event(frame: bytes) -> dict[str, Any] | None:
@@ -109,13 +145,13 @@ def _again(frame: bytes, event: dict[str, Any] | None) -> bytes:
     return head + b"data: " + _encode(event) + b"\n\n"
 
 
-def _pieces(event: dict[str, Any]) -> Iterator[_Piece]:
+def _pieces(event: dict[str, Any]) -> Iterator[_Told]:
     """Of any of the formats, which differ enough for each to be tried."""
     for reader in _READERS:
         yield from reader(event)
 
 
-def _of_chat(event: dict[str, Any]) -> Iterator[_Piece]:
+def _of_chat(event: dict[str, Any]) -> Iterator[_Told]:
     for choice in _dicts(event.get("choices")):
         delta = choice.get("delta")
         if not isinstance(delta, dict):
@@ -128,7 +164,7 @@ def _of_chat(event: dict[str, Any]) -> Iterator[_Piece]:
                 yield from _strings(f"{which} {tool.get('index')}", function, ("arguments",))
 
 
-def _of_messages(event: dict[str, Any]) -> Iterator[_Piece]:
+def _of_messages(event: dict[str, Any]) -> Iterator[_Told]:
     delta = event.get("delta")
     if isinstance(delta, dict):
         yield from _strings(
@@ -136,19 +172,19 @@ def _of_messages(event: dict[str, Any]) -> Iterator[_Piece]:
         )
 
 
-def _of_responses(event: dict[str, Any]) -> Iterator[_Piece]:
+def _of_responses(event: dict[str, Any]) -> Iterator[_Told]:
     which = [event.get(name) for name in ("type", "item_id", "content_index", "summary_index")]
     yield from _strings(f"item {which}", event, ("delta",))
 
 
-_READERS: tuple[Callable[[dict[str, Any]], Iterator[_Piece]], ...] = (
+_READERS: tuple[Callable[[dict[str, Any]], Iterator[_Told]], ...] = (
     _of_chat,
     _of_messages,
     _of_responses,
 )
 
 
-def _strings(which: str, holder: dict[str, Any], names: tuple[str, ...]) -> Iterator[_Piece]:
+def _strings(which: str, holder: dict[str, Any], names: tuple[str, ...]) -> Iterator[_Told]:
     for name in names:
         if isinstance(holder.get(name), str):
             yield f"{which} {name}", holder, name

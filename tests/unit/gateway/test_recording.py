@@ -1,0 +1,241 @@
+"""Tapes run along with calls; what cannot become a recording is dropped, and counted."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from starlette.types import Message
+from structlog.testing import capture_logs
+
+from libs.common.breaker import Breaker
+from libs.common.schemas.recording import Recording, RecordingTerms
+from libs.common.schemas.usage import Operation
+from libs.common.storage.recordings import RecordingQueue, unpack
+from libs.common.storage.redis import RedisError
+from services.gateway.call import Call
+from services.gateway.directory import Principal
+from services.gateway.formats import FORMATS
+from services.gateway.recording import Recordings, Tape
+from tests.unit.builders import account, api_key
+
+NOW_MS = 1_790_000_000_000
+PRINCIPAL = Principal(api_key(recording=RecordingTerms(retention_days=7)), account())
+LIMIT = 1024
+
+
+class ScriptedQueue(RecordingQueue):
+    """Takes what it is given, unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+        self.fault: Exception | None = None
+        self.room = True
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def put(self, job_id: str, payload: bytes) -> bool:
+        await self.open.wait()
+        if self.fault is not None:
+            raise self.fault
+        if self.room:
+            self.payloads.append(payload)
+        return self.room
+
+    @property
+    def recordings(self) -> list[Recording]:
+        return [recording for payload in self.payloads for recording in unpack(payload)]
+
+
+@pytest.fixture
+def queue() -> ScriptedQueue:
+    return ScriptedQueue()
+
+
+@pytest.fixture
+def breaker() -> Breaker:
+    return Breaker(1.0)
+
+
+@pytest.fixture
+def recordings(queue: ScriptedQueue, breaker: Breaker) -> Recordings:
+    return Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: 0.0)
+
+
+def new_call(operation: Operation = "create") -> Call:
+    return Call(FORMATS["chat"], now_ms=NOW_MS, operation=operation)
+
+
+async def played(
+    recordings: Recordings, sent: Sequence[bytes] = (b"{}",), got: Sequence[bytes] = (b"{}",)
+) -> Tape:
+    """A tape that a call has passed through."""
+    tape = recordings.start(new_call(), PRINCIPAL)
+    assert tape is not None
+    incoming: list[Message] = [{"type": "http.request", "body": part} for part in sent]
+    outgoing: list[Message] = []
+
+    async def receive() -> Message:
+        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        outgoing.append(message)
+
+    recorded_receive, recorded_send = tape.receiving(receive), tape.sending(send)
+    passed = [await recorded_receive() for _ in range(len(sent) + 1)]
+    assert [message.get("body") for message in passed] == [*sent, None]
+    answer: list[Message] = [{"type": "http.response.start", "status": 200, "headers": []}]
+    answer += [{"type": "http.response.body", "body": part} for part in got]
+    for message in answer:
+        await recorded_send(message)
+    assert outgoing == answer
+    return tape
+
+
+def ended(end: str) -> float:
+    return REGISTRY.get_sample_value("gateway_recordings_total", {"end": end}) or 0.0
+
+
+async def test_both_sides_become_a_recording(recordings: Recordings, queue: ScriptedQueue) -> None:
+    tape = await played(recordings, [b'{"a": ', b'"b"}'], [b'{"password": ', b'"x"}'])
+    recordings.hand_in(tape)
+    await recordings.close()
+    (recording,) = queue.recordings
+    assert recording.call_id == tape.call.call_id
+    assert (recording.user_id, recording.key_id) == ("acme", "key-1")
+    assert (recording.format, recording.http_status) == ("chat", 200)
+    assert (recording.request.text, recording.request.size) == ('{"a": "b"}', 10)
+    assert (recording.answer.text, recording.answer.size) == ('{"password": "[redacted]"}', 17)
+    assert recording.expires_at == tape.call.started_at + timedelta(days=7)
+
+
+@pytest.mark.parametrize("operation", ["count", "retrieve", "delete", "cancel", "list_items"])
+def test_only_calls_that_make_tokens_are_recorded(
+    recordings: Recordings, operation: Operation
+) -> None:
+    assert recordings.start(new_call(operation), PRINCIPAL) is None
+
+
+async def test_no_more_is_kept_in_memory_than_is_looked_at(recordings: Recordings) -> None:
+    part = b"word " * 1_000
+    tape = await played(recordings, [part] * 5, [part] * 5)
+    assert tape.kept == 2 * 8 * LIMIT
+    assert tape.request.size == tape.answer.size == 25_000
+    assert tape.request.raw() == (part * 5)[: 8 * LIMIT]
+
+
+async def test_parts_that_are_kept_are_not_copied(recordings: Recordings) -> None:
+    part = bytes(1_000)
+    tape = await played(recordings, [part])
+    assert tape.request.raw() is part
+
+
+async def test_what_is_too_much_is_dropped(recordings: Recordings, queue: ScriptedQueue) -> None:
+    queue.open.clear()
+    before = ended("full")
+    with capture_logs() as logs:
+        for _ in range(300):
+            recordings.hand_in(await played(recordings))
+    assert ended("full") - before == 300 - 256
+    assert [line["event"] for line in logs] == ["recordings.dropped"]
+    queue.open.set()
+    await recordings.close()
+    assert len(queue.recordings) == 256
+
+
+async def test_bytes_that_wait_are_bounded_too(queue: ScriptedQueue, breaker: Breaker) -> None:
+    recordings = Recordings(queue, breaker, max_bytes=1024 * 1024)
+    queue.open.clear()
+    before = ended("full")
+    part = bytes(7 * 1024 * 1024)
+    for _ in range(6):
+        recordings.hand_in(await played(recordings, [part]))
+    assert ended("full") - before == 2
+    queue.open.set()
+    await recordings.close()
+    recordings.hand_in(await played(recordings, [part]))
+    assert ended("full") - before == 2
+    await recordings.close()
+
+
+@pytest.mark.parametrize("fault", [RedisError("away"), OSError("away")])
+async def test_without_redis_it_is_dropped(
+    recordings: Recordings, queue: ScriptedQueue, breaker: Breaker, fault: Exception
+) -> None:
+    queue.fault = fault
+    before = ended("redis_away")
+    recordings.hand_in(await played(recordings))
+    await recordings.close()
+    assert ended("redis_away") - before == 1
+    assert not breaker.is_open
+
+
+async def test_while_the_breaker_is_open_nobody_asks_redis(
+    recordings: Recordings, queue: ScriptedQueue, breaker: Breaker
+) -> None:
+    breaker.failed()
+    recordings.hand_in(await played(recordings))
+    await recordings.close()
+    assert queue.payloads == []
+    breaker.succeeded()
+    recordings.hand_in(await played(recordings))
+    await recordings.close()
+    assert len(queue.recordings) == 1
+
+
+async def test_a_long_queue_takes_no_recordings(
+    recordings: Recordings, queue: ScriptedQueue
+) -> None:
+    queue.room = False
+    before = ended("queue_full")
+    recordings.hand_in(await played(recordings))
+    await recordings.close()
+    assert ended("queue_full") - before == 1
+
+
+async def test_at_the_end_of_the_process_nobody_waits_for_long(
+    queue: ScriptedQueue, breaker: Breaker
+) -> None:
+    now = 0.0
+    recordings = Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: now)
+    queue.open.clear()
+    for _ in range(20):
+        recordings.hand_in(await played(recordings))
+    closing = asyncio.create_task(recordings.close())
+    # The writer is in its first batch, or will find that the time is over before it.
+    await asyncio.sleep(0)
+    now = 6.0
+    queue.open.set()
+    await closing
+    assert len(queue.recordings) <= 8
+
+
+async def test_one_that_cannot_be_made_does_not_spoil_the_others(
+    recordings: Recordings, queue: ScriptedQueue
+) -> None:
+    before = ended("failed")
+    broken, sound = await played(recordings), await played(recordings)
+    broken.principal = Principal(api_key(), account())
+    with capture_logs() as logs:
+        recordings.hand_in(broken)
+        recordings.hand_in(sound)
+        await recordings.close()
+    assert [recording.call_id for recording in queue.recordings] == [sound.call.call_id]
+    assert ended("failed") - before == 1
+    assert [line["event"] for line in logs] == ["recording.failed"]
+
+
+async def test_drops_are_logged_now_and_then(queue: ScriptedQueue, breaker: Breaker) -> None:
+    now = 100.0
+    recordings = Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: now)
+    queue.room = False
+    logged: list[Any] = []
+    for at in (100.0, 101.0, 102.0, 111.0):
+        now = at
+        recordings.hand_in(await played(recordings))
+        with capture_logs() as logs:
+            await recordings.close()
+        logged += [line["recordings"] for line in logs]
+    assert logged == [1, 3]

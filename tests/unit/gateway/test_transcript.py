@@ -1,0 +1,187 @@
+"""What is kept of one side of a call."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.schemas.recording import Said
+from services.gateway.transcript import transcribe, without_attachments
+
+SECRET = "sk-ant-api03-" + "Zy9_" * 20
+LIMIT = 2_000
+
+
+def said(text: bytes, *, size: int | None = None, stream: bool = False) -> Said:
+    return transcribe(text, len(text) if size is None else size, LIMIT, stream=stream)
+
+
+def test_a_short_side_is_kept_as_it_is() -> None:
+    text = '{"messages": [{"content": "Grüß Gott"}]}'
+    assert said(text.encode()) == Said(text=text, size=len(text.encode()), truncated=False)
+    assert said(b"") == Said(text="", size=0)
+
+
+def test_a_long_one_is_cut_between_words() -> None:
+    text = b'{"content": "' + b"wording " * 1_000
+    kept = said(text)
+    assert kept.truncated
+    assert kept.size == len(text)
+    assert kept.text.endswith("wording ")
+    assert LIMIT - 10 < len(kept.text) <= LIMIT
+
+
+def test_what_did_not_fit_on_the_tape_is_missing_too() -> None:
+    kept = said(b'{"content": "one two thr', size=10_000)
+    assert (kept.text, kept.size, kept.truncated) == ('{"content": "one two ', 10_000, True)
+
+
+@pytest.mark.parametrize("cut", range(1, len(SECRET)))
+def test_no_part_of_a_secret_is_left_where_it_is_cut(cut: int) -> None:
+    before = b'{"content": "' + b"x " * ((LIMIT - 13) // 2)
+    text = before[: LIMIT - cut] + b'"' + SECRET.encode() + b" and more of it"
+    kept = said(text)
+    assert kept.truncated
+    assert "sk-" not in kept.text
+
+
+def test_one_word_without_end_is_cut_somewhere() -> None:
+    kept = transcribe(b"x." * 50_000, 100_000, 50_000, stream=False)
+    assert kept.truncated
+    assert 40_000 < len(kept.text) <= 50_000
+
+
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [
+        (
+            {"image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 500}},
+            {"image_url": {"url": "data:image/png;base64,[5500-bytes]"}},
+        ),
+        (
+            {"source": {"type": "base64", "data": "iVBORw0KGgo/+A==" * 500}},
+            {"source": {"type": "base64", "data": "[base64:8000-bytes]"}},
+        ),
+        (
+            {"text": "Look: ![it](data:image/png;base64," + "iVBO" * 500 + ")\nWell?"},
+            {"text": "Look: ![it](data:image/png;base64,[2000-bytes])\nWell?"},
+        ),
+        ({"text": "long words " * 500}, {"text": "long words " * 500}),
+        ({"text": "short"}, {"text": "short"}),
+    ],
+)
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_attachments_leave_their_length(content: Any, left: Any, depth: int) -> None:
+    text = json.dumps({"before": 1, "content": content, "after": "a"})
+    for _ in range(depth):
+        text = json.dumps({"arguments": text})
+    kept = without_attachments(text.encode()).decode()
+    for _ in range(depth):
+        kept = json.loads(kept)["arguments"]
+    assert json.loads(kept) == {"before": 1, "content": left, "after": "a"}
+
+
+def test_what_follows_an_attachment_is_kept() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 20_000}}
+    text = json.dumps({"content": [image, {"type": "text", "text": "What is this?"}]}).encode()
+    kept = said(text)
+    assert not kept.truncated
+    assert kept.size == len(text)
+    assert json.loads(kept.text)["content"][1]["text"] == "What is this?"
+
+
+def chat(text: str, **fields: Any) -> bytes:
+    event = {"choices": [{"index": 0, "delta": {"content": text, **fields}}]}
+    return f"data: {json.dumps(event)}\n\n".encode()
+
+
+def named(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def messages(text: str, field: str = "text") -> bytes:
+    return named("content_block_delta", index=1, delta={"type": f"{field}_delta", field: text})
+
+
+def responses(text: str) -> bytes:
+    return named("response.output_text.delta", item_id="msg_1", content_index=0, delta=text)
+
+
+def arguments(text: str) -> bytes:
+    tools = [{"index": 0, "function": {"arguments": text}}]
+    return chat("", tool_calls=tools)
+
+
+PIECES = ["The key is ", "sk", "-ant-", *SECRET.removeprefix("sk-ant-"), ", keep", " it."]
+
+
+@pytest.mark.parametrize("frame", [chat, messages, responses])
+def test_a_secret_in_pieces_goes(frame: Any) -> None:
+    end = b"data: [DONE]\n\n"
+    stream = b"".join(map(frame, PIECES)) + end
+    whole = transcribe(stream, len(stream), 10**6, stream=True)
+    assert "The key is [redacted], keep it." in whole.text
+    assert "Zy" not in whole.text
+    assert '"sk"' not in whole.text
+    assert whole.text.endswith("data: [DONE]\n\n")
+    frames = whole.text.encode().split(b"\n\n")
+    assert len(frames) == len(PIECES) + 2
+
+
+@pytest.mark.parametrize("frame", [chat, messages, responses])
+@pytest.mark.parametrize("pieces", range(1, len(PIECES)))
+def test_a_secret_that_a_cut_stream_did_not_tell_to_the_end_goes_too(
+    frame: Any, pieces: int
+) -> None:
+    stream = b"".join(map(frame, PIECES[:pieces])) + b"data: {"
+    kept = transcribe(stream, len(stream) + 1, 10**6, stream=True)
+    assert json.dumps("The key is ")[:-1] in kept.text
+    assert '"sk"' not in kept.text
+    assert "-ant-" not in kept.text
+    assert "Zy" not in kept.text
+
+
+def test_heads_of_events_are_kept() -> None:
+    frames = said(b"".join(map(messages, PIECES))).text.encode().split(b"\n\n")
+    assert frames[0].partition(b"data: ")[0] == b"event: content_block_delta\n"
+
+
+def test_a_password_among_the_pieces_of_arguments_goes() -> None:
+    pieces = ['{"passw', 'ord": "hun', "ter", '2", "user": "me"}']
+    for frame in (arguments, lambda text: messages(text, "partial_json")):
+        stream = b"".join(map(frame, pieces))
+        whole = transcribe(stream, len(stream), 10**6, stream=True)
+        assert "hun" not in whole.text
+        assert "ter2" not in whole.text
+        first = json.dumps('{"password": "[redacted]", "user": "me"}')
+        assert first in whole.text
+
+
+def test_a_stream_without_secrets_is_kept_to_the_byte() -> None:
+    stream = (
+        b": keep-alive\r\n\r\nevent:  x\r\ndata:{ }\r\n\r\n" + chat("Hi") + b"data: {broken\n\nda"
+    )
+    assert said(stream, stream=True).text == stream.decode()
+
+
+def test_texts_of_different_answers_are_not_mixed() -> None:
+    def of(index: int, text: str) -> bytes:
+        event = {"choices": [{"index": index, "delta": {"content": text}}]}
+        return f"data: {json.dumps(event)}\n\n".encode()
+
+    key = SECRET[:40]
+    stream = of(0, key[:10]) + of(1, "Good ") + of(0, key[10:]) + of(1, "day")
+    kept = said(stream, stream=True).text
+    assert "[redacted]" in kept
+    assert '"content": "Good "' in kept
+    assert '"content": "day"' in kept
+    assert key[10:] not in kept
+
+
+@given(st.binary(max_size=400), st.booleans(), st.integers(0, 200))
+def test_any_bytes_can_be_kept(raw: bytes, stream: bool, missing: int) -> None:
+    kept = transcribe(raw, len(raw) + missing, 100, stream=stream)
+    assert kept.size == len(raw) + missing
+    assert kept.truncated == (missing > 0 or len(raw) > 100)
