@@ -124,6 +124,7 @@ class _Wire(asyncio.Protocol):
         self.is_closed = False
         self._loop = asyncio.get_running_loop()
         self._asked: deque[_Ask] = deque()
+        self._unsent: list[bytes] = []
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error_of)
         self._watch: asyncio.TimerHandle | None = None
         writer = connection._writer  # noqa: SLF001 - there is no public way to it
@@ -134,16 +135,26 @@ class _Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
-        """What is sent in one tick of the event loop leaves in one write."""
+        """Leaves at once where nothing is under way, else together with the tick's other commands."""
         if len(self._asked) >= _MAX_WAITING:
             raise RedisError("too many commands wait for Redis")
         now = self._loop.time()
-        ask = _Ask(self._loop.create_future(), replies, now)
-        self._asked.append(ask)
         if self._watch is None:
             self._watch = self._loop.call_at(now + self._timeout_s, self._look)
-        self._transport.write(packed)
+        if self._unsent:
+            self._unsent.append(packed)
+        elif self._asked:
+            self._unsent.append(packed)
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(packed)
+        ask = _Ask(self._loop.create_future(), replies, now)
+        self._asked.append(ask)
         return ask.future
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        self._transport.write(b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
         try:
