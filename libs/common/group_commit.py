@@ -62,8 +62,6 @@ class GroupCommit(Generic[T, R]):
             await asyncio.wait({self._writer})
 
     async def _run(self) -> None:
-        # Callers that were made ready by the same event-loop tick still join this batch.
-        await asyncio.sleep(0)
         while self._waiting:
             size = min(len(self._waiting), self._max_items)
             batch = [self._waiting.popleft() for _ in range(size)]
