@@ -45,6 +45,12 @@ class _Body(msgspec.Struct):
     conversation: msgspec.Raw = ABSENT
 
 
+class _InputItem(msgspec.Struct):
+    id: msgspec.Raw = ABSENT
+    type: str | None = None
+    role: msgspec.Raw = ABSENT
+
+
 class _Answer(msgspec.Struct):
     id: str | None = None
     usage: msgspec.Raw = ABSENT
@@ -85,6 +91,7 @@ class _TextEvent(msgspec.Struct):
 
 
 _body = msgspec.json.Decoder(_Body)
+_input_items = msgspec.json.Decoder(list[_InputItem])
 _answer = msgspec.json.Decoder(_Answer)
 _output = msgspec.json.Decoder(_Output)
 _done = msgspec.json.Decoder(list[_Done])
@@ -114,6 +121,13 @@ class Responses:
                 param="conversation",
             )
         fields = decode_fields(body)
+        if _refers_to_items(fields.get("input", ABSENT)):
+            # Everybody's items lie there, too, and whose one is only the provider knows.
+            raise InvalidRequest(
+                "The gateway passes on no references to items that the provider keeps: send the "
+                "items themselves ('store': false makes SDKs do so) or 'previous_response_id'.",
+                param="input",
+            )
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
@@ -195,6 +209,22 @@ class ResponsesReader:
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
         return TokenUsage(input_text=input_tokens, output_text=output_tokens)
+
+
+def _refers_to_items(given: msgspec.Raw) -> bool:
+    """By type, or by an id alone: an item that says nothing else is a reference as well."""
+    if b'"id"' not in bytes(given) and b"\\u00" not in bytes(given):
+        return False
+    try:
+        items = _input_items.decode(given)
+    except UNREADABLE:
+        # A text, or nothing that a provider would take.
+        return False
+    return any(
+        item.type == "item_reference"
+        or (item.type is None and item.role in (ABSENT, NULL) and item.id not in (ABSENT, NULL))
+        for item in items
+    )
 
 
 def _tokens(answer: _Answer) -> TokenUsage | None:

@@ -218,6 +218,52 @@ async def test_conversations_of_the_provider_are_not_served(
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize(
+    "reference",
+    [
+        b'{"type": "item_reference", "id": "msg_1"}',
+        b'{"id": "msg_1"}',
+        b'{"type": null, "id": "msg_1", "role": null}',
+        b'{"id": "msg_1", "type": "item\\u005freference"}',
+        b'{"\\u0069d": "msg_1"}',
+    ],
+)
+async def test_items_that_the_provider_keeps_are_not_referred_to(
+    gateway: Client, books: Books, upstream: Upstream, reference: bytes
+) -> None:
+    """They may be anybody's."""
+    scripted(upstream, new_id())
+    secret = await books.add_key()
+    body = json.dumps(RESPONSES.body(input=[{"role": "user", "content": "Hi"}, "HERE"]))
+
+    for path in (RESPONSES.path, f"{RESPONSES.path}/input_tokens"):
+        sent = body.encode().replace(b'"HERE"', reference)
+        error = RESPONSES.check_error(
+            await gateway.post(path, secret, sent), 400, "invalid_request"
+        )
+        assert error["param"] == "input"
+
+    assert upstream.requests == []
+    assert {event.status for event in await books.events(secret)} == {"refused"}
+
+
+async def test_items_with_ids_of_their_own_pass(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    scripted(upstream, new_id())
+    items: list[dict[str, Any]] = [
+        {"role": "user", "content": 'What is an "id"?'},
+        {"id": "msg_1", "type": "message", "role": "assistant", "content": []},
+        {"id": "msg_2", "role": "assistant", "content": []},
+        {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "x"},
+        {"id": "fc_1", "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "\u00e9"},
+    ]
+    for given in (items, 'Is {"id": "msg_1"} an item?'):
+        await make(gateway, await books.add_key(), input=given)
+    assert len(upstream.requests) == 2
+
+
 async def test_a_translated_response_is_kept_by_nobody(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
