@@ -29,6 +29,7 @@ from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.proofs import ProofStore
+from libs.common.storage.recordings import RecordingStore
 from libs.common.storage.routes import RouteStore
 from libs.common.storage.spent_copies import SpentCopies
 from libs.common.web.health import live, ready
@@ -45,6 +46,7 @@ from services.admin import (
     models,
     proof,
     quotes,
+    recordings,
     usage,
 )
 from services.admin.announcer import Announcer
@@ -86,7 +88,10 @@ def create_app(
             )
             state = _state(resources, price_map, gateway, metrics, now)
             state["correction_wait_s"] = correction_wait_s
-            for store in (state["keys"], state["prices"], state["ledger"], state["dead_letters"]):
+            for store in (
+                *(state["keys"], state["prices"], state["ledger"], state["dead_letters"]),
+                state["recordings"],
+            ):
                 await store.create_indexes()
             yield state
 
@@ -138,6 +143,7 @@ def _state(
         correction_orders=CorrectionOrderStore(database),
         correction_wait_s=_CORRECTION_WAIT_S,
         dead_letters=DeadLetterStore(database),
+        recordings=RecordingStore(database),
         holds=HoldStore(redis),
         routes=RouteStore(database),
         cooldowns=CooldownStore(redis),
@@ -188,6 +194,16 @@ def _routes() -> list[BaseRoute]:
         _resource("/admin/ledger/reprice", POST=ledger.reprice),
         _resource("/admin/ledger/dead-letters", GET=dead_letters.list_letters),
         _resource("/admin/ledger/dead-letters/replay", POST=dead_letters.replay_letters),
+        _resource(
+            "/admin/recordings",
+            GET=recordings.list_recordings,
+            DELETE=recordings.delete_recordings,
+        ),
+        _resource(
+            "/admin/recordings/{call_id}",
+            GET=recordings.show_recording,
+            DELETE=recordings.delete_recording,
+        ),
     ]
 
 

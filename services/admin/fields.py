@@ -11,6 +11,7 @@ from msgspec import Meta
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import zone_of
 from libs.common.domain.pricing import multiplier_problem
+from libs.common.schemas.recording import MAX_RETENTION_DAYS
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
 from libs.common.schemas.usage import ClientFormat
 from services.admin.decoding import Rule
@@ -186,4 +187,5 @@ ParallelCalls = Annotated[int, Meta(ge=1, le=100_000)]
 Timeout = Annotated[float, Meta(gt=0, le=3600)]
 Attempts = Annotated[int, Meta(ge=1, le=10)]
 FailureCount = Annotated[int, Meta(ge=1, le=100)]
+RetentionDays = Annotated[int, Meta(ge=1, le=MAX_RETENTION_DAYS)]
 CooldownTime = Annotated[int, Meta(ge=0, le=3600)]

@@ -12,6 +12,7 @@ from libs.common.domain.ids import SECRET_PREFIX, new_secret, secret_hash, secre
 from libs.common.errors import NotFound
 from libs.common.schemas.account import Limits
 from libs.common.schemas.key import ApiKey, KeyStatus
+from libs.common.schemas.recording import RecordingTerms
 from libs.common.web.json import json_response
 from services.admin.accounts import changed_fields, find_account
 from services.admin.budgets import (
@@ -24,12 +25,18 @@ from services.admin.budgets import (
 )
 from services.admin.clock import to_utc_ms
 from services.admin.decoding import query_struct, read_struct
-from services.admin.fields import AllowedModels, FutureTime, Name, UserId
+from services.admin.fields import AllowedModels, FutureTime, Name, RetentionDays, UserId
 from services.admin.paging import Paging
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
 
 SECRET_BYTES = 32
+
+
+class RecordingBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said in the key's calls is kept for so long."""
+
+    retention_days: RetentionDays
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +46,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: FutureTime | None = None
     budgets: Budgets = ()
     limits: LimitsBody | None = None
+    recording: RecordingBody | None = None
 
 
 class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +57,7 @@ class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: FutureTime | UnsetType | None = UNSET
     budgets: Budgets | UnsetType = UNSET
     limits: LimitsBody | UnsetType | None = UNSET
+    recording: RecordingBody | UnsetType | None = UNSET
     status: KeyStatus | UnsetType = UNSET
 
 
@@ -65,6 +74,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     budgets: tuple[BudgetView, ...]
     limits: Limits
+    recording: RecordingTerms | None
     spend: KeySpend
     status: KeyStatus
     created_at: datetime
@@ -93,6 +103,7 @@ async def create_key(request: Request[State]) -> Response:
         expires_at=None if body.expires_at is None else to_utc_ms(body.expires_at),
         budgets=budgets_of(body.budgets),
         limits=limits_of(body.limits),
+        recording=_terms_of(body.recording),
         created_at=now,
         updated_at=now,
     )
@@ -126,6 +137,8 @@ async def change_key(request: Request[State]) -> Response:
         changes["budgets"] = msgspec.to_builtins(budgets_of(changes["budgets"]))
     if "limits" in changes:
         changes["limits"] = msgspec.to_builtins(limits_of(changes["limits"]))
+    if "recording" in changes:
+        changes["recording"] = msgspec.to_builtins(_terms_of(changes["recording"]))
     return await _update(request, changes)
 
 
@@ -157,6 +170,10 @@ async def _find_key(request: Request[State]) -> ApiKey:
     return key
 
 
+def _terms_of(body: RecordingBody | None) -> RecordingTerms | None:
+    return None if body is None else RecordingTerms(retention_days=body.retention_days)
+
+
 def _unknown_key() -> NotFound:
     return NotFound("There is no key with this id or secret.", param="api_key")
 
@@ -176,6 +193,7 @@ def _view(key: ApiKey, spend: KeySpend) -> KeyView:
         expires_at=key.expires_at,
         budgets=tuple(map(budget_view, key.budgets)),
         limits=key.limits,
+        recording=key.recording,
         spend=spend,
         status=key.status,
         created_at=key.created_at,

@@ -78,6 +78,8 @@ async def show_entry(request: Request[State]) -> Response:
             # Null for a price of LiteLLM's map, which `price_id` names.
             "price": price,
             "corrections": [entry_view(row) for row in corrections],
+            # Whether GET /admin/recordings/{entry_id} has what was said.
+            "recorded": await state["recordings"].exists(entry_id),
         }
     )
 

@@ -22,6 +22,7 @@ from libs.common.storage.orders import OrderQueue
 from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
+from libs.common.storage.recordings import RecordingStore
 from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.routes import RouteStore
 from libs.common.web.health import Check
@@ -48,6 +49,7 @@ class State(TypedDict):
     correction_orders: CorrectionOrderStore
     correction_wait_s: float
     dead_letters: DeadLetterStore
+    recordings: RecordingStore
     holds: HoldStore
     routes: RouteStore
     cooldowns: CooldownStore

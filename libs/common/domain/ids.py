@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import urlsafe_b64encode
+from datetime import datetime
 from uuid import UUID
 
 SECRET_PREFIX = "sk-gw-"
@@ -14,6 +15,12 @@ def uuid7(now_ms: int, entropy: bytes) -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(UUID(int=value))
+
+
+def first_uuid7(at: datetime) -> str:
+    """No UUIDv7 of that moment, or of a later one, is smaller."""
+    unix_ms = max(int(at.timestamp() * 1000), 0)
+    return str(UUID(int=(unix_ms & (2**48 - 1)) << 80))
 
 
 def new_secret(entropy: bytes) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
+from libs.common.domain.ids import first_uuid7
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo import ASCENDING, Database, Document, from_document
 
@@ -70,10 +70,10 @@ class EntryStore:
 
         Ids begin with a time, so that the index on them bounds what is read.
         """
-        low = _first_id(selector.since - _ID_SLACK)
+        low = first_uuid7(selector.since - _ID_SLACK)
         ids = {"$gte": low} if after is None else {"$gt": max(low, after)}
         query: dict[str, Any] = {
-            "_id": ids | {"$lt": _first_id(selector.until + _ID_SLACK)},
+            "_id": ids | {"$lt": first_uuid7(selector.until + _ID_SLACK)},
             "started_at": {"$gte": selector.since, "$lt": selector.until},
             "kind": {"$in": ["call", "late_event"]},
         }
@@ -100,9 +100,3 @@ class EntryStore:
             query["_id"] = {"$gt": after}
         found = self._unpriced.find(query).sort("_id", ASCENDING).limit(limit)
         return [document["_id"] for document in await found.to_list(limit)]
-
-
-def _first_id(at: datetime) -> str:
-    """No UUIDv7 of that moment, or of a later one, is smaller."""
-    unix_ms = max(int(at.timestamp() * 1000), 0)
-    return str(UUID(int=(unix_ms & (2**48 - 1)) << 80))

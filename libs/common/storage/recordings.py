@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.ids import first_uuid7
 from libs.common.schemas.recording import Recording
 from libs.common.storage.event_queue import QUEUE, RECORD_JOB, enqueue_payload
 from libs.common.storage.mongo import (
@@ -128,12 +129,17 @@ class RecordingStore:
             for name, value in (("user_id", wanted.user_id), ("key_id", wanted.key_id))
             if value is not None
         }
+        # A call's id begins with the time of its start.
+        ids: dict[str, str] = {}
+        if wanted.since is not None:
+            ids["$gte"] = first_uuid7(wanted.since)
+        ends = [] if wanted.until is None else [first_uuid7(wanted.until)]
         if wanted.before is not None:
-            query["_id"] = {"$lt": wanted.before}
-        started = {"$gte": wanted.since, "$lt": wanted.until}
-        bounds = {operator: at for operator, at in started.items() if at is not None}
-        if bounds:
-            query["started_at"] = bounds
+            ends.append(wanted.before)
+        if ends:
+            ids["$lt"] = min(ends)
+        if ids:
+            query["_id"] = ids
         found = self._recordings.find(query, _HEAD).sort("_id", DESCENDING).limit(limit)
         return [from_document(document, Recording) for document in await found.to_list(limit)]
 

@@ -17,6 +17,7 @@ PUBLIC = {
     "expires_at",
     "budgets",
     "limits",
+    "recording",
     "spend",
     "status",
     "created_at",

@@ -1,0 +1,99 @@
+"""`/admin/recordings`: what was said in the calls of keys that record, and its removal."""
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.errors import FieldError, NotFound, ValidationFailed
+from libs.common.schemas.recording import Recording
+from libs.common.storage.recordings import RecordingFilter
+from libs.common.web.json import json_response
+from services.admin.decoding import query_struct
+from services.admin.fields import Cursor, Time, UserId
+from services.admin.paging import Paging
+from services.admin.state import State
+
+_BATCH = 1_000
+# Recordings that one request deletes; `more` asks for the next one.
+_MAX_DELETED = 10_000
+
+
+class RecordingQuery(Paging, frozen=True, kw_only=True):
+    """`since` is inclusive, `until` exclusive."""
+
+    user_id: UserId | None = None
+    key_id: Cursor | None = None
+    since: Time | None = None
+    until: Time | None = None
+
+
+class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose recordings are to go; nobody deletes everybody's by leaving it out."""
+
+    user_id: UserId
+
+
+class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Takes no parameters."""
+
+
+async def list_recordings(request: Request[State]) -> Response:
+    """The newest first, without what was said."""
+    state = request.state
+    query = query_struct(request, RecordingQuery, state["now"]())
+    if query.since is not None and query.until is not None and query.since >= query.until:
+        raise ValidationFailed([FieldError("until", "must be later than since")])
+    wanted = RecordingFilter(
+        user_id=query.user_id,
+        key_id=query.key_id,
+        since=query.since,
+        until=query.until,
+        before=query.after,
+    )
+    fetched = await state["recordings"].list(wanted, limit=query.fetch)
+    views = [_head(recording) for recording in query.page(fetched)]
+    return json_response(query.answer(fetched, views, "call_id"))
+
+
+async def show_recording(request: Request[State]) -> Response:
+    state, call_id = request.state, request.path_params["call_id"]
+    query_struct(request, NoQuery, state["now"]())
+    recording = await state["recordings"].get(call_id)
+    if recording is None:
+        raise _unknown(call_id)
+    return json_response(recording)
+
+
+async def delete_recording(request: Request[State]) -> Response:
+    """Its ledger entry stays."""
+    state, call_id = request.state, request.path_params["call_id"]
+    query_struct(request, NoQuery, state["now"]())
+    if not await state["recordings"].delete(call_id):
+        raise _unknown(call_id)
+    return Response(status_code=204)
+
+
+async def delete_recordings(request: Request[State]) -> Response:
+    """All of an account's, the oldest first; with `more`, ask again for the rest."""
+    state = request.state
+    query = query_struct(request, AccountQuery, state["now"]())
+    deleted, more = 0, True
+    while more and deleted < _MAX_DELETED:
+        batch = await state["recordings"].delete_of_account(query.user_id, limit=_BATCH)
+        deleted, more = deleted + batch, batch == _BATCH
+    return json_response({"deleted": deleted, "more": more})
+
+
+def _head(recording: Recording) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(recording)
+    for side in ("request", "answer"):
+        fields[side] = msgspec.structs.asdict(fields[side])
+        del fields[side]["text"]
+    return fields
+
+
+def _unknown(call_id: str) -> NotFound:
+    message = f"There is no recording of a call '{call_id[:128]}', or no longer."
+    return NotFound(message, param="call_id")
