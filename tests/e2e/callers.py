@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -98,6 +99,29 @@ async def call(
         if response.status != 200:
             code = msgspec.json.decode(answer)["error"]["code"]
         return response.status, response.headers["x-request-id"], code
+
+
+async def every_gateway_answers(
+    caller: Caller, http: aiohttp.ClientSession, code: str, *, within_s: float
+) -> None:
+    """Once so much time has passed since the call of this; "" is that the call is served.
+
+    Only when a call begins counts: how long a busy machine takes to answer it does not.
+    """
+    since = monotonic()
+
+    async def comes_to_answer(gateway_url: str) -> None:
+        while True:
+            began_s = monotonic() - since
+            answer = (await call(http, gateway_url, body("output_tokens=1")))[2]
+            if answer == code:
+                break
+            assert began_s < within_s, f"{answer or 'served'} after {began_s:.2f} s"
+        assert (await call(http, gateway_url, body("output_tokens=1")))[2] == code
+
+    async with asyncio.TaskGroup() as tasks:
+        for url in caller.stack.gateway_urls:
+            tasks.create_task(comes_to_answer(url))
 
 
 async def send_all(caller: Caller, content: dict[str, Any], count: int) -> Counter[str]:

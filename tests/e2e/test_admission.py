@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from decimal import Decimal
 
 import aiohttp
@@ -16,6 +15,7 @@ from tests.e2e.callers import (
     Caller,
     body,
     call,
+    every_gateway_answers,
     new_caller,
     send_all,
     session,
@@ -27,8 +27,8 @@ GATEWAYS = 4
 # Caches would keep for minutes what no invalidation reached.
 SETTINGS = {"HOLD_LEASE_S": "10", "WORKER_SWEEP_S": "1", "CACHE_TTL_S": "600"}
 OVER_BUDGET = "429 insufficient_quota"
-# Announced changes have to arrive within this, on a machine that has other things to do.
-PROMPT_S = 5.0
+# What an administrator was answered counts for every call that begins later than this.
+PROMPT_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -109,32 +109,19 @@ async def primed(
         yield caller, http
 
 
-async def refused_everywhere(http: aiohttp.ClientSession, stack: LocalStack, code: str) -> None:
-    """Each gateway refuses, soon and from then on."""
-    for url in stack.gateway_urls:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PROMPT_S):
-                while (await call(http, url, body("output_tokens=1")))[2] != code:
-                    pass
-        assert (await call(http, url, body("output_tokens=1")))[2] == code
-
-
 async def test_a_revoked_key_is_refused_by_every_gateway(
-    stack: LocalStack, primed: tuple[Caller, aiohttp.ClientSession]
+    primed: tuple[Caller, aiohttp.ClientSession],
 ) -> None:
     caller, http = primed
     await asyncio.to_thread(caller.revoke)
-    await refused_everywhere(http, stack, "api_key_revoked")
+    await every_gateway_answers(caller, http, "api_key_revoked", within_s=PROMPT_S)
 
 
-async def test_a_lowered_limit_is_kept_by_every_gateway(
-    stack: LocalStack, primed: tuple[Caller, aiohttp.ClientSession]
+async def test_another_limit_is_kept_by_every_gateway(
+    primed: tuple[Caller, aiohttp.ClientSession],
 ) -> None:
     caller, http = primed
     await asyncio.to_thread(caller.set_limit, 0)
-    await refused_everywhere(http, stack, "insufficient_quota")
+    await every_gateway_answers(caller, http, "insufficient_quota", within_s=PROMPT_S)
     await asyncio.to_thread(caller.set_limit, 1)
-    async with asyncio.timeout(PROMPT_S):
-        for url in stack.gateway_urls:
-            while (await call(http, url, body("output_tokens=1")))[0] != 200:
-                pass
+    await every_gateway_answers(caller, http, "", within_s=PROMPT_S)
