@@ -1,0 +1,234 @@
+"""Which worker does a job: one at a time, when it is due, and another where the first one died."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from arq.constants import in_progress_key_prefix
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from libs.common.storage.event_queue import QUEUE
+from libs.common.storage.redis import open_redis
+from services.ledger_worker.queue_redis import QueueRedis
+from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
+from tests.servers import free_port
+from tests.service.ledger_worker.stage import Stage, eventually, make_event
+from tests.service.ledger_worker.test_queue_worker import HEALTH_KEY, Running, ScriptedJobs
+
+_LEASE_MS = 60_000
+
+
+@pytest.fixture
+def queue(stage: Stage) -> QueueRedis:
+    return QueueRedis(stage.redis.connection_pool, default_queue_name=QUEUE)
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+async def enqueued(stage: Stage, number: int) -> list[str]:
+    return [await stage.enqueue([make_event()]) for _ in range(number)]
+
+
+async def claim(
+    queue: QueueRedis, job_ids: Sequence[str], *, room: int = 100, lease_ms: int = _LEASE_MS
+) -> list[str]:
+    claimed = await queue.claim(job_ids, room=room, now_ms=now_ms(), lease_ms=lease_ms)
+    return [job_id for job_id, _ in claimed]
+
+
+async def under_way(stage: Stage) -> list[str]:
+    keys = await stage.redis.keys(f"{in_progress_key_prefix}*")
+    return sorted(key.decode().removeprefix(in_progress_key_prefix) for key in keys)
+
+
+async def test_a_job_is_claimed_once_and_for_as_long_as_it_was_asked_for(
+    stage: Stage, queue: QueueRedis
+) -> None:
+    job_ids = await enqueued(stage, 3)
+    assert await claim(queue, job_ids) == job_ids
+    assert await claim(queue, job_ids) == []
+    for job_id in job_ids:
+        left_ms = await stage.redis.pttl(in_progress_key_prefix + job_id)
+        assert _LEASE_MS - 30_000 < left_ms <= _LEASE_MS
+
+
+async def test_no_more_is_claimed_than_there_is_room_for(stage: Stage, queue: QueueRedis) -> None:
+    job_ids = await enqueued(stage, 5)
+    assert await claim(queue, job_ids, room=2) == job_ids[:2]
+    assert await under_way(stage) == sorted(job_ids[:2])
+    # What others have under way does not take up the room.
+    assert await claim(queue, job_ids, room=2) == job_ids[2:4]
+
+
+async def test_a_job_that_is_deferred_is_left_alone(stage: Stage, queue: QueueRedis) -> None:
+    """It was due when the queue was read, and another worker has put it back in the meantime."""
+    deferred, due = await enqueued(stage, 2)
+    await stage.redis.zadd(QUEUE, {deferred: now_ms() + 60_000})
+    assert await claim(queue, [deferred, due]) == [due]
+    assert await under_way(stage) == [due]
+
+
+async def test_a_job_that_is_done_is_left_alone(stage: Stage, queue: QueueRedis) -> None:
+    done, waiting = await enqueued(stage, 2)
+    await stage.redis.zrem(QUEUE, done)
+    assert await claim(queue, [done, waiting]) == [waiting]
+    assert await under_way(stage) == [waiting]
+
+
+async def test_of_many_that_claim_at_once_each_job_has_one(stage: Stage, queue: QueueRedis) -> None:
+    job_ids = await enqueued(stage, 40)
+    claims = await asyncio.gather(*(claim(queue, job_ids, room=3) for _ in range(20)))
+    assert sorted(job_id for claimed in claims for job_id in claimed) == sorted(job_ids)
+
+
+async def test_the_script_is_loaded_again_where_redis_has_forgotten_it(
+    stage: Stage, queue: QueueRedis
+) -> None:
+    job_ids = await enqueued(stage, 1)
+    assert await claim(queue, []) == []
+    await stage.redis.script_flush()
+    assert await claim(queue, job_ids) == job_ids
+
+
+class CountingJobs(ScriptedJobs):
+    """Counts the runs of each job, and how many of one run at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__(self._take_a_while)
+        self.runs_of: Counter[str] = Counter()
+        self.running: Counter[str] = Counter()
+        self.overlaps = 0
+        self.most_at_once = 0
+
+    async def post(self, ctx: dict[Any, Any], payload: bytes) -> None:
+        job_id = ctx["job_id"]
+        self.runs_of[job_id] += 1
+        self.overlaps += self.running[job_id]
+        self.running[job_id] += 1
+        self.most_at_once = max(self.most_at_once, self.running.total())
+        await super().post(ctx, payload)
+        self.running[job_id] -= 1
+
+    @staticmethod
+    async def _take_a_while(_tries: int) -> None:
+        await asyncio.sleep(0.01)
+
+
+async def test_two_workers_do_each_job_once_and_no_more_at_once_than_they_may(
+    stage: Stage,
+) -> None:
+    first, second = CountingJobs(), CountingJobs()
+    job_ids = await enqueued(stage, 60)
+    async with Running(stage, first), Running(stage, second):
+        await stage.drained()
+    assert first.runs_of + second.runs_of == Counter(job_ids)
+    assert max(first.most_at_once, second.most_at_once) <= 4
+    assert await under_way(stage) == []
+
+
+async def test_the_job_of_a_worker_that_died_is_done_when_its_claim_ends(
+    stage: Stage, queue: QueueRedis
+) -> None:
+    jobs = CountingJobs()
+    dead, other = await enqueued(stage, 2)
+    began = time.monotonic()
+    assert await claim(queue, [dead], lease_ms=1000) == [dead]
+    async with Running(stage, jobs):
+
+        async def the_other_is_done() -> bool:
+            return await stage.redis.zscore(QUEUE, other) is None
+
+        await eventually(the_other_is_done)
+        await stage.drained()
+    assert jobs.runs_of == Counter([dead, other])
+    assert time.monotonic() - began >= 0.99
+
+
+async def test_a_worker_that_stops_while_it_claims_leaves_no_claims_behind(stage: Stage) -> None:
+    claimed, may_go_on, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class SlowRedis(QueueRedis):
+        """Its answer is under way when the worker is told to stop."""
+
+        async def claim(self, *args: Any, **options: Any) -> list[tuple[str, int]]:
+            jobs = await super().claim(*args, **options)
+            claimed.set()
+            await may_go_on.wait()
+            return jobs
+
+    jobs = CountingJobs()
+
+    def new_worker() -> QueueWorker:
+        worker = create_worker(
+            jobs,
+            stage.redis,
+            health_key=HEALTH_KEY,
+            max_jobs=4,
+            job_timeout_s=60,
+            on_missing=lambda: None,
+        )
+        worker.redis = SlowRedis(stage.redis.connection_pool, default_queue_name=QUEUE)
+        return worker
+
+    job_ids = await enqueued(stage, 3)
+    working = asyncio.create_task(keep_working(new_worker, stop, grace_s=10))
+    await claimed.wait()
+    stop.set()
+    # Later than a worker that has failed would wait.
+    asyncio.get_running_loop().call_later(1.5, may_go_on.set)
+    await working
+    assert jobs.runs_of == Counter(job_ids)
+    assert await under_way(stage) == []
+
+
+async def incremented(queue: QueueRedis, key: str) -> int:
+    async with queue.pipeline(transaction=True) as pipeline:
+        pipeline.incr(key)
+        pipeline.get(key)
+        number, text = await pipeline.execute()
+    assert int(text) == number
+    return int(number)
+
+
+async def test_transactions_of_one_tick_are_one(stage: Stage, queue: QueueRedis) -> None:
+    await stage.redis.config_resetstat()
+    keys = [f"key-{n}" for n in range(10)] + ["key-3"]
+    assert await asyncio.gather(*(incremented(queue, key) for key in keys)) == [1] * 10 + [2]
+    stats = await stage.redis.info("commandstats")
+    assert (stats["cmdstat_multi"]["calls"], stats["cmdstat_exec"]["calls"]) == (1, 1)
+    assert stats["cmdstat_incrby"]["calls"] == 11
+
+
+async def test_what_fails_in_a_transaction_is_raised_there_alone(
+    stage: Stage, queue: QueueRedis
+) -> None:
+    await stage.redis.hset("list", "field", "value")  # type: ignore[misc]
+    results = await asyncio.gather(
+        *(incremented(queue, key) for key in ("a", "list", "b")), return_exceptions=True
+    )
+    assert (results[0], results[2]) == (1, 1)
+    assert isinstance(results[1], ResponseError)
+
+
+async def test_a_transaction_whose_waiter_left_is_executed_with_the_others(
+    stage: Stage, queue: QueueRedis
+) -> None:
+    left, stays = (asyncio.create_task(incremented(queue, key)) for key in ("a", "b"))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert await stays == 1
+    assert await stage.redis.get("a") == b"1"
+
+
+async def test_all_transactions_of_a_tick_hear_that_redis_is_away() -> None:
+    async with open_redis(f"redis://127.0.0.1:{free_port()}/0") as redis:
+        queue = QueueRedis(redis.connection_pool, default_queue_name=QUEUE)
+        waiting = [incremented(queue, key) for key in ("a", "b", "c")]
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [RedisConnectionError] * 3
