@@ -8,6 +8,17 @@ import structlog
 
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+_MAX_WORDS = 300
+# Before this, redis-py quotes the whole command: payloads that belong into no log.
+_AFTER_THE_COMMAND = " of pipeline caused error: "
+
+
+def words_of(error: BaseException) -> str:
+    """What an error says, without what it was given and never at length."""
+    words = str(error)
+    if _AFTER_THE_COMMAND in words:
+        words = words.rpartition(_AFTER_THE_COMMAND)[2]
+    return words if len(words) <= _MAX_WORDS else words[:_MAX_WORDS] + "…"
 
 
 def configure_logging(service: str, level: LogLevel, log_format: LogFormat) -> None:

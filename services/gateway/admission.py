@@ -12,6 +12,7 @@ from libs.common.breaker import Breaker
 from libs.common.cache import LoadingCache
 from libs.common.domain.holds import hold_nusd
 from libs.common.errors import Unavailable
+from libs.common.logging import words_of
 from libs.common.storage.event_queue import encode_event
 from libs.common.storage.holds import (
     Admission,
@@ -89,9 +90,9 @@ class Admissions:
                 await self._admit(call, principal, amount, budgets)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
-                log.warning("admission.redis_away", error=str(error))
+                log.warning("admission.redis_away", error=words_of(error))
             except PyMongoError as error:
-                log.warning("admission.spend_unknown", error=str(error)[:300])
+                log.warning("admission.spend_unknown", error=words_of(error))
             else:
                 return
         await self._without_redis.admit(call, principal, amount, budgets)
@@ -123,7 +124,7 @@ class Admissions:
                 for user_id, call_ids in calls.items():
                     await self._renew(user_id, call_ids)
             except (RedisError, OSError) as error:
-                log.warning("leases.not_renewed", error=str(error))
+                log.warning("leases.not_renewed", error=words_of(error))
 
     async def _renew(self, user_id: str, call_ids: list[str]) -> None:
         await self._holds.note_account(user_id)

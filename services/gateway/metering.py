@@ -14,6 +14,7 @@ import structlog
 from libs.common.breaker import Breaker
 from libs.common.errors import Unavailable
 from libs.common.group_commit import GroupCommit
+from libs.common.logging import words_of
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.event_queue import (
     UNREADABLE,
@@ -76,7 +77,7 @@ class Meter:
         try:
             await self._commits.commit(metered)
         except (SpoolFull, OSError) as error:
-            log.critical("usage.not_durable", call_id=metered.event.call_id, error=str(error))
+            log.critical("usage.not_durable", call_id=metered.event.call_id, error=words_of(error))
             raise Unavailable(
                 "The gateway cannot record usage at the moment, so it serves no calls."
             ) from error
@@ -103,7 +104,7 @@ class Meter:
                 await self._holds.load_scripts()
                 sent = await self._spool.drain(self._unspool)
             except (RedisError, OSError) as error:
-                log.warning("spool.waiting", error=str(error))
+                log.warning("spool.waiting", error=words_of(error))
             else:
                 if sent:
                     log.info("spool.drained", batches=sent)
@@ -115,7 +116,7 @@ class Meter:
                 await self._enqueue(payload, batch)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
-                log.warning("usage.spooling", error=str(error))
+                log.warning("usage.spooling", error=words_of(error))
             else:
                 self._breaker.succeeded()
                 return [None] * len(batch)
@@ -132,7 +133,7 @@ class Meter:
             batch = [Metered(*row) for row in zip(events, spooled.finished, strict=True)]
         except UNREADABLE as error:
             # The worker keeps it with the dead letters.
-            log.error("spool.unreadable", error=str(error)[:300])
+            log.error("spool.unreadable", error=words_of(error))
             await self._enqueue(record, ())
         else:
             await self._enqueue(spooled.payload, batch)

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import msgspec
 import structlog
 
+from libs.common.logging import words_of
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.l2 import bury
 from libs.common.storage.redis import Redis, RedisError
@@ -49,7 +50,7 @@ async def listen(
                     elif message["type"] == "message":
                         _deliver(message["data"], on_invalidation)
         except (RedisError, OSError) as error:
-            log.warning("invalidations.disconnected", error=str(error))
+            log.warning("invalidations.disconnected", error=words_of(error))
             await asyncio.sleep(_RECONNECT_S)
 
 
@@ -58,6 +59,6 @@ def _deliver(data: bytes, on_invalidation: Callable[[Invalidation], None]) -> No
         invalidation = _decode(data)
     except (ValueError, RecursionError) as error:
         # Not only MsgspecErrors: text that is not UTF-8 and nesting without end have their own.
-        log.error("invalidations.undecodable", error=str(error))
+        log.error("invalidations.undecodable", error=words_of(error))
     else:
         on_invalidation(invalidation)

@@ -14,6 +14,7 @@ import structlog
 
 from libs.common.breaker import Breaker
 from libs.common.cache import Loaded
+from libs.common.logging import words_of
 from libs.common.schemas.invalidation import InvalidationKind
 from libs.common.storage.pipelining import Pipelined
 from libs.common.storage.redis import Redis, RedisError
@@ -74,7 +75,7 @@ class L2(Generic[V]):
             raw, left_ms = await self._pipelined.run_all(("GET", name), ("PTTL", name))
         except (RedisError, OSError) as error:
             self._breaker.failed()
-            log.warning("l2.away", error=str(error)[:300])
+            log.warning("l2.away", error=words_of(error))
             return None
         self._breaker.succeeded()
         if raw is None or raw == _TOMBSTONE or left_ms <= 0:
@@ -93,7 +94,7 @@ class L2(Generic[V]):
             await self._pipelined.run("SET", name, self._encode(value), "NX", "PX", self._ttl_ms)
         except (RedisError, OSError) as error:
             self._breaker.failed()
-            log.warning("l2.away", error=str(error)[:300])
+            log.warning("l2.away", error=words_of(error))
         else:
             self._breaker.succeeded()
 

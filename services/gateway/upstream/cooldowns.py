@@ -7,6 +7,7 @@ from time import time
 
 import structlog
 
+from libs.common.logging import words_of
 from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.redis import RedisError
 
@@ -62,7 +63,7 @@ class Cooldowns:
                 shared = await self._store.exchange(unshared, now_s=self._clock())
             except RedisError as error:
                 self._unshared = unshared | self._unshared
-                log.debug("cooldowns.not_shared", error=str(error))
+                log.debug("cooldowns.not_shared", error=words_of(error))
                 continue
             self._learn(shared)
 
