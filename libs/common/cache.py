@@ -70,9 +70,14 @@ class LoadingCache(Generic[V]):
 
     async def get(self, key: str) -> V | None:
         """Raises what `load` raises, or SourceAway; a failure is not kept."""
-        kept = self._items.get(key)
-        if kept is not None and self._clock() < kept.fresh_until:
-            return kept.value
+        kept: _Kept[V] | None = None
+        try:
+            kept = self._items[key]
+        except KeyError:
+            pass
+        else:
+            if self._clock() < kept.fresh_until:
+                return kept.value
         task = self._loading.get(key)
         if task is None:
             task = asyncio.create_task(self._fill(key, kept))

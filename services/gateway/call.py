@@ -96,7 +96,7 @@ class Call:
 
     def overhead_ms(self) -> float:
         """The gateway's own share of the time so far."""
-        return round((perf_counter() - self._started - self.upstream_s) * 1000, 3)
+        return int((perf_counter() - self._started - self.upstream_s) * 1_000_000) / 1000
 
     def charge(self, usage: TokenUsage | None) -> int:
         """What the ledger is going to charge, unless a new price came in since admission."""

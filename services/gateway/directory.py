@@ -94,7 +94,9 @@ class Directory:
         except DATABASE_AWAY as error:
             raise _database_away() from error
         if known is not None:
-            price = find_price(known.admin, target.provider, target.model, at) or known.bundled
+            price = known.bundled
+            if known.admin:
+                price = find_price(known.admin, target.provider, target.model, at) or price
             if price is not None:
                 return price
         raise ModelUnpriced(

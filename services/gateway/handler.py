@@ -63,7 +63,7 @@ class Handler(ABC):
 
     async def handle(self, scope: Scope) -> None:
         """Raises nothing but CancelledError: what goes wrong is answered and recorded."""
-        with self.gateway.open_calls.one_more():
+        with self.gateway.open_calls:
             await self._handle(scope["method"], scope["headers"])
 
     async def _handle(self, method: str, headers: Headers) -> None:

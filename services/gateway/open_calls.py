@@ -1,8 +1,6 @@
 """The calls under way, for whoever has to wait for the last of them."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
 
@@ -14,7 +12,10 @@ _PATIENCE_S = 5.0
 
 
 class OpenCalls:
-    """Counts them; an event that is handed in after the meter has closed would be lost."""
+    """Counts them: `with open_calls:` is one more for as long as the block runs.
+
+    An event that is handed in after the meter has closed would be lost.
+    """
 
     def __init__(self, patience_s: float = _PATIENCE_S) -> None:
         self._patience_s = patience_s
@@ -22,18 +23,16 @@ class OpenCalls:
         self._none = asyncio.Event()
         self._none.set()
 
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """For as long as a call runs."""
+    def __enter__(self) -> None:
         self._count += 1
         self._none.clear()
-        try:
-            with CALLS_OPEN.track_inprogress():
-                yield
-        finally:
-            self._count -= 1
-            if self._count == 0:
-                self._none.set()
+        CALLS_OPEN.inc()
+
+    def __exit__(self, *_: object) -> None:
+        CALLS_OPEN.dec()
+        self._count -= 1
+        if self._count == 0:
+            self._none.set()
 
     async def wait_for_none(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from libs.common.domain.money import nusd_to_usd
+from libs.common.domain.money import usd_text
 from libs.common.errors import AppError
 from services.gateway.call import Call
 from services.gateway.upstream.answer import Header
@@ -55,7 +55,7 @@ def rate_headers(call: Call) -> list[Header]:
 
 def cost_headers(cost_nusd: int) -> list[Header]:
     """In USD, exact, as the ledger is going to say it."""
-    return [(b"x-gateway-cost-usd", f"{nusd_to_usd(cost_nusd):f}".encode())]
+    return [(b"x-gateway-cost-usd", usd_text(cost_nusd).encode())]
 
 
 def stream_headers(call: Call) -> list[Header]:

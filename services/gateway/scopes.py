@@ -5,7 +5,7 @@ from datetime import datetime, tzinfo
 
 import msgspec
 
-from libs.common.domain.money import nusd_to_usd
+from libs.common.domain.money import usd_text
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
 from libs.common.errors import AppError, BudgetExceeded, RateLimited, TooManyTokens
 from libs.common.schemas.account import Budget, Limits
@@ -98,7 +98,7 @@ def over_budget(
     # Redis was asked with a lower limit where there are calls that it has not heard of yet.
     held_nusd = over.held_nusd + now.budget.limit_nusd - over.budget.limit
     limit, spent, held, hold = (
-        f"{nusd_to_usd(nusd):f}"
+        f"{usd_text(nusd)}"
         for nusd in (now.budget.limit_nusd, over.spent_nusd, held_nusd, hold_nusd)
     )
     return BudgetExceeded(
@@ -138,7 +138,7 @@ def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
         if soft is not None and used >= soft:
             yield (
                 f"{'key' if now.key_id else 'account'} budget '{now.period}': "
-                f"{nusd_to_usd(used):f} of {nusd_to_usd(now.budget.limit_nusd):f} USD used"
+                f"{usd_text(used)} of {usd_text(now.budget.limit_nusd)} USD used"
             )
 
 

@@ -7,9 +7,10 @@ been told. Replicas do not know of each other: each may use what was left.
 
 from collections import Counter
 from collections.abc import Sequence
+from time import monotonic
 
 import msgspec
-from cachetools import TTLCache
+from cachetools import LRUCache
 
 from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
@@ -37,6 +38,13 @@ class _Taken(msgspec.Struct, frozen=True):
     nusd: int
 
 
+class _Known(msgspec.Struct):
+    """Spent and held as Redis last said, less what was released since; until when that counts."""
+
+    nusd: int
+    until: float
+
+
 class WithoutRedis:
     """Takes note of every admission, so that it knows what to say once Redis is away."""
 
@@ -49,8 +57,7 @@ class WithoutRedis:
             ttl_s=_SPEND_TTL_S,
             negative_ttl_s=_SPEND_TTL_S,
         )
-        # By owner and period: spent and held as Redis last said, less what was released since.
-        self._known: TTLCache[tuple[_Owner, str], int] = TTLCache(_MAX_ACCOUNTS, _KNOWN_S)
+        self._known: LRUCache[tuple[_Owner, str], _Known] = LRUCache(_MAX_ACCOUNTS)
         # Held by this process' calls, and known to Redis.
         self._held: Counter[_Owner] = Counter()
         self._open: dict[str, _Taken] = {}
@@ -62,9 +69,11 @@ class WithoutRedis:
         self, call: Call, principal: Principal, budgets: Sequence[BudgetNow], admitted: Admitted
     ) -> None:
         """Redis has admitted the call, and says how its budgets stand."""
+        until = monotonic() + _KNOWN_S
         for now, standing in zip(budgets, admitted.standings, strict=True):
             owner = (principal.account.user_id, now.key_id)
-            self._known[owner, now.period] = standing.spent_nusd + standing.held_nusd
+            used = standing.spent_nusd + standing.held_nusd
+            self._known[owner, now.period] = _Known(used, until)
         _add(self._held, _owners(principal), 0 if call.held_nusd is None else call.held_nusd)
 
     async def admit(
@@ -77,7 +86,10 @@ class WithoutRedis:
         # No other call may come in between from here on.
         for now, spent_nusd in zip(budgets, spent, strict=True):
             owner = (principal.account.user_id, now.key_id)
-            used = max(spent_nusd + self._held[owner], self._known.get((owner, now.period), 0))
+            known = self._known.get((owner, now.period))
+            used = spent_nusd + self._held[owner]
+            if known is not None and monotonic() < known.until:
+                used = max(used, known.nusd)
             used += self._taken[owner]
             if used + nusd > now.budget.limit_nusd:
                 limit = PeriodLimit(now.period, now.budget.limit_nusd)
@@ -97,9 +109,9 @@ class WithoutRedis:
         held = 0 if call.held_nusd is None else call.held_nusd
         _add(self._held, _owners(principal), -held)
         for now in budgets:
-            known = ((principal.account.user_id, now.key_id), now.period)
-            if known in self._known:
-                self._known[known] += call.charged_nusd - held
+            known = self._known.get(((principal.account.user_id, now.key_id), now.period))
+            if known is not None:
+                known.nusd += call.charged_nusd - held
 
     def any_open(self) -> bool:
         """Whether calls are under way that Redis does not know of."""

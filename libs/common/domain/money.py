@@ -38,6 +38,13 @@ def nusd_to_usd(nusd: int) -> Decimal:
     return plain(EXACT.scaleb(Decimal(nusd), -9))
 
 
+def usd_text(nusd: int) -> str:
+    """The exact amount as text without an exponent, such as `0.000012`."""
+    whole, rest = divmod(abs(nusd), NUSD_PER_USD)
+    sign = "-" if nusd < 0 else ""
+    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
+
+
 def plain(amount: Decimal) -> Decimal:
     """The same number without needless zeros; a whole number is written without an exponent."""
     if amount == amount.to_integral_value():

@@ -36,6 +36,8 @@ def next_candidate(
     Candidates that were tried come last, the one that was tried longest ago first.
     """
     open_to_try = [candidate for candidate in candidates if usable(candidate)]
+    if len(open_to_try) == 1:
+        return open_to_try[0]
     untried = [c for c in open_to_try if c.deployment_id not in tried]
     if untried:
         best = min(candidate.rank for candidate in untried)

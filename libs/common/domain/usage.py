@@ -190,10 +190,7 @@ def _count(tokens: int | None) -> int:
 
 
 def _checked(usage: TokenUsage) -> TokenUsage:
-    for name in usage.__struct_fields__:
-        value = getattr(usage, name)
-        if isinstance(value, int) and value < 0:
-            raise ValueError(f"{name} is negative")
-        if isinstance(value, int) and value > _MAX_TOKENS:
-            raise ValueError(f"{name} is impossible")
+    for name, value in zip(usage.__struct_fields__, msgspec.structs.astuple(usage), strict=True):
+        if type(value) is int and not 0 <= value <= _MAX_TOKENS:
+            raise ValueError(f"{name} is {'negative' if value < 0 else 'impossible'}")
     return usage

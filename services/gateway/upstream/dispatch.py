@@ -86,9 +86,12 @@ class Dispatcher:
             call.attempt(target)
             outcome = await self._try(call, request, target, headers)
             verdict = judge(outcome)
+            if verdict is Verdict.GOOD:
+                self._cooldowns.succeeded(target.deployment_id)
+                break
             asked_s = retry_after_s(outcome, self._clock())
             self._remember(target, verdict, asked_s, plan.route)
-            if attempt == plan.route.max_attempts or verdict in (Verdict.GOOD, Verdict.FINAL):
+            if attempt == plan.route.max_attempts or verdict is Verdict.FINAL:
                 break
             if verdict is Verdict.TOO_LONG:
                 if not plan.context_targets or candidates.targets is plan.context_targets:
@@ -143,7 +146,9 @@ class Dispatcher:
         """A deployment that cools down is still better than none."""
         for usable in (self._is_usable, self._has_room):
             target = next_candidate(
-                [t for t in candidates.targets if t.deployment_id not in candidates.given_up],
+                candidates.targets
+                if not candidates.given_up
+                else [t for t in candidates.targets if t.deployment_id not in candidates.given_up],
                 tried=candidates.tried,
                 usable=usable,
                 chance=self._chance(),

@@ -42,15 +42,13 @@ class Verdict(Enum):
 
 def judge(outcome: Outcome) -> Verdict:
     """By the status alone, but for a prompt that is too long, which only words tell."""
-    if isinstance(outcome, Stream):
+    if isinstance(outcome, Stream) or outcome.status < _REDIRECT_STATUS:
         return Verdict.GOOD
     if isinstance(outcome, ProviderNotConfigured | UpstreamTimeout):
         # Who kept the call waiting once is not given the time to do so again.
         return Verdict.ELSEWHERE
     if isinstance(outcome, Answer) and is_redirect(outcome):
         return Verdict.ELSEWHERE
-    if outcome.status < _BAD_STATUS:
-        return Verdict.GOOD
     if outcome.status in _TRANSIENT:
         return Verdict.AGAIN
     if outcome.status in _MISCONFIGURED:

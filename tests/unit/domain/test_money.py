@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.money import nusd_to_usd, plain, round_to_nusd, usd_to_nusd
+from libs.common.domain.money import nusd_to_usd, plain, round_to_nusd, usd_text, usd_to_nusd
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,22 @@ def test_halves_are_rounded_to_even(usd: str, nusd: int) -> None:
 @given(st.decimals(-(10**9), 10**9, places=15, allow_nan=False))
 def test_rounding_moves_an_amount_by_half_a_nano_usd_at_most(usd: Decimal) -> None:
     assert abs(Decimal(round_to_nusd(usd)) - usd * 10**9) <= Decimal("0.5")
+
+
+@pytest.mark.parametrize(
+    ("nusd", "text"),
+    [
+        (0, "0"),
+        (1, "0.000000001"),
+        (-2_500_000_000, "-2.5"),
+        (10_000_000_000, "10"),
+        (2**53 - 1, "9007199.254740991"),
+    ],
+)
+def test_an_amount_is_written_out(nusd: int, text: str) -> None:
+    assert usd_text(nusd) == text
+
+
+@given(st.integers(-(10**29), 10**29))
+def test_what_is_written_out_is_the_exact_amount(nusd: int) -> None:
+    assert usd_text(nusd) == f"{nusd_to_usd(nusd):f}"

@@ -11,8 +11,8 @@ async def test_without_calls_nobody_waits() -> None:
 
 async def test_the_last_call_is_waited_for() -> None:
     calls = OpenCalls()
-    with calls.one_more():
-        with calls.one_more():
+    with calls:
+        with calls:
             waiting = asyncio.create_task(calls.wait_for_none())
             await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -22,5 +22,5 @@ async def test_the_last_call_is_waited_for() -> None:
 
 async def test_a_call_that_never_ends_is_given_up() -> None:
     calls = OpenCalls(patience_s=0)
-    with calls.one_more():
+    with calls:
         await calls.wait_for_none()
