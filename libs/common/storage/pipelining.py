@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from libs.common.storage.redis import Redis
+from libs.common.storage.sentinel import says_no_master
 
 # Commits wait for the append-only file's sync, which a busy disk can delay.
 _TIMEOUT_S = 3.0
@@ -177,7 +178,7 @@ class _Wire(asyncio.Protocol):
         if isinstance(reply, Exception):
             # The first one says why; that of the transaction only says that there was one.
             ask.error = ask.error or reply
-            if isinstance(reply, ReadOnlyError):
+            if says_no_master(str(reply)):
                 # No master any more: the next command looks for the new one.
                 self._loop.call_soon(self._fail, reply)
         if ask.replies:

@@ -125,15 +125,26 @@ async def test_a_demoted_master_is_left_at_the_first_write(
     assert tell(second, "GET", "key") == b"new"
 
 
-async def test_a_demoted_master_is_left_by_kept_connections(
-    first: ServerProcess, second: ServerProcess
+def demote(first: ServerProcess, second: ServerProcess) -> None:
+    tell(first, "REPLICAOF", HOST, str(second.port))
+
+
+def isolate(first: ServerProcess, second: ServerProcess) -> None:
+    tell(first, "CONFIG", "SET", "min-replicas-to-write", "1")
+
+
+@pytest.mark.parametrize("lose", [demote, isolate])
+async def test_kept_connections_leave_a_master_too(
+    first: ServerProcess,
+    second: ServerProcess,
+    lose: Callable[[ServerProcess, ServerProcess], None],
 ) -> None:
-    """Those of admissions and commits, with a script that was loaded on the old master alone."""
+    """Those of admissions and commits."""
     word = Word(first)
     async with opened(word) as redis:
         pipelined = Pipelined(redis)
         await pipelined.run("EVAL", _WRITE, 1, "key", "old")
-        tell(first, "REPLICAOF", HOST, str(second.port))
+        lose(first, second)
         word.master = second
         with pytest.raises(RedisError):
             await pipelined.run("EVAL", _WRITE, 1, "key", "new")
