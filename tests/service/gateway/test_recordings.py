@@ -208,11 +208,15 @@ async def test_a_key_that_does_not_record_leaves_nothing(
 ) -> None:
     silent, other = await books.add_key(), await books.add_key(recording=TERMS)
     upstream.answers(CHAT.answer)
+    failed = "gateway_recordings_total", {"end": "failed"}
+    before = REGISTRY.get_sample_value(*failed)
     await gateway.post(CHAT.path, silent, CHAT.body(PROMPT))
     # Recordings are queued in the order of their calls.
     await gateway.post(CHAT.path, other, CHAT.body(PROMPT))
     await the_recording(books, other)
     assert await recordings(books, silent) == []
+    # Nor was one begun.
+    assert REGISTRY.get_sample_value(*failed) == before
 
 
 async def test_what_makes_no_tokens_is_not_recorded(

@@ -158,6 +158,10 @@ def test_a_value_without_an_end_goes_to_its_end(text: str) -> None:
     assert MARKER in redacted
 
 
+def test_a_secret_that_another_one_hid_goes_too() -> None:
+    assert redact(f"{PEM}{SECRETS['openai']}".encode()) == MARKER * 2
+
+
 _PIECES = st.sampled_from(
     [
         *SECRETS.values(),
