@@ -1,39 +1,21 @@
 """Two real servers; the test plays Sentinel, and says which of them is the master."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from redis import Redis as BlockingRedis
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from libs.common.storage.pipelining import Pipelined
 from libs.common.storage.redis import Redis, RedisError, open_redis
-from libs.common.storage.sentinel import MasterConnection, MasterPool
 from tests.sentinels import MASTER, sentinel_server
 from tests.servers import HOST, ServerProcess, free_port, redis_server, running
+from tests.service.storage.masters import Word, emptied, opened, pool_of, tell
 
 _WRITE = "return redis.call('SET', KEYS[1], ARGV[1])"
-
-
-class Word(Sentinel):
-    """Sentinel's. `asked` counts how often it was wanted; None is that it knows no master."""
-
-    def __init__(self, master: ServerProcess) -> None:
-        self.master: ServerProcess | None = master
-        self.asked = 0
-
-    async def discover_master(self, service_name: str) -> tuple[str, int]:
-        self.asked += 1
-        # A question takes a round trip.
-        await asyncio.sleep(0)
-        if self.master is None:
-            raise MasterNotFoundError(service_name)
-        return HOST, self.master.port
 
 
 @pytest.fixture(scope="module")
@@ -52,35 +34,6 @@ def first(servers: tuple[ServerProcess, ...]) -> ServerProcess:
 @pytest.fixture
 def second(servers: tuple[ServerProcess, ...]) -> ServerProcess:
     return emptied(servers[1])
-
-
-def emptied(server: ServerProcess) -> ServerProcess:
-    """A master again, whatever the last test made of it."""
-    tell(server, "REPLICAOF", "NO", "ONE")
-    tell(server, "CONFIG", "SET", "min-replicas-to-write", "0")
-    tell(server, "FLUSHALL")
-    return server
-
-
-def tell(server: ServerProcess, *command: str) -> Any:
-    with BlockingRedis.from_url(server.url) as redis:
-        return redis.execute_command(*command)
-
-
-@asynccontextmanager
-async def opened(word: Word, **options: Any) -> AsyncIterator[Redis]:
-    """Without the task that follows Sentinel, which tests start where they need it."""
-    options = {"max_connections": 2, "timeout": 0.1, **options}
-    pool = MasterPool(MASTER, word, connection_class=MasterConnection, **options)
-    try:
-        yield Redis(connection_pool=pool)
-    finally:
-        await pool.disconnect()
-
-
-def pool_of(redis: Redis) -> MasterPool:
-    assert isinstance(redis.connection_pool, MasterPool)
-    return redis.connection_pool
 
 
 async def plainly(redis: Redis) -> None:
@@ -199,6 +152,21 @@ async def test_idle_connections_leave_a_master_that_was_replaced(
         word.master = second
         await pool_of(redis).get_master_address()
         await redis.set("key", "new")
+    assert (tell(first, "GET", "key"), tell(second, "GET", "key")) == (b"old", b"new")
+
+
+async def test_kept_connections_leave_a_master_that_was_replaced(
+    first: ServerProcess, second: ServerProcess
+) -> None:
+    word = Word(first)
+    async with opened(word) as redis:
+        pipelined = Pipelined(redis)
+        await pipelined.run("SET", "key", "old")
+        word.master = second
+        await pool_of(redis).get_master_address()
+        with suppress(RedisError):
+            await pipelined.run("SET", "key", "new")
+        await pipelined.run("SET", "key", "new")
     assert (tell(first, "GET", "key"), tell(second, "GET", "key")) == (b"old", b"new")
 
 
