@@ -24,6 +24,8 @@ from services.gateway.upstream.proxies import proxy_for
 _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()
 _MAX_WRITTEN_AT_ONCE = 1024 * 1024
+# What the HTTP client undoes without further libraries.
+_READABLE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
 class Relay:
@@ -94,6 +96,12 @@ class Relay:
     async def _answer(
         self, response: aiohttp.ClientResponse, chunks: AsyncGenerator[bytes, None]
     ) -> Answer | Stream:
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in _READABLE_ENCODINGS:
+            response.close()
+            raise UpstreamFailed(
+                f"The provider compressed its answer although it was asked not to: {encoding[:32]}."
+            )
         headers = response_headers(response.raw_headers)
         request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         if response.status == 200 and response.content_type == "text/event-stream":
@@ -120,7 +128,8 @@ async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSessio
         connector=connector,
         timeout=_timeouts(settings),
         cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
+        # Nobody is asked to compress; what comes compressed all the same has to be read.
+        auto_decompress=True,
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
     ) as session:
         yield session
