@@ -2,13 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from libs.common.domain.corrections import late_event, one_of_each
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
+from libs.common.storage.ledger_reader import (
+    EntryFilter,
+    LedgerReader,
+    PeriodSpend,
+    find_by_ids,
+)
 from libs.common.storage.mongo import (
     ASCENDING,
     DESCENDING,
@@ -19,35 +23,25 @@ from libs.common.storage.mongo import (
     DuplicateKeyError,
     InsertOne,
     PyMongoError,
+    ReturnDocument,
     Session,
     UpdateOne,
     from_document,
     in_transaction,
     refusal,
-    to_document,
 )
-from libs.common.storage.rollups import rollup_updates
+from libs.common.storage.postings import (
+    SPARSE,
+    account_updates,
+    numbered_documents,
+    rollup_updates,
+    spend_updates,
+)
+
+__all__ = ["EntriesRefused", "EntryFilter", "LedgerStore", "PeriodSpend", "UnknownAccounts"]
 
 _DUPLICATE_KEY = 11000
-_SPARSE = ("corrects", "response_id")
-
-
-class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """`since` is inclusive, `until` exclusive; `before` is the entry_id of the last one seen."""
-
-    user_id: str
-    since: datetime | None = None
-    until: datetime | None = None
-    model: str | None = None
-    key_id: str | None = None
-    before: str | None = None
-
-
-class PeriodSpend(msgspec.Struct, frozen=True):
-    """Nano-USD spent in a period; of two such figures the one of the higher revision is newer."""
-
-    nusd: int = 0
-    revision: int = 0
+_SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
 
 
 class _Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,18 +69,16 @@ class EntriesRefused(Exception):
         self.at_fault = at_fault
 
 
-class LedgerStore:
-    """The collections `entries`, `spend` (per account and period) and `rollups` (per day).
+class LedgerStore(LedgerReader):
+    """Writes what the reader reads, and beside it the accounts' counts of their entries.
 
-    `unpriced` lists the entries that wait for a price; accounts count their entries.
+    `unpriced` lists the entries that wait for a price.
     """
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._database = database
         self._accounts = database["accounts"]
-        self._entries = database["entries"]
-        self._spend = database["spend"]
-        self._rollups = database["rollups"]
         self._unpriced = database["unpriced"]
 
     async def create_indexes(self) -> None:
@@ -98,7 +90,7 @@ class LedgerStore:
         # Not unique: where somebody tampers with an account's count, `verify` tells, and calls go
         # on being posted.
         await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
-        for name in _SPARSE:
+        for name in SPARSE:
             await self._entries.create_index([(name, ASCENDING)], sparse=True)
         await self._unpriced.create_index(
             [("provider", ASCENDING), ("model", ASCENDING), ("_id", ASCENDING)]
@@ -116,11 +108,7 @@ class LedgerStore:
         Raises UnknownAccounts, EntriesRefused, or a PyMongoError where another try may help.
         """
         try:
-            try:
-                return await self._post_in_transaction(entries, session)
-            except DuplicateKeyError:
-                # Another worker posted some of them in the meantime: they are skipped now.
-                return await self._post_in_transaction(entries, session)
+            return await self._post(one_of_each(entries), session)
         except (PyMongoError, BSONError, OverflowError) as error:
             reason = refusal(error)
             if reason is None:
@@ -129,11 +117,30 @@ class LedgerStore:
                 f"{type(error).__name__}: {error}", at_fault=reason == "document"
             ) from error
 
+    async def _post(self, entries: dict[str, LedgerEntry], kept: Session | None) -> int:
+        """Nearly always all entries are new, so they are inserted without asking first.
+
+        Their ids are unique, so where one of them is there already the whole transaction is undone
+        and the ledger is asked. It also has the last word on an account that is gone: what was
+        posted to it stays posted.
+        """
+        if not entries:
+            return 0
+        try:
+            return await self._post_in_transaction(entries, kept, asking=False)
+        except (DuplicateKeyError, UnknownAccounts):
+            pass
+        try:
+            return await self._post_in_transaction(entries, kept, asking=True)
+        except DuplicateKeyError:
+            # Another worker posted some of them in the meantime: they are skipped now.
+            return await self._post_in_transaction(entries, kept, asking=True)
+
     async def _post_in_transaction(
-        self, entries: Sequence[LedgerEntry], kept: Session | None
+        self, entries: dict[str, LedgerEntry], kept: Session | None, *, asking: bool
     ) -> int:
         async def work(session: Session) -> int:
-            new = await self._missing(one_of_each(entries), session)
+            new = await self._missing(entries, session) if asking else list(entries.values())
             if new:
                 await self._add(new, session)
             return len(new)
@@ -162,59 +169,71 @@ class LedgerStore:
         return new
 
     async def _posted(self, ids: Iterable[str], session: Session) -> dict[str, _Posted]:
-        wanted = list(ids)
-        fields = {"user_id": 1, "status": 1, "periods": 1}
-        found = self._entries.find({"_id": {"$in": wanted}}, fields, session=session)
-        documents = await found.to_list(len(wanted))
+        fields = ("user_id", "status", "periods")
+        documents = await find_by_ids(self._entries, list(ids), fields, session)
         return {document["_id"]: from_document(document, _Posted) for document in documents}
 
     async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> None:
-        spent: Counter[str] = Counter()
-        number: Counter[str] = Counter()
-        by_period: Counter[tuple[str, str]] = Counter()
-        for entry in entries:
-            spent[entry.user_id] += entry.cost_nusd
-            number[entry.user_id] += 1
-            for period in entry.periods:
-                by_period[entry.user_id, period] += entry.cost_nusd
-        counts = await self._entry_counts(list(spent), session)
-        await self._entries.insert_many(_numbered(entries, counts), session=session)
-        # Whoever counts on at the same time conflicts here, and tries again.
-        await self._accounts.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": user_id}, {"$inc": {"spent_nusd": nusd, "entries": number[user_id]}}
-                )
-                for user_id, nusd in sorted(spent.items())
-            ],
-            session=session,
-        )
-        await self._spend.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": f"{user_id}|{period}"},
-                    {
-                        "$inc": {"spent_nusd": nusd, "revision": 1},
-                        "$setOnInsert": {"user_id": user_id, "period": period},
-                    },
-                    upsert=True,
-                )
-                for (user_id, period), nusd in sorted(by_period.items())
-            ],
-            session=session,
-        )
+        counts = await self._count(entries, session)
+        await self._entries.insert_many(numbered_documents(entries, counts), session=session)
+        await self._refuse_excess(entries, session)
+        await self._spend.bulk_write(spend_updates(entries), session=session)
         await self._rollups.bulk_write(rollup_updates(entries), session=session)
         await self._note_unpriced(entries, session)
 
-    async def _entry_counts(self, user_ids: list[str], session: Session) -> dict[str, int]:
-        """How many entries each account has. Raises UnknownAccounts."""
-        found = self._accounts.find({"_id": {"$in": user_ids}}, {"entries": 1}, session=session)
-        documents = await found.to_list(len(user_ids))
-        counts = {document["_id"]: int(document.get("entries", 0)) for document in documents}
-        unknown = frozenset(user_ids) - counts.keys()
+    async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, int]:
+        """Adds to the accounts; how many entries each had before. Raises UnknownAccounts.
+
+        This is the first write, because whoever posts to the same account conflicts in it: the
+        one that has to try again has done next to nothing.
+        """
+        updates = account_updates(entries)
+        after = await self._update_accounts(updates, session)
+        unknown = frozenset(updates) - after.keys()
         if unknown:
             raise UnknownAccounts(unknown)
-        return counts
+        number = Counter(entry.user_id for entry in entries)
+        return {user_id: count - number[user_id] for user_id, count in after.items()}
+
+    async def _update_accounts(
+        self, updates: dict[str, Document], session: Session
+    ) -> dict[str, int]:
+        """How many entries those have now that exist."""
+        if len(updates) == 1:
+            # One command instead of two.
+            ((user_id, update),) = updates.items()
+            # The stubs forget that there may be none.
+            account: Document | None = await self._accounts.find_one_and_update(
+                {"_id": user_id},
+                update,
+                {"entries": 1},
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+            return {} if account is None else {user_id: int(account["entries"])}
+        await self._accounts.bulk_write(
+            [UpdateOne({"_id": user_id}, update) for user_id, update in updates.items()],
+            session=session,
+        )
+        documents = await find_by_ids(self._accounts, list(updates), ("entries",), session)
+        return {document["_id"]: int(document["entries"]) for document in documents}
+
+    async def _refuse_excess(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+        """Raises EntriesRefused where refunds, these included, are more than a call costs.
+
+        All corrections of a call are its account's, and postings to one account follow each other
+        (see `_count`): so none of them is overlooked here, whoever orders another one meanwhile.
+        """
+        for entry_id in {e.corrects for e in entries if e.kind == "refund" and e.corrects}:
+            of_call = [{"$match": {"_id": entry_id}}, _SUM]
+            corrections = [{"$match": {"corrects": entry_id}}, _SUM]
+            rows = [
+                *await self._entries.aggregate(of_call, session=session).to_list(1),
+                *await self._entries.aggregate(corrections, session=session).to_list(1),
+            ]
+            if sum(int(row["nusd"]) for row in rows) < 0:
+                reason = f"the refund is more than what call '{entry_id}' still costs"
+                raise EntriesRefused(reason, at_fault=True)
 
     async def _note_unpriced(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         opened = [
@@ -227,78 +246,3 @@ class LedgerStore:
             await self._unpriced.bulk_write(opened, session=session)
         if settled:
             await self._unpriced.delete_many({"_id": {"$in": settled}}, session=session)
-
-    async def spend_of(self, user_id: str, periods: Sequence[str]) -> dict[str, int]:
-        """Nano-USD spent in each of the periods; 0 where nothing was."""
-        ids = [f"{user_id}|{period}" for period in periods]
-        documents = await self._spend.find({"_id": {"$in": ids}}).to_list(len(ids))
-        spent = {document["period"]: int(document["spent_nusd"]) for document in documents}
-        return {period: spent.get(period, 0) for period in periods}
-
-    async def spend_of_many(
-        self, user_ids: Sequence[str], periods: Sequence[str]
-    ) -> dict[tuple[str, str], int]:
-        """As `spend_of`, keyed by (user_id, period), for those that have any."""
-        ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
-        documents = await self._spend.find({"_id": {"$in": ids}}).to_list(len(ids))
-        return {(d["user_id"], d["period"]): int(d["spent_nusd"]) for d in documents}
-
-    async def spend_with_revisions(
-        self, user_ids: Sequence[str], periods: Sequence[str]
-    ) -> dict[tuple[str, str], PeriodSpend]:
-        """As `spend_of_many`, with the revision of each figure."""
-        ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
-        documents = await self._spend.find({"_id": {"$in": ids}}).to_list(len(ids))
-        return {
-            (d["user_id"], d["period"]): PeriodSpend(int(d["spent_nusd"]), d.get("revision", 0))
-            for d in documents
-        }
-
-    async def spend_of_key(self, user_id: str, key_id: str, days: tuple[str, str] | None) -> int:
-        """Nano-USD that one key spent from the first through the last day; None: ever."""
-        return (await self.key_spend_with_revision(user_id, key_id, days)).nusd
-
-    async def key_spend_with_revision(
-        self, user_id: str, key_id: str, days: tuple[str, str] | None
-    ) -> PeriodSpend:
-        """As `spend_of_key`; its revision is the sum of those of the rollups, which only grow."""
-        match: dict[str, Any] = {"user_id": user_id, "key_id": key_id}
-        if days is not None:
-            match["day"] = {"$gte": days[0], "$lte": days[1]}
-        sums = {"nusd": {"$sum": "$cost_nusd"}, "revision": {"$sum": "$revision"}}
-        pipeline: list[Document] = [{"$match": match}, {"$group": {"_id": None, **sums}}]
-        rows = await self._rollups.aggregate(pipeline).to_list(1)
-        return (
-            PeriodSpend(int(rows[0]["nusd"]), int(rows[0]["revision"])) if rows else PeriodSpend()
-        )
-
-    async def list(self, wanted: EntryFilter, *, limit: int) -> list[LedgerEntry]:
-        """The newest first."""
-        query: dict[str, Any] = {"user_id": wanted.user_id}
-        if wanted.model is not None:
-            query["model"] = wanted.model
-        if wanted.key_id is not None:
-            query["key_id"] = wanted.key_id
-        if wanted.before is not None:
-            query["_id"] = {"$lt": wanted.before}
-        started = {"$gte": wanted.since, "$lt": wanted.until}
-        bounds = {operator: at for operator, at in started.items() if at is not None}
-        if bounds:
-            query["started_at"] = bounds
-        cursor = self._entries.find(query).sort("_id", DESCENDING).limit(limit)
-        return [from_document(document, LedgerEntry) for document in await cursor.to_list(limit)]
-
-
-def _numbered(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Document]:
-    """Their documents, with the numbers that follow each account's count."""
-    next_seq = Counter(counts)
-    documents = []
-    for entry in entries:
-        next_seq[entry.user_id] += 1
-        document = to_document(entry, key="entry_id") | {"seq": next_seq[entry.user_id]}
-        for name in _SPARSE:
-            if document[name] is None:
-                # Absent, so that the sparse index holds those alone that have one.
-                del document[name]
-        documents.append(document)
-    return documents

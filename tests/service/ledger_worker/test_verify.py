@@ -9,6 +9,7 @@ import pytest
 
 from libs.common.domain.verify import Checkpoint
 from libs.common.proving import Prover
+from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import Session
 from libs.common.storage.proofs import ProofStore
@@ -140,10 +141,10 @@ async def test_an_entry_that_was_smuggled_in_is_found_in_full(
 class Forgetful(LedgerStore):
     """A store with the bug that the proof is there for: one `$inc` is skipped."""
 
-    async def _entry_counts(self, user_ids: list[str], session: Session) -> dict[str, int]:
-        counts = await super()._entry_counts(user_ids, session)
+    async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, int]:
+        counts = await super()._count(entries, session)
         await self._accounts.update_one(
-            {"_id": user_ids[0]}, {"$inc": {"spent_nusd": -CALL_NUSD}}, session=session
+            {"_id": entries[0].user_id}, {"$inc": {"spent_nusd": -CALL_NUSD}}, session=session
         )
         return counts
 

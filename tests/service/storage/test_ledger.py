@@ -111,7 +111,9 @@ async def test_every_sum_agrees_with_the_entries(ledger: LedgerStore, database: 
         entry("other-1", user_id="other", cost_nusd=7, status="unpriced"),
         entry("free", cost_nusd=0, status="refused", model=None, provider=None),
         entry("later", cost_nusd=11, started_at=tomorrow, periods=period_keys(tomorrow)),
-        entry("refund", cost_nusd=-9, kind="refund", status="correction", corrects="call-000"),
+        entry(
+            "adjusted", cost_nusd=-9, kind="adjustment", status="correction", corrects="call-000"
+        ),
     ]
     assert await ledger.post(batch) == len(batch)
     await assert_posted(database, batch)
