@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from statistics import median, quantiles
 
 import msgspec
+import uvloop
 
+from bench.admission import admission_lines, measure_admission
 from bench.load import Job, Result
 from bench.systems import System, systems
 
@@ -150,7 +152,7 @@ def main() -> None:
         text=True,
     ).stdout.strip()
     print(f"Python {platform.python_version()}, {platform.machine()}, commit {commit or '?'}")
-    with systems() as measured:
+    with systems() as (info, measured):
         if arguments.soak:
             for line in soak(measured[-1], arguments.soak):
                 print(line, flush=True)
@@ -167,6 +169,8 @@ def main() -> None:
         for system in measured:
             for name, rss in system.rss_mb().items():
                 print(f"RSS {name}: {rss:.0f} MB")
+        admissions = uvloop.run(measure_admission(info, arguments.rounds))
+        print("\n".join(admission_lines(admissions)), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from deploy.local.environment import ROOT, without_settings
 from deploy.local.process import Launch, Supervisor
 from deploy.local.readiness import Listens, await_ready
 from deploy.local.stack import LocalStack
+from deploy.local.state import StackInfo
 
 _STOP_S = 10.0
 
@@ -39,7 +40,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def systems() -> Iterator[list[System]]:
+def systems() -> Iterator[tuple[StackInfo, list[System]]]:
     """Direct, bare relay and gateway (databases and ledger worker included), on free ports."""
     environment = without_settings(os.environ) | {"LOG_LEVEL": "warning"}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
@@ -50,21 +51,24 @@ def systems() -> Iterator[list[System]]:
             _raise_budget(info.admin_url, info.admin_api_key, info.demo_user_id)
             port = _start_bare_relay(bare, info.provider_url, environment)
             pids = {name: stack.pid(name) for name in ("gateway", "ledger_worker", "redis")}
-            yield [
-                System(name="direct", url=info.provider_url, api_key="bench", pids={}),
-                System(
-                    name="bare relay",
-                    url=f"http://127.0.0.1:{port}",
-                    api_key="bench",
-                    pids={"bare relay": _pid(bare, "bare_relay")},
-                ),
-                System(
-                    name="gateway",
-                    url=info.gateway_url,
-                    api_key=info.demo_api_key,
-                    pids={name: pid for name, pid in pids.items() if pid is not None},
-                ),
-            ]
+            yield (
+                info,
+                [
+                    System(name="direct", url=info.provider_url, api_key="bench", pids={}),
+                    System(
+                        name="bare relay",
+                        url=f"http://127.0.0.1:{port}",
+                        api_key="bench",
+                        pids={"bare relay": _pid(bare, "bare_relay")},
+                    ),
+                    System(
+                        name="gateway",
+                        url=info.gateway_url,
+                        api_key=info.demo_api_key,
+                        pids={name: pid for name, pid in pids.items() if pid is not None},
+                    ),
+                ],
+            )
         finally:
             bare.stop("bare_relay", _STOP_S)
             stack.stop()
