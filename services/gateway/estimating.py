@@ -34,5 +34,7 @@ class Estimator:
         """Of the fields as the client wrote them, which is a little more than the model reads."""
         if call.request is None:
             return call.input_tokens
-        text, attachment_tokens = split_attachments(b",".join(call.request.fields.values()))
+        text, attachment_tokens = split_attachments(
+            b",".join(call.request.fields.values()), has_audio=call.request.reach.audio_input
+        )
         return await self._tokenizer.count(text) + attachment_tokens

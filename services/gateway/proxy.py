@@ -62,7 +62,7 @@ class _CallHandler(Handler):
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
         plan = await self._priced(plan, searching=request.reach.searches > 0)
-        call.input_tokens = estimate_input_tokens(body)
+        call.input_tokens = estimate_input_tokens(body, request.reach)
         await gateway.admissions.admit(call, principal)
         asked_at = perf_counter()
         try:

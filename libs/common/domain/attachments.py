@@ -9,9 +9,8 @@ _TOKENS_PER_ATTACHMENT = 1600
 _CHARS_PER_AUDIO_TOKEN = 80
 
 
-def split_attachments(body: bytes) -> tuple[bytes, int]:
+def split_attachments(body: bytes, *, has_audio: bool) -> tuple[bytes, int]:
     """The body without its attachments, and the tokens that those are taken to have."""
-    has_audio = b"input_audio" in body
     if not has_audio and b"base64" not in body:
         return body, 0
     if not has_audio:

@@ -39,9 +39,9 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 PLAIN = Reach()
 
 
-def estimate_input_tokens(body: bytes) -> int:
+def estimate_input_tokens(body: bytes, reach: Reach = PLAIN) -> int:
     """Tokens of a request body, rounded up."""
-    text, attachment_tokens = split_attachments(body)
+    text, attachment_tokens = split_attachments(body, has_audio=reach.audio_input)
     return -(-len(text) // _BYTES_PER_TOKEN) + attachment_tokens
 
 

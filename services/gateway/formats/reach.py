@@ -28,7 +28,8 @@ def reach_of(
     body: bytes, fields: Mapping[str, msgspec.Raw], max_tool_calls: int | None = None
 ) -> Reach:
     """Errs on the side of more: whether the words are names or just text is not looked into."""
-    disguised = b"\\u00" in body and _DISGUISED.search(body) is not None
+    # Most bodies have no escape at all, which a single byte tells soonest.
+    disguised = b"\\" in body and b"\\u00" in body and _DISGUISED.search(body) is not None
     cache_writes = disguised or b"cache_control" in body
     audio_input = disguised or b"input_audio" in body
     audio_output = "audio" in fields or b"audio" in bytes(fields.get("modalities", ABSENT))

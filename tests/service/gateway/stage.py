@@ -114,9 +114,8 @@ class Books:
                 price_id=uuid7(time.time_ns() // 1_000_000, os.urandom(10)),
                 model=model,
                 effective_from=now - timedelta(days=1),
-                rates=Rates(input=Decimal(input_usd), output=Decimal(output_usd)),
                 created_at=now,
-                **fields,
+                **{"rates": Rates(input=Decimal(input_usd), output=Decimal(output_usd)), **fields},
             )
         )
 

@@ -32,11 +32,15 @@ def test_each_attachment_counts_as_one_image_whatever_its_size() -> None:
 
 def test_a_recording_counts_by_its_length() -> None:
     text = b'{"type": "input_audio", "input_audio": {"data": ""}}'
-    plain = estimate_input_tokens(text)
+
+    def estimate(body: bytes) -> int:
+        return estimate_input_tokens(body, Reach(audio_input=True))
+
+    plain = estimate(text)
     assert plain == -(-len(text) // 3)
-    assert estimate_input_tokens(text + b"A" * 2_000) == plain + 1_600
-    assert estimate_input_tokens(text + b"A" * 400_001) == plain + 5_001
-    assert estimate_input_tokens(text + b"A" * 2_000 + b'"' + b"A" * 400_000) == plain + 6_600
+    assert estimate(text + b"A" * 2_000) == plain + 1_600
+    assert estimate(text + b"A" * 400_001) == plain + 5_001
+    assert estimate(text + b"A" * 2_000 + b'"' + b"A" * 400_000) == plain + 6_600
 
 
 def test_a_long_word_is_no_attachment() -> None:

@@ -1,0 +1,82 @@
+"""What is held for a call, by what its body can bring about."""
+
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from libs.common.schemas.price import Rates, Tier
+from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
+from tests.service.gateway.stage import Books, Client
+from tests.service.gateway.upstream import Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RATES = {"cache_write_5m": 1.25, "cache_write_1h": 2, "input_audio": 10, "output_audio": 20}
+PRIORITY = Tier(rates=Rates(input=Decimal(3), output=Decimal(3)), service_tier="priority")
+
+
+async def held(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, **fields: Any
+) -> int:
+    """For a call of a provider of that format whose tokens are a dollar a million."""
+    provider = "anthropic" if dialect is MESSAGES else "openai"
+    name = f"held-{uuid4().hex}"
+    rates = Rates(
+        input=Decimal(1),
+        output=Decimal(1),
+        **{rate: Decimal(str(usd)) for rate, usd in RATES.items()},
+    )
+    tiers = (PRIORITY,) if "service_tier" in fields else ()
+    await books.set_price(
+        name, input_usd="1", output_usd="1", provider=provider, rates=rates, tiers=tiers
+    )
+    upstream.answers(dialect.answer)
+    secret = await books.add_key()
+    body = dialect.body(**fields, model=f"{provider}/{name}")
+    assert (await gateway.post(dialect.path, secret, body)).status_code == 200
+    return (await books.the_event(secret)).held_nusd
+
+
+@pytest.mark.parametrize(
+    ("control", "rate"),
+    [({"note": "nothing"}, 1), ({}, 1.25), ({"ttl": "1h"}, 2)],
+    ids=["none", "five minutes", "an hour"],
+)
+async def test_cache_writes(
+    gateway: Client, upstream: Upstream, books: Books, control: dict[str, str], rate: float
+) -> None:
+    marked = {"metadata": control} if "note" in control else {"cache_control": control}
+    system = [{"type": "text", "text": "x" * 30_000, **marked}]
+
+    amount = await held(gateway, upstream, books, MESSAGES, system=system, max_tokens=1)
+
+    assert 10_000 <= amount / 1_000 / rate <= 10_100
+
+
+async def test_a_recording_by_its_length_at_the_rate_of_audio(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    recording = {"type": "input_audio", "input_audio": {"data": "A" * 80_000, "format": "mp3"}}
+    messages = [{"role": "user", "content": [recording]}]
+
+    amount = await held(gateway, upstream, books, CHAT, messages=messages, max_tokens=1)
+
+    # 1600 at least, for a thousand tokens of it.
+    assert 1_600 <= amount / 10_000 <= 1_700
+
+
+async def test_an_answer_that_is_spoken(gateway: Client, upstream: Upstream, books: Books) -> None:
+    fields = {"modalities": ["text", "audio"], "max_tokens": 1_000}
+    amount = await held(gateway, upstream, books, CHAT, **fields)
+    assert 20_000 <= amount / 1_000 <= 20_100
+
+
+@pytest.mark.parametrize(("asked", "rate"), [("auto", 3), ("default", 1), ("priority", 3)])
+async def test_the_tier_that_may_be_served(
+    gateway: Client, upstream: Upstream, books: Books, asked: str, rate: int
+) -> None:
+    fields = {"service_tier": asked, "max_tokens": 1_000}
+    amount = await held(gateway, upstream, books, CHAT, **fields)
+    assert 1_000 <= amount / 1_000 / rate <= 1_100
