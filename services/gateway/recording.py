@@ -8,6 +8,7 @@ counted: a call neither waits for its recording nor fails with it.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from math import inf
 from time import monotonic
@@ -29,9 +30,11 @@ from services.gateway.transcript import transcribe
 log = structlog.get_logger(__name__)
 # Attachments are taken out before a side is cut to its bound, so that more of it is looked at.
 _MAX_RAW_FACTOR = 8
-_MAX_BATCH = 8
-_MAX_WAITING = 256
+_MAX_BATCH = 64
+_MAX_WAITING = 1_000
 _MAX_WAITING_BYTES = 32 * 1024 * 1024
+# Nobody waits for a recording, and one job for many costs Redis and the worker far less.
+_PAUSE_S = 0.5
 _LOG_EVERY_S = 10.0
 # At the end of the process, how long what waits may still be sent.
 _CLOSE_S = 5.0
@@ -109,11 +112,14 @@ class Recordings:
         breaker: Breaker,
         *,
         max_bytes: int,
+        pause_s: float = _PAUSE_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._queue = queue
         self._breaker = breaker
         self._max_bytes = max_bytes
+        self._pause_s = pause_s
+        self._closing = asyncio.Event()
         self._clock = clock
         self._waiting = 0
         self._waiting_bytes = 0
@@ -142,6 +148,7 @@ class Recordings:
     async def close(self) -> None:
         """What was handed in is sent; dropped where Redis is away, or it takes too long."""
         self._ends_at = self._clock() + _CLOSE_S
+        self._closing.set()
         await self._commits.close()
 
     async def _write(self, tapes: Sequence[Tape]) -> Sequence[None]:
@@ -154,14 +161,23 @@ class Recordings:
         finally:
             self._waiting -= len(tapes)
             self._waiting_bytes -= sum(tape.kept for tape in tapes)
+        if len(tapes) < _MAX_BATCH:
+            await self._pause()
         return [None] * len(tapes)
+
+    async def _pause(self) -> None:
+        """Lets the next batch gather, but not beyond `close`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_s):
+                await self._closing.wait()
 
     async def _send(self, recordings: Sequence[Recording]) -> None:
         for payload, count in await asyncio.to_thread(pack, recordings):
             try:
                 queued = await self._queue.put(uuid4().hex, payload)
             except (RedisError, OSError) as error:
-                self._drop("redis_away", count, error=str(error)[:300])
+                # Its message may repeat what was to be written.
+                self._drop("redis_away", count, error=type(error).__name__)
                 continue
             if queued:
                 RECORDINGS.labels("queued").inc(count)

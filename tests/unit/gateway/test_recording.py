@@ -61,7 +61,7 @@ def breaker() -> Breaker:
 
 @pytest.fixture
 def recordings(queue: ScriptedQueue, breaker: Breaker) -> Recordings:
-    return Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: 0.0)
+    return Recordings(queue, breaker, max_bytes=LIMIT, pause_s=0.0, clock=lambda: 0.0)
 
 
 def new_call(operation: Operation = "create") -> Call:
@@ -136,13 +136,13 @@ async def test_what_is_too_much_is_dropped(recordings: Recordings, queue: Script
     queue.open.clear()
     before = ended("full")
     with capture_logs() as logs:
-        for _ in range(300):
+        for _ in range(1_044):
             recordings.hand_in(await played(recordings))
-    assert ended("full") - before == 300 - 256
+    assert ended("full") - before == 44
     assert [line["event"] for line in logs] == ["recordings.dropped"]
     queue.open.set()
     await recordings.close()
-    assert len(queue.recordings) == 256
+    assert len(queue.recordings) == 1_000
 
 
 async def test_bytes_that_wait_are_bounded_too(queue: ScriptedQueue, breaker: Breaker) -> None:
@@ -170,6 +170,19 @@ async def test_without_redis_it_is_dropped(
     await recordings.close()
     assert ended("redis_away") - before == 1
     assert not breaker.is_open
+
+
+async def test_what_gathers_meanwhile_shares_a_job(queue: ScriptedQueue, breaker: Breaker) -> None:
+    # A pause that only the end of the process ends.
+    recordings = Recordings(queue, breaker, max_bytes=LIMIT, pause_s=3600.0)
+    recordings.hand_in(await played(recordings))
+    async with asyncio.timeout(30):
+        while not queue.payloads:
+            await asyncio.sleep(0.01)
+        for _ in range(30):
+            recordings.hand_in(await played(recordings))
+        await recordings.close()
+    assert [len(unpack(payload)) for payload in queue.payloads] == [1, 30]
 
 
 async def test_while_the_breaker_is_open_nobody_asks_redis(
@@ -201,7 +214,7 @@ async def test_at_the_end_of_the_process_nobody_waits_for_long(
     now = 0.0
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: now)
     queue.open.clear()
-    for _ in range(20):
+    for _ in range(200):
         recordings.hand_in(await played(recordings))
     closing = asyncio.create_task(recordings.close())
     # The writer is in its first batch, or will find that the time is over before it.
@@ -209,7 +222,7 @@ async def test_at_the_end_of_the_process_nobody_waits_for_long(
     now = 6.0
     queue.open.set()
     await closing
-    assert len(queue.recordings) <= 8
+    assert len(queue.recordings) <= 64
 
 
 async def test_one_that_cannot_be_made_does_not_spoil_the_others(
@@ -229,7 +242,7 @@ async def test_one_that_cannot_be_made_does_not_spoil_the_others(
 
 async def test_drops_are_logged_now_and_then(queue: ScriptedQueue, breaker: Breaker) -> None:
     now = 100.0
-    recordings = Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: now)
+    recordings = Recordings(queue, breaker, max_bytes=LIMIT, pause_s=0.0, clock=lambda: now)
     queue.room = False
     logged: list[Any] = []
     for at in (100.0, 101.0, 102.0, 111.0):
