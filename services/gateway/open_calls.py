@@ -22,14 +22,14 @@ class OpenCalls:
         self._count = 0
         self._none = asyncio.Event()
         self._none.set()
+        # Asked for when it is scraped, not told with each call.
+        CALLS_OPEN.set_function(lambda: self._count)
 
     def __enter__(self) -> None:
         self._count += 1
         self._none.clear()
-        CALLS_OPEN.inc()
 
     def __exit__(self, *_: object) -> None:
-        CALLS_OPEN.dec()
         self._count -= 1
         if self._count == 0:
             self._none.set()
