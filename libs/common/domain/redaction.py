@@ -110,10 +110,12 @@ _NESTED = (_MARK + rb'(?!(?P=m)")((?:[^"\\]|\\++(?!["\\])|' + _ESCAPED_MARK + b"
     b"(?:" + _BACKSLASHES + rb'++(?=(?P=m)"))?)'
 )
 _ASSIGNS = rb"[ \t]*+=[ \t]*+(?:\\*+[\"'])?"
-_ASSIGNED = _ASSIGNS + rb"([^\s\"'\\&;,()\[\]{}<>$]{6,}+)"
+# Some write JSON with a backslash before each slash.
+_SLASH = rb"\\++/"
+_ASSIGNED = _ASSIGNS + rb"((?:[^\s\"'\\&;,()\[\]{}<>$]|" + _SLASH + b"){6,}+)"
 _GIVEN = b"(?:" + b"|".join((_PLAIN, _NESTED, _ASSIGNED)) + b")"
 # Where probabilities are told a `token` is a piece of text, but then it is short.
-_LONG = rb"([A-Za-z0-9._~+/=|:-]{16,}+)"
+_LONG = b"((?:[A-Za-z0-9._~+/=|:-]|" + _SLASH + b"){16,}+)"
 _LONG_GIVEN = b"(?:" + b"|".join((b'"' + _COLON + b'"', _MARK, _ASSIGNS)) + b")" + _LONG
 
 
@@ -155,7 +157,12 @@ _RULES = (
     *_NAMED,
     _credentials(b"bearer"),
     _credentials(b"basic"),
-    _Rule(b"://", re.compile(rb"://[^\s:@/\"'\\]{0,64}:([^\s@/\"'\\]{1,256})@")),
+    *(
+        _Rule(
+            slashes, re.compile(re.escape(slashes) + rb"[^\s:@/\"'\\]{0,64}:([^\s@/\"'\\]{1,256})@")
+        )
+        for slashes in (b"://", rb":\/\/")
+    ),
     _Rule(b"hooks.slack.com/services/", re.compile(rb"(?i:hooks\.slack\.com/services/)([\w/]++)")),
     *_TOKENS,
 )

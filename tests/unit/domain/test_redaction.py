@@ -158,6 +158,19 @@ def test_a_value_without_an_end_goes_to_its_end(text: str) -> None:
     assert MARKER in redacted
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("AWS_SECRET_ACCESS_KEY=wJalr/K7MDENG/bPxRfiCY", "AWS_SECRET_ACCESS_KEY=[redacted]"),
+        ("Authorization: Basic dXNlcjpwYXNzd29y/ZA==", "Authorization: Basic [redacted]"),
+        ("redis://:pa55w0rd@cache/0", "redis://:[redacted]@cache/0"),
+    ],
+)
+def test_slashes_may_be_escaped(text: str, left: str) -> None:
+    told = json.dumps({"said": text}).replace("/", "\\/")
+    assert json.loads(redact(told.encode())) == {"said": left}
+
+
 def test_a_secret_that_another_one_hid_goes_too() -> None:
     assert redact(f"{PEM}{SECRETS['openai']}".encode()) == MARKER * 2
 
