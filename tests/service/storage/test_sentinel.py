@@ -179,16 +179,14 @@ async def test_calls_under_way_leave_a_master_that_was_replaced(
         connection = await pool_of(redis).get_connection()
         await connection.send_command("BLPOP", "list", "0")
         waiting = asyncio.create_task(connection.read_response())
-        while b"cmd=blpop" not in tell(first, "CLIENT", "LIST"):
-            await asyncio.sleep(0)
         following = asyncio.create_task(pool_of(redis).follow())
         try:
-            word.master = None
-            while word.asked < 3:
-                await asyncio.sleep(0.01)
-            assert not waiting.done(), "without sentinels it is still the master"
-            word.master = second
             async with asyncio.timeout(10):
+                word.master = None
+                while b"cmd=blpop" not in tell(first, "CLIENT", "LIST") or word.asked < 3:
+                    await asyncio.sleep(0.01)
+                assert not waiting.done(), "without sentinels it is still the master"
+                word.master = second
                 with pytest.raises(RedisConnectionError):
                     await waiting
                 await pool_of(redis).release(connection)
