@@ -7,6 +7,7 @@ released. So whatever fails halfway is simply tried again, from the start.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from random import randrange
 from time import monotonic
 
 import structlog
@@ -44,6 +45,7 @@ class Poster:
         settler: Settler,
         metrics: Metrics,
         now: Callable[[], datetime],
+        any_of: Callable[[int], int] = randrange,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -51,17 +53,32 @@ class Poster:
         self._settler = settler
         self._metrics = metrics
         self._now = now
+        self._any_of = any_of
 
     async def write(self, batches: Sequence[Sequence[UsageEvent]]) -> list[Failures]:
         """Posts accepted events and settles their accounts; for each batch, what could not be.
 
         Raises what MongoDB and Redis raise while they are away: then all of it is to be repeated.
         """
-        events = [event for batch in batches for event in batch]
         failures: dict[str, Failure] = {}
-        for start in range(0, len(events), MAX_EVENTS_PER_TRANSACTION):
-            failures |= await self._post(events[start : start + MAX_EVENTS_PER_TRANSACTION])
+        for events in self._shared_out([event for batch in batches for event in batch]):
+            failures |= await self._post(events)
         return [failures] * len(batches)
+
+    def _shared_out(self, events: list[UsageEvent]) -> list[list[UsageEvent]]:
+        """Transactions' worth of them.
+
+        Where there are several, each has as few accounts as possible, because each account takes
+        as many updates for one event as for a hundred. And workers that have a backlog of the same
+        accounts begin in different places, because two of them cannot post to one at a time.
+        """
+        if len(events) <= MAX_EVENTS_PER_TRANSACTION:
+            return [events]
+        by_account = sorted(events, key=lambda event: event.user_id)
+        starts = range(0, len(events), MAX_EVENTS_PER_TRANSACTION)
+        shares = [by_account[start : start + MAX_EVENTS_PER_TRANSACTION] for start in starts]
+        first = self._any_of(len(shares))
+        return shares[first:] + shares[:first]
 
     async def _post(self, events: Sequence[UsageEvent]) -> Failures:
         began = monotonic()

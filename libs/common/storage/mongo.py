@@ -75,7 +75,8 @@ _SELECTION_TIMEOUT_MS = 2_000
 _MAX_POOL_SIZE = 50
 # Conflicts on a busy account pass within milliseconds; whoever gives up tries again later.
 _CONFLICT_BUDGET_S = 5.0
-_CONFLICT_PAUSE_S = 0.02
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.32
 
 Refusal = Literal["document", "unknown"]
 _TRANSIENT_LABELS = (
@@ -158,6 +159,7 @@ async def in_transaction(
         async with open_session(database) as opened:
             return await in_transaction(database, work, opened)
     give_up_at = monotonic() + _CONFLICT_BUDGET_S
+    pause_s = _FIRST_PAUSE_S
     while True:
         try:
             async with session.start_transaction(
@@ -168,7 +170,8 @@ async def in_transaction(
         except OperationFailure as error:
             if not error.has_error_label(_TRANSIENT_LABELS[0]) or monotonic() > give_up_at:
                 raise
-        await asyncio.sleep(random.uniform(0, _CONFLICT_PAUSE_S))
+        await asyncio.sleep(random.uniform(0, pause_s))
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def refusal(error: Exception) -> Refusal | None:

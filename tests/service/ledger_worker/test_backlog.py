@@ -1,0 +1,88 @@
+"""More events than one transaction holds: shared out by account, each posted once."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import Database, Session, open_session
+from libs.common.storage.price_book import PriceBook
+from libs.common.storage.price_map import PriceMap
+from services.ledger_worker.poster import MAX_EVENTS_PER_TRANSACTION, Poster
+from tests.service.ledger_worker.stage import Stage, make_event
+
+_EACH = 400
+
+
+class NotingLedger(LedgerStore):
+    """Notes whose entries share a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.posted: list[list[str]] = []
+
+    async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
+        self.posted.append([entry.user_id for entry in entries])
+        return await super().post(entries, session)
+
+
+@pytest.fixture
+async def ledger(stage: Stage) -> NotingLedger:
+    await stage.add_account("carol")
+    return NotingLedger(stage.database)
+
+
+@pytest.fixture
+async def session(stage: Stage) -> AsyncIterator[Session]:
+    async with open_session(stage.database) as opened:
+        yield opened
+
+
+def poster(stage: Stage, ledger: LedgerStore, session: Session, *, first: int) -> Poster:
+    return Poster(
+        ledger=ledger,
+        session=session,
+        prices=PriceBook(stage.prices, PriceMap(b"{}")),
+        settler=stage.settler,
+        metrics=stage.metrics,
+        now=lambda: datetime.now(UTC),
+        any_of=lambda number: first % number,
+    )
+
+
+async def test_a_backlog_is_posted_account_by_account_from_anywhere(
+    stage: Stage, ledger: NotingLedger, session: Session
+) -> None:
+    users = ("carol", "alice", "bob")
+    batches = [[make_event(user) for user in users] for _ in range(_EACH)]
+    results = await poster(stage, ledger, session, first=1).write(batches)
+    assert results == [{}] * len(batches)
+    assert [len(users) for users in ledger.posted] == [500, 200, 500]
+    assert [sorted(set(users)) for users in ledger.posted] == [
+        ["bob", "carol"],
+        ["carol"],
+        ["alice", "bob"],
+    ]
+    for user in users:
+        await stage.assert_exact(user, _EACH)
+
+
+async def test_a_backlog_that_was_half_posted_is_completed(
+    stage: Stage, ledger: NotingLedger, session: Session
+) -> None:
+    """As by a worker that died between two transactions; this one begins elsewhere."""
+    events = [make_event(user) for _ in range(_EACH) for user in ("alice", "bob")]
+    await poster(stage, ledger, session, first=0).write([events[: MAX_EVENTS_PER_TRANSACTION // 2]])
+    await poster(stage, ledger, session, first=1).write([events])
+    for user in ("alice", "bob"):
+        await stage.assert_exact(user, _EACH)
+
+
+async def test_what_fits_in_one_transaction_is_left_as_it_is(
+    stage: Stage, ledger: NotingLedger, session: Session
+) -> None:
+    users = ("bob", "alice", "carol")
+    await poster(stage, ledger, session, first=1).write([[make_event(user) for user in users]])
+    assert ledger.posted == [list(users)]
