@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from libs.common.domain.money import plain
-from libs.common.schemas.price import AT_COST, PriceVersion, Rates, Tier
+from libs.common.schemas.price import AT_COST, PriceVersion, Rates, SearchUnit, Tier
 from services.admin.clock import to_utc_ms
 from services.admin.decoding import Rule
 from services.admin.fields import (
@@ -72,6 +72,7 @@ class NewCost(RatesBody, frozen=True, kw_only=True):
     provider: Provider = "*"
     aliases: Aliases = ()
     web_search_cost: Rate | None = None
+    web_search_per: SearchUnit = "search"
     max_output_tokens: OutputLimit | None = None
     multiplier: Multiplier = AT_COST
     effective_from: Time | None = None
@@ -95,6 +96,7 @@ def version_of(body: NewCost, price_id: str, now: datetime) -> PriceVersion:
             for tier in body.tiers
         ),
         web_search=_plain(body.web_search_cost),
+        web_search_per=body.web_search_per,
         multiplier=plain(body.multiplier),
         max_output_tokens=body.max_output_tokens,
         created_at=now,
@@ -129,6 +131,7 @@ def terms_view(version: PriceVersion) -> dict[str, Any]:
     return {
         **rates_view(version.rates),
         "web_search_cost": version.web_search,
+        "web_search_per": version.web_search_per,
         "multiplier": version.multiplier,
         "max_output_tokens": version.max_output_tokens,
         "tiers": [

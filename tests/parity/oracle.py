@@ -32,10 +32,10 @@ class LiteLLM:
         import litellm
         from litellm._internal_context import _billing_time
         from litellm.cost_calculator import cost_per_token
+        from litellm.llms import get_cost_for_web_search_request
         from litellm.llms.anthropic.chat.transformation import AnthropicConfig
-        from litellm.llms.anthropic.cost_calculation import get_cost_for_anthropic_web_search
         from litellm.responses.utils import ResponseAPILoggingUtils
-        from litellm.types.utils import Usage
+        from litellm.types.utils import PromptTokensDetailsWrapper, Usage
 
         litellm.suppress_debug_info = True
         self._billing_time = _billing_time
@@ -47,7 +47,8 @@ class LiteLLM:
             ResponseAPILoggingUtils._transform_response_api_usage_to_chat_usage
         )
         self._model_info: Callable[..., Any] = litellm.get_model_info
-        self._searches_usd: Callable[..., float] = get_cost_for_anthropic_web_search
+        self._details: Callable[..., Any] = PromptTokensDetailsWrapper
+        self._searches_usd: Callable[..., float] = get_cost_for_web_search_request
         self.usage_of = cache(self._usage_of)
 
     def usd(self, name: str, provider: str, case: Case) -> float:
@@ -80,17 +81,15 @@ class LiteLLM:
             self._billing_time.reset(token)
 
     def searches_usd(self, name: str, provider: str, searches: int) -> float:
-        """The fee for searches of an Anthropic model."""
-        usage = self._of_message(
-            {
-                "input_tokens": 1,
-                "output_tokens": 1,
-                "server_tool_use": {"web_search_requests": searches},
-            },
-            None,
-        )
-        info = self._model_info(model=name, custom_llm_provider=_calculator(provider))
-        return self._searches_usd(model_info=info, usage=usage)
+        """The fee for searches, counted where that provider's are."""
+        calculator = _calculator(provider)
+        if "anthropic" in provider:
+            search = {"server_tool_use": {"web_search_requests": searches}}
+            usage = self._of_message({"input_tokens": 1, "output_tokens": 1, **search}, None)
+        else:
+            usage = self._usage(prompt_tokens_details=self._details(web_search_requests=searches))
+        info = self._model_info(model=name, custom_llm_provider=calculator)
+        return self._searches_usd(calculator, usage, info)
 
     def _usage_of(self, case: Case) -> Any:
         payload = payload_of(case)

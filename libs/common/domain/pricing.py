@@ -141,8 +141,9 @@ def cost_of(
     """The call's cost in nano-USD with one line per token class that was used."""
     rates = rates_for(version, usage)
     lines = [_line(name, tokens, _rate(rates, name), _PER_MILLION) for name, tokens in _used(usage)]
-    if usage.web_searches:
-        lines.append(_line("web_search", usage.web_searches, _fee(version), Decimal(1)))
+    searches = _charged_searches(version, usage.web_searches)
+    if searches:
+        lines.append(_line("web_search", searches, _fee(version), Decimal(1)))
     return Cost(
         cost_nusd=cost_nusd(usage, version, account_multiplier),
         lines=tuple(lines),
@@ -167,9 +168,15 @@ def nusd_of(
     """Tokens times their rates, and searches, with both multipliers on them: rounded here alone."""
     usd = EXACT.multiply(micro_usd, _PER_MILLION)
     if searches:
-        usd = EXACT.fma(Decimal(searches), _fee(version), usd)
+        usd = EXACT.fma(Decimal(_charged_searches(version, searches)), _fee(version), usd)
     multiplier = EXACT.multiply(version.multiplier, account_multiplier)
     return round_to_nusd(EXACT.multiply(usd, multiplier))
+
+
+def _charged_searches(version: PriceVersion, searches: int | None) -> int:
+    if searches is None:
+        return 0
+    return min(searches, 1) if version.web_search_per == "call" else searches
 
 
 def _fee(version: PriceVersion) -> Decimal:

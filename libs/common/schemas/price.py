@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 PriceSource = Literal["admin", "litellm"]
+# What the fee for searches is for: each one, or the call that searches, however often.
+SearchUnit = Literal["search", "call"]
 
 # The multiplier of a price that is charged as it is.
 AT_COST = Decimal(1)
@@ -43,7 +45,8 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A model's price from `effective_from` until a newer version of it takes over.
 
     `effective_until` ends it earlier; nothing else of a version ever changes. `provider` "*" serves
-    every provider. `web_search` is USD per search. All of it is multiplied by `multiplier`: a
+    every provider. `web_search` is USD per search, or per
+    call that searches (`web_search_per`). All of it is multiplied by `multiplier`: a
     mark-up above 1, a discount below.
     """
 
@@ -56,6 +59,7 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     web_search: Decimal | None = None
+    web_search_per: SearchUnit = "search"
     multiplier: Decimal = AT_COST
     max_output_tokens: int | None = None
     source: PriceSource = "admin"

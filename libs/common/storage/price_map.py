@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 
 from libs.common.domain.pricing import model_names
-from libs.common.schemas.price import PriceVersion, Rates
+from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
 from libs.common.storage.price_rows import read_rates
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVED_MODES = frozenset({"chat", "responses", "embedding"})
+_GROUNDED_PER_CALL = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 
 
@@ -24,6 +25,7 @@ class _Header(msgspec.Struct):
     mode: str | None = None
     max_output_tokens: int | None = None
     search_context_cost_per_query: dict[str, Decimal] | None = None
+    web_search_billing_unit: str | None = None
 
 
 _decode_header = msgspec.json.Decoder(_Header).decode
@@ -106,6 +108,7 @@ class PriceMap:
                 rates=Rates(**base),
                 tiers=rates.tiers,
                 web_search=_web_search(header),
+                web_search_per=_web_search_per(header),
                 max_output_tokens=header.max_output_tokens,
                 source="litellm",
                 created_at=_ALWAYS,
@@ -122,5 +125,14 @@ class PriceMap:
 
 
 def _web_search(header: _Header) -> Decimal | None:
+    """As litellm reads it; few models have fees that differ by the size of the context."""
     costs = header.search_context_cost_per_query
-    return None if not costs else costs.get("search_context_size_medium")
+    size = "low" if header.litellm_provider == "perplexity" else "medium"
+    return None if not costs else costs.get(f"search_context_size_{size}")
+
+
+def _web_search_per(header: _Header) -> SearchUnit:
+    """Google charges for a call that searches, where the row does not say otherwise."""
+    if header.litellm_provider not in _GROUNDED_PER_CALL:
+        return "search"
+    return "search" if header.web_search_billing_unit == "per_query" else "call"

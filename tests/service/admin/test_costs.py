@@ -39,7 +39,8 @@ async def test_a_price_is_kept_as_it_was_said(
         "cache_write_1h_cost_per_million": 6, "reasoning_cost_per_million": 0,
         "input_audio_cost_per_million": 0.000000000001, "input_image_cost_per_million": 1e2,
         "output_audio_cost_per_million": 1000000, "output_image_cost_per_million": 7,
-        "web_search_cost": 0.01, "max_output_tokens": 64000, "multiplier": 1.05,
+        "web_search_cost": 0.01, "web_search_per": "call", "max_output_tokens": 64000,
+        "multiplier": 1.05,
         "effective_from": "2026-11-01T00:00:00+01:00",
         "tiers": [{"above_input_tokens": 200000, "input_cost_per_million": 6,
                    "output_cost_per_million": 22.5},
@@ -67,7 +68,7 @@ async def test_a_price_is_kept_as_it_was_said(
     assert stored.price_id == price_id
     usage = TokenUsage(input_text=1_000_000, cache_read=1_000_000, reasoning=5, web_searches=2)
     # More than 200,000 tokens of input: the tier's rates, whose cached reads cost what input does.
-    listed_nusd = 12_000_000_000 + 5 * 22_500 + 20_000_000
+    listed_nusd = 12_000_000_000 + 5 * 22_500 + 10_000_000
     assert cost_of(usage, stored).cost_nusd == listed_nusd * Decimal("1.05")
 
 
@@ -102,6 +103,7 @@ TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_m
         ({"multiplier": 1000.1}, {"multiplier"}),
         ({"multiplier": "NaN"}, {"multiplier"}),
         ({"multiplier": 1.0000001}, {"multiplier"}),
+        ({"web_search_per": "week"}, {"web_search_per"}),
         ({"web_search_cost": -1, "max_output_tokens": 0}, {"web_search_cost", "max_output_tokens"}),
         ({"effective_from": "2026-11-01T00:00:00"}, {"effective_from"}),
         ({"tiers": [{}]}, {f"tiers[0].{name}" for name in TIER}),

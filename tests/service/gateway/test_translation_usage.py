@@ -1,5 +1,6 @@
 """The usage of translated calls, which is what is billed."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from libs.common.domain.usage import (
     usage_of_response,
 )
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.target import ClientFormat
+from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
 from services.gateway.upstream.translation.translator import Translator
 from tests.service.gateway.translation_calls import (
     FORMATS,
@@ -133,6 +134,44 @@ async def test_cumulative_usage_of_a_stream_is_not_added_up(
     assert usage["prompt_tokens_details"]["cached_tokens"] == 300
     assert usage["prompt_tokens_details"]["cache_write_tokens"] == 40
     assert usage["server_tool_use"] == {"web_search_requests": 2}
+
+
+SEARCHING: dict[ClientFormat, dict[str, Any]] = {
+    "chat": {"messages": [{"role": "user", "content": "Hi"}], "web_search_options": {}},
+    "messages": {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 9,
+        "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+    },
+    "responses": {"input": "Hi", "tools": [{"type": "web_search"}]},
+}
+
+
+@pytest.mark.parametrize("client_format", FORMATS)
+async def test_searches_that_are_counted_among_the_tokens(
+    translator: Translator, provider: Provider, client_format: ClientFormat
+) -> None:
+    """Google says what was searched for, which LiteLLM counts."""
+    candidate = {
+        "content": {"role": "model", "parts": [{"text": "Rain."}]},
+        "finishReason": "STOP",
+        "groundingMetadata": {"webSearchQueries": ["weather", "rain", "oslo"]},
+    }
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+    provider.answer = Answer({"candidates": [candidate], "usageMetadata": usage})
+    target = TranslationTarget(
+        provider="gemini",
+        model="gemini-2.5-flash",
+        api_base=provider.url,
+        api_key="k",
+        timeout_s=5,
+    )
+
+    answer = await translator.complete(client_format, target, SEARCHING[client_format])
+
+    (_, _, asked) = provider.requests[0]
+    assert asked["tools"] == [{"googleSearch": {}}]
+    assert tokens(client_format, json.loads(answer)["usage"]).web_searches == 3
 
 
 @pytest.mark.parametrize("client_format", FORMATS)

@@ -94,6 +94,12 @@ def test_a_tier_that_is_named_like_the_ordinary_one_is_held_for() -> None:
     assert hold(price(tiers=(named,))) == 36 * 10**9
 
 
+def test_a_fee_for_the_call_is_held_once() -> None:
+    version = price(provider="anthropic", web_search=Decimal("0.035"), web_search_per="call")
+    assert hold(version, searches=10) == hold(version) + 35_000_000
+    assert hold(version, searches=0) == hold(version)
+
+
 _EVERY_RATE = {
     "cache_read": "0.3",
     "cache_write_5m": "3.75",
@@ -169,13 +175,19 @@ _tiers = st.builds(
 )
 _multipliers = st.just(Decimal(1)) | st.decimals(0, 1_000, places=6, allow_nan=False)
 _prices = st.builds(
-    lambda provider, card, tiers, fee, multiplier: price(
-        provider=provider, rates=card, tiers=tuple(tiers), web_search=fee, multiplier=multiplier
+    lambda provider, card, tiers, fee, per, multiplier: price(
+        provider=provider,
+        rates=card,
+        tiers=tuple(tiers),
+        web_search=fee,
+        web_search_per=per,
+        multiplier=multiplier,
     ),
     st.sampled_from(["anthropic", "openai", "*"]),
     _cards,
     st.lists(_tiers, max_size=4),
     _rate_or_none,
+    st.sampled_from(["search", "call"]),
     _multipliers,
 )
 _reaches = st.builds(

@@ -95,6 +95,16 @@ def test_a_search_without_a_fee_shows_that_it_costs_nothing() -> None:
     assert (cost.lines, cost.cost_nusd) == ((nothing,), 0)
 
 
+@pytest.mark.parametrize(("searches", "charged"), [(None, 0), (0, 0), (1, 1), (5, 1)])
+def test_a_fee_may_be_for_the_call_however_often_it_searches(
+    searches: int | None, charged: int
+) -> None:
+    version = price(web_search=Decimal("0.035"), web_search_per="call")
+    cost = cost_of(TokenUsage(web_searches=searches), version)
+    assert cost.cost_nusd == charged * 35_000_000
+    assert [line.quantity for line in cost.lines] == [charged] * charged
+
+
 def test_the_sum_is_rounded_once_and_not_each_line() -> None:
     # Each line is 0.4 nano-USD, which would round to nothing.
     version = price(rates=rates(input="0.0004", output="0.0004"))

@@ -204,6 +204,32 @@ def test_searches_cost_what_the_medium_context_costs() -> None:
     assert model.price.web_search == Decimal("0.035")
 
 
+def test_one_provider_charges_for_searches_in_the_low_context() -> None:
+    search = {"search_context_size_low": 0.005, "search_context_size_medium": 0.008}
+    row = {"search_context_cost_per_query": search, "litellm_provider": "perplexity"}
+    model = map_of(model=_ROW | row).get("model")
+    assert model is not None
+    assert model.price.web_search == Decimal("0.005")
+
+
+@pytest.mark.parametrize(
+    ("provider", "unit", "per"),
+    [
+        ("gemini", None, "call"),
+        ("gemini", "per_prompt", "call"),
+        ("gemini", "per_query", "search"),
+        ("vertex_ai-language-models", None, "call"),
+        ("vertex_ai-anthropic_models", None, "search"),
+        ("anthropic", None, "search"),
+    ],
+)
+def test_what_the_fee_for_searches_is_for(provider: str, unit: str | None, per: str) -> None:
+    row = {"litellm_provider": provider, "web_search_billing_unit": unit}
+    model = map_of(model=_ROW | row).get("model")
+    assert model is not None
+    assert model.price.web_search_per == per
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -121,7 +121,10 @@ def _output_details(usage: Any) -> dict[str, int]:
 
 
 def _searches(usage: Any) -> dict[str, Any]:
-    requests = _tokens(getattr(usage, "server_tool_use", None), "web_search_requests")
+    """LiteLLM counts some providers' searches beside their tokens, the others' among them."""
+    requests = None
+    for place in ("server_tool_use", "prompt_tokens_details"):
+        requests = requests or _tokens(getattr(usage, place, None), "web_search_requests")
     return {} if not requests else {"server_tool_use": {"web_search_requests": requests}}
 
 
