@@ -44,9 +44,7 @@ class MasterConnection(SentinelManagedConnection):
         # A sentinel that was cut off may still name the old master. HELLO is open to every user.
         await self.send_command("HELLO", check_health=False)
         reply = await self.read_response()
-        facts = (
-            reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-        )
+        facts = dict(zip(reply[::2], reply[1::2], strict=True))
         if facts.get(b"role") != b"master":
             raise RedisConnectionError(f"{self.host}:{self.port} is not a master")
 
