@@ -222,6 +222,9 @@ class KeptFrames:
         self._kept += len(frame)
         self._frames.append(frame)
 
+    def contain(self, part: bytes) -> bool:
+        return any(part in frame for frame in self._frames)
+
     def beyond(self) -> int:
         """Bytes that were too many to keep."""
         return self._beyond

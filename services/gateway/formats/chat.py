@@ -28,6 +28,9 @@ from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
 _encode = msgspec.json.encode
+# What OpenAI's searching models leave of their one search: no usage counts it. Where a text says so,
+# it has a backslash before its quotes.
+_CITATION = b'"url_citation"'
 _NULL_USAGE = b',"usage":null}\n\n'
 
 
@@ -117,7 +120,8 @@ class Chat:
         return fields
 
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
-        return _tokens(decode_answer(body, _answer))
+        tokens = _tokens(decode_answer(body, _answer))
+        return tokens if _CITATION not in body else _with_search(tokens)
 
     def text_of_answer(self, body: bytes) -> bytes:
         found = _texts_of(decode_answer(body, _texts))
@@ -186,7 +190,9 @@ class ChatReader:
         return frame(_encode(fields))
 
     def usage(self) -> TokenUsage | None:
-        return self._usage
+        if self._usage is None or not self._kept.contain(_CITATION):
+            return self._usage
+        return _with_search(self._usage)
 
     def text(self) -> bytes:
         return self._kept.text(lambda data: _texts_of(_texts.decode(data)))
@@ -208,6 +214,13 @@ def _reports_error(data: bytes) -> bool:
 def _tokens(answer: _Answer) -> TokenUsage | None:
     usage = decode_usage(answer.usage, _usage)
     return None if usage is None else consistent(usage_of_chat, usage, answer.service_tier)
+
+
+def _with_search(tokens: TokenUsage | None) -> TokenUsage | None:
+    """With the one search that is charged for, where the usage says nothing of any."""
+    if tokens is None or tokens.web_searches is not None:
+        return tokens
+    return msgspec.structs.replace(tokens, web_searches=1)
 
 
 def _texts_of(texts: _Texts) -> Iterator[str | None]:

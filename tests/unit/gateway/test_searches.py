@@ -1,11 +1,11 @@
-"""Searches of a response are charged for, and only its output tells of them."""
+"""Searches are charged for, and often only the output tells of them."""
 
 import json
 from typing import Any
 
 import pytest
 
-from services.gateway.formats import RESPONSES
+from services.gateway.formats import CHAT, RESPONSES
 from tests.unit.gateway.streams import RESPONSES_USAGE, named
 
 SEARCH = {"type": "web_search_call", "id": "ws_1", "action": {"type": "search", "query": "x"}}
@@ -39,6 +39,39 @@ def test_searches_are_counted_in_the_output(output: Any, searches: int | None) -
     assert whole is not None
     assert whole.web_searches == searches
     assert whole.output_text == 4
+
+
+CITED = {"type": "url_citation", "url_citation": {"url": "https://a.example", "title": "A"}}
+CHAT_USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
+
+
+@pytest.mark.parametrize(
+    ("message", "counted", "searches"),
+    [
+        ({"content": "Rain.", "annotations": [CITED]}, {}, 1),
+        ({"content": "Rain.", "annotations": [CITED, CITED]}, {}, 1),
+        ({"content": "Rain.", "annotations": []}, {}, None),
+        ({"content": 'A "url_citation" is an annotation.'}, {}, None),
+        ({"annotations": [CITED]}, {"server_tool_use": {"web_search_requests": 3}}, 3),
+    ],
+)
+def test_a_chat_that_cites_has_searched(
+    message: dict[str, Any], counted: dict[str, Any], searches: int | None
+) -> None:
+    usage = {**CHAT_USAGE, **counted}
+    answer = {"choices": [{"index": 0, "message": message}], "usage": usage}
+    whole = CHAT.usage_of_answer(json.dumps(answer).encode())
+
+    reader = CHAT.reader(CHAT.decode(b'{"model": "m", "stream": true}'))
+    for chunk in (
+        {"choices": [{"index": 0, "delta": message}], "usage": None},
+        {"choices": [], "usage": usage},
+    ):
+        reader.read(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+    assert whole == reader.usage()
+    assert whole is not None
+    assert whole.web_searches == searches
 
 
 def test_what_the_usage_says_counts_for_more() -> None:
