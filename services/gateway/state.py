@@ -45,6 +45,8 @@ from services.gateway.upstream.translation.translator import Translator
 log = structlog.get_logger(__name__)
 # How long admissions and metering leave a Redis alone that did not answer.
 _REDIS_PAUSE_S = 1.0
+# A call reads single documents: whoever waits for longer is better told to come back.
+_MONGO_TIMEOUT_S = 2.0
 
 
 class State(TypedDict):
@@ -60,7 +62,9 @@ class State(TypedDict):
 async def open_state(settings: Settings) -> AsyncIterator[State]:
     """Connects lazily: the gateway starts, and says so in `/ready`, whatever is away."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(settings.mongo_uri))
+        database = await stack.enter_async_context(
+            open_database(settings.mongo_uri, operation_timeout_s=_MONGO_TIMEOUT_S)
+        )
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
         session = await stack.enter_async_context(open_session(settings))
         price_map = PriceMap.open(settings.price_map_path)

@@ -69,14 +69,15 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _DEFAULT_DATABASE = "gateway"
-# Longer than any healthy operation, shorter than a worker's job.
-_OPERATION_TIMEOUT_MS = 5_000
+# Longer than any healthy operation, shorter than a worker's job. It is also how long the driver looks
+# for a server, whatever its own setting for that says.
+_OPERATION_TIMEOUT_S = 5.0
 _SELECTION_TIMEOUT_MS = 2_000
 _MAX_POOL_SIZE = 50
 # Conflicts on a busy account pass within milliseconds; whoever gives up tries again later.
 _CONFLICT_BUDGET_S = 5.0
 _FIRST_PAUSE_S = 0.02
-_LONGEST_PAUSE_S = 0.32
+_LONGEST_PAUSE_S = 0.08
 
 Refusal = Literal["document", "unknown"]
 _TRANSIENT_LABELS = (
@@ -95,7 +96,9 @@ class MongoUnsuitable(Exception):
 
 
 @asynccontextmanager
-async def open_database(uri: str) -> AsyncIterator[Database]:
+async def open_database(
+    uri: str, *, operation_timeout_s: float = _OPERATION_TIMEOUT_S
+) -> AsyncIterator[Database]:
     """The database that the URI names, `gateway` without one; connects lazily."""
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
         uri,
@@ -103,7 +106,7 @@ async def open_database(uri: str) -> AsyncIterator[Database]:
         w="majority",
         journal=True,
         retryWrites=True,
-        timeoutMS=_OPERATION_TIMEOUT_MS,
+        timeoutMS=int(operation_timeout_s * 1000),
         serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
         connectTimeoutMS=_SELECTION_TIMEOUT_MS,
         maxPoolSize=_MAX_POOL_SIZE,

@@ -28,8 +28,8 @@ from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
 _encode = msgspec.json.encode
-# What OpenAI's searching models leave of their one search: no usage counts it. Where a text says so,
-# it has a backslash before its quotes.
+# What OpenAI's searching models leave of their one search: no usage counts it. In a text that says
+# so there is a backslash before its quotes.
 _CITATION = b'"url_citation"'
 _NULL_USAGE = b',"usage":null}\n\n'
 

@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from libs.common.storage.mongo import Database, Session, in_transaction
+from libs.common.storage.mongo import Database, Session, in_transaction, open_database
+
+
+async def test_whoever_opens_a_database_says_how_long_an_operation_may_take() -> None:
+    async with open_database("mongodb://localhost/x", operation_timeout_s=0.25) as impatient:
+        assert impatient.client.options.timeout == 0.25
+    async with open_database("mongodb://localhost/x") as usual:
+        assert usual.client.options.timeout == 5
 
 
 async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
