@@ -69,8 +69,8 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _DEFAULT_DATABASE = "gateway"
-# Longer than any healthy operation, shorter than a worker's job. It is also how long the driver looks
-# for a server, whatever its own setting for that says.
+# Longer than any healthy operation, shorter than a worker's job. The driver looks for a server for
+# as long, whatever its own setting for that says.
 _OPERATION_TIMEOUT_S = 5.0
 _SELECTION_TIMEOUT_MS = 2_000
 _MAX_POOL_SIZE = 50

@@ -1,17 +1,24 @@
 """Transactions: all or nothing, and again where two of them conflict."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from libs.common.storage.mongo import Database, Session, in_transaction, open_database
 
 
+def timeout_of(database: Database) -> Any:
+    # The stubs take the property for a method.
+    options: Any = database.client.options
+    return options.timeout
+
+
 async def test_whoever_opens_a_database_says_how_long_an_operation_may_take() -> None:
-    async with open_database("mongodb://localhost/x", operation_timeout_s=0.25) as impatient:
-        assert impatient.client.options.timeout == 0.25
-    async with open_database("mongodb://localhost/x") as usual:
-        assert usual.client.options.timeout == 5
+    async with open_database("mongodb://localhost/x", operation_timeout_s=0.25) as database:
+        assert timeout_of(database) == 0.25
+    async with open_database("mongodb://localhost/x") as database:
+        assert timeout_of(database) == 5
 
 
 async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
