@@ -136,7 +136,7 @@ class _Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
-        """Leaves at once where nothing is under way, else together with the tick's other commands."""
+        """Leaves at once where nothing is under way, else with the tick's other commands."""
         if len(self._asked) >= _MAX_WAITING:
             raise RedisError("too many commands wait for Redis")
         now = self._loop.time()
