@@ -12,8 +12,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 import structlog
-from arq import Worker, func
-from arq.utils import timestamp_ms
+from arq import func
 from redis.asyncio import Redis
 
 from libs.common.storage.event_queue import (
@@ -26,13 +25,10 @@ from libs.common.storage.event_queue import (
     decode_job,
     encode_job,
 )
+from services.ledger_worker.claims import ClaimingWorker, QueueRedis
 from services.ledger_worker.health import HEALTH_INTERVAL_S
-from services.ledger_worker.queue_redis import QueueRedis
 
 _DAY_S = 24 * 3600
-# Jobs that one script looks at. Most are free where there is one worker; with more of them, the
-# head of the queue is what the others have under way.
-_CLAIMED_AT_ONCE = 200
 # When the main loop has ended, how long its jobs may take to finish before they are cancelled.
 _SETTLE_S = 1.0
 # A worker that lived this long has recovered; the next failure starts with a short delay again.
@@ -62,42 +58,10 @@ class QueueJobs(Protocol):
         """`recordings.store`"""
 
 
-class QueueWorker(Worker):
-    """arq's worker, which claims many jobs in one round trip and does not lose any silently."""
+class QueueWorker(ClaimingWorker):
+    """arq's worker, which does not lose any job silently."""
 
-    redis: QueueRedis
-    # Held while jobs are claimed, so that a worker which stops does not leave claims behind.
-    picking: asyncio.Lock
     on_missing: Callable[[], None]
-
-    async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Claims as many of them as there is room for, and starts those that nobody else has.
-
-        The script has no state in between: a job whose claim no answer came for is redelivered
-        when the claim ends, like one whose worker died. Jobs under way here stay in the queue.
-        """
-        async with self.picking:
-            waiting = [id_ for id_ in map(bytes.decode, job_ids) if id_ not in self.tasks]
-            for start in range(0, len(waiting), _CLAIMED_AT_ONCE):
-                room = self.max_jobs - self.job_counter
-                if room <= 0 or not self.allow_pick_jobs:
-                    return
-                claimed = await self.redis.claim(
-                    waiting[start : start + _CLAIMED_AT_ONCE],
-                    room=room,
-                    now_ms=timestamp_ms(),
-                    lease_ms=int(self.in_progress_timeout_s * 1000),
-                )
-                for job_id, due_ms in claimed:
-                    await self._start(job_id, due_ms)
-
-    async def _start(self, job_id: str, due_ms: int) -> None:
-        # There is room, so that this does not wait: a claimed job is always started.
-        await self.sem.acquire()
-        self.job_counter += 1
-        task = self.loop.create_task(self.run_job(job_id, due_ms))
-        task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
-        self.tasks[job_id] = task
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
         """Comes about for one reason only: the job is in the queue, but its data is gone."""
@@ -120,7 +84,7 @@ def create_worker(
     on_missing: Callable[[], None],
 ) -> QueueWorker:
     """A worker for one life of the connection to Redis; see `keep_working`."""
-    claims = QueueRedis(
+    queue = QueueRedis(
         redis.connection_pool,
         job_serializer=encode_job,
         job_deserializer=decode_job,
@@ -138,7 +102,7 @@ def create_worker(
         # No work is scheduled by time.
         cron_jobs=None,
         # arq's own client has no timeout for commands: a Redis that falls silent would hang it.
-        redis_pool=claims,
+        redis_pool=queue,
         # It works until it is told to stop, not until the queue is empty.
         burst=False,
         # Several workers may follow each other in one process, which handles signals itself.
@@ -177,7 +141,7 @@ def create_worker(
     )
     # arq waits ten seconds more than `job_timeout` until it takes up a dead worker's jobs.
     worker.in_progress_timeout_s = job_timeout_s
-    worker.redis = claims
+    worker.redis = queue
     worker.picking = asyncio.Lock()
     worker.on_missing = on_missing
     return worker

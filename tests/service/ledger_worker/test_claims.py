@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from libs.common.storage.event_queue import QUEUE
 from libs.common.storage.redis import open_redis
-from services.ledger_worker.queue_redis import QueueRedis
+from services.ledger_worker.claims import QueueRedis
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from tests.servers import free_port
 from tests.service.ledger_worker.stage import Stage, eventually, make_event
@@ -130,6 +130,38 @@ async def test_two_workers_do_each_job_once_and_no_more_at_once_than_they_may(
     assert first.runs_of + second.runs_of == Counter(job_ids)
     assert max(first.most_at_once, second.most_at_once) <= 4
     assert await under_way(stage) == []
+
+
+async def test_a_backlog_is_not_worked_off_by_the_poll(stage: Stage) -> None:
+    """One poll goes on for as long as jobs end and others wait."""
+    jobs, stop = CountingJobs(), asyncio.Event()
+    taken = await enqueued(stage, 3)
+
+    def new_worker() -> QueueWorker:
+        worker = create_worker(
+            jobs,
+            stage.redis,
+            health_key=HEALTH_KEY,
+            max_jobs=2,
+            job_timeout_s=60,
+            on_missing=lambda: None,
+        )
+        worker.poll_delay_s = 3600
+        return worker
+
+    queue = QueueRedis(stage.redis.connection_pool, default_queue_name=QUEUE)
+    assert await claim(queue, taken) == taken
+    job_ids = await enqueued(stage, 15)
+    working = asyncio.create_task(keep_working(new_worker, stop, grace_s=10))
+
+    async def all_but_those_taken_are_done() -> bool:
+        return int(await stage.redis.zcard(QUEUE)) == len(taken)
+
+    await eventually(all_but_those_taken_are_done)
+    stop.set()
+    await working
+    assert jobs.runs_of == Counter(job_ids)
+    assert jobs.most_at_once <= 2
 
 
 async def test_the_job_of_a_worker_that_died_is_done_when_its_claim_ends(

@@ -1,4 +1,4 @@
-"""arq's client for Redis, with as few round trips as jobs can share.
+"""arq's client and worker, with as few round trips to Redis as jobs can share.
 
 By itself arq spends five round trips on each job, each with a sync of Redis' append-only file: to
 look whether it is under way, to say that it is, to fetch it, and to remove it. Here all jobs of a
@@ -7,14 +7,21 @@ poll are claimed by one script, and the transactions of one tick of the event lo
 
 import asyncio
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
-from arq import ArqRedis
+from arq import ArqRedis, Worker
 from arq.constants import in_progress_key_prefix
+from arq.utils import timestamp_ms
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+# Jobs that one script looks at. Most are free where there is one worker; with more of them, the
+# head of the queue is what the others have under way.
+_CLAIMED_AT_ONCE = 200
+# How long one poll may go on picking; then the main loop says that it is alive.
+_PICKING_S = 0.5
 # As arq claims a job: it is in the queue and due, and nobody else has it. KEYS: the queue, then
 # what marks each job as under way. ARGV: the time and the lease in ms, for how many jobs there is
 # room, then the jobs' ids.
@@ -90,6 +97,57 @@ class QueueRedis(ArqRedis):
             fault = error
         finally:
             _hand_out(parts, answers, fault)
+
+
+class ClaimingWorker(Worker):
+    """arq's worker, which claims many jobs in one round trip. Whoever makes one sets its fields."""
+
+    redis: QueueRedis
+    # Held while jobs are claimed, so that a worker which stops does not leave claims behind.
+    picking: asyncio.Lock
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Claims as many of them as there is room for, and starts those that nobody else has.
+
+        Where there is no more room, it waits for some instead of for the next poll, or a worker
+        could do no more than `max_jobs` between two of them. The claim is atomic: a job whose
+        claim no answer came for is redelivered when the claim ends, like one whose worker died.
+        """
+        async with self.picking:
+            give_up_at = monotonic() + _PICKING_S
+            waiting = [id_ for id_ in map(bytes.decode, job_ids) if id_ not in self.tasks]
+            while waiting and self.allow_pick_jobs and monotonic() < give_up_at:
+                room = self.max_jobs - self.job_counter
+                if room <= 0:
+                    await self._any_done(give_up_at - monotonic())
+                    continue
+                some = waiting[: max(room, _CLAIMED_AT_ONCE)]
+                claimed = await self.redis.claim(
+                    some,
+                    room=room,
+                    now_ms=timestamp_ms(),
+                    lease_ms=int(self.in_progress_timeout_s * 1000),
+                )
+                for job_id, due_ms in claimed:
+                    await self._start(job_id, due_ms)
+                looked_at = len(some) if len(claimed) < room else some.index(claimed[-1][0]) + 1
+                waiting = waiting[looked_at:]
+
+    async def _any_done(self, timeout_s: float) -> None:
+        running = [task for task in self.tasks.values() if not task.done()]
+        if running:
+            await asyncio.wait(running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            # They are done, and the next tick counts them.
+            await asyncio.sleep(0)
+
+    async def _start(self, job_id: str, due_ms: int) -> None:
+        # There is room, so that this does not wait: a claimed job is always started.
+        await self.sem.acquire()
+        self.job_counter += 1
+        task = self.loop.create_task(self.run_job(job_id, due_ms))
+        task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
+        self.tasks[job_id] = task
 
 
 class _Part(Pipeline):
