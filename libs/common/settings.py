@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -65,6 +66,22 @@ def load_or_exit(settings_type: type[T], environ: Mapping[str, str]) -> T:
         return load_settings(settings_type, environ)
     except SettingsError as error:
         sys.exit(f"{settings_type.__module__}: {error}")
+
+
+def check_http_url(variable: str, text: str) -> None:
+    """Raises SettingsError where no path can be put behind it."""
+    try:
+        url = urlsplit(text)
+        usable = (
+            url.scheme in ("http", "https")
+            and bool(url.hostname)
+            and url.port != 0
+            and not (url.username or url.query or url.fragment)
+        )
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"{variable} is wrong: it must be http(s)://host[:port][/path]")
 
 
 def _secret(expected: type, value: Any) -> Any:

@@ -1,12 +1,12 @@
 """What the admin service is told by its environment."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret, SettingsError
+from libs.common.settings import Secret, SettingsError, check_http_url
+from libs.common.storage.mongo import check_mongo_uri
 from libs.common.storage.redis_url import check_redis_url
 
 _MIN_KEY_LENGTH = 16
@@ -33,24 +33,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mongo_wait_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
 
     def __post_init__(self) -> None:
+        check_mongo_uri(self.mongo_uri.reveal())
         check_redis_url(self.redis_url.reveal())
         if len(self.admin_api_key.reveal()) < _MIN_KEY_LENGTH:
             raise SettingsError(
                 f"ADMIN_API_KEY is too short: it needs at least {_MIN_KEY_LENGTH} characters. "
                 "`openssl rand -hex 32` makes a good one."
             )
-        if not _is_http_url(self.gateway_url):
-            raise SettingsError("GATEWAY_URL is wrong: it must be http(s)://host[:port]")
-
-
-def _is_http_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        return (
-            url.scheme in ("http", "https")
-            and bool(url.hostname)
-            and url.port != 0
-            and not (url.username or url.query or url.fragment)
-        )
-    except ValueError:
-        return False
+        check_http_url("GATEWAY_URL", self.gateway_url)

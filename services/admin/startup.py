@@ -2,26 +2,17 @@
 
 import stamina
 
-from libs.common.settings import SettingsError
 from libs.common.storage.mongo import Database, MongoUnsuitable, PyMongoError, ping
-from libs.common.storage.price_map import PriceMap
+from libs.common.storage.price_map import open_price_map
 from services.admin.settings import Settings
 from services.admin.state import open_resources
 
 
 async def check_start(settings: Settings) -> None:
     """Raises SettingsError or MongoUnsuitable. Redis may be away: its readers cope with that."""
-    try:
-        PriceMap.open(settings.price_map_path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"PRICE_MAP_PATH cannot be read: {error}") from None
-    try:
-        async with open_resources(settings) as resources:
-            await _await_mongo(resources.database, settings.mongo_wait_s)
-    except (PyMongoError, ValueError) as error:
-        # A URI may hold a password, so the error's own words are left out.
-        name = type(error).__name__
-        raise SettingsError(f"MONGO_URI or REDIS_URL cannot be used ({name})") from None
+    open_price_map(settings.price_map_path)
+    async with open_resources(settings) as resources:
+        await _await_mongo(resources.database, settings.mongo_wait_s)
 
 
 async def _await_mongo(database: Database, wait_s: int) -> None:

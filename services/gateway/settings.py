@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret
+from libs.common.settings import Secret, check_http_url
+from libs.common.storage.mongo import check_mongo_uri
 from libs.common.storage.redis_url import check_redis_url
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -54,4 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_grace_s: Positive = 60
 
     def __post_init__(self) -> None:
+        check_mongo_uri(self.mongo_uri)
         check_redis_url(self.redis_url)
+        check_http_url("OPENAI_BASE_URL", self.openai_base_url)
+        check_http_url("ANTHROPIC_BASE_URL", self.anthropic_base_url)

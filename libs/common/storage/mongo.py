@@ -21,7 +21,7 @@ from motor.motor_asyncio import (
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
-from pymongo import ASCENDING, DESCENDING, InsertOne, ReturnDocument, UpdateOne
+from pymongo import ASCENDING, DESCENDING, InsertOne, MongoClient, ReturnDocument, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -31,6 +31,8 @@ from pymongo.errors import (
 )
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
+
+from libs.common.settings import SettingsError
 
 __all__ = [
     "ASCENDING",
@@ -50,6 +52,7 @@ __all__ = [
     "ReturnDocument",
     "Session",
     "UpdateOne",
+    "check_mongo_uri",
     "from_document",
     "in_transaction",
     "kill_sessions",
@@ -93,6 +96,18 @@ _DOCUMENT_CODES = frozenset({2, 14, 121, 10334, 17419, 17420})
 
 class MongoUnsuitable(Exception):
     """The server works, but not in a way that the ledger can rely on."""
+
+
+def check_mongo_uri(uri: str) -> None:
+    """Raises SettingsError where no client can be made from it; nobody is asked, DNS included."""
+    try:
+        MongoClient[Document](uri, connect=False).close()
+    except (PyMongoError, ValueError) as error:
+        # Its own words may repeat the password.
+        raise SettingsError(
+            f"MONGO_URI is wrong ({type(error).__name__}): it must be mongodb://host:port/database "
+            "or mongodb+srv://…, with user and password percent-encoded"
+        ) from None
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import msgspec
 
 from libs.common.domain.pricing import model_names
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
+from libs.common.settings import SettingsError
 from libs.common.storage.price_rows import read_rates
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
@@ -136,3 +137,11 @@ def _web_search_per(header: _Header) -> SearchUnit:
     if header.litellm_provider not in _GROUNDED_PER_CALL:
         return "search"
     return "search" if header.web_search_billing_unit == "per_query" else "call"
+
+
+def open_price_map(path: str | None) -> PriceMap:
+    """As a service does at its start: raises SettingsError where it cannot be read."""
+    try:
+        return PriceMap.open(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"PRICE_MAP_PATH cannot be read: {error}") from None
