@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, time_ns
 
@@ -24,11 +25,13 @@ from libs.common.storage.holds import HoldStore
 from libs.common.storage.mongo import open_database
 from libs.common.storage.redis import Redis, open_redis
 from services.gateway.admission import Admissions
+from services.gateway.backlog import Backlog
 from services.gateway.call import Call
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Principal
 from services.gateway.formats import FORMATS
 from services.gateway.settings import Settings
+from services.gateway.spool import Spool
 
 _CALLS = 6_000
 _BODY = b'{"model":"bench","messages":[{"role":"user","content":"Hello."}],"max_tokens":100}'
@@ -48,8 +51,12 @@ class AdmissionRow(msgspec.Struct, frozen=True, kw_only=True):
 async def measure_admission(info: StackInfo, rounds: int) -> list[AdmissionRow]:
     """Medians over the rounds, which are interleaved."""
     settings = Settings(mongo_uri=info.mongo_uri, redis_url=info.redis_url)
+    # Only written to while Redis is away.
+    backlog = Backlog(Spool(Path(), max_bytes=0))
     async with open_database(info.mongo_uri) as database, open_redis(info.redis_url) as redis:
-        admissions = Admissions(HoldStore(redis), database, Breaker(1.0), SharedClock(), settings)
+        admissions = Admissions(
+            HoldStore(redis), database, backlog, Breaker(1.0), SharedClock(), settings
+        )
         rows: defaultdict[tuple[str, int], list[AdmissionRow]] = defaultdict(list)
         for _ in range(rounds):
             for kind, principal in _principals().items():

@@ -19,12 +19,14 @@ from libs.common.storage.holds import (
     Admitted,
     HoldStore,
     Limited,
+    OpenHold,
     OverBudget,
     Scope,
     Unseeded,
 )
 from libs.common.storage.mongo import Database, PyMongoError
 from libs.common.storage.redis import RedisError
+from services.gateway.backlog import Backlog
 from services.gateway.call import Call
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Principal
@@ -63,11 +65,13 @@ class Admissions:
         self,
         holds: HoldStore,
         database: Database,
+        backlog: Backlog,
         breaker: Breaker,
         clock: SharedClock,
         settings: Settings,
     ) -> None:
         self._holds = holds
+        self._backlog = backlog
         self._spend = SpendReader(database, holds)
         self._without_redis = WithoutRedis(
             self._spend, is_open=settings.admission_without_redis == "open"
@@ -97,7 +101,18 @@ class Admissions:
                 return
         await self._without_redis.admit(call, principal, amount, budgets)
         call.held_nusd = amount
-        self._open[call.call_id] = _Open(call, principal, budgets)
+        known = self._open[call.call_id] = _Open(call, principal, budgets)
+        await self._backlog.note(self._hold_of(known))
+
+    def is_open(self, call_id: str) -> bool:
+        """Whether the call is under way in this process."""
+        return call_id in self._open
+
+    def told(self, call_id: str) -> None:
+        """Redis has the call's hold now."""
+        known = self._open.get(call_id)
+        if known is not None:
+            self._without_redis.told(known.call, known.principal)
 
     def finished(self, call: Call) -> None:
         """The call's event is durable: its hold is the ledger's to release."""
@@ -131,21 +146,22 @@ class Admissions:
         lease_s = self._settings.hold_lease_s
         for call_id in await self._holds.renew(user_id, call_ids, lease_s=lease_s):
             known = self._open.get(call_id)
-            if known is None:
-                continue
-            key = known.principal.key
-            scopes = scopes_of(known.principal, known.budgets)
-            await self._holds.retake(
-                user_id,
-                call_id,
-                hold_nusd=0 if known.call.held_nusd is None else known.call.held_nusd,
-                key_id=None if len(scopes) == 1 else key.key_id,
-                lease_s=lease_s,
-                parallel_scopes=[scope.scope for scope in scopes if scope.parallel >= 0],
-                event=encode_event(known.call.event(known.principal, "abandoned", 0)),
-            )
-            if call_id in self._open:
-                self._without_redis.told(known.call, known.principal)
+            if known is not None:
+                await self._holds.retake(self._hold_of(known))
+                self.told(call_id)
+
+    def _hold_of(self, known: _Open) -> OpenHold:
+        call, principal = known.call, known.principal
+        scopes = scopes_of(principal, known.budgets)
+        return OpenHold(
+            user_id=principal.account.user_id,
+            call_id=call.call_id,
+            hold_nusd=0 if call.held_nusd is None else call.held_nusd,
+            key_id=None if len(scopes) == 1 else principal.key.key_id,
+            lease_s=self._settings.hold_lease_s,
+            parallel_scopes=tuple(scope.scope for scope in scopes if scope.parallel >= 0),
+            event=encode_event(call.event(principal, "abandoned", 0)),
+        )
 
     async def _admit(
         self, call: Call, principal: Principal, amount: int, budgets: list[BudgetNow]

@@ -5,30 +5,23 @@ its cost, in one round trip. While Redis cannot be reached they go to the spool 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
-import msgspec
 import structlog
 
 from libs.common.breaker import Breaker
-from libs.common.errors import Unavailable
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import words_of
-from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.event_queue import (
-    UNREADABLE,
-    decode_event,
-    encode_batch,
-    enqueue_batch,
-    split_batch,
-)
-from libs.common.storage.holds import Finished, HoldStore
+from libs.common.storage.event_queue import encode_batch, enqueue_batch
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.pipelining import Transaction
 from libs.common.storage.redis import NoScriptError, RedisError
 from libs.common.storage.responses import remember
+from services.gateway.admission import Admissions
+from services.gateway.backlog import Backlog, Metered, Record, cannot_record
 from services.gateway.metrics import EVENTS_SPOOLED, SPOOL_BACKLOG
-from services.gateway.spool import Spool, SpoolFull
+from services.gateway.spool import SpoolFull
 
 log = structlog.get_logger(__name__)
 _MAX_BATCH = 200
@@ -36,37 +29,15 @@ _MAX_WAITING = 10_000
 _DRAIN_PAUSE_S = 1.0
 
 
-class Metered(msgspec.Struct, frozen=True):
-    """An event and what becomes of its hold; None where the call held nothing."""
-
-    event: UsageEvent
-    finished: Finished | None
-
-
-class _Spooled(msgspec.Struct, frozen=True):
-    """A batch in the spool, with what becomes of the hold of each of its events."""
-
-    payload: bytes
-    finished: tuple[Finished | None, ...]
-
-
-_encode_spooled = msgspec.msgpack.Encoder().encode
-_decode_spooled = msgspec.msgpack.Decoder(_Spooled).decode
-
-
 class Meter:
-    """Where calls hand in their events. `on_drained`: Redis has been told of all of them."""
+    """Where calls hand in their events."""
 
     def __init__(
-        self,
-        holds: HoldStore,
-        spool: Spool,
-        breaker: Breaker,
-        on_drained: Callable[[], None],
+        self, holds: HoldStore, backlog: Backlog, breaker: Breaker, admissions: Admissions
     ) -> None:
-        self._on_drained = on_drained
+        self._admissions = admissions
         self._holds = holds
-        self._spool = spool
+        self._backlog = backlog
         self._breaker = breaker
         self._commits: GroupCommit[Metered, None] = GroupCommit(
             self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
@@ -78,9 +49,7 @@ class Meter:
             await self._commits.commit(metered)
         except (SpoolFull, OSError) as error:
             log.critical("usage.not_durable", call_id=metered.event.call_id, error=words_of(error))
-            raise Unavailable(
-                "The gateway cannot record usage at the moment, so it serves no calls."
-            ) from error
+            raise cannot_record() from error
 
     def hand_in(self, metered: Metered) -> None:
         """For a handler that is being cancelled: `close` waits for what was handed in."""
@@ -93,21 +62,25 @@ class Meter:
         """Runs until cancelled: empties the spool whenever Redis can be reached."""
         while True:
             await asyncio.sleep(_DRAIN_PAUSE_S)
-            if self._spool.is_empty():
+            if self._backlog.is_empty():
                 SPOOL_BACKLOG.set(0)
                 if not self._breaker.is_open:
-                    self._on_drained()
+                    self._admissions.spool_drained()
                 continue
             SPOOL_BACKLOG.set(1)
             try:
-                # A restarted Redis has forgotten the scripts; each batch is to be sent once.
-                await self._holds.load_scripts()
-                sent = await self._spool.drain(self._unspool)
+                sent = await self.tell_redis()
             except (RedisError, OSError) as error:
                 log.warning("spool.waiting", error=words_of(error))
             else:
                 if sent:
-                    log.info("spool.drained", batches=sent)
+                    log.info("spool.drained", records=sent)
+
+    async def tell_redis(self) -> int:
+        """Sends what is in the backlog; how many records. Raises RedisError or OSError."""
+        # A restarted Redis has forgotten the scripts; each batch is to be sent once.
+        await self._holds.load_scripts()
+        return await self._backlog.drain(self._unspool, self._bury)
 
     async def _write(self, batch: Sequence[Metered]) -> Sequence[None]:
         payload = encode_batch([metered.event for metered in batch])
@@ -120,23 +93,25 @@ class Meter:
             else:
                 self._breaker.succeeded()
                 return [None] * len(batch)
-        spooled = _Spooled(payload, tuple(metered.finished for metered in batch))
-        await self._spool.append(_encode_spooled(spooled))
+        await self._backlog.add(payload, [metered.finished for metered in batch])
         EVENTS_SPOOLED.inc(len(batch))
         return [None] * len(batch)
 
-    async def _unspool(self, record: bytes) -> None:
+    async def _unspool(self, record: Record, batch: Sequence[Metered]) -> None:
         """Puts a batch on the queue; what it cost is held until the ledger has posted it."""
-        try:
-            spooled = _decode_spooled(record)
-            events = [decode_event(raw) for raw in split_batch(spooled.payload)]
-            batch = [Metered(*row) for row in zip(events, spooled.finished, strict=True)]
-        except UNREADABLE as error:
-            # The worker keeps it with the dead letters.
-            log.error("spool.unreadable", error=words_of(error))
-            await self._enqueue(record, ())
-        else:
-            await self._enqueue(spooled.payload, batch)
+        for hold in record.holds:
+            # One of this process that is over has handed in its event; whether one of a dead
+            # process has is not known, and does no harm: that event wins.
+            if record.process != self._backlog.process or self._admissions.is_open(hold.call_id):
+                await self._holds.note_account(hold.user_id)
+                await self._holds.retake(hold)
+                self._admissions.told(hold.call_id)
+        if batch:
+            await self._enqueue(record.payload, batch)
+
+    async def _bury(self, record: bytes) -> None:
+        """The worker keeps it with the dead letters."""
+        await self._enqueue(record, ())
 
     async def _enqueue(self, payload: bytes, batch: Sequence[Metered]) -> None:
         try:

@@ -5,9 +5,10 @@ from functools import lru_cache
 from libs.common.domain.pricing import total_tokens
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
 from libs.common.storage.holds import Finished
+from services.gateway.backlog import Metered
 from services.gateway.call import Call
 from services.gateway.directory import Principal
-from services.gateway.metering import Meter, Metered
+from services.gateway.metering import Meter
 from services.gateway.metrics import CALL_SECONDS, CALLS
 
 # Finding a metric's child costs more than counting.

@@ -20,6 +20,7 @@ from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.responses import ResponseStore
 from libs.common.storage.standings import StandingStore
 from services.gateway.admission import Admissions
+from services.gateway.backlog import Backlog
 from services.gateway.budget import Standings
 from services.gateway.caches import Caches
 from services.gateway.clock import SharedClock
@@ -83,8 +84,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         caches = Caches(redis, breaker, settings)
         directory = Directory(database, price_map, caches)
         clock = SharedClock()
-        admissions = Admissions(holds, database, breaker, clock, settings)
-        meter = Meter(holds, spool, breaker, admissions.spool_drained)
+        backlog = Backlog(spool)
+        admissions = Admissions(holds, database, backlog, breaker, clock, settings)
+        meter = Meter(holds, backlog, breaker, admissions)
         stack.push_async_callback(meter.close)
         open_calls = OpenCalls()
         stack.push_async_callback(open_calls.wait_for_none)

@@ -106,6 +106,30 @@ async def test_no_call_fails_and_every_one_is_posted(stack: LocalStack, victim: 
     await wait_for(caller.ledger_is_right)
 
 
+async def test_calls_of_a_gateway_that_dies_while_redis_is_away_are_given_up(
+    stack: LocalStack,
+) -> None:
+    """Nothing but its spool knows of them."""
+    caller = await asyncio.to_thread(new_caller, stack, "killed-unheard", 10)
+    url = f"{stack.url('gateway')}/v1/chat/completions"
+    content = body("output_tokens=90 chunks=90 chunk_delay_ms=1000", stream=True)
+    async with session(caller) as http:
+        await call(http, stack.url("gateway"), body("output_tokens=10"))
+        await asyncio.to_thread(stack.kill, "redis")
+        try:
+            streams = await asyncio.gather(*(http.post(url, json=content) for _ in range(5)))
+            await asyncio.to_thread(stack.kill, "gateway")
+        finally:
+            await asyncio.to_thread(stack.start_process, "redis")
+            await asyncio.to_thread(stack.start_process, "gateway")
+    assert [stream.status for stream in streams] == [200] * 5
+    ids = sorted(stream.headers["x-request-id"] for stream in streams)
+    await wait_for(lambda: len(caller.entries(status="abandoned")) == 5)
+    assert sorted(entry["_id"] for entry in caller.entries(status="abandoned")) == ids
+    await wait_for(caller.holds_nothing)
+    await wait_for(caller.ledger_is_right)
+
+
 def all_posted(caller: Caller, ids: list[str]) -> bool:
     """One entry each. Where a lease ended in the outage, a call may be given up and then mended."""
     entries = caller.entries()

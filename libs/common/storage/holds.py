@@ -128,6 +128,18 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int | None
 
 
+class OpenHold(msgspec.Struct, frozen=True, kw_only=True):
+    """The hold of a call under way, as Redis has it, with the call's event should nobody end it."""
+
+    user_id: str
+    call_id: str
+    hold_nusd: int
+    key_id: str | None
+    lease_s: int
+    parallel_scopes: tuple[str, ...]
+    event: bytes
+
+
 class HoldStore:
     """Every verb is one script, and one round trip, over one account's keys."""
 
@@ -217,26 +229,16 @@ class HoldStore:
         ask = {"calls": call_ids, "lease_ms": lease_s * 1000}
         return [call.decode() for call in await self._scripts.run("renew", user_id, ask)]
 
-    async def retake(
-        self,
-        user_id: str,
-        call_id: str,
-        *,
-        hold_nusd: int,
-        key_id: str | None,
-        lease_s: int,
-        parallel_scopes: Sequence[str],
-        event: bytes,
-    ) -> None:
-        """Takes the hold of a call that is under way although Redis knows nothing of it."""
+    async def retake(self, hold: OpenHold) -> None:
+        """Takes the hold of a call that is under way, unless Redis knows of it already."""
         ask = {
-            "call": call_id,
-            "amount": hold_nusd,
-            "key": "" if key_id is None else key_id,
-            "lease_ms": lease_s * 1000,
-            "scopes": parallel_scopes,
+            "call": hold.call_id,
+            "amount": hold.hold_nusd,
+            "key": "" if hold.key_id is None else hold.key_id,
+            "lease_ms": hold.lease_s * 1000,
+            "scopes": hold.parallel_scopes,
         }
-        await self._scripts.run("retake", user_id, ask, event)
+        await self._scripts.run("retake", hold.user_id, ask, hold.event)
 
     async def note_account(self, user_id: str) -> None:
         """For some time from now on the sweep visits the account."""

@@ -34,8 +34,9 @@ from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
 from services.gateway.app import create_app
+from services.gateway.backlog import Metered
 from services.gateway.gateway import Gateway
-from services.gateway.metering import Meter, Metered
+from services.gateway.metering import Meter
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
 from tests.servers import HOST

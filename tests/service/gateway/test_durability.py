@@ -9,7 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.errors import Unavailable
 from services.gateway.app import create_app
-from services.gateway.metering import Meter, Metered
+from services.gateway.backlog import Metered
+from services.gateway.metering import Meter
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import Dialect
 from tests.service.gateway.stage import (

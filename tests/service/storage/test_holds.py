@@ -9,6 +9,7 @@ from libs.common.domain.money import MAX_NUSD
 from libs.common.storage.holds import (
     Admitted,
     Limited,
+    OpenHold,
     OverBudget,
     PeriodLimit,
     Scope,
@@ -276,15 +277,16 @@ async def test_the_hold_of_a_call_that_redis_lost_is_taken_again(calls: AccountC
     await calls.admit("kept", 10)
     assert await calls.holds.renew(USER, ["kept", "lost"], lease_s=60) == ["lost"]
     for call_id in ("kept", "lost", "lost"):
-        await calls.holds.retake(
-            USER,
-            call_id,
+        hold = OpenHold(
+            user_id=USER,
+            call_id=call_id,
             hold_nusd=7,
             key_id="k1",
             lease_s=60,
-            parallel_scopes=["", ":key:k1"],
+            parallel_scopes=("", ":key:k1"),
             event=f"event of {call_id}".encode(),
         )
+        await calls.holds.retake(hold)
     assert (await calls.held(), await calls.held("k1")) == (17, 7)
     assert await calls.holds.renew(USER, ["kept", "lost"], lease_s=60) == []
     one_at_a_time = [Scope(key_id="k1", parallel=1)]

@@ -1,0 +1,109 @@
+"""What Redis has yet to be told, on local disk: events, and the holds of calls under way.
+
+A call that is admitted while Redis is away is noted here before it is forwarded. Should the gateway
+die before Redis is back, whoever adopts its spool takes the call's hold, and when nobody finishes
+that the call becomes an `abandoned` entry like any other.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from libs.common.errors import Unavailable
+from libs.common.group_commit import GroupCommit
+from libs.common.logging import words_of
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.event_queue import UNREADABLE, decode_event, split_batch
+from libs.common.storage.holds import Finished, OpenHold
+from services.gateway.spool import Spool, SpoolFull
+
+log = structlog.get_logger(__name__)
+_MAX_BATCH = 200
+_MAX_WAITING = 10_000
+
+
+class Metered(msgspec.Struct, frozen=True):
+    """An event and what becomes of its hold; None where the call held nothing."""
+
+    event: UsageEvent
+    finished: Finished | None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A batch of events with what becomes of the hold of each; or holds, and whose they are."""
+
+    payload: bytes = b""
+    finished: tuple[Finished | None, ...] = ()
+    holds: tuple[OpenHold, ...] = ()
+    process: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Record).decode
+
+
+class Backlog:
+    """The spool's records. `process` tells this one's apart from those of one that died."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.process = uuid4().hex
+        self._spool = spool
+        self._notes: GroupCommit[OpenHold, None] = GroupCommit(
+            self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
+        )
+
+    def is_empty(self) -> bool:
+        return self._spool.is_empty()
+
+    async def add(self, payload: bytes, finished: Sequence[Finished | None]) -> None:
+        """A batch of events. Raises SpoolFull or OSError."""
+        await self._spool.append(_encode(Record(payload, tuple(finished))))
+
+    async def note(self, hold: OpenHold) -> None:
+        """Of a call that is about to be forwarded. Raises Unavailable: it must not be, then."""
+        try:
+            await self._notes.commit(hold)
+        except (SpoolFull, OSError) as error:
+            log.critical("call.not_noted", call_id=hold.call_id, error=words_of(error))
+            raise cannot_record() from error
+
+    async def drain(
+        self,
+        send: Callable[[Record, Sequence[Metered]], Awaitable[None]],
+        bury: Callable[[bytes], Awaitable[None]],
+    ) -> int:
+        """How many records were sent; `bury` takes those that cannot be read.
+
+        Stops at the first that cannot be sent, and begins with it the next time.
+        """
+
+        async def send_or_bury(raw: bytes) -> None:
+            try:
+                record = _decode(raw)
+                batch = _batch_of(record)
+            except UNREADABLE as error:
+                log.error("spool.unreadable", error=words_of(error))
+                await bury(raw)
+            else:
+                await send(record, batch)
+
+        return await self._spool.drain(send_or_bury)
+
+    async def _write(self, holds: Sequence[OpenHold]) -> Sequence[None]:
+        await self._spool.append(_encode(Record(holds=tuple(holds), process=self.process)))
+        return [None] * len(holds)
+
+
+def cannot_record() -> Unavailable:
+    """What a call is told that nobody could account for."""
+    return Unavailable("The gateway cannot record usage at the moment, so it serves no calls.")
+
+
+def _batch_of(record: Record) -> list[Metered]:
+    """Raises one of UNREADABLE."""
+    if not record.payload:
+        return []
+    events = [decode_event(raw) for raw in split_batch(record.payload)]
+    return [Metered(*row) for row in zip(events, record.finished, strict=True)]

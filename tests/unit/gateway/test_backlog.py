@@ -1,0 +1,136 @@
+"""The backlog: what is noted on disk is told to Redis, and what nobody can read is not lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from libs.common.breaker import Breaker
+from libs.common.errors import Unavailable
+from libs.common.storage.event_queue import encode_batch
+from libs.common.storage.holds import Finished, HoldStore, OpenHold
+from libs.common.storage.redis import Redis
+from services.gateway.admission import Admissions
+from services.gateway.backlog import Backlog, Metered, Record
+from services.gateway.metering import Meter
+from services.gateway.spool import Spool
+from tests.fake_redis import fake_redis
+from tests.unit.builders import event
+
+
+def hold(call_id: str) -> OpenHold:
+    return OpenHold(
+        user_id="acme",
+        call_id=call_id,
+        hold_nusd=7,
+        key_id=None,
+        lease_s=60,
+        parallel_scopes=(),
+        event=f"event of {call_id}".encode(),
+    )
+
+
+class Drained:
+    """What came out of a backlog."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.batches: list[Sequence[Metered]] = []
+        self.buried: list[bytes] = []
+
+    async def send(self, record: Record, batch: Sequence[Metered]) -> None:
+        self.records.append(record)
+        self.batches.append(batch)
+
+    async def bury(self, raw: bytes) -> None:
+        self.buried.append(raw)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(tmp_path, max_bytes=100_000)
+    spool.open()
+    yield spool
+    spool.close()
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[Redis]:
+    async with fake_redis() as redis:
+        yield redis
+
+
+async def drained(backlog: Backlog) -> Drained:
+    out = Drained()
+    await backlog.drain(out.send, out.bury)
+    assert backlog.is_empty()
+    return out
+
+
+async def test_batches_and_holds_come_back_in_order(spool: Spool) -> None:
+    backlog = Backlog(spool)
+    finished = Finished(user_id="acme", call_id="a", key_id=None, cost_nusd=3, tokens=4)
+    await backlog.note(hold("a"))
+    await backlog.add(encode_batch([event("a"), event("b")]), [finished, None])
+    out = await drained(backlog)
+    assert [record.holds for record in out.records] == [(hold("a"),), ()]
+    assert out.records[0].process == backlog.process
+    assert out.batches == [[], [Metered(event("a"), finished), Metered(event("b"), None)]]
+    assert out.buried == []
+
+
+async def test_calls_that_begin_together_share_their_writes(spool: Spool) -> None:
+    backlog = Backlog(spool)
+    await asyncio.gather(*(backlog.note(hold(str(n))) for n in range(50)))
+    out = await drained(backlog)
+    assert len(out.records) < 10
+    noted = [each.call_id for record in out.records for each in record.holds]
+    assert noted == [str(n) for n in range(50)]
+
+
+async def test_what_cannot_be_read_is_buried_and_the_rest_is_sent(spool: Spool) -> None:
+    backlog = Backlog(spool)
+    await spool.append(b"\xc1")
+    await backlog.add(encode_batch([event("a")]), [])
+    await backlog.add(b"\xc1 no batch", [None])
+    await backlog.note(hold("b"))
+    out = await drained(backlog)
+    assert len(out.buried) == 3
+    assert [record.holds for record in out.records] == [(hold("b"),)]
+
+
+async def test_a_call_that_cannot_be_noted_is_not_made(tmp_path: Path) -> None:
+    backlog = Backlog(Spool(tmp_path, max_bytes=10))
+    with pytest.raises(Unavailable):
+        await backlog.note(hold("a"))
+
+
+class Calls:
+    """Stands for the admissions: which calls are open, and of which Redis was told."""
+
+    def __init__(self, *open_calls: str) -> None:
+        self.open = open_calls
+        self.of_which_told: list[str] = []
+
+    def is_open(self, call_id: str) -> bool:
+        return call_id in self.open
+
+    def told(self, call_id: str) -> None:
+        self.of_which_told.append(call_id)
+
+
+async def test_holds_are_taken_but_for_calls_that_are_over(spool: Spool, redis: Redis) -> None:
+    """What became of the calls of a dead process nobody knows."""
+    mine, others = Backlog(spool), Backlog(spool)
+    await mine.note(hold("open"))
+    await mine.note(hold("over"))
+    await others.note(hold("orphan"))
+    holds, calls = HoldStore(redis), Calls("open")
+    meter = Meter(holds, mine, Breaker(1.0), cast("Admissions", calls))
+    assert await meter.tell_redis() == 3
+    assert await holds.renew("acme", ["open", "over", "orphan"], lease_s=60) == ["over"]
+    assert calls.of_which_told == ["open", "orphan"]
+    assert await holds.accounts() == ["acme"]
+    assert await holds.held("acme") == 14
