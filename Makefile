@@ -104,6 +104,6 @@ chaos: .venv ## Kill everything at random under load, then check the books (ARGS
 
 .PHONY: clean
 clean: ## Stop the stack, remove its data, the environments and all caches
-	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local down
+	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local down --with-data
 	rm -rf .local .venv .venv-sdk .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,7 +30,7 @@ def main() -> int:
             case "up":
                 _up(arguments.stack)
             case "down":
-                _down()
+                _down(with_data=arguments.with_data)
             case "status":
                 _status()
             case "logs":
@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start what does not run yet")
     up.add_argument("--stack", choices=("docker", "local"), default="local")
-    commands.add_parser("down", help="stop all; the data stays")
+    down = commands.add_parser("down", help="stop all; the data stays")
+    down.add_argument("--with-data", action="store_true", help="remove Docker's volumes too")
     commands.add_parser("status", help="show what runs")
     show = commands.add_parser("logs", help="show the last lines; in a terminal, follow")
     show.add_argument("service", nargs="?")
@@ -64,7 +65,7 @@ def _up(stack: str) -> None:
     environment = _environment()
     with _one_at_a_time():
         kind = load_state(DIRECTORY).kind
-        if kind == "docker" and stack == "local" and compose.is_available():
+        if kind == "docker" and stack == "local" and compose.runs():
             raise StackError("the stack runs under Docker; stop it first: make down")
         if kind == "local" and stack == "docker" and Supervisor(DIRECTORY).names():
             raise StackError("the stack runs as local processes; stop it first: make down")
@@ -76,12 +77,11 @@ def _up(stack: str) -> None:
     _print_info(info, demo_model(environment))
 
 
-def _down() -> None:
+def _down(*, with_data: bool) -> None:
+    """The local stack's data is a directory, and its removal is up to whoever wants that."""
     with _one_at_a_time():
-        state = load_state(DIRECTORY)
-        if state.kind == "docker":
-            compose.down()
-            state.kind = None
+        if load_state(DIRECTORY).kind == "docker":
+            compose.down(with_data=with_data)
             return
         supervisor = Supervisor(DIRECTORY)
         running = [name for name in supervisor.names() if supervisor.find(name)]
@@ -89,7 +89,8 @@ def _down() -> None:
     for name in killed:
         print(f"{name} did not stop in time and was killed")
     print(f"Stopped: {', '.join(running)}" if running else "Nothing was running")
-    print("The data stays in .local/; `make up` continues with it")
+    if not with_data:
+        print("The data stays in .local/; `make up` continues with it")
 
 
 def _status() -> None:
@@ -166,7 +167,8 @@ Then `make demo` for a tour, `make down` to stop.""")
 
 def _read_info() -> StackInfo:
     path = DIRECTORY / "stack.env"
-    if not path.exists():
+    is_local = load_state(DIRECTORY).kind == "local"
+    if not path.exists() or (is_local and not Supervisor(DIRECTORY).names()):
         raise StackError("the stack is not running; run make up first")
     values = {name.lower(): value or "" for name, value in dotenv_values(path).items()}
     return StackInfo(**values)

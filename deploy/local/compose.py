@@ -78,8 +78,24 @@ def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
     return info
 
 
-def down() -> None:
-    _compose(_with_any_admin_key(), *EVERY_PROFILE, "down", "--remove-orphans")
+def runs() -> bool:
+    """Whether any of its containers does."""
+    if not is_available():
+        return False
+    done = subprocess.run(
+        ("docker", "compose", *EVERY_PROFILE, "ps", "--quiet"),
+        cwd=ROOT,
+        env=_with_any_admin_key(),
+        capture_output=True,
+        check=False,
+        timeout=ENGINE_TIMEOUT_S,
+    )
+    return bool(done.stdout.strip())
+
+
+def down(*, with_data: bool) -> None:
+    volumes = ("--volumes",) if with_data else ()
+    _compose(_with_any_admin_key(), *EVERY_PROFILE, "down", "--remove-orphans", *volumes)
 
 
 def status() -> None:
