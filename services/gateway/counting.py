@@ -6,10 +6,8 @@ free: it holds and costs nothing, and its entry says what it was.
 
 from starlette.types import Receive, Scope, Send
 
-from libs.common.domain.access import check_model
 from libs.common.errors import UpstreamFailed
 from services.gateway.auth import Headers
-from services.gateway.body import read_body
 from services.gateway.call import Call
 from services.gateway.continuing import continued
 from services.gateway.directory import Principal
@@ -45,11 +43,7 @@ class _CountHandler(Handler):
 
     async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
         call, gateway = self.call, self.gateway
-        body = await read_body(self.receive, headers, gateway.max_body_bytes)
-        request = call.request = call.format.decode(body)
-        refusal = check_model(principal.key, request.model)
-        if refusal is not None:
-            raise refusal
+        _, request = await self.read_request(principal, headers)
         plan = await gateway.router.plan(request.model)
         plan = await continued(gateway.responses, principal, request, plan)
         upstream = await gateway.dispatcher.send(call, request, plan, headers)

@@ -11,7 +11,7 @@ from contextlib import suppress
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from libs.common.domain.access import check_account, check_key
+from libs.common.domain.access import check_account, check_key, check_model
 from libs.common.domain.ids import secret_hash
 from libs.common.errors import (
     AppError,
@@ -23,9 +23,10 @@ from libs.common.errors import (
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.auth import Headers, secret_of
-from services.gateway.body import ClientDisconnected
+from services.gateway.body import ClientDisconnected, read_body
 from services.gateway.call import Call
 from services.gateway.directory import Principal
+from services.gateway.formats.base import CallRequest
 from services.gateway.gateway import Gateway
 from services.gateway.metrics import UNAUTHENTICATED
 from services.gateway.recorder import Recorder
@@ -60,6 +61,17 @@ class Handler(ABC):
     @abstractmethod
     async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
         """Makes the call and answers it. The caller may make calls; what is raised is recorded."""
+
+    async def read_request(
+        self, principal: Principal, headers: Headers
+    ) -> tuple[bytes, CallRequest]:
+        """The body, and what it asks for, which the key may use. Raises AppError."""
+        body = await read_body(self.receive, headers, self.gateway.max_body_bytes)
+        request = self.call.request = self.call.format.decode(body)
+        refusal = check_model(principal.key, request.model)
+        if refusal is not None:
+            raise refusal
+        return body, request
 
     async def handle(self, scope: Scope) -> None:
         """Raises nothing but CancelledError: what goes wrong is answered and recorded."""

@@ -10,12 +10,10 @@ from time import perf_counter
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from libs.common.domain.access import check_model
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
 from libs.common.errors import ModelUnpriced
 from services.gateway.auth import Headers
-from services.gateway.body import read_body
 from services.gateway.call import Call
 from services.gateway.continuing import continued
 from services.gateway.directory import Principal
@@ -51,11 +49,7 @@ class _CallHandler(Handler):
 
     async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
         call, gateway = self.call, self.gateway
-        body = await read_body(self.receive, headers, gateway.max_body_bytes)
-        request = call.request = call.format.decode(body)
-        refusal = check_model(principal.key, request.model)
-        if refusal is not None:
-            raise refusal
+        body, request = await self.read_request(principal, headers)
         plan = await gateway.router.plan(request.model)
         if request.previous_response_id is not None:
             plan = await continued(gateway.responses, principal, request, plan)
