@@ -32,11 +32,15 @@ async def listen(
     redis: Redis,
     on_invalidation: Callable[[Invalidation], None],
     on_subscribed: Callable[[], None],
+    *,
+    reconnect_s: float = _RECONNECT_S,
 ) -> None:
     """Runs until cancelled. `on_subscribed` is called on each (re)subscription.
 
-    Messages sent while the connection was away are lost, so `on_subscribed` forgets everything.
+    Messages sent while the connection was away are lost, so `on_subscribed` forgets everything. An
+    outage is told once, however long it lasts.
     """
+    told = False
     while True:
         try:
             async with aclosing(redis.pubsub()) as pubsub:
@@ -46,12 +50,15 @@ async def listen(
                     if message is None:
                         continue
                     if message["type"] == "subscribe":
+                        told = False
                         on_subscribed()
                     elif message["type"] == "message":
                         _deliver(message["data"], on_invalidation)
         except (RedisError, OSError) as error:
-            log.warning("invalidations.disconnected", error=words_of(error))
-            await asyncio.sleep(_RECONNECT_S)
+            if not told:
+                log.warning("invalidations.disconnected", error=words_of(error))
+            told = True
+            await asyncio.sleep(reconnect_s)
 
 
 def _deliver(data: bytes, on_invalidation: Callable[[Invalidation], None]) -> None:

@@ -1,14 +1,16 @@
 """The messages; that they arrive is shown on a real server in tests/service/storage."""
 
 import asyncio
-from typing import get_args
+from typing import cast, get_args
 
 import msgspec
 import pytest
-from fakeredis import FakeAsyncRedis
+from fakeredis import FakeAsyncRedis, FakeServer
+from structlog.testing import capture_logs
 
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
 from libs.common.storage.invalidation import CHANNEL, listen, publish
+from libs.common.storage.redis import Redis
 
 
 class Listener:
@@ -76,4 +78,33 @@ async def test_fields_of_a_later_version_are_passed_over() -> None:
         await redis.publish(CHANNEL, later)
         assert await listener.next() == Invalidation(kind="key", id="k")
         listening.cancel()
+    await redis.aclose()
+
+
+async def test_an_outage_is_told_once() -> None:
+    server, listener = FakeServer(), Listener()
+    server.connected = False
+    redis = FakeAsyncRedis(server=server)
+    tries = 0
+
+    class Counted:
+        """The client, until it was asked three times in vain."""
+
+        def pubsub(self) -> object:
+            nonlocal tries
+            tries += 1
+            server.connected = tries > 3
+            return redis.pubsub()
+
+    with capture_logs() as logs:
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(
+                listen(
+                    cast("Redis", Counted()), listener.forget, listener.forget_all, reconnect_s=0.0
+                )
+            )
+            assert await listener.next() == "everything"
+            listening.cancel()
+    assert tries == 4
+    assert [line["event"] for line in logs] == ["invalidations.disconnected"]
     await redis.aclose()
