@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -55,8 +55,7 @@ def load_settings(settings_type: type[T], environ: Mapping[str, str]) -> T:
         try:
             values[field.name] = msgspec.convert(raw, field.type, strict=False, dec_hook=_secret)
         except msgspec.ValidationError as error:
-            # The value itself is left out: it may be a secret.
-            raise SettingsError(f"{variable} is wrong: {error}") from None
+            raise SettingsError(f"{variable} is wrong: {_fault(field.type, error)}") from None
     return settings_type(**values)
 
 
@@ -82,6 +81,13 @@ def check_http_url(variable: str, text: str) -> None:
         usable = False
     if not usable:
         raise SettingsError(f"{variable} is wrong: it must be http(s)://host[:port][/path]")
+
+
+def _fault(field_type: Any, error: msgspec.ValidationError) -> str:
+    """Without the value, which may be a secret."""
+    if get_origin(field_type) is Literal:
+        return f"it must be {' or '.join(get_args(field_type))}"
+    return str(error)
 
 
 def _secret(expected: type, value: Any) -> Any:

@@ -86,6 +86,11 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_the_variable(
     assert "\n" not in str(raised.value)
 
 
+def test_where_few_values_are_right_they_are_named() -> None:
+    with pytest.raises(SettingsError, match=r"^LEVEL is wrong: it must be debug or info$"):
+        load(LEVEL=_HUSH)
+
+
 def test_a_wrong_setting_ends_the_process_with_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
