@@ -131,8 +131,8 @@ async def _check(state: State, order: CorrectionOrder) -> None:
         corrections = await state["entries"].corrections_of([original.entry_id])
         left_nusd = net_nusd(original, corrections)
         if left_nusd + order.cost_nusd < 0:
-            left = nusd_to_usd(left_nusd)
-            raise _wrong("amount_usd", f"refunds more than the {left:f} that the call still costs")
+            left = f"{nusd_to_usd(left_nusd):f} USD"
+            raise _wrong("amount_usd", f"refunds more than the {left} that the call still costs")
 
 
 def _wrong(field: str, message: str) -> AppError:
