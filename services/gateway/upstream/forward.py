@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import (
+    AppError,
     InvalidRequest,
     ProviderNotConfigured,
     UpstreamRefused,
@@ -187,7 +188,9 @@ async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         raise _as_app_error(refused) from refused
 
 
-def _as_app_error(refused: TranslationRefused) -> UpstreamRefused:
+def _as_app_error(refused: TranslationRefused) -> AppError:
+    if refused.code == ProviderNotConfigured.code:
+        return ProviderNotConfigured(refused.message)
     after = refused.retry_after
     return UpstreamRefused(
         refused.message,

@@ -155,6 +155,20 @@ async def test_a_refusal_is_said_in_the_clients_format(
     )
 
 
+async def test_a_provider_without_a_key_is_named(
+    gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect
+) -> None:
+    secret = await books.add_key()
+
+    translator.speaks(dialect, UpstreamRefused(503, "set A_KEY", code="provider_not_configured"))
+    response = await gateway.post(dialect.path, secret, dialect.body(model=OTHER_MODEL))
+
+    error = dialect.check_error(response, 503, "provider_not_configured")
+    assert error["message"] == "set A_KEY"
+    event = await books.the_event(secret)
+    assert (event.status, event.attempts) == ("refused", 0)
+
+
 async def test_a_crash_is_said_and_costs_nothing(
     gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect
 ) -> None:

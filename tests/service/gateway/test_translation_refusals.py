@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from services.gateway.upstream.translation.target import ClientFormat, UpstreamRefused
+from services.gateway.upstream.translation.target import (
+    ClientFormat,
+    TranslationTarget,
+    UpstreamRefused,
+)
 from services.gateway.upstream.translation.translator import TranslatedStream, Translator
 from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,
@@ -329,6 +333,29 @@ async def test_hints_and_defaults_are_no_hindrance(
     known = {"model", "messages", "max_tokens", "metadata", "user", "tool_choice"}
     assert set(provider.body) <= known
     assert "user_api_key" not in str(provider.body)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("gemini", "GEMINI_API_KEY"),
+        ("perplexity", "PERPLEXITY_API_KEY"),
+        ("fireworks_ai", "FIREWORKS_API_KEY"),
+    ],
+)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_provider_without_a_key_is_not_called(
+    translator: Translator, name: str, variable: str, is_stream: bool
+) -> None:
+    target = TranslationTarget(
+        provider=name, model="a-model", api_base=None, api_key=None, timeout_s=10
+    )
+    method = translator.stream if is_stream else translator.complete
+    with pytest.raises(UpstreamRefused) as refused:
+        await method("chat", target, BODIES["chat"])
+    assert (refused.value.status, refused.value.code) == (503, "provider_not_configured")
+    expected = f"The gateway has no key for provider '{name}': set {variable}."
+    assert refused.value.message == expected
 
 
 async def test_images_are_not_fetched_for_the_client(

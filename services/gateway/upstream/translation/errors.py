@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.errors import ProviderNotConfigured
 from services.gateway.upstream.translation.target import TranslationTarget, UpstreamRefused
 
 # "litellm.RateLimitError: RateLimitError: OpenAIException - the words of the provider"
@@ -20,6 +21,11 @@ _SUFFIX = re.compile(
 )
 # What LiteLLM says of a request before it calls the provider, under an error of connection.
 _INVALID_REQUEST = re.compile(r"^Invalid \w+ message\b.*")
+# How LiteLLM and the SDKs inside it say, before any call, that they found no credential.
+_NO_CREDENTIAL = re.compile(
+    r"Missing (?:\w+ )?API key|Missing credentials|_API_KEY is not set|Unable to locate credentials"
+)
+_KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9_]*_API_KEY\b")
 _NO_IMAGE_URLS = "Image URL download is disabled"
 _TIMEOUTS = {"Timeout", "TimeoutError", "TimeoutException", "APITimeoutError"}
 _MESSAGE_CHARS = 4_000
@@ -76,6 +82,14 @@ def _unsaid(error: BaseException, text: str, target: TranslationTarget) -> Upstr
     LiteLLM itself refuses what it cannot carry, and names it; what else there is has to do with
     connections and unreadable answers, whose words would show addresses and source lines.
     """
+    if _NO_CREDENTIAL.search(text.partition("\n")[0]):
+        variable = _KEY_VARIABLE.search(text)
+        what = variable[0] if variable is not None else "its credentials"
+        return UpstreamRefused(
+            ProviderNotConfigured.status,
+            f"The gateway has no key for provider '{target.provider}': set {what}.",
+            code=ProviderNotConfigured.code,
+        )
     status = getattr(error, "status_code", None)
     invalid = _INVALID_REQUEST.match(text)
     if _NO_IMAGE_URLS in text:
