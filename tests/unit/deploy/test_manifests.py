@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
 from deploy.local.compose import STAND_IN_URL
 from services.admin.settings import GATEWAY_URL
+from services.admin.settings import Settings as AdminSettings
+from services.ledger_worker.settings import Settings as WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES = {"gateway", "admin", "ledger-worker"}
@@ -113,6 +116,27 @@ def test_the_admin_service_reaches_the_gateway_for_its_tests(
     assert GATEWAY_URL == "http://gateway:8000"
     service = of_kind(manifests, "Service")["gateway"]["spec"]
     assert [port["port"] for port in service["ports"]] == [8000] == [egress["ports"][0]["port"]]
+
+
+@pytest.mark.parametrize(
+    ("service", "settings", "its_own"),
+    [
+        (
+            "ledger_worker",
+            WorkerSettings,
+            {"WORKER_NAME", "WORKER_GRACE_S", "WORKER_METRICS_HOST", "WORKER_METRICS_PORT"},
+        ),
+        ("admin", AdminSettings, {"ADMIN_HOST", "ADMIN_PORT", "SHUTDOWN_GRACE_S"}),
+    ],
+)
+def test_under_compose_a_service_is_told_what_the_environment_says(
+    service: str, settings: type[msgspec.Struct], its_own: set[str]
+) -> None:
+    """The gateway reads all of `.env`; the others get their variables, and no provider's key."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    read = {field.name.upper() for field in msgspec.structs.fields(settings)}
+    told = set(compose["services"][service]["environment"])
+    assert told == read - its_own - {"PRICE_MAP_PATH"}
 
 
 def test_compose_agrees_with_the_command_that_starts_it() -> None:
