@@ -105,6 +105,11 @@ def test_traffic_is_denied_by_default(manifests: list[dict[str, Any]]) -> None:
     assert policy == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
+def test_databases_and_sentinels_are_reached(manifests: list[dict[str, Any]]) -> None:
+    [rule] = of_kind(manifests, "NetworkPolicy")["allow-databases"]["spec"]["egress"]
+    assert {port["port"] for port in rule["ports"]} == {27017, 6379, 26379}
+
+
 def test_the_admin_service_reaches_the_gateway_for_its_tests(
     manifests: list[dict[str, Any]],
 ) -> None:
