@@ -13,8 +13,11 @@ from libs.common.domain.verify import (
     compare,
     days_in,
 )
+from libs.common.storage.event_queue import queue_is_empty
 from libs.common.storage.ledger import LedgerStore, PeriodSpend
+from libs.common.storage.mongo import Database
 from libs.common.storage.proofs import ProofStore
+from libs.common.storage.redis import Redis
 from libs.common.storage.spent_copies import SpentCopies
 
 # Entries read in one transaction, which MongoDB ends after a minute and its client after seconds.
@@ -205,4 +208,18 @@ def _with(verdict: Verdict, proof: Proof) -> Verdict:
         entries_nusd=verdict.entries_nusd + proof.checkpoint.nusd,
         drifting=verdict.drifting + (difference is not None),
         first_difference=verdict.first_difference or difference,
+    )
+
+
+def prover_of(database: Database, redis: Redis) -> Prover:
+    """Of the ledger in `database`, with the worker's queue and the copies of spend in `redis`."""
+
+    async def settling() -> bool:
+        return not await queue_is_empty(redis)
+
+    return Prover(
+        proofs=ProofStore(database),
+        ledger=LedgerStore(database),
+        copies=SpentCopies(redis),
+        settling=settling,
     )

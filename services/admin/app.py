@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from libs.common.proving import Prover
+from libs.common.proving import prover_of
 from libs.common.repricing import Repricer
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.checks import storage_checks
@@ -19,7 +19,6 @@ from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.correction_orders import CorrectionOrderStore
 from libs.common.storage.dead_letters import DeadLetterStore
 from libs.common.storage.entries import EntryStore
-from libs.common.storage.event_queue import queue_is_empty
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
@@ -28,10 +27,8 @@ from libs.common.storage.orders import OrderQueue
 from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
-from libs.common.storage.proofs import ProofStore
 from libs.common.storage.recordings import RecordingStore
 from libs.common.storage.routes import RouteStore
-from libs.common.storage.spent_copies import SpentCopies
 from libs.common.web.health import live, ready
 from libs.common.web.http_client import HttpClient
 from services.admin import (
@@ -121,10 +118,6 @@ def _state(
     database, redis = resources.database, resources.redis
 
     price_book = PriceBook(PriceStore(database), price_map)
-
-    async def settling() -> bool:
-        return not await queue_is_empty(redis)
-
     return State(
         accounts=AccountStore(database),
         keys=KeyStore(database),
@@ -132,12 +125,7 @@ def _state(
         price_book=price_book,
         ledger=LedgerStore(database),
         entries=EntryStore(database),
-        prover=Prover(
-            proofs=ProofStore(database),
-            ledger=LedgerStore(database),
-            copies=SpentCopies(redis),
-            settling=settling,
-        ),
+        prover=prover_of(database, redis),
         repricer=Repricer(EntryStore(database), price_book),
         orders=OrderQueue(redis),
         correction_orders=CorrectionOrderStore(database),
