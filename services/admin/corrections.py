@@ -128,6 +128,9 @@ async def _check(state: State, order: CorrectionOrder) -> None:
     if original.kind not in ("call", "late_event"):
         raise _wrong("entry_id", "is a correction itself: name the call that it corrects")
     if order.kind == "refund":
+        if original.kind == "late_event":
+            # The call's own refunds would not count, and both together could exceed its cost.
+            raise _wrong("entry_id", f"is what call '{original.corrects}' cost: name that call")
         corrections = await state["entries"].corrections_of([original.entry_id])
         left_nusd = net_nusd(original, corrections)
         if left_nusd + order.cost_nusd < 0:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
@@ -146,6 +147,25 @@ async def test_a_call_is_refunded_up_to_what_it_cost(
     assert "0.0005" in exact(too_much)["error"]["fields"]["amount_usd"]
     # The first one's key still stands for it.
     assert (await correct(admin, amount_usd=-0.004, **refund)).status_code == 201
+
+
+@pytest.mark.usefixtures("worker")
+async def test_what_a_call_cost_that_had_been_given_up_is_refunded_under_the_calls_name(
+    admin: httpx2.AsyncClient, stage: Stage
+) -> None:
+    """Else both could be refunded."""
+    call = make_event()
+    given_up = msgspec.structs.replace(call, status="abandoned", usage=None, usage_source="none")
+    for event in (given_up, call):
+        await stage.enqueue([event])
+        await stage.drained()
+    [late] = await stage.entries.corrections_of([call.call_id])
+    refused = await correct(admin, kind="refund", amount_usd=-0.004, entry_id=late.entry_id)
+    assert refused.status_code == 422
+    assert call.call_id in exact(refused)["error"]["fields"]["entry_id"]
+    refund = await correct(admin, kind="refund", amount_usd=-0.0045, entry_id=call.call_id)
+    assert refund.status_code == 201
+    await assert_sound(admin, 0)
 
 
 @pytest.mark.usefixtures("worker")
