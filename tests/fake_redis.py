@@ -30,6 +30,9 @@ class _Transport(asyncio.Transport):
             answer = _encoded(self._socket.responses.get_nowait())
             asyncio.get_running_loop().call_soon(receive, answer)
 
+    def is_closing(self) -> bool:
+        return False
+
     def abort(self) -> None:
         pass
 

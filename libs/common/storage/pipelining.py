@@ -92,16 +92,23 @@ class Pipelined:
 
     async def _connect(self) -> "_Wire":
         if self._wire is not None:
-            await self._wire.connection.disconnect(nowait=True)
-            await self._pool.release(self._wire.connection)
+            await self._give_back(self._wire.connection)
             self._wire = None
         try:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._pool.get_connection()
         except TimeoutError:
             raise RedisTimeoutError("Redis cannot be connected to in time") from None
-        self._wire = _Wire(connection, self._timeout_s)
+        try:
+            self._wire = _Wire(connection, self._timeout_s)
+        except RedisConnectionError:
+            await self._give_back(connection)
+            raise
         return self._wire
+
+    async def _give_back(self, connection: AbstractConnection) -> None:
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
 
 
 class _Ask:
@@ -128,15 +135,22 @@ class _Wire(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error_of)
         self._watch: asyncio.TimerHandle | None = None
-        writer = connection._writer  # noqa: SLF001 - there is no public way to it
-        if writer is None:
+        # There is no public way to them.
+        reader, writer = connection._reader, connection._writer  # noqa: SLF001
+        if reader is None or writer is None:
             raise RedisConnectionError("the connection is closed")
         self._transport = cast("asyncio.Transport", writer.transport)
+        if reader.at_eof() or self._transport.is_closing():
+            # Its end has been told already, and would not be told again.
+            raise RedisConnectionError("Redis closed the connection")
         self._opener = cast("asyncio.Protocol", self._transport.get_protocol())
         self._transport.set_protocol(self)
 
     def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
         """Leaves at once where nothing is under way, else with the tick's other commands."""
+        if self.is_closed:
+            # It was lost before whoever waited for it could run.
+            raise RedisConnectionError("the connection to Redis was lost")
         if len(self._asked) >= _MAX_WAITING:
             raise RedisError("too many commands wait for Redis")
         now = self._loop.time()
@@ -155,7 +169,8 @@ class _Wire(asyncio.Protocol):
 
     def _flush(self) -> None:
         unsent, self._unsent = self._unsent, []
-        self._transport.write(b"".join(unsent))
+        if not self.is_closed:
+            self._transport.write(b"".join(unsent))
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -1,12 +1,14 @@
 """Pipelining: every command gets its own answer, and nobody waits for one that cannot come."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import hiredis
 import pytest
+import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -193,6 +195,83 @@ async def test_all_that_wait_for_a_server_that_is_away_are_told() -> None:
             *(pipelined.run("PING") for _ in range(3)), return_exceptions=True
         )
         assert [type(answer) for answer in answers] == [RedisConnectionError] * 3
+
+
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_connection_that_ends_as_soon_as_it_is_open_fails_at_once(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """The end may come before those who wait for the connection can use it."""
+
+    async def ask() -> Counter[type]:
+        async with _ending_server() as url, open_redis(url) as redis:
+            pipelined = Pipelined(redis, timeout_s=0.2)
+            asked = [pipelined.run("GET", "a") for _ in range(80)]
+            return Counter([type(await _error_of(answer)) for answer in asked])
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(ask()) == {RedisConnectionError: 80}
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_what_was_to_be_sent_over_a_connection_that_is_closed_meanwhile_is_not(
+    redis_url: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    faults: list[dict[str, Any]] = []
+
+    async def ask() -> list[Any]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        async with open_redis(redis_url) as redis:
+            pipelined = Pipelined(redis)
+            await pipelined.run("GET", "a")
+            (connection,) = redis.connection_pool._in_use_connections
+            first = asyncio.create_task(_error_of(pipelined.run("BLPOP", "never", 0)))
+            await asyncio.sleep(0)
+            # In one tick, before the transport tells of its end.
+            closing = asyncio.create_task(connection.disconnect(nowait=True))
+            second = asyncio.create_task(_error_of(pipelined.run("GET", "a")))
+            await closing
+            return [await first, await second]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        errors = runner.run(ask())
+    assert [type(error) for error in errors] == [RedisConnectionError] * 2
+    assert faults == []
+
+
+@asynccontextmanager
+async def _ending_server() -> AsyncIterator[str]:
+    """Its address. It ends each connection once that is open, after ever other pauses."""
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        parser, answered = hiredis.Reader(), 0
+        while answered < 2 and (data := await reader.read(65536)):
+            parser.feed(data)
+            while parser.gets() is not False:
+                writer.write(b"+OK\r\n")
+                answered += 1
+        for _ in range(served % 8):
+            await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server:
+        yield f"redis://{host}:{port}"
+
+
+async def _error_of(answer: Awaitable[Any]) -> Exception | None:
+    try:
+        await answer
+    except Exception as error:  # noqa: BLE001 - which one is what is asked
+        return error
+    return None
 
 
 async def test_one_connection_serves_all(redis_url: str) -> None:
