@@ -10,11 +10,10 @@ from typing import Any
 import structlog
 
 from libs.common.group_commit import GroupCommit
-from libs.common.proving import Prover
+from libs.common.proving import prover_of
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.dead_letters import DeadLetterStore
 from libs.common.storage.entries import EntryStore
-from libs.common.storage.event_queue import queue_is_empty
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
@@ -27,7 +26,6 @@ from libs.common.storage.proofs import ProofStore
 from libs.common.storage.recordings import RecordingStore
 from libs.common.storage.redis import Redis
 from libs.common.storage.replay import clear_posted
-from libs.common.storage.spent_copies import SpentCopies
 from services.ledger_worker.chores import keep_doing
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.jobs import Jobs
@@ -112,18 +110,6 @@ async def open_corrector(
         )
 
 
-def open_prover(database: Database, redis: Redis) -> Prover:
-    async def settling() -> bool:
-        return not await queue_is_empty(redis)
-
-    return Prover(
-        proofs=ProofStore(database),
-        ledger=LedgerStore(database),
-        copies=SpentCopies(redis),
-        settling=settling,
-    )
-
-
 async def keep_house(
     settings: Settings,
     database: Database,
@@ -134,7 +120,7 @@ async def keep_house(
 ) -> None:
     """What is done by the clock, until `stop`."""
     verifier = Verifier(
-        prover=open_prover(database, redis),
+        prover=prover_of(database, redis),
         proofs=ProofStore(database),
         redis=redis,
         metrics=metrics,

@@ -3,18 +3,18 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from time import time
 from typing import Any
 
-import msgspec
 import structlog
 import uvloop
 from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
 from libs.common.logging import configure_logging
+from libs.common.proving import prover_of
 from libs.common.settings import SettingsError
 from libs.common.storage.dead_letters import DeadLetterStore
 from libs.common.storage.event_queue import queue_state
@@ -27,11 +27,11 @@ from libs.common.storage.mongo import (
     open_database,
     ping,
 )
-from libs.common.storage.price_map import PriceMap
+from libs.common.storage.price_map import PriceMap, open_price_map
 from libs.common.storage.recordings import RecordingStore
 from libs.common.storage.redis import Redis, open_redis
 from libs.common.storage.replay import replay_all
-from services.ledger_worker.assembly import keep_house, now, open_jobs, open_prover
+from services.ledger_worker.assembly import keep_house, now, open_jobs
 from services.ledger_worker.health import health_key
 from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
@@ -133,7 +133,7 @@ async def work(
 async def _verify(settings: Settings, *, full: bool) -> str | None:
     async with _stores(settings) as (database, redis):
         await wait_until_ready(database, redis, asyncio.Event())
-        verdict = await open_prover(database, redis).prove_all(full=full)
+        verdict = await prover_of(database, redis).prove_all(full=full)
     difference = verdict.first_difference
     _log.info("verified", accounts=verdict.accounts, entries=verdict.entries, full=full)
     if difference is None:
@@ -156,20 +156,12 @@ async def _replay(settings: Settings) -> str | None:
 
 @asynccontextmanager
 async def _stores(settings: Settings) -> AsyncIterator[tuple[Database, Redis]]:
-    """Connects lazily; an address that can never work is a wrong setting."""
-    async with AsyncExitStack() as stack:
-        try:
-            database = await stack.enter_async_context(open_database(settings.mongo_uri.reveal()))
-        except (PyMongoError, ValueError) as error:
-            # The message may repeat the password.
-            raise SettingsError(f"MONGO_URI is wrong ({type(error).__name__})") from None
-        connections = settings.worker_max_jobs + _SPARE_CONNECTIONS
-        try:
-            redis = await stack.enter_async_context(
-                open_redis(settings.redis_url.reveal(), max_connections=connections)
-            )
-        except ValueError as error:
-            raise SettingsError(f"REDIS_URL is wrong ({type(error).__name__})") from None
+    """Connects lazily."""
+    connections = settings.worker_max_jobs + _SPARE_CONNECTIONS
+    async with (
+        open_database(settings.mongo_uri.reveal()) as database,
+        open_redis(settings.redis_url.reveal(), max_connections=connections) as redis,
+    ):
         yield database, redis
 
 
@@ -249,10 +241,7 @@ async def _served(metrics: Metrics, settings: Settings) -> AsyncIterator[None]:
 
 
 def _open_price_map(path: str | None) -> PriceMap:
-    try:
-        price_map = PriceMap.open(path)
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
-        raise SettingsError(f"PRICE_MAP_PATH cannot be read: {error}") from None
+    price_map = open_price_map(path)
     if not len(price_map):
         _log.warning("no bundled price map: only prices set by the admin count")
     return price_map

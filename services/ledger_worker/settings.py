@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret
+from libs.common.storage.mongo import check_mongo_uri
 from libs.common.storage.redis_url import check_redis_url
 
 
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9100
 
     def __post_init__(self) -> None:
+        check_mongo_uri(self.mongo_uri.reveal())
         check_redis_url(self.redis_url.reveal())
 
     @property

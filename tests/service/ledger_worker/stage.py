@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 from libs.common.domain.ids import uuid7
 from libs.common.domain.verify import Checkpoint
+from libs.common.proving import prover_of
 from libs.common.schemas.account import Account
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import TokenUsage, UsageEvent
@@ -35,7 +36,6 @@ from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
-from services.ledger_worker.assembly import open_prover
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
 from services.ledger_worker.settings import Settings
@@ -184,7 +184,7 @@ class Stage:
         ids = await self.entry_ids(user_id)
         assert len(ids) == len(set(ids)) == calls
         expected = calls * CALL_NUSD if nusd is None else nusd
-        proof = await open_prover(self.database, self.redis).prove(user_id, full=True)
+        proof = await prover_of(self.database, self.redis).prove(user_id, full=True)
         assert proof.difference is None
         assert proof.checkpoint == Checkpoint(
             user_id=user_id, seq=calls, nusd=expected, periods=dict.fromkeys(PERIODS, expected)
