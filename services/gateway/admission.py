@@ -231,12 +231,13 @@ class Admissions:
         if request is None or not call.prices:
             raise AssertionError("a call is decoded and priced before it is admitted")
         limit = request.max_output_tokens
-        # A limit that is no limit, such as a negative one, is the provider's to refuse.
-        asked = self._settings.default_max_output_tokens if limit is None else max(limit, 1)
+        if limit is None or limit < 1:
+            # What is no limit is the provider's to refuse, or to take for none: some do with -1.
+            limit = self._settings.default_max_output_tokens
         amounts = []
         for price in call.prices.values():
             most = price.max_output_tokens
-            output = asked if most is None else min(asked, most)
+            output = limit if most is None else min(limit, most)
             amounts.append(
                 hold_nusd(
                     price,

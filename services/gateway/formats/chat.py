@@ -95,12 +95,13 @@ class Chat:
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
         options = known.stream_options
-        limit = known.max_completion_tokens
+        # Which of the two counts is the provider's to say; some know only the older one.
+        limits = (known.max_tokens, known.max_completion_tokens)
         fields = decode_fields(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
-            max_output_tokens=known.max_tokens if limit is None else limit,
+            max_output_tokens=max((limit for limit in limits if limit is not None), default=None),
             answers=1 if known.n is None else known.n,
             service_tier=known.service_tier,
             client_user=known.user,

@@ -17,7 +17,7 @@ _DISGUISED = re.compile(rb"\\u00(?:31|5[fF]|[67][0-9a-fA-F])")
 
 
 class _Tool(msgspec.Struct):
-    type: str = ""
+    type: str | None = None
     max_uses: int | None = None
 
 
@@ -60,7 +60,9 @@ def _allowed_by(tools: msgspec.Raw) -> int:
     if tools in (ABSENT, NULL):
         return 0
     try:
-        found = [tool for tool in _tools.decode(tools) if tool.type.startswith("web_search")]
+        found = [
+            tool for tool in _tools.decode(tools) if (tool.type or "").startswith("web_search")
+        ]
     except UNREADABLE:
         return _ASSUMED_SEARCHES
     return sum(

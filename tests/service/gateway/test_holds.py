@@ -80,3 +80,12 @@ async def test_the_tier_that_may_be_served(
     fields = {"service_tier": asked, "max_tokens": 1_000}
     amount = await held(gateway, upstream, books, CHAT, **fields)
     assert 1_000 <= amount / 1_000 / rate <= 1_100
+
+
+@pytest.mark.parametrize("limit", [-1, 0])
+async def test_a_limit_that_is_none(
+    gateway: Client, upstream: Upstream, books: Books, limit: int
+) -> None:
+    """Some servers that people run themselves take -1 for as much as the model can."""
+    amount = await held(gateway, upstream, books, CHAT, max_tokens=limit)
+    assert 4_096 <= amount / 1_000 <= 4_200

@@ -111,8 +111,12 @@ def test_what_is_read_of_a_chat() -> None:
     assert (request.service_tier, request.client_user) == ("flex", "u")
 
 
-def test_the_newer_limit_of_a_chat_wins() -> None:
-    assert CHAT.decode(body(max_tokens=5, max_completion_tokens=0)).max_output_tokens == 0
+@pytest.mark.parametrize("limits", [(5, 2), (2, 5), (5, 0), (None, 5), (5, None)])
+def test_the_higher_limit_of_a_chat_counts(limits: tuple[int | None, int | None]) -> None:
+    """A provider that does not know the newer name goes by the older one."""
+    older, newer = limits
+    request = CHAT.decode(body(max_tokens=older, max_completion_tokens=newer))
+    assert request.max_output_tokens == 5
 
 
 def test_nulls_are_absent_fields() -> None:

@@ -54,6 +54,8 @@ def test_audio() -> None:
         (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": 0}]}, 0),
         (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": -1}]}, 0),
         (MESSAGES, {"tools": [{"type": "web_search_1", "max_uses": 25}] * 2}, 50),
+        # A tool of the client's may say that it has no type.
+        (MESSAGES, {"tools": [{"type": "web_search_1", "max_uses": 25}, {"type": None}]}, 25),
         # A function that the client calls itself.
         (MESSAGES, {"tools": [{"name": "web_search", "input_schema": {}}]}, 0),
         (CHAT, {"tools": [{"type": "function", "function": {"name": "web_search"}}]}, 0),
