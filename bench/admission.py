@@ -21,6 +21,7 @@ from libs.common.domain.ids import uuid7
 from libs.common.schemas.account import Account, Budget, Limits
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion, Rates
+from libs.common.settings import Secret
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.mongo import open_database
 from libs.common.storage.redis import Redis, open_redis
@@ -50,7 +51,7 @@ class AdmissionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure_admission(info: StackInfo, rounds: int) -> list[AdmissionRow]:
     """Medians over the rounds, which are interleaved."""
-    settings = Settings(mongo_uri=info.mongo_uri, redis_url=info.redis_url)
+    settings = Settings(mongo_uri=Secret(info.mongo_uri), redis_url=Secret(info.redis_url))
     # Only written to while Redis is away.
     backlog = Backlog(Spool(Path(), max_bytes=0))
     async with open_database(info.mongo_uri) as database, open_redis(info.redis_url) as redis:

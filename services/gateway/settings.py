@@ -17,8 +17,8 @@ Positive = Annotated[int, Meta(ge=1)]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One field per variable, by its name in lower case. Times in seconds, sizes in bytes."""
 
-    mongo_uri: str
-    redis_url: str
+    mongo_uri: Secret
+    redis_url: Secret
     gateway_host: str = "0.0.0.0"  # noqa: S104 - a container's service listens on its interface
     gateway_port: Port = 8000
     log_level: LogLevel = "info"
@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_grace_s: Positive = 60
 
     def __post_init__(self) -> None:
-        check_mongo_uri(self.mongo_uri)
-        check_redis_url(self.redis_url)
+        check_mongo_uri(self.mongo_uri.reveal())
+        check_redis_url(self.redis_url.reveal())
         check_http_url("OPENAI_BASE_URL", self.openai_base_url)
         check_http_url("ANTHROPIC_BASE_URL", self.anthropic_base_url)

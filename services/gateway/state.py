@@ -64,9 +64,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     """Connects lazily: the gateway starts, and says so in `/ready`, whatever is away."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
-            open_database(settings.mongo_uri, operation_timeout_s=_MONGO_TIMEOUT_S)
+            open_database(settings.mongo_uri.reveal(), operation_timeout_s=_MONGO_TIMEOUT_S)
         )
-        redis = await stack.enter_async_context(open_redis(settings.redis_url))
+        redis = await stack.enter_async_context(open_redis(settings.redis_url.reveal()))
         session = await stack.enter_async_context(open_session(settings))
         price_map = PriceMap.open(settings.price_map_path)
         translator = Translator()

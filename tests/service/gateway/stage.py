@@ -181,8 +181,8 @@ def settings_for(
     prices = directory / "prices.json"
     prices.write_text(json.dumps(PRICE_MAP))
     fields: dict[str, Any] = {
-        "mongo_uri": mongo_uri,
-        "redis_url": redis_url,
+        "mongo_uri": Secret(mongo_uri),
+        "redis_url": Secret(redis_url),
         "openai_api_key": Secret(PROVIDER_KEY),
         "openai_base_url": f"{upstream_url}/v1",
         "anthropic_api_key": Secret(PROVIDER_KEY),

@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.domain.ids import secret_hash
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
+from libs.common.settings import Secret
 from libs.common.storage.invalidation import publish
 from tests.servers import redis_server, running
 from tests.service.gateway.conftest import SettingsWith
@@ -105,7 +106,7 @@ async def test_what_was_announced_while_redis_was_away_is_obeyed_after_it(
     """Nobody hears it, so everything is forgotten when the connection is back."""
     upstream.answers(CHAT.answer)
     with running(redis_server(tmp_path)) as redis:
-        settings = msgspec.structs.replace(settings_with(), redis_url=redis.url)
+        settings = msgspec.structs.replace(settings_with(), redis_url=Secret(redis.url))
         async with (
             open_books(module_mongo_uri, redis.url) as books,
             open_gateway(settings) as gateway,

@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 import pytest
 
+from libs.common.settings import Secret
 from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES
@@ -113,7 +114,9 @@ async def test_a_gateway_with_its_servers_is_ready(gateway: Client) -> None:
 
 async def test_a_gateway_starts_without_redis_and_says_so(settings_with: SettingsWith) -> None:
     url = f"redis://{HOST}:{free_port()}/0"
-    async with open_gateway(msgspec.structs.replace(settings_with(), redis_url=url)) as gateway:
+    async with open_gateway(
+        msgspec.structs.replace(settings_with(), redis_url=Secret(url))
+    ) as gateway:
         health, ready = await gateway.http.get("/health"), await gateway.http.get("/ready")
 
     assert (health.status_code, ready.status_code) == (200, 503)
@@ -125,7 +128,9 @@ async def test_a_gateway_starts_without_redis_and_says_so(settings_with: Setting
 async def test_a_gateway_starts_without_mongodb_and_says_so(settings_with: SettingsWith) -> None:
     """A caller may well be somebody, so there is no 401 for those that it does not know."""
     uri = f"mongodb://{HOST}:{free_port()}/test?directConnection=true"
-    async with open_gateway(msgspec.structs.replace(settings_with(), mongo_uri=uri)) as gateway:
+    async with open_gateway(
+        msgspec.structs.replace(settings_with(), mongo_uri=Secret(uri))
+    ) as gateway:
         health, ready, call = await asyncio.gather(
             gateway.http.get("/health"),
             gateway.http.get("/ready"),

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from libs.common.settings import Secret
 from services.gateway.settings import Settings
 from tests.servers import ServerProcess, redis_server, running
 from tests.service.gateway.conftest import SettingsWith
@@ -36,7 +37,7 @@ def redis(tmp_path: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def settings(settings_with: SettingsWith, redis: ServerProcess, tmp_path: Path) -> Settings:
     return msgspec.structs.replace(
-        settings_with(), redis_url=redis.url, spool_dir=str(tmp_path / "spool")
+        settings_with(), redis_url=Secret(redis.url), spool_dir=str(tmp_path / "spool")
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from libs.common.domain.periods import period_end, period_key, zone_of
 from libs.common.schemas.account import Budget, Limits
+from libs.common.settings import Secret
 from libs.common.storage.holds import Spent
 from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
@@ -145,7 +146,9 @@ async def test_without_redis_what_is_spent_is_shown(
     await books.database["spend"].insert_one(
         {"_id": f"{user_id}|total", "user_id": user_id, "period": "total", "spent_nusd": 5}
     )
-    away = msgspec.structs.replace(settings_with(), redis_url=f"redis://{HOST}:{free_port()}/0")
+    away = msgspec.structs.replace(
+        settings_with(), redis_url=Secret(f"redis://{HOST}:{free_port()}/0")
+    )
     async with open_gateway(away) as gateway:
         shown = await look(gateway, secret)
     total = shown["account"]["budgets"][0]

@@ -12,6 +12,7 @@ from arq.constants import job_key_prefix
 from prometheus_client import REGISTRY
 
 from libs.common.schemas.recording import Recording, RecordingTerms
+from libs.common.settings import Secret
 from libs.common.storage.event_queue import POST_JOB, QUEUE, RECORD_JOB, decode_job, split_batch
 from libs.common.storage.recordings import unpack
 from tests.servers import redis_server, running
@@ -249,7 +250,7 @@ async def test_without_redis_calls_go_on_and_recordings_are_dropped(
     (tmp_path / "redis").mkdir()
     with running(redis_server(tmp_path / "redis")) as redis:
         settings = msgspec.structs.replace(
-            settings_with(), redis_url=redis.url, spool_dir=str(tmp_path / "spool")
+            settings_with(), redis_url=Secret(redis.url), spool_dir=str(tmp_path / "spool")
         )
         async with (
             open_books(module_mongo_uri, redis.url) as own_books,

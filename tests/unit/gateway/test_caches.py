@@ -7,6 +7,7 @@ import pytest
 
 from libs.common.breaker import Breaker
 from libs.common.cache import SourceAway
+from libs.common.settings import Secret
 from services.gateway.caches import DATABASE_AWAY, Caches
 from services.gateway.settings import Settings
 
@@ -32,7 +33,7 @@ def source() -> Source:
 
 def caches(*, load_timeout_s: float) -> Caches:
     redis: Any = None
-    settings = Settings(mongo_uri="mongodb://host/db", redis_url="redis://host")
+    settings = Settings(mongo_uri=Secret("mongodb://host/db"), redis_url=Secret("redis://host"))
     return Caches(redis, Breaker(1.0), settings, load_timeout_s=load_timeout_s)
 
 

@@ -31,8 +31,8 @@ MAP = {
 def directory(*, openai: bool = False, anthropic: bool = False) -> ModelDirectory:
     """With a key for those providers."""
     settings = Settings(
-        mongo_uri="mongodb://nowhere",
-        redis_url="redis://nowhere",
+        mongo_uri=Secret("mongodb://nowhere"),
+        redis_url=Secret("redis://nowhere"),
         openai_api_key=Secret("k") if openai else None,
         anthropic_api_key=Secret("k") if anthropic else None,
     )
