@@ -39,6 +39,7 @@ from services.gateway.scopes import (
     scopes_of,
     tightest,
     warnings,
+    window_of,
 )
 from services.gateway.settings import Settings
 from services.gateway.spend_reader import SpendReader
@@ -175,6 +176,7 @@ class Admissions:
             case OverBudget():
                 raise over_budget(admission, budgets, principal, amount)
             case Limited():
+                call.rate_window = window_of(admission)
                 raise limited(admission, call.input_tokens)
             case Unseeded():
                 raise Unavailable("The account's spend could not be read. Try again in a moment.")

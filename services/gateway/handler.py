@@ -31,7 +31,13 @@ from services.gateway.gateway import Gateway
 from services.gateway.metrics import UNAUTHENTICATED
 from services.gateway.recorder import Recorder
 from services.gateway.recording import Tape
-from services.gateway.replies import call_headers, cost_headers, error_headers, id_headers
+from services.gateway.replies import (
+    call_headers,
+    cost_headers,
+    error_headers,
+    id_headers,
+    rate_headers,
+)
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Answer, Header
 
@@ -182,7 +188,7 @@ class Handler(ABC):
         if self.responding:
             return
         answer = call.format.error(error, call.call_id)
-        headers = error_headers(error, call.call_id, len(answer.body))
+        headers = error_headers(error, call.call_id, len(answer.body)) + rate_headers(call)
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", self._allowed.encode()))
         await self._respond(answer.status, headers, answer.body)

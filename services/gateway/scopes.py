@@ -130,6 +130,19 @@ def limited(refusal: Limited, tokens: int) -> AppError:
     )
 
 
+def window_of(refusal: Limited) -> tuple[Scope, Window] | None:
+    """The minute that is used up, as far as it is known. Calls at a time have none."""
+    scope, wait_ms = refusal.scope, refusal.wait_ms
+    match refusal.kind:
+        case "requests":
+            return msgspec.structs.replace(scope, tokens=_NO_LIMIT), Window(0, wait_ms, 0, 0)
+        case "tokens":
+            left = max(scope.tokens - refusal.used, 0)
+            return msgspec.structs.replace(scope, requests=_NO_LIMIT), Window(0, 0, left, wait_ms)
+        case "parallel":
+            return None
+
+
 def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
     """One line for each budget whose soft limit is reached."""
     for now, standing in zip(budgets, admitted.standings, strict=True):
