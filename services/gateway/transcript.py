@@ -28,6 +28,13 @@ _DATA_URL = re.compile(rb";base64,[A-Za-z0-9+/=_\\-]{256,}(?<!\\)")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
+# Texts inside of a chat's delta, or of a tool call in it: `function_call` is the older way.
+_PARTS_OF_CHAT = (
+    ("function", "arguments"),
+    ("function_call", "arguments"),
+    ("custom", "input"),
+    ("audio", "transcript"),
+)
 # What a piece of a stream's text continues, the object that has it, and by which name.
 _Told = tuple[str, dict[str, Any], str]
 
@@ -157,11 +164,17 @@ def _of_chat(event: dict[str, Any]) -> Iterator[_Told]:
         if not isinstance(delta, dict):
             continue
         which = f"choice {choice.get('index')}"
-        yield from _strings(which, delta, ("content", "reasoning_content", "refusal"))
+        yield from _strings(which, delta, ("content", "reasoning_content", "reasoning", "refusal"))
+        yield from _parts(which, delta)
         for tool in _dicts(delta.get("tool_calls")):
-            function = tool.get("function")
-            if isinstance(function, dict):
-                yield from _strings(f"{which} {tool.get('index')}", function, ("arguments",))
+            yield from _parts(f"{which} {tool.get('index')}", tool)
+
+
+def _parts(which: str, holder: dict[str, Any]) -> Iterator[_Told]:
+    for part, name in _PARTS_OF_CHAT:
+        told = holder.get(part)
+        if isinstance(told, dict):
+            yield from _strings(f"{which} {part}", told, (name,))
 
 
 def _of_messages(event: dict[str, Any]) -> Iterator[_Told]:

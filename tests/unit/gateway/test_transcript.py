@@ -148,6 +148,23 @@ def test_heads_of_events_are_kept() -> None:
     assert frames[0].partition(b"data: ")[0] == b"event: content_block_delta\n"
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda text: {"reasoning": text},
+        lambda text: {"function_call": {"arguments": text}},
+        lambda text: {"audio": {"id": "a", "transcript": text}},
+        lambda text: {"tool_calls": [{"index": 0, "custom": {"input": text}}]},
+    ],
+)
+def test_a_secret_in_pieces_goes_wherever_a_chat_tells_it(told: Any) -> None:
+    stream = b"".join(chat("", **told(piece)) for piece in PIECES)
+    whole = transcribe(stream, len(stream), 10**6, stream=True)
+    assert "The key is [redacted], keep it." in whole.text
+    assert "Zy" not in whole.text
+    assert '"sk"' not in whole.text
+
+
 def test_a_password_among_the_pieces_of_arguments_goes() -> None:
     pieces = ['{"passw', 'ord": "hun', "ter", '2", "user": "me"}']
     for frame in (arguments, lambda text: messages(text, "partial_json")):
