@@ -3,7 +3,7 @@
 Only calls without reported usage come here; their entries are marked `estimated`.
 """
 
-from libs.common.domain.attachments import split_attachments
+from libs.common.domain.attachments import attachments_of
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.call import Call
 from services.gateway.formats.base import StreamReader
@@ -34,7 +34,8 @@ class Estimator:
         """Of the fields as the client wrote them, which is a little more than the model reads."""
         if call.request is None:
             return call.input_tokens
-        text, attachment_tokens = split_attachments(
-            b",".join(call.request.fields.values()), has_audio=call.request.reach.audio_input
-        )
-        return await self._tokenizer.count(text) + attachment_tokens
+        text = b",".join(call.request.fields.values())
+        attachments = attachments_of(text, call.request.fields)
+        for attachment in attachments:
+            text = text.replace(attachment.data.encode(), b"", 1)
+        return await self._tokenizer.count(text) + sum(each.tokens for each in attachments)

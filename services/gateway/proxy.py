@@ -10,6 +10,7 @@ from time import perf_counter
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from libs.common.domain.attachments import attachments_of
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
 from libs.common.errors import ModelUnpriced
@@ -56,7 +57,8 @@ class _CallHandler(Handler):
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
         plan = await self._priced(plan, searching=request.reach.searches > 0)
-        call.input_tokens = estimate_input_tokens(body, request.reach)
+        attachments = attachments_of(body, request.fields)
+        call.input_tokens = estimate_input_tokens(body, attachments)
         await gateway.admissions.admit(call, principal)
         asked_at = perf_counter()
         try:

@@ -4,12 +4,12 @@ Invariant: a call whose tokens and searches stay within what is given here never
 its hold, whichever token classes the provider counts them in and whichever tier it serves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import msgspec
 
-from libs.common.domain.attachments import split_attachments
+from libs.common.domain.attachments import Attachment
 from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.pricing import nusd_of
 from libs.common.schemas.price import AT_COST, PriceVersion, Rates
@@ -39,10 +39,10 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 PLAIN = Reach()
 
 
-def estimate_input_tokens(body: bytes, reach: Reach = PLAIN) -> int:
+def estimate_input_tokens(body: bytes, attachments: Sequence[Attachment] = ()) -> int:
     """Tokens of a request body, rounded up."""
-    text, attachment_tokens = split_attachments(body, has_audio=reach.audio_input)
-    return -(-len(text) // _BYTES_PER_TOKEN) + attachment_tokens
+    text_bytes = len(body) - sum(len(each.data) for each in attachments)
+    return -(-text_bytes // _BYTES_PER_TOKEN) + sum(each.tokens for each in attachments)
 
 
 def hold_nusd(

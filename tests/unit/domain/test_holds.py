@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from libs.common.domain.attachments import Attachment
 from libs.common.domain.holds import Reach, estimate_input_tokens, hold_nusd
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.pricing import cost_nusd
@@ -22,25 +23,12 @@ def test_a_body_is_estimated_at_three_bytes_a_token_rounded_up(
     assert estimate_input_tokens(b"a" * body_bytes) == tokens
 
 
-def test_each_attachment_counts_as_one_image_whatever_its_size() -> None:
-    text = b'{"text": "hello", "url": "data:image/png;base64,"}'
-    one = estimate_input_tokens(text + b"A" * 1_024)
-    assert one == estimate_input_tokens(text) + 1_600
-    assert estimate_input_tokens(text + b"A" * 1_000_000) == one
-    assert estimate_input_tokens(text + b"A" * 5_000 + b'","' + b"B" * 5_000) == one + 1_601
-
-
-def test_a_recording_counts_by_its_length() -> None:
-    text = b'{"type": "input_audio", "input_audio": {"data": ""}}'
-
-    def estimate(body: bytes) -> int:
-        return estimate_input_tokens(body, Reach(audio_input=True))
-
-    plain = estimate(text)
-    assert plain == -(-len(text) // 3)
-    assert estimate(text + b"A" * 2_000) == plain + 1_600
-    assert estimate(text + b"A" * 400_001) == plain + 5_001
-    assert estimate(text + b"A" * 2_000 + b'"' + b"A" * 400_000) == plain + 6_600
+def test_attachments_count_by_what_they_are() -> None:
+    text = b"a" * 300
+    image, recording = Attachment("image", "A" * 9_000), Attachment("recording", "A" * 400_001)
+    assert estimate_input_tokens(text + b"A" * 9_000, [image]) == 100 + 1_600
+    both = estimate_input_tokens(text + b"A" * 409_001, [image, recording])
+    assert both == 100 + 1_600 + 5_001
 
 
 def test_a_long_word_is_no_attachment() -> None:
