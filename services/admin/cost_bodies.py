@@ -17,6 +17,7 @@ from services.admin.fields import (
     OutputLimit,
     Provider,
     Rate,
+    Surcharges,
     Time,
     TokenCount,
 )
@@ -73,6 +74,7 @@ class NewCost(RatesBody, frozen=True, kw_only=True):
     aliases: Aliases = ()
     web_search_cost: Rate | None = None
     web_search_per: SearchUnit = "search"
+    surcharges: Surcharges = {}
     max_output_tokens: OutputLimit | None = None
     multiplier: Multiplier = AT_COST
     effective_from: Time | None = None
@@ -97,6 +99,7 @@ def version_of(body: NewCost, price_id: str, now: datetime) -> PriceVersion:
         ),
         web_search=_plain(body.web_search_cost),
         web_search_per=body.web_search_per,
+        surcharges={name: plain(factor) for name, factor in body.surcharges.items()},
         multiplier=plain(body.multiplier),
         max_output_tokens=body.max_output_tokens,
         created_at=now,
@@ -132,6 +135,7 @@ def terms_view(version: PriceVersion) -> dict[str, Any]:
         **rates_view(version.rates),
         "web_search_cost": version.web_search,
         "web_search_per": version.web_search_per,
+        "surcharges": version.surcharges,
         "multiplier": version.multiplier,
         "max_output_tokens": version.max_output_tokens,
         "tiers": [

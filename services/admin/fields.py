@@ -21,6 +21,8 @@ _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")
 _PROVIDER = re.compile(r"\*|[a-z0-9][a-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _SECRET_FILE = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SURCHARGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_MAX_SURCHARGES = 16
 _METADATA_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:/-]{0,63}")
 _MAX_METADATA = 32
 _MAX_METADATA_VALUE = 512
@@ -105,6 +107,18 @@ def _multiplier(value: Decimal, _: datetime) -> str | None:
     return multiplier_problem(value)
 
 
+def _surcharges(factors: dict[str, Decimal], _: datetime) -> str | None:
+    if len(factors) > _MAX_SURCHARGES:
+        return f"has more than {_MAX_SURCHARGES} of them"
+    for name, factor in factors.items():
+        if not _SURCHARGE.fullmatch(name):
+            return f"name {name[:64]!r} must be 1 to 64 lower-case letters, digits or _ -"
+        problem = multiplier_problem(factor)
+        if problem is not None:
+            return f"{name!r} {problem}"
+    return None
+
+
 def _time_zone(value: str, _: datetime) -> str | None:
     try:
         zone_of(value)
@@ -165,6 +179,7 @@ Metadata = Annotated[dict[str, str], Rule(_metadata)]
 LimitUsd = Annotated[Decimal, Rule(_limit_usd)]
 Rate = Annotated[Decimal, Rule(_rate)]
 Multiplier = Annotated[Decimal, Rule(_multiplier)]
+Surcharges = Annotated[dict[str, Decimal], Rule(_surcharges)]
 Model = Annotated[str, Rule(_model)]
 Provider = Annotated[str, Rule(_provider)]
 Aliases = Annotated[tuple[str, ...], Meta(max_length=32), Rule(_models)]

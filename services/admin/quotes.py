@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.posting import MAX_COUNT, Unpostable, bounded_cost
-from libs.common.domain.pricing import tier_for
+from libs.common.domain.pricing import surcharges_for, tier_for
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import AT_COST
 from libs.common.schemas.usage import TokenUsage
@@ -26,7 +26,7 @@ _Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
 class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
-    """As an entry shows it: classes that do not overlap. `service_tier` is the one served."""
+    """As an entry shows it: classes that do not overlap, and how the call was served."""
 
     input_text: _Count | None = None
     cache_read: _Count | None = None
@@ -40,6 +40,8 @@ class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
     output_image: _Count | None = None
     web_searches: _Count | None = None
     service_tier: Model | None = None
+    speed: Model | None = None
+    inference_geo: Model | None = None
 
 
 class QuoteBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,8 @@ async def quote(request: Request[State]) -> Response:
                 "above_input_tokens": 0 if tier is None else tier.above_input_tokens,
                 **rates_view(price.rates if tier is None else tier.rates),
             },
+            # On the rates above; the lines have them already.
+            "surcharges": surcharges_for(price, usage),
             "price": cost_view(price),
         }
     )

@@ -34,17 +34,21 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     output_audio: int = 0
     output_image: int = 0
     service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
 
 
 def payload_of(case: Case) -> dict[str, Any]:
     """The `usage` object of the provider's answer."""
+    told = {"speed": case.speed, "inference_geo": case.inference_geo}
+    served = {name: value for name, value in told.items() if value is not None}
     match case.convention:
         case "chat":
-            return _chat(case)
+            return _chat(case) | served
         case "responses":
-            return _responses(case)
+            return _responses(case) | served
         case "messages":
-            return _messages(case)
+            return _messages(case) | served
 
 
 def _chat(case: Case) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import msgspec
 import pytest
 
-from libs.common.domain.pricing import cost_of
+from libs.common.domain.pricing import cost_of, surcharges_for
 from libs.common.domain.usage import MessagesUsage, usage_of_message
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.price_map import MapModel, PriceMap
@@ -108,6 +109,40 @@ def test_every_convention_costs_what_litellm_says(
     unexplained, _ = compare(litellm, chosen, (convention,))
     assert unexplained == []
     assert len(chosen) > 200
+
+
+@pytest.mark.parametrize("convention", ["messages", "chat"])
+def test_surcharges_are_what_litellm_charges(
+    litellm: LiteLLM, models: list[MapModel], convention: Convention
+) -> None:
+    """Chat's are of calls that litellm translated."""
+    chosen = [m for m in models if m.provider == "anthropic"]
+    raised: Counter[tuple[str, ...]] = Counter()
+    for model in chosen:
+        for case, speed, region in product(
+            grid(model, (convention,)),
+            (None, "standard", "fast", "FAST"),
+            (None, "global", "not_available", "us", "US", "eu"),
+        ):
+            if case.service_tier != "batch" and explained(model, case) is None:
+                served = msgspec.structs.replace(case, speed=speed, inference_geo=region)
+                assert differs(litellm, model, served) is None
+        usage = TokenUsage(input_text=1, speed="fast", inference_geo="us")
+        raised[tuple(sorted(surcharges_for(model.price, usage)))] += 1
+    # Fast mode is there for a few models, a region for most of the newer ones.
+    assert raised.keys() == {(), ("us",), ("fast", "us")}
+    assert {m.provider for m in models if m.price.surcharges} == {"anthropic"}
+
+
+def test_a_batch_in_a_region_that_costs_more_costs_more(
+    litellm: LiteLLM, models: list[MapModel]
+) -> None:
+    """By Anthropic's page the two apply together; litellm's batches know no regions."""
+    [model] = [m for m in models if m.price.model == "claude-sonnet-5"]
+    batch = Case(convention="messages", service_tier="batch")
+    theirs = litellm.usd(model.price.model, model.provider, batch)
+    served = our_usage(msgspec.structs.replace(batch, inference_geo="us"))
+    assert usd(served, model) == pytest.approx(1.1 * theirs, rel=_FLOAT_ERROR)
 
 
 def test_searches_cost_what_litellm_says(litellm: LiteLLM, models: list[MapModel]) -> None:

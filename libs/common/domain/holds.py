@@ -12,7 +12,7 @@ import msgspec
 from libs.common.domain.attachments import Attachment
 from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.pricing import nusd_of
-from libs.common.schemas.price import AT_COST, PriceVersion, Rates
+from libs.common.schemas.price import AT_COST, FAST, PriceVersion, Rates
 
 # English text has about four bytes to a token; three errs on the side of a larger hold.
 _BYTES_PER_TOKEN = 3
@@ -34,6 +34,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     audio_input: bool = False
     audio_output: bool = False
     searches: int = 0
+    fast: bool = False
 
 
 PLAIN = Reach()
@@ -67,6 +68,7 @@ def hold_nusd(
         )
         for rates in _rates_within_reach(price, service_tier, input_tokens)
     )
+    micro_usd = EXACT.multiply(micro_usd, _dearest_surcharge(price, reach))
     searches = min(reach.searches, _MAX_TOKENS)
     return min(nusd_of(micro_usd, searches, price, account_multiplier), MAX_NUSD)
 
@@ -82,6 +84,17 @@ def _rates_within_reach(
             above = tier.above_input_tokens
             if tier.service_tier in served and (above == 0 or input_tokens > above):
                 yield tier.rates
+
+
+def _dearest_surcharge(price: PriceVersion, reach: Reach) -> Decimal:
+    """Fast is what was asked for and may not be served; a region may be a workspace's setting."""
+    regional, fast = AT_COST, AT_COST
+    for name, factor in price.surcharges.items():
+        if name != FAST:
+            regional = max(regional, factor)
+        elif reach.fast:
+            fast = max(fast, factor)
+    return EXACT.multiply(regional, fast)
 
 
 def _input_classes(price: PriceVersion, reach: Reach) -> tuple[str, ...]:

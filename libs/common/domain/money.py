@@ -14,8 +14,8 @@ MAX_NUSD = 2**53 - 1
 _MAX_USD = Decimal(10) ** 20
 
 # Wide enough that products of token counts and rates, and their sums, are never rounded.
-EXACT = Context(prec=60, traps=[Inexact, InvalidOperation])
-_ROUNDING = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
+EXACT = Context(prec=80, traps=[Inexact, InvalidOperation])
+_ROUNDING = Context(prec=80, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 _NUSD = Decimal(1)
 
 

@@ -167,8 +167,8 @@ def _usage_fault(usage: TokenUsage) -> str | None:
         value = getattr(usage, name)
         if isinstance(value, int) and not 0 <= value <= MAX_COUNT:
             return f"usage.{name} is out of range"
-    if usage.service_tier is not None and len(usage.service_tier) > MAX_ID_CHARS:
-        return f"usage.service_tier has {len(usage.service_tier)} characters"
+        if isinstance(value, str) and len(value) > MAX_ID_CHARS:
+            return f"usage.{name} has {len(value)} characters"
     return None
 
 

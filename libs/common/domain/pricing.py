@@ -13,7 +13,7 @@ import msgspec
 
 from libs.common.domain.money import EXACT, plain, round_to_nusd
 from libs.common.schemas.entry import Cost, CostLine
-from libs.common.schemas.price import AT_COST, PriceVersion, Rates, Tier
+from libs.common.schemas.price import AT_COST, FAST, PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenUsage
 
 _PER_MILLION = Decimal("1e-6")
@@ -135,12 +135,28 @@ def tier_for(version: PriceVersion, usage: TokenUsage) -> Tier | None:
     return None
 
 
+def surcharges_for(version: PriceVersion, usage: TokenUsage) -> dict[str, Decimal]:
+    """Those of the version that apply to the call as served; what it has none for costs as is."""
+    if not version.surcharges:
+        return {}
+    region = None if usage.inference_geo is None else usage.inference_geo.lower()
+    return {
+        name: factor
+        for name, factor in version.surcharges.items()
+        if (usage.speed == FAST if name == FAST else name == region)
+    }
+
+
 def cost_of(
     usage: TokenUsage, version: PriceVersion, account_multiplier: Decimal = AT_COST
 ) -> Cost:
     """The call's cost in nano-USD with one line per token class that was used."""
     rates = rates_for(version, usage)
-    lines = [_line(name, tokens, _rate(rates, name), _PER_MILLION) for name, tokens in _used(usage)]
+    surcharges = surcharges_for(version, usage).values()
+    lines = [
+        _line(name, tokens, _surcharged(_rate(rates, name), surcharges), _PER_MILLION)
+        for name, tokens in _used(usage)
+    ]
     searches = _charged_searches(version, usage.web_searches)
     if searches:
         lines.append(_line("web_search", searches, _fee(version), Decimal(1)))
@@ -159,6 +175,7 @@ def cost_nusd(
     micro_usd = Decimal(0)
     for name, tokens in _used(usage):
         micro_usd = EXACT.fma(Decimal(tokens), _rate(rates, name), micro_usd)
+    micro_usd = _surcharged(micro_usd, surcharges_for(version, usage).values())
     return nusd_of(micro_usd, usage.web_searches, version, account_multiplier)
 
 
@@ -171,6 +188,13 @@ def nusd_of(
         usd = EXACT.fma(Decimal(_charged_searches(version, searches)), _fee(version), usd)
     multiplier = EXACT.multiply(version.multiplier, account_multiplier)
     return round_to_nusd(EXACT.multiply(usd, multiplier))
+
+
+def _surcharged(amount: Decimal, surcharges: Iterable[Decimal]) -> Decimal:
+    """They apply on top of each other, to tokens alone: a search costs the same everywhere."""
+    for factor in surcharges:
+        amount = plain(EXACT.multiply(amount, factor))
+    return amount
 
 
 def _charged_searches(version: PriceVersion, searches: int | None) -> int:

@@ -29,23 +29,27 @@ class _ServerToolUse(msgspec.Struct, frozen=True):
 
 
 class ChatUsage(msgspec.Struct, frozen=True):
-    """`usage` of an OpenAI chat completion; a translated one may carry searches beside it."""
+    """`usage` of an OpenAI chat completion; a translated one may carry what Anthropic bills by."""
 
     prompt_tokens: int
     completion_tokens: int = 0
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
     server_tool_use: _ServerToolUse | None = None
+    speed: Any = None
+    inference_geo: Any = None
 
 
 class ResponsesUsage(msgspec.Struct, frozen=True):
-    """`usage` of an OpenAI response; a translated one may carry searches beside it."""
+    """`usage` of an OpenAI response; a translated one may carry more, as the one above."""
 
     input_tokens: int
     output_tokens: int = 0
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
     server_tool_use: _ServerToolUse | None = None
+    speed: Any = None
+    inference_geo: Any = None
 
 
 class _CacheCreation(msgspec.Struct, frozen=True):
@@ -58,7 +62,11 @@ class _OutputDetails(msgspec.Struct, frozen=True):
 
 
 class MessagesUsage(msgspec.Struct, frozen=True):
-    """`usage` of an Anthropic message, or what one event of its stream says of it."""
+    """`usage` of an Anthropic message, or what one event of its stream says of it.
+
+    Other servers that speak the format may mean something else by `speed`, which must not spoil
+    the counts beside it.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -68,6 +76,8 @@ class MessagesUsage(msgspec.Struct, frozen=True):
     server_tool_use: _ServerToolUse | None = None
     output_tokens_details: _OutputDetails | None = None
     service_tier: str | None = None
+    speed: Any = None
+    inference_geo: Any = None
 
     def merged_with(self, later: "MessagesUsage") -> "MessagesUsage":
         """Counts in a stream are cumulative: the later value that is not null wins."""
@@ -84,11 +94,11 @@ _NO_DETAILS = _Details()
 def usage_of_chat(usage: ChatUsage, service_tier: str | None = None) -> TokenUsage:
     """Raises ValueError where the counts contradict each other."""
     return _inclusive(
+        usage,
         usage.prompt_tokens,
         usage.prompt_tokens_details or _NO_DETAILS,
         usage.completion_tokens,
         usage.completion_tokens_details or _NO_DETAILS,
-        usage.server_tool_use,
         service_tier,
     )
 
@@ -96,11 +106,11 @@ def usage_of_chat(usage: ChatUsage, service_tier: str | None = None) -> TokenUsa
 def usage_of_response(usage: ResponsesUsage, service_tier: str | None = None) -> TokenUsage:
     """Raises ValueError where the counts contradict each other."""
     return _inclusive(
+        usage,
         usage.input_tokens,
         usage.input_tokens_details or _NO_DETAILS,
         usage.output_tokens,
         usage.output_tokens_details or _NO_DETAILS,
-        usage.server_tool_use,
         service_tier,
     )
 
@@ -128,6 +138,8 @@ def usage_of_message(usage: MessagesUsage) -> TokenUsage:
             reasoning=thinking,
             web_searches=search.web_search_requests if search is not None else None,
             service_tier=usage.service_tier,
+            speed=_word(usage.speed),
+            inference_geo=_word(usage.inference_geo),
         )
     )
 
@@ -148,13 +160,14 @@ def _cache_writes(usage: MessagesUsage) -> tuple[int | None, int | None]:
 
 
 def _inclusive(
+    usage: ChatUsage | ResponsesUsage,
     input_total: int,
     input_details: _Details,
     output_total: int,
     output_details: _Details,
-    search: _ServerToolUse | None,
     service_tier: str | None,
 ) -> TokenUsage:
+    search = usage.server_tool_use
     written, written_1h = input_details.cache_write_tokens, input_details.cache_write_1h_tokens
     input_parts = (
         input_details.cached_tokens,
@@ -181,8 +194,14 @@ def _inclusive(
             output_image=output_details.image_tokens,
             web_searches=None if search is None else search.web_search_requests,
             service_tier=service_tier,
+            speed=_word(usage.speed),
+            inference_geo=_word(usage.inference_geo),
         )
     )
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _count(tokens: int | None) -> int:

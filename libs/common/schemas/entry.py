@@ -20,7 +20,10 @@ EntryKind = Literal["call", "refund", "credit", "adjustment", "reprice", "late_e
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True):
-    """`quantity` tokens at `rate` USD per million, or searches at USD each: `amount` USD, exact."""
+    """`quantity` tokens at `rate` USD per million, or searches at USD each: `amount` USD, exact.
+
+    The rate is the price's, times its surcharges for how the call was served.
+    """
 
     item: str
     quantity: int

@@ -13,6 +13,9 @@ SearchUnit = Literal["search", "call"]
 # The multiplier of a price that is charged as it is.
 AT_COST = Decimal(1)
 
+# The surcharge for an answer in a faster mode; the others go by where the model ran.
+FAST = "fast"
+
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """USD per million tokens of each class. None falls back (see `domain.pricing`); 0 is free."""
@@ -45,9 +48,10 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A model's price from `effective_from` until a newer version of it takes over.
 
     `effective_until` ends it earlier; nothing else of a version ever changes. `provider` "*" serves
-    every provider. `web_search` is USD per search, or per
-    call that searches (`web_search_per`). All of it is multiplied by `multiplier`: a
-    mark-up above 1, a discount below.
+    every provider. `web_search` is USD per search, or per call that searches (`web_search_per`).
+    `surcharges` are factors on every rate, each for calls that were served so: `fast`, or by the
+    region that the model ran in, such as `us`. All of it is multiplied by `multiplier`: a mark-up
+    above 1, a discount below.
     """
 
     price_id: str
@@ -60,6 +64,7 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     tiers: tuple[Tier, ...] = ()
     web_search: Decimal | None = None
     web_search_per: SearchUnit = "search"
+    surcharges: dict[str, Decimal] = {}
     multiplier: Decimal = AT_COST
     max_output_tokens: int | None = None
     source: PriceSource = "admin"

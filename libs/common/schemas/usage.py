@@ -17,7 +17,10 @@ CallStatus = Literal["ok", "upstream_error", "client_closed", "refused", "abando
 
 
 class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Token classes that do not overlap: their sums are the totals. None = not reported."""
+    """Token classes that do not overlap: their sums are the totals. None = not reported.
+
+    `service_tier`, `speed` and `inference_geo` are how the provider says that it served the call.
+    """
 
     input_text: int | None = None
     cache_read: int | None = None
@@ -31,6 +34,8 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_image: int | None = None
     web_searches: int | None = None
     service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
 
 
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

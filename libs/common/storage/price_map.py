@@ -12,7 +12,7 @@ import msgspec
 from libs.common.domain.pricing import model_names
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
 from libs.common.settings import SettingsError
-from libs.common.storage.price_rows import read_rates
+from libs.common.storage.price_rows import read_rates, read_surcharges
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,6 +91,7 @@ class PriceMap:
             header = _decode_header(raw)
             row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             rates = read_rates(row, header.litellm_provider)
+            surcharges = read_surcharges(row, header.litellm_provider)
         except msgspec.ValidationError:
             return None
         base = rates.base
@@ -110,6 +111,7 @@ class PriceMap:
                 tiers=rates.tiers,
                 web_search=_web_search(header),
                 web_search_per=_web_search_per(header),
+                surcharges=surcharges,
                 max_output_tokens=header.max_output_tokens,
                 source="litellm",
                 created_at=_ALWAYS,

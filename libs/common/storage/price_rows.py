@@ -14,6 +14,7 @@ from itertools import product
 import msgspec
 
 from libs.common.domain.money import EXACT, plain
+from libs.common.domain.pricing import multiplier_problem
 from libs.common.schemas.price import Rates, Tier
 
 _MILLION = Decimal(1_000_000)
@@ -42,6 +43,8 @@ _HALVED = frozenset({"input", "output", "cache_write_1h", "output_image"})
 _HALVED_WITH_INPUT = frozenset({"cache_read", "cache_write_5m"})
 # They charge the higher rates from the threshold on, not above it.
 _FROM_THE_THRESHOLD = frozenset({"xai"})
+# Whose rows have factors on the price of tokens, among notes of other kinds.
+_WITH_SURCHARGES = frozenset({"anthropic"})
 # What a cached token costs where the row does not say, as a share of the rate of input.
 _CACHE_READ_SHARES = {"fireworks_ai": Decimal("0.5")}
 
@@ -70,6 +73,24 @@ def read_rates(row: Mapping[str, msgspec.Raw], provider: str) -> RowRates:
     if not {"input", "output"} <= base.keys():
         return RowRates(base, ())
     return RowRates(base, tuple(_tiers(cards, 1 if provider in _FROM_THE_THRESHOLD else 0)))
+
+
+def read_surcharges(row: Mapping[str, msgspec.Raw], provider: str) -> dict[str, Decimal]:
+    """Factors on every rate by how a call is served. Raises msgspec.ValidationError as above."""
+    if provider not in _WITH_SURCHARGES or "provider_specific_entry" not in row:
+        return {}
+    raw_entry = row["provider_specific_entry"]
+    entry = msgspec.json.decode(raw_entry, type=dict[str, msgspec.Raw] | None)
+    surcharges: dict[str, Decimal] = {}
+    for name, raw in (entry or {}).items():
+        if bytes(raw)[:1] not in b"-0123456789":
+            continue
+        factor = msgspec.json.decode(raw, type=Decimal)
+        problem = multiplier_problem(factor)
+        if problem is not None:
+            raise msgspec.ValidationError(f"the factor {name} {problem}")
+        surcharges[name] = plain(factor)
+    return surcharges
 
 
 def _cards(row: Mapping[str, msgspec.Raw]) -> _Cards:

@@ -8,6 +8,7 @@ import msgspec
 
 from libs.common.domain.usage import MessagesUsage, usage_of_message
 from libs.common.errors import AppError
+from libs.common.schemas.price import FAST
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
@@ -107,7 +108,7 @@ class Messages:
         return None
 
     def reader(self, request: CallRequest) -> "MessagesReader":
-        return MessagesReader()
+        return MessagesReader(FAST if request.reach.fast else None)
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:
         return anthropic_answer(error, request_id)
@@ -119,10 +120,11 @@ class Messages:
 class MessagesReader:
     """Ends at `message_stop`; `message_start` and `message_delta` carry cumulative usage."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked_speed: str | None = None) -> None:
         self.done = False
         self.failed = False
         self.response_id: str | None = None
+        self._asked = MessagesUsage(speed=asked_speed)
         self._reported = MessagesUsage()
         self._complete = False
         self._kept = KeptFrames()
@@ -160,19 +162,21 @@ class MessagesReader:
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
         """The input as reported, where it was. No prompt has no tokens: that reports nothing."""
-        reported = self._reported
+        # As fast as it was asked to be, where no event had said so yet.
+        reported = self._asked.merged_with(self._reported)
+        unreported = TokenUsage(
+            input_text=input_tokens, output_text=output_tokens, speed=self._asked.speed
+        )
         if not (
             reported.input_tokens
             or reported.cache_read_input_tokens
             or reported.cache_creation_input_tokens
         ):
-            return TokenUsage(input_text=input_tokens, output_text=output_tokens)
+            return unreported
         started = 0 if reported.output_tokens is None else reported.output_tokens
         broken_off = reported.merged_with(MessagesUsage(output_tokens=max(started, output_tokens)))
         usage = consistent(usage_of_message, broken_off)
-        if usage is None:
-            return TokenUsage(input_text=input_tokens, output_text=output_tokens)
-        return usage
+        return unreported if usage is None else usage
 
 
 def _decode_event(frame: bytes) -> _Event:

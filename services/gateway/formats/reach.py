@@ -11,6 +11,7 @@ from services.gateway.formats.base import ABSENT, NULL, UNREADABLE
 # Providers let a model search as often as it likes where the request sets no limit. LiteLLM's own
 # tool for the largest context allows ten, and calls seldom come near.
 _ASSUMED_SEARCHES = 10
+_STANDARD_SPEED = msgspec.Raw(b'"standard"')
 # Small letters, an underscore or a 1 as escapes: no encoder writes them so, but somebody who wants
 # a smaller hold may.
 _DISGUISED = re.compile(rb"\\u00(?:31|5[fF]|[67][0-9a-fA-F])")
@@ -36,7 +37,8 @@ def reach_of(
     searches = _searches(fields, disguised=disguised)
     if max_tool_calls is not None:
         searches = min(searches, max(max_tool_calls, 0))
-    if not (cache_writes or audio_input or audio_output or searches):
+    fast = fields.get("speed", NULL) not in (NULL, _STANDARD_SPEED)
+    if not (cache_writes or audio_input or audio_output or searches or fast):
         return PLAIN
     return Reach(
         cache_writes=cache_writes,
@@ -44,6 +46,7 @@ def reach_of(
         audio_input=audio_input,
         audio_output=audio_output or (disguised and "modalities" in fields),
         searches=searches,
+        fast=fast,
     )
 
 

@@ -95,6 +95,30 @@ async def test_all_or_a_providers_or_one_model_is_imported(
         assert answer.json()["new"] == answer.json()["models"] == len(names)
 
 
+async def test_an_import_takes_surcharges_over(
+    admin: httpx2.AsyncClient,
+    settings: Settings,
+    database: Database,
+    redis: Redis,
+    tmp_path: Path,
+) -> None:
+    older = map_file(tmp_path / "older.json", claude=row("anthropic"))
+    async with admin_with_map(settings, database, redis, older) as before:
+        await imported(before)
+    served = {"us": 1.1, "fast": 2.0}
+    newer = map_file(
+        tmp_path / "newer.json", claude=row("anthropic", provider_specific_entry=served)
+    )
+    async with admin_with_map(settings, database, redis, newer) as after:
+        [change] = (await imported(after, dry_run=True))["changes"]
+        surcharges = {"us": Decimal("1.1"), "fast": 2}
+        assert change["differences"] == {"surcharges": {"from": {}, "to": surcharges}}
+        await imported(after)
+        assert (await imported(after))["same"] == 1
+    versions = await PriceStore(database).versions_of(["claude"])
+    assert surcharges in [version.surcharges for version in versions]
+
+
 async def test_a_dry_run_shows_the_differences_and_changes_nothing(
     admin: httpx2.AsyncClient,
     settings: Settings,

@@ -40,7 +40,7 @@ async def test_a_price_is_kept_as_it_was_said(
         "input_audio_cost_per_million": 0.000000000001, "input_image_cost_per_million": 1e2,
         "output_audio_cost_per_million": 1000000, "output_image_cost_per_million": 7,
         "web_search_cost": 0.01, "web_search_per": "call", "max_output_tokens": 64000,
-        "multiplier": 1.05,
+        "multiplier": 1.05, "surcharges": {"fast": 2, "us": 1.10},
         "effective_from": "2026-11-01T00:00:00+01:00",
         "tiers": [{"above_input_tokens": 200000, "input_cost_per_million": 6,
                    "output_cost_per_million": 22.5},
@@ -70,6 +70,7 @@ async def test_a_price_is_kept_as_it_was_said(
     # More than 200,000 tokens of input: the tier's rates, whose cached reads cost what input does.
     listed_nusd = 12_000_000_000 + 5 * 22_500 + 10_000_000
     assert cost_of(usage, stored).cost_nusd == listed_nusd * Decimal("1.05")
+    assert stored.surcharges == {"fast": Decimal(2), "us": Decimal("1.1")}
 
 
 async def test_a_price_needs_three_fields(admin: httpx2.AsyncClient) -> None:
@@ -78,6 +79,7 @@ async def test_a_price_needs_three_fields(admin: httpx2.AsyncClient) -> None:
     assert version["effective_from"] == "2026-11-24T12:00:00Z"
     assert version["cached_read_cost_per_million"] is None
     assert (version["aliases"], version["tiers"], version["multiplier"]) == ([], [], 1)
+    assert version["surcharges"] == {}
 
 
 TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_million": 1}
@@ -104,6 +106,14 @@ TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_m
         ({"multiplier": "NaN"}, {"multiplier"}),
         ({"multiplier": 1.0000001}, {"multiplier"}),
         ({"web_search_per": "week"}, {"web_search_per"}),
+        ({"surcharges": {"us": -1}}, {"surcharges"}),
+        ({"surcharges": {"us": 1000.1}}, {"surcharges"}),
+        ({"surcharges": {"us": 1.0000001}}, {"surcharges"}),
+        ({"surcharges": {"US": 1.1}}, {"surcharges"}),
+        ({"surcharges": {"": 1.1}}, {"surcharges"}),
+        ({"surcharges": {"a.b": 1.1}}, {"surcharges"}),
+        ({"surcharges": {f"r{n}": 1.1 for n in range(17)}}, {"surcharges"}),
+        ({"surcharges": 1.1}, {"surcharges"}),
         ({"web_search_cost": -1, "max_output_tokens": 0}, {"web_search_cost", "max_output_tokens"}),
         ({"effective_from": "2026-11-01T00:00:00"}, {"effective_from"}),
         ({"tiers": [{}]}, {f"tiers[0].{name}" for name in TIER}),

@@ -96,6 +96,22 @@ async def test_the_provider_is_what_the_name_says(
         assert answer.json()["price"]["source"] == "litellm"
 
 
+async def test_a_quote_has_the_surcharges_of_how_the_call_is_served(
+    admin: httpx2.AsyncClient,
+) -> None:
+    await make(admin, web_search_cost=0.01, surcharges={"fast": 2, "us": 1.1}, multiplier=3)
+    usage = {"input_text": 1_000_000, "web_searches": 1}
+    plain = await quoted(admin, model="m", usage=usage)
+    assert (plain["surcharges"], plain["cost_usd"]) == ({}, Decimal("3.03"))
+    served = {"speed": "fast", "inference_geo": "us"}
+    told = await quoted(admin, model="m", usage=usage | served)
+    assert told["surcharges"] == {"fast": 2, "us": Decimal("1.1")} == told["price"]["surcharges"]
+    # The rate as listed; the line has it as it is charged.
+    assert told["rates"]["input_cost_per_million"] == 1
+    assert told["lines"][0]["rate_usd"] == told["lines"][0]["amount_usd"] == Decimal("2.2")
+    assert told["cost_usd"] == Decimal("6.63")
+
+
 async def test_a_quote_is_for_a_time(admin: httpx2.AsyncClient) -> None:
     for input_cost, start in ((1, "2026-01-01"), (2, "2026-07-01"), (3, "2027-01-01")):
         await make(admin, input_cost_per_million=input_cost, effective_from=f"{start}T00:00:00Z")

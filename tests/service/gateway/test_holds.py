@@ -14,6 +14,7 @@ from tests.service.gateway.upstream import Upstream
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RATES = {"cache_write_5m": 1.25, "cache_write_1h": 2, "input_audio": 10, "output_audio": 20}
+SURCHARGES = {"fast": Decimal(2), "us": Decimal("1.1")}
 PRIORITY = Tier(rates=Rates(input=Decimal(3), output=Decimal(3)), service_tier="priority")
 
 
@@ -29,8 +30,15 @@ async def held(
         **{rate: Decimal(str(usd)) for rate, usd in RATES.items()},
     )
     tiers = (PRIORITY,) if "service_tier" in fields else ()
+    surcharges = SURCHARGES if "speed" in fields else {}
     await books.set_price(
-        name, input_usd="1", output_usd="1", provider=provider, rates=rates, tiers=tiers
+        name,
+        input_usd="1",
+        output_usd="1",
+        provider=provider,
+        rates=rates,
+        tiers=tiers,
+        surcharges=surcharges,
     )
     upstream.answers(dialect.answer)
     secret = await books.add_key()
@@ -79,6 +87,15 @@ async def test_the_tier_that_may_be_served(
 ) -> None:
     fields = {"service_tier": asked, "max_tokens": 1_000}
     amount = await held(gateway, upstream, books, CHAT, **fields)
+    assert 1_000 <= amount / 1_000 / rate <= 1_100
+
+
+@pytest.mark.parametrize(("asked", "rate"), [("standard", 1.1), ("fast", 2.2)])
+async def test_the_surcharges_that_may_be_served(
+    gateway: Client, upstream: Upstream, books: Books, asked: str, rate: float
+) -> None:
+    fields = {"speed": asked, "max_tokens": 1_000}
+    amount = await held(gateway, upstream, books, MESSAGES, **fields)
     assert 1_000 <= amount / 1_000 / rate <= 1_100
 
 

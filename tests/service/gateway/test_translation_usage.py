@@ -27,6 +27,8 @@ from tests.service.gateway.translation_calls import (
 )
 from tests.service.gateway.translation_wire import (
     ANTHROPIC_EVENTS,
+    ANTHROPIC_MESSAGE,
+    ANTHROPIC_USAGE,
     CHAT_CHUNKS,
     CHAT_COMPLETION,
     Answer,
@@ -198,6 +200,26 @@ async def test_unreported_usage_of_an_answer_is_not_made_up(
     answer = await completed(translator, provider, client_format, "openai")
     none = {"input_tokens": 0, "output_tokens": 0} if client_format == "messages" else None
     assert answer.get("usage") == none
+
+
+@pytest.mark.parametrize("client_format", ["chat", "responses"])
+async def test_where_the_model_ran_is_told(
+    translator: Translator, provider: Provider, client_format: ClientFormat
+) -> None:
+    """A workspace's setting may have it run where it costs more, whatever the request says."""
+    told = {"inference_geo": "us", "speed": "standard"}
+    usage = {**ANTHROPIC_USAGE, **told}
+    provider.answer = Answer(ANTHROPIC_MESSAGE | {"usage": usage})
+    answer = await completed(translator, provider, client_format, "anthropic")
+    served = tokens(client_format, answer["usage"])
+    assert (served.inference_geo, served.speed) == ("us", "standard")
+
+    start, *events = ANTHROPIC_EVENTS
+    start = {**start, "message": {**start["message"], "usage": usage | {"output_tokens": 1}}}
+    provider.answer = Answer(anthropic_sse([start, *events]))
+    frames = await streamed(translator, provider, client_format, "anthropic")
+    served = tokens(client_format, stream_usage(client_format, frames))
+    assert (served.inference_geo, served.speed) == ("us", "standard")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ async def test_a_price_comes_back_exactly(prices: PriceStore) -> None:
         tiers=(tier(above=200_000, service_tier="flex", cache_write_1h="0.30"),),
         aliases=("omni", "openai/omni"),
         web_search=Decimal("0.010"),
+        surcharges={"fast": Decimal(2), "us": Decimal("1.10")},
         max_output_tokens=16_384,
     )
     await prices.insert(stored)
@@ -142,6 +143,14 @@ async def test_a_price_comes_back_exactly(prices: PriceStore) -> None:
     assert found == stored
     # Not even the digits that mean nothing are lost.
     assert str(found.tiers[0].rates.cache_write_1h) == "0.30"
+
+
+async def test_a_price_of_before_there_were_surcharges_has_none(
+    prices: PriceStore, database: Database
+) -> None:
+    await prices.insert(price())
+    await database["prices"].update_many({}, {"$unset": {"surcharges": ""}})
+    assert await prices.versions_of(["gpt-4o"]) == [price()]
 
 
 async def test_a_version_is_never_replaced(prices: PriceStore) -> None:

@@ -163,13 +163,14 @@ _tiers = st.builds(
 )
 _multipliers = st.just(Decimal(1)) | st.decimals(0, 1_000, places=6, allow_nan=False)
 _prices = st.builds(
-    lambda provider, card, tiers, fee, per, multiplier: price(
+    lambda provider, card, tiers, fee, per, multiplier, surcharges: price(
         provider=provider,
         rates=card,
         tiers=tuple(tiers),
         web_search=fee,
         web_search_per=per,
         multiplier=multiplier,
+        surcharges=surcharges,
     ),
     st.sampled_from(["anthropic", "openai", "*"]),
     _cards,
@@ -177,6 +178,9 @@ _prices = st.builds(
     _rate_or_none,
     st.sampled_from(["search", "call"]),
     _multipliers,
+    st.dictionaries(
+        st.sampled_from(["fast", "us", "eu"]), st.decimals(0, 1_000, places=6, allow_nan=False)
+    ),
 )
 _reaches = st.builds(
     Reach,
@@ -185,6 +189,7 @@ _reaches = st.builds(
     audio_input=st.booleans(),
     audio_output=st.booleans(),
     searches=st.integers(0, 100),
+    fast=st.booleans(),
 )
 _limits = st.sampled_from([0, 1, 999, 1_001, 100_001]) | st.integers(0, 1_000_000)
 # What a provider may serve to a call that asks for the tier.
@@ -230,6 +235,8 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
         **within(data, output_tokens, outputs),
         web_searches=data.draw(st.none() | st.integers(0, reach.searches)),
         service_tier=data.draw(st.sampled_from(_SERVED[asked])),
+        speed=data.draw(st.sampled_from([None, "standard", *["fast"] * reach.fast])),
+        inference_geo=data.draw(st.sampled_from([None, "global", "us", "EU", "fast"])),
     )
     held = hold_nusd(
         version,

@@ -167,6 +167,8 @@ def test_a_price_of_zero_is_a_price() -> None:
         ({"usage": TokenUsage(output_image=MAX_COUNT + 1)}, "usage.output_image"),
         ({"usage": TokenUsage(web_searches=-1)}, "usage.web_searches"),
         ({"usage": TokenUsage(service_tier="t" * (MAX_ID_CHARS + 1))}, "usage.service_tier"),
+        ({"usage": TokenUsage(speed="s" * (MAX_ID_CHARS + 1))}, "usage.speed"),
+        ({"usage": TokenUsage(inference_geo="g" * (MAX_ID_CHARS + 1))}, "usage.inference_geo"),
     ],
 )
 def test_an_event_that_breaks_the_contract_is_unpostable(
@@ -188,7 +190,7 @@ def test_a_price_that_would_have_to_be_rounded_is_unpostable() -> None:
         price_id="endless",
         model="stand-in-1",
         effective_from=NOW,
-        rates=Rates(input=Decimal("1." + "1" * 70), output=Decimal(0)),
+        rates=Rates(input=Decimal("1." + "1" * 90), output=Decimal(0)),
         created_at=NOW,
     )
     result = entry_of(accepted(make_event()), endless, NOW)
@@ -237,7 +239,7 @@ _usages = st.builds(
     **{
         name: st.none() | st.integers(0, 2**40) | _whole
         for name in TokenUsage.__struct_fields__
-        if name != "service_tier"
+        if name not in ("service_tier", "speed", "inference_geo")
     },
 )
 _events = st.builds(

@@ -220,6 +220,37 @@ def test_the_later_value_of_a_stream_wins_unless_it_is_null() -> None:
     )
 
 
+def test_how_a_message_was_served_is_kept() -> None:
+    counts = {"input_tokens": 5, "output_tokens": 2}
+    usage = message(counts | {"speed": "fast", "inference_geo": "us"})
+    assert (usage.speed, usage.inference_geo) == ("fast", "us")
+    silent = message(counts)
+    assert (silent.speed, silent.inference_geo) == (None, None)
+    start = msgspec.convert(counts | {"speed": "fast", "inference_geo": "us"}, MessagesUsage)
+    delta = msgspec.convert({"output_tokens": 9, "inference_geo": None}, MessagesUsage)
+    assert usage_of_message(start.merged_with(delta)) == TokenUsage(
+        input_text=5, output_text=9, speed="fast", inference_geo="us"
+    )
+
+
+@pytest.mark.parametrize("odd", [12.5, {"tokens_per_second": 80}, ["fast"], True])
+def test_another_servers_idea_of_speed_does_not_spoil_the_counts(odd: Any) -> None:
+    served = {"speed": odd, "inference_geo": odd}
+    counts = TokenUsage(input_text=5, output_text=2)
+    assert message({"input_tokens": 5, "output_tokens": 2, **served}) == counts
+    assert chat({"prompt_tokens": 5, "completion_tokens": 2, **served}) == counts
+    assert response({"input_tokens": 5, "output_tokens": 2, **served}) == counts
+
+
+def test_how_a_translated_message_was_served_is_kept() -> None:
+    served = {"speed": "fast", "inference_geo": "us"}
+    for usage in (
+        chat({"prompt_tokens": 5, "completion_tokens": 2, **served}),
+        response({"input_tokens": 5, "output_tokens": 2, **served}),
+    ):
+        assert usage == TokenUsage(input_text=5, output_text=2, speed="fast", inference_geo="us")
+
+
 def test_a_stream_that_ended_before_its_totals_has_no_usage() -> None:
     with pytest.raises(ValueError, match="totals are missing"):
         usage_of_message(MessagesUsage(input_tokens=3))

@@ -132,6 +132,7 @@ _some = st.builds(
     output_tokens=_counts,
     cache_read_input_tokens=_counts,
     service_tier=st.sampled_from([None, "standard", "batch"]),
+    speed=st.sampled_from([None, "standard", "fast"]),
 )
 
 

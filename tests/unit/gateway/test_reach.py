@@ -47,6 +47,28 @@ def test_audio() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "fast"),
+    [
+        ({}, False),
+        ({"speed": None}, False),
+        ({"speed": "standard"}, False),
+        ({"speed": "fast"}, True),
+        # Whatever it is, it is not the standard one.
+        ({"speed": "faster"}, True),
+        ({"speed": 2}, True),
+        ({"metadata": {"speed": "fast"}}, False),
+    ],
+)
+def test_speed(fields: dict[str, Any], fast: bool) -> None:
+    assert reach(MESSAGES, max_tokens=5, messages=[], **fields) == Reach(fast=fast)
+
+
+@pytest.mark.parametrize("raw", [rb'"s\u0070eed": "fast"', rb'"speed": "f\u0061st"'])
+def test_a_disguised_speed_is_a_speed(raw: bytes) -> None:
+    assert MESSAGES.decode(rb'{"model": "m", "max_tokens": 5, %b}' % raw).reach.fast
+
+
+@pytest.mark.parametrize(
     ("client_format", "fields", "searches"),
     [
         (MESSAGES, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 10),

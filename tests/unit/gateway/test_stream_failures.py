@@ -115,6 +115,24 @@ def test_the_estimate_of_a_message_keeps_what_was_reported() -> None:
     assert got.usage == TokenUsage(input_text=15, cache_read=5, output_text=TEXT_TOKENS)
 
 
+@pytest.mark.parametrize(
+    ("reported", "speed"),
+    [({}, "fast"), ({"speed": "standard"}, "standard"), ({"speed": "fast"}, "fast")],
+)
+def test_a_broken_message_was_as_fast_as_asked_where_it_does_not_say(
+    reported: dict[str, str], speed: str
+) -> None:
+    usage = MESSAGES_START_USAGE | reported
+    start = named("message_start", message={"usage": usage | {"inference_geo": "us"}})
+    rest = messages_stream([TEXT])[1:4]
+
+    got = relayed(MESSAGES, request(MESSAGES, speed="fast"), [start, *rest])
+    unheard = relayed(MESSAGES, request(MESSAGES, speed="fast"), rest)
+
+    assert (got.usage.speed, got.usage.inference_geo) == (speed, "us")
+    assert (unheard.usage.speed, unheard.usage_source) == ("fast", "estimated")
+
+
 def test_a_message_that_ends_at_once_used_what_its_start_announced() -> None:
     start = named("message_start", message={"usage": MESSAGES_START_USAGE | {"output_tokens": 9}})
 

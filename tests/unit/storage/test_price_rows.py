@@ -80,3 +80,26 @@ def test_bands_of_input_are_tiers() -> None:
 @pytest.mark.parametrize("bands", [[{"input_cost_per_query": 1}], [{"range": [0]}], {}, ["x"]])
 def test_odd_bands_are_no_price(bands: object) -> None:
     assert map_of(odd=ROW | {"tiered_pricing": bands}).get("odd") is None
+
+
+def surcharges_of(entry: Any, *, provider: str = "anthropic") -> dict[str, Decimal] | None:
+    row = ROW | {"litellm_provider": provider, "provider_specific_entry": entry}
+    model = map_of(model=row).get("model")
+    return None if model is None else model.price.surcharges
+
+
+def test_factors_for_how_a_call_is_served_are_surcharges() -> None:
+    assert surcharges_of({"us": 1.1, "fast": 2.0}) == {"us": Decimal("1.1"), "fast": Decimal(2)}
+    assert surcharges_of({}) == surcharges_of(None) == {}
+
+
+def test_other_notes_on_a_row_are_no_surcharges() -> None:
+    assert surcharges_of({"schema": "v2", "us": 1.1, "sizes": {"a": 5}, "x": None}) == {
+        "us": Decimal("1.1")
+    }
+    assert surcharges_of({"free_input_images": 5}, provider="minimax") == {}
+
+
+@pytest.mark.parametrize("factor", [-1, 1_001, 1.0000001])
+def test_a_factor_that_is_none_leaves_the_model_without_a_price(factor: float) -> None:
+    assert surcharges_of({"us": factor}) is None

@@ -2,8 +2,9 @@
 
 LiteLLM keeps one shape for all providers, inclusive like OpenAI's: `prompt_tokens` contains cache
 reads and writes, whatever the provider counted. Its own additions (`cost`, copies of the details)
-are left out. Two things that OpenAI has no place for get a key of their own, because they are
-billed: `cache_write_1h_tokens` in the input details, and `server_tool_use` as Anthropic names it.
+are left out. What OpenAI has no place for but is billed gets a key of its own:
+`cache_write_1h_tokens` in the input details, and `server_tool_use`, `speed` and `inference_geo` as
+Anthropic names them.
 """
 
 from typing import Any
@@ -27,6 +28,7 @@ def chat_usage(usage: Any) -> dict[str, Any] | None:
         "prompt_tokens_details": _input_details(usage),
         "completion_tokens_details": _output_details(usage),
         **_searches(usage),
+        **_served(usage),
     }
 
 
@@ -43,6 +45,7 @@ def responses_usage(usage: Any) -> dict[str, Any] | None:
         "output_tokens_details": _output_details(usage),
         "total_tokens": input_total + output_total,
         **_searches(usage),
+        **_served(usage),
     }
 
 
@@ -72,6 +75,7 @@ def messages_usage(usage: Any, tier: str | None) -> dict[str, Any]:
             "thinking_tokens": _output_details(usage)["reasoning_tokens"],
         },
         **_searches(usage),
+        **_served(usage),
         **({} if tier is None else {"service_tier": _ANTHROPIC_TIERS.get(tier, tier)}),
     }
 
@@ -126,6 +130,12 @@ def _searches(usage: Any) -> dict[str, Any]:
     for place in ("server_tool_use", "prompt_tokens_details"):
         requests = requests or _tokens(getattr(usage, place, None), "web_search_requests")
     return {} if not requests else {"server_tool_use": {"web_search_requests": requests}}
+
+
+def _served(usage: Any) -> dict[str, str]:
+    """How Anthropic says it served the call, where it says so."""
+    told = {name: getattr(usage, name, None) for name in ("speed", "inference_geo")}
+    return {name: value for name, value in told.items() if isinstance(value, str)}
 
 
 def _present(given: Any, *names: str) -> dict[str, int]:
