@@ -14,7 +14,7 @@ from libs.common.domain.verify import (
     days_in,
 )
 from libs.common.storage.event_queue import queue_is_empty
-from libs.common.storage.ledger import LedgerStore, PeriodSpend
+from libs.common.storage.ledger_reader import LedgerReader, PeriodSpend
 from libs.common.storage.mongo import Database
 from libs.common.storage.proofs import ProofStore
 from libs.common.storage.redis import Redis
@@ -53,7 +53,7 @@ class Prover:
         self,
         *,
         proofs: ProofStore,
-        ledger: LedgerStore,
+        ledger: LedgerReader,
         copies: SpentCopies,
         settling: Callable[[], Awaitable[bool]],
         stretch: int = _STRETCH,
@@ -219,7 +219,7 @@ def prover_of(database: Database, redis: Redis) -> Prover:
 
     return Prover(
         proofs=ProofStore(database),
-        ledger=LedgerStore(database),
+        ledger=LedgerReader(database),
         copies=SpentCopies(redis),
         settling=settling,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from libs.common.storage.holds import HoldStore, Spent
-from libs.common.storage.ledger import LedgerStore, PeriodSpend
+from libs.common.storage.ledger_reader import LedgerReader, PeriodSpend
 from libs.common.storage.mongo import Database
 from services.gateway.scopes import BudgetNow
 
@@ -12,7 +12,7 @@ class SpendReader:
     """Reads the ledger; a key's spend is the sum over its days."""
 
     def __init__(self, database: Database, holds: HoldStore) -> None:
-        self._ledger = LedgerStore(database)
+        self._ledger = LedgerReader(database)
         self._holds = holds
 
     async def seed(self, user_id: str, budgets: Sequence[BudgetNow]) -> None:

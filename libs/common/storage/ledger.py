@@ -7,12 +7,7 @@ import msgspec
 
 from libs.common.domain.corrections import late_event, one_of_each
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
-from libs.common.storage.ledger_reader import (
-    EntryFilter,
-    LedgerReader,
-    PeriodSpend,
-    find_by_ids,
-)
+from libs.common.storage.ledger_reader import LedgerReader, find_by_ids
 from libs.common.storage.mongo import (
     ASCENDING,
     DESCENDING,
@@ -37,8 +32,6 @@ from libs.common.storage.postings import (
     rollup_updates,
     spend_updates,
 )
-
-__all__ = ["EntriesRefused", "EntryFilter", "LedgerStore", "PeriodSpend", "UnknownAccounts"]
 
 _DUPLICATE_KEY = 11000
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from libs.common.storage.ledger import PeriodSpend
+from libs.common.storage.ledger_reader import PeriodSpend
 from libs.common.storage.redis import Redis
 
 _READ_AT_ONCE = 500

@@ -31,7 +31,8 @@ from libs.common.storage.event_queue import (
 )
 from libs.common.storage.holds import HoldStore, PeriodLimit, Scope, Spent
 from libs.common.storage.keys import KeyStore
-from libs.common.storage.ledger import EntryFilter, LedgerStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.ledger_reader import EntryFilter
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore

@@ -6,7 +6,7 @@ from decimal import Decimal
 from libs.common.domain.money import round_to_nusd
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.entries import EntryStore
-from libs.common.storage.ledger import EntryFilter
+from libs.common.storage.ledger_reader import EntryFilter
 from libs.common.storage.mongo import open_session
 from libs.common.storage.price_book import PriceBook
 from libs.common.storage.price_map import PriceMap

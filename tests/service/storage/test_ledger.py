@@ -17,11 +17,10 @@ from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.accounts import AccountStore
 from libs.common.storage.ledger import (
     EntriesRefused,
-    EntryFilter,
     LedgerStore,
-    PeriodSpend,
     UnknownAccounts,
 )
+from libs.common.storage.ledger_reader import EntryFilter, PeriodSpend
 from libs.common.storage.mongo import Database, PyMongoError
 from tests.unit.builders import NOW, account, entry, rates
 
