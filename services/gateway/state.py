@@ -38,7 +38,7 @@ from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
 from services.gateway.upstream.providers import ModelDirectory
-from services.gateway.upstream.relay import Relay, open_session
+from services.gateway.upstream.relay import Relay, open_client
 from services.gateway.upstream.router import Router
 from services.gateway.upstream.translation.tokens import BundledTokenizer
 from services.gateway.upstream.translation.translator import Translator
@@ -67,7 +67,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             open_database(settings.mongo_uri.reveal(), operation_timeout_s=_MONGO_TIMEOUT_S)
         )
         redis = await stack.enter_async_context(open_redis(settings.redis_url.reveal()))
-        session = await stack.enter_async_context(open_session(settings))
+        client = await stack.enter_async_context(open_client(settings))
         price_map = PriceMap.open(settings.price_map_path)
         translator = Translator()
         stack.push_async_callback(translator.close)
@@ -93,7 +93,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         router = Router(database, ModelDirectory(settings, price_map), caches, settings)
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
         cooldowns = Cooldowns(CooldownStore(redis))
-        forwarder = Forwarder(Relay(session, settings), translator, credentials, settings)
+        forwarder = Forwarder(Relay(client, settings), translator, credentials, settings)
         gateway = Gateway(
             directory=directory,
             router=router,

@@ -3,12 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from multidict import CIMultiDict
-
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.auth import CREDENTIAL_HEADERS, Headers
 from services.gateway.upstream.answer import Header
-from services.gateway.upstream.providers import ANTHROPIC_VERSION
 
 _HOP_BY_HOP = frozenset(
     {
@@ -42,6 +39,11 @@ _NOT_SENT = (
         b"x-real-ip",
     }
 )
+_OURS = (
+    (b"content-type", b"application/json"),
+    (b"accept-encoding", b"identity"),
+)
+_ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 _NOT_SENT_PREFIXES = (b"x-forwarded-", b"x-gateway-")
 _NOT_RETURNED = _HOP_BY_HOP | {
     b"content-length",
@@ -67,23 +69,23 @@ _MAX_TOLD_NAMES = 32
 
 def request_headers(
     client_format: ClientFormat, key: str | None, headers: Headers, call_id: str
-) -> CIMultiDict[str]:
+) -> list[Header]:
     """The client's own, with the deployment's credential where it needs one."""
     dropped = _with_named_by_connection(_NOT_SENT, headers)
-    sent = CIMultiDict(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in headers
-        if name not in dropped and not name.startswith(_NOT_SENT_PREFIXES)
-    )
+    sent = [
+        header
+        for header in headers
+        if header[0] not in dropped and not header[0].startswith(_NOT_SENT_PREFIXES)
+    ]
     if client_format == "messages":
-        sent.setdefault("anthropic-version", ANTHROPIC_VERSION)
+        if all(name != b"anthropic-version" for name, _ in sent):
+            sent.append(_ANTHROPIC_VERSION)
         if key is not None:
-            sent["x-api-key"] = key
+            sent.append((b"x-api-key", key.encode()))
     elif key is not None:
-        sent["authorization"] = f"Bearer {key}"
-    sent["content-type"] = "application/json"
-    sent["accept-encoding"] = "identity"
-    sent["x-request-id"] = call_id
+        sent.append((b"authorization", b"Bearer " + key.encode()))
+    sent += _OURS
+    sent.append((b"x-request-id", call_id.encode()))
     return sent
 
 

@@ -8,7 +8,6 @@ from libs.common.settings import Secret
 from libs.common.storage.price_map import PriceMap
 from services.gateway.settings import Settings
 
-ANTHROPIC_VERSION = "2023-06-01"
 # Each format's path below a provider's base URL.
 _OPENAI_PATHS: dict[ClientFormat, str] = {
     "chat": "/chat/completions",

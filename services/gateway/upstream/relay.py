@@ -3,13 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, nullcontext
-from functools import lru_cache
-from io import BytesIO
 from typing import Any
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from libs.common.errors import UpstreamFailed, UpstreamTimeout
 from libs.common.schemas.route import Timeouts
@@ -18,23 +15,27 @@ from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.headers import request_headers, response_headers
+from services.gateway.upstream.http_client import HttpClient, Response
 from services.gateway.upstream.providers import Target
-from services.gateway.upstream.proxies import proxy_for
 
 _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()
-_MAX_WRITTEN_AT_ONCE = 1024 * 1024
 # What the HTTP client undoes without further libraries.
 _READABLE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
 class Relay:
-    """One pooled HTTP client for all providers; every limit and timeout comes from the settings."""
+    """One pool of connections for all providers; limits and timeouts come from the settings."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings) -> None:
-        self._session = session
+    def __init__(self, client: HttpClient, settings: Settings) -> None:
+        self._client = client
         self._max_answer_bytes = settings.max_answer_bytes
-        self._timeout = _timeouts(settings)
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.upstream_total_timeout_s,
+            connect=settings.upstream_total_timeout_s,
+            sock_connect=settings.upstream_connect_timeout_s,
+            sock_read=settings.upstream_read_timeout_s,
+        )
         self._between_s = float(settings.upstream_read_timeout_s)
 
     async def call(
@@ -59,16 +60,15 @@ class Relay:
             first_by = asyncio.get_running_loop().time() + timeouts.first_byte
         try:
             async with nullcontext() if first_by is None else asyncio.timeout_at(first_by):
-                response = await self._session.request(
+                response = await self._client.request(
                     method,
-                    _url(f"{target.base_url}{target.paths[client_format]}", resource),
-                    data=None if fields is None else _body(_encode(fields)),
-                    headers=request_headers(client_format, key, headers, call_id),
-                    allow_redirects=False,
-                    proxy=None if target.base_url is None else proxy_for(target.base_url),
-                    timeout=self._timeout_of(timeouts),
+                    f"{target.base_url}{target.paths[client_format]}",
+                    request_headers(client_format, key, headers, call_id),
+                    b"" if fields is None else _encode(fields),
+                    self._timeout_of(timeouts),
+                    resource=resource,
                 )
-            chunks = _chunks(response)
+            chunks = _chunks(response, target.provider)
             if timeouts != _NO_TIMEOUTS:
                 between_s = timeouts.between_bytes
                 if between_s is None:
@@ -86,32 +86,34 @@ class Relay:
         if timeouts == _NO_TIMEOUTS:
             return self._timeout
         ours = self._timeout
+        total = ours.total if timeouts.total is None else timeouts.total
         return aiohttp.ClientTimeout(
-            total=ours.total if timeouts.total is None else timeouts.total,
+            total=total,
+            connect=total,
             sock_connect=ours.sock_connect if timeouts.connect is None else timeouts.connect,
             # It would also cut short the wait for the first byte, which has a limit of its own.
             sock_read=ours.sock_read if timeouts.first_byte is None else None,
         )
 
     async def _answer(
-        self, response: aiohttp.ClientResponse, chunks: AsyncGenerator[bytes, None]
+        self, response: Response, chunks: AsyncGenerator[bytes, None]
     ) -> Answer | Stream:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in _READABLE_ENCODINGS:
-            response.close()
+            response.release()
             raise UpstreamFailed(
                 f"The provider compressed its answer although it was asked not to: {encoding[:32]}."
             )
         headers = response_headers(response.raw_headers)
         request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
-        if response.status == 200 and response.content_type == "text/event-stream":
+        if response.status == 200 and response.media_type == "text/event-stream":
             return Stream(
                 headers=headers,
                 chunks=chunks,
                 close=_closer(response),
                 provider_request_id=request_id,
             )
-        async with response:
+        with response:
             body = await _bounded(chunks, self._max_answer_bytes)
         return Answer(
             status=response.status, headers=headers, body=body, provider_request_id=request_id
@@ -119,43 +121,12 @@ class Relay:
 
 
 @asynccontextmanager
-async def open_session(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """The one client session of the process."""
-    connector = aiohttp.TCPConnector(
+async def open_client(settings: Settings) -> AsyncIterator[HttpClient]:
+    """The one HTTP client of the process."""
+    async with aiohttp.TCPConnector(
         limit=settings.upstream_max_connections, keepalive_timeout=60, ttl_dns_cache=30
-    )
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=_timeouts(settings),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        # Nobody is asked to compress; what comes compressed all the same has to be read.
-        auto_decompress=True,
-        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
-    ) as session:
-        yield session
-
-
-def _body(encoded: bytes) -> bytes | BytesIO:
-    """A large one is sent piece by piece, since the loop has other calls to serve."""
-    return encoded if len(encoded) <= _MAX_WRITTEN_AT_ONCE else BytesIO(encoded)
-
-
-@lru_cache(maxsize=1_000)
-def _base(address: str) -> URL:
-    """Parsing one costs more than sending to it."""
-    return URL(address, encoded=True)
-
-
-def _url(address: str, resource: str) -> URL:
-    return URL(address + resource, encoded=True) if resource else _base(address)
-
-
-def _timeouts(settings: Settings) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=settings.upstream_total_timeout_s,
-        sock_connect=settings.upstream_connect_timeout_s,
-        sock_read=settings.upstream_read_timeout_s,
-    )
+    ) as connector:
+        yield HttpClient(connector)
 
 
 async def _bounded(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
@@ -170,12 +141,12 @@ async def _bounded(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+async def _chunks(response: Response, provider: str) -> AsyncGenerator[bytes, None]:
     try:
         while chunk := await response.content.readany():
             yield chunk
     except TimeoutError:
-        raise _timeout(response.url.host or "upstream") from None
+        raise _timeout(provider) from None
     except (aiohttp.ClientError, OSError) as error:
         raise UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.") from error
 
@@ -202,7 +173,7 @@ async def _timed(
             until = loop.time() + between_s
 
 
-def _closer(response: aiohttp.ClientResponse) -> Any:
+def _closer(response: Response) -> Any:
     async def close() -> None:
         # Reuses the connection when the stream was read to its end, and drops it otherwise.
         response.release()

@@ -9,10 +9,11 @@ FORMATS: dict[str, ClientFormat] = {"openai": "chat", "anthropic": "messages"}
 
 
 def sent(
-    name: str, *headers: tuple[str, str], key: str | None = "provider-key"
+    provider: str, *given: tuple[str, str], key: str | None = "provider-key"
 ) -> list[tuple[str, str]]:
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers]
-    return sorted(request_headers(FORMATS[name], key, raw, "call-1").items())
+    raw = [(name.lower().encode(), value.encode()) for name, value in given]
+    headers = request_headers(FORMATS[provider], key, raw, "call-1")
+    return sorted((name.decode(), value.decode()) for name, value in headers)
 
 
 OWN = [
