@@ -6,7 +6,7 @@ its cost, in one round trip. While Redis cannot be reached they go to the spool 
 
 import asyncio
 from collections.abc import Sequence
-from uuid import uuid4
+from os import urandom
 
 import structlog
 
@@ -128,5 +128,5 @@ class Meter:
             if metered.finished is not None:
                 self._holds.finish(transaction, metered.finished)
             remember(transaction, metered.event)
-        enqueue_batch(transaction, uuid4().hex, payload)
+        enqueue_batch(transaction, urandom(16).hex(), payload)
         await self._holds.transact(transaction)

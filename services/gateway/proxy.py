@@ -3,9 +3,11 @@
 Authenticate, decode, authorise, admit, forward, meter, commit, finish.
 """
 
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -35,14 +37,14 @@ class ProxyEndpoint:
     def __init__(self, client_format: Format) -> None:
         self._format = client_format
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         gateway: Gateway = scope["state"]["gateway"]
         # Anthropic's SDK asks for beta features with `?beta=true`.
         query = scope["query_string"].decode("latin-1")
         call = Call(
             self._format, now_ms=gateway.clock.now_ms(), resource=f"?{query}" if query else ""
         )
-        await _CallHandler(gateway, call, receive, send).handle(scope)
+        return _CallHandler(gateway, call, receive, send).handle(scope)
 
 
 class _CallHandler(Handler):

@@ -5,7 +5,7 @@ this process has let through since. What Redis does not know of stays counted he
 been told. Replicas do not know of each other: each may use what was left.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from time import monotonic
 
@@ -59,7 +59,7 @@ class WithoutRedis:
         )
         self._known: LRUCache[tuple[_Owner, str], _Known] = LRUCache(_MAX_ACCOUNTS)
         # Held by this process' calls, and known to Redis.
-        self._held: Counter[_Owner] = Counter()
+        self._held: defaultdict[_Owner, int] = defaultdict(int)
         self._open: dict[str, _Taken] = {}
         # What calls took that Redis has not heard of, and the part of those that are over.
         self._taken: Counter[_Owner] = Counter()
@@ -172,8 +172,8 @@ def _owners(principal: Principal) -> tuple[_Owner, ...]:
     return ((user_id, None),)
 
 
-def _add(counter: Counter[_Owner], owners: Sequence[_Owner], nusd: int) -> None:
+def _add(amounts: dict[_Owner, int], owners: Sequence[_Owner], nusd: int) -> None:
     for owner in owners:
-        counter[owner] += nusd
-        if counter[owner] == 0:
-            del counter[owner]
+        amounts[owner] += nusd
+        if amounts[owner] == 0:
+            del amounts[owner]

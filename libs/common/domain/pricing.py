@@ -109,7 +109,7 @@ def multiplier_problem(multiplier: Decimal) -> str | None:
 
 def total_tokens(usage: TokenUsage) -> int:
     """Input and output of every class."""
-    return sum(tokens for _, tokens in _used(usage))
+    return sum(filter(None, msgspec.structs.astuple(usage)[: len(_CLASSES)]))
 
 
 def rates_for(version: PriceVersion, usage: TokenUsage) -> Rates:
@@ -122,7 +122,7 @@ def tier_for(version: PriceVersion, usage: TokenUsage) -> Tier | None:
     """The tier whose rates the whole call has; None where it has the base rates."""
     if not version.tiers:
         return None
-    total_input = sum(tokens for name, tokens in _used(usage) if name in _INPUT_CLASSES)
+    total_input = sum(filter(None, msgspec.structs.astuple(usage)[: len(_INPUT_CLASSES)]))
     for service_tier in (usage.service_tier, None):
         tiers = [
             tier

@@ -5,7 +5,7 @@ Amounts are integers of nano-USD below 2^53, which Redis' scripts compute exactl
 time decides. `lua/common.lua` describes the keys.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -190,9 +190,9 @@ class HoldStore:
         answer = await self._scripts.run("admit", user_id, ask, event)
         return _admission(answer, scopes)
 
-    async def transact(self, transaction: Transaction) -> None:
+    def transact(self, transaction: Transaction) -> Awaitable[object]:
         """Runs what the methods below were added to. Raises NoScriptError as they do."""
-        await self._scripts.transact(transaction)
+        return self._scripts.transact(transaction)
 
     def finish(self, commands: CommandSink, finished: Finished) -> None:
         """Adds to the commands: the call is over, and its hold becomes its cost."""

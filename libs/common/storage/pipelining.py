@@ -7,7 +7,7 @@ call several times what the commands themselves do.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -52,9 +52,9 @@ class Pipelined:
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[_Wire] | None = None
 
-    async def run(self, *command: Any) -> Any:
+    def run(self, *command: Any) -> Awaitable[Any]:
         """Raises RedisError: what Redis, or the connection to it, says of the command."""
-        return await self._send(hiredis.pack_command(command), 1)
+        return self._send(hiredis.pack_command(command), 1)
 
     async def run_all(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Several at once, in order; raises the first error."""
@@ -70,10 +70,14 @@ class Pipelined:
                 raise answer
         return answers
 
-    async def _send(self, packed: bytes, replies: int) -> Any:
+    def _send(self, packed: bytes, replies: int) -> Awaitable[Any]:
         wire = self._wire
         if wire is None or wire.is_closed:
-            wire = await self._open()
+            return self._open_and_send(packed, replies)
+        return wire.send(packed, replies)
+
+    async def _open_and_send(self, packed: bytes, replies: int) -> Any:
+        wire = await self._open()
         return await wire.send(packed, replies)
 
     async def _open(self) -> "_Wire":
@@ -121,6 +125,15 @@ class _Ask:
         self.replies = replies
         self.since = since
         self.error: Exception | None = None
+
+    def answer(self, last_reply: Any) -> None:
+        """Whoever waits may be gone by now."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(last_reply)
 
 
 class _Wire(asyncio.Protocol):
@@ -176,7 +189,13 @@ class _Wire(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not _NOTHING:
-                self._take(reply)
+                ask = self._asked[0]
+                ask.replies -= 1
+                if isinstance(reply, Exception):
+                    self._note(ask, reply)
+                if not ask.replies:
+                    self._asked.popleft()
+                    ask.answer(reply)
         except (hiredis.ProtocolError, IndexError) as error:
             self._fail(RedisConnectionError(f"Redis' answer cannot be read: {error}"))
 
@@ -187,24 +206,12 @@ class _Wire(asyncio.Protocol):
         self._fail(RedisConnectionError(f"the connection to Redis was lost: {exc}"))
         self._opener.connection_lost(exc)
 
-    def _take(self, reply: Any) -> None:
-        ask = self._asked[0]
-        ask.replies -= 1
-        if isinstance(reply, Exception):
-            # The first one says why; that of the transaction only says that there was one.
-            ask.error = ask.error or reply
-            if says_no_master(str(reply)):
-                # No master any more: the next command looks for the new one.
-                self._loop.call_soon(self._fail, reply)
-        if ask.replies:
-            return
-        self._asked.popleft()
-        if ask.future.done():
-            return
-        if ask.error is not None:
-            ask.future.set_exception(ask.error)
-        else:
-            ask.future.set_result(reply)
+    def _note(self, ask: _Ask, error: Exception) -> None:
+        # The first one says why; that of the transaction only says that there was one.
+        ask.error = ask.error or error
+        if says_no_master(str(error)):
+            # No master any more: the next command looks for the new one.
+            self._loop.call_soon(self._fail, error)
 
     def _look(self) -> None:
         """One timer watches over the oldest command; a new one is not worth its price for each."""

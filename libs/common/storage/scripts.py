@@ -1,6 +1,7 @@
 """Lua scripts over the keys of one account, which share a hash slot; one round trip each."""
 
 import hashlib
+from collections.abc import Awaitable
 from importlib.resources import files
 from typing import Any
 
@@ -45,13 +46,13 @@ class Scripts:
             await self.load()
             return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
 
-    async def transact(self, transaction: Transaction) -> None:
+    def transact(self, transaction: Transaction) -> Awaitable[object]:
         """Raises NoScriptError where Redis lacks a script; the other commands took effect."""
-        await self._pipelined.transact(transaction)
+        return self._pipelined.transact(transaction)
 
-    async def command(self, *command: Any) -> Any:
+    def command(self, *command: Any) -> Awaitable[Any]:
         """Any other command, over the same connection."""
-        return await self._pipelined.run(*command)
+        return self._pipelined.run(*command)
 
 
 def root_of(user_id: str) -> str:

@@ -6,7 +6,7 @@ the client gets.
 
 import asyncio
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from time import time
 from typing import Protocol
@@ -70,7 +70,7 @@ class Dispatcher:
         self._chance = chance
         self._sleep = sleep
         self._clock = clock
-        self._under_way: Counter[str] = Counter()
+        self._under_way: defaultdict[str, int] = defaultdict(int)
 
     async def send(
         self, call: Call, request: CallRequest, plan: Plan, headers: Headers
@@ -162,7 +162,7 @@ class Dispatcher:
 
     def _has_room(self, target: Target) -> bool:
         limit = target.max_parallel
-        return limit is None or self._under_way[target.deployment_id] < limit
+        return limit is None or self._under_way.get(target.deployment_id, 0) < limit
 
     def _remember(
         self, target: Target, verdict: Verdict, asked_s: float | None, route: Route

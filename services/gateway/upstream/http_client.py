@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import msgspec
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
+from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -28,6 +29,26 @@ _MAX_WRITTEN_AT_ONCE = 1024 * 1024
 _PIECE = 64 * 1024
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How many seconds each part may take; the last two count from the beginning.
+
+    `first_byte_s` is for that of the answer's body: some providers send its head at once.
+    """
+
+    connect_s: float
+    between_bytes_s: float
+    first_byte_s: float
+    total_s: float
+
+
+@lru_cache(maxsize=_MAX_ADDRESSES)
+def _connecting(patience: Patience) -> aiohttp.ClientTimeout:
+    """To be let into the pool may take longer than to connect."""
+    return aiohttp.ClientTimeout(
+        connect=min(patience.first_byte_s, patience.total_s), sock_connect=patience.connect_s
+    )
 
 
 class HttpClient:
@@ -45,7 +66,7 @@ class HttpClient:
         address: str,
         headers: list[Header],
         body: bytes,
-        timeout: aiohttp.ClientTimeout,
+        patience: Patience,
         *,
         resource: str = "",
     ) -> "Response":
@@ -54,13 +75,13 @@ class HttpClient:
         Raises TimeoutError, or ClientError or OSError where no answer comes. No redirect is
         followed, and nothing is sent twice.
         """
-        until = None if timeout.total is None else self._loop.time() + timeout.total
+        began = self._loop.time()
         destination = self._destination(address)
-        connection = await self._connector.connect(destination.request, [], timeout)
-        response = Response(connection, self._loop, until)
+        connection = await self._connector.connect(destination.request, [], _connecting(patience))
+        response = Response(connection, self._loop, patience, began)
         try:
             head = destination.head(method, resource, headers, len(body))
-            await response.start(head, body, timeout.sock_read)
+            await response.start(head, body)
         except BaseException:
             response.close()
             raise
@@ -104,48 +125,59 @@ class _Destination:
 class Response:
     """An answer: its head is there, its body comes. As a context it is released at the end."""
 
-    __slots__ = ("_connection", "_deadline", "_message", "_writing", "content")
+    __slots__ = (
+        "_began",
+        "_connection",
+        "_content",
+        "_has_begun",
+        "_loop",
+        "_patience",
+        "_timer",
+        "_writing",
+        "headers",
+        "raw_headers",
+        "status",
+    )
 
-    _message: RawResponseMessage
+    status: int
+    headers: CIMultiDictProxy[str]
+    # As they came, in order.
+    raw_headers: tuple[Header, ...]
 
     def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, until: float | None
+        self,
+        connection: Connection,
+        loop: asyncio.AbstractEventLoop,
+        patience: Patience,
+        began: float,
     ) -> None:
-        self.content: aiohttp.StreamReader = aiohttp.EMPTY_PAYLOAD
         self._connection = connection
-        self._deadline = None if until is None else loop.call_at(until, self._expire)
+        self._content: aiohttp.StreamReader = aiohttp.EMPTY_PAYLOAD
+        self._has_begun = False
+        self._loop = loop
+        self._patience = patience
+        self._began = began
+        self._timer = loop.call_at(
+            began + min(patience.first_byte_s, patience.total_s), self._expire
+        )
         self._writing: asyncio.Task[None] | None = None
-
-    @property
-    def status(self) -> int:
-        return self._message.code
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        return self._message.headers
 
     @property
     def media_type(self) -> str:
         return self.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
 
-    @property
-    def raw_headers(self) -> tuple[Header, ...]:
-        """As they came, in order."""
-        return self._message.raw_headers
-
-    async def start(self, head: bytes, body: bytes, read_timeout_s: float | None) -> None:
+    async def start(self, head: bytes, body: bytes) -> None:
         """Sends the request, and returns when the answer's head is there."""
         protocol = self._connection.protocol
         if protocol is None or protocol.transport is None or len(protocol):
             # It is lost, or brought an answer that nobody had asked for.
             raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(read_until_eof=True, read_timeout=read_timeout_s)
+        protocol.set_response_params(read_until_eof=True)
         if len(body) <= _MAX_WRITTEN_AT_ONCE:
             protocol.transport.write(head + body)
-            protocol.start_timeout()
         else:
             # The answer need not wait for all of it: a refusal often does not.
-            self._writing = asyncio.create_task(_write(protocol, head, body))
+            self._writing = self._loop.create_task(_write(protocol, head, body))
             self._writing.add_done_callback(_retrieved)
         try:
             message, content = await protocol.read()
@@ -155,19 +187,31 @@ class Response:
             raise aiohttp.ClientPayloadError("the provider does not speak HTTP") from error
         if message.code == _SWITCHING_PROTOCOLS:
             raise aiohttp.ClientPayloadError("the provider goes on in another protocol")
-        self._message, self.content = message, content
+        self.status, self.headers = message.code, message.headers
+        self.raw_headers = message.raw_headers
+        self._content = content
+
+    async def read(self) -> bytes:
+        """What has come of the body since; nothing at its end. Raises as `HttpClient.request`."""
+        chunk = await self._content.readany()
+        if not self._has_begun:
+            self._has_begun = True
+            self._timer.cancel()
+            if not self._content.is_eof():
+                self._watch_the_rest()
+        return chunk
 
     def release(self) -> None:
         """Keeps the connection if the answer was read to its end, and closes it otherwise."""
         if self._writing is not None and not self._writing.done():
             self.close()
             return
-        self._cancel_deadline()
+        self._timer.cancel()
         self._connection.release()
 
     def close(self) -> None:
         """Nobody is going to read the rest."""
-        self._cancel_deadline()
+        self._timer.cancel()
         if self._writing is not None:
             self._writing.cancel()
         self._connection.close()
@@ -183,16 +227,19 @@ class Response:
     ) -> None:
         self.release()
 
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+    def _watch_the_rest(self) -> None:
+        self._timer = self._loop.call_at(self._began + self._patience.total_s, self._expire)
+        protocol = self._connection.protocol
+        if protocol is not None:
+            # It starts anew with whatever comes, and ends with the body.
+            protocol.read_timeout = self._patience.between_bytes_s
+            protocol.start_timeout()
 
     def _expire(self) -> None:
-        """The time of the whole exchange is over, wherever it stands."""
-        error = aiohttp.SocketTimeoutError("the answer took too long in all")
+        error = aiohttp.SocketTimeoutError("the answer took too long")
         if self._connection.protocol is not None:
             self._connection.protocol.set_exception(error)
-        self.content.set_exception(error)
+        self._content.set_exception(error)
 
 
 async def _write(protocol: ResponseHandler, head: bytes, body: bytes) -> None:
@@ -202,7 +249,6 @@ async def _write(protocol: ResponseHandler, head: bytes, body: bytes) -> None:
     while rest:
         await writer.write(rest[:_PIECE])
         rest = rest[_PIECE:]
-    protocol.start_timeout()
 
 
 def _retrieved(writing: "asyncio.Task[None]") -> None:

@@ -1,8 +1,7 @@
 """The native relay: bytes in, bytes out, for a provider that speaks the client's format."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -15,7 +14,7 @@ from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.headers import request_headers, response_headers
-from services.gateway.upstream.http_client import HttpClient, Response
+from services.gateway.upstream.http_client import HttpClient, Patience, Response
 from services.gateway.upstream.providers import Target
 
 _encode = msgspec.json.encode
@@ -30,13 +29,12 @@ class Relay:
     def __init__(self, client: HttpClient, settings: Settings) -> None:
         self._client = client
         self._max_answer_bytes = settings.max_answer_bytes
-        self._timeout = aiohttp.ClientTimeout(
-            total=settings.upstream_total_timeout_s,
-            connect=settings.upstream_total_timeout_s,
-            sock_connect=settings.upstream_connect_timeout_s,
-            sock_read=settings.upstream_read_timeout_s,
+        self._patience = Patience(
+            connect_s=float(settings.upstream_connect_timeout_s),
+            between_bytes_s=float(settings.upstream_read_timeout_s),
+            first_byte_s=float(settings.upstream_read_timeout_s),
+            total_s=float(settings.upstream_total_timeout_s),
         )
-        self._between_s = float(settings.upstream_read_timeout_s)
 
     async def call(
         self,
@@ -54,53 +52,39 @@ class Relay:
 
         Raises UpstreamFailed or UpstreamTimeout where no usable answer comes.
         """
-        timeouts = target.timeouts
-        first_by = None
-        if timeouts.first_byte is not None:
-            first_by = asyncio.get_running_loop().time() + timeouts.first_byte
         try:
-            async with nullcontext() if first_by is None else asyncio.timeout_at(first_by):
-                response = await self._client.request(
-                    method,
-                    f"{target.base_url}{target.paths[client_format]}",
-                    request_headers(client_format, key, headers, call_id),
-                    b"" if fields is None else _encode(fields),
-                    self._timeout_of(timeouts),
-                    resource=resource,
-                )
-            chunks = _chunks(response, target.provider)
-            if timeouts != _NO_TIMEOUTS:
-                between_s = timeouts.between_bytes
-                if between_s is None:
-                    between_s = self._between_s
-                chunks = _timed(chunks, first_by, between_s, target.provider)
-            return await self._answer(response, chunks)
+            response = await self._client.request(
+                method,
+                f"{target.base_url}{target.paths[client_format]}",
+                request_headers(client_format, key, headers, call_id),
+                b"" if fields is None else _encode(fields),
+                self._patience_with(target.timeouts),
+                resource=resource,
+            )
         except TimeoutError:
             raise _timeout(target.provider) from None
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamFailed(
                 f"The provider '{target.provider}' could not be reached: {type(error).__name__}."
             ) from error
+        return await self._answer(response, target.provider)
 
-    def _timeout_of(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    def _patience_with(self, timeouts: Timeouts) -> Patience:
         if timeouts == _NO_TIMEOUTS:
-            return self._timeout
-        ours = self._timeout
-        total = ours.total if timeouts.total is None else timeouts.total
-        return aiohttp.ClientTimeout(
-            total=total,
-            connect=total,
-            sock_connect=ours.sock_connect if timeouts.connect is None else timeouts.connect,
-            # It would also cut short the wait for the first byte, which has a limit of its own.
-            sock_read=ours.sock_read if timeouts.first_byte is None else None,
-        )
+            return self._patience
+        own = {
+            "connect_s": timeouts.connect,
+            "between_bytes_s": timeouts.between_bytes,
+            "first_byte_s": timeouts.first_byte,
+            "total_s": timeouts.total,
+        }
+        changes = {name: seconds for name, seconds in own.items() if seconds is not None}
+        return msgspec.structs.replace(self._patience, **changes)
 
-    async def _answer(
-        self, response: Response, chunks: AsyncGenerator[bytes, None]
-    ) -> Answer | Stream:
+    async def _answer(self, response: Response, provider: str) -> Answer | Stream:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in _READABLE_ENCODINGS:
-            response.release()
+            response.close()
             raise UpstreamFailed(
                 f"The provider compressed its answer although it was asked not to: {encoding[:32]}."
             )
@@ -109,15 +93,27 @@ class Relay:
         if response.status == 200 and response.media_type == "text/event-stream":
             return Stream(
                 headers=headers,
-                chunks=chunks,
+                chunks=_chunks(response, provider),
                 close=_closer(response),
                 provider_request_id=request_id,
             )
         with response:
-            body = await _bounded(chunks, self._max_answer_bytes)
+            body = await self._whole(response, provider)
         return Answer(
             status=response.status, headers=headers, body=body, provider_request_id=request_id
         )
+
+    async def _whole(self, response: Response, provider: str) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while part := await _read(response, provider):
+            size += len(part)
+            if size > self._max_answer_bytes:
+                raise UpstreamFailed(
+                    f"The provider's answer is larger than {self._max_answer_bytes} bytes."
+                )
+            parts.append(part)
+        return b"".join(parts)
 
 
 @asynccontextmanager
@@ -129,48 +125,18 @@ async def open_client(settings: Settings) -> AsyncIterator[HttpClient]:
         yield HttpClient(connector)
 
 
-async def _bounded(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async with aclosing(chunks):
-        async for part in chunks:
-            size += len(part)
-            if size > limit:
-                raise UpstreamFailed(f"The provider's answer is larger than {limit} bytes.")
-            parts.append(part)
-    return b"".join(parts)
-
-
 async def _chunks(response: Response, provider: str) -> AsyncGenerator[bytes, None]:
+    while chunk := await _read(response, provider):
+        yield chunk
+
+
+async def _read(response: Response, provider: str) -> bytes:
     try:
-        while chunk := await response.content.readany():
-            yield chunk
+        return await response.read()
     except TimeoutError:
         raise _timeout(provider) from None
     except (aiohttp.ClientError, OSError) as error:
         raise UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.") from error
-
-
-async def _timed(
-    chunks: AsyncGenerator[bytes, None],
-    first_by: float | None,
-    between_s: float,
-    provider: str,
-) -> AsyncGenerator[bytes, None]:
-    """The chunks; the first one is there by `first_by` of the loop's clock, where that is set."""
-    loop = asyncio.get_running_loop()
-    until = first_by
-    async with aclosing(chunks):
-        while True:
-            try:
-                async with asyncio.timeout_at(until):
-                    chunk = await anext(chunks, b"")
-            except TimeoutError:
-                raise _timeout(provider) from None
-            if not chunk:
-                return
-            yield chunk
-            until = loop.time() + between_s
 
 
 def _closer(response: Response) -> Any:

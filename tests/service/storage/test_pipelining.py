@@ -91,8 +91,8 @@ async def test_a_transaction_that_is_refused_says_why(pipelined: Pipelined) -> N
 
 async def test_one_that_goes_away_does_not_disturb_the_others(pipelined: Pipelined) -> None:
     await pipelined.run("PING")
-    first = asyncio.create_task(pipelined.run("INCR", "n"))
-    second = asyncio.create_task(pipelined.run("INCR", "n"))
+    first = asyncio.ensure_future(pipelined.run("INCR", "n"))
+    second = asyncio.ensure_future(pipelined.run("INCR", "n"))
     await asyncio.sleep(0)
     first.cancel()
     assert await second == 2
