@@ -20,21 +20,23 @@ class OpenCalls:
     def __init__(self, patience_s: float = _PATIENCE_S) -> None:
         self._patience_s = patience_s
         self._count = 0
-        self._none = asyncio.Event()
-        self._none.set()
+        self._none: asyncio.Event | None = None
         # Asked for when it is scraped, not told with each call.
         CALLS_OPEN.set_function(lambda: self._count)
 
     def __enter__(self) -> None:
         self._count += 1
-        self._none.clear()
 
     def __exit__(self, *_: object) -> None:
         self._count -= 1
-        if self._count == 0:
+        if self._count == 0 and self._none is not None:
             self._none.set()
 
     async def wait_for_none(self) -> None:
+        """Once no more of them begin."""
+        if self._count == 0:
+            return
+        self._none = asyncio.Event()
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._none.wait()
