@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
@@ -168,9 +169,17 @@ class Admissions:
         self, call: Call, principal: Principal, amount: int, budgets: list[BudgetNow]
     ) -> None:
         """Raises RedisError or PyMongoError where nobody can say, else as `admit`."""
+        user_id = principal.account.user_id
         scopes = scopes_of(principal, budgets)
         asked_ms = self._clock.now_ms()
-        admission = await self._decide(call, principal, amount, scopes, budgets)
+        await self._noted.get(user_id)
+        ask = self._asking(call, principal, amount, scopes)
+        admission = await ask()
+        if isinstance(admission, Unseeded):
+            # A flushed Redis has lost the holds of calls under way, too.
+            self._renew_now.set()
+            await self._spend.seed(user_id, budgets)
+            admission = await ask()
         self._breaker.succeeded()
         match admission:
             case OverBudget():
@@ -192,20 +201,14 @@ class Admissions:
         if self._without_redis.any_open():
             self._renew_now.set()
 
-    async def _decide(
-        self,
-        call: Call,
-        principal: Principal,
-        amount: int,
-        scopes: list[Scope],
-        budgets: list[BudgetNow],
-    ) -> Admission:
-        user_id = principal.account.user_id
+    def _asking(
+        self, call: Call, principal: Principal, amount: int, scopes: list[Scope]
+    ) -> Callable[[], Awaitable[Admission]]:
         call.held_nusd = amount
         event = encode_event(call.event(principal, "abandoned", 0))
         call.held_nusd = None
-        await self._noted.get(user_id)
-        ask = partial(
+        user_id = principal.account.user_id
+        return partial(
             self._holds.admit,
             user_id,
             call.call_id,
@@ -215,13 +218,6 @@ class Admissions:
             scopes=self._without_redis.less_taken(user_id, scopes),
             event=event,
         )
-        admission = await ask()
-        if isinstance(admission, Unseeded):
-            # A flushed Redis has lost the holds of calls under way, too.
-            self._renew_now.set()
-            await self._spend.seed(user_id, budgets)
-            admission = await ask()
-        return admission
 
     async def _note(self, user_id: str) -> bool:
         await self._holds.note_account(user_id)

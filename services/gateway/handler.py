@@ -81,48 +81,39 @@ class Handler(ABC):
 
     async def handle(self, scope: Scope) -> None:
         """Raises nothing but CancelledError: what goes wrong is answered and recorded."""
-        with self.gateway.open_calls:
-            await self._handle(scope["method"], scope["headers"])
-
-    async def _handle(self, method: str, headers: Headers) -> None:
-        wrong_method = self._check_method(method)
-        try:
-            principal = await self._authenticate(headers)
-        except AppError as error:
-            UNAUTHENTICATED.labels(self.call.format.name).inc()
-            await self._send_error(wrong_method or error)
-            return
-        except Exception:
-            log.exception("call.crashed", call_id=self.call.call_id)
-            await self._send_error(AppError(_CRASHED))
-            return
-        recorder = Recorder(self.call, principal, self.gateway.meter)
-        tape = None if principal.key.recording is None else self._start_tape(principal)
-        try:
-            refusal = (
-                wrong_method
-                or check_key(principal.key, self.call.started_at)
-                or check_account(principal.account)
-            )
-            if refusal is not None:
-                raise refusal
-            await self.serve(principal, headers, recorder)
-        except ClientDisconnected:
-            with suppress(Unavailable):
-                await recorder.commit("client_closed", CLIENT_CLOSED)
-        except AppError as error:
-            await self._fail(recorder, error)
-        except asyncio.CancelledError:
-            # The process is stopping and this call's time is over; its event still goes out.
-            recorder.hand_in(*self._usage_so_far())
-            raise
-        except Exception:
-            log.exception("call.crashed", call_id=self.call.call_id)
-            await self._fail(recorder, AppError(_CRASHED))
-        finally:
-            self.gateway.admissions.finished(self.call)
-            if tape is not None:
-                self.gateway.recordings.hand_in(tape)
+        call, gateway, headers = self.call, self.gateway, scope["headers"]
+        wrong_method = self._check_method(scope["method"])
+        with gateway.open_calls:
+            principal = await self._authenticate(headers, wrong_method)
+            if principal is None:
+                return
+            recorder = Recorder(call, principal, gateway.meter)
+            tape = None if principal.key.recording is None else self._start_tape(principal)
+            try:
+                refusal = (
+                    wrong_method
+                    or check_key(principal.key, call.started_at)
+                    or check_account(principal.account)
+                )
+                if refusal is not None:
+                    raise refusal
+                await self.serve(principal, headers, recorder)
+            except ClientDisconnected:
+                with suppress(Unavailable):
+                    await recorder.commit("client_closed", CLIENT_CLOSED)
+            except AppError as error:
+                await self._fail(recorder, error)
+            except asyncio.CancelledError:
+                # The process is stopping and this call's time is over; its event still goes out.
+                recorder.hand_in(*self._usage_so_far())
+                raise
+            except Exception:
+                log.exception("call.crashed", call_id=call.call_id)
+                await self._fail(recorder, AppError(_CRASHED))
+            finally:
+                gateway.admissions.finished(call)
+                if tape is not None:
+                    gateway.recordings.hand_in(tape)
 
     def _check_method(self, method: str) -> AppError | None:
         """A call of a wrong one is audited like any other, so no route turns it away."""
@@ -130,8 +121,20 @@ class Handler(ABC):
             return None
         return MethodNotAllowed(f"{method} is not allowed: use {self._allowed}.")
 
-    async def _authenticate(self, headers: Headers) -> Principal:
-        principal = await self.gateway.directory.principal(secret_hash(secret_of(headers)))
+    async def _authenticate(
+        self, headers: Headers, wrong_method: AppError | None
+    ) -> Principal | None:
+        """None for a caller that is not known, who is told so."""
+        try:
+            principal = await self.gateway.directory.principal(secret_hash(secret_of(headers)))
+        except AppError as error:
+            UNAUTHENTICATED.labels(self.call.format.name).inc()
+            await self._send_error(wrong_method or error)
+            return None
+        except Exception:
+            log.exception("call.crashed", call_id=self.call.call_id)
+            await self._send_error(AppError(_CRASHED))
+            return None
         self.call.principal = principal
         return principal
 

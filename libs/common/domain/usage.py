@@ -182,13 +182,13 @@ def _inclusive(
     )
     return _checked(
         TokenUsage(
-            input_text=input_total - sum(map(_count, input_parts)),
+            input_text=input_total - sum(filter(None, input_parts)),
             cache_read=input_details.cached_tokens,
             cache_write_5m=None if written is None else written - _count(written_1h),
             cache_write_1h=written_1h,
             input_audio=input_details.audio_tokens,
             input_image=input_details.image_tokens,
-            output_text=output_total - sum(map(_count, output_parts)),
+            output_text=output_total - sum(filter(None, output_parts)),
             reasoning=output_details.reasoning_tokens,
             output_audio=output_details.audio_tokens,
             output_image=output_details.image_tokens,

@@ -23,6 +23,8 @@ from libs.common.storage.sentinel import says_no_master
 _TIMEOUT_S = 3.0
 _MAX_WAITING = 20_000
 _NOTHING = object()
+_MULTI = hiredis.pack_command(("MULTI",))
+_EXEC = hiredis.pack_command(("EXEC",))
 _ERRORS = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError}
 
 
@@ -36,11 +38,11 @@ class Transaction:
     """Commands that take effect together."""
 
     def __init__(self) -> None:
-        self.commands: list[tuple[Any, ...]] = []
+        self.packed: list[bytes] = []
 
     def execute_command(self, *command: Any) -> None:
         """Adds one."""
-        self.commands.append(command)
+        self.packed.append(hiredis.pack_command(command))
 
 
 class Pipelined:
@@ -62,9 +64,8 @@ class Pipelined:
 
     async def transact(self, transaction: Transaction) -> Sequence[Any]:
         """The answers. Raises the first error among them, which undoes none of the others."""
-        commands = (("MULTI",), *transaction.commands, ("EXEC",))
-        packed = b"".join(hiredis.pack_command(command) for command in commands)
-        answers: Sequence[Any] = await self._send(packed, len(commands))
+        packed = [_MULTI, *transaction.packed, _EXEC]
+        answers: Sequence[Any] = await self._send(b"".join(packed), len(packed))
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
