@@ -14,13 +14,13 @@ import aiohttp
 import msgspec
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, StreamWriter
 from multidict import CIMultiDictProxy
-from yarl import URL
 
 from services.gateway.upstream.answer import Header
+from services.gateway.upstream.connections import Connector, Protocol
+from services.gateway.upstream.destination import Destination
 from services.gateway.upstream.proxies import proxy_for
 
 _MAX_ADDRESSES = 1_000
@@ -54,7 +54,7 @@ def _connecting(patience: Patience) -> aiohttp.ClientTimeout:
 class HttpClient:
     """Sends requests. `connector` keeps the connections, and bounds how many there are."""
 
-    def __init__(self, connector: aiohttp.BaseConnector) -> None:
+    def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._loop = asyncio.get_running_loop()
         # To parse an address costs more than to send to it.
@@ -87,39 +87,8 @@ class HttpClient:
             raise
         return response
 
-    def _parse(self, address: str) -> "_Destination":
-        return _Destination(URL(address, encoded=True), proxy_for(address), self._loop)
-
-
-class _Destination:
-    """An address, and how it is reached."""
-
-    def __init__(self, url: URL, proxy: str | None, loop: asyncio.AbstractEventLoop) -> None:
-        # What the pool asks for its connections' sake; it is never sent.
-        self.request = ClientRequest(
-            "POST", url, loop=loop, proxy=None if proxy is None else URL(proxy)
-        )
-        self._is_forwarded = proxy is not None and not self.request.is_ssl()
-        self._target = str(url) if self._is_forwarded else url.raw_path
-        self._host = self.request.headers[hdrs.HOST].encode()
-
-    def head(self, method: str, resource: str, headers: list[Header], body_bytes: int) -> bytes:
-        """Raises ValueError where one of them would end its line."""
-        lines = [
-            f"{method} {self._target}{resource} HTTP/1.1".encode("latin-1"),
-            b"host: " + self._host,
-            b"content-length: %d" % body_bytes,
-            *[b"%b: %b" % header for header in headers],
-        ]
-        if self._is_forwarded:
-            # The pool finds out what the proxy wants to be told.
-            credentials = self.request.headers.get(hdrs.PROXY_AUTHORIZATION)
-            if credentials is not None:
-                lines.append(f"proxy-authorization: {credentials}".encode())
-        head = b"\r\n".join(lines)
-        if head.count(b"\n") >= len(lines) or head.count(b"\r") >= len(lines):
-            raise ValueError("a header, or the address, of a request holds a line break")
-        return head + b"\r\n\r\n"
+    def _parse(self, address: str) -> Destination:
+        return Destination(address, proxy_for(address), self._loop)
 
 
 class Response:
@@ -169,7 +138,7 @@ class Response:
     async def start(self, head: bytes, body: bytes) -> None:
         """Sends the request, and returns when the answer's head is there."""
         protocol = self._connection.protocol
-        if protocol is None or protocol.transport is None or len(protocol):
+        if protocol is None or protocol.transport is None or protocol.should_close:
             # It is lost, or brought an answer that nobody had asked for.
             raise aiohttp.ServerDisconnectedError
         protocol.set_response_params(read_until_eof=True)
@@ -202,18 +171,23 @@ class Response:
         return chunk
 
     def release(self) -> None:
-        """Keeps the connection if the answer was read to its end, and closes it otherwise."""
-        if self._writing is not None and not self._writing.done():
+        """Keeps the connection if the answer has come to its end, and closes it otherwise."""
+        protocol = self._connection.protocol
+        if isinstance(protocol, Protocol) and self._content.is_eof() and self._is_sent(protocol):
+            self._timer.cancel()
+            protocol.expect_nothing()
+            self._connection.release()
+        else:
             self.close()
-            return
-        self._timer.cancel()
-        self._connection.release()
 
     def close(self) -> None:
         """Nobody is going to read the rest."""
         self._timer.cancel()
         if self._writing is not None:
             self._writing.cancel()
+        if self._connection.protocol is not None:
+            # To close it alone would wait for a provider that no longer reads what was sent.
+            self._connection.protocol.abort()
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -227,6 +201,13 @@ class Response:
     ) -> None:
         self.release()
 
+    def _is_sent(self, protocol: Protocol) -> bool:
+        """A provider may answer before it has read the request, and never read the rest."""
+        if self._writing is not None and not self._writing.done():
+            return False
+        transport = protocol.transport
+        return transport is not None and transport.get_write_buffer_size() == 0
+
     def _watch_the_rest(self) -> None:
         self._timer = self._loop.call_at(self._began + self._patience.total_s, self._expire)
         protocol = self._connection.protocol
@@ -236,10 +217,9 @@ class Response:
             protocol.start_timeout()
 
     def _expire(self) -> None:
-        error = aiohttp.SocketTimeoutError("the answer took too long")
         if self._connection.protocol is not None:
+            error = aiohttp.SocketTimeoutError("the answer took too long")
             self._connection.protocol.set_exception(error)
-        self._content.set_exception(error)
 
 
 async def _write(protocol: ResponseHandler, head: bytes, body: bytes) -> None:

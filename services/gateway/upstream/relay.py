@@ -13,6 +13,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.connections import Connector
 from services.gateway.upstream.headers import request_headers, response_headers
 from services.gateway.upstream.http_client import HttpClient, Patience, Response
 from services.gateway.upstream.providers import Target
@@ -119,9 +120,8 @@ class Relay:
 @asynccontextmanager
 async def open_client(settings: Settings) -> AsyncIterator[HttpClient]:
     """The one HTTP client of the process."""
-    async with aiohttp.TCPConnector(
-        limit=settings.upstream_max_connections, keepalive_timeout=60, ttl_dns_cache=30
-    ) as connector:
+    connector = Connector(limit=settings.upstream_max_connections)
+    async with connector:
         yield HttpClient(connector)
 
 
