@@ -8,6 +8,7 @@ import argparse
 import platform
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from statistics import median, quantiles
 
@@ -16,7 +17,7 @@ import uvloop
 
 from bench.admission import admission_lines, measure_admission
 from bench.load import Job, Result
-from bench.systems import System, systems
+from bench.systems import System, synced_each_second, systems
 
 _PADDING = "x" * 820
 _SOAK_PARTS = 10
@@ -44,6 +45,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     cpu_us: dict[str, float]
     load_share: float
+
+
+# In a scenario with one call at a time nobody shares a sync to disk: what it costs is shown apart.
+_EACH_SECOND = "gateway, Redis synced each second"
+_NAME_WIDTH = len(_EACH_SECOND)
 
 
 def scenarios(requests: int) -> list[Scenario]:
@@ -110,22 +116,23 @@ def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
     direct = rows.get("direct", [])
     direct_p50 = median(row.p50_ms for row in direct) if direct else 0.0
     direct_p99 = median(row.p99_ms for row in direct) if direct else 0.0
-    cpu: dict[str, float] = {}
+    bare = [row.cpu_us["bare relay"] for row in rows.get("bare relay", [])]
     for name, measured in rows.items():
-        cpu |= {part: median(row.cpu_us[part] for row in measured) for part in measured[0].cpu_us}
-        own = ", ".join(f"{part} {cpu[part]:.0f}" for part in measured[0].cpu_us)
+        cpu = {part: median(row.cpu_us[part] for row in measured) for part in measured[0].cpu_us}
+        own = ", ".join(f"{part} {us:.0f}" for part, us in cpu.items())
         p50, p99 = (
             median(getattr(row, field) for row in measured) for field in ("p50_ms", "p99_ms")
         )
         limited = median(row.load_share for row in measured) > _LOAD_LIMIT
+        per_s = median(row.requests_per_s for row in measured)
         lines.append(
-            f"  {name:<11} {median(row.requests_per_s for row in measured):8.0f} requests/s"
+            f"  {name:<{_NAME_WIDTH}} {per_s:8.0f} requests/s"
             f"   p50 {p50:7.2f} ms (+{p50 - direct_p50:6.2f})"
             f"   p99 {p99:7.2f} ms (+{p99 - direct_p99:6.2f})"
             f"   CPU us: {own or '-'}" + ("   LIMITED BY THE LOAD GENERATOR" if limited else "")
         )
-    if "bare relay" in cpu:
-        lines.append(f"  gateway / bare relay: CPU {cpu['gateway'] / cpu['bare relay']:.2f}")
+        if bare and "gateway" in cpu:
+            lines.append(f"  {name} / bare relay: CPU {cpu['gateway'] / median(bare):.2f}")
     return lines
 
 
@@ -159,12 +166,16 @@ def main() -> None:
             return
         for scenario in scenarios(arguments.requests):
             compared = measured[-1:] if scenario.gateway_only else measured
-            rows: dict[str, list[Row]] = {system.name: [] for system in compared}
+            rows: defaultdict[str, list[Row]] = defaultdict(list)
             for system in compared:
                 measure(system, scenario, max(100, scenario.requests // 10))
             for _ in range(arguments.rounds):
                 for system in compared:
                     rows[system.name].append(measure(system, scenario, scenario.requests))
+                if scenario.concurrency == 1:
+                    with synced_each_second(info.redis_url):
+                        row = measure(measured[-1], scenario, scenario.requests)
+                    rows[_EACH_SECOND].append(row)
             print("\n".join(report(scenario, rows)), flush=True)
         for system in measured:
             for name, rss in system.rss_mb().items():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from redis import Redis
 
 from deploy.local import ports
 from deploy.local.environment import ROOT, without_settings
@@ -72,6 +73,17 @@ def systems() -> Iterator[tuple[StackInfo, list[System]]]:
         finally:
             bare.stop("bare_relay", _STOP_S)
             stack.stop()
+
+
+@contextmanager
+def synced_each_second(redis_url: str) -> Iterator[None]:
+    """Redis as it is faster, at the risk of the last second's events should the machine crash."""
+    with Redis.from_url(redis_url) as redis:
+        redis.config_set("appendfsync", "everysec")
+        try:
+            yield
+        finally:
+            redis.config_set("appendfsync", "always")
 
 
 def _raise_budget(admin_url: str, admin_api_key: str, user_id: str) -> None:
