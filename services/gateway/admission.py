@@ -14,17 +14,17 @@ from libs.common.cache import LoadingCache
 from libs.common.domain.holds import hold_nusd
 from libs.common.errors import Unavailable
 from libs.common.logging import words_of
-from libs.common.storage.event_queue import encode_event
-from libs.common.storage.holds import (
+from libs.common.schemas.holds import (
     Admission,
     Admitted,
-    HoldStore,
     Limited,
     OpenHold,
     OverBudget,
     Scope,
     Unseeded,
 )
+from libs.common.storage.event_queue import encode_event
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.mongo import Database, PyMongoError
 from libs.common.storage.redis import RedisError
 from services.gateway.backlog import Backlog

@@ -14,9 +14,9 @@ import structlog
 from libs.common.errors import Unavailable
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import words_of
+from libs.common.schemas.holds import Finished, OpenHold
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.event_queue import UNREADABLE, decode_event, split_batch
-from libs.common.storage.holds import Finished, OpenHold
 from services.gateway.spool import Spool, SpoolFull
 
 log = structlog.get_logger(__name__)

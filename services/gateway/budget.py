@@ -15,7 +15,7 @@ from starlette.responses import Response
 from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import Unavailable
 from libs.common.schemas.account import BudgetPeriod
-from libs.common.storage.holds import Scope, Unseeded
+from libs.common.schemas.holds import Scope, Unseeded
 from libs.common.storage.mongo import PyMongoError
 from libs.common.storage.redis import RedisError
 from libs.common.storage.standings import ScopeStanding, StandingStore

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from libs.common.domain.ids import uuid7
 from libs.common.domain.pricing import cost_nusd
+from libs.common.schemas.holds import Scope, Window
 from libs.common.schemas.price import AT_COST, PriceVersion
 from libs.common.schemas.usage import (
     CallStatus,
@@ -16,7 +17,6 @@ from libs.common.schemas.usage import (
     UsageEvent,
     UsageSource,
 )
-from libs.common.storage.holds import Scope, Window
 from services.gateway.directory import Principal
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.providers import Target

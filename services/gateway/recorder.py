@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 from libs.common.domain.pricing import total_tokens
+from libs.common.schemas.holds import Finished
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
-from libs.common.storage.holds import Finished
 from services.gateway.backlog import Metered
 from services.gateway.call import Call
 from services.gateway.directory import Principal

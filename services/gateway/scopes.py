@@ -9,17 +9,9 @@ from libs.common.domain.money import usd_text
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
 from libs.common.errors import AppError, BudgetExceeded, RateLimited, TooManyTokens
 from libs.common.schemas.account import Budget, Limits
-from libs.common.storage.holds import (
-    Admitted,
-    Limited,
-    OverBudget,
-    PeriodLimit,
-    Scope,
-    Window,
-)
+from libs.common.schemas.holds import Admitted, Limited, OverBudget, PeriodLimit, Scope, Window
 from services.gateway.directory import Principal
 
-_NO_LIMIT = -1
 _MS = 1000
 
 
@@ -82,7 +74,7 @@ def scope_of(key_id: str | None, limits: Limits, budgets: list[BudgetNow]) -> Sc
 
 
 def _limit(limit: int | None) -> int:
-    return _NO_LIMIT if limit is None else limit
+    return NO_LIMIT if limit is None else limit
 
 
 def over_budget(
@@ -135,10 +127,10 @@ def window_of(refusal: Limited) -> tuple[Scope, Window] | None:
     scope, wait_ms = refusal.scope, refusal.wait_ms
     match refusal.kind:
         case "requests":
-            return msgspec.structs.replace(scope, tokens=_NO_LIMIT), Window(0, wait_ms, 0, 0)
+            return msgspec.structs.replace(scope, tokens=NO_LIMIT), Window(0, wait_ms, 0, 0)
         case "tokens":
             left = max(scope.tokens - refusal.used, 0)
-            return msgspec.structs.replace(scope, requests=_NO_LIMIT), Window(0, 0, left, wait_ms)
+            return msgspec.structs.replace(scope, requests=NO_LIMIT), Window(0, 0, left, wait_ms)
         case "parallel":
             return None
 
@@ -160,7 +152,7 @@ def tightest(scopes: list[Scope], windows: tuple[Window, ...]) -> tuple[Scope, W
     limited_by = [
         (scope, window)
         for scope, window in zip(scopes, windows, strict=True)
-        if scope.requests != _NO_LIMIT or scope.tokens != _NO_LIMIT
+        if scope.requests != NO_LIMIT or scope.tokens != NO_LIMIT
     ]
     return min(limited_by, key=_room, default=None)
 
@@ -169,6 +161,6 @@ def _room(row: tuple[Scope, Window]) -> tuple[int, int]:
     scope, window = row
     unlimited = 2**53
     return (
-        unlimited if scope.requests == _NO_LIMIT else window.requests_left,
-        unlimited if scope.tokens == _NO_LIMIT else window.tokens_left,
+        unlimited if scope.requests == NO_LIMIT else window.requests_left,
+        unlimited if scope.tokens == NO_LIMIT else window.tokens_left,
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from libs.common.storage.holds import HoldStore, Spent
+from libs.common.schemas.holds import Spent
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.ledger_reader import LedgerReader, PeriodSpend
 from libs.common.storage.mongo import Database
 from services.gateway.scopes import BudgetNow

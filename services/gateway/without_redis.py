@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
-from libs.common.storage.holds import Admitted, OverBudget, PeriodLimit, Scope
+from libs.common.schemas.holds import Admitted, OverBudget, PeriodLimit, Scope
 from libs.common.storage.mongo import PyMongoError
 from services.gateway.call import Call
 from services.gateway.directory import Principal

@@ -8,8 +8,9 @@ import structlog
 
 from libs.common.domain.periods import days_of, period_key, zone_of
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.holds import Spent
 from libs.common.storage.accounts import AccountStore
-from libs.common.storage.holds import HoldStore, Spent
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import PyMongoError

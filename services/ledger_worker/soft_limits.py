@@ -16,9 +16,9 @@ from cachetools import LRUCache
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import period_end, period_key, zone_of
 from libs.common.schemas.account import Account, Budget, BudgetPeriod
+from libs.common.schemas.holds import Spent
 from libs.common.settings import Secret, SettingsError
 from libs.common.storage.accounts import AccountStore
-from libs.common.storage.holds import Spent
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.notices import NoticeStore
 from libs.common.web.http_client import HttpClient, HttpUnreachable

@@ -1,18 +1,31 @@
 """Holds, limits and the copy of spend in Redis: what admission decides on.
 
-All keys of an account share one hash tag, so that one script sees them all on a Cluster too.
-Amounts are integers of nano-USD below 2^53, which Redis' scripts compute exactly, and Redis' own
-time decides. `lua/common.lua` describes the keys.
+All keys of an account share one hash tag, so that one script sees them all on a Cluster too, and
+Redis' own time decides. `lua/common.lua` describes the keys.
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
+from libs.common.schemas.holds import (
+    NO_LIMIT,
+    Admission,
+    Admitted,
+    Finished,
+    Limited,
+    LimitKind,
+    OpenHold,
+    OverBudget,
+    Scope,
+    Spent,
+    Standing,
+    Unseeded,
+    Window,
+    scope_name,
+)
 from libs.common.storage.pipelining import CommandSink, Pipelined, Transaction
 from libs.common.storage.redis import Redis
-from libs.common.storage.scripts import Scripts, encode_ask, root_of, scope_name
+from libs.common.storage.scripts import Scripts, encode_ask, root_of
 
 # Long enough for a period that is still asked about; a key that is gone is seeded anew.
 _SPENT_TTL_S = 40 * 24 * 3600
@@ -30,114 +43,7 @@ end
 # Gateways note an account with open calls several times within this.
 _VISITED_S = 600
 _SCRIPTS = ("admit", "finish", "settle", "renew", "retake", "sweep")
-_NO_LIMIT = -1
-_REFUSALS: tuple["LimitKind", ...] = ("requests", "tokens", "parallel")
-
-LimitKind = Literal["requests", "tokens", "parallel"]
-
-
-class PeriodLimit(msgspec.Struct, frozen=True):
-    """One budget as the script sees it: the key of its current period and its limit."""
-
-    period: str
-    limit: int
-
-
-class Scope(msgspec.Struct, frozen=True, kw_only=True):
-    """What an account (key_id None), or one of its API keys, is limited to; -1 is no limit."""
-
-    key_id: str | None = None
-    requests: int = _NO_LIMIT
-    tokens: int = _NO_LIMIT
-    parallel: int = _NO_LIMIT
-    budgets: tuple[PeriodLimit, ...] = ()
-
-    @property
-    def scope(self) -> str:
-        return scope_name(self.key_id)
-
-
-class Window(msgspec.Struct, frozen=True):
-    """What is left of a scope's minute, and milliseconds until its oldest call leaves it."""
-
-    requests_left: int
-    requests_reset_ms: int
-    tokens_left: int
-    tokens_reset_ms: int
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """A budget's amounts in nano-USD, this call's hold included."""
-
-    spent_nusd: int
-    held_nusd: int
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A window per scope, and a standing per budget of each scope, in order."""
-
-    now_ms: int
-    windows: tuple[Window, ...]
-    standings: tuple[Standing, ...]
-
-
-class OverBudget(msgspec.Struct, frozen=True):
-    """Which budget has no room left for the hold, and how it stands."""
-
-    scope: Scope
-    budget: PeriodLimit
-    spent_nusd: int
-    held_nusd: int
-
-
-class Limited(msgspec.Struct, frozen=True):
-    """Which limit is reached, how much of it is used, and how long until it has room again."""
-
-    scope: Scope
-    kind: LimitKind
-    used: int
-    wait_ms: int
-
-
-class Unseeded(msgspec.Struct, frozen=True):
-    """Redis does not know what was spent in a period of that scope."""
-
-    scope: Scope
-    period: str
-
-
-Admission = Admitted | OverBudget | Limited | Unseeded
-
-
-class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """Nano-USD that MongoDB says were spent in a period; of two, the newer revision is right."""
-
-    key_id: str | None = None
-    period: str
-    nusd: int
-    revision: int = 0
-
-
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that is over: what it cost and, where that is known, all tokens that it used."""
-
-    user_id: str
-    call_id: str
-    key_id: str | None
-    cost_nusd: int
-    tokens: int | None
-
-
-class OpenHold(msgspec.Struct, frozen=True, kw_only=True):
-    """The hold of a call under way, as Redis has it, with the call's event should nobody end it."""
-
-    user_id: str
-    call_id: str
-    hold_nusd: int
-    key_id: str | None
-    lease_s: int
-    parallel_scopes: tuple[str, ...]
-    event: bytes
+_REFUSALS: tuple[LimitKind, ...] = ("requests", "tokens", "parallel")
 
 
 class HoldStore:
@@ -199,7 +105,7 @@ class HoldStore:
         ask = {
             "call": finished.call_id,
             "amount": finished.cost_nusd,
-            "tokens": _NO_LIMIT if finished.tokens is None else finished.tokens,
+            "tokens": NO_LIMIT if finished.tokens is None else finished.tokens,
             "key": "" if finished.key_id is None else finished.key_id,
             "lease_ms": _SETTLING_LEASE_MS,
         }

@@ -58,8 +58,3 @@ class Scripts:
 def root_of(user_id: str) -> str:
     """What the account's keys begin with; the braces hold what their slot follows from."""
     return f"gateway:{{{user_id}}}"
-
-
-def scope_name(key_id: str | None) -> str:
-    """As `lua/common.lua` names scopes."""
-    return "" if key_id is None else f":key:{key_id}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from libs.common.storage.holds import Scope, Unseeded
+from libs.common.schemas.holds import Scope, Unseeded
 from libs.common.storage.pipelining import Pipelined
 from libs.common.storage.redis import Redis
 from libs.common.storage.scripts import Scripts

@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.storage.holds import HoldStore, PeriodLimit, Scope, Spent
+from libs.common.schemas.holds import PeriodLimit, Scope, Spent
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.mongo import Database
 from libs.common.storage.redis import Redis, open_redis
 from services.admin.settings import Settings

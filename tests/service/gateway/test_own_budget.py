@@ -11,8 +11,8 @@ import pytest
 
 from libs.common.domain.periods import period_end, period_key, zone_of
 from libs.common.schemas.account import Budget, Limits
+from libs.common.schemas.holds import Spent
 from libs.common.settings import Secret
-from libs.common.storage.holds import Spent
 from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT

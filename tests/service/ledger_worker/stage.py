@@ -16,6 +16,7 @@ from libs.common.domain.ids import uuid7
 from libs.common.domain.verify import Checkpoint
 from libs.common.proving import prover_of
 from libs.common.schemas.account import Account
+from libs.common.schemas.holds import PeriodLimit, Scope, Spent
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.settings import Secret
@@ -29,7 +30,7 @@ from libs.common.storage.event_queue import (
     enqueue_batch,
     enqueue_job,
 )
-from libs.common.storage.holds import HoldStore, PeriodLimit, Scope, Spent
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.ledger_reader import EntryFilter

@@ -12,9 +12,9 @@ import pytest
 
 from libs.common.domain.periods import period_key
 from libs.common.schemas.account import Budget
+from libs.common.schemas.holds import Spent
 from libs.common.schemas.key import ApiKey
 from libs.common.settings import Secret, SettingsError
-from libs.common.storage.holds import Spent
 from libs.common.storage.keys import KeyStore
 from libs.common.storage.notices import NoticeStore
 from services.ledger_worker.soft_limits import SoftLimitWatch, Webhook, webhook_client

@@ -2,8 +2,8 @@
 
 import asyncio
 
+from libs.common.schemas.holds import PeriodLimit, Scope, Spent
 from libs.common.storage.event_queue import encode_event
-from libs.common.storage.holds import PeriodLimit, Scope, Spent
 from services.ledger_worker.sweep import keep_sweeping, sweep
 from tests.service.ledger_worker.stage import (
     Stage,

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from libs.common.storage.holds import (
+from libs.common.schemas.holds import (
     Admission,
     Admitted,
     Finished,
-    HoldStore,
     PeriodLimit,
     Scope,
     Spent,
+    scope_name,
 )
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.redis import Redis
-from libs.common.storage.scripts import scope_name
 
 USER = "acme"
 ROOT = "gateway:{acme}"

@@ -6,7 +6,7 @@ import pytest
 from redis.crc import key_slot
 
 from libs.common.domain.money import MAX_NUSD
-from libs.common.storage.holds import (
+from libs.common.schemas.holds import (
     Admitted,
     Limited,
     OpenHold,

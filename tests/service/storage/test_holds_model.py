@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from libs.common.storage.holds import (
+from libs.common.schemas.holds import (
     Admission,
     Admitted,
     OverBudget,

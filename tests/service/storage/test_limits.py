@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from libs.common.storage.holds import Admission, Admitted, Limited, PeriodLimit, Scope, Window
+from libs.common.schemas.holds import Admission, Admitted, Limited, PeriodLimit, Scope, Window
 from tests.service.storage.account import ROOT, AccountCalls
 
 

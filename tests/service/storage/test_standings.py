@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.storage.holds import PeriodLimit, Scope, Spent, Unseeded
+from libs.common.schemas.holds import PeriodLimit, Scope, Spent, Unseeded
 from libs.common.storage.standings import ScopeStanding, StandingStore
 from tests.service.storage.account import USER, AccountCalls
 

@@ -9,8 +9,9 @@ import pytest
 
 from libs.common.breaker import Breaker
 from libs.common.errors import Unavailable
+from libs.common.schemas.holds import Finished, OpenHold
 from libs.common.storage.event_queue import encode_batch
-from libs.common.storage.holds import Finished, HoldStore, OpenHold
+from libs.common.storage.holds import HoldStore
 from libs.common.storage.redis import Redis
 from services.gateway.admission import Admissions
 from services.gateway.backlog import Backlog, Metered, Record

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.errors import BudgetExceeded, RateLimited, TooManyTokens
 from libs.common.schemas.account import Budget, Limits
-from libs.common.storage.holds import (
+from libs.common.schemas.holds import (
     Admitted,
     Limited,
     OverBudget,

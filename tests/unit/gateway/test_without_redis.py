@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.errors import BudgetExceeded, Unavailable
 from libs.common.schemas.account import Budget
-from libs.common.storage.holds import Admitted, PeriodLimit, Scope, Standing
+from libs.common.schemas.holds import Admitted, PeriodLimit, Scope, Standing
 from libs.common.storage.ledger_reader import PeriodSpend
 from libs.common.storage.mongo import PyMongoError
 from services.gateway.call import Call

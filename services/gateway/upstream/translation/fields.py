@@ -3,17 +3,12 @@
 Invariant: only what a format's API documents reaches LiteLLM. Its own control parameters
 (`api_base`, `api_key`, `mock_response`, `extra_headers`, callbacks and so on) share one namespace
 with the request's fields there, so a client that could name them could redirect the call.
-
-Three kinds of field are let through. Carried ones go to LiteLLM, which refuses what the provider
-cannot do. Dropped ones are hints and labels that do not change the answer. Neutral ones say what
-is so without them, at the values listed.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from services.gateway.upstream.translation.format_fields import FIELDS, FormatFields
 from services.gateway.upstream.translation.target import (
     ClientFormat,
     TranslationTarget,
@@ -21,121 +16,9 @@ from services.gateway.upstream.translation.target import (
 )
 
 
-class FormatFields(msgspec.Struct, frozen=True, kw_only=True):
-    required: frozenset[str]
-    carried: frozenset[str]
-    dropped: frozenset[str]
-    neutral: Mapping[str, tuple[Any, ...]]
-    # The types of tool that have an equivalent elsewhere; "" is a tool that states no type, and
-    # a trailing "_" stands for any date (`web_search_20250305`).
-    tools: frozenset[str]
-    # Which tool the model has to use: a word, or the `type` of an object.
-    choices: frozenset[str] = frozenset()
-    choice_types: frozenset[str] = frozenset()
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_CHAT = FormatFields(
-    required=frozenset({"messages"}),
-    carried=_names(
-        "audio frequency_penalty function_call functions logit_bias logprobs "
-        "max_completion_tokens max_tokens messages modalities n parallel_tool_calls "
-        "prediction presence_penalty reasoning_effort response_format seed service_tier "
-        "stop temperature tool_choice tools top_logprobs top_p user verbosity "
-        "web_search_options"
-    ),
-    dropped=_names(
-        "metadata prompt_cache_key prompt_cache_options prompt_cache_retention "
-        "safety_identifier store stream_options"
-    ),
-    neutral={
-        "frequency_penalty": (0,),
-        "function_call": ("auto",),
-        "functions": ([],),
-        "logit_bias": ({},),
-        "logprobs": (False,),
-        "modalities": (["text"],),
-        "n": (1,),
-        "parallel_tool_calls": (True,),
-        "presence_penalty": (0,),
-        "service_tier": ("auto", "default"),
-        "stop": ([],),
-        "tools": ([],),
-        "top_logprobs": (0,),
-        "verbosity": ("medium",),
-    },
-    tools=frozenset({"function"}),
-    choices=_names("auto none required"),
-    choice_types=_names("allowed_tools custom function"),
-)
-
-_MESSAGES = FormatFields(
-    required=frozenset({"max_tokens", "messages"}),
-    carried=_names(
-        "max_tokens messages metadata output_config stop_sequences system temperature "
-        "thinking tool_choice tools top_k top_p"
-    ),
-    # Caching is the provider's own affair elsewhere, and diagnostics are Anthropic's.
-    dropped=_names("cache_control diagnostics"),
-    neutral={
-        "mcp_servers": ([],),
-        "service_tier": ("auto", "standard_only"),
-        "speed": ("standard",),
-        "stop_sequences": ([],),
-        "system": ("", []),
-        "thinking": ({"type": "disabled"},),
-        "tools": ([],),
-    },
-    tools=frozenset({"", "custom", "web_search_"}),
-    choice_types=_names("any auto none tool"),
-)
-
-_RESPONSES = FormatFields(
-    required=frozenset({"input"}),
-    carried=_names(
-        "input instructions max_output_tokens parallel_tool_calls reasoning temperature "
-        "text tool_choice tools top_p user"
-    ),
-    # Coding agents label themselves in `client_metadata`.
-    dropped=_names(
-        "client_metadata include metadata prompt_cache_key prompt_cache_options "
-        "prompt_cache_retention safety_identifier store stream_options"
-    ),
-    neutral={
-        "background": (False,),
-        "parallel_tool_calls": (True,),
-        "service_tier": ("auto", "default"),
-        "tools": ([],),
-        "top_logprobs": (0,),
-        "truncation": ("disabled",),
-    },
-    tools=frozenset({"custom", "function", "namespace", "web_search", "web_search_preview"}),
-    choices=_names("auto none required"),
-    choice_types=_names("allowed_tools custom function web_search web_search_preview"),
-)
-
-_EMBEDDINGS = FormatFields(
-    required=frozenset({"input"}),
-    carried=_names("dimensions encoding_format input"),
-    dropped=_names("user"),
-    neutral={},
-    tools=frozenset(),
-)
-
-_FIELDS: Mapping[ClientFormat, FormatFields] = {
-    "chat": _CHAT,
-    "messages": _MESSAGES,
-    "responses": _RESPONSES,
-    "embeddings": _EMBEDDINGS,
-}
-
-
 def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, Any]:
     """The fields to translate. Raises UpstreamRefused(400) that names the field in the way."""
-    fields = _FIELDS[client_format]
+    fields = FIELDS[client_format]
     for name in sorted(fields.required):
         if body.get(name) is None:
             raise _invalid(f"{name}: this field is required")
@@ -179,7 +62,7 @@ def sifted(
 
     The names of what was left out come second; a tool's is `tools[n]`.
     """
-    fields = _FIELDS[client_format]
+    fields = FIELDS[client_format]
     kept: dict[str, Any] = {}
     dropped: list[str] = []
     for name, value in body.items():
