@@ -9,7 +9,15 @@ from libs.common.domain.money import usd_text
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
 from libs.common.errors import AppError, BudgetExceeded, RateLimited, TooManyTokens
 from libs.common.schemas.account import Budget, Limits
-from libs.common.schemas.holds import Admitted, Limited, OverBudget, PeriodLimit, Scope, Window
+from libs.common.schemas.holds import (
+    NO_LIMIT,
+    Admitted,
+    Limited,
+    OverBudget,
+    PeriodLimit,
+    Scope,
+    Window,
+)
 from services.gateway.directory import Principal
 
 _MS = 1000
