@@ -1,0 +1,198 @@
+"""How long the client of providers waits, and how much it keeps of an answer nobody reads."""
+
+import asyncio
+import socket
+import zlib
+
+import msgspec
+import pytest
+
+from services.gateway.upstream.connections import Connector
+from services.gateway.upstream.http_client import HttpClient, Patience
+from tests.servers import HOST
+from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, until, whole
+from tests.service.gateway.http_client.wire import (
+    CHUNKED,
+    OK,
+    Wire,
+    always,
+    answer,
+    on_first,
+    serving,
+)
+
+SHORT_S = 0.2
+
+
+def patience(**seconds: float) -> Patience:
+    return msgspec.structs.replace(PATIENT, **seconds)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(OK + b"content-", id="half a head"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n", id="an interim answer"),
+        pytest.param(CHUNKED, id="a head"),
+        pytest.param(CHUNKED + b"4\r\n", id="the size of a chunk"),
+    ],
+)
+@pytest.mark.parametrize("part", ["first_byte_s", "total_s"])
+async def test_the_first_byte_does_not_come(client: HttpClient, sent: bytes, part: str) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(sent)
+        await wire.rest()
+
+    async with serving(on_first(script)) as provider:
+        with pytest.raises(TimeoutError):
+            await answer_of(client, provider.address, patience=patience(**{part: SHORT_S}))
+        assert await answer_of(client, provider.address) == b"good"
+
+    assert provider.asked == [1, 2]
+
+
+async def test_the_next_byte_does_not_come(client: HttpClient) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + b"4\r\ngood\r\n")
+        await wire.rest()
+
+    async with serving(on_first(script)) as provider:
+        response = await post(client, provider.address, patience=patience(between_bytes_s=SHORT_S))
+        assert await response.read() == b"good"
+        with pytest.raises(TimeoutError):
+            await whole(response)
+        assert await answer_of(client, provider.address) == b"good"
+
+    assert provider.asked == [1, 2]
+
+
+async def test_an_answer_may_take_longer_than_its_first_byte_and_its_pauses(
+    client: HttpClient,
+) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        for _ in range(8):
+            await wire.send(b"4\r\ngood\r\n")
+            await asyncio.sleep(SHORT_S / 4)
+        await wire.send(b"0\r\n\r\n")
+        await wire.rest()
+
+    brief = patience(first_byte_s=SHORT_S, between_bytes_s=SHORT_S * 10)
+    async with serving(script) as provider:
+        assert await answer_of(client, provider.address, patience=brief) == b"good" * 8
+
+
+async def test_an_answer_that_never_ends(client: HttpClient) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED)
+        while True:
+            await wire.send(b"4\r\ngood\r\n")
+            await asyncio.sleep(SHORT_S / 20)
+
+    async with serving(on_first(script)) as provider:
+        with pytest.raises(TimeoutError):
+            await answer_of(client, provider.address, patience=patience(total_s=SHORT_S))
+        assert await answer_of(client, provider.address) == b"good"
+
+
+async def test_an_answer_that_is_over_is_not_late(client: HttpClient, connector: Connector) -> None:
+    """Nothing is left of its patience once it was read and its connection waits for others."""
+    async with serving(always(answer(b"good"))) as provider:
+        brief = patience(first_byte_s=SHORT_S, between_bytes_s=SHORT_S, total_s=SHORT_S)
+        assert await answer_of(client, provider.address, patience=brief) == b"good"
+        await asyncio.sleep(SHORT_S * 2)
+        assert await answer_of(client, provider.address) == b"good"
+
+    assert provider.asked == [1, 1]
+
+
+async def test_a_connection_that_does_not_come_about(client: HttpClient) -> None:
+    with socket.socket() as deaf:
+        deaf.bind((HOST, 0))
+        deaf.listen(0)
+        address = "http://{}:{}/v1".format(*deaf.getsockname())
+        waiting = [socket.socket() for _ in range(8)]
+        try:
+            for each in waiting:
+                # As many as its queue holds, and some more.
+                each.setblocking(False)
+                each.connect_ex(deaf.getsockname())
+            with pytest.raises(TimeoutError):
+                await post(client, address, patience=patience(connect_s=SHORT_S))
+        finally:
+            for each in waiting:
+                each.close()
+
+
+@pytest.mark.parametrize("part", ["first_byte_s", "total_s"])
+async def test_no_connection_becomes_free(connector: Connector, part: str) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + b"4\r\ngood\r\n")
+        await wire.rest()
+
+    connector._limit = 1
+    client = HttpClient(connector)
+    async with serving(on_first(script)) as provider:
+        response = await post(client, provider.address)
+        with pytest.raises(TimeoutError):
+            await post(client, provider.address, patience=patience(**{part: SHORT_S}))
+        assert provider.asked == [1]
+        waiting = asyncio.create_task(answer_of(client, provider.address))
+        await until(lambda: bool(connector._waiters))
+        response.release()
+        assert await waiting == b"good"
+
+    assert provider.asked == [1, 2]
+
+
+async def test_what_nobody_reads_is_not_taken(client: HttpClient, connector: Connector) -> None:
+    """The provider has to wait; the client's memory and its system's hold little of the answer."""
+    sent = 0
+
+    async def script(wire: Wire) -> None:
+        nonlocal sent
+        await wire.request()
+        await wire.send(CHUNKED)
+        part = bytes(64 * 1024)
+        while sent < 200 * 1024 * 1024:
+            await wire.send(b"%x\r\n%b\r\n" % (len(part), part))
+            sent += len(part)
+
+    async with serving(script) as provider:
+        response = await post(client, provider.address, patience=patience(between_bytes_s=SHORT_S))
+        assert await response.read()
+        (used,) = connector._acquired
+        await until(lambda: used._reading_paused)
+        held = response._content._size
+        # It is not the provider's fault, so it is given more time than between two bytes.
+        await asyncio.sleep(SHORT_S * 2)
+        assert response._content._size == held < 2 * 1024 * 1024
+        assert sent < 100 * 1024 * 1024
+        for _ in range(10):
+            assert await response.read()
+        response.close()
+
+
+async def test_reading_slowly_is_not_the_providers_fault(client: HttpClient) -> None:
+    """Here what came at once becomes more than is kept in memory, from the first read on."""
+    packed = zlib.compress(bytes(20 * 1024 * 1024))
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        length = b"content-length: %d\r\n" % len(packed)
+        await wire.send(OK + b"content-encoding: deflate\r\n" + length + b"\r\n" + packed)
+        await wire.rest()
+
+    async with serving(script) as provider:
+        response = await post(client, provider.address, patience=patience(between_bytes_s=SHORT_S))
+        size = len(await response.read())
+        await asyncio.sleep(SHORT_S * 2)
+        size += len(await whole(response))
+
+    assert size == 20 * 1024 * 1024
