@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from libs.common.errors import InvalidJSON, InvalidRequest
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats import CHAT, FORMATS, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
 
@@ -39,17 +40,17 @@ def test_what_is_no_json(client_format: Format, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("client_format", "fields", "param"),
+    ("format_name", "fields", "param"),
     [
         *(
-            (client_format, {"model": model}, "model")
-            for client_format in FORMATS.values()
+            (format_name, {"model": model}, "model")
+            for format_name in FORMATS
             for model in (None, 5, "", "m" * 257)
         ),
         # Embeddings have neither.
         *(
-            (client_format, fields, param)
-            for client_format in (CHAT, MESSAGES, RESPONSES)
+            (format_name, fields, param)
+            for format_name in ("chat", "messages", "responses")
             for fields, param in (
                 ({"stream": "yes"}, "stream"),
                 ({"service_tier": 1}, "service_tier"),
@@ -59,10 +60,10 @@ def test_what_is_no_json(client_format: Format, raw: bytes) -> None:
     ids=repr,
 )
 def test_a_field_that_is_wrong_is_named(
-    client_format: Format, fields: dict[str, Any], param: str
+    format_name: ClientFormat, fields: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=f"'{param}'") as refused:
-        client_format.decode(body(**fields))
+        FORMATS[format_name].decode(body(**fields))
 
     assert (refused.value.param, refused.value.code) == (param, "invalid_request")
 
