@@ -64,8 +64,10 @@ demo: .venv ## A tour: a call, a stream, the entry, the spend, the proof
 # --- Checks -------------------------------------------------------------------------------------
 
 .PHONY: test lint manifests check format
+# Tests wait for servers more than they compute, so two files run at a time, each on servers of its
+# own; a few tests that somebody asks for stay in one process.
 test: .venv .venv-sdk ## Run every test (ARGS="tests/unit -k name" for some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
 
 lint: .venv ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check $(CODE)
