@@ -6,6 +6,7 @@ import zlib
 
 import msgspec
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from services.gateway.upstream.connections import Connector
 from services.gateway.upstream.http_client import HttpClient, Patience
@@ -15,8 +16,6 @@ from tests.service.gateway.http_client.wire import (
     CHUNKED,
     OK,
     Wire,
-    always,
-    answer,
     on_first,
     serving,
 )
@@ -26,6 +25,11 @@ SHORT_S = 0.2
 
 def patience(**seconds: float) -> Patience:
     return msgspec.structs.replace(PATIENT, **seconds)
+
+
+def is_hurried(connection: ResponseHandler) -> bool:
+    """Whether its next byte is waited for."""
+    return connection._read_timeout_handle is not None
 
 
 @pytest.mark.parametrize(
@@ -75,15 +79,15 @@ async def test_an_answer_may_take_longer_than_its_first_byte_and_its_pauses(
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
-        for _ in range(8):
+        for _ in range(12):
             await wire.send(b"4\r\ngood\r\n")
-            await asyncio.sleep(SHORT_S / 4)
+            await asyncio.sleep(0.05)
         await wire.send(b"0\r\n\r\n")
         await wire.rest()
 
-    brief = patience(first_byte_s=SHORT_S, between_bytes_s=SHORT_S * 10)
+    brief = patience(first_byte_s=0.5)
     async with serving(script) as provider:
-        assert await answer_of(client, provider.address, patience=brief) == b"good" * 8
+        assert await answer_of(client, provider.address, patience=brief) == b"good" * 12
 
 
 async def test_an_answer_that_never_ends(client: HttpClient) -> None:
@@ -100,15 +104,28 @@ async def test_an_answer_that_never_ends(client: HttpClient) -> None:
         assert await answer_of(client, provider.address) == b"good"
 
 
-async def test_an_answer_that_is_over_is_not_late(client: HttpClient, connector: Connector) -> None:
-    """Nothing is left of its patience once it was read and its connection waits for others."""
-    async with serving(always(answer(b"good"))) as provider:
-        brief = patience(first_byte_s=SHORT_S, between_bytes_s=SHORT_S, total_s=SHORT_S)
-        assert await answer_of(client, provider.address, patience=brief) == b"good"
-        await asyncio.sleep(SHORT_S * 2)
-        assert await answer_of(client, provider.address) == b"good"
+async def test_nothing_is_left_of_its_patience_when_an_answer_is_over(
+    client: HttpClient, connector: Connector
+) -> None:
+    """Its connection is another answer's by then."""
+    read = asyncio.Event()
 
-    assert provider.asked == [1, 1]
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(CHUNKED + b"4\r\ngood\r\n")
+        await read.wait()
+        await wire.send(b"0\r\n\r\n")
+        await wire.rest()
+
+    async with serving(script) as provider:
+        response = await post(client, provider.address)
+        assert await response.read() == b"good"
+        (used,) = connector._acquired
+        assert is_hurried(used)
+        read.set()
+        assert await whole(response) == b""
+        assert not is_hurried(used)
+        assert response._timer.cancelled()
 
 
 async def test_a_connection_that_does_not_come_about(client: HttpClient) -> None:
@@ -165,21 +182,27 @@ async def test_what_nobody_reads_is_not_taken(client: HttpClient, connector: Con
             sent += len(part)
 
     async with serving(script) as provider:
-        response = await post(client, provider.address, patience=patience(between_bytes_s=SHORT_S))
+        response = await post(client, provider.address)
         assert await response.read()
         (used,) = connector._acquired
         await until(lambda: used._reading_paused)
-        held = response._content._size
-        # It is not the provider's fault, so it is given more time than between two bytes.
-        await asyncio.sleep(SHORT_S * 2)
+        held, taken = response._content._size, -1
+        while taken != sent:
+            # Until the provider's system takes no more, either.
+            taken = sent
+            await asyncio.sleep(0.1)
         assert response._content._size == held < 2 * 1024 * 1024
         assert sent < 100 * 1024 * 1024
+        # It is not the provider's fault.
+        assert not is_hurried(used)
         for _ in range(10):
             assert await response.read()
         response.close()
 
 
-async def test_reading_slowly_is_not_the_providers_fault(client: HttpClient) -> None:
+async def test_reading_slowly_is_not_the_providers_fault(
+    client: HttpClient, connector: Connector
+) -> None:
     """Here what came at once becomes more than is kept in memory, from the first read on."""
     packed = zlib.compress(bytes(20 * 1024 * 1024))
 
@@ -190,9 +213,11 @@ async def test_reading_slowly_is_not_the_providers_fault(client: HttpClient) -> 
         await wire.rest()
 
     async with serving(script) as provider:
-        response = await post(client, provider.address, patience=patience(between_bytes_s=SHORT_S))
+        response = await post(client, provider.address)
         size = len(await response.read())
-        await asyncio.sleep(SHORT_S * 2)
+        (used,) = connector._acquired
+        assert used._reading_paused
+        assert not is_hurried(used)
         size += len(await whole(response))
 
     assert size == 20 * 1024 * 1024
