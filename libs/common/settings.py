@@ -42,12 +42,13 @@ class Secret:
 def load_settings(settings_type: type[T], environ: Mapping[str, str]) -> T:
     """Each field `name` of the struct is the variable `NAME`; an empty variable is an unset one.
 
+    White space around a value, such as the line break at the end of a secret's file, is none of it.
     Raises SettingsError where a variable is missing or wrong.
     """
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(settings_type):
         variable = field.name.upper()
-        raw = environ.get(variable, "")
+        raw = environ.get(variable, "").strip()
         if raw == "":
             if field.required:
                 raise SettingsError(f"{variable} is not set; see .env.example")
@@ -76,11 +77,23 @@ def check_http_url(variable: str, text: str) -> None:
             and bool(url.hostname)
             and url.port != 0
             and not (url.username or url.query or url.fragment)
+            and is_line(text)
         )
     except ValueError:
         usable = False
     if not usable:
         raise SettingsError(f"{variable} is wrong: it must be http(s)://host[:port][/path]")
+
+
+def check_header(variable: str, secret: Secret | None) -> None:
+    """Raises SettingsError where no header can hold it."""
+    if secret is not None and not is_line(secret.reveal()):
+        raise SettingsError(f"{variable} is wrong: it must be printable ASCII on one line")
+
+
+def is_line(text: str) -> bool:
+    """Printable ASCII on one line, as all that becomes a part of a request has to be."""
+    return text.isascii() and text.isprintable()
 
 
 def _fault(field_type: Any, error: msgspec.ValidationError) -> str:

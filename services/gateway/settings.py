@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret, check_http_url
+from libs.common.settings import Secret, check_header, check_http_url
 from libs.common.storage.mongo import check_mongo_uri
 from libs.common.storage.redis_url import check_redis_url
 
@@ -57,5 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_mongo_uri(self.mongo_uri.reveal())
         check_redis_url(self.redis_url.reveal())
+        check_header("OPENAI_API_KEY", self.openai_api_key)
+        check_header("ANTHROPIC_API_KEY", self.anthropic_api_key)
         check_http_url("OPENAI_BASE_URL", self.openai_base_url)
         check_http_url("ANTHROPIC_BASE_URL", self.anthropic_base_url)

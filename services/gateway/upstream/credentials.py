@@ -5,7 +5,7 @@ from pathlib import Path
 
 from libs.common.errors import ProviderNotConfigured
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
-from libs.common.settings import Secret
+from libs.common.settings import Secret, is_line
 
 
 class Credentials:
@@ -19,8 +19,7 @@ class Credentials:
         """Raises ProviderNotConfigured. Files are read each time, so secrets may be rotated."""
         kind, _, rest = name.partition(":")
         value = (self._variable(rest) if kind == "env" else self._read(rest)).strip()
-        # It goes into a header.
-        if not value or not value.isascii() or not value.isprintable():
+        if not value or not is_line(value):
             raise ProviderNotConfigured(
                 f"The gateway has no credential '{name}', which the route names."
             )

@@ -1,4 +1,6 @@
-from libs.common.settings import load_settings
+import pytest
+
+from libs.common.settings import SettingsError, load_settings
 from services.gateway.settings import Settings
 
 
@@ -12,3 +14,27 @@ def test_what_may_hold_a_password_is_not_shown() -> None:
     settings = load_settings(Settings, environ)
     assert settings.mongo_uri.reveal() == environ["MONGO_URI"]
     assert "hush" not in repr(settings)
+
+
+ENVIRON = {"MONGO_URI": "mongodb://host/gateway", "REDIS_URL": "redis://host"}
+
+
+def test_the_line_break_at_the_end_of_a_secret_s_file_is_none_of_it() -> None:
+    settings = load_settings(Settings, ENVIRON | {"OPENAI_API_KEY": "sk-1\n"})
+    assert settings.openai_api_key is not None
+    assert settings.openai_api_key.reveal() == "sk-1"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OPENAI_API_KEY", "sk-1\r\nx-admin: 1"),
+        ("ANTHROPIC_API_KEY", "sk-\N{EN DASH}1"),
+        ("OPENAI_BASE_URL", "http://pro\nvider/v1"),
+        ("ANTHROPIC_BASE_URL", "http://provider/\x00"),
+    ],
+)
+def test_what_cannot_be_sent_to_a_provider_stops_the_start(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as refused:
+        load_settings(Settings, ENVIRON | {variable: value})
+    assert value not in str(refused.value)
