@@ -87,7 +87,7 @@ class WithoutRedis:
         for now, spent_nusd in zip(budgets, spent, strict=True):
             owner = (principal.account.user_id, now.key_id)
             known = self._known.get((owner, now.period))
-            used = spent_nusd + self._held[owner]
+            used = spent_nusd + self._held.get(owner, 0)
             if known is not None and monotonic() < known.until:
                 used = max(used, known.nusd)
             used += self._taken[owner]

@@ -182,3 +182,12 @@ async def test_by_policy_nothing_is_admitted() -> None:
     desk = Desk(is_open=False)
     with pytest.raises(Unavailable):
         await desk.without(1)
+
+
+async def test_accounts_without_open_calls_are_not_kept() -> None:
+    desk = Desk()
+    desk.end(desk.by_redis(100, (0, 100)), 100)
+    desk.end(await desk.without(100), 0)
+    assert await desk.without(10 * LIMIT) is None
+    assert not desk.gate._held
+    assert not desk.gate._taken
