@@ -9,6 +9,7 @@ from libs.common.domain.pricing import (
     multiplier_problem,
     rates_for,
     tier_for,
+    total_tokens,
 )
 from libs.common.schemas.entry import CostLine
 from libs.common.schemas.price import PriceVersion, Tier
@@ -40,6 +41,7 @@ _FALLBACKS = [
     ("output_audio", "output"),
     ("output_image", "output"),
 ]
+_TOKEN_CLASSES = ["input_text", "output_text", *dict(_FALLBACKS)]
 
 
 def usd(usage: TokenUsage, version: PriceVersion) -> Decimal:
@@ -50,7 +52,7 @@ def million(token_class: str) -> TokenUsage:
     return replace(TokenUsage(), **{token_class: _MILLION})
 
 
-@pytest.mark.parametrize("token_class", ["input_text", "output_text", *dict(_FALLBACKS)])
+@pytest.mark.parametrize("token_class", _TOKEN_CLASSES)
 def test_each_class_of_tokens_has_its_own_rate(token_class: str) -> None:
     version = price(rates=rates(**_EVERY_RATE))
     expected = Decimal(_EVERY_RATE[_RATE_OF.get(token_class, token_class)])
@@ -110,6 +112,14 @@ def test_the_sum_is_rounded_once_and_not_each_line() -> None:
     version = price(rates=rates(input="0.0004", output="0.0004"))
     usage = TokenUsage(input_text=1, cache_read=1, output_text=1)
     assert cost_of(usage, version).cost_nusd == 1
+
+
+def test_tokens_of_all_classes_are_counted_and_nothing_else() -> None:
+    counted = {name: 10**at for at, name in enumerate(_TOKEN_CLASSES)}
+    usage = TokenUsage(**counted, web_searches=5, service_tier="flex", speed="fast")
+    assert total_tokens(usage) == 1_111_111_111
+    assert total_tokens(TokenUsage(output_image=3)) == 3
+    assert total_tokens(TokenUsage()) == 0
 
 
 def test_nothing_reported_costs_nothing() -> None:
