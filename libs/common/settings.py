@@ -78,6 +78,7 @@ def check_http_url(variable: str, text: str) -> None:
             and url.port != 0
             and not (url.username or url.query or url.fragment)
             and is_line(text)
+            and " " not in text
         )
     except ValueError:
         usable = False

@@ -31,6 +31,7 @@ def test_the_line_break_at_the_end_of_a_secret_s_file_is_none_of_it() -> None:
         ("OPENAI_API_KEY", "sk-1\r\nx-admin: 1"),
         ("ANTHROPIC_API_KEY", "sk-\N{EN DASH}1"),
         ("OPENAI_BASE_URL", "http://pro\nvider/v1"),
+        ("OPENAI_BASE_URL", "http://provider/a b"),
         ("ANTHROPIC_BASE_URL", "http://provider/\x00"),
     ],
 )
