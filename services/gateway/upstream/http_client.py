@@ -27,6 +27,8 @@ _MAX_ADDRESSES = 1_000
 # A larger body is sent piece by piece, since the loop has other calls to serve.
 _MAX_WRITTEN_AT_ONCE = 1024 * 1024
 _PIECE = 64 * 1024
+_REPEATABLE = frozenset({"GET", "DELETE"})
+_CONNECTION_LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 
@@ -73,22 +75,32 @@ class HttpClient:
         """The answer, whose head is there. `resource` follows the address, which has no query.
 
         Raises TimeoutError, or ClientError or OSError where no answer comes. No redirect is
-        followed, and nothing is sent twice.
+        followed. What may be repeated is, once, where its connection ended before the answer: a
+        provider may close one that was kept at any moment.
         """
-        began = self._loop.time()
-        destination = self._destination(address)
-        connection = await self._connector.connect(destination.request, [], _connecting(patience))
-        response = Response(connection, self._loop, patience, began)
-        try:
-            head = destination.head(method, resource, headers, len(body))
-            await response.start(head, body)
-        except BaseException:
-            response.close()
-            raise
-        return response
+        destination, began = self._destination(address), self._loop.time()
+        may_repeat = method in _REPEATABLE
+        while True:
+            connection = await self._connector.connect(
+                destination.request, [], _connecting(patience)
+            )
+            response = Response(connection, self._loop, patience, began)
+            try:
+                head = destination.head(method, resource, headers, len(body))
+                await response.start(head, body)
+            except BaseException as error:
+                response.close()
+                if not (may_repeat and isinstance(error, _CONNECTION_LOST)):
+                    raise
+                may_repeat = False
+            else:
+                return response
 
     def _parse(self, address: str) -> Destination:
-        return Destination(address, proxy_for(address), self._loop)
+        try:
+            return Destination(address, proxy_for(address), self._loop)
+        except ValueError as error:
+            raise aiohttp.InvalidURL(address, f"it, or its proxy, is none: {error}") from error
 
 
 class Response:

@@ -170,3 +170,13 @@ async def test_a_proxy_that_is_away(client: HttpClient, monkeypatch: pytest.Monk
     for address in (PLAIN, SECURE):
         with pytest.raises(aiohttp.ClientProxyConnectionError):
             await post(client, address)
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy:99999", "http://[::1"])
+async def test_a_proxy_that_is_no_address(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """The call fails as one to a provider that cannot be reached, and may go elsewhere."""
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(aiohttp.ClientError):
+        await post(client, PLAIN)

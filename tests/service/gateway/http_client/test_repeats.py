@@ -1,0 +1,48 @@
+"""What is sent again where a kept connection ends under it."""
+
+import aiohttp
+import pytest
+
+from services.gateway.upstream.http_client import HttpClient
+from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, whole
+from tests.service.gateway.http_client.wire import Wire, answer, on_first, serving
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_what_may_be_repeated_is_where_a_kept_connection_ends(
+    client: HttpClient, method: str
+) -> None:
+    """The provider closes it at the moment when the second request arrives."""
+    async with serving(on_first(_hangs_up_on_the_second)) as provider:
+        for _ in range(2):
+            response = await client.request(method, provider.address, [], b"", PATIENT)
+            assert await whole(response) == b"good"
+
+    assert provider.asked == [1, 1, 2]
+
+
+async def test_a_provider_that_hangs_up_each_time_is_asked_twice(client: HttpClient) -> None:
+    async with serving(_hangs_up) as provider:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await client.request("GET", provider.address, [], b"", PATIENT)
+
+    assert provider.asked == [1, 2]
+
+
+async def test_what_makes_tokens_is_not_repeated(client: HttpClient) -> None:
+    async with serving(on_first(_hangs_up_on_the_second)) as provider:
+        assert await answer_of(client, provider.address) == b"good"
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await post(client, provider.address)
+
+    assert provider.asked == [1, 1]
+
+
+async def _hangs_up_on_the_second(wire: Wire) -> None:
+    await wire.request()
+    await wire.send(answer(b"good"))
+    await wire.request()
+
+
+async def _hangs_up(wire: Wire) -> None:
+    await wire.request()
