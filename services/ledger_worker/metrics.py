@@ -1,6 +1,7 @@
 """What the worker counts, for Prometheus."""
 
 import math
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,77 +14,55 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        registry = self.registry
-        self.posted = Counter(
-            "ledger_entries_posted", "Entries added to the ledger", registry=registry
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.posted = counter("ledger_entries_posted", "Entries added to the ledger")
+        self.skipped = counter(
+            "ledger_entries_skipped", "Events delivered again, whose entry was there"
         )
-        self.skipped = Counter(
-            "ledger_entries_skipped",
-            "Events delivered again, whose entry was there",
-            registry=registry,
-        )
-        self.unpriced = Counter(
-            "ledger_entries_unpriced", "Events with usage but without a price", registry=registry
-        )
-        self.corrections = Counter(
+        self.unpriced = counter("ledger_entries_unpriced", "Events with usage but without a price")
+        self.corrections = counter(
             "ledger_corrections_posted",
             "Corrections posted: orders of the admin service, and prices that came late",
-            registry=registry,
         )
-        self.verify_ok = Gauge(
+        self.verify_ok = gauge(
             "ledger_verify_ok",
             "1 where the last proof found no difference, 0 where it did, NaN before the first",
-            registry=registry,
         )
         self.verify_ok.set(math.nan)
-        self.verify_last_success = Gauge(
+        self.verify_last_success = gauge(
             "ledger_verify_last_success_timestamp",
             "When all accounts were last proved without a difference (Unix seconds)",
-            registry=registry,
         )
-        self.abandoned = Counter(
+        self.abandoned = counter(
             "ledger_calls_abandoned",
             "Calls that their gateway never finished, counted each time they are found",
-            registry=registry,
         )
-        self.notices = Counter(
-            "ledger_notices",
-            "Messages to the webhook by how they ended",
-            ["end"],
-            registry=registry,
+        self.notices = counter(
+            "ledger_notices", "Messages to the webhook by how they ended", ["end"]
         )
-        self.dead_letters = Counter(
-            "ledger_dead_letters", "Deliveries that cannot be posted", ["kind"], registry=registry
+        self.dead_letters = counter(
+            "ledger_dead_letters", "Deliveries that cannot be posted", ["kind"]
         )
-        self.recordings = Counter(
+        self.recordings = counter(
             "ledger_recordings",
             "Recordings by what became of them: stored, expired, damaged or refused",
             ["end"],
-            registry=registry,
         )
-        self.retries = Counter(
-            "ledger_job_retries", "Jobs put back to be tried again", registry=registry
+        self.retries = counter("ledger_job_retries", "Jobs put back to be tried again")
+        self.missing_jobs = counter(
+            "ledger_missing_jobs", "Queued jobs whose data Redis no longer had"
         )
-        self.missing_jobs = Counter(
-            "ledger_missing_jobs", "Queued jobs whose data Redis no longer had", registry=registry
+        self.batch_size = histogram(
+            "ledger_transaction_events", "Events in one transaction", buckets=_BATCH_BUCKETS
         )
-        self.batch_size = Histogram(
-            "ledger_transaction_events",
-            "Events in one transaction",
-            buckets=_BATCH_BUCKETS,
-            registry=registry,
-        )
-        self.post_seconds = Histogram(
+        self.post_seconds = histogram(
             "ledger_post_seconds",
             "Time to price, post and settle one transaction's events",
             buckets=_SECONDS_BUCKETS,
-            registry=registry,
         )
-        self.queue_jobs = Gauge(
-            "ledger_queue_jobs", "Jobs that wait or are under way", registry=registry
-        )
-        self.queue_oldest_s = Gauge(
-            "ledger_queue_oldest_seconds",
-            "Age of the oldest job in a sample of the queue",
-            registry=registry,
+        self.queue_jobs = gauge("ledger_queue_jobs", "Jobs that wait or are under way")
+        self.queue_oldest_s = gauge(
+            "ledger_queue_oldest_seconds", "Age of the oldest job in a sample of the queue"
         )

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 from arq import func
+from arq.worker import Function
 from redis.asyncio import Redis
 
 from libs.common.storage.event_queue import (
@@ -74,6 +75,17 @@ class QueueWorker(ClaimingWorker):
         await super().finish_failed_job(job_id, result_data)
 
 
+def _functions(jobs: QueueJobs) -> list[Function]:
+    """What the queue's jobs may name."""
+    return [
+        func(jobs.post, name=POST_JOB),
+        func(jobs.bury, name=BURY_JOB),
+        func(jobs.correct, name=CORRECT_JOB),
+        func(jobs.reprice, name=REPRICE_JOB),
+        func(jobs.record, name=RECORD_JOB),
+    ]
+
+
 def create_worker(
     jobs: QueueJobs,
     redis: Redis,
@@ -91,13 +103,7 @@ def create_worker(
         default_queue_name=QUEUE,
     )
     worker = QueueWorker(
-        functions=[
-            func(jobs.post, name=POST_JOB),
-            func(jobs.bury, name=BURY_JOB),
-            func(jobs.correct, name=CORRECT_JOB),
-            func(jobs.reprice, name=REPRICE_JOB),
-            func(jobs.record, name=RECORD_JOB),
-        ],
+        functions=_functions(jobs),
         queue_name=QUEUE,
         # No work is scheduled by time.
         cron_jobs=None,

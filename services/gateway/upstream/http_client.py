@@ -7,8 +7,6 @@ more than all of that: here, a request is bytes.
 
 import asyncio
 from functools import lru_cache
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 import msgspec
@@ -74,9 +72,10 @@ class HttpClient:
     ) -> "Response":
         """The answer, whose head is there. `resource` follows the address, which has no query.
 
-        Raises TimeoutError, or ClientError or OSError where no answer comes. No redirect is
-        followed. What may be repeated is, once, where its connection ended before the answer: a
-        provider may close one that was kept at any moment.
+        Raises TimeoutError, or ClientError or OSError where no answer comes, and ValueError where
+        a header would end its line. No redirect is followed. What may be repeated is, once, where
+        its connection ended before the answer: a provider may close one that was kept at any
+        moment.
         """
         destination, began = self._destination(address), self._loop.time()
         may_repeat = method in _REPEATABLE
@@ -104,7 +103,7 @@ class HttpClient:
 
 
 class Response:
-    """An answer: its head is there, its body comes. As a context it is released at the end."""
+    """An answer: its head is there, its body comes. Whoever has it releases it at the end."""
 
     __slots__ = (
         "_began",
@@ -201,17 +200,6 @@ class Response:
             # To close it alone would wait for a provider that no longer reads what was sent.
             self._connection.protocol.abort()
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
     def _is_sent(self, protocol: Protocol) -> bool:
         """A provider may answer before it has read the request, and never read the rest."""

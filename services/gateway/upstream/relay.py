@@ -98,8 +98,10 @@ class Relay:
                 close=_closer(response),
                 provider_request_id=request_id,
             )
-        with response:
+        try:
             body = await self._whole(response, provider)
+        finally:
+            response.release()
         return Answer(
             status=response.status, headers=headers, body=body, provider_request_id=request_id
         )

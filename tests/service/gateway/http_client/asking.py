@@ -34,9 +34,11 @@ async def whole(response: Response) -> bytes:
     """The body, after which the connection is of use again."""
     parts = []
     async with guarded():
-        with response:
+        try:
             while part := await response.read():
                 parts.append(part)
+        finally:
+            response.release()
     return b"".join(parts)
 
 

@@ -90,7 +90,7 @@ async def test_whoever_reads_an_answer_that_is_given_up_is_told(
     async with serving(script) as provider:
         response = await post(client, provider.address)
         reading = asyncio.create_task(response.read())
-        await asyncio.sleep(0)
+        await until(lambda: response._content._waiter is not None)
         getattr(response, end)()
         with pytest.raises(aiohttp.ClientError):
             await asyncio.wait_for(reading, GUARD_S)

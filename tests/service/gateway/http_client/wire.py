@@ -52,6 +52,10 @@ class Wire:
         self._writer.write(data)
         await self._writer.drain()
 
+    def unsent(self) -> int:
+        """Bytes that the system has not taken yet."""
+        return self._writer.transport.get_write_buffer_size()
+
     async def rest(self) -> bytes:
         """All that comes until the client hangs up."""
         with suppress(ConnectionError):
