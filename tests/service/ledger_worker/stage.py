@@ -1,8 +1,8 @@
 """What a test of the worker needs: accounts, a price, events, and a look at what came of them."""
 
 import asyncio
+import itertools
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -51,14 +51,19 @@ CALL_NUSD = 4_500_000
 _PATIENCE_S = 30.0
 
 
-def new_call_id() -> str:
-    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+_minted = itertools.count()
+
+
+def new_call_id(started_at: datetime = NOW) -> str:
+    """Holds the time of the start, as the gateway mints it; each is larger than those before."""
+    entropy = next(_minted).to_bytes(7) + os.urandom(3)
+    return uuid7(int(started_at.timestamp() * 1000), entropy)
 
 
 def make_event(user_id: str = "alice", **changes: Any) -> UsageEvent:
     """A finished call that costs CALL_NUSD."""
     fields: dict[str, Any] = {
-        "call_id": new_call_id(),
+        "call_id": new_call_id(changes.get("started_at", NOW)),
         "user_id": user_id,
         "key_id": "key-1",
         "started_at": NOW,

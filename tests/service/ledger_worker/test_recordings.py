@@ -35,7 +35,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 def make_recording(user_id: str = "alice", **changes: Any) -> Recording:
     fields: dict[str, Any] = {
-        "call_id": new_call_id(),
+        "call_id": new_call_id(changes.get("started_at", NOW)),
         "user_id": user_id,
         "key_id": "key-1",
         "format": "chat",
