@@ -14,6 +14,7 @@ from services.gateway.directory import Principal
 from services.gateway.formats.base import Format
 from services.gateway.gateway import Gateway
 from services.gateway.handler import Handler
+from services.gateway.query import query_of_call
 from services.gateway.recorder import Recorder
 from services.gateway.upstream.answer import Stream
 
@@ -28,12 +29,11 @@ class CountEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway: Gateway = scope["state"]["gateway"]
-        query = scope["query_string"].decode("latin-1")
         call = Call(
             self._format,
             now_ms=gateway.clock.now_ms(),
             operation="count",
-            resource=self._resource + (f"?{query}" if query else ""),
+            resource=self._resource + query_of_call(self._format.name, scope["query_string"]),
         )
         await _CountHandler(gateway, call, receive, send).handle(scope)
 

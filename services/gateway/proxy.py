@@ -23,6 +23,7 @@ from services.gateway.directory import Principal
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.gateway import Gateway
 from services.gateway.handler import CLIENT_CLOSED, Handler
+from services.gateway.query import query_of_call
 from services.gateway.recorder import Recorder
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Answer, Stream
@@ -39,10 +40,10 @@ class ProxyEndpoint:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         gateway: Gateway = scope["state"]["gateway"]
-        # Anthropic's SDK asks for beta features with `?beta=true`.
-        query = scope["query_string"].decode("latin-1")
         call = Call(
-            self._format, now_ms=gateway.clock.now_ms(), resource=f"?{query}" if query else ""
+            self._format,
+            now_ms=gateway.clock.now_ms(),
+            resource=query_of_call(self._format.name, scope["query_string"]),
         )
         return _CallHandler(gateway, call, receive, send).handle(scope)
 

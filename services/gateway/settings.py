@@ -6,9 +6,10 @@ import msgspec
 from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret, check_header, check_http_url
+from libs.common.settings import Secret, SettingsError, check_header, check_http_url
 from libs.common.storage.mongo import check_mongo_uri
 from libs.common.storage.redis_url import check_redis_url
+from services.gateway.upstream.headers import sent_headers
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -49,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Of each side of a call; a document of MongoDB has to hold both.
     recording_max_bytes: Annotated[int, Meta(ge=1024, le=1024 * 1024)] = 256 * 1024
     upstream_max_connections: Positive = 1000
+    # Names of clients' headers that reach providers beside those that every gateway sends on.
+    upstream_request_headers: str = ""
 
     spool_dir: str = "spool"
     spool_max_bytes: Positive = 1024 * 1024 * 1024
@@ -61,3 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         check_header("ANTHROPIC_API_KEY", self.anthropic_api_key)
         check_http_url("OPENAI_BASE_URL", self.openai_base_url)
         check_http_url("ANTHROPIC_BASE_URL", self.anthropic_base_url)
+        try:
+            sent_headers(self.upstream_request_headers)
+        except ValueError as error:
+            raise SettingsError(f"UPSTREAM_REQUEST_HEADERS is wrong: {error}") from None

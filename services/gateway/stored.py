@@ -21,6 +21,7 @@ from services.gateway.formats import RESPONSES
 from services.gateway.formats.base import CallRequest
 from services.gateway.gateway import Gateway
 from services.gateway.handler import Handler
+from services.gateway.query import OF_STORED_RESPONSES, passed_query
 from services.gateway.recorder import Recorder
 from services.gateway.upstream.answer import Stream
 from services.gateway.upstream.providers import Target
@@ -39,12 +40,12 @@ class StoredEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway: Gateway = scope["state"]["gateway"]
         response_id: str = scope["path_params"]["response_id"]
-        query = scope["query_string"].decode("latin-1")
+        query: bytes = scope["query_string"]
         call = Call(
             RESPONSES,
             now_ms=gateway.clock.now_ms(),
             operation=self._operations.get(scope["method"], "retrieve"),
-            resource=f"/{response_id}{self._resource}" + (f"?{query}" if query else ""),
+            resource=f"/{response_id}{self._resource}{passed_query(query, OF_STORED_RESPONSES)}",
         )
         allowed = ", ".join(self._operations)
         await _StoredHandler(gateway, call, receive, send, allowed, response_id, query).handle(
@@ -63,7 +64,7 @@ class _StoredHandler(Handler):
         send: Send,
         allowed: str,
         response_id: str,
-        query: str,
+        query: bytes,
     ) -> None:
         super().__init__(gateway, call, receive, send, allowed)
         self._response_id = response_id
@@ -74,7 +75,7 @@ class _StoredHandler(Handler):
         if not _ID.fullmatch(self._response_id):
             # It becomes a part of the provider's path.
             raise NotFound("There is no response with such an id.")
-        if parse_qs(self._query).get("stream", ["false"])[-1] != "false":
+        if parse_qs(self._query).get(b"stream", [b"false"])[-1] != b"false":
             raise InvalidRequest("Only responses in the background stream again.", param="stream")
         kept = await kept_response(gateway.responses, principal, self._response_id)
         request = call.request = CallRequest(

@@ -1,82 +1,115 @@
-"""Which headers pass between client and provider, and which are replaced on the way."""
+"""Which headers pass between client and provider. Both ways, what no row names stays here.
+
+Not sent on are credentials, the names of organisations, projects and workspaces (the provider's key
+is the operator's, not the client's), what proxies and tracing add on their way (`baggage` too), a
+client's sessions, and idempotency keys: under one provider key two accounts could share one.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.auth import CREDENTIAL_HEADERS, Headers
 from services.gateway.upstream.answer import Header
 
-_HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-# Ours to set, or nobody's business upstream.
-_NOT_SENT = (
-    _HOP_BY_HOP
-    | CREDENTIAL_HEADERS
-    | {
-        b"host",
-        b"content-length",
-        b"content-type",
-        b"content-encoding",
-        b"accept-encoding",
-        b"expect",
-        b"cookie",
-        b"forwarded",
-        b"via",
-        b"x-request-id",
-        b"request-id",
-        b"x-real-ip",
-    }
-)
+_FROM_EVERY_CLIENT = frozenset({b"accept", b"user-agent", b"traceparent", b"tracestate"})
+# How the SDKs of both providers describe themselves, and the try that a request is.
+_SDK_PREFIX = b"x-stainless-"
+_TO_OPENAI = _FROM_EVERY_CLIENT | {
+    b"openai-beta",
+    b"originator",
+    b"x-client-request-id",
+}
+_TO_ANTHROPIC = _FROM_EVERY_CLIENT | {
+    b"anthropic-version",
+    b"anthropic-beta",
+    b"anthropic-dangerous-direct-browser-access",
+    b"x-app",
+}
+_SENT: Mapping[ClientFormat, frozenset[bytes]] = {
+    "chat": _TO_OPENAI,
+    "responses": _TO_OPENAI,
+    "embeddings": _TO_OPENAI,
+    "messages": _TO_ANTHROPIC,
+}
+# No setting sends these on: the gateway's own, those of one connection, and what is shared by all
+# who use the provider's key.
+_NEVER_SENT = CREDENTIAL_HEADERS | {
+    b"accept-encoding",
+    b"baggage",
+    b"connection",
+    b"content-encoding",
+    b"content-length",
+    b"content-type",
+    b"cookie",
+    b"expect",
+    b"host",
+    b"idempotency-key",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"request-id",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-request-id",
+}
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _OURS = (
     (b"content-type", b"application/json"),
     (b"accept-encoding", b"identity"),
 )
 _ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
-_NOT_SENT_PREFIXES = (b"x-forwarded-", b"x-gateway-")
-_NOT_RETURNED = _HOP_BY_HOP | {
-    b"content-length",
-    b"content-encoding",
-    b"set-cookie",
-    b"server",
-    b"date",
-    b"alt-svc",
-    b"cache-control",
-    b"strict-transport-security",
-    b"x-request-id",
-    b"request-id",
-    # They describe the shared provider key, not the client's own.
-    b"openai-organization",
-    b"openai-project",
-    b"anthropic-organization-id",
-}
-_NOT_RETURNED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"cf-", b"x-gateway-")
+_RETURNED = frozenset(
+    {
+        b"content-type",
+        b"retry-after",
+        b"retry-after-ms",
+        b"x-should-retry",
+        b"deprecation",
+        b"sunset",
+        b"warning",
+        b"openai-model",
+        b"openai-poll-after-ms",
+        b"openai-processing-ms",
+        b"openai-version",
+        b"x-reasoning-included",
+    }
+)
+# Those that need no look at which headers they name.
+_USUAL_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 
 _TOLD_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _MAX_TOLD_NAMES = 32
 
 
+def sent_headers(further: str = "") -> Mapping[ClientFormat, frozenset[bytes]]:
+    """By format, the names that reach its providers. `further` ones, after commas, reach them all.
+
+    Raises ValueError for a name that no header has, or that is never sent on.
+    """
+    names = {name.strip().lower() for name in further.split(",")} - {""}
+    for name in sorted(names):
+        if not _NAME.fullmatch(name):
+            raise ValueError("it must be names of headers, with commas between them")
+        if name.encode() in _NEVER_SENT or name.startswith("x-gateway-"):
+            raise ValueError(f"'{name}' is never sent to a provider")
+    extra = {name.encode() for name in names}
+    return {client_format: sent | extra for client_format, sent in _SENT.items()}
+
+
 def request_headers(
-    client_format: ClientFormat, key: str | None, headers: Headers, call_id: str
+    sent_names: frozenset[bytes],
+    client_format: ClientFormat,
+    key: str | None,
+    headers: Headers,
+    call_id: str,
 ) -> list[Header]:
-    """The client's own, with the deployment's credential where it needs one."""
-    dropped = _with_named_by_connection(_NOT_SENT, headers)
-    sent = [
-        header
-        for header in headers
-        if header[0] not in dropped and not header[0].startswith(_NOT_SENT_PREFIXES)
-    ]
+    """The client's own that are named, with the deployment's credential where it needs one."""
+    names = _without_named_by_connection(sent_names, headers)
+    sent = [header for header in headers if header[0] in names or header[0].startswith(_SDK_PREFIX)]
     if client_format == "messages":
         if all(name != b"anthropic-version" for name, _ in sent):
             sent.append(_ANTHROPIC_VERSION)
@@ -92,12 +125,8 @@ def request_headers(
 def response_headers(raw: Iterable[Header]) -> list[Header]:
     """What of the provider's headers the client gets, by their names in lower case."""
     headers = [(name.lower(), value) for name, value in raw]
-    dropped = _with_named_by_connection(_NOT_RETURNED, headers)
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in dropped and not name.startswith(_NOT_RETURNED_PREFIXES)
-    ]
+    names = _without_named_by_connection(_RETURNED, headers)
+    return [header for header in headers if header[0] in names]
 
 
 def dropped_headers(names: Iterable[str]) -> list[Header]:
@@ -106,9 +135,9 @@ def dropped_headers(names: Iterable[str]) -> list[Header]:
     return [(b"x-gateway-dropped-params", ", ".join(told).encode())] if told else []
 
 
-def _with_named_by_connection(dropped: frozenset[bytes], headers: Headers) -> frozenset[bytes]:
-    """Also those that `Connection` says end at the next hop; few requests have any."""
+def _without_named_by_connection(names: frozenset[bytes], headers: Headers) -> frozenset[bytes]:
+    """Without those that `Connection` says end at the next hop; few requests have any."""
     for name, value in headers:
-        if name == b"connection":
-            dropped = dropped.union(named.strip().lower() for named in value.split(b","))
-    return dropped
+        if name == b"connection" and value not in _USUAL_CONNECTIONS:
+            names = names.difference(named.strip().lower() for named in value.split(b","))
+    return names

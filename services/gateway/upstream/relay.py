@@ -14,7 +14,7 @@ from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.connections import Connector
-from services.gateway.upstream.headers import request_headers, response_headers
+from services.gateway.upstream.headers import request_headers, response_headers, sent_headers
 from services.gateway.upstream.http_client import HttpClient, Patience, Response
 from services.gateway.upstream.providers import Target
 
@@ -30,6 +30,7 @@ class Relay:
     def __init__(self, client: HttpClient, settings: Settings) -> None:
         self._client = client
         self._max_answer_bytes = settings.max_answer_bytes
+        self._sent_headers = sent_headers(settings.upstream_request_headers)
         self._patience = Patience(
             connect_s=float(settings.upstream_connect_timeout_s),
             between_bytes_s=float(settings.upstream_read_timeout_s),
@@ -57,7 +58,9 @@ class Relay:
             response = await self._client.request(
                 method,
                 f"{target.base_url}{target.paths[client_format]}",
-                request_headers(client_format, key, headers, call_id),
+                request_headers(
+                    self._sent_headers[client_format], client_format, key, headers, call_id
+                ),
                 b"" if fields is None else _encode(fields),
                 self._patience_with(target.timeouts),
                 resource=resource,

@@ -86,8 +86,8 @@ async def test_the_account_that_made_a_response_gets_it(
 
     assert [r.status_code for r in (items, cancelled, gone)] == [200] * 3
     assert [(r.method, r.path, r.body) for r in upstream.requests] == [
-        ("GET", f"{path}?include[]=a&x=%20", b""),
-        ("GET", f"{path}?include[]=a&x=%20", b""),
+        ("GET", f"{path}?include%5B%5D=a", b""),
+        ("GET", f"{path}?include%5B%5D=a", b""),
         ("GET", f"{path}/input_items?limit=2", b""),
         ("POST", f"{path}/cancel", b""),
         ("DELETE", path, b""),

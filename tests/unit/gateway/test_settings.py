@@ -39,3 +39,9 @@ def test_what_cannot_be_sent_to_a_provider_stops_the_start(variable: str, value:
     with pytest.raises(SettingsError, match=variable) as refused:
         load_settings(Settings, ENVIRON | {variable: value})
     assert value not in str(refused.value)
+
+
+def test_a_header_that_no_provider_gets_stops_the_start() -> None:
+    named = ENVIRON | {"UPSTREAM_REQUEST_HEADERS": "x-tenant, Authorization"}
+    with pytest.raises(SettingsError, match="UPSTREAM_REQUEST_HEADERS is wrong: 'authorization'"):
+        load_settings(Settings, named)

@@ -1,18 +1,25 @@
-"""Which of the client's headers reach a provider."""
+"""Which headers pass between client and provider."""
+
+from typing import get_args
 
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.headers import request_headers, response_headers
+from services.gateway.upstream.headers import request_headers, response_headers, sent_headers
 
 FORMATS: dict[str, ClientFormat] = {"openai": "chat", "anthropic": "messages"}
 
 
 def sent(
-    provider: str, *given: tuple[str, str], key: str | None = "provider-key"
+    provider: str,
+    *given: tuple[str, str],
+    key: str | None = "provider-key",
+    further: str = "",
 ) -> list[tuple[str, str]]:
     raw = [(name.lower().encode(), value.encode()) for name, value in given]
-    headers = request_headers(FORMATS[provider], key, raw, "call-1")
+    client_format = FORMATS[provider]
+    names = sent_headers(further)[client_format]
+    headers = request_headers(names, client_format, key, raw, "call-1")
     return sorted((name.decode(), value.decode()) for name, value in headers)
 
 
@@ -24,62 +31,144 @@ OWN = [
 ]
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        ("anthropic-version", "2026-10-21"),
-        ("anthropic-beta", "a,b"),
-        ("openai-organization", "org"),
-        ("openai-beta", "x"),
-        ("x-stainless-lang", "python"),
-        ("user-agent", "SDK/1"),
-        ("accept", "application/json"),
-        ("idempotency-key", "k"),
-        ("x-unheard-of", "1"),
-    ],
-)
+ANTHROPICS_OWN = [
+    ("accept-encoding", "identity"),
+    ("anthropic-version", "2023-06-01"),
+    ("content-type", "application/json"),
+    ("x-api-key", "provider-key"),
+    ("x-request-id", "call-1"),
+]
+TO_EVERY_PROVIDER = [
+    ("x-stainless-lang", "python"),
+    ("x-stainless-retry-count", "0"),
+    ("user-agent", "SDK/1"),
+    ("accept", "application/json"),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("tracestate", "a=b"),
+]
+TO_ONE_PROVIDER = [
+    ("openai", ("openai-beta", "x")),
+    ("openai", ("originator", "codex_cli_rs")),
+    ("openai", ("x-client-request-id", "1")),
+    ("anthropic", ("anthropic-beta", "a,b")),
+    ("anthropic", ("anthropic-dangerous-direct-browser-access", "true")),
+    ("anthropic", ("x-app", "cli")),
+]
+TO_NO_PROVIDER = [
+    ("authorization", "Bearer client-secret"),
+    ("x-api-key", "client-secret"),
+    ("api-key", "client-secret"),
+    ("cookie", "session=1"),
+    ("connection", "keep-alive"),
+    ("keep-alive", "timeout=5"),
+    ("proxy-authorization", "Basic x"),
+    ("proxy-connection", "keep-alive"),
+    ("te", "trailers"),
+    ("trailer", "x"),
+    ("transfer-encoding", "chunked"),
+    ("upgrade", "h2c"),
+    ("host", "gateway"),
+    ("content-length", "5"),
+    ("content-type", "application/json; charset=utf-8"),
+    ("content-encoding", "gzip"),
+    ("accept-encoding", "gzip, br, zstd"),
+    ("expect", "100-continue"),
+    ("x-request-id", "theirs"),
+    ("request-id", "theirs"),
+    ("forwarded", "for=1.2.3.4"),
+    ("x-forwarded-for", "1.2.3.4"),
+    ("x-forwarded-proto", "https"),
+    ("x-real-ip", "1.2.3.4"),
+    ("via", "1.1 proxy"),
+    ("origin", "https://app.example"),
+    # Whose account is charged, and whose things are used, is the operator's to say.
+    ("openai-organization", "org"),
+    ("openai-project", "proj"),
+    ("chatgpt-account-id", "acc"),
+    ("anthropic-workspace-id", "wrkspc"),
+    ("anthropic-organization-id", "org"),
+    ("anthropic-user-profile-id", "uprof"),
+    ("anthropic-worker-id", "w"),
+    # Accounts share the provider's key: one could be given what another has asked.
+    ("idempotency-key", "k"),
+    ("x-idempotency-key", "k"),
+    # The client's own network and its users.
+    ("baggage", "user=alice"),
+    ("b3", "1-2-1"),
+    ("x-b3-traceid", "1"),
+    ("uber-trace-id", "1:2:3:1"),
+    ("x-amzn-trace-id", "Root=1"),
+    ("x-cloud-trace-context", "1/2"),
+    ("x-datadog-trace-id", "1"),
+    ("sentry-trace", "1-2"),
+    ("x-internal-token", "t"),
+    ("x-auth-request-user", "alice"),
+    ("x-auth-request-access-token", "t"),
+    ("x-amz-security-token", "t"),
+    ("x-goog-iap-jwt-assertion", "t"),
+    ("x-gateway-deployment", "a"),
+    ("x-unheard-of", "1"),
+    # Codex and Claude Code name their sessions and workspaces.
+    ("session_id", "s"),
+    ("session-id", "s"),
+    ("conversation_id", "c"),
+    ("thread-id", "t"),
+    ("x-codex-turn-metadata", "{}"),
+    ("x-codex-turn-state", "s"),
+    ("x-codex-window-id", "w"),
+    ("x-openai-subagent", "review"),
+    ("x-claude-code-session-id", "s"),
+]
+
+
+@pytest.mark.parametrize("header", TO_EVERY_PROVIDER, ids=lambda header: header[0])
 def test_headers_that_cross(header: tuple[str, str]) -> None:
     assert sent("openai", header) == sorted([*OWN, header])
+    assert sent("anthropic", header) == sorted([*ANTHROPICS_OWN, header])
+
+
+@pytest.mark.parametrize(("provider", "header"), TO_ONE_PROVIDER)
+def test_headers_that_cross_to_one_provider(provider: str, header: tuple[str, str]) -> None:
+    own = {"openai": OWN, "anthropic": ANTHROPICS_OWN}
+    (other,) = own.keys() - {provider}
+    assert sent(provider, header) == sorted([*own[provider], header])
+    assert sent(other, header) == own[other]
+
+
+@pytest.mark.parametrize("header", TO_NO_PROVIDER, ids=lambda header: header[0])
+def test_headers_that_do_not_cross(header: tuple[str, str]) -> None:
+    assert sent("openai", header) == OWN
+    assert sent("anthropic", header) == ANTHROPICS_OWN
+
+
+def test_every_format_has_its_names() -> None:
+    assert sent_headers().keys() == set(get_args(ClientFormat))
+
+
+def test_an_operator_names_further_headers() -> None:
+    further = "X-Tenant, openai-project,"
+    tenant, project = ("x-tenant", "a"), ("openai-project", "b")
+    assert sent("openai", tenant, project, further=further) == sorted([*OWN, tenant, project])
+    assert tenant in sent("anthropic", tenant, further=further)
 
 
 @pytest.mark.parametrize(
-    "header",
+    "further",
     [
-        ("authorization", "Bearer client-secret"),
-        ("x-api-key", "client-secret"),
-        ("api-key", "client-secret"),
-        ("cookie", "session=1"),
-        ("connection", "keep-alive"),
-        ("keep-alive", "timeout=5"),
-        ("proxy-authorization", "Basic x"),
-        ("proxy-connection", "keep-alive"),
-        ("te", "trailers"),
-        ("trailer", "x"),
-        ("transfer-encoding", "chunked"),
-        ("upgrade", "h2c"),
-        ("host", "gateway"),
-        ("content-length", "5"),
-        ("content-type", "application/json; charset=utf-8"),
-        ("content-encoding", "gzip"),
-        ("accept-encoding", "gzip, br, zstd"),
-        ("expect", "100-continue"),
-        ("x-request-id", "theirs"),
-        ("request-id", "theirs"),
-        ("forwarded", "for=1.2.3.4"),
-        ("x-forwarded-for", "1.2.3.4"),
-        ("x-forwarded-proto", "https"),
-        ("x-real-ip", "1.2.3.4"),
-        ("via", "1.1 proxy"),
+        *("authorization", "x-api-key", "API-Key", "cookie", "host", "content-length"),
+        *("idempotency-key", "baggage", "connection", "x-request-id", "x-gateway-deployment"),
+        *("two words", "line\nbreak", "caf\u00e9", "x" * 65),
     ],
 )
-def test_headers_that_do_not_cross(header: tuple[str, str]) -> None:
-    assert sent("openai", header) == OWN
+def test_some_headers_no_setting_sends_on(further: str) -> None:
+    with pytest.raises(ValueError, match=r"never sent|names of headers"):
+        sent_headers(f"x-tenant, {further}")
 
 
 def test_a_header_that_the_connection_names_ends_with_it() -> None:
-    named = ("connection", "close, X-Hop")
+    named, kept = ("connection", "close, OpenAI-Beta"), ("user-agent", "SDK/1")
 
-    assert sent("openai", named, ("x-hop", "1"), ("x-kept", "2")) == sorted([*OWN, ("x-kept", "2")])
+    assert sent("openai", named, ("openai-beta", "1"), kept) == sorted([*OWN, kept])
 
 
 def test_a_header_that_is_sent_twice_arrives_twice() -> None:
@@ -110,31 +199,69 @@ def test_an_endpoint_that_needs_no_key_is_sent_none() -> None:
         assert not {"authorization", "x-api-key"} & set(dict(sent(name, *headers, key=None)))
 
 
-def test_headers_that_the_client_gets() -> None:
-    kept = [
-        (b"content-type", b"application/json"),
-        (b"openai-processing-ms", b"12"),
-        (b"openai-version", b"2020-10-01"),
-        (b"retry-after", b"3"),
-        (b"x-should-retry", b"false"),
-        (b"x-unheard-of", b"1"),
-    ]
-    dropped = [
-        (b"Connection", b"X-Hop"),
-        (b"X-Hop", b"1"),
-        (b"Transfer-Encoding", b"chunked"),
-        (b"Content-Length", b"5"),
-        (b"Content-Encoding", b"identity"),
-        (b"Set-Cookie", b"__cf=1"),
-        (b"Server", b"cloudflare"),
-        (b"Date", b"today"),
-        (b"X-Request-Id", b"theirs"),
-        (b"Request-Id", b"theirs"),
-        (b"CF-Ray", b"1"),
-        (b"OpenAI-Organization", b"ours"),
-        (b"Anthropic-Organization-Id", b"ours"),
-        (b"X-RateLimit-Remaining-Requests", b"5"),
-        (b"Anthropic-RateLimit-Tokens-Limit", b"5"),
-    ]
+RETURNED = [
+    ("content-type", "application/json"),
+    ("retry-after", "3"),
+    ("retry-after-ms", "3000"),
+    ("x-should-retry", "false"),
+    ("openai-model", "gpt-4o"),
+    ("openai-poll-after-ms", "100"),
+    ("openai-processing-ms", "12"),
+    ("openai-version", "2020-10-01"),
+    ("x-reasoning-included", "true"),
+    ("deprecation", "@1764374400"),
+    ("sunset", "Mon, 30 Nov 2026 00:00:00 GMT"),
+    ("warning", "299 - deprecated"),
+]
+NOT_RETURNED = [
+    ("connection", "keep-alive"),
+    ("transfer-encoding", "chunked"),
+    ("content-length", "5"),
+    ("content-encoding", "identity"),
+    ("server", "cloudflare"),
+    ("date", "today"),
+    ("via", "1.1 edge"),
+    ("alt-svc", "h3"),
+    ("cache-control", "private"),
+    ("strict-transport-security", "max-age=1"),
+    ("access-control-allow-origin", "*"),
+    ("set-cookie", "__cf=1"),
+    ("x-request-id", "theirs"),
+    ("request-id", "theirs"),
+    ("location", "http://inside"),
+    ("www-authenticate", "Bearer"),
+    ("x-gateway-model", "theirs"),
+    # They describe the operator's account.
+    ("openai-organization", "ours"),
+    ("openai-project", "ours"),
+    ("anthropic-organization-id", "ours"),
+    ("anthropic-workspace-id", "ours"),
+    ("x-ratelimit-remaining-requests", "5"),
+    ("anthropic-ratelimit-tokens-limit", "5"),
+    ("anthropic-priority-input-tokens-limit", "5"),
+    ("anthropic-fast-input-tokens-limit", "5"),
+    ("x-codex-primary-used-percent", "50"),
+    ("x-codex-turn-state", "s"),
+    ("cf-ray", "1"),
+    ("cf-cache-status", "DYNAMIC"),
+    ("x-openai-proxy-wasm", "v0.1"),
+    ("x-envoy-upstream-service-time", "1"),
+    ("x-unheard-of", "1"),
+]
 
-    assert response_headers([(name.title(), value) for name, value in kept] + dropped) == kept
+
+@pytest.mark.parametrize("header", RETURNED, ids=lambda header: header[0])
+def test_headers_that_the_client_gets(header: tuple[str, str]) -> None:
+    name, value = header[0].encode(), header[1].encode()
+    assert response_headers([(name.title(), value)]) == [(name, value)]
+
+
+@pytest.mark.parametrize("header", NOT_RETURNED, ids=lambda header: header[0])
+def test_headers_that_the_client_does_not_get(header: tuple[str, str]) -> None:
+    name, value = header[0].encode(), header[1].encode()
+    assert response_headers([(name.title(), value)]) == []
+
+
+def test_an_answers_header_that_the_connection_names_ends_with_it() -> None:
+    named = [(b"Connection", b"Retry-After"), (b"Retry-After", b"3"), (b"Sunset", b"now")]
+    assert response_headers(named) == [(b"sunset", b"now")]

@@ -1,0 +1,26 @@
+"""Which parameters of a client's query string reach a provider; the rest stays here."""
+
+from collections.abc import Set
+from urllib.parse import parse_qsl, urlencode
+
+from libs.common.schemas.usage import ClientFormat
+
+# Anthropic's SDK asks for beta features so; OpenAI's endpoints that take a body have no query.
+_OF_CALLS: dict[ClientFormat, Set[str]] = {"messages": {"beta"}}
+OF_STORED_RESPONSES = frozenset(
+    {"after", "include", "include[]", "include_obfuscation", "limit", "order", "starting_after"}
+)
+
+
+def query_of_call(client_format: ClientFormat, query_string: bytes) -> str:
+    """With its question mark; empty without a parameter that may pass."""
+    if not query_string:
+        return ""
+    return passed_query(query_string, _OF_CALLS.get(client_format, frozenset()))
+
+
+def passed_query(query_string: bytes, names: Set[str]) -> str:
+    """Those parameters in their order, encoded anew, so that nothing else comes along in them."""
+    parameters = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+    passed = [(name, value) for name, value in parameters if name in names]
+    return f"?{urlencode(passed)}" if passed else ""
