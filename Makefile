@@ -29,18 +29,15 @@ help: ## Show the targets
 
 # --- Environments -------------------------------------------------------------------------------
 
-.PHONY: .venv .venv-sdk
+.PHONY: .venv
 .venv: .venv/.installed ## Make the environment (when missing, or when its lock changed)
-.venv-sdk: .venv-sdk/.installed ## Make the environment of the newest client SDKs, for the tests
 
-# The locks are complete, so pip need not resolve (--no-deps) and every file is checked by its hash.
+# The lock is complete, so pip need not resolve (--no-deps) and every file is checked by its hash.
 .venv/.installed: requirements/dev.txt
-.venv-sdk/.installed: requirements/sdk.txt
-%/.installed:
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 on PATH, or PYTHON=..." >&2; exit 1; }
-	@echo "Installing $< into $* (once; a minute or two)"
-	@$(PYTHON) -m venv --clear $*
-	@$*/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
+	@echo "Installing $< into .venv (once; a minute or two)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 .PHONY: lock
@@ -66,7 +63,7 @@ demo: .venv ## A tour: a call, a stream, the entry, the spend, the proof
 .PHONY: test lint manifests check format
 # Tests wait for servers more than they compute, so two files run at a time, each on servers of its
 # own; a few tests that somebody asks for stay in one process.
-test: .venv .venv-sdk ## Run every test (ARGS="tests/unit -k name" for some)
+test: .venv ## Run every test (ARGS="tests/unit -k name" for some)
 	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
 
 lint: .venv ## ruff, mypy --strict, import rules
@@ -107,5 +104,5 @@ chaos: .venv ## Kill everything at random under load, then check the books (ARGS
 .PHONY: clean
 clean: ## Stop the stack, remove its data, the environments and all caches
 	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local down --with-data
-	rm -rf .local .venv .venv-sdk .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,7 +30,6 @@ def main() -> None:
         compile_lock(
             uv, name, "pyproject.toml", f"--extra={name}", "--constraint=requirements/dev.txt"
         )
-    compile_lock(uv, "sdk", "--group=sdk")
 
 
 if __name__ == "__main__":

@@ -20,14 +20,6 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 _NAMED_TWICE = frozenset({"deepseek-chat", "gemini-exp-1206", "perplexity/perplexity/sonar"})
 
 
-def _tier_has_audio_rate(price: PriceVersion, case: Case) -> bool:
-    base = price.rates.input_audio
-    return any(
-        tier.service_tier == case.service_tier and tier.rates.input_audio != base
-        for tier in price.tiers
-    )
-
-
 DIFFERENCES = (
     Difference(
         name="named twice",
@@ -53,11 +45,15 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        name="audio at priority",
-        reason="The map has a rate for audio at priority, as has Google's page; litellm loses that "
-        "key when it reads the row and charges the standard rate.",
+        name="cached input in batches",
+        reason="Where a row has no batch rate for input and no rate for cached input, litellm "
+        "charges nothing for cached input in batches. Nothing is free by accident: it costs what "
+        "input does.",
         applies=lambda price, case: (
-            case.service_tier == "priority" and case.audio > 0 and _tier_has_audio_rate(price, case)
+            price.provider == "bedrock_mantle"
+            and price.rates.cache_read is None
+            and case.service_tier == "batch"
+            and case.cached > 0
         ),
     ),
     Difference(

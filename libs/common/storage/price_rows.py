@@ -147,19 +147,25 @@ def _overlaid(cards: _Cards, passed: list[int], service_tier: str | None) -> dic
 def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
     """In a batch everything costs half, where its own rate is not given.
 
-    But a batch with a rate of its own for input has no discount for cached input, unless that is
-    given too. Thresholds count for batches where they have rates for them.
+    But where a batch has a rate of its own for input and none for cached input, that costs as much
+    as outside of batches. Other thresholds count for batches where they have rates for them.
     """
-    thresholds = sorted({threshold for threshold, tier in cards if tier == _BATCH})
+    given = {threshold for threshold, tier in cards if tier == _BATCH}
+    standards = sorted(t for t, tier in cards if tier is None)
+    cached = {t for t in standards if "cache_read" in cards[t, None]}
     own: dict[str, Decimal] = {}
-    for threshold in thresholds:
-        own |= cards[threshold, _BATCH]
-        passed = [t for t, tier in cards if tier is None and t <= threshold]
-        halves = {
-            name: plain(EXACT.multiply(rate, _HALF))
-            for name, rate in _overlaid(cards, sorted(passed), None).items()
-            if name in _HALVED or (name in _HALVED_WITH_INPUT and "input" not in own)
-        }
+    halves: dict[str, Decimal] = {}
+    for threshold in sorted(given | {t for t in cached if given and t > min(given)}):
+        standard = _overlaid(cards, [t for t in standards if t <= threshold], None)
+        if threshold in given:
+            own |= cards[threshold, _BATCH]
+            halves = {
+                name: plain(EXACT.multiply(rate, _HALF))
+                for name, rate in standard.items()
+                if name in _HALVED or (name in _HALVED_WITH_INPUT and "input" not in own)
+            }
+        if "input" in own and "cache_read" in standard:
+            halves["cache_read"] = standard["cache_read"]
         yield Tier(
             rates=Rates(**(halves | own)),
             above_input_tokens=max(threshold - closer, 0),

@@ -1,8 +1,9 @@
-"""The newest SDKs live in an environment of their own: each script of theirs is one process."""
+"""Each script that calls the SDKs is a process of its own, as a user's is."""
 
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 
 HERE = Path(__file__).parent
-PYTHON = HERE.parents[2] / ".venv-sdk" / "bin" / "python"
 _PATIENCE_S = 180
 
 RunScript = Callable[[str, Any], Any]
@@ -24,8 +24,6 @@ NewKey = Callable[..., str]
 @pytest.fixture(scope="session")
 def run_script() -> RunScript:
     """Runs a script of this directory with that input, and returns what it wrote."""
-    if not PYTHON.exists():
-        pytest.fail("the SDKs' environment is missing: make .venv-sdk")
     environ = {
         name: value
         for name, value in without_settings(os.environ).items()
@@ -35,7 +33,7 @@ def run_script() -> RunScript:
 
     def run(script: str, asked: Any) -> Any:
         done = subprocess.run(
-            [PYTHON, HERE / script],
+            [sys.executable, HERE / script],
             input=json.dumps(asked),
             env=environ,
             capture_output=True,

@@ -33,7 +33,7 @@ class weather(BaseModel):  # noqa: N801 - the tool's name
 
 def _clients(asked: dict[str, Any]) -> dict[str, Any]:
     key, models = SecretStr(asked["key"]), asked["models"]
-    openai = {
+    openai: dict[str, Any] = {
         "base_url": f"{asked['url']}/v1",
         "api_key": key,
         "max_retries": 0,
@@ -48,6 +48,8 @@ def _clients(asked: dict[str, Any]) -> dict[str, Any]:
             api_key=key,
             max_retries=0,
             max_tokens_to_sample=200,
+            timeout=None,
+            stop=None,
         ),
     }
 

@@ -1,4 +1,4 @@
-"""Runs the matrix of calls with the newest SDKs, as a process of the environment that has them.
+"""Runs the matrix of calls with the SDKs, as a process of its own.
 
 `python matrix.py` reads `{"openai_url", "anthropic_url", "key", "models": {...}}` from its standard
 input and writes what each call gave: `whole` is all that the SDK returned, events included, and

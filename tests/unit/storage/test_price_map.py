@@ -84,8 +84,7 @@ def test_well_known_models_cost_what_their_providers_say(
         ("priority", 200_000, "2.25"),
         ("priority", 200_001, "4.5"),
         ("flex", 200_000, "0.625"),
-        # The map has no long-context rate for flex: the standard one applies, as in litellm.
-        ("flex", 200_001, "2.5"),
+        ("flex", 200_001, "1.25"),
         ("standard", 200_001, "2.5"),
     ],
 )

@@ -1,6 +1,7 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common.schemas.price import Rates
@@ -25,9 +26,16 @@ def test_a_batch_costs_half_where_its_rates_are_not_given() -> None:
     assert tiers_of(row) == {("batch", 0): Rates(**halves, output=Decimal(7))}
 
 
-def test_a_batch_with_a_rate_for_input_has_no_discount_for_the_cache() -> None:
-    row = ROW | {"cache_read_input_token_cost": 3e-07, "input_cost_per_token_batches": 1e-06}
-    assert tiers_of(row) == {("batch", 0): Rates(input=Decimal(1), output=Decimal("7.5"))}
+def test_a_batch_with_a_rate_for_input_pays_the_standard_rate_for_the_cache() -> None:
+    row = ROW | {
+        "cache_read_input_token_cost": 3e-07,
+        "cache_read_input_token_cost_above_200k_tokens": 6e-07,
+        "input_cost_per_token_batches": 1e-06,
+    }
+    standard = Rates(input=Decimal(1), output=Decimal("7.5"), cache_read=Decimal("0.3"))
+    tiers = tiers_of(row)
+    assert tiers["batch", 0] == standard
+    assert tiers["batch", 200_000] == msgspec.structs.replace(standard, cache_read=Decimal("0.6"))
 
 
 def test_a_service_tier_with_a_rate_for_output_charges_reasoning_by_it() -> None:

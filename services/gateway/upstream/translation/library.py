@@ -38,9 +38,9 @@ class Library:
 
     def __init__(self, litellm: Any) -> None:
         from litellm.litellm_core_utils import logging_worker
-        from litellm.llms.anthropic.pass_through import utils as anthropic_utils
-        from litellm.llms.anthropic.pass_through.adapters import streaming_iterator
-        from litellm.llms.anthropic.pass_through.adapters import transformation as messages
+        from litellm.llms.anthropic.messages import utils as anthropic_utils
+        from litellm.llms.anthropic.messages.adapters import streaming_iterator
+        from litellm.llms.anthropic.messages.adapters import transformation as messages
         from litellm.responses.litellm_completion_transformation import (
             transformation as responses,
         )
@@ -91,7 +91,7 @@ def _load() -> Library:
     os.environ.update(ENVIRONMENT)
     os.environ["TIKTOKEN_CACHE_DIR"] = bundled_tokenizers()
     # pydantic's remarks on LiteLLM's own types and habits say nothing to an operator.
-    warnings.filterwarnings("ignore", r"Item .* using the `ReadOnly` qualifier", UserWarning)
+    warnings.filterwarnings("ignore", r"Items? .* using the `ReadOnly` qualifier", UserWarning)
     warnings.filterwarnings("ignore", r"Accessing the 'model_(\w+)' attr", DeprecationWarning)
     import litellm
 
