@@ -89,6 +89,13 @@ class MethodNotAllowed(AppError):
     code = "method_not_allowed"
 
 
+class RequestTimeout(AppError):
+    """The request, or a part of it, did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Conflict(AppError):
     status = 409
     code = "conflict"
@@ -137,6 +144,12 @@ class TooManyTokens(RateLimited):
 
     code = "tokens_per_minute_too_low"
     should_retry = False
+
+
+class BodiesTooLarge(RateLimited):
+    """The account has too many large requests under way; each alone would be served."""
+
+    code = "request_memory_exceeded"
 
 
 class UpstreamFailed(AppError):

@@ -83,7 +83,7 @@ def create_app(
                 setting="GATEWAY_URL",
                 timeout_s=_GATEWAY_TIMEOUT_S,
             )
-            state = _state(resources, price_map, gateway, metrics, now)
+            state = _state(settings, resources, price_map, gateway, metrics, now)
             state["correction_wait_s"] = correction_wait_s
             for store in (
                 *(state["keys"], state["prices"], state["ledger"], state["dead_letters"]),
@@ -109,6 +109,7 @@ def create_app(
 
 
 def _state(
+    settings: Settings,
     resources: Resources,
     price_map: PriceMap,
     gateway: HttpClient,
@@ -130,6 +131,7 @@ def _state(
         orders=OrderQueue(redis),
         correction_orders=CorrectionOrderStore(database),
         correction_wait_s=_CORRECTION_WAIT_S,
+        body_timeout_s=settings.body_timeout_s,
         dead_letters=DeadLetterStore(database),
         recordings=RecordingStore(database),
         holds=HoldStore(redis),

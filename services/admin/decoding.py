@@ -18,7 +18,7 @@ from libs.common.errors import (
     BodyTooLarge,
     FieldError,
     InvalidJSON,
-    InvalidRequest,
+    RequestTimeout,
     UnsupportedMediaType,
     ValidationFailed,
 )
@@ -26,7 +26,6 @@ from libs.common.errors import (
 S = TypeVar("S", bound=msgspec.Struct)
 
 MAX_BODY_BYTES = 1024 * 1024
-_BODY_TIMEOUT_S = 30.0
 _MAX_PROBLEMS = 50
 _MAX_NESTED = 64
 # Where msgspec found the problem inside the field's value, such as ` - at `$[0]``.
@@ -83,15 +82,15 @@ async def _read_body(request: Request[Any]) -> bytes:
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
+    timeout_s: float = request.state["body_timeout_s"]
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT_S), aclosing(request.stream()) as chunks:
+        async with asyncio.timeout(timeout_s), aclosing(request.stream()) as chunks:
             async for chunk in chunks:
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise too_large
     except TimeoutError:
-        message = f"The body did not arrive within {_BODY_TIMEOUT_S:g} s."
-        raise InvalidRequest(message) from None
+        raise RequestTimeout(f"The body did not arrive within {timeout_s:g} s.") from None
     return bytes(body)
 
 

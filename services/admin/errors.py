@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from libs.common.errors import AppError, NotFound, Unavailable, ValidationFailed
+from libs.common.errors import AppError, NotFound, RequestTimeout, Unavailable, ValidationFailed
 from libs.common.storage.mongo import OperationFailure, PyMongoError
 from libs.common.web.json import json_response
 
@@ -26,6 +26,9 @@ def error_response(request: Request[Any], error: AppError) -> Response:
     headers = {}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, RequestTimeout):
+        # The rest of the request may still come, and must not be taken for the next one.
+        headers["connection"] = "close"
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     return json_response({"error": content}, status=error.status, headers=headers)

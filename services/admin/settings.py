@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     price_map_path: str | None = None
     # Where tests of routes call the gateway.
     gateway_url: str = GATEWAY_URL
+    # How long the body of a request may take.
+    body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 30
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
     # How long the start waits for MongoDB before it gives up.
     mongo_wait_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30

@@ -34,9 +34,11 @@ from services.admin.settings import Settings
 class State(TypedDict):
     """`now` is the current time in UTC, `new_id` a UUIDv7, `entropy(n)` n random bytes.
 
-    `correction_wait_s` is how long a request waits for the worker to post its correction.
+    `correction_wait_s` is how long a request waits for the worker to post its correction,
+    `body_timeout_s` how long its body may take.
     """
 
+    body_timeout_s: float
     accounts: AccountStore
     keys: KeyStore
     prices: PriceStore

@@ -1,35 +1,84 @@
-"""Reads a request's body, whole and bounded."""
+"""Reads a request's body: whole, bounded in size and in time, and counted where it takes memory."""
 
-from starlette.types import Receive
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from types import coroutine
+from typing import Any
 
-from libs.common.errors import AppError, BodyTooLarge, UnsupportedMediaType
+import msgspec
+from starlette.types import Message, Receive
+
+from libs.common.errors import AppError, BodyTooLarge, RequestTimeout, UnsupportedMediaType
 from services.gateway.auth import Headers
+from services.gateway.body_memory import BodyLease
+
+# A body up to this size that arrives at once is not counted: a connection may hold as much anyway.
+UNCOUNTED_BYTES = 64 * 1024
+# A body may take so many times as long as it may be silent.
+_TOTAL_FACTOR = 10
+
+# Makes the lease of a body that is late or large, once nothing but the body can refuse the call.
+# Gets the announced size, if there is one, and whether more of the body is to come.
+Begin = Callable[[int | None, bool], Awaitable[BodyLease]]
 
 
 class ClientDisconnected(Exception):
     """The client went away before its request was complete; there is nobody to answer."""
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
-    """Raises UnsupportedMediaType, BodyTooLarge (without reading on) or ClientDisconnected."""
+class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """`silence_s` is how long nothing may arrive."""
+
+    max_bytes: int
+    silence_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.silence_s * _TOTAL_FACTOR
+
+
+async def read_body(receive: Receive, headers: Headers, limits: BodyLimits, begin: Begin) -> bytes:
+    """The body's bytes. The head is checked before any of them is received.
+
+    Raises UnsupportedMediaType, BodyTooLarge (without reading on), RequestTimeout,
+    ClientDisconnected, and what `begin` and its lease raise.
+    """
+    return await _received(receive, _check_head(headers, limits.max_bytes), limits, begin)
+
+
+async def _received(
+    receive: Receive, announced: int | None, limits: BodyLimits, begin: Begin
+) -> bytes:
+    part, is_last = _part(await _within(limits.silence_s, receive))
+    if len(part) > limits.max_bytes:
+        raise _too_large(limits.max_bytes)
+    if is_last and len(part) <= UNCOUNTED_BYTES:
+        return part
+    lease = await begin(announced, not is_last)
+    lease.take(len(part))
+    parts, ends_at = [part], _now() + limits.total_s
+    while not is_last:
+        left_s = min(limits.silence_s, ends_at - _now())
+        part, is_last = _part(await _within(left_s, receive))
+        if lease.taken + len(part) > limits.max_bytes:
+            raise _too_large(limits.max_bytes)
+        lease.take(len(part))
+        parts.append(part)
+    lease.arrived()
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _check_head(headers: Headers, limit: int) -> int | None:
+    """The size that the client announces, if it does."""
+    announced = None
     for name, value in headers:
         if name == b"content-type":
             _require_json(value)
-        elif name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+        elif name == b"content-length" and value.isdigit():
+            announced = int(value)
+            if announced > limit:
+                raise _too_large(limit)
+    return announced
 
 
 def _require_json(content_type: bytes) -> None:
@@ -41,3 +90,51 @@ def _require_json(content_type: bytes) -> None:
 
 def _too_large(limit: int) -> AppError:
     return BodyTooLarge(f"The request body is larger than the limit of {limit} bytes.")
+
+
+def _part(message: Message) -> tuple[bytes, bool]:
+    """The message's bytes, and whether they are the last ones."""
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnected
+    return message.get("body", b""), not message.get("more_body", False)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _within(seconds: float, receive: Receive) -> Message:
+    """The next message. Raises RequestTimeout.
+
+    The body of nearly every call is there by now, and a timer would cost such a call more than
+    reading its body does: so `receive` takes a first step, and gets a timer only if it waits.
+    """
+    steps = receive().__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as arrived:
+        message: Message = arrived.value
+        return message
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            return await _go_on(steps, waits_for)
+    except TimeoutError:
+        raise RequestTimeout(
+            "The request's body did not arrive in time. Send it without pauses, or in less bytes."
+        ) from None
+
+
+@coroutine
+def _go_on(steps: Generator[Any, Any, Message], waits_for: Any) -> Generator[Any, Any, Message]:
+    """Awaits what has taken its first step, and waits for that."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # noqa: BLE001 - what is thrown in belongs to the steps
+                waits_for = steps.throw(error)
+            else:
+                waits_for = steps.send(sent)
+    except StopIteration as arrived:
+        message: Message = arrived.value
+        return message

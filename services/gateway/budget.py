@@ -3,29 +3,23 @@
 Amounts are exact JSON numbers in USD. What only Redis knows is null while it is away.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
 import msgspec
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd
-from libs.common.errors import Unavailable
 from libs.common.schemas.account import BudgetPeriod
-from libs.common.schemas.holds import Scope, Unseeded
-from libs.common.storage.mongo import PyMongoError
-from libs.common.storage.redis import RedisError
-from libs.common.storage.standings import ScopeStanding, StandingStore
+from libs.common.schemas.holds import Scope
+from libs.common.storage.standings import ScopeStanding
 from libs.common.web.json import json_response
 from services.gateway.directory import Principal
 from services.gateway.models import caller
 from services.gateway.scopes import BudgetNow, budgets_now, scope_of
-from services.gateway.spend_reader import SpendReader
+from services.gateway.standings import Standings
 
-log = structlog.get_logger(__name__)
 _MS = 1000
 
 
@@ -79,42 +73,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     account: AccountView
     key: KeyView
-
-
-class Standings:
-    """How callers stand: by Redis, or by MongoDB where Redis is away or does not know."""
-
-    def __init__(self, store: StandingStore, spend: SpendReader) -> None:
-        self._store = store
-        self._spend = spend
-
-    async def of(
-        self, user_id: str, scopes: Sequence[Scope], budgets: Sequence[BudgetNow]
-    ) -> Sequence[ScopeStanding] | None:
-        """None while Redis is away. Raises Unavailable where nobody can say."""
-        try:
-            found = await self._store.look(user_id, scopes)
-            if isinstance(found, Unseeded):
-                await self._spend.seed(user_id, budgets)
-                found = await self._store.look(user_id, scopes)
-        except (RedisError, OSError) as error:
-            log.warning("budget.redis_away", error=str(error)[:300])
-            return None
-        except PyMongoError as error:
-            raise _unknown() from error
-        if isinstance(found, Unseeded):
-            raise _unknown()
-        return found
-
-    async def spent(self, user_id: str, budgets: Sequence[BudgetNow]) -> list[int]:
-        """By MongoDB. Raises Unavailable."""
-        try:
-            return [
-                (await self._spend.spent(user_id, now.key_id, now.period, now.days())).nusd
-                for now in budgets
-            ]
-        except PyMongoError as error:
-            raise _unknown() from error
 
 
 async def show_budget(request: Request) -> Response:
@@ -194,7 +152,3 @@ def _limits_view(scope: Scope, standing: ScopeStanding | None) -> LimitsView:
 
 def _usd(nusd: int | None) -> Decimal | None:
     return None if nusd is None else nusd_to_usd(nusd)
-
-
-def _unknown() -> Unavailable:
-    return Unavailable("The gateway cannot read how the account stands. Try again in a moment.")

@@ -5,8 +5,11 @@ import msgspec
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.responses import ResponseStore
 from services.gateway.admission import Admissions
+from services.gateway.body import BodyLimits
+from services.gateway.body_memory import BodyMemory
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
+from services.gateway.early_refusals import EarlyRefusals
 from services.gateway.estimating import Estimator
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
@@ -28,7 +31,9 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     recordings: Recordings
     responses: ResponseStore
     estimator: Estimator
-    max_body_bytes: int
+    body_limits: BodyLimits
+    body_memory: BodyMemory
+    early_refusals: EarlyRefusals
     keepalive_s: float
 
     def obey(self, invalidation: Invalidation) -> None:

@@ -6,6 +6,7 @@ goes out after that event is durable.
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -17,6 +18,7 @@ from libs.common.errors import (
     AppError,
     MethodNotAllowed,
     ProviderNotConfigured,
+    RequestTimeout,
     Unavailable,
     UpstreamFailed,
     UpstreamRefused,
@@ -24,6 +26,7 @@ from libs.common.errors import (
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.auth import Headers, secret_of
 from services.gateway.body import ClientDisconnected, read_body
+from services.gateway.body_memory import BodyLease
 from services.gateway.call import Call
 from services.gateway.directory import Principal
 from services.gateway.formats.base import CallRequest
@@ -44,6 +47,7 @@ from services.gateway.upstream.answer import Answer, Header
 log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
 _CRASHED = "The gateway failed to serve this call."
+EarlyCheck = Callable[[Principal, BodyLease], Awaitable[None]]
 # What nginx logs when the client hung up; no client ever reads it.
 CLIENT_CLOSED = 499
 
@@ -51,7 +55,7 @@ CLIENT_CLOSED = 499
 class Handler(ABC):
     """One call's handler; what it knows is in `call`."""
 
-    __slots__ = ("_allowed", "call", "gateway", "receive", "relay", "responding", "send")
+    __slots__ = ("_allowed", "_body", "call", "gateway", "receive", "relay", "responding", "send")
 
     def __init__(
         self, gateway: Gateway, call: Call, receive: Receive, send: Send, allowed: str = "POST"
@@ -63,16 +67,30 @@ class Handler(ABC):
         self.responding = False
         self.relay: StreamRelay | None = None
         self._allowed = allowed
+        self._body: BodyLease | None = None
 
     @abstractmethod
     async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
         """Makes the call and answers it. The caller may make calls; what is raised is recorded."""
 
     async def read_request(
-        self, principal: Principal, headers: Headers
+        self, principal: Principal, headers: Headers, refuse_early: EarlyCheck | None = None
     ) -> tuple[bytes, CallRequest]:
-        """The body, and what it asks for, which the key may use. Raises AppError."""
-        body = await read_body(self.receive, headers, self.gateway.max_body_bytes)
+        """The body, and what it asks for, which the key may use. Raises AppError.
+
+        A body that is still arriving is read on only after `refuse_early` has let it pass.
+        """
+
+        async def begin(announced: int | None, is_late: bool) -> BodyLease:
+            key = principal.key
+            lease = self._body = self.gateway.body_memory.lease(key.user_id, key.key_id)
+            if is_late:
+                lease.check(announced or 0)
+                if refuse_early is not None:
+                    await refuse_early(principal, lease)
+            return lease
+
+        body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
         request = self.call.request = self.call.format.decode(body)
         refusal = check_model(principal.key, request.model)
         if refusal is not None:
@@ -112,6 +130,8 @@ class Handler(ABC):
                 await self._fail(recorder, AppError(_CRASHED))
             finally:
                 gateway.admissions.finished(call)
+                if self._body is not None:
+                    self._body.release()
                 if tape is not None:
                     gateway.recordings.hand_in(tape)
 
@@ -194,6 +214,9 @@ class Handler(ABC):
         headers = error_headers(error, call.call_id, len(answer.body)) + rate_headers(call)
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", self._allowed.encode()))
+        if isinstance(error, RequestTimeout):
+            # The rest of the request may still come, and must not be taken for the next one.
+            headers.append((b"connection", b"close"))
         await self._respond(answer.status, headers, answer.body)
 
     async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

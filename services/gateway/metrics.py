@@ -17,6 +17,14 @@ CALL_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )
 CALLS_OPEN = Gauge("gateway_calls_open", "Calls under way.")
+BODIES_BYTES = Gauge(
+    "gateway_bodies_bytes", "Memory that request bodies take, small ones left out."
+)
+BODIES_ARRIVING = Gauge("gateway_bodies_arriving", "Request bodies that have begun to arrive.")
+# `account` or `process`: whose bound was reached.
+BODIES_REFUSED = Counter(
+    "gateway_bodies_refused_total", "Calls refused for the memory of request bodies.", ["bound"]
+)
 EVENTS_SPOOLED = Counter("gateway_events_spooled_total", "Usage events written to the spool.")
 SPOOL_BACKLOG = Gauge("gateway_spool_backlog", "1 while usage events wait in the spool.")
 BUDGET_WARNINGS = Counter(

@@ -17,6 +17,7 @@ from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
 from libs.common.errors import ModelUnpriced
 from services.gateway.auth import Headers
+from services.gateway.body_memory import BodyLease
 from services.gateway.call import Call
 from services.gateway.continuing import continued
 from services.gateway.directory import Principal
@@ -53,7 +54,7 @@ class _CallHandler(Handler):
 
     async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
         call, gateway = self.call, self.gateway
-        body, request = await self.read_request(principal, headers)
+        body, request = await self.read_request(principal, headers, self._refuse_early)
         plan = await gateway.router.plan(request.model)
         if request.previous_response_id is not None:
             plan = await continued(gateway.responses, principal, request, plan)
@@ -73,6 +74,9 @@ class _CallHandler(Handler):
             await self._stream(recorder, request, upstream)
         else:
             await self._whole(recorder, upstream)
+
+    async def _refuse_early(self, principal: Principal, lease: BodyLease) -> None:
+        await self.gateway.early_refusals.check(self.call, principal, lease.places)
 
     async def _priced(self, plan: Plan, *, searching: bool) -> Plan:
         """The plan without the deployments that have no price: those may not be called."""

@@ -86,9 +86,9 @@ def _limit(limit: int | None) -> int:
 
 
 def over_budget(
-    over: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int
+    over: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int | None
 ) -> AppError:
-    """Says how the budget stands, what the call would hold, and what can be done."""
+    """Says how the budget stands, what the call would hold (None: not known) and what to do."""
     now = next(
         b for b in budgets if b.key_id == over.scope.key_id and b.period == over.budget.period
     )
@@ -97,13 +97,13 @@ def over_budget(
     until = "has no end" if ends_at is None else f"ends at {ends_at.isoformat()}"
     # Redis was asked with a lower limit where there are calls that it has not heard of yet.
     held_nusd = over.held_nusd + now.budget.limit_nusd - over.budget.limit
-    limit, spent, held, hold = (
-        f"{usd_text(nusd)}"
-        for nusd in (now.budget.limit_nusd, over.spent_nusd, held_nusd, hold_nusd)
+    limit, spent, held = (
+        usd_text(nusd) for nusd in (now.budget.limit_nusd, over.spent_nusd, held_nusd)
     )
+    hold = "" if hold_nusd is None else f", this call may cost up to {usd_text(hold_nusd)}"
     return BudgetExceeded(
         f"The budget of {whose} has no room for this call: limit {limit} USD, spent {spent}, "
-        f"held by calls under way {held}, this call may cost up to {hold}. The period "
+        f"held by calls under way {held}{hold}. The period "
         f"'{now.period}' {until}. Lower the call's token limit, or ask your administrator to "
         "raise the budget."
     )

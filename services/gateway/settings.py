@@ -42,6 +42,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_grace_factor: Annotated[int, Meta(ge=1, le=1000)] = 10
 
     max_body_bytes: Positive = 32 * 1024 * 1024
+    # Of all calls under way together.
+    max_bodies_bytes: Positive = 256 * 1024 * 1024
+    # For how long nothing of a body may arrive.
+    body_timeout_s: Positive = 30
+    # The most that one account may have of what a process shares: bodies' bytes, connections.
+    account_share_percent: Annotated[int, Meta(ge=1, le=100)] = 50
     max_answer_bytes: Positive = 64 * 1024 * 1024
     upstream_connect_timeout_s: Positive = 10
     upstream_read_timeout_s: Positive = 600
@@ -68,3 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             sent_headers(self.upstream_request_headers)
         except ValueError as error:
             raise SettingsError(f"UPSTREAM_REQUEST_HEADERS is wrong: {error}") from None
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise SettingsError(
+                "MAX_BODIES_BYTES is wrong: it must be at least MAX_BODY_BYTES "
+                f"({self.max_body_bytes})"
+            )

@@ -21,10 +21,12 @@ from libs.common.storage.responses import ResponseStore
 from libs.common.storage.standings import StandingStore
 from services.gateway.admission import Admissions
 from services.gateway.backlog import Backlog
-from services.gateway.budget import Standings
+from services.gateway.body import BodyLimits
+from services.gateway.body_memory import BodyMemory
 from services.gateway.caches import Caches
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Directory
+from services.gateway.early_refusals import EarlyRefusals
 from services.gateway.estimating import Estimator
 from services.gateway.gateway import Gateway
 from services.gateway.metering import Meter
@@ -33,6 +35,7 @@ from services.gateway.recording import Recordings
 from services.gateway.settings import Settings
 from services.gateway.spend_reader import SpendReader
 from services.gateway.spool import Spool
+from services.gateway.standings import Standings
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
@@ -81,6 +84,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         # After the meter, whose events matter more.
         stack.push_async_callback(recordings.close)
         holds = HoldStore(redis)
+        standings = Standings(StandingStore(redis), SpendReader(database, holds))
         caches = Caches(redis, breaker, settings)
         directory = Directory(database, price_map, caches)
         clock = SharedClock()
@@ -105,7 +109,14 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             recordings=recordings,
             estimator=Estimator(BundledTokenizer()),
             responses=ResponseStore(redis, database),
-            max_body_bytes=settings.max_body_bytes,
+            body_limits=BodyLimits(
+                max_bytes=settings.max_body_bytes, silence_s=settings.body_timeout_s
+            ),
+            body_memory=BodyMemory(
+                max_bytes=settings.max_bodies_bytes,
+                max_account_bytes=settings.max_bodies_bytes * settings.account_share_percent // 100,
+            ),
+            early_refusals=EarlyRefusals(standings, breaker),
             keepalive_s=settings.keepalive_s,
         )
         for work in (
@@ -115,7 +126,6 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             meter.drain_spool(),
         ):
             await stack.enter_async_context(_running(work))
-        standings = Standings(StandingStore(redis), SpendReader(database, holds))
         yield State(gateway=gateway, standings=standings, database=database, redis=redis)
 
 

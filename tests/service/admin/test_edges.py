@@ -1,9 +1,11 @@
 """Who gets in, and what every answer has in common."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import httpx2
+import msgspec
 import pytest
 
 from libs.common.storage.mongo import Database, open_database
@@ -162,6 +164,21 @@ async def test_a_body_is_at_most_1_mib(admin: httpx2.AsyncClient, announced: boo
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"
     assert (await send(MAX_BODY_BYTES)).status_code == 201
+
+
+async def test_a_body_that_does_not_arrive_is_a_408_and_its_connection_ends(
+    settings: Settings, database: Database, redis: Redis
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b'{"user_id": '
+        await asyncio.Event().wait()
+
+    app = app_with(msgspec.structs.replace(settings, body_timeout_s=1), database, redis)
+    async with client_of(app) as client:
+        answer = await client.post("/admin/accounts", content=chunks(), headers=JSON)
+    assert answer.status_code == 408
+    assert answer.json()["error"]["code"] == "request_timeout"
+    assert answer.headers["connection"] == "close"
 
 
 async def test_a_flood_of_wrong_fields_is_answered_briefly(admin: httpx2.AsyncClient) -> None:

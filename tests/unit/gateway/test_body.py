@@ -1,10 +1,24 @@
-"""Request bodies are read whole and bounded."""
+"""Request bodies are read whole, bounded in size and time, and counted where they take memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from starlette.types import Message, Receive
 
-from libs.common.errors import BodyTooLarge, UnsupportedMediaType
-from services.gateway.body import ClientDisconnected, read_body
+from libs.common.errors import BodyTooLarge, RequestTimeout, UnsupportedMediaType
+from services.gateway.auth import Headers
+from services.gateway.body import (
+    UNCOUNTED_BYTES,
+    Begin,
+    BodyLimits,
+    ClientDisconnected,
+    read_body,
+)
+from services.gateway.body_memory import BodyLease, BodyMemory
+
+_NEVER_S = 600.0
 
 
 def arriving(*parts: bytes, disconnect: bool = False) -> Receive:
@@ -22,33 +36,53 @@ def arriving(*parts: bytes, disconnect: bool = False) -> Receive:
     return receive
 
 
+def limits(max_bytes: int, silence_s: float = _NEVER_S) -> BodyLimits:
+    return BodyLimits(max_bytes=max_bytes, silence_s=silence_s)
+
+
+def beginning() -> tuple[Begin, list[tuple[int | None, bool]], BodyMemory]:
+    """What makes leases, with what it was asked for, and the memory that they are of."""
+    asked: list[tuple[int | None, bool]] = []
+    memory = BodyMemory(max_bytes=10**9, max_account_bytes=10**9)
+
+    async def begin(announced: int | None, is_late: bool) -> BodyLease:
+        asked.append((announced, is_late))
+        return memory.lease("acme", "key-1")
+
+    return begin, asked, memory
+
+
+async def read(receive: Receive, headers: Headers, max_bytes: int) -> bytes:
+    return await read_body(receive, headers, limits(max_bytes), beginning()[0])
+
+
 @pytest.mark.parametrize("parts", [[b"abc"], [b"a", b"bc"], [b"", b"abc", b""]])
 async def test_parts_are_joined(parts: list[bytes]) -> None:
-    assert await read_body(arriving(*parts), [], 3) == b"abc"
+    assert await read(arriving(*parts), [], 3) == b"abc"
 
 
 async def test_a_body_at_the_limit_passes_and_one_byte_more_does_not() -> None:
-    assert await read_body(arriving(b"12", b"34"), [], 4) == b"1234"
+    assert await read(arriving(b"12", b"34"), [], 4) == b"1234"
     with pytest.raises(BodyTooLarge, match="limit of 4 bytes"):
-        await read_body(arriving(b"12", b"345"), [], 4)
+        await read(arriving(b"12", b"345"), [], 4)
 
 
 async def test_it_stops_reading_at_the_limit() -> None:
     receive = arriving(b"12345", b"never read")
 
     with pytest.raises(BodyTooLarge):
-        await read_body(receive, [], 4)
+        await read(receive, [], 4)
     assert (await receive())["body"] == b"never read"
 
 
 async def test_a_length_that_is_announced_is_refused_unread() -> None:
     with pytest.raises(BodyTooLarge):
-        await read_body(arriving(), [(b"content-length", b"5")], 4)
+        await read(arriving(), [(b"content-length", b"5")], 4)
 
 
 async def test_a_client_that_leaves() -> None:
     with pytest.raises(ClientDisconnected):
-        await read_body(arriving(b"12", disconnect=True), [], 4)
+        await read(arriving(b"12", disconnect=True), [], 4)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +90,104 @@ async def test_a_client_that_leaves() -> None:
     [b"application/json", b"Application/JSON; charset=utf-8", b"application/problem+json"],
 )
 async def test_json_by_any_of_its_names(content_type: bytes) -> None:
-    assert await read_body(arriving(b"{}"), [(b"content-type", content_type)], 4) == b"{}"
+    assert await read(arriving(b"{}"), [(b"content-type", content_type)], 4) == b"{}"
 
 
 @pytest.mark.parametrize("content_type", [b"text/plain", b"", b"multipart/form-data; boundary=x"])
 async def test_other_media_types_are_refused_unread(content_type: bytes) -> None:
     with pytest.raises(UnsupportedMediaType, match="application/json"):
-        await read_body(arriving(), [(b"content-type", content_type)], 4)
+        await read(arriving(), [(b"content-type", content_type)], 4)
+
+
+async def test_a_small_body_that_is_there_is_not_counted() -> None:
+    begin, asked, _ = beginning()
+    await read_body(arriving(b"x" * UNCOUNTED_BYTES), [], limits(10**6), begin)
+    assert asked == []
+
+
+async def test_a_large_body_is_counted_although_it_is_there() -> None:
+    begin, asked, memory = beginning()
+    await read_body(arriving(b"x" * (UNCOUNTED_BYTES + 1)), [], limits(10**6), begin)
+    assert asked == [(None, False)]
+    assert memory.bytes == UNCOUNTED_BYTES + 1
+
+
+async def test_a_body_that_is_late_is_counted_however_small_it_is() -> None:
+    begin, asked, memory = beginning()
+    headers = [(b"content-length", b"3")]
+    await read_body(arriving(b"a", b"bc"), headers, limits(10**6), begin)
+    assert asked == [(3, True)]
+    assert memory.bytes == 3
+    assert not memory.arriving
+
+
+async def test_a_refusal_comes_before_the_rest_of_the_body_is_read() -> None:
+    receive = arriving(b"1", b"never read")
+
+    async def refuse(_announced: int | None, _is_late: bool) -> BodyLease:
+        raise PermissionError
+
+    with pytest.raises(PermissionError):
+        await read_body(receive, [], limits(10**6), refuse)
+    assert (await receive())["body"] == b"never read"
+
+
+@asynccontextmanager
+async def hanging(*parts: bytes) -> AsyncIterator[tuple[Receive, asyncio.Event]]:
+    """A client that sends some parts and then nothing; the event is set once it is asked again."""
+    messages: list[Message] = [
+        {"type": "http.request", "body": part, "more_body": True} for part in parts
+    ]
+    is_waiting, never = asyncio.Event(), asyncio.Event()
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop(0)
+        is_waiting.set()
+        await never.wait()
+        raise AssertionError
+
+    yield receive, is_waiting
+
+
+@pytest.mark.parametrize("parts", [[], [b"a"], [b"a", b"b"]], ids=len)
+async def test_a_body_that_stops_arriving(parts: list[bytes]) -> None:
+    async with hanging(*parts) as (receive, is_waiting):
+        with pytest.raises(RequestTimeout):
+            await read_body(receive, [], limits(10, silence_s=0.01), beginning()[0])
+        assert is_waiting.is_set()
+
+
+async def test_a_body_that_never_ends_in_time() -> None:
+    """Its parts keep coming, but not all of them within the total."""
+
+    async def receive() -> Message:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"", "more_body": True}
+
+    with pytest.raises(RequestTimeout):
+        await read_body(receive, [], limits(10, silence_s=0.01), beginning()[0])
+
+
+async def test_a_part_that_is_late_is_waited_for() -> None:
+    sent = asyncio.Event()
+    parts = [b"b", b"a"]
+
+    async def receive() -> Message:
+        if len(parts) == 1:
+            await sent.wait()
+            await asyncio.sleep(0)
+        return {"type": "http.request", "body": parts.pop(), "more_body": bool(parts)}
+
+    reading = asyncio.create_task(read(receive, [], 10))
+    asyncio.get_running_loop().call_soon(sent.set)
+    assert await reading == b"ab"
+
+
+async def test_a_reader_that_is_cancelled_while_it_waits() -> None:
+    async with hanging() as (receive, is_waiting):
+        reading = asyncio.create_task(read(receive, [], 10))
+        await is_waiting.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading

@@ -1,0 +1,98 @@
+"""The memory that request bodies take, bounded for the process and for each account.
+
+A body is counted from its first bytes until its call has ended, since a call keeps its body for
+retries and fallbacks. Small bodies that arrive at once are not counted (see `body`).
+"""
+
+from collections import Counter
+
+from libs.common.errors import BodiesTooLarge, Unavailable
+from services.gateway.metrics import BODIES_ARRIVING, BODIES_BYTES, BODIES_REFUSED
+
+# Other calls end within seconds, most of them.
+_RETRY_AFTER_S = 2
+
+# (user_id, key_id); None for the account itself.
+_Owner = tuple[str, str | None]
+
+
+class BodyMemory:
+    """What the bodies of this process' calls take. An account may always have one body."""
+
+    def __init__(self, *, max_bytes: int, max_account_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.max_account_bytes = max_account_bytes
+        self.bytes = 0
+        self.account_bytes: Counter[str] = Counter()
+        self.arriving: Counter[_Owner] = Counter()
+        BODIES_BYTES.set_function(lambda: self.bytes)
+        BODIES_ARRIVING.set_function(self._count_arriving)
+
+    def lease(self, user_id: str, key_id: str) -> "BodyLease":
+        """Of a body that is late or large. Whoever has the lease releases it."""
+        return BodyLease(self, user_id, key_id)
+
+    def _count_arriving(self) -> int:
+        return sum(count for (_, key_id), count in self.arriving.items() if key_id is None)
+
+
+class BodyLease:
+    """One body's part. `places` count the bodies of its account, and of its key, that are arriving:
+    itself and those that came before it."""
+
+    __slots__ = ("_memory", "_owners", "_user_id", "places", "taken")
+
+    def __init__(self, memory: BodyMemory, user_id: str, key_id: str) -> None:
+        self._memory = memory
+        self._user_id = user_id
+        self._owners: tuple[_Owner, ...] = ((user_id, None), (user_id, key_id))
+        self.taken = 0
+        memory.arriving.update(self._owners)
+        self.places = tuple(memory.arriving[owner] for owner in self._owners)
+
+    def take(self, more: int) -> None:
+        """Raises as `check`."""
+        self.check(more)
+        self._add(more)
+
+    def check(self, more: int) -> None:
+        """Whether the body may take so much more. Raises BodiesTooLarge, or Unavailable."""
+        memory = self._memory
+        of_account = memory.account_bytes[self._user_id]
+        if of_account > self.taken and of_account + more > memory.max_account_bytes:
+            BODIES_REFUSED.labels("account").inc()
+            raise BodiesTooLarge(
+                "The requests that this account has under way may take "
+                f"{memory.max_account_bytes} bytes of a gateway's memory. Try again in "
+                f"{_RETRY_AFTER_S} s, with fewer large requests at a time.",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        if memory.bytes + more > memory.max_bytes:
+            BODIES_REFUSED.labels("process").inc()
+            raise Unavailable(
+                "The gateway has no memory for another large request now. Try again in "
+                f"{_RETRY_AFTER_S} s.",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+
+    def arrived(self) -> None:
+        """The body is whole."""
+        arriving = self._memory.arriving
+        for owner in self._owners:
+            arriving[owner] -= 1
+            if arriving[owner] == 0:
+                del arriving[owner]
+        self._owners = ()
+
+    def release(self) -> None:
+        """The call has ended."""
+        self.arrived()
+        self._add(-self.taken)
+
+    def _add(self, change: int) -> None:
+        of_accounts = self._memory.account_bytes
+        self._memory.bytes += change
+        self.taken += change
+        of_accounts[self._user_id] += change
+        if of_accounts[self._user_id] == 0:
+            del of_accounts[self._user_id]

@@ -1,0 +1,218 @@
+"""Bodies that are still arriving: what needs no body is checked before it, and it has an end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import pytest
+import pytest_asyncio
+
+from libs.common.schemas.account import Limits
+from tests.service.gateway.conftest import SettingsWith
+from tests.service.gateway.dialects import CHAT, Dialect
+from tests.service.gateway.stage import PATIENCE_S, Books, Client, eventually, open_gateway
+from tests.service.gateway.upstream import Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_PART = 100_000
+
+
+class Answered(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Upload:
+    """A request whose body is sent part by part."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, part: bytes) -> None:
+        self._writer.write(part)
+        await self._writer.drain()
+
+    async def answer(self) -> Answered:
+        async with asyncio.timeout(PATIENCE_S):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            status, *lines = head.decode().strip().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in lines)
+            body = await self._reader.readexactly(int(headers["content-length"]))
+        return Answered(int(status.split(" ")[1]), headers, body)
+
+    async def closed(self) -> None:
+        """Returns once the gateway has closed the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self._reader.read(1024):
+                pass
+
+
+@asynccontextmanager
+async def uploading(
+    client: Client, dialect: Dialect, secret: str, size: int
+) -> AsyncIterator[Upload]:
+    """The head of a request is sent, which announces so many bytes."""
+    url = client.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = (
+        f"POST {dialect.path} HTTP/1.1\r\nhost: x\r\nx-api-key: {secret}\r\n"
+        f"content-type: application/json\r\ncontent-length: {size}\r\n\r\n"
+    )
+    try:
+        writer.write(head.encode())
+        yield Upload(reader, writer)
+    finally:
+        writer.close()
+
+
+async def event_code(books: Books, secret: str) -> tuple[str, int, str | None]:
+    async def has_come() -> bool:
+        return bool(await books.events(secret))
+
+    await eventually(has_come)
+    event = await books.the_event(secret)
+    return event.status, event.http_status, event.error_code
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def roomy(settings_with: SettingsWith) -> AsyncIterator[Client]:
+    """Its bodies may be large, but not together, and must not pause."""
+    settings = settings_with(
+        max_body_bytes=1_000_000, max_bodies_bytes=1_000_000, account_share_percent=30
+    )
+    async with open_gateway(settings) as client:
+        yield client
+
+
+async def test_a_body_in_parts_is_served(
+    roomy: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    dialect.served_by(upstream, stream=False)
+    secret = await books.add_key()
+    body = json.dumps(dialect.body("word " * _PART)).encode()
+    async with uploading(roomy, dialect, secret, len(body)) as upload:
+        for start in range(0, len(body), _PART):
+            await upload.send(body[start : start + _PART])
+        answered = await upload.answer()
+    assert (answered.status, answered.body) == (200, dialect.answer)
+    assert (await books.the_event(secret)).status == "ok"
+
+
+async def test_an_exhausted_budget_is_refused_before_the_body(
+    roomy: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    dialect.served_by(upstream, stream=False)
+    secret = await books.add_key(await books.add_account(limit_usd="0"))
+    async with uploading(roomy, dialect, secret, _PART) as upload:
+        await upload.send(b'{"model": ')
+        answered = await upload.answer()
+    expected = 402 if dialect.name == "messages" else 429
+    assert answered.status == expected
+    assert answered.headers["x-should-retry"] == "false"
+    assert await event_code(books, secret) == ("refused", expected, "budget_exceeded")
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("of_key", [False, True])
+async def test_unfinished_bodies_count_as_the_requests_that_they_are(
+    roomy: Client, books: Books, of_key: bool
+) -> None:
+    limits = Limits(requests_per_minute=1)
+    account = await books.add_account(limits=Limits() if of_key else limits)
+    secret = await books.add_key(account, limits=limits if of_key else Limits())
+    async with uploading(roomy, CHAT, secret, _PART) as first:
+        await first.send(b'{"model": ')
+        await arriving(roomy, 1)
+        async with uploading(roomy, CHAT, secret, _PART) as second:
+            await second.send(b'{"model": ')
+            answered = await second.answer()
+    assert answered.status == 429
+    assert int(answered.headers["retry-after"]) >= 1
+    assert answered.headers["x-ratelimit-remaining-requests"] == "0"
+    assert json.loads(answered.body)["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_a_full_minute_is_refused_before_the_body(
+    roomy: Client, upstream: Upstream, books: Books
+) -> None:
+    CHAT.served_by(upstream, stream=False)
+    secret = await books.add_key(await books.add_account(limits=Limits(requests_per_minute=1)))
+    assert (await roomy.post(CHAT.path, secret, CHAT.body())).status_code == 200
+    async with uploading(roomy, CHAT, secret, _PART) as upload:
+        await upload.send(b'{"model": ')
+        answered = await upload.answer()
+    assert answered.status == 429
+    assert 50 < int(answered.headers["retry-after"]) <= 60
+
+
+async def test_calls_at_a_time_are_refused_before_the_body(roomy: Client, books: Books) -> None:
+    secret = await books.add_key(await books.add_account(limits=Limits(parallel_calls=0)))
+    async with uploading(roomy, CHAT, secret, _PART) as upload:
+        await upload.send(b'{"model": ')
+        answered = await upload.answer()
+    assert answered.status == 429
+    assert b"calls at a time" in answered.body
+
+
+async def test_bodies_of_an_account_have_a_bound_together(
+    roomy: Client, upstream: Upstream, books: Books
+) -> None:
+    """Two of 200 kB are more than 30 % of 1 MB; the first one goes on."""
+    CHAT.served_by(upstream, stream=False)
+    account = await books.add_account()
+    one, two = [await books.add_key(account) for _ in range(2)]
+    body = json.dumps(CHAT.body("x" * 200_000)).encode()
+    async with uploading(roomy, CHAT, one, len(body)) as first:
+        await first.send(body[:150_000])
+        await bytes_counted(roomy, 150_000)
+        async with uploading(roomy, CHAT, two, len(body)) as second:
+            await second.send(body[:10])
+            refused = await second.answer()
+        assert refused.status == 429
+        assert refused.headers["retry-after"] == "2"
+        assert json.loads(refused.body)["error"]["code"] == "request_memory_exceeded"
+        await first.send(body[150_000:])
+        assert (await first.answer()).status == 200
+    await bytes_counted(roomy, 0)
+
+
+async def test_a_body_that_pauses_too_long_is_a_408_and_its_connection_ends(
+    settings_with: SettingsWith, books: Books, dialect: Dialect
+) -> None:
+    secret = await books.add_key()
+    async with (
+        open_gateway(settings_with(body_timeout_s=1)) as client,
+        uploading(client, dialect, secret, _PART) as upload,
+    ):
+        await upload.send(b'{"model": ')
+        answered = await upload.answer()
+        await upload.closed()
+    assert answered.status == 408
+    assert answered.headers["connection"] == "close"
+    error = json.loads(answered.body)["error"]
+    assert error.get("code", error["type"]) in ("request_timeout", "timeout_error")
+    assert await event_code(books, secret) == ("refused", 408, "request_timeout")
+
+
+async def metric(client: Client, name: str) -> float:
+    page = (await client.http.get("/metrics")).text
+    return next(float(row.split(" ")[1]) for row in page.splitlines() if row.startswith(name + " "))
+
+
+async def arriving(client: Client, count: int) -> None:
+    async def are_there() -> bool:
+        return await metric(client, "gateway_bodies_arriving") == count
+
+    await eventually(are_there)
+
+
+async def bytes_counted(client: Client, count: int) -> None:
+    async def are_there() -> bool:
+        return await metric(client, "gateway_bodies_bytes") == count
+
+    await eventually(are_there)

@@ -1,0 +1,66 @@
+"""The bytes of bodies are bounded for the process and for each account, until their calls end."""
+
+import pytest
+
+from libs.common.errors import BodiesTooLarge, Unavailable
+from services.gateway.body_memory import BodyMemory
+
+
+def test_bytes_count_until_the_call_ends() -> None:
+    memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    lease = memory.lease("acme", "key-1")
+    lease.take(30)
+    lease.take(10)
+    lease.arrived()
+    assert (memory.bytes, memory.account_bytes["acme"]) == (40, 40)
+    lease.release()
+    assert (memory.bytes, dict(memory.account_bytes), dict(memory.arriving)) == (0, {}, {})
+
+
+def test_one_body_is_served_whatever_the_share() -> None:
+    memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    memory.lease("acme", "key-1").take(90)
+
+
+def test_an_account_does_not_take_more_than_its_share() -> None:
+    memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    first, second = memory.lease("acme", "key-1"), memory.lease("acme", "key-2")
+    first.take(30)
+    with pytest.raises(BodiesTooLarge) as refused:
+        second.take(21)
+    assert (refused.value.status, refused.value.retry_after_s) == (429, 2)
+    assert memory.bytes == 30
+    memory.lease("other", "key-3").take(50)
+    first.release()
+    second.take(21)
+
+
+def test_the_process_has_a_bound() -> None:
+    memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    memory.lease("acme", "key-1").take(50)
+    other = memory.lease("other", "key-2")
+    other.take(40)
+    with pytest.raises(Unavailable) as refused:
+        other.take(11)
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 2)
+    assert memory.bytes == 90
+
+
+def test_what_is_announced_is_checked_and_not_taken() -> None:
+    memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    lease = memory.lease("acme", "key-1")
+    with pytest.raises(Unavailable):
+        lease.check(101)
+    lease.check(100)
+    assert memory.bytes == 0
+
+
+def test_places_count_the_bodies_that_are_arriving() -> None:
+    memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    first = memory.lease("acme", "key-1")
+    assert first.places == (1, 1)
+    assert memory.lease("acme", "key-2").places == (2, 1)
+    first.arrived()
+    assert memory.lease("acme", "key-1").places == (2, 1)
+    first.release()
+    assert memory.lease("acme", "key-1").places == (3, 2)
