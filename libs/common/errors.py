@@ -5,7 +5,7 @@ the tree decides what it is. Codes are part of the public contract and never cha
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class AppError(Exception):
@@ -152,11 +152,24 @@ class BodiesTooLarge(RateLimited):
     code = "request_memory_exceeded"
 
 
+# No connection could be made, or the translation broke down over this request or its answer.
+UpstreamCause = Literal["unreachable", "translation"]
+
+
 class UpstreamFailed(AppError):
-    """The provider could not be reached, or its answer cannot be used."""
+    """The provider could not be reached, or its answer cannot be used.
+
+    `cause` says more where it is known, for those who decide what to try next.
+    """
 
     status = 502
     code = "upstream_unavailable"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, cause: UpstreamCause | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.cause = cause
 
 
 class ProviderNotConfigured(UpstreamFailed):

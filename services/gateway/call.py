@@ -105,6 +105,11 @@ class Call:
         return self.charged_nusd
 
     @property
+    def user_id(self) -> str:
+        """Of the account; empty before the call is authenticated."""
+        return "" if self.principal is None else self.principal.account.user_id
+
+    @property
     def account_multiplier(self) -> Decimal:
         """The account's as it was when the call was authenticated, whatever becomes of it since."""
         return AT_COST if self.principal is None else self.principal.account.price_multiplier

@@ -44,7 +44,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     `fallbacks` are other models, tried in order when every deployment has failed, and
     `context_fallbacks` those for a request that is too long for this one's. All of a call's
     attempts together are at most `max_attempts`. A deployment
-    that has failed `cooldown_after` times in a row is left alone for `cooldown_s`.
+    that has failed `cooldown_after` times in a row is left alone for `cooldown_s`: by the account
+    whose calls failed, and by all where no request can be the reason or more accounts than that
+    met it.
     """
 
     model: str

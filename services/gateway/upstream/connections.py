@@ -1,12 +1,22 @@
 """The pool of connections to providers: aiohttp's, and what it leaves open of broken answers."""
 
 import asyncio
+from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from functools import partial
 from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
 from aiohttp.http import HttpProcessingError
+
+# Files, ports and memory, which clients can use up.
+_OF_THIS_HOST = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL})
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Refused, no such host, no trust: and not that this host has run out of something."""
+    return isinstance(error, aiohttp.ClientConnectorError) and error.errno not in _OF_THIS_HOST
 
 
 class Connector(aiohttp.TCPConnector):
@@ -15,6 +25,15 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, *, limit: int) -> None:
         super().__init__(limit=limit, keepalive_timeout=60, ttl_dns_cache=30)
         self._factory = cast("partial[ResponseHandler]", partial(Protocol, loop=self._loop))
+
+    async def _create_connection(
+        self, req: ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        """aiohttp says of a wait for the pool and of one for the provider only that it was long."""
+        try:
+            return await super()._create_connection(req, traces, timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError("the provider took too long") from error
 
 
 class Protocol(ResponseHandler):

@@ -1,7 +1,12 @@
-"""Leaves a failing deployment alone for a while, on all replicas."""
+"""Leaves a failing deployment alone for a while.
+
+Invariant: no account makes a deployment cool down for another. What its own requests may have
+brought about counts for that account alone; it takes more accounts than the route allows failures,
+all in a row, until such a failure counts for all. What no request can bring about does so at once.
+"""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from time import time
 
@@ -10,15 +15,21 @@ import structlog
 from libs.common.logging import words_of
 from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.redis import RedisError
+from services.gateway.upstream.verdict import Failure
 
 log = structlog.get_logger(__name__)
 _SYNC_S = 1.0
+# Pairs of deployment and account that failures are counted for; the oldest make room.
+_MAX_PAIRS = 10_000
+
+Pair = tuple[str, str]
 
 
 class Cooldowns:
-    """Counts failures in a row here, and shares what follows from them through Redis.
+    """Counts failures in a row here, and shares what cools down for all through Redis.
 
-    While Redis is away, each replica keeps to what it has seen itself.
+    What cools down for one account does so in this process alone. While Redis is away, each
+    replica keeps to what it has seen itself.
     """
 
     def __init__(
@@ -31,33 +42,82 @@ class Cooldowns:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._failures: Counter[str] = Counter()
         self._until_s: dict[str, float] = {}
         self._unshared: dict[str, float] = {}
+        self._until_s_of: dict[Pair, float] = {}
+        self._failures: Counter[str] = Counter()
+        self._failures_of: dict[Pair, int] = {}
+        self._failing_accounts: defaultdict[str, set[str]] = defaultdict(set)
 
-    def is_cooling(self, deployment_id: str) -> bool:
-        return self._until_s.get(deployment_id, 0.0) > self._clock()
+    def is_cooling(self, deployment_id: str, user_id: str) -> bool:
+        """For that account's calls."""
+        if not self._until_s and not self._until_s_of:
+            return False
+        until_s = max(
+            self._until_s.get(deployment_id, 0.0),
+            self._until_s_of.get((deployment_id, user_id), 0.0),
+        )
+        return until_s > self._clock()
 
-    def succeeded(self, deployment_id: str) -> None:
+    def succeeded(self, deployment_id: str, user_id: str) -> None:
+        self.refused(deployment_id, user_id)
+        self._failing_accounts.pop(deployment_id, None)
+
+    def refused(self, deployment_id: str, user_id: str) -> None:
+        """It is there, and did not like what that account asked, which tells others nothing."""
         self._failures.pop(deployment_id, None)
+        self._failures_of.pop((deployment_id, user_id), None)
 
-    def failed(self, deployment_id: str, *, after: int, for_s: float) -> None:
-        """The deployment failed once more; from the `after`th time in a row it cools down."""
-        self._failures[deployment_id] += 1
-        if self._failures[deployment_id] >= after:
-            self.start(deployment_id, for_s)
+    def failed(
+        self,
+        deployment_id: str,
+        user_id: str,
+        failure: Failure,
+        *,
+        after: int,
+        for_s: float,
+        at_once: bool = False,
+    ) -> None:
+        """One failure more. From the `after`th in a row on, or `at_once`, it has consequences."""
+        if failure is Failure.OF_REQUEST:
+            return
+        if failure is Failure.OF_DEPLOYMENT:
+            self._failures[deployment_id] += 1
+            if at_once or self._failures[deployment_id] >= after:
+                self.start(deployment_id, for_s)
+            return
+        self._failures.pop(deployment_id, None)
+        self._failed_for(deployment_id, user_id, after=1 if at_once else after, for_s=for_s)
+        if failure is Failure.UNEXPLAINED:
+            accounts = self._failing_accounts[deployment_id]
+            accounts.add(user_id)
+            if len(accounts) > after:
+                self.start(deployment_id, for_s)
 
     def start(self, deployment_id: str, for_s: float) -> None:
-        """Cools it down at once, as when the provider said how long it wants to be left alone."""
+        """Cools it down for all."""
         until_s = self._clock() + for_s
         self._failures.pop(deployment_id, None)
+        self._failing_accounts.pop(deployment_id, None)
         self._until_s[deployment_id] = self._unshared[deployment_id] = until_s
         log.warning("deployment.cooling", deployment=deployment_id, seconds=round(for_s))
+
+    def _failed_for(self, deployment_id: str, user_id: str, *, after: int, for_s: float) -> None:
+        pair = (deployment_id, user_id)
+        failures = self._failures_of.pop(pair, 0) + 1
+        if failures < after:
+            _put(self._failures_of, pair, failures)
+            return
+        _put(self._until_s_of, pair, self._clock() + for_s)
+        log.info(
+            "deployment.cooling", deployment=deployment_id, user_id=user_id, seconds=round(for_s)
+        )
 
     async def share(self) -> None:
         """Runs until cancelled: tells the other replicas, and learns from them."""
         while True:
             await self._sleep(_SYNC_S)
+            self._forget_what_has_ended()
             unshared, self._unshared = self._unshared, {}
             try:
                 shared = await self._store.exchange(unshared, now_s=self._clock())
@@ -66,6 +126,12 @@ class Cooldowns:
                 log.debug("cooldowns.not_shared", error=words_of(error))
                 continue
             self._learn(shared)
+
+    def _forget_what_has_ended(self) -> None:
+        if self._until_s_of:
+            now_s = self._clock()
+            running = {pair: until for pair, until in self._until_s_of.items() if until > now_s}
+            self._until_s_of = running
 
     def _learn(self, shared: Mapping[str, float]) -> None:
         """What began here while the others were asked must not be lost to what they knew."""
@@ -76,3 +142,11 @@ class Cooldowns:
             for id_ in mine.keys() | shared.keys()
             if (until_s := max(mine.get(id_, 0.0), shared.get(id_, 0.0))) > now_s
         }
+
+
+def _put(pairs: dict[Pair, float] | dict[Pair, int], pair: Pair, value: int | float) -> None:
+    """As the newest of a bounded number."""
+    pairs.pop(pair, None)
+    if len(pairs) >= _MAX_PAIRS:
+        del pairs[next(iter(pairs))]
+    pairs[pair] = value  # type: ignore[assignment]

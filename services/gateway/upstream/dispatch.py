@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import time
 from typing import Protocol
 
@@ -29,12 +30,22 @@ from services.gateway.upstream.answer import Answer, Stream, closing_with
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.providers import Target
 from services.gateway.upstream.router import Plan
-from services.gateway.upstream.verdict import Outcome, Verdict, is_redirect, judge, retry_after_s
+from services.gateway.upstream.verdict import (
+    Outcome,
+    Verdict,
+    failure_of,
+    is_redirect,
+    judge,
+    retry_after_s,
+)
 
 # A provider that asks for more time than this is left alone, and not waited for.
 _MAX_WAIT_S = 5.0
 _MAX_COOLDOWN_S = 600.0
 _BUSY_RETRY_S = 1
+# Of the gateway's own connection to the provider, which it is to blame for and not the client. Some
+# clients' own software asks again on them, unmarked.
+_NOT_TOLD = frozenset({421, 425, 499})
 
 
 class Sender(Protocol):
@@ -48,6 +59,7 @@ class Sender(Protocol):
 class _Candidates(msgspec.Struct, kw_only=True):
     """What one call has to choose from. Nothing in `given_up` is tried a second time."""
 
+    user_id: str
     targets: tuple[Target, ...]
     tried: list[str] = msgspec.field(default_factory=list)
     given_up: set[str] = msgspec.field(default_factory=set)
@@ -77,7 +89,7 @@ class Dispatcher:
     ) -> Answer | Stream:
         """The first good answer, else the last bad one. Raises AppError where there was none."""
         outcome: Outcome | None = None
-        candidates = _Candidates(targets=plan.targets)
+        candidates = _Candidates(user_id=call.user_id, targets=plan.targets)
         target = self._next(candidates)
         for attempt in range(1, plan.route.max_attempts + 1):
             if target is None:
@@ -86,17 +98,17 @@ class Dispatcher:
             call.attempt(target)
             outcome = await self._try(call, request, target, headers)
             verdict = judge(outcome)
-            if verdict is Verdict.GOOD:
-                self._cooldowns.succeeded(target.deployment_id)
+            if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
+                self._cooldowns.succeeded(target.deployment_id, call.user_id)
                 break
             asked_s = retry_after_s(outcome, self._clock())
-            self._remember(target, verdict, asked_s, plan.route)
+            self._remember(call, target, outcome, verdict, asked_s, plan.route)
             if attempt == plan.route.max_attempts or verdict is Verdict.FINAL:
                 break
             if verdict is Verdict.TOO_LONG:
                 if not plan.context_targets or candidates.targets is plan.context_targets:
                     break
-                candidates = _Candidates(targets=plan.context_targets)
+                candidates = _Candidates(user_id=call.user_id, targets=plan.context_targets)
                 target = self._next(candidates)
                 continue
             wait_s = backoff_s(attempt, self._chance()) if asked_s is None else asked_s
@@ -144,7 +156,7 @@ class Dispatcher:
 
     def _next(self, candidates: _Candidates) -> Target | None:
         """A deployment that cools down is still better than none."""
-        for usable in (self._is_usable, self._has_room):
+        for usable in (partial(self._is_usable, candidates.user_id), self._has_room):
             target = next_candidate(
                 candidates.targets
                 if not candidates.given_up
@@ -157,24 +169,38 @@ class Dispatcher:
                 return target
         return None
 
-    def _is_usable(self, target: Target) -> bool:
-        return self._has_room(target) and not self._cooldowns.is_cooling(target.deployment_id)
+    def _is_usable(self, user_id: str, target: Target) -> bool:
+        cooling = self._cooldowns.is_cooling(target.deployment_id, user_id)
+        return not cooling and self._has_room(target)
 
     def _has_room(self, target: Target) -> bool:
         limit = target.max_parallel
         return limit is None or self._under_way.get(target.deployment_id, 0) < limit
 
     def _remember(
-        self, target: Target, verdict: Verdict, asked_s: float | None, route: Route
+        self,
+        call: Call,
+        target: Target,
+        outcome: Answer | AppError,
+        verdict: Verdict,
+        asked_s: float | None,
+        route: Route,
     ) -> None:
-        name = target.deployment_id
+        name, user_id = target.deployment_id, call.user_id
         if verdict not in (Verdict.AGAIN, Verdict.ELSEWHERE):
-            # One that refuses what it was asked is there and well.
-            self._cooldowns.succeeded(name)
-        elif asked_s is not None and asked_s > _MAX_WAIT_S:
-            self._cooldowns.start(name, min(asked_s, _MAX_COOLDOWN_S))
-        else:
-            self._cooldowns.failed(name, after=route.cooldown_after, for_s=route.cooldown_s)
+            self._cooldowns.refused(name, user_id)
+            return
+        for_s, wants_time = float(route.cooldown_s), False
+        if asked_s is not None and asked_s > _MAX_WAIT_S:
+            for_s, wants_time = min(asked_s, _MAX_COOLDOWN_S), True
+        self._cooldowns.failed(
+            name,
+            user_id,
+            failure_of(outcome),
+            after=route.cooldown_after,
+            for_s=for_s,
+            at_once=wants_time,
+        )
 
 
 def _told(outcome: Outcome | None) -> Answer | Stream:
@@ -183,6 +209,8 @@ def _told(outcome: Outcome | None) -> Answer | Stream:
             "Every deployment of this model is busy. Try again in a moment.",
             retry_after_s=_BUSY_RETRY_S,
         )
+    if not isinstance(outcome, Stream) and outcome.status in _NOT_TOLD:
+        raise UpstreamFailed(f"The provider answered with status {outcome.status}.")
     if isinstance(outcome, AppError):
         raise outcome
     if isinstance(outcome, Answer) and is_redirect(outcome):

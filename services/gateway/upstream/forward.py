@@ -10,6 +10,7 @@ from libs.common.errors import (
     AppError,
     InvalidRequest,
     ProviderNotConfigured,
+    UpstreamFailed,
     UpstreamRefused,
     UpstreamTimeout,
 )
@@ -191,6 +192,8 @@ async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 def _as_app_error(refused: TranslationRefused) -> AppError:
     if refused.code == ProviderNotConfigured.code:
         return ProviderNotConfigured(refused.message)
+    if refused.cause is not None:
+        return UpstreamFailed(refused.message, cause=refused.cause)
     after = refused.retry_after
     return UpstreamRefused(
         refused.message,

@@ -13,7 +13,7 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.auth import Headers
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
-from services.gateway.upstream.connections import Connector
+from services.gateway.upstream.connections import Connector, is_unreachable
 from services.gateway.upstream.headers import request_headers, response_headers, sent_headers
 from services.gateway.upstream.http_client import HttpClient, Patience, Response
 from services.gateway.upstream.providers import Target
@@ -65,11 +65,14 @@ class Relay:
                 self._patience_with(target.timeouts),
                 resource=resource,
             )
+        except aiohttp.ConnectionTimeoutError:
+            raise UpstreamTimeout(_late(target.provider), cause="unreachable") from None
         except TimeoutError:
-            raise _timeout(target.provider) from None
+            raise UpstreamTimeout(_late(target.provider)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamFailed(
-                f"The provider '{target.provider}' could not be reached: {type(error).__name__}."
+                f"The provider '{target.provider}' could not be reached: {type(error).__name__}.",
+                cause="unreachable" if is_unreachable(error) else None,
             ) from error
         return await self._answer(response, target.provider)
 
@@ -139,7 +142,7 @@ async def _read(response: Response, provider: str) -> bytes:
     try:
         return await response.read()
     except TimeoutError:
-        raise _timeout(provider) from None
+        raise UpstreamTimeout(_late(provider)) from None
     except (aiohttp.ClientError, OSError) as error:
         raise UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.") from error
 
@@ -152,5 +155,5 @@ def _closer(response: Response) -> Any:
     return close
 
 
-def _timeout(provider: str) -> UpstreamTimeout:
-    return UpstreamTimeout(f"The provider '{provider}' did not answer in time.")
+def _late(provider: str) -> str:
+    return f"The provider '{provider}' did not answer in time."

@@ -5,7 +5,13 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from math import isfinite
 
-from libs.common.errors import AppError, ProviderNotConfigured, UpstreamTimeout
+from libs.common.errors import (
+    AppError,
+    ProviderNotConfigured,
+    UpstreamCause,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from services.gateway.upstream.answer import Answer, Stream
 
 Outcome = Answer | Stream | AppError
@@ -16,6 +22,8 @@ _BAD_STATUS = 400
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 # This deployment's credential or model name is wrong; another one's may be right.
 _MISCONFIGURED = frozenset({401, 403, 404})
+# A request by itself may well be answered so, whatever it is that it names or holds.
+_OF_REQUESTS = frozenset({400, 402, 405, 409, 413, 415, 422, 424, 425})
 # How providers, and servers that people run themselves, say that a prompt is too long.
 _TOO_LONG = (
     b"context_length_exceeded",
@@ -40,12 +48,29 @@ class Verdict(Enum):
     FINAL = auto()
 
 
+class Failure(Enum):
+    """For whom a bad outcome speaks against its deployment."""
+
+    # For nobody: any deployment might have done the same.
+    OF_REQUEST = auto()
+    # For its account. The credential may be wrong, or what the request names forbidden.
+    OF_ACCOUNT = auto()
+    # For its account, and for all once other accounts meet the same.
+    UNEXPLAINED = auto()
+    # For all: nothing that a client sends brings it about.
+    OF_DEPLOYMENT = auto()
+
+
 def judge(outcome: Outcome) -> Verdict:
     """By the status alone, but for a prompt that is too long, which only words tell."""
     if isinstance(outcome, Stream) or outcome.status < _REDIRECT_STATUS:
         return Verdict.GOOD
-    if isinstance(outcome, ProviderNotConfigured | UpstreamTimeout):
-        # Who kept the call waiting once is not given the time to do so again.
+    if (
+        isinstance(outcome, ProviderNotConfigured | UpstreamTimeout)
+        or _cause(outcome) == "translation"
+    ):
+        # Who kept the call waiting once is not given the time to do so again, and a translation
+        # does not change.
         return Verdict.ELSEWHERE
     if isinstance(outcome, Answer) and is_redirect(outcome):
         return Verdict.ELSEWHERE
@@ -57,6 +82,25 @@ def judge(outcome: Outcome) -> Verdict:
     if any(marker in words for marker in _TOO_LONG):
         return Verdict.TOO_LONG
     return Verdict.FINAL
+
+
+def failure_of(outcome: Answer | AppError) -> Failure:
+    """By what can have caused it: a server that crashes, or is slow, may do so over a request."""
+    cause = _cause(outcome)
+    if cause == "unreachable":
+        return Failure.OF_DEPLOYMENT
+    if isinstance(outcome, ProviderNotConfigured):
+        # Of a translation, words tell so, among which may be the client's own.
+        return Failure.OF_ACCOUNT
+    if cause == "translation" or outcome.status in _OF_REQUESTS:
+        return Failure.OF_REQUEST
+    if outcome.status in _MISCONFIGURED:
+        return Failure.OF_ACCOUNT
+    return Failure.UNEXPLAINED
+
+
+def _cause(outcome: Answer | AppError) -> UpstreamCause | None:
+    return outcome.cause if isinstance(outcome, UpstreamFailed) else None
 
 
 def is_redirect(answer: Answer) -> bool:

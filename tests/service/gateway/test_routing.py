@@ -156,11 +156,13 @@ async def test_a_cooldown_holds_on_all_replicas(
     endpoints = Endpoints(upstream)
     endpoints.fails("a", 429, retry_after="60")
     limited = deployment(upstream, "a")
-    model = await add_route(books, limited, deployment(upstream, "b", priority=1))
+    second = deployment(upstream, "b", priority=1)
+    model = await add_route(books, limited, second, cooldown_after=1)
     secret = await books.add_key()
     async with open_gateway(settings_with()) as other:
-        assert (await call(gateway, secret, model)).status_code == 200
-        assert endpoints.asked == ["a", "b"]
+        for each in (await books.add_key(), await books.add_key()):
+            assert (await call(gateway, each, model)).status_code == 200
+        assert endpoints.asked == ["a", "b"] * 2
         store = CooldownStore(books.redis)
         async with asyncio.timeout(PATIENCE_S):
             while limited.deployment_id not in await store.active(now_s=0):

@@ -71,14 +71,14 @@ async def test_others_learn_of_it_and_it_ends(
 ) -> None:
     first, second = replicas
     first.cooldowns.start("a", 30)
-    assert first.cooldowns.is_cooling("a")
-    assert not second.cooldowns.is_cooling("a")
+    assert first.cooldowns.is_cooling("a", "acme")
+    assert not second.cooldowns.is_cooling("a", "acme")
     await first.sync()
     await second.sync()
-    assert second.cooldowns.is_cooling("a")
+    assert second.cooldowns.is_cooling("a", "acme")
     times[0] += 30
-    assert not first.cooldowns.is_cooling("a")
-    assert not second.cooldowns.is_cooling("a")
+    assert not first.cooldowns.is_cooling("a", "acme")
+    assert not second.cooldowns.is_cooling("a", "acme")
 
 
 async def test_the_longest_counts(replicas: tuple[Replica, Replica], times: list[float]) -> None:
@@ -88,8 +88,8 @@ async def test_the_longest_counts(replicas: tuple[Replica, Replica], times: list
     await first.sync()
     await second.sync()
     times[0] += 30
-    assert first.cooldowns.is_cooling("a")
-    assert second.cooldowns.is_cooling("a")
+    assert first.cooldowns.is_cooling("a", "acme")
+    assert second.cooldowns.is_cooling("a", "acme")
 
 
 async def test_what_begins_during_an_exchange_is_kept(
@@ -100,7 +100,7 @@ async def test_what_begins_during_an_exchange_is_kept(
     store.meanwhile = first
     await first.sync()
     times[0] += 60
-    assert first.cooldowns.is_cooling("a")
+    assert first.cooldowns.is_cooling("a", "acme")
 
 
 async def test_without_redis_each_keeps_to_its_own_and_tells_later(
@@ -110,11 +110,11 @@ async def test_without_redis_each_keeps_to_its_own_and_tells_later(
     store.away = True
     first.cooldowns.start("a", 60)
     await first.sync()
-    assert first.cooldowns.is_cooling("a")
+    assert first.cooldowns.is_cooling("a", "acme")
     store.away = False
     await first.sync()
     await second.sync()
-    assert second.cooldowns.is_cooling("a")
+    assert second.cooldowns.is_cooling("a", "acme")
 
 
 async def test_what_has_ended_leaves_redis(store: Store) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from libs.common.schemas.route import Route
 from libs.common.storage.cooldowns import CooldownStore
 from services.gateway.auth import Headers
 from services.gateway.call import Call
+from services.gateway.directory import Principal
 from services.gateway.formats import CHAT
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream
@@ -29,7 +31,7 @@ from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.providers import Target
 from services.gateway.upstream.router import Plan
-from services.gateway.upstream.verdict import Outcome
+from services.gateway.upstream.verdict import Failure, Outcome
 from tests.unit import builders
 
 NOW_S = 1_764_000_000.0
@@ -86,6 +88,7 @@ class Stage:
         targets: Sequence[Target],
         *,
         context_targets: Sequence[Target] = (),
+        user_id: str = "acme",
         **route: Any,
     ) -> Answer | Stream:
         plan = Plan(
@@ -94,6 +97,7 @@ class Stage:
             context_targets=tuple(context_targets),
         )
         call = Call(CHAT, now_ms=int(self.now_s * 1000))
+        call.principal = Principal(builders.api_key(), builders.account(user_id))
         call.prices = {
             t.deployment_id: builders.price() for t in (*plan.targets, *plan.context_targets)
         }
@@ -271,8 +275,10 @@ async def test_a_long_pause_is_not_waited_for_but_left_to_cool(stage: Stage) -> 
 async def test_a_pause_without_end_is_bounded(stage: Stage) -> None:
     stage.gives("a", answer(429, retry_after="9" * 30))
     await stage.call([A, SECOND])
-    stage.now_s += 601
-    assert not stage.cooldowns.is_cooling("a")
+    stage.now_s += 599
+    assert stage.cooldowns.is_cooling("a", "acme")
+    stage.now_s += 2
+    assert not stage.cooldowns.is_cooling("a", "acme")
 
 
 async def test_failures_in_a_row_cool_a_deployment_down(stage: Stage) -> None:
@@ -283,6 +289,144 @@ async def test_failures_in_a_row_cool_a_deployment_down(stage: Stage) -> None:
     stage.now_s += 30
     await stage.call([A, SECOND])
     assert stage.tried[0] == "a"
+
+
+# What a request can bring about by what it names or holds, and for that only its account pays.
+OF_REQUESTS = [answer(409), answer(425), UpstreamFailed("no", cause="translation")]
+OF_ACCOUNTS = [answer(401), answer(403), answer(404), ProviderNotConfigured("no key")]
+UNEXPLAINED = [
+    *(answer(status) for status in (302, 408, 429, 500, 502, 503, 504, 529)),
+    answer(429, retry_after="60"),
+    UpstreamFailed("broke off"),
+    UpstreamTimeout("slow"),
+    UpstreamRefused("no", status=500, code=None, retry_after_s=None),
+]
+OF_DEPLOYMENTS = [
+    UpstreamFailed("refused", cause="unreachable"),
+    UpstreamTimeout("slow", cause="unreachable"),
+]
+
+
+async def fail(stage: Stage, outcome: Outcome, times: int, user_id: str) -> None:
+    """That many calls of one account, each tried once."""
+    stage.gives("a", outcome)
+    for _ in range(times):
+        with suppress(AppError):
+            await stage.call([A], user_id=user_id, max_attempts=1, cooldown_after=3)
+    stage.gives("a", answer())
+
+
+async def first_tried(stage: Stage, user_id: str) -> str:
+    await stage.call([A, SECOND], user_id=user_id)
+    return stage.tried[0]
+
+
+@pytest.mark.parametrize("outcome", OF_REQUESTS + OF_ACCOUNTS + UNEXPLAINED)
+async def test_no_account_makes_a_deployment_cool_down_for_another(
+    stage: Stage, outcome: Outcome
+) -> None:
+    await fail(stage, outcome, 30, "mallory")
+    # A failure of its own is one, whatever another had before.
+    await fail(stage, answer(500), 1, "acme")
+    assert await first_tried(stage, "acme") == "a"
+
+
+@pytest.mark.parametrize("outcome", OF_ACCOUNTS + UNEXPLAINED)
+async def test_what_an_account_may_have_caused_cools_down_for_it(
+    stage: Stage, outcome: Outcome
+) -> None:
+    await fail(stage, outcome, 3, "acme")
+    assert await first_tried(stage, "acme") == "b"
+    stage.now_s += 61
+    assert await first_tried(stage, "acme") == "a"
+
+
+@pytest.mark.parametrize("outcome", OF_REQUESTS)
+async def test_what_is_due_to_the_request_cools_nothing_down(
+    stage: Stage, outcome: Outcome
+) -> None:
+    await fail(stage, outcome, 30, "acme")
+    assert await first_tried(stage, "acme") == "a"
+
+
+@pytest.mark.parametrize("outcome", UNEXPLAINED)
+async def test_what_more_accounts_meet_than_a_route_lets_pass_cools_down_for_all(
+    stage: Stage, outcome: Outcome
+) -> None:
+    """So that of `cooldown_after` accounts that did nothing wrong, one fewer is not enough."""
+    for user_id in ("mallory", "one", "two"):
+        await fail(stage, outcome, 5, user_id)
+    assert not stage.cooldowns.is_cooling("a", "acme")
+    await fail(stage, outcome, 1, "three")
+    assert await first_tried(stage, "acme") == "b"
+
+
+@pytest.mark.parametrize("outcome", OF_ACCOUNTS)
+async def test_what_many_accounts_are_refused_each_finds_out(
+    stage: Stage, outcome: Outcome
+) -> None:
+    for number in range(20):
+        await fail(stage, outcome, 3, f"user-{number}")
+    assert await first_tried(stage, "acme") == "a"
+
+
+async def test_an_answer_in_between_shows_that_others_are_served(stage: Stage) -> None:
+    for number in range(20):
+        await fail(stage, answer(500), 1, f"user-{number}")
+        if number % 3 == 2:
+            await stage.call([A], user_id="served")
+    assert await first_tried(stage, "acme") == "a"
+
+
+@pytest.mark.parametrize("between", [answer(), answer(400)])
+async def test_what_one_account_gets_does_not_end_the_row_of_another(
+    stage: Stage, between: Answer
+) -> None:
+    for _ in range(3):
+        await fail(stage, answer(500), 1, "acme")
+        stage.gives("a", between)
+        await stage.call([A], user_id="mallory")
+    assert await first_tried(stage, "acme") == "b"
+
+
+@pytest.mark.parametrize("outcome", OF_DEPLOYMENTS)
+async def test_what_cannot_be_reached_cools_down_for_all(stage: Stage, outcome: Outcome) -> None:
+    await fail(stage, outcome, 2, "one")
+    assert not stage.cooldowns.is_cooling("a", "acme")
+    await fail(stage, outcome, 1, "two")
+    assert await first_tried(stage, "acme") == "b"
+
+
+@pytest.mark.parametrize("between", [answer(), answer(400), answer(500)])
+async def test_an_answer_of_any_kind_shows_that_it_can_be_reached(
+    stage: Stage, between: Answer
+) -> None:
+    for _ in range(4):
+        await fail(stage, UpstreamFailed("refused", cause="unreachable"), 2, "one")
+        await fail(stage, between, 1, "two")
+        await stage.call([A], user_id="two")
+    assert await first_tried(stage, "acme") == "a"
+
+
+async def test_the_count_of_failures_is_bounded(stage: Stage) -> None:
+    """The oldest are forgotten: of 10,000 later accounts' failures, its own were the first."""
+    await fail(stage, answer(401), 2, "acme")
+    for number in range(10_000):
+        stage.cooldowns.failed("a", str(number), Failure.OF_ACCOUNT, after=3, for_s=30)
+    await fail(stage, answer(401), 1, "acme")
+    assert await first_tried(stage, "acme") == "a"
+
+
+@pytest.mark.parametrize("status", [421, 425, 499])
+async def test_some_statuses_are_not_passed_on(stage: Stage, status: int) -> None:
+    for outcome in (
+        answer(status),
+        UpstreamRefused("no", status=status, code=None, retry_after_s=None),
+    ):
+        stage.gives("a", outcome)
+        refused = await stage.refusal([A], max_attempts=1)
+        assert (refused.status, refused.code) == (502, "upstream_unavailable")
+        assert str(status) in refused.message
 
 
 async def test_a_cooling_deployment_is_better_than_none(stage: Stage) -> None:

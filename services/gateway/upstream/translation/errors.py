@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from libs.common.errors import ProviderNotConfigured
+from libs.common.errors import ProviderNotConfigured, UpstreamCause
+from services.gateway.upstream.connections import is_unreachable
 from services.gateway.upstream.translation.target import TranslationTarget, UpstreamRefused
 
 # "litellm.RateLimitError: RateLimitError: OpenAIException - the words of the provider"
@@ -28,6 +29,8 @@ _NO_CREDENTIAL = re.compile(
 _KEY_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9_]*_API_KEY\b")
 _NO_IMAGE_URLS = "Image URL download is disabled"
 _TIMEOUTS = {"Timeout", "TimeoutError", "TimeoutException", "APITimeoutError"}
+# What the HTTP clients inside LiteLLM raise, by the names of their classes.
+_CONNECTIONS = {"TransportError", "ClientError"}
 _MESSAGE_CHARS = 4_000
 _MAX_CAUSES = 16
 
@@ -57,7 +60,7 @@ def refused(error: BaseException, target: TranslationTarget) -> UpstreamRefused:
     text = _cleaned(_text(causes[0]))
     said = _said_by_provider(causes, text)
     if said is None and status is None and not _in_stream(causes, kinds):
-        return _unsaid(causes[0], text, target)
+        return _unsaid(causes, kinds, text, target)
     message, code = said if said is not None else (_readable(text, target, status), None)
     return UpstreamRefused(
         status if status is not None else 502,
@@ -76,7 +79,9 @@ def truncated(target: TranslationTarget) -> UpstreamRefused:
     )
 
 
-def _unsaid(error: BaseException, text: str, target: TranslationTarget) -> UpstreamRefused:
+def _unsaid(
+    causes: list[BaseException], kinds: set[str], text: str, target: TranslationTarget
+) -> UpstreamRefused:
     """No answer of the provider is behind it.
 
     LiteLLM itself refuses what it cannot carry, and names it; what else there is has to do with
@@ -90,7 +95,7 @@ def _unsaid(error: BaseException, text: str, target: TranslationTarget) -> Upstr
             f"The gateway has no key for provider '{target.provider}': set {what}.",
             code=ProviderNotConfigured.code,
         )
-    status = getattr(error, "status_code", None)
+    status = getattr(causes[0], "status_code", None)
     invalid = _INVALID_REQUEST.match(text)
     if _NO_IMAGE_URLS in text:
         text = f"{target.provider} takes no image by such a URL: send it as a data: URL"
@@ -104,7 +109,15 @@ def _unsaid(error: BaseException, text: str, target: TranslationTarget) -> Upstr
         502,
         f"{target.provider} could not be reached, or gave an answer that cannot be read",
         code="upstream_unavailable",
+        cause=_cause(causes, kinds),
     )
+
+
+def _cause(causes: list[BaseException], kinds: set[str]) -> UpstreamCause | None:
+    """Of what is due to no connection, LiteLLM says that it is as well: its own mistakes, too."""
+    if any(is_unreachable(cause) for cause in causes):
+        return "unreachable"
+    return None if kinds & _CONNECTIONS else "translation"
 
 
 def _causes(error: BaseException) -> list[BaseException]:

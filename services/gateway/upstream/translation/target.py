@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from libs.common.errors import UpstreamCause
+
 ClientFormat = Literal["chat", "messages", "responses", "embeddings"]
 
 
@@ -30,7 +32,8 @@ class UpstreamRefused(Exception):
     """The provider, or the translation to it, did not give an answer.
 
     `status` is the HTTP status for the client, `message` the provider's own words where it
-    said any, `code` its code or error type, `retry_after` its header, as it came.
+    said any, `code` its code or error type, `retry_after` its header, as it came. `cause` says
+    of a failure that is no answer of the provider what it is due to, where that can be told.
     """
 
     def __init__(
@@ -40,9 +43,11 @@ class UpstreamRefused(Exception):
         *,
         code: str | None = None,
         retry_after: str | None = None,
+        cause: UpstreamCause | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
         self.retry_after = retry_after
+        self.cause = cause
