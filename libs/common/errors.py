@@ -75,6 +75,13 @@ class ModelNotAllowed(Forbidden):
     code = "model_not_allowed"
 
 
+class ObjectNotAllowed(Forbidden):
+    """It names an object of the operator's at the provider, which an administrator can allow."""
+
+    code = "provider_object_not_allowed"
+    should_retry = False
+
+
 class NotFound(AppError):
     status = 404
     code = "not_found"
@@ -82,6 +89,12 @@ class NotFound(AppError):
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class ThreadNotFound(NotFound):
+    """SDKs that keep a thread send its whole history instead."""
+
+    code = "thread_not_found"
 
 
 class MethodNotAllowed(AppError):

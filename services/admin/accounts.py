@@ -26,7 +26,14 @@ from services.admin.budgets import (
     limits_of,
 )
 from services.admin.decoding import query_struct, read_struct
-from services.admin.fields import Metadata, Multiplier, Name, TimeZone, UserId
+from services.admin.fields import (
+    Metadata,
+    Multiplier,
+    Name,
+    ProviderObjects,
+    TimeZone,
+    UserId,
+)
 from services.admin.paging import Paging
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
@@ -43,6 +50,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsBody | None = None
     time_zone: TimeZone = "UTC"
     price_multiplier: Multiplier = AT_COST
+    provider_objects: ProviderObjects = ()
     metadata: Metadata | None = None
 
 
@@ -56,6 +64,7 @@ class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsBody | UnsetType | None = UNSET
     time_zone: TimeZone | UnsetType = UNSET
     price_multiplier: Multiplier | UnsetType = UNSET
+    provider_objects: ProviderObjects | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
 
 
@@ -68,6 +77,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     time_zone: str
     price_multiplier: Decimal
+    provider_objects: tuple[str, ...]
     metadata: dict[str, str]
     spend: Spend
     created_at: datetime
@@ -86,6 +96,7 @@ async def create_account(request: Request[State]) -> Response:
         limits=limits_of(body.limits),
         time_zone=body.time_zone,
         price_multiplier=plain(body.price_multiplier),
+        provider_objects=body.provider_objects,
         metadata={} if body.metadata is None else body.metadata,
         created_at=now,
         updated_at=now,
@@ -167,6 +178,7 @@ def _view(account: Account, spend: Spend) -> AccountView:
         limits=account.limits,
         time_zone=account.time_zone,
         price_multiplier=account.price_multiplier,
+        provider_objects=account.provider_objects,
         metadata=account.metadata,
         spend=spend,
         created_at=account.created_at,

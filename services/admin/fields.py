@@ -13,7 +13,7 @@ from libs.common.domain.periods import zone_of
 from libs.common.domain.pricing import multiplier_problem
 from libs.common.schemas.recording import MAX_RETENTION_DAYS
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
-from libs.common.schemas.usage import ClientFormat
+from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS, ClientFormat
 from services.admin.decoding import Rule
 
 # Part of Redis keys and MongoDB ids: no braces, no pipes.
@@ -63,6 +63,15 @@ def _models(values: tuple[str, ...], _: datetime) -> str | None:
         if problem is not None:
             return f"item {place} {problem}"
     return None if len(set(values)) == len(values) else "names a model twice"
+
+
+def _provider_objects(values: tuple[str, ...], _: datetime) -> str | None:
+    for place, value in enumerate(values):
+        if not (0 < len(value) <= MAX_OBJECT_ID_CHARS and value.isascii() and value.isprintable()):
+            return f"item {place} must be 1 to {MAX_OBJECT_ID_CHARS} printable ASCII characters"
+        if " " in value:
+            return f"item {place} must have no spaces"
+    return None if len(set(values)) == len(values) else "names an object twice"
 
 
 def _text(value: str, _: datetime) -> str | None:
@@ -184,6 +193,7 @@ Model = Annotated[str, Rule(_model)]
 Provider = Annotated[str, Rule(_provider)]
 Aliases = Annotated[tuple[str, ...], Meta(max_length=32), Rule(_models)]
 AllowedModels = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_nonempty), Rule(_models)]
+ProviderObjects = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_provider_objects)]
 TimeZone = Annotated[str, Rule(_time_zone)]
 Time = Annotated[datetime, Meta(tz=True)]
 FutureTime = Annotated[datetime, Meta(tz=True), Rule(_future)]

@@ -25,7 +25,14 @@ from services.admin.budgets import (
 )
 from services.admin.clock import to_utc_ms
 from services.admin.decoding import query_struct, read_struct
-from services.admin.fields import AllowedModels, FutureTime, Name, RetentionDays, UserId
+from services.admin.fields import (
+    AllowedModels,
+    FutureTime,
+    Name,
+    ProviderObjects,
+    RetentionDays,
+    UserId,
+)
 from services.admin.paging import Paging
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
@@ -43,6 +50,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId
     name: Name | None = None
     allowed_models: AllowedModels | None = None
+    provider_objects: ProviderObjects = ()
     expires_at: FutureTime | None = None
     budgets: Budgets = ()
     limits: LimitsBody | None = None
@@ -54,6 +62,7 @@ class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Name | UnsetType = UNSET
     allowed_models: AllowedModels | UnsetType | None = UNSET
+    provider_objects: ProviderObjects | UnsetType = UNSET
     expires_at: FutureTime | UnsetType | None = UNSET
     budgets: Budgets | UnsetType = UNSET
     limits: LimitsBody | UnsetType | None = UNSET
@@ -71,6 +80,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     prefix: str
     allowed_models: tuple[str, ...] | None
+    provider_objects: tuple[str, ...]
     expires_at: datetime | None
     budgets: tuple[BudgetView, ...]
     limits: Limits
@@ -100,6 +110,7 @@ async def create_key(request: Request[State]) -> Response:
         prefix=secret_prefix(secret),
         secret_hash=secret_hash(secret),
         allowed_models=body.allowed_models,
+        provider_objects=body.provider_objects,
         expires_at=None if body.expires_at is None else to_utc_ms(body.expires_at),
         budgets=budgets_of(body.budgets),
         limits=limits_of(body.limits),
@@ -190,6 +201,7 @@ def _view(key: ApiKey, spend: KeySpend) -> KeyView:
         name=key.name,
         prefix=key.prefix,
         allowed_models=key.allowed_models,
+        provider_objects=key.provider_objects,
         expires_at=key.expires_at,
         budgets=tuple(map(budget_view, key.budgets)),
         limits=key.limits,

@@ -22,6 +22,7 @@ from services.admin.fields import (
     Model,
     ParallelCalls,
     Priority,
+    ProviderObjects,
     RoutedModel,
     Timeout,
     Weight,
@@ -73,6 +74,7 @@ class NewRoute(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Attempts = 3
     cooldown_after: FailureCount = 3
     cooldown_s: CooldownTime = 30
+    provider_objects: ProviderObjects = ()
 
 
 class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +86,7 @@ class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: Attempts | UnsetType = UNSET
     cooldown_after: FailureCount | UnsetType = UNSET
     cooldown_s: CooldownTime | UnsetType = UNSET
+    provider_objects: ProviderObjects | UnsetType = UNSET
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,3 +113,4 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
     cooldown_after: int
     cooldown_s: int
+    provider_objects: tuple[str, ...]

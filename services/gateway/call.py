@@ -11,6 +11,8 @@ from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.holds import Scope, Window
 from libs.common.schemas.price import AT_COST, PriceVersion
 from libs.common.schemas.usage import (
+    MAX_OBJECT_ID_CHARS,
+    MAX_OBJECTS,
     CallStatus,
     Operation,
     TokenUsage,
@@ -18,7 +20,7 @@ from libs.common.schemas.usage import (
     UsageSource,
 )
 from services.gateway.directory import Principal
-from services.gateway.formats.base import CallRequest, Format
+from services.gateway.formats.base import NOTHING_MADE, CallRequest, Format
 from services.gateway.upstream.providers import Target
 
 # What others call a call or its user is kept to be recognised, not to be stored at any length.
@@ -36,8 +38,10 @@ class Call:
         "charged_nusd",
         "first_byte_ms",
         "format",
+        "granted",
         "held_nusd",
         "input_tokens",
+        "made",
         "operation",
         "price",
         "prices",
@@ -46,7 +50,6 @@ class Call:
         "rate_window",
         "request",
         "resource",
-        "response_id",
         "started_at",
         "target",
         "upstream_s",
@@ -81,7 +84,9 @@ class Call:
         self.held_nusd: int | None = None
         self.first_byte_ms: int | None = None
         self.provider_request_id: str | None = None
-        self.response_id: str | None = None
+        self.made = NOTHING_MADE
+        # Ids that an administrator allows the caller to name.
+        self.granted: frozenset[str] = frozenset()
         self._started = perf_counter()
 
     def elapsed_ms(self) -> int:
@@ -116,7 +121,8 @@ class Call:
 
     def reported_usage(self, body: bytes) -> TokenUsage | None:
         """What the answer says. Raises UpstreamFailed where it cannot be read at all."""
-        self.response_id = self.format.response_id_of_answer(body)
+        if self.request is not None:
+            self.made = self.format.made_by(self.request, body)
         return self.format.usage_of_answer(body)
 
     def event(
@@ -159,9 +165,15 @@ class Call:
             overhead_ms=self.overhead_ms(),
             provider_request_id=_bounded(self.provider_request_id),
             # Nobody keeps a translated response.
-            response_id=None if translated else _bounded(self.response_id),
+            response_id=None if translated else _bounded(self.made.response_id),
+            objects=() if translated or not self.made.objects else self._objects(),
             client_user=None if request is None else _bounded(request.client_user),
         )
+
+    def _objects(self) -> tuple[str, ...]:
+        """What the call itself made: what it was allowed to name stays the operator's."""
+        ids = (i for i in self.made.objects if len(i) <= MAX_OBJECT_ID_CHARS)
+        return tuple(i for i in dict.fromkeys(ids) if i not in self.granted)[:MAX_OBJECTS]
 
 
 def _bounded(name: str | None) -> str | None:

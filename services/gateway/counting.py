@@ -9,7 +9,6 @@ from starlette.types import Receive, Scope, Send
 from libs.common.errors import UpstreamFailed
 from services.gateway.auth import Headers
 from services.gateway.call import Call
-from services.gateway.continuing import continued
 from services.gateway.directory import Principal
 from services.gateway.formats.base import Format
 from services.gateway.gateway import Gateway
@@ -45,7 +44,8 @@ class _CountHandler(Handler):
         call, gateway = self.call, self.gateway
         _, request = await self.read_request(principal, headers)
         plan = await gateway.router.plan(request.model)
-        plan = await continued(gateway.responses, principal, request, plan)
+        if request.named:
+            plan = (await gateway.ownership.check(principal, call.format, request, plan)).plan
         upstream = await gateway.dispatcher.send(call, request, plan, headers)
         if isinstance(upstream, Stream):
             await upstream.close()

@@ -3,7 +3,6 @@
 import msgspec
 
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.storage.responses import ResponseStore
 from services.gateway.admission import Admissions
 from services.gateway.body import BodyLimits
 from services.gateway.body_memory import BodyMemory
@@ -13,6 +12,7 @@ from services.gateway.early_refusals import EarlyRefusals
 from services.gateway.estimating import Estimator
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
+from services.gateway.ownership import Ownership
 from services.gateway.recording import Recordings
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.router import Router
@@ -29,7 +29,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     clock: SharedClock
     open_calls: OpenCalls
     recordings: Recordings
-    responses: ResponseStore
+    ownership: Ownership
     estimator: Estimator
     body_limits: BodyLimits
     body_memory: BodyMemory

@@ -15,9 +15,9 @@ from libs.common.group_commit import GroupCommit
 from libs.common.logging import words_of
 from libs.common.storage.event_queue import encode_batch, enqueue_batch
 from libs.common.storage.holds import HoldStore
+from libs.common.storage.objects import remember
 from libs.common.storage.pipelining import Transaction
 from libs.common.storage.redis import NoScriptError, RedisError
-from libs.common.storage.responses import remember
 from services.gateway.admission import Admissions
 from services.gateway.backlog import Backlog, Metered, Record, cannot_record
 from services.gateway.metrics import EVENTS_SPOOLED, SPOOL_BACKLOG

@@ -19,7 +19,6 @@ from libs.common.errors import ModelUnpriced
 from services.gateway.auth import Headers
 from services.gateway.body_memory import BodyLease
 from services.gateway.call import Call
-from services.gateway.continuing import continued
 from services.gateway.directory import Principal
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.gateway import Gateway
@@ -56,13 +55,15 @@ class _CallHandler(Handler):
         call, gateway = self.call, self.gateway
         body, request = await self.read_request(principal, headers, self._refuse_early)
         plan = await gateway.router.plan(request.model)
-        if request.previous_response_id is not None:
-            plan = await continued(gateway.responses, principal, request, plan)
+        continued_tokens = 0
+        if request.named:
+            owned = await gateway.ownership.check(principal, call.format, request, plan)
+            plan, continued_tokens, call.granted = owned.plan, owned.input_tokens, owned.granted
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
         plan = await self._priced(plan, searching=request.reach.searches > 0)
         attachments = attachments_of(body, request.fields)
-        call.input_tokens = estimate_input_tokens(body, attachments)
+        call.input_tokens = estimate_input_tokens(body, attachments) + continued_tokens
         await gateway.admissions.admit(call, principal)
         asked_at = perf_counter()
         try:

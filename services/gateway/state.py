@@ -14,10 +14,10 @@ from libs.common.storage.cooldowns import CooldownStore
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.invalidation import listen
 from libs.common.storage.mongo import Database, open_database
+from libs.common.storage.objects import ObjectStore
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.recordings import RecordingQueue
 from libs.common.storage.redis import Redis, open_redis
-from libs.common.storage.responses import ResponseStore
 from libs.common.storage.standings import StandingStore
 from services.gateway.admission import Admissions
 from services.gateway.backlog import Backlog
@@ -31,6 +31,7 @@ from services.gateway.estimating import Estimator
 from services.gateway.gateway import Gateway
 from services.gateway.metering import Meter
 from services.gateway.open_calls import OpenCalls
+from services.gateway.ownership import Ownership
 from services.gateway.recording import Recordings
 from services.gateway.settings import Settings
 from services.gateway.spend_reader import SpendReader
@@ -108,7 +109,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             open_calls=open_calls,
             recordings=recordings,
             estimator=Estimator(BundledTokenizer()),
-            responses=ResponseStore(redis, database),
+            ownership=Ownership(ObjectStore(redis, database), router),
             body_limits=BodyLimits(
                 max_bytes=settings.max_body_bytes, silence_s=settings.body_timeout_s
             ),

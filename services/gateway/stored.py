@@ -15,7 +15,6 @@ from libs.common.errors import InvalidRequest, NotFound, UpstreamFailed
 from libs.common.schemas.usage import Operation
 from services.gateway.auth import Headers
 from services.gateway.call import Call
-from services.gateway.continuing import kept_response
 from services.gateway.directory import Principal
 from services.gateway.formats import RESPONSES
 from services.gateway.formats.base import CallRequest
@@ -77,7 +76,7 @@ class _StoredHandler(Handler):
             raise NotFound("There is no response with such an id.")
         if parse_qs(self._query).get(b"stream", [b"false"])[-1] != b"false":
             raise InvalidRequest("Only responses in the background stream again.", param="stream")
-        kept = await kept_response(gateway.responses, principal, self._response_id)
+        kept = await gateway.ownership.find_response(principal, self._response_id)
         request = call.request = CallRequest(
             model=kept.model, stream=False, max_output_tokens=None, fields={}
         )

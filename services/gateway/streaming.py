@@ -81,7 +81,7 @@ class StreamRelay:
 
     def usage(self) -> tuple[TokenUsage, UsageSource]:
         """As reported, else estimated from what came, by its bytes, since this does not wait."""
-        self._call.response_id = self._reader.response_id
+        self._call.made = self._reader.made()
         reported = self._reader.usage()
         if reported is not None:
             return reported, "provider"

@@ -17,7 +17,12 @@ from libs.common.domain.periods import period_keys, zone_of
 from libs.common.domain.pricing import cost_of, multiplier_problem
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
-from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.schemas.usage import (
+    MAX_OBJECT_ID_CHARS,
+    MAX_OBJECTS,
+    TokenUsage,
+    UsageEvent,
+)
 
 EVENT_VERSION = 1
 # A clock that is further ahead would charge a budget period that has not begun.
@@ -52,7 +57,10 @@ def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
     if started_at > now + CLOCK_TOLERANCE:
         started_at = now
     clipped = {name: _clip(getattr(event, name)) for name in _TEXTS}
-    return msgspec.structs.replace(event, started_at=whole_ms(started_at), **clipped)
+    objects = tuple(i for i in event.objects if 0 < len(i) <= MAX_OBJECT_ID_CHARS)[:MAX_OBJECTS]
+    return msgspec.structs.replace(
+        event, started_at=whole_ms(started_at), objects=objects, **clipped
+    )
 
 
 def billed_model(event: UsageEvent) -> tuple[str, str] | None:
@@ -109,6 +117,7 @@ def entry_of(
         attempts=event.attempts,
         provider_request_id=event.provider_request_id,
         response_id=event.response_id,
+        objects=event.objects,
         client_user=event.client_user,
     )
 

@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """`spent_nusd` is written by the ledger worker alone, everything else by the admin service.
 
+    `provider_objects` are ids, or patterns such as `file-*`, of what the operator keeps at
+    providers and the account may name.
     `time_zone` (IANA) is where budget periods begin and end. Every budget has to have room. What
     the account is charged is the price times `price_multiplier`.
     """
@@ -43,6 +45,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     price_multiplier: Decimal = AT_COST
     metadata: dict[str, str] = {}
+    provider_objects: tuple[str, ...] = ()
     spent_nusd: int = 0
     created_at: datetime
     updated_at: datetime

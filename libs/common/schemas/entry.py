@@ -91,4 +91,5 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     provider_request_id: str | None
     response_id: str | None = None
+    objects: tuple[str, ...] = ()
     client_user: str | None

@@ -15,7 +15,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """`prefix` is the readable start of the secret; `allowed_models` None means every model.
 
     `budgets` and `limits` lie inside the account's own. `recording` None keeps nothing of what is
-    said in its calls.
+    said in its calls. `provider_objects` are those that it may name beyond its account's.
     """
 
     key_id: str
@@ -24,6 +24,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     secret_hash: str
     allowed_models: tuple[str, ...] | None = None
+    provider_objects: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] = ()
     limits: Limits = Limits()
     expires_at: datetime | None = None

@@ -46,7 +46,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     attempts together are at most `max_attempts`. A deployment
     that has failed `cooldown_after` times in a row is left alone for `cooldown_s`: by the account
     whose calls failed, and by all where no request can be the reason or more accounts than that
-    met it.
+    met it. Every caller of the route may name its `provider_objects`, beyond the account's and the
+    key's own.
     """
 
     model: str
@@ -56,3 +57,4 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 3
     cooldown_after: int = 3
     cooldown_s: int = 30
+    provider_objects: tuple[str, ...] = ()

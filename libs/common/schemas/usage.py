@@ -16,6 +16,11 @@ UsageSource = Literal["provider", "estimated", "none"]
 CallStatus = Literal["ok", "upstream_error", "client_closed", "refused", "abandoned"]
 
 
+# What one call can make, of all that providers are known to; whatever goes beyond is not served.
+MAX_OBJECTS = 64
+MAX_OBJECT_ID_CHARS = 256
+
+
 class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Token classes that do not overlap: their sums are the totals. None = not reported.
 
@@ -47,7 +52,8 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before routing; `deployment` is the one that answered, after `attempts`. `overhead_ms` is the
     gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
     amount of its hold, 0 when it held none. `response_id` is the provider's id of a response that
-    it may be asked for again. `account_multiplier` is the account's `price_multiplier` when the
+    it may be asked for again, `objects` are those of what else the call made there.
+    `account_multiplier` is the account's `price_multiplier` when the
     call was admitted.
     """
 
@@ -78,4 +84,5 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     overhead_ms: float | None = None
     provider_request_id: str | None = None
     response_id: str | None = None
+    objects: tuple[str, ...] = ()
     client_user: str | None = None

@@ -12,7 +12,8 @@ from libs.common.storage.mongo import ASCENDING, Database, Document, from_docume
 
 # More corrections of one entry than this are nobody's honest work.
 _MAX_CORRECTIONS = 500
-
+# Calls that one request goes on from; a container has one for each call that ran in it.
+_MAX_MAKERS = 1_000
 
 # How far an id's own time may lie from the start of its call.
 _ID_SLACK = timedelta(hours=1)
@@ -46,11 +47,14 @@ class EntryStore:
         documents = await found.to_list(len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
 
-    async def of_response(self, user_id: str, response_id: str) -> LedgerEntry | None:
-        """The account's call that made the response."""
-        wanted = {"response_id": response_id, "user_id": user_id}
-        document = await self._entries.find_one(wanted)
-        return None if document is None else from_document(document, LedgerEntry)
+    async def that_made(self, user_id: str, object_ids: Sequence[str]) -> list[LedgerEntry]:
+        """The account's calls that made those responses and other objects."""
+        found: list[LedgerEntry] = []
+        for name in ("response_id", "objects"):
+            wanted = {name: {"$in": list(object_ids)}, "user_id": user_id}
+            documents = await self._entries.find(wanted).to_list(_MAX_MAKERS)
+            found += (from_document(document, LedgerEntry) for document in documents)
+        return found
 
     async def known(self, entry_ids: Sequence[str]) -> set[str]:
         """Those of the ids that are in the ledger."""

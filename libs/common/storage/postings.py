@@ -8,7 +8,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo import Document, UpdateOne, to_document
 
 # Left out of documents that have none, so that the sparse indexes on them stay small.
-SPARSE = ("corrects", "response_id")
+SPARSE = ("corrects", "response_id", "objects")
 _TOKEN_CLASSES = (
     "input_text",
     "cache_read",
@@ -31,7 +31,7 @@ def numbered_documents(entries: Sequence[LedgerEntry], counts: dict[str, int]) -
         next_seq[entry.user_id] += 1
         document = to_document(entry, key="entry_id") | {"seq": next_seq[entry.user_id]}
         for name in SPARSE:
-            if document[name] is None:
+            if not document[name]:
                 del document[name]
         documents.append(document)
     return documents

@@ -1,6 +1,6 @@
 """What the gateway needs to know of a client format, and what each format implements."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from libs.common.domain.holds import PLAIN, Reach
 from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.formats.objects import NamedObject
 from services.gateway.sse import data_of
 
 T = TypeVar("T")
@@ -38,7 +39,11 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call asks for. `fields` are the body's own bytes by top-level name."""
+    """What a call asks for. `fields` are the body's own bytes by top-level name.
+
+    `named` are the objects of the provider's that it names; `keeps_answer`: a later call may name
+    its answer.
+    """
 
     model: str
     stream: bool
@@ -47,9 +52,20 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str | None = None
     client_user: str | None = None
     wants_usage: bool = True
-    previous_response_id: str | None = None
+    named: tuple[NamedObject, ...] = ()
+    keeps_answer: bool = False
     reach: Reach = PLAIN
     fields: dict[str, msgspec.Raw]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """Ids under which a provider keeps an answer, and what else the call made."""
+
+    response_id: str | None = None
+    objects: tuple[str, ...] = ()
+
+
+NOTHING_MADE = Made()
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +83,6 @@ class StreamReader(Protocol):
 
     done: bool
     failed: bool
-    # The id of a response that the provider keeps, once the stream has told it.
-    response_id: str | None
 
     def read(self, frame: bytes) -> bytes:
         """The frame as the client gets it; empty where the client did not ask for it."""
@@ -76,6 +90,10 @@ class StreamReader(Protocol):
 
     def usage(self) -> TokenUsage | None:
         """What the provider reported, None where it did not get that far."""
+        ...
+
+    def made(self) -> Made:
+        """What the call made, as far as the stream has told it."""
         ...
 
     def text(self) -> bytes:
@@ -115,8 +133,8 @@ class Format(Protocol):
         """The text of an answer without usage, for estimating its tokens."""
         ...
 
-    def response_id_of_answer(self, body: bytes) -> str | None:
-        """The id of a response that the provider keeps."""
+    def made_by(self, request: CallRequest, body: bytes) -> Made:
+        """What the call made. Raises UpstreamFailed as `usage_of_answer` does."""
         ...
 
     def reader(self, request: CallRequest) -> StreamReader:
@@ -224,6 +242,9 @@ class KeptFrames:
 
     def contain(self, part: bytes) -> bool:
         return any(part in frame for frame in self._frames)
+
+    def containing(self, part: bytes) -> Iterator[bytes]:
+        return (frame for frame in self._frames if part in frame)
 
     def beyond(self) -> int:
         """Bytes that were too many to keep."""

@@ -11,11 +11,13 @@ from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
     KEEP_ALIVE_COMMENT,
+    NOTHING_MADE,
     NULL,
     UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
+    Made,
     ModelName,
     consistent,
     decode_answer,
@@ -24,6 +26,7 @@ from services.gateway.formats.base import (
     decode_usage,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.objects import brought_objects, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
@@ -106,6 +109,7 @@ class Chat:
             service_tier=known.service_tier,
             client_user=known.user,
             wants_usage=options is not None and bool(options.include_usage),
+            named=named_objects("chat", body, fields),
             reach=reach_of(body, fields),
             fields=fields,
         )
@@ -128,11 +132,14 @@ class Chat:
         found = _texts_of(decode_answer(body, _texts))
         return "".join(text for text in found if text is not None).encode()
 
-    def response_id_of_answer(self, body: bytes) -> str | None:
-        return None
+    def made_by(self, request: CallRequest, body: bytes) -> Made:
+        """The recording of a spoken answer, which the next call may name."""
+        if not request.reach.audio_output or b'"audio"' not in body:
+            return NOTHING_MADE
+        return Made(objects=brought_objects("chat", body))
 
     def reader(self, request: CallRequest) -> "ChatReader":
-        return ChatReader(wants_usage=request.wants_usage)
+        return ChatReader(wants_usage=request.wants_usage, speaks=request.reach.audio_output)
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:
         return openai_answer(error)
@@ -144,10 +151,10 @@ class Chat:
 class ChatReader:
     """Ends at `[DONE]`; the usage comes in a chunk of its own with no choices."""
 
-    def __init__(self, *, wants_usage: bool) -> None:
+    def __init__(self, *, wants_usage: bool, speaks: bool = False) -> None:
         self.done = False
         self.failed = False
-        self.response_id: str | None = None
+        self._speaks = speaks
         self._wants_usage = wants_usage
         self._usage: TokenUsage | None = None
         self._kept = KeptFrames()
@@ -194,6 +201,15 @@ class ChatReader:
         if self._usage is None or not self._kept.contain(_CITATION):
             return self._usage
         return _with_search(self._usage)
+
+    def made(self) -> Made:
+        """The first frames of a recording tell its id."""
+        if self._speaks:
+            for spoken in self._kept.containing(b'"audio"'):
+                objects = brought_objects("chat", data_of(spoken))
+                if objects:
+                    return Made(objects=objects)
+        return NOTHING_MADE
 
     def text(self) -> bytes:
         return self._kept.text(lambda data: _texts_of(_texts.decode(data)))

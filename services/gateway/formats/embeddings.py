@@ -10,8 +10,10 @@ from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
     KEEP_ALIVE_COMMENT,
+    NOTHING_MADE,
     CallRequest,
     ErrorAnswer,
+    Made,
     ModelName,
     StreamReader,
     consistent,
@@ -67,8 +69,8 @@ class Embeddings:
         """Vectors are not made of tokens."""
         return b""
 
-    def response_id_of_answer(self, body: bytes) -> str | None:
-        return None
+    def made_by(self, request: CallRequest, body: bytes) -> Made:
+        return NOTHING_MADE
 
     def reader(self, request: CallRequest) -> StreamReader:
         raise UpstreamFailed("The provider answered with a stream, which embeddings do not have.")

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from libs.common.errors import AppError, BudgetExceeded
+from libs.common.errors import AppError, BudgetExceeded, ObjectNotAllowed, ThreadNotFound
 from services.gateway.formats.base import ErrorAnswer
 
 _encode = msgspec.json.encode
@@ -24,6 +24,7 @@ _ANTHROPIC_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+_BAD_REQUEST = 400
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 
@@ -33,24 +34,42 @@ def openai_error(error: AppError) -> dict[str, str | None]:
     if isinstance(error, BudgetExceeded):
         kind = code = "insufficient_quota"
     else:
-        fallback = "api_error" if error.status >= _SERVER_ERROR else "invalid_request_error"
-        kind, code = _OPENAI_TYPES.get(error.status, fallback), error.code
+        status = _openai_status(error)
+        fallback = "api_error" if status >= _SERVER_ERROR else "invalid_request_error"
+        kind, code = _OPENAI_TYPES.get(status, fallback), error.code
     return {"message": error.message, "type": kind, "param": error.param, "code": code}
 
 
 def openai_answer(error: AppError) -> ErrorAnswer:
-    """OpenAI has no 402: its clients know an exhausted budget as 429 `insufficient_quota`."""
-    status = _TOO_MANY_REQUESTS if isinstance(error, BudgetExceeded) else error.status
-    return ErrorAnswer(status=status, body=_encode({"error": openai_error(error)}))
+    return ErrorAnswer(status=_openai_status(error), body=_encode({"error": openai_error(error)}))
+
+
+def _openai_status(error: AppError) -> int:
+    """OpenAI has no 402: its clients know an exhausted budget as 429 `insufficient_quota`.
+
+    And one of its clients sends the whole prompt six times before it believes a 403, but not a 400.
+    """
+    if isinstance(error, BudgetExceeded):
+        return _TOO_MANY_REQUESTS
+    return _BAD_REQUEST if isinstance(error, ObjectNotAllowed) else error.status
 
 
 def anthropic_answer(error: AppError, request_id: str) -> ErrorAnswer:
     """The same body serves an answer and a stream's `error` event."""
     fallback = "api_error" if error.status >= _SERVER_ERROR else "invalid_request_error"
     kind = _ANTHROPIC_TYPES.get(error.status, fallback)
-    body = {
-        "type": "error",
-        "error": {"type": kind, "message": error.message},
-        "request_id": request_id,
-    }
+    told: dict[str, object] = {"type": kind, "message": error.message}
+    details = _thread_details(error)
+    if details is not None:
+        told["details"] = details
+    body = {"type": "error", "error": told, "request_id": request_id}
     return ErrorAnswer(status=error.status, body=_encode(body))
+
+
+def _thread_details(error: AppError) -> dict[str, object] | None:
+    """By these, SDKs send a thread's whole history again, or go on without a thread."""
+    if isinstance(error, ThreadNotFound):
+        return {"error_code": "thread_not_found"}
+    if error.code == "unsupported_field" and error.message.startswith("thread: "):
+        return {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    return None

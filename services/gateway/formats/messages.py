@@ -1,5 +1,6 @@
 """Anthropic Messages."""
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -12,10 +13,12 @@ from libs.common.schemas.price import FAST
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
+    NULL,
     UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
+    Made,
     ModelName,
     consistent,
     decode_answer,
@@ -25,6 +28,7 @@ from services.gateway.formats.base import (
     type_of,
 )
 from services.gateway.formats.errors import anthropic_answer
+from services.gateway.formats.objects import brought_objects, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
@@ -50,6 +54,7 @@ class _Block(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
+    id: str | None = None
     usage: msgspec.Raw = ABSENT
 
 
@@ -66,6 +71,11 @@ class _TextEvent(msgspec.Struct):
     delta: _Block | None = None
     content_block: _Block | None = None
 
+
+# A call with one of them is named by the next one.
+_NAMED_LATER = ("thread", "diagnostics")
+# Answers without one say null.
+_HAS_CONTAINER = re.compile(rb'"container"\s*:\s*\{')
 
 _body = msgspec.json.Decoder(_Body)
 _answer = msgspec.json.Decoder(_Answer)
@@ -89,6 +99,8 @@ class Messages:
             max_output_tokens=known.max_tokens,
             service_tier=known.service_tier,
             client_user=None if known.metadata is None else known.metadata.user_id,
+            named=named_objects("messages", body, fields),
+            keeps_answer=any(fields.get(name, NULL) != NULL for name in _NAMED_LATER),
             reach=reach_of(body, fields),
             fields=fields,
         )
@@ -104,11 +116,15 @@ class Messages:
         found = chain.from_iterable(map(_texts_of, decode_answer(body, _content).content))
         return "".join(text for text in found if text is not None).encode()
 
-    def response_id_of_answer(self, body: bytes) -> str | None:
-        return None
+    def made_by(self, request: CallRequest, body: bytes) -> Made:
+        return Made(
+            decode_answer(body, _answer).id if request.keeps_answer else None, _objects_in(body)
+        )
 
     def reader(self, request: CallRequest) -> "MessagesReader":
-        return MessagesReader(FAST if request.reach.fast else None)
+        return MessagesReader(
+            FAST if request.reach.fast else None, keeps_answer=request.keeps_answer
+        )
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:
         return anthropic_answer(error, request_id)
@@ -120,10 +136,12 @@ class Messages:
 class MessagesReader:
     """Ends at `message_stop`; `message_start` and `message_delta` carry cumulative usage."""
 
-    def __init__(self, asked_speed: str | None = None) -> None:
+    def __init__(self, asked_speed: str | None = None, *, keeps_answer: bool = False) -> None:
         self.done = False
         self.failed = False
-        self.response_id: str | None = None
+        self._keeps_answer = keeps_answer
+        self._message_id: str | None = None
+        self._objects: tuple[str, ...] = ()
         self._asked = MessagesUsage(speed=asked_speed)
         self._reported = MessagesUsage()
         self._complete = False
@@ -131,12 +149,19 @@ class MessagesReader:
 
     def read(self, frame: bytes) -> bytes:
         match type_of(frame):
-            case b"content_block_delta" | b"content_block_start":
+            case b"content_block_delta":
                 self._kept.keep(frame)
+            case b"content_block_start":
+                self._kept.keep(frame)
+                self._objects += _objects_in(frame)
             case b"message_start":
-                event = _decode_event(frame)
-                self._merge(event.message.usage if event.message is not None else ABSENT)
+                self._objects += _objects_in(frame)
+                message = _decode_event(frame).message
+                if message is not None:
+                    self._message_id = message.id
+                    self._merge(message.usage)
             case b"message_delta":
+                self._objects += _objects_in(frame)
                 self._merge(_decode_event(frame).usage)
                 # Until then, `output_tokens` counts only what the first event announced.
                 self._complete = True
@@ -150,6 +175,9 @@ class MessagesReader:
         usage = decode_usage(raw, _usage)
         if usage is not None:
             self._reported = self._reported.merged_with(usage)
+
+    def made(self) -> Made:
+        return Made(self._message_id if self._keeps_answer else None, self._objects)
 
     def usage(self) -> TokenUsage | None:
         return consistent(usage_of_message, self._reported) if self._complete else None
@@ -177,6 +205,16 @@ class MessagesReader:
         broken_off = reported.merged_with(MessagesUsage(output_tokens=max(started, output_tokens)))
         usage = consistent(usage_of_message, broken_off)
         return unreported if usage is None else usage
+
+
+def _objects_in(answer: bytes) -> tuple[str, ...]:
+    """Of a whole answer or of a frame: the container that it ran in, and files made there."""
+    if b'"file_id"' not in answer and not (
+        b'"container"' in answer and _HAS_CONTAINER.search(answer)
+    ):
+        return ()
+    is_whole = answer.lstrip()[:1] == b"{"
+    return brought_objects("messages", answer if is_whole else data_of(answer))
 
 
 def _decode_event(frame: bytes) -> _Event:

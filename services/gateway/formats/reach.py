@@ -1,20 +1,17 @@
 """What a request's body tells of classes that may cost more than text, found without parsing it."""
 
-import re
 from collections.abc import Mapping
 
 import msgspec
 
 from libs.common.domain.holds import PLAIN, Reach
 from services.gateway.formats.base import ABSENT, NULL, UNREADABLE
+from services.gateway.formats.objects import is_disguised
 
 # Providers let a model search as often as it likes where the request sets no limit. LiteLLM's own
 # tool for the largest context allows ten, and calls seldom come near.
 _ASSUMED_SEARCHES = 10
 _STANDARD_SPEED = msgspec.Raw(b'"standard"')
-# Small letters, an underscore or a 1 as escapes: no encoder writes them so, but somebody who wants
-# a smaller hold may.
-_DISGUISED = re.compile(rb"\\u00(?:31|5[fF]|[67][0-9a-fA-F])")
 
 
 class _Tool(msgspec.Struct):
@@ -29,8 +26,7 @@ def reach_of(
     body: bytes, fields: Mapping[str, msgspec.Raw], max_tool_calls: int | None = None
 ) -> Reach:
     """Errs on the side of more: whether the words are names or just text is not looked into."""
-    # Most bodies have no escape at all, which a single byte tells soonest.
-    disguised = b"\\" in body and b"\\u00" in body and _DISGUISED.search(body) is not None
+    disguised = is_disguised(body)
     cache_writes = disguised or b"cache_control" in body
     audio_input = disguised or b"input_audio" in body
     audio_output = "audio" in fields or b"audio" in bytes(fields.get("modalities", ABSENT))

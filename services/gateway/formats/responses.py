@@ -8,15 +8,16 @@ import msgspec
 
 from libs.common.domain.usage import ResponsesUsage, usage_of_response
 from libs.common.errors import AppError, InvalidRequest
-from libs.common.schemas.usage import ClientFormat, TokenUsage
+from libs.common.schemas.usage import MAX_OBJECTS, ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
     KEEP_ALIVE_COMMENT,
-    NULL,
+    NOTHING_MADE,
     UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
+    Made,
     ModelName,
     consistent,
     decode_answer,
@@ -26,6 +27,7 @@ from services.gateway.formats.base import (
     type_of,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.objects import brought_objects, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
@@ -41,14 +43,6 @@ class _Body(msgspec.Struct):
     service_tier: str | None = None
     user: str | None = None
     background: bool | None = None
-    previous_response_id: str | None = None
-    conversation: msgspec.Raw = ABSENT
-
-
-class _InputItem(msgspec.Struct):
-    id: msgspec.Raw = ABSENT
-    type: str | None = None
-    role: msgspec.Raw = ABSENT
 
 
 class _Answer(msgspec.Struct):
@@ -56,6 +50,10 @@ class _Answer(msgspec.Struct):
     usage: msgspec.Raw = ABSENT
     service_tier: str | None = None
     output: msgspec.Raw = ABSENT
+
+
+class _OutputItem(msgspec.Struct):
+    id: str | None = None
 
 
 class _Action(msgspec.Struct):
@@ -86,13 +84,18 @@ class _Event(msgspec.Struct):
     response: _Answer | None = None
 
 
+class _Added(msgspec.Struct):
+    item: _OutputItem
+
+
 class _TextEvent(msgspec.Struct):
     delta: str | None = None
 
 
 _body = msgspec.json.Decoder(_Body)
-_input_items = msgspec.json.Decoder(list[_InputItem])
 _answer = msgspec.json.Decoder(_Answer)
+_output_items = msgspec.json.Decoder(list[_OutputItem])
+_added = msgspec.json.Decoder(_Added)
 _output = msgspec.json.Decoder(_Output)
 _done = msgspec.json.Decoder(list[_Done])
 _event = msgspec.json.Decoder(_Event)
@@ -113,28 +116,15 @@ class Responses:
                 "The gateway serves no responses in the background: leave out 'background'.",
                 param="background",
             )
-        if known.conversation not in (ABSENT, NULL):
-            # Everybody's conversations lie under the same provider key, and nobody here makes any.
-            raise InvalidRequest(
-                "The gateway serves no conversations that the provider keeps: leave out "
-                "'conversation' and send 'previous_response_id' or the whole input.",
-                param="conversation",
-            )
         fields = decode_fields(body)
-        if _refers_to_items(fields.get("input", ABSENT)):
-            # Everybody's items lie there, too, and whose one is only the provider knows.
-            raise InvalidRequest(
-                "The gateway passes on no references to items that the provider keeps: send the "
-                "items themselves ('store': false makes SDKs do so) or 'previous_response_id'.",
-                param="input",
-            )
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
             max_output_tokens=known.max_output_tokens,
             service_tier=known.service_tier,
             client_user=known.user,
-            previous_response_id=known.previous_response_id,
+            named=named_objects("responses", body, fields),
+            keeps_answer=True,
             reach=reach_of(body, fields, known.max_tool_calls),
             fields=fields,
         )
@@ -149,8 +139,8 @@ class Responses:
         found = chain.from_iterable(map(_texts_of, decode_answer(body, _output).output))
         return "".join(text for text in found if text is not None).encode()
 
-    def response_id_of_answer(self, body: bytes) -> str | None:
-        return decode_answer(body, _answer).id
+    def made_by(self, request: CallRequest, body: bytes) -> Made:
+        return _made(decode_answer(body, _answer))
 
     def reader(self, request: CallRequest) -> "ResponsesReader":
         return ResponsesReader()
@@ -171,7 +161,8 @@ class ResponsesReader:
     def __init__(self) -> None:
         self.done = False
         self.failed = False
-        self.response_id: str | None = None
+        self._made = NOTHING_MADE
+        self._added: list[bytes] = []
         self._usage: TokenUsage | None = None
         self._kept = KeptFrames()
 
@@ -185,6 +176,8 @@ class ResponsesReader:
             self._read_response(frame)
         elif kind == b"response.created":
             self._read_response(frame)
+        elif kind == b"response.output_item.added" and len(self._added) < MAX_OBJECTS:
+            self._added.append(frame)
         elif kind == b"error":
             self.failed = True
         return frame
@@ -196,7 +189,14 @@ class ResponsesReader:
             return
         if response is not None:
             self._usage = _tokens(response)
-            self.response_id = response.id or self.response_id
+            made = _made(response)
+            self._made = made if made.response_id is not None else self._made
+
+    def made(self) -> Made:
+        """The last event lists the items; where it does not come, those that were begun."""
+        if self._made.objects:
+            return self._made
+        return msgspec.structs.replace(self._made, objects=tuple(_ids_added(self._added)))
 
     def usage(self) -> TokenUsage | None:
         return self._usage
@@ -211,20 +211,28 @@ class ResponsesReader:
         return TokenUsage(input_text=input_tokens, output_text=output_tokens)
 
 
-def _refers_to_items(given: msgspec.Raw) -> bool:
-    """By type, or by an id alone: an item that says nothing else is a reference as well."""
-    if b'"id"' not in bytes(given) and b"\\u00" not in bytes(given):
-        return False
+def _made(answer: _Answer) -> Made:
+    """The response, the items of its output, and the containers that it ran in."""
+    output = bytes(answer.output)
+    if not output:
+        return Made(answer.id)
     try:
-        items = _input_items.decode(given)
+        items = tuple(item.id for item in _output_items.decode(output) if item.id is not None)
     except UNREADABLE:
-        # A text, or nothing that a provider would take.
-        return False
-    return any(
-        item.type == "item_reference"
-        or (item.type is None and item.role in (ABSENT, NULL) and item.id not in (ABSENT, NULL))
-        for item in items
-    )
+        items = ()
+    if b'"container_id"' in output:
+        items += brought_objects("responses", output)
+    return Made(answer.id, items)
+
+
+def _ids_added(frames: list[bytes]) -> Iterator[str]:
+    for added in frames:
+        try:
+            item_id = _added.decode(data_of(added)).item.id
+        except UNREADABLE:
+            continue
+        if item_id is not None:
+            yield item_id
 
 
 def _tokens(answer: _Answer) -> TokenUsage | None:

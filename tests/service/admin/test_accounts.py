@@ -44,6 +44,7 @@ async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClie
         "limits": NO_LIMITS,
         "time_zone": "UTC",
         "price_multiplier": 1,
+        "provider_objects": [],
         "metadata": {"cost-center": "42"},
         "spend": {
             "total_usd": 0,

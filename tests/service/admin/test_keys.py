@@ -14,6 +14,7 @@ PUBLIC = {
     "name",
     "prefix",
     "allowed_models",
+    "provider_objects",
     "expires_at",
     "budgets",
     "limits",

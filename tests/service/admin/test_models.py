@@ -56,6 +56,7 @@ async def test_a_route_is_kept_with_all_its_fields(
         "max_attempts": 10,
         "cooldown_after": 100,
         "cooldown_s": 3600,
+        "provider_objects": ["file-*"],
     }
     made = await make(admin, "house/default", deployments=[PLAIN, FULL], **behaviour)
     ids = [deployment["deployment_id"] for deployment in made["deployments"]]
@@ -92,6 +93,7 @@ async def test_a_route_needs_nothing_but_a_model(
     made = await make(admin)
     expected: dict[str, Any] = {"fallbacks": [], "context_fallbacks": []}
     expected |= {"max_attempts": 3, "cooldown_after": 3, "cooldown_s": 30}
+    expected |= {"provider_objects": []}
     assert made == {"model": "house", "deployments": made["deployments"], **expected}
     stored = await RouteStore(database).get("house")
     (deployment,) = made["deployments"]

@@ -124,6 +124,7 @@ def explained(posted: LedgerEntry) -> dict[str, Any]:
         "attempts": 0,
         "provider_request_id": None,
         "response_id": None,
+        "objects": [],
         "client_user": None,
     }
 

@@ -33,8 +33,9 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("spend", {"user_id": "a"}),
     ("spend", {"period": "total", "user_id": {"$gt": "a"}}),
     ("rollups", {"user_id": "a", "day": {"$in": ["2026-11-24"]}}),
-    # Whose a response is.
-    ("entries", {"response_id": "r"}),
+    # Whose a response is, or another object.
+    ("entries", {"response_id": {"$in": ["r", "s"]}}),
+    ("entries", {"objects": {"$in": ["r", "s"]}}),
     # Corrections: those of some entries; those that wait for a price.
     ("entries", {"corrects": {"$in": ["a", "b"]}}),
     ("unpriced", {"provider": "p", "model": "m", "_id": {"$gt": "a"}}),

@@ -1,0 +1,307 @@
+"""Which fields of each format name an object that a provider keeps: the one table of them.
+
+All accounts share the operator's key, so a provider would hand out anybody's object to whoever
+names it. A field is therefore in one of three classes:
+
+- what a call can make (`made`) is served to the account whose call made it;
+- what the operator made past the gateway (`grantable`) is served where an administrator allows it;
+- `LABELS` name nothing that a provider looks up: they are the client's own, or refer to another
+  part of the same request.
+
+A test walks the request types of the newest SDKs and fails on a field that is in none of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from libs.common.schemas.usage import ClientFormat
+
+# An object of a request's JSON, with every member that it has: a name may come twice.
+Members = Sequence[tuple[str, Any]]
+
+# Of whatever holds the field.
+ANY = "*"
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What a field names, and who may name it.
+
+    `continues`: what the object holds becomes input of the call. `relayed_only`: a translation
+    leaves the field out. `thread`: SDKs start a thread anew where theirs is not found.
+    `unless` tells by the members around the field that it names nothing kept.
+    """
+
+    noun: str
+    made: bool = False
+    grantable: bool = False
+    continues: bool = False
+    relayed_only: bool = False
+    thread: bool = False
+    unless: Callable[[Members], bool] | None = None
+
+
+# The client's own data, or an echo of what an answer said: nothing in there is looked up.
+OPAQUE = frozenset(
+    {
+        "annotations",
+        "arguments",
+        "attributes",
+        "citations",
+        "client_metadata",
+        "headers",
+        "input",
+        "input_examples",
+        "input_schema",
+        "metadata",
+        "output_schema",
+        "parameters",
+        "results",
+        "schema",
+    }
+)
+
+
+class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):
+    """One format's. A rule's key is the member that holds the field, and the field.
+
+    `heads` are the members of the body that name, or hold, objects and little else; in all others
+    `names` are looked for. `coarse` are bytes of which a body has some wherever it has a name.
+    """
+
+    rules: Mapping[tuple[str, str], Rule]
+    opaque: frozenset[str] = OPAQUE
+    heads: tuple[str, ...] = ()
+    names: tuple[bytes, ...] = ()
+    coarse: tuple[bytes, ...] = ()
+
+
+def _values(members: Members, name: str) -> list[Any]:
+    return [value for member, value in members if member == name]
+
+
+def _is_built_in(skill: Members) -> bool:
+    return _values(skill, "type") == ["anthropic"]
+
+
+# Items that say all there is to them: a provider takes their id for a label.
+_WHOLE = frozenset(
+    {
+        "message",
+        "additional_tools",
+        "agent_message",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "compaction_trigger",
+        "computer_call",
+        "computer_call_output",
+        "configuration_update",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "function_call",
+        "function_call_output",
+        "local_shell_call",
+        "local_shell_call_output",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "mcp_list_tools",
+        "multi_agent_call",
+        "multi_agent_call_output",
+        "program",
+        "program_output",
+        "shell_call",
+        "shell_call_output",
+        "tool_search_call",
+        "tool_search_output",
+    }
+)
+# Items whose content may be left to the provider, by the member that has it where it is not.
+_CONTENT = {
+    "compaction": "encrypted_content",
+    "file_search_call": "results",
+    "image_generation_call": "result",
+    "reasoning": "encrypted_content",
+}
+
+
+def _is_whole(item: Members) -> bool:
+    """Whether the provider has nothing to look up for the item."""
+    types = _values(item, "type")
+    if types in ([], [None]):
+        return any(role is not None for role in _values(item, "role"))
+    if len(types) > 1:
+        return False
+    if types[0] in _WHOLE:
+        return True
+    content = _values(item, _CONTENT.get(types[0], ""))
+    return bool(content) and all(content)
+
+
+_RESPONSE = Rule(noun="Response", made=True, continues=True)
+_MESSAGE = Rule(noun="Message", made=True, continues=True, thread=True)
+_ITEM = Rule(noun="Item", made=True, relayed_only=True, unless=_is_whole)
+_AUDIO = Rule(noun="Audio", made=True)
+_CONTAINER = Rule(noun="Container", made=True, grantable=True)
+_FILE = Rule(noun="File", made=True, grantable=True)
+_SKILL = Rule(noun="Skill", grantable=True)
+
+_CHAT = ObjectFields(
+    rules={
+        ("audio", "id"): _AUDIO,
+        ("voice", "id"): Rule(noun="Voice", grantable=True),
+        (ANY, "file_id"): _FILE,
+    },
+    heads=("audio",),
+    names=(b'"file_id"', b'"audio"'),
+    coarse=(b'"file_id"', b'"audio"'),
+)
+_MESSAGES = ObjectFields(
+    rules={
+        ("thread", "previous_message_id"): _MESSAGE,
+        ("diagnostics", "previous_message_id"): Rule(noun="Message", made=True, relayed_only=True),
+        ("", "container"): _CONTAINER,
+        ("container", "id"): _CONTAINER,
+        ("skills", "skill_id"): msgspec.structs.replace(_SKILL, unless=_is_built_in),
+        ("", "user_profile_id"): Rule(noun="User profile", grantable=True),
+        ("", "workspace_id"): Rule(noun="Workspace", grantable=True),
+        (ANY, "file_id"): _FILE,
+    },
+    heads=("thread", "diagnostics", "container", "user_profile_id", "workspace_id"),
+    names=(b'"file_id"',),
+    coarse=(b'"file_id"',),
+)
+_RESPONSES = ObjectFields(
+    rules={
+        ("", "previous_response_id"): _RESPONSE,
+        ("prompt_cache_options", "comparison_response_id"): Rule(
+            noun="Response", made=True, relayed_only=True
+        ),
+        ("", "conversation"): Rule(noun="Conversation", grantable=True),
+        ("conversation", "id"): Rule(noun="Conversation", grantable=True),
+        ("prompt", "id"): Rule(noun="Prompt", grantable=True),
+        ("input", "id"): _ITEM,
+        (ANY, "container"): _CONTAINER,
+        (ANY, "container_id"): _CONTAINER,
+        (ANY, "file_id"): _FILE,
+        (ANY, "file_ids"): _FILE,
+        (ANY, "skill_id"): _SKILL,
+        (ANY, "vector_store_ids"): Rule(noun="Vector store", grantable=True),
+        (ANY, "connector_id"): Rule(noun="Connector", grantable=True),
+        (ANY, "tunnel_id"): Rule(noun="Tunnel", grantable=True),
+    },
+    heads=("previous_response_id", "prompt_cache_options", "conversation", "prompt"),
+    names=(
+        b'"id"',
+        b'"container"',
+        b'"container_id"',
+        b'"file_id"',
+        b'"file_ids"',
+        b'"skill_id"',
+        b'"vector_store_ids"',
+        b'"connector_id"',
+        b'"tunnel_id"',
+    ),
+    coarse=(b'"id"', b'_id"', b'_ids"', b'"container"'),
+)
+
+OBJECT_FIELDS: Mapping[ClientFormat, ObjectFields] = {
+    "chat": _CHAT,
+    "messages": _MESSAGES,
+    "responses": _RESPONSES,
+    "embeddings": ObjectFields(rules={}),
+}
+
+
+def _is_not_of_a_container(citation: Members) -> bool:
+    return not _values(citation, "container_id")
+
+
+# What a call made, by its answer. Ids of files that a search found are not the call's.
+ANSWER_FIELDS: Mapping[ClientFormat, ObjectFields] = {
+    "chat": ObjectFields(rules={("audio", "id"): _AUDIO}),
+    "messages": ObjectFields(rules={("container", "id"): _CONTAINER, (ANY, "file_id"): _FILE}),
+    "responses": ObjectFields(
+        rules={
+            (ANY, "container_id"): _CONTAINER,
+            (ANY, "file_id"): msgspec.structs.replace(_FILE, unless=_is_not_of_a_container),
+        },
+        opaque=OPAQUE - {"annotations"},
+    ),
+    "embeddings": ObjectFields(rules={}),
+}
+
+# Fields that look like those of objects and are not, by the member that holds them.
+LABELS: Mapping[ClientFormat, frozenset[tuple[str, str]]] = {
+    "chat": frozenset(
+        {
+            # Within the conversation that the request carries.
+            (ANY, "tool_call_id"),
+            ("tool_calls", "id"),
+            # The client's own names of users, tools, files and cached prefixes.
+            (ANY, "name"),
+            ("file", "filename"),
+            ("file", "file_data"),
+            ("", "prompt_cache_key"),
+            ("", "safety_identifier"),
+            # One of the provider's public voices; a custom one is an object with an id.
+            ("audio", "voice"),
+        }
+    ),
+    "messages": frozenset(
+        {
+            # Within the conversation that the request carries.
+            ("content", "id"),
+            ("caller", "tool_id"),
+            (ANY, "tool_use_id"),
+            # Tools and MCP servers that the same request defines.
+            (ANY, "name"),
+            (ANY, "tool_name"),
+            (ANY, "toolset_name"),
+            (ANY, "mcp_server_name"),
+            (ANY, "server_name"),
+            ("mcp_servers", "authorization_token"),
+            # Tabs and downloads of the client's own browser.
+            (ANY, "download_id"),
+            (ANY, "tab_id"),
+            # The end user, by a name of the client's.
+            ("metadata", "user_id"),
+            # Sealed by the provider, and good for the very same prompt only.
+            ("", "fallback_credit_token"),
+            ("fallback_credit_token", "token"),
+        }
+    ),
+    "responses": frozenset(
+        {
+            # Within the conversation that the request carries.
+            (ANY, "call_id"),
+            (ANY, "caller_id"),
+            (ANY, "approval_request_id"),
+            ("acknowledged_safety_checks", "id"),
+            ("pending_safety_checks", "id"),
+            ("logprobs", "token"),
+            ("top_logprobs", "token"),
+            # Agents, tools and MCP servers that the same request defines.
+            (ANY, "agent_name"),
+            (ANY, "name"),
+            (ANY, "namespace"),
+            (ANY, "server_label"),
+            (ANY, "tool_names"),
+            # The client's own names of files, cached prefixes and users.
+            (ANY, "filename"),
+            (ANY, "file_data"),
+            (ANY, "file_url"),
+            ("", "prompt_cache_key"),
+            ("", "safety_identifier"),
+            ("prompt", "version"),
+            # Of attributes by which a file search filters, and of a keyboard.
+            (ANY, "key"),
+            # What an image was made from, in words.
+            ("input", "revised_prompt"),
+            # Groups calls in the background, which the gateway refuses.
+            ("background_options", "continuation_id"),
+        }
+    ),
+    "embeddings": frozenset(),
+}

@@ -1,0 +1,644 @@
+"""Objects that providers keep: served to the account whose call made them, and to no other."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from libs.common.domain.posting import accept, entry_of
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.invalidation import publish
+from libs.common.storage.ledger import LedgerStore
+from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect, chunk, named
+from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
+from tests.service.gateway.stage import Books, Client, eventually
+from tests.service.gateway.upstream import Connection, Request, Upstream
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Fields = dict[str, Any]
+# As many tokens as every scripted answer says that it used.
+_USED = 27
+_COUNTING = {"messages": "/v1/messages/count_tokens", "responses": "/v1/responses/input_tokens"}
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call makes an object, and how the next one names it (by a function of its id)."""
+
+    name: str
+    dialect: Dialect
+    path: str
+    asks: Fields
+    says: Callable[[str], Fields]
+    frames: Callable[[str], tuple[bytes, ...]]
+    names: Callable[[str], Fields]
+    is_response: bool = False
+
+
+def _message_frames(start: Fields, *blocks: Fields, delta: Fields) -> tuple[bytes, ...]:
+    usage = MESSAGES.whole["usage"]
+    return (
+        named("message_start", message={"container": None, **start, "usage": usage}),
+        *(named("content_block_start", index=n, content_block=b) for n, b in enumerate(blocks)),
+        named("message_delta", delta={"container": None, **delta}, usage={"output_tokens": 7}),
+        named("message_stop"),
+    )
+
+
+def _response_frames(**response: Any) -> tuple[bytes, ...]:
+    usage = RESPONSES.whole["usage"]
+    begun = {"id": response.get("id", "resp_x"), "output": [], "usage": None}
+    return (
+        named("response.created", response=begun),
+        named("response.completed", response={"id": begun["id"], **response, "usage": usage}),
+    )
+
+
+def _container(object_id: str) -> Fields:
+    return {"container": {"id": object_id, "expires_at": "2026-11-29T00:00:00Z"}}
+
+
+def _ran(file_id: str) -> Fields:
+    made = {"type": "bash_code_execution_output", "file_id": file_id}
+    result = {"type": "bash_code_execution_result", "content": [made], "stdout": ""}
+    return {
+        "type": "bash_code_execution_tool_result",
+        "tool_use_id": "srvtoolu_1",
+        "content": result,
+    }
+
+
+def _interpreted(container_id: str) -> Fields:
+    item = {"type": "code_interpreter_call", "id": "ci_1", "container_id": container_id}
+    return {"output": [item]}
+
+
+def _cited(file_id: str) -> Fields:
+    note = {"type": "container_file_citation", "container_id": "cntr_1", "file_id": file_id}
+    text = {"type": "output_text", "text": "Here.", "annotations": [note]}
+    return {"output": [{"type": "message", "id": "msg_1", "content": [text]}]}
+
+
+def _said(*content: Fields) -> Fields:
+    return {"messages": [{"role": "user", "content": list(content)}]}
+
+
+_AUDIO = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
+_THREAD = Case(
+    name="thread",
+    dialect=MESSAGES,
+    path="thread.previous_message_id",
+    asks={"thread": {"type": "create"}},
+    says=lambda i: {"id": i},
+    frames=lambda i: _message_frames({"id": i}, delta={}),
+    names=lambda i: {"thread": {"type": "continue", "previous_message_id": i}},
+    is_response=True,
+)
+_RESPONSE = Case(
+    name="response",
+    dialect=RESPONSES,
+    path="previous_response_id",
+    asks={},
+    says=lambda i: {"id": i},
+    frames=lambda i: _response_frames(id=i),
+    names=lambda i: {"previous_response_id": i},
+    is_response=True,
+)
+CASES = (
+    _THREAD,
+    _RESPONSE,
+    Case(
+        name="diagnostics",
+        dialect=MESSAGES,
+        path="diagnostics.previous_message_id",
+        asks={"diagnostics": {"previous_message_id": None}},
+        says=lambda i: {"id": i},
+        frames=lambda i: _message_frames({"id": i}, delta={}),
+        names=lambda i: {"diagnostics": {"previous_message_id": i}},
+        is_response=True,
+    ),
+    Case(
+        name="container",
+        dialect=MESSAGES,
+        path="container.id",
+        asks={},
+        says=_container,
+        frames=lambda i: _message_frames({}, delta=_container(i)),
+        names=lambda i: {"container": {"id": i, "skills": []}},
+    ),
+    Case(
+        name="container as text",
+        dialect=MESSAGES,
+        path="container",
+        asks={},
+        says=_container,
+        frames=lambda i: _message_frames(_container(i), delta={}),
+        names=lambda i: {"container": i},
+    ),
+    Case(
+        name="file",
+        dialect=MESSAGES,
+        path="messages[0].content[0].content[0].source.file_id",
+        asks={},
+        says=lambda i: {"content": [_ran(i)]},
+        frames=lambda i: _message_frames({}, _ran(i), delta={}),
+        names=lambda i: _said(
+            {
+                "type": "tool_result",
+                "tool_use_id": "toolu_1",
+                "content": [{"type": "image", "source": {"type": "file", "file_id": i}}],
+            }
+        ),
+    ),
+    Case(
+        name="audio",
+        dialect=CHAT,
+        path="messages[0].audio.id",
+        asks=_AUDIO,
+        says=lambda i: {
+            "choices": [{"message": {"role": "assistant", "audio": {"id": i, "data": "AA=="}}}]
+        },
+        frames=lambda i: (
+            chunk({"role": "assistant", "audio": None}, usage=None),
+            chunk({"audio": {"id": i, "data": "AA=="}}, usage=None),
+            *CHAT.frames[1:],
+        ),
+        names=lambda i: {"messages": [{"role": "assistant", "audio": {"id": i}}]},
+    ),
+    Case(
+        name="item reference",
+        dialect=RESPONSES,
+        path="input[0].id",
+        asks={},
+        says=lambda i: {"output": [{"type": "message", "id": i, "content": []}]},
+        frames=lambda i: _response_frames(output=[{"type": "message", "id": i, "content": []}]),
+        names=lambda i: {"input": [{"type": "item_reference", "id": i}]},
+    ),
+    Case(
+        name="reasoning",
+        dialect=RESPONSES,
+        path="input[0].id",
+        asks={},
+        says=lambda i: {"output": [{"type": "reasoning", "id": i, "summary": []}]},
+        frames=lambda i: _response_frames(output=[{"type": "reasoning", "id": i, "summary": []}]),
+        names=lambda i: {"input": [{"type": "reasoning", "id": i, "summary": []}]},
+    ),
+    Case(
+        name="interpreter",
+        dialect=RESPONSES,
+        path="tools[0].container",
+        asks={},
+        says=_interpreted,
+        frames=lambda i: _response_frames(**_interpreted(i)),
+        names=lambda i: {"tools": [{"type": "code_interpreter", "container": i}]},
+    ),
+    Case(
+        name="cited file",
+        dialect=RESPONSES,
+        path="input[0].content[0].file_id",
+        asks={},
+        says=_cited,
+        frames=lambda i: _response_frames(**_cited(i)),
+        names=lambda i: {
+            "input": [{"role": "user", "content": [{"type": "input_file", "file_id": i}]}]
+        },
+    ),
+)
+_each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def _script(upstream: Upstream, case: Case, object_id: str) -> None:
+    """Every answer brings the object."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        if request.fields.get("stream"):
+            await connection.stream(case.frames(object_id))
+        else:
+            whole = {**case.dialect.whole, **case.says(object_id)}
+            await connection.answer(json.dumps(whole, indent=1).encode())
+
+    upstream.does(script)
+
+
+async def _post_to_ledger(books: Books, secret: str) -> None:
+    """What the worker would do, and Redis forgets everything."""
+    ledger = LedgerStore(books.database)
+    await ledger.create_indexes()
+    for event in await books.events(secret):
+        accepted = accept(event, event.started_at)
+        assert isinstance(accepted, UsageEvent)
+        entry = entry_of(accepted, None, event.started_at)
+        assert isinstance(entry, LedgerEntry)
+        await ledger.post([entry])
+    for key in await books.redis.keys("gateway:*:object:*"):
+        await books.redis.delete(key)
+
+
+async def _ask(
+    gateway: Client, case: Case, secret: str, *, stream: bool = False, **fields: Any
+) -> Any:
+    body = {**case.dialect.body(stream=stream), **fields}
+    return await gateway.post(case.dialect.path, secret, body)
+
+
+@pytest.mark.parametrize("posted", [False, True], ids=["in redis", "posted"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@_each_case
+async def test_an_object_is_its_accounts_alone(
+    gateway: Client, books: Books, upstream: Upstream, case: Case, stream: bool, posted: bool
+) -> None:
+    object_id = f"obj_{uuid4().hex}"
+    _script(upstream, case, object_id)
+    user_id = await books.add_account()
+    maker, mate = await books.add_key(user_id), await books.add_key(user_id)
+    stranger = await books.add_key()
+    made = await _ask(gateway, case, maker, stream=stream, **case.asks)
+    assert made.status_code == 200, made.text
+    event = await books.the_event(maker)
+    assert object_id in ((event.response_id,) if case.is_response else event.objects)
+    if posted:
+        await _post_to_ledger(books, maker)
+    upstream.requests.clear()
+
+    refused = await _ask(gateway, case, stranger, **case.names(object_id))
+    error = case.dialect.check_error(refused, 404, "not_found")
+    assert case.path in error["message"]
+    assert object_id in error["message"]
+    if case.dialect is not MESSAGES:
+        assert error["param"] == case.path
+    assert upstream.requests == []
+    assert (await books.the_event(stranger)).status == "refused"
+
+    served = await _ask(gateway, case, mate, **case.names(object_id))
+    assert served.status_code == 200, served.text
+    (request,) = upstream.requests
+    assert object_id.encode() in request.body
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.dialect.name in _COUNTING], ids=lambda case: case.name
+)
+async def test_counting_tells_nothing_of_it_either(
+    gateway: Client, books: Books, upstream: Upstream, case: Case
+) -> None:
+    path = _COUNTING[case.dialect.name]
+    _script(upstream, case, "obj_1")
+    body = {**case.dialect.body(), **case.names("obj_1")}
+
+    refused = await gateway.post(path, await books.add_key(), body)
+
+    case.dialect.check_error(refused, 404, "not_found")
+    assert upstream.requests == []
+
+
+async def test_sdks_are_told_to_send_the_whole_thread_again(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    _script(upstream, _THREAD, "msg_1")
+
+    refused = await _ask(gateway, _THREAD, await books.add_key(), **_THREAD.names("msg_2"))
+
+    assert refused.json()["error"]["details"] == {"error_code": "thread_not_found"}
+
+
+async def test_a_message_without_a_thread_is_not_remembered(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    _script(upstream, _THREAD, "msg_1")
+    secret = await books.add_key()
+    assert (await _ask(gateway, _THREAD, secret)).status_code == 200
+    assert (await _ask(gateway, _THREAD, secret, thread=None)).status_code == 200
+    assert {event.response_id for event in await books.events(secret)} == {None}
+
+
+@pytest.mark.parametrize("case", [_THREAD, _RESPONSE], ids=lambda case: case.name)
+@pytest.mark.parametrize("posted", [False, True], ids=["in redis", "posted"])
+async def test_a_hold_counts_what_the_call_goes_on_from(
+    gateway: Client, books: Books, upstream: Upstream, case: Case, posted: bool
+) -> None:
+    """At a dollar per million input tokens, as the scripted price says."""
+    object_id = f"obj_{uuid4().hex}"
+    _script(upstream, case, object_id)
+    secret = await books.add_key()
+    await _ask(gateway, case, secret, **case.asks)
+    if posted:
+        await _post_to_ledger(books, secret)
+    named = case.names(object_id)
+
+    await _ask(gateway, case, secret, **named)
+
+    body = {**case.dialect.body(), **named}
+    tokens = -(-len(json.dumps(body)) // 3) + _USED
+    event = (await books.events(secret))[-1]
+    assert event.held_nusd == tokens * 1_000 + 100 * 2_000
+
+
+@pytest.mark.parametrize("case", [_THREAD, _RESPONSE], ids=lambda case: case.name)
+async def test_a_call_goes_on_where_it_began(
+    gateway: Client, books: Books, upstream: Upstream, case: Case
+) -> None:
+    """Equal deployments: chance would send half of the calls to the other one."""
+    endpoints = Endpoints(upstream, case.dialect)
+    for name in ("a", "b"):
+        endpoints.answers(name, {**case.dialect.whole, **case.says(f"obj_{name}")})
+    formats = (case.dialect.name,)
+    model = await add_route(
+        books, *(deployment(upstream, name, formats=formats) for name in ("a", "b"))
+    )
+    secret = await books.add_key()
+    while len(set(endpoints.asked)) < 2:
+        await _ask(gateway, case, secret, model=model, **case.asks)
+    upstream.requests.clear()
+
+    for name in "aabbaabb":
+        served = await _ask(gateway, case, secret, model=model, **case.names(f"obj_{name}"))
+        assert served.status_code == 200, served.text
+
+    assert endpoints.asked == list("aabbaabb")
+
+
+async def test_another_model_goes_on_at_the_same_provider_only(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    endpoints = Endpoints(upstream, RESPONSES)
+    endpoints.answers("a", {**RESPONSES.whole, "id": "resp_1"})
+    formats = ("responses",)
+    first = await add_route(books, deployment(upstream, "a", formats=formats))
+    same = await add_route(
+        books,
+        deployment(upstream, "b", formats=formats),
+        deployment(upstream, "a", "openai/gpt-4o-mini", formats=formats),
+    )
+    other = await add_route(books, deployment(upstream, "b", formats=formats))
+    await books.set_price("gpt-4o-mini", input_usd="1", output_usd="2")
+    secret = await books.add_key()
+    await _ask(gateway, _RESPONSE, secret, model=first)
+    upstream.requests.clear()
+
+    for _ in range(4):
+        served = await _ask(gateway, _RESPONSE, secret, model=same, previous_response_id="resp_1")
+        assert served.status_code == 200, served.text
+    refused = await _ask(gateway, _RESPONSE, secret, model=other, previous_response_id="resp_1")
+
+    RESPONSES.check_error(refused, 404, "not_found")
+    assert endpoints.asked == ["a"] * 4
+
+
+class Own(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request names something of the operator's; a call can make it, or it cannot."""
+
+    dialect: Dialect
+    path: str
+    fields: Fields
+    made: bool = False
+
+
+OWN = (
+    Own(dialect=RESPONSES, path="conversation", fields={"conversation": "own_1"}),
+    Own(dialect=RESPONSES, path="conversation.id", fields={"conversation": {"id": "own_1"}}),
+    Own(dialect=RESPONSES, path="prompt.id", fields={"prompt": {"id": "own_1"}}),
+    Own(
+        dialect=RESPONSES,
+        path="tools[0].vector_store_ids[0]",
+        fields={"tools": [{"type": "file_search", "vector_store_ids": ["own_1"]}]},
+    ),
+    Own(
+        dialect=RESPONSES,
+        path="tools[0].connector_id",
+        fields={"tools": [{"type": "mcp", "server_label": "x", "connector_id": "own_1"}]},
+    ),
+    Own(
+        dialect=RESPONSES,
+        path="tools[0].tunnel_id",
+        fields={"tools": [{"type": "mcp", "server_label": "x", "tunnel_id": "own_1"}]},
+    ),
+    Own(
+        dialect=RESPONSES,
+        path="tools[0].environment.skills[0].skill_id",
+        fields={
+            "tools": [
+                {
+                    "type": "shell",
+                    "environment": {
+                        "type": "container_auto",
+                        "skills": [{"type": "skill_reference", "skill_id": "own_1"}],
+                    },
+                }
+            ]
+        },
+    ),
+    Own(
+        dialect=RESPONSES,
+        path="tools[0].container.file_ids[0]",
+        fields={
+            "tools": [
+                {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["own_1"]}}
+            ]
+        },
+        made=True,
+    ),
+    Own(
+        dialect=MESSAGES,
+        path="container.skills[0].skill_id",
+        fields={"container": {"skills": [{"type": "custom", "skill_id": "own_1"}]}},
+    ),
+    Own(
+        dialect=MESSAGES,
+        path="messages[0].content[0].source.file_id",
+        fields=_said({"type": "document", "source": {"type": "file", "file_id": "own_1"}}),
+        made=True,
+    ),
+    Own(
+        dialect=CHAT,
+        path="messages[0].content[0].file.file_id",
+        fields=_said({"type": "file", "file": {"file_id": "own_1"}}),
+        made=True,
+    ),
+    Own(
+        dialect=CHAT,
+        path="audio.voice.id",
+        fields={"audio": {"voice": {"id": "own_1"}, "format": "wav"}},
+    ),
+)
+_each_own = pytest.mark.parametrize("own", OWN, ids=lambda own: f"{own.dialect.name} {own.path}")
+
+
+async def _send(gateway: Client, own: Own, secret: str, **fields: Any) -> Any:
+    body = {**own.dialect.body(), **own.fields, **fields}
+    return await gateway.post(own.dialect.path, secret, body)
+
+
+@_each_own
+async def test_what_is_the_operators_needs_a_grant(
+    gateway: Client, books: Books, upstream: Upstream, own: Own
+) -> None:
+    own.dialect.served_by(upstream, stream=False)
+    secret = await books.add_key(provider_objects=("own_2", "*_own_1"))
+
+    refused = await _send(gateway, own, secret)
+
+    status, code = (404, "not_found") if own.made else (403, "provider_object_not_allowed")
+    if own.dialect is not MESSAGES and not own.made:
+        status = 400
+    error = own.dialect.check_error(refused, status, code)
+    assert own.path in error["message"]
+    assert "provider_objects" in error["message"]
+    assert upstream.requests == []
+    assert (await books.the_event(secret)).error_code == code
+    if not own.made:
+        assert refused.headers["x-should-retry"] == "false"
+
+
+@_each_own
+async def test_a_grant_of_account_key_or_route_is_enough(
+    gateway: Client, books: Books, upstream: Upstream, own: Own
+) -> None:
+    endpoints = Endpoints(upstream, own.dialect)
+    by_account = await books.add_key(await books.add_account(provider_objects=("own_1",)))
+    by_key = await books.add_key(provider_objects=("other", "own_*"))
+    plain = await books.add_key()
+    one = deployment(upstream, "a", formats=(own.dialect.name,))
+    closed = await add_route(books, one)
+    opened = await add_route(books, one, provider_objects=("own_?",))
+
+    for secret, model in ((by_account, closed), (by_key, closed), (plain, opened)):
+        served = await _send(gateway, own, secret, model=model)
+        assert served.status_code == 200, served.text
+    refused = await _send(gateway, own, plain, model=closed)
+
+    assert refused.status_code in (400, 403, 404)
+    assert endpoints.asked == ["a"] * 3
+
+
+async def test_a_grant_works_and_ends_at_once(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    own = OWN[0]
+    own.dialect.served_by(upstream, stream=False)
+    user_id = await books.add_account()
+    secret = await books.add_key(user_id)
+    assert (await _send(gateway, own, secret)).status_code == 400
+
+    for grants, status in ((["own_1"], 200), ([], 400)):
+        change = {"$set": {"provider_objects": grants}}
+        await books.database["accounts"].update_one({"_id": user_id}, change)
+        await publish(books.redis, Invalidation(kind="account", id=user_id))
+
+        async def answered(wanted: int = status) -> bool:
+            return bool((await _send(gateway, own, secret)).status_code == wanted)
+
+        await eventually(answered)
+
+
+async def test_a_routes_grant_works_at_once(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    own = OWN[0]
+    Endpoints(upstream, own.dialect)
+    model = await add_route(books, deployment(upstream, "a", formats=("responses",)))
+    secret = await books.add_key()
+    assert (await _send(gateway, own, secret, model=model)).status_code == 400
+
+    change = {"$set": {"provider_objects": ["own_1"]}}
+    await books.database["routes"].update_one({"_id": model}, change)
+    await announce(books, model)
+
+    async def is_served() -> bool:
+        return bool((await _send(gateway, own, secret, model=model)).status_code == 200)
+
+    await eventually(is_served)
+
+
+async def test_no_grant_reaches_what_other_accounts_said(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    _script(upstream, _RESPONSE, "resp_of_a")
+    await _ask(gateway, _RESPONSE, await books.add_key())
+    upstream.requests.clear()
+    other = await books.add_key(provider_objects=("*",))
+
+    refused = await _ask(gateway, _RESPONSE, other, previous_response_id="resp_of_a")
+
+    RESPONSES.check_error(refused, 404, "not_found")
+    assert upstream.requests == []
+
+
+async def test_a_granted_object_does_not_become_the_accounts_own(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    """The answer says which container the call ran in, and that was the operator's."""
+    container = next(case for case in CASES if case.name == "container")
+    _script(upstream, container, "container_of_operator")
+    user_id = await books.add_account()
+    granted = await books.add_key(user_id, provider_objects=("container_of_operator",))
+    named = container.names("container_of_operator")
+
+    assert (await _ask(gateway, container, granted, **named)).status_code == 200
+    plain = await books.add_key(user_id)
+    refused = await _ask(gateway, container, plain, **named)
+
+    assert (await books.events(granted))[0].objects == ()
+    MESSAGES.check_error(refused, 404, "not_found")
+
+
+async def test_names_of_the_clients_own_pass(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    """Tools of clients have parameters of such names, and people write about them."""
+    secret = await books.add_key()
+    schema = {"type": "object", "properties": {"file_id": {"type": "string", "enum": ["f"]}}}
+    for dialect, fields in (
+        (
+            MESSAGES,
+            {
+                "tools": [{"name": "f", "input_schema": {**schema, "default": {"file_id": "f"}}}],
+                "container": {"skills": [{"type": "anthropic", "skill_id": "pptx"}]},
+                "messages": [
+                    {"role": "user", "content": 'What is a "file_id"?'},
+                    {
+                        "role": "assistant",
+                        "content": [
+                            {"type": "tool_use", "id": "t", "name": "f", "input": {"file_id": "f"}}
+                        ],
+                    },
+                ],
+                "metadata": {"user_id": "u"},
+            },
+        ),
+        (
+            CHAT,
+            {
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}],
+                "metadata": {"file_id": "f"},
+            },
+        ),
+        (
+            RESPONSES,
+            {
+                "tools": [{"type": "function", "name": "f", "parameters": schema}],
+                "metadata": {"container": "c", "id": "i"},
+                "input": [
+                    {
+                        "type": "message",
+                        "id": "msg_1",
+                        "role": "assistant",
+                        "content": [
+                            {
+                                "type": "output_text",
+                                "text": "x",
+                                "annotations": [{"type": "file_citation", "file_id": "f"}],
+                            }
+                        ],
+                    }
+                ],
+            },
+        ),
+    ):
+        dialect.served_by(upstream, stream=False)
+        served = await gateway.post(dialect.path, secret, {**dialect.body(), **fields})
+        assert served.status_code == 200, served.text

@@ -1,0 +1,128 @@
+"""Which objects a body names: found wherever they stand, and however they are spelt."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.errors import InvalidRequest
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.formats.objects import brought_objects, named_objects
+
+
+def named(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    return [(each.path, each.id) for each in named_objects(client_format, raw, fields)]
+
+
+@pytest.mark.parametrize(
+    ("client_format", "body", "found"),
+    [
+        ("messages", {"container": None, "thread": {"type": "create"}}, []),
+        (
+            "messages",
+            b'{"thread": {"previous_message_id": "a", "previous_message_id": "b"}}',
+            [("thread.previous_message_id", "a"), ("thread.previous_message_id", "b")],
+        ),
+        (
+            "messages",
+            b'{ "messages" : [ {"content": "Hi"} , {"content": [{"source": {"file_id": "a"}}]} ] }',
+            [("messages[1].content[0].source.file_id", "a")],
+        ),
+        (
+            "messages",
+            b'{"messages": [{"content": [{"source": {"\\u0066ile\\u005fid": "a"}}]}]}',
+            [("messages[0].content[0].source.file_id", "a")],
+        ),
+        (
+            "messages",
+            b'{"messages": [{"content": [{"source": {"file_id": "a", "file_id": "b"}}]}]}',
+            [
+                ("messages[0].content[0].source.file_id", "a"),
+                ("messages[0].content[0].source.file_id", "b"),
+            ],
+        ),
+        (
+            "messages",
+            b'{"container": {"skills": [{"type": "x", "skill_id": "a", "type": "anthropic"}]}}',
+            [("container.skills[0].skill_id", "a")],
+        ),
+        ("responses", {"previous_response_id": ["a"]}, [("previous_response_id[0]", "a")]),
+        ("responses", {"input": "Is {'id': 'a'} an item?"}, []),
+        ("responses", {"input": [{"role": "user", "content": '{"file_id": "a"}'}]}, []),
+        (
+            "responses",
+            {"input": [{"type": "additional_tools", "tools": [{"container": "a"}]}]},
+            [("input[0].tools[0].container", "a")],
+        ),
+        (
+            "responses",
+            {"input": [{"type": "reasoning", "id": "a", "encrypted_content": ""}]},
+            [("input[0].id", "a")],
+        ),
+        ("responses", {"input": [{"type": "reasoning", "id": "a", "encrypted_content": "x"}]}, []),
+        ("responses", {"input": [{"type": "function_call", "id": "a", "call_id": "c"}]}, []),
+        ("responses", {"metadata": {"file_id": "a"}, "input": [{"id": None}]}, []),
+        ("chat", {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]}, []),
+        ("chat", {"tools": [{"function": {"parameters": {"file_id": "a"}}}]}, []),
+        ("embeddings", {"input": "x", "file_id": "a"}, []),
+    ],
+)
+def test_what_a_body_names(
+    client_format: ClientFormat, body: Any, found: list[tuple[str, str]]
+) -> None:
+    assert named(client_format, body) == found
+
+
+def test_a_request_names_no_more_than_can_be_looked_up() -> None:
+    parts = [{"source": {"file_id": f"file_{n}"}} for n in range(257)]
+    body = {"messages": [{"content": parts}]}
+
+    with pytest.raises(InvalidRequest) as raised:
+        named("messages", body)
+
+    assert raised.value.param == "messages[0].content[256].source.file_id"
+    assert len(named("messages", {"messages": [{"content": parts[:256]}]})) == 256
+
+
+def test_numbers_beyond_all_bounds_are_no_burden() -> None:
+    body = b'{"messages": [{"n": %b, "source": {"file_id": "a"}}]}' % (b"9" * 5_000)
+    assert named("messages", body) == [("messages[0].source.file_id", "a")]
+
+
+@pytest.mark.parametrize(
+    ("client_format", "answer", "ids"),
+    [
+        (
+            "chat",
+            {"choices": [{"message": {"audio": {"id": "a"}, "tool_calls": [{"id": "t"}]}}]},
+            ("a",),
+        ),
+        ("messages", {"id": "msg", "container": {"id": "a"}, "content": [{"id": "toolu"}]}, ("a",)),
+        ("messages", {"content": [{"content": {"content": [{"file_id": "a"}]}}]}, ("a",)),
+        ("messages", {"content": [{"type": "tool_use", "input": {"file_id": "no"}}]}, ()),
+        (
+            "responses",
+            [
+                {
+                    "container_id": "a",
+                    "content": [{"annotations": [{"container_id": "a", "file_id": "b"}]}],
+                }
+            ],
+            ("a", "b"),
+        ),
+        ("responses", [{"content": [{"annotations": [{"file_id": "found by a search"}]}]}], ()),
+        ("responses", [{"results": [{"file_id": "found by a search"}]}], ()),
+    ],
+)
+def test_what_an_answer_brings(
+    client_format: ClientFormat, answer: Any, ids: tuple[str, ...]
+) -> None:
+    assert brought_objects(client_format, json.dumps(answer).encode()) == ids
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b'{"container": {"id": 5}}', b"\xff"])
+def test_an_answer_that_cannot_be_read_brings_nothing(answer: bytes) -> None:
+    assert brought_objects("messages", answer) == ()
