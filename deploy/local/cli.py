@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,30 +26,35 @@ OPENAI_MODEL, ANTHROPIC_MODEL = "gpt-4.1-mini", "claude-haiku-4-5"
 
 def main() -> int:
     arguments = _parser().parse_args()
+    directory: Path = arguments.directory
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.default_int_handler)
     try:
         match arguments.command:
             case "up":
-                _up(arguments.stack)
+                _up(directory, arguments.stack)
             case "down":
-                _down(with_data=arguments.with_data)
+                _down(directory, with_data=arguments.with_data)
             case "status":
-                _status()
+                _status(directory)
             case "logs":
-                _logs(arguments.service)
+                _logs(directory, arguments.service)
             case "demo":
-                demo.run_demo(_read_info(), demo_model(_environment()))
+                demo.run_demo(_read_info(directory), demo_model(_environment()))
     except StackError as error:
         if error.detail:
             print(f"{error.detail}\n", file=sys.stderr)
         print(f"make {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print(f"make {arguments.command}: interrupted", file=sys.stderr)
         return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="data, logs and state")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start what does not run yet")
     up.add_argument("--stack", choices=("docker", "local"), default="local")
@@ -61,31 +67,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _up(stack: str) -> None:
+def _up(directory: Path, stack: str) -> None:
     environment = _environment()
-    with _one_at_a_time():
-        kind = load_state(DIRECTORY).kind
+    with _one_at_a_time(directory):
+        kind = load_state(directory).kind
         if kind == "docker" and stack == "local" and compose.runs():
             raise StackError("the stack runs under Docker; stop it first: make down")
-        if kind == "local" and stack == "docker" and Supervisor(DIRECTORY).names():
+        if kind == "local" and stack == "docker" and Supervisor(directory).names():
             raise StackError("the stack runs as local processes; stop it first: make down")
         if stack == "docker":
-            info = compose.up(DIRECTORY, os.environ)
+            info = compose.up(directory, os.environ)
         else:
             print("Starting the stack (data and logs in .local/)", flush=True)
-            info = LocalStack(DIRECTORY, environment).start()
+            info = LocalStack(directory, environment, detached=True).start()
     _print_info(info, demo_model(environment))
 
 
-def _down(*, with_data: bool) -> None:
+def _down(directory: Path, *, with_data: bool) -> None:
     """The local stack's data is a directory, and its removal is up to whoever wants that."""
-    with _one_at_a_time():
-        if load_state(DIRECTORY).kind == "docker":
+    with _one_at_a_time(directory):
+        if load_state(directory).kind == "docker":
             compose.down(with_data=with_data)
             return
-        supervisor = Supervisor(DIRECTORY)
+        supervisor = Supervisor(directory)
         running = [name for name in supervisor.names() if supervisor.find(name)]
-        killed = LocalStack(DIRECTORY, os.environ).stop()
+        killed = LocalStack(directory, os.environ).stop()
     for name in killed:
         print(f"{name} did not stop in time and was killed")
     print(f"Stopped: {', '.join(running)}" if running else "Nothing was running")
@@ -93,11 +99,11 @@ def _down(*, with_data: bool) -> None:
         print("The data stays in .local/; `make up` continues with it")
 
 
-def _status() -> None:
-    if load_state(DIRECTORY).kind == "docker":
+def _status(directory: Path) -> None:
+    if load_state(directory).kind == "docker":
         compose.status()
         return
-    supervisor = Supervisor(DIRECTORY)
+    supervisor = Supervisor(directory)
     names = supervisor.names()
     if not names:
         print("Not running; `make up` starts it")
@@ -122,12 +128,12 @@ def _health(name: str, port: int) -> str:
     return "ready" if reason is None else "not ready"
 
 
-def _logs(service: str | None) -> None:
+def _logs(directory: Path, service: str | None) -> None:
     follow = sys.stdout.isatty()
-    if load_state(DIRECTORY).kind == "docker":
+    if load_state(directory).kind == "docker":
         compose.logs(service, follow=follow)
         return
-    paths = sorted((DIRECTORY / "log").glob(f"{service or '*'}.log"))
+    paths = sorted((directory / "log").glob(f"{service or '*'}.log"))
     if not paths:
         raise StackError(f"no log of {service}" if service else "no logs yet; run make up first")
     with contextlib.suppress(KeyboardInterrupt):
@@ -165,10 +171,10 @@ curl {info.gateway_url}/v1/chat/completions \\
 Then `make demo` for a tour, `make down` to stop.""")
 
 
-def _read_info() -> StackInfo:
-    path = DIRECTORY / "stack.env"
-    is_local = load_state(DIRECTORY).kind == "local"
-    if not path.exists() or (is_local and not Supervisor(DIRECTORY).names()):
+def _read_info(directory: Path) -> StackInfo:
+    path = directory / "stack.env"
+    is_local = load_state(directory).kind == "local"
+    if not path.exists() or (is_local and not Supervisor(directory).names()):
         raise StackError("the stack is not running; run make up first")
     values = {name.lower(): value or "" for name, value in dotenv_values(path).items()}
     return StackInfo(**values)
@@ -179,10 +185,10 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _one_at_a_time(directory: Path) -> Iterator[None]:
     """Two commands at once would each start their own servers on the same data."""
-    DIRECTORY.mkdir(parents=True, exist_ok=True)
-    with Path(DIRECTORY / "lock").open("w") as lock:
+    directory.mkdir(parents=True, exist_ok=True)
+    with Path(directory / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,14 +1,24 @@
 """Ports of this machine: free ones for the stack's servers, and a clear word on taken ones."""
 
+import fcntl
+import os
 import random
 import socket
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
 
 # Below the range from which kernels take the ports of outgoing connections (32768 on Linux, 49152
 # elsewhere), so that a port found free is still free when the server binds it.
 LOWEST, HIGHEST = 20_000, 32_000
 ATTEMPTS = 200
 HOST = "127.0.0.1"
+# Of a program's command line, in a message.
+COMMAND_CHARACTERS = 60
 
 
 def is_free(port: int, host: str = HOST) -> bool:
@@ -27,6 +37,44 @@ def answers(port: int, host: str = HOST) -> bool:
     with closing(socket.socket()) as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((host, port)) == 0
+
+
+@contextmanager
+def claimed(port: int) -> Iterator[None]:
+    """Raises BlockingIOError while another start of this user has it claimed.
+
+    Two that each took one of the other's ports would both fail.
+    """
+    path = Path(tempfile.gettempdir()) / f"gateway-stack-{os.getuid()}-{port}.lock"
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Whether it is this process that accepts connections there."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(_listens(connection, port) for connection in connections)
+
+
+def owner(port: int) -> str:
+    """Who accepts connections there, as far as the system lets us see it."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if _listens(connection, port) and connection.pid is not None:
+                process = psutil.Process(connection.pid)
+                command = " ".join(process.cmdline())[:COMMAND_CHARACTERS]
+                return f"`{command}` (pid {process.pid}, in {process.cwd()})"
+    except psutil.Error:
+        pass
+    return "another program"
+
+
+def _listens(connection: Any, port: int) -> bool:
+    return bool(connection.status == psutil.CONN_LISTEN and connection.laddr.port == port)
 
 
 def pick_free(*, avoid: frozenset[int] = frozenset()) -> int:

@@ -1,4 +1,4 @@
-"""Detached child processes that outlive the command that started them.
+"""The processes of a directory, which a later command finds again.
 
 Each process has a record (`run/NAME.json`) and a log (`log/NAME.log`). A record holds the time at
 which the process was created beside its pid, because after a crash or a reboot the pid may belong
@@ -10,10 +10,14 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import psutil
+
+from deploy.local import children
+from deploy.local.state import write_private
 
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
 TAIL_BYTES = 64 * 1024
@@ -45,9 +49,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Supervisor:
-    """Starts, finds and stops the processes of one directory."""
+    """Starts, finds and stops the processes of one directory.
 
-    def __init__(self, directory: Path) -> None:
+    They end with this process, unless they are `detached`.
+    """
+
+    def __init__(self, directory: Path, *, detached: bool = False) -> None:
+        self._detached = detached
         self._run = directory / "run"
         self._log = directory / "log"
         # Kept to reap our own children; a later command finds them by their records instead.
@@ -66,34 +74,26 @@ class Supervisor:
             return None
         return record
 
-    def spawn(self, launch: Launch) -> Record:
+    def port(self, name: str) -> int:
+        """Where the process recorded last was to listen, alive or not; 0 for none."""
+        record = self._read(name)
+        return 0 if record is None else record.port
+
+    def spawn(self, launch: Launch) -> None:
         self._reap(launch.name)
-        self._run.mkdir(parents=True, exist_ok=True)
         self._log.mkdir(parents=True, exist_ok=True)
         log_path = self.log_path(launch.name)
         if log_path.exists() and log_path.stat().st_size > LOG_LIMIT_BYTES:
             log_path.replace(log_path.with_suffix(".log.1"))
         with log_path.open("ab") as log:
-            log_offset = log.tell()
-            child = subprocess.Popen(
+            self._children[launch.name] = children.start(
                 launch.command,
-                cwd=launch.directory,
-                env=launch.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                log=log,
+                environment=launch.environment,
+                directory=launch.directory,
+                is_tied=not self._detached,
+                register=partial(self._register, launch, log.tell()),
             )
-        self._children[launch.name] = child
-        record = Record(
-            pid=child.pid,
-            created=_created(child.pid),
-            digest=launch.digest,
-            port=launch.port,
-            log_offset=log_offset,
-        )
-        self._record_path(launch.name).write_bytes(msgspec.json.encode(record))
-        return record
 
     def signal(self, name: str, signum: signal.Signals) -> bool:
         """Send a signal to the process alone; False if it is not running."""
@@ -138,6 +138,16 @@ class Supervisor:
             text = log.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
+    def _register(self, launch: Launch, log_offset: int, pid: int) -> None:
+        record = Record(
+            pid=pid,
+            created=_created(pid),
+            digest=launch.digest,
+            port=launch.port,
+            log_offset=log_offset,
+        )
+        write_private(self._record_path(launch.name), msgspec.json.encode(record))
+
     def _kill(self, process: psutil.Process) -> None:
         # Each child leads a process group of its own, so that its children go with it.
         with contextlib.suppress(ProcessLookupError):
@@ -147,7 +157,7 @@ class Supervisor:
     @staticmethod
     def _wait(process: psutil.Process, deadline_s: float) -> bool:
         deadline = time.monotonic() + deadline_s
-        while _lives(process):
+        while lives(process):
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL_S)
@@ -179,10 +189,10 @@ class Supervisor:
                 return None
         except psutil.NoSuchProcess:
             return None
-        return process if _lives(process) else None
+        return process if lives(process) else None
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
     """A zombie is dead, only its parent has not looked yet, which can take seconds."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.local import ports
 from deploy.local.errors import StackError
 from deploy.local.ports import HOST
 from deploy.local.process import Supervisor
@@ -62,10 +63,7 @@ def await_ready(probes: Mapping[str, Probe], supervisor: Supervisor, *, timeout_
     deadline = time.monotonic() + timeout_s
     while pending:
         for name, probe in list(pending.items()):
-            reason = check(probe)
-            # Asked after the check, so that a stranger's answer on its port does not count.
-            if supervisor.find(name) is None:
-                raise StackError(f"{name} ended while starting", supervisor.tail(name, TAIL_LINES))
+            reason = _check_own(name, probe, supervisor)
             if reason is None:
                 del pending[name]
             elif time.monotonic() > deadline:
@@ -75,6 +73,22 @@ def await_ready(probes: Mapping[str, Probe], supervisor: Supervisor, *, timeout_
                 )
         if pending:
             time.sleep(POLL_S)
+
+
+def _check_own(name: str, probe: Probe, supervisor: Supervisor) -> str | None:
+    """As `check`, but an answer counts only if the process itself has its port.
+
+    A stranger's answer looks the same while the process has not tried to take the port yet.
+    """
+    reason = check(probe)
+    record = supervisor.find(name)
+    if record is None:
+        port = supervisor.port(name)
+        taken = f": port {port} is taken by {ports.owner(port)}" if ports.answers(port) else ""
+        raise StackError(f"{name} ended while starting{taken}", supervisor.tail(name, TAIL_LINES))
+    if reason is None and record.port and not ports.is_listening(record.pid, record.port):
+        return f"port {record.port} is taken by {ports.owner(record.port)}"
+    return reason
 
 
 def _check_socket(port: int, question: bytes, answer: bytes) -> str | None:

@@ -3,6 +3,7 @@
 `make up` runs one in `.local/`; tests run their own on free ports in a temporary directory.
 """
 
+import contextlib
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ class LocalStack:
 
     `free_ports` takes free ports for the gateway and the admin service too, whatever GATEWAY_PORT
     and ADMIN_PORT say. Replicas are named `gateway`, `gateway-2`, … and `ledger_worker`, ….
+    The processes end with this one, unless they are `detached`.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class LocalStack:
         gateways: int = 1,
         workers: int = 1,
         free_ports: bool = False,
+        detached: bool = False,
     ) -> None:
         self.directory = directory
-        self.supervisor = Supervisor(directory)
+        self.supervisor = Supervisor(directory, detached=detached)
         self._environment = dict(environment)
         self._gateways = gateways
         self._workers = workers
@@ -61,7 +64,20 @@ class LocalStack:
         return [s.url for s in self._servers.values() if s.name.startswith("gateway")]
 
     def start(self) -> StackInfo:
-        """Bring up what does not run yet, replace what changed, and create the demo account."""
+        """Bring up what does not run yet, replace what changed, and create the demo account.
+
+        A start that fails or is interrupted stops what it has started.
+        """
+        started: list[str] = []
+        with contextlib.ExitStack() as claims:
+            try:
+                return self._start(started, claims)
+            except BaseException:
+                for name in sorted(started, key=_stop_rank):
+                    self.supervisor.stop(name, STOP_DEADLINE_S)
+                raise
+
+    def _start(self, started: list[str], claims: contextlib.ExitStack) -> StackInfo:
         self._state = load_state(self.directory)
         plan = make_plan(
             environment=self._environment,
@@ -72,14 +88,15 @@ class LocalStack:
             port_of=self._port_of,
         )
         self._servers = {server.name: server for server in plan.servers}
+        self._claim_chosen_ports(claims)
         self._require_chosen_ports()
         self._state.kind = "local"
         save_state(self.directory, self._state)
         for name in set(self.supervisor.names()) - self._servers.keys():
             # Left by an earlier start that had more, such as the stand-in.
             self.supervisor.stop(name, STOP_DEADLINE_S)
-        self._bring_up(plan.backing)
-        self._bring_up(plan.services)
+        self._bring_up(plan.backing, started)
+        self._bring_up(plan.services, started)
         self._info = self._seed(plan)
         save_state(self.directory, self._state)
         write_private(self.directory / "stack.env", self._info.as_env().encode())
@@ -105,7 +122,7 @@ class LocalStack:
 
     def start_process(self, name: str) -> None:
         """Start one process again, on its port and data, and wait until it is ready."""
-        self._bring_up([self._servers[name]])
+        self._bring_up([self._servers[name]], [])
 
     def restart(self, name: str) -> None:
         self.terminate(name)
@@ -122,16 +139,23 @@ class LocalStack:
         path = self.supervisor.log_path(name)
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def _bring_up(self, servers: Sequence[Server]) -> None:
+    def _bring_up(self, servers: Sequence[Server], started: list[str]) -> None:
+        """Adds to `started` the names of the processes that it starts."""
         for server in servers:
             record = self.supervisor.find(server.name)
             if record is not None and record.digest == server.launch.digest:
                 continue
             if record is not None:
                 self.supervisor.stop(server.name, STOP_DEADLINE_S)
+            started.append(server.name)
             self.supervisor.spawn(server.launch)
         probes = {server.name: server.probe for server in servers}
-        await_ready(probes, self.supervisor, timeout_s=START_TIMEOUT_S)
+        try:
+            await_ready(probes, self.supervisor, timeout_s=START_TIMEOUT_S)
+        except StackError as error:
+            # Another stack may have taken it since it was found free.
+            self._require_chosen_ports(error.detail)
+            raise
 
     def _port_of(self, name: str) -> int:
         """A port that was chosen, else the one remembered, unless a stranger has taken it."""
@@ -143,19 +167,25 @@ class LocalStack:
             self._state.ports[name] = port
         return port
 
-    def _require_chosen_ports(self) -> None:
-        """Say which port is taken before anything is started or stopped."""
-        if self._free_ports:
-            return
-        for name, (variable, _) in CHOSEN_PORTS.items():
-            port = self._servers[name].launch.port
+    def _claim_chosen_ports(self, claims: contextlib.ExitStack) -> None:
+        for name, port in self._chosen_ports():
+            try:
+                claims.enter_context(ports.claimed(port))
+            except BlockingIOError:
+                raise _port_taken(name, port, "another start that is under way") from None
+
+    def _require_chosen_ports(self, log: str = "") -> None:
+        """Say which port is taken, and by whom; before anything is started or stopped."""
+        for name, port in self._chosen_ports():
             record = self.supervisor.find(name)
             ours = record is not None and record.port == port
             if not ours and not ports.is_free(port):
-                raise StackError(
-                    f"port {port} is taken by another program; "
-                    f"choose a free one: {variable}={port + 10} make up"
-                )
+                raise _port_taken(name, port, ports.owner(port), log)
+
+    def _chosen_ports(self) -> list[tuple[str, int]]:
+        if self._free_ports:
+            return []
+        return [(name, self._servers[name].launch.port) for name in CHOSEN_PORTS]
 
     def _seed(self, plan: Plan) -> StackInfo:
         self._state.demo_api_key = seed_demo(
@@ -174,6 +204,12 @@ class LocalStack:
             redis_url=plan.redis_url,
             provider_url=plan.provider_url,
         )
+
+
+def _port_taken(name: str, port: int, owner: str, log: str = "") -> StackError:
+    variable, _ = CHOSEN_PORTS[name]
+    message = f"port {port} is taken by {owner}; choose a free one: {variable}={port + 10} make up"
+    return StackError(message, log)
 
 
 def _stop_rank(name: str) -> int:

@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 import pytest
 
+from deploy.local.children import tied
 from libs.common.schemas.usage import UsageEvent
 from libs.common.settings import Secret
 from services.gateway.app import create_app
@@ -176,7 +177,7 @@ async def gateway_process(
     settings = msgspec.structs.replace(settings, gateway_host=HOST, gateway_port=port)
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-m", "services.gateway"),
+            *tied((sys.executable, "-W", "error", "-m", "services.gateway")),
             env=environment_of(settings),
             stdout=output,
             stderr=output,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.children import tied
+from deploy.local.environment import ROOT, without_settings
 from tests.servers import free_port, mongo_server, redis_server, running
 from tests.service.ledger_worker.stage import (
     CALL_NUSD,
@@ -23,7 +25,6 @@ from tests.service.ledger_worker.stage import (
     open_stage,
 )
 
-ROOT = Path(__file__).parents[3]
 COMMAND = (sys.executable, "-m", "services.ledger_worker")
 # The time after which a killed worker's jobs are taken up again.
 JOB_TIMEOUT_S = 1
@@ -31,7 +32,7 @@ JOB_TIMEOUT_S = 1
 
 def environment(mongo_uri: str, redis_url: str, **changes: str) -> dict[str, str]:
     values = {
-        "PATH": os.environ["PATH"],
+        **without_settings(os.environ),
         "MONGO_URI": mongo_uri,
         "REDIS_URL": redis_url,
         "LOG_FORMAT": "console",
@@ -68,7 +69,7 @@ class WorkerProcess:
 async def started(log: Path, values: dict[str, str]) -> AsyncIterator[WorkerProcess]:
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            *COMMAND, cwd=ROOT, env=values, stdout=out, stderr=out
+            *tied(COMMAND), cwd=ROOT, env=values, stdout=out, stderr=out
         )
     try:
         yield WorkerProcess(process, log)

@@ -36,7 +36,7 @@ def spawn(supervisor: Supervisor, tmp_path: Path) -> Spawn:
         code = "\n".join(
             ("import os, signal, sys", *statements, f"open({str(ready)!r}, 'w').close()", FOREVER)
         )
-        record = supervisor.spawn(
+        supervisor.spawn(
             Launch(
                 name=name,
                 command=(sys.executable, "-c", code),
@@ -48,6 +48,8 @@ def spawn(supervisor: Supervisor, tmp_path: Path) -> Spawn:
         with ready.open():
             pass
         ready.unlink()
+        record = supervisor.find(name)
+        assert record is not None
         return record
 
     return start

@@ -1,0 +1,110 @@
+"""Child processes: tied to the process that starts them, or registered before they begin."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+
+from deploy.local import children
+from deploy.local.environment import ROOT
+from deploy.local.process import lives
+from tests.servers import redis_server
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends children so")
+PATIENCE_S = 20.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return lives(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
+@linux
+def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    server = redis_server(tmp_path)
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    thread.join()
+    # The kernel signals the children of a thread when it takes the thread away, after the join.
+    wait_for(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())
+    try:
+        with Redis.from_url(server.url) as redis:
+            assert redis.ping()
+    finally:
+        server.stop()
+
+
+@linux
+def test_a_child_whose_parent_is_not_the_one_named_does_not_begin(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    *launcher, parent, gate, command, argument = children.tied(("touch", str(ran)))
+    other = (*launcher, str(int(parent) + 1), gate, command, argument)
+    done = subprocess.run(other, check=False, capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 1
+    assert b"parent ended" in done.stderr
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_a_parent_that_dies_before_it_registers_its_child_has_none(
+    tmp_path: Path, is_tied: bool
+) -> None:
+    """So that no process runs whose pid is nowhere."""
+    ran, pid = tmp_path / "ran", tmp_path / "pid"
+    code = f"""
+import os, signal, sys
+from pathlib import Path
+from deploy.local import children
+
+def register(pid):
+    Path({str(pid)!r}).write_text(str(pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+children.start(
+    ("touch", {str(ran)!r}), log=sys.stdout.buffer, environment=os.environ,
+    directory=Path("."), is_tied={is_tied}, register=register,
+)
+"""
+    done = subprocess.run((sys.executable, "-c", code), cwd=ROOT, check=False, timeout=PATIENCE_S)
+    assert done.returncode == -signal.SIGKILL
+    wait_for(lambda: not is_alive(int(pid.read_text())))
+    assert not ran.exists()
+
+
+def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        child = children.start(
+            ("/no/such/program",), log=log, environment={}, directory=tmp_path, is_tied=False
+        )
+    assert child.wait(PATIENCE_S) == 1
+    assert (tmp_path / "log").read_text() == "/no/such/program: No such file or directory\n"
+
+
+def test_the_command_gets_its_environment_and_an_empty_stdin(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        child = children.start(
+            ("sh", "-c", "cat; echo $A"),
+            log=log,
+            environment={**os.environ, "A": "b"},
+            directory=tmp_path,
+            is_tied=False,
+        )
+    assert child.wait(PATIENCE_S) == 0
+    assert (tmp_path / "log").read_text() == "b\n"
