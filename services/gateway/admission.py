@@ -11,7 +11,6 @@ import structlog
 
 from libs.common.breaker import Breaker
 from libs.common.cache import LoadingCache
-from libs.common.domain.holds import hold_nusd
 from libs.common.errors import Unavailable
 from libs.common.logging import words_of
 from libs.common.schemas.holds import (
@@ -31,6 +30,7 @@ from services.gateway.backlog import Backlog
 from services.gateway.call import Call
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Principal
+from services.gateway.hold_amount import hold_amount
 from services.gateway.metrics import BUDGET_WARNINGS
 from services.gateway.scopes import (
     BudgetNow,
@@ -89,7 +89,7 @@ class Admissions:
 
     async def admit(self, call: Call, principal: Principal) -> None:
         """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
-        amount = self._amount(call)
+        amount = hold_amount(call, self._settings.default_max_output_tokens)
         budgets = budgets_now(principal, call.started_at)
         if self._breaker.allows():
             try:
@@ -222,28 +222,3 @@ class Admissions:
     async def _note(self, user_id: str) -> bool:
         await self._holds.note_account(user_id)
         return True
-
-    def _amount(self, call: Call) -> int:
-        """What the dearest of the deployments that may serve the call would cost."""
-        request = call.request
-        if request is None or not call.prices:
-            raise AssertionError("a call is decoded and priced before it is admitted")
-        limit = request.max_output_tokens
-        if limit is None or limit < 1:
-            # What is no limit is the provider's to refuse, or to take for none: some do with -1.
-            limit = self._settings.default_max_output_tokens
-        amounts = []
-        for price in call.prices.values():
-            most = price.max_output_tokens
-            output = limit if most is None else min(limit, most)
-            amounts.append(
-                hold_nusd(
-                    price,
-                    call.account_multiplier,
-                    input_tokens=call.input_tokens,
-                    output_tokens=output * max(request.answers, 1),
-                    service_tier=request.service_tier,
-                    reach=request.reach,
-                )
-            )
-        return max(amounts)

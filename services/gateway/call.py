@@ -45,6 +45,7 @@ class Call:
         "operation",
         "price",
         "prices",
+        "prices_of_models",
         "principal",
         "provider_request_id",
         "rate_window",
@@ -74,6 +75,8 @@ class Call:
         self.request: CallRequest | None = None
         self.target: Target | None = None
         self.prices: dict[str, PriceVersion] = {}
+        # By deployment, those of the models that the request names beside its own, in their order.
+        self.prices_of_models: dict[str, tuple[PriceVersion, ...]] = {}
         self.price: PriceVersion | None = None
         self.attempts = 0
         self.upstream_s = 0.0

@@ -1,7 +1,7 @@
 """What the gateway knows of keys, accounts and prices: cached, and obedient to invalidations."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from math import inf
 
@@ -20,6 +20,7 @@ from libs.common.storage.mongo import Database
 from libs.common.storage.price_map import PriceMap
 from libs.common.storage.prices import PriceStore
 from services.gateway.caches import DATABASE_AWAY, Caches
+from services.gateway.formats.named_models import NamedModel
 from services.gateway.upstream.providers import Target
 
 
@@ -67,19 +68,27 @@ class Directory:
         return Principal(key, account)
 
     async def prices(
-        self, targets: Iterable[Target], at: datetime, *, searching: bool = False
+        self,
+        targets: Iterable[Target],
+        at: datetime,
+        *,
+        searching: bool = False,
+        models: Sequence[NamedModel] = (),
     ) -> dict[str, PriceVersion]:
         """By deployment, for those that have a price. Raises ModelUnpriced where none has one.
 
-        A call that cannot be priced is not made, nor one that may search without a fee for that.
+        A call that cannot be priced is not made, nor one that may search without a fee for that,
+        or run one of the `models` that has none.
         """
         prices: dict[str, PriceVersion] = {}
         unpriced: ModelUnpriced | None = None
         for target in targets:
             try:
-                price = await self._price(target, at)
+                price = await self._price(target.provider, target.model, at)
                 if searching and price.web_search is None:
                     raise _no_fee(target)
+                if models:
+                    await self.prices_of_models(target, models, at)
             except ModelUnpriced as error:
                 unpriced = error
             else:
@@ -88,21 +97,34 @@ class Directory:
             raise unpriced
         return prices
 
-    async def _price(self, target: Target, at: datetime) -> PriceVersion:
+    async def prices_of_models(
+        self, target: Target, models: Iterable[NamedModel], at: datetime
+    ) -> tuple[PriceVersion, ...]:
+        """Of those that a call names beside its own, by the names that the target's provider gets.
+
+        Raises ModelUnpriced where one has none.
+        """
+        return tuple(
+            [await self._price(target.provider, each.name, at, param=each.path) for each in models]
+        )
+
+    async def _price(
+        self, provider: str, model: str, at: datetime, *, param: str = "model"
+    ) -> PriceVersion:
         try:
-            known = await self._prices.get(f"{target.provider}/{target.model}")
+            known = await self._prices.get(f"{provider}/{model}")
         except DATABASE_AWAY as error:
             raise _database_away() from error
         if known is not None:
             price = known.bundled
             if known.admin:
-                price = find_price(known.admin, target.provider, target.model, at) or price
+                price = find_price(known.admin, provider, model, at) or price
             if price is not None:
                 return price
         raise ModelUnpriced(
-            f"The model '{target.provider}/{target.model}' has no price, so it cannot be called. "
-            "An administrator can set one with POST /admin/costs; 0 makes it free.",
-            param="model",
+            f"The model '{provider}/{model}'{_named_by(param)} has no price, so it cannot be "
+            "called. An administrator can set one with POST /admin/costs; 0 makes it free.",
+            param=param,
         )
 
     def obey(self, invalidation: Invalidation) -> None:
@@ -140,6 +162,10 @@ class Directory:
 
     async def _versions(self, name: str) -> tuple[PriceVersion, ...] | None:
         return tuple(await self._price_store.versions_of([name])) or None
+
+
+def _named_by(param: str) -> str:
+    return "" if param == "model" else f", which '{param}' names,"
 
 
 def _no_fee(target: Target) -> ModelUnpriced:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from libs.common.domain.access import check_named_model
 from libs.common.domain.attachments import attachments_of
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
@@ -61,7 +62,9 @@ class _CallHandler(Handler):
             plan, continued_tokens, call.granted = owned.plan, owned.input_tokens, owned.granted
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
-        plan = await self._priced(plan, searching=request.reach.searches > 0)
+        if request.models:
+            _check_models(principal, request, plan)
+        plan = await self._priced(plan, request)
         attachments = attachments_of(body, request.fields)
         call.input_tokens = estimate_input_tokens(body, attachments) + continued_tokens
         await gateway.admissions.admit(call, principal)
@@ -79,15 +82,28 @@ class _CallHandler(Handler):
     async def _refuse_early(self, principal: Principal, lease: BodyLease) -> None:
         await self.gateway.early_refusals.check(self.call, principal, lease.places)
 
-    async def _priced(self, plan: Plan, *, searching: bool) -> Plan:
+    async def _priced(self, plan: Plan, request: CallRequest) -> Plan:
         """The plan without the deployments that have no price: those may not be called."""
         call, directory = self.call, self.gateway.directory
         call.target = plan.targets[0] if plan.targets else None
-        prices = partial(directory.prices, at=call.started_at, searching=searching)
+        prices = partial(
+            directory.prices,
+            at=call.started_at,
+            searching=request.reach.searches > 0,
+            models=request.models,
+        )
         call.prices = await prices(plan.targets)
         if plan.context_targets:
             with suppress(ModelUnpriced):
                 call.prices |= await prices(plan.context_targets)
+        if request.models:
+            call.prices_of_models = {
+                target.deployment_id: await directory.prices_of_models(
+                    target, request.models, call.started_at
+                )
+                for target in plan.targets + plan.context_targets
+                if target.deployment_id in call.prices
+            }
         if len(call.prices) == len(plan.targets) + len(plan.context_targets):
             return plan
         priced = [
@@ -131,3 +147,12 @@ class _CallHandler(Handler):
             await relay.finish(end.last_bytes)
         finally:
             await stream.close()
+
+
+def _check_models(principal: Principal, request: CallRequest, plan: Plan) -> None:
+    """Those that the request names beside its own. Raises ModelNotAllowed."""
+    providers = {target.provider for target in plan.targets + plan.context_targets}
+    for model in request.models:
+        refusal = check_named_model(principal.key, model.name, providers, param=model.path)
+        if refusal is not None:
+            raise refusal

@@ -1,5 +1,6 @@
 """Who may call what. A refusal is a value: the error that the client will read."""
 
+from collections.abc import Collection
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -42,6 +43,25 @@ def check_model(key: ApiKey, model: str) -> AppError | None:
     return ModelNotAllowed(
         f"This API key may not use the model '{model}'. GET /v1/models lists those it may use.",
         param="model",
+    )
+
+
+def check_named_model(
+    key: ApiKey, model: str, providers: Collection[str], *, param: str
+) -> AppError | None:
+    """Whether the key may use a model that its call names beside its own.
+
+    One of those providers will read the name, so it may be allowed as it is or, for all of them, as
+    `provider/name`.
+    """
+    if may_use(key, model):
+        return None
+    if providers and all(may_use(key, f"{provider}/{model}") for provider in providers):
+        return None
+    return ModelNotAllowed(
+        f"This API key may not use the model '{model}', which '{param}' names. "
+        "GET /v1/models lists those it may use.",
+        param=param,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from libs.common.domain.holds import PLAIN, Reach
 from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.formats.named_models import NamedModel
 from services.gateway.formats.objects import NamedObject
 from services.gateway.sse import data_of
 
@@ -41,7 +42,8 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a call asks for. `fields` are the body's own bytes by top-level name.
 
-    `named` are the objects of the provider's that it names; `keeps_answer`: a later call may name
+    `named` are the objects of the provider's that it names, and `models` those that it may run
+    beside its own or in its place; `keeps_answer`: a later call may name
     its answer.
     """
 
@@ -53,6 +55,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     client_user: str | None = None
     wants_usage: bool = True
     named: tuple[NamedObject, ...] = ()
+    models: tuple[NamedModel, ...] = ()
     keeps_answer: bool = False
     reach: Reach = PLAIN
     fields: dict[str, msgspec.Raw]

@@ -26,6 +26,7 @@ from services.gateway.formats.base import (
     decode_usage,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
@@ -111,6 +112,7 @@ class Chat:
             wants_usage=options is not None and bool(options.include_usage),
             named=named_objects("chat", body, fields),
             reach=reach_of(body, fields),
+            models=named_models(body, fields),
             fields=fields,
         )
 

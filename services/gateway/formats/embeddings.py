@@ -23,6 +23,7 @@ from services.gateway.formats.base import (
     decode_usage,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.named_models import named_models
 from services.gateway.sse import frame
 
 _encode = msgspec.json.encode
@@ -49,12 +50,14 @@ class Embeddings:
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
+        fields = decode_fields(body)
         return CallRequest(
             model=known.model,
             stream=False,
             max_output_tokens=0,
             client_user=known.user,
-            fields=decode_fields(body),
+            models=named_models(body, fields),
+            fields=fields,
         )
 
     def upstream_fields(self, request: CallRequest, model: str) -> dict[str, Any]:

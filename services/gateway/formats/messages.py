@@ -28,6 +28,7 @@ from services.gateway.formats.base import (
     type_of,
 )
 from services.gateway.formats.errors import anthropic_answer
+from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
@@ -102,6 +103,7 @@ class Messages:
             named=named_objects("messages", body, fields),
             keeps_answer=any(fields.get(name, NULL) != NULL for name in _NAMED_LATER),
             reach=reach_of(body, fields),
+            models=named_models(body, fields),
             fields=fields,
         )
 

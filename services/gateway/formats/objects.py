@@ -106,7 +106,7 @@ def _in_field(
 
 def _in_value(table: ObjectFields, raw: bytes, name: str, path: str) -> Iterator[NamedObject]:
     """`name` is the member of the body that the value is, or is an element of."""
-    value = _decoded(raw, path)
+    value = decoded(raw, path)
     rule = table.rules.get(("", name))
     if rule is not None:
         yield from _ids(value, path, rule)
@@ -143,7 +143,8 @@ def _ids(value: Any, path: str, rule: Rule) -> Iterator[NamedObject]:
                 yield NamedObject(f"{path}[{place}]", part, rule)
 
 
-def _decoded(raw: bytes, path: str) -> Any:
+def decoded(raw: bytes, path: str) -> Any:
+    """Objects as tuples of pairs, numbers as floats. Raises InvalidJSON."""
     try:
         return _decode(raw.decode())
     except (ValueError, RecursionError) as error:

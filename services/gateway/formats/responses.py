@@ -27,6 +27,7 @@ from services.gateway.formats.base import (
     type_of,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
@@ -126,6 +127,7 @@ class Responses:
             named=named_objects("responses", body, fields),
             keeps_answer=True,
             reach=reach_of(body, fields, known.max_tool_calls),
+            models=named_models(body, fields),
             fields=fields,
         )
 

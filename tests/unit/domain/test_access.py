@@ -2,7 +2,13 @@ from datetime import timedelta
 
 import pytest
 
-from libs.common.domain.access import check_account, check_key, check_model, may_use
+from libs.common.domain.access import (
+    check_account,
+    check_key,
+    check_model,
+    check_named_model,
+    may_use,
+)
 from libs.common.errors import AccountSuspended, KeyExpired, KeyRevoked, ModelNotAllowed
 from tests.unit.builders import NOW, account, api_key
 
@@ -60,3 +66,32 @@ def test_a_key_may_use_the_models_that_its_patterns_match(
         assert isinstance(error, ModelNotAllowed)
         assert error.param == "model"
         assert f"'{model}'" in error.message
+
+
+@pytest.mark.parametrize(
+    ("allowed", "providers", "may"),
+    [
+        (None, {"openai"}, True),
+        (("opus",), {"anthropic"}, True),
+        (("opus",), set(), True),
+        (("anthropic/*",), {"anthropic"}, True),
+        # Whichever of them reads the name, it has to be allowed.
+        (("anthropic/*",), {"anthropic", "bedrock"}, False),
+        (("anthropic/*", "bedrock/opus"), {"anthropic", "bedrock"}, True),
+        (("anthropic/*",), set(), False),
+        (("haiku",), {"anthropic"}, False),
+        ((), {"anthropic"}, False),
+    ],
+)
+def test_a_model_that_a_call_names_beside_its_own(
+    allowed: tuple[str, ...] | None, providers: set[str], may: bool
+) -> None:
+    error = check_named_model(
+        api_key(allowed_models=allowed), "opus", providers, param="tools[0].model"
+    )
+    assert (error is None) == may
+    if error is not None:
+        assert isinstance(error, ModelNotAllowed)
+        assert error.param == "tools[0].model"
+        assert "'opus'" in error.message
+        assert "'tools[0].model'" in error.message
