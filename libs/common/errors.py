@@ -211,8 +211,21 @@ class UpstreamTimeout(UpstreamFailed):
     code = "upstream_timeout"
 
 
+class ResponseUnread(AppError):
+    """The client did not read its response in time. Only a stream that it reads at last says so."""
+
+    status = 408
+    code = "response_unread"
+
+
 class Unavailable(AppError):
     """A part of the gateway itself is away: MongoDB, Redis, or the process is shutting down."""
 
     status = 503
     code = "service_unavailable"
+
+
+class NoConnection(Unavailable):
+    """All connections to providers that the call might have had are in use."""
+
+    code = "no_upstream_connection"

@@ -25,6 +25,7 @@ def main() -> None:
         host=settings.admin_host,
         port=settings.admin_port,
         grace_s=settings.shutdown_grace_s,
+        send_timeout_s=settings.send_timeout_s,
     )
 
 

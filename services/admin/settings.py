@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     price_map_path: str | None = None
     # Where tests of routes call the gateway.
     gateway_url: str = GATEWAY_URL
+    # How long a client may leave unread what it is sent.
+    send_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 60
     # How long the body of a request may take.
     body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 30
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30

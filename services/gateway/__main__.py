@@ -23,6 +23,7 @@ def main() -> None:
         host=settings.gateway_host,
         port=settings.gateway_port,
         grace_s=settings.shutdown_grace_s,
+        send_timeout_s=settings.send_timeout_s,
     )
 
 

@@ -25,6 +25,15 @@ BODIES_ARRIVING = Gauge("gateway_bodies_arriving", "Request bodies that have beg
 BODIES_REFUSED = Counter(
     "gateway_bodies_refused_total", "Calls refused for the memory of request bodies.", ["bound"]
 )
+UPSTREAM_CONNECTIONS = Gauge(
+    "gateway_upstream_connections", "Connections to providers that calls under way have."
+)
+# `account` or `process`: whose bound was reached.
+UPSTREAM_CONNECTIONS_REFUSED = Counter(
+    "gateway_upstream_connections_refused_total",
+    "Calls refused since no connection to a provider was free.",
+    ["bound"],
+)
 EVENTS_SPOOLED = Counter("gateway_events_spooled_total", "Usage events written to the spool.")
 SPOOL_BACKLOG = Gauge("gateway_spool_backlog", "1 while usage events wait in the spool.")
 BUDGET_WARNINGS = Counter(

@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Positive = 32 * 1024 * 1024
     # Of all calls under way together.
     max_bodies_bytes: Positive = 256 * 1024 * 1024
+    # How long a client may leave unread what it is sent.
+    send_timeout_s: Positive = 60
     # For how long nothing of a body may arrive.
     body_timeout_s: Positive = 30
     # The most that one account may have of what a process shares: bodies' bytes, connections.
@@ -56,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Of each side of a call; a document of MongoDB has to hold both.
     recording_max_bytes: Annotated[int, Meta(ge=1024, le=1024 * 1024)] = 256 * 1024
     upstream_max_connections: Positive = 1000
+    # How long a call waits for one of them to become free.
+    upstream_pool_timeout_s: Positive = 10
     # Names of clients' headers that reach providers beside those that every gateway sends on.
     upstream_request_headers: str = ""
 

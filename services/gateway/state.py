@@ -37,6 +37,7 @@ from services.gateway.settings import Settings
 from services.gateway.spend_reader import SpendReader
 from services.gateway.spool import Spool
 from services.gateway.standings import Standings
+from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
@@ -97,13 +98,19 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.push_async_callback(open_calls.wait_for_none)
         router = Router(database, ModelDirectory(settings, price_map), caches, settings)
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
+        most = settings.upstream_max_connections
+        capacity = Capacity(
+            limit=most,
+            account_limit=max(1, most * settings.account_share_percent // 100),
+            wait_s=settings.upstream_pool_timeout_s,
+        )
         cooldowns = Cooldowns(CooldownStore(redis))
         forwarder = Forwarder(Relay(client, settings), translator, credentials, settings)
         gateway = Gateway(
             directory=directory,
             router=router,
             admissions=admissions,
-            dispatcher=Dispatcher(forwarder, cooldowns),
+            dispatcher=Dispatcher(forwarder, cooldowns, capacity),
             meter=meter,
             clock=clock,
             open_calls=open_calls,

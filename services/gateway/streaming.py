@@ -6,7 +6,13 @@ from contextlib import aclosing
 import msgspec
 from starlette.types import Receive, Send
 
-from libs.common.errors import AppError, UpstreamFailed, UpstreamRefused, UpstreamTimeout
+from libs.common.errors import (
+    AppError,
+    ResponseUnread,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.call import Call
 from services.gateway.estimating import Estimator
@@ -52,12 +58,15 @@ class StreamRelay:
         self._frames = FrameSplitter()
         self._last_bytes = b""
         self._error: AppError | None = None
+        self._client_is_gone = False
+        self._is_sending = False
 
     async def run(self) -> StreamEnd:
-        """Sends all but the last bytes. A client that goes away ends it within the same tick."""
+        """Sends all but the last bytes. A client that goes away ends it within the same tick, and
+        one that does not read at the stream's own end, so that no connection waits for it."""
         headers = self._stream.headers + stream_headers(self._call)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        pumping = asyncio.timeout(None)
+        pumping = asyncio.timeout_at(self._stream.ends_at)
         try:
             async with pumping:
                 watcher = asyncio.create_task(self._end_when_client_goes(pumping))
@@ -66,7 +75,10 @@ class StreamRelay:
                 finally:
                     watcher.cancel()
         except TimeoutError:
-            if pumping.expired():
+            if self._client_is_gone:
+                return await self._end("client_closed")
+            if pumping.expired() and self._is_sending:
+                self._error = ResponseUnread("The response was not read in time.")
                 return await self._end("client_closed")
             self._error = UpstreamTimeout("The provider did not go on in time.")
         except AppError as error:
@@ -99,7 +111,9 @@ class StreamRelay:
                     out = self._read(self._frames.feed(chunk))
                     if out:
                         body = {"type": "http.response.body", "body": out, "more_body": True}
+                        self._is_sending = True
                         await self._send(body)
+                        self._is_sending = False
                     if self._is_over() or self._error is not None:
                         return
         finally:
@@ -139,6 +153,7 @@ class StreamRelay:
     async def _end_when_client_goes(self, pumping: asyncio.Timeout) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._client_is_gone = True
         pumping.reschedule(asyncio.get_running_loop().time())
 
     async def _end(self, status: CallStatus) -> StreamEnd:

@@ -6,9 +6,14 @@ import signal
 import uvicorn
 from starlette.applications import Starlette
 
+from libs.common.web.unread import reading_protocol
 
-def serve(app: Starlette, *, host: str, port: int, grace_s: int) -> None:
-    """Until SIGTERM or SIGINT; requests under way then have `grace_s` to finish."""
+
+def serve(app: Starlette, *, host: str, port: int, grace_s: int, send_timeout_s: float) -> None:
+    """Until SIGTERM or SIGINT; requests under way then have `grace_s` to finish.
+
+    A client that reads nothing of what it is sent for `send_timeout_s` is cut off.
+    """
     # Once all is closed, uvicorn raises the signal that stopped it again. It passes over an
     # interrupt, so that the process then exits with 0 instead of dying of SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -22,7 +27,7 @@ def serve(app: Starlette, *, host: str, port: int, grace_s: int) -> None:
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=reading_protocol(send_timeout_s),
         ws="none",
         lifespan="on",
         access_log=False,

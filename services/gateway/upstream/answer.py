@@ -21,13 +21,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of server-sent events: bytes as they come, in reads of any size.
 
-    Whoever has it calls `close`, which ends the provider's call if it is still under way.
+    Whoever has it calls `close`, which ends the provider's call if it is still under way, by
+    `ends_at` of the event loop's time at the latest, whether or not its client reads.
     """
 
     headers: list[Header]
     chunks: AsyncGenerator[bytes, None]
     close: Callable[[], Awaitable[None]]
     provider_request_id: str | None = None
+    ends_at: float | None = None
 
 
 def closing_with(stream: Stream, then: Callable[[], None]) -> Stream:

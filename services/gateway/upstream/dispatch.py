@@ -27,6 +27,7 @@ from services.gateway.auth import Headers
 from services.gateway.call import Call
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream, closing_with
+from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.providers import Target
 from services.gateway.upstream.router import Plan
@@ -72,6 +73,7 @@ class Dispatcher:
         self,
         sender: Sender,
         cooldowns: Cooldowns,
+        capacity: Capacity,
         *,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -79,6 +81,7 @@ class Dispatcher:
     ) -> None:
         self._sender = sender
         self._cooldowns = cooldowns
+        self._capacity = capacity
         self._chance = chance
         self._sleep = sleep
         self._clock = clock
@@ -130,9 +133,19 @@ class Dispatcher:
     async def _try(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Outcome:
-        """Counts the deployment as busy until the answer, or the stream, has ended."""
-        name = target.deployment_id
+        """Counts the deployment as busy until the answer, or the stream, has ended.
+
+        Raises NoConnection, which says nothing of the deployment.
+        """
+        name, user_id = target.deployment_id, call.user_id
         self._under_way[name] += 1
+        try:
+            await self._capacity.take(user_id)
+        except BaseException:
+            # Nobody was called.
+            call.attempts -= 1
+            self._leave(name)
+            raise
         outcome: Outcome | None = None
         try:
             outcome = await self._sender.send(call, request, target, headers)
@@ -144,12 +157,16 @@ class Dispatcher:
             outcome = error
         finally:
             if not isinstance(outcome, Stream):
-                self._release(name)
+                self._release(name, user_id)
         if isinstance(outcome, Stream):
-            return closing_with(outcome, lambda: self._release(name))
+            return closing_with(outcome, lambda: self._release(name, user_id))
         return outcome
 
-    def _release(self, deployment_id: str) -> None:
+    def _release(self, deployment_id: str, user_id: str) -> None:
+        self._capacity.release(user_id)
+        self._leave(deployment_id)
+
+    def _leave(self, deployment_id: str) -> None:
         self._under_way[deployment_id] -= 1
         if self._under_way[deployment_id] <= 0:
             del self._under_way[deployment_id]

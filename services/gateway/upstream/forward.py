@@ -55,6 +55,7 @@ class Forwarder:
         self._credentials = credentials
         self._translator = translator
         self._timeout_s = float(settings.upstream_read_timeout_s)
+        self._total_s = float(settings.upstream_total_timeout_s)
 
     async def send(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
@@ -134,13 +135,16 @@ class Forwarder:
         destination = self._destination(target, key)
         await self._translator.prepare()
         dropped: tuple[str, ...] = ()
+        total_s = self._total_s if target.timeouts.total is None else target.timeouts.total
+        began = asyncio.get_running_loop().time()
+        ends_at = began + total_s
         try:
             if target.drop_params:
                 body, dropped = sifted(client_format, body)
                 if client_format == "chat":
                     dropped += await self._translator.unsupported(destination, body)
             headers = dropped_headers(dropped)
-            async with asyncio.timeout(target.timeouts.first_byte):
+            async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
                 if not request.stream:
                     answer = await self._translator.complete(client_format, destination, body)
                     return Answer(status=200, headers=JSON_HEADERS + headers, body=answer)
@@ -152,7 +156,10 @@ class Forwarder:
         except TranslationRefused as refused:
             raise _as_app_error(refused) from refused
         return Stream(
-            headers=EVENT_STREAM_HEADERS + headers, chunks=_frames(frames), close=frames.aclose
+            headers=EVENT_STREAM_HEADERS + headers,
+            chunks=_frames(frames),
+            close=frames.aclose,
+            ends_at=ends_at,
         )
 
     def _destination(self, target: Target, key: str | None) -> TranslationTarget:
@@ -168,6 +175,10 @@ class Forwarder:
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             drop_params=target.drop_params,
         )
+
+
+def _first(ends_at: float, began: float, timeout_s: float | None) -> float:
+    return ends_at if timeout_s is None else min(ends_at, began + timeout_s)
 
 
 def _decoded(request: CallRequest) -> dict[str, Any]:

@@ -143,6 +143,11 @@ class Response:
         self._writing: asyncio.Task[None] | None = None
 
     @property
+    def ends_at(self) -> float:
+        """When its time is over, by the event loop's clock."""
+        return self._began + self._patience.total_s
+
+    @property
     def media_type(self) -> str:
         return self.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
 
@@ -209,7 +214,7 @@ class Response:
         return transport is not None and transport.get_write_buffer_size() == 0
 
     def _watch_the_rest(self) -> None:
-        self._timer = self._loop.call_at(self._began + self._patience.total_s, self._expire)
+        self._timer = self._loop.call_at(self.ends_at, self._expire)
         protocol = self._connection.protocol
         if protocol is not None:
             # It starts anew with whatever comes, and ends with the body.

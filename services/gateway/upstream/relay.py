@@ -103,6 +103,7 @@ class Relay:
                 chunks=_chunks(response, provider),
                 close=_closer(response),
                 provider_request_id=request_id,
+                ends_at=response.ends_at,
             )
         try:
             body = await self._whole(response, provider)

@@ -33,6 +33,7 @@ from libs.common.storage.keys import KeyStore
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
+from libs.common.web.unread import reading_protocol
 from services.gateway.app import create_app
 from services.gateway.backlog import Metered
 from services.gateway.gateway import Gateway
@@ -210,12 +211,12 @@ async def connected(url: str) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def serving(app: Any, *, grace_s: int = 5) -> AsyncIterator[str]:
+async def serving(app: Any, *, grace_s: int = 5, send_timeout_s: float = 60) -> AsyncIterator[str]:
     """Any ASGI application at the URL; connections wait until it has started."""
     listener = socket.create_server((HOST, 0), backlog=512)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=reading_protocol(send_timeout_s),
         ws="none",
         lifespan="on",
         log_config=None,

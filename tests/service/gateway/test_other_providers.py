@@ -11,6 +11,7 @@ from libs.common.storage.cooldowns import CooldownStore
 from services.gateway.gateway import Gateway
 from services.gateway.settings import Settings
 from services.gateway.state import State
+from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
@@ -86,7 +87,9 @@ async def gateway(translator: FakeTranslator, settings_with: SettingsWith) -> As
     def change(_gateway: Gateway, state: State, settings: Settings) -> dict[str, Any]:
         relay: Any = None
         forwarder = Forwarder(relay, translator, Credentials({}, Path()), settings)
-        return {"dispatcher": Dispatcher(forwarder, Cooldowns(CooldownStore(state["redis"])))}
+        cooldowns = Cooldowns(CooldownStore(state["redis"]))
+        capacity = Capacity(limit=10, account_limit=10, wait_s=1)
+        return {"dispatcher": Dispatcher(forwarder, cooldowns, capacity)}
 
     async with open_gateway(settings_with(), with_parts(change)) as client:
         yield client

@@ -1,9 +1,7 @@
 """The process ends: streams are finished, and no event is lost, however short the time."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -13,17 +11,15 @@ import httpx2
 import msgspec
 import pytest
 
-from deploy.local.children import tied
 from libs.common.schemas.usage import UsageEvent
-from libs.common.settings import Secret
 from services.gateway.app import create_app
 from services.gateway.call import Call
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, Stream
 from services.gateway.upstream.router import Plan
-from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, TOKENS, Dialect
+from tests.service.gateway.process import gateway_process
 from tests.service.gateway.stage import (
     PATIENCE_S,
     Announcing,
@@ -155,48 +151,6 @@ async def test_a_call_whose_event_is_on_its_way_has_no_second_one(
 
     event = await books.the_event(secret)
     assert (event.status, event.usage, event.usage_source) == ("ok", TOKENS, "provider")
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    """As a deployment would write them."""
-    values = {name: getattr(settings, name) for name in settings.__struct_fields__}
-    revealed = {
-        name.upper(): value.reveal() if isinstance(value, Secret) else str(value)
-        for name, value in values.items()
-        if value is not None
-    }
-    return {**os.environ, **revealed}
-
-
-@asynccontextmanager
-async def gateway_process(
-    settings: Settings, log: Path
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, Client]]:
-    """`python -m services.gateway`, ready; killed at the end if it still runs."""
-    port = free_port()
-    settings = msgspec.structs.replace(settings, gateway_host=HOST, gateway_port=port)
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *tied((sys.executable, "-W", "error", "-m", "services.gateway")),
-            env=environment_of(settings),
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        async with connected(f"http://{HOST}:{port}") as client:
-
-            async def is_ready() -> bool:
-                assert process.returncode is None, f"see {log}"
-                with suppress(httpx2.TransportError):
-                    return (await client.http.get("/ready")).status_code == 200
-                return False
-
-            await eventually(is_ready)
-            yield process, client
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def is_refusing(client: Client) -> bool:

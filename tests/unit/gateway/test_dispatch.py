@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from libs.common.domain.routing import backoff_s
 from libs.common.errors import (
     AppError,
+    NoConnection,
     ProviderNotConfigured,
     RateLimited,
     UpstreamFailed,
@@ -27,6 +28,7 @@ from services.gateway.directory import Principal
 from services.gateway.formats import CHAT
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.providers import Target
@@ -71,9 +73,11 @@ class Stage:
         self.gates: dict[str, asyncio.Event] = {}
         # Its store is not asked before `share` runs.
         self.cooldowns = Cooldowns(CooldownStore(None), clock=lambda: self.now_s)  # type: ignore[arg-type]
+        self.capacity = Capacity(limit=4, account_limit=4, wait_s=0)
         self.dispatcher = Dispatcher(
             self,
             self.cooldowns,
+            self.capacity,
             chance=lambda: self.chance,
             sleep=self._sleep,
             clock=lambda: self.now_s,
@@ -524,3 +528,34 @@ async def test_a_cancelled_call_gives_its_place_back(stage: Stage) -> None:
     await asyncio.wait({under_way})
     gate.set()
     assert await stage.call([one]) == answer()
+
+
+async def test_a_call_without_a_connection_says_nothing_of_its_deployment(stage: Stage) -> None:
+    stage.gives("a", *[stream()] * 4)
+    taken = [await stage.call([A]) for _ in range(4)]
+    stage.tried.clear()
+    for _ in range(10):
+        refusal = await stage.refusal([A, SECOND], cooldown_after=1)
+        assert isinstance(refusal, NoConnection)
+        assert (refusal.status, refusal.retry_after_s) == (503, 2)
+    assert (stage.tried, stage.attempts, stage.pauses) == ([], 0, [])
+
+    for some in taken:
+        assert isinstance(some, Stream)
+        await some.close()
+    await stage.call([A, SECOND])
+    assert stage.tried == ["a"]
+
+
+async def test_calls_that_fail_or_are_cancelled_give_their_connections_back(stage: Stage) -> None:
+    stage.gives("a", UpstreamFailed("down"))
+    for _ in range(6):
+        assert isinstance(await stage.refusal([A], max_attempts=1), UpstreamFailed)
+    stage.gates["a"] = asyncio.Event()
+    under_way = [asyncio.create_task(stage.call([A])) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert isinstance(await stage.refusal([B]), NoConnection)
+    for call in under_way:
+        call.cancel()
+    await asyncio.wait(under_way)
+    assert await stage.call([B]) == answer()

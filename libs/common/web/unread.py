@@ -1,0 +1,84 @@
+"""uvicorn's HTTP protocol, with an end to responses that their client does not read.
+
+While a client does not read, `send` waits without end, and so does all that its handler holds; and
+a response that is sent at once stays in the connection's buffer, which nothing bounds in time.
+uvicorn cannot be told to give up. What is here costs nothing as long as a client reads: its timer
+runs only while more than 64 KiB wait to be sent.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any, cast
+
+import structlog
+from prometheus_client import Counter
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+log = structlog.get_logger(__name__)
+UNREAD = Counter(
+    "http_responses_unread_total", "Connections closed since their client did not read."
+)
+# Less in `timeout_s` is no progress: it would keep a response of a few megabytes for days.
+_MIN_PROGRESS_BYTES = 16 * 1024
+# What waits at one time may take so many timeouts, however steadily its client reads.
+_MAX_TIMEOUTS = 60
+
+
+def reading_protocol(timeout_s: float) -> type[asyncio.Protocol]:
+    """For `uvicorn.Config(http=…)`, which only calls it."""
+    return cast("type[asyncio.Protocol]", partial(ReadingProtocol, timeout_s))
+
+
+class ReadingProtocol(HttpToolsProtocol):
+    """A connection whose client has to read what it is sent, or else is cut off.
+
+    Its handlers then find the client gone, as if it had hung up.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._timeout_s = timeout_s
+        self._unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch(_MAX_TIMEOUTS)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_watching()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch(self, timeouts: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(
+            self._timeout_s, self._check, waiting - _MIN_PROGRESS_BYTES, timeouts - 1
+        )
+
+    def _stop_watching(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _check(self, at_most: int, timeouts: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting <= at_most and timeouts > 0:
+            self._watch(timeouts)
+            return
+        self._unread = None
+        UNREAD.inc()
+        log.warning("response.unread", client=self.client, bytes=waiting)
+        # To close it would wait until the client has read.
+        self.transport.abort()

@@ -1,0 +1,72 @@
+"""How many connections to providers are in use, of all calls and of each account's.
+
+Each attempt at a call has one, whether it is relayed or translated, until its answer or its stream
+has ended. Whoever gets none is told so: no provider has been asked, so none has failed.
+"""
+
+import asyncio
+from collections import Counter
+
+from libs.common.errors import NoConnection
+from services.gateway.metrics import UPSTREAM_CONNECTIONS, UPSTREAM_CONNECTIONS_REFUSED
+
+_RETRY_AFTER_S = 2
+
+
+class Capacity:
+    """An account that waits for a connection has it counted already."""
+
+    def __init__(self, *, limit: int, account_limit: int, wait_s: float) -> None:
+        self._free = asyncio.Semaphore(limit)
+        self._limit = limit
+        self._account_limit = account_limit
+        self._wait_s = wait_s
+        self._in_use = 0
+        self._of_accounts: Counter[str] = Counter()
+        UPSTREAM_CONNECTIONS.set_function(lambda: self._in_use)
+
+    async def take(self, user_id: str) -> None:
+        """Waits briefly where all are in use, but not for one of the account's own.
+
+        Raises NoConnection.
+        """
+        if self._of_accounts[user_id] >= self._account_limit:
+            UPSTREAM_CONNECTIONS_REFUSED.labels("account").inc()
+            raise NoConnection(
+                f"This account's calls use {self._account_limit} connections to providers, its "
+                f"share of this gateway's {self._limit}. Try again in {_RETRY_AFTER_S} s, with "
+                "fewer calls at a time.",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._of_accounts[user_id] += 1
+        try:
+            if self._free.locked():
+                await self._wait()
+            else:
+                await self._free.acquire()
+        except BaseException:
+            self._forget(user_id)
+            raise
+        self._in_use += 1
+
+    def release(self, user_id: str) -> None:
+        self._in_use -= 1
+        self._forget(user_id)
+        self._free.release()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            UPSTREAM_CONNECTIONS_REFUSED.labels("process").inc()
+            raise NoConnection(
+                f"All {self._limit} connections of this gateway to providers are in use. Try again "
+                f"in {_RETRY_AFTER_S} s.",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from None
+
+    def _forget(self, user_id: str) -> None:
+        self._of_accounts[user_id] -= 1
+        if self._of_accounts[user_id] == 0:
+            del self._of_accounts[user_id]
