@@ -1,7 +1,6 @@
-# syntax=docker/dockerfile:1
-
 # One image per service: docker build --target gateway|admin|ledger_worker .
-# Another BASE must bring Python 3.11 to 3.13.
+# Buildah 1.28 and later builds it too: buildah build --format docker, whose images keep HEALTHCHECK.
+# Another BASE must bring Python 3.11 to 3.13; `make pin-images` prints this one with its digest.
 ARG BASE=python:3.13-slim
 
 # --- Builders: the locked requirements of each service in a virtual environment ---
@@ -54,7 +53,7 @@ COPY services/admin services/admin
 RUN python -m compileall -q services
 USER 10001:10001
 EXPOSE 8001
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8001/ready', timeout=4)"]
 CMD ["python", "-m", "services.admin"]
 
@@ -65,7 +64,7 @@ COPY --from=gateway-builder /build/price_map.json price_map.json
 COPY services/ledger_worker services/ledger_worker
 RUN python -m compileall -q services
 USER 10001:10001
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --start-interval=2s --retries=3 \
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 \
     CMD ["python", "-m", "services.ledger_worker", "--check"]
 CMD ["python", "-m", "services.ledger_worker"]
 
@@ -77,7 +76,7 @@ COPY deploy/local/__init__.py deploy/local/__init__.py
 COPY deploy/local/provider deploy/local/provider
 USER 10001:10001
 EXPOSE 9000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9000/health', timeout=4)"]
 CMD ["python", "-m", "deploy.local.provider", "--host", "0.0.0.0", "--port", "9000"]
 
@@ -93,6 +92,6 @@ RUN python -m compileall -q services \
 USER 10001:10001
 VOLUME /var/spool/gateway
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/ready', timeout=4)"]
 CMD ["python", "-m", "services.gateway"]
