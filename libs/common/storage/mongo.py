@@ -88,8 +88,9 @@ _TRANSIENT_LABELS = (
     "UnknownTransactionCommitResult",
     "RetryableWriteError",
 )
-# Codes that pass with time although no label says so: another writer, or an operation cut short.
-_TRANSIENT_CODES = frozenset({24, 46, 50, 112, 202, 244, 246, 251, 262, 11000, 11601})
+# Codes that pass with time although no label says so: another writer, an operation cut short, or a
+# user whose role or password is being changed (13, 18).
+_TRANSIENT_CODES = frozenset({13, 18, 24, 46, 50, 112, 202, 244, 246, 251, 262, 11000, 11601})
 # BadValue (an overflowing `$inc`), TypeMismatch, DocumentValidationFailure, too large (three).
 _DOCUMENT_CODES = frozenset({2, 14, 121, 10334, 17419, 17420})
 
