@@ -13,6 +13,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 CODE := $(wildcard bench deploy libs services tests)
 OVERLAYS := dev prod
+# What the compose file demands; `make up` writes them to .env.
+SECRETS := ADMIN_API_KEY $(shell sed -n 's/^\(.*_PASSWORD\)=$$/\1/p' .env.example)
 
 # STACK=docker or STACK=local; by default Docker where an engine answers, else local processes.
 STACK ?= $(shell docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 \
@@ -57,6 +59,9 @@ logs: .venv ## Follow the logs (SERVICE=gateway for one)
 	@$(BIN)/python -m deploy.local logs $(SERVICE)
 demo: .venv ## A tour: a call, a stream, the entry, the spend, the proof
 	@$(BIN)/python -m deploy.local demo
+.PHONY: pin-images
+pin-images: .venv ## Print the base and database images with their digests, for .env
+	@$(BIN)/python -m deploy.local.pin_images
 
 # --- Checks -------------------------------------------------------------------------------------
 
@@ -76,7 +81,9 @@ lint: .venv ## ruff, mypy --strict, import rules
 # document; and the validator only warns about a kind it does not know, so that any word of it fails.
 manifests: .venv ## Validate the Dockerfile, the compose file and the Kubernetes overlays
 	$(BIN)/hadolint Dockerfile
-	ADMIN_API_KEY=unused $(BIN)/docker-compose --profile stand-in config -q
+	@echo "docker-compose --profile stand-in config -q"
+	@env $(foreach name,$(SECRETS),$(name)=unused) \
+		$(BIN)/docker-compose --profile stand-in config -q
 	@for overlay in $(OVERLAYS); do \
 		echo "kubectl kustomize deploy/k8s/overlays/$$overlay | kubernetes-validate --strict"; \
 		manifests=$$($(BIN)/kubectl kustomize deploy/k8s/overlays/$$overlay) || exit 1; \

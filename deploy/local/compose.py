@@ -1,6 +1,8 @@
 """The same stack under Docker Compose."""
 
 import os
+import re
+import secrets
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +22,15 @@ from deploy.local.state import (
 
 STAND_IN_URL = "http://provider:9000"
 ENGINE_TIMEOUT_S = 30
+USERS = ("GATEWAY", "ADMIN", "WORKER")
+PASSWORDS = (
+    "MONGO_ROOT_PASSWORD",
+    *(f"MONGO_{user}_PASSWORD" for user in USERS),
+    *(f"REDIS_{user}_PASSWORD" for user in USERS),
+)
+SECRETS = ("ADMIN_API_KEY", *PASSWORDS)
+# What stands in a URL as it is.
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 EVERY_PROFILE = ("--profile", "stand-in")
 
 
@@ -43,8 +54,8 @@ def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
         raise StackError("no Docker engine with Compose answers; use: make up STACK=local")
     state = load_state(directory)
     env_file = ROOT / ".env"
-    if ensure_admin_key(env_file, environment):
-        print("Wrote a random ADMIN_API_KEY to .env")
+    if written := ensure_secrets(env_file, environment):
+        print(f"Wrote to .env, at random: {', '.join(written)}")
     values = read_environment(environment, env_file)
     stand_in = needs_stand_in(values)
     if stand_in:
@@ -69,9 +80,9 @@ def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
         admin_api_key=values["ADMIN_API_KEY"],
         demo_api_key=state.demo_api_key,
         demo_user_id=DEMO_USER_ID,
-        # As the containers see them; neither database is published to the host.
-        mongo_uri="mongodb://mongo:27017/gateway?replicaSet=rs0",
-        redis_url="redis://redis:6379/0",
+        # As the gateway's container sees them; neither database is published to the host.
+        mongo_uri=_mongo_uri(values),
+        redis_url=_redis_url(values),
         provider_url=STAND_IN_URL if stand_in else "",
     )
     write_private(directory / "stack.env", info.as_env().encode())
@@ -85,7 +96,7 @@ def runs() -> bool:
     done = subprocess.run(
         ("docker", "compose", *EVERY_PROFILE, "ps", "--quiet"),
         cwd=ROOT,
-        env=_with_any_admin_key(),
+        env=_with_any_secrets(),
         capture_output=True,
         check=False,
         timeout=ENGINE_TIMEOUT_S,
@@ -95,32 +106,52 @@ def runs() -> bool:
 
 def down(*, with_data: bool) -> None:
     volumes = ("--volumes",) if with_data else ()
-    _compose(_with_any_admin_key(), *EVERY_PROFILE, "down", "--remove-orphans", *volumes)
+    _compose(_with_any_secrets(), *EVERY_PROFILE, "down", "--remove-orphans", *volumes)
 
 
 def status() -> None:
-    _compose(_with_any_admin_key(), *EVERY_PROFILE, "ps")
+    _compose(_with_any_secrets(), *EVERY_PROFILE, "ps")
 
 
 def logs(service: str | None, *, follow: bool) -> None:
     arguments = ["logs", "--tail", "50", *(["--follow"] if follow else [])]
-    _compose(_with_any_admin_key(), *EVERY_PROFILE, *arguments, *([service] if service else []))
+    _compose(_with_any_secrets(), *EVERY_PROFILE, *arguments, *([service] if service else []))
 
 
-def ensure_admin_key(env_file: Path, environment: Mapping[str, str]) -> bool:
-    """Add a random ADMIN_API_KEY to `.env` where none is set; True if it did."""
-    if read_environment(environment, env_file).get("ADMIN_API_KEY"):
-        return False
-    text = env_file.read_text() if env_file.exists() else ""
-    lines = [line for line in text.splitlines() if not line.startswith("ADMIN_API_KEY=")]
-    lines.append(f"ADMIN_API_KEY={new_admin_key()}")
-    write_private(env_file, ("\n".join(lines) + "\n").encode())
-    return True
+def ensure_secrets(env_file: Path, environment: Mapping[str, str]) -> list[str]:
+    """Add a random value to `.env` for each secret that is not set; the names of those."""
+    given = read_environment(environment, env_file)
+    for name in PASSWORDS:
+        if not _UNRESERVED.fullmatch(given.get(name, "unset")):
+            raise StackError(f"{name} may have letters, digits and -._~ alone: it is part of a URL")
+    missing = [name for name in SECRETS if not given.get(name)]
+    if missing:
+        text = env_file.read_text() if env_file.exists() else ""
+        empty = tuple(f"{name}=" for name in missing)
+        lines = [line for line in text.splitlines() if not line.startswith(empty)]
+        lines += [f"{name}={_new_secret(name)}" for name in missing]
+        write_private(env_file, ("\n".join(lines) + "\n").encode())
+    return missing
 
 
-def _with_any_admin_key() -> dict[str, str]:
-    """The file demands a key even of commands that do not use it."""
-    return {"ADMIN_API_KEY": "unused", **read_environment(os.environ, ROOT / ".env")}
+def _new_secret(name: str) -> str:
+    return new_admin_key() if name == "ADMIN_API_KEY" else secrets.token_urlsafe(24)
+
+
+def _with_any_secrets() -> dict[str, str]:
+    """The file demands secrets even of commands that do not use them."""
+    unused = dict.fromkeys(SECRETS, "unused")
+    return {**unused, **read_environment(os.environ, ROOT / ".env")}
+
+
+def _mongo_uri(values: Mapping[str, str]) -> str:
+    own = f"mongodb://gateway:{values['MONGO_GATEWAY_PASSWORD']}@mongo:27017/gateway?replicaSet=rs0"
+    return values.get("MONGO_URI", own)
+
+
+def _redis_url(values: Mapping[str, str]) -> str:
+    own = f"redis://gateway:{values['REDIS_GATEWAY_PASSWORD']}@redis:6379/0"
+    return values.get("REDIS_URL", own)
 
 
 def _compose(environment: Mapping[str, str], *arguments: str) -> None:

@@ -1,8 +1,15 @@
 """What is checked before the service listens, so that a wrong start is one line."""
 
+import re
+
 import stamina
 
-from libs.common.storage.mongo import Database, MongoUnsuitable, PyMongoError, ping
+from libs.common.storage.mongo import (
+    Database,
+    MongoUnsuitable,
+    PyMongoError,
+    ping,
+)
 from libs.common.storage.price_map import open_price_map
 from services.admin.settings import Settings
 from services.admin.state import open_resources
@@ -23,6 +30,9 @@ async def _await_mongo(database: Database, wait_s: int) -> None:
             with attempt:
                 await ping(database)
     except PyMongoError as error:
+        # After a refused login the driver takes the server for one that is away, and repeats why.
+        if refused := re.search(r"'codeName': '(\w+)'", str(error)):
+            raise MongoUnsuitable(f"MongoDB refuses what MONGO_URI says ({refused[1]})") from None
         raise MongoUnsuitable(
             f"MongoDB did not answer within {wait_s} s ({type(error).__name__}); check MONGO_URI"
         ) from None

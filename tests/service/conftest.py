@@ -1,6 +1,7 @@
 """Fixtures of the service tests: real servers, one process each for the whole session.
 
-- `mongo_uri`: a database that no other test uses, on a real MongoDB-compatible replica set.
+- `mongo_uri`: a database that no other test uses, on a real MongoDB-compatible replica set, for a
+  user who may do everything; `tests.users.as_user` has the URI of a service's own user.
 - `redis_url`: a real Redis-compatible server, emptied before the test.
 
 Tests that use them are marked `mongo` and `redis`. They must not kill or stop these servers; a
@@ -13,7 +14,8 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from tests.servers import ServerProcess, database_url, mongo_server, redis_server, running
+from tests.servers import ServerProcess, database_url, redis_server, running
+from tests.users import mongo_server_with_users
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def mongo_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with running(mongo_server(tmp_path_factory.mktemp("mongo"))) as server:
+    with running(mongo_server_with_users(tmp_path_factory.mktemp("mongo"))) as server:
         yield server
 
 

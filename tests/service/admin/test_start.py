@@ -14,6 +14,7 @@ from pymongo import MongoClient
 
 from tests.servers import ServerProcess, free_port, mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY
+from tests.users import PASSWORD
 
 SECRETS = {"ADMIN_API_KEY", "MONGO_URI", "REDIS_URL"}
 COMMAND = (sys.executable, "-m", "services.admin")
@@ -80,6 +81,12 @@ def test_a_mongo_that_does_not_answer_is_one_line(environment: Environment) -> N
     line = refusal(environment(MONGO_URI=uri, MONGO_WAIT_S="1"))
     assert "MONGO_URI" in line
     assert "hush" not in line
+
+
+def test_a_wrong_password_is_told_from_a_server_that_is_away(environment: Environment) -> None:
+    right = environment()["MONGO_URI"]
+    line = refusal(environment(MONGO_URI=right.replace(PASSWORD, "another"), MONGO_WAIT_S="1"))
+    assert line == ("services.admin: MongoDB refuses what MONGO_URI says (AuthenticationFailed)")
 
 
 @contextmanager

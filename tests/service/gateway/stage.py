@@ -41,6 +41,7 @@ from services.gateway.metering import Meter
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
 from tests.servers import HOST
+from tests.users import as_user
 
 # No test waits this long; it bounds one that would hang.
 PATIENCE_S = 15.0
@@ -178,11 +179,14 @@ async def open_books(mongo_uri: str, redis_url: str) -> AsyncIterator[Books]:
 def settings_for(
     mongo_uri: str, redis_url: str, upstream_url: str, directory: Path, **changes: Any
 ) -> Settings:
-    """Both native providers are at `upstream_url`; the spool is in `directory`."""
+    """Both native providers are at `upstream_url`; the spool is in `directory`.
+
+    Of MongoDB the gateway may only read, so that each of its tests shows that it does no more.
+    """
     prices = directory / "prices.json"
     prices.write_text(json.dumps(PRICE_MAP))
     fields: dict[str, Any] = {
-        "mongo_uri": Secret(mongo_uri),
+        "mongo_uri": Secret(as_user(mongo_uri, "gateway")),
         "redis_url": Secret(redis_url),
         "openai_api_key": Secret(PROVIDER_KEY),
         "openai_base_url": f"{upstream_url}/v1",

@@ -2,12 +2,15 @@
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from pymongo import MongoClient
 
 from libs.common.settings import Secret
-from tests.servers import HOST, free_port
+from tests.servers import HOST, free_port, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES
 from tests.service.gateway.stage import (
@@ -18,6 +21,7 @@ from tests.service.gateway.stage import (
     bearer,
     open_gateway,
 )
+from tests.users import PASSWORD, as_user, redis_server_with_users
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -143,6 +147,26 @@ async def test_a_gateway_starts_without_mongodb_and_says_so(settings_with: Setti
     assert checks["mongo"] != "ok"
     CHAT.check_error(call, 503, "service_unavailable")
     assert "x-should-retry" not in call.headers
+
+
+async def test_a_gateway_whose_users_may_not_read_is_not_ready(
+    settings_with: SettingsWith, module_mongo_uri: str, tmp_path: Path
+) -> None:
+    """Both servers would answer `hello` and `PING`, and each call would then be a 503."""
+    with MongoClient[dict[str, Any]](module_mongo_uri) as root:
+        root.admin.command("createUser", "nobody", pwd=PASSWORD, roles=[])
+    with running(redis_server_with_users(tmp_path)) as redis:
+        nobody = {
+            "mongo_uri": Secret(as_user(module_mongo_uri, "nobody")),
+            "redis_url": Secret(redis.url),
+        }
+        async with open_gateway(msgspec.structs.replace(settings_with(), **nobody)) as gateway:
+            ready = await gateway.http.get("/ready")
+
+    assert ready.status_code == 503
+    checks = ready.json()["checks"]
+    assert "not authorized" in checks["mongo"]
+    assert "permissions" in checks["redis"]
 
 
 async def test_metrics_name_no_key_and_no_account(gateway: Client, books: Books) -> None:

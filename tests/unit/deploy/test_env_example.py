@@ -2,12 +2,14 @@
 
 from msgspec.structs import fields
 
+from deploy.local.compose import PASSWORDS
 from deploy.local.environment import documented_names
+from deploy.local.pin_images import default_images
 from services.admin.settings import Settings as AdminSettings
 from services.gateway.settings import Settings as GatewaySettings
 from services.ledger_worker.settings import Settings as WorkerSettings
 
-OF_THE_TOOLS = {"DEMO_MODEL"}
+OF_THE_TOOLS = {"DEMO_MODEL", *PASSWORDS, *default_images()}
 
 
 def test_it_lists_what_the_services_read() -> None:

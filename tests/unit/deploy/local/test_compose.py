@@ -1,10 +1,13 @@
-"""Which commands Docker is given, by way of a program of that name."""
+"""Which commands Docker is given, by way of a program of that name, and the secrets in `.env`."""
 
 from pathlib import Path
 
 import pytest
 
 from deploy.local import compose
+from deploy.local.compose import PASSWORDS, SECRETS, ensure_secrets
+from deploy.local.environment import read_environment
+from deploy.local.errors import StackError
 
 SCRIPT = """#!/bin/sh
 echo "$@" >> {log}
@@ -43,3 +46,35 @@ def test_a_stack_that_was_stopped_does_not_run(
 def test_without_docker_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not compose.runs()
+
+
+def test_secrets_are_random_where_none_are_set(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("OPENAI_API_KEY=k\nADMIN_API_KEY=\nMONGO_ROOT_PASSWORD=chosen\n")
+    written = ensure_secrets(env_file, {"REDIS_ADMIN_PASSWORD": "given"})
+    assert written == [
+        name for name in SECRETS if name not in ("MONGO_ROOT_PASSWORD", "REDIS_ADMIN_PASSWORD")
+    ]
+    values = read_environment({}, env_file)
+    assert values.keys() == {"OPENAI_API_KEY", "MONGO_ROOT_PASSWORD", *written}
+    assert values["MONGO_ROOT_PASSWORD"] == "chosen"
+    assert len({values[name] for name in written}) == len(written)
+    assert all(len(values[name]) >= 32 for name in written)
+    assert env_file.stat().st_mode & 0o777 == 0o600
+
+    assert ensure_secrets(env_file, {"REDIS_ADMIN_PASSWORD": "given"}) == []
+    assert read_environment({}, env_file) == values
+
+
+def test_the_file_is_left_alone_where_the_environment_has_all_secrets(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    assert ensure_secrets(env_file, dict.fromkeys(SECRETS, "given")) == []
+    assert not env_file.exists()
+
+
+@pytest.mark.parametrize("name", PASSWORDS)
+def test_a_password_that_a_url_could_not_hold_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StackError, match=rf"^{name} may have letters, digits") as refusal:
+        ensure_secrets(tmp_path / ".env", {name: "p@ss/word"})
+    assert "p@ss" not in str(refusal.value)
+    assert not (tmp_path / ".env").exists()

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.cli import ANTHROPIC_MODEL, OPENAI_MODEL, demo_model
-from deploy.local.compose import ensure_admin_key
-from deploy.local.environment import read_environment, without_settings
+from deploy.local.environment import without_settings
 from deploy.local.errors import StackError
 from deploy.local.stack import LocalStack
 from deploy.local.state import StackInfo, load_state, save_state
@@ -70,23 +69,6 @@ def test_stack_env_has_a_line_for_each_value() -> None:
         "REDIS_URL=redis://r",
         "PROVIDER_URL=",
     ]
-
-
-def test_compose_gets_a_random_admin_key_where_none_is_set(tmp_path: Path) -> None:
-    env_file = tmp_path / ".env"
-    env_file.write_text("OPENAI_API_KEY=k\nADMIN_API_KEY=\nLOG_LEVEL=debug\n")
-    assert ensure_admin_key(env_file, {})
-    values = read_environment({}, env_file)
-    assert values.keys() == {"OPENAI_API_KEY", "LOG_LEVEL", "ADMIN_API_KEY"}
-    assert env_file.stat().st_mode & 0o777 == 0o600
-    assert not ensure_admin_key(env_file, {})
-    assert read_environment({}, env_file) == values
-
-
-def test_compose_leaves_the_file_alone_where_the_environment_has_a_key(tmp_path: Path) -> None:
-    env_file = tmp_path / ".env"
-    assert not ensure_admin_key(env_file, {"ADMIN_API_KEY": "k"})
-    assert not env_file.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""Print the images of the compose file as lines for `.env`, each with the digest that it has now.
+
+Run by `make pin-images`. It asks the registries by `docker buildx imagetools`, which needs no
+running engine, and pins the list of an image's platforms, not one of them.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.local.environment import ROOT, read_environment
+
+_INSPECT = ("docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TIMEOUT_S = 60
+
+
+def default_images() -> dict[str, str]:
+    """By the variable that chooses another one."""
+    compose = (ROOT / "docker-compose.yml").read_text()
+    return dict(re.findall(r"\$\{([A-Z]+_IMAGE):-([^}]+)\}", compose))
+
+
+class NotPinned(Exception):
+    """The image and why."""
+
+
+def pinned(image: str) -> str:
+    """`name:tag@sha256:…`, of which the digest counts and the tag says what it was."""
+    name = image.partition("@")[0]
+    try:
+        done = subprocess.run(
+            (*_INSPECT, name), capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+        )
+    except FileNotFoundError:
+        raise NotPinned(f"{name}: needs docker with buildx on PATH") from None
+    except subprocess.TimeoutExpired:
+        raise NotPinned(f"{name}: its registry did not answer within {_TIMEOUT_S} s") from None
+    digest = done.stdout.strip()
+    if done.returncode != 0 or not _DIGEST.fullmatch(digest):
+        raise NotPinned(f"{name}: {done.stderr.strip() or digest or 'no digest'}")
+    return f"{name}@{digest}"
+
+
+def main(env_file: Path = ROOT / ".env") -> int:
+    """Images that the environment or `.env` names are pinned anew, by their tags."""
+    images = default_images()
+    chosen = read_environment(os.environ, env_file)
+    try:
+        lines = [f"{name}={pinned(chosen.get(name, images[name]))}" for name in images]
+    except NotPinned as error:
+        print(f"make pin-images: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
