@@ -25,7 +25,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool = True
     may_call_tools: bool = False
     """Tools came along, and the last turn is the user's: a tool's result is answered in words."""
+    ends_with_user: bool = False
+    has_tools: bool = False
     output_limit: int | None = None
+    in_thread: bool = False
+    """The conversation is to be kept under the answer's id."""
+    continues: str | None = None
+    """The id of the answer whose conversation goes on."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from deploy.local.provider import (
 from deploy.local.provider.client import Client, ClientGoneError, Message, Receive, Send
 from deploy.local.provider.exchange import JSON, STAND_IN, Exchange, require_credential
 from deploy.local.provider.oracle import Oracle
+from deploy.local.provider.threads import Threads
 from deploy.local.provider.wire import Family, Refusal, encode, error_body
 
 ENDPOINTS = {
@@ -53,6 +54,7 @@ Handler = Callable[[Request], Awaitable[Any]]
 class StandIn:
     def __init__(self, oracle: Oracle) -> None:
         self._oracle = oracle
+        self._threads = Threads()
         # Ids must not repeat when the stand-in restarts in the middle of a test.
         self._run = secrets.token_hex(6)
         self._numbers = itertools.count(1)
@@ -84,6 +86,7 @@ class StandIn:
             await Exchange(
                 endpoint=endpoint,
                 oracle=self._oracle,
+                threads=self._threads,
                 client=client,
                 headers=headers,
                 token=token,

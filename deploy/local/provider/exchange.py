@@ -10,6 +10,7 @@ from deploy.local.provider.answers import Ask
 from deploy.local.provider.client import Client, ClientGoneError, Headers
 from deploy.local.provider.directives import InvalidDirectiveError, Script
 from deploy.local.provider.oracle import Oracle, Outcome
+from deploy.local.provider.threads import Threads
 from deploy.local.provider.wire import (
     Call,
     Endpoint,
@@ -67,12 +68,14 @@ class Exchange:
         *,
         endpoint: Endpoint,
         oracle: Oracle,
+        threads: Threads,
         client: Client,
         headers: dict[bytes, bytes],
         token: str,
     ) -> None:
         self._endpoint = endpoint
         self._oracle = oracle
+        self._threads = threads
         self._client = client
         self._headers = headers
         self._id = f"{endpoint.id_prefix}{token}"
@@ -110,11 +113,13 @@ class Exchange:
         endpoint = self._endpoint
         require_credential(endpoint.family, self._headers)
         try:
-            ask = self._ask = endpoint.read(body, self._headers)
+            ask = self._ask = self._threads.resume(endpoint.read(body, self._headers))
             script = directives.parse(ask.prompt)
         except (msgspec.DecodeError, UnicodeDecodeError, InvalidDirectiveError) as error:
             raise Refusal(400, f"invalid request: {error}") from error
         answer = answers.compose(ask, script)
+        if script.status is None:
+            self._threads.keep(self._id, ask, answer)
         return Call(
             id=self._id,
             created=self._started_at_ms // 1000,

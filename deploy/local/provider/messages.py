@@ -1,6 +1,6 @@
 """Anthropic messages."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,6 +28,11 @@ _DELTA = (
 )
 
 
+class _Thread(msgspec.Struct, frozen=True):
+    type: Literal["create", "continue"]
+    previous_message_id: str | None = None
+
+
 class _Request(msgspec.Struct, frozen=True):
     model: str
     messages: list[Turn]
@@ -38,6 +43,7 @@ class _Request(msgspec.Struct, frozen=True):
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    thread: _Thread | None = None
 
 
 _decoder = msgspec.json.Decoder(_Request)
@@ -82,7 +88,11 @@ def _ask(request: _Request) -> Ask:
         characters=talk.characters,
         stream=request.stream is True,
         may_call_tools=bool(tools) and talk.ends_with_user,
+        ends_with_user=talk.ends_with_user,
+        has_tools=bool(tools),
         output_limit=request.max_tokens,
+        in_thread=request.thread is not None,
+        continues=None if request.thread is None else request.thread.previous_message_id,
     )
 
 

@@ -209,6 +209,26 @@ class TestMessages:
         assert block.type == "tool_use"
         assert block.input == {"stand_in": True, "echo": "Hi"}
 
+    def test_goes_on_with_a_thread(self, anthropic_client: anthropic.Anthropic) -> None:
+        def say(text: str, thread: Any) -> Any:
+            return anthropic_client.beta.messages.create(
+                model="m",
+                max_tokens=50,
+                messages=[{"role": "user", "content": text}],
+                thread=thread,
+                betas=["message-threads-2026-08-12"],
+            )
+
+        begun = say("x" * 400, {"type": "create"})
+        goes_on = {"type": "continue", "previous_message_id": begun.id}
+        ended = say("y" * 40, goes_on)
+
+        assert begun.usage.input_tokens == 100
+        said = len("x" * 400 + begun.content[0].text + "y" * 40)
+        assert ended.usage.input_tokens == -(-said // 4)
+        with pytest.raises(anthropic.NotFoundError):
+            say("z", {**goes_on, "previous_message_id": "msg_unknown"})
+
     def test_counts_tokens_as_it_bills_them(self, anthropic_client: anthropic.Anthropic) -> None:
         counted = anthropic_client.messages.count_tokens(
             model="m", messages=[{"role": "user", "content": "Some words"}], system="Be brief"

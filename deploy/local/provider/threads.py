@@ -1,0 +1,48 @@
+"""Message threads: what was said in a conversation is kept under the id of its last answer.
+
+Like the provider's own, they belong to nobody: whoever has a credential may go on with any.
+"""
+
+from collections import OrderedDict
+
+import msgspec
+
+from deploy.local.provider.answers import Answer, Ask
+from deploy.local.provider.wire import Refusal
+
+_KEPT = 10_000
+
+
+class _Thread(msgspec.Struct, frozen=True):
+    characters: int
+    has_tools: bool
+
+
+class Threads:
+    """The latest ones."""
+
+    def __init__(self) -> None:
+        self._threads: OrderedDict[str, _Thread] = OrderedDict()
+
+    def resume(self, ask: Ask) -> Ask:
+        """The request with what its thread holds. Raises Refusal where there is none such."""
+        if ask.continues is None:
+            return ask
+        thread = self._threads.get(ask.continues)
+        if thread is None:
+            raise Refusal(404, f"thread.previous_message_id: {ask.continues} not found")
+        return msgspec.structs.replace(
+            ask,
+            characters=ask.characters + thread.characters,
+            has_tools=thread.has_tools,
+            may_call_tools=thread.has_tools and ask.ends_with_user,
+        )
+
+    def keep(self, message_id: str, ask: Ask, answer: Answer) -> None:
+        """Under the answer's id, where the request asks for it."""
+        if not ask.in_thread:
+            return
+        characters = ask.characters + len(answer.whole)
+        self._threads[message_id] = _Thread(characters, ask.has_tools)
+        while len(self._threads) > _KEPT:
+            self._threads.popitem(last=False)

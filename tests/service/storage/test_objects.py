@@ -1,0 +1,80 @@
+"""Whose an object is: by Redis, then by the ledger, and by nobody where neither can tell."""
+
+import pytest
+
+from libs.common.domain.posting import entry_of
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.storage.accounts import AccountStore
+from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo import Database
+from libs.common.storage.objects import KeptObject, ObjectStore, remember
+from libs.common.storage.redis import Redis, RedisError, open_redis
+from tests.servers import free_port
+from tests.unit.builders import NOW, account, event
+
+_MADE = KeptObject(model="house", deployment="dep_1", tokens=30)
+
+
+@pytest.fixture
+async def made(database: Database) -> UsageEvent:
+    """A call of account `a`, that made a response and two other things."""
+    await LedgerStore(database).create_indexes()
+    for user_id in ("a", "b"):
+        await AccountStore(database).insert(account(user_id=user_id))
+    return event(
+        user_id="a",
+        requested_model="house",
+        deployment="dep_1",
+        response_id="resp_1",
+        objects=("item_1", "container_1"),
+        usage=TokenUsage(input_text=10, cache_read=5, output_text=15),
+    )
+
+
+async def post(database: Database, call: UsageEvent) -> None:
+    posted = entry_of(call, None, NOW)
+    assert isinstance(posted, LedgerEntry)
+    await LedgerStore(database).post([posted])
+
+
+async def test_redis_knows_at_once_and_the_ledger_for_good(
+    database: Database, redis: Redis, made: UsageEvent
+) -> None:
+    store = ObjectStore(redis, database)
+    ids = ["resp_1", "item_1", "container_1"]
+    assert await store.find("a", ids) == {}
+
+    async with redis.pipeline() as commands:
+        remember(commands, made)
+        await commands.execute()
+    assert await store.find("a", [*ids, "item_2"]) == dict.fromkeys(ids, _MADE)
+    assert await store.find("b", ids) == {}
+
+    await redis.flushall()
+    await post(database, made)
+    assert await store.find("a", [*ids, "item_2"]) == dict.fromkeys(ids, _MADE)
+    assert await store.find("b", ids) == {}
+
+
+async def test_what_made_nothing_is_not_remembered(redis: Redis) -> None:
+    async with redis.pipeline() as commands:
+        remember(commands, event(user_id="a", requested_model="house", deployment="dep_1"))
+        remember(commands, event(user_id="a", response_id="resp_1", requested_model="house"))
+        assert await commands.execute() == []
+
+
+async def test_without_redis_only_the_ledgers_word_counts(
+    database: Database, made: UsageEvent
+) -> None:
+    await post(database, made)
+    async with open_redis(f"redis://127.0.0.1:{free_port()}/0") as away:
+        store = ObjectStore(away, database)
+        assert await store.find("a", ["item_1"]) == {"item_1": _MADE}
+        with pytest.raises((RedisError, OSError)):
+            await store.find("a", ["item_1", "item_2"])
+
+
+@pytest.mark.parametrize("odd", ["", "x" * 257, "\u00e9", "\ud800", "a\nb"])
+async def test_odd_ids_are_nobodys(database: Database, redis: Redis, odd: str) -> None:
+    assert await ObjectStore(redis, database).find("a", [odd]) == {}
