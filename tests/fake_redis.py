@@ -37,15 +37,33 @@ class _Transport(asyncio.Transport):
         pass
 
 
-class _Connection(FakeAsyncRedisConnection):
+class _Runtime:
+    """Lua as Redis runs it: the first line may say what is allowed (`#!lua flags=allow-oom`)."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def execute(self, script: Any) -> Any:
+        if isinstance(script, bytes) and script.startswith(b"#!"):
+            script = b"--" + script
+        return self._runtime.execute(script)
+
+
+class FakeConnection(FakeAsyncRedisConnection):
     async def _connect(self) -> None:
         await super()._connect()
+        runtime_of = self._sock._get_server_runtime  # type: ignore[union-attr]
+        wrapped = lambda server: _Runtime(runtime_of(server))  # noqa: E731
+        self._sock._get_server_runtime = wrapped  # type: ignore[union-attr, method-assign]
         self._writer.transport = _Transport(self._sock)  # type: ignore[union-attr, arg-type]
 
 
 def fake_redis() -> FakeAsyncRedis:
     """A server of its own in this process."""
-    return FakeAsyncRedis(connection_class=_Connection)
+    return FakeAsyncRedis(connection_class=FakeConnection)
 
 
 def _encoded(answer: Any) -> bytes:

@@ -2,7 +2,10 @@
 
 By itself arq spends five round trips on each job, each with a sync of Redis' append-only file: to
 look whether it is under way, to say that it is, to fetch it, and to remove it. Here all jobs of a
-poll are claimed by one script, and the transactions of one tick of the event loop become one.
+poll are claimed by one script, and the transactions of one tick of the event loop become another.
+
+Scripts also pass a Redis at `maxmemory`, which refuses what arq writes to begin and to end a job:
+the queue that filled it would never be worked off.
 """
 
 import asyncio
@@ -10,12 +13,15 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+import msgspec
 from arq import ArqRedis, Worker
 from arq.constants import in_progress_key_prefix
 from arq.utils import timestamp_ms
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+
+from libs.common.storage.scripts import ALLOW_OOM
 
 # Jobs that one script looks at. Most are free where there is one worker; with more of them, the
 # head of the queue is what the others have under way.
@@ -25,7 +31,9 @@ _PICKING_S = 0.5
 # As arq claims a job: it is in the queue and due, and nobody else has it. KEYS: the queue, then
 # what marks each job as under way. ARGV: the time and the lease in ms, for how many jobs there is
 # room, then the jobs' ids.
-_CLAIM = """
+_CLAIM = (
+    ALLOW_OOM
+    + """
 local claimed = {}
 for n = 2, #KEYS do
   if #claimed == 2 * tonumber(ARGV[3]) then break end
@@ -39,6 +47,19 @@ for n = 2, #KEYS do
 end
 return claimed
 """
+)
+# Commands that take effect together, as in a transaction. ARGV: all of them, as JSON: their
+# arguments are texts, and cmsgpack does not read MessagePack's bytes.
+_EXECUTE = (
+    ALLOW_OOM
+    + """
+local answers = {}
+for n, command in ipairs(cjson.decode(ARGV[1])) do
+  answers[n] = redis.pcall(unpack(command))
+end
+return answers
+"""
+)
 
 _Commands = list[tuple[Any, Any]]
 _Waiting = tuple[_Commands, asyncio.Future[list[Any]]]
@@ -49,7 +70,8 @@ class QueueRedis(ArqRedis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._script = self.register_script(_CLAIM)
+        self._claim = self.register_script(_CLAIM)
+        self._commands = self.register_script(_EXECUTE)
         self._waiting: list[_Waiting] = []
         self._flushes: set[asyncio.Task[None]] = set()
 
@@ -60,7 +82,7 @@ class QueueRedis(ArqRedis):
         due, in ms.
         """
         keys = [self.default_queue_name, *(in_progress_key_prefix + id_ for id_ in job_ids)]
-        claimed = await self._script(keys, [now_ms, lease_ms, room, *job_ids])
+        claimed = await self._claim(keys, [now_ms, lease_ms, room, *job_ids])
         pairs = zip(claimed[::2], claimed[1::2], strict=True)
         return [(id_.decode(), int(float(due))) for id_, due in pairs]
 
@@ -68,6 +90,12 @@ class QueueRedis(ArqRedis):
         if not transaction:
             return super().pipeline(transaction, shard_hint)
         return _Part(self, shard_hint)
+
+    async def psetex(self, name: Any, time_ms: Any, value: Any) -> None:
+        """arq's sign of life, without which its main loop ends."""
+        (answer,) = await self.join([(("PSETEX", name, time_ms, value), {})])
+        if isinstance(answer, Exception):
+            raise answer
 
     def join(self, commands: _Commands) -> asyncio.Future[list[Any]]:
         """Their answers, errors among them, once they have been executed with all that join."""
@@ -89,10 +117,13 @@ class QueueRedis(ArqRedis):
         fault: Exception = RedisConnectionError("the transaction was given up")
         answers: list[Any] | None = None
         try:
-            async with super().pipeline(transaction=True) as whole:
-                for commands, _ in parts:
-                    whole.command_stack += commands
-                answers = await whole.execute(raise_on_error=False)
+            encode = self.get_encoder().encode  # type: ignore[no-untyped-call]
+            commands = [
+                [encode(argument).decode() for argument in command]
+                for part, _ in parts
+                for command, _ in part
+            ]
+            answers = await self._commands(args=[msgspec.json.encode(commands)])
         except (RedisError, OSError) as error:
             fault = error
         finally:

@@ -63,6 +63,10 @@ class Metrics:
             buckets=_SECONDS_BUCKETS,
         )
         self.queue_jobs = gauge("ledger_queue_jobs", "Jobs that wait or are under way")
+        self.redis_memory_ratio = gauge(
+            "ledger_redis_memory_ratio",
+            "What Redis uses of its maxmemory: at 1 it refuses new work; 0 where it has no limit",
+        )
         self.queue_oldest_s = gauge(
             "ledger_queue_oldest_seconds", "Age of the oldest job in a sample of the queue"
         )

@@ -29,7 +29,7 @@ from libs.common.storage.mongo import (
 )
 from libs.common.storage.price_map import PriceMap, open_price_map
 from libs.common.storage.recordings import RecordingStore
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.redis import Redis, memory_ratio, open_redis
 from libs.common.storage.replay import replay_all
 from services.ledger_worker.assembly import keep_house, now, open_jobs
 from services.ledger_worker.health import health_key
@@ -209,6 +209,7 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
     while not stop.is_set():
         try:
             depth, oldest_ms = await queue_state(redis)
+            metrics.redis_memory_ratio.set(await memory_ratio(redis))
         except (RedisError, OSError):
             # `keep_working` says that Redis is away.
             pass

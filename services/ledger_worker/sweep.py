@@ -5,11 +5,10 @@ and goes on doing so until they are posted: posting them twice changes nothing.
 """
 
 import asyncio
-from uuid import uuid4
 
 import structlog
 
-from libs.common.storage.event_queue import encode_raw_batch, enqueue_batch
+from libs.common.storage.event_queue import enqueue_swept
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.redis import Redis, RedisError
 from services.ledger_worker.metrics import Metrics
@@ -40,7 +39,5 @@ async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) 
     if events:
         _log.warning("calls abandoned by their gateway", user_id=user_id, calls=len(events))
         metrics.abandoned.inc(len(events))
-        async with redis.pipeline(transaction=True) as pipeline:
-            enqueue_batch(pipeline, uuid4().hex, encode_raw_batch(events))
-            await pipeline.execute()
+        await enqueue_swept(redis, events)
     return len(events)

@@ -6,6 +6,7 @@ here in arq's own format in one transaction, together with what else must be dur
 without an expiry: an unposted event is never dropped.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from arq.jobs import serialize_job
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.pipelining import CommandSink
 from libs.common.storage.redis import Redis
+from libs.common.storage.scripts import ALLOW_OOM, run_once
 
 QUEUE = default_queue_name
 POST_JOB = "events.post"
@@ -30,6 +32,13 @@ RECORD_JOB = "recordings.store"
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 # Of the jobs at the head of the queue, how many are asked how old they are.
 _AGE_SAMPLE = 4
+_ENQUEUE_SWEPT = (
+    ALLOW_OOM
+    + """
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], 'NX', ARGV[2], ARGV[3])
+"""
+)
 
 _encode_job = msgspec.msgpack.Encoder(enc_hook=repr).encode
 _encode_events = msgspec.msgpack.Encoder().encode
@@ -94,6 +103,19 @@ def enqueue_job(commands: CommandSink, job_id: str, job: bytes) -> None:
     """Adds a job that is encoded already to the commands."""
     commands.execute_command("SET", job_key_prefix + job_id, job)
     commands.execute_command("ZADD", QUEUE, "NX", _now_ms(), job_id)
+
+
+async def enqueue_swept(redis: Redis, raw_events: Sequence[bytes]) -> None:
+    """A batch of events that Redis keeps already, which a full Redis takes too.
+
+    Posting them is what frees their memory. Until that is done the same events again are the same
+    job, so that what is added stays bounded.
+    """
+    payload = encode_raw_batch(sorted(raw_events))
+    job_id = hashlib.sha256(payload).hexdigest()[:32]
+    job = serialize_job(POST_JOB, (payload,), {}, None, _now_ms(), serializer=encode_job)
+    keys = (job_key_prefix + job_id, QUEUE)
+    await run_once(redis, _ENQUEUE_SWEPT, keys, job, _now_ms(), job_id)
 
 
 def encode_job(job: dict[str, Any]) -> bytes:

@@ -25,7 +25,7 @@ from libs.common.schemas.holds import (
 )
 from libs.common.storage.pipelining import CommandSink, Pipelined, Transaction
 from libs.common.storage.redis import Redis
-from libs.common.storage.scripts import Scripts, encode_ask, root_of
+from libs.common.storage.scripts import ALLOW_OOM, Scripts, encode_ask, root_of
 
 # Long enough for a period that is still asked about; a key that is gone is seeded anew.
 _SPENT_TTL_S = 40 * 24 * 3600
@@ -33,7 +33,7 @@ _SPENT_TTL_S = 40 * 24 * 3600
 _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
 # Accounts that may have holds, by the time when a gateway last said so; the sweep visits them.
 _ACCOUNTS = "gateway:noted-accounts"
-_NOTE = "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
+_NOTE = ALLOW_OOM + "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
 _FORGET = """
 local noted = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if noted and redis.call('TIME')[1] - noted >= tonumber(ARGV[2]) then
@@ -52,9 +52,7 @@ class HoldStore:
     def __init__(self, redis: Redis, *, visited_s: int = _VISITED_S) -> None:
         self._redis = redis
         self._visited_s = visited_s
-        self._scripts = Scripts(
-            Pipelined(redis), "admit", "finish", "settle", "renew", "retake", "sweep"
-        )
+        self._scripts = Scripts(Pipelined(redis), *_SCRIPTS)
 
     async def load_scripts(self) -> None:
         """For transactions, which cannot load a script that the server has forgotten."""

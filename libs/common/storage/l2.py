@@ -18,12 +18,15 @@ from libs.common.logging import words_of
 from libs.common.schemas.invalidation import InvalidationKind
 from libs.common.storage.pipelining import Pipelined
 from libs.common.storage.redis import Redis, RedisError
+from libs.common.storage.scripts import ALLOW_OOM, run_once
 
 log = structlog.get_logger(__name__)
 # Part of the keys: values that an older release cannot read, or wrote, have another one.
 _VERSION = 1
 _TOMBSTONE = b""
 _TOMBSTONE_S = 15
+# A full Redis takes it too, or a revoked key would go on working for the cache's time.
+_BURY = ALLOW_OOM + "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
 # Reads that take longer may have begun before a write whose tombstone is gone.
 _MAX_READ_S = 5.0
 _MS = 1000
@@ -101,7 +104,7 @@ class L2(Generic[V]):
 
 async def bury(redis: Redis, kind: InvalidationKind, object_id: str) -> None:
     """After a write: what is kept is gone, and nothing can be kept for a while."""
-    await redis.set(key_of(kind, object_id), _TOMBSTONE, ex=_TOMBSTONE_S)
+    await run_once(redis, _BURY, [key_of(kind, object_id)], _TOMBSTONE, _TOMBSTONE_S)
 
 
 def key_of(kind: InvalidationKind, object_id: str) -> str:

@@ -13,7 +13,13 @@ from typing import Any, Protocol, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from libs.common.storage.redis import Redis
@@ -25,7 +31,7 @@ _MAX_WAITING = 20_000
 _NOTHING = object()
 _MULTI = hiredis.pack_command(("MULTI",))
 _EXEC = hiredis.pack_command(("EXEC",))
-_ERRORS = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError}
+_ERRORS = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
 
 
 class CommandSink(Protocol):

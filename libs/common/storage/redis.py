@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from libs.common.storage.redis_url import is_sentinel_url, parse_sentinel_url
 from libs.common.storage.sentinel import open_master_pool
 
-__all__ = ["NoScriptError", "Redis", "RedisError", "open_redis"]
+__all__ = ["NoScriptError", "OutOfMemoryError", "Redis", "RedisError", "memory_ratio", "open_redis"]
 
 _CONNECT_TIMEOUT_S = 1.0
 # Commits wait for the append-only file's fsync, which a busy disk can delay.
@@ -34,6 +34,13 @@ async def open_redis(url: str, *, max_connections: int = 50) -> AsyncIterator[Re
             yield client
         finally:
             await client.aclose()
+
+
+async def memory_ratio(redis: Redis) -> float:
+    """What is used of `maxmemory`; 0 where there is no limit. At 1 commands are refused."""
+    memory = await redis.info("memory")
+    limit = int(memory.get("maxmemory", 0))
+    return int(memory["used_memory"]) / limit if limit else 0.0
 
 
 @asynccontextmanager

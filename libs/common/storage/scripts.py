@@ -1,16 +1,32 @@
-"""Lua scripts over the keys of one account, which share a hash slot; one round trip each."""
+"""Lua scripts over the keys of one account, which share a hash slot; one round trip each.
+
+A Redis at `maxmemory` refuses commands that may need memory, and a script by its first line: what
+releases memory or posts money names `allow-oom` there and passes, what takes more does not.
+"""
 
 import hashlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 
 from libs.common.storage.pipelining import Pipelined, Transaction
-from libs.common.storage.redis import NoScriptError
+from libs.common.storage.redis import NoScriptError, Redis
 
 encode_ask = msgspec.json.Encoder().encode
+# The first line of a script that a full Redis runs too. What it adds must be small and bounded.
+ALLOW_OOM = "#!lua flags=allow-oom\n"
+# A script without a flag is refused by a full Redis before its first command.
+_FIRST_LINES = {
+    "admit": "#!lua\n",
+    "retake": "#!lua\n",
+    "look": "#!lua flags=no-writes\n",
+    "finish": ALLOW_OOM,
+    "renew": ALLOW_OOM,
+    "settle": ALLOW_OOM,
+    "sweep": ALLOW_OOM,
+}
 
 
 class Script:
@@ -19,7 +35,7 @@ class Script:
     def __init__(self, name: str) -> None:
         folder = files(__package__) / "lua"
         parts = (folder / "common.lua", folder / f"{name}.lua")
-        self.text = "\n".join(part.read_text() for part in parts)
+        self.text = _FIRST_LINES[name] + "\n".join(part.read_text() for part in parts)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -53,6 +69,13 @@ class Scripts:
     def command(self, *command: Any) -> Awaitable[Any]:
         """Any other command, over the same connection."""
         return self._pipelined.run(*command)
+
+
+async def run_once(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+    """Runs a script that is rare enough to be sent whole."""
+    return await redis.execute_command(  # type: ignore[no-untyped-call]
+        "EVAL", script, len(keys), *keys, *arguments
+    )
 
 
 def root_of(user_id: str) -> str:

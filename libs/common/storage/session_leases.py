@@ -9,10 +9,20 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from libs.common.storage.redis import Redis
+from libs.common.storage.scripts import ALLOW_OOM, run_once
 
 _KEY = "gateway:posting-sessions"
 # How many dead sessions are dealt with at a time.
 _MAX_EXPIRED = 100
+# A full Redis takes it too: posting is what empties it.
+_RENEW = (
+    ALLOW_OOM
+    + """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[2]), ARGV[1])
+"""
+)
 
 
 class SessionLeases:
@@ -22,7 +32,7 @@ class SessionLeases:
         self._redis = redis
 
     async def renew(self, session_id: UUID, *, lease_ms: int) -> None:
-        await self._redis.zadd(_KEY, {session_id.hex: await self._now_ms() + lease_ms})
+        await run_once(self._redis, _RENEW, [_KEY], session_id.hex, lease_ms)
 
     async def expired(self) -> list[UUID]:
         """Sessions whose process has stopped renewing them."""

@@ -17,6 +17,7 @@ from libs.common.storage.redis import Redis
 from services.admin.announcer import Announcer
 from services.admin.metrics import Metrics
 from services.admin.settings import Settings
+from tests.fake_redis import FakeConnection
 from tests.servers import redis_server, running
 from tests.service.admin.conftest import app_with, client_of
 
@@ -133,7 +134,7 @@ class DyingConnections(FakeAsyncRedis):
 async def test_a_connection_that_died_does_not_cost_its_message(
     deaths: int, headers: dict[str, str]
 ) -> None:
-    redis = DyingConnections()
+    redis = DyingConnections(connection_class=FakeConnection)
     redis.deaths = deaths
     assert await Announcer(redis, Metrics()).announce("price", ["m"]) == headers
     await redis.aclose()

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
 from libs.common.storage.invalidation import CHANNEL, listen, publish
 from libs.common.storage.redis import Redis
+from tests.fake_redis import FakeConnection, fake_redis
 
 
 class Listener:
@@ -32,7 +33,7 @@ class Listener:
 
 @pytest.mark.parametrize("kind", get_args(InvalidationKind))
 async def test_each_kind_of_invalidation_arrives_as_it_was_sent(kind: InvalidationKind) -> None:
-    redis, listener = FakeAsyncRedis(), Listener()
+    redis, listener = fake_redis(), Listener()
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
         assert await listener.next() == "everything"
@@ -57,7 +58,7 @@ async def test_each_kind_of_invalidation_arrives_as_it_was_sent(kind: Invalidati
     ],
 )
 async def test_a_message_that_cannot_be_read_does_not_end_the_listening(message: bytes) -> None:
-    redis, listener = FakeAsyncRedis(), Listener()
+    redis, listener = fake_redis(), Listener()
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
         assert await listener.next() == "everything"
@@ -70,7 +71,7 @@ async def test_a_message_that_cannot_be_read_does_not_end_the_listening(message:
 
 
 async def test_fields_of_a_later_version_are_passed_over() -> None:
-    redis, listener = FakeAsyncRedis(), Listener()
+    redis, listener = fake_redis(), Listener()
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
         assert await listener.next() == "everything"
@@ -84,7 +85,7 @@ async def test_fields_of_a_later_version_are_passed_over() -> None:
 async def test_an_outage_is_told_once() -> None:
     server, listener = FakeServer(), Listener()
     server.connected = False
-    redis = FakeAsyncRedis(server=server)
+    redis = FakeAsyncRedis(server=server, connection_class=FakeConnection)
     tries = 0
 
     class Counted:

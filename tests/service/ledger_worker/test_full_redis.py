@@ -1,0 +1,137 @@
+"""A Redis at `maxmemory` that may evict nothing: what fills it is posted all the same."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from redis.exceptions import OutOfMemoryError
+
+from libs.common.schemas.holds import OpenHold
+from libs.common.storage.event_queue import encode_event
+from libs.common.storage.redis import Redis, memory_ratio
+from libs.common.storage.session_leases import SessionLeases
+from services.ledger_worker.settings import Settings
+from services.ledger_worker.sweep import sweep
+from tests.servers import ServerProcess, redis_server, running
+from tests.service.ledger_worker.stage import (
+    Stage,
+    eventually,
+    make_event,
+    make_events,
+    open_stage,
+    settings_for,
+    working,
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with running(redis_server(tmp_path, "--maxmemory-policy", "noeviction")) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(mongo_uri: str, server: ServerProcess) -> Settings:
+    return settings_for(mongo_uri, server.url)
+
+
+@pytest.fixture
+async def stage(mongo_uri: str, server: ServerProcess) -> AsyncIterator[Stage]:
+    async with open_stage(mongo_uri, server.url) as opened:
+        await opened.prepare()
+        yield opened
+
+
+async def fill(redis: Redis) -> None:
+    """Nothing that is freed makes it less full."""
+    await redis.config_set("maxmemory", "1")
+    with pytest.raises(OutOfMemoryError):
+        await redis.set("any", b"")
+
+
+async def test_the_queue_is_worked_off_and_holds_are_released(
+    stage: Stage, settings: Settings
+) -> None:
+    events = make_events(100)
+    for event in events:
+        await stage.hold(event)
+    for n in range(0, 100, 5):
+        await stage.enqueue(events[n : n + 5])
+    await fill(stage.redis)
+
+    async with working(stage, settings):
+        await stage.drained()
+
+    await stage.assert_exact("alice", 100)
+    assert await stage.holds.held("alice") == 0
+    assert await stage.redis.keys("arq:*") == []
+
+
+async def test_a_job_that_fails_is_put_back(stage: Stage, settings: Settings) -> None:
+    await stage.redis.set("gateway:{alice}:leases", b"of a wrong type")
+    await stage.enqueue([make_event()])
+    await fill(stage.redis)
+
+    async with working(stage, settings):
+        await stage.retried()
+        await stage.redis.delete("gateway:{alice}:leases")
+        await stage.drained()
+    await stage.assert_exact("alice", 1)
+
+
+async def test_calls_of_dead_gateways_are_given_up(stage: Stage) -> None:
+    event = make_event(status="abandoned", http_status=0, usage=None, usage_source="none")
+    hold = OpenHold(
+        user_id="alice",
+        call_id=event.call_id,
+        hold_nusd=7,
+        key_id=None,
+        lease_s=0,
+        parallel_scopes=(),
+        event=encode_event(event),
+    )
+    await stage.holds.note_account("alice")
+    await stage.holds.retake(hold)
+    await fill(stage.redis)
+
+    async def swept() -> bool:
+        return await sweep(stage.redis, stage.holds, stage.metrics, "alice") == 1
+
+    await eventually(swept)
+    assert await stage.holds.held("alice") == 0
+    # Until it is posted, the same event again is the same job.
+    assert await swept()
+    assert await stage.redis.zcard("arq:queue") == 1
+
+
+async def test_leases_of_calls_and_sessions_go_on(stage: Stage) -> None:
+    event = make_event()
+    await stage.hold(event)
+    await fill(stage.redis)
+    leases = SessionLeases(stage.redis)
+
+    await stage.holds.note_account("alice")
+    assert await stage.holds.renew("alice", [event.call_id], lease_s=60) == []
+    await leases.renew(UUID(event.call_id), lease_ms=-1)
+    assert await leases.expired() == [UUID(event.call_id)]
+
+
+async def test_the_metrics_say_how_full_it_is(stage: Stage) -> None:
+    assert await memory_ratio(stage.redis) == 0
+    await stage.redis.config_set("maxmemory", "1gb")
+    assert 0 < await memory_ratio(stage.redis) < 0.5
+    await fill(stage.redis)
+    assert await memory_ratio(stage.redis) > 1
+
+
+async def test_no_more_is_held(stage: Stage) -> None:
+    """What takes memory is refused, and changes nothing."""
+    await stage.hold(make_event())
+    held = await stage.holds.held("alice")
+    await fill(stage.redis)
+    with pytest.raises(OutOfMemoryError):
+        await stage.hold(make_event())
+    with pytest.raises(OutOfMemoryError):
+        await stage.enqueue([make_event()])
+    assert await stage.holds.held("alice") == held
