@@ -229,3 +229,13 @@ class NoConnection(Unavailable):
     """All connections to providers that the call might have had are in use."""
 
     code = "no_upstream_connection"
+
+
+class NothingRecordable(Unavailable):
+    """Neither Redis nor the spool takes anything, so no call is made; this one may come again."""
+
+
+class AnswerWithheld(Unavailable):
+    """The provider has answered, and another try would be another call that costs."""
+
+    should_retry = False

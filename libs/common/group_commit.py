@@ -56,6 +56,11 @@ class GroupCommit(Generic[T, R]):
             self._writer = asyncio.create_task(self._run())
         return future
 
+    @property
+    def waiting(self) -> int:
+        """Items that no write has taken up yet."""
+        return len(self._waiting)
+
     async def close(self) -> None:
         """Waits until everything handed in has been written."""
         while self._writer is not None and not self._writer.done():

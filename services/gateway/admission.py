@@ -25,13 +25,13 @@ from libs.common.schemas.holds import (
 from libs.common.storage.event_queue import encode_event
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.mongo import Database, PyMongoError
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis import OutOfMemoryError, RedisError
 from services.gateway.backlog import Backlog
 from services.gateway.call import Call
 from services.gateway.clock import SharedClock
 from services.gateway.directory import Principal
 from services.gateway.hold_amount import hold_amount
-from services.gateway.metrics import BUDGET_WARNINGS
+from services.gateway.metrics import BUDGET_WARNINGS, REDIS_FULL
 from services.gateway.scopes import (
     BudgetNow,
     budgets_now,
@@ -96,6 +96,7 @@ class Admissions:
                 await self._admit(call, principal, amount, budgets)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
+                REDIS_FULL.set(isinstance(error, OutOfMemoryError))
                 log.warning("admission.redis_away", error=words_of(error))
             except PyMongoError as error:
                 log.warning("admission.spend_unknown", error=words_of(error))
@@ -103,7 +104,7 @@ class Admissions:
                 return
         await self._without_redis.admit(call, principal, amount, budgets)
         call.held_nusd = amount
-        known = self._open[call.call_id] = _Open(call, principal, budgets)
+        known = self._opened(call, principal, budgets)
         await self._backlog.note(self._hold_of(known))
 
     def is_open(self, call_id: str) -> bool:
@@ -116,11 +117,12 @@ class Admissions:
         if known is not None:
             self._without_redis.told(known.call, known.principal)
 
-    def finished(self, call: Call) -> None:
+    def finished(self, call_id: str) -> None:
         """The call's event is durable: its hold is the ledger's to release."""
-        known = self._open.pop(call.call_id, None)
+        known = self._open.pop(call_id, None)
         if known is not None:
-            self._without_redis.finished(call, known.principal, known.budgets)
+            self._backlog.release()
+            self._without_redis.finished(known.call, known.principal, known.budgets)
 
     def spool_drained(self) -> None:
         """Redis has been told of every call that is over."""
@@ -196,10 +198,15 @@ class Admissions:
                 call.budget_warnings = tuple(warnings(budgets, admission))
                 if call.budget_warnings:
                     BUDGET_WARNINGS.inc()
-                self._open[call.call_id] = _Open(call, principal, budgets)
+                self._opened(call, principal, budgets)
                 self._without_redis.learn(call, principal, budgets, admission)
         if self._without_redis.any_open():
             self._renew_now.set()
+
+    def _opened(self, call: Call, principal: Principal, budgets: list[BudgetNow]) -> _Open:
+        known = self._open[call.call_id] = _Open(call, principal, budgets)
+        self._backlog.reserve()
+        return known
 
     def _asking(
         self, call: Call, principal: Principal, amount: int, scopes: list[Scope]

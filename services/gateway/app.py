@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 import prometheus_client
 import structlog
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from libs.common.errors import AppError, MethodNotAllowed, NotFound
-from libs.common.storage.checks import storage_checks
+from libs.common.storage.checks import check_writable, storage_checks
 from libs.common.web.health import live, ready
 from services.gateway.budget import show_budget
 from services.gateway.call import Call
@@ -100,7 +101,10 @@ async def _health(_request: Request) -> Response:
 
 
 async def _ready(request: Request) -> Response:
-    return await ready(storage_checks(request.state.database, request.state.redis))
+    state, meter = request.state, request.state.gateway.meter
+    checks = storage_checks(state.database, state.redis)
+    checks |= {"redis": partial(check_writable, state.redis), "usage": meter.check}
+    return await ready(checks)
 
 
 async def _metrics(_request: Request) -> Response:

@@ -11,17 +11,26 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-from libs.common.errors import Unavailable
+from libs.common.errors import NothingRecordable
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import words_of
 from libs.common.schemas.holds import Finished, OpenHold
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.event_queue import UNREADABLE, decode_event, split_batch
-from services.gateway.spool import Spool, SpoolFull
+from libs.common.storage.event_queue import (
+    UNREADABLE,
+    decode_event,
+    encode_batch,
+    split_batch,
+)
+from services.gateway.spool import Spool, SpoolFull, record_of
 
 log = structlog.get_logger(__name__)
 _MAX_BATCH = 200
 _MAX_WAITING = 10_000
+# What the event of a call may need in the spool, with names of full length. One that names dozens
+# of objects is longer, and lives on what the others do not use.
+_EVENT_ROOM = 4096
+_RETRY_AFTER_S = 5
 
 
 class Metered(msgspec.Struct, frozen=True):
@@ -57,12 +66,31 @@ class Backlog:
     def is_empty(self) -> bool:
         return self._spool.is_empty()
 
-    async def add(self, payload: bytes, finished: Sequence[Finished | None]) -> None:
-        """A batch of events. Raises SpoolFull or OSError."""
-        await self._spool.append(_encode(Record(payload, tuple(finished))))
+    @property
+    def lacks_room(self) -> str | None:
+        """Why the events of calls under way might find none."""
+        return self._spool.lacks_room
+
+    def reserve(self) -> None:
+        """Room for the event of a call that is admitted, until `release`."""
+        self._spool.reserve(_EVENT_ROOM)
+
+    def release(self) -> None:
+        self._spool.reserve(-_EVENT_ROOM)
+
+    async def keep_room(self) -> None:
+        """Sees that what is reserved exists on disk, as far as it can."""
+        await self._spool.keep_room()
+
+    async def add(self, batch: Sequence[Metered]) -> None:
+        """Events, if need be in the room that is reserved for them. Raises SpoolFull or OSError."""
+        await self._spool.append(_encode(_record(batch)), from_reserve=True)
 
     async def note(self, hold: OpenHold) -> None:
-        """Of a call that is about to be forwarded. Raises Unavailable: it must not be, then."""
+        """Of a call that is about to be forwarded, whose event has room then whatever happens.
+
+        Raises NothingRecordable: it must not be forwarded.
+        """
         try:
             await self._notes.commit(hold)
         except (SpoolFull, OSError) as error:
@@ -96,9 +124,22 @@ class Backlog:
         return [None] * len(holds)
 
 
-def cannot_record() -> Unavailable:
+def cannot_record() -> NothingRecordable:
     """What a call is told that nobody could account for."""
-    return Unavailable("The gateway cannot record usage at the moment, so it serves no calls.")
+    return NothingRecordable(
+        "The gateway cannot record usage at the moment, so it serves no calls. Try again soon.",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def as_spooled(metered: Metered) -> bytes:
+    """An event as a spool's file has it: written into one, it is posted like any other."""
+    return record_of(_encode(_record([metered])))
+
+
+def _record(batch: Sequence[Metered]) -> Record:
+    payload = encode_batch([metered.event for metered in batch])
+    return Record(payload, tuple(metered.finished for metered in batch))
 
 
 def _batch_of(record: Record) -> list[Metered]:

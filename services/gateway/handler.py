@@ -1,7 +1,7 @@
 """What every call goes through, whatever it is for: its caller, its event, its answer, its errors.
 
 Whatever happens to a call whose key is known, it leaves exactly one usage event, and its last byte
-goes out after that event is durable.
+goes out after that event is durable. Where nothing can be recorded it is refused without one.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from libs.common.domain.ids import secret_hash
 from libs.common.errors import (
     AppError,
     MethodNotAllowed,
+    NothingRecordable,
     ProviderNotConfigured,
     RequestTimeout,
     Unavailable,
@@ -31,7 +32,7 @@ from services.gateway.call import Call
 from services.gateway.directory import Principal
 from services.gateway.formats.base import CallRequest
 from services.gateway.gateway import Gateway
-from services.gateway.metrics import UNAUTHENTICATED
+from services.gateway.metrics import NOT_RECORDED, UNAUTHENTICATED
 from services.gateway.recorder import Recorder
 from services.gateway.recording import Tape
 from services.gateway.replies import (
@@ -108,6 +109,7 @@ class Handler(ABC):
             recorder = Recorder(call, principal, gateway.meter)
             tape = None if principal.key.recording is None else self._start_tape(principal)
             try:
+                gateway.meter.require_writable()
                 refusal = (
                     wrong_method
                     or check_key(principal.key, call.started_at)
@@ -129,7 +131,8 @@ class Handler(ABC):
                 log.exception("call.crashed", call_id=call.call_id)
                 await self._fail(recorder, AppError(_CRASHED))
             finally:
-                gateway.admissions.finished(call)
+                if not recorder.is_waiting:
+                    gateway.admissions.finished(call.call_id)
                 if self._body is not None:
                     self._body.release()
                 if tape is not None:
@@ -187,6 +190,10 @@ class Handler(ABC):
 
     async def _fail(self, recorder: Recorder, error: AppError) -> None:
         call = self.call
+        if isinstance(error, NothingRecordable):
+            NOT_RECORDED.inc()
+            await self._send_error(error)
+            return
         forwarded = call.attempts > 0 and not isinstance(error, ProviderNotConfigured)
         status: CallStatus = "upstream_error" if forwarded else "refused"
         usage, source = self._usage_so_far()

@@ -35,6 +35,18 @@ UPSTREAM_CONNECTIONS_REFUSED = Counter(
     ["bound"],
 )
 EVENTS_SPOOLED = Counter("gateway_events_spooled_total", "Usage events written to the spool.")
+EVENTS_IN_MEMORY = Gauge(
+    "gateway_events_in_memory",
+    "Usage events that neither Redis nor the spool takes; they are lost with the process.",
+)
+SPOOL_LACKS_ROOM = Gauge(
+    "gateway_spool_lacks_room", "1 while the spool has no room for the events of calls under way."
+)
+REDIS_FULL = Gauge("gateway_redis_full", "1 while Redis refuses writes because of its maxmemory.")
+NOT_RECORDED = Counter(
+    "gateway_calls_not_recorded_total",
+    "Calls refused without an event, because nothing could be recorded.",
+)
 SPOOL_BACKLOG = Gauge("gateway_spool_backlog", "1 while usage events wait in the spool.")
 BUDGET_WARNINGS = Counter(
     "gateway_budget_warnings_total", "Calls admitted although a soft limit is reached."

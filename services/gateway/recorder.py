@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from libs.common.domain.pricing import total_tokens
+from libs.common.errors import AnswerWithheld
 from libs.common.schemas.holds import Finished
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
 from services.gateway.backlog import Metered
@@ -19,13 +20,15 @@ _call_seconds = lru_cache(maxsize=100)(CALL_SECONDS.labels)
 class Recorder:
     """Of one call, whose caller is known."""
 
-    __slots__ = ("_call", "_handed_in", "_meter", "_principal")
+    __slots__ = ("_call", "_handed_in", "_meter", "_principal", "is_waiting")
 
     def __init__(self, call: Call, principal: Principal, meter: Meter) -> None:
         self._call = call
         self._principal = principal
         self._meter = meter
         self._handed_in = False
+        # Whether the event is to be written once something takes it.
+        self.is_waiting = False
 
     async def commit(
         self,
@@ -36,7 +39,8 @@ class Recorder:
         usage_source: UsageSource = "none",
         error_code: str | None = None,
     ) -> None:
-        """Returns when the event is durable. Raises Unavailable where that cannot be done.
+        """Returns when the event is durable. Raises AnswerWithheld where that takes too long; the
+        meter writes it then when it can, and closes the call.
 
         A call has one event: what happens to it after that was committed changes nothing.
         """
@@ -57,6 +61,9 @@ class Recorder:
         self._handed_in = True
         try:
             await self._meter.commit(self._metered(event, usage))
+        except AnswerWithheld:
+            self.is_waiting = True
+            raise
         except Exception:
             self._handed_in = False
             raise

@@ -8,6 +8,13 @@ from libs.common.storage.redis import Redis
 
 # Every service's user may look at these; neither has to exist.
 _COLLECTION, _KEY = "accounts", "gateway:ready"
+# Gone before anybody could miss it.
+_PROBE_MS = 1000
+
+
+async def check_writable(redis: Redis) -> None:
+    """Raises RedisError where Redis is away or takes no writes: full, read-only, its disk full."""
+    await redis.set(_KEY, b"", px=_PROBE_MS)
 
 
 def storage_checks(database: Database, redis: Redis) -> dict[str, Callable[[], Awaitable[Any]]]:

@@ -252,6 +252,9 @@ class Announcing:
     def hand_in(self, metered: Metered) -> None:
         self._meter.hand_in(metered)
 
+    def require_writable(self) -> None:
+        self._meter.require_writable()
+
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     """Returns once the condition holds; for servers and processes, which set no events."""

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common.errors import Unavailable
+from libs.common.errors import AnswerWithheld
 from services.gateway.app import create_app
 from services.gateway.backlog import Metered
 from services.gateway.metering import Meter
@@ -39,12 +39,18 @@ class LoggedMeter:
         await self._meter.commit(metered)
         self._log.append(COMMITTED)
 
+    def require_writable(self) -> None:
+        self._meter.require_writable()
+
 
 class BrokenMeter:
-    """Neither Redis nor the disk takes anything."""
+    """Neither Redis nor the disk takes anything, for longer than a client waits."""
 
     async def commit(self, metered: Metered) -> None:
-        raise Unavailable("The gateway cannot record usage.")
+        raise AnswerWithheld("The gateway cannot record usage.")
+
+    def require_writable(self) -> None:
+        """Nobody knows of it yet."""
 
 
 def logged(app: ASGIApp, log: list[Any]) -> ASGIApp:

@@ -113,7 +113,8 @@ async def test_a_gateway_with_its_servers_is_ready(gateway: Client) -> None:
 
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ok", "checks": {"mongo": "ok", "redis": "ok"}}
+    checks = dict.fromkeys(("mongo", "redis", "usage"), "ok")
+    assert ready.json() == {"status": "ok", "checks": checks}
 
 
 async def test_a_gateway_starts_without_redis_and_says_so(settings_with: SettingsWith) -> None:

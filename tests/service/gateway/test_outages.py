@@ -48,7 +48,7 @@ async def own_books(module_mongo_uri: str, redis: ServerProcess) -> AsyncIterato
 
 
 def spooled(settings: Settings) -> int:
-    return len(list(Path(settings.spool_dir).glob("*.spool")))
+    return len(list(Path(settings.spool_dir).glob("*.spool2")))
 
 
 async def check_drained(settings: Settings, books: Books, secret: str) -> None:

@@ -138,6 +138,19 @@ def test_a_gateway_has_time_to_finish_its_streams(manifests: list[dict[str, Any]
     assert pod["terminationGracePeriodSeconds"] > needed
 
 
+def test_a_full_spool_does_not_evict_its_pod(manifests: list[dict[str, Any]]) -> None:
+    (settings,) = (
+        m["data"]
+        for name, m in of_kind(manifests, "ConfigMap").items()
+        if name.startswith("gateway-settings")
+    )
+    (volume,) = (v for v in pods(manifests)["gateway"]["volumes"] if v["name"] == "spool")
+    number, unit = volume["emptyDir"]["sizeLimit"][:-2], volume["emptyDir"]["sizeLimit"][-2:]
+    limit = int(number) * {"Mi": 2**20, "Gi": 2**30}[unit]
+    # The volume's directory and the file system's own blocks count too.
+    assert int(settings["SPOOL_MAX_BYTES"]) <= 0.9 * limit
+
+
 def test_only_the_admin_service_knows_the_admin_key(manifests: list[dict[str, Any]]) -> None:
     def secrets(name: str) -> set[str]:
         sources = pods(manifests)[name]["containers"][0]["envFrom"]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from libs.common.breaker import Breaker
@@ -74,7 +75,7 @@ async def test_batches_and_holds_come_back_in_order(spool: Spool) -> None:
     backlog = Backlog(spool)
     finished = Finished(user_id="acme", call_id="a", key_id=None, cost_nusd=3, tokens=4)
     await backlog.note(hold("a"))
-    await backlog.add(encode_batch([event("a"), event("b")]), [finished, None])
+    await backlog.add([Metered(event("a"), finished), Metered(event("b"), None)])
     out = await drained(backlog)
     assert [record.holds for record in out.records] == [(hold("a"),), ()]
     assert out.records[0].process == backlog.process
@@ -94,8 +95,8 @@ async def test_calls_that_begin_together_share_their_writes(spool: Spool) -> Non
 async def test_what_cannot_be_read_is_buried_and_the_rest_is_sent(spool: Spool) -> None:
     backlog = Backlog(spool)
     await spool.append(b"\xc1")
-    await backlog.add(encode_batch([event("a")]), [])
-    await backlog.add(b"\xc1 no batch", [None])
+    await spool.append(msgspec.msgpack.encode(Record(encode_batch([event("a")]), ())))
+    await spool.append(msgspec.msgpack.encode(Record(b"\xc1 no batch", (None,))))
     await backlog.note(hold("b"))
     out = await drained(backlog)
     assert len(out.buried) == 3

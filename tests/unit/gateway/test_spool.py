@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.spool import Spool, SpoolFull
+from services.gateway.spool import Spool, SpoolFull, record_of
 
 RECORD_BYTES = 8
 
@@ -26,14 +26,32 @@ class Redis:
         self.received.append(payload)
 
 
+_opened: list[Spool] = []
+
+
 def opened(directory: Path, max_bytes: int = 10_000) -> Spool:
+    """Closed when the test is over."""
     spool = Spool(directory, max_bytes=max_bytes)
+    _opened.append(spool)
     spool.open()
     return spool
 
 
+@pytest.fixture(autouse=True)
+def _closing() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
 def files_of(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir())
+    """Those with records; what is hidden is only room."""
+    return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+
+
+def contents_of(directory: Path) -> list[bytes]:
+    """Of all files, the hidden ones too."""
+    return [path.read_bytes() for path in sorted(directory.iterdir())]
 
 
 @pytest.fixture
@@ -42,16 +60,14 @@ def redis() -> Redis:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    spool = opened(tmp_path)
-    yield spool
-    spool.close()
+def spool(tmp_path: Path) -> Spool:
+    return opened(tmp_path)
 
 
 async def test_it_drains_in_order_and_leaves_nothing(
     spool: Spool, redis: Redis, tmp_path: Path
 ) -> None:
-    payloads = [b"one", b"", b"three" * 100]
+    payloads = [b"one", b"two", b"three" * 100]
     assert spool.is_empty()
     for payload in payloads:
         await spool.append(payload)
@@ -124,7 +140,7 @@ async def test_it_is_full_at_its_bound_and_has_room_again_once_drained(
         await spool.drain(redis.send)
     await spool.append(b"1234")
     with pytest.raises(SpoolFull):
-        await spool.append(b"")
+        await spool.append(b"5")
 
     redis.refuses_after = None
     await spool.drain(redis.send)
@@ -231,3 +247,120 @@ async def test_appends_at_once_are_all_kept(spool: Spool, redis: Redis) -> None:
     await spool.drain(redis.send)
     assert set(redis.received) == payloads
     assert len(redis.received) == 50
+
+
+def allocated(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.iterdir())
+
+
+async def fill(spool: Spool) -> None:
+    """Until nothing is taken that nothing is reserved for."""
+    for _ in range(10_000):
+        try:
+            await spool.append(b"note" * 25)
+        except (SpoolFull, OSError):
+            return
+    raise AssertionError("it has no end")
+
+
+async def test_what_is_reserved_is_on_disk_when_the_disk_is_full(
+    spool: Spool, redis: Redis, tmp_path: Path
+) -> None:
+    spool.reserve(3 * (RECORD_BYTES + 900))
+    await spool.keep_room()
+    events = [b"%d" % number * 900 for number in range(3)]
+    with disk_that_ends_at(allocated(tmp_path)):
+        await fill(spool)
+        for event in events:
+            await spool.append(event, from_reserve=True)
+    assert spool.lacks_room is not None
+
+    await spool.drain(redis.send)
+    assert redis.received[-3:] == events
+    assert spool.lacks_room is None
+
+
+async def test_a_call_that_is_over_gives_its_room_back(tmp_path: Path) -> None:
+    spool = opened(tmp_path, max_bytes=1000)
+    spool.reserve(900)
+    with pytest.raises(SpoolFull):
+        await spool.append(b"note" * 25)
+    spool.reserve(-900)
+    await spool.append(b"note" * 25)
+
+
+async def test_the_bound_is_that_of_the_directory(tmp_path: Path, redis: Redis) -> None:
+    """Other processes' files count, and so does what is kept aside."""
+    (tmp_path / "kept.damaged").write_bytes(bytes(4_000))
+    other, spool = opened(tmp_path), opened(tmp_path)
+    await fill(other)
+    await fill(spool)
+    assert 9_000 < allocated(tmp_path) <= 10_000
+
+    await other.drain(redis.send)
+    (tmp_path / "kept.damaged").unlink()
+    await spool.append(b"note" * 25)
+    assert allocated(tmp_path) <= 10_000
+
+
+async def test_a_bound_that_is_used_up_leaves_what_is_reserved(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    spool.reserve(2_000)
+    await fill(spool)
+    await spool.append(b"event" * 300, from_reserve=True)
+    with pytest.raises(SpoolFull):
+        await spool.append(b"event" * 300, from_reserve=True)
+
+
+async def test_a_killed_process_leaves_free_room_that_is_no_record(
+    spool: Spool, redis: Redis, tmp_path: Path
+) -> None:
+    await spool.append(b"one")
+    (path,) = files_of(tmp_path)
+    assert path.stat().st_size > RECORD_BYTES + len(b"one")
+    left = tmp_path / f"0{path.name}"
+    left.write_bytes(path.read_bytes())
+
+    assert await spool.drain(redis.send) == 2
+    assert redis.received == [b"one", b"one"]
+    assert files_of(tmp_path) == []
+
+
+async def test_records_behind_free_room_are_kept_aside(redis: Redis, tmp_path: Path) -> None:
+    """A header of zeros before other bytes is damage, and no end."""
+    left = tmp_path / "0.spool2"
+    left.write_bytes(bytes(RECORD_BYTES) + record_of(b"behind"))
+    spool = opened(tmp_path)
+
+    assert await spool.drain(redis.send) == 0
+    (kept,) = files_of(tmp_path)
+    assert kept.suffix == ".damaged"
+
+
+async def test_what_an_older_release_left_is_sent(redis: Redis, tmp_path: Path) -> None:
+    left = tmp_path / "00000000000000000001-a.spool"
+    left.write_bytes(record_of(b"one") + record_of(b"two"))
+    spool = opened(tmp_path)
+    assert not spool.is_empty()
+
+    assert await spool.drain(redis.send) == 2
+    assert redis.received == [b"one", b"two"]
+    assert spool.is_empty()
+
+
+async def test_a_spool_that_is_closed_keeps_no_more_than_its_records(tmp_path: Path) -> None:
+    empty, used = opened(tmp_path), opened(tmp_path)
+    await used.append(b"one")
+    empty.close()
+    used.close()
+
+    assert contents_of(tmp_path) == [record_of(b"one")]
+
+
+async def test_room_that_a_dead_process_left_is_freed(tmp_path: Path) -> None:
+    living = opened(tmp_path)
+    (tmp_path / ".dead.room").write_bytes(bytes(5_000))
+    opened(tmp_path).close()
+
+    assert len(contents_of(tmp_path)) == 1
+    await living.append(b"one")

@@ -1,0 +1,194 @@
+"""Events that neither Redis nor the spool takes: kept, tried again, and never lost unsaid."""
+
+import asyncio
+import math
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from libs.common.breaker import Breaker
+from libs.common.errors import AnswerWithheld, NothingRecordable
+from libs.common.schemas.holds import Finished
+from libs.common.storage.event_queue import QUEUE
+from libs.common.storage.holds import HoldStore
+from libs.common.storage.pipelining import Transaction
+from libs.common.storage.redis import Redis, RedisError
+from services.gateway.admission import Admissions
+from services.gateway.backlog import Backlog, Metered
+from services.gateway.metering import Meter, NotDurable
+from services.gateway.spool import Spool
+from tests.fake_redis import fake_redis
+from tests.unit.builders import event
+
+
+class Holds(HoldStore):
+    """Away when told so."""
+
+    away = True
+
+    async def load_scripts(self) -> None:
+        self._check()
+        await super().load_scripts()
+
+    async def transact(self, transaction: Transaction) -> object:
+        self._check()
+        return await super().transact(transaction)
+
+    def _check(self) -> None:
+        if self.away:
+            raise RedisError("away")
+
+
+class Calls:
+    """Stands for the admissions: which calls are over."""
+
+    def __init__(self) -> None:
+        self.over: list[str] = []
+
+    def finished(self, call_id: str) -> None:
+        self.over.append(call_id)
+
+    def spool_drained(self) -> None:
+        """Nothing counts here."""
+
+
+class Stage:
+    def __init__(self, redis: Redis, directory: Path, *, spool_bytes: int) -> None:
+        self.redis = redis
+        self.holds = Holds(redis)
+        self.calls = Calls()
+        self.spool = Spool(directory, max_bytes=spool_bytes)
+        self.spool.open()
+        # It lets everybody try again at once.
+        self.breaker = Breaker(0.0)
+
+    def meter(self, *, patience_s: float = math.inf, close_s: float = 5) -> Meter:
+        return Meter(
+            self.holds,
+            Backlog(self.spool),
+            self.breaker,
+            cast("Admissions", self.calls),
+            patience_s=patience_s,
+            close_s=close_s,
+        )
+
+    async def queued(self) -> int:
+        return int(await self.redis.zcard(QUEUE))
+
+
+def metered(call_id: str) -> Metered:
+    finished = Finished(user_id="acme", call_id=call_id, key_id=None, cost_nusd=3, tokens=4)
+    return Metered(event(call_id), finished)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    """A Redis that is away, and a spool without any room."""
+    async with fake_redis() as redis:
+        await HoldStore(redis).load_scripts()
+        stage = Stage(redis, tmp_path, spool_bytes=1)
+        yield stage
+        stage.spool.close()
+
+
+async def until_it_fails(meter: Meter) -> None:
+    async with asyncio.timeout(5):
+        while not meter.in_memory():
+            await asyncio.sleep(0)
+
+
+async def test_a_call_stays_open_until_its_event_is_durable(stage: Stage) -> None:
+    meter = stage.meter()
+    waiting = asyncio.create_task(meter.commit(metered("a")))
+    await until_it_fails(meter)
+    with pytest.raises(NothingRecordable) as refused:
+        meter.require_writable()
+    assert refused.value.retry_after_s
+    with pytest.raises(NotDurable, match="1 usage events"):
+        await meter.check()
+    assert not waiting.done()
+
+    stage.holds.away = False
+    await waiting
+    assert await stage.queued() == 1
+    meter.require_writable()
+    await meter.check()
+
+
+async def test_a_client_that_waited_for_long_is_told_and_its_event_is_kept(stage: Stage) -> None:
+    meter = stage.meter(patience_s=0)
+    for call_id in ("a", "b"):
+        with pytest.raises(AnswerWithheld):
+            await meter.commit(metered(call_id))
+    assert meter.in_memory() == 2
+    assert stage.calls.over == []
+
+    stage.holds.away = False
+    draining = asyncio.create_task(meter.drain_spool())
+    async with asyncio.timeout(5):
+        while len(stage.calls.over) < 2:
+            await asyncio.sleep(0.01)
+    draining.cancel()
+    assert stage.calls.over == ["a", "b"]
+    assert await stage.queued() == 2
+    assert meter.in_memory() == 0
+
+
+async def test_a_process_that_ends_tries_to_the_last(stage: Stage) -> None:
+    meter = stage.meter()
+    meter.hand_in(metered("a"))
+    await until_it_fails(meter)
+    closing = asyncio.create_task(meter.close())
+    await asyncio.sleep(0)
+    stage.holds.away = False
+    await closing
+    assert await stage.queued() == 1
+
+
+async def test_what_is_lost_with_the_process_can_be_posted_from_its_log(
+    stage: Stage, tmp_path: Path
+) -> None:
+    meter = stage.meter(close_s=0)
+    meter.hand_in(metered("a"))
+    meter.hand_in(metered("b"))
+    with capture_logs() as logs:
+        await meter.close()
+    lost = [line for line in logs if line["event"] == "usage.lost"]
+    assert [line["call_id"] for line in lost] == ["a", "b"]
+    assert {line["log_level"] for line in lost} == {"critical"}
+
+    directory = tmp_path / "other"
+    directory.mkdir()
+    (directory / "recovered.spool").write_bytes(
+        b"".join(b64decode(line["record"]) for line in lost)
+    )
+    other = Stage(stage.redis, directory, spool_bytes=1)
+    other.holds.away = False
+    assert await other.meter().tell_redis() == 2
+    assert await stage.queued() == 2
+    other.spool.close()
+
+
+async def test_no_call_begins_in_the_room_of_those_under_way(stage: Stage) -> None:
+    meter = stage.meter()
+    assert stage.spool.lacks_room is not None
+    meter.require_writable()
+    stage.breaker.failed()
+    with pytest.raises(NothingRecordable):
+        meter.require_writable()
+
+
+async def test_redis_is_looked_for_where_no_call_may_begin(stage: Stage) -> None:
+    meter = stage.meter()
+    stage.breaker.failed()
+    stage.holds.away = False
+    draining = asyncio.create_task(meter.drain_spool())
+    async with asyncio.timeout(5):
+        while stage.breaker.is_open:
+            await asyncio.sleep(0.01)
+    draining.cancel()
+    meter.require_writable()
