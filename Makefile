@@ -65,11 +65,15 @@ pin-images: .venv ## Print the base and database images with their digests, for 
 
 # --- Checks -------------------------------------------------------------------------------------
 
-.PHONY: test lint manifests check format
+.PHONY: test test-dates lint manifests check format
 # Tests wait for servers more than they compute, so two files run at a time, each on servers of its
-# own; a few tests that somebody asks for stay in one process.
+# own; a few tests that somebody asks for stay in one process, and take fewer examples of a property.
 test: .venv ## Run every test (ARGS="tests/unit -k name" for some)
-	@$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
+	@$(if $(ARGS)$(CI),,HYPOTHESIS_PROFILE=full) $(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
+
+# Needs Linux and cc; ARGS="--at 2027-01-03T23:58:00 --zone Asia/Tokyo tests/service/admin" for some.
+test-dates: .venv ## Run unit and service tests with the wall clock at odd dates
+	@$(BIN)/python -m tests.dates $(ARGS)
 
 lint: .venv ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check $(CODE)

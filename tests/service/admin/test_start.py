@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from pymongo import MongoClient
 
+from deploy.local.environment import without_settings
 from tests.servers import ServerProcess, free_port, mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY
 from tests.users import PASSWORD
@@ -25,7 +26,7 @@ Environment = Callable[..., dict[str, str]]
 def environment(mongo_uri: str, redis_url: str) -> Environment:
     def with_changes(**changes: str) -> dict[str, str]:
         return {
-            "PATH": os.environ["PATH"],
+            **without_settings(os.environ),
             "MONGO_URI": mongo_uri,
             "REDIS_URL": redis_url,
             "ADMIN_API_KEY": ADMIN_KEY,

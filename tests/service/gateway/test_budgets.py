@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from libs.common.domain.periods import period_keys
+from libs.common.domain.periods import period_keys, zone_of
 from libs.common.schemas.account import BudgetPeriod
 from libs.common.storage.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
-from tests.service.gateway.stage import PATIENCE_S, Books, Client
+from tests.service.gateway.stage import PATIENCE_S, Books, Client, zone_by_day
 from tests.service.gateway.upstream import Connection, Request, Upstream
 from tests.unit.builders import entry
 
@@ -80,11 +80,12 @@ async def test_calls_at_once_are_admitted_while_there_is_room(
     assert await books.held(secrets[0]) == 5 * 7 * 10_000
 
 
-async def spend(books: Books, user_id: str, nusd: int, at: datetime) -> None:
+async def spend(
+    books: Books, user_id: str, nusd: int, at: datetime, time_zone: str = "UTC"
+) -> None:
     """As the ledger's worker posts it."""
-    posted = entry(
-        uuid4().hex, user_id=user_id, cost_nusd=nusd, started_at=at, periods=period_keys(at)
-    )
+    periods = period_keys(at, zone_of(time_zone))
+    posted = entry(uuid4().hex, user_id=user_id, cost_nusd=nusd, started_at=at, periods=periods)
     assert await LedgerStore(books.database).post([posted]) == 1
 
 
@@ -133,9 +134,10 @@ async def test_what_was_spent_before_is_read_from_mongodb(
 ) -> None:
     """When Redis does not know it, as after a flush."""
     upstream.answers(CHAT.answer)
-    user_id = await books.add_account(limit_usd="1", period=period)
+    zone = zone_by_day()
+    user_id = await books.add_account(limit_usd="1", period=period, time_zone=zone)
     secret = await books.add_key(user_id)
-    await spend(books, user_id, 1_000_000_000 - HOLD_NUSD, datetime.now(UTC))
+    await spend(books, user_id, 1_000_000_000 - HOLD_NUSD, datetime.now(UTC), zone)
 
     assert (await gateway.post(CHAT.path, secret, body(max_tokens=101))).status_code == 429
     assert (await gateway.post(CHAT.path, secret, body())).status_code == 200

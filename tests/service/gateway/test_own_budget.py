@@ -16,12 +16,18 @@ from libs.common.settings import Secret
 from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT
-from tests.service.gateway.stage import PATIENCE_S, Books, Client, bearer, open_gateway
+from tests.service.gateway.stage import (
+    PATIENCE_S,
+    Books,
+    Client,
+    bearer,
+    open_gateway,
+    zone_by_day,
+)
 from tests.service.gateway.upstream import Connection, Request, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ZONE = "Asia/Kathmandu"
 TOTAL = Budget(limit_nusd=2**53 - 1, period="total", soft_limit_nusd=1)
 DAILY = Budget(limit_nusd=1_000_000_000, period="daily")
 LIMITS = Limits(requests_per_minute=10, tokens_per_minute=10_000, parallel_calls=3)
@@ -38,9 +44,9 @@ async def look(client: Client, secret: str) -> Any:
     return exact(answer.text)
 
 
-async def limited(books: Books) -> str:
+async def limited(books: Books, zone: str = "UTC") -> str:
     """A key of a limited account, and with a budget of its own."""
-    user_id = await books.add_account(time_zone=ZONE, limits=LIMITS)
+    user_id = await books.add_account(time_zone=zone, limits=LIMITS)
     await books.accounts.update(
         user_id, {"budgets": msgspec.to_builtins([TOTAL, DAILY])}, datetime.now().astimezone()
     )
@@ -50,10 +56,11 @@ async def limited(books: Books) -> str:
 async def test_what_is_spent_held_and_left(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
-    secret = await limited(books)
+    zone = zone_by_day()
+    secret = await limited(books, zone)
     user_id, now = await books.user_of(secret), datetime.now().astimezone()
-    today = period_key("daily", now, zone_of(ZONE))
-    ends_at = period_end("daily", now, zone_of(ZONE))
+    today = period_key("daily", now, zone_of(zone))
+    ends_at = period_end("daily", now, zone_of(zone))
     assert ends_at is not None
     await books.holds.seed(
         user_id, [Spent(period="total", nusd=3_000_000_001), Spent(period=today, nusd=70)]
@@ -75,7 +82,7 @@ async def test_what_is_spent_held_and_left(
 
     assert held > 0
     account, key = shown["account"], shown["key"]
-    assert (account["user_id"], account["time_zone"], key["name"]) == (user_id, ZONE, "laptop")
+    assert (account["user_id"], account["time_zone"], key["name"]) == (user_id, zone, "laptop")
     held_usd = Decimal(held).scaleb(-9)
     day = {
         "period": "daily",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.environment import without_settings
+
 URIS = {"MONGO_URI": "mongodb://127.0.0.1:1/gateway", "REDIS_URL": "redis://127.0.0.1:1"}
 
 
@@ -33,7 +35,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     done = subprocess.run(
         (sys.executable, "-m", "services.gateway"),
         env={
-            "PATH": os.environ["PATH"],
+            **without_settings(os.environ),
             "GATEWAY_HOST": "127.0.0.1",
             "SPOOL_DIR": str(tmp_path),
             **URIS,

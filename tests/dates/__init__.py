@@ -1,0 +1,1 @@
+"""Runs the tests at another date. Only the wall clock is moved."""
