@@ -212,7 +212,7 @@ def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, int
     return used
 
 
-@settings(max_examples=500)
+@settings(max_examples=5 * settings().max_examples)
 @given(_prices, _multipliers, _reaches, _limits, _limits, st.data())
 def test_a_call_within_its_reach_never_costs_more_than_its_hold(
     version: PriceVersion,
