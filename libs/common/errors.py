@@ -145,6 +145,19 @@ class ValidationFailed(AppError):
         self.fields: Mapping[str, str] = {error.field: error.message for error in errors}
 
 
+class UpgradeRequired(AppError):
+    """The client asked for another protocol, which is not served: it goes on without."""
+
+    status = 426
+    code = "websocket_not_supported"
+
+
+class HeadTooLarge(AppError):
+    status = 431
+    code = "request_head_too_large"
+    should_retry = False
+
+
 class RateLimited(AppError):
     """Waiting for `retry_after_s` seconds cures it."""
 

@@ -9,6 +9,7 @@ from libs.common.settings import SettingsError, load_or_exit
 from libs.common.storage.mongo import MongoUnsuitable
 from libs.common.web.server import serve
 from services.admin.app import create_app
+from services.admin.errors import refuse
 from services.admin.settings import Settings
 from services.admin.startup import check_start
 
@@ -22,6 +23,7 @@ def main() -> None:
         sys.exit(f"services.admin: {error}")
     serve(
         create_app(settings),
+        refuse=refuse,
         host=settings.admin_host,
         port=settings.admin_port,
         grace_s=settings.shutdown_grace_s,

@@ -17,12 +17,21 @@ log = structlog.get_logger(__name__)
 
 def error_response(request: Request[Any], error: AppError) -> Response:
     """`{"error": {"code", "message", "fields"?, "request_id"}}`."""
+    return _answer(error, request.scope.get("request_id"))
+
+
+def refuse(_path: str, error: AppError) -> Response:
+    """For a request that never reached the app."""
+    return _answer(error, None)
+
+
+def _answer(error: AppError, request_id: str | None) -> Response:
     content: dict[str, Any] = {"code": error.code, "message": error.message}
     if isinstance(error, ValidationFailed):
         content["fields"] = error.fields
     elif error.param is not None:
         content["fields"] = {error.param: error.message}
-    content["request_id"] = request.scope.get("request_id")
+    content["request_id"] = request_id
     headers = {}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"

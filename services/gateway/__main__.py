@@ -7,6 +7,7 @@ from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
 from libs.common.web.server import serve
 from services.gateway.app import create_app
+from services.gateway.refusals import refuse
 from services.gateway.settings import Settings
 from services.gateway.startup import check_start
 
@@ -20,6 +21,7 @@ def main() -> None:
         sys.exit(f"services.gateway: {error}")
     serve(
         create_app(settings),
+        refuse=refuse,
         host=settings.gateway_host,
         port=settings.gateway_port,
         grace_s=settings.shutdown_grace_s,

@@ -39,6 +39,7 @@ _TYPES = {
     413: ("invalid_request_error", "request_too_large"),
     415: ("invalid_request_error", "invalid_request_error"),
     429: ("rate_limit_error", "rate_limit_error"),
+    431: ("invalid_request_error", "invalid_request_error"),
     500: ("api_error", "api_error"),
     502: ("api_error", "api_error"),
     503: ("api_error", "api_error"),

@@ -19,6 +19,7 @@ import httpx2
 import msgspec
 import uvicorn
 from arq.constants import job_key_prefix
+from starlette.types import ASGIApp
 
 from libs.common.domain.ids import secret_hash, uuid7
 from libs.common.domain.money import usd_to_nusd
@@ -34,11 +35,13 @@ from libs.common.storage.keys import KeyStore
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
-from libs.common.web.unread import reading_protocol
+from libs.common.web.bounded_http import BOUNDS, Bounds, Refuse
+from libs.common.web.server import server_options
 from services.gateway.app import create_app
 from services.gateway.backlog import Metered
 from services.gateway.gateway import Gateway
 from services.gateway.metering import Meter
+from services.gateway.refusals import refuse
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
 from tests.servers import HOST
@@ -222,19 +225,20 @@ async def connected(url: str) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def serving(app: Any, *, grace_s: int = 5, send_timeout_s: float = 60) -> AsyncIterator[str]:
-    """Any ASGI application at the URL; connections wait until it has started."""
+async def serving(
+    app: ASGIApp,
+    *,
+    grace_s: int = 5,
+    send_timeout_s: float = 60,
+    refuse: Refuse = refuse,
+    bounds: Bounds = BOUNDS,
+) -> AsyncIterator[str]:
+    """Any ASGI application at the URL, as `serve` does; connections wait until it has started."""
     listener = socket.create_server((HOST, 0), backlog=512)
-    config = uvicorn.Config(
-        app,
-        http=reading_protocol(send_timeout_s),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=grace_s,
+    options = server_options(
+        refuse=refuse, grace_s=grace_s, send_timeout_s=send_timeout_s, bounds=bounds
     )
+    config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
     # Its public `serve` would take the process' signals.
     running = asyncio.create_task(server._serve(sockets=[listener]))

@@ -1,0 +1,237 @@
+"""uvicorn's HTTP protocol, with bounds on whatever comes before and between request bodies.
+
+uvicorn bounds neither the size of a head nor its number of fields nor the time it takes, and the
+parser copies an unfinished field with each piece that arrives. Whoever can connect could make it
+copy for as long as they like, without a key. The bounds cost a request less than a microsecond:
+bytes are counted by the piece, and only while no head is complete.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import httptools
+import msgspec
+from starlette.responses import Response
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from libs.common.errors import AppError, HeadTooLarge, InvalidRequest, RequestTimeout
+
+# How an error is written for the path that the request names, as far as that is known.
+Refuse = Callable[[str, AppError], Response]
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """`max_idle` counts connections without a request under way."""
+
+    head_bytes: int = 64 * 1024
+    head_fields: int = 200
+    head_timeout_s: float = 15.0
+    max_idle: int = 1024
+    max_pipelined: int = 16
+
+
+BOUNDS = Bounds()
+
+
+def bounded_protocol(bounds: Bounds, refuse: Refuse) -> type[asyncio.Protocol]:
+    """For `uvicorn.Config(http=…)`, which only calls it; one for each server."""
+    return cast("type[asyncio.Protocol]", partial(BoundedProtocol, bounds, refuse, {}))
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection: a head is awaited, or the body of a request.
+
+    `idle` are the server's connections without a request, in the order in which they became so.
+    """
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        refuse: Refuse,
+        idle: dict["BoundedProtocol", None],
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.url = b""
+        self._bounds = bounds
+        self._refuse = refuse
+        self._idle = idle
+        self._awaits_head = True
+        self._heads = 0
+        # Bytes that completed neither a head nor a piece of a body.
+        self._framing_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._error: AppError | None = None
+        # What the request would rather go on in, while its head is read once more without that.
+        self._upgrade: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._set_deadline()
+        self._become_idle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        room = self._bounds.head_bytes - self._framing_bytes
+        if len(data) > room:
+            self.data_received(data[:room])
+            if not self.transport.is_closing():
+                self.data_received(data[room:])
+            return
+        awaited_head, heads, cycle = self._awaits_head, self._heads, self.cycle
+        body_bytes = 0 if awaited_head else len(cycle.body)
+        self._parse(data)
+        if self._heads != heads or self._awaits_head != awaited_head:
+            return
+        if awaited_head:
+            self._count(len(data))
+            if self._deadline is None:
+                self._set_deadline()
+        elif cycle.response_complete or len(cycle.body) > body_bytes:
+            self._framing_bytes = 0
+        else:
+            # Chunk extensions or trailers.
+            self._count(len(data))
+
+    def on_headers_complete(self) -> None:
+        if len(self.headers) > self._bounds.head_fields:
+            self._error = HeadTooLarge(
+                f"The request has more than {self._bounds.head_fields} header fields. Send fewer."
+            )
+        if self._error is not None or len(self.pipeline) >= self._bounds.max_pipelined:
+            # The parser stops, as where bytes are not HTTP.
+            raise ValueError("the request is refused")
+        if self._upgrade is not None:
+            self.headers.append((b"upgrade", self._upgrade))
+            self._upgrade = None
+        elif self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("there are no tunnels")
+            self._upgrade = dict(self.headers).get(b"upgrade", b"")
+            return
+        self._awaits_head = False
+        self._heads += 1
+        self._framing_bytes = 0
+        if self._deadline is not None:
+            self._clear_deadline()
+        self._idle.pop(self, None)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self._upgrade is not None:
+            return
+        self._awaits_head = True
+        self._framing_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._become_idle()
+        if self._framing_bytes or not self._awaits_head:
+            # The next head has begun, or nobody reads the rest of this body.
+            self._set_deadline()
+
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse(self._head_without_upgrade() + data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self._close_with(self._error or InvalidRequest("The request is not valid HTTP."))
+
+    def _head_without_upgrade(self) -> bytes:
+        """For a parser that has not read it yet.
+
+        A request to upgrade may be ignored. The parser then passes its body over and takes it for
+        the next request, which would let a client slip one past a proxy in front.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b\r\n" % (method, self.url, version)]
+        lines += (b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade")
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn sets it.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return b"".join((*lines, b"\r\n"))
+
+    def _count(self, size: int) -> None:
+        self._framing_bytes += size
+        if self._framing_bytes >= self._bounds.head_bytes:
+            self._close_with(
+                HeadTooLarge(
+                    f"The request's head is larger than {self._bounds.head_bytes} bytes: its "
+                    "address and header fields together. Send less in them."
+                )
+            )
+
+    def _become_idle(self) -> None:
+        """The connection that has been idle for longest makes room for the newest."""
+        if self.transport.is_closing():
+            return
+        self._idle[self] = None
+        if len(self._idle) > self._bounds.max_idle:
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            longest.transport.close()
+
+    def _set_deadline(self) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(self._bounds.head_timeout_s, self._expire)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self._is_serving():
+            # It is set again when that response is complete.
+            return
+        if self._framing_bytes:
+            within = f"{self._bounds.head_timeout_s:g} s"
+            self._close_with(RequestTimeout(f"The request's head did not arrive within {within}."))
+        else:
+            self.transport.close()
+
+    def _is_serving(self) -> bool:
+        # uvicorn's type leaves out that there is none before the first request.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
+
+    def _close_with(self, error: AppError) -> None:
+        """Sends the error, unless another response is under way or due before it."""
+        if self.transport.is_closing():
+            return
+        if not self._is_serving():
+            self.transport.write(self._response(error))
+        else:
+            cycle = self.cycle
+            if not (self._awaits_head or cycle.response_started or self.pipeline):
+                self.transport.write(self._response(error))
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.close()
+
+    def _response(self, error: AppError) -> bytes:
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        response = self._refuse(path, error)
+        lines = [STATUS_LINE[response.status_code]]
+        lines += (b"%b: %b\r\n" % header for header in response.raw_headers)
+        return b"".join((*lines, b"connection: close\r\n\r\n", response.body))

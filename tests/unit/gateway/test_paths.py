@@ -1,0 +1,38 @@
+"""Every way to write a path of the API leads to the one that is routed, and to no other place."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.gateway.paths import canonical
+
+PATHS = ("/v1/chat/completions", "/v1/messages/count_tokens", "/v1/models/a/b", "/v1/responses/r")
+
+
+@given(
+    path=st.sampled_from(PATHS),
+    slashes=st.integers(1, 3),
+    bases=st.integers(0, 3),
+    end=st.sampled_from(["", "/", "//"]),
+)
+def test_it_finds_the_path(path: str, slashes: int, bases: int, end: str) -> None:
+    base = ("/" * slashes + "v1") * bases
+    assert canonical(base + "/" * slashes + path.removeprefix("/v1/") + end) == path
+
+
+@given(st.text("/v1modelsh.", max_size=12))
+def test_it_is_found_once_and_stays_below_v1(path: str) -> None:
+    found = canonical(path)
+    assert canonical(found) == found
+    if path.startswith("/v1/"):
+        assert found.startswith("/v1/")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/v2/models", "/modelsx", "/v1x/a"])
+def test_others_stay_as_they_are(path: str) -> None:
+    assert canonical(path) == path
+
+
+def test_nothing_outside_the_api_is_reached_through_it() -> None:
+    assert canonical("/v1/metrics") == "/v1/metrics"
+    assert canonical("/v1/v1/health/") == "/v1/health"
