@@ -97,7 +97,7 @@ def create_app(
             metrics.dead_letters.set(await request.state["dead_letters"].count())
         return metrics.response()
 
-    return Starlette(
+    app = Starlette(
         routes=[*_routes(), _resource("/metrics", GET=show_metrics)],
         middleware=[
             Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
@@ -106,6 +106,9 @@ def create_app(
         exception_handlers=exception_handlers(),
         lifespan=lifespan,
     )
+    # It would send clients to the host that they name, and to `http://` behind TLS.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _state(

@@ -29,6 +29,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # A slash too many changes nothing, and nobody is sent elsewhere for it.
+        scope["path"] = "/" + scope["path"].strip("/")
         request_id = scope["request_id"] = self._new_id()
         started = time.perf_counter()
         status = 0

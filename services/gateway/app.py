@@ -11,18 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.errors import AppError, MethodNotAllowed, NotFound
 from libs.common.storage.checks import check_writable, storage_checks
 from libs.common.web.health import live, ready
 from services.gateway.budget import show_budget
-from services.gateway.call import Call
+from services.gateway.cors import allow_origins, origins_of
 from services.gateway.counting import CountEndpoint
-from services.gateway.formats import FORMATS, MESSAGES, RESPONSES, format_of_path
+from services.gateway.formats import FORMATS, MESSAGES, RESPONSES
 from services.gateway.models import list_models, show_model
+from services.gateway.paths import BASE_URL_ADVICE, canonical
 from services.gateway.proxy import ProxyEndpoint
-from services.gateway.replies import error_headers
+from services.gateway.refusals import refuse, upgrade_required, wants_websocket
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
 from services.gateway.stored import StoredEndpoint
@@ -53,16 +54,23 @@ class GatewayApp(Starlette):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = None
-        if scope["type"] == "http" and scope["method"] == "POST":
-            endpoint = _ENDPOINTS.get(scope["path"])
-        if endpoint is None:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
-        else:
-            await endpoint(scope, receive, send)
+            return
+        endpoint = _ENDPOINTS.get(scope["path"]) if scope["method"] == "POST" else None
+        if endpoint is None:
+            path = scope["path"] = canonical(scope["path"])
+            endpoint = _ENDPOINTS.get(path)
+            if endpoint is not None and scope["method"] == "GET" and wants_websocket(scope):
+                await upgrade_required(path)(scope, receive, send)
+                return
+            if scope["method"] != "POST" or endpoint is None:
+                await super().__call__(scope, receive, send)
+                return
+        await endpoint(scope, receive, send)
 
 
-def create_app(settings: Settings, state_factory: StateFactory = open_state) -> Starlette:
+def create_app(settings: Settings, state_factory: StateFactory = open_state) -> ASGIApp:
     """`state_factory` lets tests put their own resources in."""
 
     @asynccontextmanager
@@ -72,7 +80,7 @@ def create_app(settings: Settings, state_factory: StateFactory = open_state) -> 
             yield state
         log.info("gateway.stopped")
 
-    return GatewayApp(
+    app = GatewayApp(
         routes=[
             *(
                 # For the other methods, which they refuse; the app itself takes POST.
@@ -94,6 +102,9 @@ def create_app(settings: Settings, state_factory: StateFactory = open_state) -> 
         },
         lifespan=lifespan,
     )
+    # It would send clients to the host that they name, and to `http://` behind TLS.
+    app.router.redirect_slashes = False
+    return allow_origins(app, origins_of(settings.cors_allow_origins))
 
 
 async def _health(_request: Request) -> Response:
@@ -116,15 +127,7 @@ async def _metrics(_request: Request) -> Response:
 def _app_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, AppError):
         raise error
-    client_format = format_of_path(request.url.path)
-    if "anthropic-version" in request.headers:
-        client_format = FORMATS["messages"]
-    now_ms = request.state.gateway.clock.now_ms()
-    request_id = Call(client_format, now_ms=now_ms).call_id
-    answer = client_format.error(error, request_id)
-    response = Response(answer.body, answer.status)
-    response.raw_headers[:] = error_headers(error, request_id, len(answer.body))
-    return response
+    return refuse(request.url.path, error, anthropic="anthropic-version" in request.headers)
 
 
 def _http_exception(request: Request, error: Exception) -> Response:
@@ -137,7 +140,7 @@ def _http_exception(request: Request, error: Exception) -> Response:
         response = _app_error(request, refusal)
         response.headers["allow"] = allowed
         return response
-    return _app_error(request, NotFound(f"There is no '{path}' here; see the documentation."))
+    return _app_error(request, NotFound(f"There is no '{path}' here. {BASE_URL_ADVICE}"))
 
 
 def _crash(request: Request, error: Exception) -> Response:

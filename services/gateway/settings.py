@@ -9,6 +9,7 @@ from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, SettingsError, check_header, check_http_url
 from libs.common.storage.mongo import check_mongo_uri
 from libs.common.storage.redis_url import check_redis_url
+from services.gateway.cors import origins_of
 from services.gateway.upstream.headers import sent_headers
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -66,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: str = "spool"
     spool_max_bytes: Positive = 1024 * 1024 * 1024
     shutdown_grace_s: Positive = 60
+    # Origins with commas between them, or `*`; empty is none.
+    cors_allow_origins: str = ""
 
     def __post_init__(self) -> None:
         check_mongo_uri(self.mongo_uri.reveal())
@@ -83,3 +86,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 "MAX_BODIES_BYTES is wrong: it must be at least MAX_BODY_BYTES "
                 f"({self.max_body_bytes})"
             )
+        origins_of(self.cors_allow_origins)

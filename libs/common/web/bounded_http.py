@@ -17,12 +17,12 @@ from starlette.responses import Response
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
-    HttpToolsProtocol,
     RequestResponseCycle,
 )
 from uvicorn.server import ServerState
 
 from libs.common.errors import AppError, HeadTooLarge, InvalidRequest, RequestTimeout
+from libs.common.web.unread import ReadingProtocol
 
 # How an error is written for the path that the request names, as far as that is known.
 Refuse = Callable[[str, AppError], Response]
@@ -41,12 +41,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 BOUNDS = Bounds()
 
 
-def bounded_protocol(bounds: Bounds, refuse: Refuse) -> type[asyncio.Protocol]:
+def bounded_protocol(
+    bounds: Bounds, refuse: Refuse, send_timeout_s: float
+) -> type[asyncio.Protocol]:
     """For `uvicorn.Config(http=…)`, which only calls it; one for each server."""
-    return cast("type[asyncio.Protocol]", partial(BoundedProtocol, bounds, refuse, {}))
+    return cast(
+        "type[asyncio.Protocol]", partial(BoundedProtocol, bounds, refuse, {}, send_timeout_s)
+    )
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(ReadingProtocol):
     """A connection: a head is awaited, or the body of a request.
 
     `idle` are the server's connections without a request, in the order in which they became so.
@@ -57,12 +61,13 @@ class BoundedProtocol(HttpToolsProtocol):
         bounds: Bounds,
         refuse: Refuse,
         idle: dict["BoundedProtocol", None],
+        send_timeout_s: float,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(send_timeout_s, config, server_state, app_state, _loop)
         self.url = b""
         self._bounds = bounds
         self._refuse = refuse

@@ -10,10 +10,14 @@ import pytest
 
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.redis import Redis, open_redis
+from libs.common.web.bounded_http import BOUNDS
 from services.admin.decoding import MAX_BODY_BYTES
+from services.admin.errors import refuse
 from services.admin.settings import Settings
 from tests.servers import free_port, mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY, app_with, client_of
+from tests.service.gateway.stage import serving
+from tests.service.web.test_bounded_http import START, connecting
 
 JSON = {"content-type": "application/json"}
 ADMIN_PATHS = ["/admin", "/admin/", "/admin/accounts", "/admin/ledger/verify", "/admin/nothing"]
@@ -74,6 +78,35 @@ async def test_readiness_names_what_is_away(settings: Settings, database: Databa
     checks = ready.json()["checks"]
     assert checks["mongo"] == "ok"
     assert checks["redis"].startswith("ConnectionError")
+
+
+async def test_a_slash_too_many_changes_nothing(admin: httpx2.AsyncClient) -> None:
+    """Nobody is redirected, to `http://` and the host that they named; and the key is asked for."""
+    assert (await admin.post("/admin/accounts/", json={"user_id": "a"})).status_code == 201
+    for path in ("/admin/accounts/a/", "http://admin//admin/accounts/a", "/health/"):
+        answer = await admin.get(path)
+        assert answer.status_code == 200
+        answer = await admin.get(path, headers={"authorization": ""})
+        assert answer.status_code == (200 if path == "/health/" else 401)
+
+
+async def test_heads_are_bounded(settings: Settings, database: Database, redis: Redis) -> None:
+    bounds = msgspec.structs.replace(BOUNDS, head_timeout_s=0.2)
+    app = app_with(settings, database, redis)
+    async with serving(app, refuse=refuse, bounds=bounds) as url, connecting(url) as slow:
+        await slow.send(b"GET /admin/accounts HTTP/1.1\r\nhost: x\r\nauthor")
+        for code, head in (
+            ("request_head_too_large", START + b"a: 1\r\n" * BOUNDS.head_fields),
+            ("request_head_too_large", START + b"a: " + b"x" * BOUNDS.head_bytes),
+        ):
+            async with connecting(url) as client:
+                await client.send(head + b"\r\n")
+                status, body = await client.answer()
+                assert (status, json.loads(body)["error"]["code"]) == (431, code)
+                assert await client.is_closed()
+        status, body = await slow.answer()
+        assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
+        assert await slow.is_closed()
 
 
 async def test_every_answer_has_an_id_of_its_own(admin: httpx2.AsyncClient) -> None:

@@ -1,13 +1,15 @@
-"""`python -m services.gateway` as a process: what it refuses."""
+"""`python -m services.gateway` as a process: what it refuses, at its start and of its clients."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from deploy.local.environment import without_settings
+from tests.servers import HOST, ServerProcess, free_port, running
 
 URIS = {"MONGO_URI": "mongodb://127.0.0.1:1/gateway", "REDIS_URL": "redis://127.0.0.1:1"}
 
@@ -27,6 +29,7 @@ URIS = {"MONGO_URI": "mongodb://127.0.0.1:1/gateway", "REDIS_URL": "redis://127.
         ("ANTHROPIC_BASE_URL", "https://user:hush@host"),
         ("PRICE_MAP_PATH", "/nowhere/map.json"),
         ("SPOOL_DIR", "/dev/null/spool"),
+        ("CORS_ALLOW_ORIGINS", "app.example.com"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
@@ -52,3 +55,34 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     assert variable in line
     assert "hush" not in line
     assert "sh@" not in line
+
+
+def test_what_is_no_call_is_refused_by_the_process(tmp_path: Path) -> None:
+    """Its databases are away, and nothing of this needs them."""
+    port = free_port()
+    environment = {
+        **URIS,
+        "GATEWAY_HOST": HOST,
+        "GATEWAY_PORT": str(port),
+        "SPOOL_DIR": str(tmp_path / "spool"),
+        "CORS_ALLOW_ORIGINS": "https://app.example.com",
+    }
+    variables = [f"{name}={value}" for name, value in environment.items()]
+    command = ["env", *variables, sys.executable, "-m", "services.gateway"]
+    origin = {"origin": "https://app.example.com"}
+    upgrade = {"connection": "upgrade", "upgrade": "websocket"}
+    url = f"http://{HOST}:{port}"
+    with (
+        running(ServerProcess(url, command, port, tmp_path)),
+        httpx2.Client(base_url=url) as client,
+    ):
+        many = client.get("/v1/models", headers={f"x-{n}": "1" for n in range(200)})
+        assert many.status_code == 431
+        assert many.json()["error"]["code"] == "request_head_too_large"
+        assert client.get("/v1/responses", headers=upgrade).status_code == 426
+        assert client.post("/chat/completions/").status_code == 401
+        live = client.get("/health", headers=origin)
+        assert (live.status_code, live.headers["access-control-allow-origin"]) == (
+            200,
+            origin["origin"],
+        )

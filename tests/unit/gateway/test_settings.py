@@ -1,6 +1,7 @@
 import pytest
 
 from libs.common.settings import SettingsError, load_settings
+from services.gateway.cors import origins_of
 from services.gateway.settings import Settings
 
 
@@ -33,9 +34,14 @@ def test_the_line_break_at_the_end_of_a_secret_s_file_is_none_of_it() -> None:
         ("OPENAI_BASE_URL", "http://pro\nvider/v1"),
         ("OPENAI_BASE_URL", "http://provider/a b"),
         ("ANTHROPIC_BASE_URL", "http://provider/\x00"),
+        ("CORS_ALLOW_ORIGINS", "https://app.example.com/"),
+        ("CORS_ALLOW_ORIGINS", "https://*.example.com"),
+        ("CORS_ALLOW_ORIGINS", "https://App.example.com"),
+        ("CORS_ALLOW_ORIGINS", "https://user@app.example.com"),
+        ("CORS_ALLOW_ORIGINS", "ftp://app.example.com"),
     ],
 )
-def test_what_cannot_be_sent_to_a_provider_stops_the_start(variable: str, value: str) -> None:
+def test_what_no_request_could_have_stops_the_start(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable) as refused:
         load_settings(Settings, ENVIRON | {variable: value})
     assert value not in str(refused.value)
@@ -45,3 +51,19 @@ def test_a_header_that_no_provider_gets_stops_the_start() -> None:
     named = ENVIRON | {"UPSTREAM_REQUEST_HEADERS": "x-tenant, Authorization"}
     with pytest.raises(SettingsError, match="UPSTREAM_REQUEST_HEADERS is wrong: 'authorization'"):
         load_settings(Settings, named)
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        (
+            " https://a.example ,http://localhost:3000,",
+            ("https://a.example", "http://localhost:3000"),
+        ),
+    ],
+)
+def test_origins_that_may_call(value: str, origins: tuple[str, ...]) -> None:
+    settings = load_settings(Settings, ENVIRON | {"CORS_ALLOW_ORIGINS": value})
+    assert origins_of(settings.cors_allow_origins) == origins

@@ -1,0 +1,198 @@
+"""What reaches the gateway before it is a call: heads, paths, protocols, browsers."""
+
+import msgspec
+import pytest
+
+from libs.common.web.bounded_http import BOUNDS
+from services.gateway.app import create_app
+from tests.service.gateway.conftest import SettingsWith
+from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
+from tests.service.gateway.stage import CHAT_MODEL, Books, Client, bearer, open_gateway, serving
+from tests.service.gateway.upstream import Upstream
+from tests.service.web.test_bounded_http import connecting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ORIGIN = "https://app.example.com"
+
+
+def at(gateway: Client, path: str) -> str:
+    """Two slashes at the beginning would else name a host."""
+    return str(gateway.http.base_url).rstrip("/") + path
+
+
+async def test_too_many_header_fields(gateway: Client, dialect: Dialect) -> None:
+    headers = {f"x-{n}": "1" for n in range(BOUNDS.head_fields)}
+    response = await gateway.post(dialect.path, None, dialect.body(), headers)
+    dialect.check_error(response, 431, "request_head_too_large")
+    assert response.headers["x-should-retry"] == "false"
+    assert response.headers["connection"] == "close"
+
+
+async def test_a_header_that_is_too_long(gateway: Client, dialect: Dialect) -> None:
+    headers = {"x-long": "x" * (BOUNDS.head_bytes + 5_000)}
+    response = await gateway.post(dialect.path, None, dialect.body(), headers)
+    dialect.check_error(response, 431, "request_head_too_large")
+
+
+async def test_many_and_long_headers_within_the_bounds(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    dialect.served_by(upstream, stream=False)
+    headers = {f"x-{n}": "x" * 300 for n in range(BOUNDS.head_fields - 10)}
+    response = await gateway.post(dialect.path, await books.add_key(), dialect.body(), headers)
+    assert response.status_code == 200
+
+
+async def test_a_head_that_is_not_finished_disturbs_nobody(settings_with: SettingsWith) -> None:
+    bounds = msgspec.structs.replace(BOUNDS, head_timeout_s=0.3)
+    app = create_app(settings_with())
+    async with serving(app, bounds=bounds) as url, connecting(url) as slow, connecting(url) as fast:
+        await slow.send(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-a: ")
+        await fast.send(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert await fast.answer() == (200, b'{"status":"ok"}')
+        status, body = await slow.answer()
+        assert status == 408
+        assert msgspec.json.decode(body)["type"] == "error"
+        assert await slow.is_closed()
+
+
+@pytest.mark.parametrize("prefix", ["/", "/v1", "/v1/", "//v1", "/v1/v1", "/v1//v1", "//"])
+@pytest.mark.parametrize("suffix", ["", "/"])
+async def test_a_base_url_with_or_without_v1(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, prefix: str, suffix: str
+) -> None:
+    dialect.served_by(upstream, stream=False)
+    path = prefix.rstrip("/") + dialect.path.removeprefix("/v1") + suffix
+    if prefix == "//":
+        path = f"/{dialect.path}{suffix}"
+    response = await gateway.post(at(gateway, path), await books.add_key(), dialect.body())
+    assert (response.status_code, response.content) == (200, dialect.answer)
+    assert upstream.requests[-1].path == dialect.upstream_path
+
+
+@pytest.mark.parametrize(
+    "path", ["/models", "/models/", "//v1/models", "/v1/models/", "/v1/v1/models"]
+)
+async def test_models_wherever_they_are_looked_for(
+    gateway: Client, books: Books, path: str
+) -> None:
+    headers = bearer(await books.add_key())
+    response = await gateway.http.get(at(gateway, path), headers=headers)
+    assert (response.status_code, response.json()["object"]) == (200, "list")
+    path = f"{path.rstrip('/')}/{CHAT_MODEL}/"
+    one = await gateway.http.get(at(gateway, path), headers=headers)
+    assert (one.status_code, one.json()["id"]) == (200, CHAT_MODEL)
+
+
+@pytest.mark.parametrize("path", ["/health/", "//health", "/ready/"])
+async def test_a_slash_too_many_is_no_redirect(gateway: Client, path: str) -> None:
+    response = await gateway.http.get(at(gateway, path), headers={"host": "elsewhere"})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/models", "/v1", "/v1/", "/", "/v1/health", "/v2/x"])
+async def test_a_path_that_is_none_says_which_base_url_to_set(gateway: Client, path: str) -> None:
+    error = CHAT.check_error(await gateway.http.get(path), 404, "not_found")
+    assert "base URL" in error["message"]
+    assert "/v1" in error["message"]
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PUT"])
+async def test_methods_that_a_format_does_not_have(
+    gateway: Client, dialect: Dialect, method: str
+) -> None:
+    response = await gateway.http.request(method, f"{dialect.path}/")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("path", [RESPONSES.path, "/responses", "//v1/responses/"])
+async def test_a_websocket_is_not_to_be_had(gateway: Client, books: Books, path: str) -> None:
+    secret = await books.add_key()
+    url = str(gateway.http.base_url).rstrip("/")
+    async with connecting(url) as client:
+        for _ in range(2):
+            await client.send(
+                f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {secret}\r\n"
+                "connection: Upgrade\r\nupgrade: WebSocket\r\nsec-websocket-version: 13\r\n"
+                "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            status, headers, body = await client.whole_answer()
+            assert status == 426
+            assert (headers["upgrade"], headers["connection"]) == ("HTTP/1.1", "upgrade")
+            error = msgspec.json.decode(body)["error"]
+            assert error["code"] == "websocket_not_supported"
+            assert "POST to /v1/responses" in error["message"]
+        await client.send(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        assert (await client.answer())[0] == 405
+    # What was asked for is no call.
+    assert await books.events(secret) == []
+
+
+async def test_an_upgrade_to_http2_is_passed_over(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    CHAT.served_by(upstream, stream=False)
+    headers = {
+        "connection": "Upgrade, HTTP2-Settings",
+        "upgrade": "h2c",
+        "http2-settings": "AAMAAABkAAQAAP__",
+    }
+    response = await gateway.post(CHAT.path, await books.add_key(), CHAT.body(), headers)
+    assert (response.status_code, response.content) == (200, CHAT.answer)
+    sent = dict(upstream.requests[-1].headers)
+    assert not {"upgrade", "http2-settings"} & sent.keys()
+
+
+async def test_no_page_may_call_unless_it_is_allowed(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    upstream.answers(CHAT.answer, headers={"access-control-allow-origin": "*"})
+    headers = {"origin": ORIGIN}
+    response = await gateway.post(CHAT.path, await books.add_key(), CHAT.body(), headers)
+    assert response.status_code == 200
+    assert not [name for name in response.headers if name.startswith("access-control-")]
+    asked = headers | {"access-control-request-method": "POST"}
+    assert (await gateway.http.options(CHAT.path, headers=asked)).status_code == 405
+
+
+@pytest.mark.parametrize("allowed", [ORIGIN, f"https://other.example, {ORIGIN}", "*"])
+async def test_a_page_that_is_allowed(
+    settings_with: SettingsWith, upstream: Upstream, books: Books, allowed: str
+) -> None:
+    origin = "*" if allowed == "*" else ORIGIN
+    secret = await books.add_key()
+    async with open_gateway(settings_with(cors_allow_origins=allowed)) as gateway:
+        wanted = "authorization,anthropic-version,anthropic-beta,x-stainless-lang,content-type"
+        asked = {
+            "origin": ORIGIN,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": wanted,
+        }
+        preflight = await gateway.http.options(MESSAGES.path, headers=asked)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == origin
+        assert preflight.headers["access-control-allow-headers"] == wanted
+
+        CHAT.served_by(upstream, stream=True)
+        for key, body, status in (
+            (secret, CHAT.body(stream=True), 200),
+            (secret, CHAT.body(model="nobody's"), 404),
+            (None, CHAT.body(), 401),
+        ):
+            response = await gateway.post(CHAT.path, key, body, {"origin": ORIGIN})
+            assert response.status_code == status
+            assert response.headers["access-control-allow-origin"] == origin
+            exposed = response.headers["access-control-expose-headers"].split(", ")
+            assert {"x-request-id", "x-gateway-cost-usd", "retry-after"} <= set(exposed)
+            assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_a_page_of_another_origin(settings_with: SettingsWith, books: Books) -> None:
+    async with open_gateway(settings_with(cors_allow_origins=ORIGIN)) as gateway:
+        for origin in ("https://evil.example", "null", f"{ORIGIN}.evil.example"):
+            response = await gateway.http.get(
+                "/v1/models", headers={**bearer(await books.add_key()), "origin": origin}
+            )
+            assert response.status_code == 200
+            assert "access-control-allow-origin" not in response.headers
