@@ -2,7 +2,7 @@
 
 uvicorn bounds neither the size of a head nor its number of fields nor the time it takes, and the
 parser copies an unfinished field with each piece that arrives. Whoever can connect could make it
-copy for as long as they like, without a key. The bounds cost a request less than a microsecond:
+copy for as long as they like, without a key. The bounds cost a request about two microseconds:
 bytes are counted by the piece, and only while no head is complete.
 """
 
