@@ -54,9 +54,26 @@ async def _received(
         raise _too_large(limits.max_bytes)
     if is_last and len(part) <= UNCOUNTED_BYTES:
         return part
+    parts = [part]
     lease = await begin(announced, not is_last)
-    lease.take(len(part))
-    parts, ends_at = [part], _now() + limits.total_s
+    try:
+        await _receive_rest(receive, limits, lease, parts, is_last=is_last)
+    except BaseException:
+        # The error's traceback, which lives until it is answered, would keep them; and until then
+        # other bodies would be refused for the sake of one that is refused itself.
+        parts.clear()
+        lease.release()
+        raise
+    lease.arrived()
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _receive_rest(
+    receive: Receive, limits: BodyLimits, lease: BodyLease, parts: list[bytes], *, is_last: bool
+) -> None:
+    """Adds to the parts, of which there is one, until the body is whole."""
+    lease.take(len(parts[0]))
+    ends_at = _now() + limits.total_s
     while not is_last:
         left_s = min(limits.silence_s, ends_at - _now())
         part, is_last = _part(await _within(left_s, receive))
@@ -64,8 +81,6 @@ async def _received(
             raise _too_large(limits.max_bytes)
         lease.take(len(part))
         parts.append(part)
-    lease.arrived()
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _check_head(headers: Headers, limit: int) -> int | None:

@@ -1,7 +1,8 @@
 """The memory that request bodies take, bounded for the process and for each account.
 
 A body is counted from its first bytes until its call has ended, since a call keeps its body for
-retries and fallbacks. Small bodies that arrive at once are not counted (see `body`).
+retries and fallbacks; once it is whole, with the copies that sending it on takes. Small bodies that
+arrive at once are not counted (see `body`).
 """
 
 from collections import Counter
@@ -12,12 +13,17 @@ from services.gateway.metrics import BODIES_ARRIVING, BODIES_BYTES, BODIES_REFUS
 # Other calls end within seconds, most of them.
 _RETRY_AFTER_S = 2
 
+# What a call takes of memory while it is sent, in sizes of its body, as measured: the body and its
+# encoding for the provider; and where LiteLLM translates it, Python's objects and LiteLLM's copies.
+_RELAYED = 2
+_TRANSLATED = 7
+
 # (user_id, key_id); None for the account itself.
 _Owner = tuple[str, str | None]
 
 
 class BodyMemory:
-    """What the bodies of this process' calls take. An account may always have one body."""
+    """What the bodies of this process' calls take. A body that is alone is always served."""
 
     def __init__(self, *, max_bytes: int, max_account_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -67,13 +73,17 @@ class BodyLease:
                 f"{_RETRY_AFTER_S} s, with fewer large requests at a time.",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        if memory.bytes + more > memory.max_bytes:
+        if memory.bytes > self.taken and memory.bytes + more > memory.max_bytes:
             BODIES_REFUSED.labels("process").inc()
             raise Unavailable(
                 "The gateway has no memory for another large request now. Try again in "
                 f"{_RETRY_AFTER_S} s.",
                 retry_after_s=_RETRY_AFTER_S,
             )
+
+    def take_copies(self, *, translated: bool) -> None:
+        """The call is going to be sent on. Raises as `check`."""
+        self.take(self.taken * ((_TRANSLATED if translated else _RELAYED) - 1))
 
     def arrived(self) -> None:
         """The body is whole."""

@@ -46,6 +46,7 @@ class _CountHandler(Handler):
         plan = await gateway.router.plan(request.model)
         if request.named:
             plan = (await gateway.ownership.check(principal, call.format, request, plan)).plan
+        self.take_copies(plan)
         upstream = await gateway.dispatcher.send(call, request, plan, headers)
         if isinstance(upstream, Stream):
             await upstream.close()

@@ -44,6 +44,7 @@ from services.gateway.replies import (
 )
 from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Answer, Header
+from services.gateway.upstream.router import Plan
 
 log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
@@ -97,6 +98,13 @@ class Handler(ABC):
         if refusal is not None:
             raise refusal
         return body, request
+
+    def take_copies(self, plan: Plan) -> None:
+        """Counts the memory that sending the body on takes, as the plan has it. Raises AppError."""
+        if self._body is not None:
+            name = self.call.format.name
+            targets = plan.targets + plan.context_targets
+            self._body.take_copies(translated=not all(t.speaks(name) for t in targets))
 
     async def handle(self, scope: Scope) -> None:
         """Raises nothing but CancelledError: what goes wrong is answered and recorded."""

@@ -65,6 +65,7 @@ class _CallHandler(Handler):
         if request.models:
             _check_models(principal, request, plan)
         plan = await self._priced(plan, request)
+        self.take_copies(plan)
         attachments = attachments_of(body, request.fields)
         call.input_tokens = estimate_input_tokens(body, attachments) + continued_tokens
         await gateway.admissions.admit(call, principal)

@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     max_body_bytes: Positive = 32 * 1024 * 1024
     # Of all calls under way together.
-    max_bodies_bytes: Positive = 256 * 1024 * 1024
+    max_bodies_bytes: Positive = 512 * 1024 * 1024
     # How long a client may leave unread what it is sent.
     send_timeout_s: Positive = 60
     # For how long nothing of a body may arrive.

@@ -13,7 +13,7 @@ from libs.common.schemas.account import Limits
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, Dialect
 from tests.service.gateway.stage import PATIENCE_S, Books, Client, eventually, open_gateway
-from tests.service.gateway.upstream import Upstream
+from tests.service.gateway.upstream import Connection, Request, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -178,6 +178,24 @@ async def test_bodies_of_an_account_have_a_bound_together(
         assert json.loads(refused.body)["error"]["code"] == "request_memory_exceeded"
         await first.send(body[150_000:])
         assert (await first.answer()).status == 200
+    await bytes_counted(roomy, 0)
+
+
+async def test_a_body_counts_with_its_copies_while_its_call_runs(
+    roomy: Client, upstream: Upstream, books: Books
+) -> None:
+    go_on = asyncio.Event()
+
+    async def script(_request: Request, connection: Connection) -> None:
+        await go_on.wait()
+        await connection.answer(CHAT.answer)
+
+    upstream.does(script)
+    body = json.dumps(CHAT.body("x" * 200_000)).encode()
+    call = asyncio.create_task(roomy.post(CHAT.path, await books.add_key(), body))
+    await bytes_counted(roomy, 2 * len(body))
+    go_on.set()
+    assert (await call).status_code == 200
     await bytes_counted(roomy, 0)
 
 

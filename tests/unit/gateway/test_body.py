@@ -132,6 +132,14 @@ async def test_a_refusal_comes_before_the_rest_of_the_body_is_read() -> None:
     assert (await receive())["body"] == b"never read"
 
 
+async def test_a_body_that_is_refused_half_way_is_not_counted_any_longer() -> None:
+    """Others of the account would otherwise be refused with it, until its error is answered."""
+    begin, _, memory = beginning()
+    with pytest.raises(BodyTooLarge):
+        await read_body(arriving(b"12", b"345"), [], limits(4), begin)
+    assert (memory.bytes, dict(memory.arriving)) == (0, {})
+
+
 @asynccontextmanager
 async def hanging(*parts: bytes) -> AsyncIterator[tuple[Receive, asyncio.Event]]:
     """A client that sends some parts and then nothing; the event is set once it is asked again."""

@@ -17,9 +17,26 @@ def test_bytes_count_until_the_call_ends() -> None:
     assert (memory.bytes, dict(memory.account_bytes), dict(memory.arriving)) == (0, {}, {})
 
 
-def test_one_body_is_served_whatever_the_share() -> None:
+def test_a_body_that_is_alone_is_served_whatever_the_bounds() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
-    memory.lease("acme", "key-1").take(90)
+    memory.lease("acme", "key-1").take(190)
+
+
+@pytest.mark.parametrize(("translated", "taken"), [(False, 40), (True, 140)])
+def test_a_body_that_is_sent_on_counts_with_its_copies(translated: bool, taken: int) -> None:
+    memory = BodyMemory(max_bytes=500, max_account_bytes=150)
+    lease = memory.lease("acme", "key-1")
+    lease.take(20)
+    lease.take_copies(translated=translated)
+    assert (memory.bytes, lease.taken) == (taken, taken)
+    other = memory.lease("acme", "key-2")
+    other.take(5)
+    if translated:
+        with pytest.raises(BodiesTooLarge):
+            other.take_copies(translated=True)
+    lease.release()
+    other.release()
+    assert memory.bytes == 0
 
 
 def test_an_account_does_not_take_more_than_its_share() -> None:
@@ -48,11 +65,12 @@ def test_the_process_has_a_bound() -> None:
 
 def test_what_is_announced_is_checked_and_not_taken() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    memory.lease("other", "key-2").take(20)
     lease = memory.lease("acme", "key-1")
     with pytest.raises(Unavailable):
-        lease.check(101)
-    lease.check(100)
-    assert memory.bytes == 0
+        lease.check(81)
+    lease.check(80)
+    assert memory.bytes == 20
 
 
 def test_places_count_the_bodies_that_are_arriving() -> None:
