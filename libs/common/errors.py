@@ -125,6 +125,12 @@ class UnsupportedMediaType(AppError):
     code = "unsupported_media_type"
 
 
+class UnsupportedContentCoding(UnsupportedMediaType):
+    """The body is compressed in a way that is not read here."""
+
+    code = "unsupported_content_encoding"
+
+
 class FieldError(Exception):
     """One field of a request that does not hold; `ValidationFailed` gathers them."""
 

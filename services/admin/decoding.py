@@ -19,6 +19,7 @@ from libs.common.errors import (
     FieldError,
     InvalidJSON,
     RequestTimeout,
+    UnsupportedContentCoding,
     UnsupportedMediaType,
     ValidationFailed,
 )
@@ -77,6 +78,9 @@ async def _read_body(request: Request[Any]) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with `content-type: application/json`.")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise UnsupportedContentCoding("Send the body uncompressed, without `content-encoding`.")
     too_large = BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive
 from libs.common.errors import AppError, BodyTooLarge, RequestTimeout, UnsupportedMediaType
 from services.gateway.auth import Headers
 from services.gateway.body_memory import BodyLease
+from services.gateway.content_coding import DecodedBody, coding_of
 
 # A body up to this size that arrives at once is not counted: a connection may hold as much anyway.
 UNCOUNTED_BYTES = 64 * 1024
@@ -40,10 +41,15 @@ class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
 async def read_body(receive: Receive, headers: Headers, limits: BodyLimits, begin: Begin) -> bytes:
     """The body's bytes. The head is checked before any of them is received.
 
+    It is decoded where its client compressed it; the bounds are for what comes of that.
+
     Raises UnsupportedMediaType, BodyTooLarge (without reading on), RequestTimeout,
-    ClientDisconnected, and what `begin` and its lease raise.
+    ClientDisconnected, InvalidRequest, and what `begin` and its lease raise.
     """
-    return await _received(receive, _check_head(headers, limits.max_bytes), limits, begin)
+    announced, coding = _check_head(headers, limits.max_bytes)
+    if coding is not None:
+        receive = DecodedBody(receive, coding).receive
+    return await _received(receive, announced, limits, begin)
 
 
 async def _received(
@@ -83,9 +89,9 @@ async def _receive_rest(
         parts.append(part)
 
 
-def _check_head(headers: Headers, limit: int) -> int | None:
-    """The size that the client announces, if it does."""
-    announced = None
+def _check_head(headers: Headers, limit: int) -> tuple[int | None, bytes | None]:
+    """The size that the client announces, if it does, and how the body is compressed, if it is."""
+    announced = encoding = None
     for name, value in headers:
         if name == b"content-type":
             _require_json(value)
@@ -93,7 +99,10 @@ def _check_head(headers: Headers, limit: int) -> int | None:
             announced = int(value)
             if announced > limit:
                 raise _too_large(limit)
-    return announced
+        elif name == b"content-encoding":
+            # A second one is like a second name in the first one.
+            encoding = value if encoding is None else encoding + b", " + value
+    return announced, None if encoding is None else coding_of(encoding)
 
 
 def _require_json(content_type: bytes) -> None:

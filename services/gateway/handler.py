@@ -57,7 +57,17 @@ CLIENT_CLOSED = 499
 class Handler(ABC):
     """One call's handler; what it knows is in `call`."""
 
-    __slots__ = ("_allowed", "_body", "call", "gateway", "receive", "relay", "responding", "send")
+    __slots__ = (
+        "_allowed",
+        "_body",
+        "_tape",
+        "call",
+        "gateway",
+        "receive",
+        "relay",
+        "responding",
+        "send",
+    )
 
     def __init__(
         self, gateway: Gateway, call: Call, receive: Receive, send: Send, allowed: str = "POST"
@@ -70,6 +80,7 @@ class Handler(ABC):
         self.relay: StreamRelay | None = None
         self._allowed = allowed
         self._body: BodyLease | None = None
+        self._tape: Tape | None = None
 
     @abstractmethod
     async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
@@ -93,6 +104,8 @@ class Handler(ABC):
             return lease
 
         body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
+        if self._tape is not None:
+            self._tape.read(body)
         request = self.call.request = self.call.format.decode(body)
         refusal = check_model(principal.key, request.model)
         if refusal is not None:
@@ -115,7 +128,8 @@ class Handler(ABC):
             if principal is None:
                 return
             recorder = Recorder(call, principal, gateway.meter)
-            tape = None if principal.key.recording is None else self._start_tape(principal)
+            if principal.key.recording is not None:
+                self._start_tape(principal)
             try:
                 gateway.meter.require_writable()
                 refusal = (
@@ -141,10 +155,13 @@ class Handler(ABC):
             finally:
                 if not recorder.is_waiting:
                     gateway.admissions.finished(call.call_id)
-                if self._body is not None:
-                    self._body.release()
-                if tape is not None:
-                    gateway.recordings.hand_in(tape)
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._body is not None:
+            self._body.release()
+        if self._tape is not None:
+            self.gateway.recordings.hand_in(self._tape)
 
     def _check_method(self, method: str) -> AppError | None:
         """A call of a wrong one is audited like any other, so no route turns it away."""
@@ -169,12 +186,11 @@ class Handler(ABC):
         self.call.principal = principal
         return principal
 
-    def _start_tape(self, principal: Principal) -> Tape | None:
+    def _start_tape(self, principal: Principal) -> None:
         """From here on, what the client sends and gets passes through it."""
-        tape = self.gateway.recordings.start(self.call, principal)
+        tape = self._tape = self.gateway.recordings.start(self.call, principal)
         if tape is not None:
             self.receive, self.send = tape.receiving(self.receive), tape.sending(self.send)
-        return tape
 
     async def answer(
         self,

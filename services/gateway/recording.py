@@ -43,18 +43,18 @@ _CLOSE_S = 5.0
 class _Side:
     """The beginning of what goes one way."""
 
-    __slots__ = ("_kept", "_max_bytes", "_parts", "size")
+    __slots__ = ("_kept", "_parts", "max_bytes", "size")
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._parts: list[bytes] = []
         self._kept = 0
         self.size = 0
 
     def add(self, part: bytes) -> None:
         self.size += len(part)
-        if self._kept < self._max_bytes:
-            kept = part[: self._max_bytes - self._kept]
+        if self._kept < self.max_bytes:
+            kept = part[: self.max_bytes - self._kept]
             self._parts.append(kept)
             self._kept += len(kept)
 
@@ -86,6 +86,11 @@ class Tape:
             return message
 
         return recorded
+
+    def read(self, body: bytes) -> None:
+        """The whole body, of which its client may have sent less, compressed."""
+        self.request = _Side(self.request.max_bytes)
+        self.request.add(body)
 
     def sending(self, send: Send) -> Send:
         async def recorded(message: Message) -> None:

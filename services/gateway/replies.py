@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from libs.common.domain.money import usd_text
-from libs.common.errors import AppError
+from libs.common.errors import AppError, UnsupportedContentCoding
 from services.gateway.call import Call
+from services.gateway.content_coding import ACCEPTED
 from services.gateway.upstream.answer import Header
 
 _PARTS = (b"limit", b"remaining", b"reset")
@@ -79,4 +80,6 @@ def error_headers(error: AppError, request_id: str, body_bytes: int) -> list[Hea
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if isinstance(error, UnsupportedContentCoding):
+        headers.append((b"accept-encoding", ACCEPTED))
     return headers

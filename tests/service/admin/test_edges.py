@@ -174,6 +174,17 @@ async def test_other_content_types_are_415(
     assert answer.json()["error"]["code"] == "unsupported_media_type"
 
 
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("x", 415), ("identity", 201)])
+async def test_a_body_is_not_compressed(
+    admin: httpx2.AsyncClient, coding: str, status: int
+) -> None:
+    headers = {**JSON, "content-encoding": coding}
+    answer = await admin.post("/admin/accounts", content=b'{"user_id": "a"}', headers=headers)
+    assert answer.status_code == status
+    if status == 415:
+        assert answer.json()["error"]["code"] == "unsupported_content_encoding"
+
+
 async def test_a_content_type_may_have_parameters(admin: httpx2.AsyncClient) -> None:
     headers = {"content-type": "Application/JSON; charset=utf-8"}
     answer = await admin.post("/admin/accounts", content=b'{"user_id": "a"}', headers=headers)

@@ -1,6 +1,7 @@
 """What keys that record leave behind, and that no call depends on it."""
 
 import asyncio
+import gzip
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -274,3 +275,16 @@ async def test_without_redis_calls_go_on_and_recordings_are_dropped(
             await eventually(all_events_came)
             assert [row.call_id for row in await recordings(own_books, secret)] == [first.call_id]
             assert REGISTRY.get_sample_value(*dropped) == before + 3
+
+
+async def test_a_compressed_request_is_recorded_as_what_it_says(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    CHAT.served_by(upstream, stream=False)
+    secret = await books.add_key(recording=TERMS)
+    sent = json.dumps(CHAT.body("Good morning")).encode()
+    headers = {"content-encoding": "gzip"}
+    await gateway.post(CHAT.path, secret, gzip.compress(sent), headers)
+    recording = await the_recording(books, secret)
+    assert json.loads(recording.request.text) == json.loads(sent)
+    assert recording.request.size == len(sent)

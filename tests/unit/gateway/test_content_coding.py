@@ -1,0 +1,132 @@
+"""Compressed bodies are decoded whole and exactly, or refused, and never beyond their bound."""
+
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.errors import BodyTooLarge, InvalidRequest, UnsupportedContentCoding
+from services.gateway.body import ClientDisconnected, read_body
+from tests.unit.gateway.test_body import arriving, beginning, limits, read
+
+
+def raw_deflate(data: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(data) + compressor.flush()
+
+
+CODINGS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
+    "gzip": (b"gzip", gzip.compress),
+    "x-gzip": (b" X-GZIP ", gzip.compress),
+    "deflate": (b"deflate", zlib.compress),
+    "raw deflate": (b"deflate", raw_deflate),
+    "zstd": (b"zstd", zstd.compress),
+}
+coded = pytest.mark.parametrize("coding", CODINGS)
+
+
+def header(name: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-encoding", name)]
+
+
+@coded
+@given(
+    body=st.binary(max_size=2_000) | st.integers(0, 700_000).map(bytes),
+    cuts=st.lists(st.integers(0, 2_000), max_size=4),
+)
+async def test_what_was_compressed_comes_out(coding: str, body: bytes, cuts: list[int]) -> None:
+    name, compress = CODINGS[coding]
+    data = compress(body)
+    places = [0, *sorted(cuts), len(data)]
+    parts = [data[start:end] for start, end in pairwise(places)]
+    assert await read(arriving(*parts), header(name), len(body)) == body
+    if body:
+        with pytest.raises(BodyTooLarge):
+            await read(arriving(*parts), header(name), len(body) - 1)
+
+
+@coded
+@given(data=st.data())
+async def test_what_is_cut_short_is_refused(coding: str, data: st.DataObject) -> None:
+    name, compress = CODINGS[coding]
+    body = compress(b"some words and some other words" * 100)
+    end = data.draw(st.integers(0, len(body) - 1))
+    with pytest.raises(InvalidRequest, match="is not valid"):
+        await read(arriving(body[:end]), header(name), 10_000)
+
+
+@coded
+@given(st.binary(min_size=1, max_size=200))
+async def test_what_is_something_else_is_refused(coding: str, data: bytes) -> None:
+    """Or comes out as something, where it happens to be valid."""
+    name, _ = CODINGS[coding]
+    with suppress(InvalidRequest, BodyTooLarge):
+        await read(arriving(data), header(name), 10_000)
+
+
+@coded
+@pytest.mark.parametrize("split", [False, True])
+async def test_what_follows_the_end_is_refused(coding: str, split: bool) -> None:
+    name, compress = CODINGS[coding]
+    parts = [compress(b"{}"), b"more"] if split else [compress(b"{}") + b"more"]
+    with pytest.raises(InvalidRequest, match="is not valid"):
+        await read(arriving(*parts), header(name), 10_000)
+
+
+@coded
+async def test_a_bomb_ends_at_the_bound(coding: str) -> None:
+    """Far less memory is taken than it would fill."""
+    name, compress = CODINGS[coding]
+    bomb = compress(bytes(64 * 1024 * 1024))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge):
+            await read(arriving(bomb), header(name), 1024 * 1024)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 1024 * 1024
+
+
+async def test_a_window_that_is_larger_than_a_body_may_need() -> None:
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27}
+    compressor = zstd.ZstdCompressor(options=options)
+    body = compressor.compress(b"{}") + compressor.flush()
+    with pytest.raises(InvalidRequest, match="not valid zstd"):
+        await read(arriving(body), header(b"zstd"), 10_000)
+
+
+async def test_a_small_body_is_one_part() -> None:
+    """So that nobody asks whether more of it is late."""
+    begin, asked, _ = beginning()
+    body = await read_body(arriving(gzip.compress(b"{}")), header(b"gzip"), limits(99), begin)
+    assert (body, asked) == (b"{}", [])
+
+
+async def test_a_client_that_leaves_in_between() -> None:
+    data = gzip.compress(b"{}")
+    with pytest.raises(ClientDisconnected):
+        await read(arriving(data[:5], disconnect=True), header(b"gzip"), 99)
+
+
+async def test_a_body_that_is_as_it_is() -> None:
+    for name in (b"identity", b"", b" Identity "):
+        assert await read(arriving(b"{}"), header(name), 9) == b"{}"
+
+
+@pytest.mark.parametrize("name", [b"br", b"gzip, gzip", b"gzip,", b"\xff", b"compress"])
+async def test_other_codings_are_refused_unread(name: bytes) -> None:
+    with pytest.raises(UnsupportedContentCoding, match="gzip, deflate, zstd"):
+        await read(arriving(), header(name), 9)
+
+
+async def test_two_headers_are_two_codings() -> None:
+    with pytest.raises(UnsupportedContentCoding):
+        await read(arriving(), [*header(b"identity"), *header(b"gzip")], 9)
