@@ -109,7 +109,7 @@ bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--roun
 	@$(BIN)/python -m bench $(ARGS)
 bench-ledger: .venv ## Measure events per second from the queue to the commit
 	@$(BIN)/python -m bench.ledger $(ARGS)
-chaos: .venv ## Kill everything at random under load, then check the books (ARGS="--seeds 4 5")
+chaos: .venv ## Kill and pause everything at random under load, then check the books (ARGS="--seeds 4 5")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: clean

@@ -1,1 +1,1 @@
-"""Everything but the provider is killed at random under load; then the books are checked."""
+"""Everything but the provider is killed or paused at random under load; then books are checked."""

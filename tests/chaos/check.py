@@ -1,7 +1,7 @@
 """Compares the ledger with the stand-in provider's own record of what it served."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
@@ -23,8 +23,11 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     faults: Sequence[str]
 
 
-def check(stack: LocalStack) -> Findings:
-    """Every call that the provider saw has one entry; no entry has a call that it did not see."""
+def check(stack: LocalStack, whole: Set[str] = frozenset()) -> Findings:
+    """Every call that the provider saw has one entry; no entry has a call that it did not see.
+
+    `whole` are the calls whose answers came to their last byte: what those used is posted.
+    """
     calls: dict[str, dict[str, Any]] = {}
     faults: list[str] = []
     for call in mixed_load.served(stack):
@@ -37,8 +40,11 @@ def check(stack: LocalStack) -> Findings:
     faults += (f"{id_} was served and has no entry" for id_ in calls.keys() - by_id.keys())
     for entry in entries:
         faults += _faults_of(entry, calls.get(entry["entry_id"]))
+    faults += _faults_of_whole(whole, entries)
     faults += _faults_of_sums(stack, entries)
-    statuses = Counter(entry["status"] for entry in entries)
+    statuses = Counter(
+        entry["status"] if entry.get("corrects") is None else entry["kind"] for entry in entries
+    )
     return Findings(served=len(calls), entries=dict(statuses), faults=faults[:50])
 
 
@@ -62,6 +68,13 @@ def _faults_of(entry: Mapping[str, Any], call: Mapping[str, Any] | None) -> list
     elif status == "ok":
         return [f"{id_} is ok, but the provider says {call['outcome']}"]
     return []
+
+
+def _faults_of_whole(whole: Set[str], entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A call may be given up while its gateway is paused; its own event corrects that then."""
+    ok = {entry["entry_id"] for entry in entries if entry["status"] == "ok"}
+    mended = {entry["corrects"] for entry in entries if entry["kind"] == "late_event"}
+    return [f"{id_} was answered, and its usage is not posted" for id_ in whole - ok - mended]
 
 
 def _faults_of_sums(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,10 +1,10 @@
-"""Load on two gateways and two workers while they and both databases are killed with -9."""
+"""Load on two gateways and two workers while they and both databases are killed and paused."""
 
 import asyncio
 import itertools
-import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -14,6 +14,7 @@ import pymongo
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
 from tests.chaos.check import Findings, check
+from tests.chaos.harms import SPOOL_MAX_BYTES, Harmful, Harms
 from tests.e2e import mixed_load
 from tests.e2e.polling import wait_for
 
@@ -24,9 +25,18 @@ SETTINGS = {
     "WORKER_JOB_TIMEOUT_S": "5",
     "WORKER_SWEEP_S": "1",
     "SHUTDOWN_GRACE_S": "5",
+    "SPOOL_MAX_BYTES": str(SPOOL_MAX_BYTES),
 }
-VICTIMS = ("gateway", "gateway-2", "ledger_worker", "ledger_worker-2", "redis", "mongo")
+# How the answers of each format end, where all of the stream has come.
+_LAST_FRAMES = {
+    mixed_load.CHAT: b"data: [DONE]",
+    mixed_load.RESPONSES: b"event: response.completed",
+    mixed_load.MESSAGES: b"event: message_stop",
+}
+# Leases have to end, and whoever was paused has to catch up.
+_SETTLE_S = 180.0
 _AT_A_TIME = 16
+_OK = 200
 _CALL_LIMIT_S = 30.0
 _BUDGET = {"budget": {"limit_usd": 1_000_000, "period": "total"}}
 
@@ -37,6 +47,7 @@ async def run(
     seed: int,
     seconds: float,
     say: Callable[[str], None],
+    harms: Harms = Harms(),  # noqa: B008 - it is frozen
     meddle: Callable[[LocalStack], None] | None = None,
 ) -> Findings:
     """`meddle` injects a fault before the books are checked."""
@@ -44,19 +55,22 @@ async def run(
     admin.expect("PATCH", f"/admin/accounts/{stack.info.demo_user_id}", _BUDGET)
     until = monotonic() + seconds
     answers: Counter[str] = Counter()
+    whole: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_load(stack, seed, until, answers))
-        for victim in VICTIMS:
-            chance = random.Random(f"{seed} {victim}")
-            tasks.create_task(_keep_killing(stack, victim, chance, until, say))
+        tasks.create_task(_load(stack, seed, until, answers, whole))
+        Harmful(stack, seed, until, harms, say).start(tasks)
     say(f"answers: {dict(answers)}")
-    await wait_for(lambda: _is_settled(stack))
+    with suppress(TimeoutError):
+        # What is missing then is what the check names.
+        await wait_for(lambda: _is_settled(stack), limit_s=_SETTLE_S)
     if meddle is not None:
         meddle(stack)
-    return await asyncio.to_thread(check, stack)
+    return await asyncio.to_thread(check, stack, whole)
 
 
-async def _load(stack: LocalStack, seed: int, until: float, answers: Counter[str]) -> None:
+async def _load(
+    stack: LocalStack, seed: int, until: float, answers: Counter[str], whole: set[str]
+) -> None:
     """Clients that take whatever comes: an error, a broken stream, no connection."""
     numbers = itertools.count()
     calls = mixed_load.requests(2000, seed)
@@ -70,8 +84,10 @@ async def _load(stack: LocalStack, seed: int, until: float, answers: Counter[str
             url = stack.gateway_urls[number % len(stack.gateway_urls)]
             try:
                 async with session.post(url + path, json=body) as response:
-                    await response.read()
+                    answer = await response.read()
                     answers[str(response.status)] += 1
+                if response.status == _OK and (not body["stream"] or _LAST_FRAMES[path] in answer):
+                    whole.add(response.headers["x-request-id"])
             except (aiohttp.ClientError, TimeoutError) as error:
                 answers[type(error).__name__] += 1
                 # A gateway that was just killed takes a moment to come back.
@@ -79,23 +95,6 @@ async def _load(stack: LocalStack, seed: int, until: float, answers: Counter[str
 
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         await asyncio.gather(*(client(session) for _ in range(_AT_A_TIME)))
-
-
-async def _keep_killing(
-    stack: LocalStack,
-    victim: str,
-    chance: random.Random,
-    until: float,
-    say: Callable[[str], None],
-) -> None:
-    """Each victim on its own, so that any of them may be away at the same time."""
-    while monotonic() < until:
-        await asyncio.sleep(chance.uniform(1.0, 10.0))
-        down_s = chance.uniform(0.0, 2.0)
-        say(f"kill -9 {victim}, down for {down_s:.1f} s")
-        await asyncio.to_thread(stack.kill, victim)
-        await asyncio.sleep(down_s)
-        await asyncio.to_thread(stack.start_process, victim)
 
 
 def _is_settled(stack: LocalStack) -> bool:

@@ -3,20 +3,23 @@
 import pytest
 
 from tests.chaos.check import check, skip_an_increment
+from tests.chaos.harms import Harms
 from tests.chaos.run import REPLICAS, SETTINGS, run
 from tests.e2e.conftest import NewStack
 
-_SECONDS = 12.0
+_SECONDS = 10.0
 
 
 @pytest.mark.e2e
 async def test_the_books_balance_whatever_is_killed(new_stack: NewStack) -> None:
     stack = new_stack(SETTINGS, gateways=REPLICAS, workers=REPLICAS)
     said: list[str] = []
-    findings = await run(stack, seed=7, seconds=_SECONDS, say=said.append)
+    harms = Harms(longest_pause_s=8.0)
+    findings = await run(stack, seed=7, seconds=_SECONDS, say=said.append, harms=harms)
     assert findings.faults == [], said
     assert findings.served > 0
-    assert any("kill -9" in line for line in said)
+    for harm in ("kill -9", "pause", "fill"):
+        assert any(harm in line for line in said), said
 
     skip_an_increment(stack)
     assert any(fault.startswith("verify") for fault in check(stack).faults)
