@@ -36,6 +36,7 @@ class Call:
         "budget_warnings",
         "call_id",
         "charged_nusd",
+        "continued_tokens",
         "first_byte_ms",
         "format",
         "granted",
@@ -84,6 +85,8 @@ class Call:
         self.rate_window: tuple[Scope, Window] | None = None
         self.budget_warnings: tuple[str, ...] = ()
         self.input_tokens = 0
+        # Of them, those that a response or a thread brings along which the call goes on from.
+        self.continued_tokens = 0
         self.held_nusd: int | None = None
         self.first_byte_ms: int | None = None
         self.provider_request_id: str | None = None

@@ -38,4 +38,5 @@ class Estimator:
         attachments = attachments_of(text, call.request.fields)
         for attachment in attachments:
             text = text.replace(attachment.data.encode(), b"", 1)
-        return await self._tokenizer.count(text) + sum(each.tokens for each in attachments)
+        attached = sum(each.tokens for each in attachments)
+        return await self._tokenizer.count(text) + attached + call.continued_tokens

@@ -56,10 +56,10 @@ class _CallHandler(Handler):
         call, gateway = self.call, self.gateway
         body, request = await self.read_request(principal, headers, self._refuse_early)
         plan = await gateway.router.plan(request.model)
-        continued_tokens = 0
         if request.named:
             owned = await gateway.ownership.check(principal, call.format, request, plan)
-            plan, continued_tokens, call.granted = owned.plan, owned.input_tokens, owned.granted
+            plan, call.granted = owned.plan, owned.granted
+            call.continued_tokens = owned.input_tokens
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
         if request.models:
@@ -67,7 +67,7 @@ class _CallHandler(Handler):
         plan = await self._priced(plan, request)
         self.take_copies(plan)
         attachments = attachments_of(body, request.fields)
-        call.input_tokens = estimate_input_tokens(body, attachments) + continued_tokens
+        call.input_tokens = estimate_input_tokens(body, attachments) + call.continued_tokens
         await gateway.admissions.admit(call, principal)
         asked_at = perf_counter()
         try:

@@ -11,6 +11,7 @@ names it. A field is therefore in one of three classes:
 A test walks the request types of the newest SDKs and fails on a field that is in none of them.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,15 +67,36 @@ OPAQUE = frozenset(
 class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):
     """One format's. A rule's key is the member that holds the field, and the field.
 
-    `heads` are the members of the body that name, or hold, objects and little else; in all others
-    `names` are looked for. `coarse` are bytes of which a body has some wherever it has a name.
+    `heads` are the members of the body that name, or hold, objects and little else. In all others
+    the rules' names are looked for, where the body has some of the bytes `coarse`.
     """
 
     rules: Mapping[tuple[str, str], Rule]
-    opaque: frozenset[str] = OPAQUE
-    heads: tuple[str, ...] = ()
-    names: tuple[bytes, ...] = ()
-    coarse: tuple[bytes, ...] = ()
+    members: frozenset[str]
+    opaque: frozenset[str]
+    heads: tuple[str, ...]
+    coarse: tuple[bytes, ...]
+    named_in: Callable[[bytes], Sequence[bytes]]
+
+
+def _fields(
+    rules: Mapping[tuple[str, str], Rule],
+    *,
+    heads: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+    coarse: tuple[bytes, ...] = (),
+    opaque: frozenset[str] = OPAQUE,
+) -> ObjectFields:
+    """`names` are what is looked for outside of the heads."""
+    pattern = re.compile(b"|".join(b'"%b"' % name.encode() for name in names))
+    return ObjectFields(
+        rules=rules,
+        opaque=opaque,
+        heads=heads,
+        coarse=coarse,
+        members=frozenset(name for _, name in rules),
+        named_in=pattern.findall,
+    )
 
 
 def _values(members: Members, name: str) -> list[Any]:
@@ -131,7 +153,7 @@ def _is_whole(item: Members) -> bool:
     types = _values(item, "type")
     if types in ([], [None]):
         return any(role is not None for role in _values(item, "role"))
-    if len(types) > 1:
+    if len(types) > 1 or not isinstance(types[0], str):
         return False
     if types[0] in _WHOLE:
         return True
@@ -147,18 +169,18 @@ _CONTAINER = Rule(noun="Container", made=True, grantable=True)
 _FILE = Rule(noun="File", made=True, grantable=True)
 _SKILL = Rule(noun="Skill", grantable=True)
 
-_CHAT = ObjectFields(
-    rules={
+_CHAT = _fields(
+    {
         ("audio", "id"): _AUDIO,
         ("voice", "id"): Rule(noun="Voice", grantable=True),
         (ANY, "file_id"): _FILE,
     },
     heads=("audio",),
-    names=(b'"file_id"', b'"audio"'),
+    names=("file_id", "audio"),
     coarse=(b'"file_id"', b'"audio"'),
 )
-_MESSAGES = ObjectFields(
-    rules={
+_MESSAGES = _fields(
+    {
         ("thread", "previous_message_id"): _MESSAGE,
         ("diagnostics", "previous_message_id"): Rule(noun="Message", made=True, relayed_only=True),
         ("", "container"): _CONTAINER,
@@ -169,11 +191,11 @@ _MESSAGES = ObjectFields(
         (ANY, "file_id"): _FILE,
     },
     heads=("thread", "diagnostics", "container", "user_profile_id", "workspace_id"),
-    names=(b'"file_id"',),
+    names=("file_id",),
     coarse=(b'"file_id"',),
 )
-_RESPONSES = ObjectFields(
-    rules={
+_RESPONSES = _fields(
+    {
         ("", "previous_response_id"): _RESPONSE,
         ("prompt_cache_options", "comparison_response_id"): Rule(
             noun="Response", made=True, relayed_only=True
@@ -193,15 +215,15 @@ _RESPONSES = ObjectFields(
     },
     heads=("previous_response_id", "prompt_cache_options", "conversation", "prompt"),
     names=(
-        b'"id"',
-        b'"container"',
-        b'"container_id"',
-        b'"file_id"',
-        b'"file_ids"',
-        b'"skill_id"',
-        b'"vector_store_ids"',
-        b'"connector_id"',
-        b'"tunnel_id"',
+        "id",
+        "container",
+        "container_id",
+        "file_id",
+        "file_ids",
+        "skill_id",
+        "vector_store_ids",
+        "connector_id",
+        "tunnel_id",
     ),
     coarse=(b'"id"', b'_id"', b'_ids"', b'"container"'),
 )
@@ -210,7 +232,7 @@ OBJECT_FIELDS: Mapping[ClientFormat, ObjectFields] = {
     "chat": _CHAT,
     "messages": _MESSAGES,
     "responses": _RESPONSES,
-    "embeddings": ObjectFields(rules={}),
+    "embeddings": _fields({}),
 }
 
 
@@ -220,16 +242,16 @@ def _is_not_of_a_container(citation: Members) -> bool:
 
 # What a call made, by its answer. Ids of files that a search found are not the call's.
 ANSWER_FIELDS: Mapping[ClientFormat, ObjectFields] = {
-    "chat": ObjectFields(rules={("audio", "id"): _AUDIO}),
-    "messages": ObjectFields(rules={("container", "id"): _CONTAINER, (ANY, "file_id"): _FILE}),
-    "responses": ObjectFields(
-        rules={
+    "chat": _fields({("audio", "id"): _AUDIO}),
+    "messages": _fields({("container", "id"): _CONTAINER, (ANY, "file_id"): _FILE}),
+    "responses": _fields(
+        {
             (ANY, "container_id"): _CONTAINER,
             (ANY, "file_id"): msgspec.structs.replace(_FILE, unless=_is_not_of_a_container),
         },
         opaque=OPAQUE - {"annotations"},
     ),
-    "embeddings": ObjectFields(rules={}),
+    "embeddings": _fields({}),
 }
 
 # Fields that look like those of objects and are not, by the member that holds them.

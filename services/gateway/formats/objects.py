@@ -6,8 +6,7 @@ of a name that comes twice included, since which of them a provider takes is not
 
 import json
 import re
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +18,6 @@ from services.gateway.formats.object_fields import (
     ANY,
     OBJECT_FIELDS,
     OPAQUE,
-    Members,
     ObjectFields,
     Rule,
 )
@@ -57,20 +55,16 @@ def named_objects(
     """`fields` are those of the body. Raises InvalidRequest where there are too many."""
     table = OBJECT_FIELDS[client_format]
     disguised = is_disguised(body)
-    heads = [name for name in table.heads if name in fields]
-    names = () if disguised else table.names
-    rest: list[str] = []
-    if disguised or any(name in body for name in table.coarse):
-        rest = [name for name in fields if name not in table.heads and name not in _CLIENTS_OWN]
-    if not heads and not rest:
-        return ()
     found: list[NamedObject] = []
-    for name in heads:
-        found += _in_value(table, bytes(fields[name]), name, name)
-    for name in rest:
-        raw = bytes(fields[name])
-        if _may_name(raw, names):
-            found += _in_field(table, raw, name, names)
+    for name in table.heads:
+        if name in fields:
+            found += _in_value(table, bytes(fields[name]), name, name)
+    if disguised or _has_any(body, table.coarse):
+        for name, raw in fields.items():
+            if name not in table.heads and name not in _CLIENTS_OWN:
+                found += _in_field(table, bytes(raw), name, disguised=disguised)
+    if not found:
+        return ()
     if len(found) > _MAX_NAMED:
         raise InvalidRequest(
             f"The request names more than {_MAX_NAMED} objects that the provider keeps.",
@@ -82,65 +76,71 @@ def named_objects(
 def brought_objects(client_format: ClientFormat, answer: bytes) -> tuple[str, ...]:
     """Ids of what a call made, of its answer or an event of it; none where that cannot be read."""
     try:
-        found = list(_in_value(ANSWER_FIELDS[client_format], answer, "", ""))
+        found = _in_value(ANSWER_FIELDS[client_format], answer, "", "")
     except InvalidRequest:
         return ()
     return tuple(dict.fromkeys(named.id for named in found))
 
 
-def _may_name(raw: bytes, names: tuple[bytes, ...]) -> bool:
-    return not names or any(name in raw for name in names)
+def _has_any(raw: bytes, names: Iterable[bytes]) -> bool:
+    # A loop, since a generator costs more than the searches in a small body.
+    for name in names:  # noqa: SIM110
+        if name in raw:
+            return True
+    return False
 
 
 def _in_field(
-    table: ObjectFields, raw: bytes, name: str, names: tuple[bytes, ...]
+    table: ObjectFields, raw: bytes, name: str, *, disguised: bool
 ) -> Iterator[NamedObject]:
     """Of a conversation, only the messages that name something are parsed."""
+    # One pass, however many names there are to look for.
+    names = () if disguised else set(table.named_in(raw))
+    if not names and not disguised:
+        return
     if not raw.startswith(b"["):
         yield from _in_value(table, raw, name, name)
         return
     for place, part in enumerate(_parts.decode(raw)):
-        if _may_name(bytes(part), names):
-            yield from _in_value(table, bytes(part), name, f"{name}[{place}]")
+        data = bytes(part)
+        if disguised or _has_any(data, names):
+            yield from _in_value(table, data, name, f"{name}[{place}]")
 
 
-def _in_value(table: ObjectFields, raw: bytes, name: str, path: str) -> Iterator[NamedObject]:
+def _in_value(table: ObjectFields, raw: bytes, name: str, path: str) -> list[NamedObject]:
     """`name` is the member of the body that the value is, or is an element of."""
-    value = decoded(raw, path)
-    rule = table.rules.get(("", name))
-    if rule is not None:
-        yield from _ids(value, path, rule)
-    waiting = deque([(value, name, path)])
-    for nodes, (node, holder, where) in enumerate(_nodes(waiting)):
-        if nodes > _MAX_NODES:
+    value, rules = decoded(raw, path), table.rules
+    rule = rules.get(("", name))
+    found = [] if rule is None else _ids(value, path, rule)
+    # It grows while it is gone through: what an object or a list holds comes after it.
+    waiting: list[tuple[Any, str, str]] = [(value, name, path)]
+    for node, holder, where in waiting:
+        if len(waiting) > _MAX_NODES:
             raise InvalidRequest("This part of the request has too many members.", param=path)
         if isinstance(node, list):
-            waiting.extend((part, holder, f"{where}[{place}]") for place, part in enumerate(node))
-            continue
-        for member, inner in node:
-            at = f"{where}.{member}"
-            found = table.rules.get((holder, member)) or table.rules.get((ANY, member))
-            if found is not None and (found.unless is None or not found.unless(node)):
-                yield from _ids(inner, at, found)
-            if isinstance(inner, list | tuple) and member not in table.opaque:
-                waiting.append((inner, member, at))
+            waiting += [
+                (part, holder, f"{where}[{place}]")
+                for place, part in enumerate(node)
+                if isinstance(part, list | tuple)
+            ]
+        elif isinstance(node, tuple):
+            for member, inner in node:
+                if member in table.members:
+                    rule = rules.get((holder, member)) or rules.get((ANY, member))
+                    if rule is not None and not (rule.unless and rule.unless(node)):
+                        found += _ids(inner, f"{where}.{member}", rule)
+                if isinstance(inner, list | tuple) and member not in table.opaque:
+                    waiting.append((inner, member, f"{where}.{member}"))
+    return found
 
 
-def _nodes(waiting: deque[tuple[Any, str, str]]) -> Iterator[tuple[list[Any] | Members, str, str]]:
-    """Those that hold others, until none wait; whoever looks at one adds what it holds."""
-    while waiting:
-        node = waiting.popleft()
-        if isinstance(node[0], list | tuple):
-            yield node
-
-
-def _ids(value: Any, path: str, rule: Rule) -> Iterator[NamedObject]:
+def _ids(value: Any, path: str, rule: Rule) -> list[NamedObject]:
     if isinstance(value, str):
-        yield NamedObject(path, value, rule)
-    elif isinstance(value, list):
-        for place, part in enumerate(value):
-            if isinstance(part, str):
-                yield NamedObject(f"{path}[{place}]", part, rule)
+        return [NamedObject(path, value, rule)]
+    if not isinstance(value, list):
+        return []
+    parts = enumerate(value)
+    return [NamedObject(f"{path}[{n}]", part, rule) for n, part in parts if isinstance(part, str)]
 
 
 def decoded(raw: bytes, path: str) -> Any:

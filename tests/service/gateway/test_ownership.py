@@ -16,7 +16,7 @@ from libs.common.storage.invalidation import publish
 from libs.common.storage.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect, chunk, named
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
-from tests.service.gateway.stage import Books, Client, eventually
+from tests.service.gateway.stage import OTHER_MODEL, Books, Client, eventually
 from tests.service.gateway.upstream import Connection, Request, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -584,6 +584,82 @@ async def test_a_granted_object_does_not_become_the_accounts_own(
 
     assert (await books.events(granted))[0].objects == ()
     MESSAGES.check_error(refused, 404, "not_found")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_estimate_counts_what_the_call_goes_on_from(
+    gateway: Client, books: Books, upstream: Upstream, stream: bool
+) -> None:
+    object_id = f"resp_{uuid4().hex}"
+    _script(upstream, _RESPONSE, object_id)
+    secret = await books.add_key()
+    await _ask(gateway, _RESPONSE, secret)
+    unreported = {name: value for name, value in RESPONSES.whole.items() if name != "usage"}
+    if stream:
+        upstream.streams(RESPONSES.frames[:2])
+    else:
+        upstream.answers(json.dumps(unreported).encode())
+
+    for fields in ({"previous_response_id": object_id}, {"user": object_id}):
+        body = {**RESPONSES.body(stream=stream), **fields}
+        await gateway.post(RESPONSES.path, secret, body)
+
+    _, goes_on, begins = await books.events(secret)
+    assert goes_on.usage_source == begins.usage_source == "estimated"
+    assert goes_on.usage is not None
+    assert begins.usage is not None
+    assert goes_on.usage.input_text is not None
+    assert begins.usage.input_text is not None
+    # The names of the two fields have a few tokens more or less.
+    assert abs(goes_on.usage.input_text - begins.usage.input_text - _USED) < 5
+
+
+async def test_a_translation_needs_no_book_for_what_it_leaves_out(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    """Hints to a provider, and items whose content only their own provider has."""
+    upstream.answers(CHAT.answer)
+    model = await add_route(books, deployment(upstream, "m", OTHER_MODEL))
+    secret = await books.add_key()
+
+    for dialect, fields in (
+        (MESSAGES, {"diagnostics": {"previous_message_id": "msg_of_a_translation"}}),
+        (RESPONSES, {"prompt_cache_options": {"comparison_response_id": "resp_of_a_translation"}}),
+    ):
+        body = {**dialect.body(), "model": model, **fields}
+        served = await gateway.post(dialect.path, secret, body)
+        assert served.status_code == 200, served.text
+
+
+async def test_a_translation_reaches_no_object_either(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    upstream.answers(CHAT.answer)
+    model = await add_route(books, deployment(upstream, "m", OTHER_MODEL))
+    secret = await books.add_key()
+
+    for case in CASES:
+        fields = case.names("obj_1")
+        if set(fields) <= {"diagnostics"} or case.name == "reasoning":
+            continue
+        refused = await _ask(gateway, case, secret, model=model, **fields)
+        assert refused.status_code in (400, 404), (case.name, refused.text)
+    assert upstream.requests == []
+
+
+async def test_sdks_are_told_to_go_on_without_a_thread(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    upstream.answers(CHAT.answer)
+    model = await add_route(books, deployment(upstream, "m", OTHER_MODEL))
+
+    refused = await _ask(
+        gateway, _THREAD, await books.add_key(), model=model, thread={"type": "create"}
+    )
+
+    MESSAGES.check_error(refused, 400, "unsupported_field")
+    details = refused.json()["error"]["details"]
+    assert details == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
 
 
 async def test_names_of_the_clients_own_pass(

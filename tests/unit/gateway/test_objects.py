@@ -63,7 +63,20 @@ def named(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
             [("input[0].id", "a")],
         ),
         ("responses", {"input": [{"type": "reasoning", "id": "a", "encrypted_content": "x"}]}, []),
+        (
+            "responses",
+            b'{"input": [{"type": "reasoning", "id": "a", "encrypted_content": "", '
+            b'"encrypted_content": "x"}, {"type": "function_call", "id": "b", "id": "c"}]}',
+            [("input[0].id", "a")],
+        ),
+        (
+            "responses",
+            b'{"input": [{"type": "reasoning", "id": "a", "id": "b"}, {"type": "message", '
+            b'"id": "c", "type": "item_reference"}]}',
+            [("input[0].id", "a"), ("input[0].id", "b"), ("input[1].id", "c")],
+        ),
         ("responses", {"input": [{"type": "function_call", "id": "a", "call_id": "c"}]}, []),
+        ("responses", {"input": [{"type": ["x"], "id": "a"}]}, [("input[0].id", "a")]),
         ("responses", {"metadata": {"file_id": "a"}, "input": [{"id": None}]}, []),
         ("chat", {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]}, []),
         ("chat", {"tools": [{"function": {"parameters": {"file_id": "a"}}}]}, []),
