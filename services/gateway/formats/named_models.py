@@ -10,22 +10,23 @@ A test walks the request types of the newest SDKs, and fails on a name that is i
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from libs.common.errors import InvalidRequest
 from services.gateway.formats.object_fields import OPAQUE, Members
-from services.gateway.formats.objects import decoded, is_disguised
+from services.gateway.formats.objects import decoded, is_disguised, parts_of
 
 # Some servers read the names of a body's members in capitals as well.
 _HEAD = re.compile(r"(?:.*_)?(?:models?|fallbacks)", re.IGNORECASE | re.DOTALL)
+_HEAD_ENDS = ("model", "models", "fallbacks")
+_LAST_LETTERS = frozenset("lLsS\u017f")
 _MEMBER = re.compile(r"(?:.*_)?models?", re.DOTALL)
 _MEMBER_ENDS = (b'model"', b'models"')
 _NAMES_FOLLOW = re.compile(rb'\s*:\s*["\[]')
-_IMAGES, _IMAGES_BYTES = "image_generation", b"image_generation"
+_IMAGES = "image_generation"
 # OpenAI's own choice where such a tool names no model; it is run and charged for as well.
 DEFAULT_IMAGE_MODEL = "gpt-image-2.6-sunburst"
 # Of the body itself `input` is what Responses calls the conversation.
@@ -34,10 +35,10 @@ _CLIENTS_OWN = OPAQUE - {"input"}
 RECORDS = frozenset({"from", "to", "usage", "svg_usage"})
 _NOT_RUN = OPAQUE | RECORDS | {"variables"}
 _MAX_NAMES, _MAX_NAME_CHARS = 64, 256
+# What is looked at in one request: the word, and the members and elements of what is parsed.
+_MAX_LOOKS, _MAX_NODES = 10_000, 200_000
 # How often a tool without `max_uses` is held for.
 _ASSUMED_USES = 3
-
-_parts = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,104 +55,146 @@ class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
     fast: bool = False
 
 
-def named_models(body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[NamedModel, ...]:
-    """`fields` are those of the body. Raises InvalidRequest for what cannot be told."""
+def named_models(
+    body: bytes, fields: Mapping[str, msgspec.Raw], *, makes_images: bool = False
+) -> tuple[NamedModel, ...]:
+    """`fields` are those of the body. Raises InvalidRequest for what cannot be told.
+
+    `makes_images`: the format has a tool for images that runs a model, even where it names none.
+    """
     disguised = is_disguised(body)
     heads = list(filter(_is_head, fields))
-    if not heads and not disguised and not _may_name(body, beside_its_own=True):
+    images = makes_images and (disguised or _IMAGES.encode() in body)
+    if not (heads or disguised or images or _may_name_more(body)):
         return ()
-    found: list[NamedModel] = []
+    search = _Search(everywhere=disguised, images=images)
     for name, raw in fields.items():
-        value = bytes(raw)
         if name in heads:
-            found += _in_head(name, value)
-        elif name != "model" and name not in _CLIENTS_OWN and (disguised or _may_name(value)):
-            found += _in_field(name, value, disguised=disguised)
-    if len(found) > _MAX_NAMES:
-        raise InvalidRequest(
-            f"The request names more than {_MAX_NAMES} models.", param=found[_MAX_NAMES].path
-        )
-    for model in found:
-        if not (0 < len(model.name) <= _MAX_NAME_CHARS and model.name.isprintable()):
-            raise InvalidRequest("This is not the name of a model.", param=model.path)
-    return tuple(found)
+            search.head(name, bytes(raw))
+        elif name != "model" and name not in _CLIENTS_OWN:
+            search.field(name, bytes(raw))
+    return tuple(search.found)
 
 
-@lru_cache(maxsize=4096)
 def _is_head(name: str) -> bool:
-    return name != "model" and _HEAD.fullmatch(name.casefold()) is not None
+    # Its last letter tells nearly all others apart, and sooner.
+    if name[-1:] not in _LAST_LETTERS or name == "model":
+        return False
+    folded = name.casefold()
+    return folded.endswith(_HEAD_ENDS) and _HEAD.fullmatch(folded) is not None
 
 
-def _may_name(data: bytes, *, beside_its_own: bool = False) -> bool:
+def _may_name_more(body: bytes) -> bool:
+    """Beside its own model, which is a member as well."""
+    word, words = _MEMBER_ENDS
+    if body.find(word, body.find(word) + 1) < 0 and words not in body:
+        return False
+    return _may_name(body, 1)
+
+
+def _may_name(data: bytes, besides: int = 0) -> bool:
     """Few bodies have the word as a member more than once, but for schemas, where objects follow.
 
-    To search for the word and look at what follows is faster than one expression for both.
+    To search for the word and look at what follows is faster than one expression for both, unless
+    somebody has filled the body with the word.
     """
-    left = 1 if beside_its_own else 0
     for word in _MEMBER_ENDS:
-        at = data.find(word)
-        while at >= 0:
-            at += len(word)
-            if _NAMES_FOLLOW.match(data, at):
-                if not left:
+        at = -1
+        for _ in range(_MAX_LOOKS):
+            at = data.find(word, at + 1)
+            if at < 0:
+                break
+            if _NAMES_FOLLOW.match(data, at + len(word)):
+                if not besides:
                     return True
-                left -= 1
-            at = data.find(word, at)
-    return _IMAGES_BYTES in data
-
-
-def _in_field(name: str, value: bytes, *, disguised: bool) -> Iterator[NamedModel]:
-    """Of a conversation, or of tools, only those are parsed that name something."""
-    if value.startswith(b"{"):
-        yield from _in_value(decoded(value, name), name)
-        return
-    if not value.startswith(b"["):
-        return
-    for place, part in enumerate(_parts.decode(value)):
-        path = f"{name}[{place}]"
-        holds_more = bytes(part).startswith((b"{", b"["))
-        if holds_more and (disguised or _may_name(bytes(part))):
-            yield from _in_value(decoded(bytes(part), path), path)
-
-
-def _in_head(name: str, raw: bytes) -> list[NamedModel]:
-    value = decoded(raw, name)
-    folded = name.casefold()
-    instead = folded in ("model", "models") or folded.endswith("fallbacks")
-    if isinstance(value, str) and folded.endswith("fallbacks"):
-        raise InvalidRequest(
-            "Models that the provider chooses cannot be checked: list those to fall back on.",
-            param=name,
-        )
-    found = list(_of_member(value, name, ()))
-    if isinstance(value, list | tuple):
-        found += _in_value(value, name, listed=folded.endswith("fallbacks"))
-    if not found and isinstance(value, list | tuple) and value:
-        raise InvalidRequest("No model's name can be read here.", param=name)
-    return [msgspec.structs.replace(model, instead=instead) for model in found]
-
-
-def _in_value(value: Any, path: str, *, listed: bool = False) -> Iterator[NamedModel]:
-    """In what the value holds. `listed`: texts in lists are names, whatever holds the lists."""
-    waiting = deque([(value, path)])
-    while waiting:
-        node, where = waiting.popleft()
-        if isinstance(node, list):
-            if listed and where != path:
-                yield from _of_member(node, where, ())
-            inner = [(part, f"{where}[{place}]") for place, part in enumerate(node)]
+                besides -= 1
         else:
-            yield from _of_members(node, where)
-            inner = [(part, f"{where}.{member}") for member, part in node if member not in _NOT_RUN]
-        waiting.extend(each for each in inner if isinstance(each[0], list | tuple))
+            return True
+    return False
+
+
+class _Search:
+    """Through one body; what it has `found`, and how much it has looked at."""
+
+    def __init__(self, *, everywhere: bool, images: bool) -> None:
+        self.found: list[NamedModel] = []
+        self._everywhere = everywhere
+        self._images = images
+        self._nodes = 0
+
+    def field(self, name: str, value: bytes) -> None:
+        """Of a conversation, or of tools, only those are parsed that name something."""
+        if not self._may_hold(value):
+            return
+        parts = [(name, value)] if value.startswith(b"{") else parts_of(value, name)
+        for path, part in parts:
+            if self._may_hold(part):
+                self._look_into(decoded(part, path), path)
+
+    def _may_hold(self, value: bytes) -> bool:
+        return value.startswith((b"{", b"[")) and (
+            self._everywhere or _may_name(value) or (self._images and _IMAGES.encode() in value)
+        )
+
+    def head(self, name: str, raw: bytes) -> None:
+        value, before = decoded(raw, name), len(self.found)
+        folded = name.casefold()
+        chosen = folded.endswith("fallbacks")
+        if isinstance(value, str) and chosen:
+            raise InvalidRequest(
+                "Models that the provider chooses cannot be checked: list those to fall back on.",
+                param=name,
+            )
+        self._take(_of_member(value, name, ()))
+        if isinstance(value, list | tuple):
+            self._look_into(value, name, listed=chosen)
+            if value and len(self.found) == before:
+                raise InvalidRequest("No model's name can be read here.", param=name)
+        if chosen or folded in ("model", "models"):
+            self.found[before:] = [
+                msgspec.structs.replace(model, instead=True) for model in self.found[before:]
+            ]
+
+    def _look_into(self, value: Any, path: str, *, listed: bool = False) -> None:
+        """`listed`: texts in lists are names, whatever holds the lists."""
+        waiting = deque([(value, path)])
+        while waiting:
+            node, where = waiting.popleft()
+            self._nodes += 1 + len(node)
+            if self._nodes > _MAX_NODES:
+                raise InvalidRequest("This part of the request has too many members.", param=path)
+            if isinstance(node, list):
+                if listed and where != path:
+                    self._take(_of_member(node, where, ()))
+                inner = [(part, f"{where}[{place}]") for place, part in enumerate(node)]
+            else:
+                self._take(_of_members(node, where))
+                if self._images and _makes_images(node):
+                    self._take([_default_image_model(where)])
+                inner = [
+                    (part, f"{where}.{member}") for member, part in node if member not in _NOT_RUN
+                ]
+            waiting.extend(each for each in inner if isinstance(each[0], list | tuple))
+
+    def _take(self, models: Iterable[NamedModel]) -> None:
+        for model in models:
+            if len(self.found) == _MAX_NAMES:
+                raise InvalidRequest(
+                    f"The request names more than {_MAX_NAMES} models.", param=model.path
+                )
+            if not (0 < len(model.name) <= _MAX_NAME_CHARS and model.name.isprintable()):
+                raise InvalidRequest("This is not the name of a model.", param=model.path)
+            self.found.append(model)
 
 
 def _of_members(node: Members, path: str) -> Iterator[NamedModel]:
-    if _makes_images(node):
-        yield NamedModel(path=f"{path}.model", name=DEFAULT_IMAGE_MODEL, uses=_ASSUMED_USES)
     for member, value in node:
         if _MEMBER.fullmatch(member):
             yield from _of_member(value, f"{path}.{member}", node)
+
+
+def _default_image_model(path: str) -> NamedModel:
+    return NamedModel(path=f"{path}.model", name=DEFAULT_IMAGE_MODEL, uses=_ASSUMED_USES)
 
 
 def _of_member(value: Any, path: str, around: Members) -> Iterator[NamedModel]:

@@ -29,6 +29,8 @@ _DISGUISED = re.compile(rb"\\u00(?:31|5[fF]|[67][0-9a-fA-F])")
 _CLIENTS_OWN = OPAQUE - {"input"}
 _MAX_NAMED = 256
 _MAX_NODES = 500_000
+# Of a list that has to be looked through; the longest conversations have some thousands.
+_MAX_PARTS = 50_000
 
 _parts = msgspec.json.Decoder(list[msgspec.Raw])
 # Objects as tuples of pairs; numbers name nothing, and a long one must not be computed.
@@ -149,3 +151,12 @@ def decoded(raw: bytes, path: str) -> Any:
         return _decode(raw.decode())
     except (ValueError, RecursionError) as error:
         raise InvalidJSON(f"The value cannot be read: {error}.", param=path) from None
+
+
+def parts_of(raw: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """A list's elements, each with its path. Raises InvalidRequest where there are too many."""
+    parts = _parts.decode(raw)
+    if len(parts) > _MAX_PARTS:
+        raise InvalidRequest(f"This list has more than {_MAX_PARTS} elements.", param=name)
+    for place, part in enumerate(parts):
+        yield f"{name}[{place}]", bytes(part)

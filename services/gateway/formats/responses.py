@@ -127,7 +127,7 @@ class Responses:
             named=named_objects("responses", body, fields),
             keeps_answer=True,
             reach=reach_of(body, fields, known.max_tool_calls),
-            models=named_models(body, fields),
+            models=named_models(body, fields, makes_images=True),
             fields=fields,
         )
 

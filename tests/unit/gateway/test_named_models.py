@@ -154,9 +154,11 @@ def test_of_two_members_of_a_name_both_count() -> None:
         ({"tools": [{"model": "a\nb"}]}, "tools[0].model"),
         ({"tools": [{"model": "a" * 257}]}, "tools[0].model"),
         ({"models": ["a"] * 65}, "models[64]"),
+        ({"messages": [{"model": 1}] * 50_001, "models": ["a"]}, "messages"),
+        ({"messages": [[{"model": "a"}, *[1] * 200_000]]}, "messages[0]"),
     ],
 )
 def test_what_cannot_be_checked_is_refused_by_its_path(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        named(MESSAGES, messages=[], max_tokens=5, **fields)
+        named(MESSAGES, **{"messages": [], "max_tokens": 5, **fields})
     assert refused.value.param == param
