@@ -7,8 +7,7 @@ runs only while more than 64 KiB wait to be sent.
 """
 
 import asyncio
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -24,11 +23,6 @@ UNREAD = Counter(
 _MIN_PROGRESS_BYTES = 16 * 1024
 # What waits at one time may take so many timeouts, however steadily its client reads.
 _MAX_TIMEOUTS = 60
-
-
-def reading_protocol(timeout_s: float) -> type[asyncio.Protocol]:
-    """For `uvicorn.Config(http=…)`, which only calls it."""
-    return cast("type[asyncio.Protocol]", partial(ReadingProtocol, timeout_s))
 
 
 class ReadingProtocol(HttpToolsProtocol):

@@ -5,7 +5,6 @@ has ended. Whoever gets none is told so: no provider has been asked, so none has
 """
 
 import asyncio
-from collections import Counter
 
 from libs.common.errors import NoConnection
 from services.gateway.metrics import UPSTREAM_CONNECTIONS, UPSTREAM_CONNECTIONS_REFUSED
@@ -22,7 +21,7 @@ class Capacity:
         self._account_limit = account_limit
         self._wait_s = wait_s
         self._in_use = 0
-        self._of_accounts: Counter[str] = Counter()
+        self._of_accounts: dict[str, int] = {}
         UPSTREAM_CONNECTIONS.set_function(lambda: self._in_use)
 
     async def take(self, user_id: str) -> None:
@@ -30,7 +29,8 @@ class Capacity:
 
         Raises NoConnection.
         """
-        if self._of_accounts[user_id] >= self._account_limit:
+        of_account = self._of_accounts.get(user_id, 0)
+        if of_account >= self._account_limit:
             UPSTREAM_CONNECTIONS_REFUSED.labels("account").inc()
             raise NoConnection(
                 f"This account's calls use {self._account_limit} connections to providers, its "
@@ -38,7 +38,7 @@ class Capacity:
                 "fewer calls at a time.",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        self._of_accounts[user_id] += 1
+        self._of_accounts[user_id] = of_account + 1
         try:
             if self._free.locked():
                 await self._wait()
@@ -67,6 +67,8 @@ class Capacity:
             ) from None
 
     def _forget(self, user_id: str) -> None:
-        self._of_accounts[user_id] -= 1
-        if self._of_accounts[user_id] == 0:
+        of_account = self._of_accounts[user_id] - 1
+        if of_account:
+            self._of_accounts[user_id] = of_account
+        else:
             del self._of_accounts[user_id]

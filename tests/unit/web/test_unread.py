@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from libs.common.web.unread import UNREAD, reading_protocol
+from libs.common.errors import AppError
+from libs.common.web.bounded_http import BOUNDS, bounded_protocol
+from libs.common.web.unread import UNREAD
 
 _PATIENCE_S = 15.0
 _BODY = b"x" * 16_000_000
@@ -31,13 +34,17 @@ async def in_parts(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
+def refuse(_path: str, error: AppError) -> Response:
+    return Response(status_code=error.status)
+
+
 @asynccontextmanager
 async def connected(app: object, timeout_s: float) -> AsyncIterator[socket.socket]:
     """A client that has sent its request, to a server with that timeout."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=reading_protocol(timeout_s),
+        http=bounded_protocol(BOUNDS, refuse, timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,
