@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 import pytest_asyncio
 
 from libs.common.schemas.account import Limits
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, Dialect
+from tests.service.gateway.process import gateway_process
 from tests.service.gateway.stage import PATIENCE_S, Books, Client, eventually, open_gateway
 from tests.service.gateway.upstream import Connection, Request, Upstream
 
@@ -215,6 +219,53 @@ async def test_a_body_that_pauses_too_long_is_a_408_and_its_connection_ends(
     error = json.loads(answered.body)["error"]
     assert error.get("code", error["type"]) in ("request_timeout", "timeout_error")
     assert await event_code(books, secret) == ("refused", 408, "request_timeout")
+
+
+async def test_a_process_keeps_its_memory_under_many_unfinished_bodies(
+    settings_with: SettingsWith, books: Books, tmp_path: Path
+) -> None:
+    """40 of 6 MB are sent but for their last byte; two fit into the share of an account."""
+    account = await books.add_account()
+    secret = await books.add_key(account)
+    size = 6_000_000
+    settings = settings_with(
+        max_body_bytes=size, max_bodies_bytes=5 * size, account_share_percent=50
+    )
+    async with (
+        gateway_process(settings, tmp_path / "log") as (process, client),
+        AsyncExitStack() as stack,
+    ):
+        memory = psutil.Process(process.pid).memory_info
+        before = memory().rss
+        uploads = [
+            await stack.enter_async_context(uploading(client, CHAT, secret, size))
+            for _ in range(40)
+        ]
+        statuses: Counter[int] = Counter()
+
+        async def send(upload: Upload) -> None:
+            for _ in range((size - 1) // _PART):
+                await upload.send(b" " * _PART)
+
+        async def answered(upload: Upload) -> None:
+            statuses[(await upload.answer()).status] += 1
+
+        async with asyncio.timeout(PATIENCE_S):
+            answers = [asyncio.create_task(answered(upload)) for upload in uploads]
+            await asyncio.gather(*map(send, uploads))
+            await asyncio.wait(answers, timeout=PATIENCE_S, return_when="FIRST_COMPLETED")
+
+            async def all_others_are_refused() -> bool:
+                return statuses[429] >= 38
+
+            await eventually(all_others_are_refused)
+        assert set(statuses) == {429}
+        counted = await metric(client, "gateway_bodies_bytes")
+        assert 0 < counted <= 2.5 * size
+        assert memory().rss - before < 10 * size
+        for answer in answers:
+            answer.cancel()
+        await asyncio.wait(answers)
 
 
 async def metric(client: Client, name: str) -> float:
