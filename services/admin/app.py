@@ -1,6 +1,7 @@
 """The admin service as an ASGI app."""
 
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -68,6 +69,7 @@ def create_app(
     open_resources: OpenResources = open_resources,
     now: Callable[[], datetime] = utc_now,
     correction_wait_s: float = _CORRECTION_WAIT_S,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Starlette:
     """What follows the settings are arguments for the sake of tests."""
     metrics = Metrics()
@@ -101,7 +103,7 @@ def create_app(
         routes=[*_routes(), _resource("/metrics", GET=show_metrics)],
         middleware=[
             Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
-            Middleware(RequireAdminKey, key=settings.admin_api_key),
+            Middleware(RequireAdminKey, key=settings.admin_api_key, metrics=metrics, clock=clock),
         ],
         exception_handlers=exception_handlers(),
         lifespan=lifespan,

@@ -32,7 +32,14 @@ class Metrics:
             ("kind",),
             registry=self._registry,
         )
-
+        self._unauthenticated = Counter(
+            "admin_unauthenticated",
+            "Requests under /admin without the key: refused (401), or slowed down (429).",
+            ("answer",),
+            registry=self._registry,
+        )
+        for answer in ("refused", "slowed"):
+            self._unauthenticated.labels(answer)
         self.dead_letters = Gauge(
             "admin_dead_letters",
             "Deliveries that could not be posted and wait for somebody to look at them.",
@@ -47,6 +54,9 @@ class Metrics:
 
     def delayed(self, kind: str) -> None:
         self._delayed.labels(kind).inc()
+
+    def unauthenticated(self, *, slowed: bool) -> None:
+        self._unauthenticated.labels("slowed" if slowed else "refused").inc()
 
     def response(self) -> Response:
         """Prometheus' text format."""

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common.errors import Unauthenticated
+from libs.common.errors import RateLimited, Unauthenticated
 from libs.common.settings import Secret
 from services.admin.errors import error_response, fault_response
 from services.admin.metrics import Metrics
+from services.admin.wrong_keys import WrongKeys
 
 log = structlog.get_logger(__name__)
 
@@ -67,18 +69,43 @@ class RequestContext:
 
 
 class RequireAdminKey:
-    """Lets nobody under `/admin` who does not hold the key."""
+    """Lets nobody under `/admin` who does not hold the key, and slows down those who guess.
 
-    def __init__(self, app: ASGIApp, *, key: Secret) -> None:
+    The right key passes at once, whatever else comes from the same address.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, key: Secret, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
         self._app = app
         self._key = key.reveal().encode()
+        self._metrics = metrics
+        self._wrong_keys = WrongKeys(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and is_admin_path(scope) and not self._holds_key(scope):
-            error = Unauthenticated("Send `Authorization: Bearer` with the value of ADMIN_API_KEY.")
-            await error_response(Request(scope), error)(scope, receive, send)
+            await self._refusal(scope)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response:
+        host = (scope.get("client") or ("unknown",))[0]
+        verdict = self._wrong_keys.count(host)
+        is_slowed = verdict.wait_s is not None
+        self._metrics.unauthenticated(slowed=is_slowed)
+        if verdict.notable:
+            log.warning("admin.unauthenticated", client=host, slowed=is_slowed)
+        advice = "Send `Authorization: Bearer` with the value of ADMIN_API_KEY"
+        if verdict.wait_s is None:
+            return error_response(Request(scope), Unauthenticated(f"{advice}."))
+        error = RateLimited(
+            f"Too many requests without the admin key. {advice}, which is never kept waiting.",
+            retry_after_s=verdict.wait_s,
+        )
+        response = error_response(Request(scope), error)
+        # Whoever goes on guessing has to connect for each guess.
+        response.headers["connection"] = "close"
+        return response
 
     def _holds_key(self, scope: Scope) -> bool:
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")

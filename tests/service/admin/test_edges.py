@@ -14,6 +14,7 @@ from libs.common.web.bounded_http import BOUNDS
 from services.admin.decoding import MAX_BODY_BYTES
 from services.admin.errors import refuse
 from services.admin.settings import Settings
+from services.admin.wrong_keys import PER_SOURCE
 from tests.servers import free_port, mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY, app_with, client_of
 from tests.service.gateway.stage import serving
@@ -259,3 +260,21 @@ async def test_a_fault_is_answered_and_logged(
     error = answer.json()["error"]
     assert error["code"] == "internal_error"
     assert error["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_wrong_keys_are_slowed_down_and_the_right_one_is_not(
+    admin: httpx2.AsyncClient,
+) -> None:
+    wrong = {"authorization": f"Bearer {ADMIN_KEY}x"}
+    for _ in range(PER_SOURCE):
+        assert (await admin.get("/admin/accounts", headers=wrong)).status_code == 401
+    answer = await admin.get("/admin/nothing", headers=wrong)
+    assert answer.status_code == 429
+    assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert answer.headers["connection"] == "close"
+    assert (await admin.get("/admin/accounts")).status_code == 200
+    assert (await admin.get("/health", headers=wrong)).status_code == 200
+    metrics = (await admin.get("/metrics")).text
+    assert f'admin_unauthenticated_total{{answer="refused"}} {PER_SOURCE}.0' in metrics
+    assert 'admin_unauthenticated_total{answer="slowed"} 1.0' in metrics

@@ -1,0 +1,72 @@
+"""How often the admin API is asked with a wrong key, and when that is too often.
+
+Whoever holds the right key is never kept waiting: nothing here is asked about them.
+"""
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+# Within a window, by one source and by all; an attacker may have many sources.
+PER_SOURCE = 10
+ALTOGETHER = 200
+WINDOW_S = 60.0
+_MAX_SOURCES = 1024
+_IPV6_NETWORK_BITS = 64
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`wait_s` is None while it is not too often. Of what is too often, the first is `notable`."""
+
+    wait_s: int | None
+    notable: bool
+
+
+class _Window:
+    __slots__ = ("count", "ends_at")
+
+    def __init__(self, ends_at: float) -> None:
+        self.count = 0
+        self.ends_at = ends_at
+
+
+class WrongKeys:
+    """Counts in fixed windows; forgets the sources that it has not heard of for longest."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._all = _Window(clock() + WINDOW_S)
+        self._by_source: OrderedDict[str, _Window] = OrderedDict()
+
+    def count(self, host: str) -> Verdict:
+        """One more request with a wrong key, or with none, from that address."""
+        now, source = self._clock(), _source_of(host)
+        if self._all.ends_at <= now:
+            self._all = _Window(now + WINDOW_S)
+        window = self._by_source.pop(source, None)
+        if window is None or window.ends_at <= now:
+            window = _Window(now + WINDOW_S)
+        self._by_source[source] = window
+        if len(self._by_source) > _MAX_SOURCES:
+            self._by_source.popitem(last=False)
+        self._all.count += 1
+        window.count += 1
+        for counted, limit in ((window, PER_SOURCE), (self._all, ALTOGETHER)):
+            if counted.count > limit:
+                wait_s = math.ceil(counted.ends_at - now)
+                return Verdict(wait_s, counted.count == limit + 1)
+        return Verdict(None, True)
+
+
+def _source_of(host: str) -> str:
+    """An IPv6 network, since each of its hosts can have any number of addresses."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(int(address) >> _IPV6_NETWORK_BITS)
+    return str(address)
