@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from libs.common.errors import AppError, MethodNotAllowed, NotFound
+from libs.common.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound
 from libs.common.storage.checks import check_writable, storage_checks
 from libs.common.web.health import live, ready
 from services.gateway.budget import show_budget
@@ -54,20 +54,22 @@ class GatewayApp(Starlette):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        endpoint = _ENDPOINTS.get(scope["path"]) if scope["method"] == "POST" else None
-        if endpoint is None:
-            path = scope["path"] = canonical(scope["path"])
-            endpoint = _ENDPOINTS.get(path)
-            if endpoint is not None and scope["method"] == "GET" and wants_websocket(scope):
-                await upgrade_required(path)(scope, receive, send)
-                return
-            if scope["method"] != "POST" or endpoint is None:
-                await super().__call__(scope, receive, send)
-                return
-        await endpoint(scope, receive, send)
+        endpoint: ASGIApp | None = None
+        if scope["type"] == "http" and scope["method"] == "POST":
+            endpoint = _ENDPOINTS.get(scope["path"])
+        if endpoint is None and scope["type"] == "http":
+            endpoint = self._other_endpoint(scope)
+        await (endpoint or super().__call__)(scope, receive, send)
+
+    def _other_endpoint(self, scope: Scope) -> ASGIApp | None:
+        """For paths that are written in another way, and for what is no call."""
+        path = scope["path"] = canonical(scope["path"])
+        if not path.isprintable():
+            # A route would pass over a line break at the end.
+            return refuse(path, InvalidRequest("The path has an unprintable character."))
+        if scope["method"] == "GET" and path in _ENDPOINTS and wants_websocket(scope):
+            return upgrade_required(path)
+        return _ENDPOINTS.get(path) if scope["method"] == "POST" else None
 
 
 def create_app(settings: Settings, state_factory: StateFactory = open_state) -> ASGIApp:

@@ -30,7 +30,7 @@ from services.gateway.body import ClientDisconnected, read_body
 from services.gateway.body_memory import BodyLease
 from services.gateway.call import Call
 from services.gateway.directory import Principal
-from services.gateway.formats.base import CallRequest
+from services.gateway.formats.base import CallRequest, check_model_name
 from services.gateway.gateway import Gateway
 from services.gateway.metrics import NOT_RECORDED, UNAUTHENTICATED
 from services.gateway.recorder import Recorder
@@ -106,7 +106,9 @@ class Handler(ABC):
         body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
         if self._tape is not None:
             self._tape.read(body)
-        request = self.call.request = self.call.format.decode(body)
+        request = self.call.format.decode(body)
+        check_model_name(request.model)
+        self.call.request = request
         refusal = check_model(principal.key, request.model)
         if refusal is not None:
             raise refusal

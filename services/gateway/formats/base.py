@@ -151,6 +151,14 @@ class Format(Protocol):
         ...
 
 
+def check_model_name(name: str) -> None:
+    """Names end up in headers and logs, on one line each. Raises InvalidRequest."""
+    if not name.isprintable():
+        raise InvalidRequest(
+            "The model's name has a character that is not printable.", param="model"
+        )
+
+
 def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Raises InvalidJSON, or InvalidRequest with the field that is wrong."""
     try:

@@ -81,6 +81,7 @@ _RETURNED = frozenset(
 # Those that need no look at which headers they name.
 _USUAL_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOLD_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _MAX_TOLD_NAMES = 32
 
@@ -126,7 +127,11 @@ def response_headers(raw: Iterable[Header]) -> list[Header]:
     """What of the provider's headers the client gets, by their names in lower case."""
     headers = [(name.lower(), value) for name, value in raw]
     names = _without_named_by_connection(_RETURNED, headers)
-    return [header for header in headers if header[0] in names]
+    returned = [header for header in headers if header[0] in names]
+    if _CONTROL.search(b"".join([value for _, value in returned])):
+        # aiohttp lets them in, but nothing can send them on.
+        return [header for header in returned if not _CONTROL.search(header[1])]
+    return returned
 
 
 def dropped_headers(names: Iterable[str]) -> list[Header]:

@@ -196,3 +196,63 @@ async def test_a_page_of_another_origin(settings_with: SettingsWith, books: Book
             )
             assert response.status_code == 200
             assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4o\n", "gpt\x00-4o", "gpt-4o\x7f", "gpt-4o\u2028", "\u202egpt"]
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        CHAT.path,
+        MESSAGES.path,
+        RESPONSES.path,
+        "/v1/embeddings",
+        f"{MESSAGES.path}/count_tokens",
+        f"{RESPONSES.path}/input_tokens",
+    ],
+)
+async def test_a_model_whose_name_cannot_be_printed(
+    gateway: Client, upstream: Upstream, books: Books, path: str, model: str
+) -> None:
+    upstream.answers(b"{}")
+    secret = await books.add_key()
+    dialect = MESSAGES if path.startswith(MESSAGES.path) else RESPONSES
+    body = {**dialect.body(), **CHAT.body(), "model": model, "input": "Hi"}
+    for name in (model, f"openai/{model}"):
+        response = await gateway.post(path, secret, body | {"model": name})
+        error = dialect.check_error(response, 400, "invalid_request")
+        assert "model" in error["message"]
+    assert upstream.requests == []
+    for event in await books.events(secret):
+        assert (event.status, event.http_status, event.requested_model) == ("refused", 400, None)
+
+
+async def test_a_path_that_cannot_be_printed(gateway: Client, books: Books) -> None:
+    headers = bearer(await books.add_key())
+    for path in ("/v1/models/gpt-4o%0A", "/v1/models/openai/gpt%00", "/v1/responses/a%0D%0Ab: c"):
+        response = await gateway.http.get(path, headers=headers)
+        CHAT.check_error(response, 400, "invalid_request")
+
+
+async def test_a_name_in_another_script_is_a_name(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    await books.set_price("openai/modèle-π-模型", input_usd="1", output_usd="1")
+    CHAT.served_by(upstream, stream=False)
+    body = CHAT.body(model="openai/modèle-π-模型")
+    response = await gateway.post(CHAT.path, await books.add_key(), body)
+    assert response.status_code == 200
+    assert dict(response.headers.raw)[b"x-gateway-model"].decode() == "openai/modèle-π-模型"
+
+
+async def test_a_header_that_cannot_be_sent_on_is_left_out(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    headers = {"openai-processing-ms": "1\x012", "openai-version": "2020-10-01"}
+    upstream.answers(CHAT.answer, headers=headers)
+    secret = await books.add_key()
+    response = await gateway.post(CHAT.path, secret, CHAT.body())
+    assert (response.status_code, response.content) == (200, CHAT.answer)
+    assert "openai-processing-ms" not in response.headers
+    assert response.headers["openai-version"] == "2020-10-01"
