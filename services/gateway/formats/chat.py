@@ -27,7 +27,7 @@ from services.gateway.formats.base import (
 )
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
-from services.gateway.formats.objects import brought_objects, named_objects
+from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
@@ -101,7 +101,7 @@ class Chat:
         options = known.stream_options
         # Which of the two counts is the provider's to say; some know only the older one.
         limits = (known.max_tokens, known.max_completion_tokens)
-        fields = decode_fields(body)
+        fields, disguised = decode_fields(body), is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
@@ -110,9 +110,9 @@ class Chat:
             service_tier=known.service_tier,
             client_user=known.user,
             wants_usage=options is not None and bool(options.include_usage),
-            named=named_objects("chat", body, fields),
-            reach=reach_of(body, fields),
-            models=named_models(body, fields),
+            named=named_objects("chat", body, fields, disguised=disguised),
+            reach=reach_of(body, fields, disguised=disguised),
+            models=named_models(body, fields, disguised=disguised),
             fields=fields,
         )
 

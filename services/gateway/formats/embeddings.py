@@ -24,6 +24,7 @@ from services.gateway.formats.base import (
 )
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
+from services.gateway.formats.objects import is_disguised
 from services.gateway.sse import frame
 
 _encode = msgspec.json.encode
@@ -50,13 +51,13 @@ class Embeddings:
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
-        fields = decode_fields(body)
+        fields, disguised = decode_fields(body), is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=False,
             max_output_tokens=0,
             client_user=known.user,
-            models=named_models(body, fields),
+            models=named_models(body, fields, disguised=disguised),
             fields=fields,
         )
 

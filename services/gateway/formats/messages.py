@@ -29,7 +29,7 @@ from services.gateway.formats.base import (
 )
 from services.gateway.formats.errors import anthropic_answer
 from services.gateway.formats.named_models import named_models
-from services.gateway.formats.objects import brought_objects, named_objects
+from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
@@ -93,17 +93,17 @@ class Messages:
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)
-        fields = decode_fields(body)
+        fields, disguised = decode_fields(body), is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
             max_output_tokens=known.max_tokens,
             service_tier=known.service_tier,
             client_user=None if known.metadata is None else known.metadata.user_id,
-            named=named_objects("messages", body, fields),
+            named=named_objects("messages", body, fields, disguised=disguised),
             keeps_answer=any(fields.get(name, NULL) != NULL for name in _NAMED_LATER),
-            reach=reach_of(body, fields),
-            models=named_models(body, fields),
+            reach=reach_of(body, fields, disguised=disguised),
+            models=named_models(body, fields, disguised=disguised),
             fields=fields,
         )
 

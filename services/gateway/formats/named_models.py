@@ -17,7 +17,7 @@ import msgspec
 
 from libs.common.errors import InvalidRequest
 from services.gateway.formats.object_fields import OPAQUE, Members
-from services.gateway.formats.objects import decoded, is_disguised, parts_of
+from services.gateway.formats.objects import decoded, parts_of
 
 # Some servers read the names of a body's members in capitals as well.
 _HEAD = re.compile(r"(?:.*_)?(?:models?|fallbacks)", re.IGNORECASE | re.DOTALL)
@@ -56,13 +56,16 @@ class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def named_models(
-    body: bytes, fields: Mapping[str, msgspec.Raw], *, makes_images: bool = False
+    body: bytes,
+    fields: Mapping[str, msgspec.Raw],
+    *,
+    disguised: bool,
+    makes_images: bool = False,
 ) -> tuple[NamedModel, ...]:
     """`fields` are those of the body. Raises InvalidRequest for what cannot be told.
 
     `makes_images`: the format has a tool for images that runs a model, even where it names none.
     """
-    disguised = is_disguised(body)
     heads = list(filter(_is_head, fields))
     images = makes_images and (disguised or _IMAGES.encode() in body)
     if not (heads or disguised or images or _may_name_more(body)):

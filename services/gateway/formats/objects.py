@@ -52,11 +52,14 @@ def is_disguised(body: bytes) -> bool:
 
 
 def named_objects(
-    client_format: ClientFormat, body: bytes, fields: Mapping[str, msgspec.Raw]
+    client_format: ClientFormat,
+    body: bytes,
+    fields: Mapping[str, msgspec.Raw],
+    *,
+    disguised: bool,
 ) -> tuple[NamedObject, ...]:
     """`fields` are those of the body. Raises InvalidRequest where there are too many."""
     table = OBJECT_FIELDS[client_format]
-    disguised = is_disguised(body)
     found: list[NamedObject] = []
     for name in table.heads:
         if name in fields:
@@ -103,10 +106,9 @@ def _in_field(
     if not raw.startswith(b"["):
         yield from _in_value(table, raw, name, name)
         return
-    for place, part in enumerate(_parts.decode(raw)):
-        data = bytes(part)
-        if disguised or _has_any(data, names):
-            yield from _in_value(table, data, name, f"{name}[{place}]")
+    for path, part in parts_of(raw, name):
+        if disguised or _has_any(part, names):
+            yield from _in_value(table, part, name, path)
 
 
 def _in_value(table: ObjectFields, raw: bytes, name: str, path: str) -> list[NamedObject]:

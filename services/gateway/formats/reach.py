@@ -6,7 +6,6 @@ import msgspec
 
 from libs.common.domain.holds import PLAIN, Reach
 from services.gateway.formats.base import ABSENT, NULL, UNREADABLE
-from services.gateway.formats.objects import is_disguised
 
 # Providers let a model search as often as it likes where the request sets no limit. LiteLLM's own
 # tool for the largest context allows ten, and calls seldom come near.
@@ -23,10 +22,13 @@ _tools = msgspec.json.Decoder(list[_Tool])
 
 
 def reach_of(
-    body: bytes, fields: Mapping[str, msgspec.Raw], max_tool_calls: int | None = None
+    body: bytes,
+    fields: Mapping[str, msgspec.Raw],
+    max_tool_calls: int | None = None,
+    *,
+    disguised: bool,
 ) -> Reach:
     """Errs on the side of more: whether the words are names or just text is not looked into."""
-    disguised = is_disguised(body)
     cache_writes = disguised or b"cache_control" in body
     audio_input = disguised or b"input_audio" in body
     audio_output = "audio" in fields or b"audio" in bytes(fields.get("modalities", ABSENT))

@@ -28,7 +28,7 @@ from services.gateway.formats.base import (
 )
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
-from services.gateway.formats.objects import brought_objects, named_objects
+from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.reach import reach_of
 from services.gateway.sse import data_of, frame
 
@@ -117,17 +117,17 @@ class Responses:
                 "The gateway serves no responses in the background: leave out 'background'.",
                 param="background",
             )
-        fields = decode_fields(body)
+        fields, disguised = decode_fields(body), is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
             max_output_tokens=known.max_output_tokens,
             service_tier=known.service_tier,
             client_user=known.user,
-            named=named_objects("responses", body, fields),
+            named=named_objects("responses", body, fields, disguised=disguised),
             keeps_answer=True,
-            reach=reach_of(body, fields, known.max_tool_calls),
-            models=named_models(body, fields, makes_images=True),
+            reach=reach_of(body, fields, known.max_tool_calls, disguised=disguised),
+            models=named_models(body, fields, disguised=disguised, makes_images=True),
             fields=fields,
         )
 

@@ -8,13 +8,14 @@ import pytest
 
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.formats.objects import brought_objects, named_objects
+from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 
 
 def named(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    return [(each.path, each.id) for each in named_objects(client_format, raw, fields)]
+    found = named_objects(client_format, raw, fields, disguised=is_disguised(raw))
+    return [(each.path, each.id) for each in found]
 
 
 @pytest.mark.parametrize(
@@ -139,3 +140,10 @@ def test_what_an_answer_brings(
 @pytest.mark.parametrize("answer", [b"", b"{", b'{"container": {"id": 5}}', b"\xff"])
 def test_an_answer_that_cannot_be_read_brings_nothing(answer: bytes) -> None:
     assert brought_objects("messages", answer) == ()
+
+
+def test_a_list_of_very_many_parts_is_not_looked_through() -> None:
+    body = {"messages": [{"content": [{"file_id": "a"}]}] + [{}] * 50_000}
+    with pytest.raises(InvalidRequest) as refused:
+        named("messages", body)
+    assert refused.value.param == "messages"

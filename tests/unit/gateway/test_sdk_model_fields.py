@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats.named_models import DEFAULT_IMAGE_MODEL, named_models
+from services.gateway.formats.objects import is_disguised
 from tests.unit.gateway.sdk_types import REQUESTS, Field, body_with, fields_of
 
 # A new one belongs in one of these, once it is clear whether the provider runs it.
@@ -83,7 +84,10 @@ def test_what_is_run_is_found_in_a_body(client_format: ClientFormat, spelling: s
         raw = json.dumps({**body_with(field), "model": "its-own"}).encode()
         raw = raw.replace(b'"model": "the_id"', b'"%b": "the_id"' % spelling.encode())
         fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        found = [(model.path, model.name) for model in named_models(raw, fields)]
+        found = [
+            (model.path, model.name)
+            for model in named_models(raw, fields, disguised=is_disguised(raw))
+        ]
         expected = [(path.replace("[]", "[0]"), "the_id")] if path in RUN[client_format] else []
         assert found == expected, path
 

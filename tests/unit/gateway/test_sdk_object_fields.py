@@ -11,7 +11,7 @@ from typing_extensions import TypedDict, is_typeddict
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats.object_fields import ANY, LABELS, OBJECT_FIELDS, OPAQUE, Rule
-from services.gateway.formats.objects import named_objects
+from services.gateway.formats.objects import is_disguised, named_objects
 from tests.unit.gateway.sdk_types import REQUESTS, Field, body_with, fields_of, parts_of
 
 _each_request = pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_is_classified_is_found_in_a_body(
         )
         for spelt in (body, disguised):
             fields = msgspec.json.decode(spelt, type=dict[str, msgspec.Raw])
-            (found,) = named_objects(client_format, spelt, fields)
+            (found,) = named_objects(client_format, spelt, fields, disguised=is_disguised(spelt))
             assert (found.id, found.rule) == ("the_id", rule), str(field)
         checked += 1
     assert checked > 0 or client_format == "embeddings"
