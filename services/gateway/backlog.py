@@ -22,7 +22,8 @@ from libs.common.storage.event_queue import (
     encode_batch,
     split_batch,
 )
-from services.gateway.spool import Spool, SpoolFull, record_of
+from services.gateway.spool import Spool, SpoolFull
+from services.gateway.spool_records import record_of
 
 log = structlog.get_logger(__name__)
 _MAX_BATCH = 200

@@ -1,9 +1,9 @@
 """Usage events on local disk while Redis cannot be reached, and the room for those that may come.
 
-A file of records, each `length, CRC-32, payload`, and zeros behind the last one: blocks that are
-allocated already, so that a disk which fills up cannot take the room of calls under way. Records
-are written with fdatasync, drained from the start in order, and removed when all were sent; a file
-that cannot be read to its end is kept aside.
+A file of records (`spool_records`), and zeros behind the last one: blocks that are allocated
+already, so that a disk which fills up cannot take the room of calls under way. Records are written
+with fdatasync, drained from the start in order, and removed when all were sent; a file that cannot
+be read to its end is kept aside.
 
 Each process writes a file of its own and holds a lock on it, so that replicas may share a directory
 and adopt what a dead one left behind. A file without records is hidden: it is only room.
@@ -12,11 +12,8 @@ and adopt what a dead one left behind. A file without records is hidden: it is o
 import asyncio
 import fcntl
 import os
-import struct
-import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import BinaryIO
@@ -24,8 +21,9 @@ from uuid import uuid4
 
 import structlog
 
+from services.gateway.spool_records import Unreadable, record_of, records_of, write_at
+
 log = structlog.get_logger(__name__)
-_HEADER = struct.Struct(">II")
 _SUFFIX = ".spool2"
 # `.spool` is that of older releases, which do not know of the zeros.
 _SUFFIXES = (_SUFFIX, ".spool")
@@ -40,14 +38,6 @@ _LOCK_PAUSE_S = 0.01
 
 class SpoolFull(Exception):
     """The spool has reached its bound; nothing more can be made durable."""
-
-
-class _Unreadable(Exception):
-    """The record at `offset` cannot be read, and where the next one begins is not known."""
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(offset)
-        self.offset = offset
 
 
 class Spool:
@@ -144,7 +134,7 @@ class Spool:
                 raise
         file = self._shown()
         try:
-            _write(file, record, self._end)
+            write_at(file, record, self._end)
         except OSError:
             self._wipe(file, len(record))
             raise
@@ -212,7 +202,7 @@ class Spool:
     def _wipe(self, file: BinaryIO, size: int) -> None:
         """What a failed write left must not stand before the next record."""
         with suppress(OSError):
-            _write(file, bytes(size), self._end)
+            write_at(file, bytes(size), self._end)
         if any(os.pread(file.fileno(), size, self._end)):
             # The next record begins a file of its own.
             self._let_go()
@@ -253,11 +243,6 @@ class Spool:
         self._size = 0
 
 
-def record_of(payload: bytes) -> bytes:
-    """As it stands in a spool's file."""
-    return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
-
-
 async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
     """To its end, also where the caller is cancelled: nobody may touch the file meanwhile."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
@@ -266,15 +251,6 @@ async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
     except asyncio.CancelledError:
         await asyncio.wait({running})
         raise
-
-
-def _write(file: BinaryIO, data: bytes, offset: int) -> None:
-    # A disk that fills up takes a part of a write without an error.
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file.fileno(), rest, offset)
-        rest, offset = rest[written:], offset + written
-    os.fdatasync(file.fileno())
 
 
 def _size_of(directory: Path, *, but: Path | None) -> int:
@@ -305,10 +281,10 @@ async def _send_all(path: Path, file: BinaryIO, send: Callable[[bytes], Awaitabl
     """Sends the file's records and removes it; how many were sent."""
     sent = 0
     try:
-        for payload in _records(file):
+        for payload in records_of(file):
             await send(payload)
             sent += 1
-    except _Unreadable as error:
+    except Unreadable as error:
         log.error("spool.damaged", file=str(path), offset=error.offset, sent=sent)
         _keep_aside(path)
     else:
@@ -325,29 +301,6 @@ def _keep_aside(path: Path) -> None:
 def _remove(path: Path) -> None:
     # Another process may have been faster.
     path.unlink(missing_ok=True)
-
-
-def _records(file: BinaryIO) -> Iterator[bytes]:
-    """Raises _Unreadable at a record that is cut short or damaged."""
-    offset = 0
-    while header := file.read(_HEADER.size):
-        if not any(header):
-            if _is_room(file):
-                return
-            raise _Unreadable(offset)
-        if len(header) < _HEADER.size:
-            raise _Unreadable(offset)
-        length, checksum = _HEADER.unpack(header)
-        payload = file.read(length)
-        if len(payload) < length or zlib.crc32(payload) != checksum:
-            raise _Unreadable(offset)
-        offset += _HEADER.size + length
-        yield payload
-
-
-def _is_room(file: BinaryIO) -> bool:
-    """Whether nothing but zeros follows."""
-    return not any(any(block) for block in iter(partial(file.read, _STEP), b""))
 
 
 def _sync_directory(directory: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.spool import Spool, SpoolFull, record_of
+from services.gateway.spool import Spool, SpoolFull
+from services.gateway.spool_records import record_of
 
 RECORD_BYTES = 8
 

@@ -1,0 +1,56 @@
+"""A spool file's records, each `length, CRC-32, payload`; zeros behind the last one end them."""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import BinaryIO
+
+_HEADER = struct.Struct(">II")
+_BLOCK = 1024 * 1024
+
+
+class Unreadable(Exception):
+    """The record at `offset` cannot be read, and where the next one begins is not known."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
+
+
+def record_of(payload: bytes) -> bytes:
+    """As it stands in a spool's file."""
+    return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def write_at(file: BinaryIO, data: bytes, offset: int) -> None:
+    # A disk that fills up takes a part of a write without an error.
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file.fileno(), rest, offset)
+        rest, offset = rest[written:], offset + written
+    os.fdatasync(file.fileno())
+
+
+def records_of(file: BinaryIO) -> Iterator[bytes]:
+    """Raises Unreadable at a record that is cut short or damaged."""
+    offset = 0
+    while header := file.read(_HEADER.size):
+        if not any(header):
+            if _is_room(file):
+                return
+            raise Unreadable(offset)
+        if len(header) < _HEADER.size:
+            raise Unreadable(offset)
+        length, checksum = _HEADER.unpack(header)
+        payload = file.read(length)
+        if len(payload) < length or zlib.crc32(payload) != checksum:
+            raise Unreadable(offset)
+        offset += _HEADER.size + length
+        yield payload
+
+
+def _is_room(file: BinaryIO) -> bool:
+    """Whether nothing but zeros follows."""
+    return not any(block.strip(b"\0") for block in iter(partial(file.read, _BLOCK), b""))
