@@ -68,7 +68,8 @@ class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):
     """One format's. A rule's key is the member that holds the field, and the field.
 
     `heads` are the members of the body that name, or hold, objects and little else. In all others
-    the rules' names are looked for, where the body has some of the bytes `coarse`.
+    the rules' names are looked for, where the body has some of the bytes `coarse`. Parts of the
+    types `foreign` are passed over.
     """
 
     rules: Mapping[tuple[str, str], Rule]
@@ -77,6 +78,13 @@ class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):
     heads: tuple[str, ...]
     coarse: tuple[bytes, ...]
     named_in: Callable[[bytes], Sequence[bytes]]
+    foreign: tuple[str, ...] = ()
+
+    def is_foreign(self, part: Members) -> bool:
+        return any(
+            isinstance(type_, str) and type_.startswith(self.foreign)
+            for type_ in _values(part, "type")
+        )
 
 
 def _fields(
@@ -86,6 +94,7 @@ def _fields(
     names: tuple[str, ...] = (),
     coarse: tuple[bytes, ...] = (),
     opaque: frozenset[str] = OPAQUE,
+    foreign: tuple[str, ...] = (),
 ) -> ObjectFields:
     """`names` are what is looked for outside of the heads."""
     pattern = re.compile(b"|".join(b'"%b"' % name.encode() for name in names))
@@ -96,6 +105,7 @@ def _fields(
         coarse=coarse,
         members=frozenset(name for _, name in rules),
         named_in=pattern.findall,
+        foreign=foreign,
     )
 
 
@@ -240,16 +250,23 @@ def _is_not_of_a_container(citation: Members) -> bool:
     return not _values(citation, "container_id")
 
 
+# Parts of an answer in which a server or a tool of the client's speaks, such as the annotations of
+# an MCP server's tools: by what those say nobody comes to own an object.
+_FOREIGN = ("mcp_", "tool_search_", "additional_tools")
+
 # What a call made, by its answer. Ids of files that a search found are not the call's.
 ANSWER_FIELDS: Mapping[ClientFormat, ObjectFields] = {
     "chat": _fields({("audio", "id"): _AUDIO}),
-    "messages": _fields({("container", "id"): _CONTAINER, (ANY, "file_id"): _FILE}),
+    "messages": _fields(
+        {("container", "id"): _CONTAINER, (ANY, "file_id"): _FILE}, foreign=_FOREIGN
+    ),
     "responses": _fields(
         {
             (ANY, "container_id"): _CONTAINER,
             (ANY, "file_id"): msgspec.structs.replace(_FILE, unless=_is_not_of_a_container),
         },
         opaque=OPAQUE - {"annotations"},
+        foreign=_FOREIGN,
     ),
     "embeddings": _fields({}),
 }

@@ -127,7 +127,7 @@ def _in_value(table: ObjectFields, raw: bytes, name: str, path: str) -> list[Nam
                 for place, part in enumerate(node)
                 if isinstance(part, list | tuple)
             ]
-        elif isinstance(node, tuple):
+        elif isinstance(node, tuple) and not (table.foreign and table.is_foreign(node)):
             for member, inner in node:
                 if member in table.members:
                     rule = rules.get((holder, member)) or rules.get((ANY, member))

@@ -129,6 +129,24 @@ def test_numbers_beyond_all_bounds_are_no_burden() -> None:
         ),
         ("responses", [{"content": [{"annotations": [{"file_id": "found by a search"}]}]}], ()),
         ("responses", [{"results": [{"file_id": "found by a search"}]}], ()),
+        # What a client's own server says of its tools makes nobody the owner of anything.
+        (
+            "responses",
+            [{"type": "mcp_list_tools", "tools": [{"annotations": {"container_id": "no"}}]}],
+            (),
+        ),
+        ("responses", [{"type": "tool_search_output", "tools": [{"container_id": "no"}]}], ()),
+        ("responses", [{"type": "additional_tools", "tools": [{"container_id": "no"}]}], ()),
+        (
+            "messages",
+            {"content": [{"type": "mcp_tool_listing", "tools": [{"meta": {"file_id": "no"}}]}]},
+            (),
+        ),
+        (
+            "messages",
+            {"content": [{"type": "mcp_tool_result", "content": [{"container": {"id": "no"}}]}]},
+            (),
+        ),
     ],
 )
 def test_what_an_answer_brings(
