@@ -54,6 +54,7 @@ def test_any_host_is_a_source(wrong_keys: WrongKeys, host: str) -> None:
     for _ in range(PER_SOURCE):
         assert wrong_keys.count(host).wait_s is None
     assert wrong_keys.count(host).wait_s is not None
+    assert wrong_keys.count("::ffff:10.0.0.2").wait_s is None
 
 
 def test_sources_are_bounded(wrong_keys: WrongKeys, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """Compressed bodies are decoded whole and exactly, or refused, and never beyond their bound."""
 
+import asyncio
 import gzip
 import tracemalloc
 import zlib
@@ -93,6 +94,23 @@ async def test_a_bomb_ends_at_the_bound(coding: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8 * 1024 * 1024
+
+
+@coded
+async def test_others_are_served_while_it_is_decoded(coding: str) -> None:
+    name, compress = CODINGS[coding]
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await read(arriving(compress(bytes(4 * 1024 * 1024))), header(name), 4 * 1024 * 1024)
+    task.cancel()
+    assert turns > 10
 
 
 async def test_a_window_that_is_larger_than_a_body_may_need() -> None:
