@@ -95,8 +95,14 @@ manifests: .venv ## Validate the Dockerfile, the compose file and the Kubernetes
 			&& [ -z "$$problems" ] || { echo "$$problems"; exit 1; }; \
 	done
 
+# Of the odd dates one, and of the tests those that take a minute.
+.PHONY: test-a-date
+test-a-date: .venv
+	@$(BIN)/python -m tests.dates --if-possible --at 2028-02-29T12:00:00 --zone Pacific/Kiritimati \
+		tests/unit tests/service/admin
+
 # The tests come last, so that their summary closes the output.
-check: lint manifests test ## Everything CI runs
+check: lint manifests test-a-date test ## Everything CI runs
 
 format: .venv ## Format the code
 	$(BIN)/ruff check --fix $(CODE)

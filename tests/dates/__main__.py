@@ -32,12 +32,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--at", action="append", help="another time: 2027-01-03T23:58:00 (UTC)")
     parser.add_argument("--zone", default="UTC", help="in which it is that time")
+    parser.add_argument("--if-possible", action="store_true", help="succeed without a compiler")
     parser.add_argument("tests", nargs="*", default=TESTS, help="files or directories")
     arguments = parser.parse_args()
     dates = [(at, arguments.zone) for at in arguments.at] if arguments.at else DATES
     if not can_build():
         print("make test-dates: needs Linux and a C compiler (cc)", file=sys.stderr)
-        return 1
+        return 0 if arguments.if_possible else 1
     with tempfile.TemporaryDirectory(prefix="dates-") as directory:
         preloaded = library(Path(directory))
         failed = [at for at, zone in dates if not _passes(preloaded, at, zone, arguments.tests)]
