@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,23 +69,32 @@ class Library:
 
 
 class LazyLibrary:
-    """Imports on first use, off the event loop; concurrent first users share one import."""
+    """Imports on first use, off the event loop; concurrent first users share one import.
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._library: Library | None = None
+    An import goes on when the call that began it is cancelled. A second thread that imported beside
+    it would get modules that are half made, and keep them.
+    """
+
+    def __init__(self, load: Callable[[], Library] | None = None) -> None:
+        self._load = load or _load
+        self._loading: asyncio.Future[Library] | None = None
 
     async def get(self) -> Library:
-        if self._library is None:
-            async with self._lock:
-                if self._library is None:
-                    self._library = await asyncio.to_thread(_load)
-        return self._library
+        if self._loading is None or _has_failed(self._loading):
+            self._loading = asyncio.get_running_loop().run_in_executor(None, self._load)
+        return await asyncio.shield(self._loading)
 
     async def close(self) -> None:
-        library, self._library = self._library, None
-        if library is not None:
-            await library.close()
+        loading, self._loading = self._loading, None
+        if loading is None:
+            return
+        await asyncio.wait([loading])
+        if not _has_failed(loading):
+            await loading.result().close()
+
+
+def _has_failed(loading: asyncio.Future[Library]) -> bool:
+    return loading.done() and loading.exception() is not None
 
 
 def _load() -> Library:
