@@ -253,8 +253,11 @@ class NoConnection(Unavailable):
 class NothingRecordable(Unavailable):
     """Neither Redis nor the spool takes anything, so no call is made; this one may come again."""
 
+    code = "usage_not_recordable"
+
 
 class AnswerWithheld(Unavailable):
     """The provider has answered, and another try would be another call that costs."""
 
+    code = "answer_withheld"
     should_retry = False

@@ -130,4 +130,4 @@ async def test_what_cannot_be_recorded_is_not_served(
         assert dialect.frames[-1] not in response.content
         assert b"cannot record usage" in response.content
     else:
-        dialect.check_error(response, 503, "service_unavailable")
+        dialect.check_error(response, 503, "answer_withheld")

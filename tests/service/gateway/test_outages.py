@@ -195,6 +195,6 @@ async def test_with_redis_away_and_the_disk_full_nothing_is_served_for_free(
             dialect.served_by(upstream, stream=True)
             streamed = await gateway.post(dialect.path, secret, dialect.body(stream=True))
 
-            dialect.check_error(whole, 503, "service_unavailable")
+            dialect.check_error(whole, 503, "usage_not_recordable")
             assert dialect.frames[-1] not in streamed.content
             assert b"cannot record usage" in streamed.content
