@@ -1,0 +1,84 @@
+"""The documentation names what there is: modules, settings, errors, metrics, and no others."""
+
+import re
+from inspect import isclass
+from pathlib import Path
+
+import pytest
+from msgspec.structs import fields
+from prometheus_client import generate_latest
+
+from libs.common import errors
+from libs.common.web import unread  # noqa: F401 - its metrics are those of the process
+from services.admin.metrics import Metrics as AdminMetrics
+from services.admin.settings import Settings as AdminSettings
+from services.gateway import metrics  # noqa: F401 - the same
+from services.gateway.settings import Settings as GatewaySettings
+from services.ledger_worker.metrics import Metrics as WorkerMetrics
+from services.ledger_worker.settings import Settings as WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+MODULES = ARCHITECTURE.partition("\n## Modules\n")[2].partition("\n## ")[0]
+ROOMS = re.findall(r"^\| `((?:libs|services)/[^`]*)`", MODULES, re.MULTILINE)
+# What every service has stands in a sentence below the table.
+OF_EACH_SERVICE = set(re.findall(r"`(\w+)`", MODULES.rpartition("\nIn each service:")[2]))
+
+
+def named(text: str) -> set[str]:
+    return set(re.findall(r"`(\w+/?)`", text))
+
+
+def rows_of(room: str) -> str:
+    """The table's second cells."""
+    rows = [line for line in MODULES.splitlines() if line.startswith(f"| `{room}`")]
+    return "\n".join(row.split("|")[2] for row in rows)
+
+
+@pytest.mark.parametrize("room", sorted(set(ROOMS)))
+def test_the_table_of_modules_is_complete(room: str) -> None:
+    modules = {path.stem for path in (ROOT / room).glob("[!_]*.py")}
+    packages = {f"{path.name}/" for path in (ROOT / room).iterdir() if path.is_dir()}
+    listed = named(rows_of(room))
+    assert modules - listed - OF_EACH_SERVICE == set()
+    assert listed - modules - packages == set()
+
+
+def test_every_package_is_in_the_table() -> None:
+    packages = {
+        path.parent.relative_to(ROOT).as_posix() + "/"
+        for top in ("libs", "services")
+        for path in (ROOT / top).rglob("*.py")
+        if path.name != "__init__.py" and "translation" not in path.parts
+    }
+    assert packages == set(ROOMS)
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    table = README.partition("\n## Configuration\n")[2].partition("\n## ")[0]
+    services = (GatewaySettings, AdminSettings, WorkerSettings)
+    assert {field.name.upper() for kind in services for field in fields(kind)} - named(
+        table
+    ) == set()
+
+
+def test_every_code_of_an_error_is_in_the_table() -> None:
+    section = ARCHITECTURE.partition("\n## Errors\n")[2].partition("\n## ")[0]
+    tree = [kind for kind in vars(errors).values() if isclass(kind)]
+    codes = {kind.code for kind in tree if issubclass(kind, errors.AppError)}
+    # Only the kinds of it are raised.
+    codes.remove(errors.Forbidden.code)
+    assert codes - named(section) == set()
+
+
+def test_operations_names_metrics_that_exist() -> None:
+    exported = (
+        generate_latest()
+        + generate_latest(WorkerMetrics().registry)
+        + bytes(AdminMetrics().response().body)
+    )
+    there = set(re.findall(r"^# TYPE (\S+)", exported.decode(), re.MULTILINE))
+    meant = set(re.findall(r"(?<![./\w])(?:gateway|admin|ledger|http)_\w+", OPERATIONS))
+    assert meant - there - {"ledger_worker", "http_status"} == set()
