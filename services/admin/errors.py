@@ -13,6 +13,10 @@ from libs.common.storage.mongo import OperationFailure, PyMongoError
 from libs.common.web.json import json_response
 
 log = structlog.get_logger(__name__)
+_NOT_SERVED = (
+    "There is nothing at this path. The paths of the admin service begin with /admin; models are "
+    "called at the gateway."
+)
 
 
 def error_response(request: Request[Any], error: AppError) -> Response:
@@ -57,7 +61,7 @@ def _on_http_exception(request: Request[Any], error: HTTPException) -> Response:
     """What the router itself says; the path is not repeated, since it may hold a secret."""
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return error_response(request, NotFound("There is nothing at this path."))
+            return error_response(request, NotFound(_NOT_SERVED))
         case HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
             code, message = "method_not_allowed", f"This path takes {allowed} only."
@@ -79,7 +83,9 @@ def _on_mongo_error(request: Request[Any], error: PyMongoError) -> Response:
 def fault_response(request: Request[Any], error: Exception) -> Response:
     """Answers what nobody expected, and leaves the details to the log."""
     log.error("request.failed", error=f"{type(error).__name__}: {error}"[:500], exc_info=error)
-    return error_response(request, AppError("Something went wrong here; the log knows what."))
+    return error_response(
+        request, AppError("The admin service failed to serve this request; its log says why.")
+    )
 
 
 def _on_disconnect(_: Request[Any], __: Exception) -> Response:

@@ -102,7 +102,7 @@ def _built(
         if body.deployment_id is None:
             continue
         if body.deployment_id not in known:
-            message = "is none of this route's deployments; without it, one is assigned"
+            message = "is not a deployment of this route; omit it and one is assigned"
             problems.append(FieldError(f"{path}.deployment_id", message))
         elif body.deployment_id in seen:
             problems.append(FieldError(f"{path}.deployment_id", "is given to two deployments"))

@@ -21,7 +21,7 @@ from services.gateway.cors import allow_origins, origins_of
 from services.gateway.counting import CountEndpoint
 from services.gateway.formats import FORMATS, MESSAGES, RESPONSES
 from services.gateway.models import list_models, show_model
-from services.gateway.paths import BASE_URL_ADVICE, canonical
+from services.gateway.paths import canonical, not_served
 from services.gateway.proxy import ProxyEndpoint
 from services.gateway.refusals import refuse, upgrade_required, wants_websocket
 from services.gateway.settings import Settings
@@ -142,7 +142,7 @@ def _http_exception(request: Request, error: Exception) -> Response:
         response = _app_error(request, refusal)
         response.headers["allow"] = allowed
         return response
-    return _app_error(request, NotFound(f"There is no '{path}' here. {BASE_URL_ADVICE}"))
+    return _app_error(request, NotFound(not_served(path)))
 
 
 def _crash(request: Request, error: Exception) -> Response:

@@ -144,7 +144,7 @@ async def _within(seconds: float, receive: Receive) -> Message:
             return await _go_on(steps, waits_for)
     except TimeoutError:
         raise RequestTimeout(
-            "The request's body did not arrive in time. Send it without pauses, or in less bytes."
+            "The request's body did not arrive in time. Send it without pauses, or send less."
         ) from None
 
 

@@ -85,7 +85,8 @@ class Ownership:
             return await self._objects.find(principal.account.user_id, ids)
         except (PyMongoError, RedisError, OSError) as error:
             raise Unavailable(
-                "The gateway cannot read whose the named objects are. Try again."
+                "The gateway cannot check who owns the objects that the request names. Try again "
+                "in a moment."
             ) from error
 
     async def _pinned(
@@ -140,12 +141,13 @@ def _place(target: Target) -> tuple[object, ...]:
 def _refusal(named: NamedObject, why: str = "not found") -> AppError:
     rule, path, shown = named.rule, plain(named.path), plain(named.id)
     ask = (
-        "Ask your administrator to allow it with 'provider_objects' of the account, the key or "
-        "the route."
+        "Ask your administrator to list it in 'provider_objects' of the account, the key or the "
+        "route."
     )
     if not rule.made:
         return ObjectNotAllowed(
-            f"{path}: {rule.noun} '{shown}' is the operator's. {ask}", param=path
+            f"{path}: {rule.noun} '{shown}' belongs to the operator and is not allowed. {ask}",
+            param=path,
         )
     if rule.thread:
         return ThreadNotFound(f"{path}: {rule.noun} with id '{shown}' {why}.", param=path)

@@ -7,10 +7,8 @@ with a slash at its end.
 from services.gateway.formats import FORMATS
 
 _API_NAMES = {"models", "budget"} | {row.path.split("/")[2] for row in FORMATS.values()}
-BASE_URL_ADVICE = (
-    "Set the client's base URL to this gateway's address, for OpenAI's SDKs and what is made like "
-    "them with /v1 at its end, for Anthropic's without."
-)
+_MAX_SHOWN = 128
+_SERVED = ", ".join([*(row.path for row in FORMATS.values()), "/v1/models", "/v1/budget"])
 
 
 def canonical(path: str) -> str:
@@ -22,3 +20,11 @@ def canonical(path: str) -> str:
     if below_v1 or rest.partition("/")[0] in _API_NAMES:
         return f"/v1/{rest}"
     return f"/{rest}"
+
+
+def not_served(path: str) -> str:
+    """What a 404 says: the API has more paths than the gateway, or the base URL is wrong."""
+    return (
+        f"The gateway does not serve '{path[:_MAX_SHOWN]}'. It serves {_SERVED}. Set the client's "
+        "base URL to the gateway's address, with /v1 at its end or without."
+    )

@@ -35,7 +35,7 @@ def upgrade_required(path: str) -> Response:
 
     It is no call yet: nobody is asked for a key, and the ledger gets no entry.
     """
-    error = UpgradeRequired(f"There are no WebSockets here. Send a POST to {path}.")
+    error = UpgradeRequired(f"WebSockets are not supported: send a POST to {path}.")
     response = refuse(path, error)
     # What is spoken here instead, as a 426 has to say.
     response.raw_headers += ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))

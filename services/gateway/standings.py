@@ -52,4 +52,4 @@ class Standings:
 
 
 def _unknown() -> Unavailable:
-    return Unavailable("The gateway cannot read how the account stands. Try again in a moment.")
+    return Unavailable("The gateway cannot read the account's budget. Try again in a moment.")

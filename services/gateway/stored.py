@@ -73,9 +73,11 @@ class _StoredHandler(Handler):
         call, gateway = self.call, self.gateway
         if not _ID.fullmatch(self._response_id):
             # It becomes a part of the provider's path.
-            raise NotFound("There is no response with such an id.")
+            raise NotFound("There is no response with this id.")
         if parse_qs(self._query).get(b"stream", [b"false"])[-1] != b"false":
-            raise InvalidRequest("Only responses in the background stream again.", param="stream")
+            raise InvalidRequest(
+                "Streaming a stored response is not supported: omit 'stream'.", param="stream"
+            )
         kept = await gateway.ownership.find_response(principal, self._response_id)
         request = call.request = CallRequest(
             model=kept.model, stream=False, max_output_tokens=None, fields={}

@@ -80,7 +80,7 @@ class StreamRelay:
             if pumping.expired() and self._is_sending:
                 self._error = ResponseUnread("The response was not read in time.")
                 return await self._end("client_closed")
-            self._error = UpstreamTimeout("The provider did not go on in time.")
+            self._error = UpstreamTimeout("The provider did not continue its answer in time.")
         except AppError as error:
             self._error = error
         if self._error is None and not self._reader.failed:

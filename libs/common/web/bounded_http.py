@@ -180,8 +180,8 @@ class BoundedProtocol(ReadingProtocol):
         if self._framing_bytes >= self._bounds.head_bytes:
             self._close_with(
                 HeadTooLarge(
-                    f"The request's head is larger than {self._bounds.head_bytes} bytes: its "
-                    "address and header fields together. Send less in them."
+                    "The request's address and header fields together are larger than "
+                    f"{self._bounds.head_bytes} bytes. Send fewer or shorter ones."
                 )
             )
 

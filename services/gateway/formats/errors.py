@@ -1,5 +1,7 @@
 """How the error tree is written in OpenAI's and in Anthropic's shape."""
 
+import re
+
 import msgspec
 
 from libs.common.errors import AppError, BudgetExceeded, ObjectNotAllowed, ThreadNotFound
@@ -58,12 +60,20 @@ def anthropic_answer(error: AppError, request_id: str) -> ErrorAnswer:
     """The same body serves an answer and a stream's `error` event."""
     fallback = "api_error" if error.status >= _SERVER_ERROR else "invalid_request_error"
     kind = _ANTHROPIC_TYPES.get(error.status, fallback)
-    told: dict[str, object] = {"type": kind, "message": error.message}
+    told: dict[str, object] = {"type": kind, "message": _with_param(error)}
     details = _thread_details(error)
     if details is not None:
         told["details"] = details
     body = {"type": "error", "error": told, "request_id": request_id}
     return ErrorAnswer(status=error.status, body=_encode(body))
+
+
+def _with_param(error: AppError) -> str:
+    """Anthropic's errors have no `param`, so the message itself says which field is meant."""
+    param, message = error.param, error.message
+    if param is None or re.search(rf"(?<!\w){re.escape(param)}(?!\w)", message):
+        return message
+    return f"{param}: {message}"
 
 
 def _thread_details(error: AppError) -> dict[str, object] | None:

@@ -145,14 +145,17 @@ class _Search:
         chosen = folded.endswith("fallbacks")
         if isinstance(value, str) and chosen:
             raise InvalidRequest(
-                "Models that the provider chooses cannot be checked: list those to fall back on.",
+                f"'{name}' must list its models: the gateway cannot check those that the provider "
+                "chooses.",
                 param=name,
             )
         self._take(_of_member(value, name, ()))
         if isinstance(value, list | tuple):
             self._look_into(value, name, listed=chosen)
             if value and len(self.found) == before:
-                raise InvalidRequest("No model's name can be read here.", param=name)
+                raise InvalidRequest(
+                    f"'{name}' names no model that the gateway can read.", param=name
+                )
         if chosen or folded in ("model", "models"):
             self.found[before:] = [
                 msgspec.structs.replace(model, instead=True) for model in self.found[before:]

@@ -114,7 +114,7 @@ class Responses:
         if known.background:
             # It is fetched later and past the gateway, which would never learn what it used.
             raise InvalidRequest(
-                "The gateway serves no responses in the background: leave out 'background'.",
+                "Background responses are not supported: omit 'background'.",
                 param="background",
             )
         fields, disguised = decode_fields(body), is_disguised(body)

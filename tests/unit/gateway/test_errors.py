@@ -32,7 +32,7 @@ def refused(status: int) -> UpstreamRefused:
 @pytest.mark.parametrize(
     ("error", "openai", "anthropic"),
     [
-        (InvalidRequest("no", param="n"), (400, "invalid_request_error"), "invalid_request_error"),
+        (InvalidRequest("no"), (400, "invalid_request_error"), "invalid_request_error"),
         (Unauthenticated("no"), (401, "authentication_error"), "authentication_error"),
         (BudgetExceeded("no"), (429, "insufficient_quota"), "billing_error"),
         (AccountSuspended("no"), (403, "permission_error"), "permission_error"),
@@ -65,6 +65,25 @@ def test_an_error_in_each_format(error: AppError, openai: tuple[int, str], anthr
         "error": {"type": anthropic, "message": "no"},
         "request_id": "id",
     }
+
+
+@pytest.mark.parametrize(
+    ("param", "message", "anthropic"),
+    [
+        ("n", "Too many answers.", "n: Too many answers."),
+        ("tools[0].model", "No such model.", "tools[0].model: No such model."),
+        ("model", "The model 'x' has no price.", "The model 'x' has no price."),
+        ("input[0]", "input[0]: not found.", "input[0]: not found."),
+        (None, "Not found.", "Not found."),
+    ],
+)
+def test_every_format_says_which_field_is_wrong(
+    param: str | None, message: str, anthropic: str
+) -> None:
+    error = InvalidRequest(message, param=param)
+    openai = json.loads(CHAT.error(error, "id").body)["error"]
+    assert (openai["message"], openai["param"]) == (message, param)
+    assert json.loads(MESSAGES.error(error, "id").body)["error"]["message"] == anthropic
 
 
 def test_an_error_in_a_stream_of_each_format() -> None:

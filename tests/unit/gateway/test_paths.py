@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.paths import canonical
+from services.gateway.paths import canonical, not_served
 
 PATHS = ("/v1/chat/completions", "/v1/messages/count_tokens", "/v1/models/a/b", "/v1/responses/r")
 
@@ -36,3 +36,12 @@ def test_others_stay_as_they_are(path: str) -> None:
 def test_nothing_outside_the_api_is_reached_through_it() -> None:
     assert canonical("/v1/metrics") == "/v1/metrics"
     assert canonical("/v1/v1/health/") == "/v1/health"
+
+
+def test_what_is_not_served_is_answered_with_what_is() -> None:
+    message = not_served("/v1/files")
+    assert "'/v1/files'" in message
+    assert {"/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/models"} <= set(
+        message.replace(",", " ").split()
+    )
+    assert len(not_served("/v1/" + "x" * 60_000)) < 500
