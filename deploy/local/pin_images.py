@@ -15,6 +15,9 @@ from deploy.local.environment import ROOT, read_environment
 _INSPECT = ("docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TIMEOUT_S = 60
+_NEEDS_BUILDX = (
+    "needs docker with its buildx plugin; docs/operations.md says how to ask without Docker"
+)
 
 
 def default_images() -> dict[str, str]:
@@ -35,13 +38,23 @@ def pinned(image: str) -> str:
             (*_INSPECT, name), capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
         )
     except FileNotFoundError:
-        raise NotPinned(f"{name}: needs docker with buildx on PATH") from None
+        raise NotPinned(f"{name}: {_NEEDS_BUILDX}") from None
     except subprocess.TimeoutExpired:
         raise NotPinned(f"{name}: its registry did not answer within {_TIMEOUT_S} s") from None
     digest = done.stdout.strip()
     if done.returncode != 0 or not _DIGEST.fullmatch(digest):
+        if not _has_buildx():
+            raise NotPinned(f"{name}: {_NEEDS_BUILDX}")
         raise NotPinned(f"{name}: {done.stderr.strip() or digest or 'no digest'}")
     return f"{name}@{digest}"
+
+
+def _has_buildx() -> bool:
+    """Without the plugin, Docker complains of an option instead."""
+    asked = subprocess.run(
+        ("docker", "buildx", "version"), capture_output=True, check=False, timeout=_TIMEOUT_S
+    )
+    return asked.returncode == 0
 
 
 def main(env_file: Path = ROOT / ".env") -> int:

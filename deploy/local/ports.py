@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import psutil
@@ -18,7 +19,7 @@ LOWEST, HIGHEST = 20_000, 32_000
 ATTEMPTS = 200
 HOST = "127.0.0.1"
 # Of a program's command line, in a message.
-COMMAND_CHARACTERS = 60
+COMMAND_CHARACTERS = 120
 
 
 def is_free(port: int, host: str = HOST) -> bool:
@@ -66,7 +67,7 @@ def owner(port: int) -> str:
         for connection in psutil.net_connections("tcp"):
             if _listens(connection, port) and connection.pid is not None:
                 process = psutil.Process(connection.pid)
-                command = " ".join(process.cmdline())[:COMMAND_CHARACTERS]
+                command = shorten(" ".join(process.cmdline()), COMMAND_CHARACTERS, placeholder=" …")
                 return f"`{command}` (pid {process.pid}, in {process.cwd()})"
     except psutil.Error:
         pass

@@ -6,6 +6,11 @@ import pytest
 
 from deploy.local.pin_images import default_images, main
 
+NEEDS_BUILDX = (
+    "needs docker with its buildx plugin; docs/operations.md says how to ask without Docker"
+)
+# The plugin is there.
+VERSION = '[ "$2" = version ] && exit;'
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -38,9 +43,10 @@ def test_images_are_printed_with_their_digests(
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("echo no such host >&2; exit 1", "no such host"),
+        (f"{VERSION} echo no such host >&2; exit 1", "no such host"),
         ("echo latest", "latest"),
         ("true", "no digest"),
+        ("echo unknown flag: --format >&2; exit 125", NEEDS_BUILDX),
     ],
 )
 def test_without_a_digest_nothing_is_printed(
@@ -63,4 +69,4 @@ def test_docker_is_needed(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(tmp_path / ".env") == 1
-    assert "needs docker with buildx" in capsys.readouterr().err
+    assert NEEDS_BUILDX in capsys.readouterr().err
