@@ -42,7 +42,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dates-") as directory:
         preloaded = library(Path(directory))
         failed = [at for at, zone in dates if not _passes(preloaded, at, zone, arguments.tests)]
-    print(f"failed at {', '.join(failed)}" if failed else f"passed at all {len(dates)} dates")
+    print(f"failed at {', '.join(failed)}" if failed else "passed at every date")
     return 1 if failed else 0
 
 
