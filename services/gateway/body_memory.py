@@ -8,6 +8,7 @@ arrive at once are not counted (see `body`).
 from collections import Counter
 
 from libs.common.errors import BodiesTooLarge, Unavailable
+from libs.common.schemas.usage import Operation
 from services.gateway.metrics import BODIES_ARRIVING, BODIES_BYTES, BODIES_REFUSED
 
 # Other calls end within seconds, most of them.
@@ -18,8 +19,8 @@ _RETRY_AFTER_S = 2
 _RELAYED = 2
 _TRANSLATED = 7
 
-# (user_id, key_id); None for the account itself.
-_Owner = tuple[str, str | None]
+# What for, user_id, key_id; None for the account itself.
+_Owner = tuple[Operation, str, str | None]
 
 
 class BodyMemory:
@@ -34,24 +35,27 @@ class BodyMemory:
         BODIES_BYTES.set_function(lambda: self.bytes)
         BODIES_ARRIVING.set_function(self._count_arriving)
 
-    def lease(self, user_id: str, key_id: str) -> "BodyLease":
+    def lease(self, operation: Operation, user_id: str, key_id: str) -> "BodyLease":
         """Of a body that is late or large. Whoever has the lease releases it."""
-        return BodyLease(self, user_id, key_id)
+        return BodyLease(self, operation, user_id, key_id)
 
     def _count_arriving(self) -> int:
-        return sum(count for (_, key_id), count in self.arriving.items() if key_id is None)
+        return sum(count for (_, _, key_id), count in self.arriving.items() if key_id is None)
 
 
 class BodyLease:
-    """One body's part. `places` count the bodies of its account, and of its key, that are arriving:
-    itself and those that came before it."""
+    """One body's part. `places` count the bodies of its account, and of its key, that are arriving
+    for the same: itself and those that came before it. (To count tokens is under no limit.)"""
 
     __slots__ = ("_memory", "_owners", "_user_id", "places", "taken")
 
-    def __init__(self, memory: BodyMemory, user_id: str, key_id: str) -> None:
+    def __init__(self, memory: BodyMemory, operation: Operation, user_id: str, key_id: str) -> None:
         self._memory = memory
         self._user_id = user_id
-        self._owners: tuple[_Owner, ...] = ((user_id, None), (user_id, key_id))
+        self._owners: tuple[_Owner, ...] = (
+            (operation, user_id, None),
+            (operation, user_id, key_id),
+        )
         self.taken = 0
         memory.arriving.update(self._owners)
         self.places = tuple(memory.arriving[owner] for owner in self._owners)

@@ -1,5 +1,7 @@
 """The parts of the gateway that its endpoints work with."""
 
+from concurrent.futures import Executor
+
 import msgspec
 
 from libs.common.schemas.invalidation import Invalidation
@@ -33,6 +35,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     estimator: Estimator
     body_limits: BodyLimits
     body_memory: BodyMemory
+    decoding: Executor
     early_refusals: EarlyRefusals
     keepalive_s: float
 

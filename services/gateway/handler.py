@@ -48,6 +48,7 @@ from services.gateway.upstream.router import Plan
 
 log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
+_DECODED_AT_ONCE = 256 * 1024
 _CRASHED = "The gateway failed to serve this call."
 EarlyCheck = Callable[[Principal, BodyLease], Awaitable[None]]
 # What nginx logs when the client hung up; no client ever reads it.
@@ -96,23 +97,36 @@ class Handler(ABC):
 
         async def begin(announced: int | None, is_late: bool) -> BodyLease:
             key = principal.key
-            lease = self._body = self.gateway.body_memory.lease(key.user_id, key.key_id)
-            if is_late:
-                lease.check(announced or 0)
-                if refuse_early is not None:
-                    await refuse_early(principal, lease)
+            lease = self.gateway.body_memory.lease(self.call.operation, key.user_id, key.key_id)
+            self._body = lease
+            try:
+                if is_late:
+                    lease.check(announced or 0)
+                    if refuse_early is not None:
+                        await refuse_early(principal, lease)
+            except BaseException:
+                # Until it is answered, others would be refused for the sake of it.
+                lease.release()
+                raise
             return lease
 
         body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
         if self._tape is not None:
             self._tape.read(body)
-        request = self.call.format.decode(body)
+        request = await self._decoded(body)
         check_model_name(request.model)
         self.call.request = request
         refusal = check_model(principal.key, request.model)
         if refusal is not None:
             raise refusal
         return body, request
+
+    async def _decoded(self, body: bytes) -> CallRequest:
+        if len(body) <= _DECODED_AT_ONCE:
+            return self.call.format.decode(body)
+        # A large body with many small parts takes long, and in a thread others get their turns.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.gateway.decoding, self.call.format.decode, body)
 
     def take_copies(self, plan: Plan) -> None:
         """Counts the memory that sending the body on takes, as the plan has it. Raises AppError."""

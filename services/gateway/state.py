@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypedDict
@@ -53,6 +54,8 @@ log = structlog.get_logger(__name__)
 _REDIS_PAUSE_S = 1.0
 # A call reads single documents: whoever waits for longer is better told to come back.
 _MONGO_TIMEOUT_S = 2.0
+# For large bodies; those of asyncio itself look up addresses, which others wait for.
+_DECODING_THREADS = 2
 
 
 class State(TypedDict):
@@ -94,6 +97,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         admissions = Admissions(holds, database, backlog, breaker, clock, settings)
         meter = Meter(holds, backlog, breaker, admissions)
         stack.push_async_callback(meter.close)
+        decoding = stack.enter_context(ThreadPoolExecutor(_DECODING_THREADS, "decoding"))
         open_calls = OpenCalls()
         stack.push_async_callback(open_calls.wait_for_none)
         router = Router(database, ModelDirectory(settings, price_map), caches, settings)
@@ -124,6 +128,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
                 max_bytes=settings.max_bodies_bytes,
                 max_account_bytes=settings.max_bodies_bytes * settings.account_share_percent // 100,
             ),
+            decoding=decoding,
             early_refusals=EarlyRefusals(standings, breaker),
             keepalive_s=settings.keepalive_s,
         )

@@ -35,6 +35,11 @@ class _Typed(msgspec.Struct):
     type: str = ""
 
 
+# No API has a hundred; and each takes far more memory than its bytes.
+_MAX_FIELDS = 1_000
+# Of members, wherever they are: to make a table of so many takes long, and others have to wait.
+_MAX_COLONS = 1_000_000
+
 _typed = msgspec.json.Decoder(_Typed)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -179,7 +184,11 @@ def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
         except UnicodeDecodeError as error:
             # What is kept as bytes would pass otherwise, and spoil a translation.
             raise InvalidJSON(f"The request body is not valid UTF-8: {error}.") from None
-    return decode_body(body, _fields)
+    is_crowded = len(body) > _MAX_COLONS and body.count(b":") > _MAX_COLONS
+    fields = {} if is_crowded else decode_body(body, _fields)
+    if is_crowded or len(fields) > _MAX_FIELDS:
+        raise InvalidRequest("The request body has too many members.")
+    return fields
 
 
 def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:

@@ -23,14 +23,23 @@ from services.gateway.formats.object_fields import (
 )
 
 # Small letters, an underscore or a 1 as escapes: no encoder writes them so, but somebody who wants
-# a name to be overlooked may.
-_DISGUISED = re.compile(rb"\\u00(?:31|5[fF]|[67][0-9a-fA-F])")
+# a name to be overlooked may. A text that speaks of escapes has two backslashes, which is none.
+_DISGUISED = re.compile(
+    # The search is fast since it begins with a text; so what comes before is looked at last.
+    rb"\\u00(?:31|5[fF]|6[1-9a-fA-F]|7[0-9aA])(?<![^\\]\\\\u00..)"
+)
 # Of the body itself; `input` is what Responses calls the conversation.
 _CLIENTS_OWN = OPAQUE - {"input"}
 _MAX_NAMED = 256
+# Objects and lists that are gone through for one body.
 _MAX_NODES = 500_000
 # Of a list that has to be looked through; the longest conversations have some thousands.
 _MAX_PARTS = 50_000
+_MAX_COMMAS = 40 * _MAX_PARTS
+# What is decoded takes up to fifty times its bytes, and as long as that takes nobody else has a
+# turn. So what may be values is counted before: each but the first follows one of these bytes.
+_BEFORE_VALUES = (b",", b"[", b"{")
+_MAX_VALUES = 500_000
 
 _parts = msgspec.json.Decoder(list[msgspec.Raw])
 # Objects as tuples of pairs; numbers name nothing, and a long one must not be computed.
@@ -59,15 +68,15 @@ def named_objects(
     disguised: bool,
 ) -> tuple[NamedObject, ...]:
     """`fields` are those of the body. Raises InvalidRequest where there are too many."""
-    table = OBJECT_FIELDS[client_format]
-    found: list[NamedObject] = []
-    for name in table.heads:
+    search = _Search(OBJECT_FIELDS[client_format], everywhere=disguised)
+    heads, found = search.table.heads, search.found
+    for name in heads:
         if name in fields:
-            found += _in_value(table, bytes(fields[name]), name, name)
-    if disguised or _has_any(body, table.coarse):
+            search.value(bytes(fields[name]), name, name)
+    if disguised or _has_any(body, search.table.coarse):
         for name, raw in fields.items():
-            if name not in table.heads and name not in _CLIENTS_OWN:
-                found += _in_field(table, bytes(raw), name, disguised=disguised)
+            if name not in heads and name not in _CLIENTS_OWN:
+                search.field(bytes(raw), name)
     if not found:
         return ()
     if len(found) > _MAX_NAMED:
@@ -80,11 +89,12 @@ def named_objects(
 
 def brought_objects(client_format: ClientFormat, answer: bytes) -> tuple[str, ...]:
     """Ids of what a call made, of its answer or an event of it; none where that cannot be read."""
+    search = _Search(ANSWER_FIELDS[client_format])
     try:
-        found = _in_value(ANSWER_FIELDS[client_format], answer, "", "")
+        search.value(answer, "", "")
     except InvalidRequest:
         return ()
-    return tuple(dict.fromkeys(named.id for named in found))
+    return tuple(dict.fromkeys(named.id for named in search.found))
 
 
 def _has_any(raw: bytes, names: Iterable[bytes]) -> bool:
@@ -95,47 +105,56 @@ def _has_any(raw: bytes, names: Iterable[bytes]) -> bool:
     return False
 
 
-def _in_field(
-    table: ObjectFields, raw: bytes, name: str, *, disguised: bool
-) -> Iterator[NamedObject]:
-    """Of a conversation, only the messages that name something are parsed."""
-    # One pass, however many names there are to look for.
-    names = () if disguised else set(table.named_in(raw))
-    if not names and not disguised:
-        return
-    if not raw.startswith(b"["):
-        yield from _in_value(table, raw, name, name)
-        return
-    for path, part in parts_of(raw, name):
-        if disguised or _has_any(part, names):
-            yield from _in_value(table, part, name, path)
+class _Search:
+    """Through one body, or one answer: what it has `found`, and how much it has looked at."""
 
+    __slots__ = ("_everywhere", "_nodes", "found", "table")
 
-def _in_value(table: ObjectFields, raw: bytes, name: str, path: str) -> list[NamedObject]:
-    """`name` is the member of the body that the value is, or is an element of."""
-    value, rules = decoded(raw, path), table.rules
-    rule = rules.get(("", name))
-    found = [] if rule is None else _ids(value, path, rule)
-    # It grows while it is gone through: what an object or a list holds comes after it.
-    waiting: list[tuple[Any, str, str]] = [(value, name, path)]
-    for node, holder, where in waiting:
-        if len(waiting) > _MAX_NODES:
-            raise InvalidRequest("This part of the request has too many members.", param=path)
-        if isinstance(node, list):
-            waiting += [
-                (part, holder, f"{where}[{place}]")
-                for place, part in enumerate(node)
-                if isinstance(part, list | tuple)
-            ]
-        elif isinstance(node, tuple) and not (table.foreign and table.is_foreign(node)):
-            for member, inner in node:
-                if member in table.members:
-                    rule = rules.get((holder, member)) or rules.get((ANY, member))
-                    if rule is not None and not (rule.unless and rule.unless(node)):
-                        found += _ids(inner, f"{where}.{member}", rule)
-                if isinstance(inner, list | tuple) and member not in table.opaque:
-                    waiting.append((inner, member, f"{where}.{member}"))
-    return found
+    def __init__(self, table: ObjectFields, *, everywhere: bool = False) -> None:
+        self.table = table
+        self.found: list[NamedObject] = []
+        self._everywhere = everywhere
+        self._nodes = 0
+
+    def field(self, raw: bytes, name: str) -> None:
+        """Of a conversation, only the messages that name something are parsed."""
+        # One pass, however many names there are to look for.
+        names = () if self._everywhere else set(self.table.named_in(raw))
+        if not names and not self._everywhere:
+            return
+        if not raw.startswith(b"["):
+            self.value(raw, name, name)
+            return
+        for path, part in parts_of(raw, name):
+            if self._everywhere or _has_any(part, names):
+                self.value(part, name, path)
+
+    def value(self, raw: bytes, name: str, path: str) -> None:
+        """`name` is the member of the body that the value is, or is an element of."""
+        value, table, rules = decoded(raw, path), self.table, self.table.rules
+        rule = rules.get(("", name))
+        if rule is not None:
+            self.found += _ids(value, path, rule)
+        # It grows while it is gone through: what an object or a list holds comes after it.
+        waiting: list[tuple[Any, str, str]] = [(value, name, path)]
+        for node, holder, where in waiting:
+            self._nodes += 1
+            if self._nodes > _MAX_NODES:
+                raise InvalidRequest("This part of the request has too many members.", param=path)
+            if isinstance(node, list):
+                waiting += [
+                    (part, holder, f"{where}[{place}]")
+                    for place, part in enumerate(node)
+                    if isinstance(part, list | tuple)
+                ]
+            elif isinstance(node, tuple) and not (table.foreign and table.is_foreign(node)):
+                for member, inner in node:
+                    if member in table.members:
+                        rule = rules.get((holder, member)) or rules.get((ANY, member))
+                        if rule is not None and not (rule.unless and rule.unless(node)):
+                            self.found += _ids(inner, f"{where}.{member}", rule)
+                    if isinstance(inner, list | tuple) and member not in table.opaque:
+                        waiting.append((inner, member, f"{where}.{member}"))
 
 
 def _ids(value: Any, path: str, rule: Rule) -> list[NamedObject]:
@@ -148,7 +167,10 @@ def _ids(value: Any, path: str, rule: Rule) -> list[NamedObject]:
 
 
 def decoded(raw: bytes, path: str) -> Any:
-    """Objects as tuples of pairs, numbers as floats. Raises InvalidJSON."""
+    """Objects as tuples of pairs, numbers as floats. Raises InvalidJSON, or InvalidRequest where
+    there are too many."""
+    if len(raw) > _MAX_VALUES and sum(map(raw.count, _BEFORE_VALUES)) > _MAX_VALUES:
+        raise InvalidRequest("This part of the request has too many members.", param=path)
     try:
         return _decode(raw.decode())
     except (ValueError, RecursionError) as error:
@@ -157,8 +179,10 @@ def decoded(raw: bytes, path: str) -> Any:
 
 def parts_of(raw: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     """A list's elements, each with its path. Raises InvalidRequest where there are too many."""
-    parts = _parts.decode(raw)
-    if len(parts) > _MAX_PARTS:
+    # The elements' own commas count as well, so there may be some for each.
+    is_too_long = len(raw) > _MAX_COMMAS and raw.count(b",") > _MAX_COMMAS
+    parts = [] if is_too_long else _parts.decode(raw)
+    if is_too_long or len(parts) > _MAX_PARTS:
         raise InvalidRequest(f"This list has more than {_MAX_PARTS} elements.", param=name)
     for place, part in enumerate(parts):
         yield f"{name}[{place}]", bytes(part)

@@ -2,21 +2,36 @@
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import psutil
 import pytest
 import pytest_asyncio
 
 from libs.common.schemas.account import Limits
+from services.gateway.backlog import Metered
+from services.gateway.gateway import Gateway
+from services.gateway.metering import Meter
+from services.gateway.settings import Settings
+from services.gateway.state import State
 from tests.service.gateway.conftest import SettingsWith
-from tests.service.gateway.dialects import CHAT, Dialect
+from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
 from tests.service.gateway.process import gateway_process
-from tests.service.gateway.stage import PATIENCE_S, Books, Client, eventually, open_gateway
+from tests.service.gateway.stage import (
+    PATIENCE_S,
+    Books,
+    Client,
+    eventually,
+    open_gateway,
+    with_parts,
+)
 from tests.service.gateway.upstream import Connection, Request, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,6 +55,9 @@ class Upload:
     async def send(self, part: bytes) -> None:
         self._writer.write(part)
         await self._writer.drain()
+
+    def abandon(self) -> None:
+        self._writer.close()
 
     async def answer(self) -> Answered:
         async with asyncio.timeout(PATIENCE_S):
@@ -141,6 +159,25 @@ async def test_unfinished_bodies_count_as_the_requests_that_they_are(
     assert json.loads(answered.body)["error"]["code"] == "rate_limit_exceeded"
 
 
+async def test_an_unfinished_body_to_be_counted_is_no_call(
+    roomy: Client, upstream: Upstream, books: Books
+) -> None:
+    MESSAGES.served_by(upstream, stream=False)
+    counting = msgspec.structs.replace(MESSAGES, path="/v1/messages/count_tokens")
+    secret = await books.add_key(await books.add_account(limits=Limits(requests_per_minute=1)))
+    body = json.dumps(MESSAGES.body()).encode()
+    async with (
+        uploading(roomy, counting, secret, _PART) as count,
+        uploading(roomy, MESSAGES, secret, len(body)) as call,
+    ):
+        await count.send(body[:10])
+        await arriving(roomy, 1)
+        await call.send(body[:10])
+        await arriving(roomy, 2)
+        await call.send(body[10:])
+        assert (await call.answer()).status == 200
+
+
 async def test_a_full_minute_is_refused_before_the_body(
     roomy: Client, upstream: Upstream, books: Books
 ) -> None:
@@ -219,6 +256,96 @@ async def test_a_body_that_pauses_too_long_is_a_408_and_its_connection_ends(
     error = json.loads(answered.body)["error"]
     assert error.get("code", error["type"]) in ("request_timeout", "timeout_error")
     assert await event_code(books, secret) == ("refused", 408, "request_timeout")
+
+
+class _Refusing:
+    """A meter that keeps refusals waiting until they may go on."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self.is_asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def commit(self, metered: Metered) -> None:
+        if metered.event.status == "refused":
+            self.is_asked.set()
+            async with asyncio.timeout(PATIENCE_S):
+                await self.go_on.wait()
+        await self._meter.commit(metered)
+
+    def hand_in(self, metered: Metered) -> None:
+        self._meter.hand_in(metered)
+
+    def require_writable(self) -> None:
+        self._meter.require_writable()
+
+
+async def test_a_refused_body_takes_no_place_until_it_is_answered(
+    settings_with: SettingsWith, upstream: Upstream, books: Books
+) -> None:
+    meters: list[_Refusing] = []
+
+    def with_meter(gateway: Gateway, _state: State, _settings: Settings) -> dict[str, Any]:
+        meters.append(_Refusing(gateway.meter))
+        return {"meter": meters[0]}
+
+    CHAT.served_by(upstream, stream=False)
+    secret = await books.add_key(await books.add_account(limits=Limits(requests_per_minute=1)))
+    body = json.dumps(CHAT.body()).encode()
+    async with (
+        open_gateway(settings_with(), with_parts(with_meter)) as client,
+        uploading(client, CHAT, secret, _PART) as first,
+    ):
+        await first.send(b'{"model": ')
+        await arriving(client, 1)
+        async with uploading(client, CHAT, secret, _PART) as second:
+            await second.send(b'{"model": ')
+            async with asyncio.timeout(PATIENCE_S):
+                await meters[0].is_asked.wait()
+            first.abandon()
+            await arriving(client, 0)
+            async with uploading(client, CHAT, secret, len(body)) as third:
+                await third.send(body[:10])
+                await arriving(client, 1)
+                await third.send(body[10:])
+                assert (await third.answer()).status == 200
+            meters[0].go_on.set()
+            assert (await second.answer()).status == 429
+
+
+class _Busy(ThreadPoolExecutor):
+    """It says when it is given something to do, and does it later."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1)
+        self.is_asked, self.go_on = asyncio.Event(), threading.Event()
+        super().submit(self.go_on.wait, PATIENCE_S)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.is_asked.set()
+        return super().submit(*args, **kwargs)
+
+    def shutdown(self, *args: Any, **kwargs: Any) -> None:
+        self.go_on.set()
+        super().shutdown(*args, **kwargs)
+
+
+async def test_others_are_served_while_a_large_body_is_decoded(
+    settings_with: SettingsWith, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    dialect.served_by(upstream, stream=False)
+    secret = await books.add_key()
+    with _Busy() as busy:
+        async with open_gateway(
+            settings_with(), with_parts(lambda *_: {"decoding": busy})
+        ) as client:
+            large = dialect.body("word " * _PART)
+            call = asyncio.create_task(client.post(dialect.path, secret, large))
+            async with asyncio.timeout(PATIENCE_S):
+                await busy.is_asked.wait()
+            response = await client.post(dialect.path, secret, dialect.body())
+            assert (response.status_code, call.done()) == (200, False)
+            busy.go_on.set()
+            assert (await call).status_code == 200
 
 
 async def test_a_process_keeps_its_memory_under_many_unfinished_bodies(

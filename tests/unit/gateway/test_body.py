@@ -47,7 +47,7 @@ def beginning() -> tuple[Begin, list[tuple[int | None, bool]], BodyMemory]:
 
     async def begin(announced: int | None, is_late: bool) -> BodyLease:
         asked.append((announced, is_late))
-        return memory.lease("acme", "key-1")
+        return memory.lease("create", "acme", "key-1")
 
     return begin, asked, memory
 

@@ -8,7 +8,7 @@ from services.gateway.body_memory import BodyMemory
 
 def test_bytes_count_until_the_call_ends() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
-    lease = memory.lease("acme", "key-1")
+    lease = memory.lease("create", "acme", "key-1")
     lease.take(30)
     lease.take(10)
     lease.arrived()
@@ -19,17 +19,17 @@ def test_bytes_count_until_the_call_ends() -> None:
 
 def test_a_body_that_is_alone_is_served_whatever_the_bounds() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
-    memory.lease("acme", "key-1").take(190)
+    memory.lease("create", "acme", "key-1").take(190)
 
 
 @pytest.mark.parametrize(("translated", "taken"), [(False, 40), (True, 140)])
 def test_a_body_that_is_sent_on_counts_with_its_copies(translated: bool, taken: int) -> None:
     memory = BodyMemory(max_bytes=500, max_account_bytes=150)
-    lease = memory.lease("acme", "key-1")
+    lease = memory.lease("create", "acme", "key-1")
     lease.take(20)
     lease.take_copies(translated=translated)
     assert (memory.bytes, lease.taken) == (taken, taken)
-    other = memory.lease("acme", "key-2")
+    other = memory.lease("create", "acme", "key-2")
     other.take(5)
     if translated:
         with pytest.raises(BodiesTooLarge):
@@ -41,21 +41,21 @@ def test_a_body_that_is_sent_on_counts_with_its_copies(translated: bool, taken: 
 
 def test_an_account_does_not_take_more_than_its_share() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
-    first, second = memory.lease("acme", "key-1"), memory.lease("acme", "key-2")
+    first, second = memory.lease("create", "acme", "key-1"), memory.lease("create", "acme", "key-2")
     first.take(30)
     with pytest.raises(BodiesTooLarge) as refused:
         second.take(21)
     assert (refused.value.status, refused.value.retry_after_s) == (429, 2)
     assert memory.bytes == 30
-    memory.lease("other", "key-3").take(50)
+    memory.lease("create", "other", "key-3").take(50)
     first.release()
     second.take(21)
 
 
 def test_the_process_has_a_bound() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
-    memory.lease("acme", "key-1").take(50)
-    other = memory.lease("other", "key-2")
+    memory.lease("create", "acme", "key-1").take(50)
+    other = memory.lease("create", "other", "key-2")
     other.take(40)
     with pytest.raises(Unavailable) as refused:
         other.take(11)
@@ -65,8 +65,8 @@ def test_the_process_has_a_bound() -> None:
 
 def test_what_is_announced_is_checked_and_not_taken() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
-    memory.lease("other", "key-2").take(20)
-    lease = memory.lease("acme", "key-1")
+    memory.lease("create", "other", "key-2").take(20)
+    lease = memory.lease("create", "acme", "key-1")
     with pytest.raises(Unavailable):
         lease.check(81)
     lease.check(80)
@@ -75,10 +75,16 @@ def test_what_is_announced_is_checked_and_not_taken() -> None:
 
 def test_places_count_the_bodies_that_are_arriving() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
-    first = memory.lease("acme", "key-1")
+    first = memory.lease("create", "acme", "key-1")
     assert first.places == (1, 1)
-    assert memory.lease("acme", "key-2").places == (2, 1)
+    assert memory.lease("create", "acme", "key-2").places == (2, 1)
     first.arrived()
-    assert memory.lease("acme", "key-1").places == (2, 1)
+    assert memory.lease("create", "acme", "key-1").places == (2, 1)
     first.release()
-    assert memory.lease("acme", "key-1").places == (3, 2)
+    assert memory.lease("create", "acme", "key-1").places == (3, 2)
+
+
+def test_who_waits_for_a_count_takes_no_place_among_calls() -> None:
+    memory = BodyMemory(max_bytes=100, max_account_bytes=50)
+    memory.lease("count", "acme", "key-1")
+    assert memory.lease("create", "acme", "key-1").places == (1, 1)

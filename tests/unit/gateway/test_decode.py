@@ -181,3 +181,17 @@ def test_a_chat_stream_is_asked_for_its_usage(options: dict[str, Any], sent: Any
 
 def test_a_whole_chat_is_not_asked_for_its_usage() -> None:
     assert "stream_options" not in CHAT.upstream_fields(CHAT.decode(body()), "m")
+
+
+@every_format
+@pytest.mark.parametrize(
+    "members",
+    [
+        {f"k{n}": 1 for n in range(1_000)},
+        {"x": [{"a": n} for n in range(1_000_001)]},
+    ],
+    ids=["of its own", "altogether"],
+)
+def test_more_members_than_any_request_has(client_format: Format, members: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="too many members"):
+        client_format.decode(body(**members))

@@ -1,6 +1,7 @@
 """Which objects a body names: found wherever they stand, and however they are spelt."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -165,3 +166,39 @@ def test_a_list_of_very_many_parts_is_not_looked_through() -> None:
     with pytest.raises(InvalidRequest) as refused:
         named("messages", body)
     assert refused.value.param == "messages"
+
+
+def test_many_small_values_are_not_looked_through() -> None:
+    """Not one by one, and not all together."""
+    values = b"[" + b",".join([b"1"] * 500_001) + b"]"
+    nodes = b"[" + b",".join([b"[]"] * 200_000) + b"]"
+    for content in (values, nodes):
+        messages = b",".join([b'{"file_id": 1, "x": %b}' % content] * 3)
+        with pytest.raises(InvalidRequest):
+            named("messages", b'{"messages": [%b]}' % messages)
+    assert named("messages", b'{"messages": [{"file_id": "a", "x": %b}]}' % nodes) != []
+
+
+def test_a_list_that_would_take_far_more_memory_than_its_bytes() -> None:
+    body = b'{"input": [{"id": "a"}, %b]}' % b",".join([b"1"] * 2_100_000)
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest):
+        named_objects("responses", body, {"input": msgspec.Raw(body[10:-1])}, disguised=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "disguised"),
+    [
+        (rb'"\u0066ile_id"', True),
+        (rb'"\\\u0066ile_id"', True),
+        (rb'"file\u005Fid"', True),
+        # What a text quotes of an expression, and what encoders write of signs.
+        (rb'"[\\u0000-\\u001f\\u0061]"', False),
+        (rb'"\u003c\u007f\u00e4"', False),
+    ],
+)
+def test_names_that_are_spelt_with_escapes(text: bytes, disguised: bool) -> None:
+    assert is_disguised(text) is disguised
