@@ -75,7 +75,7 @@ class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):
     rules: Mapping[tuple[str, str], Rule]
     members: frozenset[str]
     opaque: frozenset[str]
-    heads: tuple[str, ...]
+    heads: frozenset[str]
     coarse: tuple[bytes, ...]
     named_in: Callable[[bytes], Sequence[bytes]]
     foreign: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ def _fields(
     return ObjectFields(
         rules=rules,
         opaque=opaque,
-        heads=heads,
+        heads=frozenset(heads),
         coarse=coarse,
         members=frozenset(name for _, name in rules),
         named_in=pattern.findall,

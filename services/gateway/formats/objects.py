@@ -70,12 +70,12 @@ def named_objects(
     """`fields` are those of the body. Raises InvalidRequest where there are too many."""
     search = _Search(OBJECT_FIELDS[client_format], everywhere=disguised)
     heads, found = search.table.heads, search.found
-    for name in heads:
-        if name in fields:
-            search.value(bytes(fields[name]), name, name)
+    for name, raw in fields.items():
+        if (member := _folded(name)) in heads:
+            search.value(bytes(raw), member, name)
     if disguised or _has_any(body, search.table.coarse):
         for name, raw in fields.items():
-            if name not in heads and name not in _CLIENTS_OWN:
+            if _folded(name) not in heads and name not in _CLIENTS_OWN:
                 search.field(bytes(raw), name)
     if not found:
         return ()
@@ -95,6 +95,11 @@ def brought_objects(client_format: ClientFormat, answer: bytes) -> tuple[str, ..
     except InvalidRequest:
         return ()
     return tuple(dict.fromkeys(named.id for named in search.found))
+
+
+def _folded(name: str) -> str:
+    """Some servers read names in any case."""
+    return name if name.islower() else name.lower()
 
 
 def _has_any(raw: bytes, names: Iterable[bytes]) -> bool:
@@ -148,13 +153,14 @@ class _Search:
                     if isinstance(part, list | tuple)
                 ]
             elif isinstance(node, tuple) and not (table.foreign and table.is_foreign(node)):
-                for member, inner in node:
+                for spelt, inner in node:
+                    member = _folded(spelt)
                     if member in table.members:
                         rule = rules.get((holder, member)) or rules.get((ANY, member))
                         if rule is not None and not (rule.unless and rule.unless(node)):
-                            self.found += _ids(inner, f"{where}.{member}", rule)
+                            self.found += _ids(inner, f"{where}.{spelt}", rule)
                     if isinstance(inner, list | tuple) and member not in table.opaque:
-                        waiting.append((inner, member, f"{where}.{member}"))
+                        waiting.append((inner, member, f"{where}.{spelt}"))
 
 
 def _ids(value: Any, path: str, rule: Rule) -> list[NamedObject]:

@@ -52,6 +52,13 @@ def named(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
             [("container.skills[0].skill_id", "a")],
         ),
         ("responses", {"previous_response_id": ["a"]}, [("previous_response_id[0]", "a")]),
+        # Some servers read names in any case.
+        ("responses", {"Previous_Response_Id": "a"}, [("Previous_Response_Id", "a")]),
+        (
+            "messages",
+            {"THREAD": {"Previous_message_id": "a"}},
+            [("THREAD.Previous_message_id", "a")],
+        ),
         ("responses", {"input": "Is {'id': 'a'} an item?"}, []),
         ("responses", {"input": [{"role": "user", "content": '{"file_id": "a"}'}]}, []),
         (
