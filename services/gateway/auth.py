@@ -10,12 +10,12 @@ _BEARER = b"bearer "
 
 def secret_of(headers: Headers) -> str:
     """From `Authorization: Bearer`, `x-api-key` or `api-key`. Raises Unauthenticated."""
-    sent_headers = {header for header in headers if header[0] in CREDENTIAL_HEADERS}
-    found = dict(sent_headers)
-    if len(found) < len(sent_headers):
-        # A proxy in front of the gateway may have read another one of them than it would.
-        names = ", ".join(sorted(name.decode() for name in found))
-        raise Unauthenticated(f"A header names two different API keys ({names}). Send one.")
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in CREDENTIAL_HEADERS and found.setdefault(name, value) != value:
+            # A proxy in front of the gateway may have read another one of them than it would.
+            shown = name.decode()
+            raise Unauthenticated(f"The header {shown} names two different API keys. Send one.")
     authorization = found.get(b"authorization", b"")
     is_bearer = authorization[: len(_BEARER)].lower() == _BEARER
     for sent in (

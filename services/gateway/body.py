@@ -49,12 +49,6 @@ async def read_body(receive: Receive, headers: Headers, limits: BodyLimits, begi
     announced, coding = _check_head(headers, limits.max_bytes)
     if coding is not None:
         receive = DecodedBody(receive, coding).receive
-    return await _received(receive, announced, limits, begin)
-
-
-async def _received(
-    receive: Receive, announced: int | None, limits: BodyLimits, begin: Begin
-) -> bytes:
     part, is_last = _part(await _within(limits.silence_s, receive))
     if len(part) > limits.max_bytes:
         raise _too_large(limits.max_bytes)

@@ -113,7 +113,10 @@ class Handler(ABC):
         body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
         if self._tape is not None:
             self._tape.read(body)
-        request = await self._decoded(body)
+        if len(body) <= _DECODED_AT_ONCE:
+            request = self.call.format.decode(body)
+        else:
+            request = await self._decoded_in_thread(body)
         check_model_name(request.model)
         self.call.request = request
         refusal = check_model(principal.key, request.model)
@@ -121,10 +124,8 @@ class Handler(ABC):
             raise refusal
         return body, request
 
-    async def _decoded(self, body: bytes) -> CallRequest:
-        if len(body) <= _DECODED_AT_ONCE:
-            return self.call.format.decode(body)
-        # A large body with many small parts takes long, and in a thread others get their turns.
+    async def _decoded_in_thread(self, body: bytes) -> CallRequest:
+        """A large body with many small parts takes long, and so others get their turns."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.gateway.decoding, self.call.format.decode, body)
 

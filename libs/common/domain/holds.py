@@ -4,8 +4,10 @@ Invariant: a call whose tokens and searches stay within what is given here never
 its hold, whichever token classes the provider counts them in and whichever tier it serves.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from functools import cache
+from operator import attrgetter
 
 import msgspec
 
@@ -39,6 +41,9 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
 
 PLAIN = Reach()
 
+# The rates of some classes of tokens, out of a price's.
+Reader = Callable[[Rates], tuple[Decimal | None, ...]]
+
 
 def estimate_input_tokens(body: bytes, attachments: Sequence[Attachment] = ()) -> int:
     """Tokens of a request body, rounded up."""
@@ -56,15 +61,19 @@ def hold_nusd(
     reach: Reach = PLAIN,
 ) -> int:
     """That many tokens of the dearest classes within reach, at the dearest rates that may apply."""
-    input_classes = _input_classes(price, reach)
-    output_classes = _output_classes(reach)
+    input_rates = _input_rates(
+        reach.hour_long_writes,
+        reach.cache_writes or price.provider not in _CACHING_ON_REQUEST,
+        reach.audio_input,
+    )
+    output_rates = _output_rates(reach.audio_output)
     input_count = Decimal(min(input_tokens, _MAX_TOKENS))
     output_count = Decimal(min(output_tokens, _MAX_TOKENS))
     micro_usd = max(
         EXACT.fma(
             output_count,
-            _dearest(rates, output_classes),
-            EXACT.multiply(input_count, _dearest(rates, input_classes)),
+            _dearest(output_rates(rates)),
+            EXACT.multiply(input_count, _dearest(input_rates(rates))),
         )
         for rates in _rates_within_reach(price, service_tier, input_tokens)
     )
@@ -97,28 +106,29 @@ def _dearest_surcharge(price: PriceVersion, reach: Reach) -> Decimal:
     return EXACT.multiply(regional, fast)
 
 
-def _input_classes(price: PriceVersion, reach: Reach) -> tuple[str, ...]:
-    """The names of rates, of which any call has those of text, cache reads and images."""
+@cache
+def _input_rates(hour_long_writes: bool, cache_writes: bool, audio: bool) -> Reader:
+    """Of which any call has those of text, cache reads and images."""
     classes: tuple[str, ...] = ("input", "cache_read", "input_image")
-    if reach.hour_long_writes:
+    if hour_long_writes:
         classes += ("cache_write_5m", "cache_write_1h")
-    elif reach.cache_writes or price.provider not in _CACHING_ON_REQUEST:
+    elif cache_writes:
         classes += ("cache_write_5m",)
-    if reach.audio_input:
-        classes += ("input_audio",)
-    return classes
+    return attrgetter(*classes, *(("input_audio",) if audio else ()))
 
 
-def _output_classes(reach: Reach) -> tuple[str, ...]:
+@cache
+def _output_rates(audio: bool) -> Reader:
     classes = ("output", "reasoning", "output_image")
-    return (*classes, "output_audio") if reach.audio_output else classes
+    return attrgetter(*classes, *(("output_audio",) if audio else ()))
 
 
-def _dearest(rates: Rates, classes: tuple[str, ...]) -> Decimal:
-    """A rate that is missing falls back on another one of the same side."""
-    dearest: Decimal = getattr(rates, classes[0])
-    for name in classes[1:]:
-        rate: Decimal | None = getattr(rates, name)
-        if rate is not None and rate > dearest:
+def _dearest(rates: tuple[Decimal | None, ...]) -> Decimal:
+    """The first is there; one that is missing falls back on another one of the same side."""
+    dearest = None
+    for rate in rates:
+        if rate is not None and (dearest is None or rate > dearest):
             dearest = rate
+    if dearest is None:
+        raise AssertionError("a price has rates for text")
     return dearest

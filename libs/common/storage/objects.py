@@ -38,8 +38,10 @@ _decode = msgspec.msgpack.Decoder(KeptObject).decode
 
 def remember(commands: CommandSink, event: UsageEvent) -> None:
     """Adds to the commands whose it is, for everything that the call made."""
+    if event.response_id is None and not event.objects:
+        return
     kept = _kept_by(event)
-    if kept is None or (event.response_id is None and not event.objects):
+    if kept is None:
         return
     value = _encode(kept)
     for object_id in _ids_of(event):

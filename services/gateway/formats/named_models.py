@@ -66,7 +66,7 @@ def named_models(
 
     `makes_images`: the format has a tool for images that runs a model, even where it names none.
     """
-    heads = list(filter(_is_head, fields))
+    heads = [name for name in fields if name[-1:] in _LAST_LETTERS and _is_head(name)]
     images = makes_images and (disguised or _IMAGES.encode() in body)
     if not (heads or disguised or images or _may_name_more(body)):
         return ()
@@ -80,8 +80,8 @@ def named_models(
 
 
 def _is_head(name: str) -> bool:
-    # Its last letter tells nearly all others apart, and sooner.
-    if name[-1:] not in _LAST_LETTERS or name == "model":
+    """Its last letter tells nearly all others apart, and sooner."""
+    if name == "model":
         return False
     folded = name.casefold()
     return folded.endswith(_HEAD_ENDS) and _HEAD.fullmatch(folded) is not None

@@ -68,12 +68,17 @@ def named_objects(
     disguised: bool,
 ) -> tuple[NamedObject, ...]:
     """`fields` are those of the body. Raises InvalidRequest where there are too many."""
-    search = _Search(OBJECT_FIELDS[client_format], everywhere=disguised)
-    heads, found = search.table.heads, search.found
+    table = OBJECT_FIELDS[client_format]
+    heads, elsewhere = table.heads, disguised or _has_any(body, table.coarse)
+    if not elsewhere and heads.isdisjoint(fields) and all(map(str.islower, fields)):
+        # As good as every body ends here, so that is said in few steps.
+        return ()
+    search = _Search(table, everywhere=disguised)
+    found = search.found
     for name, raw in fields.items():
         if (member := _folded(name)) in heads:
             search.value(bytes(raw), member, name)
-    if disguised or _has_any(body, search.table.coarse):
+    if elsewhere:
         for name, raw in fields.items():
             if _folded(name) not in heads and name not in _CLIENTS_OWN:
                 search.field(bytes(raw), name)
