@@ -102,19 +102,13 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.push_async_callback(open_calls.wait_for_none)
         router = Router(database, ModelDirectory(settings, price_map), caches, settings)
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
-        most = settings.upstream_max_connections
-        capacity = Capacity(
-            limit=most,
-            account_limit=max(1, most * settings.account_share_percent // 100),
-            wait_s=settings.upstream_pool_timeout_s,
-        )
         cooldowns = Cooldowns(CooldownStore(redis))
         forwarder = Forwarder(Relay(client, settings), translator, credentials, settings)
         gateway = Gateway(
             directory=directory,
             router=router,
             admissions=admissions,
-            dispatcher=Dispatcher(forwarder, cooldowns, capacity),
+            dispatcher=Dispatcher(forwarder, cooldowns, _capacity(settings)),
             meter=meter,
             clock=clock,
             open_calls=open_calls,
@@ -124,10 +118,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             body_limits=BodyLimits(
                 max_bytes=settings.max_body_bytes, silence_s=settings.body_timeout_s
             ),
-            body_memory=BodyMemory(
-                max_bytes=settings.max_bodies_bytes,
-                max_account_bytes=settings.max_bodies_bytes * settings.account_share_percent // 100,
-            ),
+            body_memory=_body_memory(settings),
             decoding=decoding,
             early_refusals=EarlyRefusals(standings, breaker),
             keepalive_s=settings.keepalive_s,
@@ -140,6 +131,22 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         ):
             await stack.enter_async_context(_running(work))
         yield State(gateway=gateway, standings=standings, database=database, redis=redis)
+
+
+def _capacity(settings: Settings) -> Capacity:
+    most = settings.upstream_max_connections
+    return Capacity(
+        limit=most,
+        account_limit=max(1, most * settings.account_share_percent // 100),
+        wait_s=settings.upstream_pool_timeout_s,
+    )
+
+
+def _body_memory(settings: Settings) -> BodyMemory:
+    most = settings.max_bodies_bytes
+    return BodyMemory(
+        max_bytes=most, max_account_bytes=most * settings.account_share_percent // 100
+    )
 
 
 @asynccontextmanager

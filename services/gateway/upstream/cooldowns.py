@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from time import time
+from typing import TypeVar
 
 import structlog
 
@@ -23,6 +24,7 @@ _SYNC_S = 1.0
 _MAX_PAIRS = 10_000
 
 Pair = tuple[str, str]
+T = TypeVar("T", int, float)
 
 
 class Cooldowns:
@@ -144,9 +146,9 @@ class Cooldowns:
         }
 
 
-def _put(pairs: dict[Pair, float] | dict[Pair, int], pair: Pair, value: int | float) -> None:
+def _put(pairs: dict[Pair, T], pair: Pair, value: T) -> None:
     """As the newest of a bounded number."""
     pairs.pop(pair, None)
     if len(pairs) >= _MAX_PAIRS:
         del pairs[next(iter(pairs))]
-    pairs[pair] = value  # type: ignore[assignment]
+    pairs[pair] = value
