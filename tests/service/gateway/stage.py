@@ -23,7 +23,9 @@ from starlette.types import ASGIApp
 
 from libs.common.domain.ids import secret_hash, uuid7
 from libs.common.domain.money import usd_to_nusd
+from libs.common.domain.posting import accept, entry_of
 from libs.common.schemas.account import Account, Budget, BudgetPeriod
+from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import UsageEvent
@@ -32,6 +34,7 @@ from libs.common.storage.accounts import AccountStore
 from libs.common.storage.event_queue import QUEUE, decode_event, decode_job, split_batch
 from libs.common.storage.holds import HoldStore
 from libs.common.storage.keys import KeyStore
+from libs.common.storage.ledger import LedgerStore
 from libs.common.storage.mongo import Database, open_database
 from libs.common.storage.prices import PriceStore
 from libs.common.storage.redis import Redis, open_redis
@@ -145,6 +148,19 @@ class Books:
             assert job is not None
             found += map(decode_event, split_batch(decode_job(job)["a"][0]))
         return found
+
+    async def post_to_ledger(self, secret: str) -> None:
+        """What the worker would do with the key's events; then Redis forgets what they made."""
+        ledger = LedgerStore(self.database)
+        await ledger.create_indexes()
+        for event in await self.events(secret):
+            accepted = accept(event, event.started_at)
+            assert isinstance(accepted, UsageEvent)
+            entry = entry_of(accepted, None, event.started_at)
+            assert isinstance(entry, LedgerEntry)
+            await ledger.post([entry])
+        for key in await self.redis.keys("gateway:*:object:*"):
+            await self.redis.delete(key)
 
     async def events(self, secret: str) -> list[UsageEvent]:
         """Those of the key's account."""

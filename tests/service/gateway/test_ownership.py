@@ -8,12 +8,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from libs.common.domain.posting import accept, entry_of
-from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.invalidation import publish
-from libs.common.storage.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect, chunk, named
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
 from tests.service.gateway.stage import OTHER_MODEL, Books, Client, eventually
@@ -225,20 +221,6 @@ def _script(upstream: Upstream, case: Case, object_id: str) -> None:
     upstream.does(script)
 
 
-async def _post_to_ledger(books: Books, secret: str) -> None:
-    """What the worker would do, and Redis forgets everything."""
-    ledger = LedgerStore(books.database)
-    await ledger.create_indexes()
-    for event in await books.events(secret):
-        accepted = accept(event, event.started_at)
-        assert isinstance(accepted, UsageEvent)
-        entry = entry_of(accepted, None, event.started_at)
-        assert isinstance(entry, LedgerEntry)
-        await ledger.post([entry])
-    for key in await books.redis.keys("gateway:*:object:*"):
-        await books.redis.delete(key)
-
-
 async def _ask(
     gateway: Client, case: Case, secret: str, *, stream: bool = False, **fields: Any
 ) -> Any:
@@ -262,7 +244,7 @@ async def test_an_object_is_its_accounts_alone(
     event = await books.the_event(maker)
     assert object_id in ((event.response_id,) if case.is_response else event.objects)
     if posted:
-        await _post_to_ledger(books, maker)
+        await books.post_to_ledger(maker)
     upstream.requests.clear()
 
     refused = await _ask(gateway, case, stranger, **case.names(object_id))
@@ -327,7 +309,7 @@ async def test_a_hold_counts_what_the_call_goes_on_from(
     secret = await books.add_key()
     await _ask(gateway, case, secret, **case.asks)
     if posted:
-        await _post_to_ledger(books, secret)
+        await books.post_to_ledger(secret)
     named = case.names(object_id)
 
     await _ask(gateway, case, secret, **named)

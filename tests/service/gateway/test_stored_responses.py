@@ -7,10 +7,6 @@ from uuid import uuid4
 import pytest
 from arq.constants import job_key_prefix
 
-from libs.common.domain.posting import accept, entry_of
-from libs.common.schemas.entry import LedgerEntry
-from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, RESPONSES, named
 from tests.service.gateway.routes import Endpoints, add_route, deployment
 from tests.service.gateway.stage import CHAT_MODEL, OTHER_MODEL, Books, Client, bearer
@@ -48,20 +44,6 @@ async def make(gateway: Client, secret: str, *, model: str = CHAT_MODEL, **field
     assert (await gateway.post(RESPONSES.path, secret, body)).status_code == 200
 
 
-async def post_to_ledger(books: Books, secret: str) -> None:
-    """What the worker would do, and Redis forgets everything."""
-    ledger = LedgerStore(books.database)
-    await ledger.create_indexes()
-    for event in await books.events(secret):
-        accepted = accept(event, event.started_at)
-        assert isinstance(accepted, UsageEvent)
-        entry = entry_of(accepted, None, event.started_at)
-        assert isinstance(entry, LedgerEntry)
-        await ledger.post([entry])
-    for key in await books.redis.keys("gateway:*:object:*"):
-        await books.redis.delete(key)
-
-
 @pytest.mark.parametrize("posted", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_account_that_made_a_response_gets_it(
@@ -73,7 +55,7 @@ async def test_the_account_that_made_a_response_gets_it(
     secret, second = await books.add_key(user_id), await books.add_key(user_id)
     await make(gateway, secret, stream=stream)
     if posted:
-        await post_to_ledger(books, secret)
+        await books.post_to_ledger(secret)
     upstream.requests.clear()
     path = f"{RESPONSES.path}/{response_id}"
 
@@ -111,7 +93,7 @@ async def test_nobody_else_gets_it(
     secret, other = await books.add_key(), await books.add_key()
     await make(gateway, secret)
     if posted:
-        await post_to_ledger(books, secret)
+        await books.post_to_ledger(secret)
     upstream.requests.clear()
 
     for method, suffix in (
