@@ -50,6 +50,35 @@ def bounded_protocol(
     )
 
 
+class JoinedWrites:
+    """What a response with a body is written to: a head of known length leaves with that.
+
+    uvicorn writes each by itself, which costs a system call and often a packet.
+    """
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/") and b"\r\ncontent-length: " in data:
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
 class BoundedProtocol(ReadingProtocol):
     """A connection: a head is awaited, or the body of a request.
 
@@ -136,6 +165,8 @@ class BoundedProtocol(ReadingProtocol):
             self._clear_deadline()
         self._idle.pop(self, None)
         super().on_headers_complete()
+        if self.parser.get_method() != b"HEAD":
+            self.cycle.transport = cast("asyncio.Transport", JoinedWrites(self.transport))
 
     def on_message_complete(self) -> None:
         if self._upgrade is not None:
