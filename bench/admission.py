@@ -22,17 +22,17 @@ from libs.common.schemas.account import Account, Budget, Limits
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.settings import Secret
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.mongo import open_database
-from libs.common.storage.redis import Redis, open_redis
-from services.gateway.admission import Admissions
-from services.gateway.backlog import Backlog
-from services.gateway.call import Call
-from services.gateway.clock import SharedClock
-from services.gateway.directory import Principal
+from libs.common.storage.mongo.driver import open_database
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.holds import HoldStore
+from services.gateway.admission.admissions import Admissions
+from services.gateway.calls.call import Call
+from services.gateway.calls.clock import SharedClock
+from services.gateway.calls.principal import Principal
 from services.gateway.formats import FORMATS
 from services.gateway.settings import Settings
-from services.gateway.spool import Spool
+from services.gateway.spool.backlog import Backlog
+from services.gateway.spool.spool import Spool
 
 _CALLS = 6_000
 _BODY = b'{"model":"bench","messages":[{"role":"user","content":"Hello."}],"max_tokens":100}'

@@ -17,10 +17,10 @@ from deploy.local.stack import LocalStack
 from libs.common.domain.ids import uuid7
 from libs.common.schemas.account import Account
 from libs.common.schemas.usage import TokenUsage, UsageEvent
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.event_queue import QUEUE, encode_batch, enqueue_batch
-from libs.common.storage.mongo import open_database
-from libs.common.storage.redis import open_redis
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import open_database
+from libs.common.storage.queue.event_queue import QUEUE, encode_batch, enqueue_batch
+from libs.common.storage.redis.client import open_redis
 
 EVENTS_PER_JOB = 50
 _RAW_BATCH = 500

@@ -13,12 +13,13 @@ from libs.common.domain.verify import (
     compare,
     days_in,
 )
-from libs.common.storage.event_queue import queue_is_empty
-from libs.common.storage.ledger_reader import LedgerReader, PeriodSpend
-from libs.common.storage.mongo import Database
-from libs.common.storage.proofs import ProofStore
-from libs.common.storage.redis import Redis
-from libs.common.storage.spent_copies import SpentCopies
+from libs.common.schemas.spend import PeriodSpend
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.ledger_reader import LedgerReader
+from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.queue.event_queue import queue_is_empty
+from libs.common.storage.redis.account_spend import SpentCopies
+from libs.common.storage.redis.client import Redis
 
 # Entries read in one transaction, which MongoDB ends after a minute and its client after seconds.
 _STRETCH = 10_000

@@ -9,8 +9,8 @@ import structlog
 from libs.common.domain.corrections import priced_model, reprice_entry
 from libs.common.domain.posting import Unpostable, bounded_cost
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.entries import EntryStore
-from libs.common.storage.price_book import PriceBook
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.prices.price_book import PriceBook
 
 _log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ import sys
 
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
-from libs.common.storage.mongo import MongoUnsuitable
+from libs.common.storage.mongo.driver import MongoUnsuitable
 from libs.common.web.server import serve
 from services.admin.app import create_app
 from services.admin.errors import refuse

@@ -6,8 +6,8 @@ import stamina
 import structlog
 
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
-from libs.common.storage.invalidation import publish
-from libs.common.storage.redis import Redis, RedisError
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.invalidation import publish
 from services.admin.metrics import Metrics
 
 log = structlog.get_logger(__name__)

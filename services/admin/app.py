@@ -14,22 +14,22 @@ from starlette.routing import BaseRoute, Route
 
 from libs.common.proving import prover_of
 from libs.common.repricing import Repricer
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.checks import storage_checks
-from libs.common.storage.cooldowns import CooldownStore
-from libs.common.storage.correction_orders import CorrectionOrderStore
-from libs.common.storage.dead_letters import DeadLetterStore
-from libs.common.storage.entries import EntryStore
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import PyMongoError, ping
-from libs.common.storage.orders import OrderQueue
-from libs.common.storage.price_book import PriceBook
-from libs.common.storage.price_map import PriceMap
-from libs.common.storage.prices import PriceStore
-from libs.common.storage.recordings import RecordingStore
-from libs.common.storage.routes import RouteStore
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.correction_orders import CorrectionOrderStore
+from libs.common.storage.mongo.dead_letters import DeadLetterStore
+from libs.common.storage.mongo.driver import PyMongoError, ping
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.mongo.routes import RouteStore
+from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.queue.order_queue import OrderQueue
+from libs.common.storage.queue.recordings import RecordingStore
+from libs.common.storage.readiness import storage_checks
+from libs.common.storage.redis.cooldowns import CooldownStore
+from libs.common.storage.redis.holds import HoldStore
 from libs.common.web.health import live, ready
 from libs.common.web.http_client import HttpClient
 from services.admin import (

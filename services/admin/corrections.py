@@ -21,7 +21,7 @@ from libs.common.errors import (
 )
 from libs.common.schemas.correction import CorrectionOrder, OrderedKind
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
 from services.admin.decoding import Rule, read_struct

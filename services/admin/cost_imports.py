@@ -17,7 +17,7 @@ from libs.common.domain.money import plain
 from libs.common.domain.pricing import find_price, model_names, versions_in_force
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import AT_COST, PriceVersion
-from libs.common.storage.price_map import MapModel, PriceMap
+from libs.common.storage.prices.price_map import MapModel, PriceMap
 from libs.common.web.json import json_response
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import terms_view

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from libs.common.domain.pricing import find_price, model_names, versions_in_force
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import PriceVersion
-from libs.common.storage.price_map import MapModel, PriceMap
+from libs.common.storage.prices.price_map import MapModel, PriceMap
 from libs.common.web.json import json_response
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
-from libs.common.storage.dead_letters import DeadLetter
-from libs.common.storage.event_queue import UNREADABLE
-from libs.common.storage.redis import RedisError
-from libs.common.storage.replay import replay
+from libs.common.storage.mongo.dead_letters import DeadLetter
+from libs.common.storage.queue.event_queue import UNREADABLE
+from libs.common.storage.queue.replay import replay
+from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.decoding import query_struct, read_struct
 from services.admin.paging import Paging

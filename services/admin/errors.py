@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from libs.common.errors import AppError, NotFound, RequestTimeout, Unavailable, ValidationFailed
-from libs.common.storage.mongo import OperationFailure, PyMongoError
+from libs.common.storage.mongo.driver import OperationFailure, PyMongoError
 from libs.common.web.json import json_response
 
 log = structlog.get_logger(__name__)

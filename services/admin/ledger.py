@@ -15,8 +15,8 @@ from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from libs.common.schemas.correction import RepriceOrder
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
-from libs.common.storage.entries import EntrySelector
-from libs.common.storage.redis import RedisError
+from libs.common.storage.mongo.entries import EntrySelector
+from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.decoding import query_struct, read_struct
 from services.admin.fields import Cursor, Model, Name, Provider, Reason, Time, UserId

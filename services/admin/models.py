@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.route import Deployment, Route, Timeouts
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import changed_fields
 from services.admin.decoding import query_struct, read_struct

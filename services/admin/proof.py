@@ -11,7 +11,7 @@ from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.verify import Difference
 from libs.common.errors import Unavailable
 from libs.common.proving import Verdict
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
 from services.admin.decoding import query_struct

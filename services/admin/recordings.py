@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.recording import Recording
-from libs.common.storage.recordings import RecordingFilter
+from libs.common.storage.queue.recordings import RecordingFilter
 from libs.common.web.json import json_response
 from services.admin.decoding import query_struct
 from services.admin.fields import Cursor, Time, UserId

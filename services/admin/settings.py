@@ -6,8 +6,8 @@ import msgspec
 
 from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, SettingsError, check_http_url
-from libs.common.storage.mongo import check_mongo_uri
-from libs.common.storage.redis_url import check_redis_url
+from libs.common.storage.mongo.driver import check_mongo_uri
+from libs.common.storage.redis.url import check_redis_url
 
 _MIN_KEY_LENGTH = 16
 # The service of that name, in a cluster and under compose.

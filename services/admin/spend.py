@@ -12,7 +12,7 @@ from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
 from libs.common.schemas.account import Account, Budget
 from libs.common.schemas.key import ApiKey
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis.client import RedisError
 from services.admin.state import State
 
 log = structlog.get_logger(__name__)

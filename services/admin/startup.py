@@ -4,13 +4,8 @@ import re
 
 import stamina
 
-from libs.common.storage.mongo import (
-    Database,
-    MongoUnsuitable,
-    PyMongoError,
-    ping,
-)
-from libs.common.storage.price_map import open_price_map
+from libs.common.storage.mongo.driver import Database, MongoUnsuitable, PyMongoError, ping
+from libs.common.storage.prices.price_map import open_price_map
 from services.admin.settings import Settings
 from services.admin.state import open_resources
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import CostLine, LedgerEntry
-from libs.common.storage.ledger_reader import EntryFilter
+from libs.common.storage.mongo.ledger_reader import EntryFilter
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
 from services.admin.decoding import query_struct

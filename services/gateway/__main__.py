@@ -2,14 +2,16 @@
 
 import os
 import sys
+from pathlib import Path
 
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
+from libs.common.storage.prices.price_map import open_price_map
 from libs.common.web.server import serve
 from services.gateway.app import create_app
-from services.gateway.refusals import refuse
+from services.gateway.endpoints.refusals import refuse
 from services.gateway.settings import Settings
-from services.gateway.startup import check_start
+from services.gateway.spool.spool import Spool
 
 
 def main() -> None:
@@ -27,6 +29,17 @@ def main() -> None:
         grace_s=settings.shutdown_grace_s,
         send_timeout_s=settings.send_timeout_s,
     )
+
+
+def check_start(settings: Settings) -> None:
+    """Raises SettingsError. Databases and providers may be away: calls cope with that."""
+    open_price_map(settings.price_map_path)
+    spool = Spool(Path(settings.spool_dir), max_bytes=settings.spool_max_bytes)
+    try:
+        spool.open()
+    except OSError as error:
+        raise SettingsError(f"SPOOL_DIR cannot be written: {error}") from None
+    spool.close()
 
 
 if __name__ == "__main__":

@@ -14,25 +14,25 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound
-from libs.common.storage.checks import check_writable, storage_checks
+from libs.common.storage.readiness import check_writable, storage_checks
+from libs.common.web.cors import allow_origins, origins_of
 from libs.common.web.health import live, ready
-from services.gateway.budget import show_budget
-from services.gateway.cors import allow_origins, origins_of
-from services.gateway.counting import CountEndpoint
+from services.gateway.endpoints.budget import show_budget
+from services.gateway.endpoints.generation import GenerationEndpoint
+from services.gateway.endpoints.models import list_models, show_model
+from services.gateway.endpoints.paths import canonical, not_served
+from services.gateway.endpoints.refusals import refuse, upgrade_required, wants_websocket
+from services.gateway.endpoints.stored_responses import StoredEndpoint
+from services.gateway.endpoints.token_counts import CountEndpoint
 from services.gateway.formats import FORMATS, MESSAGES, RESPONSES
-from services.gateway.models import list_models, show_model
-from services.gateway.paths import canonical, not_served
-from services.gateway.proxy import ProxyEndpoint
-from services.gateway.refusals import refuse, upgrade_required, wants_websocket
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
-from services.gateway.stored import StoredEndpoint
 
 log = structlog.get_logger(__name__)
 _METHOD_NOT_ALLOWED = 405
 
 _ENDPOINTS = {
-    client_format.path: ProxyEndpoint(client_format) for client_format in FORMATS.values()
+    client_format.path: GenerationEndpoint(client_format) for client_format in FORMATS.values()
 }
 # Where the order matters, the first that fits: `input_tokens` is no response's id.
 _OTHER_ENDPOINTS = (

@@ -7,10 +7,10 @@ from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, SettingsError, check_header, check_http_url
-from libs.common.storage.mongo import check_mongo_uri
-from libs.common.storage.redis_url import check_redis_url
-from services.gateway.cors import origins_of
-from services.gateway.upstream.headers import sent_headers
+from libs.common.storage.mongo.driver import check_mongo_uri
+from libs.common.storage.redis.url import check_redis_url
+from libs.common.web.cors import origins_of
+from services.gateway.calls.sent_headers import sent_headers
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]

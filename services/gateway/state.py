@@ -11,43 +11,43 @@ from typing import Any, TypedDict
 import structlog
 
 from libs.common.breaker import Breaker
-from libs.common.storage.cooldowns import CooldownStore
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.invalidation import listen
-from libs.common.storage.mongo import Database, open_database
-from libs.common.storage.objects import ObjectStore
-from libs.common.storage.price_map import PriceMap
-from libs.common.storage.recordings import RecordingQueue
-from libs.common.storage.redis import Redis, open_redis
-from libs.common.storage.standings import StandingStore
-from services.gateway.admission import Admissions
-from services.gateway.backlog import Backlog
-from services.gateway.body import BodyLimits
-from services.gateway.body_memory import BodyMemory
-from services.gateway.caches import Caches
-from services.gateway.clock import SharedClock
-from services.gateway.directory import Directory
-from services.gateway.early_refusals import EarlyRefusals
-from services.gateway.estimating import Estimator
-from services.gateway.gateway import Gateway
-from services.gateway.metering import Meter
-from services.gateway.open_calls import OpenCalls
-from services.gateway.ownership import Ownership
-from services.gateway.recording import Recordings
+from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.provider_objects import ObjectStore
+from libs.common.storage.queue.recordings import RecordingQueue
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.cooldowns import CooldownStore
+from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.invalidation import listen
+from libs.common.storage.redis.standings import StandingStore
+from services.gateway.admission.admissions import Admissions
+from services.gateway.admission.early_refusals import EarlyRefusals
+from services.gateway.admission.spend_reader import SpendReader
+from services.gateway.admission.standings import Standings
+from services.gateway.calls.clock import SharedClock
+from services.gateway.directory.caches import Caches
+from services.gateway.directory.directory import Directory
+from services.gateway.directory.providers import ModelDirectory
+from services.gateway.directory.router import Router
+from services.gateway.endpoints.body import BodyLimits
+from services.gateway.endpoints.body_memory import BodyMemory
+from services.gateway.endpoints.open_calls import OpenCalls
+from services.gateway.endpoints.ownership import Ownership
+from services.gateway.endpoints.parts import Parts
+from services.gateway.recordings.tape import Recordings
 from services.gateway.settings import Settings
-from services.gateway.spend_reader import SpendReader
-from services.gateway.spool import Spool
-from services.gateway.standings import Standings
+from services.gateway.spool.backlog import Backlog
+from services.gateway.spool.spool import Spool
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
-from services.gateway.upstream.providers import ModelDirectory
 from services.gateway.upstream.relay import Relay, open_client
-from services.gateway.upstream.router import Router
 from services.gateway.upstream.translation.tokens import BundledTokenizer
 from services.gateway.upstream.translation.translator import Translator
+from services.gateway.usage.estimator import Estimator
+from services.gateway.usage.meter import Meter
 
 log = structlog.get_logger(__name__)
 # How long admissions and metering leave a Redis alone that did not answer.
@@ -61,7 +61,7 @@ _DECODING_THREADS = 2
 class State(TypedDict):
     """What handlers find in `request.state`."""
 
-    gateway: Gateway
+    gateway: Parts
     standings: Standings
     database: Database
     redis: Redis
@@ -104,7 +104,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
         cooldowns = Cooldowns(CooldownStore(redis))
         forwarder = Forwarder(Relay(client, settings), translator, credentials, settings)
-        gateway = Gateway(
+        gateway = Parts(
             directory=directory,
             router=router,
             admissions=admissions,

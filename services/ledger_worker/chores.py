@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-from libs.common.storage.mongo import PyMongoError
-from libs.common.storage.redis import RedisError
+from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.queue_worker import pause
 
 _log = structlog.get_logger(__name__)

@@ -21,7 +21,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from libs.common.storage.scripts import ALLOW_OOM
+from libs.common.storage.redis.scripts import ALLOW_OOM
 
 # Jobs that one script looks at. Most are free where there is one worker; with more of them, the
 # head of the queue is what the others have under way.

@@ -12,11 +12,11 @@ from libs.common.domain.posting import Unpostable, whole_ms
 from libs.common.repricing import Repricer
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.entries import EntryStore
-from libs.common.storage.ledger import EntriesRefused, LedgerStore, UnknownAccounts
-from libs.common.storage.mongo import Session
-from libs.common.storage.price_book import PriceBook
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Session
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
+from libs.common.storage.prices.price_book import PriceBook
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
 

@@ -9,8 +9,8 @@ from socket import gethostname
 import msgspec
 
 from libs.common.settings import Secret
-from libs.common.storage.redis import RedisError, open_redis
-from libs.common.storage.redis_url import check_redis_url
+from libs.common.storage.redis.client import RedisError, open_redis
+from libs.common.storage.redis.url import check_redis_url
 
 # The worker renews its key at this interval, and the key lives one second longer.
 HEALTH_INTERVAL_S = 5

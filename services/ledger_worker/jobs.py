@@ -14,17 +14,17 @@ from libs.common.domain.posting import Unpostable, accept
 from libs.common.group_commit import GroupCommit
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.dead_letters import (
+from libs.common.storage.mongo.dead_letters import (
     DeadLetter,
     DeadLetterStore,
     LetterKind,
     new_letter,
 )
-from libs.common.storage.event_queue import UNREADABLE, decode_event, split_batch
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.ledger import EntriesRefused
-from libs.common.storage.orders import ORDER_VERSION, decode_correction, decode_reprice
-from libs.common.storage.redis import RedisError
+from libs.common.storage.mongo.ledger import EntriesRefused
+from libs.common.storage.queue.event_queue import UNREADABLE, decode_event, split_batch
+from libs.common.storage.queue.order_queue import ORDER_VERSION, decode_correction, decode_reprice
+from libs.common.storage.redis.client import RedisError
+from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.poster import Failures

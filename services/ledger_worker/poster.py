@@ -15,10 +15,10 @@ import structlog
 from libs.common.domain.posting import Unpostable, billed_model, entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.ledger import EntriesRefused, LedgerStore, UnknownAccounts
-from libs.common.storage.mongo import Session
-from libs.common.storage.price_book import PriceBook
-from libs.common.storage.redis import RedisError
+from libs.common.storage.mongo.driver import Session
+from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
+from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
 

@@ -16,21 +16,21 @@ from redis.exceptions import RedisError
 from libs.common.logging import configure_logging
 from libs.common.proving import prover_of
 from libs.common.settings import SettingsError
-from libs.common.storage.dead_letters import DeadLetterStore
-from libs.common.storage.event_queue import queue_state
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import (
+from libs.common.storage.mongo.dead_letters import DeadLetterStore
+from libs.common.storage.mongo.driver import (
     Database,
     MongoUnsuitable,
     PyMongoError,
     open_database,
     ping,
 )
-from libs.common.storage.price_map import PriceMap, open_price_map
-from libs.common.storage.recordings import RecordingStore
-from libs.common.storage.redis import Redis, memory_ratio, open_redis
-from libs.common.storage.replay import replay_all
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.prices.price_map import PriceMap, open_price_map
+from libs.common.storage.queue.event_queue import queue_state
+from libs.common.storage.queue.recordings import RecordingStore
+from libs.common.storage.queue.replay import replay_all
+from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
+from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.assembly import keep_house, now, open_jobs
 from services.ledger_worker.health import health_key
 from services.ledger_worker.jobs import retry_delay_s

@@ -16,7 +16,7 @@ from arq import func
 from arq.worker import Function
 from redis.asyncio import Redis
 
-from libs.common.storage.event_queue import (
+from libs.common.storage.queue.event_queue import (
     BURY_JOB,
     CORRECT_JOB,
     POST_JOB,

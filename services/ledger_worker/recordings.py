@@ -9,8 +9,8 @@ from datetime import datetime
 
 import structlog
 
-from libs.common.storage.mongo import BSONError, PyMongoError, refusal
-from libs.common.storage.recordings import DamagedRecordings, RecordingStore, unpack
+from libs.common.storage.mongo.driver import BSONError, PyMongoError, refusal
+from libs.common.storage.queue.recordings import DamagedRecordings, RecordingStore, unpack
 from services.ledger_worker.metrics import Metrics
 
 # While MongoDB is merely away, a job is tried forever; what it refuses, for some ten minutes.

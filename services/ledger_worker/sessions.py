@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from redis.exceptions import RedisError
 
-from libs.common.storage.mongo import (
+from libs.common.storage.mongo.driver import (
     Database,
     OperationFailure,
     PyMongoError,
@@ -16,8 +16,8 @@ from libs.common.storage.mongo import (
     open_session,
     session_id,
 )
-from libs.common.storage.redis import Redis
-from libs.common.storage.session_leases import SessionLeases
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.queue_worker import pause
 
 _RENEW_INTERVAL_S = 1.0

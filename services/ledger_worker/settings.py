@@ -8,8 +8,8 @@ from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret
-from libs.common.storage.mongo import check_mongo_uri
-from libs.common.storage.redis_url import check_redis_url
+from libs.common.storage.mongo.driver import check_mongo_uri
+from libs.common.storage.redis.url import check_redis_url
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,12 @@ import structlog
 from libs.common.domain.periods import days_of, period_key, zone_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.holds import Spent
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import PyMongoError
-from libs.common.storage.redis import RedisError
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.redis.client import RedisError
+from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.soft_limits import SoftLimitWatch
 
 _log = structlog.get_logger(__name__)

@@ -18,9 +18,9 @@ from libs.common.domain.periods import period_end, period_key, zone_of
 from libs.common.schemas.account import Account, Budget, BudgetPeriod
 from libs.common.schemas.holds import Spent
 from libs.common.settings import Secret, SettingsError
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.notices import NoticeStore
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.redis.notices import NoticeStore
 from libs.common.web.http_client import HttpClient, HttpUnreachable
 from libs.common.web.json import encode_json
 from services.ledger_worker.metrics import Metrics

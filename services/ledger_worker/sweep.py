@@ -8,9 +8,9 @@ import asyncio
 
 import structlog
 
-from libs.common.storage.event_queue import enqueue_swept
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.redis import Redis, RedisError
+from libs.common.storage.queue.event_queue import enqueue_swept
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.queue_worker import pause
 

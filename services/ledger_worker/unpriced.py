@@ -1,6 +1,6 @@
 """Settles entries that were posted without a price, once there is one."""
 
-from libs.common.storage.entries import EntryStore
+from libs.common.storage.mongo.entries import EntryStore
 from services.ledger_worker.corrector import Corrector
 
 # Of one run: models, and entries of each.

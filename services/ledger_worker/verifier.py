@@ -7,8 +7,8 @@ import msgspec
 import structlog
 
 from libs.common.proving import Prover, Verdict
-from libs.common.storage.proofs import Progress, ProofStore
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.proofs import Progress, ProofStore
+from libs.common.storage.redis.client import Redis
 from services.ledger_worker.metrics import Metrics
 
 _TURN = "gateway:worker:verify"

@@ -8,7 +8,7 @@ from genai_prices import Usage, calc_price
 
 from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.price_map import MapModel, PriceMap
+from libs.common.storage.prices.price_map import MapModel, PriceMap
 from tests.parity.other_prices import OTHER_PRICES, Part
 
 # The map's providers, by the other's names for them.

@@ -14,7 +14,7 @@ import pytest
 from libs.common.domain.pricing import cost_of, surcharges_for
 from libs.common.domain.usage import MessagesUsage, usage_of_message
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.price_map import MapModel, PriceMap
+from libs.common.storage.prices.price_map import MapModel, PriceMap
 from tests.parity.differences import DIFFERENCES, Difference
 from tests.parity.oracle import LiteLLM, quiet
 from tests.parity.payloads import Case, Convention, cases_of, our_usage

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.storage.mongo import MongoUnsuitable, in_transaction, open_database, ping
-from libs.common.storage.redis import open_redis
+from libs.common.storage.mongo.driver import MongoUnsuitable, in_transaction, open_database, ping
+from libs.common.storage.redis.client import open_redis
 from tests.servers import mongo_server, redis_server, running
 
 

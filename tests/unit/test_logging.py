@@ -5,7 +5,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from libs.common.logging import words_of
-from libs.common.storage.redis import open_redis
+from libs.common.storage.redis.client import open_redis
 
 
 def test_an_errors_own_words() -> None:

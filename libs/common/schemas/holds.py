@@ -19,7 +19,7 @@ class PeriodLimit(msgspec.Struct, frozen=True):
     limit: int
 
 
-class Scope(msgspec.Struct, frozen=True, kw_only=True):
+class LimitScope(msgspec.Struct, frozen=True, kw_only=True):
     """What an account (key_id None), or one of its API keys, is limited to; -1 is no limit."""
 
     key_id: str | None = None
@@ -61,7 +61,7 @@ class Admitted(msgspec.Struct, frozen=True):
 class OverBudget(msgspec.Struct, frozen=True):
     """Which budget has no room left for the hold, and how it stands."""
 
-    scope: Scope
+    scope: LimitScope
     budget: PeriodLimit
     spent_nusd: int
     held_nusd: int
@@ -70,7 +70,7 @@ class OverBudget(msgspec.Struct, frozen=True):
 class Limited(msgspec.Struct, frozen=True):
     """Which limit is reached, how much of it is used, and how long until it has room again."""
 
-    scope: Scope
+    scope: LimitScope
     kind: LimitKind
     used: int
     wait_ms: int
@@ -79,7 +79,7 @@ class Limited(msgspec.Struct, frozen=True):
 class Unseeded(msgspec.Struct, frozen=True):
     """Redis does not know what was spent in a period of that scope."""
 
-    scope: Scope
+    scope: LimitScope
     period: str
 
 

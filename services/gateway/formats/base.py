@@ -10,7 +10,7 @@ from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFa
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.named_models import NamedModel
 from services.gateway.formats.objects import NamedObject
-from services.gateway.sse import data_of
+from services.gateway.formats.sse import data_of
 
 T = TypeVar("T")
 P = ParamSpec("P")

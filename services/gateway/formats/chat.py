@@ -29,7 +29,7 @@ from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.reach import reach_of
-from services.gateway.sse import data_of, frame
+from services.gateway.formats.sse import data_of, frame
 
 _encode = msgspec.json.encode
 # What OpenAI's searching models leave of their one search: no usage counts it. In a text that says

@@ -25,7 +25,7 @@ from services.gateway.formats.base import (
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import is_disguised
-from services.gateway.sse import frame
+from services.gateway.formats.sse import frame
 
 _encode = msgspec.json.encode
 

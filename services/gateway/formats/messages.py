@@ -31,7 +31,7 @@ from services.gateway.formats.errors import anthropic_answer
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.reach import reach_of
-from services.gateway.sse import data_of, frame
+from services.gateway.formats.sse import data_of, frame
 
 
 class _Metadata(msgspec.Struct):

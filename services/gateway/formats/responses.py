@@ -30,7 +30,7 @@ from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.reach import reach_of
-from services.gateway.sse import data_of, frame
+from services.gateway.formats.sse import data_of, frame
 
 _encode = msgspec.json.encode
 _TERMINAL = frozenset({b"response.completed", b"response.incomplete", b"response.failed"})

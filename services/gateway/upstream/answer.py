@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
-Header = tuple[bytes, bytes]
+from services.gateway.calls.headers import Header
+
 JSON_HEADERS: list[Header] = [(b"content-type", b"application/json")]
 EVENT_STREAM_HEADERS: list[Header] = [(b"content-type", b"text/event-stream; charset=utf-8")]
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 import structlog
 
 from libs.common.logging import words_of
-from libs.common.storage.cooldowns import CooldownStore
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis.client import RedisError
+from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.upstream.verdict import Failure
 
 log = structlog.get_logger(__name__)

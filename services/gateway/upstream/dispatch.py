@@ -23,14 +23,13 @@ from libs.common.errors import (
     UpstreamRefused,
 )
 from libs.common.schemas.route import Route
-from services.gateway.auth import Headers
-from services.gateway.call import Call
+from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.target import Plan, Target
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream, closing_with
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
-from services.gateway.upstream.providers import Target
-from services.gateway.upstream.router import Plan
 from services.gateway.upstream.verdict import (
     Outcome,
     Verdict,

@@ -15,8 +15,9 @@ from libs.common.errors import (
     UpstreamTimeout,
 )
 from libs.common.schemas.usage import Operation
-from services.gateway.auth import Headers
-from services.gateway.call import Call
+from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.target import Target
 from services.gateway.formats.base import UNREADABLE, CallRequest
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import (
@@ -27,7 +28,6 @@ from services.gateway.upstream.answer import (
 )
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.headers import dropped_headers
-from services.gateway.upstream.providers import Target
 from services.gateway.upstream.relay import Relay
 from services.gateway.upstream.translation.fields import sifted
 from services.gateway.upstream.translation.target import TranslationTarget

@@ -1,62 +1,16 @@
-"""Which headers pass between client and provider. Both ways, what no row names stays here.
+"""Which headers pass between client and provider.
 
-Not sent on are credentials, the names of organisations, projects and workspaces (the provider's key
-is the operator's, not the client's), what proxies and tracing add on their way (`baggage` too), a
-client's sessions, and idempotency keys: under one provider key two accounts could share one.
+Of the client's, those that `calls.sent_headers` names; of the provider's, those named here.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.auth import CREDENTIAL_HEADERS, Headers
-from services.gateway.upstream.answer import Header
+from services.gateway.calls.headers import Header, Headers
 
-_FROM_EVERY_CLIENT = frozenset({b"accept", b"user-agent", b"traceparent", b"tracestate"})
 # How the SDKs of both providers describe themselves, and the try that a request is.
 _SDK_PREFIX = b"x-stainless-"
-_TO_OPENAI = _FROM_EVERY_CLIENT | {
-    b"openai-beta",
-    b"originator",
-    b"x-client-request-id",
-}
-_TO_ANTHROPIC = _FROM_EVERY_CLIENT | {
-    b"anthropic-version",
-    b"anthropic-beta",
-    b"anthropic-dangerous-direct-browser-access",
-    b"x-app",
-}
-_SENT: Mapping[ClientFormat, frozenset[bytes]] = {
-    "chat": _TO_OPENAI,
-    "responses": _TO_OPENAI,
-    "embeddings": _TO_OPENAI,
-    "messages": _TO_ANTHROPIC,
-}
-# No setting sends these on: the gateway's own, those of one connection, and what is shared by all
-# who use the provider's key.
-_NEVER_SENT = CREDENTIAL_HEADERS | {
-    b"accept-encoding",
-    b"baggage",
-    b"connection",
-    b"content-encoding",
-    b"content-length",
-    b"content-type",
-    b"cookie",
-    b"expect",
-    b"host",
-    b"idempotency-key",
-    b"keep-alive",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"request-id",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-request-id",
-}
-_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _OURS = (
     (b"content-type", b"application/json"),
     (b"accept-encoding", b"identity"),
@@ -84,21 +38,6 @@ _USUAL_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOLD_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _MAX_TOLD_NAMES = 32
-
-
-def sent_headers(further: str = "") -> Mapping[ClientFormat, frozenset[bytes]]:
-    """By format, the names that reach its providers. `further` ones, after commas, reach them all.
-
-    Raises ValueError for a name that no header has, or that is never sent on.
-    """
-    names = {name.strip().lower() for name in further.split(",")} - {""}
-    for name in sorted(names):
-        if not _NAME.fullmatch(name):
-            raise ValueError("it must be names of headers, with commas between them")
-        if name.encode() in _NEVER_SENT or name.startswith("x-gateway-"):
-            raise ValueError(f"'{name}' is never sent to a provider")
-    extra = {name.encode() for name in names}
-    return {client_format: sent | extra for client_format, sent in _SENT.items()}
 
 
 def request_headers(

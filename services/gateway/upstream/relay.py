@@ -10,13 +10,14 @@ import msgspec
 from libs.common.errors import UpstreamFailed, UpstreamTimeout
 from libs.common.schemas.route import Timeouts
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.auth import Headers
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.sent_headers import sent_headers
+from services.gateway.calls.target import Target
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
-from services.gateway.upstream.connections import Connector, is_unreachable
-from services.gateway.upstream.headers import request_headers, response_headers, sent_headers
-from services.gateway.upstream.http_client import HttpClient, Patience, Response
-from services.gateway.upstream.providers import Target
+from services.gateway.upstream.headers import request_headers, response_headers
+from services.gateway.upstream.http.client import HttpClient, Patience, Response
+from services.gateway.upstream.http.connections import Connector, is_unreachable
 
 _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()

@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from libs.common.settings import Secret
-from libs.common.storage.mongo import Database, open_database
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.redis.client import Redis, open_redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import msgspec
 
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.conftest import app_with, client_of
 

@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.schemas.holds import PeriodLimit, Scope, Spent
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.holds import HoldStore
 from services.admin.settings import Settings
 from tests.servers import free_port
 from tests.service.admin.conftest import app_with, client_of
@@ -286,7 +286,7 @@ async def test_spend_is_that_of_the_budgets_period(
         hold_nusd=500_000_000,
         tokens=0,
         lease_s=60,
-        scopes=[Scope(budgets=(PeriodLimit("2026-11", 10_000_000_000),))],
+        scopes=[LimitScope(budgets=(PeriodLimit("2026-11", 10_000_000_000),))],
         event=b"",
     )
     listed = exact(await admin.get("/admin/accounts"))["data"]

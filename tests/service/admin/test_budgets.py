@@ -6,10 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.schemas.holds import PeriodLimit, Scope, Spent
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.holds import HoldStore
 from services.admin.settings import Settings
 from tests.servers import free_port
 from tests.service.admin.conftest import app_with, client_of
@@ -169,7 +169,7 @@ async def test_a_key_shows_what_it_spent_and_holds(
         hold_nusd=100_000_000,
         tokens=0,
         lease_s=60,
-        scopes=[Scope(key_id=key_id, budgets=(PeriodLimit("total", 10_000_000_000),))],
+        scopes=[LimitScope(key_id=key_id, budgets=(PeriodLimit("total", 10_000_000_000),))],
         event=b"",
     )
     expected = {

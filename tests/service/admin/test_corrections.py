@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.mongo import Database
-from libs.common.storage.price_map import PriceMap
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.redis.client import Redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources

@@ -6,10 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.storage.mongo import Database
-from libs.common.storage.price_book import PriceBook
-from libs.common.storage.price_map import PriceMap
-from libs.common.storage.prices import PriceStore
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_map import PriceMap
 from tests.service.admin.price_maps import make
 
 LATER = datetime(2027, 6, 1, tzinfo=UTC)

@@ -11,9 +11,9 @@ import pytest
 
 from libs.common.domain.pricing import cost_of
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.mongo import Database
-from libs.common.storage.prices import PriceStore
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import BASE, admin_with_map, make, map_file, row
 from tests.service.admin.test_accounts import exact

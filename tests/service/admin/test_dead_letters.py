@@ -6,10 +6,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.storage.event_queue import encode_event
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis
-from libs.common.storage.replay import clear_posted
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.queue.event_queue import encode_event
+from libs.common.storage.queue.replay import clear_posted
+from libs.common.storage.redis.client import Redis
 from tests.service.admin.test_accounts import exact
 from tests.service.ledger_worker.stage import (
     Stage,

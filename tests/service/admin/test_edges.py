@@ -8,8 +8,8 @@ import httpx2
 import msgspec
 import pytest
 
-from libs.common.storage.mongo import Database, open_database
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.web.bounded_http import BOUNDS
 from services.admin.decoding import MAX_BODY_BYTES
 from services.admin.errors import refuse

@@ -11,9 +11,9 @@ from redis.exceptions import ConnectionError as ConnectionLost
 
 from libs.common.domain.ids import secret_hash
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.storage.invalidation import listen
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.invalidation import listen
 from services.admin.announcer import Announcer
 from services.admin.metrics import Metrics
 from services.admin.settings import Settings

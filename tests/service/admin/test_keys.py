@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.storage.mongo import Database
+from libs.common.storage.mongo.driver import Database
 
 PUBLIC = {
     "key_id",

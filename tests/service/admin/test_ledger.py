@@ -7,9 +7,9 @@ import httpx2
 import pytest
 
 from libs.common.domain.verify import Checkpoint
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import Database
-from libs.common.storage.proofs import ProofStore
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.proofs import ProofStore
 from tests.service.admin.test_accounts import exact
 from tests.service.admin.test_usage import entry
 

@@ -10,9 +10,9 @@ import pytest
 
 from libs.common.domain.route_tests import TEST_USER_ID
 from libs.common.settings import Secret
-from libs.common.storage.cooldowns import CooldownStore
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.cooldowns import CooldownStore
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import open_resources

@@ -6,10 +6,10 @@ import httpx2
 import pytest
 
 from libs.common.schemas.route import Deployment, Route, Timeouts
-from libs.common.storage.cooldowns import CooldownStore
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis, open_redis
-from libs.common.storage.routes import RouteStore
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.routes import RouteStore
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.cooldowns import CooldownStore
 from services.admin.settings import Settings
 from tests.servers import free_port
 from tests.service.admin.conftest import NOW, app_with, client_of

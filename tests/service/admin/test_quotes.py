@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from libs.common.storage.mongo import Database
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import admin_with_map, make, map_file, row
 from tests.service.admin.test_accounts import exact

@@ -8,10 +8,10 @@ import pytest
 
 from libs.common.domain.ids import uuid7
 from libs.common.schemas.recording import Recording, Said
-from libs.common.storage.l2 import key_of
-from libs.common.storage.mongo import Database, to_document
-from libs.common.storage.recordings import RecordingStore
-from libs.common.storage.redis import Redis
+from libs.common.storage.mongo.driver import Database, to_document
+from libs.common.storage.queue.recordings import RecordingStore
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.shared_cache import key_of
 from tests.service.admin.conftest import NOW
 from tests.unit.builders import entry
 

@@ -12,8 +12,8 @@ from libs.common.domain.posting import entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import TokenUsage, UsageEvent
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import Database
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.ledger import LedgerStore
 from tests.service.admin.conftest import NOW
 from tests.service.admin.test_accounts import exact
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.schemas.route import Deployment, Route
-from libs.common.storage.invalidation import publish
-from libs.common.storage.routes import RouteStore
+from libs.common.storage.mongo.routes import RouteStore
+from libs.common.storage.redis.invalidation import publish
 from tests.service.gateway.dialects import CHAT, Dialect
 from tests.service.gateway.stage import Books
 from tests.service.gateway.upstream import Connection, Request, Script, Upstream

@@ -30,23 +30,23 @@ from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import UsageEvent
 from libs.common.settings import Secret
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.event_queue import QUEUE, decode_event, decode_job, split_batch
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import Database, open_database
-from libs.common.storage.prices import PriceStore
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.queue.event_queue import QUEUE, decode_event, decode_job, split_batch
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.holds import HoldStore
 from libs.common.web.bounded_http import BOUNDS, Bounds, Refuse
 from libs.common.web.server import server_options
 from services.gateway.app import create_app
-from services.gateway.backlog import Metered
-from services.gateway.gateway import Gateway
-from services.gateway.metering import Meter
-from services.gateway.refusals import refuse
+from services.gateway.endpoints.parts import Parts
+from services.gateway.endpoints.refusals import refuse
 from services.gateway.settings import Settings
+from services.gateway.spool.backlog import Metered
 from services.gateway.state import State, open_state
+from services.gateway.usage.meter import Meter
 from tests.servers import HOST
 from tests.users import as_user
 
@@ -290,7 +290,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-def with_parts(change: Callable[[Gateway, State, Settings], dict[str, Any]]) -> StateFactory:
+def with_parts(change: Callable[[Parts, State, Settings], dict[str, Any]]) -> StateFactory:
     """The usual state, but for those parts of the gateway that `change` returns."""
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from libs.common.domain.periods import period_keys, zone_of
 from libs.common.schemas.account import BudgetPeriod
-from libs.common.storage.ledger import LedgerStore
+from libs.common.storage.mongo.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
 from tests.service.gateway.stage import PATIENCE_S, Books, Client, zone_by_day
 from tests.service.gateway.upstream import Connection, Request, Upstream

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.errors import AnswerWithheld
 from services.gateway.app import create_app
-from services.gateway.backlog import Metered
-from services.gateway.metering import Meter
+from services.gateway.spool.backlog import Metered
+from services.gateway.usage.meter import Meter
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import Dialect
 from tests.service.gateway.stage import (

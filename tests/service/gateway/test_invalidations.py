@@ -9,7 +9,7 @@ import pytest
 from libs.common.domain.ids import secret_hash
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
 from libs.common.settings import Secret
-from libs.common.storage.invalidation import publish
+from libs.common.storage.redis.invalidation import publish
 from tests.servers import redis_server, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT

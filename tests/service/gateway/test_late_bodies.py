@@ -16,11 +16,11 @@ import pytest
 import pytest_asyncio
 
 from libs.common.schemas.account import Limits
-from services.gateway.backlog import Metered
-from services.gateway.gateway import Gateway
-from services.gateway.metering import Meter
+from services.gateway.endpoints.parts import Parts
 from services.gateway.settings import Settings
+from services.gateway.spool.backlog import Metered
 from services.gateway.state import State
+from services.gateway.usage.meter import Meter
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
 from tests.service.gateway.process import gateway_process
@@ -284,7 +284,7 @@ async def test_a_refused_body_takes_no_place_until_it_is_answered(
 ) -> None:
     meters: list[_Refusing] = []
 
-    def with_meter(gateway: Gateway, _state: State, _settings: Settings) -> dict[str, Any]:
+    def with_meter(gateway: Parts, _state: State, _settings: Settings) -> dict[str, Any]:
         meters.append(_Refusing(gateway.meter))
         return {"meter": meters[0]}
 

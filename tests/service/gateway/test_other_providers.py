@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from libs.common.storage.cooldowns import CooldownStore
-from services.gateway.gateway import Gateway
+from libs.common.storage.redis.cooldowns import CooldownStore
+from services.gateway.endpoints.parts import Parts
 from services.gateway.settings import Settings
 from services.gateway.state import State
 from services.gateway.upstream.capacity import Capacity
@@ -84,7 +84,7 @@ def translator() -> FakeTranslator:
 async def gateway(translator: FakeTranslator, settings_with: SettingsWith) -> AsyncIterator[Client]:
     """With that translator, and no relay."""
 
-    def change(_gateway: Gateway, state: State, settings: Settings) -> dict[str, Any]:
+    def change(_gateway: Parts, state: State, settings: Settings) -> dict[str, Any]:
         relay: Any = None
         forwarder = Forwarder(relay, translator, Credentials({}, Path()), settings)
         cooldowns = Cooldowns(CooldownStore(state["redis"]))

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.storage.invalidation import publish
+from libs.common.storage.redis.invalidation import publish
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect, chunk, named
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
 from tests.service.gateway.stage import OTHER_MODEL, Books, Client, eventually

@@ -14,8 +14,14 @@ from prometheus_client import REGISTRY
 
 from libs.common.schemas.recording import Recording, RecordingTerms
 from libs.common.settings import Secret
-from libs.common.storage.event_queue import POST_JOB, QUEUE, RECORD_JOB, decode_job, split_batch
-from libs.common.storage.recordings import unpack
+from libs.common.storage.queue.event_queue import (
+    POST_JOB,
+    QUEUE,
+    RECORD_JOB,
+    decode_job,
+    split_batch,
+)
+from libs.common.storage.queue.recordings import unpack
 from tests.servers import redis_server, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, Dialect, chunk, named

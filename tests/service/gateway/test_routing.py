@@ -12,9 +12,9 @@ import pytest
 
 from libs.common.domain.route_tests import TEST_USER_ID
 from libs.common.schemas.route import Deployment, Timeouts
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.cooldowns import CooldownStore
-from libs.common.storage.routes import RouteStore
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.routes import RouteStore
+from libs.common.storage.redis.cooldowns import CooldownStore
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, Dialect
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment

@@ -13,10 +13,10 @@ import pytest
 
 from libs.common.schemas.usage import UsageEvent
 from services.gateway.app import create_app
-from services.gateway.call import Call
+from services.gateway.calls.call import Call
+from services.gateway.calls.target import Plan
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, Stream
-from services.gateway.upstream.router import Plan
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, TOKENS, Dialect
 from tests.service.gateway.process import gateway_process

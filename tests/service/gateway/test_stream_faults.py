@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from services.gateway.sse import MAX_FRAME_BYTES
+from services.gateway.formats.sse import MAX_FRAME_BYTES
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import DIALECTS, TEXT, TEXT_TOKENS, TOKENS, Dialect
 from tests.service.gateway.faults import check_error_frame, check_event, split_last

@@ -16,28 +16,28 @@ from libs.common.domain.ids import uuid7
 from libs.common.domain.verify import Checkpoint
 from libs.common.proving import prover_of
 from libs.common.schemas.account import Account
-from libs.common.schemas.holds import PeriodLimit, Scope, Spent
+from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.settings import Secret
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.dead_letters import DeadLetterStore
-from libs.common.storage.entries import EntryStore
-from libs.common.storage.event_queue import (
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.dead_letters import DeadLetterStore
+from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.ledger_reader import EntryFilter
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.queue.event_queue import (
     QUEUE,
     encode_batch,
     encode_event,
     enqueue_batch,
     enqueue_job,
 )
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.ledger_reader import EntryFilter
-from libs.common.storage.mongo import Database, open_database
-from libs.common.storage.price_map import PriceMap
-from libs.common.storage.prices import PriceStore
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
 from services.ledger_worker.settings import Settings
@@ -164,7 +164,7 @@ class Stage:
             hold_nusd=nusd,
             tokens=0,
             lease_s=3600,
-            scopes=[Scope(budgets=(PeriodLimit("total", 10**15),))],
+            scopes=[LimitScope(budgets=(PeriodLimit("total", 10**15),))],
             event=encode_event(event),
         )
 

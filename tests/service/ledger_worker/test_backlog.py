@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import Database, Session, open_session
-from libs.common.storage.price_book import PriceBook
-from libs.common.storage.price_map import PriceMap
+from libs.common.storage.mongo.driver import Database, Session, open_session
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_map import PriceMap
 from services.ledger_worker.poster import MAX_EVENTS_PER_TRANSACTION, Poster
 from tests.service.ledger_worker.stage import Stage, make_event
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.chores import keep_doing
 
 

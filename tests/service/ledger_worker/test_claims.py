@@ -11,8 +11,8 @@ from arq.constants import in_progress_key_prefix
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from libs.common.storage.event_queue import QUEUE
-from libs.common.storage.redis import open_redis
+from libs.common.storage.queue.event_queue import QUEUE
+from libs.common.storage.redis.client import open_redis
 from services.ledger_worker.claims import QueueRedis
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from tests.servers import free_port

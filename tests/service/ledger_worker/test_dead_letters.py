@@ -5,9 +5,9 @@ import pytest
 from arq import ArqRedis
 
 from libs.common.schemas.usage import TokenUsage, UsageEvent
-from libs.common.storage.dead_letters import DeadLetter
-from libs.common.storage.event_queue import POST_JOB, QUEUE, encode_event, encode_job
-from libs.common.storage.replay import clear_posted, replay_all
+from libs.common.storage.mongo.dead_letters import DeadLetter
+from libs.common.storage.queue.event_queue import POST_JOB, QUEUE, encode_event, encode_job
+from libs.common.storage.queue.replay import clear_posted, replay_all
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import (
     CALL_NUSD,

@@ -8,9 +8,9 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 
 from libs.common.schemas.holds import OpenHold
-from libs.common.storage.event_queue import encode_event
-from libs.common.storage.redis import Redis, memory_ratio
-from libs.common.storage.session_leases import SessionLeases
+from libs.common.storage.queue.event_queue import encode_event
+from libs.common.storage.redis.client import Redis, memory_ratio
+from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.sweep import sweep
 from tests.servers import ServerProcess, redis_server, running

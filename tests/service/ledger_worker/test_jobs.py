@@ -14,10 +14,10 @@ from arq import Retry
 from libs.common.group_commit import GroupCommit
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.event_queue import encode_batch
-from libs.common.storage.ledger import EntriesRefused
-from libs.common.storage.price_map import PriceMap
-from libs.common.storage.recordings import RecordingStore
+from libs.common.storage.mongo.ledger import EntriesRefused
+from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.queue.event_queue import encode_batch
+from libs.common.storage.queue.recordings import RecordingStore
 from services.ledger_worker.assembly import open_corrector
 from services.ledger_worker.jobs import Jobs, retry_delay_s
 from services.ledger_worker.poster import Failures

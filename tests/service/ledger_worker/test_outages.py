@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.storage.mongo import PyMongoError
-from libs.common.storage.proofs import ProofStore
+from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.mongo.proofs import ProofStore
 from services.ledger_worker.settings import Settings
 from tests.servers import ServerProcess, mongo_server, redis_server, running
 from tests.service.ledger_worker.stage import (

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 from libs.common.domain.money import round_to_nusd
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.entries import EntryStore
-from libs.common.storage.ledger_reader import EntryFilter
-from libs.common.storage.mongo import open_session
-from libs.common.storage.price_book import PriceBook
-from libs.common.storage.price_map import PriceMap
-from libs.common.storage.redis import RedisError
+from libs.common.storage.mongo.driver import open_session
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.ledger_reader import EntryFilter
+from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.poster import Poster
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import (

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from arq import Retry
 
-from libs.common.storage.event_queue import QUEUE
+from libs.common.storage.queue.event_queue import QUEUE
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import Stage, eventually, make_event, make_events, working

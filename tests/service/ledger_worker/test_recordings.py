@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from libs.common.schemas.recording import Recording, Said
-from libs.common.storage.event_queue import QUEUE
-from libs.common.storage.mongo import OperationFailure, PyMongoError
-from libs.common.storage.recordings import (
+from libs.common.storage.mongo.driver import OperationFailure, PyMongoError
+from libs.common.storage.queue.event_queue import QUEUE
+from libs.common.storage.queue.recordings import (
     DamagedRecordings,
     RecordingFilter,
     RecordingQueue,

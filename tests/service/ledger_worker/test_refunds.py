@@ -3,7 +3,7 @@
 import msgspec
 
 from libs.common.schemas.correction import CorrectionOrder
-from libs.common.storage.orders import OrderQueue
+from libs.common.storage.queue.order_queue import OrderQueue
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import (
     CALL_NUSD,

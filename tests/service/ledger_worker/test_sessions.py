@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from libs.common.storage.mongo import (
+from libs.common.storage.mongo.driver import (
     Database,
     OperationFailure,
     Session,
@@ -12,7 +12,7 @@ from libs.common.storage.mongo import (
     open_session,
     session_id,
 )
-from libs.common.storage.session_leases import SessionLeases
+from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.sessions import kill_expired, leased_session
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import Stage, eventually, make_events, working

@@ -15,8 +15,8 @@ from libs.common.schemas.account import Budget
 from libs.common.schemas.holds import Spent
 from libs.common.schemas.key import ApiKey
 from libs.common.settings import Secret, SettingsError
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.notices import NoticeStore
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.redis.notices import NoticeStore
 from services.ledger_worker.soft_limits import SoftLimitWatch, Webhook, webhook_client
 from tests.servers import HOST, free_port
 from tests.service.ledger_worker.stage import (

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from libs.common.schemas.holds import PeriodLimit, Scope, Spent
-from libs.common.storage.event_queue import encode_event
+from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
+from libs.common.storage.queue.event_queue import encode_event
 from services.ledger_worker.sweep import keep_sweeping, sweep
 from tests.service.ledger_worker.stage import (
     Stage,
@@ -14,7 +14,7 @@ from tests.service.ledger_worker.stage import (
     working,
 )
 
-SCOPE = Scope(budgets=(PeriodLimit("total", 10**15),))
+SCOPE = LimitScope(budgets=(PeriodLimit("total", 10**15),))
 
 
 async def abandon(stage: Stage, user_id: str, calls: int) -> None:

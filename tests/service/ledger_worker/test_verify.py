@@ -10,10 +10,10 @@ import pytest
 from libs.common.domain.verify import Checkpoint
 from libs.common.proving import Prover
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import Session
-from libs.common.storage.proofs import ProofStore
-from libs.common.storage.spent_copies import SpentCopies
+from libs.common.storage.mongo.driver import Session
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.redis.account_spend import SpentCopies
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.verifier import Verifier

@@ -6,13 +6,13 @@ from libs.common.schemas.holds import (
     Admission,
     Admitted,
     Finished,
+    LimitScope,
     PeriodLimit,
-    Scope,
     Spent,
     scope_name,
 )
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.redis import Redis
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.holds import HoldStore
 
 USER = "acme"
 ROOT = "gateway:{acme}"
@@ -33,7 +33,7 @@ class AccountCalls:
         *budgets: PeriodLimit,
         tokens: int = 0,
         lease_s: int = 60,
-        scopes: Sequence[Scope] = (),
+        scopes: Sequence[LimitScope] = (),
     ) -> Admission:
         """With the budgets on the account, or with the scopes as they are."""
         return await self.holds.admit(
@@ -42,7 +42,7 @@ class AccountCalls:
             hold_nusd=hold_nusd,
             tokens=tokens,
             lease_s=lease_s,
-            scopes=scopes or [Scope(budgets=budgets)],
+            scopes=scopes or [LimitScope(budgets=budgets)],
             event=f"event of {call_id}".encode(),
         )
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.common.storage.mongo import Database, open_database
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.redis.client import Redis, open_redis
 from tests.fake_redis import fake_redis
 from tests.service.storage.account import AccountCalls
 

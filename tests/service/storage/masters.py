@@ -8,8 +8,8 @@ from typing import Any
 from redis import Redis as BlockingRedis
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 
-from libs.common.storage.redis import Redis
-from libs.common.storage.sentinel import MasterConnection, MasterPool
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.sentinel import MasterConnection, MasterPool
 from tests.sentinels import MASTER
 from tests.servers import HOST, ServerProcess
 

@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 
 from libs.common.schemas.account import Budget, Limits
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.mongo import Database, DuplicateKeyError
-from libs.common.storage.prices import PriceStore
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database, DuplicateKeyError
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.prices import PriceStore
 from tests.unit.builders import NOW, account, api_key, price, rates, tier
 
 _LATER = NOW + timedelta(hours=1)

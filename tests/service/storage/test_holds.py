@@ -9,15 +9,15 @@ from libs.common.domain.money import MAX_NUSD
 from libs.common.schemas.holds import (
     Admitted,
     Limited,
+    LimitScope,
     OpenHold,
     OverBudget,
     PeriodLimit,
-    Scope,
     Spent,
     Standing,
     Unseeded,
 )
-from libs.common.storage.redis import NoScriptError
+from libs.common.storage.redis.client import NoScriptError
 from tests.service.storage.account import ROOT, USER, AccountCalls
 
 _KEPT = [":amounts", ":events", ":held", ":leases"]
@@ -31,12 +31,12 @@ def total(limit: int) -> PeriodLimit:
     return PeriodLimit("total", limit)
 
 
-def account(*budgets: PeriodLimit) -> Scope:
-    return Scope(budgets=budgets)
+def account(*budgets: PeriodLimit) -> LimitScope:
+    return LimitScope(budgets=budgets)
 
 
-def key(*budgets: PeriodLimit, key_id: str = "k1") -> Scope:
-    return Scope(key_id=key_id, budgets=budgets)
+def key(*budgets: PeriodLimit, key_id: str = "k1") -> LimitScope:
+    return LimitScope(key_id=key_id, budgets=budgets)
 
 
 async def test_an_account_without_a_budget_is_always_admitted(calls: AccountCalls) -> None:
@@ -100,7 +100,7 @@ async def test_a_keys_budget_lies_inside_the_accounts(calls: AccountCalls) -> No
         USER, [Spent(period="day", nusd=0)] + [Spent(key_id=k, period="day", nusd=0) for k in "12"]
     )
 
-    async def refused_by(call_id: str, hold: int, key_id: str) -> Scope | None:
+    async def refused_by(call_id: str, hold: int, key_id: str) -> LimitScope | None:
         scopes = [account(day(100)), key(day(60), key_id=key_id)]
         answer = await calls.admit(call_id, hold, scopes=scopes)
         return answer.scope if isinstance(answer, OverBudget) else None
@@ -289,7 +289,7 @@ async def test_the_hold_of_a_call_that_redis_lost_is_taken_again(calls: AccountC
         await calls.holds.retake(hold)
     assert (await calls.held(), await calls.held("k1")) == (17, 7)
     assert await calls.holds.renew(USER, ["kept", "lost"], lease_s=60) == []
-    one_at_a_time = [Scope(key_id="k1", parallel=1)]
+    one_at_a_time = [LimitScope(key_id="k1", parallel=1)]
     refused = await calls.admit("another", 1, scopes=one_at_a_time)
     assert isinstance(refused, Limited)
     await calls.later(60_000)
@@ -340,8 +340,8 @@ async def test_spend_is_forgotten_long_after_its_period(calls: AccountCalls) -> 
 
 async def test_all_keys_of_an_account_are_in_one_slot(calls: AccountCalls) -> None:
     await calls.seed(day=0, total=0)
-    scope = Scope(requests=5, tokens=5, parallel=5, budgets=(day(10), total(10)))
-    await calls.admit("a", 1, scopes=[scope, Scope(key_id="k1", requests=5, parallel=5)])
+    scope = LimitScope(requests=5, tokens=5, parallel=5, budgets=(day(10), total(10)))
+    await calls.admit("a", 1, scopes=[scope, LimitScope(key_id="k1", requests=5, parallel=5)])
     names = await calls.keys()
     assert len(names) > 10
     assert len({key_slot(f"{ROOT}{name}".encode()) for name in names}) == 1

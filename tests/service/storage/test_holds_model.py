@@ -17,14 +17,14 @@ from hypothesis.stateful import (
 from libs.common.schemas.holds import (
     Admission,
     Admitted,
+    LimitScope,
     OverBudget,
     PeriodLimit,
-    Scope,
     Spent,
     Standing,
     Unseeded,
 )
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.redis.client import Redis, open_redis
 from tests.fake_redis import fake_redis
 from tests.service.storage.account import ROOT, USER, AccountCalls
 
@@ -69,7 +69,7 @@ class Model:
                 self.expired.add(call)
             self.release(call)
 
-    def admit(self, call: str, hold: int, scopes: list[Scope]) -> Admission:
+    def admit(self, call: str, hold: int, scopes: list[LimitScope]) -> Admission:
         self.end_leases()
         more = 0 if call in self.holds else hold
         standings = []
@@ -116,9 +116,9 @@ class HoldsMachine(RuleBasedStateMachine):
         shared: tuple[PeriodLimit, ...],
     ) -> None:
         key_id = _OWNER[call]
-        scopes = [Scope(budgets=shared)]
+        scopes = [LimitScope(budgets=shared)]
         if key_id is not None:
-            scopes.append(Scope(key_id=key_id, budgets=own))
+            scopes.append(LimitScope(key_id=key_id, budgets=own))
         known = call in self.model.holds and call not in self.model.due
         answer = self.runner.run(self.calls.admit(call, hold, scopes=scopes))
         expected = self.model.admit(call, hold, scopes)

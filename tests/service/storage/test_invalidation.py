@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.storage.invalidation import listen, publish
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.invalidation import listen, publish
 
 _FIRST = Invalidation(kind="key", id="hash-1")
 _SECOND = Invalidation(kind="account", id="acme")

@@ -6,8 +6,8 @@ import pytest
 
 from libs.common.breaker import Breaker
 from libs.common.schemas.key import ApiKey
-from libs.common.storage.l2 import L2, bury, key_of
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.shared_cache import L2, bury, key_of
 from tests.servers import HOST, free_port
 from tests.unit.builders import api_key
 

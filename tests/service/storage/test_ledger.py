@@ -13,15 +13,12 @@ from msgspec.structs import replace
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.periods import period_keys
 from libs.common.schemas.entry import CostLine, LedgerEntry
+from libs.common.schemas.spend import PeriodSpend
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.ledger import (
-    EntriesRefused,
-    LedgerStore,
-    UnknownAccounts,
-)
-from libs.common.storage.ledger_reader import EntryFilter, PeriodSpend
-from libs.common.storage.mongo import Database, PyMongoError
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
+from libs.common.storage.mongo.ledger_reader import EntryFilter
 from tests.unit.builders import NOW, account, entry, rates
 
 _PERIODS = period_keys(NOW)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from libs.common.storage.dead_letters import DeadLetterStore
-from libs.common.storage.keys import KeyStore
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import Database
+from libs.common.storage.mongo.dead_letters import DeadLetterStore
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger import LedgerStore
 from tests.unit.builders import NOW
 
 PLANS: list[tuple[str, dict[str, Any]]] = [

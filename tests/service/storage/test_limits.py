@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from libs.common.schemas.holds import Admission, Admitted, Limited, PeriodLimit, Scope, Window
+from libs.common.schemas.holds import Admission, Admitted, Limited, LimitScope, PeriodLimit, Window
 from tests.service.storage.account import ROOT, AccountCalls
 
 
 async def outcome(
-    calls: AccountCalls, call_id: str, *scopes: Scope, tokens: int = 0
+    calls: AccountCalls, call_id: str, *scopes: LimitScope, tokens: int = 0
 ) -> str | tuple[str, int]:
     """`ok`, or which limit is reached and how much of it is used."""
     answer = await calls.admit(call_id, 1, scopes=scopes, tokens=tokens)
@@ -29,7 +29,7 @@ def windows(answer: Admission) -> tuple[Window, ...]:
 
 
 async def test_no_more_requests_than_the_limit_within_any_minute(calls: AccountCalls) -> None:
-    scope = Scope(requests=2)
+    scope = LimitScope(requests=2)
     assert await outcome(calls, "a", scope) == "ok"
     await calls.later(30_000)
     assert await outcome(calls, "b", scope) == "ok"
@@ -43,7 +43,7 @@ async def test_no_more_requests_than_the_limit_within_any_minute(calls: AccountC
 
 
 async def test_the_wait_is_until_there_is_room_for_one_more(calls: AccountCalls) -> None:
-    scope = Scope(requests=3)
+    scope = LimitScope(requests=3)
     for call_id in "abc":
         await calls.admit(call_id, 1, scopes=[scope])
         await calls.later(10_000)
@@ -57,22 +57,22 @@ async def test_the_wait_is_until_there_is_room_for_one_more(calls: AccountCalls)
 
 async def test_the_wait_takes_a_lowered_limit_into_account(calls: AccountCalls) -> None:
     for call_id in "abc":
-        await calls.admit(call_id, 1, scopes=[Scope(requests=3)])
+        await calls.admit(call_id, 1, scopes=[LimitScope(requests=3)])
         await calls.later(10_000)
-    told = wait_ms(await calls.admit("d", 1, scopes=[Scope(requests=1)]))
+    told = wait_ms(await calls.admit("d", 1, scopes=[LimitScope(requests=1)]))
     # Even the last of the three has to leave.
     assert 49_000 < told <= 50_000
 
 
 async def test_a_limit_of_nothing_lets_nothing_through(calls: AccountCalls) -> None:
-    assert await outcome(calls, "a", Scope(requests=0)) == ("requests", 0)
-    assert await outcome(calls, "a", Scope(tokens=0), tokens=1) == ("tokens", 0)
-    assert await outcome(calls, "a", Scope(parallel=0)) == ("parallel", 0)
-    assert wait_ms(await calls.admit("a", 1, scopes=[Scope(requests=0)])) > 0
+    assert await outcome(calls, "a", LimitScope(requests=0)) == ("requests", 0)
+    assert await outcome(calls, "a", LimitScope(tokens=0), tokens=1) == ("tokens", 0)
+    assert await outcome(calls, "a", LimitScope(parallel=0)) == ("parallel", 0)
+    assert wait_ms(await calls.admit("a", 1, scopes=[LimitScope(requests=0)])) > 0
 
 
 async def test_no_more_tokens_than_the_limit_within_any_minute(calls: AccountCalls) -> None:
-    scope = Scope(tokens=100)
+    scope = LimitScope(tokens=100)
     assert await outcome(calls, "a", scope, tokens=60) == "ok"
     assert await outcome(calls, "b", scope, tokens=41) == ("tokens", 60)
     assert await outcome(calls, "c", scope, tokens=40) == "ok"
@@ -83,7 +83,7 @@ async def test_no_more_tokens_than_the_limit_within_any_minute(calls: AccountCal
 
 
 async def test_the_wait_for_tokens_is_until_enough_of_them_are_free(calls: AccountCalls) -> None:
-    scope = Scope(tokens=100)
+    scope = LimitScope(tokens=100)
     for call_id, tokens in [("a", 20), ("b", 50), ("c", 30)]:
         await calls.admit(call_id, 1, scopes=[scope], tokens=tokens)
         await calls.later(10_000)
@@ -101,7 +101,7 @@ async def test_the_wait_for_tokens_is_until_enough_of_them_are_free(calls: Accou
 async def test_the_tokens_of_a_call_are_corrected_when_it_ends(
     calls: AccountCalls, used: int, left: int
 ) -> None:
-    scopes = [Scope(tokens=100), Scope(key_id="k1", tokens=100)]
+    scopes = [LimitScope(tokens=100), LimitScope(key_id="k1", tokens=100)]
     await calls.admit("a", 1, scopes=scopes, tokens=60)
     await calls.finish("a", 1, key_id="k1", tokens=used)
     answer = await calls.admit("b", 1, scopes=scopes, tokens=0)
@@ -114,15 +114,15 @@ async def test_the_tokens_of_a_call_are_corrected_when_it_ends(
 
 
 async def test_tokens_that_are_not_known_stay_as_estimated(calls: AccountCalls) -> None:
-    await calls.admit("a", 1, scopes=[Scope(tokens=100)], tokens=60)
+    await calls.admit("a", 1, scopes=[LimitScope(tokens=100)], tokens=60)
     await calls.finish("a", 1, tokens=None)
-    assert await outcome(calls, "b", Scope(tokens=100), tokens=41) == ("tokens", 60)
+    assert await outcome(calls, "b", LimitScope(tokens=100), tokens=41) == ("tokens", 60)
 
 
 async def test_a_call_that_ends_long_after_its_minute_corrects_nothing(
     calls: AccountCalls,
 ) -> None:
-    scope = Scope(tokens=100)
+    scope = LimitScope(tokens=100)
     await calls.admit("a", 1, scopes=[scope], tokens=60, lease_s=600)
     await calls.later(60_000)
     await calls.admit("b", 1, scopes=[scope], tokens=10)
@@ -132,7 +132,7 @@ async def test_a_call_that_ends_long_after_its_minute_corrects_nothing(
 
 
 async def test_no_more_calls_at_a_time_than_the_limit(calls: AccountCalls) -> None:
-    scope = Scope(parallel=2)
+    scope = LimitScope(parallel=2)
     assert await outcome(calls, "a", scope) == "ok"
     assert await outcome(calls, "b", scope) == "ok"
     assert await outcome(calls, "c", scope) == ("parallel", 2)
@@ -146,7 +146,7 @@ async def test_no_more_calls_at_a_time_than_the_limit(calls: AccountCalls) -> No
 async def test_a_dead_gateways_calls_are_parallel_until_their_lease_ends(
     calls: AccountCalls,
 ) -> None:
-    scope = Scope(parallel=1)
+    scope = LimitScope(parallel=1)
     await calls.admit("dead", 1, scopes=[scope])
     await calls.later(59_000)
     await calls.holds.renew("acme", ["dead"], lease_s=60)
@@ -157,8 +157,8 @@ async def test_a_dead_gateways_calls_are_parallel_until_their_lease_ends(
 
 
 async def test_a_keys_limits_lie_inside_the_accounts(calls: AccountCalls) -> None:
-    def scopes(key_id: str) -> list[Scope]:
-        return [Scope(requests=3), Scope(key_id=key_id, requests=2)]
+    def scopes(key_id: str) -> list[LimitScope]:
+        return [LimitScope(requests=3), LimitScope(key_id=key_id, requests=2)]
 
     answers = [
         await calls.admit(call_id, 1, scopes=scopes(key_id))
@@ -174,20 +174,20 @@ async def test_a_keys_limits_lie_inside_the_accounts(calls: AccountCalls) -> Non
 @pytest.mark.parametrize(
     "refusing",
     [
-        Scope(key_id="k1", requests=0),
-        Scope(key_id="k1", tokens=4),
-        Scope(key_id="k1", parallel=0),
-        Scope(key_id="k1", budgets=(PeriodLimit("day", 0),)),
+        LimitScope(key_id="k1", requests=0),
+        LimitScope(key_id="k1", tokens=4),
+        LimitScope(key_id="k1", parallel=0),
+        LimitScope(key_id="k1", budgets=(PeriodLimit("day", 0),)),
     ],
 )
-async def test_a_refused_call_counts_nowhere(calls: AccountCalls, refusing: Scope) -> None:
-    limited = Scope(requests=1, tokens=5, parallel=1)
+async def test_a_refused_call_counts_nowhere(calls: AccountCalls, refusing: LimitScope) -> None:
+    limited = LimitScope(requests=1, tokens=5, parallel=1)
     assert await outcome(calls, "a", limited, refusing, tokens=5) != "ok"
     assert await outcome(calls, "b", limited, tokens=5) == "ok"
 
 
 async def test_a_second_try_of_a_call_counts_once(calls: AccountCalls) -> None:
-    scope = Scope(requests=2, tokens=10, parallel=2)
+    scope = LimitScope(requests=2, tokens=10, parallel=2)
     first = await calls.admit("a", 1, scopes=[scope], tokens=5)
     second = await calls.admit("a", 1, scopes=[scope], tokens=5)
     assert windows(first)[0].requests_left == windows(second)[0].requests_left == 1
@@ -196,7 +196,7 @@ async def test_a_second_try_of_a_call_counts_once(calls: AccountCalls) -> None:
 
 
 async def test_a_second_try_at_the_very_limit_is_not_refused(calls: AccountCalls) -> None:
-    scope = Scope(requests=1, tokens=5, parallel=1)
+    scope = LimitScope(requests=1, tokens=5, parallel=1)
     assert await outcome(calls, "a", scope, tokens=5) == "ok"
     assert await outcome(calls, "a", scope, tokens=5) == "ok"
 
@@ -205,7 +205,7 @@ async def test_a_second_try_at_the_very_limit_is_not_refused(calls: AccountCalls
 async def test_a_call_that_comes_again_after_its_hold_is_gone_counts_once(
     calls: AccountCalls, gone: str
 ) -> None:
-    scope = Scope(tokens=10)
+    scope = LimitScope(tokens=10)
     await calls.admit("a", 1, scopes=[scope], tokens=5, lease_s=30)
     if gone == "settled":
         await calls.settle(["a"])
@@ -216,7 +216,7 @@ async def test_a_call_that_comes_again_after_its_hold_is_gone_counts_once(
 
 
 async def test_an_admitted_call_hears_what_is_left_and_until_when(calls: AccountCalls) -> None:
-    scopes = [Scope(requests=10, tokens=1_000), Scope(key_id="k1", parallel=5)]
+    scopes = [LimitScope(requests=10, tokens=1_000), LimitScope(key_id="k1", parallel=5)]
     await calls.admit("a", 1, scopes=scopes, tokens=100)
     await calls.later(20_000)
     account, key = windows(await calls.admit("b", 1, scopes=scopes, tokens=200))
@@ -228,7 +228,7 @@ async def test_an_admitted_call_hears_what_is_left_and_until_when(calls: Account
 async def test_a_clock_that_jumps_back_locks_nobody_out_for_longer_than_it_jumped(
     calls: AccountCalls,
 ) -> None:
-    scope = Scope(requests=1)
+    scope = LimitScope(requests=1)
     await calls.admit("a", 1, scopes=[scope])
     await calls.later(-30_000)
     told = wait_ms(await calls.admit("b", 1, scopes=[scope]))
@@ -236,13 +236,13 @@ async def test_a_clock_that_jumps_back_locks_nobody_out_for_longer_than_it_jumpe
 
 
 async def test_what_was_counted_does_not_stay_for_ever(calls: AccountCalls) -> None:
-    await calls.admit("a", 1, scopes=[Scope(requests=5, tokens=5)], tokens=1)
+    await calls.admit("a", 1, scopes=[LimitScope(requests=5, tokens=5)], tokens=1)
     for name in (":window", ":tokens", ":sum"):
         assert 60 <= await calls.redis.ttl(ROOT + name) <= 120
 
 
 async def test_no_race_overruns_a_limit(calls: AccountCalls) -> None:
-    scope = Scope(requests=30, tokens=200, parallel=25)
+    scope = LimitScope(requests=30, tokens=200, parallel=25)
     outcomes = await asyncio.gather(
         *(outcome(calls, f"call-{n}", scope, tokens=10) for n in range(60))
     )

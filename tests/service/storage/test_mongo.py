@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.storage.mongo import Database, Session, in_transaction, open_database
+from libs.common.storage.mongo.driver import Database, Session, in_transaction, open_database
 
 
 def timeout_of(database: Database) -> Any:

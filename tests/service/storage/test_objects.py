@@ -5,11 +5,11 @@ import pytest
 from libs.common.domain.posting import entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage, UsageEvent
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.ledger import LedgerStore
-from libs.common.storage.mongo import Database
-from libs.common.storage.objects import KeptObject, ObjectStore, remember
-from libs.common.storage.redis import Redis, RedisError, open_redis
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.provider_objects import KeptObject, ObjectStore, remember
+from libs.common.storage.redis.client import Redis, RedisError, open_redis
 from tests.servers import free_port
 from tests.unit.builders import NOW, account, event
 

@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from libs.common.storage.pipelining import Pipelined, Transaction
-from libs.common.storage.redis import Redis, open_redis
+from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.pipelining import Pipelined, Transaction
 
 _HANDSHAKE = {b"CLIENT": b"+OK\r\n", b"PING": b"+PONG\r\n"}
 

@@ -6,10 +6,10 @@ import contextlib
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.accounts import AccountStore
-from libs.common.storage.entries import EntryStore
-from libs.common.storage.ledger import EntriesRefused, LedgerStore
-from libs.common.storage.mongo import Database, PyMongoError
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
 from tests.unit.builders import account, entry
 
 

@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from libs.common.storage.pipelining import Pipelined
-from libs.common.storage.redis import Redis, RedisError, open_redis
+from libs.common.storage.redis.client import Redis, RedisError, open_redis
+from libs.common.storage.redis.pipelining import Pipelined
 from tests.sentinels import MASTER, sentinel_server
 from tests.servers import HOST, ServerProcess, free_port, redis_server, running
 from tests.service.storage.masters import Word, emptied, opened, pool_of, tell

@@ -2,12 +2,14 @@
 
 import pytest
 
-from libs.common.schemas.holds import PeriodLimit, Scope, Spent, Unseeded
-from libs.common.storage.standings import ScopeStanding, StandingStore
+from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent, Unseeded
+from libs.common.storage.redis.standings import ScopeStanding, StandingStore
 from tests.service.storage.account import USER, AccountCalls
 
-ACCOUNT = Scope(requests=9, tokens=900, parallel=9, budgets=(PeriodLimit("day", 1_000),))
-KEY = Scope(key_id="k1", requests=9, tokens=900, parallel=9, budgets=(PeriodLimit("total", 500),))
+ACCOUNT = LimitScope(requests=9, tokens=900, parallel=9, budgets=(PeriodLimit("day", 1_000),))
+KEY = LimitScope(
+    key_id="k1", requests=9, tokens=900, parallel=9, budgets=(PeriodLimit("total", 500),)
+)
 SCOPES = [ACCOUNT, KEY]
 
 
@@ -28,7 +30,7 @@ async def test_spend_that_is_not_known_is_named(
     assert await standings.look(USER, SCOPES) == Unseeded(ACCOUNT, "day")
     await calls.seed(day=0)
     assert await standings.look(USER, SCOPES) == Unseeded(KEY, "total")
-    assert await standings.look(USER, [Scope()]) != Unseeded(KEY, "total")
+    assert await standings.look(USER, [LimitScope()]) != Unseeded(KEY, "total")
 
 
 async def test_calls_of_the_key_count_for_the_account_too(

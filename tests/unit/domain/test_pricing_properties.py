@@ -15,7 +15,7 @@ from libs.common.domain.pricing import cost_nusd, cost_of, rates_for
 from libs.common.schemas.entry import Cost, LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenUsage, UsageEvent
-from libs.common.storage.event_queue import decode_event, encode_batch, split_batch
+from libs.common.storage.queue.event_queue import decode_event, encode_batch, split_batch
 from tests.unit.builders import NOW, event, price
 
 _INPUT = (

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from starlette.types import Message
 
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
-from services.gateway.call import Call
-from services.gateway.estimating import Estimator
+from services.gateway.calls.call import Call
+from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, Format
-from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Stream
-from services.gateway.upstream.translation.tokens import by_bytes
+from services.gateway.usage.estimator import Estimator, by_bytes
 
 NOW_MS = 1_796_000_000_000
 

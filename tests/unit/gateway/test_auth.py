@@ -3,7 +3,8 @@
 import pytest
 
 from libs.common.errors import Unauthenticated
-from services.gateway.auth import Headers, secret_of
+from services.gateway.calls.credentials import secret_of
+from services.gateway.calls.headers import Headers
 
 
 @pytest.mark.parametrize(

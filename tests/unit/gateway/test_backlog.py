@@ -11,13 +11,13 @@ import pytest
 from libs.common.breaker import Breaker
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Finished, OpenHold
-from libs.common.storage.event_queue import encode_batch
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.redis import Redis
-from services.gateway.admission import Admissions
-from services.gateway.backlog import Backlog, Metered, Record
-from services.gateway.metering import Meter
-from services.gateway.spool import Spool
+from libs.common.storage.queue.event_queue import encode_batch
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.holds import HoldStore
+from services.gateway.admission.admissions import Admissions
+from services.gateway.spool.backlog import Backlog, Metered, Record
+from services.gateway.spool.spool import Spool
+from services.gateway.usage.meter import Meter
 from tests.fake_redis import fake_redis
 from tests.unit.builders import event
 

@@ -8,15 +8,15 @@ import pytest
 from starlette.types import Message, Receive
 
 from libs.common.errors import BodyTooLarge, RequestTimeout, UnsupportedMediaType
-from services.gateway.auth import Headers
-from services.gateway.body import (
+from services.gateway.calls.headers import Headers
+from services.gateway.endpoints.body import (
     UNCOUNTED_BYTES,
     Begin,
     BodyLimits,
     ClientDisconnected,
     read_body,
 )
-from services.gateway.body_memory import BodyLease, BodyMemory
+from services.gateway.endpoints.body_memory import BodyLease, BodyMemory
 
 _NEVER_S = 600.0
 

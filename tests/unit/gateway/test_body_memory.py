@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.errors import BodiesTooLarge, Unavailable
-from services.gateway.body_memory import BodyMemory
+from services.gateway.endpoints.body_memory import BodyMemory
 
 
 def test_bytes_count_until_the_call_ends() -> None:

@@ -8,7 +8,7 @@ import pytest
 from libs.common.breaker import Breaker
 from libs.common.cache import SourceAway
 from libs.common.settings import Secret
-from services.gateway.caches import DATABASE_AWAY, Caches
+from services.gateway.directory.caches import DATABASE_AWAY, Caches
 from services.gateway.settings import Settings
 
 

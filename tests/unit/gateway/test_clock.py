@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.gateway.clock import SharedClock
+from services.gateway.calls.clock import SharedClock
 
 
 class Machine:

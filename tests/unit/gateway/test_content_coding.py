@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.errors import BodyTooLarge, InvalidRequest, UnsupportedContentCoding
-from services.gateway.body import ClientDisconnected, read_body
+from services.gateway.endpoints.body import ClientDisconnected, read_body
 from tests.unit.gateway.test_body import arriving, beginning, limits, read
 
 

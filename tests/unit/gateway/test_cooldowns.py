@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from libs.common.storage.cooldowns import CooldownStore
-from libs.common.storage.redis import RedisError
+from libs.common.storage.redis.client import RedisError
+from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.upstream.cooldowns import Cooldowns
 
 

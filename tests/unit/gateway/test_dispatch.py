@@ -21,18 +21,17 @@ from libs.common.errors import (
     UpstreamTimeout,
 )
 from libs.common.schemas.route import Route
-from libs.common.storage.cooldowns import CooldownStore
-from services.gateway.auth import Headers
-from services.gateway.call import Call
-from services.gateway.directory import Principal
+from libs.common.storage.redis.cooldowns import CooldownStore
+from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.principal import Principal
+from services.gateway.calls.target import Plan, Target
 from services.gateway.formats import CHAT
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.dispatch import Dispatcher
-from services.gateway.upstream.providers import Target
-from services.gateway.upstream.router import Plan
 from services.gateway.upstream.verdict import Failure, Outcome
 from tests.unit import builders
 

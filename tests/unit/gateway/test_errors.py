@@ -21,8 +21,8 @@ from libs.common.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from services.gateway.endpoints.reply_headers import error_headers
 from services.gateway.formats import CHAT, MESSAGES, RESPONSES, format_of_path
-from services.gateway.replies import error_headers
 
 
 def refused(status: int) -> UpstreamRefused:

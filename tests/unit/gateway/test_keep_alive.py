@@ -7,12 +7,12 @@ import pytest
 from starlette.types import Message
 
 from libs.common.errors import UpstreamFailed
-from services.gateway.call import Call
-from services.gateway.estimating import Estimator
+from services.gateway.calls.call import Call
+from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats import CHAT, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
-from services.gateway.streaming import StreamRelay
 from services.gateway.upstream.answer import Stream
+from services.gateway.usage.estimator import Estimator
 from tests.unit.gateway.streams import (
     NOW_MS,
     ByBytes,

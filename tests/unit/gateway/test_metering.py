@@ -13,14 +13,14 @@ from structlog.testing import capture_logs
 from libs.common.breaker import Breaker
 from libs.common.errors import AnswerWithheld, NothingRecordable
 from libs.common.schemas.holds import Finished
-from libs.common.storage.event_queue import QUEUE
-from libs.common.storage.holds import HoldStore
-from libs.common.storage.pipelining import Transaction
-from libs.common.storage.redis import Redis, RedisError
-from services.gateway.admission import Admissions
-from services.gateway.backlog import Backlog, Metered
-from services.gateway.metering import Meter, NotDurable
-from services.gateway.spool import Spool
+from libs.common.storage.queue.event_queue import QUEUE
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.pipelining import Transaction
+from services.gateway.admission.admissions import Admissions
+from services.gateway.spool.backlog import Backlog, Metered
+from services.gateway.spool.spool import Spool
+from services.gateway.usage.meter import Meter, NotDurable
 from tests.fake_redis import fake_redis
 from tests.unit.builders import event
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from libs.common.settings import Secret
-from libs.common.storage.price_map import PriceMap
+from libs.common.storage.prices.price_map import PriceMap
+from services.gateway.directory.providers import ModelDirectory
 from services.gateway.settings import Settings
-from services.gateway.upstream.providers import ModelDirectory
 
 PRICED = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 

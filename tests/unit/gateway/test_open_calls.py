@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.gateway.open_calls import OpenCalls
+from services.gateway.endpoints.open_calls import OpenCalls
 
 
 async def test_without_calls_nobody_waits() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.paths import canonical, not_served
+from services.gateway.endpoints.paths import canonical, not_served
 
 PATHS = ("/v1/chat/completions", "/v1/messages/count_tokens", "/v1/models/a/b", "/v1/responses/r")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.gateway.upstream.proxies import proxy_for
+from services.gateway.upstream.http.environment_proxies import proxy_for
 
 
 @pytest.fixture(autouse=True)

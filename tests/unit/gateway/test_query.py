@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.query import OF_STORED_RESPONSES, passed_query, query_of_call
+from services.gateway.endpoints.query import OF_STORED_RESPONSES, passed_query, query_of_call
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 from libs.common.breaker import Breaker
 from libs.common.schemas.recording import Recording, RecordingTerms
 from libs.common.schemas.usage import Operation
-from libs.common.storage.recordings import RecordingQueue, unpack
-from libs.common.storage.redis import RedisError
-from services.gateway.call import Call
-from services.gateway.directory import Principal
+from libs.common.storage.queue.recordings import RecordingQueue, unpack
+from libs.common.storage.redis.client import RedisError
+from services.gateway.calls.call import Call
+from services.gateway.calls.principal import Principal
 from services.gateway.formats import FORMATS
-from services.gateway.recording import Recordings, Tape
+from services.gateway.recordings.tape import Recordings, Tape
 from tests.unit.builders import account, api_key
 
 NOW_MS = 1_790_000_000_000

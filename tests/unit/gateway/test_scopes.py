@@ -10,14 +10,13 @@ from libs.common.schemas.account import Budget, Limits
 from libs.common.schemas.holds import (
     Admitted,
     Limited,
+    LimitScope,
     OverBudget,
     PeriodLimit,
-    Scope,
     Standing,
     Window,
 )
-from services.gateway.directory import Principal
-from services.gateway.scopes import (
+from services.gateway.admission.scopes import (
     budgets_now,
     limited,
     over_budget,
@@ -25,6 +24,7 @@ from services.gateway.scopes import (
     tightest,
     warnings,
 )
+from services.gateway.calls.principal import Principal
 from tests.unit.builders import account, api_key
 
 AT = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
@@ -39,7 +39,7 @@ def principal(key: dict[str, Any] | None = None, **fields: Any) -> Principal:
 
 def test_an_account_and_a_key_without_limits_make_one_empty_scope() -> None:
     caller = principal()
-    assert scopes_of(caller, budgets_now(caller, AT)) == [Scope()]
+    assert scopes_of(caller, budgets_now(caller, AT)) == [LimitScope()]
 
 
 def test_a_key_with_limits_has_a_scope_inside_its_accounts() -> None:
@@ -52,8 +52,8 @@ def test_a_key_with_limits_has_a_scope_inside_its_accounts() -> None:
     # In Kathmandu it is a quarter past midnight.
     today = PeriodLimit("2026-11-25", 500)
     assert scopes_of(caller, budgets_now(caller, AT)) == [
-        Scope(requests=5, tokens=9, budgets=(PeriodLimit("total", 2_000_000_000), today)),
-        Scope(key_id="key-1", parallel=0, budgets=(today,)),
+        LimitScope(requests=5, tokens=9, budgets=(PeriodLimit("total", 2_000_000_000), today)),
+        LimitScope(key_id="key-1", parallel=0, budgets=(today,)),
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_key_with_a_rate_alone_has_a_scope(limits: Limits) -> None:
 def test_a_refusal_says_how_the_budget_stands_and_until_when() -> None:
     caller = principal({"budgets": (DAILY,)}, budgets=(TOTAL,), time_zone="Asia/Kathmandu")
     budgets = budgets_now(caller, AT)
-    over = OverBudget(Scope(key_id="key-1"), PeriodLimit("2026-11-25", 500), 300, 100)
+    over = OverBudget(LimitScope(key_id="key-1"), PeriodLimit("2026-11-25", 500), 300, 100)
     error = over_budget(over, budgets, caller, 101)
     assert isinstance(error, BudgetExceeded)
     for part in (
@@ -79,7 +79,7 @@ def test_a_refusal_says_how_the_budget_stands_and_until_when() -> None:
     ):
         assert part in error.message
     whole = over_budget(
-        OverBudget(Scope(), PeriodLimit("total", 2_000_000_000), 0, 0), budgets, caller, 1
+        OverBudget(LimitScope(), PeriodLimit("total", 2_000_000_000), 0, 0), budgets, caller, 1
     )
     assert "account 'acme'" in whole.message
     assert "has no end" in whole.message
@@ -87,7 +87,7 @@ def test_a_refusal_says_how_the_budget_stands_and_until_when() -> None:
 
 def test_a_limit_that_was_lowered_for_redis_is_told_as_it_is() -> None:
     caller = principal(budgets=(DAILY,))
-    over = OverBudget(Scope(), PeriodLimit("2026-11-24", 500 - 40), 300, 100)
+    over = OverBudget(LimitScope(), PeriodLimit("2026-11-24", 500 - 40), 300, 100)
     message = over_budget(over, budgets_now(caller, AT), caller, 1).message
     assert "limit 0.0000005 USD" in message
     assert "under way 0.00000014" in message
@@ -98,7 +98,7 @@ def test_a_limit_that_was_lowered_for_redis_is_told_as_it_is() -> None:
     [("requests", 1, 1), ("requests", 1_000, 1), ("tokens", 1_001, 2), ("parallel", 60_000, 60)],
 )
 def test_a_wait_is_rounded_up_to_whole_seconds(kind: Any, wait_ms: int, retry_after_s: int) -> None:
-    scope = Scope(requests=10, tokens=10, parallel=10)
+    scope = LimitScope(requests=10, tokens=10, parallel=10)
     error = limited(Limited(scope, kind, 7, wait_ms), tokens=10)
     assert type(error) is RateLimited
     assert error.retry_after_s == retry_after_s
@@ -107,7 +107,7 @@ def test_a_wait_is_rounded_up_to_whole_seconds(kind: Any, wait_ms: int, retry_af
 
 
 def test_a_call_that_can_never_fit_is_told_so() -> None:
-    error = limited(Limited(Scope(key_id="k", tokens=10), "tokens", 0, 500), tokens=11)
+    error = limited(Limited(LimitScope(key_id="k", tokens=10), "tokens", 0, 500), tokens=11)
     assert type(error) is TooManyTokens
     assert (error.retry_after_s, error.should_retry) == (None, False)
     assert "this API key may use 10 per minute" in error.message
@@ -126,12 +126,12 @@ def test_a_soft_limit_warns_when_it_is_reached(spent: int, held: int, warns: int
 
 
 def test_the_tightest_scope_is_the_one_with_the_least_room() -> None:
-    free, two = Scope(), Scope(requests=9, tokens=100)
-    key = Scope(key_id="k", requests=3)
+    free, two = LimitScope(), LimitScope(requests=9, tokens=100)
+    key = LimitScope(key_id="k", requests=3)
     nothing, wide, narrow = Window(0, 0, 0, 0), Window(5, 1, 50, 1), Window(2, 1, 0, 1)
     assert tightest([free], (nothing,)) is None
     assert tightest([free, key], (nothing, narrow)) == (key, narrow)
     assert tightest([two, key], (wide, narrow)) == (key, narrow)
     # With as many requests left, tokens decide; no limit of them is more than any.
     assert tightest([two, key], (Window(2, 1, 50, 1), narrow)) == (two, Window(2, 1, 50, 1))
-    assert tightest([Scope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == (key, narrow)
+    assert tightest([LimitScope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == (key, narrow)

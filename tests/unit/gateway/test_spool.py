@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.spool import Spool, SpoolFull
-from services.gateway.spool_records import record_of
+from services.gateway.spool.records import record_of
+from services.gateway.spool.spool import Spool, SpoolFull
 
 RECORD_BYTES = 8
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from libs.common.errors import UpstreamFailed
 from services.gateway.formats.base import type_of
-from services.gateway.sse import MAX_FRAME_BYTES, FrameSplitter, data_of, frame
+from services.gateway.formats.sse import MAX_FRAME_BYTES, FrameSplitter, data_of, frame
 from tests.unit.gateway.streams import cut
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.call import Call
-from services.gateway.estimating import Estimator
+from services.gateway.calls.call import Call
 from services.gateway.formats import CHAT, EMBEDDINGS
 from services.gateway.upstream.translation.tokens import MAX_TEXT_BYTES, BundledTokenizer
+from services.gateway.usage.estimator import Estimator
 from tests.unit.gateway.streams import NOW_MS
 
 

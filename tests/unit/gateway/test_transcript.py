@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.schemas.recording import Said
-from services.gateway.transcript import transcribe, without_attachments
+from services.gateway.recordings.transcript import transcribe, without_attachments
 
 SECRET = "sk-ant-api03-" + "Zy9_" * 20
 LIMIT = 2_000

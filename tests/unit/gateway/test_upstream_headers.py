@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.headers import request_headers, response_headers, sent_headers
+from services.gateway.calls.sent_headers import sent_headers
+from services.gateway.upstream.headers import request_headers, response_headers
 
 FORMATS: dict[str, ClientFormat] = {"openai": "chat", "anthropic": "messages"}
 

@@ -7,14 +7,14 @@ import pytest
 
 from libs.common.errors import BudgetExceeded, Unavailable
 from libs.common.schemas.account import Budget
-from libs.common.schemas.holds import Admitted, PeriodLimit, Scope, Standing
-from libs.common.storage.ledger_reader import PeriodSpend
-from libs.common.storage.mongo import PyMongoError
-from services.gateway.call import Call
-from services.gateway.directory import Principal
+from libs.common.schemas.holds import Admitted, LimitScope, PeriodLimit, Standing
+from libs.common.schemas.spend import PeriodSpend
+from libs.common.storage.mongo.driver import PyMongoError
+from services.gateway.admission.scopes import budgets_now, scopes_of
+from services.gateway.admission.without_redis import WithoutRedis
+from services.gateway.calls.call import Call
+from services.gateway.calls.principal import Principal
 from services.gateway.formats import CHAT
-from services.gateway.scopes import budgets_now, scopes_of
-from services.gateway.without_redis import WithoutRedis
 from tests.unit.builders import account, api_key
 
 AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
@@ -160,8 +160,8 @@ async def test_the_budgets_of_keys_count_too() -> None:
     assert await desk.room() == 10
     scopes = desk.gate.less_taken("acme", scopes_of(caller, desk.budgets))
     assert scopes == [
-        Scope(budgets=(PeriodLimit("total", 940),)),
-        Scope(key_id="key-1", budgets=(PeriodLimit("2026-11-24", 40),)),
+        LimitScope(budgets=(PeriodLimit("total", 940),)),
+        LimitScope(key_id="key-1", budgets=(PeriodLimit("2026-11-24", 40),)),
     ]
 
 

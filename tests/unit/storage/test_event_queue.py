@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libs.common.schemas.usage import TokenUsage, UsageEvent
-from libs.common.storage.event_queue import (
+from libs.common.storage.queue.event_queue import (
     BURY_JOB,
     CORRECT_JOB,
     POST_JOB,

@@ -9,8 +9,8 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from structlog.testing import capture_logs
 
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
-from libs.common.storage.invalidation import CHANNEL, listen, publish
-from libs.common.storage.redis import Redis
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.invalidation import CHANNEL, listen, publish
 from tests.fake_redis import FakeConnection, fake_redis
 
 

@@ -9,7 +9,7 @@ import pytest
 from libs.common.domain.pricing import cost_of, find_price, rates_for
 from libs.common.schemas.price import Rates
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.price_map import MAP_FILE, PriceMap
+from libs.common.storage.prices.price_map import MAP_FILE, PriceMap
 from tests.unit.builders import NOW
 
 _ROW: dict[str, Any] = {

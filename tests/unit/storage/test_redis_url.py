@@ -1,14 +1,18 @@
 import pytest
 
 from libs.common.settings import SettingsError
-from libs.common.storage.redis_url import (
+from libs.common.storage.redis.sentinel import (
+    MasterConnection,
+    TlsMasterConnection,
+    open_master_pool,
+)
+from libs.common.storage.redis.url import (
     SentinelUrl,
     WrongRedisUrl,
     check_redis_url,
     is_sentinel_url,
     parse_sentinel_url,
 )
-from libs.common.storage.sentinel import MasterConnection, TlsMasterConnection, open_master_pool
 
 
 def test_the_sentinels_and_the_name_of_their_master() -> None:

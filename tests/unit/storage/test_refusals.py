@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.storage.mongo import OperationFailure, Refusal, refusal
+from libs.common.storage.mongo.driver import OperationFailure, Refusal, refusal
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import ProviderNotConfigured, UpstreamCause
-from services.gateway.upstream.connections import is_unreachable
+from services.gateway.upstream.http.connections import is_unreachable
 from services.gateway.upstream.translation.target import TranslationTarget, UpstreamRefused
 
 # "litellm.RateLimitError: RateLimitError: OpenAIException - the words of the provider"

@@ -6,23 +6,16 @@ report what they used never needs.
 
 import asyncio
 import os
-from typing import Protocol
 
 import structlog
 
 from services.gateway.upstream.translation.library import bundled_tokenizers
+from services.gateway.usage.estimator import by_bytes
 
 log = structlog.get_logger(__name__)
 _ENCODING = "cl100k_base"
 # Longer texts are counted by their bytes: a tokeniser would be busy with them for too long.
 MAX_TEXT_BYTES = 1024 * 1024
-_BYTES_PER_TOKEN = 4
-
-
-class Tokenizer(Protocol):
-    """How many tokens a text has, as near as one gets without the provider."""
-
-    async def count(self, text: bytes) -> int: ...
 
 
 class BundledTokenizer:
@@ -34,11 +27,6 @@ class BundledTokenizer:
         if len(text) > MAX_TEXT_BYTES:
             return by_bytes(len(text))
         return await asyncio.to_thread(_count, text)
-
-
-def by_bytes(text_bytes: int) -> int:
-    """An estimate, rounded up; never 0 for text that is there."""
-    return -(-text_bytes // _BYTES_PER_TOKEN)
 
 
 def _count(text: bytes) -> int:

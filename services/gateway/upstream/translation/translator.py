@@ -8,11 +8,11 @@ import msgspec
 
 from services.gateway.upstream.translation import chat, embeddings, messages, responses
 from services.gateway.upstream.translation.chat_stream import ChatStream
-from services.gateway.upstream.translation.counting import counted_input
 from services.gateway.upstream.translation.errors import refusals
 from services.gateway.upstream.translation.fields import carried, check_provider
 from services.gateway.upstream.translation.library import LazyLibrary, Library
 from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
+from services.gateway.upstream.translation.token_counts import counted_input
 
 _encode = msgspec.json.Encoder().encode
 # Translations to Anthropic are written for this version; later ones refuse sampling parameters.

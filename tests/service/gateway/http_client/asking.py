@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from services.gateway.upstream.http_client import HttpClient, Patience, Response
+from services.gateway.upstream.http.client import HttpClient, Patience, Response
 
 GUARD_S = 10
 # More than a test waits: what ends by itself ends for another reason.

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from services.gateway.upstream.connections import Connector
-from services.gateway.upstream.http_client import HttpClient, Response
+from services.gateway.upstream.http.client import HttpClient, Response
+from services.gateway.upstream.http.connections import Connector
 
 _LIMIT = 2
 

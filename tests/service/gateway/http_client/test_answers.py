@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from services.gateway.upstream.http_client import HttpClient
+from services.gateway.upstream.http.client import HttpClient
 from tests.service.gateway.http_client.asking import answer_of, post, whole
 from tests.service.gateway.http_client.wire import (
     CHUNKED,

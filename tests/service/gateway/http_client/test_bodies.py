@@ -7,7 +7,7 @@ import zlib
 import aiohttp
 import pytest
 
-from services.gateway.upstream.http_client import HttpClient
+from services.gateway.upstream.http.client import HttpClient
 from tests.service.gateway.http_client.asking import GUARD_S, answer_of, post, until, whole
 from tests.service.gateway.http_client.wire import (
     CHUNKED,

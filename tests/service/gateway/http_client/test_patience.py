@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from services.gateway.upstream.connections import Connector
-from services.gateway.upstream.http_client import HttpClient, Patience
+from services.gateway.upstream.http.client import HttpClient, Patience
+from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, until, whole
 from tests.service.gateway.http_client.wire import (

@@ -9,8 +9,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from services.gateway.upstream.connections import Connector
-from services.gateway.upstream.http_client import HttpClient
+from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, whole
 from tests.service.gateway.http_client.certificates import Certificate

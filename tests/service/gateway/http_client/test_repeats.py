@@ -3,7 +3,7 @@
 import aiohttp
 import pytest
 
-from services.gateway.upstream.http_client import HttpClient
+from services.gateway.upstream.http.client import HttpClient
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, whole
 from tests.service.gateway.http_client.wire import Wire, answer, on_first, serving
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from services.gateway.upstream.destination import Destination
-from services.gateway.upstream.http_client import HttpClient
+from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.destination import Destination
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, whole
 from tests.service.gateway.http_client.wire import always, answer, on_first, serving
 

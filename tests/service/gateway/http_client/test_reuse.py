@@ -7,8 +7,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from services.gateway.upstream.connections import Connector
-from services.gateway.upstream.http_client import HttpClient, Response
+from services.gateway.upstream.http.client import HttpClient, Response
+from services.gateway.upstream.http.connections import Connector
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, until, whole
 from tests.service.gateway.http_client.wire import (
     CHUNKED,

@@ -6,8 +6,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.gateway.upstream.connections import Connector
-from services.gateway.upstream.http_client import HttpClient
+from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import GUARD_S, answer_of, post, whole
 from tests.service.gateway.http_client.certificates import Certificate

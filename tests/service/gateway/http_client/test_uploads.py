@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from services.gateway.upstream.connections import Connector
-from services.gateway.upstream.http_client import HttpClient
+from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.connections import Connector
 from tests.service.gateway.http_client.asking import (
     GUARD_S,
     PATIENT,

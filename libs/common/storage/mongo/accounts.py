@@ -1,0 +1,64 @@
+"""The collection `accounts`."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from libs.common.schemas.account import Account
+from libs.common.storage.mongo.driver import (
+    ASCENDING,
+    Database,
+    Document,
+    DuplicateKeyError,
+    ReturnDocument,
+    from_document,
+    to_document,
+)
+
+
+class AccountStore:
+    """Configuration of accounts. Their `spent_nusd` is the ledger's, see `LedgerStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._accounts = database["accounts"]
+
+    async def insert(self, account: Account) -> bool:
+        """False where the user_id is taken."""
+        try:
+            await self._accounts.insert_one(to_document(account, key="user_id"))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def get(self, user_id: str) -> Account | None:
+        document = await self._accounts.find_one({"_id": user_id})
+        return None if document is None else from_document(document, Account)
+
+    async def get_many(self, user_ids: Iterable[str]) -> list[Account]:
+        """Those of the accounts that exist."""
+        wanted = sorted(set(user_ids))
+        found = self._accounts.find({"_id": {"$in": wanted}})
+        return [from_document(d, Account) for d in await found.to_list(len(wanted))]
+
+    async def time_zones(self, user_ids: Iterable[str]) -> dict[str, str]:
+        """Of those accounts that exist."""
+        wanted = sorted(set(user_ids))
+        found = self._accounts.find({"_id": {"$in": wanted}}, {"time_zone": 1})
+        return {d["_id"]: d.get("time_zone", "UTC") for d in await found.to_list(len(wanted))}
+
+    async def list(self, *, after: str | None, limit: int) -> list[Account]:
+        """Ordered by user_id, those after `after`."""
+        query = {} if after is None else {"_id": {"$gt": after}}
+        cursor = self._accounts.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, Account) for document in await cursor.to_list(limit)]
+
+    async def update(
+        self, user_id: str, changes: Mapping[str, Any], now: datetime
+    ) -> Account | None:
+        """Sets the fields in `changes`; the account as it is afterwards, None where unknown."""
+        document: Document | None = await self._accounts.find_one_and_update(
+            {"_id": user_id},
+            {"$set": {**changes, "updated_at": now}},
+            return_document=ReturnDocument.AFTER,
+        )
+        return None if document is None else from_document(document, Account)

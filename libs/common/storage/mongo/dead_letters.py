@@ -1,0 +1,121 @@
+"""The collection `dead_letters`: what could not be posted, kept whole until someone looks at it."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+
+from libs.common.storage.mongo.driver import ASCENDING, Database, from_document, to_document
+
+# An event and what it came in: one event, a batch of them, or arq's job around the batch. And the
+# payload of an order.
+LetterKind = Literal["event", "batch", "job", "correction", "reprice"]
+
+# A MongoDB document holds 16 MiB; an event that is larger than this is damage.
+_MAX_RAW_BYTES = 8 * 1024 * 1024
+_MAX_REASON_CHARS = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """`raw` is as it was received, unless `size` says that its end was cut off.
+
+    `times` counts how often it was buried; `call_id` and `user_id` are known where readable. One
+    that was put back on the queue is kept until what is in it is posted, or buried again.
+    """
+
+    letter_id: str
+    kind: LetterKind
+    reason: str
+    job_id: str
+    buried_at: datetime
+    raw: bytes
+    size: int
+    times: int = 1
+    call_id: str | None = None
+    user_id: str | None = None
+    replayed_at: datetime | None = None
+
+
+def new_letter(
+    kind: LetterKind,
+    raw: bytes,
+    *,
+    reason: str,
+    job_id: str,
+    buried_at: datetime,
+    call_id: str | None = None,
+    user_id: str | None = None,
+) -> DeadLetter:
+    """The same bytes are the same letter, however often they are delivered."""
+    return DeadLetter(
+        letter_id=hashlib.sha256(kind.encode() + b":" + raw).hexdigest(),
+        kind=kind,
+        reason=reason[:_MAX_REASON_CHARS],
+        job_id=job_id,
+        buried_at=buried_at,
+        raw=raw[:_MAX_RAW_BYTES],
+        size=len(raw),
+        call_id=call_id,
+        user_id=user_id,
+    )
+
+
+class DeadLetterStore:
+    """Letters by their id, which is a hash of what they hold."""
+
+    def __init__(self, database: Database) -> None:
+        self._letters = database["dead_letters"]
+
+    async def create_indexes(self) -> None:
+        await self._letters.create_index([("replayed_at", ASCENDING), ("_id", ASCENDING)])
+
+    async def bury(self, letter: DeadLetter) -> bool:
+        """False where the letter was there already; then it is counted once more."""
+        document = to_document(letter, key="letter_id") | {"raw": letter.raw}
+        for name in ("_id", "times", "buried_at", "replayed_at"):
+            del document[name]
+        result = await self._letters.update_one(
+            {"_id": letter.letter_id},
+            {
+                "$setOnInsert": document,
+                "$set": {"buried_at": letter.buried_at, "replayed_at": None},
+                "$inc": {"times": 1},
+            },
+            upsert=True,
+        )
+        return result.upserted_id is not None
+
+    async def get_many(self, letter_ids: Collection[str]) -> Sequence[DeadLetter]:
+        """Those of them that exist, put back or not."""
+        found = self._letters.find({"_id": {"$in": sorted(letter_ids)}}).sort("_id", ASCENDING)
+        documents = await found.to_list(len(letter_ids))
+        return [from_document(document, DeadLetter) for document in documents]
+
+    async def count(self) -> int:
+        """Of those that wait for somebody to look at them."""
+        return await self._letters.count_documents({"replayed_at": None})
+
+    async def mark_replayed(self, letter: DeadLetter, at: datetime) -> bool:
+        """False where it has been buried again since it was read, and so still waits."""
+        result = await self._letters.update_one(
+            {"_id": letter.letter_id, "times": letter.times}, {"$set": {"replayed_at": at}}
+        )
+        return result.matched_count == 1
+
+    async def remove(self, letter: DeadLetter) -> bool:
+        """False where it has been buried again since it was read, and so must stay."""
+        result = await self._letters.delete_one({"_id": letter.letter_id, "times": letter.times})
+        return result.deleted_count == 1
+
+    async def list(
+        self, *, after: str | None, limit: int, replayed: bool = False
+    ) -> list[DeadLetter]:
+        """Ordered by letter_id, those after `after`: that wait, or that were put back."""
+        query: dict[str, Any] = {"replayed_at": {"$gt": _EPOCH} if replayed else None}
+        if after is not None:
+            query["_id"] = {"$gt": after}
+        cursor = self._letters.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, DeadLetter) for document in await cursor.to_list(limit)]

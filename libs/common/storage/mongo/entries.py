@@ -1,0 +1,106 @@
+"""Entries by their ids: what corrects them, and which of them wait for a price."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.ids import first_uuid7
+from libs.common.schemas.entry import EntryStatus, LedgerEntry
+from libs.common.storage.mongo.driver import ASCENDING, Database, Document, from_document
+
+# More corrections of one entry than this are nobody's honest work.
+_MAX_CORRECTIONS = 500
+# Calls that one request goes on from; a container has one for each call that ran in it.
+_MAX_MAKERS = 1_000
+
+# How far an id's own time may lie from the start of its call.
+_ID_SLACK = timedelta(hours=1)
+
+
+class EntrySelector(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that started from `since` (inclusive) to `until` (exclusive)."""
+
+    since: datetime
+    until: datetime
+    user_id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    status: EntryStatus | None = None
+
+
+class EntryStore:
+    """Reads what `LedgerStore` posts: the collections `entries` and `unpriced`."""
+
+    def __init__(self, database: Database) -> None:
+        self._entries = database["entries"]
+        self._unpriced = database["unpriced"]
+
+    async def get(self, entry_id: str) -> LedgerEntry | None:
+        document = await self._entries.find_one({"_id": entry_id})
+        return None if document is None else from_document(document, LedgerEntry)
+
+    async def get_many(self, entry_ids: Sequence[str]) -> list[LedgerEntry]:
+        """Those of them that exist, ordered by id."""
+        found = self._entries.find({"_id": {"$in": list(entry_ids)}}).sort("_id", ASCENDING)
+        documents = await found.to_list(len(entry_ids))
+        return [from_document(document, LedgerEntry) for document in documents]
+
+    async def that_made(self, user_id: str, object_ids: Sequence[str]) -> list[LedgerEntry]:
+        """The account's calls that made those responses and other objects."""
+        found: list[LedgerEntry] = []
+        for name in ("response_id", "objects"):
+            wanted = {name: {"$in": list(object_ids)}, "user_id": user_id}
+            documents = await self._entries.find(wanted).to_list(_MAX_MAKERS)
+            found += (from_document(document, LedgerEntry) for document in documents)
+        return found
+
+    async def known(self, entry_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are in the ledger."""
+        found = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})
+        return {document["_id"] for document in await found.to_list(len(entry_ids) or 1)}
+
+    async def corrections_of(self, entry_ids: Sequence[str]) -> list[LedgerEntry]:
+        """What corrects these entries directly, by account in the order of posting."""
+        found = self._entries.find({"corrects": {"$in": list(entry_ids)}})
+        documents = await found.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entry_ids))
+        return [from_document(document, LedgerEntry) for document in documents]
+
+    async def select(
+        self, selector: EntrySelector, *, after: str | None, limit: int
+    ) -> Sequence[LedgerEntry]:
+        """In the order of their ids, those after `after`; corrections of calls left out.
+
+        Ids begin with a time, so that the index on them bounds what is read.
+        """
+        low = first_uuid7(selector.since - _ID_SLACK)
+        ids = {"$gte": low} if after is None else {"$gt": max(low, after)}
+        query: dict[str, Any] = {
+            "_id": ids | {"$lt": first_uuid7(selector.until + _ID_SLACK)},
+            "started_at": {"$gte": selector.since, "$lt": selector.until},
+            "kind": {"$in": ["call", "late_event"]},
+        }
+        for name in ("user_id", "model", "provider", "status"):
+            value = getattr(selector, name)
+            if value is not None:
+                query[name] = value
+        found = self._entries.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, LedgerEntry) for document in await found.to_list(limit)]
+
+    async def open_models(self, *, limit: int) -> list[tuple[str, str]]:
+        """(provider, model) pairs that have entries without a price."""
+        pair = {"_id": {"provider": "$provider", "model": "$model"}}
+        pipeline: list[Document] = [{"$group": pair}, {"$sort": {"_id": 1}}, {"$limit": limit}]
+        rows = await self._unpriced.aggregate(pipeline).to_list(limit)
+        return [(row["_id"]["provider"], row["_id"]["model"]) for row in rows]
+
+    async def open_entries(
+        self, provider: str, model: str, *, after: str | None, limit: int
+    ) -> list[str]:
+        """Ids of entries without a price, in order, those after `after`."""
+        query: dict[str, Any] = {"provider": provider, "model": model}
+        if after is not None:
+            query["_id"] = {"$gt": after}
+        found = self._unpriced.find(query).sort("_id", ASCENDING).limit(limit)
+        return [document["_id"] for document in await found.to_list(limit)]

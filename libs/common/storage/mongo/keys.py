@@ -1,0 +1,62 @@
+"""The collection `keys`."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from libs.common.schemas.key import ApiKey
+from libs.common.storage.mongo.driver import (
+    ASCENDING,
+    Database,
+    ReturnDocument,
+    from_document,
+    to_document,
+)
+
+
+class KeyStore:
+    """API keys, by id and by the hash of their secret."""
+
+    def __init__(self, database: Database) -> None:
+        self._keys = database["keys"]
+
+    async def create_indexes(self) -> None:
+        await self._keys.create_index("secret_hash", unique=True)
+        await self._keys.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
+
+    async def insert(self, key: ApiKey) -> None:
+        await self._keys.insert_one(to_document(key, key="key_id"))
+
+    async def get(self, key_id: str) -> ApiKey | None:
+        return self._decode(await self._keys.find_one({"_id": key_id}))
+
+    async def get_by_hash(self, secret_hash: str) -> ApiKey | None:
+        return self._decode(await self._keys.find_one({"secret_hash": secret_hash}))
+
+    async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
+        """Those of the keys that have budgets of their own."""
+        query = {"_id": {"$in": sorted(key_ids)}, "budgets.0": {"$exists": True}}
+        documents = await self._keys.find(query).to_list(None)
+        return [from_document(document, ApiKey) for document in documents]
+
+    async def list(self, *, user_id: str | None, after: str | None, limit: int) -> list[ApiKey]:
+        """Ordered by key_id, those after `after`."""
+        query: dict[str, Any] = {} if user_id is None else {"user_id": user_id}
+        if after is not None:
+            query["_id"] = {"$gt": after}
+        cursor = self._keys.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
+
+    async def update(self, key_id: str, changes: Mapping[str, Any], now: datetime) -> ApiKey | None:
+        """Sets the fields in `changes`; the key as it is afterwards, None where unknown."""
+        return self._decode(
+            await self._keys.find_one_and_update(
+                {"_id": key_id},
+                {"$set": {**changes, "updated_at": now}},
+                return_document=ReturnDocument.AFTER,
+            )
+        )
+
+    @staticmethod
+    def _decode(document: Mapping[str, Any] | None) -> ApiKey | None:
+        return None if document is None else from_document(document, ApiKey)

@@ -1,0 +1,241 @@
+"""Entries, spend and rollups: written together in one transaction, by the ledger worker alone."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from libs.common.domain.corrections import late_event, one_of_each
+from libs.common.schemas.entry import EntryStatus, LedgerEntry
+from libs.common.storage.mongo.driver import (
+    ASCENDING,
+    DESCENDING,
+    BSONError,
+    BulkWriteError,
+    Database,
+    Document,
+    DuplicateKeyError,
+    InsertOne,
+    PyMongoError,
+    ReturnDocument,
+    Session,
+    UpdateOne,
+    from_document,
+    in_transaction,
+    refusal,
+)
+from libs.common.storage.mongo.ledger_reader import LedgerReader, find_by_ids
+from libs.common.storage.mongo.postings import (
+    SPARSE,
+    account_updates,
+    numbered_documents,
+    rollup_updates,
+    spend_updates,
+)
+
+_DUPLICATE_KEY = 11000
+_SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
+
+
+class _Posted(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: str
+    status: EntryStatus
+    periods: tuple[str, ...]
+
+
+class UnknownAccounts(Exception):
+    """None of the entries was posted, because these accounts do not exist."""
+
+    def __init__(self, user_ids: frozenset[str]) -> None:
+        super().__init__(f"unknown accounts: {', '.join(sorted(user_ids))}")
+        self.user_ids = user_ids
+
+
+class EntriesRefused(Exception):
+    """None of the entries was posted, and trying the same ones again will not change that.
+
+    At least one is `at_fault`, unless MongoDB gave a reason that says nothing about them.
+    """
+
+    def __init__(self, reason: str, *, at_fault: bool) -> None:
+        super().__init__(reason)
+        self.at_fault = at_fault
+
+
+class LedgerStore(LedgerReader):
+    """Writes what the reader reads, and beside it the accounts' counts of their entries.
+
+    `unpriced` lists the entries that wait for a price.
+    """
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._database = database
+        self._accounts = database["accounts"]
+        self._unpriced = database["unpriced"]
+
+    async def create_indexes(self) -> None:
+        # UUIDv7 ids sort by time, so these serve "newest first" and its cursor.
+        await self._entries.create_index([("user_id", ASCENDING), ("_id", DESCENDING)])
+        await self._entries.create_index(
+            [("user_id", ASCENDING), ("model", ASCENDING), ("_id", DESCENDING)]
+        )
+        # Not unique: where somebody tampers with an account's count, `verify` tells, and calls go
+        # on being posted.
+        await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
+        for name in SPARSE:
+            await self._entries.create_index([(name, ASCENDING)], sparse=True)
+        await self._unpriced.create_index(
+            [("provider", ASCENDING), ("model", ASCENDING), ("_id", ASCENDING)]
+        )
+        await self._spend.create_index([("period", ASCENDING), ("user_id", ASCENDING)])
+        await self._spend.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
+        await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
+        await self._rollups.create_index(
+            [("user_id", ASCENDING), ("key_id", ASCENDING), ("day", ASCENDING)]
+        )
+
+    async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
+        """Adds the entries that are not there yet, and their cost; how many those were.
+
+        Raises UnknownAccounts, EntriesRefused, or a PyMongoError where another try may help.
+        """
+        try:
+            return await self._post(one_of_each(entries), session)
+        except (PyMongoError, BSONError, OverflowError) as error:
+            reason = refusal(error)
+            if reason is None:
+                raise
+            raise EntriesRefused(
+                f"{type(error).__name__}: {error}", at_fault=reason == "document"
+            ) from error
+
+    async def _post(self, entries: dict[str, LedgerEntry], kept: Session | None) -> int:
+        """Nearly always all entries are new, so they are inserted without asking first.
+
+        Their ids are unique, so where one of them is there already the whole transaction is undone
+        and the ledger is asked. It also has the last word on an account that is gone: what was
+        posted to it stays posted.
+        """
+        if not entries:
+            return 0
+        try:
+            return await self._post_in_transaction(entries, kept, asking=False)
+        except (DuplicateKeyError, UnknownAccounts):
+            pass
+        try:
+            return await self._post_in_transaction(entries, kept, asking=True)
+        except DuplicateKeyError:
+            # Another worker posted some of them in the meantime: they are skipped now.
+            return await self._post_in_transaction(entries, kept, asking=True)
+
+    async def _post_in_transaction(
+        self, entries: dict[str, LedgerEntry], kept: Session | None, *, asking: bool
+    ) -> int:
+        async def work(session: Session) -> int:
+            new = await self._missing(entries, session) if asking else list(entries.values())
+            if new:
+                await self._add(new, session)
+            return len(new)
+
+        try:
+            return await in_transaction(self._database, work, kept)
+        except BulkWriteError as error:
+            if any(row["code"] == _DUPLICATE_KEY for row in error.details["writeErrors"]):
+                raise DuplicateKeyError(str(error)) from error
+            raise
+
+    async def _missing(
+        self, entries: dict[str, LedgerEntry], session: Session
+    ) -> list[LedgerEntry]:
+        """Those that are not in the ledger, with corrections for calls that were given up."""
+        posted = await self._posted(entries, session)
+        new = [entry for id_, entry in entries.items() if id_ not in posted]
+        late = {
+            correction.entry_id: correction
+            for id_, original in posted.items()
+            if (correction := late_event(entries[id_], original)) is not None
+        }
+        if late:
+            known = await self._posted(late, session)
+            new += [entry for id_, entry in late.items() if id_ not in known]
+        return new
+
+    async def _posted(self, ids: Iterable[str], session: Session) -> dict[str, _Posted]:
+        fields = ("user_id", "status", "periods")
+        documents = await find_by_ids(self._entries, list(ids), fields, session)
+        return {document["_id"]: from_document(document, _Posted) for document in documents}
+
+    async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+        counts = await self._count(entries, session)
+        await self._entries.insert_many(numbered_documents(entries, counts), session=session)
+        await self._refuse_excess(entries, session)
+        await self._spend.bulk_write(spend_updates(entries), session=session)
+        await self._rollups.bulk_write(rollup_updates(entries), session=session)
+        await self._note_unpriced(entries, session)
+
+    async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, int]:
+        """Adds to the accounts; how many entries each had before. Raises UnknownAccounts.
+
+        This is the first write, because whoever posts to the same account conflicts in it: the
+        one that has to try again has done next to nothing.
+        """
+        updates = account_updates(entries)
+        after = await self._update_accounts(updates, session)
+        unknown = frozenset(updates) - after.keys()
+        if unknown:
+            raise UnknownAccounts(unknown)
+        number = Counter(entry.user_id for entry in entries)
+        return {user_id: count - number[user_id] for user_id, count in after.items()}
+
+    async def _update_accounts(
+        self, updates: dict[str, Document], session: Session
+    ) -> dict[str, int]:
+        """How many entries those have now that exist."""
+        if len(updates) == 1:
+            # One command instead of two.
+            ((user_id, update),) = updates.items()
+            # The stubs forget that there may be none.
+            account: Document | None = await self._accounts.find_one_and_update(
+                {"_id": user_id},
+                update,
+                {"entries": 1},
+                return_document=ReturnDocument.AFTER,
+                session=session,
+            )
+            return {} if account is None else {user_id: int(account["entries"])}
+        await self._accounts.bulk_write(
+            [UpdateOne({"_id": user_id}, update) for user_id, update in updates.items()],
+            session=session,
+        )
+        documents = await find_by_ids(self._accounts, list(updates), ("entries",), session)
+        return {document["_id"]: int(document["entries"]) for document in documents}
+
+    async def _refuse_excess(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+        """Raises EntriesRefused where refunds, these included, are more than a call costs.
+
+        All corrections of a call are its account's, and postings to one account follow each other
+        (see `_count`): so none of them is overlooked here, whoever orders another one meanwhile.
+        """
+        for entry_id in {e.corrects for e in entries if e.kind == "refund" and e.corrects}:
+            of_call = [{"$match": {"_id": entry_id}}, _SUM]
+            corrections = [{"$match": {"corrects": entry_id}}, _SUM]
+            rows = [
+                *await self._entries.aggregate(of_call, session=session).to_list(1),
+                *await self._entries.aggregate(corrections, session=session).to_list(1),
+            ]
+            if sum(int(row["nusd"]) for row in rows) < 0:
+                reason = f"the refund is more than what call '{entry_id}' still costs"
+                raise EntriesRefused(reason, at_fault=True)
+
+    async def _note_unpriced(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+        opened = [
+            InsertOne({"_id": e.entry_id, "provider": e.provider, "model": e.model})
+            for e in entries
+            if e.status == "unpriced" and e.provider is not None and e.model is not None
+        ]
+        settled = [entry.corrects for entry in entries if entry.kind == "reprice"]
+        if opened:
+            await self._unpriced.bulk_write(opened, session=session)
+        if settled:
+            await self._unpriced.delete_many({"_id": {"$in": settled}}, session=session)

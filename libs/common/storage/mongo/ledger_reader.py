@@ -1,0 +1,112 @@
+"""Reads what `LedgerStore` posts: an account's entries, and what it and its keys have spent."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.spend import PeriodSpend
+from libs.common.storage.mongo.driver import (
+    DESCENDING,
+    Collection,
+    Database,
+    Document,
+    Session,
+    from_document,
+)
+
+# A server that compares each document with each of the ids pays for the square of their number.
+_IDS_PER_READ = 100
+
+
+class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """`since` is inclusive, `until` exclusive; `before` is the entry_id of the last one seen."""
+
+    user_id: str
+    since: datetime | None = None
+    until: datetime | None = None
+    model: str | None = None
+    key_id: str | None = None
+    before: str | None = None
+
+
+class LedgerReader:
+    """Reads the collections `entries`, `spend` (per account and period) and `rollups` (per day)."""
+
+    def __init__(self, database: Database) -> None:
+        self._entries = database["entries"]
+        self._spend = database["spend"]
+        self._rollups = database["rollups"]
+
+    async def spend_of(self, user_id: str, periods: Sequence[str]) -> dict[str, int]:
+        """Nano-USD spent in each of the periods; 0 where nothing was."""
+        spent = await self.spend_of_many([user_id], periods)
+        return {period: spent.get((user_id, period), 0) for period in periods}
+
+    async def spend_of_many(
+        self, user_ids: Sequence[str], periods: Sequence[str]
+    ) -> dict[tuple[str, str], int]:
+        """As `spend_of`, keyed by (user_id, period), for those that have any."""
+        spent = await self.spend_with_revisions(user_ids, periods)
+        return {of: amount.nusd for of, amount in spent.items()}
+
+    async def spend_with_revisions(
+        self, user_ids: Sequence[str], periods: Sequence[str]
+    ) -> dict[tuple[str, str], PeriodSpend]:
+        """As `spend_of_many`, with the revision of each figure."""
+        ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
+        return {
+            (d["user_id"], d["period"]): PeriodSpend(int(d["spent_nusd"]), d.get("revision", 0))
+            for d in await find_by_ids(self._spend, ids)
+        }
+
+    async def spend_of_key(self, user_id: str, key_id: str, days: tuple[str, str] | None) -> int:
+        """Nano-USD that one key spent from the first through the last day; None: ever."""
+        return (await self.key_spend_with_revision(user_id, key_id, days)).nusd
+
+    async def key_spend_with_revision(
+        self, user_id: str, key_id: str, days: tuple[str, str] | None
+    ) -> PeriodSpend:
+        """As `spend_of_key`; its revision is the sum of those of the rollups, which only grow."""
+        match: dict[str, Any] = {"user_id": user_id, "key_id": key_id}
+        if days is not None:
+            match["day"] = {"$gte": days[0], "$lte": days[1]}
+        sums = {"nusd": {"$sum": "$cost_nusd"}, "revision": {"$sum": "$revision"}}
+        pipeline: list[Document] = [{"$match": match}, {"$group": {"_id": None, **sums}}]
+        rows = await self._rollups.aggregate(pipeline).to_list(1)
+        return (
+            PeriodSpend(int(rows[0]["nusd"]), int(rows[0]["revision"])) if rows else PeriodSpend()
+        )
+
+    async def list(self, wanted: EntryFilter, *, limit: int) -> list[LedgerEntry]:
+        """The newest first."""
+        query: dict[str, Any] = {"user_id": wanted.user_id}
+        if wanted.model is not None:
+            query["model"] = wanted.model
+        if wanted.key_id is not None:
+            query["key_id"] = wanted.key_id
+        if wanted.before is not None:
+            query["_id"] = {"$lt": wanted.before}
+        started = {"$gte": wanted.since, "$lt": wanted.until}
+        bounds = {operator: at for operator, at in started.items() if at is not None}
+        if bounds:
+            query["started_at"] = bounds
+        cursor = self._entries.find(query).sort("_id", DESCENDING).limit(limit)
+        return [from_document(document, LedgerEntry) for document in await cursor.to_list(limit)]
+
+
+async def find_by_ids(
+    collection: Collection,
+    ids: Sequence[str],
+    fields: Sequence[str] | None = None,
+    session: Session | None = None,
+) -> list[Document]:
+    """Those that exist, in no order, with the fields or all of them."""
+    found: list[Document] = []
+    for start in range(0, len(ids), _IDS_PER_READ):
+        some = list(ids[start : start + _IDS_PER_READ])
+        cursor = collection.find({"_id": {"$in": some}}, fields, session=session)
+        found += await cursor.to_list(len(some))
+    return found

@@ -1,0 +1,176 @@
+"""What `verify` reads: accounts' entries in stretches, the sums kept beside them, checkpoints.
+
+Everything is read by account and sequence number through an index, so that the cost of a proof
+depends on what was added since the last one, not on the size of the ledger.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.verify import Checkpoint, Kept, Sums, days_in
+from libs.common.storage.mongo.driver import (
+    ASCENDING,
+    Database,
+    Document,
+    Session,
+    from_document,
+    in_transaction,
+    to_document,
+)
+
+# Periods of one account: a century's days, weeks and months.
+_MAX_PERIODS = 50_000
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the workers' round over all accounts has come; `after` is the last one's user_id.
+
+    `sound`: the round under way has found nothing so far. `ok`: what the last round that ended
+    found, or the present one where that is worse.
+    """
+
+    after: str | None = None
+    sound: bool = True
+    ok: bool | None = None
+    last_success_at: datetime | None = None
+
+
+class ProofStore:
+    """Reads the ledger's collections; writes `checkpoints` and `verification` alone."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._accounts = database["accounts"]
+        self._entries = database["entries"]
+        self._spend = database["spend"]
+        self._rollups = database["rollups"]
+        self._checkpoints = database["checkpoints"]
+        self._verification = database["verification"]
+
+    async def user_ids(self, *, after: str | None, limit: int) -> list[str]:
+        """In order, those after `after`: of accounts, and of entries without one."""
+        known = {} if after is None else {"_id": {"$gt": after}}
+        accounts = self._accounts.find(known, {"_id": 1}).sort("_id", ASCENDING).limit(limit)
+        ids = {document["_id"] for document in await accounts.to_list(limit)}
+        spent: dict[str, Any] = {"period": "total"}
+        if after is not None:
+            spent["user_id"] = {"$gt": after}
+        found = self._spend.find(spent, {"user_id": 1}).sort("user_id", ASCENDING).limit(limit)
+        ids.update([document["user_id"] for document in await found.to_list(limit)])
+        return sorted(ids)[:limit]
+
+    async def stray(self, after: str | None) -> str | None:
+        """The next user_id after `after` that has entries, whatever else there is of it."""
+        query = {} if after is None else {"user_id": {"$gt": after}}
+        found = self._entries.find(query, {"user_id": 1}).sort("user_id", ASCENDING).limit(1)
+        documents = await found.to_list(1)
+        return documents[0]["user_id"] if documents else None
+
+    async def entries(self, user_id: str) -> int:
+        """How many entries the account says it has."""
+        document = await self._accounts.find_one({"_id": user_id}, {"entries": 1})
+        return 0 if document is None else int(document.get("entries", 0))
+
+    async def unnumbered(self, user_id: str) -> int:
+        """Entries that no posting of ours has written."""
+        return await self._entries.count_documents({"user_id": user_id, "seq": None})
+
+    async def sums(self, user_id: str, after: int, upto: int) -> Sums:
+        """Of the entries numbered after `after`, `upto` inclusive, as of one moment."""
+
+        async def work(session: Session) -> Sums:
+            return await self._sums(user_id, {"$gt": after, "$lte": upto}, session)
+
+        return await in_transaction(self._database, work)
+
+    async def tail(
+        self, user_id: str, after: int, days: Collection[str] | None
+    ) -> tuple[Sums, Kept]:
+        """The entries after `after`, and what is kept beside all entries, as of one moment.
+
+        Of the rollups those of `days` and of the days of these entries; None: of every day.
+        """
+
+        async def work(session: Session) -> tuple[Sums, Kept]:
+            added = await self._sums(user_id, {"$gt": after}, session)
+            account = await self._accounts.find_one(
+                {"_id": user_id}, {"spent_nusd": 1, "entries": 1}, session=session
+            )
+            found = self._spend.find({"user_id": user_id}, session=session)
+            documents = await found.to_list(_MAX_PERIODS)
+            wanted = None if days is None else sorted({*days, *days_in(added.periods)})
+            kept = Kept(
+                entries=0 if account is None else int(account.get("entries", 0)),
+                nusd=None if account is None else _whole(account.get("spent_nusd", 0)),
+                periods={d["period"]: _whole(d["spent_nusd"]) for d in documents},
+                rollups=await self._rolled_up(user_id, wanted, session),
+            )
+            return added, kept
+
+        return await in_transaction(self._database, work)
+
+    async def _sums(self, user_id: str, seq: Mapping[str, int], session: Session) -> Sums:
+        match: Document = {"$match": {"user_id": user_id, "seq": seq}}
+        cost = {"nusd": {"$sum": "$cost_nusd"}}
+        whole = {"number": {"$sum": 1}, "seqs": {"$sum": "$seq"}}
+        rows = await self._entries.aggregate(
+            [match, {"$group": {"_id": None, **cost, **whole}}], session=session
+        ).to_list(1)
+        if not rows:
+            return Sums()
+        by_period = await self._entries.aggregate(
+            [match, {"$unwind": "$periods"}, {"$group": {"_id": "$periods", **cost}}],
+            session=session,
+        ).to_list(_MAX_PERIODS)
+        return Sums(
+            number=int(rows[0]["number"]),
+            seqs=int(rows[0]["seqs"]),
+            nusd=_whole(rows[0]["nusd"]),
+            periods={row["_id"]: _whole(row["nusd"]) for row in by_period},
+        )
+
+    async def _rolled_up(
+        self, user_id: str, days: Sequence[str] | None, session: Session
+    ) -> dict[str, int]:
+        match: dict[str, Any] = {"user_id": user_id}
+        if days is not None:
+            match["day"] = {"$in": days}
+        by_day = {"_id": "$day", "nusd": {"$sum": "$cost_nusd"}}
+        pipeline: list[Document] = [{"$match": match}, {"$group": by_day}]
+        rows = await self._rollups.aggregate(pipeline, session=session).to_list(_MAX_PERIODS)
+        found = {row["_id"]: _whole(row["nusd"]) for row in rows}
+        return dict.fromkeys(days or (), 0) | found
+
+    async def checkpoint(self, user_id: str) -> Checkpoint:
+        """Without one, that of no entries."""
+        document = await self._checkpoints.find_one({"_id": user_id})
+        if document is None:
+            return Checkpoint(user_id=user_id)
+        return from_document(document, Checkpoint)
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        """Over one that is further along, too: then some entries are read again."""
+        document = to_document(checkpoint, key="user_id")
+        await self._checkpoints.update_one(
+            {"_id": document.pop("_id")}, {"$set": document}, upsert=True
+        )
+
+    async def progress(self) -> Progress:
+        document = await self._verification.find_one({"_id": "progress"})
+        return Progress() if document is None else from_document(document, Progress)
+
+    async def save_progress(self, progress: Progress) -> None:
+        document: Document = msgspec.to_builtins(progress, builtin_types=(datetime,))
+        await self._verification.update_one({"_id": "progress"}, {"$set": document}, upsert=True)
+
+
+def _whole(nusd: float) -> int:
+    """The amount. A fraction, which only tampering leaves, must not be rounded out of sight.
+
+    It becomes neither of the whole amounts beside it, so that it differs from every true one.
+    """
+    return int(nusd) if nusd == int(nusd) else math.ceil(nusd) + 1

@@ -1,0 +1,55 @@
+"""The collection `routes`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from libs.common.schemas.route import Route
+from libs.common.storage.mongo.driver import (
+    ASCENDING,
+    Database,
+    DuplicateKeyError,
+    ReturnDocument,
+    from_document,
+    to_document,
+)
+
+
+class RouteStore:
+    """Model routes, by public name."""
+
+    def __init__(self, database: Database) -> None:
+        self._routes = database["routes"]
+
+    async def insert(self, route: Route) -> bool:
+        """False where the name is taken."""
+        try:
+            await self._routes.insert_one(to_document(route, key="model"))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def get(self, model: str) -> Route | None:
+        return self._decode(await self._routes.find_one({"_id": model}))
+
+    async def list(self, *, after: str | None, limit: int) -> list[Route]:
+        """Ordered by name, those after `after`."""
+        query = {} if after is None else {"_id": {"$gt": after}}
+        cursor = self._routes.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, Route) for document in await cursor.to_list(limit)]
+
+    async def update(self, model: str, changes: Mapping[str, Any]) -> Route | None:
+        """Sets the fields in `changes`; the route as it is afterwards, None where unknown."""
+        return self._decode(
+            await self._routes.find_one_and_update(
+                {"_id": model}, {"$set": dict(changes)}, return_document=ReturnDocument.AFTER
+            )
+        )
+
+    async def delete(self, model: str) -> bool:
+        """False where there was none."""
+        result = await self._routes.delete_one({"_id": model})
+        return bool(result.deleted_count)
+
+    @staticmethod
+    def _decode(document: Mapping[str, Any] | None) -> Route | None:
+        return None if document is None else from_document(document, Route)

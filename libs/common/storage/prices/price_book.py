@@ -1,0 +1,36 @@
+"""Which price a call has: what an administrator set, over LiteLLM's bundled map."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from libs.common.domain.pricing import find_price, model_names
+from libs.common.schemas.price import PriceVersion
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.prices.price_map import PriceMap
+
+# (provider, model) of a routed call, and when it started.
+PriceAt = Callable[[tuple[str, str], datetime], PriceVersion | None]
+
+
+class PriceBook:
+    """Asks MongoDB every time: a price that was set a second ago must count."""
+
+    def __init__(self, prices: PriceStore, price_map: PriceMap) -> None:
+        self._prices = prices
+        self._price_map = price_map
+
+    async def of_models(self, models: Iterable[tuple[str, str]]) -> PriceAt:
+        """The prices of these models, as pairs of provider and model."""
+        wanted = set(models)
+        names = {name for model in wanted for name in model_names(*model)}
+        versions = await self._prices.versions_of(names) if names else []
+        mapped = {model: self._price_map.find(*model) for model in wanted}
+
+        def price_at(model: tuple[str, str], at: datetime) -> PriceVersion | None:
+            set_price = find_price(versions, *model, at)
+            if set_price is not None:
+                return set_price
+            found = mapped[model]
+            return None if found is None else found.price
+
+        return price_at

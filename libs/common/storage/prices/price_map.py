@@ -1,0 +1,149 @@
+"""LiteLLM's bundled price map, read as data: no import of litellm and no network."""
+
+import hashlib
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from libs.common.domain.pricing import model_names
+from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
+from libs.common.settings import SettingsError
+from libs.common.storage.prices.price_rows import read_rates, read_surcharges
+
+MAP_FILE = "model_prices_and_context_window_backup.json"
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+_SERVED_MODES = frozenset({"chat", "responses", "embedding"})
+_GROUNDED_PER_CALL = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
+_TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
+
+
+class _Header(msgspec.Struct):
+    litellm_provider: str = ""
+    mode: str | None = None
+    max_output_tokens: int | None = None
+    search_context_cost_per_query: dict[str, Decimal] | None = None
+    web_search_billing_unit: str | None = None
+
+
+_decode_header = msgspec.json.Decoder(_Header).decode
+
+
+class MapModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the map: who serves it and what it costs."""
+
+    provider: str
+    mode: str
+    price: PriceVersion
+
+
+class PriceMap:
+    """Models by the map's own names; rows are decoded when they are asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._rows: dict[str, msgspec.Raw] = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        self._digest = hashlib.sha256(data).hexdigest()[:8]
+
+    @classmethod
+    def open(cls, path: str | None) -> "PriceMap":
+        """Reads `path`, or the map inside the installed litellm package; empty without either."""
+        if path is not None:
+            return cls(Path(path).read_bytes())
+        spec = find_spec("litellm")
+        if spec is None or spec.origin is None:
+            return cls(b"{}")
+        return cls((Path(spec.origin).parent / MAP_FILE).read_bytes())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def names(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def providers(self) -> frozenset[str]:
+        """Every provider that serves a model of the map."""
+        return frozenset(header.litellm_provider for _, header in self._headers())
+
+    def names_of(self, providers: Collection[str]) -> list[str]:
+        """The models of those providers that the gateway has an endpoint for, sorted."""
+        return sorted(
+            name
+            for name, header in self._headers()
+            if header.litellm_provider in providers and header.mode in _SERVED_MODES
+        )
+
+    def _headers(self) -> Iterator[tuple[str, _Header]]:
+        for name, raw in self._rows.items():
+            try:
+                yield name, _decode_header(raw)
+            except msgspec.ValidationError:
+                continue
+
+    def get(self, name: str) -> MapModel | None:
+        """None where the name is unknown, or is not a model that is billed by tokens."""
+        raw = self._rows.get(name)
+        if raw is None:
+            return None
+        try:
+            header = _decode_header(raw)
+            row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            rates = read_rates(row, header.litellm_provider)
+            surcharges = read_surcharges(row, header.litellm_provider)
+        except msgspec.ValidationError:
+            return None
+        base = rates.base
+        if header.mode == "embedding":
+            base.setdefault("output", Decimal(0))
+        if header.mode not in _TOKEN_MODES or not {"input", "output"} <= base.keys():
+            return None
+        return MapModel(
+            provider=header.litellm_provider,
+            mode=header.mode,
+            price=PriceVersion(
+                price_id=f"litellm:{name}@{self._digest}",
+                model=name,
+                provider=header.litellm_provider,
+                effective_from=_ALWAYS,
+                rates=Rates(**base),
+                tiers=rates.tiers,
+                web_search=_web_search(header),
+                web_search_per=_web_search_per(header),
+                surcharges=surcharges,
+                max_output_tokens=header.max_output_tokens,
+                source="litellm",
+                created_at=_ALWAYS,
+            ),
+        )
+
+    def find(self, provider: str, model: str) -> MapModel | None:
+        """A routed model's row: by exact name, then provider-qualified; of that provider only."""
+        for name in model_names(provider, model):
+            found = self.get(name)
+            if found is not None and found.provider == provider:
+                return found
+        return None
+
+
+def _web_search(header: _Header) -> Decimal | None:
+    """As litellm reads it; few models have fees that differ by the size of the context."""
+    costs = header.search_context_cost_per_query
+    size = "low" if header.litellm_provider == "perplexity" else "medium"
+    return None if not costs else costs.get(f"search_context_size_{size}")
+
+
+def _web_search_per(header: _Header) -> SearchUnit:
+    """Google charges for a call that searches, where the row does not say otherwise."""
+    if header.litellm_provider not in _GROUNDED_PER_CALL:
+        return "search"
+    return "search" if header.web_search_billing_unit == "per_query" else "call"
+
+
+def open_price_map(path: str | None) -> PriceMap:
+    """As a service does at its start: raises SettingsError where it cannot be read."""
+    try:
+        return PriceMap.open(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"PRICE_MAP_PATH cannot be read: {error}") from None

@@ -1,0 +1,113 @@
+"""Whose an object is that a provider keeps: every account's lie under the same provider key.
+
+The ledger knows for good. Until it has posted the call that made an object, Redis does, by a key
+that is written together with the call's event.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from libs.common.domain.pricing import total_tokens
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS, UsageEvent
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.pipelining import CommandSink
+
+# Far longer than any event waits to be posted.
+_TTL_S = 24 * 3600
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class KeptObject(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an object was made: the model by the client's name, and the deployment.
+
+    `tokens` are all that its call had, input and output; None where that is not known.
+    """
+
+    model: str
+    deployment: str
+    tokens: int | None = None
+
+
+_decode = msgspec.msgpack.Decoder(KeptObject).decode
+
+
+def remember(commands: CommandSink, event: UsageEvent) -> None:
+    """Adds to the commands whose it is, for everything that the call made."""
+    if event.response_id is None and not event.objects:
+        return
+    kept = _kept_by(event)
+    if kept is None:
+        return
+    value = _encode(kept)
+    for object_id in _ids_of(event):
+        commands.execute_command("SET", _key(event.user_id, object_id), value, "EX", _TTL_S)
+
+
+class ObjectStore:
+    """Answers for one account at a time: what belongs to another one does not exist."""
+
+    def __init__(self, redis: Redis, database: Database) -> None:
+        self._redis = redis
+        self._entries = EntryStore(database)
+
+    async def find(self, user_id: str, object_ids: Iterable[str]) -> dict[str, KeptObject]:
+        """Those of them that the account's calls made.
+
+        Raises PyMongoError or RedisError where only the one that is away could know.
+        """
+        # No provider has ids like these, and no store could be asked for some of them.
+        wanted = [i for i in dict.fromkeys(object_ids) if _is_sound(i)]
+        if not wanted:
+            return {}
+        away: RedisError | None = None
+        try:
+            values = await self._redis.mget([_key(user_id, object_id) for object_id in wanted])
+        except RedisError as error:
+            away, values = error, [None] * len(wanted)
+        found = {i: _decode(v) for i, v in zip(wanted, values, strict=True) if v is not None}
+        missing = [object_id for object_id in wanted if object_id not in found]
+        if missing:
+            found |= await self._posted(user_id, missing)
+        if away is not None and len(found) < len(wanted):
+            raise away
+        return found
+
+    async def _posted(self, user_id: str, object_ids: Sequence[str]) -> dict[str, KeptObject]:
+        found: dict[str, KeptObject] = {}
+        for entry in await self._entries.that_made(user_id, object_ids):
+            kept = _kept_by(entry)
+            if kept is not None:
+                found |= {i: kept for i in _ids_of(entry) if i in object_ids}
+        return found
+
+
+def _ids_of(call: UsageEvent | LedgerEntry) -> list[str]:
+    own = [] if call.response_id is None else [call.response_id]
+    return [*own, *(object_id for object_id in call.objects if object_id != call.response_id)]
+
+
+def _kept_by(call: UsageEvent | LedgerEntry) -> KeptObject | None:
+    if call.requested_model is None or call.deployment is None:
+        return None
+    return KeptObject(
+        model=call.requested_model,
+        deployment=call.deployment,
+        tokens=None if call.usage is None else total_tokens(call.usage),
+    )
+
+
+def _is_sound(object_id: str) -> bool:
+    return (
+        0 < len(object_id) <= MAX_OBJECT_ID_CHARS
+        and object_id.isascii()
+        and object_id.isprintable()
+    )
+
+
+def _key(user_id: str, object_id: str) -> str:
+    return f"gateway:{{{user_id}}}:object:{object_id}"

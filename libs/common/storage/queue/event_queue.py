@@ -1,0 +1,157 @@
+"""The queue of the ledger worker: one arq job carries a batch of usage events from a gateway, or of
+recordings, or an order of the admin service.
+
+arq's own `enqueue_job` needs three round trips and expires jobs after a day. A job is written
+here in arq's own format in one transaction, together with what else must be durable with it, and
+without an expiry: an unposted event is never dropped.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from arq.constants import default_queue_name, job_key_prefix
+from arq.jobs import serialize_job
+
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.pipelining import CommandSink
+from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
+
+QUEUE = default_queue_name
+POST_JOB = "events.post"
+BURY_JOB = "events.bury"
+CORRECT_JOB = "corrections.post"
+REPRICE_JOB = "corrections.reprice"
+RECORD_JOB = "recordings.store"
+
+# What the decoders below raise on bytes that are not what they should be: text that is not UTF-8
+# and nesting without end are not MsgspecErrors.
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+# Of the jobs at the head of the queue, how many are asked how old they are.
+_AGE_SAMPLE = 4
+_ENQUEUE_SWEPT = (
+    ALLOW_OOM
+    + """
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], 'NX', ARGV[2], ARGV[3])
+"""
+)
+
+_encode_job = msgspec.msgpack.Encoder(enc_hook=repr).encode
+_encode_events = msgspec.msgpack.Encoder().encode
+_decode_raws = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+decode_event = msgspec.msgpack.Decoder(UsageEvent).decode
+encode_event = msgspec.msgpack.Encoder().encode
+
+
+class Payload(bytes):
+    """A batch as bytes, which does not print itself into arq's log."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+
+class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job as arq encodes it and as each of the worker's functions takes it."""
+
+    f: Literal["events.post", "corrections.post", "corrections.reprice", "recordings.store"]
+    a: tuple[bytes]
+    # 2^42 ms is in the year 2109.
+    et: Annotated[int, msgspec.Meta(ge=0, lt=2**42)]
+    k: Annotated[dict[str, Any], msgspec.Meta(max_length=0)]
+    t: int | None = None
+
+
+def encode_batch(events: Sequence[UsageEvent]) -> bytes:
+    """The batch that `split_batch` takes apart."""
+    return _encode_events(events)
+
+
+def split_batch(payload: bytes) -> list[bytes]:
+    """The events still encoded, so that one which cannot be decoded does not spoil the rest.
+
+    Raises one of UNREADABLE where the batch itself is damaged.
+    """
+    return [bytes(raw) for raw in _decode_raws(payload)]
+
+
+def encode_raw_batch(raw_events: Sequence[bytes]) -> bytes:
+    """A batch of events that are encoded already."""
+    return _encode_events([msgspec.Raw(raw) for raw in raw_events])
+
+
+def batch_of(raw_event: bytes) -> bytes:
+    """A batch of one event that is encoded already."""
+    return encode_raw_batch([raw_event])
+
+
+def enqueue_batch(commands: CommandSink, batch_id: str, payload: bytes) -> None:
+    """Adds the job to the commands; the same id again before it is done changes nothing."""
+    enqueue_payload(commands, POST_JOB, batch_id, payload)
+
+
+def enqueue_payload(commands: CommandSink, function: str, job_id: str, payload: bytes) -> None:
+    """As `enqueue_batch`, for any function of the worker."""
+    job = serialize_job(function, (payload,), {}, None, _now_ms(), serializer=encode_job)
+    enqueue_job(commands, job_id, job)
+
+
+def enqueue_job(commands: CommandSink, job_id: str, job: bytes) -> None:
+    """Adds a job that is encoded already to the commands."""
+    commands.execute_command("SET", job_key_prefix + job_id, job)
+    commands.execute_command("ZADD", QUEUE, "NX", _now_ms(), job_id)
+
+
+async def enqueue_swept(redis: Redis, raw_events: Sequence[bytes]) -> None:
+    """A batch of events that Redis keeps already, which a full Redis takes too.
+
+    Posting them is what frees their memory. Until that is done the same events again are the same
+    job, so that what is added stays bounded.
+    """
+    payload = encode_raw_batch(sorted(raw_events))
+    job_id = hashlib.sha256(payload).hexdigest()[:32]
+    job = serialize_job(POST_JOB, (payload,), {}, None, _now_ms(), serializer=encode_job)
+    keys = (job_key_prefix + job_id, QUEUE)
+    await run_once(redis, _ENQUEUE_SWEPT, keys, job, _now_ms(), job_id)
+
+
+def encode_job(job: dict[str, Any]) -> bytes:
+    """arq's job serializer; it also encodes results, which may hold an exception."""
+    return _encode_job(job)
+
+
+def decode_job(data: bytes) -> dict[str, Any]:
+    """arq's job deserializer.
+
+    arq drops a job that it cannot read, whose function it does not know or whose arguments do not
+    fit, and a number of tries or an enqueue time that is not a sound one ends its main loop.
+    Whatever is not exactly a job of ours is therefore handed to `events.bury` as it is.
+    """
+    try:
+        job = msgspec.msgpack.decode(data, type=_Job)
+    except UNREADABLE:
+        return {"t": None, "f": BURY_JOB, "a": [Payload(data)], "k": {}, "et": 0}
+    # The gateway never sets the number of tries, and a large one would make arq give the job up.
+    return {"t": None, "f": job.f, "a": [Payload(job.a[0])], "k": {}, "et": job.et}
+
+
+async def queue_is_empty(redis: Redis) -> bool:
+    """No job waits or is under way."""
+    return int(await redis.zcard(QUEUE)) == 0
+
+
+async def queue_state(redis: Redis) -> tuple[int, int | None]:
+    """How many jobs wait or are under way, and since when (Unix ms) the oldest of a sample."""
+    depth = await redis.zcard(QUEUE)
+    job_ids = await redis.zrange(QUEUE, 0, _AGE_SAMPLE - 1)
+    jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in job_ids]) if job_ids else []
+    enqueued = [decode_job(job)["et"] for job in jobs if job is not None]
+    # A retried job moves back in the queue, so the head is not always the oldest.
+    return depth, min((at for at in enqueued if at > 0), default=None)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,33 @@
+"""Orders of the admin service to the ledger worker, on the worker's queue."""
+
+from uuid import UUID
+
+import msgspec
+
+from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
+from libs.common.storage.queue.event_queue import CORRECT_JOB, REPRICE_JOB, enqueue_payload
+from libs.common.storage.redis.client import Redis
+
+ORDER_VERSION = 1
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_correction = msgspec.msgpack.Decoder(CorrectionOrder).decode
+decode_reprice = msgspec.msgpack.Decoder(RepriceOrder).decode
+
+
+class OrderQueue:
+    """Durable once a method has returned. The same id again, before it is done, changes nothing."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def correct(self, order: CorrectionOrder) -> None:
+        await self._enqueue(CORRECT_JOB, f"correct-{order.entry_id}", _encode(order))
+
+    async def reprice(self, order_id: UUID, order: RepriceOrder) -> None:
+        await self._enqueue(REPRICE_JOB, f"reprice-{order_id}", _encode(order))
+
+    async def _enqueue(self, function: str, job_id: str, payload: bytes) -> None:
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            enqueue_payload(pipeline, function, job_id, payload)
+            await pipeline.execute()

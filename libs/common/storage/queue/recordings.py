@@ -1,0 +1,164 @@
+"""Recordings on their way to the worker, and the collection `recordings`, which ends by itself."""
+
+import zlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.ids import first_uuid7
+from libs.common.schemas.recording import Recording
+from libs.common.storage.mongo.driver import (
+    ASCENDING,
+    DESCENDING,
+    Database,
+    UpdateOne,
+    from_document,
+    to_document,
+)
+from libs.common.storage.queue.event_queue import QUEUE, RECORD_JOB, enqueue_payload
+from libs.common.storage.redis.client import Redis
+
+# Of text in one job, before it is compressed, unless a single recording is larger.
+_MAX_JOB_BYTES = 1024 * 1024
+# Far more than recordings of any setting have together; a payload that is larger is damage.
+_MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+# Usage must never find Redis full of prose: with so many jobs waiting, nothing is added to them.
+MAX_QUEUE_JOBS = 500
+# What a list shows of each recording is not what was said.
+_HEAD = {"request.text": 0, "answer.text": 0}
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Recording]).decode
+
+
+class DamagedRecordings(Exception):
+    """A payload that `pack` did not make, or that of another version."""
+
+
+def pack(recordings: Sequence[Recording]) -> list[tuple[bytes, int]]:
+    """Payloads of jobs, and how many recordings each holds."""
+    groups: list[list[Recording]] = []
+    size = 0
+    for recording in recordings:
+        text = len(recording.request.text) + len(recording.answer.text)
+        if not groups or size + text > _MAX_JOB_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(recording)
+        size += text
+    return [(zlib.compress(_encode(group)), len(group)) for group in groups]
+
+
+def unpack(payload: bytes) -> list[Recording]:
+    """Raises DamagedRecordings."""
+    unpacker = zlib.decompressobj()
+    try:
+        recordings = _decode(unpacker.decompress(payload, _MAX_UNPACKED_BYTES))
+    except (zlib.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DamagedRecordings(f"{type(error).__name__}: {error}") from error
+    if any(recording.v != 1 for recording in recordings):
+        raise DamagedRecordings("the version is unknown")
+    return recordings
+
+
+class RecordingQueue:
+    """The worker's queue, for as long as it is short."""
+
+    def __init__(self, redis: Redis, *, max_jobs: int = MAX_QUEUE_JOBS) -> None:
+        self._redis = redis
+        self._max_jobs = max_jobs
+
+    async def put(self, job_id: str, payload: bytes) -> bool:
+        """False where too much waits already."""
+        if await self._redis.zcard(QUEUE) >= self._max_jobs:
+            return False
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            enqueue_payload(pipeline, RECORD_JOB, job_id, payload)
+            await pipeline.execute()
+        return True
+
+
+class RecordingFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls that started from `since` (inclusive) to `until` (exclusive)."""
+
+    user_id: str | None = None
+    key_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: str | None = None
+
+
+class RecordingStore:
+    """By the ids of their calls."""
+
+    def __init__(self, database: Database) -> None:
+        self._recordings = database["recordings"]
+
+    async def create_indexes(self) -> None:
+        # Each is removed, by MongoDB itself, at the time that it names.
+        await self._recordings.create_index("expires_at", expireAfterSeconds=0)
+        await self._recordings.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
+        await self._recordings.create_index([("key_id", ASCENDING), ("_id", ASCENDING)])
+
+    async def add(self, recordings: Sequence[Recording]) -> None:
+        """Those that are there already stay as they are."""
+        updates = [
+            UpdateOne(
+                {"_id": recording.call_id},
+                {"$setOnInsert": _document(recording)},
+                upsert=True,
+            )
+            for recording in recordings
+        ]
+        if updates:
+            await self._recordings.bulk_write(updates, ordered=False)
+
+    async def get(self, call_id: str) -> Recording | None:
+        document = await self._recordings.find_one({"_id": call_id})
+        return None if document is None else from_document(document, Recording)
+
+    async def exists(self, call_id: str) -> bool:
+        return await self._recordings.find_one({"_id": call_id}, {"_id": 1}) is not None
+
+    async def list(self, wanted: RecordingFilter, *, limit: int) -> list[Recording]:
+        """The newest first, without what was said."""
+        query: dict[str, Any] = {
+            name: value
+            for name, value in (("user_id", wanted.user_id), ("key_id", wanted.key_id))
+            if value is not None
+        }
+        # A call's id begins with the time of its start.
+        ids: dict[str, str] = {}
+        if wanted.since is not None:
+            ids["$gte"] = first_uuid7(wanted.since)
+        ends = [] if wanted.until is None else [first_uuid7(wanted.until)]
+        if wanted.before is not None:
+            ends.append(wanted.before)
+        if ends:
+            ids["$lt"] = min(ends)
+        if ids:
+            query["_id"] = ids
+        found = self._recordings.find(query, _HEAD).sort("_id", DESCENDING).limit(limit)
+        return [from_document(document, Recording) for document in await found.to_list(limit)]
+
+    async def delete(self, call_id: str) -> bool:
+        """False where there is none."""
+        return (await self._recordings.delete_one({"_id": call_id})).deleted_count == 1
+
+    async def delete_of_account(self, user_id: str, *, limit: int) -> int:
+        """How many were deleted, the oldest first; fewer than the limit where none is left."""
+        found = self._recordings.find({"user_id": user_id}, {"_id": 1}).sort("_id", ASCENDING)
+        ids = [document["_id"] for document in await found.limit(limit).to_list(limit)]
+        if not ids:
+            return 0
+        await self._recordings.delete_many({"_id": {"$in": ids}})
+        return len(ids)
+
+
+def _document(recording: Recording) -> dict[str, Any]:
+    document = to_document(recording, key="call_id")
+    # It comes from the query.
+    del document["_id"]
+    return document

@@ -1,0 +1,114 @@
+"""Puts dead letters back on the queue, and clears away those that have been posted since."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from libs.common.storage.mongo.dead_letters import DeadLetter, DeadLetterStore
+from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.queue.event_queue import (
+    CORRECT_JOB,
+    REPRICE_JOB,
+    UNREADABLE,
+    batch_of,
+    enqueue_batch,
+    enqueue_job,
+    enqueue_payload,
+    split_batch,
+)
+from libs.common.storage.redis.client import Redis
+
+_PAGE = 100
+# Letters whose posting is checked in one run.
+_MAX_CLEARED = 1_000
+
+
+class _EntryId(msgspec.Struct, frozen=True):
+    entry_id: str
+
+
+class _CallId(msgspec.Struct, frozen=True):
+    call_id: str
+
+
+_decode_entry_id = msgspec.msgpack.Decoder(_EntryId).decode
+_decode_call_id = msgspec.msgpack.Decoder(_CallId).decode
+
+
+async def replay_all(letters: DeadLetterStore, redis: Redis, now: datetime) -> int:
+    """How many were put back, of those that wait."""
+    replayed, after = 0, None
+    while page := await letters.list(after=after, limit=_PAGE):
+        after = page[-1].letter_id
+        replayed += await replay(page, letters, redis, now)
+    return replayed
+
+
+async def replay(
+    some: Iterable[DeadLetter], letters: DeadLetterStore, redis: Redis, now: datetime
+) -> int:
+    """How many were put back: those that are whole. A letter that fails again is buried anew.
+
+    It is marked after it is on the queue: a crash in between delivers it twice, which posting
+    tolerates.
+    """
+    replayed = 0
+    for letter in some:
+        if letter.size == len(letter.raw):
+            await _enqueue(letter, redis)
+            await letters.mark_replayed(letter, now)
+            replayed += 1
+    return replayed
+
+
+async def clear_posted(letters: DeadLetterStore, entries: EntryStore) -> int:
+    """Removes letters that were put back and whose entries are in the ledger by now."""
+    removed, after = 0, None
+    for _ in range(_MAX_CLEARED // _PAGE):
+        page = await letters.list(after=after, limit=_PAGE, replayed=True)
+        for letter in page:
+            after = letter.letter_id
+            ids = _entry_ids(letter)
+            if ids is not None and len(await entries.known(ids)) == len(ids):
+                removed += await letters.remove(letter)
+        if len(page) < _PAGE:
+            break
+    return removed
+
+
+def _entry_ids(letter: DeadLetter) -> Sequence[str] | None:
+    """The entries that it becomes; None where it does not say so."""
+    try:
+        match letter.kind:
+            case "event":
+                return [_decode_call_id(letter.raw).call_id]
+            case "batch":
+                return sorted({_decode_call_id(raw).call_id for raw in split_batch(letter.raw)})
+            case "correction":
+                return [_decode_entry_id(letter.raw).entry_id]
+            case "reprice":
+                # Its corrections exist where they are due; an order leaves nothing else behind.
+                return []
+            case "job":
+                return None
+    except UNREADABLE:
+        return None
+
+
+async def _enqueue(letter: DeadLetter, redis: Redis) -> None:
+    # An earlier replay of the letter may still be under way, so each has a name of its own.
+    job_id = f"replay-{letter.letter_id}-{letter.times}"
+    async with redis.pipeline(transaction=True) as pipeline:
+        match letter.kind:
+            case "event":
+                enqueue_batch(pipeline, job_id, batch_of(letter.raw))
+            case "batch":
+                enqueue_batch(pipeline, job_id, letter.raw)
+            case "correction":
+                enqueue_payload(pipeline, CORRECT_JOB, job_id, letter.raw)
+            case "reprice":
+                enqueue_payload(pipeline, REPRICE_JOB, job_id, letter.raw)
+            case "job":
+                enqueue_job(pipeline, job_id, letter.raw)
+        await pipeline.execute()

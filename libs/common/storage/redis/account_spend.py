@@ -1,0 +1,27 @@
+"""Redis' copy of what accounts have spent, as `lua/settle.lua` writes it; only read here."""
+
+from collections.abc import Sequence
+
+from libs.common.schemas.spend import PeriodSpend
+from libs.common.storage.redis.client import Redis
+
+_READ_AT_ONCE = 500
+
+
+class SpentCopies:
+    """Of the accounts themselves, not of their keys."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def of(self, user_id: str, periods: Sequence[str]) -> dict[str, PeriodSpend]:
+        """Of the periods that Redis knows anything of."""
+        found: dict[str, PeriodSpend] = {}
+        for start in range(0, len(periods), _READ_AT_ONCE):
+            some = periods[start : start + _READ_AT_ONCE]
+            values = await self._redis.mget([f"gateway:{{{user_id}}}:spent:{p}" for p in some])
+            for period, value in zip(some, values, strict=True):
+                if value is not None:
+                    nusd, _, revision = value.decode().partition(":")
+                    found[period] = PeriodSpend(int(nusd), int(revision or 0))
+        return found

@@ -1,0 +1,71 @@
+"""Cache invalidation over Redis pub/sub: the admin service publishes, gateways listen."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+import msgspec
+import structlog
+
+from libs.common.logging import words_of
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.shared_cache import bury
+
+CHANNEL = "gateway:invalidations"
+_RECONNECT_S = 0.5
+_POLL_S = 1.0
+
+log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Invalidation).decode
+
+
+async def publish(redis: Redis, invalidation: Invalidation) -> None:
+    """Raises RedisError where nobody could be told; caches then obey their TTL."""
+    # In this order: whoever hears of it must not find the old value in the second level.
+    await bury(redis, invalidation.kind, invalidation.id)
+    await redis.publish(CHANNEL, _encode(invalidation))
+
+
+async def listen(
+    redis: Redis,
+    on_invalidation: Callable[[Invalidation], None],
+    on_subscribed: Callable[[], None],
+    *,
+    reconnect_s: float = _RECONNECT_S,
+) -> None:
+    """Runs until cancelled. `on_subscribed` is called on each (re)subscription.
+
+    Messages sent while the connection was away are lost, so `on_subscribed` forgets everything. An
+    outage is told once, however long it lasts.
+    """
+    told = False
+    while True:
+        try:
+            async with aclosing(redis.pubsub()) as pubsub:
+                await pubsub.subscribe(CHANNEL)
+                while True:
+                    message = await pubsub.get_message(timeout=_POLL_S)
+                    if message is None:
+                        continue
+                    if message["type"] == "subscribe":
+                        told = False
+                        on_subscribed()
+                    elif message["type"] == "message":
+                        _deliver(message["data"], on_invalidation)
+        except (RedisError, OSError) as error:
+            if not told:
+                log.warning("invalidations.disconnected", error=words_of(error))
+            told = True
+            await asyncio.sleep(reconnect_s)
+
+
+def _deliver(data: bytes, on_invalidation: Callable[[Invalidation], None]) -> None:
+    try:
+        invalidation = _decode(data)
+    except (ValueError, RecursionError) as error:
+        # Not only MsgspecErrors: text that is not UTF-8 and nesting without end have their own.
+        log.error("invalidations.undecodable", error=words_of(error))
+    else:
+        on_invalidation(invalidation)

@@ -1,0 +1,248 @@
+"""Commands of concurrent calls share one connection to Redis, each without waiting for the others.
+
+redis-py opens the connection (Sentinel, TLS, passwords), and its transport is then read and written
+here: with a lease from the pool, a task and a timer for each reply, redis-py's own pipelines cost a
+call several times what the commands themselves do.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Protocol, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.sentinel import says_no_master
+
+# Commits wait for the append-only file's sync, which a busy disk can delay.
+_TIMEOUT_S = 3.0
+_MAX_WAITING = 20_000
+_NOTHING = object()
+_MULTI = hiredis.pack_command(("MULTI",))
+_EXEC = hiredis.pack_command(("EXEC",))
+_ERRORS = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
+
+
+class CommandSink(Protocol):
+    """What takes commands to be sent later: a Transaction, or a pipeline of redis-py."""
+
+    def execute_command(self, *command: Any) -> object: ...
+
+
+class Transaction:
+    """Commands that take effect together."""
+
+    def __init__(self) -> None:
+        self.packed: list[bytes] = []
+
+    def execute_command(self, *command: Any) -> None:
+        """Adds one."""
+        self.packed.append(hiredis.pack_command(command))
+
+
+class Pipelined:
+    """Each command has its own answer or error; answers are as Redis gives them, texts as bytes."""
+
+    def __init__(self, redis: Redis, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._pool = redis.connection_pool
+        self._timeout_s = timeout_s
+        self._wire: _Wire | None = None
+        self._opening: asyncio.Task[_Wire] | None = None
+
+    def run(self, *command: Any) -> Awaitable[Any]:
+        """Raises RedisError: what Redis, or the connection to it, says of the command."""
+        return self._send(hiredis.pack_command(command), 1)
+
+    async def run_all(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Several at once, in order; raises the first error."""
+        return list(await asyncio.gather(*(self.run(*command) for command in commands)))
+
+    async def transact(self, transaction: Transaction) -> Sequence[Any]:
+        """The answers. Raises the first error among them, which undoes none of the others."""
+        packed = [_MULTI, *transaction.packed, _EXEC]
+        answers: Sequence[Any] = await self._send(b"".join(packed), len(packed))
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def _send(self, packed: bytes, replies: int) -> Awaitable[Any]:
+        wire = self._wire
+        if wire is None or wire.is_closed:
+            return self._open_and_send(packed, replies)
+        return wire.send(packed, replies)
+
+    async def _open_and_send(self, packed: bytes, replies: int) -> Any:
+        wire = await self._open()
+        return await wire.send(packed, replies)
+
+    async def _open(self) -> "_Wire":
+        """All that wait for the connection wait for the same one."""
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = asyncio.create_task(self._connect())
+            opening.add_done_callback(self._opened)
+        return await asyncio.shield(opening)
+
+    def _opened(self, opening: "asyncio.Task[_Wire]") -> None:
+        self._opening = None
+        if not opening.cancelled():
+            # Whoever waited for it may be gone by now, and its error is not to be missed then.
+            opening.exception()
+
+    async def _connect(self) -> "_Wire":
+        if self._wire is not None:
+            await self._give_back(self._wire.connection)
+            self._wire = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                connection = await self._pool.get_connection()
+        except TimeoutError:
+            raise RedisTimeoutError("Redis cannot be connected to in time") from None
+        try:
+            self._wire = _Wire(connection, self._timeout_s)
+        except RedisConnectionError:
+            await self._give_back(connection)
+            raise
+        return self._wire
+
+    async def _give_back(self, connection: AbstractConnection) -> None:
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
+
+
+class _Ask:
+    """Who waits for the last of so many replies, since when, and what went wrong before it."""
+
+    __slots__ = ("error", "future", "replies", "since")
+
+    def __init__(self, future: asyncio.Future[Any], replies: int, since: float) -> None:
+        self.future = future
+        self.replies = replies
+        self.since = since
+        self.error: Exception | None = None
+
+    def answer(self, last_reply: Any) -> None:
+        """Whoever waits may be gone by now."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(last_reply)
+
+
+class _Wire(asyncio.Protocol):
+    """The transport of a connection that redis-py has opened, for as long as it lives."""
+
+    def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
+        self.connection = connection
+        self._timeout_s = timeout_s
+        self.is_closed = False
+        self._loop = asyncio.get_running_loop()
+        self._asked: deque[_Ask] = deque()
+        self._unsent: list[bytes] = []
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error_of)
+        self._watch: asyncio.TimerHandle | None = None
+        # There is no public way to them.
+        reader, writer = connection._reader, connection._writer  # noqa: SLF001
+        if reader is None or writer is None:
+            raise RedisConnectionError("the connection is closed")
+        self._transport = cast("asyncio.Transport", writer.transport)
+        if reader.at_eof() or self._transport.is_closing():
+            # Its end has been told already, and would not be told again.
+            raise RedisConnectionError("Redis closed the connection")
+        self._opener = cast("asyncio.Protocol", self._transport.get_protocol())
+        self._transport.set_protocol(self)
+
+    def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
+        """Leaves at once where nothing is under way, else with the tick's other commands."""
+        if self.is_closed:
+            # It was lost before whoever waited for it could run.
+            raise RedisConnectionError("the connection to Redis was lost")
+        if len(self._asked) >= _MAX_WAITING:
+            raise RedisError("too many commands wait for Redis")
+        now = self._loop.time()
+        if self._watch is None:
+            self._watch = self._loop.call_at(now + self._timeout_s, self._look)
+        if self._unsent:
+            self._unsent.append(packed)
+        elif self._asked:
+            self._unsent.append(packed)
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(packed)
+        ask = _Ask(self._loop.create_future(), replies, now)
+        self._asked.append(ask)
+        return ask.future
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if not self.is_closed:
+            self._transport.write(b"".join(unsent))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _NOTHING:
+                ask = self._asked[0]
+                ask.replies -= 1
+                if isinstance(reply, Exception):
+                    self._note(ask, reply)
+                if not ask.replies:
+                    self._asked.popleft()
+                    ask.answer(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self._fail(RedisConnectionError(f"Redis' answer cannot be read: {error}"))
+
+    def eof_received(self) -> None:
+        self._fail(RedisConnectionError("Redis closed the connection"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(RedisConnectionError(f"the connection to Redis was lost: {exc}"))
+        self._opener.connection_lost(exc)
+
+    def _note(self, ask: _Ask, error: Exception) -> None:
+        # The first one says why; that of the transaction only says that there was one.
+        ask.error = ask.error or error
+        if says_no_master(str(error)):
+            # No master any more: the next command looks for the new one.
+            self._loop.call_soon(self._fail, error)
+
+    def _look(self) -> None:
+        """One timer watches over the oldest command; a new one is not worth its price for each."""
+        self._watch = None
+        if not self._asked:
+            return
+        due = self._asked[0].since + self._timeout_s
+        if due <= self._loop.time():
+            self._fail(RedisTimeoutError("Redis did not answer in time"))
+        else:
+            self._watch = self._loop.call_at(due, self._look)
+
+    def _fail(self, error: Exception) -> None:
+        self.is_closed = True
+        self._transport.abort()
+        asked, self._asked = self._asked, deque()
+        _give_up(asked, error)
+
+
+def _give_up(asked: Iterable[_Ask], error: Exception) -> None:
+    for ask in asked:
+        if not ask.future.done():
+            ask.future.set_exception(error)
+
+
+def _error_of(text: str) -> RedisError:
+    return _ERRORS.get(text.split(" ", 1)[0], ResponseError)(text)

@@ -1,0 +1,83 @@
+"""Lua scripts over the keys of one account, which share a hash slot; one round trip each.
+
+A Redis at `maxmemory` refuses commands that may need memory, and a script by its first line: what
+releases memory or posts money names `allow-oom` there and passes, what takes more does not.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Sequence
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from libs.common.storage.redis.client import NoScriptError, Redis
+from libs.common.storage.redis.pipelining import Pipelined, Transaction
+
+encode_ask = msgspec.json.Encoder().encode
+# The first line of a script that a full Redis runs too. What it adds must be small and bounded.
+ALLOW_OOM = "#!lua flags=allow-oom\n"
+# A script without a flag is refused by a full Redis before its first command.
+_FIRST_LINES = {
+    "admit": "#!lua\n",
+    "retake": "#!lua\n",
+    "look": "#!lua flags=no-writes\n",
+    "finish": ALLOW_OOM,
+    "renew": ALLOW_OOM,
+    "settle": ALLOW_OOM,
+    "sweep": ALLOW_OOM,
+}
+
+
+class Script:
+    """A script of `lua/`, with what all those of an account share in front."""
+
+    def __init__(self, name: str) -> None:
+        folder = files(__package__) / "lua"
+        parts = (folder / "common.lua", folder / f"{name}.lua")
+        self.text = _FIRST_LINES[name] + "\n".join(part.read_text() for part in parts)
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Runs the named scripts; those that Redis has forgotten are loaded again."""
+
+    def __init__(self, pipelined: Pipelined, *names: str) -> None:
+        self._pipelined = pipelined
+        self._scripts = {name: Script(name) for name in names}
+
+    def sha(self, name: str) -> str:
+        """For a transaction, which cannot load a script by itself."""
+        return self._scripts[name].sha
+
+    async def load(self) -> None:
+        texts = [script.text for script in self._scripts.values()]
+        await self._pipelined.run_all(*(("SCRIPT", "LOAD", text) for text in texts))
+
+    async def run(self, name: str, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:
+        arguments = (1, root_of(user_id), encode_ask(ask), *more)
+        try:
+            return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
+        except NoScriptError:
+            await self.load()
+            return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
+
+    def transact(self, transaction: Transaction) -> Awaitable[object]:
+        """Raises NoScriptError where Redis lacks a script; the other commands took effect."""
+        return self._pipelined.transact(transaction)
+
+    def command(self, *command: Any) -> Awaitable[Any]:
+        """Any other command, over the same connection."""
+        return self._pipelined.run(*command)
+
+
+async def run_once(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) -> Any:
+    """Runs a script that is rare enough to be sent whole."""
+    return await redis.execute_command(  # type: ignore[no-untyped-call]
+        "EVAL", script, len(keys), *keys, *arguments
+    )
+
+
+def root_of(user_id: str) -> str:
+    """What the account's keys begin with; the braces hold what their slot follows from."""
+    return f"gateway:{{{user_id}}}"

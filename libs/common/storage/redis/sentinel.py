@@ -1,0 +1,147 @@
+"""Connections to the master that Redis Sentinel names, and to no other server."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from libs.common.storage.redis.url import SentinelUrl
+
+_CONNECT_TIMEOUT_S = 0.5
+_COMMAND_TIMEOUT_S = 1.0
+# A master that was cut off, with its clients, does not say that it is none any more.
+_FOLLOW_S = 1.0
+# What a server says that is no master, or that has lost its replicas, maybe to another master. A
+# script's error has it in the middle where the server is older than Redis 7.
+_NO_MASTER = ("READONLY", "NOREPLICAS", "MASTERDOWN", "-READONLY", "-NOREPLICAS")
+
+# Not structlog, whose import would cost the worker's probe more than all it does.
+_log = logging.getLogger(__name__)
+
+
+def says_no_master(error: str) -> bool:
+    """Of an error's text: who gave it must not be asked again before Sentinel is."""
+    return any(word in _NO_MASTER for word in error.split())
+
+
+class MasterConnection(SentinelManagedConnection):
+    """An answer that no master gives closes it; it then goes where Sentinel says."""
+
+    async def on_connect(self) -> None:
+        await super().on_connect()
+        # A sentinel that was cut off may still name the old master. HELLO is open to every user.
+        await self.send_command("HELLO", check_health=False)
+        reply = await self.read_response()
+        facts = dict(zip(reply[::2], reply[1::2], strict=True))
+        if facts.get(b"role") != b"master":
+            raise RedisConnectionError(f"{self.host}:{self.port} is not a master")
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().read_response(*args, **kwargs)
+        except ResponseError as error:
+            if not says_no_master(str(error)):
+                raise
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"not the master, or not for long: {error}") from None
+
+
+class TlsMasterConnection(MasterConnection, SentinelManagedSSLConnection):
+    """The same over TLS."""
+
+
+class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Bounded, with a bounded wait for a connection, as redis-py's own for Sentinel is not."""
+
+    def __init__(self, master: str, sentinel: Sentinel, **kwargs: Any) -> None:
+        super().__init__(master, sentinel, **kwargs)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+        self._answers = 0
+        self._failure: str | None = None
+
+    async def get_master_address(self) -> Any:
+        """Who waits while Sentinel is asked shares the answer: redis-py's `Sentinel` loses
+        sentinels where it is asked twice at once.
+        """
+        answers = self._answers
+        async with self._asking:
+            if answers == self._answers:
+                await self._ask()
+        if self._failure is not None:
+            raise MasterNotFoundError(self._failure)
+        return self.master_address
+
+    async def follow(self) -> None:
+        """Runs until cancelled: leaves a master that Sentinel has replaced, in mid-call too."""
+        while True:
+            await asyncio.sleep(_FOLLOW_S)
+            try:
+                await self.get_master_address()
+            except MasterNotFoundError:
+                # Open connections need no sentinel, and who opens one says what is wrong.
+                continue
+            # One that was being opened at the time is left at the next turn.
+            await self._leave_others()
+
+    async def _ask(self) -> None:
+        try:
+            address = await self.sentinel_manager.discover_master(self.service_name)
+        except (RedisError, OSError) as error:
+            self._failure = str(error)
+        else:
+            self._failure = None
+            if self.master_address not in (None, address):
+                _log.warning("redis.master_changed: %s:%s", *address)
+            self.master_address = address
+            await self._leave_others()
+        self._answers += 1
+
+    async def _leave_others(self) -> None:
+        for connection in (*self._available_connections, *self._in_use_connections):
+            if connection.is_connected and self._address(connection) != self.master_address:
+                await connection.disconnect(nowait=True)
+
+    @staticmethod
+    def _address(connection: Any) -> tuple[str, int]:
+        return connection.host, connection.port
+
+
+@asynccontextmanager
+async def open_master_pool(url: SentinelUrl, **options: Any) -> AsyncIterator[MasterPool]:
+    """`options` are the pool's and its connections', as for a pool of one server."""
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        url.sentinels,
+        sentinel_kwargs={
+            "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+            "socket_timeout": _COMMAND_TIMEOUT_S,
+            "ssl": url.tls,
+            **url.sentinel_options,
+        },
+    )
+    # They are reordered while they are asked.
+    sentinels = tuple(sentinel.sentinels)
+    connection_class = TlsMasterConnection if url.tls else MasterConnection
+    pool = MasterPool(
+        url.master, sentinel, connection_class=connection_class, **options, **url.options
+    )
+    following = asyncio.create_task(pool.follow())
+    try:
+        yield pool
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+        await pool.disconnect()
+        for client in sentinels:
+            await client.aclose()

@@ -1,0 +1,48 @@
+"""Leases on the MongoDB sessions that post to the ledger.
+
+A process that is killed leaves its transaction open, and MongoDB keeps what that transaction wrote
+blocked for a minute: on a busy account, nothing could be posted. Whose lease has ended is dead, and
+the others kill its session. A live one that is killed by mistake loses one try, nothing else.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
+
+_KEY = "gateway:posting-sessions"
+# How many dead sessions are dealt with at a time.
+_MAX_EXPIRED = 100
+# A full Redis takes it too: posting is what empties it.
+_RENEW = (
+    ALLOW_OOM
+    + """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[2]), ARGV[1])
+"""
+)
+
+
+class SessionLeases:
+    """Times are Redis' own, so that the clocks of the hosts need not agree."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def renew(self, session_id: UUID, *, lease_ms: int) -> None:
+        await run_once(self._redis, _RENEW, [_KEY], session_id.hex, lease_ms)
+
+    async def expired(self) -> list[UUID]:
+        """Sessions whose process has stopped renewing them."""
+        now_ms = await self._now_ms()
+        ids = await self._redis.zrangebyscore(_KEY, "-inf", now_ms, start=0, num=_MAX_EXPIRED)
+        return [UUID(hex=id_.decode()) for id_ in ids]
+
+    async def release(self, session_ids: Sequence[UUID]) -> None:
+        await self._redis.zrem(_KEY, *(id_.hex for id_ in session_ids))
+
+    async def _now_ms(self) -> int:
+        seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,0 +1,111 @@
+"""The second cache level, in Redis: what one replica has read, the others need not read again.
+
+Only MongoDB is ever right. An administrator's write leaves a tombstone, so that whoever read the
+old value a moment before cannot put it here; a read that took longer than that is not kept. Keys
+are known by their hashes. While Redis is away everything comes from MongoDB.
+"""
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+
+from libs.common.breaker import Breaker
+from libs.common.cache import Loaded
+from libs.common.logging import words_of
+from libs.common.schemas.invalidation import InvalidationKind
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.pipelining import Pipelined
+from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
+
+log = structlog.get_logger(__name__)
+# Part of the keys: values that an older release cannot read, or wrote, have another one.
+_VERSION = 1
+_TOMBSTONE = b""
+_TOMBSTONE_S = 15
+# A full Redis takes it too, or a revoked key would go on working for the cache's time.
+_BURY = ALLOW_OOM + "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
+# Reads that take longer may have begun before a write whose tombstone is gone.
+_MAX_READ_S = 5.0
+_MS = 1000
+
+V = TypeVar("V")
+
+
+class L2(Generic[V]):
+    """Of one kind of objects. What there is none of is not kept: anybody can ask for it."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        breaker: Breaker,
+        kind: InvalidationKind,
+        value_type: type[V],
+        *,
+        ttl_s: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._pipelined = Pipelined(redis)
+        self._breaker = breaker
+        self._kind = kind
+        self._ttl_ms = int(ttl_s * _MS)
+        self._clock = clock
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(value_type).decode
+
+    async def get(
+        self, object_id: str, load: Callable[[str], Awaitable[V | None]]
+    ) -> Loaded[V] | None:
+        """From Redis, else from `load`; it may be kept no longer than it lives in Redis."""
+        name = key_of(self._kind, object_id)
+        found = await self._find(name)
+        if found is not None:
+            return found
+        began = self._clock()
+        value = await load(object_id)
+        if value is None:
+            return None
+        if self._clock() - began < _MAX_READ_S:
+            await self._keep(name, value)
+        return Loaded(value, self._ttl_ms / _MS)
+
+    async def _find(self, name: str) -> Loaded[V] | None:
+        if not self._breaker.allows():
+            return None
+        try:
+            raw, left_ms = await self._pipelined.run_all(("GET", name), ("PTTL", name))
+        except (RedisError, OSError) as error:
+            self._breaker.failed()
+            log.warning("l2.away", error=words_of(error))
+            return None
+        self._breaker.succeeded()
+        if raw is None or raw == _TOMBSTONE or left_ms <= 0:
+            return None
+        try:
+            return Loaded(self._decode(raw), left_ms / _MS)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            log.warning("l2.undecodable", kind=self._kind)
+            return None
+
+    async def _keep(self, name: str, value: V) -> None:
+        if not self._breaker.allows():
+            return
+        try:
+            # NX: neither over a tombstone, nor over what was read later.
+            await self._pipelined.run("SET", name, self._encode(value), "NX", "PX", self._ttl_ms)
+        except (RedisError, OSError) as error:
+            self._breaker.failed()
+            log.warning("l2.away", error=words_of(error))
+        else:
+            self._breaker.succeeded()
+
+
+async def bury(redis: Redis, kind: InvalidationKind, object_id: str) -> None:
+    """After a write: what is kept is gone, and nothing can be kept for a while."""
+    await run_once(redis, _BURY, [key_of(kind, object_id)], _TOMBSTONE, _TOMBSTONE_S)
+
+
+def key_of(kind: InvalidationKind, object_id: str) -> str:
+    return f"gateway:l2:{_VERSION}:{kind}:{object_id}"

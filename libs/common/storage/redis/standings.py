@@ -1,0 +1,57 @@
+"""How accounts and keys stand, for whoever only looks: nothing is held, counted or cleared."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from libs.common.schemas.holds import LimitScope, Unseeded
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.pipelining import Pipelined
+from libs.common.storage.redis.scripts import Scripts
+
+
+class ScopeStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account or key uses now; `spent_nusd` per budget, in the scope's order."""
+
+    requests: int
+    requests_reset_ms: int
+    tokens: int
+    parallel: int
+    held_nusd: int
+    spent_nusd: tuple[int, ...]
+
+
+class StandingStore:
+    """Reads what `HoldStore` writes."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._scripts = Scripts(Pipelined(redis), "look")
+
+    async def look(
+        self, user_id: str, scopes: Sequence[LimitScope]
+    ) -> tuple[ScopeStanding, ...] | Unseeded:
+        """In the scopes' order; or the first period whose spend Redis does not know."""
+        asked = [
+            {"scope": scope.scope, "periods": [budget.period for budget in scope.budgets]}
+            for scope in scopes
+        ]
+        _now_ms, rows = await self._scripts.run("look", user_id, {"scopes": asked})
+        standings = []
+        for scope, (requests, reset_ms, tokens, parallel, held, spent) in zip(
+            scopes, rows, strict=True
+        ):
+            # Redis ends a list of Lua where a nil is, so unknown figures come as false: None here.
+            for budget, nusd in zip(scope.budgets, spent, strict=True):
+                if nusd is None:
+                    return Unseeded(scope, budget.period)
+            standings.append(
+                ScopeStanding(
+                    requests=requests,
+                    requests_reset_ms=reset_ms,
+                    tokens=tokens,
+                    parallel=parallel,
+                    held_nusd=held,
+                    spent_nusd=tuple(spent),
+                )
+            )
+        return tuple(standings)

@@ -1,0 +1,231 @@
+"""Admits calls against their account's budgets and limits, and keeps their holds alive (P4)."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+import msgspec
+import structlog
+
+from libs.common.breaker import Breaker
+from libs.common.cache import LoadingCache
+from libs.common.errors import Unavailable
+from libs.common.logging import words_of
+from libs.common.schemas.holds import (
+    Admission,
+    Admitted,
+    Limited,
+    LimitScope,
+    OpenHold,
+    OverBudget,
+    Unseeded,
+)
+from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.queue.event_queue import encode_event
+from libs.common.storage.redis.client import OutOfMemoryError, RedisError
+from libs.common.storage.redis.holds import HoldStore
+from services.gateway.admission.hold_amount import hold_amount
+from services.gateway.admission.scopes import (
+    BudgetNow,
+    budgets_now,
+    limited,
+    over_budget,
+    scopes_of,
+    tightest,
+    warnings,
+    window_of,
+)
+from services.gateway.admission.spend_reader import SpendReader
+from services.gateway.admission.without_redis import WithoutRedis
+from services.gateway.calls.call import Call
+from services.gateway.calls.clock import SharedClock
+from services.gateway.calls.principal import Principal
+from services.gateway.metrics import BUDGET_WARNINGS, REDIS_FULL
+from services.gateway.settings import Settings
+from services.gateway.spool.backlog import Backlog
+
+log = structlog.get_logger(__name__)
+_RENEWALS_PER_LEASE = 3
+# The sweep visits an account for ten minutes after it was last noted.
+_NOTE_EVERY_S = 60.0
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """A call under way."""
+
+    call: Call
+    principal: Principal
+    budgets: list[BudgetNow]
+
+
+class Admissions:
+    """The gate that every call passes before it is forwarded."""
+
+    def __init__(
+        self,
+        holds: HoldStore,
+        database: Database,
+        backlog: Backlog,
+        breaker: Breaker,
+        clock: SharedClock,
+        settings: Settings,
+    ) -> None:
+        self._holds = holds
+        self._backlog = backlog
+        self._spend = SpendReader(database, holds)
+        self._without_redis = WithoutRedis(
+            self._spend, is_open=settings.admission_without_redis == "open"
+        )
+        self._breaker = breaker
+        self._clock = clock
+        self._settings = settings
+        self._open: dict[str, _Open] = {}
+        self._renew_now = asyncio.Event()
+        self._noted: LoadingCache[bool] = LoadingCache(
+            self._note, max_items=50_000, ttl_s=_NOTE_EVERY_S, negative_ttl_s=_NOTE_EVERY_S
+        )
+
+    async def admit(self, call: Call, principal: Principal) -> None:
+        """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
+        amount = hold_amount(call, self._settings.default_max_output_tokens)
+        budgets = budgets_now(principal, call.started_at)
+        if self._breaker.allows():
+            try:
+                await self._admit(call, principal, amount, budgets)
+            except (RedisError, OSError) as error:
+                self._breaker.failed()
+                REDIS_FULL.set(isinstance(error, OutOfMemoryError))
+                log.warning("admission.redis_away", error=words_of(error))
+            except PyMongoError as error:
+                log.warning("admission.spend_unknown", error=words_of(error))
+            else:
+                return
+        await self._without_redis.admit(call, principal, amount, budgets)
+        call.held_nusd = amount
+        known = self._opened(call, principal, budgets)
+        await self._backlog.note(self._hold_of(known))
+
+    def is_open(self, call_id: str) -> bool:
+        """Whether the call is under way in this process."""
+        return call_id in self._open
+
+    def told(self, call_id: str) -> None:
+        """Redis has the call's hold now."""
+        known = self._open.get(call_id)
+        if known is not None:
+            self._without_redis.told(known.call, known.principal)
+
+    def finished(self, call_id: str) -> None:
+        """The call's event is durable: its hold is the ledger's to release."""
+        known = self._open.pop(call_id, None)
+        if known is not None:
+            self._backlog.release()
+            self._without_redis.finished(known.call, known.principal, known.budgets)
+
+    def spool_drained(self) -> None:
+        """Redis has been told of every call that is over."""
+        self._without_redis.drained()
+
+    async def renew_leases(self) -> None:
+        """Runs until cancelled: prolongs the holds of calls that are under way."""
+        lease_s = self._settings.hold_lease_s
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(lease_s / _RENEWALS_PER_LEASE):
+                    await self._renew_now.wait()
+            self._renew_now.clear()
+            calls: defaultdict[str, list[str]] = defaultdict(list)
+            for call_id, known in self._open.items():
+                calls[known.principal.account.user_id].append(call_id)
+            try:
+                for user_id, call_ids in calls.items():
+                    await self._renew(user_id, call_ids)
+            except (RedisError, OSError) as error:
+                log.warning("leases.not_renewed", error=words_of(error))
+
+    async def _renew(self, user_id: str, call_ids: list[str]) -> None:
+        await self._holds.note_account(user_id)
+        lease_s = self._settings.hold_lease_s
+        for call_id in await self._holds.renew(user_id, call_ids, lease_s=lease_s):
+            known = self._open.get(call_id)
+            if known is not None:
+                await self._holds.retake(self._hold_of(known))
+                self.told(call_id)
+
+    def _hold_of(self, known: _Open) -> OpenHold:
+        call, principal = known.call, known.principal
+        scopes = scopes_of(principal, known.budgets)
+        return OpenHold(
+            user_id=principal.account.user_id,
+            call_id=call.call_id,
+            hold_nusd=0 if call.held_nusd is None else call.held_nusd,
+            key_id=None if len(scopes) == 1 else principal.key.key_id,
+            lease_s=self._settings.hold_lease_s,
+            parallel_scopes=tuple(scope.scope for scope in scopes if scope.parallel >= 0),
+            event=encode_event(call.event(principal, "abandoned", 0)),
+        )
+
+    async def _admit(
+        self, call: Call, principal: Principal, amount: int, budgets: list[BudgetNow]
+    ) -> None:
+        """Raises RedisError or PyMongoError where nobody can say, else as `admit`."""
+        user_id = principal.account.user_id
+        scopes = scopes_of(principal, budgets)
+        asked_ms = self._clock.now_ms()
+        await self._noted.get(user_id)
+        ask = self._asking(call, principal, amount, scopes)
+        admission = await ask()
+        if isinstance(admission, Unseeded):
+            # A flushed Redis has lost the holds of calls under way, too.
+            self._renew_now.set()
+            await self._spend.seed(user_id, budgets)
+            admission = await ask()
+        self._breaker.succeeded()
+        match admission:
+            case OverBudget():
+                raise over_budget(admission, budgets, principal, amount)
+            case Limited():
+                call.rate_window = window_of(admission)
+                raise limited(admission, call.input_tokens)
+            case Unseeded():
+                raise Unavailable("The account's spend could not be read. Try again in a moment.")
+            case Admitted():
+                self._clock.learn(admission.now_ms, asked_ms=asked_ms)
+                call.held_nusd = amount
+                call.rate_window = tightest(scopes, admission.windows)
+                call.budget_warnings = tuple(warnings(budgets, admission))
+                if call.budget_warnings:
+                    BUDGET_WARNINGS.inc()
+                self._opened(call, principal, budgets)
+                self._without_redis.learn(call, principal, budgets, admission)
+        if self._without_redis.any_open():
+            self._renew_now.set()
+
+    def _opened(self, call: Call, principal: Principal, budgets: list[BudgetNow]) -> _Open:
+        known = self._open[call.call_id] = _Open(call, principal, budgets)
+        self._backlog.reserve()
+        return known
+
+    def _asking(
+        self, call: Call, principal: Principal, amount: int, scopes: list[LimitScope]
+    ) -> Callable[[], Awaitable[Admission]]:
+        call.held_nusd = amount
+        event = encode_event(call.event(principal, "abandoned", 0))
+        call.held_nusd = None
+        user_id = principal.account.user_id
+        return partial(
+            self._holds.admit,
+            user_id,
+            call.call_id,
+            hold_nusd=amount,
+            tokens=call.input_tokens,
+            lease_s=self._settings.hold_lease_s,
+            scopes=self._without_redis.less_taken(user_id, scopes),
+            event=event,
+        )
+
+    async def _note(self, user_id: str) -> bool:
+        await self._holds.note_account(user_id)
+        return True

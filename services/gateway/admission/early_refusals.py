@@ -1,0 +1,76 @@
+"""Refuses a call before its body has arrived, where no body could let it pass.
+
+Asked only for bodies that are still arriving, which cost memory and time: it reads the limits in a
+round trip of its own, and holds nothing. Whoever passes still has to be admitted.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from libs.common.breaker import Breaker
+from libs.common.errors import Unavailable
+from libs.common.schemas.holds import Limited, LimitKind, LimitScope, OverBudget
+from libs.common.storage.redis.standings import ScopeStanding
+from services.gateway.admission.scopes import (
+    budgets_now,
+    limited,
+    over_budget,
+    scopes_of,
+    window_of,
+)
+from services.gateway.admission.standings import Standings
+from services.gateway.calls.call import Call
+from services.gateway.calls.principal import Principal
+
+# Until a body that came before is whole, nobody knows when there is room again.
+_WAIT_MS = 1_000
+
+
+class EarlyRefusals:
+    """By what Redis says; where it says nothing, everything is left to admission."""
+
+    def __init__(self, standings: Standings, breaker: Breaker) -> None:
+        self._standings = standings
+        self._breaker = breaker
+
+    async def check(self, call: Call, principal: Principal, places: Sequence[int]) -> None:
+        """`places` count the bodies that are arriving, this call's included, of account and key.
+
+        They count as requests, which they are going to be. Raises BudgetExceeded or RateLimited.
+        """
+        budgets = budgets_now(principal, call.started_at)
+        scopes = scopes_of(principal, budgets)
+        if self._breaker.is_open or not any(map(_is_limited, scopes)):
+            return
+        try:
+            found = await self._standings.of(principal.account.user_id, scopes, budgets)
+        except Unavailable:
+            return
+        if found is None:
+            return
+        for scope, standing, place in zip(scopes, found, places, strict=False):
+            for refusal in _reached(scope, standing, place):
+                call.rate_window = window_of(refusal)
+                raise limited(refusal, 0)
+        for scope, standing in zip(scopes, found, strict=True):
+            for budget, spent_nusd in zip(scope.budgets, standing.spent_nusd, strict=True):
+                if spent_nusd + standing.held_nusd >= budget.limit:
+                    over = OverBudget(scope, budget, spent_nusd, standing.held_nusd)
+                    raise over_budget(over, budgets, principal, None)
+
+
+def _is_limited(scope: LimitScope) -> bool:
+    return bool(scope.budgets) or max(scope.requests, scope.tokens, scope.parallel) >= 0
+
+
+def _reached(scope: LimitScope, standing: ScopeStanding, place: int) -> Iterator[Limited]:
+    """In the order of admission's own checks."""
+    others = place - 1
+    wait_ms = standing.requests_reset_ms or _WAIT_MS
+    rows: tuple[tuple[LimitKind, int, int, int], ...] = (
+        ("parallel", scope.parallel, standing.parallel + others, _WAIT_MS),
+        ("requests", scope.requests, standing.requests + others, wait_ms),
+        ("tokens", scope.tokens, standing.tokens, wait_ms),
+    )
+    for kind, limit, used, wait in rows:
+        if 0 <= limit <= used:
+            yield Limited(scope, kind, used, wait)

@@ -1,0 +1,176 @@
+"""What limits a call: the budgets and rates of its account, and of its key inside them."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, tzinfo
+
+import msgspec
+
+from libs.common.domain.money import usd_text
+from libs.common.domain.periods import days_of, period_end, period_key, zone_of
+from libs.common.errors import AppError, BudgetExceeded, RateLimited, TooManyTokens
+from libs.common.schemas.account import Budget, Limits
+from libs.common.schemas.holds import (
+    NO_LIMIT,
+    Admitted,
+    Limited,
+    LimitScope,
+    OverBudget,
+    PeriodLimit,
+    Window,
+)
+from services.gateway.calls.principal import Principal
+
+_MS = 1000
+
+
+class BudgetNow(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget in its current period, which is the one that holds `at`."""
+
+    key_id: str | None
+    budget: Budget
+    at: datetime
+    zone: tzinfo
+    period: str
+
+    def ends_at(self) -> datetime | None:
+        return period_end(self.budget.period, self.at, self.zone)
+
+    def days(self) -> tuple[str, str] | None:
+        """Those that a key's spend is summed over."""
+        return days_of(self.budget.period, self.at, self.zone)
+
+
+def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:
+    """The account's budgets and then the key's, in the order of `scopes_of`."""
+    zone = zone_of(principal.account.time_zone)
+    owners = ((None, principal.account.budgets), (principal.key.key_id, principal.key.budgets))
+    return [
+        BudgetNow(
+            key_id=key_id,
+            budget=budget,
+            at=at,
+            zone=zone,
+            period=period_key(budget.period, at, zone),
+        )
+        for key_id, budgets in owners
+        for budget in budgets
+    ]
+
+
+def scopes_of(principal: Principal, budgets: list[BudgetNow]) -> list[LimitScope]:
+    """The account's scope, and the key's where it has limits of its own."""
+    key = principal.key
+    scopes = [scope_of(None, principal.account.limits, budgets)]
+    if key.budgets or key.limits != Limits():
+        scopes.append(scope_of(key.key_id, key.limits, budgets))
+    return scopes
+
+
+def scope_of(key_id: str | None, limits: Limits, budgets: list[BudgetNow]) -> LimitScope:
+    """Of an account (key_id None) or a key, as the scripts want it."""
+    return LimitScope(
+        key_id=key_id,
+        requests=_limit(limits.requests_per_minute),
+        tokens=_limit(limits.tokens_per_minute),
+        parallel=_limit(limits.parallel_calls),
+        budgets=tuple(
+            PeriodLimit(now.period, now.budget.limit_nusd)
+            for now in budgets
+            if now.key_id == key_id
+        ),
+    )
+
+
+def _limit(limit: int | None) -> int:
+    return NO_LIMIT if limit is None else limit
+
+
+def over_budget(
+    over: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int | None
+) -> AppError:
+    """Says how the budget stands, what the call would hold (None: not known) and what to do."""
+    now = next(
+        b for b in budgets if b.key_id == over.scope.key_id and b.period == over.budget.period
+    )
+    whose = "this API key" if now.key_id else f"account '{principal.account.user_id}'"
+    ends_at = now.ends_at()
+    until = "has no end" if ends_at is None else f"ends at {ends_at.isoformat()}"
+    # Redis was asked with a lower limit where there are calls that it has not heard of yet.
+    held_nusd = over.held_nusd + now.budget.limit_nusd - over.budget.limit
+    limit, spent, held = (
+        usd_text(nusd) for nusd in (now.budget.limit_nusd, over.spent_nusd, held_nusd)
+    )
+    hold = "" if hold_nusd is None else f", this call may cost up to {usd_text(hold_nusd)}"
+    return BudgetExceeded(
+        f"The budget of {whose} has no room for this call: limit {limit} USD, spent {spent}, "
+        f"held by calls under way {held}{hold}. The period "
+        f"'{now.period}' {until}. Lower the call's token limit, or ask your administrator to "
+        "raise the budget."
+    )
+
+
+def limited(refusal: Limited, tokens: int) -> AppError:
+    """With a true `retry-after`; a call that can never fit is told so."""
+    whose = "this API key" if refusal.scope.key_id else "the account"
+    wait_s = -(-refusal.wait_ms // _MS)
+    limit, what = {
+        "requests": (refusal.scope.requests, "requests per minute"),
+        "tokens": (refusal.scope.tokens, "tokens per minute"),
+        "parallel": (refusal.scope.parallel, "calls at a time"),
+    }[refusal.kind]
+    if refusal.kind == "tokens" and tokens > limit:
+        return TooManyTokens(
+            f"This call needs about {tokens} tokens, and {whose} may use {limit} per minute. "
+            "Shorten the prompt, or ask your administrator to raise the limit."
+        )
+    return RateLimited(
+        f"Rate limit: {whose} may have {limit} {what}, of which {refusal.used} are used. Try "
+        f"again in {wait_s} s.",
+        retry_after_s=wait_s,
+    )
+
+
+def window_of(refusal: Limited) -> tuple[LimitScope, Window] | None:
+    """The minute that is used up, as far as it is known. Calls at a time have none."""
+    scope, wait_ms = refusal.scope, refusal.wait_ms
+    match refusal.kind:
+        case "requests":
+            return msgspec.structs.replace(scope, tokens=NO_LIMIT), Window(0, wait_ms, 0, 0)
+        case "tokens":
+            left = max(scope.tokens - refusal.used, 0)
+            return msgspec.structs.replace(scope, requests=NO_LIMIT), Window(0, 0, left, wait_ms)
+        case "parallel":
+            return None
+
+
+def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
+    """One line for each budget whose soft limit is reached."""
+    for now, standing in zip(budgets, admitted.standings, strict=True):
+        soft = now.budget.soft_limit_nusd
+        used = standing.spent_nusd + standing.held_nusd
+        if soft is not None and used >= soft:
+            yield (
+                f"{'key' if now.key_id else 'account'} budget '{now.period}': "
+                f"{usd_text(used)} of {usd_text(now.budget.limit_nusd)} USD used"
+            )
+
+
+def tightest(
+    scopes: list[LimitScope], windows: tuple[Window, ...]
+) -> tuple[LimitScope, Window] | None:
+    """The scope whose minute has the least room for requests, else tokens; None without any."""
+    limited_by = [
+        (scope, window)
+        for scope, window in zip(scopes, windows, strict=True)
+        if scope.requests != NO_LIMIT or scope.tokens != NO_LIMIT
+    ]
+    return min(limited_by, key=_room, default=None)
+
+
+def _room(row: tuple[LimitScope, Window]) -> tuple[int, int]:
+    scope, window = row
+    unlimited = 2**53
+    return (
+        unlimited if scope.requests == NO_LIMIT else window.requests_left,
+        unlimited if scope.tokens == NO_LIMIT else window.tokens_left,
+    )

@@ -1,0 +1,181 @@
+"""Admission while Redis is away: up to what was left, as far as this process can know.
+
+Redis' last word on a budget counts, or MongoDB's where that says more, and on top of it all that
+this process has let through since. What Redis does not know of stays counted here until Redis has
+been told. Replicas do not know of each other: each may use what was left.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from time import monotonic
+
+import msgspec
+from cachetools import LRUCache
+
+from libs.common.cache import LoadingCache
+from libs.common.errors import Unavailable
+from libs.common.schemas.holds import Admitted, LimitScope, OverBudget, PeriodLimit
+from libs.common.storage.mongo.driver import PyMongoError
+from services.gateway.admission.scopes import BudgetNow, over_budget
+from services.gateway.admission.spend_reader import SpendReader
+from services.gateway.calls.call import Call
+from services.gateway.calls.principal import Principal
+from services.gateway.metrics import ADMITTED_WITHOUT_REDIS
+
+_MAX_ACCOUNTS = 50_000
+# For so long Redis' last word on a budget counts, with whatever other replicas held then.
+_KNOWN_S = 300.0
+_SPEND_TTL_S = 5.0
+
+# (user_id, key_id); None for the account itself.
+_Owner = tuple[str, str | None]
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """What a call under way took while Redis was away."""
+
+    owners: tuple[_Owner, ...]
+    nusd: int
+
+
+class _Known(msgspec.Struct):
+    """Spent and held as Redis last said, less what was released since; until when that counts."""
+
+    nusd: int
+    until: float
+
+
+class WithoutRedis:
+    """Takes note of every admission, so that it knows what to say once Redis is away."""
+
+    def __init__(self, spend: SpendReader, *, is_open: bool) -> None:
+        self._reader = spend
+        self._is_open = is_open
+        self._spend: LoadingCache[int] = LoadingCache(
+            self._load_spend,
+            max_items=_MAX_ACCOUNTS,
+            ttl_s=_SPEND_TTL_S,
+            negative_ttl_s=_SPEND_TTL_S,
+        )
+        self._known: LRUCache[tuple[_Owner, str], _Known] = LRUCache(_MAX_ACCOUNTS)
+        # Held by this process' calls, and known to Redis.
+        self._held: defaultdict[_Owner, int] = defaultdict(int)
+        self._open: dict[str, _Taken] = {}
+        # What calls took that Redis has not heard of, and the part of those that are over.
+        self._taken: Counter[_Owner] = Counter()
+        self._over: Counter[_Owner] = Counter()
+
+    def learn(
+        self, call: Call, principal: Principal, budgets: Sequence[BudgetNow], admitted: Admitted
+    ) -> None:
+        """Redis has admitted the call, and says how its budgets stand."""
+        until = monotonic() + _KNOWN_S
+        for now, standing in zip(budgets, admitted.standings, strict=True):
+            owner = (principal.account.user_id, now.key_id)
+            used = standing.spent_nusd + standing.held_nusd
+            self._known[owner, now.period] = _Known(used, until)
+        _add(self._held, _owners(principal), 0 if call.held_nusd is None else call.held_nusd)
+
+    async def admit(
+        self, call: Call, principal: Principal, nusd: int, budgets: Sequence[BudgetNow]
+    ) -> None:
+        """Raises BudgetExceeded; Unavailable where the policy is `closed`."""
+        if not self._is_open:
+            raise Unavailable("The gateway cannot check budgets at the moment. Try again soon.")
+        spent = [await self._spent(principal, now) for now in budgets]
+        # No other call may come in between from here on.
+        for now, spent_nusd in zip(budgets, spent, strict=True):
+            owner = (principal.account.user_id, now.key_id)
+            known = self._known.get((owner, now.period))
+            used = spent_nusd + self._held.get(owner, 0)
+            if known is not None and monotonic() < known.until:
+                used = max(used, known.nusd)
+            used += self._taken[owner]
+            if used + nusd > now.budget.limit_nusd:
+                limit = PeriodLimit(now.period, now.budget.limit_nusd)
+                over = OverBudget(
+                    LimitScope(key_id=now.key_id), limit, spent_nusd, used - spent_nusd
+                )
+                raise over_budget(over, budgets, principal, nusd)
+        ADMITTED_WITHOUT_REDIS.inc()
+        self._open[call.call_id] = _Taken(_owners(principal), nusd)
+        _add(self._taken, _owners(principal), nusd)
+
+    def finished(self, call: Call, principal: Principal, budgets: Sequence[BudgetNow]) -> None:
+        """The call's event is durable, so its hold is what it cost."""
+        taken = self._open.pop(call.call_id, None)
+        if taken is not None:
+            _add(self._taken, taken.owners, call.charged_nusd - taken.nusd)
+            _add(self._over, taken.owners, call.charged_nusd)
+            return
+        held = 0 if call.held_nusd is None else call.held_nusd
+        _add(self._held, _owners(principal), -held)
+        for now in budgets:
+            known = self._known.get(((principal.account.user_id, now.key_id), now.period))
+            if known is not None:
+                known.nusd += call.charged_nusd - held
+
+    def any_open(self) -> bool:
+        """Whether calls are under way that Redis does not know of."""
+        return bool(self._open)
+
+    def told(self, call: Call, principal: Principal) -> None:
+        """Redis now has the call's hold."""
+        taken = self._open.pop(call.call_id, None)
+        if taken is not None:
+            _add(self._taken, taken.owners, -taken.nusd)
+            _add(self._held, _owners(principal), taken.nusd)
+
+    def drained(self) -> None:
+        """Redis now has the events of all calls that are over, and what they cost."""
+        self._taken -= self._over
+        self._over.clear()
+
+    def less_taken(self, user_id: str, scopes: list[LimitScope]) -> list[LimitScope]:
+        """With their limits lowered by what Redis has not heard of."""
+        if not self._taken:
+            return scopes
+        return [
+            msgspec.structs.replace(
+                scope,
+                budgets=tuple(
+                    PeriodLimit(budget.period, budget.limit - self._taken[user_id, scope.key_id])
+                    for budget in scope.budgets
+                ),
+            )
+            for scope in scopes
+        ]
+
+    async def _spent(self, principal: Principal, now: BudgetNow) -> int:
+        first, last = now.days() or ("", "")
+        user_id = principal.account.user_id
+        try:
+            spent = await self._spend.get(
+                f"{user_id}|{now.key_id or ''}|{now.period}|{first}|{last}"
+            )
+        except PyMongoError:
+            spent = None
+        if spent is not None:
+            return spent
+        # Both stores are away: the cached account is the last that is known.
+        is_total = now.period == "total" and now.key_id is None
+        return principal.account.spent_nusd if is_total else 0
+
+    async def _load_spend(self, name: str) -> int:
+        user_id, key_id, period, first, last = name.split("|")
+        days = (first, last) if first else None
+        return (await self._reader.spent(user_id, key_id or None, period, days)).nusd
+
+
+def _owners(principal: Principal) -> tuple[_Owner, ...]:
+    user_id, key = principal.account.user_id, principal.key
+    if key.budgets:
+        return (user_id, None), (user_id, key.key_id)
+    return ((user_id, None),)
+
+
+def _add(amounts: dict[_Owner, int], owners: Sequence[_Owner], nusd: int) -> None:
+    for owner in owners:
+        amounts[owner] += nusd
+        if amounts[owner] == 0:
+            del amounts[owner]

@@ -1,0 +1,186 @@
+"""One call under way: what is known of it so far, and the usage event that will tell the ledger."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from os import urandom
+from time import perf_counter
+
+from libs.common.domain.ids import uuid7
+from libs.common.domain.pricing import cost_nusd
+from libs.common.schemas.holds import LimitScope, Window
+from libs.common.schemas.price import AT_COST, PriceVersion
+from libs.common.schemas.usage import (
+    MAX_OBJECT_ID_CHARS,
+    MAX_OBJECTS,
+    CallStatus,
+    Operation,
+    TokenUsage,
+    UsageEvent,
+    UsageSource,
+)
+from services.gateway.calls.principal import Principal
+from services.gateway.calls.target import Target
+from services.gateway.formats.base import NOTHING_MADE, CallRequest, Format
+
+# What others call a call or its user is kept to be recognised, not to be stored at any length.
+_MAX_FOREIGN_NAME = 256
+
+
+class Call:
+    """Filled in from authentication to the last byte, by one request's handler alone."""
+
+    __slots__ = (
+        "_started",
+        "attempts",
+        "budget_warnings",
+        "call_id",
+        "charged_nusd",
+        "continued_tokens",
+        "first_byte_ms",
+        "format",
+        "granted",
+        "held_nusd",
+        "input_tokens",
+        "made",
+        "operation",
+        "price",
+        "prices",
+        "prices_of_models",
+        "principal",
+        "provider_request_id",
+        "rate_window",
+        "request",
+        "resource",
+        "started_at",
+        "target",
+        "upstream_s",
+    )
+
+    def __init__(
+        self,
+        client_format: Format,
+        *,
+        now_ms: int,
+        operation: Operation = "create",
+        resource: str = "",
+        entropy: Callable[[int], bytes] = urandom,
+    ) -> None:
+        self.format = client_format
+        self.operation = operation
+        # What follows the path of the format, at the gateway and at the provider alike.
+        self.resource = resource
+        self.call_id = uuid7(now_ms, entropy(10))
+        self.started_at = datetime.fromtimestamp(now_ms / 1000, UTC)
+        self.principal: Principal | None = None
+        self.request: CallRequest | None = None
+        self.target: Target | None = None
+        self.prices: dict[str, PriceVersion] = {}
+        # By deployment, those of the models that the request names beside its own, in their order.
+        self.prices_of_models: dict[str, tuple[PriceVersion, ...]] = {}
+        self.price: PriceVersion | None = None
+        self.attempts = 0
+        self.upstream_s = 0.0
+        self.charged_nusd = 0
+        self.rate_window: tuple[LimitScope, Window] | None = None
+        self.budget_warnings: tuple[str, ...] = ()
+        self.input_tokens = 0
+        # Of them, those that a response or a thread brings along which the call goes on from.
+        self.continued_tokens = 0
+        self.held_nusd: int | None = None
+        self.first_byte_ms: int | None = None
+        self.provider_request_id: str | None = None
+        self.made = NOTHING_MADE
+        # Ids that an administrator allows the caller to name.
+        self.granted: frozenset[str] = frozenset()
+        self._started = perf_counter()
+
+    def elapsed_ms(self) -> int:
+        return int((perf_counter() - self._started) * 1000)
+
+    def attempt(self, target: Target) -> None:
+        """The call goes to that target now, at that target's price where it makes tokens."""
+        self.target = target
+        if self.operation == "create":
+            self.price = self.prices[target.deployment_id]
+        self.attempts += 1
+
+    def overhead_ms(self) -> float:
+        """The gateway's own share of the time so far."""
+        return int((perf_counter() - self._started - self.upstream_s) * 1_000_000) / 1000
+
+    def charge(self, usage: TokenUsage | None) -> int:
+        """What the ledger is going to charge, unless a new price came in since admission."""
+        if usage is not None and self.price is not None:
+            self.charged_nusd = cost_nusd(usage, self.price, self.account_multiplier)
+        return self.charged_nusd
+
+    @property
+    def user_id(self) -> str:
+        """Of the account; empty before the call is authenticated."""
+        return "" if self.principal is None else self.principal.account.user_id
+
+    @property
+    def account_multiplier(self) -> Decimal:
+        """The account's as it was when the call was authenticated, whatever becomes of it since."""
+        return AT_COST if self.principal is None else self.principal.account.price_multiplier
+
+    def reported_usage(self, body: bytes) -> TokenUsage | None:
+        """What the answer says. Raises UpstreamFailed where it cannot be read at all."""
+        if self.request is not None:
+            self.made = self.format.made_by(self.request, body)
+        return self.format.usage_of_answer(body)
+
+    def event(
+        self,
+        principal: Principal,
+        status: CallStatus,
+        http_status: int,
+        *,
+        usage: TokenUsage | None = None,
+        usage_source: UsageSource = "none",
+        error_code: str | None = None,
+    ) -> UsageEvent:
+        """The call as it ended."""
+        request, target = self.request, self.target
+        translated = target is not None and not target.speaks(self.format.name)
+        return UsageEvent(
+            call_id=self.call_id,
+            user_id=principal.account.user_id,
+            key_id=principal.key.key_id,
+            started_at=self.started_at,
+            time_zone=principal.account.time_zone,
+            account_multiplier=principal.account.price_multiplier,
+            format=self.format.name,
+            operation=self.operation,
+            requested_model=None if request is None else request.model,
+            provider=None if target is None else target.provider,
+            model=None if target is None else target.model,
+            deployment=None if target is None else target.deployment_id,
+            attempts=self.attempts,
+            translated=translated,
+            stream=request is not None and request.stream,
+            status=status,
+            http_status=http_status,
+            error_code=error_code,
+            usage=usage,
+            usage_source=usage_source,
+            held_nusd=0 if self.held_nusd is None else self.held_nusd,
+            latency_ms=self.elapsed_ms(),
+            first_byte_ms=self.first_byte_ms,
+            overhead_ms=self.overhead_ms(),
+            provider_request_id=_bounded(self.provider_request_id),
+            # Nobody keeps a translated response.
+            response_id=None if translated else _bounded(self.made.response_id),
+            objects=() if translated or not self.made.objects else self._objects(),
+            client_user=None if request is None else _bounded(request.client_user),
+        )
+
+    def _objects(self) -> tuple[str, ...]:
+        """What the call itself made: what it was allowed to name stays the operator's."""
+        ids = (i for i in self.made.objects if len(i) <= MAX_OBJECT_ID_CHARS)
+        return tuple(i for i in dict.fromkeys(ids) if i not in self.granted)[:MAX_OBJECTS]
+
+
+def _bounded(name: str | None) -> str | None:
+    return None if name is None else name[:_MAX_FOREIGN_NAME]

@@ -1,0 +1,29 @@
+"""Finds the client's API key in a request, whichever header its SDK uses."""
+
+from libs.common.errors import Unauthenticated
+from services.gateway.calls.headers import CREDENTIAL_HEADERS, Headers
+
+_BEARER = b"bearer "
+
+
+def secret_of(headers: Headers) -> str:
+    """From `Authorization: Bearer`, `x-api-key` or `api-key`. Raises Unauthenticated."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in CREDENTIAL_HEADERS and found.setdefault(name, value) != value:
+            # A proxy in front of the gateway may have read another one of them than it would.
+            shown = name.decode()
+            raise Unauthenticated(f"The header {shown} names two different API keys. Send one.")
+    authorization = found.get(b"authorization", b"")
+    is_bearer = authorization[: len(_BEARER)].lower() == _BEARER
+    for sent in (
+        authorization[len(_BEARER) :] if is_bearer else b"",
+        found.get(b"x-api-key", b""),
+        found.get(b"api-key", b""),
+    ):
+        secret = sent.strip()
+        if secret:
+            return secret.decode("latin-1")
+    raise Unauthenticated(
+        "No API key. Send it as 'Authorization: Bearer <key>', 'x-api-key' or 'api-key'."
+    )

@@ -1,0 +1,13 @@
+"""Whose call it is."""
+
+import msgspec
+
+from libs.common.schemas.account import Account
+from libs.common.schemas.key import ApiKey
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is calling, and who pays."""
+
+    key: ApiKey
+    account: Account

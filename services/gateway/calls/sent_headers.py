@@ -1,0 +1,71 @@
+"""The names of clients' headers that reach a provider. What no row names stays here.
+
+Not sent on are credentials, the names of organisations, projects and workspaces (the provider's key
+is the operator's, not the client's), what proxies and tracing add on their way (`baggage` too), a
+client's sessions, and idempotency keys: under one provider key two accounts could share one.
+"""
+
+import re
+from collections.abc import Mapping
+
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.calls.headers import CREDENTIAL_HEADERS
+
+_FROM_EVERY_CLIENT = frozenset({b"accept", b"user-agent", b"traceparent", b"tracestate"})
+_TO_OPENAI = _FROM_EVERY_CLIENT | {
+    b"openai-beta",
+    b"originator",
+    b"x-client-request-id",
+}
+_TO_ANTHROPIC = _FROM_EVERY_CLIENT | {
+    b"anthropic-version",
+    b"anthropic-beta",
+    b"anthropic-dangerous-direct-browser-access",
+    b"x-app",
+}
+_SENT: Mapping[ClientFormat, frozenset[bytes]] = {
+    "chat": _TO_OPENAI,
+    "responses": _TO_OPENAI,
+    "embeddings": _TO_OPENAI,
+    "messages": _TO_ANTHROPIC,
+}
+# No setting sends these on: the gateway's own, those of one connection, and what is shared by all
+# who use the provider's key.
+_NEVER_SENT = CREDENTIAL_HEADERS | {
+    b"accept-encoding",
+    b"baggage",
+    b"connection",
+    b"content-encoding",
+    b"content-length",
+    b"content-type",
+    b"cookie",
+    b"expect",
+    b"host",
+    b"idempotency-key",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"request-id",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-request-id",
+}
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
+
+
+def sent_headers(further: str = "") -> Mapping[ClientFormat, frozenset[bytes]]:
+    """By format, the names that reach its providers. `further` ones, after commas, reach them all.
+
+    Raises ValueError for a name that no header has, or that is never sent on.
+    """
+    names = {name.strip().lower() for name in further.split(",")} - {""}
+    for name in sorted(names):
+        if not _NAME.fullmatch(name):
+            raise ValueError("it must be names of headers, with commas between them")
+        if name.encode() in _NEVER_SENT or name.startswith("x-gateway-"):
+            raise ValueError(f"'{name}' is never sent to a provider")
+    extra = {name.encode() for name in names}
+    return {client_format: sent | extra for client_format, sent in _SENT.items()}

@@ -1,0 +1,47 @@
+"""Where a call may go: one target for each deployment of its model, in a plan."""
+
+import msgspec
+
+from libs.common.schemas.route import Route, Timeouts
+from libs.common.schemas.usage import ClientFormat
+from libs.common.settings import Secret
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to serve a call.
+
+    `base_url` None leaves it to LiteLLM, and so does `api_key`; `credential` is resolved when
+    the call is made. `paths` are those of the formats that can be relayed; all others are
+    translated. `rank`, `weight` and `deployment_id` are what routing goes by.
+    """
+
+    deployment_id: str
+    provider: str
+    model: str
+    base_url: str | None = None
+    api_key: Secret | None = None
+    credential: str | None = None
+    key_variable: str | None = None
+    paths: dict[ClientFormat, str] = {}
+    rank: tuple[int, int] = (0, 0)
+    weight: int = 1
+    max_parallel: int | None = None
+    timeouts: Timeouts = Timeouts()
+    drop_params: bool = False
+
+    def speaks(self, client_format: ClientFormat) -> bool:
+        """Whether the client's bytes can pass unchanged."""
+        return client_format in self.paths
+
+    @property
+    def name(self) -> str:
+        """`provider/model`, as prices and headers name it."""
+        return f"{self.provider}/{self.model}"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Deployments to try, and those for a request that is too long for them."""
+
+    route: Route
+    targets: tuple[Target, ...]
+    context_targets: tuple[Target, ...] = ()

@@ -1,0 +1,175 @@
+"""What the gateway knows of keys, accounts and prices: cached, and obedient to invalidations."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from math import inf
+
+import msgspec
+
+from libs.common.cache import Loaded, LoadingCache
+from libs.common.domain.pricing import find_price, model_names
+from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
+from libs.common.schemas.account import Account
+from libs.common.schemas.invalidation import Invalidation
+from libs.common.schemas.key import ApiKey
+from libs.common.schemas.price import PriceVersion
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.prices.price_map import PriceMap
+from services.gateway.calls.principal import Principal
+from services.gateway.calls.target import Target
+from services.gateway.directory.caches import DATABASE_AWAY, Caches
+from services.gateway.formats.named_models import NamedModel
+
+
+class _Prices(msgspec.Struct, frozen=True):
+    admin: tuple[PriceVersion, ...]
+    bundled: PriceVersion | None
+
+
+class Directory:
+    """Reads through bounded caches. Raises Unavailable where MongoDB is needed and away."""
+
+    def __init__(self, database: Database, price_map: PriceMap, caches: Caches) -> None:
+        self._price_map = price_map
+        self._price_store = PriceStore(database)
+        keys, accounts = KeyStore(database), AccountStore(database)
+        l2_keys = caches.in_redis("key", ApiKey)
+        l2_accounts = caches.in_redis("account", Account)
+        self._keys: LoadingCache[ApiKey] = caches.in_memory(
+            lambda hashed: l2_keys.get(hashed, keys.get_by_hash)
+        )
+        self._accounts: LoadingCache[Account] = caches.in_memory(
+            lambda user_id: l2_accounts.get(user_id, accounts.get)
+        )
+        self._prices: LoadingCache[_Prices] = caches.in_memory(self._load_prices)
+        self._l2_prices = caches.in_redis("price", tuple[PriceVersion, ...])
+
+    async def principal(self, secret_hash: str) -> Principal:
+        """Raises Unauthenticated for a key that nobody was given."""
+        try:
+            key = await self._keys.get(secret_hash)
+            account = None if key is None else await self._accounts.get(key.user_id)
+        except DATABASE_AWAY as error:
+            raise _database_away() from error
+        if key is None or account is None:
+            raise Unauthenticated(
+                "This API key is not known. Check for a typing error, or ask your administrator."
+            )
+        return Principal(key, account)
+
+    async def prices(
+        self,
+        targets: Iterable[Target],
+        at: datetime,
+        *,
+        searching: bool = False,
+        models: Sequence[NamedModel] = (),
+    ) -> dict[str, PriceVersion]:
+        """By deployment, for those that have a price. Raises ModelUnpriced where none has one.
+
+        A call that cannot be priced is not made, nor one that may search without a fee for that,
+        or run one of the `models` that has none.
+        """
+        prices: dict[str, PriceVersion] = {}
+        unpriced: ModelUnpriced | None = None
+        for target in targets:
+            try:
+                price = await self._price(target.provider, target.model, at)
+                if searching and price.web_search is None:
+                    raise _no_fee(target)
+                if models:
+                    await self.prices_of_models(target, models, at)
+            except ModelUnpriced as error:
+                unpriced = error
+            else:
+                prices[target.deployment_id] = price
+        if not prices and unpriced is not None:
+            raise unpriced
+        return prices
+
+    async def prices_of_models(
+        self, target: Target, models: Iterable[NamedModel], at: datetime
+    ) -> tuple[PriceVersion, ...]:
+        """Of those that a call names beside its own, by the names that the target's provider gets.
+
+        Raises ModelUnpriced where one has none.
+        """
+        return tuple(
+            [await self._price(target.provider, each.name, at, param=each.path) for each in models]
+        )
+
+    async def _price(
+        self, provider: str, model: str, at: datetime, *, param: str = "model"
+    ) -> PriceVersion:
+        try:
+            known = await self._prices.get(f"{provider}/{model}")
+        except DATABASE_AWAY as error:
+            raise _database_away() from error
+        if known is not None:
+            price = known.bundled
+            if known.admin:
+                price = find_price(known.admin, provider, model, at) or price
+            if price is not None:
+                return price
+        raise ModelUnpriced(
+            f"The model '{provider}/{model}'{_named_by(param)} has no price, so it cannot be "
+            "called. An administrator can set one with POST /admin/costs; 0 makes it free.",
+            param=param,
+        )
+
+    def obey(self, invalidation: Invalidation) -> None:
+        """Forgets what an administrator changed."""
+        match invalidation.kind:
+            case "key":
+                self._keys.drop(invalidation.id)
+            case "account":
+                self._accounts.drop(invalidation.id)
+            case "price":
+                # An alias or a provider prefix may lead to it: prices change too rarely to be fine.
+                self._prices.clear()
+            case "route":
+                # The router's.
+                pass
+
+    def forget(self) -> None:
+        """Forgets everything: invalidations may have been missed."""
+        for cache in (self._keys, self._accounts, self._prices):
+            cache.clear()
+
+    async def _load_prices(self, routed: str) -> Loaded[_Prices] | None:
+        """Of both names, so that a price that is set for one of them is found at once."""
+        provider, _, model = routed.partition("/")
+        admin = await asyncio.gather(
+            *(self._l2_prices.get(name, self._versions) for name in model_names(provider, model))
+        )
+        row = self._price_map.find(provider, model)
+        found = [loaded for loaded in admin if loaded is not None]
+        versions = {version.price_id: version for loaded in found for version in loaded.value}
+        if not versions and row is None:
+            return None
+        prices = _Prices(tuple(versions.values()), None if row is None else row.price)
+        return Loaded(prices, min((loaded.for_s for loaded in found), default=inf))
+
+    async def _versions(self, name: str) -> tuple[PriceVersion, ...] | None:
+        return tuple(await self._price_store.versions_of([name])) or None
+
+
+def _named_by(param: str) -> str:
+    return "" if param == "model" else f", which '{param}' names,"
+
+
+def _no_fee(target: Target) -> ModelUnpriced:
+    return ModelUnpriced(
+        f"The price of '{target.provider}/{target.model}' has no fee for web searches, so it "
+        "cannot be called with a tool for them. An administrator can set 'web_search_cost' with "
+        "POST /admin/costs; 0 makes them free.",
+        param="tools",
+    )
+
+
+def _database_away() -> Unavailable:
+    return Unavailable("The gateway cannot reach its database. Try again in a moment.")

@@ -1,0 +1,129 @@
+"""From the name that a client sends to the deployments that may serve it."""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
+
+import msgspec
+
+from libs.common.cache import Loaded
+from libs.common.domain.route_tests import PIN_HEADER
+from libs.common.errors import ModelNotFound, Unavailable
+from libs.common.schemas.route import Deployment, Route
+from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.mongo.routes import RouteStore
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.target import Plan, Target
+from services.gateway.directory.caches import DATABASE_AWAY, Caches
+from services.gateway.directory.providers import ModelDirectory, paths_of
+from services.gateway.settings import Settings
+
+_MAX_LISTED = 1_000
+# A model without a route has one deployment, which gets a second chance.
+_UNROUTED = Route(model="", deployments=(), max_attempts=2)
+
+
+def pinned(plan: Plan, headers: Headers) -> Plan:
+    """The one deployment that a test of the route is for, tried once.
+
+    Raises ModelNotFound where the route has no such deployment.
+    """
+    names = [value.decode("latin-1") for name, value in headers if name == PIN_HEADER]
+    if not names:
+        return plan
+    for target in plan.targets + plan.context_targets:
+        if target.deployment_id == names[0]:
+            route = msgspec.structs.replace(plan.route, max_attempts=1)
+            return Plan(route=route, targets=(target,))
+    raise ModelNotFound(f"The model '{plan.route.model}' has no such deployment.", param="model")
+
+
+class Router:
+    """Routes come from MongoDB through a cache; names without one by LiteLLM's rules."""
+
+    def __init__(
+        self, database: Database, models: ModelDirectory, caches: Caches, settings: Settings
+    ) -> None:
+        self._routes = RouteStore(database)
+        self._models = models
+        self._allow_unrouted = settings.allow_unrouted_models
+        self._l2_routes = caches.in_redis("route", Route)
+        self._plans = caches.in_memory(self._load)
+
+    async def plan(self, model: str) -> Plan:
+        """Raises ModelNotFound, or Unavailable where routes cannot be read."""
+        try:
+            plan = await self._plans.get(model)
+        except DATABASE_AWAY as error:
+            raise Unavailable("The gateway cannot read its routes. Try again.") from error
+        if plan is None:
+            raise ModelNotFound(
+                f"The model '{model}' is not known here. GET /v1/models lists the models"
+                + (", and 'provider/model' names any other." if self._allow_unrouted else "."),
+                param="model",
+            )
+        return plan
+
+    async def offered(self) -> list[str]:
+        """Names of routes, and of unrouted models where those are allowed."""
+        try:
+            routes = await self._routes.list(after=None, limit=_MAX_LISTED)
+        except PyMongoError as error:
+            raise Unavailable("The gateway cannot read its routes. Try again.") from error
+        unrouted = self._models.offered() if self._allow_unrouted else ()
+        return sorted({route.model for route in routes} | set(unrouted))
+
+    def forget(self) -> None:
+        """Fallbacks make plans depend on each other, so a changed route drops them all."""
+        self._plans.clear()
+
+    async def _load(self, model: str) -> Plan | Loaded[Plan] | None:
+        found = await self._l2_routes.get(model, self._routes.get)
+        if found is None:
+            target = self._models.resolve(model) if self._allow_unrouted else None
+            return None if target is None else Plan(route=_UNROUTED, targets=(target,))
+        route = found.value
+        targets, for_s = await self._targets([model, *route.fallbacks], {model: found})
+        context_targets, context_for_s = await self._targets(route.context_fallbacks, {})
+        plan = Plan(route=route, targets=targets, context_targets=context_targets)
+        return Loaded(plan, min(for_s, context_for_s))
+
+    async def _targets(
+        self, names: Sequence[str], known: Mapping[str, Loaded[Route]]
+    ) -> tuple[tuple[Target, ...], float]:
+        """Deployments of those routes, ranked in that order; fallbacks of fallbacks are not.
+
+        And for how many seconds that may be kept.
+        """
+        targets: list[Target] = []
+        for_s = inf
+        for position, name in enumerate(names):
+            found = known.get(name) or await self._l2_routes.get(name, self._routes.get)
+            if found is not None:
+                for_s = min(for_s, found.for_s)
+                deployments = found.value.deployments
+                targets += (self._target(deployment, position) for deployment in deployments)
+            elif (target := self._models.resolve(name)) is not None:
+                targets.append(msgspec.structs.replace(target, rank=(position, 0)))
+        return tuple(targets), for_s
+
+    def _target(self, deployment: Deployment, position: int) -> Target:
+        provider, _, model = deployment.model.partition("/")
+        target = self._models.target(provider, model)
+        changes: dict[str, Any] = {
+            "deployment_id": deployment.deployment_id,
+            "rank": (position, deployment.priority),
+            "weight": deployment.weight,
+            "max_parallel": deployment.max_parallel,
+            "timeouts": deployment.timeouts,
+            "drop_params": deployment.drop_params,
+            "credential": deployment.credential,
+        }
+        if deployment.api_base is not None:
+            base_url = changes["base_url"] = deployment.api_base.rstrip("/")
+            formats = tuple(target.paths) if deployment.formats is None else deployment.formats
+            changes["paths"] = paths_of(formats, base_url)
+            if deployment.credential is None:
+                # A provider's own key goes to the provider's own address, and to no other.
+                changes["api_key"] = changes["key_variable"] = None
+        return msgspec.structs.replace(target, **changes)

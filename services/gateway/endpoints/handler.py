@@ -1,0 +1,274 @@
+"""What every call goes through, whatever it is for: its caller, its event, its answer, its errors.
+
+Whatever happens to a call whose key is known, it leaves exactly one usage event, and its last byte
+goes out after that event is durable. Where nothing can be recorded it is refused without one.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from libs.common.domain.access import check_account, check_key, check_model
+from libs.common.domain.ids import secret_hash
+from libs.common.errors import (
+    AppError,
+    MethodNotAllowed,
+    NothingRecordable,
+    ProviderNotConfigured,
+    RequestTimeout,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamRefused,
+)
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
+from services.gateway.calls.call import Call
+from services.gateway.calls.credentials import secret_of
+from services.gateway.calls.headers import Header, Headers
+from services.gateway.calls.principal import Principal
+from services.gateway.calls.target import Plan
+from services.gateway.endpoints.body import ClientDisconnected, read_body
+from services.gateway.endpoints.body_memory import BodyLease
+from services.gateway.endpoints.parts import Parts
+from services.gateway.endpoints.reply_headers import (
+    call_headers,
+    cost_headers,
+    error_headers,
+    id_headers,
+    rate_headers,
+)
+from services.gateway.endpoints.stream_relay import StreamRelay
+from services.gateway.formats.base import CallRequest, check_model_name
+from services.gateway.metrics import NOT_RECORDED, UNAUTHENTICATED
+from services.gateway.recordings.tape import Tape
+from services.gateway.upstream.answer import Answer
+from services.gateway.usage.usage_event import Recorder
+
+log = structlog.get_logger(__name__)
+_BAD_STATUS = 400
+_DECODED_AT_ONCE = 256 * 1024
+_CRASHED = "The gateway failed to serve this call."
+EarlyCheck = Callable[[Principal, BodyLease], Awaitable[None]]
+# What nginx logs when the client hung up; no client ever reads it.
+CLIENT_CLOSED = 499
+
+
+class Handler(ABC):
+    """One call's handler; what it knows is in `call`."""
+
+    __slots__ = (
+        "_allowed",
+        "_body",
+        "_tape",
+        "call",
+        "gateway",
+        "receive",
+        "relay",
+        "responding",
+        "send",
+    )
+
+    def __init__(
+        self, gateway: Parts, call: Call, receive: Receive, send: Send, allowed: str = "POST"
+    ) -> None:
+        self.gateway = gateway
+        self.call = call
+        self.receive = receive
+        self.send = send
+        self.responding = False
+        self.relay: StreamRelay | None = None
+        self._allowed = allowed
+        self._body: BodyLease | None = None
+        self._tape: Tape | None = None
+
+    @abstractmethod
+    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+        """Makes the call and answers it. The caller may make calls; what is raised is recorded."""
+
+    async def read_request(
+        self, principal: Principal, headers: Headers, refuse_early: EarlyCheck | None = None
+    ) -> tuple[bytes, CallRequest]:
+        """The body, and what it asks for, which the key may use. Raises AppError.
+
+        A body that is still arriving is read on only after `refuse_early` has let it pass.
+        """
+
+        async def begin(announced: int | None, is_late: bool) -> BodyLease:
+            key = principal.key
+            lease = self.gateway.body_memory.lease(self.call.operation, key.user_id, key.key_id)
+            self._body = lease
+            try:
+                if is_late:
+                    lease.check(announced or 0)
+                    if refuse_early is not None:
+                        await refuse_early(principal, lease)
+            except BaseException:
+                # Until it is answered, others would be refused for the sake of it.
+                lease.release()
+                raise
+            return lease
+
+        body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
+        if self._tape is not None:
+            self._tape.read(body)
+        if len(body) <= _DECODED_AT_ONCE:
+            request = self.call.format.decode(body)
+        else:
+            request = await self._decoded_in_thread(body)
+        check_model_name(request.model)
+        self.call.request = request
+        refusal = check_model(principal.key, request.model)
+        if refusal is not None:
+            raise refusal
+        return body, request
+
+    async def _decoded_in_thread(self, body: bytes) -> CallRequest:
+        """A large body with many small parts takes long, and so others get their turns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.gateway.decoding, self.call.format.decode, body)
+
+    def take_copies(self, plan: Plan) -> None:
+        """Counts the memory that sending the body on takes, as the plan has it. Raises AppError."""
+        if self._body is not None:
+            name = self.call.format.name
+            targets = plan.targets + plan.context_targets
+            self._body.take_copies(translated=not all(t.speaks(name) for t in targets))
+
+    async def handle(self, scope: Scope) -> None:
+        """Raises nothing but CancelledError: what goes wrong is answered and recorded."""
+        call, gateway, headers = self.call, self.gateway, scope["headers"]
+        wrong_method = self._check_method(scope["method"])
+        with gateway.open_calls:
+            principal = await self._authenticate(headers, wrong_method)
+            if principal is None:
+                return
+            recorder = Recorder(call, principal, gateway.meter)
+            if principal.key.recording is not None:
+                self._start_tape(principal)
+            try:
+                gateway.meter.require_writable()
+                refusal = (
+                    wrong_method
+                    or check_key(principal.key, call.started_at)
+                    or check_account(principal.account)
+                )
+                if refusal is not None:
+                    raise refusal
+                await self.serve(principal, headers, recorder)
+            except ClientDisconnected:
+                with suppress(Unavailable):
+                    await recorder.commit("client_closed", CLIENT_CLOSED)
+            except AppError as error:
+                await self._fail(recorder, error)
+            except asyncio.CancelledError:
+                # The process is stopping and this call's time is over; its event still goes out.
+                recorder.hand_in(*self._usage_so_far())
+                raise
+            except Exception:
+                log.exception("call.crashed", call_id=call.call_id)
+                await self._fail(recorder, AppError(_CRASHED))
+            finally:
+                if not recorder.is_waiting:
+                    gateway.admissions.finished(call.call_id)
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._body is not None:
+            self._body.release()
+        if self._tape is not None:
+            self.gateway.recordings.hand_in(self._tape)
+
+    def _check_method(self, method: str) -> AppError | None:
+        """A call of a wrong one is audited like any other, so no route turns it away."""
+        if method in self._allowed.split(", "):
+            return None
+        return MethodNotAllowed(f"{method} is not allowed: use {self._allowed}.")
+
+    async def _authenticate(
+        self, headers: Headers, wrong_method: AppError | None
+    ) -> Principal | None:
+        """None for a caller that is not known, who is told so."""
+        try:
+            principal = await self.gateway.directory.principal(secret_hash(secret_of(headers)))
+        except AppError as error:
+            UNAUTHENTICATED.labels(self.call.format.name).inc()
+            await self._send_error(wrong_method or error)
+            return None
+        except Exception:
+            log.exception("call.crashed", call_id=self.call.call_id)
+            await self._send_error(AppError(_CRASHED))
+            return None
+        self.call.principal = principal
+        return principal
+
+    def _start_tape(self, principal: Principal) -> None:
+        """From here on, what the client sends and gets passes through it."""
+        tape = self._tape = self.gateway.recordings.start(self.call, principal)
+        if tape is not None:
+            self.receive, self.send = tape.receiving(self.receive), tape.sending(self.send)
+
+    async def answer(
+        self,
+        recorder: Recorder,
+        answer: Answer,
+        usage: TokenUsage | None = None,
+        usage_source: UsageSource = "none",
+    ) -> None:
+        """Sends a whole answer of the provider, good or bad, once it is recorded."""
+        call = self.call
+        call.first_byte_ms = call.elapsed_ms()
+        headers: list[Header] = []
+        if answer.status >= _BAD_STATUS:
+            await recorder.commit("upstream_error", answer.status, error_code=UpstreamRefused.code)
+        else:
+            await recorder.commit("ok", answer.status, usage=usage, usage_source=usage_source)
+            headers += cost_headers(call.charged_nusd)
+        headers += answer.headers + id_headers(call.call_id) + call_headers(call)
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        await self._respond(answer.status, headers, answer.body)
+
+    async def _fail(self, recorder: Recorder, error: AppError) -> None:
+        call = self.call
+        if isinstance(error, NothingRecordable):
+            NOT_RECORDED.inc()
+            await self._send_error(error)
+            return
+        forwarded = call.attempts > 0 and not isinstance(error, ProviderNotConfigured)
+        status: CallStatus = "upstream_error" if forwarded else "refused"
+        usage, source = self._usage_so_far()
+        http_status = call.format.error(error, call.call_id).status
+        try:
+            await recorder.commit(
+                status, http_status, usage=usage, usage_source=source, error_code=error.code
+            )
+        except AppError as unavailable:
+            error = unavailable
+        if isinstance(error, UpstreamFailed):
+            log.warning("upstream.failed", call_id=call.call_id, error=error.message)
+        await self._send_error(error)
+
+    def _usage_so_far(self) -> tuple[TokenUsage | None, UsageSource]:
+        return (None, "none") if self.relay is None else self.relay.usage()
+
+    async def _send_error(self, error: AppError) -> None:
+        call = self.call
+        if self.relay is not None:
+            await self.relay.finish(call.format.error_frame(error, call.call_id))
+        if self.responding:
+            return
+        answer = call.format.error(error, call.call_id)
+        headers = error_headers(error, call.call_id, len(answer.body)) + rate_headers(call)
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", self._allowed.encode()))
+        if isinstance(error, RequestTimeout):
+            # The rest of the request may still come, and must not be taken for the next one.
+            headers.append((b"connection", b"close"))
+        await self._respond(answer.status, headers, answer.body)
+
+    async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.responding = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})

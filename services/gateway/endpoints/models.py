@@ -1,0 +1,80 @@
+"""`GET /v1/models` and `/v1/models/{id}`: what the caller's key may use.
+
+In Anthropic's shape for clients that send `anthropic-version`, in OpenAI's for all others.
+"""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.access import check_account, check_key, may_use
+from libs.common.domain.ids import secret_hash
+from libs.common.errors import ModelNotFound, ModelUnpriced
+from libs.common.web.json import json_response
+from services.gateway.calls.call import Call
+from services.gateway.calls.credentials import secret_of
+from services.gateway.calls.principal import Principal
+from services.gateway.endpoints.parts import Parts
+from services.gateway.formats import CHAT
+
+# Neither API tells when a model of another provider was made; clients only need the field.
+_CREATED = 0
+_CREATED_AT = "1970-01-01T00:00:00Z"
+
+
+async def list_models(request: Request) -> Response:
+    gateway: Parts = request.state.gateway
+    principal, _ = await caller(request)
+    names = [name for name in await gateway.router.offered() if may_use(principal.key, name)]
+    if "anthropic-version" not in request.headers:
+        return json_response({"object": "list", "data": [_openai_model(name) for name in names]})
+    return json_response(
+        {
+            "data": [_anthropic_model(name) for name in names],
+            "has_more": False,
+            "first_id": names[0] if names else None,
+            "last_id": names[-1] if names else None,
+        }
+    )
+
+
+async def show_model(request: Request) -> Response:
+    """Any that may be called, listed or not. Others do not exist, whatever the reason."""
+    gateway: Parts = request.state.gateway
+    principal, call = await caller(request)
+    name = request.path_params["model"]
+    if not may_use(principal.key, name):
+        raise _not_found(name)
+    plan = await gateway.router.plan(name)
+    try:
+        await gateway.directory.prices(plan.targets, call.started_at)
+    except ModelUnpriced:
+        raise _not_found(name) from None
+    anthropic = "anthropic-version" in request.headers
+    return json_response(_anthropic_model(name) if anthropic else _openai_model(name))
+
+
+async def caller(request: Request) -> tuple[Principal, Call]:
+    """Who asks, and a call that knows the time. Raises AppError where they may not make calls."""
+    gateway: Parts = request.state.gateway
+    principal = await gateway.directory.principal(secret_hash(secret_of(request.scope["headers"])))
+    call = Call(CHAT, now_ms=gateway.clock.now_ms())
+    refusal = check_key(principal.key, call.started_at) or check_account(principal.account)
+    if refusal is not None:
+        raise refusal
+    return principal, call
+
+
+def _not_found(name: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"The model '{name}' does not exist, or this API key may not use it.", param="model"
+    )
+
+
+def _openai_model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "gateway"}
+
+
+def _anthropic_model(name: str) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT}

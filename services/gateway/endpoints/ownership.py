@@ -1,0 +1,155 @@
+"""Objects that a provider keeps belong to the account whose call made them.
+
+All accounts share the provider's key, so the provider would hand out anybody's object to whoever
+names it: the gateway asks its own books first. `formats.object_fields` says which fields name one.
+"""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from libs.common.errors import AppError, NotFound, ObjectNotAllowed, ThreadNotFound, Unavailable
+from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.provider_objects import KeptObject, ObjectStore
+from libs.common.storage.redis.client import RedisError
+from services.gateway.calls.principal import Principal
+from services.gateway.calls.target import Plan, Target
+from services.gateway.directory.router import Router
+from services.gateway.formats.base import CallRequest, Format
+from services.gateway.formats.objects import NamedObject
+
+_MAX_SHOWN = 256
+
+
+class Owned(msgspec.Struct, frozen=True, kw_only=True):
+    """What may serve a call, how many tokens it goes on from, and what it is allowed to name."""
+
+    plan: Plan
+    input_tokens: int = 0
+    granted: frozenset[str] = frozenset()
+
+
+class Ownership:
+    """Knows whose the objects are, and where they are kept."""
+
+    def __init__(self, objects: ObjectStore, router: Router) -> None:
+        self._objects = objects
+        self._router = router
+
+    async def check(
+        self, principal: Principal, client_format: Format, request: CallRequest, plan: Plan
+    ) -> Owned:
+        """The plan, left to the deployments that keep what the request names.
+
+        Raises NotFound or ObjectNotAllowed for what the caller may not name.
+        """
+        targets = plan.targets + plan.context_targets
+        named = request.named
+        if not any(target.speaks(client_format.name) for target in targets):
+            named = tuple(each for each in named if not each.rule.relayed_only)
+        patterns = (
+            *principal.account.provider_objects,
+            *principal.key.provider_objects,
+            *plan.route.provider_objects,
+        )
+        granted = frozenset(
+            each.id for each in named if each.rule.grantable and _matches(each.id, patterns)
+        )
+        own = [each for each in named if each.id not in granted or not each.rule.grantable]
+        for each in own:
+            if not each.rule.made:
+                raise _refusal(each)
+        if not own:
+            return Owned(plan=plan, granted=granted)
+        kept = await self._find(principal, (each.id for each in own))
+        for each in own:
+            if each.id not in kept:
+                raise _refusal(each)
+        continued = {each.id for each in own if each.rule.continues}
+        return Owned(
+            plan=await self._pinned(plan, client_format, own, kept),
+            input_tokens=sum(kept[each].tokens or 0 for each in continued),
+            granted=granted,
+        )
+
+    async def find_response(self, principal: Principal, response_id: str) -> KeptObject:
+        """Raises NotFound, or Unavailable where nobody can tell."""
+        kept = await self._find(principal, (response_id,))
+        if response_id not in kept:
+            raise NotFound(f"Response with id '{plain(response_id)}' not found.")
+        return kept[response_id]
+
+    async def _find(self, principal: Principal, ids: Iterable[str]) -> dict[str, KeptObject]:
+        try:
+            return await self._objects.find(principal.account.user_id, ids)
+        except (PyMongoError, RedisError, OSError) as error:
+            raise Unavailable(
+                "The gateway cannot check who owns the objects that the request names. Try again "
+                "in a moment."
+            ) from error
+
+    async def _pinned(
+        self,
+        plan: Plan,
+        client_format: Format,
+        own: list[NamedObject],
+        kept: dict[str, KeptObject],
+    ) -> Plan:
+        """Raises NotFound where the model is not served by whoever keeps all of the objects."""
+        keepers = tuple(
+            target
+            for target in plan.targets + plan.context_targets
+            if target.speaks(client_format.name)
+        )
+        for each in own:
+            place = kept[each.id]
+            same = tuple(t for t in keepers if t.deployment_id == place.deployment)
+            keepers = same or await self._at_the_same_place(keepers, place)
+            if not keepers:
+                raise _refusal(each, "is kept by a provider that does not serve this model here")
+        return msgspec.structs.replace(plan, targets=keepers, context_targets=())
+
+    async def _at_the_same_place(
+        self, targets: tuple[Target, ...], kept: KeptObject
+    ) -> tuple[Target, ...]:
+        """Those that reach what the deployment reaches, such as another model's of its provider."""
+        try:
+            plan = await self._router.plan(kept.model)
+        except NotFound:
+            return ()
+        for maker in plan.targets + plan.context_targets:
+            if maker.deployment_id == kept.deployment:
+                return tuple(target for target in targets if _place(target) == _place(maker))
+        return ()
+
+
+def plain(text: str) -> str:
+    """What a client sent, fit to be shown: no endless id, and no character that has no bytes."""
+    return text[:_MAX_SHOWN].encode("ascii", "backslashreplace").decode()
+
+
+def _matches(object_id: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(object_id, pattern) for pattern in patterns)
+
+
+def _place(target: Target) -> tuple[object, ...]:
+    key = None if target.api_key is None else target.api_key.reveal()
+    return target.provider, target.base_url, target.credential, key
+
+
+def _refusal(named: NamedObject, why: str = "not found") -> AppError:
+    rule, path, shown = named.rule, plain(named.path), plain(named.id)
+    ask = (
+        "Ask your administrator to list it in 'provider_objects' of the account, the key or the "
+        "route."
+    )
+    if not rule.made:
+        return ObjectNotAllowed(
+            f"{path}: {rule.noun} '{shown}' belongs to the operator and is not allowed. {ask}",
+            param=path,
+        )
+    if rule.thread:
+        return ThreadNotFound(f"{path}: {rule.noun} with id '{shown}' {why}.", param=path)
+    advice = f" No call of this account made it. {ask}" if rule.grantable else ""
+    return NotFound(f"{path}: {rule.noun} with id '{shown}' {why}.{advice}", param=path)

@@ -1,0 +1,85 @@
+"""Headers that the gateway adds to what it answers."""
+
+from datetime import timedelta
+
+from libs.common.domain.money import usd_text
+from libs.common.errors import AppError, UnsupportedContentCoding
+from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Header
+from services.gateway.endpoints.content_coding import ACCEPTED
+
+_PARTS = (b"limit", b"remaining", b"reset")
+
+
+def id_headers(request_id: str) -> list[Header]:
+    """Both names, since OpenAI's SDKs read the one and Anthropic's the other."""
+    value = request_id.encode()
+    return [(b"x-request-id", value), (b"request-id", value)]
+
+
+def call_headers(call: Call) -> list[Header]:
+    """Which deployment answered, after how many attempts, and the gateway's own time."""
+    headers = [
+        (b"x-gateway-attempts", b"%d" % call.attempts),
+        (b"x-gateway-overhead-ms", b"%.3f" % call.overhead_ms()),
+    ]
+    headers += ((b"x-gateway-budget-warning", line.encode()) for line in call.budget_warnings)
+    headers += rate_headers(call)
+    if call.target is not None:
+        headers.append((b"x-gateway-model", call.target.name.encode()))
+    return headers
+
+
+def rate_headers(call: Call) -> list[Header]:
+    """The limits of whichever of account and key has less room; the names are the format's."""
+    if call.rate_window is None:
+        return []
+    scope, window = call.rate_window
+    rows = (
+        (b"requests", scope.requests, window.requests_left, window.requests_reset_ms),
+        (b"tokens", scope.tokens, window.tokens_left, window.tokens_reset_ms),
+    )
+    headers: list[Header] = []
+    for kind, limit, left, reset_ms in rows:
+        if limit < 0:
+            continue
+        reset = b"%.3fs" % (reset_ms / 1000)
+        if call.format.name == "messages":
+            at = call.started_at + timedelta(milliseconds=reset_ms)
+            reset = at.isoformat(timespec="seconds").replace("+00:00", "Z").encode()
+            names = [b"anthropic-ratelimit-" + kind + b"-" + part for part in _PARTS]
+        else:
+            names = [b"x-ratelimit-" + part + b"-" + kind for part in _PARTS]
+        headers += zip(names, (b"%d" % limit, b"%d" % left, reset), strict=True)
+    return headers
+
+
+def cost_headers(cost_nusd: int) -> list[Header]:
+    """In USD, exact, as the ledger is going to say it."""
+    return [(b"x-gateway-cost-usd", usd_text(cost_nusd).encode())]
+
+
+def stream_headers(call: Call) -> list[Header]:
+    """Proxies on the way must neither keep nor hold back a stream."""
+    return [
+        *id_headers(call.call_id),
+        *call_headers(call),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+    ]
+
+
+def error_headers(error: AppError, request_id: str, body_bytes: int) -> list[Header]:
+    """With what the SDKs need to decide whether, and when, to try again."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % body_bytes),
+        *id_headers(request_id),
+    ]
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % error.retry_after_s))
+    if isinstance(error, UnsupportedContentCoding):
+        headers.append((b"accept-encoding", ACCEPTED))
+    return headers

@@ -1,0 +1,98 @@
+"""`/v1/responses/{id}` and what lies below it: responses that the provider keeps.
+
+They are passed on to the deployment that made them, for the account that made them. All accounts
+share the provider's key, so nobody else's response may ever be named to it.
+"""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from libs.common.errors import InvalidRequest, NotFound, UpstreamFailed
+from libs.common.schemas.usage import Operation
+from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.principal import Principal
+from services.gateway.calls.target import Target
+from services.gateway.endpoints.handler import Handler
+from services.gateway.endpoints.parts import Parts
+from services.gateway.endpoints.query import OF_STORED_RESPONSES, passed_query
+from services.gateway.formats import RESPONSES
+from services.gateway.formats.base import CallRequest
+from services.gateway.upstream.answer import Stream
+from services.gateway.usage.usage_event import Recorder
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+
+class StoredEndpoint:
+    """`operations` are by method; `resource` is what follows the response's id."""
+
+    def __init__(self, operations: Mapping[str, Operation], resource: str = "") -> None:
+        self._operations = operations
+        self._resource = resource
+        self.path = f"{RESPONSES.path}/{{response_id}}{resource}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway: Parts = scope["state"]["gateway"]
+        response_id: str = scope["path_params"]["response_id"]
+        query: bytes = scope["query_string"]
+        call = Call(
+            RESPONSES,
+            now_ms=gateway.clock.now_ms(),
+            operation=self._operations.get(scope["method"], "retrieve"),
+            resource=f"/{response_id}{self._resource}{passed_query(query, OF_STORED_RESPONSES)}",
+        )
+        allowed = ", ".join(self._operations)
+        await _StoredHandler(gateway, call, receive, send, allowed, response_id, query).handle(
+            scope
+        )
+
+
+class _StoredHandler(Handler):
+    __slots__ = ("_query", "_response_id")
+
+    def __init__(
+        self,
+        gateway: Parts,
+        call: Call,
+        receive: Receive,
+        send: Send,
+        allowed: str,
+        response_id: str,
+        query: bytes,
+    ) -> None:
+        super().__init__(gateway, call, receive, send, allowed)
+        self._response_id = response_id
+        self._query = query
+
+    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+        call, gateway = self.call, self.gateway
+        if not _ID.fullmatch(self._response_id):
+            # It becomes a part of the provider's path.
+            raise NotFound("There is no response with this id.")
+        if parse_qs(self._query).get(b"stream", [b"false"])[-1] != b"false":
+            raise InvalidRequest(
+                "Streaming a stored response is not supported: omit 'stream'.", param="stream"
+            )
+        kept = await gateway.ownership.find_response(principal, self._response_id)
+        request = call.request = CallRequest(
+            model=kept.model, stream=False, max_output_tokens=None, fields={}
+        )
+        target = await self._target(kept.model, kept.deployment)
+        upstream = await gateway.dispatcher.send_to(call, request, target, headers)
+        if isinstance(upstream, Stream):
+            await upstream.close()
+            raise UpstreamFailed("The provider answered with a stream instead of a response.")
+        call.provider_request_id = upstream.provider_request_id
+        await self.answer(recorder, upstream)
+
+    async def _target(self, model: str, deployment_id: str) -> Target:
+        plan = await self.gateway.router.plan(model)
+        for target in plan.targets + plan.context_targets:
+            if target.deployment_id == deployment_id and target.speaks(RESPONSES.name):
+                return msgspec.structs.replace(target, max_parallel=None)
+        raise NotFound("The deployment that keeps this response is no longer there.")

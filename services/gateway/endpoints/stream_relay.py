@@ -1,0 +1,180 @@
+"""Relays one stream: bytes go out as they come in, and the last ones wait for the commit."""
+
+import asyncio
+from contextlib import aclosing
+
+import msgspec
+from starlette.types import Receive, Send
+
+from libs.common.errors import (
+    AppError,
+    ResponseUnread,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
+from services.gateway.calls.call import Call
+from services.gateway.endpoints.keep_alive import KeepAlive
+from services.gateway.endpoints.reply_headers import stream_headers
+from services.gateway.formats.base import StreamReader, is_garbled
+from services.gateway.formats.sse import FrameSplitter
+from services.gateway.upstream.answer import Stream
+from services.gateway.usage.estimator import Estimator, by_bytes
+
+
+class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stream ended, what it used, and the bytes that close it for the client."""
+
+    status: CallStatus
+    usage: TokenUsage
+    usage_source: UsageSource
+    last_bytes: bytes
+    error_code: str | None = None
+
+
+class StreamRelay:
+    """From the provider's chunks to the client's, with the reader looking on."""
+
+    def __init__(
+        self,
+        call: Call,
+        reader: StreamReader,
+        stream: Stream,
+        receive: Receive,
+        send: Send,
+        *,
+        estimator: Estimator,
+        keepalive_s: float,
+    ) -> None:
+        self._call = call
+        self._reader = reader
+        self._stream = stream
+        self._receive = receive
+        self._send = send
+        self._estimator = estimator
+        self._keepalive_s = keepalive_s
+        self._frames = FrameSplitter()
+        self._last_bytes = b""
+        self._error: AppError | None = None
+        self._client_is_gone = False
+        self._is_sending = False
+
+    async def run(self) -> StreamEnd:
+        """Sends all but the last bytes. A client that goes away ends it within the same tick, and
+        one that does not read at the stream's own end, so that no connection waits for it."""
+        headers = self._stream.headers + stream_headers(self._call)
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        pumping = asyncio.timeout_at(self._stream.ends_at)
+        try:
+            async with pumping:
+                watcher = asyncio.create_task(self._end_when_client_goes(pumping))
+                try:
+                    await self._pump()
+                finally:
+                    watcher.cancel()
+        except TimeoutError:
+            if self._client_is_gone:
+                return await self._end("client_closed")
+            if pumping.expired() and self._is_sending:
+                self._error = ResponseUnread("The response was not read in time.")
+                return await self._end("client_closed")
+            self._error = UpstreamTimeout("The provider did not continue its answer in time.")
+        except AppError as error:
+            self._error = error
+        if self._error is None and not self._reader.failed:
+            return await self._end("ok")
+        return await self._end("upstream_error")
+
+    async def finish(self, last_bytes: bytes) -> None:
+        """The event is durable, or its failure is what there is to say: the stream may end."""
+        await self._send({"type": "http.response.body", "body": last_bytes})
+
+    def usage(self) -> tuple[TokenUsage, UsageSource]:
+        """As reported, else estimated from what came, by its bytes, since this does not wait."""
+        self._call.made = self._reader.made()
+        reported = self._reader.usage()
+        if reported is not None:
+            return reported, "provider"
+        output_tokens = by_bytes(len(self._reader.text()) + self._reader.unkept_bytes())
+        return self._reader.estimate(self._call.input_tokens, output_tokens), "estimated"
+
+    async def _pump(self) -> None:
+        keep_alive = KeepAlive(self._call.format.keep_alive, self._keepalive_s, self._send)
+        try:
+            async with aclosing(self._stream.chunks) as chunks:
+                async for chunk in chunks:
+                    if self._call.first_byte_ms is None:
+                        keep_alive.stop()
+                        self._call.first_byte_ms = self._call.elapsed_ms()
+                    out = self._read(self._frames.feed(chunk))
+                    if out:
+                        body = {"type": "http.response.body", "body": out, "more_body": True}
+                        self._is_sending = True
+                        await self._send(body)
+                        self._is_sending = False
+                    if self._is_over() or self._error is not None:
+                        return
+        finally:
+            keep_alive.stop()
+        self._end_of_input()
+
+    def _read(self, frames: list[bytes]) -> bytes:
+        """The frames for now; the one that ends the stream, and all after it, are held back."""
+        out: list[bytes] = []
+        for frame in frames:
+            if self._is_over():
+                self._last_bytes += frame
+                continue
+            if is_garbled(frame):
+                # No client could read on, and most would say nothing of it.
+                self._error = UpstreamFailed("The provider sent an event that cannot be read.")
+                break
+            sent = self._reader.read(frame)
+            if self._is_over():
+                self._last_bytes = sent
+            else:
+                out.append(sent)
+        return b"".join(out)
+
+    def _is_over(self) -> bool:
+        return self._reader.done or self._reader.failed
+
+    def _end_of_input(self) -> None:
+        """The provider closed the stream: in order only if it had said all that it owed."""
+        rest = self._frames.rest()
+        last_bytes = self._reader.read(rest + b"\n\n") if rest.strip() else b""
+        if not self._is_over() and self._reader.usage() is None:
+            # A frame that was cut short would hide the error that follows it from the client.
+            raise UpstreamFailed("The provider ended its stream before the answer was complete.")
+        self._last_bytes += last_bytes
+
+    async def _end_when_client_goes(self, pumping: asyncio.Timeout) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._client_is_gone = True
+        pumping.reschedule(asyncio.get_running_loop().time())
+
+    async def _end(self, status: CallStatus) -> StreamEnd:
+        if status != "ok":
+            # The provider need not go on. After a whole answer its connection is of use again once
+            # its end has come, which is a moment after its last frame.
+            await self._stream.close()
+        usage, source = self.usage()
+        if source == "estimated":
+            usage = await self._estimator.of_stream(self._call, self._reader)
+        last_bytes = self._last_bytes
+        if self._error is not None:
+            last_bytes += self._call.format.error_frame(self._error, self._call.call_id)
+        return StreamEnd(
+            status=status,
+            usage=usage,
+            usage_source=source,
+            last_bytes=last_bytes,
+            error_code=self._error_code(),
+        )
+
+    def _error_code(self) -> str | None:
+        if self._error is not None:
+            return self._error.code
+        return UpstreamRefused.code if self._reader.failed else None

@@ -1,0 +1,55 @@
+"""`POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`.
+
+The provider counts where it speaks the format, and the gateway estimates where not. Counting is
+free: it holds and costs nothing, and its entry says what it was.
+"""
+
+from starlette.types import Receive, Scope, Send
+
+from libs.common.errors import UpstreamFailed
+from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.principal import Principal
+from services.gateway.endpoints.handler import Handler
+from services.gateway.endpoints.parts import Parts
+from services.gateway.endpoints.query import query_of_call
+from services.gateway.formats.base import Format
+from services.gateway.upstream.answer import Stream
+from services.gateway.usage.usage_event import Recorder
+
+
+class CountEndpoint:
+    """`resource` is what follows the path of the format."""
+
+    def __init__(self, client_format: Format, resource: str) -> None:
+        self._format = client_format
+        self._resource = resource
+        self.path = client_format.path + resource
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gateway: Parts = scope["state"]["gateway"]
+        call = Call(
+            self._format,
+            now_ms=gateway.clock.now_ms(),
+            operation="count",
+            resource=self._resource + query_of_call(self._format.name, scope["query_string"]),
+        )
+        await _CountHandler(gateway, call, receive, send).handle(scope)
+
+
+class _CountHandler(Handler):
+    __slots__ = ()
+
+    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+        call, gateway = self.call, self.gateway
+        _, request = await self.read_request(principal, headers)
+        plan = await gateway.router.plan(request.model)
+        if request.named:
+            plan = (await gateway.ownership.check(principal, call.format, request, plan)).plan
+        self.take_copies(plan)
+        upstream = await gateway.dispatcher.send(call, request, plan, headers)
+        if isinstance(upstream, Stream):
+            await upstream.close()
+            raise UpstreamFailed("The provider answered with a stream instead of a count.")
+        call.provider_request_id = upstream.provider_request_id
+        await self.answer(recorder, upstream)

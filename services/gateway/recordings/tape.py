@@ -1,0 +1,232 @@
+"""Records what is said in the calls of keys that want it: best effort, and never in their way.
+
+A tape runs along with its call and keeps references to what goes by. When the call is over, its
+event durable and its answer sent, the tape is handed in here; what becomes a recording is made of
+it in a thread, and goes to the ledger worker as a job. Whatever cannot be kept is dropped and
+counted: a call neither waits for its recording nor fails with it.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from math import inf
+from time import monotonic
+from uuid import uuid4
+
+import structlog
+from starlette.types import Message, Receive, Send
+
+from libs.common.breaker import Breaker
+from libs.common.group_commit import GroupCommit
+from libs.common.schemas.recording import Recording
+from libs.common.storage.queue.recordings import RecordingQueue, pack
+from libs.common.storage.redis.client import RedisError
+from services.gateway.calls.call import Call
+from services.gateway.calls.principal import Principal
+from services.gateway.metrics import RECORDINGS
+from services.gateway.recordings.transcript import transcribe
+
+log = structlog.get_logger(__name__)
+# Attachments are taken out before a side is cut to its bound, so that more of it is looked at.
+_MAX_RAW_FACTOR = 8
+_MAX_BATCH = 64
+_MAX_WAITING = 1_000
+_MAX_WAITING_BYTES = 32 * 1024 * 1024
+# Nobody waits for a recording, and one job for many costs Redis and the worker far less.
+_PAUSE_S = 0.5
+_LOG_EVERY_S = 10.0
+# At the end of the process, how long what waits may still be sent.
+_CLOSE_S = 5.0
+
+
+class _Side:
+    """The beginning of what goes one way."""
+
+    __slots__ = ("_kept", "_parts", "max_bytes", "size")
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._parts: list[bytes] = []
+        self._kept = 0
+        self.size = 0
+
+    def add(self, part: bytes) -> None:
+        self.size += len(part)
+        if self._kept < self.max_bytes:
+            kept = part[: self.max_bytes - self._kept]
+            self._parts.append(kept)
+            self._kept += len(kept)
+
+    def raw(self) -> bytes:
+        return b"".join(self._parts)
+
+    @property
+    def kept(self) -> int:
+        return self._kept
+
+
+class Tape:
+    """Of one call, whose body and answer pass through it."""
+
+    __slots__ = ("answer", "call", "principal", "request", "status")
+
+    def __init__(self, call: Call, principal: Principal, max_raw_bytes: int) -> None:
+        self.call = call
+        self.principal = principal
+        self.request = _Side(max_raw_bytes)
+        self.answer = _Side(max_raw_bytes)
+        self.status: int | None = None
+
+    def receiving(self, receive: Receive) -> Receive:
+        async def recorded() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                self.request.add(message.get("body", b""))
+            return message
+
+        return recorded
+
+    def read(self, body: bytes) -> None:
+        """The whole body, of which its client may have sent less, compressed."""
+        self.request = _Side(self.request.max_bytes)
+        self.request.add(body)
+
+    def sending(self, send: Send) -> Send:
+        async def recorded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+            else:
+                self.answer.add(message.get("body", b""))
+            await send(message)
+
+        return recorded
+
+    @property
+    def kept(self) -> int:
+        """Bytes of memory."""
+        return self.request.kept + self.answer.kept
+
+
+class Recordings:
+    """Where calls hand in their tapes. Bounded in number and bytes; what is too much is dropped."""
+
+    def __init__(
+        self,
+        queue: RecordingQueue,
+        breaker: Breaker,
+        *,
+        max_bytes: int,
+        pause_s: float = _PAUSE_S,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._queue = queue
+        self._breaker = breaker
+        self._max_bytes = max_bytes
+        self._pause_s = pause_s
+        self._closing = asyncio.Event()
+        self._clock = clock
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._unlogged = 0
+        self._logged_at = -inf
+        self._ends_at = inf
+        self._commits: GroupCommit[Tape, None] = GroupCommit(
+            self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
+        )
+
+    def start(self, call: Call, principal: Principal) -> Tape | None:
+        """None for a call that makes no tokens, which has nothing to tell."""
+        if call.operation != "create":
+            return None
+        return Tape(call, principal, self._max_bytes * _MAX_RAW_FACTOR)
+
+    def hand_in(self, tape: Tape) -> None:
+        """Takes no time, and raises nothing."""
+        if self._waiting >= _MAX_WAITING or self._waiting_bytes + tape.kept > _MAX_WAITING_BYTES:
+            self._drop("full", 1)
+            return
+        self._waiting += 1
+        self._waiting_bytes += tape.kept
+        self._commits.submit(tape)
+
+    async def close(self) -> None:
+        """What was handed in is sent; dropped where Redis is away, or it takes too long."""
+        self._ends_at = self._clock() + _CLOSE_S
+        self._closing.set()
+        await self._commits.close()
+
+    async def _write(self, tapes: Sequence[Tape]) -> Sequence[None]:
+        try:
+            # It is only asked: what becomes of recordings must not keep calls from Redis.
+            if self._breaker.is_open or self._clock() > self._ends_at:
+                self._drop("redis_away", len(tapes))
+            else:
+                await self._send(await asyncio.to_thread(self._develop, tapes))
+        finally:
+            self._waiting -= len(tapes)
+            self._waiting_bytes -= sum(tape.kept for tape in tapes)
+        if len(tapes) < _MAX_BATCH:
+            await self._pause()
+        return [None] * len(tapes)
+
+    async def _pause(self) -> None:
+        """Lets the next batch gather, but not beyond `close`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_s):
+                await self._closing.wait()
+
+    async def _send(self, recordings: Sequence[Recording]) -> None:
+        for payload, count in await asyncio.to_thread(pack, recordings):
+            try:
+                queued = await self._queue.put(uuid4().hex, payload)
+            except (RedisError, OSError) as error:
+                # Its message may repeat what was to be written.
+                self._drop("redis_away", count, error=type(error).__name__)
+                continue
+            if queued:
+                RECORDINGS.labels("queued").inc(count)
+            else:
+                self._drop("queue_full", count)
+
+    def _develop(self, tapes: Sequence[Tape]) -> list[Recording]:
+        """In a thread. One that cannot be developed does not spoil the others."""
+        recordings = []
+        for tape in tapes:
+            try:
+                recordings.append(self._recording(tape))
+            except Exception:
+                # The edge of what nobody waits for.
+                log.exception("recording.failed", call_id=tape.call.call_id)
+                RECORDINGS.labels("failed").inc()
+        return recordings
+
+    def _recording(self, tape: Tape) -> Recording:
+        call, key = tape.call, tape.principal.key
+        terms = key.recording
+        if terms is None:
+            raise AssertionError("a tape is started for keys that record")
+        stream = call.request is not None and call.request.stream
+        return Recording(
+            call_id=call.call_id,
+            user_id=key.user_id,
+            key_id=key.key_id,
+            format=call.format.name,
+            model=None if call.request is None else call.request.model,
+            started_at=call.started_at,
+            stream=stream,
+            http_status=tape.status,
+            request=transcribe(
+                tape.request.raw(), tape.request.size, self._max_bytes, stream=False
+            ),
+            answer=transcribe(tape.answer.raw(), tape.answer.size, self._max_bytes, stream=stream),
+            expires_at=call.started_at + timedelta(days=terms.retention_days),
+        )
+
+    def _drop(self, why: str, count: int, **details: str) -> None:
+        RECORDINGS.labels(why).inc(count)
+        self._unlogged += count
+        now = self._clock()
+        if now - self._logged_at >= _LOG_EVERY_S:
+            log.warning("recordings.dropped", why=why, recordings=self._unlogged, **details)
+            self._unlogged, self._logged_at = 0, now

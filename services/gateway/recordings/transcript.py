@@ -1,0 +1,207 @@
+"""What is kept of one side of a call: bounded, without attachments and without secrets.
+
+All of it is pure, and slow enough to be done in a thread.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from libs.common.domain.redaction import redact
+from libs.common.schemas.recording import Said
+from services.gateway.formats.base import UNREADABLE
+from services.gateway.formats.sse import FrameSplitter, data_of
+
+# A secret that the bound cuts in two is not recognised; it is in the last word, which goes, too,
+# unless it is longer than any of them.
+_MAX_WORD_BYTES = 8 * 1024
+_BETWEEN_WORDS = (b" ", b'"', b"\n")
+# A string of so many characters without a space is an image, a file or an embedding.
+_MIN_ATTACHMENT_BYTES = 1024
+_ATTACHMENT = re.compile(rb"[A-Za-z0-9+/=_\\-]+")
+# Inside a longer string; a backslash at its end belongs to what follows.
+_DATA_URL = re.compile(rb";base64,[A-Za-z0-9+/=_\\-]{256,}(?<!\\)")
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+# Texts inside of a chat's delta, or of a tool call in it: `function_call` is the older way.
+_PARTS_OF_CHAT = (
+    ("function", "arguments"),
+    ("function_call", "arguments"),
+    ("custom", "input"),
+    ("audio", "transcript"),
+)
+# What a piece of a stream's text continues, the object that has it, and by which name.
+_Told = tuple[str, dict[str, Any], str]
+
+
+class _Piece(NamedTuple):
+    """Of the frame at that place."""
+
+    place: int
+    holder: dict[str, Any]
+    name: str
+
+    @property
+    def text(self) -> str:
+        text: str = self.holder[self.name]
+        return text
+
+
+def transcribe(raw: bytes, size: int, max_bytes: int, *, stream: bool) -> Said:
+    """`raw` is the beginning, or all, of the `size` bytes that went over the wire."""
+    text = without_attachments(raw)
+    truncated = len(raw) < size or len(text) > max_bytes
+    if truncated:
+        text = _whole_words(text[:max_bytes])
+    text = redact(_whole_secrets(text, truncated=truncated) if stream else text)
+    return Said(text=text.decode("utf-8", "replace"), size=size, truncated=truncated)
+
+
+def _whole_words(text: bytes) -> bytes:
+    last = max(text.rfind(space) for space in _BETWEEN_WORDS) + 1
+    return text[: max(last, len(text) - _MAX_WORD_BYTES)]
+
+
+def without_attachments(text: bytes) -> bytes:
+    """JSON, or events of JSON, with a marker in the place of each string that is one."""
+    if len(text) < _MIN_ATTACHMENT_BYTES:
+        return text
+    strings = text.split(b'"')
+    for place, string in enumerate(strings):
+        if len(string) >= _MIN_ATTACHMENT_BYTES:
+            strings[place] = _without_attachment(string)
+    return b'"'.join(strings)
+
+
+def _without_attachment(string: bytes) -> bytes:
+    whole = string.rstrip(b"\\")
+    if _ATTACHMENT.fullmatch(whole):
+        return b"[base64:%d-bytes]" % len(whole) + string[len(whole) :]
+    if b";base64," not in string:
+        return string
+    return _DATA_URL.sub(
+        lambda found: b";base64,[%d-bytes]" % (len(found[0]) - len(b";base64,")), string
+    )
+
+
+def _whole_secrets(text: bytes, *, truncated: bool) -> bytes:
+    """A stream tells a secret in pieces, each in an event of its own, where nobody would see it.
+
+    A text with a secret is therefore put together in its first event, and missing in the others.
+    One whose stream is cut loses its last word.
+    """
+    splitter = FrameSplitter()
+    frames = splitter.feed(text)
+    decoded = [_event(frame) for frame in frames]
+    told: defaultdict[str, list[_Piece]] = defaultdict(list)
+    for place, event in enumerate(decoded):
+        if event is not None:
+            for continued, holder, name in _pieces(event):
+                told[continued].append(_Piece(place, holder, name))
+    changed: set[int] = set()
+    for pieces in told.values():
+        if truncated:
+            changed |= _drop_last_word(pieces)
+        changed |= _redact_pieces(pieces)
+    for place in changed:
+        frames[place] = _again(frames[place], decoded[place])
+    return b"".join(frames) + splitter.rest()
+
+
+def _redact_pieces(pieces: list[_Piece]) -> set[int]:
+    """Where it changed anything."""
+    whole = "".join(piece.text for piece in pieces).encode()
+    redacted = redact(whole)
+    if redacted == whole:
+        return set()
+    rest = redacted.decode("utf-8", "replace")
+    for piece in pieces:
+        piece.holder[piece.name], rest = rest, ""
+    return {piece.place for piece in pieces}
+
+
+def _drop_last_word(pieces: list[_Piece]) -> set[int]:
+    """Where it changed anything."""
+    changed, dropped = set(), 0
+    for piece in reversed(pieces):
+        text = piece.text
+        end = max(map(text.rfind, " \n")) + 1
+        piece.holder[piece.name] = text[:end]
+        changed.add(piece.place)
+        dropped += len(text) - end
+        if end or dropped > _MAX_WORD_BYTES:
+            break
+    return changed
+
+
+def _event(frame: bytes) -> dict[str, Any] | None:
+    try:
+        event = _decode(data_of(frame))
+    except UNREADABLE:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _again(frame: bytes, event: dict[str, Any] | None) -> bytes:
+    head = b"".join(line + b"\n" for line in frame.splitlines() if line.startswith(b"event:"))
+    return head + b"data: " + _encode(event) + b"\n\n"
+
+
+def _pieces(event: dict[str, Any]) -> Iterator[_Told]:
+    """Of any of the formats, which differ enough for each to be tried."""
+    for reader in _READERS:
+        yield from reader(event)
+
+
+def _of_chat(event: dict[str, Any]) -> Iterator[_Told]:
+    for choice in _dicts(event.get("choices")):
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            continue
+        which = f"choice {choice.get('index')}"
+        yield from _strings(which, delta, ("content", "reasoning_content", "reasoning", "refusal"))
+        yield from _parts(which, delta)
+        for tool in _dicts(delta.get("tool_calls")):
+            yield from _parts(f"{which} {tool.get('index')}", tool)
+
+
+def _parts(which: str, holder: dict[str, Any]) -> Iterator[_Told]:
+    for part, name in _PARTS_OF_CHAT:
+        told = holder.get(part)
+        if isinstance(told, dict):
+            yield from _strings(f"{which} {part}", told, (name,))
+
+
+def _of_messages(event: dict[str, Any]) -> Iterator[_Told]:
+    delta = event.get("delta")
+    if isinstance(delta, dict):
+        yield from _strings(
+            f"block {event.get('index')}", delta, ("text", "thinking", "partial_json")
+        )
+
+
+def _of_responses(event: dict[str, Any]) -> Iterator[_Told]:
+    which = [event.get(name) for name in ("type", "item_id", "content_index", "summary_index")]
+    yield from _strings(f"item {which}", event, ("delta",))
+
+
+_READERS: tuple[Callable[[dict[str, Any]], Iterator[_Told]], ...] = (
+    _of_chat,
+    _of_messages,
+    _of_responses,
+)
+
+
+def _strings(which: str, holder: dict[str, Any], names: tuple[str, ...]) -> Iterator[_Told]:
+    for name in names:
+        if isinstance(holder.get(name), str):
+            yield f"{which} {name}", holder, name
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

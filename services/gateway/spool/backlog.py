@@ -1,0 +1,151 @@
+"""What Redis has yet to be told, on local disk: events, and the holds of calls under way.
+
+A call that is admitted while Redis is away is noted here before it is forwarded. Should the gateway
+die before Redis is back, whoever adopts its spool takes the call's hold, and when nobody finishes
+that the call becomes an `abandoned` entry like any other.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from libs.common.errors import NothingRecordable
+from libs.common.group_commit import GroupCommit
+from libs.common.logging import words_of
+from libs.common.schemas.holds import Finished, OpenHold
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.queue.event_queue import (
+    UNREADABLE,
+    decode_event,
+    encode_batch,
+    split_batch,
+)
+from services.gateway.spool.records import record_of
+from services.gateway.spool.spool import Spool, SpoolFull
+
+log = structlog.get_logger(__name__)
+_MAX_BATCH = 200
+_MAX_WAITING = 10_000
+# What the event of a call may need in the spool, with names of full length. One that names dozens
+# of objects is longer, and lives on what the others do not use.
+_EVENT_ROOM = 4096
+_RETRY_AFTER_S = 5
+
+
+class Metered(msgspec.Struct, frozen=True):
+    """An event and what becomes of its hold; None where the call held nothing."""
+
+    event: UsageEvent
+    finished: Finished | None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A batch of events with what becomes of the hold of each; or holds, and whose they are."""
+
+    payload: bytes = b""
+    finished: tuple[Finished | None, ...] = ()
+    holds: tuple[OpenHold, ...] = ()
+    process: str = ""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Record).decode
+
+
+class Backlog:
+    """The spool's records. `process` tells this one's apart from those of one that died."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.process = uuid4().hex
+        self._spool = spool
+        self._notes: GroupCommit[OpenHold, None] = GroupCommit(
+            self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
+        )
+
+    def is_empty(self) -> bool:
+        return self._spool.is_empty()
+
+    @property
+    def lacks_room(self) -> str | None:
+        """Why the events of calls under way might find none."""
+        return self._spool.lacks_room
+
+    def reserve(self) -> None:
+        """Room for the event of a call that is admitted, until `release`."""
+        self._spool.reserve(_EVENT_ROOM)
+
+    def release(self) -> None:
+        self._spool.reserve(-_EVENT_ROOM)
+
+    async def keep_room(self) -> None:
+        """Sees that what is reserved exists on disk, as far as it can."""
+        await self._spool.keep_room()
+
+    async def add(self, batch: Sequence[Metered]) -> None:
+        """Events, if need be in the room that is reserved for them. Raises SpoolFull or OSError."""
+        await self._spool.append(_encode(_record(batch)), from_reserve=True)
+
+    async def note(self, hold: OpenHold) -> None:
+        """Of a call that is about to be forwarded, whose event has room then whatever happens.
+
+        Raises NothingRecordable: it must not be forwarded.
+        """
+        try:
+            await self._notes.commit(hold)
+        except (SpoolFull, OSError) as error:
+            log.critical("call.not_noted", call_id=hold.call_id, error=words_of(error))
+            raise cannot_record() from error
+
+    async def drain(
+        self,
+        send: Callable[[Record, Sequence[Metered]], Awaitable[None]],
+        bury: Callable[[bytes], Awaitable[None]],
+    ) -> int:
+        """How many records were sent; `bury` takes those that cannot be read.
+
+        Stops at the first that cannot be sent, and begins with it the next time.
+        """
+
+        async def send_or_bury(raw: bytes) -> None:
+            try:
+                record = _decode(raw)
+                batch = _batch_of(record)
+            except UNREADABLE as error:
+                log.error("spool.unreadable", error=words_of(error))
+                await bury(raw)
+            else:
+                await send(record, batch)
+
+        return await self._spool.drain(send_or_bury)
+
+    async def _write(self, holds: Sequence[OpenHold]) -> Sequence[None]:
+        await self._spool.append(_encode(Record(holds=tuple(holds), process=self.process)))
+        return [None] * len(holds)
+
+
+def cannot_record() -> NothingRecordable:
+    """What a call is told that nobody could account for."""
+    return NothingRecordable(
+        "The gateway cannot record usage at the moment, so it serves no calls. Try again soon.",
+        retry_after_s=_RETRY_AFTER_S,
+    )
+
+
+def as_spooled(metered: Metered) -> bytes:
+    """An event as a spool's file has it: written into one, it is posted like any other."""
+    return record_of(_encode(_record([metered])))
+
+
+def _record(batch: Sequence[Metered]) -> Record:
+    payload = encode_batch([metered.event for metered in batch])
+    return Record(payload, tuple(metered.finished for metered in batch))
+
+
+def _batch_of(record: Record) -> list[Metered]:
+    """Raises one of UNREADABLE."""
+    if not record.payload:
+        return []
+    events = [decode_event(raw) for raw in split_batch(record.payload)]
+    return [Metered(*row) for row in zip(events, record.finished, strict=True)]

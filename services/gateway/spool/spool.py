@@ -1,0 +1,311 @@
+"""Usage events on local disk while Redis cannot be reached, and the room for those that may come.
+
+A file of records (`spool_records`), and zeros behind the last one: blocks that are allocated
+already, so that a disk which fills up cannot take the room of calls under way. Records are written
+with fdatasync, drained from the start in order, and removed when all were sent; a file that cannot
+be read to its end is kept aside.
+
+Each process writes a file of its own and holds a lock on it, so that replicas may share a directory
+and adopt what a dead one left behind. A file without records is hidden: it is only room.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep, time_ns
+from typing import BinaryIO
+from uuid import uuid4
+
+import structlog
+
+from services.gateway.spool.records import Unreadable, record_of, records_of, write_at
+
+log = structlog.get_logger(__name__)
+_SUFFIX = ".spool2"
+# `.spool` is that of older releases, which do not know of the zeros.
+_SUFFIXES = (_SUFFIX, ".spool")
+_ROOM_SUFFIX = ".room"
+# A file grows by this much at a time, or a part of the bound, so that others get some of it too.
+_STEP, _STEPS = 1024 * 1024, 16
+_MIN_SLACK = 4096
+# Whoever measures the directory has it for milliseconds, unless it is paused just then.
+_LOCK_WAIT_S = 2.0
+_LOCK_PAUSE_S = 0.01
+
+
+class SpoolFull(Exception):
+    """The spool has reached its bound; nothing more can be made durable."""
+
+
+class Spool:
+    """`max_bytes` bounds the whole directory: every process' files, and those kept aside."""
+
+    def __init__(self, directory: Path, *, max_bytes: int) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._step = max(1, min(_STEP, max_bytes // _STEPS))
+        # Free beyond what is reserved, for calls that begin before the next look at it.
+        self._slack = max(_MIN_SLACK, self._step // 4)
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        # Where the next record goes, and where the allocated blocks end.
+        self._end = 0
+        self._size = 0
+        # Bytes promised to calls under way. Counted on the event loop only.
+        self._reserved = 0
+        self._lock = asyncio.Lock()
+        self.lacks_room: str | None = None
+
+    def open(self) -> None:
+        """Raises OSError where the directory cannot be written: better at start than in need."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        probe = self._directory / f".{uuid4().hex}"
+        probe.write_bytes(b"")
+        probe.unlink()
+        self._remove_rooms()
+        self._grow_if_needed()
+
+    def is_empty(self) -> bool:
+        """Whether anything waits, from this process or from another."""
+        return not self._files()
+
+    def reserve(self, size: int) -> None:
+        """Promises room to a call; negative to give it back. `keep_room` sees that it exists."""
+        self._reserved += size
+
+    async def append(self, payload: bytes, *, from_reserve: bool = False) -> None:
+        """Returns when the payload is on disk. Raises SpoolFull or OSError.
+
+        `from_reserve` lets it use what is reserved, where there is no other room.
+        """
+        async with self._lock:
+            await _in_thread(self._append, payload, from_reserve)
+
+    async def keep_room(self) -> None:
+        """Allocates what was promised, as far as the disk allows; `lacks_room` says if not."""
+        if self._size < self._end + self._reserved + self._slack:
+            async with self._lock:
+                await _in_thread(self._grow_if_needed)
+
+    async def drain(self, send: Callable[[bytes], Awaitable[None]]) -> int:
+        """Sends every record, oldest file first; stops at the first that `send` cannot send.
+
+        Returns how many were sent. A record may be sent again after a crash, never lost.
+        """
+        async with self._lock:
+            sent = 0
+            for path in self._files():
+                is_own = path == self._path
+                file = path.open("rb") if is_own else _locked(path)
+                if file is None:
+                    continue
+                with file:
+                    sent += await _send_all(path, file, send)
+                if is_own:
+                    await _in_thread(self._start_again)
+            return sent
+
+    def close(self) -> None:
+        """Leaves the records where they are, for whoever starts next."""
+        if self._file is not None and self._path is not None:
+            with suppress(OSError):
+                if self._end == 0:
+                    self._path.unlink(missing_ok=True)
+                else:
+                    os.ftruncate(self._file.fileno(), self._end)
+        self._let_go()
+
+    def _files(self) -> list[Path]:
+        found = (path for path in self._directory.iterdir() if path.suffix in _SUFFIXES)
+        return sorted(path for path in found if not path.name.startswith("."))
+
+    def _append(self, payload: bytes, from_reserve: bool) -> None:
+        if not payload:
+            raise ValueError("a record without a payload could not be told from free room")
+        record = record_of(payload)
+        try:
+            self._grow(self._end + len(record) + self._reserved)
+        except (SpoolFull, OSError) as error:
+            self._say_it_lacks_room(error)
+            if not from_reserve or self._end + len(record) > self._size:
+                raise
+        file = self._shown()
+        try:
+            write_at(file, record, self._end)
+        except OSError:
+            self._wipe(file, len(record))
+            raise
+        self._end += len(record)
+
+    def _grow_if_needed(self) -> None:
+        try:
+            self._grow(self._end + self._reserved + self._slack)
+        except (SpoolFull, OSError) as error:
+            self._say_it_lacks_room(error)
+        else:
+            self.lacks_room = None
+
+    def _say_it_lacks_room(self, error: Exception) -> None:
+        if self.lacks_room is None:
+            log.error("spool.lacks_room", error=str(error))
+        self.lacks_room = str(error)
+
+    def _grow(self, size: int) -> None:
+        """Raises SpoolFull or OSError, and then changes nothing."""
+        if size <= self._size:
+            return
+        with self._alone():
+            limit = self._max_bytes - _size_of(self._directory, but=self._path)
+            if size > limit:
+                raise SpoolFull(f"the spool's files may hold {self._max_bytes} bytes")
+            file = self._hidden() if self._file is None else self._file
+            roomy = min(-(-size // self._step) * self._step, limit)
+            for wanted in (roomy, size):
+                try:
+                    os.posix_fallocate(file.fileno(), self._size, wanted - self._size)
+                    os.fsync(file.fileno())
+                except OSError:
+                    os.ftruncate(file.fileno(), self._size)
+                    if wanted == size:
+                        raise
+                else:
+                    self._size = wanted
+                    return
+
+    def _hidden(self) -> BinaryIO:
+        """A file without records. Before it is locked, whoever sees it would remove it."""
+        path = self._directory / f".{uuid4().hex}{_ROOM_SUFFIX}"
+        file = path.open("x+b", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file, self._path = file, path
+        return file
+
+    def _shown(self) -> BinaryIO:
+        """The file, where others look for records. Names sort by age."""
+        if self._file is None or self._path is None:
+            raise AssertionError("a record without room")
+        if self._path.suffix == _ROOM_SUFFIX:
+            # A UUID keeps two processes of the same instant apart.
+            name = f"{time_ns():020d}-{uuid4().hex}{_SUFFIX}"
+            self._path = self._path.rename(self._directory / name)
+            _sync_directory(self._directory)
+        return self._file
+
+    def _start_again(self) -> None:
+        """The file is removed or kept aside, and calls under way need room as before."""
+        self._let_go()
+        self._grow_if_needed()
+
+    def _wipe(self, file: BinaryIO, size: int) -> None:
+        """What a failed write left must not stand before the next record."""
+        with suppress(OSError):
+            write_at(file, bytes(size), self._end)
+        if any(os.pread(file.fileno(), size, self._end)):
+            # The next record begins a file of its own.
+            self._let_go()
+
+    def _remove_rooms(self) -> None:
+        """Those of processes that died."""
+        with self._alone():
+            for path in self._directory.glob(f".*{_ROOM_SUFFIX}"):
+                file = _locked(path)
+                if file is not None:
+                    with file:
+                        path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else measures, makes or removes files meanwhile. Raises TimeoutError."""
+        descriptor = os.open(self._directory, os.O_RDONLY)
+        give_up_at = monotonic() + _LOCK_WAIT_S
+        try:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if monotonic() > give_up_at:
+                        raise TimeoutError("another process keeps the spool's directory") from None
+                sleep(_LOCK_PAUSE_S)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+        self._path = None
+        self._end = 0
+        self._size = 0
+
+
+async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
+    """To its end, also where the caller is cancelled: nobody may touch the file meanwhile."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
+
+
+def _size_of(directory: Path, *, but: Path | None) -> int:
+    size = 0
+    for path in directory.iterdir():
+        if path != but:
+            # Another process may have been faster.
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size
+    return size
+
+
+def _locked(path: Path) -> BinaryIO | None:
+    """The file, open and locked; None while another process still writes it."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+async def _send_all(path: Path, file: BinaryIO, send: Callable[[bytes], Awaitable[None]]) -> int:
+    """Sends the file's records and removes it; how many were sent."""
+    sent = 0
+    try:
+        for payload in records_of(file):
+            await send(payload)
+            sent += 1
+    except Unreadable as error:
+        log.error("spool.damaged", file=str(path), offset=error.offset, sent=sent)
+        _keep_aside(path)
+    else:
+        _remove(path)
+    return sent
+
+
+def _keep_aside(path: Path) -> None:
+    # Most likely a crash cut short its last record, which then was never acknowledged; if there is
+    # more behind it, somebody will want to look.
+    path.rename(path.with_suffix(".damaged"))
+
+
+def _remove(path: Path) -> None:
+    # Another process may have been faster.
+    path.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,46 @@
+"""Where requests go: what is the same for all to one address."""
+
+import asyncio
+
+from aiohttp import hdrs
+from aiohttp.client_reqrep import ClientRequest
+from yarl import URL
+
+from services.gateway.calls.headers import Header
+
+
+class Destination:
+    """An address, and how it is reached."""
+
+    def __init__(self, address: str, proxy: str | None, loop: asyncio.AbstractEventLoop) -> None:
+        """Raises ValueError where it is none."""
+        if not address.isprintable():
+            # A parser of URLs takes line breaks out, which makes it another address.
+            raise ValueError("the address of a request holds what cannot be printed")
+        url = URL(address, encoded=True)
+        # What the pool asks for its connections' sake; it is never sent.
+        self.request = ClientRequest(
+            "POST", url, loop=loop, proxy=None if proxy is None else URL(proxy)
+        )
+        self._is_forwarded = proxy is not None and not self.request.is_ssl()
+        self._target = str(url) if self._is_forwarded else url.raw_path
+        self._host = self.request.headers[hdrs.HOST].encode()
+
+    def head(self, method: str, resource: str, headers: list[Header], body_bytes: int) -> bytes:
+        """Raises ValueError where one of them would end its line."""
+        lines = [
+            f"{method} {self._target}{resource} HTTP/1.1".encode("latin-1"),
+            b"host: " + self._host,
+            *[b"%b: %b" % header for header in headers],
+        ]
+        if body_bytes or method != "GET":
+            lines.append(b"content-length: %d" % body_bytes)
+        if self._is_forwarded:
+            # The pool finds out what the proxy wants to be told.
+            credentials = self.request.headers.get(hdrs.PROXY_AUTHORIZATION)
+            if credentials is not None:
+                lines.append(f"proxy-authorization: {credentials}".encode())
+        head = b"\r\n".join(lines)
+        if head.count(b"\n") >= len(lines) or head.count(b"\r") >= len(lines):
+            raise ValueError("a header, or the address, of a request holds a line break")
+        return head + b"\r\n\r\n"

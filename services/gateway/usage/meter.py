@@ -1,0 +1,253 @@
+"""Makes usage events durable before the last byte of their calls goes out (P3).
+
+Events of concurrent calls share one write: one arq job for all, and each call's hold resized to
+its cost, in one round trip. While Redis cannot be reached they go to the spool instead. What
+neither takes stays in memory and is tried again for as long as the process lives; no call begins
+meanwhile, so that no more than the events of calls under way can come to wait.
+"""
+
+import asyncio
+import math
+from base64 import b64encode
+from collections import deque
+from collections.abc import Sequence
+from os import urandom
+from time import monotonic
+
+import structlog
+
+from libs.common.breaker import Breaker
+from libs.common.errors import AnswerWithheld
+from libs.common.group_commit import GroupCommit
+from libs.common.logging import words_of
+from libs.common.storage.provider_objects import remember
+from libs.common.storage.queue.event_queue import encode_batch, enqueue_batch
+from libs.common.storage.redis.client import NoScriptError, OutOfMemoryError, RedisError
+from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.pipelining import Transaction
+from services.gateway.admission.admissions import Admissions
+from services.gateway.metrics import (
+    EVENTS_IN_MEMORY,
+    EVENTS_SPOOLED,
+    REDIS_FULL,
+    SPOOL_BACKLOG,
+    SPOOL_LACKS_ROOM,
+)
+from services.gateway.spool.backlog import Backlog, Metered, Record, as_spooled, cannot_record
+from services.gateway.spool.spool import SpoolFull
+
+log = structlog.get_logger(__name__)
+_MAX_BATCH = 200
+_MAX_WAITING = 10_000
+_DRAIN_PAUSE_S = 1.0
+_RETRY_PAUSE_S = 0.25
+# How long a client waits for an event that cannot be written, before it is told so.
+_PATIENCE_S = 30.0
+# How long the process goes on trying once all calls are over; the platform's kill must come later.
+_CLOSE_S = 8.0
+_WITHHELD = (
+    "The provider has answered, but the gateway cannot record the call's usage, so it keeps the "
+    "answer's end back. The call counts; do not repeat it before the gateway's /ready is ok."
+)
+
+
+class NotDurable(Exception):
+    """What `/ready` says of events that could be lost."""
+
+
+class Meter:
+    """Where calls hand in their events."""
+
+    def __init__(
+        self,
+        holds: HoldStore,
+        backlog: Backlog,
+        breaker: Breaker,
+        admissions: Admissions,
+        *,
+        patience_s: float = _PATIENCE_S,
+        close_s: float = _CLOSE_S,
+    ) -> None:
+        self._patience_s = patience_s
+        self._close_s = close_s
+        self._admissions = admissions
+        self._holds = holds
+        self._backlog = backlog
+        self._breaker = breaker
+        self._commits: GroupCommit[Metered, None] = GroupCommit(
+            self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
+        )
+        # Since when neither Redis nor the spool has taken anything.
+        self._failing_since: float | None = None
+        # The events of the write under way, and batches whose clients wait no more.
+        self._trying = 0
+        self._unwritten: deque[Sequence[Metered]] = deque()
+        self._give_up_at = math.inf
+        # Asked for when it is scraped.
+        EVENTS_IN_MEMORY.set_function(self.in_memory)
+
+    def require_writable(self) -> None:
+        """Raises NothingRecordable where no call may begin: events wait in memory, or Redis is
+        away and the room that the spool has left is for calls under way.
+        """
+        if self._failing_since is not None or (
+            self._breaker.is_open and self._backlog.lacks_room is not None
+        ):
+            raise cannot_record()
+
+    async def check(self) -> None:
+        """For `/ready`. Raises NotDurable."""
+        if waiting := self.in_memory():
+            raise NotDurable(
+                f"{waiting} usage events wait in memory: neither Redis nor the spool takes them"
+            )
+
+    async def commit(self, metered: Metered) -> None:
+        """Returns when the event is durable. Raises AnswerWithheld where that takes too long; the
+        event is written all the same, as soon as it can be.
+        """
+        try:
+            await self._commits.commit(metered)
+        except (SpoolFull, OSError) as error:
+            raise AnswerWithheld(_WITHHELD) from error
+
+    def hand_in(self, metered: Metered) -> None:
+        """For a handler that is being cancelled: `close` waits for what was handed in."""
+        self._commits.submit(metered)
+
+    def in_memory(self) -> int:
+        """Events that neither Redis nor the spool has taken yet, although they were tried."""
+        if self._failing_since is None:
+            return 0
+        return self._trying + self._commits.waiting + sum(map(len, self._unwritten))
+
+    async def close(self) -> None:
+        """Tries to the end of its time; what nothing has taken then, the log has."""
+        self._give_up_at = monotonic() + self._close_s
+        await self._commits.close()
+        while self._unwritten and monotonic() < self._give_up_at:
+            await self._write_again()
+            await asyncio.sleep(_RETRY_PAUSE_S if self._unwritten else 0)
+        for metered in (each for batch in self._unwritten for each in batch):
+            log.critical(
+                "usage.lost",
+                call_id=metered.event.call_id,
+                user_id=metered.event.user_id,
+                record=b64encode(as_spooled(metered)).decode(),
+            )
+
+    async def drain_spool(self) -> None:
+        """Runs until cancelled: empties memory and spool whenever Redis can be reached."""
+        while True:
+            await asyncio.sleep(_DRAIN_PAUSE_S)
+            await self._write_again()
+            await self._backlog.keep_room()
+            SPOOL_LACKS_ROOM.set(self._backlog.lacks_room is not None)
+            waits = not self._backlog.is_empty()
+            SPOOL_BACKLOG.set(waits)
+            if waits or self._breaker.is_open:
+                await self._drain()
+            else:
+                REDIS_FULL.set(0)
+                self._admissions.spool_drained()
+
+    async def _drain(self) -> None:
+        """Also finds out whether Redis is back where no call may begin that would."""
+        try:
+            sent = await self.tell_redis()
+        except (RedisError, OSError) as error:
+            REDIS_FULL.set(isinstance(error, OutOfMemoryError))
+            log.warning("spool.waiting", error=words_of(error))
+        else:
+            self._breaker.succeeded()
+            if sent:
+                log.info("spool.drained", records=sent)
+
+    async def tell_redis(self) -> int:
+        """Sends what is in the backlog; how many records. Raises RedisError or OSError."""
+        # A restarted Redis has forgotten the scripts; each batch is to be sent once.
+        await self._holds.load_scripts()
+        return await self._backlog.drain(self._unspool, self._bury)
+
+    async def _write(self, batch: Sequence[Metered]) -> Sequence[None]:
+        """Raises SpoolFull or OSError once clients have waited for long; the batch is kept."""
+        self._trying = len(batch)
+        while (error := await self._try(batch)) is not None:
+            now = monotonic()
+            since = self._failing_since = self._failing_since or now
+            if now >= min(since + self._patience_s, self._give_up_at):
+                self._trying = 0
+                self._unwritten.append(batch)
+                raise error
+            await asyncio.sleep(_RETRY_PAUSE_S)
+        self._trying = 0
+        return [None] * len(batch)
+
+    async def _write_again(self) -> None:
+        """What was given up for its clients, but not for the ledger."""
+        while self._unwritten and await self._try(self._unwritten[0]) is None:
+            for metered in self._unwritten.popleft():
+                self._admissions.finished(metered.event.call_id)
+
+    async def _try(self, batch: Sequence[Metered]) -> SpoolFull | OSError | None:
+        """Redis, else the spool; the error where neither takes the batch."""
+        error = await self._try_redis(batch)
+        if error is not None:
+            try:
+                await self._backlog.add(batch)
+            except (SpoolFull, OSError) as full:
+                if self._failing_since is None:
+                    log.critical("usage.not_durable", redis=error, spool=words_of(full))
+                return full
+            EVENTS_SPOOLED.inc(len(batch))
+        if self._failing_since is not None and not self._unwritten:
+            log.warning("usage.durable", after_s=round(monotonic() - self._failing_since, 1))
+        self._failing_since = None
+        return None
+
+    async def _try_redis(self, batch: Sequence[Metered]) -> str | None:
+        if not self._breaker.allows():
+            return "away a moment ago"
+        try:
+            await self._enqueue(encode_batch([metered.event for metered in batch]), batch)
+        except (RedisError, OSError) as error:
+            self._breaker.failed()
+            REDIS_FULL.set(isinstance(error, OutOfMemoryError))
+            log.warning("usage.spooling", error=words_of(error))
+            return words_of(error)
+        self._breaker.succeeded()
+        return None
+
+    async def _unspool(self, record: Record, batch: Sequence[Metered]) -> None:
+        """Puts a batch on the queue; what it cost is held until the ledger has posted it."""
+        for hold in record.holds:
+            # One of this process that is over has handed in its event; whether one of a dead
+            # process has is not known, and does no harm: that event wins.
+            if record.process != self._backlog.process or self._admissions.is_open(hold.call_id):
+                await self._holds.note_account(hold.user_id)
+                await self._holds.retake(hold)
+                self._admissions.told(hold.call_id)
+        if batch:
+            await self._enqueue(record.payload, batch)
+
+    async def _bury(self, record: bytes) -> None:
+        """The worker keeps it with the dead letters."""
+        await self._enqueue(record, ())
+
+    async def _enqueue(self, payload: bytes, batch: Sequence[Metered]) -> None:
+        try:
+            await self._send(payload, batch)
+        except NoScriptError:
+            # A restarted Redis has forgotten the scripts; sending again is harmless.
+            await self._holds.load_scripts()
+            await self._send(payload, batch)
+
+    async def _send(self, payload: bytes, batch: Sequence[Metered]) -> None:
+        """Each try is a job of its own, so that whatever hold it takes again is settled again."""
+        transaction = Transaction()
+        for metered in batch:
+            if metered.finished is not None:
+                self._holds.finish(transaction, metered.finished)
+            remember(transaction, metered.event)
+        enqueue_batch(transaction, urandom(16).hex(), payload)
+        await self._holds.transact(transaction)
