@@ -110,11 +110,13 @@ format: .venv ## Format the code
 
 # --- Proofs and measurements ---------------------------------------------------------------------
 
-.PHONY: bench bench-ledger chaos
+.PHONY: bench bench-ledger bench-pieces chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
 bench-ledger: .venv ## Measure events per second from the queue to the commit
 	@$(BIN)/python -m bench.ledger $(ARGS)
+bench-pieces: .venv ## Measure our own group commit, cache, spool, clients beside a library's
+	@$(BIN)/python -m bench.pieces
 chaos: .venv ## Kill and pause everything at random under load, then check the books (ARGS="--seeds 4 5")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
