@@ -124,7 +124,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             keepalive_s=settings.keepalive_s,
         )
         for work in (
-            listen(redis, gateway.obey, gateway.forget),
+            listen(redis, gateway.invalidate, gateway.invalidate_all),
             cooldowns.share(),
             admissions.renew_leases(),
             meter.drain_spool(),

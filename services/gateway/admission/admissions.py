@@ -48,8 +48,9 @@ from services.gateway.spool.backlog import Backlog
 
 log = structlog.get_logger(__name__)
 _RENEWALS_PER_LEASE = 3
-# The sweep visits an account for ten minutes after it was last noted.
-_NOTE_EVERY_S = 60.0
+# The sweep visits an account for ten minutes after a gateway last announced it.
+_ANNOUNCE_EVERY_S = 60.0
+_MAX_ANNOUNCED = 50_000
 
 
 class _Open(msgspec.Struct, frozen=True):
@@ -83,8 +84,11 @@ class Admissions:
         self._settings = settings
         self._open: dict[str, _Open] = {}
         self._renew_now = asyncio.Event()
-        self._noted: LoadingCache[bool] = LoadingCache(
-            self._note, max_items=50_000, ttl_s=_NOTE_EVERY_S, negative_ttl_s=_NOTE_EVERY_S
+        self._announced: LoadingCache[bool] = LoadingCache(
+            self._announce,
+            max_items=_MAX_ANNOUNCED,
+            ttl_s=_ANNOUNCE_EVERY_S,
+            negative_ttl_s=_ANNOUNCE_EVERY_S,
         )
 
     async def admit(self, call: Call, principal: Principal) -> None:
@@ -105,28 +109,28 @@ class Admissions:
         await self._without_redis.admit(call, principal, amount, budgets)
         call.held_nusd = amount
         known = self._opened(call, principal, budgets)
-        await self._backlog.note(self._hold_of(known))
+        await self._backlog.record_hold(self._hold_of(known))
 
     def is_open(self, call_id: str) -> bool:
         """Whether the call is under way in this process."""
         return call_id in self._open
 
-    def told(self, call_id: str) -> None:
-        """Redis has the call's hold now."""
+    def redis_has_hold(self, call_id: str) -> None:
+        """Ends the count of the hold as one that Redis does not know."""
         known = self._open.get(call_id)
         if known is not None:
-            self._without_redis.told(known.call, known.principal)
+            self._without_redis.observe_hold(known.call, known.principal)
 
-    def finished(self, call_id: str) -> None:
-        """The call's event is durable: its hold is the ledger's to release."""
+    def close_call(self, call_id: str) -> None:
+        """Call this once the event is durable; from then on the ledger releases the hold."""
         known = self._open.pop(call_id, None)
         if known is not None:
             self._backlog.release()
-            self._without_redis.finished(known.call, known.principal, known.budgets)
+            self._without_redis.observe_close(known.call, known.principal, known.budgets)
 
-    def spool_drained(self) -> None:
-        """Redis has been told of every call that is over."""
-        self._without_redis.drained()
+    def spool_is_drained(self) -> None:
+        """Call this once Redis has the events of all closed calls."""
+        self._without_redis.observe_drained_spool()
 
     async def renew_leases(self) -> None:
         """Runs until cancelled: prolongs the holds of calls that are under way."""
@@ -152,7 +156,7 @@ class Admissions:
             known = self._open.get(call_id)
             if known is not None:
                 await self._holds.retake(self._hold_of(known))
-                self.told(call_id)
+                self.redis_has_hold(call_id)
 
     def _hold_of(self, known: _Open) -> OpenHold:
         call, principal = known.call, known.principal
@@ -174,7 +178,7 @@ class Admissions:
         user_id = principal.account.user_id
         scopes = scopes_of(principal, budgets)
         asked_ms = self._clock.now_ms()
-        await self._noted.get(user_id)
+        await self._announced.get(user_id)
         ask = self._asking(call, principal, amount, scopes)
         admission = await ask()
         if isinstance(admission, Unseeded):
@@ -192,14 +196,14 @@ class Admissions:
             case Unseeded():
                 raise Unavailable("The account's spend could not be read. Try again in a moment.")
             case Admitted():
-                self._clock.learn(admission.now_ms, asked_ms=asked_ms)
+                self._clock.adjust(admission.now_ms, asked_ms=asked_ms)
                 call.held_nusd = amount
                 call.rate_window = tightest(scopes, admission.windows)
                 call.budget_warnings = tuple(warnings(budgets, admission))
                 if call.budget_warnings:
                     BUDGET_WARNINGS.inc()
                 self._opened(call, principal, budgets)
-                self._without_redis.learn(call, principal, budgets, admission)
+                self._without_redis.observe_admission(call, principal, budgets, admission)
         if self._without_redis.any_open():
             self._renew_now.set()
 
@@ -222,10 +226,10 @@ class Admissions:
             hold_nusd=amount,
             tokens=call.input_tokens,
             lease_s=self._settings.hold_lease_s,
-            scopes=self._without_redis.less_taken(user_id, scopes),
+            scopes=self._without_redis.lower_limits(user_id, scopes),
             event=event,
         )
 
-    async def _note(self, user_id: str) -> bool:
+    async def _announce(self, user_id: str) -> bool:
         await self._holds.note_account(user_id)
         return True

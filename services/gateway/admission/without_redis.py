@@ -65,10 +65,10 @@ class WithoutRedis:
         self._taken: Counter[_Owner] = Counter()
         self._over: Counter[_Owner] = Counter()
 
-    def learn(
+    def observe_admission(
         self, call: Call, principal: Principal, budgets: Sequence[BudgetNow], admitted: Admitted
     ) -> None:
-        """Redis has admitted the call, and says how its budgets stand."""
+        """Stores how the budgets stand after Redis has admitted the call."""
         until = monotonic() + _KNOWN_S
         for now, standing in zip(budgets, admitted.standings, strict=True):
             owner = (principal.account.user_id, now.key_id)
@@ -101,8 +101,8 @@ class WithoutRedis:
         self._open[call.call_id] = _Taken(_owners(principal), nusd)
         _add(self._taken, _owners(principal), nusd)
 
-    def finished(self, call: Call, principal: Principal, budgets: Sequence[BudgetNow]) -> None:
-        """The call's event is durable, so its hold is what it cost."""
+    def observe_close(self, call: Call, principal: Principal, budgets: Sequence[BudgetNow]) -> None:
+        """Replaces the call's hold by its cost."""
         taken = self._open.pop(call.call_id, None)
         if taken is not None:
             _add(self._taken, taken.owners, call.charged_nusd - taken.nusd)
@@ -119,20 +119,20 @@ class WithoutRedis:
         """Whether calls are under way that Redis does not know of."""
         return bool(self._open)
 
-    def told(self, call: Call, principal: Principal) -> None:
-        """Redis now has the call's hold."""
+    def observe_hold(self, call: Call, principal: Principal) -> None:
+        """Moves the hold to those that Redis knows."""
         taken = self._open.pop(call.call_id, None)
         if taken is not None:
             _add(self._taken, taken.owners, -taken.nusd)
             _add(self._held, _owners(principal), taken.nusd)
 
-    def drained(self) -> None:
-        """Redis now has the events of all calls that are over, and what they cost."""
+    def observe_drained_spool(self) -> None:
+        """Redis now has the events and the costs of all closed calls."""
         self._taken -= self._over
         self._over.clear()
 
-    def less_taken(self, user_id: str, scopes: list[LimitScope]) -> list[LimitScope]:
-        """With their limits lowered by what Redis has not heard of."""
+    def lower_limits(self, user_id: str, scopes: list[LimitScope]) -> list[LimitScope]:
+        """Subtracts from each budget what calls used that Redis does not know."""
         if not self._taken:
             return scopes
         return [

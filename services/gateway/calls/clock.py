@@ -18,7 +18,7 @@ class SharedClock:
     def now_ms(self) -> int:
         return self._clock_ns() // _NS_PER_MS + self._offset_ms
 
-    def learn(self, redis_ms: int, *, asked_ms: int) -> None:
+    def adjust(self, redis_ms: int, *, asked_ms: int) -> None:
         """Redis said so at some moment between `asked_ms` of this clock and now."""
         now_ms = self.now_ms()
         if not asked_ms - _TOLERANCE_MS <= redis_ms <= now_ms + _TOLERANCE_MS:

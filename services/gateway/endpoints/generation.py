@@ -29,7 +29,7 @@ from services.gateway.endpoints.query import query_of_call
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.answer import Answer, Stream
-from services.gateway.usage.usage_event import Recorder
+from services.gateway.usage.usage_event import UsageEventWriter
 
 _BAD_STATUS = 400
 
@@ -53,7 +53,7 @@ class GenerationEndpoint:
 class _CallHandler(Handler):
     __slots__ = ()
 
-    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
         call, gateway = self.call, self.gateway
         body, request = await self.read_request(principal, headers, self._refuse_early)
         plan = await gateway.router.plan(request.model)
@@ -77,9 +77,9 @@ class _CallHandler(Handler):
             call.upstream_s = perf_counter() - asked_at
         call.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
-            await self._stream(recorder, request, upstream)
+            await self._stream(writer, request, upstream)
         else:
-            await self._whole(recorder, upstream)
+            await self._whole(writer, upstream)
 
     async def _refuse_early(self, principal: Principal, lease: BodyLease) -> None:
         await self.gateway.early_refusals.check(self.call, principal, lease.places)
@@ -114,18 +114,18 @@ class _CallHandler(Handler):
         ]
         return msgspec.structs.replace(plan, targets=priced[0], context_targets=priced[1])
 
-    async def _whole(self, recorder: Recorder, answer: Answer) -> None:
+    async def _whole(self, writer: UsageEventWriter, answer: Answer) -> None:
         if answer.status >= _BAD_STATUS:
-            await self.answer(recorder, answer)
+            await self.answer(writer, answer)
             return
         usage = self.call.reported_usage(answer.body)
         if usage is not None:
-            await self.answer(recorder, answer, usage, "provider")
+            await self.answer(writer, answer, usage, "provider")
             return
         usage = await self.gateway.estimator.of_answer(self.call, answer.body)
-        await self.answer(recorder, answer, usage, "estimated")
+        await self.answer(writer, answer, usage, "estimated")
 
-    async def _stream(self, recorder: Recorder, request: CallRequest, stream: Stream) -> None:
+    async def _stream(self, writer: UsageEventWriter, request: CallRequest, stream: Stream) -> None:
         call = self.call
         try:
             relay = StreamRelay(
@@ -139,14 +139,14 @@ class _CallHandler(Handler):
             )
             self.relay, self.responding = relay, True
             end = await relay.run()
-            await recorder.commit(
+            await writer.write(
                 end.status,
                 CLIENT_CLOSED if end.status == "client_closed" else 200,
                 usage=end.usage,
                 usage_source=end.usage_source,
                 error_code=end.error_code,
             )
-            await relay.finish(end.last_bytes)
+            await relay.send_last(end.last_bytes)
         finally:
             await stream.close()
 

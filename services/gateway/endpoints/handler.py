@@ -45,7 +45,7 @@ from services.gateway.formats.base import CallRequest, check_model_name
 from services.gateway.metrics import NOT_RECORDED, UNAUTHENTICATED
 from services.gateway.recordings.tape import Tape
 from services.gateway.upstream.answer import Answer
-from services.gateway.usage.usage_event import Recorder
+from services.gateway.usage.usage_event import UsageEventWriter
 
 log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
@@ -85,7 +85,7 @@ class Handler(ABC):
         self._tape: Tape | None = None
 
     @abstractmethod
-    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
         """Makes the call and answers it. The caller may make calls; what is raised is recorded."""
 
     async def read_request(
@@ -145,7 +145,7 @@ class Handler(ABC):
             principal = await self._authenticate(headers, wrong_method)
             if principal is None:
                 return
-            recorder = Recorder(call, principal, gateway.meter)
+            writer = UsageEventWriter(call, principal, gateway.meter)
             if principal.key.recording is not None:
                 self._start_tape(principal)
             try:
@@ -157,29 +157,29 @@ class Handler(ABC):
                 )
                 if refusal is not None:
                     raise refusal
-                await self.serve(principal, headers, recorder)
+                await self.serve(principal, headers, writer)
             except ClientDisconnected:
                 with suppress(Unavailable):
-                    await recorder.commit("client_closed", CLIENT_CLOSED)
+                    await writer.write("client_closed", CLIENT_CLOSED)
             except AppError as error:
-                await self._fail(recorder, error)
+                await self._fail(writer, error)
             except asyncio.CancelledError:
                 # The process is stopping and this call's time is over; its event still goes out.
-                recorder.hand_in(*self._usage_so_far())
+                writer.write_nowait(*self._usage_so_far())
                 raise
             except Exception:
                 log.exception("call.crashed", call_id=call.call_id)
-                await self._fail(recorder, AppError(_CRASHED))
+                await self._fail(writer, AppError(_CRASHED))
             finally:
-                if not recorder.is_waiting:
-                    gateway.admissions.finished(call.call_id)
-                self._let_go()
+                if not writer.is_waiting:
+                    gateway.admissions.close_call(call.call_id)
+                self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._body is not None:
             self._body.release()
         if self._tape is not None:
-            self.gateway.recordings.hand_in(self._tape)
+            self.gateway.recordings.offer(self._tape)
 
     def _check_method(self, method: str) -> AppError | None:
         """A call of a wrong one is audited like any other, so no route turns it away."""
@@ -212,7 +212,7 @@ class Handler(ABC):
 
     async def answer(
         self,
-        recorder: Recorder,
+        writer: UsageEventWriter,
         answer: Answer,
         usage: TokenUsage | None = None,
         usage_source: UsageSource = "none",
@@ -222,15 +222,15 @@ class Handler(ABC):
         call.first_byte_ms = call.elapsed_ms()
         headers: list[Header] = []
         if answer.status >= _BAD_STATUS:
-            await recorder.commit("upstream_error", answer.status, error_code=UpstreamRefused.code)
+            await writer.write("upstream_error", answer.status, error_code=UpstreamRefused.code)
         else:
-            await recorder.commit("ok", answer.status, usage=usage, usage_source=usage_source)
+            await writer.write("ok", answer.status, usage=usage, usage_source=usage_source)
             headers += cost_headers(call.charged_nusd)
         headers += answer.headers + id_headers(call.call_id) + call_headers(call)
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await self._respond(answer.status, headers, answer.body)
 
-    async def _fail(self, recorder: Recorder, error: AppError) -> None:
+    async def _fail(self, writer: UsageEventWriter, error: AppError) -> None:
         call = self.call
         if isinstance(error, NothingRecordable):
             NOT_RECORDED.inc()
@@ -241,7 +241,7 @@ class Handler(ABC):
         usage, source = self._usage_so_far()
         http_status = call.format.error(error, call.call_id).status
         try:
-            await recorder.commit(
+            await writer.write(
                 status, http_status, usage=usage, usage_source=source, error_code=error.code
             )
         except AppError as unavailable:
@@ -256,7 +256,7 @@ class Handler(ABC):
     async def _send_error(self, error: AppError) -> None:
         call = self.call
         if self.relay is not None:
-            await self.relay.finish(call.format.error_frame(error, call.call_id))
+            await self.relay.send_last(call.format.error_frame(error, call.call_id))
         if self.responding:
             return
         answer = call.format.error(error, call.call_id)

@@ -39,14 +39,14 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     early_refusals: EarlyRefusals
     keepalive_s: float
 
-    def obey(self, invalidation: Invalidation) -> None:
-        """Forgets what an administrator changed."""
+    def invalidate(self, invalidation: Invalidation) -> None:
+        """Drops what is cached of what an administrator changed."""
         if invalidation.kind == "route":
             self.router.forget()
         else:
             self.directory.obey(invalidation)
 
-    def forget(self) -> None:
-        """Forgets all that is cached: invalidations may have been missed."""
+    def invalidate_all(self) -> None:
+        """Drops all that is cached, since invalidations may have been missed."""
         self.directory.forget()
         self.router.forget()

@@ -23,7 +23,7 @@ from services.gateway.endpoints.query import OF_STORED_RESPONSES, passed_query
 from services.gateway.formats import RESPONSES
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Stream
-from services.gateway.usage.usage_event import Recorder
+from services.gateway.usage.usage_event import UsageEventWriter
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
@@ -69,7 +69,7 @@ class _StoredHandler(Handler):
         self._response_id = response_id
         self._query = query
 
-    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
         call, gateway = self.call, self.gateway
         if not _ID.fullmatch(self._response_id):
             # It becomes a part of the provider's path.
@@ -88,7 +88,7 @@ class _StoredHandler(Handler):
             await upstream.close()
             raise UpstreamFailed("The provider answered with a stream instead of a response.")
         call.provider_request_id = upstream.provider_request_id
-        await self.answer(recorder, upstream)
+        await self.answer(writer, upstream)
 
     async def _target(self, model: str, deployment_id: str) -> Target:
         plan = await self.gateway.router.plan(model)

@@ -86,7 +86,7 @@ class StreamRelay:
             return await self._end("ok")
         return await self._end("upstream_error")
 
-    async def finish(self, last_bytes: bytes) -> None:
+    async def send_last(self, last_bytes: bytes) -> None:
         """The event is durable, or its failure is what there is to say: the stream may end."""
         await self._send({"type": "http.response.body", "body": last_bytes})
 

@@ -15,7 +15,7 @@ from services.gateway.endpoints.parts import Parts
 from services.gateway.endpoints.query import query_of_call
 from services.gateway.formats.base import Format
 from services.gateway.upstream.answer import Stream
-from services.gateway.usage.usage_event import Recorder
+from services.gateway.usage.usage_event import UsageEventWriter
 
 
 class CountEndpoint:
@@ -40,7 +40,7 @@ class CountEndpoint:
 class _CountHandler(Handler):
     __slots__ = ()
 
-    async def serve(self, principal: Principal, headers: Headers, recorder: Recorder) -> None:
+    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
         call, gateway = self.call, self.gateway
         _, request = await self.read_request(principal, headers)
         plan = await gateway.router.plan(request.model)
@@ -52,4 +52,4 @@ class _CountHandler(Handler):
             await upstream.close()
             raise UpstreamFailed("The provider answered with a stream instead of a count.")
         call.provider_request_id = upstream.provider_request_id
-        await self.answer(recorder, upstream)
+        await self.answer(writer, upstream)

@@ -1,7 +1,7 @@
 """Records what is said in the calls of keys that want it: best effort, and never in their way.
 
 A tape runs along with its call and keeps references to what goes by. When the call is over, its
-event durable and its answer sent, the tape is handed in here; what becomes a recording is made of
+event durable and its answer sent, the tape is offered here; what becomes a recording is made of
 it in a thread, and goes to the ledger worker as a job. Whatever cannot be kept is dropped and
 counted: a call neither waits for its recording nor fails with it.
 """
@@ -109,7 +109,7 @@ class Tape:
 
 
 class Recordings:
-    """Where calls hand in their tapes. Bounded in number and bytes; what is too much is dropped."""
+    """Takes the tapes of calls. Bounded in number and bytes; what is too much is dropped."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Recordings:
             return None
         return Tape(call, principal, self._max_bytes * _MAX_RAW_FACTOR)
 
-    def hand_in(self, tape: Tape) -> None:
+    def offer(self, tape: Tape) -> None:
         """Takes no time, and raises nothing."""
         if self._waiting >= _MAX_WAITING or self._waiting_bytes + tape.kept > _MAX_WAITING_BYTES:
             self._drop("full", 1)
@@ -151,7 +151,7 @@ class Recordings:
         self._commits.submit(tape)
 
     async def close(self) -> None:
-        """What was handed in is sent; dropped where Redis is away, or it takes too long."""
+        """Sends what was offered; dropped where Redis is away, or it takes too long."""
         self._ends_at = self._clock() + _CLOSE_S
         self._closing.set()
         await self._commits.close()

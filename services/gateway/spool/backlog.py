@@ -1,8 +1,8 @@
 """What Redis has yet to be told, on local disk: events, and the holds of calls under way.
 
-A call that is admitted while Redis is away is noted here before it is forwarded. Should the gateway
-die before Redis is back, whoever adopts its spool takes the call's hold, and when nobody finishes
-that the call becomes an `abandoned` entry like any other.
+The hold of a call that is admitted while Redis is away is recorded here before the call is
+forwarded. If the gateway dies before Redis is back, the process that adopts its spool takes the
+hold; the lease then expires, and the call becomes an `abandoned` entry.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,7 +60,7 @@ class Backlog:
     def __init__(self, spool: Spool) -> None:
         self.process = uuid4().hex
         self._spool = spool
-        self._notes: GroupCommit[OpenHold, None] = GroupCommit(
+        self._hold_writes: GroupCommit[OpenHold, None] = GroupCommit(
             self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
         )
 
@@ -87,38 +87,38 @@ class Backlog:
         """Events, if need be in the room that is reserved for them. Raises SpoolFull or OSError."""
         await self._spool.append(_encode(_record(batch)), from_reserve=True)
 
-    async def note(self, hold: OpenHold) -> None:
-        """Of a call that is about to be forwarded, whose event has room then whatever happens.
+    async def record_hold(self, hold: OpenHold) -> None:
+        """Writes the hold of a call that is about to be forwarded.
 
-        Raises NothingRecordable: it must not be forwarded.
+        Raises NothingRecordable; the call must then not be forwarded.
         """
         try:
-            await self._notes.commit(hold)
+            await self._hold_writes.commit(hold)
         except (SpoolFull, OSError) as error:
-            log.critical("call.not_noted", call_id=hold.call_id, error=words_of(error))
+            log.critical("hold.not_recorded", call_id=hold.call_id, error=words_of(error))
             raise cannot_record() from error
 
     async def drain(
         self,
         send: Callable[[Record, Sequence[Metered]], Awaitable[None]],
-        bury: Callable[[bytes], Awaitable[None]],
+        dead_letter: Callable[[bytes], Awaitable[None]],
     ) -> int:
-        """How many records were sent; `bury` takes those that cannot be read.
+        """How many records were sent; `dead_letter` takes those that cannot be read.
 
         Stops at the first that cannot be sent, and begins with it the next time.
         """
 
-        async def send_or_bury(raw: bytes) -> None:
+        async def send_or_dead_letter(raw: bytes) -> None:
             try:
                 record = _decode(raw)
                 batch = _batch_of(record)
             except UNREADABLE as error:
                 log.error("spool.unreadable", error=words_of(error))
-                await bury(raw)
+                await dead_letter(raw)
             else:
                 await send(record, batch)
 
-        return await self._spool.drain(send_or_bury)
+        return await self._spool.drain(send_or_dead_letter)
 
     async def _write(self, holds: Sequence[OpenHold]) -> Sequence[None]:
         await self._spool.append(_encode(Record(holds=tuple(holds), process=self.process)))

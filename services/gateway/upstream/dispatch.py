@@ -120,14 +120,14 @@ class Dispatcher:
             if target is not None and target.deployment_id in candidates.tried:
                 await self._sleep(wait_s)
                 target = self._next(candidates)
-        return _told(outcome)
+        return _raise_or_return(outcome)
 
     async def send_to(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
         """One try at this very deployment, which says nothing of its health. Raises AppError."""
         call.attempt(target)
-        return _told(await self._try(call, request, target, headers))
+        return _raise_or_return(await self._try(call, request, target, headers))
 
     async def _try(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
@@ -219,7 +219,7 @@ class Dispatcher:
         )
 
 
-def _told(outcome: Outcome | None) -> Answer | Stream:
+def _raise_or_return(outcome: Outcome | None) -> Answer | Stream:
     if outcome is None:
         raise RateLimited(
             "Every deployment of this model is busy. Try again in a moment.",

@@ -56,7 +56,7 @@ class NotDurable(Exception):
 
 
 class Meter:
-    """Where calls hand in their events."""
+    """Enqueues the usage events of calls, each with its hold's release."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Meter:
                 f"{waiting} usage events wait in memory: neither Redis nor the spool takes them"
             )
 
-    async def commit(self, metered: Metered) -> None:
+    async def enqueue(self, metered: Metered) -> None:
         """Returns when the event is durable. Raises AnswerWithheld where that takes too long; the
         event is written all the same, as soon as it can be.
         """
@@ -111,8 +111,8 @@ class Meter:
         except (SpoolFull, OSError) as error:
             raise AnswerWithheld(_WITHHELD) from error
 
-    def hand_in(self, metered: Metered) -> None:
-        """For a handler that is being cancelled: `close` waits for what was handed in."""
+    def enqueue_nowait(self, metered: Metered) -> None:
+        """For a handler that is being cancelled; `close` waits for the event."""
         self._commits.submit(metered)
 
     def in_memory(self) -> int:
@@ -149,12 +149,12 @@ class Meter:
                 await self._drain()
             else:
                 REDIS_FULL.set(0)
-                self._admissions.spool_drained()
+                self._admissions.spool_is_drained()
 
     async def _drain(self) -> None:
         """Also finds out whether Redis is back where no call may begin that would."""
         try:
-            sent = await self.tell_redis()
+            sent = await self.drain_backlog()
         except (RedisError, OSError) as error:
             REDIS_FULL.set(isinstance(error, OutOfMemoryError))
             log.warning("spool.waiting", error=words_of(error))
@@ -163,11 +163,11 @@ class Meter:
             if sent:
                 log.info("spool.drained", records=sent)
 
-    async def tell_redis(self) -> int:
-        """Sends what is in the backlog; how many records. Raises RedisError or OSError."""
+    async def drain_backlog(self) -> int:
+        """Returns how many records Redis took. Raises RedisError or OSError."""
         # A restarted Redis has forgotten the scripts; each batch is to be sent once.
         await self._holds.load_scripts()
-        return await self._backlog.drain(self._unspool, self._bury)
+        return await self._backlog.drain(self._unspool, self._dead_letter)
 
     async def _write(self, batch: Sequence[Metered]) -> Sequence[None]:
         """Raises SpoolFull or OSError once clients have waited for long; the batch is kept."""
@@ -187,7 +187,7 @@ class Meter:
         """What was given up for its clients, but not for the ledger."""
         while self._unwritten and await self._try(self._unwritten[0]) is None:
             for metered in self._unwritten.popleft():
-                self._admissions.finished(metered.event.call_id)
+                self._admissions.close_call(metered.event.call_id)
 
     async def _try(self, batch: Sequence[Metered]) -> SpoolFull | OSError | None:
         """Redis, else the spool; the error where neither takes the batch."""
@@ -209,7 +209,7 @@ class Meter:
         if not self._breaker.allows():
             return "away a moment ago"
         try:
-            await self._enqueue(encode_batch([metered.event for metered in batch]), batch)
+            await self._send(encode_batch([metered.event for metered in batch]), batch)
         except (RedisError, OSError) as error:
             self._breaker.failed()
             REDIS_FULL.set(isinstance(error, OutOfMemoryError))
@@ -221,28 +221,28 @@ class Meter:
     async def _unspool(self, record: Record, batch: Sequence[Metered]) -> None:
         """Puts a batch on the queue; what it cost is held until the ledger has posted it."""
         for hold in record.holds:
-            # One of this process that is over has handed in its event; whether one of a dead
-            # process has is not known, and does no harm: that event wins.
+            # A closed call of this process has its event on the queue. A call of a dead process
+            # may have one too; then that event wins, and the hold does no harm.
             if record.process != self._backlog.process or self._admissions.is_open(hold.call_id):
                 await self._holds.note_account(hold.user_id)
                 await self._holds.retake(hold)
-                self._admissions.told(hold.call_id)
+                self._admissions.redis_has_hold(hold.call_id)
         if batch:
-            await self._enqueue(record.payload, batch)
+            await self._send(record.payload, batch)
 
-    async def _bury(self, record: bytes) -> None:
+    async def _dead_letter(self, record: bytes) -> None:
         """The worker keeps it with the dead letters."""
-        await self._enqueue(record, ())
+        await self._send(record, ())
 
-    async def _enqueue(self, payload: bytes, batch: Sequence[Metered]) -> None:
+    async def _send(self, payload: bytes, batch: Sequence[Metered]) -> None:
         try:
-            await self._send(payload, batch)
+            await self._transact(payload, batch)
         except NoScriptError:
             # A restarted Redis has forgotten the scripts; sending again is harmless.
             await self._holds.load_scripts()
-            await self._send(payload, batch)
+            await self._transact(payload, batch)
 
-    async def _send(self, payload: bytes, batch: Sequence[Metered]) -> None:
+    async def _transact(self, payload: bytes, batch: Sequence[Metered]) -> None:
         """Each try is a job of its own, so that whatever hold it takes again is settled again."""
         transaction = Transaction()
         for metered in batch:

@@ -17,20 +17,20 @@ _calls = lru_cache(maxsize=1_000)(CALLS.labels)
 _call_seconds = lru_cache(maxsize=100)(CALL_SECONDS.labels)
 
 
-class Recorder:
-    """Of one call, whose caller is known."""
+class UsageEventWriter:
+    """The event of one authenticated call. A call has one: later writes are ignored."""
 
-    __slots__ = ("_call", "_handed_in", "_meter", "_principal", "is_waiting")
+    __slots__ = ("_call", "_is_written", "_meter", "_principal", "is_waiting")
 
     def __init__(self, call: Call, principal: Principal, meter: Meter) -> None:
         self._call = call
         self._principal = principal
         self._meter = meter
-        self._handed_in = False
+        self._is_written = False
         # Whether the event is to be written once something takes it.
         self.is_waiting = False
 
-    async def commit(
+    async def write(
         self,
         status: CallStatus,
         http_status: int,
@@ -39,12 +39,12 @@ class Recorder:
         usage_source: UsageSource = "none",
         error_code: str | None = None,
     ) -> None:
-        """Returns when the event is durable. Raises AnswerWithheld where that takes too long; the
-        meter writes it then when it can, and closes the call.
+        """Returns when the event is durable.
 
-        A call has one event: what happens to it after that was committed changes nothing.
+        Raises AnswerWithheld if that takes too long; the meter then writes the event when it can,
+        and closes the call.
         """
-        if self._handed_in:
+        if self._is_written:
             return
         call = self._call
         event = call.event(
@@ -58,19 +58,19 @@ class Recorder:
         _calls(call.format.name, status, http_status).inc()
         _call_seconds(call.format.name).observe(call.elapsed_ms() / 1000)
         # A caller that is cancelled while it waits leaves the event in its batch.
-        self._handed_in = True
+        self._is_written = True
         try:
-            await self._meter.commit(self._metered(event, usage))
+            await self._meter.enqueue(self._metered(event, usage))
         except AnswerWithheld:
             self.is_waiting = True
             raise
         except Exception:
-            self._handed_in = False
+            self._is_written = False
             raise
 
-    def hand_in(self, usage: TokenUsage | None, usage_source: UsageSource) -> None:
-        """For a call that is being cancelled, unless its event is on its way already."""
-        if self._handed_in:
+    def write_nowait(self, usage: TokenUsage | None, usage_source: UsageSource) -> None:
+        """For a call that is being cancelled."""
+        if self._is_written:
             return
         event = self._call.event(
             self._principal,
@@ -80,7 +80,7 @@ class Recorder:
             usage_source=usage_source,
             error_code="gateway_stopped",
         )
-        self._meter.hand_in(self._metered(event, usage))
+        self._meter.enqueue_nowait(self._metered(event, usage))
 
     def _metered(self, event: UsageEvent, usage: TokenUsage | None) -> Metered:
         call, key = self._call, self._principal.key

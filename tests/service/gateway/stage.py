@@ -272,12 +272,12 @@ class Announcing:
         self._meter = meter
         self._committing = committing
 
-    async def commit(self, metered: Metered) -> None:
+    async def enqueue(self, metered: Metered) -> None:
         self._committing.set()
-        await self._meter.commit(metered)
+        await self._meter.enqueue(metered)
 
-    def hand_in(self, metered: Metered) -> None:
-        self._meter.hand_in(metered)
+    def enqueue_nowait(self, metered: Metered) -> None:
+        self._meter.enqueue_nowait(metered)
 
     def require_writable(self) -> None:
         self._meter.require_writable()

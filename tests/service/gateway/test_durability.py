@@ -35,8 +35,8 @@ class LoggedMeter:
         self._meter = meter
         self._log = log
 
-    async def commit(self, metered: Metered) -> None:
-        await self._meter.commit(metered)
+    async def enqueue(self, metered: Metered) -> None:
+        await self._meter.enqueue(metered)
         self._log.append(COMMITTED)
 
     def require_writable(self) -> None:
@@ -46,7 +46,7 @@ class LoggedMeter:
 class BrokenMeter:
     """Neither Redis nor the disk takes anything, for longer than a client waits."""
 
-    async def commit(self, metered: Metered) -> None:
+    async def enqueue(self, metered: Metered) -> None:
         raise AnswerWithheld("The gateway cannot record usage.")
 
     def require_writable(self) -> None:

@@ -265,15 +265,15 @@ class _Refusing:
         self._meter = meter
         self.is_asked, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def commit(self, metered: Metered) -> None:
+    async def enqueue(self, metered: Metered) -> None:
         if metered.event.status == "refused":
             self.is_asked.set()
             async with asyncio.timeout(PATIENCE_S):
                 await self.go_on.wait()
-        await self._meter.commit(metered)
+        await self._meter.enqueue(metered)
 
-    def hand_in(self, metered: Metered) -> None:
-        self._meter.hand_in(metered)
+    def enqueue_nowait(self, metered: Metered) -> None:
+        self._meter.enqueue_nowait(metered)
 
     def require_writable(self) -> None:
         self._meter.require_writable()

@@ -186,7 +186,7 @@ async def _relay(
         keepalive_s=60,
     )
     end = await relay.run()
-    await relay.finish(end.last_bytes)
+    await relay.send_last(end.last_bytes)
     return Relayed(
         b"".join(sent),
         end.last_bytes,

@@ -46,7 +46,7 @@ class Drained:
         self.records.append(record)
         self.batches.append(batch)
 
-    async def bury(self, raw: bytes) -> None:
+    async def dead_letter(self, raw: bytes) -> None:
         self.buried.append(raw)
 
 
@@ -66,7 +66,7 @@ async def redis() -> AsyncIterator[Redis]:
 
 async def drained(backlog: Backlog) -> Drained:
     out = Drained()
-    await backlog.drain(out.send, out.bury)
+    await backlog.drain(out.send, out.dead_letter)
     assert backlog.is_empty()
     return out
 
@@ -74,7 +74,7 @@ async def drained(backlog: Backlog) -> Drained:
 async def test_batches_and_holds_come_back_in_order(spool: Spool) -> None:
     backlog = Backlog(spool)
     finished = Finished(user_id="acme", call_id="a", key_id=None, cost_nusd=3, tokens=4)
-    await backlog.note(hold("a"))
+    await backlog.record_hold(hold("a"))
     await backlog.add([Metered(event("a"), finished), Metered(event("b"), None)])
     out = await drained(backlog)
     assert [record.holds for record in out.records] == [(hold("a"),), ()]
@@ -85,7 +85,7 @@ async def test_batches_and_holds_come_back_in_order(spool: Spool) -> None:
 
 async def test_calls_that_begin_together_share_their_writes(spool: Spool) -> None:
     backlog = Backlog(spool)
-    await asyncio.gather(*(backlog.note(hold(str(n))) for n in range(50)))
+    await asyncio.gather(*(backlog.record_hold(hold(str(n))) for n in range(50)))
     out = await drained(backlog)
     assert len(out.records) < 10
     noted = [each.call_id for record in out.records for each in record.holds]
@@ -97,7 +97,7 @@ async def test_what_cannot_be_read_is_buried_and_the_rest_is_sent(spool: Spool) 
     await spool.append(b"\xc1")
     await spool.append(msgspec.msgpack.encode(Record(encode_batch([event("a")]), ())))
     await spool.append(msgspec.msgpack.encode(Record(b"\xc1 no batch", (None,))))
-    await backlog.note(hold("b"))
+    await backlog.record_hold(hold("b"))
     out = await drained(backlog)
     assert len(out.buried) == 3
     assert [record.holds for record in out.records] == [(hold("b"),)]
@@ -106,7 +106,7 @@ async def test_what_cannot_be_read_is_buried_and_the_rest_is_sent(spool: Spool) 
 async def test_a_call_that_cannot_be_noted_is_not_made(tmp_path: Path) -> None:
     backlog = Backlog(Spool(tmp_path, max_bytes=10))
     with pytest.raises(Unavailable):
-        await backlog.note(hold("a"))
+        await backlog.record_hold(hold("a"))
 
 
 class Calls:
@@ -119,19 +119,19 @@ class Calls:
     def is_open(self, call_id: str) -> bool:
         return call_id in self.open
 
-    def told(self, call_id: str) -> None:
+    def redis_has_hold(self, call_id: str) -> None:
         self.of_which_told.append(call_id)
 
 
 async def test_holds_are_taken_but_for_calls_that_are_over(spool: Spool, redis: Redis) -> None:
     """What became of the calls of a dead process nobody knows."""
     mine, others = Backlog(spool), Backlog(spool)
-    await mine.note(hold("open"))
-    await mine.note(hold("over"))
-    await others.note(hold("orphan"))
+    await mine.record_hold(hold("open"))
+    await mine.record_hold(hold("over"))
+    await others.record_hold(hold("orphan"))
     holds, calls = HoldStore(redis), Calls("open")
     meter = Meter(holds, mine, Breaker(1.0), cast("Admissions", calls))
-    assert await meter.tell_redis() == 3
+    assert await meter.drain_backlog() == 3
     assert await holds.renew("acme", ["open", "over", "orphan"], lease_s=60) == ["over"]
     assert calls.of_which_told == ["open", "orphan"]
     assert await holds.accounts() == ["acme"]

@@ -19,7 +19,7 @@ class Machine:
 def test_a_clock_that_is_wrong_is_put_right(wrong_by_ms: int) -> None:
     machine = Machine(1_000_000_000 + wrong_by_ms)
     clock = SharedClock(machine)
-    clock.learn(1_000_000_000, asked_ms=clock.now_ms())
+    clock.adjust(1_000_000_000, asked_ms=clock.now_ms())
     assert clock.now_ms() == 1_000_000_000
     machine.ms += 5
     assert clock.now_ms() == 1_000_000_005
@@ -29,9 +29,9 @@ def test_a_clock_that_is_wrong_is_put_right(wrong_by_ms: int) -> None:
 def test_a_clock_that_jumps_is_put_right_again(machine_ms: int) -> None:
     machine = Machine(1_000_000_000)
     clock = SharedClock(machine)
-    clock.learn(1_000_000_000, asked_ms=clock.now_ms())
+    clock.adjust(1_000_000_000, asked_ms=clock.now_ms())
     machine.ms = machine_ms
-    clock.learn(1_000_000_500, asked_ms=clock.now_ms())
+    clock.adjust(1_000_000_500, asked_ms=clock.now_ms())
     assert clock.now_ms() == 1_000_000_500
 
 
@@ -42,5 +42,5 @@ def test_a_slow_answer_does_not_move_the_clock(redis_ms: int) -> None:
     clock = SharedClock(machine)
     asked_ms = clock.now_ms()
     machine.ms += 3_000
-    clock.learn(redis_ms, asked_ms=asked_ms)
+    clock.adjust(redis_ms, asked_ms=asked_ms)
     assert clock.now_ms() == 1_000_003_000

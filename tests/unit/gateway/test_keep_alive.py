@@ -85,7 +85,7 @@ async def test_a_thinking_provider(client_format: Format) -> None:
 
     relaying = relay(client_format, client, chunks(), every_s=0.001)
     end = await relaying.run()
-    await relaying.finish(end.last_bytes)
+    await relaying.send_last(end.last_bytes)
 
     assert end.status == "ok"
     alive = ALIVE[client_format.name]

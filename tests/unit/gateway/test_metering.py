@@ -49,10 +49,10 @@ class Calls:
     def __init__(self) -> None:
         self.over: list[str] = []
 
-    def finished(self, call_id: str) -> None:
+    def close_call(self, call_id: str) -> None:
         self.over.append(call_id)
 
-    def spool_drained(self) -> None:
+    def spool_is_drained(self) -> None:
         """Nothing counts here."""
 
 
@@ -103,7 +103,7 @@ async def until_it_fails(meter: Meter) -> None:
 
 async def test_a_call_stays_open_until_its_event_is_durable(stage: Stage) -> None:
     meter = stage.meter()
-    waiting = asyncio.create_task(meter.commit(metered("a")))
+    waiting = asyncio.create_task(meter.enqueue(metered("a")))
     await until_it_fails(meter)
     with pytest.raises(NothingRecordable) as refused:
         meter.require_writable()
@@ -123,7 +123,7 @@ async def test_a_client_that_waited_for_long_is_told_and_its_event_is_kept(stage
     meter = stage.meter(patience_s=0)
     for call_id in ("a", "b"):
         with pytest.raises(AnswerWithheld):
-            await meter.commit(metered(call_id))
+            await meter.enqueue(metered(call_id))
     assert meter.in_memory() == 2
     assert stage.calls.over == []
 
@@ -140,7 +140,7 @@ async def test_a_client_that_waited_for_long_is_told_and_its_event_is_kept(stage
 
 async def test_a_process_that_ends_tries_to_the_last(stage: Stage) -> None:
     meter = stage.meter()
-    meter.hand_in(metered("a"))
+    meter.enqueue_nowait(metered("a"))
     await until_it_fails(meter)
     closing = asyncio.create_task(meter.close())
     await asyncio.sleep(0)
@@ -153,8 +153,8 @@ async def test_what_is_lost_with_the_process_can_be_posted_from_its_log(
     stage: Stage, tmp_path: Path
 ) -> None:
     meter = stage.meter(close_s=0)
-    meter.hand_in(metered("a"))
-    meter.hand_in(metered("b"))
+    meter.enqueue_nowait(metered("a"))
+    meter.enqueue_nowait(metered("b"))
     with capture_logs() as logs:
         await meter.close()
     lost = [line for line in logs if line["event"] == "usage.lost"]
@@ -168,7 +168,7 @@ async def test_what_is_lost_with_the_process_can_be_posted_from_its_log(
     )
     other = Stage(stage.redis, directory, spool_bytes=1)
     other.holds.away = False
-    assert await other.meter().tell_redis() == 2
+    assert await other.meter().drain_backlog() == 2
     assert await stage.queued() == 2
     other.spool.close()
 

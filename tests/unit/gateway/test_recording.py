@@ -100,7 +100,7 @@ def ended(end: str) -> float:
 
 async def test_both_sides_become_a_recording(recordings: Recordings, queue: ScriptedQueue) -> None:
     tape = await played(recordings, [b'{"a": ', b'"b"}'], [b'{"password": ', b'"x"}'])
-    recordings.hand_in(tape)
+    recordings.offer(tape)
     await recordings.close()
     (recording,) = queue.recordings
     assert recording.call_id == tape.call.call_id
@@ -137,7 +137,7 @@ async def test_what_is_too_much_is_dropped(recordings: Recordings, queue: Script
     before = ended("full")
     with capture_logs() as logs:
         for _ in range(1_044):
-            recordings.hand_in(await played(recordings))
+            recordings.offer(await played(recordings))
     assert ended("full") - before == 44
     assert [line["event"] for line in logs] == ["recordings.dropped"]
     queue.open.set()
@@ -151,11 +151,11 @@ async def test_bytes_that_wait_are_bounded_too(queue: ScriptedQueue, breaker: Br
     before = ended("full")
     part = bytes(7 * 1024 * 1024)
     for _ in range(6):
-        recordings.hand_in(await played(recordings, [part]))
+        recordings.offer(await played(recordings, [part]))
     assert ended("full") - before == 2
     queue.open.set()
     await recordings.close()
-    recordings.hand_in(await played(recordings, [part]))
+    recordings.offer(await played(recordings, [part]))
     assert ended("full") - before == 2
     await recordings.close()
 
@@ -166,7 +166,7 @@ async def test_without_redis_it_is_dropped(
 ) -> None:
     queue.fault = fault
     before = ended("redis_away")
-    recordings.hand_in(await played(recordings))
+    recordings.offer(await played(recordings))
     await recordings.close()
     assert ended("redis_away") - before == 1
     assert not breaker.is_open
@@ -175,12 +175,12 @@ async def test_without_redis_it_is_dropped(
 async def test_what_gathers_meanwhile_shares_a_job(queue: ScriptedQueue, breaker: Breaker) -> None:
     # A pause that only the end of the process ends.
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, pause_s=3600.0)
-    recordings.hand_in(await played(recordings))
+    recordings.offer(await played(recordings))
     async with asyncio.timeout(30):
         while not queue.payloads:
             await asyncio.sleep(0.01)
         for _ in range(30):
-            recordings.hand_in(await played(recordings))
+            recordings.offer(await played(recordings))
         await recordings.close()
     assert [len(unpack(payload)) for payload in queue.payloads] == [1, 30]
 
@@ -189,11 +189,11 @@ async def test_while_the_breaker_is_open_nobody_asks_redis(
     recordings: Recordings, queue: ScriptedQueue, breaker: Breaker
 ) -> None:
     breaker.failed()
-    recordings.hand_in(await played(recordings))
+    recordings.offer(await played(recordings))
     await recordings.close()
     assert queue.payloads == []
     breaker.succeeded()
-    recordings.hand_in(await played(recordings))
+    recordings.offer(await played(recordings))
     await recordings.close()
     assert len(queue.recordings) == 1
 
@@ -203,7 +203,7 @@ async def test_a_long_queue_takes_no_recordings(
 ) -> None:
     queue.room = False
     before = ended("queue_full")
-    recordings.hand_in(await played(recordings))
+    recordings.offer(await played(recordings))
     await recordings.close()
     assert ended("queue_full") - before == 1
 
@@ -215,7 +215,7 @@ async def test_at_the_end_of_the_process_nobody_waits_for_long(
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: now)
     queue.open.clear()
     for _ in range(200):
-        recordings.hand_in(await played(recordings))
+        recordings.offer(await played(recordings))
     closing = asyncio.create_task(recordings.close())
     # The writer is in its first batch, or will find that the time is over before it.
     await asyncio.sleep(0)
@@ -232,8 +232,8 @@ async def test_one_that_cannot_be_made_does_not_spoil_the_others(
     broken, sound = await played(recordings), await played(recordings)
     broken.principal = Principal(api_key(), account())
     with capture_logs() as logs:
-        recordings.hand_in(broken)
-        recordings.hand_in(sound)
+        recordings.offer(broken)
+        recordings.offer(sound)
         await recordings.close()
     assert [recording.call_id for recording in queue.recordings] == [sound.call.call_id]
     assert ended("failed") - before == 1
@@ -247,7 +247,7 @@ async def test_drops_are_logged_now_and_then(queue: ScriptedQueue, breaker: Brea
     logged: list[Any] = []
     for at in (100.0, 101.0, 102.0, 111.0):
         now = at
-        recordings.hand_in(await played(recordings))
+        recordings.offer(await played(recordings))
         with capture_logs() as logs:
             await recordings.close()
         logged += [line["recordings"] for line in logs]

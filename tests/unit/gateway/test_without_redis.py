@@ -51,7 +51,7 @@ class Desk:
         """Redis admits a call, and says how the budgets stand with it."""
         call = self._call(nusd)
         told = tuple(Standing(*standing) for standing in standings)
-        self.gate.learn(call, self.caller, self.budgets, Admitted(0, (), told))
+        self.gate.observe_admission(call, self.caller, self.budgets, Admitted(0, (), told))
         return call
 
     async def without(self, nusd: int) -> Call | None:
@@ -66,7 +66,7 @@ class Desk:
     def end(self, call: Call | None, cost_nusd: int) -> None:
         assert call is not None
         call.charged_nusd = cost_nusd
-        self.gate.finished(call, self.caller, self.budgets)
+        self.gate.observe_close(call, self.caller, self.budgets)
 
     async def room(self) -> int:
         """How much a call may hold."""
@@ -82,7 +82,7 @@ class Desk:
         return lo
 
     def limit_for_redis(self) -> int:
-        scopes = self.gate.less_taken("acme", scopes_of(self.caller, self.budgets))
+        scopes = self.gate.lower_limits("acme", scopes_of(self.caller, self.budgets))
         return scopes[0].budgets[0].limit
 
     @staticmethod
@@ -119,7 +119,7 @@ async def test_calls_that_are_over_stay_counted_until_redis_knows() -> None:
         desk.end(await desk.without(100), 100)
     assert await desk.without(1) is None
     assert desk.limit_for_redis() == 0
-    desk.gate.drained()
+    desk.gate.observe_drained_spool()
     assert desk.limit_for_redis() == LIMIT
     assert await desk.without(1) is not None
 
@@ -130,7 +130,7 @@ async def test_what_calls_did_not_use_is_there_for_others() -> None:
     assert await desk.room() == 900
     open_call = await desk.without(500)
     assert await desk.room() == 400
-    desk.gate.drained()
+    desk.gate.observe_drained_spool()
     assert await desk.room() == 500
     desk.end(open_call, 1)
     assert await desk.room() == 999
@@ -142,7 +142,7 @@ async def test_a_hold_that_redis_took_over_is_counted_once() -> None:
     assert desk.gate.any_open()
     assert desk.limit_for_redis() == 600
     assert call is not None
-    desk.gate.told(call, desk.caller)
+    desk.gate.observe_hold(call, desk.caller)
     assert not desk.gate.any_open()
     assert desk.limit_for_redis() == LIMIT
     assert await desk.room() == 600
@@ -158,7 +158,7 @@ async def test_the_budgets_of_keys_count_too() -> None:
     assert await desk.room() == 70
     desk.end(await desk.without(70), 60)
     assert await desk.room() == 10
-    scopes = desk.gate.less_taken("acme", scopes_of(caller, desk.budgets))
+    scopes = desk.gate.lower_limits("acme", scopes_of(caller, desk.budgets))
     assert scopes == [
         LimitScope(budgets=(PeriodLimit("total", 940),)),
         LimitScope(key_id="key-1", budgets=(PeriodLimit("2026-11-24", 40),)),
