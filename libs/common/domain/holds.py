@@ -4,7 +4,7 @@ Invariant: a call whose tokens and searches stay within what is given here never
 its hold, whichever token classes the provider counts them in and whichever tier it serves.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import cache
 from operator import attrgetter
@@ -69,30 +69,34 @@ def hold_nusd(
     output_rates = _output_rates(reach.audio_output)
     input_count = Decimal(min(input_tokens, _MAX_TOKENS))
     output_count = Decimal(min(output_tokens, _MAX_TOKENS))
-    micro_usd = max(
-        EXACT.fma(
-            output_count,
-            _dearest(output_rates(rates)),
-            EXACT.multiply(input_count, _dearest(input_rates(rates))),
-        )
-        for rates in _rates_within_reach(price, service_tier, input_tokens)
-    )
-    micro_usd = EXACT.multiply(micro_usd, _dearest_surcharge(price, reach))
+    micro_usd: Decimal | None = None
+    for rates in _rates_within_reach(price, service_tier, input_tokens):
+        input_cost = EXACT.multiply(input_count, _dearest(input_rates(rates)))
+        cost = EXACT.fma(output_count, _dearest(output_rates(rates)), input_cost)
+        if micro_usd is None or cost > micro_usd:
+            micro_usd = cost
+    if micro_usd is None:
+        raise AssertionError("a price has rates of its own")
+    if price.surcharges:
+        micro_usd = EXACT.multiply(micro_usd, _dearest_surcharge(price, reach))
     searches = min(reach.searches, _MAX_TOKENS)
     return min(nusd_of(micro_usd, searches, price, account_multiplier), MAX_NUSD)
 
 
 def _rates_within_reach(
     price: PriceVersion, service_tier: str | None, input_tokens: int
-) -> Iterable[Rates]:
+) -> tuple[Rates, ...]:
     """A shorter input than estimated may have other rates than a longer one."""
-    yield price.rates
-    if price.tiers:
-        served = _UNASKED if service_tier in (None, "auto") else _STANDARD | {service_tier}
-        for tier in price.tiers:
-            above = tier.above_input_tokens
-            if tier.service_tier in served and (above == 0 or input_tokens > above):
-                yield tier.rates
+    if not price.tiers:
+        return (price.rates,)
+    served = _UNASKED if service_tier in (None, "auto") else _STANDARD | {service_tier}
+    tiers = (
+        tier.rates
+        for tier in price.tiers
+        if tier.service_tier in served
+        and (tier.above_input_tokens == 0 or input_tokens > tier.above_input_tokens)
+    )
+    return (price.rates, *tiers)
 
 
 def _dearest_surcharge(price: PriceVersion, reach: Reach) -> Decimal:

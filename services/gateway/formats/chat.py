@@ -100,12 +100,12 @@ class Chat:
         known = decode_body(body, _body)
         options = known.stream_options
         # Which of the two counts is the provider's to say; some know only the older one.
-        limits = (known.max_tokens, known.max_completion_tokens)
+        limits = [n for n in (known.max_tokens, known.max_completion_tokens) if n is not None]
         fields, disguised = decode_fields(body), is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),
-            max_output_tokens=max((limit for limit in limits if limit is not None), default=None),
+            max_output_tokens=max(limits, default=None),
             answers=1 if known.n is None else known.n,
             service_tier=known.service_tier,
             client_user=known.user,

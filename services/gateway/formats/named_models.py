@@ -66,7 +66,12 @@ def named_models(
 
     `makes_images`: the format has a tool for images that runs a model, even where it names none.
     """
-    heads = [name for name in fields if name[-1:] in _LAST_LETTERS and _is_head(name)]
+    # The last letter tells nearly all others apart, sooner than the whole name does.
+    heads = [
+        name
+        for name in fields
+        if name[-1:] in _LAST_LETTERS and name != "model" and _is_head(name)
+    ]
     images = makes_images and (disguised or _IMAGES.encode() in body)
     if not (heads or disguised or images or _may_name_more(body)):
         return ()
@@ -80,9 +85,6 @@ def named_models(
 
 
 def _is_head(name: str) -> bool:
-    """Its last letter tells nearly all others apart, and sooner."""
-    if name == "model":
-        return False
     folded = name.casefold()
     return folded.endswith(_HEAD_ENDS) and _HEAD.fullmatch(folded) is not None
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from libs.common.domain.holds import PLAIN, Reach
-from services.gateway.formats.base import ABSENT, NULL, UNREADABLE
+from services.gateway.formats.base import NULL, UNREADABLE
 
 # Providers let a model search as often as it likes where the request sets no limit. LiteLLM's own
 # tool for the largest context allows ten, and calls seldom come near.
@@ -31,11 +31,13 @@ def reach_of(
     """Errs on the side of more: whether the words are names or just text is not looked into."""
     cache_writes = disguised or b"cache_control" in body
     audio_input = disguised or b"input_audio" in body
-    audio_output = "audio" in fields or b"audio" in bytes(fields.get("modalities", ABSENT))
+    audio_output = "audio" in fields or (
+        "modalities" in fields and b"audio" in bytes(fields["modalities"])
+    )
     searches = _searches(fields, disguised=disguised)
     if max_tool_calls is not None:
         searches = min(searches, max(max_tool_calls, 0))
-    fast = fields.get("speed", NULL) not in (NULL, _STANDARD_SPEED)
+    fast = "speed" in fields and fields["speed"] not in (NULL, _STANDARD_SPEED)
     if not (cache_writes or audio_input or audio_output or searches or fast):
         return PLAIN
     return Reach(
@@ -50,15 +52,18 @@ def reach_of(
 
 def _searches(fields: Mapping[str, msgspec.Raw], *, disguised: bool) -> int:
     """The most that the tools allow; functions of the client's own by that name are none."""
-    searches = 0 if fields.get("web_search_options", NULL) == NULL else _ASSUMED_SEARCHES
-    tools = fields.get("tools", ABSENT)
-    if disguised or b"web_search" in bytes(tools):
-        searches += _allowed_by(tools)
+    searches = 0
+    if "web_search_options" in fields and fields["web_search_options"] != NULL:
+        searches = _ASSUMED_SEARCHES
+    if "tools" in fields:
+        tools = fields["tools"]
+        if disguised or b"web_search" in bytes(tools):
+            searches += _allowed_by(tools)
     return searches
 
 
 def _allowed_by(tools: msgspec.Raw) -> int:
-    if tools in (ABSENT, NULL):
+    if tools == NULL:
         return 0
     try:
         found = [
