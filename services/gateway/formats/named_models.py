@@ -68,9 +68,7 @@ def named_models(
     """
     # The last letter tells nearly all others apart, sooner than the whole name does.
     heads = [
-        name
-        for name in fields
-        if name[-1:] in _LAST_LETTERS and name != "model" and _is_head(name)
+        name for name in fields if name[-1:] in _LAST_LETTERS and name != "model" and _is_head(name)
     ]
     images = makes_images and (disguised or _IMAGES.encode() in body)
     if not (heads or disguised or images or _may_name_more(body)):
