@@ -98,12 +98,11 @@ class Call:
     def elapsed_ms(self) -> int:
         return int((perf_counter() - self._started) * 1000)
 
-    def attempt(self, target: Target) -> None:
-        """The call goes to that target now, at that target's price where it makes tokens."""
+    def choose(self, target: Target) -> None:
+        """Sets the target, and the price of a call that makes tokens."""
         self.target = target
         if self.operation == "create":
             self.price = self.prices[target.deployment_id]
-        self.attempts += 1
 
     def overhead_ms(self) -> float:
         """The gateway's own share of the time so far."""

@@ -137,7 +137,7 @@ class _CallHandler(Handler):
                 estimator=self.gateway.estimator,
                 keepalive_s=self.gateway.keepalive_s,
             )
-            self.relay, self.responding = relay, True
+            self.respond_by(relay)
             end = await relay.run()
             await writer.write(
                 end.status,

@@ -49,6 +49,7 @@ from services.gateway.usage.usage_event import UsageEventWriter
 
 log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
+_POST = frozenset({"POST"})
 _DECODED_AT_ONCE = 256 * 1024
 _CRASHED = "The gateway failed to serve this call."
 EarlyCheck = Callable[[Principal, BodyLease], Awaitable[None]]
@@ -62,26 +63,31 @@ class Handler(ABC):
     __slots__ = (
         "_allowed",
         "_body",
+        "_relay",
+        "_responding",
         "_tape",
         "call",
         "gateway",
         "receive",
-        "relay",
-        "responding",
         "send",
     )
 
     def __init__(
-        self, gateway: Parts, call: Call, receive: Receive, send: Send, allowed: str = "POST"
+        self,
+        gateway: Parts,
+        call: Call,
+        receive: Receive,
+        send: Send,
+        allowed: frozenset[str] = _POST,
     ) -> None:
         self.gateway = gateway
         self.call = call
         self.receive = receive
         self.send = send
-        self.responding = False
-        self.relay: StreamRelay | None = None
         self._allowed = allowed
         self._body: BodyLease | None = None
+        self._relay: StreamRelay | None = None
+        self._responding = False
         self._tape: Tape | None = None
 
     @abstractmethod
@@ -182,10 +188,10 @@ class Handler(ABC):
             self.gateway.recordings.offer(self._tape)
 
     def _check_method(self, method: str) -> AppError | None:
-        """A call of a wrong one is audited like any other, so no route turns it away."""
-        if method in self._allowed.split(", "):
+        """Not left to the routes, since a call with a wrong method leaves a usage event too."""
+        if method in self._allowed:
             return None
-        return MethodNotAllowed(f"{method} is not allowed: use {self._allowed}.")
+        return MethodNotAllowed(f"{method} is not allowed: use {_names(self._allowed)}.")
 
     async def _authenticate(
         self, headers: Headers, wrong_method: AppError | None
@@ -209,6 +215,11 @@ class Handler(ABC):
         tape = self._tape = self.gateway.recordings.start(self.call, principal)
         if tape is not None:
             self.receive, self.send = tape.receiving(self.receive), tape.sending(self.send)
+
+    def respond_by(self, relay: StreamRelay) -> None:
+        """From here on, what the client gets is the relay's stream, errors included."""
+        self._relay = relay
+        self._responding = True
 
     async def answer(
         self,
@@ -251,24 +262,28 @@ class Handler(ABC):
         await self._send_error(error)
 
     def _usage_so_far(self) -> tuple[TokenUsage | None, UsageSource]:
-        return (None, "none") if self.relay is None else self.relay.usage()
+        return (None, "none") if self._relay is None else self._relay.usage()
 
     async def _send_error(self, error: AppError) -> None:
         call = self.call
-        if self.relay is not None:
-            await self.relay.send_last(call.format.error_frame(error, call.call_id))
-        if self.responding:
+        if self._relay is not None:
+            await self._relay.send_last(call.format.error_frame(error, call.call_id))
+        if self._responding:
             return
         answer = call.format.error(error, call.call_id)
         headers = error_headers(error, call.call_id, len(answer.body)) + rate_headers(call)
         if isinstance(error, MethodNotAllowed):
-            headers.append((b"allow", self._allowed.encode()))
+            headers.append((b"allow", _names(self._allowed).encode()))
         if isinstance(error, RequestTimeout):
             # The rest of the request may still come, and must not be taken for the next one.
             headers.append((b"connection", b"close"))
         await self._respond(answer.status, headers, answer.body)
 
     async def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        self.responding = True
+        self._responding = True
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
+
+
+def _names(methods: frozenset[str]) -> str:
+    return ", ".join(sorted(methods))

@@ -33,6 +33,7 @@ class StoredEndpoint:
 
     def __init__(self, operations: Mapping[str, Operation], resource: str = "") -> None:
         self._operations = operations
+        self._methods = frozenset(operations)
         self._resource = resource
         self.path = f"{RESPONSES.path}/{{response_id}}{resource}"
 
@@ -46,10 +47,8 @@ class StoredEndpoint:
             operation=self._operations.get(scope["method"], "retrieve"),
             resource=f"/{response_id}{self._resource}{passed_query(query, OF_STORED_RESPONSES)}",
         )
-        allowed = ", ".join(self._operations)
-        await _StoredHandler(gateway, call, receive, send, allowed, response_id, query).handle(
-            scope
-        )
+        handler = _StoredHandler(gateway, call, receive, send, self._methods, response_id, query)
+        await handler.handle(scope)
 
 
 class _StoredHandler(Handler):
@@ -61,7 +60,7 @@ class _StoredHandler(Handler):
         call: Call,
         receive: Receive,
         send: Send,
-        allowed: str,
+        allowed: frozenset[str],
         response_id: str,
         query: bytes,
     ) -> None:

@@ -97,7 +97,7 @@ class Dispatcher:
             if target is None:
                 break
             candidates.tried.append(target.deployment_id)
-            call.attempt(target)
+            call.choose(target)
             outcome = await self._try(call, request, target, headers)
             verdict = judge(outcome)
             if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
@@ -126,7 +126,7 @@ class Dispatcher:
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
         """One try at this very deployment, which says nothing of its health. Raises AppError."""
-        call.attempt(target)
+        call.choose(target)
         return _raise_or_return(await self._try(call, request, target, headers))
 
     async def _try(
@@ -141,20 +141,17 @@ class Dispatcher:
         try:
             await self._capacity.take(user_id)
         except BaseException:
-            # Nobody was called.
-            call.attempts -= 1
             self._leave(name)
             raise
         outcome: Outcome | None = None
         try:
             outcome = await self._sender.send(call, request, target, headers)
-        except ProviderNotConfigured as error:
-            # Nobody was called.
-            call.attempts -= 1
-            outcome = error
-        except (UpstreamFailed, UpstreamRefused) as error:
+        except (ProviderNotConfigured, UpstreamFailed, UpstreamRefused) as error:
             outcome = error
         finally:
+            if not isinstance(outcome, ProviderNotConfigured):
+                # A provider without a key was not called.
+                call.attempts += 1
             if not isinstance(outcome, Stream):
                 self._release(name, user_id)
         if isinstance(outcome, Stream):
