@@ -41,10 +41,10 @@ def test_the_key_is_found(headers: Headers) -> None:
     ],
     ids=range(8),
 )
-def test_no_key_says_how_to_send_one(headers: Headers) -> None:
+def test_a_missing_key_is_answered_with_how_to_send_one(headers: Headers) -> None:
     with pytest.raises(Unauthenticated, match="Bearer"):
         secret_of(headers)
 
 
-def test_any_bytes_make_a_secret() -> None:
+def test_any_bytes_are_accepted_as_a_secret() -> None:
     assert secret_of([(b"x-api-key", b"\xff\xfe")]) == "\xff\xfe"

@@ -92,7 +92,7 @@ async def test_calls_that_begin_together_share_their_writes(spool: Spool) -> Non
     assert noted == [str(n) for n in range(50)]
 
 
-async def test_what_cannot_be_read_is_buried_and_the_rest_is_sent(spool: Spool) -> None:
+async def test_an_unreadable_record_is_dead_lettered_and_the_rest_is_sent(spool: Spool) -> None:
     backlog = Backlog(spool)
     await spool.append(b"\xc1")
     await spool.append(msgspec.msgpack.encode(Record(encode_batch([event("a")]), ())))
@@ -103,7 +103,7 @@ async def test_what_cannot_be_read_is_buried_and_the_rest_is_sent(spool: Spool) 
     assert [record.holds for record in out.records] == [(hold("b"),)]
 
 
-async def test_a_call_that_cannot_be_noted_is_not_made(tmp_path: Path) -> None:
+async def test_a_call_that_cannot_be_recorded_is_not_made(tmp_path: Path) -> None:
     backlog = Backlog(Spool(tmp_path, max_bytes=10))
     with pytest.raises(Unavailable):
         await backlog.record_hold(hold("a"))
@@ -123,7 +123,7 @@ class Calls:
         self.of_which_told.append(call_id)
 
 
-async def test_holds_are_taken_but_for_calls_that_are_over(spool: Spool, redis: Redis) -> None:
+async def test_holds_are_taken_except_for_finished_calls(spool: Spool, redis: Redis) -> None:
     """What became of the calls of a dead process nobody knows."""
     mine, others = Backlog(spool), Backlog(spool)
     await mine.record_hold(hold("open"))

@@ -67,7 +67,7 @@ async def test_a_body_at_the_limit_passes_and_one_byte_more_does_not() -> None:
         await read(arriving(b"12", b"345"), [], 4)
 
 
-async def test_it_stops_reading_at_the_limit() -> None:
+async def test_reading_stops_at_the_limit() -> None:
     receive = arriving(b"12345", b"never read")
 
     with pytest.raises(BodyTooLarge):
@@ -75,12 +75,12 @@ async def test_it_stops_reading_at_the_limit() -> None:
     assert (await receive())["body"] == b"never read"
 
 
-async def test_a_length_that_is_announced_is_refused_unread() -> None:
+async def test_an_announced_length_over_the_limit_is_rejected_unread() -> None:
     with pytest.raises(BodyTooLarge):
         await read(arriving(), [(b"content-length", b"5")], 4)
 
 
-async def test_a_client_that_leaves() -> None:
+async def test_a_client_that_disconnects_is_reported() -> None:
     with pytest.raises(ClientDisconnected):
         await read(arriving(b"12", disconnect=True), [], 4)
 
@@ -89,30 +89,30 @@ async def test_a_client_that_leaves() -> None:
     "content_type",
     [b"application/json", b"Application/JSON; charset=utf-8", b"application/problem+json"],
 )
-async def test_json_by_any_of_its_names(content_type: bytes) -> None:
+async def test_json_media_types_are_accepted(content_type: bytes) -> None:
     assert await read(arriving(b"{}"), [(b"content-type", content_type)], 4) == b"{}"
 
 
 @pytest.mark.parametrize("content_type", [b"text/plain", b"", b"multipart/form-data; boundary=x"])
-async def test_other_media_types_are_refused_unread(content_type: bytes) -> None:
+async def test_other_media_types_are_rejected_unread(content_type: bytes) -> None:
     with pytest.raises(UnsupportedMediaType, match="application/json"):
         await read(arriving(), [(b"content-type", content_type)], 4)
 
 
-async def test_a_small_body_that_is_there_is_not_counted() -> None:
+async def test_a_small_complete_body_is_not_counted() -> None:
     begin, asked, _ = beginning()
     await read_body(arriving(b"x" * UNCOUNTED_BYTES), [], limits(10**6), begin)
     assert asked == []
 
 
-async def test_a_large_body_is_counted_although_it_is_there() -> None:
+async def test_a_large_complete_body_is_counted() -> None:
     begin, asked, memory = beginning()
     await read_body(arriving(b"x" * (UNCOUNTED_BYTES + 1)), [], limits(10**6), begin)
     assert asked == [(None, False)]
     assert memory.bytes == UNCOUNTED_BYTES + 1
 
 
-async def test_a_body_that_is_late_is_counted_however_small_it_is() -> None:
+async def test_a_late_body_is_counted_however_small() -> None:
     begin, asked, memory = beginning()
     headers = [(b"content-length", b"3")]
     await read_body(arriving(b"a", b"bc"), headers, limits(10**6), begin)
@@ -132,7 +132,7 @@ async def test_a_refusal_comes_before_the_rest_of_the_body_is_read() -> None:
     assert (await receive())["body"] == b"never read"
 
 
-async def test_a_body_that_is_refused_half_way_is_not_counted_any_longer() -> None:
+async def test_a_body_refused_half_way_is_uncounted() -> None:
     """Others of the account would otherwise be refused with it, until its error is answered."""
     begin, _, memory = beginning()
     with pytest.raises(BodyTooLarge):
@@ -159,14 +159,14 @@ async def hanging(*parts: bytes) -> AsyncIterator[tuple[Receive, asyncio.Event]]
 
 
 @pytest.mark.parametrize("parts", [[], [b"a"], [b"a", b"b"]], ids=len)
-async def test_a_body_that_stops_arriving(parts: list[bytes]) -> None:
+async def test_a_stalled_body_is_a_408(parts: list[bytes]) -> None:
     async with hanging(*parts) as (receive, is_waiting):
         with pytest.raises(RequestTimeout):
             await read_body(receive, [], limits(10, silence_s=0.01), beginning()[0])
         assert is_waiting.is_set()
 
 
-async def test_a_body_that_never_ends_in_time() -> None:
+async def test_a_body_that_takes_too_long_is_a_408() -> None:
     """Its parts keep coming, but not all of them within the total."""
 
     async def receive() -> Message:
@@ -177,7 +177,7 @@ async def test_a_body_that_never_ends_in_time() -> None:
         await read_body(receive, [], limits(10, silence_s=0.01), beginning()[0])
 
 
-async def test_a_part_that_is_late_is_waited_for() -> None:
+async def test_a_late_part_is_awaited() -> None:
     sent = asyncio.Event()
     parts = [b"b", b"a"]
 
@@ -192,7 +192,7 @@ async def test_a_part_that_is_late_is_waited_for() -> None:
     assert await reading == b"ab"
 
 
-async def test_a_reader_that_is_cancelled_while_it_waits() -> None:
+async def test_a_cancelled_reader_stops_waiting() -> None:
     async with hanging() as (receive, is_waiting):
         reading = asyncio.create_task(read(receive, [], 10))
         await is_waiting.wait()

@@ -17,13 +17,13 @@ def test_bytes_count_until_the_call_ends() -> None:
     assert (memory.bytes, dict(memory.account_bytes), dict(memory.arriving)) == (0, {}, {})
 
 
-def test_a_body_that_is_alone_is_served_whatever_the_bounds() -> None:
+def test_a_lone_body_is_served_whatever_the_bounds() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
     memory.lease("create", "acme", "key-1").take(190)
 
 
 @pytest.mark.parametrize(("translated", "taken"), [(False, 40), (True, 140)])
-def test_a_body_that_is_sent_on_counts_with_its_copies(translated: bool, taken: int) -> None:
+def test_a_forwarded_body_counts_with_its_copies(translated: bool, taken: int) -> None:
     memory = BodyMemory(max_bytes=500, max_account_bytes=150)
     lease = memory.lease("create", "acme", "key-1")
     lease.take(20)
@@ -39,7 +39,7 @@ def test_a_body_that_is_sent_on_counts_with_its_copies(translated: bool, taken: 
     assert memory.bytes == 0
 
 
-def test_an_account_does_not_take_more_than_its_share() -> None:
+def test_an_account_cannot_exceed_its_share() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
     first, second = memory.lease("create", "acme", "key-1"), memory.lease("create", "acme", "key-2")
     first.take(30)
@@ -52,7 +52,7 @@ def test_an_account_does_not_take_more_than_its_share() -> None:
     second.take(21)
 
 
-def test_the_process_has_a_bound() -> None:
+def test_the_process_bound_holds() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
     memory.lease("create", "acme", "key-1").take(50)
     other = memory.lease("create", "other", "key-2")
@@ -63,7 +63,7 @@ def test_the_process_has_a_bound() -> None:
     assert memory.bytes == 90
 
 
-def test_what_is_announced_is_checked_and_not_taken() -> None:
+def test_an_announced_length_is_checked_but_not_reserved() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
     memory.lease("create", "other", "key-2").take(20)
     lease = memory.lease("create", "acme", "key-1")
@@ -73,7 +73,7 @@ def test_what_is_announced_is_checked_and_not_taken() -> None:
     assert memory.bytes == 20
 
 
-def test_places_count_the_bodies_that_are_arriving() -> None:
+def test_slots_count_arriving_bodies() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
     first = memory.lease("create", "acme", "key-1")
     assert first.places == (1, 1)
@@ -84,7 +84,7 @@ def test_places_count_the_bodies_that_are_arriving() -> None:
     assert memory.lease("create", "acme", "key-1").places == (3, 2)
 
 
-def test_who_waits_for_a_count_takes_no_place_among_calls() -> None:
+def test_waiting_for_a_token_count_takes_no_call_slot() -> None:
     memory = BodyMemory(max_bytes=100, max_account_bytes=50)
     memory.lease("count", "acme", "key-1")
     assert memory.lease("create", "acme", "key-1").places == (1, 1)

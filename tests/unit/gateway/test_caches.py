@@ -37,7 +37,7 @@ def caches(*, load_timeout_s: float) -> Caches:
     return Caches(redis, Breaker(1.0), settings, load_timeout_s=load_timeout_s)
 
 
-async def test_a_source_that_never_answers_is_away(source: Source) -> None:
+async def test_a_source_that_never_answers_is_unavailable(source: Source) -> None:
     """All that are not waited for are spared the wait, in whichever cache."""
     made = caches(load_timeout_s=0.01)
     one, other = made.in_memory(source.load), made.in_memory(source.load)
@@ -51,7 +51,7 @@ async def test_a_source_that_never_answers_is_away(source: Source) -> None:
     assert source.asked == ["a"]
 
 
-async def test_what_is_known_goes_on_while_the_source_never_answers(source: Source) -> None:
+async def test_a_cached_value_is_served_while_the_source_never_answers(source: Source) -> None:
     source.answers = True
     cache = caches(load_timeout_s=0.01).in_memory(source.load)
     await cache.get("a")
@@ -60,7 +60,7 @@ async def test_what_is_known_goes_on_while_the_source_never_answers(source: Sour
     assert await cache.get("a") == "value of a"
 
 
-async def test_a_source_that_answers_in_time_is_there(source: Source) -> None:
+async def test_a_source_that_answers_in_time_is_used(source: Source) -> None:
     source.answers = True
     cache = caches(load_timeout_s=60).in_memory(source.load)
     assert await cache.get("a") == "value of a"

@@ -10,7 +10,7 @@ from services.gateway.upstream.capacity import Capacity
 _NEVER_S = 600.0
 
 
-async def test_an_account_has_its_share_and_leaves_the_rest() -> None:
+async def test_an_account_is_limited_to_its_share() -> None:
     capacity = Capacity(limit=4, account_limit=2, wait_s=_NEVER_S)
     await capacity.take("acme")
     await capacity.take("acme")
@@ -21,7 +21,7 @@ async def test_an_account_has_its_share_and_leaves_the_rest() -> None:
     await capacity.take("acme")
 
 
-async def test_whoever_waits_gets_what_becomes_free() -> None:
+async def test_a_waiting_call_gets_the_released_connection() -> None:
     capacity = Capacity(limit=1, account_limit=1, wait_s=_NEVER_S)
     await capacity.take("acme")
     waiting = asyncio.create_task(capacity.take("other"))
@@ -34,7 +34,7 @@ async def test_whoever_waits_gets_what_becomes_free() -> None:
     await waiting
 
 
-async def test_nobody_waits_for_ever() -> None:
+async def test_a_wait_times_out() -> None:
     capacity = Capacity(limit=1, account_limit=1, wait_s=0)
     await capacity.take("acme")
     for _ in range(2):
@@ -45,7 +45,7 @@ async def test_nobody_waits_for_ever() -> None:
     await capacity.take("other")
 
 
-async def test_a_cancelled_wait_takes_nothing() -> None:
+async def test_a_cancelled_wait_takes_no_connection() -> None:
     capacity = Capacity(limit=1, account_limit=1, wait_s=_NEVER_S)
     await capacity.take("acme")
     waiting = asyncio.create_task(capacity.take("other"))

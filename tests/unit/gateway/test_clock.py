@@ -16,7 +16,7 @@ class Machine:
 
 
 @pytest.mark.parametrize("wrong_by_ms", [-86_400_000, -101, 101, 86_400_000])
-def test_a_clock_that_is_wrong_is_put_right(wrong_by_ms: int) -> None:
+def test_a_wrong_clock_is_corrected(wrong_by_ms: int) -> None:
     machine = Machine(1_000_000_000 + wrong_by_ms)
     clock = SharedClock(machine)
     clock.adjust(1_000_000_000, asked_ms=clock.now_ms())
@@ -26,7 +26,7 @@ def test_a_clock_that_is_wrong_is_put_right(wrong_by_ms: int) -> None:
 
 
 @pytest.mark.parametrize("machine_ms", [0, 2_000_000_000])
-def test_a_clock_that_jumps_is_put_right_again(machine_ms: int) -> None:
+def test_a_clock_that_jumps_is_corrected_again(machine_ms: int) -> None:
     machine = Machine(1_000_000_000)
     clock = SharedClock(machine)
     clock.adjust(1_000_000_000, asked_ms=clock.now_ms())

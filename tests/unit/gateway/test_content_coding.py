@@ -42,7 +42,7 @@ def header(name: bytes) -> list[tuple[bytes, bytes]]:
     body=st.binary(max_size=2_000) | st.integers(0, 700_000).map(bytes),
     cuts=st.lists(st.integers(0, 2_000), max_size=4),
 )
-async def test_what_was_compressed_comes_out(coding: str, body: bytes, cuts: list[int]) -> None:
+async def test_a_compressed_body_is_decompressed(coding: str, body: bytes, cuts: list[int]) -> None:
     name, compress = CODINGS[coding]
     data = compress(body)
     places = [0, *sorted(cuts), len(data)]
@@ -55,7 +55,7 @@ async def test_what_was_compressed_comes_out(coding: str, body: bytes, cuts: lis
 
 @coded
 @given(data=st.data())
-async def test_what_is_cut_short_is_refused(coding: str, data: st.DataObject) -> None:
+async def test_a_truncated_body_is_rejected(coding: str, data: st.DataObject) -> None:
     name, compress = CODINGS[coding]
     body = compress(b"some words and some other words" * 100)
     end = data.draw(st.integers(0, len(body) - 1))
@@ -65,7 +65,7 @@ async def test_what_is_cut_short_is_refused(coding: str, data: st.DataObject) ->
 
 @coded
 @given(st.binary(min_size=1, max_size=200))
-async def test_what_is_something_else_is_refused(coding: str, data: bytes) -> None:
+async def test_arbitrary_bytes_raise_only_client_errors(coding: str, data: bytes) -> None:
     """Or comes out as something, where it happens to be valid."""
     name, _ = CODINGS[coding]
     with suppress(InvalidRequest, BodyTooLarge):
@@ -74,7 +74,7 @@ async def test_what_is_something_else_is_refused(coding: str, data: bytes) -> No
 
 @coded
 @pytest.mark.parametrize("split", [False, True])
-async def test_what_follows_the_end_is_refused(coding: str, split: bool) -> None:
+async def test_trailing_bytes_are_rejected(coding: str, split: bool) -> None:
     name, compress = CODINGS[coding]
     parts = [compress(b"{}"), b"more"] if split else [compress(b"{}") + b"more"]
     with pytest.raises(InvalidRequest, match="is not valid"):
@@ -82,7 +82,7 @@ async def test_what_follows_the_end_is_refused(coding: str, split: bool) -> None
 
 
 @coded
-async def test_a_bomb_ends_at_the_bound(coding: str) -> None:
+async def test_a_decompression_bomb_stops_at_the_bound(coding: str) -> None:
     """Far less memory is taken than it would fill."""
     name, compress = CODINGS[coding]
     bomb = compress(bytes(64 * 1024 * 1024))
@@ -97,7 +97,7 @@ async def test_a_bomb_ends_at_the_bound(coding: str) -> None:
 
 
 @coded
-async def test_others_are_served_while_it_is_decoded(coding: str) -> None:
+async def test_decoding_yields_to_other_tasks(coding: str) -> None:
     name, compress = CODINGS[coding]
     turns = 0
 
@@ -113,7 +113,7 @@ async def test_others_are_served_while_it_is_decoded(coding: str) -> None:
     assert turns > 10
 
 
-async def test_a_window_that_is_larger_than_a_body_may_need() -> None:
+async def test_an_oversized_window_is_rejected() -> None:
     options: dict[int, int] = {zstd.CompressionParameter.window_log: 27}
     compressor = zstd.ZstdCompressor(options=options)
     body = compressor.compress(b"{}") + compressor.flush()
@@ -128,23 +128,23 @@ async def test_a_small_body_is_one_part() -> None:
     assert (body, asked) == (b"{}", [])
 
 
-async def test_a_client_that_leaves_in_between() -> None:
+async def test_a_client_that_disconnects_in_mid_body_is_reported() -> None:
     data = gzip.compress(b"{}")
     with pytest.raises(ClientDisconnected):
         await read(arriving(data[:5], disconnect=True), header(b"gzip"), 99)
 
 
-async def test_a_body_that_is_as_it_is() -> None:
+async def test_an_identity_body_is_unchanged() -> None:
     for name in (b"identity", b"", b" Identity "):
         assert await read(arriving(b"{}"), header(name), 9) == b"{}"
 
 
 @pytest.mark.parametrize("name", [b"br", b"gzip, gzip", b"gzip,", b"\xff", b"compress"])
-async def test_other_codings_are_refused_unread(name: bytes) -> None:
+async def test_other_codings_are_rejected_unread(name: bytes) -> None:
     with pytest.raises(UnsupportedContentCoding, match="gzip, deflate, zstd"):
         await read(arriving(), header(name), 9)
 
 
-async def test_two_headers_are_two_codings() -> None:
+async def test_repeated_coding_headers_are_several_codings() -> None:
     with pytest.raises(UnsupportedContentCoding):
         await read(arriving(), [*header(b"identity"), *header(b"gzip")], 9)

@@ -66,7 +66,7 @@ async def replicas(store: Store, times: list[float]) -> AsyncIterator[tuple[Repl
     await asyncio.wait(tasks)
 
 
-async def test_others_learn_of_it_and_it_ends(
+async def test_a_cooldown_is_shared_and_expires(
     replicas: tuple[Replica, Replica], times: list[float]
 ) -> None:
     first, second = replicas
@@ -81,7 +81,9 @@ async def test_others_learn_of_it_and_it_ends(
     assert not second.cooldowns.is_cooling("a", "acme")
 
 
-async def test_the_longest_counts(replicas: tuple[Replica, Replica], times: list[float]) -> None:
+async def test_the_longest_cooldown_counts(
+    replicas: tuple[Replica, Replica], times: list[float]
+) -> None:
     first, second = replicas
     first.cooldowns.start("a", 60)
     second.cooldowns.start("a", 10)
@@ -92,7 +94,7 @@ async def test_the_longest_counts(replicas: tuple[Replica, Replica], times: list
     assert second.cooldowns.is_cooling("a", "acme")
 
 
-async def test_what_begins_during_an_exchange_is_kept(
+async def test_a_cooldown_started_during_a_sync_is_kept(
     replicas: tuple[Replica, Replica], store: Store, times: list[float]
 ) -> None:
     first, _ = replicas
@@ -103,7 +105,7 @@ async def test_what_begins_during_an_exchange_is_kept(
     assert first.cooldowns.is_cooling("a", "acme")
 
 
-async def test_without_redis_each_keeps_to_its_own_and_tells_later(
+async def test_without_redis_cooldowns_are_local_and_shared_later(
     replicas: tuple[Replica, Replica], store: Store
 ) -> None:
     first, second = replicas
@@ -117,7 +119,7 @@ async def test_without_redis_each_keeps_to_its_own_and_tells_later(
     assert second.cooldowns.is_cooling("a", "acme")
 
 
-async def test_what_has_ended_leaves_redis(store: Store) -> None:
+async def test_expired_cooldowns_are_removed_from_redis(store: Store) -> None:
     assert await store.exchange({"a": 1010.0, "b": 1020.0}, now_s=1000.0) == {
         "a": 1010.0,
         "b": 1020.0,

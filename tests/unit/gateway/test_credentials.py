@@ -20,12 +20,12 @@ def secrets(tmp_path: Path) -> Path:
     return mounted
 
 
-def test_a_variable(secrets: Path) -> None:
+def test_a_credential_from_a_variable(secrets: Path) -> None:
     environ = {"AZURE_KEY": "sk-env\n"}
     assert Credentials(environ, secrets).get("env:AZURE_KEY").reveal() == "sk-env"
 
 
-def test_a_file_is_read_anew_each_time(secrets: Path) -> None:
+def test_a_credential_file_is_read_each_time(secrets: Path) -> None:
     credentials = Credentials({}, secrets)
     assert credentials.get("file:azure-key").reveal() == "sk-azure"
     (secrets / "..2026_11_24" / "azure-key").write_text("sk-rotated")
@@ -54,7 +54,7 @@ def test_a_file_is_read_anew_each_time(secrets: Path) -> None:
         "nothing",
     ],
 )
-def test_what_is_no_credential(secrets: Path, name: str) -> None:
+def test_invalid_credentials_are_rejected(secrets: Path, name: str) -> None:
     (secrets / "binary").write_bytes(b"\xff\xfe")
     environ = {
         "EMPTY": " ",

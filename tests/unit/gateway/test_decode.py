@@ -32,7 +32,7 @@ def body(**fields: Any) -> bytes:
     ],
     ids=range(7),
 )
-def test_what_is_no_json(client_format: Format, raw: bytes) -> None:
+def test_invalid_json_is_rejected(client_format: Format, raw: bytes) -> None:
     with pytest.raises(InvalidJSON, match="not valid JSON") as refused:
         client_format.decode(raw)
 
@@ -95,7 +95,7 @@ def test_a_field_of_one_format_is_named(
 
 
 @every_format
-def test_a_body_without_model(client_format: Format) -> None:
+def test_a_body_without_a_model_is_rejected(client_format: Format) -> None:
     with pytest.raises(InvalidRequest, match="has no 'model'") as refused:
         client_format.decode(b"{}")
 
@@ -104,12 +104,12 @@ def test_a_body_without_model(client_format: Format) -> None:
 
 @every_format
 @pytest.mark.parametrize("raw", [b"[]", b'"model"', b"null", b"3"])
-def test_a_body_that_is_no_object(client_format: Format, raw: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_rejected(client_format: Format, raw: bytes) -> None:
     with pytest.raises(InvalidRequest, match="object"):
         client_format.decode(raw)
 
 
-def test_what_is_read_of_a_chat() -> None:
+def test_chat_fields_are_decoded() -> None:
     request = CHAT.decode(body(max_tokens=5, n=2, service_tier="flex", user="u"))
 
     assert (request.model, request.stream, request.wants_usage) == ("m", False, False)
@@ -118,7 +118,7 @@ def test_what_is_read_of_a_chat() -> None:
 
 
 @pytest.mark.parametrize("limits", [(5, 2), (2, 5), (5, 0), (None, 5), (5, None)])
-def test_the_higher_limit_of_a_chat_counts(limits: tuple[int | None, int | None]) -> None:
+def test_the_higher_of_two_chat_limits_counts(limits: tuple[int | None, int | None]) -> None:
     """A provider that does not know the newer name goes by the older one."""
     older, newer = limits
     request = CHAT.decode(body(max_tokens=older, max_completion_tokens=newer))
@@ -133,20 +133,20 @@ def test_nulls_are_absent_fields() -> None:
     assert (request.stream, request.max_output_tokens, request.answers) == (False, None, 1)
 
 
-def test_what_is_read_of_a_message() -> None:
+def test_messages_fields_are_decoded() -> None:
     request = MESSAGES.decode(body(max_tokens=9, stream=True, metadata={"user_id": "u", "x": 1}))
 
     assert (request.stream, request.max_output_tokens, request.client_user) == (True, 9, "u")
 
 
-def test_what_is_read_of_a_response() -> None:
+def test_responses_fields_are_decoded() -> None:
     request = RESPONSES.decode(body(max_output_tokens=9, user="u", background=False))
 
     assert (request.max_output_tokens, request.client_user, request.stream) == (9, "u", False)
 
 
 @every_format
-def test_only_the_model_changes_on_its_way(client_format: Format) -> None:
+def test_only_the_model_is_rewritten(client_format: Format) -> None:
     """Numbers, escapes and order as the client wrote them: a float would lose digits."""
     raw = (
         b'{"seed": 12345678901234567890123, "model":"openai/m", "x": 1.0e+2,'
@@ -179,7 +179,7 @@ def test_a_chat_stream_is_asked_for_its_usage(options: dict[str, Any], sent: Any
     assert fields == {"model": "m", "stream": True, "stream_options": sent}
 
 
-def test_a_whole_chat_is_not_asked_for_its_usage() -> None:
+def test_an_unstreamed_chat_is_not_asked_for_its_usage() -> None:
     assert "stream_options" not in CHAT.upstream_fields(CHAT.decode(body()), "m")
 
 
@@ -192,6 +192,6 @@ def test_a_whole_chat_is_not_asked_for_its_usage() -> None:
     ],
     ids=["of its own", "altogether"],
 )
-def test_more_members_than_any_request_has(client_format: Format, members: dict[str, Any]) -> None:
+def test_too_many_members_are_rejected(client_format: Format, members: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="too many members"):
         client_format.decode(body(**members))

@@ -143,7 +143,7 @@ A, B, C = target("a"), target("b"), target("c")
 SECOND, THIRD = target("b", rank=(0, 1)), target("c", rank=(1, 0))
 
 
-async def test_one_that_answers_is_the_only_one_asked(stage: Stage) -> None:
+async def test_a_deployment_that_answers_ends_the_search(stage: Stage) -> None:
     assert await stage.call([A, SECOND, THIRD]) == answer()
     assert (stage.tried, stage.pauses) == (["a"], [])
 
@@ -152,7 +152,7 @@ async def test_one_that_answers_is_the_only_one_asked(stage: Stage) -> None:
     weights=st.lists(st.integers(1, 1000), min_size=1, max_size=8),
     chances=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20),
 )
-def test_each_has_its_weights_share_of_chance(weights: list[int], chances: list[float]) -> None:
+def test_first_picks_follow_the_weights(weights: list[int], chances: list[float]) -> None:
     """The share of [0, 1) that leads to a deployment is its weight's, and in their order."""
     stage = Stage()
     targets = [target(str(place), weight=weight) for place, weight in enumerate(weights)]
@@ -168,7 +168,7 @@ def test_each_has_its_weights_share_of_chance(weights: list[int], chances: list[
     asyncio.run(run())
 
 
-async def test_shares_over_an_even_spread_of_chances(stage: Stage) -> None:
+async def test_shares_over_evenly_spread_draws_are_exact(stage: Stage) -> None:
     targets = [target("a", weight=1), target("b", weight=2), target("c", weight=5)]
     counted: Counter[str] = Counter()
     for place in range(800):
@@ -178,7 +178,7 @@ async def test_shares_over_an_even_spread_of_chances(stage: Stage) -> None:
     assert counted == {"a": 100, "b": 200, "c": 500}
 
 
-async def test_lower_priorities_and_then_fallbacks(stage: Stage) -> None:
+async def test_lower_priorities_are_tried_before_fallbacks(stage: Stage) -> None:
     for name in "ab":
         stage.gives(name, answer(500))
     assert await stage.call([THIRD, SECOND, A]) == answer()
@@ -186,7 +186,7 @@ async def test_lower_priorities_and_then_fallbacks(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
-async def test_what_may_pass_is_tried_again_after_a_pause(stage: Stage, status: int) -> None:
+async def test_a_transient_failure_is_retried_after_a_pause(stage: Stage, status: int) -> None:
     stage.gives("a", answer(status), answer())
     stage.chance = 0.5
     assert await stage.call([A]) == answer()
@@ -194,7 +194,7 @@ async def test_what_may_pass_is_tried_again_after_a_pause(stage: Stage, status: 
     assert stage.pauses == [backoff_s(1, 0.5)]
 
 
-async def test_pauses_grow_and_attempts_end(stage: Stage) -> None:
+async def test_pauses_grow_and_attempts_are_bounded(stage: Stage) -> None:
     stage.gives("a", UpstreamFailed("no"))
     stage.chance = 0.5
     error = await stage.refusal([A], max_attempts=4, cooldown_after=100)
@@ -205,7 +205,7 @@ async def test_pauses_grow_and_attempts_end(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 402, 405, 413, 422, 501])
-async def test_a_refusal_of_the_request_itself_is_final(stage: Stage, status: int) -> None:
+async def test_a_rejected_request_is_not_retried(stage: Stage, status: int) -> None:
     stage.gives("a", answer(status))
     assert await stage.call([A, SECOND]) == answer(status)
     assert stage.tried == ["a"]
@@ -216,7 +216,9 @@ async def test_a_refusal_of_the_request_itself_is_final(stage: Stage, status: in
     [answer(401), answer(403), answer(404), answer(307), UpstreamTimeout("slow")],
     ids=["401", "403", "404", "307", "timeout"],
 )
-async def test_what_will_not_pass_is_tried_elsewhere_only(stage: Stage, outcome: Outcome) -> None:
+async def test_a_permanent_failure_is_retried_on_another_deployment_only(
+    stage: Stage, outcome: Outcome
+) -> None:
     stage.gives("a", outcome)
     assert await stage.call([A, SECOND]) == answer()
     assert stage.tried == ["a", "b"]
@@ -225,7 +227,7 @@ async def test_what_will_not_pass_is_tried_elsewhere_only(stage: Stage, outcome:
     assert stage.tried == ["a", "b", "b", "b"]
 
 
-async def test_alone_a_deployment_without_its_credential_is_asked_once(stage: Stage) -> None:
+async def test_a_sole_deployment_without_its_credential_is_tried_once(stage: Stage) -> None:
     stage.gives("a", ProviderNotConfigured("no key"))
     assert (await stage.refusal([A])).code == "provider_not_configured"
     assert (stage.tried, stage.pauses, stage.attempts) == (["a"], [], 0)
@@ -254,16 +256,14 @@ async def test_a_redirect_does_not_reach_the_client(stage: Stage) -> None:
         (answer(429, retry_after=""), backoff_s(1, 0.5)),
     ],
 )
-async def test_a_providers_own_pause_is_kept(
-    stage: Stage, outcome: Outcome, seconds: float
-) -> None:
+async def test_retry_after_is_honored(stage: Stage, outcome: Outcome, seconds: float) -> None:
     stage.gives("a", outcome, answer())
     stage.chance = 0.5
     assert await stage.call([A]) == answer()
     assert stage.pauses == [pytest.approx(seconds)]
 
 
-async def test_a_long_pause_is_not_waited_for_but_left_to_cool(stage: Stage) -> None:
+async def test_a_long_retry_after_cools_down_instead_of_waiting(stage: Stage) -> None:
     stage.gives("a", answer(429, retry_after="60"), answer())
     assert await stage.call([A]) == answer(429, retry_after="60")
     assert (stage.tried, stage.pauses) == (["a"], [])
@@ -275,7 +275,7 @@ async def test_a_long_pause_is_not_waited_for_but_left_to_cool(stage: Stage) -> 
     assert stage.tried == ["a"]
 
 
-async def test_a_pause_without_end_is_bounded(stage: Stage) -> None:
+async def test_a_long_retry_after_is_bounded(stage: Stage) -> None:
     stage.gives("a", answer(429, retry_after="9" * 30))
     await stage.call([A, SECOND])
     stage.now_s += 599
@@ -284,7 +284,7 @@ async def test_a_pause_without_end_is_bounded(stage: Stage) -> None:
     assert not stage.cooldowns.is_cooling("a", "acme")
 
 
-async def test_failures_in_a_row_cool_a_deployment_down(stage: Stage) -> None:
+async def test_consecutive_failures_cool_a_deployment_down(stage: Stage) -> None:
     stage.gives("a", answer(500), answer(500), answer(400), answer(500), answer(500), answer(500))
     for tried in (["a", "b"], ["a", "b"], ["a"], *[["a", "b"]] * 3, ["b"]):
         await stage.call([A, SECOND], cooldown_after=3, cooldown_s=30)
@@ -325,7 +325,7 @@ async def first_tried(stage: Stage, user_id: str) -> str:
 
 
 @pytest.mark.parametrize("outcome", OF_REQUESTS + OF_ACCOUNTS + UNEXPLAINED)
-async def test_no_account_makes_a_deployment_cool_down_for_another(
+async def test_one_account_cannot_cool_a_deployment_down_for_another(
     stage: Stage, outcome: Outcome
 ) -> None:
     await fail(stage, outcome, 30, "mallory")
@@ -335,7 +335,7 @@ async def test_no_account_makes_a_deployment_cool_down_for_another(
 
 
 @pytest.mark.parametrize("outcome", OF_ACCOUNTS + UNEXPLAINED)
-async def test_what_an_account_may_have_caused_cools_down_for_it(
+async def test_a_failure_the_account_may_have_caused_cools_down_for_it_alone(
     stage: Stage, outcome: Outcome
 ) -> None:
     await fail(stage, outcome, 3, "acme")
@@ -345,7 +345,7 @@ async def test_what_an_account_may_have_caused_cools_down_for_it(
 
 
 @pytest.mark.parametrize("outcome", OF_REQUESTS)
-async def test_what_is_due_to_the_request_cools_nothing_down(
+async def test_a_failure_caused_by_the_request_cools_nothing_down(
     stage: Stage, outcome: Outcome
 ) -> None:
     await fail(stage, outcome, 30, "acme")
@@ -353,7 +353,7 @@ async def test_what_is_due_to_the_request_cools_nothing_down(
 
 
 @pytest.mark.parametrize("outcome", UNEXPLAINED)
-async def test_what_more_accounts_meet_than_a_route_lets_pass_cools_down_for_all(
+async def test_failures_of_enough_accounts_cool_down_for_all(
     stage: Stage, outcome: Outcome
 ) -> None:
     """So that of `cooldown_after` accounts that did nothing wrong, one fewer is not enough."""
@@ -365,7 +365,7 @@ async def test_what_more_accounts_meet_than_a_route_lets_pass_cools_down_for_all
 
 
 @pytest.mark.parametrize("outcome", OF_ACCOUNTS)
-async def test_what_many_accounts_are_refused_each_finds_out(
+async def test_refusals_of_many_accounts_cool_nothing_down_for_others(
     stage: Stage, outcome: Outcome
 ) -> None:
     for number in range(20):
@@ -373,7 +373,7 @@ async def test_what_many_accounts_are_refused_each_finds_out(
     assert await first_tried(stage, "acme") == "a"
 
 
-async def test_an_answer_in_between_shows_that_others_are_served(stage: Stage) -> None:
+async def test_an_answer_in_between_resets_the_count_over_accounts(stage: Stage) -> None:
     for number in range(20):
         await fail(stage, answer(500), 1, f"user-{number}")
         if number % 3 == 2:
@@ -382,7 +382,7 @@ async def test_an_answer_in_between_shows_that_others_are_served(stage: Stage) -
 
 
 @pytest.mark.parametrize("between", [answer(), answer(400)])
-async def test_what_one_account_gets_does_not_end_the_row_of_another(
+async def test_an_answer_to_one_account_does_not_reset_the_count_of_another(
     stage: Stage, between: Answer
 ) -> None:
     for _ in range(3):
@@ -393,7 +393,7 @@ async def test_what_one_account_gets_does_not_end_the_row_of_another(
 
 
 @pytest.mark.parametrize("outcome", OF_DEPLOYMENTS)
-async def test_what_cannot_be_reached_cools_down_for_all(stage: Stage, outcome: Outcome) -> None:
+async def test_an_unreachable_deployment_cools_down_for_all(stage: Stage, outcome: Outcome) -> None:
     await fail(stage, outcome, 2, "one")
     assert not stage.cooldowns.is_cooling("a", "acme")
     await fail(stage, outcome, 1, "two")
@@ -401,9 +401,7 @@ async def test_what_cannot_be_reached_cools_down_for_all(stage: Stage, outcome: 
 
 
 @pytest.mark.parametrize("between", [answer(), answer(400), answer(500)])
-async def test_an_answer_of_any_kind_shows_that_it_can_be_reached(
-    stage: Stage, between: Answer
-) -> None:
+async def test_any_answer_resets_the_count_of_unreachable(stage: Stage, between: Answer) -> None:
     for _ in range(4):
         await fail(stage, UpstreamFailed("refused", cause="unreachable"), 2, "one")
         await fail(stage, between, 1, "two")
@@ -421,7 +419,7 @@ async def test_the_count_of_failures_is_bounded(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [421, 425, 499])
-async def test_some_statuses_are_not_passed_on(stage: Stage, status: int) -> None:
+async def test_some_statuses_become_502(stage: Stage, status: int) -> None:
     for outcome in (
         answer(status),
         UpstreamRefused("no", status=status, code=None, retry_after_s=None),
@@ -432,7 +430,7 @@ async def test_some_statuses_are_not_passed_on(stage: Stage, status: int) -> Non
         assert str(status) in refused.message
 
 
-async def test_a_cooling_deployment_is_better_than_none(stage: Stage) -> None:
+async def test_a_cooling_deployment_is_used_if_no_other_is_left(stage: Stage) -> None:
     stage.cooldowns.start("a", 60)
     await stage.call([A])
     assert stage.tried == ["a"]
@@ -441,7 +439,7 @@ async def test_a_cooling_deployment_is_better_than_none(stage: Stage) -> None:
     assert stage.tried == ["b", "a"]
 
 
-async def test_a_prompt_that_is_too_long_goes_to_larger_models(stage: Stage) -> None:
+async def test_a_prompt_that_is_too_long_falls_back_to_larger_models(stage: Stage) -> None:
     stage.gives("a", answer(400, TOO_LONG))
     assert await stage.call([A, SECOND], context_targets=[C]) == answer()
     assert stage.tried == ["a", "c"]
@@ -462,13 +460,13 @@ async def test_a_prompt_that_is_too_long_goes_to_larger_models(stage: Stage) -> 
         UpstreamRefused("no", status=400, code="context_length_exceeded", retry_after_s=None),
     ],
 )
-async def test_providers_say_too_long_in_many_words(stage: Stage, outcome: Outcome) -> None:
+async def test_wordings_of_a_too_long_prompt_are_recognized(stage: Stage, outcome: Outcome) -> None:
     stage.gives("a", outcome)
     await stage.call([A], context_targets=[C])
     assert stage.tried == ["a", "c"]
 
 
-async def test_a_stream_that_has_begun_is_the_answer(stage: Stage) -> None:
+async def test_a_stream_that_has_begun_is_not_retried(stage: Stage) -> None:
     begun = stream()
     stage.gives("a", begun)
     got = await stage.call([A, SECOND])
@@ -477,7 +475,7 @@ async def test_a_stream_that_has_begun_is_the_answer(stage: Stage) -> None:
     assert stage.tried == ["a"]
 
 
-async def test_a_full_deployment_is_passed_over(stage: Stage) -> None:
+async def test_a_full_deployment_is_skipped(stage: Stage) -> None:
     one = target("a", max_parallel=1)
     gate = stage.gates["a"] = asyncio.Event()
     under_way = asyncio.create_task(stage.call([one]))
@@ -496,7 +494,7 @@ async def test_a_full_deployment_is_passed_over(stage: Stage) -> None:
     assert stage.tried == ["a"]
 
 
-async def test_a_stream_takes_its_place_until_it_is_closed(stage: Stage) -> None:
+async def test_a_stream_occupies_its_slot_until_it_is_closed(stage: Stage) -> None:
     one = target("a", max_parallel=2)
     stage.gives("a", stream(), stream(), answer())
     first, second = await stage.call([one]), await stage.call([one])
@@ -517,7 +515,7 @@ async def test_a_stream_takes_its_place_until_it_is_closed(stage: Stage) -> None
     assert await stage.call([one]) == answer()
 
 
-async def test_a_cancelled_call_gives_its_place_back(stage: Stage) -> None:
+async def test_a_cancelled_call_releases_its_slot(stage: Stage) -> None:
     one = target("a", max_parallel=1)
     gate = stage.gates["a"] = asyncio.Event()
     under_way = asyncio.create_task(stage.call([one]))
@@ -529,7 +527,7 @@ async def test_a_cancelled_call_gives_its_place_back(stage: Stage) -> None:
     assert await stage.call([one]) == answer()
 
 
-async def test_a_call_without_a_connection_says_nothing_of_its_deployment(stage: Stage) -> None:
+async def test_a_missing_pool_connection_is_not_a_deployments_failure(stage: Stage) -> None:
     stage.gives("a", *[stream()] * 4)
     taken = [await stage.call([A]) for _ in range(4)]
     stage.tried.clear()
@@ -546,7 +544,7 @@ async def test_a_call_without_a_connection_says_nothing_of_its_deployment(stage:
     assert stage.tried == ["a"]
 
 
-async def test_calls_that_fail_or_are_cancelled_give_their_connections_back(stage: Stage) -> None:
+async def test_failed_and_cancelled_calls_release_their_connections(stage: Stage) -> None:
     stage.gives("a", UpstreamFailed("down"))
     for _ in range(6):
         assert isinstance(await stage.refusal([A], max_attempts=1), UpstreamFailed)

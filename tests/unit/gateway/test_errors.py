@@ -50,7 +50,9 @@ def refused(status: int) -> UpstreamRefused:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, AppError) else "",
 )
-def test_an_error_in_each_format(error: AppError, openai: tuple[int, str], anthropic: str) -> None:
+def test_each_format_has_its_error_shape(
+    error: AppError, openai: tuple[int, str], anthropic: str
+) -> None:
     status, kind = openai
     code = "insufficient_quota" if kind == "insufficient_quota" else error.code
     fields = {"message": "no", "type": kind, "param": error.param, "code": code}
@@ -77,7 +79,7 @@ def test_an_error_in_each_format(error: AppError, openai: tuple[int, str], anthr
         (None, "Not found.", "Not found."),
     ],
 )
-def test_every_format_says_which_field_is_wrong(
+def test_every_format_names_the_invalid_field(
     param: str | None, message: str, anthropic: str
 ) -> None:
     error = InvalidRequest(message, param=param)
@@ -86,7 +88,7 @@ def test_every_format_says_which_field_is_wrong(
     assert json.loads(MESSAGES.error(error, "id").body)["error"]["message"] == anthropic
 
 
-def test_an_error_in_a_stream_of_each_format() -> None:
+def test_each_format_has_its_stream_error() -> None:
     error = UpstreamFailed("no")
 
     chat = CHAT.error_frame(error, "id")
@@ -118,7 +120,7 @@ def test_an_error_in_a_stream_of_each_format() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, AppError) else "",
 )
-def test_headers_tell_whether_to_try_again(
+def test_headers_say_whether_to_retry(
     error: AppError, retry: bytes | None, after: bytes | None
 ) -> None:
     headers = dict(error_headers(error, "id", 5))
@@ -141,5 +143,5 @@ def test_headers_tell_whether_to_try_again(
         ("/", CHAT),
     ],
 )
-def test_the_path_decides_the_shape(path: str, client_format: object) -> None:
+def test_the_path_decides_the_error_shape(path: str, client_format: object) -> None:
     assert format_of_path(path) is client_format

@@ -68,5 +68,5 @@ def test_a_garbled_event_ends_the_stream(
         b'data: "text"\n\n',
     ],
 )
-def test_what_is_sound(frame: bytes) -> None:
+def test_valid_frames_are_not_garbled(frame: bytes) -> None:
     assert not is_garbled(frame)

@@ -75,7 +75,7 @@ def relay(
 
 
 @every_format
-async def test_a_thinking_provider(client_format: Format) -> None:
+async def test_a_silent_provider_gets_keep_alive_comments(client_format: Format) -> None:
     client = Client(client_format, times=3)
 
     async def chunks() -> AsyncGenerator[bytes, None]:
@@ -95,7 +95,7 @@ async def test_a_thinking_provider(client_format: Format) -> None:
 
 
 @every_format
-async def test_nothing_comes_between_the_bytes(client_format: Format) -> None:
+async def test_the_first_byte_ends_the_comments(client_format: Format) -> None:
     """From its first byte on a provider keeps its client alive itself."""
     client = Client(client_format, times=1)
     frames = STREAMS[client_format.name]

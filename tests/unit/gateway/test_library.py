@@ -35,7 +35,7 @@ async def begins(slow: Import, number: int) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_call_that_is_cancelled_leaves_the_import_to_the_next() -> None:
+async def test_a_cancelled_call_leaves_its_import_to_the_next() -> None:
     slow = Import()
     library = LazyLibrary(slow)
     first = asyncio.create_task(library.get())
@@ -52,7 +52,7 @@ async def test_a_call_that_is_cancelled_leaves_the_import_to_the_next() -> None:
     assert slow.closed == 1
 
 
-async def test_an_import_that_failed_is_tried_again() -> None:
+async def test_a_failed_import_is_retried() -> None:
     slow = Import(failures=1)
     slow.go_on.set()
     library = LazyLibrary(slow)
@@ -62,7 +62,7 @@ async def test_an_import_that_failed_is_tried_again() -> None:
     assert slow.begun == 2
 
 
-async def test_closing_waits_for_an_import_that_nobody_waits_for() -> None:
+async def test_closing_waits_for_an_abandoned_import() -> None:
     slow = Import()
     library = LazyLibrary(slow)
     first = asyncio.create_task(library.get())

@@ -119,7 +119,9 @@ async def test_a_call_stays_open_until_its_event_is_durable(stage: Stage) -> Non
     await meter.check()
 
 
-async def test_a_client_that_waited_for_long_is_told_and_its_event_is_kept(stage: Stage) -> None:
+async def test_a_client_that_waited_too_long_gets_an_error_and_its_event_is_kept(
+    stage: Stage,
+) -> None:
     meter = stage.meter(patience_s=0)
     for call_id in ("a", "b"):
         with pytest.raises(AnswerWithheld):
@@ -138,7 +140,7 @@ async def test_a_client_that_waited_for_long_is_told_and_its_event_is_kept(stage
     assert meter.in_memory() == 0
 
 
-async def test_a_process_that_ends_tries_to_the_last(stage: Stage) -> None:
+async def test_a_stopping_process_tries_until_its_end(stage: Stage) -> None:
     meter = stage.meter()
     meter.enqueue_nowait(metered("a"))
     await until_it_fails(meter)
@@ -149,7 +151,7 @@ async def test_a_process_that_ends_tries_to_the_last(stage: Stage) -> None:
     assert await stage.queued() == 1
 
 
-async def test_what_is_lost_with_the_process_can_be_posted_from_its_log(
+async def test_events_lost_with_the_process_can_be_posted_from_its_log(
     stage: Stage, tmp_path: Path
 ) -> None:
     meter = stage.meter(close_s=0)
@@ -173,7 +175,7 @@ async def test_what_is_lost_with_the_process_can_be_posted_from_its_log(
     other.spool.close()
 
 
-async def test_no_call_begins_in_the_room_of_those_under_way(stage: Stage) -> None:
+async def test_new_calls_cannot_use_the_spool_room_of_open_ones(stage: Stage) -> None:
     meter = stage.meter()
     assert stage.spool.lacks_room is not None
     meter.require_writable()
@@ -182,7 +184,7 @@ async def test_no_call_begins_in_the_room_of_those_under_way(stage: Stage) -> No
         meter.require_writable()
 
 
-async def test_redis_is_looked_for_where_no_call_may_begin(stage: Stage) -> None:
+async def test_redis_is_probed_while_no_call_may_begin(stage: Stage) -> None:
     meter = stage.meter()
     stage.breaker.failed()
     stage.holds.away = False

@@ -57,7 +57,7 @@ def directory(*, openai: bool = False, anthropic: bool = False) -> ModelDirector
         ("mistral/new", "mistral", "new", False),
     ],
 )
-def test_a_name_leads_to_a_provider(name: str, provider: str, model: str, native: bool) -> None:
+def test_a_name_resolves_to_a_provider(name: str, provider: str, model: str, native: bool) -> None:
     models = directory()
     for _ in range(2):
         target = models.resolve(name)
@@ -70,11 +70,11 @@ def test_a_name_leads_to_a_provider(name: str, provider: str, model: str, native
 @pytest.mark.parametrize(
     "name", ["", "llama", "unheard-of/model", "/gpt-4o", "openai", "openai/", "GPT-4o"]
 )
-def test_a_name_that_leads_nowhere(name: str) -> None:
+def test_an_unknown_name_is_rejected(name: str) -> None:
     assert directory().resolve(name) is None
 
 
-def test_providers_speak_their_own_formats() -> None:
+def test_each_provider_has_its_formats() -> None:
     models = directory()
     openai, anthropic = models.resolve("gpt-4o"), models.resolve("claude-haiku")
 
@@ -85,7 +85,7 @@ def test_providers_speak_their_own_formats() -> None:
     assert [anthropic.speaks(name) for name in formats] == [False, True, False, False]  # type: ignore[arg-type]
 
 
-def test_models_of_providers_with_a_key_are_offered() -> None:
+def test_models_of_providers_with_a_key_are_listed() -> None:
     assert directory().offered() == ()
     assert directory(openai=True).offered() == ("embed-1", "gpt-4o", "o3-pro")
     both = directory(openai=True, anthropic=True).offered()

@@ -86,7 +86,7 @@ SAID = [{"role": "user", "content": 'Which "model": "x"? {"models": ["y"]}'}]
         (EMBEDDINGS, {"input": "x", "models": ["a"]}, [instead("models[0]", "a")]),
     ],
 )
-def test_where_models_stand(
+def test_model_names_are_found_with_their_paths(
     client_format: Format, fields: dict[str, Any], found: list[NamedModel]
 ) -> None:
     assert list(named(client_format, **{"messages": [], "max_tokens": 5, **fields})) == found
@@ -112,7 +112,9 @@ def test_where_models_stand(
         (RESPONSES, {"input": "Which image_generation model?"}),
     ],
 )
-def test_what_is_the_clients_own(client_format: Format, fields: dict[str, Any]) -> None:
+def test_the_clients_own_data_names_no_models(
+    client_format: Format, fields: dict[str, Any]
+) -> None:
     assert named(client_format, max_tokens=5, **fields) == ()
 
 
@@ -127,17 +129,17 @@ def test_what_is_the_clients_own(client_format: Format, fields: dict[str, Any]) 
         rb'"tools": [{"\u006dodels": ["a"]}]',
     ],
 )
-def test_a_disguised_name_is_found(raw: bytes) -> None:
+def test_an_escaped_model_name_is_found(raw: bytes) -> None:
     body = b'{"model": "m", "max_tokens": 5, "messages": [], %b}' % raw
     assert [model.name for model in MESSAGES.decode(body).models] == ["a"]
 
 
-def test_a_disguised_tool_for_images_is_one() -> None:
+def test_an_escaped_image_tool_is_recognized() -> None:
     body = rb'{"model": "m", "tools": [{"type": "\u0069mage_generation"}]}'
     assert [model.name for model in RESPONSES.decode(body).models] == [DEFAULT_IMAGE_MODEL]
 
 
-def test_of_two_members_of_a_name_both_count() -> None:
+def test_duplicate_members_both_count() -> None:
     """Which one the provider takes is not known."""
     body = b'{"model": "m", "max_tokens": 5, "tools": [{"model": "a", "model": "b"}]}'
     assert [model.name for model in MESSAGES.decode(body).models] == ["a", "b"]
@@ -158,7 +160,7 @@ def test_of_two_members_of_a_name_both_count() -> None:
         ({"messages": [[{"model": "a"}, *[1] * 200_000]]}, "messages[0]"),
     ],
 )
-def test_what_cannot_be_checked_is_refused_by_its_path(fields: dict[str, Any], param: str) -> None:
+def test_an_uncheckable_value_is_rejected_by_its_path(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         named(MESSAGES, **{"messages": [], "max_tokens": 5, **fields})
     assert refused.value.param == param

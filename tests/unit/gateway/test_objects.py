@@ -92,13 +92,13 @@ def named(client_format: ClientFormat, body: Any) -> list[tuple[str, str]]:
         ("embeddings", {"input": "x", "file_id": "a"}, []),
     ],
 )
-def test_what_a_body_names(
+def test_objects_named_by_a_body(
     client_format: ClientFormat, body: Any, found: list[tuple[str, str]]
 ) -> None:
     assert named(client_format, body) == found
 
 
-def test_a_request_names_no_more_than_can_be_looked_up() -> None:
+def test_the_number_of_named_objects_is_bounded() -> None:
     parts = [{"source": {"file_id": f"file_{n}"}} for n in range(257)]
     body = {"messages": [{"content": parts}]}
 
@@ -109,7 +109,7 @@ def test_a_request_names_no_more_than_can_be_looked_up() -> None:
     assert len(named("messages", {"messages": [{"content": parts[:256]}]})) == 256
 
 
-def test_numbers_beyond_all_bounds_are_no_burden() -> None:
+def test_huge_numbers_are_cheap() -> None:
     body = b'{"messages": [{"n": %b, "source": {"file_id": "a"}}]}' % (b"9" * 5_000)
     assert named("messages", body) == [("messages[0].source.file_id", "a")]
 
@@ -157,25 +157,25 @@ def test_numbers_beyond_all_bounds_are_no_burden() -> None:
         ),
     ],
 )
-def test_what_an_answer_brings(
+def test_objects_created_by_an_answer(
     client_format: ClientFormat, answer: Any, ids: tuple[str, ...]
 ) -> None:
     assert brought_objects(client_format, json.dumps(answer).encode()) == ids
 
 
 @pytest.mark.parametrize("answer", [b"", b"{", b'{"container": {"id": 5}}', b"\xff"])
-def test_an_answer_that_cannot_be_read_brings_nothing(answer: bytes) -> None:
+def test_an_unreadable_answer_creates_no_objects(answer: bytes) -> None:
     assert brought_objects("messages", answer) == ()
 
 
-def test_a_list_of_very_many_parts_is_not_looked_through() -> None:
+def test_a_list_of_too_many_parts_is_rejected() -> None:
     body = {"messages": [{"content": [{"file_id": "a"}]}] + [{}] * 50_000}
     with pytest.raises(InvalidRequest) as refused:
         named("messages", body)
     assert refused.value.param == "messages"
 
 
-def test_many_small_values_are_not_looked_through() -> None:
+def test_too_many_small_values_are_rejected() -> None:
     """Not one by one, and not all together."""
     values = b"[" + b",".join([b"1"] * 500_001) + b"]"
     nodes = b"[" + b",".join([b"[]"] * 200_000) + b"]"
@@ -186,7 +186,7 @@ def test_many_small_values_are_not_looked_through() -> None:
     assert named("messages", b'{"messages": [{"file_id": "a", "x": %b}]}' % nodes) != []
 
 
-def test_a_list_that_would_take_far_more_memory_than_its_bytes() -> None:
+def test_a_list_that_inflates_in_memory_is_rejected() -> None:
     body = b'{"input": [{"id": "a"}, %b]}' % b",".join([b"1"] * 2_100_000)
     tracemalloc.start()
     with pytest.raises(InvalidRequest):
@@ -207,5 +207,5 @@ def test_a_list_that_would_take_far_more_memory_than_its_bytes() -> None:
         (rb'"\u003c\u007f\u00e4"', False),
     ],
 )
-def test_names_that_are_spelt_with_escapes(text: bytes, disguised: bool) -> None:
+def test_escaped_names_are_found(text: bytes, disguised: bool) -> None:
     assert is_disguised(text) is disguised

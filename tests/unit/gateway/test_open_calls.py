@@ -5,7 +5,7 @@ import asyncio
 from services.gateway.endpoints.open_calls import OpenCalls
 
 
-async def test_without_calls_nobody_waits() -> None:
+async def test_without_open_calls_there_is_no_wait() -> None:
     await OpenCalls().wait_for_none()
 
 
@@ -20,7 +20,7 @@ async def test_the_last_call_is_waited_for() -> None:
     await waiting
 
 
-async def test_a_call_that_never_ends_is_given_up() -> None:
+async def test_a_call_that_never_ends_is_abandoned() -> None:
     calls = OpenCalls(patience_s=0)
     with calls:
         await calls.wait_for_none()

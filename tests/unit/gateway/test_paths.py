@@ -15,13 +15,15 @@ PATHS = ("/v1/chat/completions", "/v1/messages/count_tokens", "/v1/models/a/b", 
     bases=st.integers(0, 3),
     end=st.sampled_from(["", "/", "//"]),
 )
-def test_it_finds_the_path(path: str, slashes: int, bases: int, end: str) -> None:
+def test_spellings_of_a_path_become_the_canonical_one(
+    path: str, slashes: int, bases: int, end: str
+) -> None:
     base = ("/" * slashes + "v1") * bases
     assert canonical(base + "/" * slashes + path.removeprefix("/v1/") + end) == path
 
 
 @given(st.text("/v1modelsh.", max_size=12))
-def test_it_is_found_once_and_stays_below_v1(path: str) -> None:
+def test_canonical_is_idempotent_and_stays_below_v1(path: str) -> None:
     found = canonical(path)
     assert canonical(found) == found
     if path.startswith("/v1/"):
@@ -29,16 +31,16 @@ def test_it_is_found_once_and_stays_below_v1(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/v2/models", "/modelsx", "/v1x/a"])
-def test_others_stay_as_they_are(path: str) -> None:
+def test_other_paths_are_unchanged(path: str) -> None:
     assert canonical(path) == path
 
 
-def test_nothing_outside_the_api_is_reached_through_it() -> None:
+def test_canonical_paths_stay_inside_the_api() -> None:
     assert canonical("/v1/metrics") == "/v1/metrics"
     assert canonical("/v1/v1/health/") == "/v1/health"
 
 
-def test_what_is_not_served_is_answered_with_what_is() -> None:
+def test_an_unserved_path_is_answered_with_the_served_ones() -> None:
     message = not_served("/v1/files")
     assert "'/v1/files'" in message
     assert {"/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/models"} <= set(

@@ -24,5 +24,5 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://api.example/v1", None),
     ],
 )
-def test_the_environment_says_which_proxy(address: str, proxy: str | None) -> None:
+def test_the_environment_selects_the_proxy(address: str, proxy: str | None) -> None:
     assert proxy_for(address) == proxy

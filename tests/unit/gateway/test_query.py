@@ -19,11 +19,13 @@ from services.gateway.endpoints.query import OF_STORED_RESPONSES, passed_query, 
         ("embeddings", b"beta=true", ""),
     ],
 )
-def test_of_calls(client_format: ClientFormat, query: bytes, passed: str) -> None:
+def test_the_query_of_a_call_is_filtered(
+    client_format: ClientFormat, query: bytes, passed: str
+) -> None:
     assert query_of_call(client_format, query) == passed
 
 
-def test_of_stored_responses() -> None:
+def test_the_query_of_a_stored_response_is_filtered() -> None:
     query = b"include[]=a.b&include%5B%5D=c&limit=2&order=asc&after=m_1&stream=false&key=1"
     assert passed_query(query, OF_STORED_RESPONSES) == (
         "?include%5B%5D=a.b&include%5B%5D=c&limit=2&order=asc&after=m_1"

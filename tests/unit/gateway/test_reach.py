@@ -14,7 +14,7 @@ def reach(client_format: Format, **fields: Any) -> Reach:
     return client_format.decode(json.dumps({"model": "m", **fields}).encode()).reach
 
 
-def test_a_plain_call_reaches_nothing_else() -> None:
+def test_a_plain_call_has_plain_reach() -> None:
     said = [{"role": "user", "content": "What is an audio input? \u00e9 <b> \x1f"}]
     assert reach(CHAT, messages=said, tools=[{"type": "function"}]) is PLAIN
     assert reach(MESSAGES, messages=said, max_tokens=5) is PLAIN
@@ -30,14 +30,14 @@ def test_a_plain_call_reaches_nothing_else() -> None:
         ({"type": "ephemeral", "ttl": "1h"}, True),
     ],
 )
-def test_cache_writes(control: dict[str, str], hour_long: bool) -> None:
+def test_cache_control_reaches_cache_writes(control: dict[str, str], hour_long: bool) -> None:
     block = {"type": "text", "text": "Hi", "cache_control": control}
     for placed in ({"system": [block]}, {"cache_control": control}, {"tools": [block]}):
         found = reach(MESSAGES, max_tokens=5, messages=[], **placed)
         assert found == Reach(cache_writes=True, hour_long_writes=hour_long)
 
 
-def test_audio() -> None:
+def test_audio_is_reached() -> None:
     part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
     heard = [{"role": "user", "content": [part]}]
     assert reach(CHAT, messages=heard) == Reach(audio_input=True)
@@ -59,12 +59,12 @@ def test_audio() -> None:
         ({"metadata": {"speed": "fast"}}, False),
     ],
 )
-def test_speed(fields: dict[str, Any], fast: bool) -> None:
+def test_fast_mode_is_reached(fields: dict[str, Any], fast: bool) -> None:
     assert reach(MESSAGES, max_tokens=5, messages=[], **fields) == Reach(fast=fast)
 
 
 @pytest.mark.parametrize("raw", [rb'"s\u0070eed": "fast"', rb'"speed": "f\u0061st"'])
-def test_a_disguised_speed_is_a_speed(raw: bytes) -> None:
+def test_an_escaped_speed_is_recognized(raw: bytes) -> None:
     assert MESSAGES.decode(rb'{"model": "m", "max_tokens": 5, %b}' % raw).reach.fast
 
 
@@ -94,25 +94,27 @@ def test_a_disguised_speed_is_a_speed(raw: bytes) -> None:
         (RESPONSES, {"tools": None}, 0),
     ],
 )
-def test_searches(client_format: Format, fields: dict[str, Any], searches: int) -> None:
+def test_search_tools_are_reached(
+    client_format: Format, fields: dict[str, Any], searches: int
+) -> None:
     assert reach(client_format, **fields).searches == searches
 
 
 @pytest.mark.parametrize(
     "key", [rb"cache\u005fcontrol", rb"cache\u005Fcontrol", rb"\u0063ache_control"]
 )
-def test_a_disguised_name_reaches_everything(key: bytes) -> None:
+def test_an_escaped_name_reaches_everything(key: bytes) -> None:
     raw = rb'{"model": "m", "max_tokens": 5, "messages": [], "system": [{"%b": {}}]}' % key
     found = MESSAGES.decode(raw).reach
     assert found == Reach(cache_writes=True, hour_long_writes=True, audio_input=True)
 
 
-def test_a_disguised_tool_is_a_tool() -> None:
+def test_an_escaped_tool_is_recognized() -> None:
     raw = rb'{"model": "m", "tools": [{"type": "\u0077eb_search"}], "modalities": ["\u0061udio"]}'
     found = RESPONSES.decode(raw).reach
     assert (found.searches, found.audio_output) == (10, True)
 
 
-def test_a_disguised_hour_is_an_hour() -> None:
+def test_an_escaped_hour_is_recognized() -> None:
     raw = rb'{"model": "m", "messages": [{"cache_control": {"ttl": "\u0031h"}}]}'
     assert MESSAGES.decode(raw).reach.hour_long_writes

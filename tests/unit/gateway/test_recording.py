@@ -98,7 +98,9 @@ def ended(end: str) -> float:
     return REGISTRY.get_sample_value("gateway_recordings_total", {"end": end}) or 0.0
 
 
-async def test_both_sides_become_a_recording(recordings: Recordings, queue: ScriptedQueue) -> None:
+async def test_request_and_answer_are_recorded(
+    recordings: Recordings, queue: ScriptedQueue
+) -> None:
     tape = await played(recordings, [b'{"a": ', b'"b"}'], [b'{"password": ', b'"x"}'])
     recordings.offer(tape)
     await recordings.close()
@@ -112,13 +114,11 @@ async def test_both_sides_become_a_recording(recordings: Recordings, queue: Scri
 
 
 @pytest.mark.parametrize("operation", ["count", "retrieve", "delete", "cancel", "list_items"])
-def test_only_calls_that_make_tokens_are_recorded(
-    recordings: Recordings, operation: Operation
-) -> None:
+def test_only_generating_calls_are_recorded(recordings: Recordings, operation: Operation) -> None:
     assert recordings.start(new_call(operation), PRINCIPAL) is None
 
 
-async def test_no_more_is_kept_in_memory_than_is_looked_at(recordings: Recordings) -> None:
+async def test_no_more_is_kept_in_memory_than_is_recorded(recordings: Recordings) -> None:
     part = b"word " * 1_000
     tape = await played(recordings, [part] * 5, [part] * 5)
     assert tape.kept == 2 * 8 * LIMIT
@@ -126,13 +126,15 @@ async def test_no_more_is_kept_in_memory_than_is_looked_at(recordings: Recording
     assert tape.request.raw() == (part * 5)[: 8 * LIMIT]
 
 
-async def test_parts_that_are_kept_are_not_copied(recordings: Recordings) -> None:
+async def test_kept_parts_are_not_copied(recordings: Recordings) -> None:
     part = bytes(1_000)
     tape = await played(recordings, [part])
     assert tape.request.raw() is part
 
 
-async def test_what_is_too_much_is_dropped(recordings: Recordings, queue: ScriptedQueue) -> None:
+async def test_recordings_over_the_bound_are_dropped(
+    recordings: Recordings, queue: ScriptedQueue
+) -> None:
     queue.open.clear()
     before = ended("full")
     with capture_logs() as logs:
@@ -145,7 +147,7 @@ async def test_what_is_too_much_is_dropped(recordings: Recordings, queue: Script
     assert len(queue.recordings) == 1_000
 
 
-async def test_bytes_that_wait_are_bounded_too(queue: ScriptedQueue, breaker: Breaker) -> None:
+async def test_waiting_bytes_are_bounded(queue: ScriptedQueue, breaker: Breaker) -> None:
     recordings = Recordings(queue, breaker, max_bytes=1024 * 1024)
     queue.open.clear()
     before = ended("full")
@@ -161,7 +163,7 @@ async def test_bytes_that_wait_are_bounded_too(queue: ScriptedQueue, breaker: Br
 
 
 @pytest.mark.parametrize("fault", [RedisError("away"), OSError("away")])
-async def test_without_redis_it_is_dropped(
+async def test_without_redis_a_recording_is_dropped(
     recordings: Recordings, queue: ScriptedQueue, breaker: Breaker, fault: Exception
 ) -> None:
     queue.fault = fault
@@ -172,7 +174,7 @@ async def test_without_redis_it_is_dropped(
     assert not breaker.is_open
 
 
-async def test_what_gathers_meanwhile_shares_a_job(queue: ScriptedQueue, breaker: Breaker) -> None:
+async def test_recordings_that_gather_share_a_job(queue: ScriptedQueue, breaker: Breaker) -> None:
     # A pause that only the end of the process ends.
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, pause_s=3600.0)
     recordings.offer(await played(recordings))
@@ -185,7 +187,7 @@ async def test_what_gathers_meanwhile_shares_a_job(queue: ScriptedQueue, breaker
     assert [len(unpack(payload)) for payload in queue.payloads] == [1, 30]
 
 
-async def test_while_the_breaker_is_open_nobody_asks_redis(
+async def test_an_open_breaker_keeps_calls_off_redis(
     recordings: Recordings, queue: ScriptedQueue, breaker: Breaker
 ) -> None:
     breaker.failed()
@@ -208,9 +210,7 @@ async def test_a_long_queue_takes_no_recordings(
     assert ended("queue_full") - before == 1
 
 
-async def test_at_the_end_of_the_process_nobody_waits_for_long(
-    queue: ScriptedQueue, breaker: Breaker
-) -> None:
+async def test_closing_does_not_wait_long(queue: ScriptedQueue, breaker: Breaker) -> None:
     now = 0.0
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, clock=lambda: now)
     queue.open.clear()
@@ -225,7 +225,7 @@ async def test_at_the_end_of_the_process_nobody_waits_for_long(
     assert len(queue.recordings) <= 64
 
 
-async def test_one_that_cannot_be_made_does_not_spoil_the_others(
+async def test_a_recording_that_fails_leaves_the_others(
     recordings: Recordings, queue: ScriptedQueue
 ) -> None:
     before = ended("failed")
@@ -240,7 +240,7 @@ async def test_one_that_cannot_be_made_does_not_spoil_the_others(
     assert [line["event"] for line in logs] == ["recording.failed"]
 
 
-async def test_drops_are_logged_now_and_then(queue: ScriptedQueue, breaker: Breaker) -> None:
+async def test_drops_are_logged_at_intervals(queue: ScriptedQueue, breaker: Breaker) -> None:
     now = 100.0
     recordings = Recordings(queue, breaker, max_bytes=LIMIT, pause_s=0.0, clock=lambda: now)
     queue.room = False

@@ -63,7 +63,7 @@ def test_a_key_with_a_rate_alone_has_a_scope(limits: Limits) -> None:
     assert len(scopes_of(caller, budgets_now(caller, AT))) == 2
 
 
-def test_a_refusal_says_how_the_budget_stands_and_until_when() -> None:
+def test_a_refusal_states_the_budget_and_its_end() -> None:
     caller = principal({"budgets": (DAILY,)}, budgets=(TOTAL,), time_zone="Asia/Kathmandu")
     budgets = budgets_now(caller, AT)
     over = OverBudget(LimitScope(key_id="key-1"), PeriodLimit("2026-11-25", 500), 300, 100)
@@ -85,7 +85,7 @@ def test_a_refusal_says_how_the_budget_stands_and_until_when() -> None:
     assert "has no end" in whole.message
 
 
-def test_a_limit_that_was_lowered_for_redis_is_told_as_it_is() -> None:
+def test_a_limit_lowered_for_redis_is_reported_unlowered() -> None:
     caller = principal(budgets=(DAILY,))
     over = OverBudget(LimitScope(), PeriodLimit("2026-11-24", 500 - 40), 300, 100)
     message = over_budget(over, budgets_now(caller, AT), caller, 1).message
@@ -106,7 +106,7 @@ def test_a_wait_is_rounded_up_to_whole_seconds(kind: Any, wait_ms: int, retry_af
     assert "7 are used" in error.message
 
 
-def test_a_call_that_can_never_fit_is_told_so() -> None:
+def test_a_call_that_can_never_fit_gets_no_wait() -> None:
     error = limited(Limited(LimitScope(key_id="k", tokens=10), "tokens", 0, 500), tokens=11)
     assert type(error) is TooManyTokens
     assert (error.retry_after_s, error.should_retry) == (None, False)

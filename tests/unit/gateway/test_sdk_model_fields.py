@@ -55,7 +55,7 @@ def named_in(request_type: Any) -> dict[str, Field]:
     }
 
 
-def test_every_field_is_known() -> None:
+def test_every_model_field_of_the_sdks_is_known() -> None:
     for client_format, run in RUN.items():
         found: set[str] = set()
         for each_format, request_type in REQUESTS:
@@ -64,7 +64,7 @@ def test_every_field_is_known() -> None:
         assert found == run | OWN_OR_RECORDED[client_format]
 
 
-def test_a_new_field_is_seen() -> None:
+def test_a_new_model_field_is_found() -> None:
     class Tool(TypedDict, total=False):
         summary_model: str
 
@@ -77,7 +77,7 @@ def test_a_new_field_is_seen() -> None:
 
 @pytest.mark.parametrize("spelling", ["model", "\\u006dodel", "mode\\u006C"])
 @pytest.mark.parametrize("client_format", RUN)
-def test_what_is_run_is_found_in_a_body(client_format: ClientFormat, spelling: str) -> None:
+def test_models_to_run_are_found_in_a_body(client_format: ClientFormat, spelling: str) -> None:
     paths = RUN[client_format] | OWN_OR_RECORDED[client_format]
     for path in sorted(paths - {"model"}):
         field = Field(tuple(path.split(".")), str)
@@ -92,7 +92,7 @@ def test_what_is_run_is_found_in_a_body(client_format: ClientFormat, spelling: s
         assert found == expected, path
 
 
-def test_the_image_model_that_is_meant_where_none_is_named() -> None:
+def test_an_unnamed_image_model_is_the_default_one() -> None:
     """As OpenAI's SDK documents it."""
     said = inspect.getsource(tools.ImageGeneration)
     assert re.findall(r"Default:\s+`(gpt-image[^`]*)`", said) == [DEFAULT_IMAGE_MODEL]

@@ -69,12 +69,12 @@ def unclassified(client_format: ClientFormat, request_type: Any) -> set[str]:
 
 
 @_each_request
-def test_every_such_field_is_classified(client_format: ClientFormat, request_type: Any) -> None:
+def test_every_object_field_is_classified(client_format: ClientFormat, request_type: Any) -> None:
     """A new one belongs in `object_fields`: made by a call, the operator's own, or a label."""
     assert unclassified(client_format, request_type) == set()
 
 
-def test_a_new_field_is_found() -> None:
+def test_a_new_object_field_is_found() -> None:
     class Inner(TypedDict, total=False):
         memory_store_id: str
         kind: Literal["a", "b"]
@@ -88,7 +88,7 @@ def test_a_new_field_is_found() -> None:
 
 
 @_each_request
-def test_what_is_classified_is_found_in_a_body(
+def test_classified_fields_are_found_in_a_body(
     client_format: ClientFormat, request_type: Any
 ) -> None:
     """Wherever the types have such a field, and spelt with escapes as well."""

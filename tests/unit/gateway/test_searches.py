@@ -74,7 +74,7 @@ def test_a_chat_that_cites_has_searched(
     assert whole.web_searches == searches
 
 
-def test_what_the_usage_says_counts_for_more() -> None:
+def test_searches_in_the_usage_take_precedence() -> None:
     usage = {**RESPONSES_USAGE, "server_tool_use": {"web_search_requests": 2}}
     answer = {"usage": usage, "output": [SEARCH]}
     tokens = RESPONSES.usage_of_answer(json.dumps(answer).encode())

@@ -5,7 +5,7 @@ from libs.common.web.cors import origins_of
 from services.gateway.settings import Settings
 
 
-def test_what_may_hold_a_password_is_not_shown() -> None:
+def test_settings_that_may_hold_a_password_are_not_shown() -> None:
     environ = {
         "MONGO_URI": "mongodb://user:hush@host/gateway",
         "REDIS_URL": "redis://:hush@host",
@@ -20,7 +20,7 @@ def test_what_may_hold_a_password_is_not_shown() -> None:
 ENVIRON = {"MONGO_URI": "mongodb://host/gateway", "REDIS_URL": "redis://host"}
 
 
-def test_the_line_break_at_the_end_of_a_secret_s_file_is_none_of_it() -> None:
+def test_the_trailing_line_break_of_a_secret_file_is_stripped() -> None:
     settings = load_settings(Settings, ENVIRON | {"OPENAI_API_KEY": "sk-1\n"})
     assert settings.openai_api_key is not None
     assert settings.openai_api_key.reveal() == "sk-1"
@@ -41,13 +41,13 @@ def test_the_line_break_at_the_end_of_a_secret_s_file_is_none_of_it() -> None:
         ("CORS_ALLOW_ORIGINS", "ftp://app.example.com"),
     ],
 )
-def test_what_no_request_could_have_stops_the_start(variable: str, value: str) -> None:
+def test_unusable_values_stop_the_start(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable) as refused:
         load_settings(Settings, ENVIRON | {variable: value})
     assert value not in str(refused.value)
 
 
-def test_a_header_that_no_provider_gets_stops_the_start() -> None:
+def test_a_header_that_is_never_forwarded_stops_the_start() -> None:
     named = ENVIRON | {"UPSTREAM_REQUEST_HEADERS": "x-tenant, Authorization"}
     with pytest.raises(SettingsError, match="UPSTREAM_REQUEST_HEADERS is wrong: 'authorization'"):
         load_settings(Settings, named)
@@ -64,6 +64,6 @@ def test_a_header_that_no_provider_gets_stops_the_start() -> None:
         ),
     ],
 )
-def test_origins_that_may_call(value: str, origins: tuple[str, ...]) -> None:
+def test_allowed_origins_are_parsed(value: str, origins: tuple[str, ...]) -> None:
     settings = load_settings(Settings, ENVIRON | {"CORS_ALLOW_ORIGINS": value})
     assert origins_of(settings.cors_allow_origins) == origins

@@ -65,7 +65,7 @@ def spool(tmp_path: Path) -> Spool:
     return opened(tmp_path)
 
 
-async def test_it_drains_in_order_and_leaves_nothing(
+async def test_a_drain_keeps_the_order_and_leaves_nothing(
     spool: Spool, redis: Redis, tmp_path: Path
 ) -> None:
     payloads = [b"one", b"two", b"three" * 100]
@@ -80,7 +80,7 @@ async def test_it_drains_in_order_and_leaves_nothing(
     assert files_of(tmp_path) == []
 
 
-async def test_it_goes_on_after_a_drain(spool: Spool, redis: Redis) -> None:
+async def test_appending_continues_after_a_drain(spool: Spool, redis: Redis) -> None:
     await spool.append(b"one")
     await spool.drain(redis.send)
     await spool.append(b"two")
@@ -90,21 +90,21 @@ async def test_it_goes_on_after_a_drain(spool: Spool, redis: Redis) -> None:
     assert await spool.drain(redis.send) == 0
 
 
-async def test_an_opened_spool_has_made_its_directory(tmp_path: Path) -> None:
+async def test_opening_creates_the_directory(tmp_path: Path) -> None:
     spool = opened(tmp_path / "a" / "b")
 
     assert spool.is_empty()
     assert files_of(tmp_path / "a" / "b") == []
 
 
-async def test_a_directory_that_cannot_be_written_is_said_at_start(tmp_path: Path) -> None:
+async def test_an_unwritable_directory_fails_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(OSError, match="file"):
         opened(tmp_path / "file" / "spool")
 
 
-async def test_what_could_not_be_sent_is_sent_again(spool: Spool, redis: Redis) -> None:
+async def test_unsent_records_are_sent_again(spool: Spool, redis: Redis) -> None:
     for payload in (b"one", b"two", b"three"):
         await spool.append(payload)
     redis.refuses_after = 1
@@ -118,7 +118,7 @@ async def test_what_could_not_be_sent_is_sent_again(spool: Spool, redis: Redis) 
     assert redis.received[1:] == [b"one", b"two", b"three", b"four"]
 
 
-async def test_an_outage_fills_one_file_however_often_it_tries(
+async def test_retries_during_an_outage_fill_one_file(
     spool: Spool, redis: Redis, tmp_path: Path
 ) -> None:
     redis.refuses_after = 0
@@ -130,9 +130,7 @@ async def test_an_outage_fills_one_file_however_often_it_tries(
     assert len(files_of(tmp_path)) == 1
 
 
-async def test_it_is_full_at_its_bound_and_has_room_again_once_drained(
-    tmp_path: Path, redis: Redis
-) -> None:
+async def test_a_full_spool_has_room_again_once_drained(tmp_path: Path, redis: Redis) -> None:
     spool = opened(tmp_path, max_bytes=2 * (RECORD_BYTES + 4))
     redis.refuses_after = 0
     await spool.append(b"1234")
@@ -182,7 +180,7 @@ async def test_a_file_that_another_process_writes_is_left_alone(
 
 
 @pytest.mark.parametrize("kept_bytes", [1, RECORD_BYTES - 1, RECORD_BYTES, RECORD_BYTES + 3])
-async def test_a_crash_in_mid_record_loses_that_record_only(
+async def test_a_crash_in_mid_record_loses_only_that_record(
     tmp_path: Path, redis: Redis, kept_bytes: int
 ) -> None:
     dead = opened(tmp_path)
@@ -229,7 +227,7 @@ def disk_that_ends_at(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_a_full_disk_is_said_and_leaves_no_half_record(spool: Spool, redis: Redis) -> None:
+async def test_a_full_disk_raises_and_leaves_no_partial_record(spool: Spool, redis: Redis) -> None:
     await spool.append(b"before")
     with disk_that_ends_at(RECORD_BYTES + 6 + RECORD_BYTES + 2):
         for _ in range(2):
@@ -241,7 +239,7 @@ async def test_a_full_disk_is_said_and_leaves_no_half_record(spool: Spool, redis
     assert redis.received == [b"before", b"after"]
 
 
-async def test_appends_at_once_are_all_kept(spool: Spool, redis: Redis) -> None:
+async def test_concurrent_appends_are_all_kept(spool: Spool, redis: Redis) -> None:
     payloads = {b"%d" % number for number in range(50)}
     await asyncio.gather(*(spool.append(payload) for payload in payloads))
 
@@ -264,7 +262,7 @@ async def fill(spool: Spool) -> None:
     raise AssertionError("it has no end")
 
 
-async def test_what_is_reserved_is_on_disk_when_the_disk_is_full(
+async def test_reserved_room_survives_a_full_disk(
     spool: Spool, redis: Redis, tmp_path: Path
 ) -> None:
     spool.reserve(3 * (RECORD_BYTES + 900))
@@ -281,7 +279,7 @@ async def test_what_is_reserved_is_on_disk_when_the_disk_is_full(
     assert spool.lacks_room is None
 
 
-async def test_a_call_that_is_over_gives_its_room_back(tmp_path: Path) -> None:
+async def test_a_finished_call_releases_its_room(tmp_path: Path) -> None:
     spool = opened(tmp_path, max_bytes=1000)
     spool.reserve(900)
     with pytest.raises(SpoolFull):
@@ -290,7 +288,7 @@ async def test_a_call_that_is_over_gives_its_room_back(tmp_path: Path) -> None:
     await spool.append(b"note" * 25)
 
 
-async def test_the_bound_is_that_of_the_directory(tmp_path: Path, redis: Redis) -> None:
+async def test_the_bound_covers_the_directory(tmp_path: Path, redis: Redis) -> None:
     """Other processes' files count, and so does what is kept aside."""
     (tmp_path / "kept.damaged").write_bytes(bytes(4_000))
     other, spool = opened(tmp_path), opened(tmp_path)
@@ -304,7 +302,7 @@ async def test_the_bound_is_that_of_the_directory(tmp_path: Path, redis: Redis) 
     assert allocated(tmp_path) <= 10_000
 
 
-async def test_a_bound_that_is_used_up_leaves_what_is_reserved(tmp_path: Path) -> None:
+async def test_a_used_up_bound_leaves_reserved_room(tmp_path: Path) -> None:
     spool = opened(tmp_path)
     spool.reserve(2_000)
     await fill(spool)
@@ -313,7 +311,7 @@ async def test_a_bound_that_is_used_up_leaves_what_is_reserved(tmp_path: Path) -
         await spool.append(b"event" * 300, from_reserve=True)
 
 
-async def test_a_killed_process_leaves_free_room_that_is_no_record(
+async def test_free_room_of_a_killed_process_is_not_a_record(
     spool: Spool, redis: Redis, tmp_path: Path
 ) -> None:
     await spool.append(b"one")
@@ -338,7 +336,7 @@ async def test_records_behind_free_room_are_kept_aside(redis: Redis, tmp_path: P
     assert kept.suffix == ".damaged"
 
 
-async def test_what_an_older_release_left_is_sent(redis: Redis, tmp_path: Path) -> None:
+async def test_records_of_an_older_release_are_sent(redis: Redis, tmp_path: Path) -> None:
     left = tmp_path / "00000000000000000001-a.spool"
     left.write_bytes(record_of(b"one") + record_of(b"two"))
     spool = opened(tmp_path)
@@ -349,7 +347,7 @@ async def test_what_an_older_release_left_is_sent(redis: Redis, tmp_path: Path) 
     assert spool.is_empty()
 
 
-async def test_a_spool_that_is_closed_keeps_no_more_than_its_records(tmp_path: Path) -> None:
+async def test_a_closed_spool_keeps_only_its_records(tmp_path: Path) -> None:
     empty, used = opened(tmp_path), opened(tmp_path)
     await used.append(b"one")
     empty.close()
@@ -358,7 +356,7 @@ async def test_a_spool_that_is_closed_keeps_no_more_than_its_records(tmp_path: P
     assert contents_of(tmp_path) == [record_of(b"one")]
 
 
-async def test_room_that_a_dead_process_left_is_freed(tmp_path: Path) -> None:
+async def test_room_of_a_dead_process_is_freed(tmp_path: Path) -> None:
     living = opened(tmp_path)
     (tmp_path / ".dead.room").write_bytes(bytes(5_000))
     opened(tmp_path).close()

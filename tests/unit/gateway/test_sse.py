@@ -20,7 +20,7 @@ def split(reads: list[bytes]) -> tuple[list[bytes], bytes]:
     body=st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\r\n", b"data: x", b": c"])).map(b"".join),
     places=st.lists(st.integers(0, 500)),
 )
-def test_frames_do_not_depend_on_the_reads(body: bytes, places: list[int]) -> None:
+def test_frames_do_not_depend_on_how_reads_split(body: bytes, places: list[int]) -> None:
     frames, rest = split(cut(body, places))
 
     assert (frames, rest) == split([body])
@@ -36,7 +36,7 @@ def test_a_blank_line_ends_a_frame(blank: bytes) -> None:
     assert split([one + two + b"data: c"]) == ([one, two], b"data: c")
 
 
-def test_a_frame_without_end_is_refused() -> None:
+def test_an_endless_frame_is_rejected() -> None:
     splitter = FrameSplitter()
     splitter.feed(b"x" * MAX_FRAME_BYTES)
 

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from services.gateway.state import _running
 
 
-async def test_it_is_cancelled_at_the_end() -> None:
+async def test_a_background_task_is_cancelled_at_the_end() -> None:
     ended = asyncio.Event()
 
     async def work() -> None:
@@ -25,7 +25,7 @@ async def test_it_is_cancelled_at_the_end() -> None:
     assert logs == []
 
 
-async def test_one_that_dies_is_said_at_once() -> None:
+async def test_a_background_task_that_dies_is_logged_at_once() -> None:
     async def work() -> None:
         raise KeyError("lost")
 

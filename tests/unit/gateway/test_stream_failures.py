@@ -61,7 +61,7 @@ def test_the_providers_own_error_ends_the_stream(
 
 
 @pytest.mark.parametrize("usage", [None, RESPONSES_USAGE])
-def test_a_failed_response_is_no_success(usage: dict[str, Any] | None) -> None:
+def test_a_failed_response_is_an_error(usage: dict[str, Any] | None) -> None:
     failed = named("response.failed", response={"id": "r-1", "error": ERROR, "usage": usage})
 
     got = relayed(RESPONSES, request(RESPONSES), [*responses_stream([TEXT])[:2], failed])
@@ -81,7 +81,7 @@ def test_a_failed_response_is_no_success(usage: dict[str, Any] | None) -> None:
     ],
     ids=range(4),
 )
-def test_what_is_no_error(frame: bytes) -> None:
+def test_frames_without_an_error_pass(frame: bytes) -> None:
     reader = ChatReader(wants_usage=True)
 
     assert reader.read(frame) == frame
@@ -97,7 +97,7 @@ def test_what_is_no_error(frame: bytes) -> None:
     ],
     ids=["chat", "messages", "responses"],
 )
-def test_a_fault_is_said_after_what_came(
+def test_a_fault_is_reported_after_the_frames_that_came(
     client_format: Format, frames: list[bytes], error: bytes
 ) -> None:
     got = relayed(client_format, request(client_format), frames, fault=UpstreamTimeout("Late."))
@@ -119,7 +119,7 @@ def test_the_estimate_of_a_message_keeps_what_was_reported() -> None:
     ("reported", "speed"),
     [({}, "fast"), ({"speed": "standard"}, "standard"), ({"speed": "fast"}, "fast")],
 )
-def test_a_broken_message_was_as_fast_as_asked_where_it_does_not_say(
+def test_a_broken_message_without_a_speed_has_the_requested_one(
     reported: dict[str, str], speed: str
 ) -> None:
     usage = MESSAGES_START_USAGE | reported
@@ -133,7 +133,7 @@ def test_a_broken_message_was_as_fast_as_asked_where_it_does_not_say(
     assert (unheard.usage.speed, unheard.usage_source) == ("fast", "estimated")
 
 
-def test_a_message_that_ends_at_once_used_what_its_start_announced() -> None:
+def test_a_message_that_ends_at_once_keeps_the_usage_of_its_start() -> None:
     start = named("message_start", message={"usage": MESSAGES_START_USAGE | {"output_tokens": 9}})
 
     got = relayed(MESSAGES, request(MESSAGES), [start])
@@ -142,7 +142,7 @@ def test_a_message_that_ends_at_once_used_what_its_start_announced() -> None:
 
 
 @pytest.mark.parametrize("client_format", [CHAT, MESSAGES, RESPONSES], ids=lambda f: f.name)
-def test_a_stream_of_nothing_used_its_input(client_format: Format) -> None:
+def test_an_empty_stream_is_charged_for_its_input(client_format: Format) -> None:
     got = relayed(client_format, request(client_format), [], input_tokens=33)
 
     assert got.usage == TokenUsage(input_text=33, output_text=0)

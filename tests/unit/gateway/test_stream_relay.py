@@ -69,7 +69,7 @@ def chat_stream(words: list[str], usage_in: str, *, spaced: bool) -> list[bytes]
     dialect=dialects,
     places=places,
 )
-def test_a_chat_stream_whatever_the_reads(
+def test_a_chat_stream_is_relayed_however_it_is_split(
     words: list[str],
     usage_in: str,
     spaced: bool,
@@ -106,7 +106,7 @@ def test_a_chat_stream_whatever_the_reads(
     dialect=dialects,
     places=places,
 )
-def test_a_messages_stream_whatever_the_reads(
+def test_a_messages_stream_is_relayed_however_it_is_split(
     words: list[str], tool: str | None, dialect: tuple[bytes, bytes], places: list[int]
 ) -> None:
     body = spoken(messages_stream(words, tool=tool), dialect)
@@ -124,7 +124,7 @@ def test_a_messages_stream_whatever_the_reads(
     dialect=dialects,
     places=places,
 )
-def test_a_responses_stream_whatever_the_reads(
+def test_a_responses_stream_is_relayed_however_it_is_split(
     words: list[str], end: str, dialect: tuple[bytes, bytes], places: list[int]
 ) -> None:
     body = spoken(responses_stream(words, end), dialect)
@@ -138,7 +138,7 @@ def test_a_responses_stream_whatever_the_reads(
 
 @given(words=texts, places=places, kept=st.integers(0, 2_000))
 @pytest.mark.parametrize("client_format", [CHAT, MESSAGES, RESPONSES], ids=lambda f: f.name)
-def test_a_stream_that_stops_anywhere_says_so(
+def test_a_stream_cut_anywhere_ends_with_an_error(
     client_format: Format, words: list[str], places: list[int], kept: int
 ) -> None:
     """What went out before is whole frames of the original; then comes the error, in format."""
@@ -182,13 +182,13 @@ def test_a_chat_stream_may_close_after_its_usage_without_done() -> None:
     assert (got.body, got.status, got.usage) == (body, "ok", CHAT_TOKENS)
 
 
-def test_what_follows_the_terminal_frame_is_held_back_with_it() -> None:
+def test_frames_after_the_terminal_one_are_held_back_with_it() -> None:
     body = b"data: [DONE]\n\n: bye\n\n"
 
     assert relayed(CHAT, request(CHAT), [body]).last_bytes == body
 
 
-def test_the_terminal_frame_alone_is_held_back() -> None:
+def test_only_the_terminal_frame_is_held_back() -> None:
     frames = messages_stream(["Hi"])
 
     got = relayed(MESSAGES, request(MESSAGES), [b"".join(frames)])

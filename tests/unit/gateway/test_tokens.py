@@ -61,7 +61,7 @@ async def test_an_answer_and_its_prompt_are_counted() -> None:
     assert 1_000 < usage.input_text < 1_050
 
 
-async def test_a_picture_is_counted_as_one_and_not_by_its_letters() -> None:
+async def test_a_picture_is_not_counted_by_its_characters() -> None:
     url = "data:image/png;base64," + "iVBORw0KGgo" * 10_000
     said = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
 

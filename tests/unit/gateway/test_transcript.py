@@ -24,7 +24,7 @@ def test_a_short_side_is_kept_as_it_is() -> None:
     assert said(b"") == Said(text="", size=0)
 
 
-def test_a_long_one_is_cut_between_words() -> None:
+def test_a_long_side_is_cut_between_words() -> None:
     text = b'{"content": "' + b"wording " * 1_000
     kept = said(text)
     assert kept.truncated
@@ -33,13 +33,13 @@ def test_a_long_one_is_cut_between_words() -> None:
     assert LIMIT - 10 < len(kept.text) <= LIMIT
 
 
-def test_what_did_not_fit_on_the_tape_is_missing_too() -> None:
+def test_bytes_beyond_the_tape_count_as_missing() -> None:
     kept = said(b'{"content": "one two thr', size=10_000)
     assert (kept.text, kept.size, kept.truncated) == ('{"content": "one two ', 10_000, True)
 
 
 @pytest.mark.parametrize("cut", range(1, len(SECRET)))
-def test_no_part_of_a_secret_is_left_where_it_is_cut(cut: int) -> None:
+def test_a_cut_leaves_no_part_of_a_secret(cut: int) -> None:
     before = b'{"content": "' + b"x " * ((LIMIT - 13) // 2)
     text = before[: LIMIT - cut] + b'"' + SECRET.encode() + b" and more of it"
     kept = said(text)
@@ -47,7 +47,7 @@ def test_no_part_of_a_secret_is_left_where_it_is_cut(cut: int) -> None:
     assert "sk-" not in kept.text
 
 
-def test_one_word_without_end_is_cut_somewhere() -> None:
+def test_an_endless_word_is_cut() -> None:
     kept = transcribe(b"x." * 50_000, 100_000, 50_000, stream=False)
     assert kept.truncated
     assert 40_000 < len(kept.text) <= 50_000
@@ -73,7 +73,7 @@ def test_one_word_without_end_is_cut_somewhere() -> None:
     ],
 )
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_attachments_leave_their_length(content: Any, left: Any, depth: int) -> None:
+def test_attachments_are_replaced_by_their_length(content: Any, left: Any, depth: int) -> None:
     text = json.dumps({"before": 1, "content": content, "after": "a"})
     for _ in range(depth):
         text = json.dumps({"arguments": text})
@@ -83,7 +83,7 @@ def test_attachments_leave_their_length(content: Any, left: Any, depth: int) -> 
     assert json.loads(kept) == {"before": 1, "content": left, "after": "a"}
 
 
-def test_what_follows_an_attachment_is_kept() -> None:
+def test_text_after_an_attachment_is_kept() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 20_000}}
     text = json.dumps({"content": [image, {"type": "text", "text": "What is this?"}]}).encode()
     kept = said(text)
@@ -118,7 +118,7 @@ PIECES = ["The key is ", "sk", "-ant-", *SECRET.removeprefix("sk-ant-"), ", keep
 
 
 @pytest.mark.parametrize("frame", [chat, messages, responses])
-def test_a_secret_in_pieces_goes(frame: Any) -> None:
+def test_a_secret_in_pieces_is_redacted(frame: Any) -> None:
     end = b"data: [DONE]\n\n"
     stream = b"".join(map(frame, PIECES)) + end
     whole = transcribe(stream, len(stream), 10**6, stream=True)
@@ -132,9 +132,7 @@ def test_a_secret_in_pieces_goes(frame: Any) -> None:
 
 @pytest.mark.parametrize("frame", [chat, messages, responses])
 @pytest.mark.parametrize("pieces", range(1, len(PIECES)))
-def test_a_secret_that_a_cut_stream_did_not_tell_to_the_end_goes_too(
-    frame: Any, pieces: int
-) -> None:
+def test_an_unfinished_secret_of_a_cut_stream_is_redacted(frame: Any, pieces: int) -> None:
     stream = b"".join(map(frame, PIECES[:pieces])) + b"data: {"
     kept = transcribe(stream, len(stream) + 1, 10**6, stream=True)
     assert json.dumps("The key is ")[:-1] in kept.text
@@ -157,7 +155,7 @@ def test_heads_of_events_are_kept() -> None:
         lambda text: {"tool_calls": [{"index": 0, "custom": {"input": text}}]},
     ],
 )
-def test_a_secret_in_pieces_goes_wherever_a_chat_tells_it(told: Any) -> None:
+def test_a_secret_in_pieces_is_redacted_in_every_field_of_a_chat(told: Any) -> None:
     stream = b"".join(chat("", **told(piece)) for piece in PIECES)
     whole = transcribe(stream, len(stream), 10**6, stream=True)
     assert "The key is [redacted], keep it." in whole.text
@@ -165,7 +163,7 @@ def test_a_secret_in_pieces_goes_wherever_a_chat_tells_it(told: Any) -> None:
     assert '"sk"' not in whole.text
 
 
-def test_a_password_among_the_pieces_of_arguments_goes() -> None:
+def test_a_password_in_pieces_of_arguments_is_redacted() -> None:
     pieces = ['{"passw', 'ord": "hun', "ter", '2", "user": "me"}']
     for frame in (arguments, lambda text: messages(text, "partial_json")):
         stream = b"".join(map(frame, pieces))

@@ -29,7 +29,7 @@ def test_an_answer_of_no_tokens_reports_nothing(usage: dict[str, Any]) -> None:
         NOTHING | {"cache_creation_input_tokens": 1},
     ],
 )
-def test_any_token_is_a_report(usage: dict[str, Any]) -> None:
+def test_any_token_counts_as_a_report(usage: dict[str, Any]) -> None:
     assert MESSAGES.usage_of_answer(json.dumps({"usage": usage}).encode()) is not None
 
 

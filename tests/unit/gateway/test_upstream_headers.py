@@ -123,13 +123,13 @@ TO_NO_PROVIDER = [
 
 
 @pytest.mark.parametrize("header", TO_EVERY_PROVIDER, ids=lambda header: header[0])
-def test_headers_that_cross(header: tuple[str, str]) -> None:
+def test_forwarded_headers(header: tuple[str, str]) -> None:
     assert sent("openai", header) == sorted([*OWN, header])
     assert sent("anthropic", header) == sorted([*ANTHROPICS_OWN, header])
 
 
 @pytest.mark.parametrize(("provider", "header"), TO_ONE_PROVIDER)
-def test_headers_that_cross_to_one_provider(provider: str, header: tuple[str, str]) -> None:
+def test_headers_forwarded_to_one_provider(provider: str, header: tuple[str, str]) -> None:
     own = {"openai": OWN, "anthropic": ANTHROPICS_OWN}
     (other,) = own.keys() - {provider}
     assert sent(provider, header) == sorted([*own[provider], header])
@@ -137,16 +137,16 @@ def test_headers_that_cross_to_one_provider(provider: str, header: tuple[str, st
 
 
 @pytest.mark.parametrize("header", TO_NO_PROVIDER, ids=lambda header: header[0])
-def test_headers_that_do_not_cross(header: tuple[str, str]) -> None:
+def test_dropped_headers(header: tuple[str, str]) -> None:
     assert sent("openai", header) == OWN
     assert sent("anthropic", header) == ANTHROPICS_OWN
 
 
-def test_every_format_has_its_names() -> None:
+def test_every_format_has_its_header_names() -> None:
     assert sent_headers().keys() == set(get_args(ClientFormat))
 
 
-def test_an_operator_names_further_headers() -> None:
+def test_an_operator_can_forward_further_headers() -> None:
     further = "X-Tenant, openai-project,"
     tenant, project = ("x-tenant", "a"), ("openai-project", "b")
     assert sent("openai", tenant, project, further=further) == sorted([*OWN, tenant, project])
@@ -161,24 +161,24 @@ def test_an_operator_names_further_headers() -> None:
         *("two words", "line\nbreak", "caf\u00e9", "x" * 65),
     ],
 )
-def test_some_headers_no_setting_sends_on(further: str) -> None:
+def test_some_headers_cannot_be_forwarded_by_a_setting(further: str) -> None:
     with pytest.raises(ValueError, match=r"never sent|names of headers"):
         sent_headers(f"x-tenant, {further}")
 
 
-def test_a_header_that_the_connection_names_ends_with_it() -> None:
+def test_a_hop_by_hop_header_is_dropped() -> None:
     named, kept = ("connection", "close, OpenAI-Beta"), ("user-agent", "SDK/1")
 
     assert sent("openai", named, ("openai-beta", "1"), kept) == sorted([*OWN, kept])
 
 
-def test_a_header_that_is_sent_twice_arrives_twice() -> None:
+def test_a_repeated_header_arrives_twice() -> None:
     betas = [("anthropic-beta", "a"), ("anthropic-beta", "b")]
 
     assert [pair for pair in sent("anthropic", *betas) if pair[0] == "anthropic-beta"] == betas
 
 
-def test_anthropic_gets_its_own_kind_of_credential_and_a_version() -> None:
+def test_anthropic_gets_x_api_key_and_a_version() -> None:
     headers = sent("anthropic", ("authorization", "Bearer client-secret"))
 
     assert ("x-api-key", "provider-key") in headers
@@ -194,7 +194,7 @@ def test_the_clients_version_is_kept() -> None:
     ]
 
 
-def test_an_endpoint_that_needs_no_key_is_sent_none() -> None:
+def test_an_endpoint_without_a_key_gets_no_credential() -> None:
     headers = [("authorization", "Bearer client-secret"), ("x-api-key", "client-secret")]
     for name in FORMATS:
         assert not {"authorization", "x-api-key"} & set(dict(sent(name, *headers, key=None)))
@@ -252,17 +252,17 @@ NOT_RETURNED = [
 
 
 @pytest.mark.parametrize("header", RETURNED, ids=lambda header: header[0])
-def test_headers_that_the_client_gets(header: tuple[str, str]) -> None:
+def test_answer_headers_the_client_gets(header: tuple[str, str]) -> None:
     name, value = header[0].encode(), header[1].encode()
     assert response_headers([(name.title(), value)]) == [(name, value)]
 
 
 @pytest.mark.parametrize("header", NOT_RETURNED, ids=lambda header: header[0])
-def test_headers_that_the_client_does_not_get(header: tuple[str, str]) -> None:
+def test_answer_headers_the_client_does_not_get(header: tuple[str, str]) -> None:
     name, value = header[0].encode(), header[1].encode()
     assert response_headers([(name.title(), value)]) == []
 
 
-def test_an_answers_header_that_the_connection_names_ends_with_it() -> None:
+def test_a_hop_by_hop_header_of_an_answer_is_dropped() -> None:
     named = [(b"Connection", b"Retry-After"), (b"Retry-After", b"3"), (b"Sunset", b"now")]
     assert response_headers(named) == [(b"sunset", b"now")]

@@ -92,27 +92,27 @@ class Desk:
         return call
 
 
-async def test_what_mongodb_knows_counts() -> None:
+async def test_spend_in_mongodb_counts() -> None:
     desk = Desk()
     desk.ledger.nusd[None, "total"] = 300
     assert await desk.room() == 700
 
 
-async def test_redis_last_word_counts_where_it_says_more() -> None:
+async def test_a_higher_last_figure_of_redis_counts() -> None:
     desk = Desk()
     desk.ledger.nusd[None, "total"] = 300
     desk.by_redis(100, (300, 250))
     assert await desk.room() == 450
 
 
-async def test_a_hold_that_became_a_cost_gives_the_rest_back() -> None:
+async def test_a_settled_hold_releases_the_rest() -> None:
     desk = Desk()
     call = desk.by_redis(100, (300, 250))
     desk.end(call, 40)
     assert await desk.room() == 1_000 - 300 - 250 + 60
 
 
-async def test_calls_that_are_over_stay_counted_until_redis_knows() -> None:
+async def test_finished_calls_stay_counted_until_redis_knows_them() -> None:
     """Or the same money could be spent again and again in one outage."""
     desk = Desk()
     for _ in range(10):
@@ -124,7 +124,7 @@ async def test_calls_that_are_over_stay_counted_until_redis_knows() -> None:
     assert await desk.without(1) is not None
 
 
-async def test_what_calls_did_not_use_is_there_for_others() -> None:
+async def test_unused_holds_make_room_for_other_calls() -> None:
     desk = Desk()
     desk.end(await desk.without(900), 100)
     assert await desk.room() == 900
@@ -136,7 +136,7 @@ async def test_what_calls_did_not_use_is_there_for_others() -> None:
     assert await desk.room() == 999
 
 
-async def test_a_hold_that_redis_took_over_is_counted_once() -> None:
+async def test_a_hold_taken_over_by_redis_is_counted_once() -> None:
     desk = Desk()
     call = await desk.without(400)
     assert desk.gate.any_open()
@@ -165,7 +165,7 @@ async def test_the_budgets_of_keys_count_too() -> None:
     ]
 
 
-async def test_with_both_away_the_cached_account_is_what_is_known() -> None:
+async def test_with_both_stores_down_the_cached_account_counts() -> None:
     desk = Desk(Principal(api_key(), account(budgets=(TOTAL,), spent_nusd=800)))
     desk.ledger.is_away = True
     assert await desk.room() == 200
@@ -178,7 +178,7 @@ async def test_without_budgets_everything_is_admitted() -> None:
     assert await desk.without(10**15) is not None
 
 
-async def test_by_policy_nothing_is_admitted() -> None:
+async def test_the_policy_can_refuse_every_call() -> None:
     desk = Desk(is_open=False)
     with pytest.raises(Unavailable):
         await desk.without(1)
