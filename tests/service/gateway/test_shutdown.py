@@ -106,7 +106,8 @@ class SlowToClose:
     """A dispatcher with a stream that never ends, and that takes its time to be closed."""
 
     async def send(self, call: Call, _request: Any, plan: Plan, _headers: Any) -> Stream:
-        call.attempt(plan.targets[0])
+        call.choose(plan.targets[0])
+        call.attempts += 1
         return Stream(headers=EVENT_STREAM_HEADERS, chunks=self._chunks(), close=self._close)
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
