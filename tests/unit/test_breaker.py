@@ -11,13 +11,13 @@ class Clock:
         return self.now
 
 
-def test_it_lets_everybody_through_until_a_failure() -> None:
+def test_a_breaker_is_closed_until_a_failure() -> None:
     breaker = Breaker(1.0, Clock())
 
     assert [breaker.allows() for _ in range(3)] == [True, True, True]
 
 
-def test_after_a_failure_nobody_tries_until_the_pause_is_over() -> None:
+def test_a_failure_opens_the_breaker_for_a_pause() -> None:
     clock = Clock()
     breaker = Breaker(1.0, clock)
     breaker.failed()
@@ -27,7 +27,7 @@ def test_after_a_failure_nobody_tries_until_the_pause_is_over() -> None:
     assert not breaker.allows()
 
 
-def test_after_the_pause_one_tries_and_the_others_wait_for_its_word() -> None:
+def test_after_the_pause_one_call_probes() -> None:
     clock = Clock()
     breaker = Breaker(1.0, clock)
     breaker.failed()
@@ -38,7 +38,7 @@ def test_after_the_pause_one_tries_and_the_others_wait_for_its_word() -> None:
     assert [breaker.allows() for _ in range(3)] == [True, True, True]
 
 
-def test_one_that_fails_again_closes_it_again() -> None:
+def test_a_failed_probe_opens_the_breaker_again() -> None:
     clock = Clock()
     breaker = Breaker(1.0, clock)
     breaker.failed()
@@ -53,7 +53,7 @@ def test_one_that_fails_again_closes_it_again() -> None:
     assert breaker.allows()
 
 
-def test_one_that_never_comes_back_is_replaced() -> None:
+def test_a_probe_that_never_ends_is_replaced() -> None:
     clock = Clock()
     breaker = Breaker(1.0, clock)
     breaker.failed()

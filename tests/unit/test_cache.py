@@ -70,7 +70,7 @@ async def test_concurrent_callers_share_one_load(cache: LoadingCache[str], sourc
     assert source.loads == ["a"]
 
 
-async def test_keys_are_loaded_side_by_side(cache: LoadingCache[str], source: Source) -> None:
+async def test_keys_are_loaded_concurrently(cache: LoadingCache[str], source: Source) -> None:
     first = await held_up(cache, source, "a")
     second = await held_up(cache, source, "b")
     assert source.loads == ["a", "b"]
@@ -81,7 +81,7 @@ async def test_keys_are_loaded_side_by_side(cache: LoadingCache[str], source: So
 @pytest.mark.parametrize(
     ("key", "age_s", "loads"), [("a", 26.9, 1), ("a", 30, 2), ("none", 4.4, 1), ("none", 5, 2)]
 )
-async def test_a_value_is_kept_for_its_time_less_some_jitter(
+async def test_a_value_is_kept_for_its_ttl_less_some_jitter(
     cache: LoadingCache[str], source: Source, clock: Clock, key: str, age_s: float, loads: int
 ) -> None:
     before = await cache.get(key)
@@ -102,9 +102,7 @@ async def test_values_loaded_together_expire_apart(source: Source, clock: Clock)
     assert 0 < len(source.loads) < 200
 
 
-async def test_a_key_that_is_not_there_is_remembered_too(
-    cache: LoadingCache[str], source: Source
-) -> None:
+async def test_a_missing_key_is_cached(cache: LoadingCache[str], source: Source) -> None:
     assert [await cache.get("none"), await cache.get("none")] == [None, None]
     assert source.loads == ["none"]
 
@@ -118,7 +116,7 @@ async def test_the_cache_is_bounded(cache: LoadingCache[str], source: Source) ->
     assert len(source.loads) >= 96
 
 
-async def test_an_error_reaches_every_caller_and_is_not_kept(
+async def test_an_error_reaches_every_caller_and_is_not_cached(
     cache: LoadingCache[str], source: Source
 ) -> None:
     source.error = ConnectionError("mongo is away")
@@ -130,7 +128,7 @@ async def test_an_error_reaches_every_caller_and_is_not_kept(
 
 
 @pytest.mark.parametrize("forget", ["drop", "clear"])
-async def test_what_was_forgotten_is_loaded_again(
+async def test_an_invalidated_key_is_loaded_again(
     cache: LoadingCache[str], source: Source, forget: str
 ) -> None:
     await cache.get("a")
@@ -139,7 +137,9 @@ async def test_what_was_forgotten_is_loaded_again(
     assert await cache.get("a") == "new"
 
 
-async def test_dropping_one_key_leaves_the_others(cache: LoadingCache[str], source: Source) -> None:
+async def test_invalidating_one_key_leaves_the_others(
+    cache: LoadingCache[str], source: Source
+) -> None:
     await cache.get("a")
     await cache.get("b")
     cache.drop("a")
@@ -149,7 +149,7 @@ async def test_dropping_one_key_leaves_the_others(cache: LoadingCache[str], sour
 
 
 @pytest.mark.parametrize("forget", ["drop", "clear"])
-async def test_a_load_under_way_when_its_key_is_forgotten_does_not_fill_the_cache(
+async def test_a_load_invalidated_under_way_does_not_fill_the_cache(
     cache: LoadingCache[str], source: Source, forget: str
 ) -> None:
     old = await held_up(cache, source, "a")
@@ -212,7 +212,7 @@ async def test_a_stale_load_that_fails_leaves_the_newer_one_alone(
     assert source.loads == ["a", "a"]
 
 
-async def test_a_caller_that_goes_away_does_not_fail_the_others(
+async def test_a_cancelled_caller_does_not_fail_the_others(
     cache: LoadingCache[str], source: Source
 ) -> None:
     first = await held_up(cache, source, "a")
@@ -226,7 +226,7 @@ async def test_a_caller_that_goes_away_does_not_fail_the_others(
     assert source.loads == ["a"]
 
 
-async def test_a_load_that_nobody_waits_for_any_more_still_fills_the_cache(
+async def test_an_abandoned_load_still_fills_the_cache(
     cache: LoadingCache[str], source: Source
 ) -> None:
     only = await held_up(cache, source, "a")

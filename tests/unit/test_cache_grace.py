@@ -51,7 +51,7 @@ def cache(source: Source, clock: Clock) -> LoadingCache[str]:
     )
 
 
-async def test_what_is_too_old_is_used_while_the_source_is_away(
+async def test_an_expired_value_is_served_while_the_source_is_down(
     cache: LoadingCache[str], source: Source, clock: Clock
 ) -> None:
     await cache.get("a")
@@ -63,7 +63,7 @@ async def test_what_is_too_old_is_used_while_the_source_is_away(
     assert source.loads == 3
 
 
-async def test_a_source_that_is_back_is_believed(
+async def test_a_recovered_source_replaces_the_expired_value(
     cache: LoadingCache[str], source: Source, clock: Clock
 ) -> None:
     await cache.get("a")
@@ -83,7 +83,7 @@ async def test_grace_ends(cache: LoadingCache[str], source: Source, clock: Clock
         await cache.get("a")
 
 
-async def test_nobody_waits_for_a_source_that_is_known_to_be_away(
+async def test_callers_do_not_wait_for_a_source_known_to_be_down(
     cache: LoadingCache[str], source: Source, clock: Clock
 ) -> None:
     await cache.get("a")
@@ -100,7 +100,7 @@ async def test_nobody_waits_for_a_source_that_is_known_to_be_away(
 
 
 @pytest.mark.parametrize("forget", ["drop", "clear"])
-async def test_what_was_dropped_has_no_grace(
+async def test_an_invalidated_value_has_no_grace(
     cache: LoadingCache[str], source: Source, forget: str
 ) -> None:
     await cache.get("a")
@@ -110,7 +110,7 @@ async def test_what_was_dropped_has_no_grace(
         await cache.get("a")
 
 
-async def test_a_load_that_fails_after_the_drop_does_not_bring_the_old_value_back(
+async def test_a_load_that_fails_after_an_invalidation_does_not_restore_the_value(
     source: Source, clock: Clock
 ) -> None:
     gate = asyncio.Event()
@@ -136,7 +136,7 @@ async def test_a_load_that_fails_after_the_drop_does_not_bring_the_old_value_bac
         await cache.get("a")
 
 
-async def test_what_was_not_there_has_no_grace(
+async def test_a_missing_key_has_no_grace(
     cache: LoadingCache[str], source: Source, clock: Clock
 ) -> None:
     assert await cache.get("none") is None
@@ -146,7 +146,7 @@ async def test_what_was_not_there_has_no_grace(
         await cache.get("none")
 
 
-async def test_another_error_is_no_reason_to_use_what_is_old(
+async def test_another_error_does_not_serve_the_expired_value(
     cache: LoadingCache[str], source: Source, clock: Clock
 ) -> None:
     await cache.get("a")
@@ -158,7 +158,7 @@ async def test_another_error_is_no_reason_to_use_what_is_old(
 
 
 @pytest.mark.parametrize(("age_s", "loads"), [(4.4, 1), (5.0, 2)])
-async def test_a_value_may_come_with_a_shorter_time(clock: Clock, age_s: float, loads: int) -> None:
+async def test_a_value_can_have_a_shorter_ttl(clock: Clock, age_s: float, loads: int) -> None:
     seen: list[str] = []
 
     async def load(key: str) -> Loaded[str]:

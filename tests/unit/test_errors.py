@@ -25,13 +25,13 @@ def test_each_error_has_a_status_and_a_stable_code(error: type[AppError]) -> Non
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error.code)
 
 
-def test_a_refusal_that_waiting_cannot_cure_tells_the_sdks_not_to_retry() -> None:
+def test_a_permanent_refusal_tells_the_sdks_not_to_retry() -> None:
     # The SDKs retry 409 and 429 on their own, and sleep for as long as they are told.
     refusals = {error.code for error in _TREE if error.should_retry is False}
     assert refusals >= {"budget_exceeded", "invalid_api_key", "api_key_revoked", "conflict"}
 
 
-def test_an_error_says_what_it_was_given() -> None:
+def test_an_error_includes_its_details() -> None:
     error = BudgetExceeded("No money left.", param="model", retry_after_s=7)
     assert (str(error), error.message) == ("No money left.", "No money left.")
     assert (error.param, error.retry_after_s) == ("model", 7)

@@ -56,7 +56,7 @@ def start(
     return [group.create_task(commits.commit(item)) for item in items]
 
 
-async def test_an_item_is_written_at_once_when_nothing_is_under_way(
+async def test_an_item_is_written_at_once_if_no_write_is_under_way(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     async with asyncio.TaskGroup() as group:
@@ -69,7 +69,7 @@ async def test_an_item_is_written_at_once_when_nothing_is_under_way(
             assert await task == item.upper()
 
 
-async def test_items_of_one_moment_share_a_write(
+async def test_simultaneous_items_share_a_write(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     writer.allow()
@@ -77,7 +77,7 @@ async def test_items_of_one_moment_share_a_write(
     assert writer.batches == [["a", "b", "c"]]
 
 
-async def test_what_arrives_during_a_write_shares_the_next_one(
+async def test_items_arriving_during_a_write_share_the_next_one(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     async with asyncio.TaskGroup() as group:
@@ -96,7 +96,7 @@ async def test_what_arrives_during_a_write_shares_the_next_one(
     assert [task.result() for task in first + later] == ["A", "B", "C"]
 
 
-async def test_a_batch_is_bounded_and_in_order(
+async def test_a_batch_is_bounded_and_keeps_the_order(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     writer.allow(3)
@@ -104,7 +104,7 @@ async def test_a_batch_is_bounded_and_in_order(
     assert writer.batches == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
 
 
-async def test_a_failure_reaches_each_caller_of_its_batch_and_no_other(
+async def test_a_failure_reaches_only_the_callers_of_its_batch(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     writer.failures["b"] = OSError("disk full")
@@ -115,7 +115,7 @@ async def test_a_failure_reaches_each_caller_of_its_batch_and_no_other(
     assert await commits.commit("f") == "F"
 
 
-async def test_too_few_results_fail_the_callers_instead_of_leaving_them_waiting() -> None:
+async def test_too_few_results_fail_the_callers() -> None:
     async def write(items: Sequence[str]) -> list[str]:
         return [item.upper() for item in items if item != "b"]
 
@@ -126,7 +126,7 @@ async def test_too_few_results_fail_the_callers_instead_of_leaving_them_waiting(
     assert await commits.commit("d") == "D"
 
 
-async def test_the_item_of_a_cancelled_caller_is_written_all_the_same(
+async def test_the_item_of_a_cancelled_caller_is_still_written(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     async with asyncio.TaskGroup() as group:
@@ -143,7 +143,7 @@ async def test_the_item_of_a_cancelled_caller_is_written_all_the_same(
     assert tasks[2].result() == "C"
 
 
-async def test_a_failure_that_nobody_waits_for_disturbs_nobody(
+async def test_an_unawaited_failure_is_ignored(
     commits: GroupCommit[str, str], writer: Writer
 ) -> None:
     writer.failures["a"] = OSError("disk full")
@@ -155,7 +155,7 @@ async def test_a_failure_that_nobody_waits_for_disturbs_nobody(
     assert await commits.commit("b") == "B"
 
 
-async def test_no_more_callers_wait_than_allowed(writer: Writer) -> None:
+async def test_the_number_of_waiting_callers_is_bounded(writer: Writer) -> None:
     commits = GroupCommit(writer.write, max_items=10, max_waiting=2)
     async with asyncio.TaskGroup() as group:
         start(commits, group, "abcde")
@@ -166,7 +166,7 @@ async def test_no_more_callers_wait_than_allowed(writer: Writer) -> None:
     assert writer.batches == [["a", "b"], ["c", "d"], ["e"]]
 
 
-async def test_the_item_of_a_caller_cancelled_while_there_is_no_room_is_written_all_the_same(
+async def test_the_item_of_a_caller_cancelled_while_waiting_for_room_is_still_written(
     writer: Writer,
 ) -> None:
     commits: GroupCommit[str, str] = GroupCommit(writer.write, max_items=3, max_waiting=1)

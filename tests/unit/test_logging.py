@@ -8,17 +8,17 @@ from libs.common.logging import words_of
 from libs.common.storage.redis.client import open_redis
 
 
-def test_an_errors_own_words() -> None:
+def test_an_errors_message_is_logged() -> None:
     assert words_of(RedisConnectionError("Connection refused.")) == "Connection refused."
     assert words_of(ValueError()) == ""
 
 
-def test_an_error_is_never_told_at_length() -> None:
+def test_a_long_message_is_cut() -> None:
     assert words_of(ValueError("x" * 300)) == "x" * 300
     assert words_of(ValueError("x" * 301)) == "x" * 300 + "…"
 
 
-async def test_a_pipelines_error_does_not_tell_the_command() -> None:
+async def test_a_pipelines_error_hides_the_command() -> None:
     """As redis-py says it, however long the command was."""
     error = ResponseError("OOM command not allowed")
     async with open_redis("redis://localhost") as redis:
@@ -28,5 +28,5 @@ async def test_a_pipelines_error_does_not_tell_the_command() -> None:
 
 
 @pytest.mark.parametrize("said", [" of pipeline caused error: a", "b of pipeline caused error: a"])
-def test_only_the_cause_is_told(said: str) -> None:
+def test_only_the_cause_is_logged(said: str) -> None:
     assert words_of(ValueError(said)) == "a"

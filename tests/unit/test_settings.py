@@ -24,7 +24,7 @@ def load(**environ: str) -> Settings:
     return load_settings(Settings, {"MONGO_URI": "mongodb://db"} | environ)
 
 
-def test_a_field_is_the_variable_of_its_name_in_capitals() -> None:
+def test_a_field_is_read_from_its_name_in_capitals() -> None:
     settings = load(
         PORT="9000",
         TTL_S="1.5",
@@ -45,7 +45,7 @@ def test_a_field_is_the_variable_of_its_name_in_capitals() -> None:
     )
 
 
-def test_what_is_not_set_has_its_default() -> None:
+def test_an_unset_variable_has_its_default() -> None:
     assert load() == Settings(mongo_uri=Secret("mongodb://db"))
 
 
@@ -59,7 +59,7 @@ def test_an_empty_variable_is_an_unset_one() -> None:
     assert load(PORT="", PROVIDER_KEY="", PATH="") == load()
 
 
-def test_text_that_looks_like_something_else_stays_text() -> None:
+def test_text_that_looks_like_another_type_stays_text() -> None:
     assert load(PATH="123").path == "123"
     secret = load(PROVIDER_KEY="123").provider_key
     assert secret is not None
@@ -78,7 +78,7 @@ def test_text_that_looks_like_something_else_stays_text() -> None:
         ("STRICT", "perhaps"),
     ],
 )
-def test_a_wrong_value_is_refused_in_one_line_that_names_the_variable(
+def test_an_invalid_value_is_rejected_in_one_line_naming_the_variable(
     variable: str, value: str
 ) -> None:
     with pytest.raises(SettingsError, match=f"^{variable} is wrong: ") as raised:
@@ -86,7 +86,7 @@ def test_a_wrong_value_is_refused_in_one_line_that_names_the_variable(
     assert "\n" not in str(raised.value)
 
 
-def test_where_few_values_are_right_they_are_named() -> None:
+def test_the_few_allowed_values_are_listed() -> None:
     with pytest.raises(SettingsError, match=r"^LEVEL is wrong: it must be debug or info$"):
         load(LEVEL=_HUSH)
 
@@ -103,7 +103,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line(
     assert _HUSH not in message + capsys.readouterr().out
 
 
-def test_a_secret_shows_itself_to_nobody_who_does_not_ask() -> None:
+def test_a_secret_is_shown_only_on_request() -> None:
     secret = Secret(_HUSH)
     settings = load(PROVIDER_KEY=_HUSH)
     for shown in (repr(secret), str(secret), f"{secret}", f"{secret!r:>20}", repr(settings)):

@@ -50,7 +50,7 @@ def test_an_ipv6_network_is_one_source(wrong_keys: WrongKeys) -> None:
 
 
 @pytest.mark.parametrize("host", ["unknown", "", "::ffff:10.0.0.1"])
-def test_any_host_is_a_source(wrong_keys: WrongKeys, host: str) -> None:
+def test_any_string_is_a_source(wrong_keys: WrongKeys, host: str) -> None:
     for _ in range(PER_SOURCE):
         assert wrong_keys.count(host).wait_s is None
     assert wrong_keys.count(host).wait_s is not None

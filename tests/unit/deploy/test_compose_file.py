@@ -44,7 +44,7 @@ def test_databases_and_the_stand_in_reach_nothing_outside() -> None:
         assert "ports" not in SERVICES[name]
 
 
-def test_only_the_gateway_is_where_providers_are() -> None:
+def test_only_the_gateway_can_reach_providers() -> None:
     shared = set(SERVICES["gateway"]["networks"]) - {"databases"}
     for name in ("admin", "ledger_worker", "mongo", "redis"):
         assert shared.isdisjoint(SERVICES[name]["networks"]), name
@@ -59,12 +59,12 @@ def test_each_service_has_database_users_of_its_own(name: str) -> None:
         assert passwords_in(environment[variable]) == {secret}
 
 
-def test_the_gateway_gets_no_secret_of_others_from_the_whole_of_env() -> None:
+def test_the_gateway_gets_no_other_secret_of_the_env_file() -> None:
     environment = SERVICES["gateway"]["environment"]
     assert {name for name in SECRETS if environment.get(name) == ""} == set(SECRETS)
 
 
-def test_the_servers_get_the_passwords_of_their_users_alone() -> None:
+def test_servers_get_only_the_passwords_of_their_users() -> None:
     for name in ("mongo", "redis"):
         of_its_users = {p for p in PASSWORDS if p.startswith(f"{name.upper()}_")}
         environment = SERVICES[name]["environment"]
@@ -72,7 +72,7 @@ def test_the_servers_get_the_passwords_of_their_users_alone() -> None:
         assert passwords_in(str(SERVICES[name])) == of_its_users
 
 
-def test_no_password_is_written_down_or_part_of_a_command() -> None:
+def test_no_password_is_hard_coded_or_in_a_command() -> None:
     for url in re.findall(r"(?:mongodb|redis)://\S+", TEXT):
         assert re.match(r"\w+://\w+:\$\{\w+_PASSWORD:\?", url), url
     assert "_PASSWORD:-" not in TEXT
@@ -108,7 +108,7 @@ def passwords_in(text: str) -> set[str]:
         ("admin", AdminSettings, {"ADMIN_HOST", "ADMIN_PORT", "SHUTDOWN_GRACE_S"}),
     ],
 )
-def test_under_compose_a_service_is_told_what_the_environment_says(
+def test_compose_passes_the_environment_to_each_service(
     service: str, settings: type[msgspec.Struct], its_own: set[str]
 ) -> None:
     """The gateway reads all of `.env`; the others get their variables, and no provider's key."""

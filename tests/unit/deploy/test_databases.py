@@ -37,7 +37,7 @@ def start(directory: Path) -> tuple[str, str, str]:
     return command, mode, key
 
 
-def test_each_start_makes_a_key_that_nobody_else_reads(tmp_path: Path) -> None:
+def test_each_start_makes_a_new_private_key(tmp_path: Path) -> None:
     started = [start(tmp_path), start(tmp_path), start(tmp_path / "other")]
     for command, mode, key in started:
         assert re.fullmatch(r"--replSet rs0 --bind_ip_all --keyFile \S+/mongo\.key", command)
@@ -47,7 +47,7 @@ def test_each_start_makes_a_key_that_nobody_else_reads(tmp_path: Path) -> None:
     assert len({key for _, _, key in started}) == 3
 
 
-def test_the_gateway_may_only_read_and_no_recordings() -> None:
+def test_the_gateway_can_only_read_and_not_recordings() -> None:
     assert {action for rule in ROLES["gateway"] for action in rule["actions"]} == {"find"}
     read = {name for rule in ROLES["gateway"] for name in rule["collections"]}
     assert read.isdisjoint({"recordings", "dead_letters", "correction_orders"})
@@ -66,7 +66,7 @@ def test_only_the_worker_writes_the_ledger() -> None:
     }
 
 
-def test_roles_name_collections_that_there_are() -> None:
+def test_roles_name_existing_collections() -> None:
     sources = [*(ROOT / "libs").rglob("*.py"), *(ROOT / "services").rglob("*.py")]
     named = {
         name

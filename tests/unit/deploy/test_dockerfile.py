@@ -15,7 +15,7 @@ FLAGS = {
 }
 
 
-def test_flags_are_those_of_older_builders() -> None:
+def test_only_flags_of_older_builders_are_used() -> None:
     for instruction in INSTRUCTIONS:
         word, _, rest = instruction.partition(" ")
         own = re.match(r"(?:--[a-z-]+(?:=\S+)?\s+)*", rest)
@@ -25,7 +25,7 @@ def test_flags_are_those_of_older_builders() -> None:
         assert "<<" not in instruction, instruction
 
 
-def test_no_builder_is_fetched() -> None:
+def test_no_syntax_image_is_fetched() -> None:
     """Such a line names an image that BuildKit loads and runs, pinned or not."""
     assert not re.search(r"^#\s*syntax\s*=", TEXT, re.MULTILINE)
 

@@ -12,7 +12,7 @@ from services.ledger_worker.settings import Settings as WorkerSettings
 OF_THE_TOOLS = {"DEMO_MODEL", *PASSWORDS, *default_images()}
 
 
-def test_it_lists_what_the_services_read() -> None:
+def test_the_example_lists_every_setting() -> None:
     services = (GatewaySettings, AdminSettings, WorkerSettings)
     read = {field.name.upper() for settings in services for field in fields(settings)}
     assert documented_names() == read | OF_THE_TOOLS

@@ -151,7 +151,7 @@ def test_a_full_spool_does_not_evict_its_pod(manifests: list[dict[str, Any]]) ->
     assert int(settings["SPOOL_MAX_BYTES"]) <= 0.9 * limit
 
 
-def test_only_the_admin_service_knows_the_admin_key(manifests: list[dict[str, Any]]) -> None:
+def test_only_the_admin_service_gets_the_admin_key(manifests: list[dict[str, Any]]) -> None:
     def secrets(name: str) -> set[str]:
         sources = pods(manifests)[name]["containers"][0]["envFrom"]
         names = (source["secretRef"]["name"] for source in sources if "secretRef" in source)
@@ -168,12 +168,12 @@ def test_traffic_is_denied_by_default(manifests: list[dict[str, Any]]) -> None:
     assert policy == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-def test_databases_and_sentinels_are_reached(manifests: list[dict[str, Any]]) -> None:
+def test_databases_and_sentinels_are_reachable(manifests: list[dict[str, Any]]) -> None:
     [rule] = of_kind(manifests, "NetworkPolicy")["allow-databases"]["spec"]["egress"]
     assert {port["port"] for port in rule["ports"]} == {27017, 6379, 26379}
 
 
-def test_the_admin_service_reaches_the_gateway_for_its_tests(
+def test_the_admin_service_can_reach_the_gateway_to_test_routes(
     manifests: list[dict[str, Any]],
 ) -> None:
     policies = of_kind(manifests, "NetworkPolicy")

@@ -21,7 +21,7 @@ def test_an_active_key_may_be_used() -> None:
 
 
 @pytest.mark.parametrize("expires_at", [NOW, NOW - _MS])
-def test_a_key_expires_at_the_very_moment(expires_at: object) -> None:
+def test_a_key_expires_exactly_at_its_expiry(expires_at: object) -> None:
     error = check_key(api_key(expires_at=expires_at), NOW)
     assert isinstance(error, KeyExpired)
     assert "expired at 2026-11-24T12:" in error.message
@@ -32,7 +32,7 @@ def test_a_revoked_key_is_refused_whether_expired_or_not() -> None:
     assert isinstance(check_key(api_key(status="revoked", expires_at=NOW), NOW), KeyRevoked)
 
 
-def test_a_suspended_account_is_refused_by_its_name() -> None:
+def test_a_suspended_account_is_refused_by_name() -> None:
     assert check_account(account()) is None
     error = check_account(account("acme", status="suspended"))
     assert isinstance(error, AccountSuspended)
@@ -83,7 +83,7 @@ def test_a_key_may_use_the_models_that_its_patterns_match(
         ((), {"anthropic"}, False),
     ],
 )
-def test_a_model_that_a_call_names_beside_its_own(
+def test_further_models_named_by_a_call_must_be_allowed(
     allowed: tuple[str, ...] | None, providers: set[str], may: bool
 ) -> None:
     error = check_named_model(

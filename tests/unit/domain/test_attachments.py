@@ -72,7 +72,7 @@ def user(*parts: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_each_format_has_them_in_its_own_places(body: dict[str, Any], kind: str) -> None:
+def test_attachments_are_found_where_each_format_has_them(body: dict[str, Any], kind: str) -> None:
     assert [(each.kind, each.data) for each in found(**body)] == [(kind, DATA)]
 
 
@@ -91,11 +91,11 @@ def test_each_format_has_them_in_its_own_places(body: dict[str, Any], kind: str)
         {"input": [user({"type": "input_image", "image_url": "https://base64.example/a.png"})]},
     ],
 )
-def test_text_is_not_taken_for_one(body: dict[str, Any]) -> None:
+def test_text_is_not_an_attachment(body: dict[str, Any]) -> None:
     assert found(**body) == []
 
 
-def test_nesting_ends() -> None:
+def test_nesting_is_bounded() -> None:
     part: dict[str, Any] = IMAGE
     for _ in range(10):
         part = {"type": "tool_result", "content": [part]}
@@ -112,7 +112,7 @@ def test_nesting_ends() -> None:
         ("document", 300_001, 10_001),
     ],
 )
-def test_tokens_go_by_the_kind(kind: Kind, chars: int, tokens: int) -> None:
+def test_tokens_depend_on_the_kind(kind: Kind, chars: int, tokens: int) -> None:
     assert Attachment(kind, "A" * chars).tokens == tokens
 
 
@@ -134,7 +134,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_whatever_is_sent_is_looked_through(said: Any) -> None:
+def test_any_body_can_be_searched(said: Any) -> None:
     """And no attachment is longer than the body that has it."""
     attachments = found(messages=said, input=said, base64=True)
     assert sum(len(each.data) for each in attachments) <= 2 * len(msgspec.json.encode(said))

@@ -50,7 +50,7 @@ def corrected(original: LedgerEntry | None, **fields: object) -> LedgerEntry | U
 
 
 @given(st.uuids(), st.text(), st.text())
-def test_a_derived_id_follows_from_what_it_is_for_and_keeps_its_place(
+def test_a_derived_id_is_deterministic_and_keeps_its_time(
     id_: UUID, purpose: str, other: str
 ) -> None:
     derived = derived_id(str(id_), purpose)
@@ -60,7 +60,7 @@ def test_a_derived_id_follows_from_what_it_is_for_and_keeps_its_place(
     assert (derived == derived_id(str(id_), other)) == (purpose == other)
 
 
-def test_a_correction_shares_its_originals_place_but_not_its_tokens() -> None:
+def test_a_correction_keeps_its_originals_fields_but_not_its_tokens() -> None:
     refund = corrected(ORIGINAL)
     assert isinstance(refund, LedgerEntry)
     assert (refund.kind, refund.corrects, refund.cost_nusd) == ("refund", CALL, -400)
@@ -70,7 +70,7 @@ def test_a_correction_shares_its_originals_place_but_not_its_tokens() -> None:
     assert (refund.status, refund.price_id, refund.lines) == ("correction", None, ())
 
 
-def test_a_credit_counts_in_the_periods_that_it_is_given() -> None:
+def test_a_credit_counts_in_its_own_periods() -> None:
     credit = corrected(None, kind="credit", corrects=None)
     assert isinstance(credit, LedgerEntry)
     assert (credit.periods, credit.corrects, credit.key_id) == (("total", "now"), None, "")
@@ -85,13 +85,13 @@ def test_a_credit_counts_in_the_periods_that_it_is_given() -> None:
         (ORIGINAL, {"cost_nusd": 2**53}),
     ],
 )
-def test_an_order_that_cannot_be_right_is_unpostable(
+def test_an_invalid_order_is_unpostable(
     original: LedgerEntry | None, fields: dict[str, object]
 ) -> None:
     assert isinstance(corrected(original, **fields), Unpostable)
 
 
-def test_the_event_of_a_call_that_was_given_up_becomes_a_correction() -> None:
+def test_the_event_of_an_abandoned_call_becomes_a_correction() -> None:
     given_up = entry(CALL, status="abandoned", periods=("total", "then"))
     late = late_event(ORIGINAL, given_up)
     assert late is not None
@@ -110,11 +110,11 @@ def test_the_event_of_a_call_that_was_given_up_becomes_a_correction() -> None:
         (entry(CALL, kind="refund"), entry(CALL, status="abandoned")),
     ],
 )
-def test_what_came_again_changes_nothing(came: LedgerEntry, posted: LedgerEntry) -> None:
+def test_a_repeated_event_changes_nothing(came: LedgerEntry, posted: LedgerEntry) -> None:
     assert late_event(came, posted) is None
 
 
-def test_of_several_the_first_counts_unless_it_says_that_the_call_was_given_up() -> None:
+def test_of_several_entries_the_first_not_abandoned_counts() -> None:
     given_up = entry(CALL, status="abandoned")
     again = entry(CALL, cost_nusd=5)
     for rows in ([given_up, ORIGINAL, again], [ORIGINAL, given_up, again]):
@@ -134,7 +134,7 @@ def repriced(earlier: list[LedgerEntry], nusd: int, price_id: str = "p") -> Ledg
 
 
 @given(st.lists(st.integers(0, 10**12), max_size=8))
-def test_after_any_chain_of_prices_the_call_costs_what_the_last_one_says(
+def test_after_any_chain_of_repricings_the_last_price_holds(
     costs: list[int],
 ) -> None:
     chain: list[LedgerEntry] = [entry("refund-1", kind="refund", cost_nusd=-7, seq=1)]
@@ -149,14 +149,14 @@ def test_after_any_chain_of_prices_the_call_costs_what_the_last_one_says(
         assert repriced(chain, last, f"p{len(costs) - 1}") is None
 
 
-def test_two_that_price_a_call_again_at_once_make_one_correction() -> None:
+def test_concurrent_repricings_make_one_correction() -> None:
     one, other = repriced([], 5_000, "p"), repriced([], 6_000, "q")
     assert one is not None
     assert other is not None
     assert one.entry_id == other.entry_id
 
 
-def test_a_new_price_explains_itself_by_its_lines() -> None:
+def test_a_repricing_lists_its_cost_lines() -> None:
     line = CostLine(item="input_text", quantity=10, rate=1, amount=1)  # type: ignore[arg-type]
     correction = reprice_entry(
         ORIGINAL,
@@ -189,7 +189,7 @@ def test_calls_with_usage_have_a_price(changes: dict[str, object], priced: bool)
     assert priced_model(changed) == (("openai", "gpt-4o") if priced else None)
 
 
-def test_a_new_price_brings_its_multiplier_and_keeps_the_accounts() -> None:
+def test_a_repricing_uses_the_prices_multiplier_and_keeps_the_accounts() -> None:
     original = msgspec.structs.replace(
         ORIGINAL, multiplier=Decimal("0.55"), account_multiplier=Decimal("0.5")
     )

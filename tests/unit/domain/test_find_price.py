@@ -29,7 +29,7 @@ def test_a_price_of_another_provider_does_not_count() -> None:
     assert found(price(provider="azure")) is None
 
 
-def test_the_exact_name_beats_the_qualified_one_and_that_an_alias() -> None:
+def test_the_exact_name_beats_the_qualified_name_beats_an_alias() -> None:
     exact, qualified = price("gpt-4o"), price("openai/gpt-4o")
     alias = price("omni", aliases=("gpt-4o", "openai/gpt-4o"))
     assert found(alias, qualified, exact) == exact.price_id
@@ -37,7 +37,7 @@ def test_the_exact_name_beats_the_qualified_one_and_that_an_alias() -> None:
     assert found(alias) == alias.price_id
 
 
-def test_an_alias_may_be_qualified() -> None:
+def test_an_alias_can_be_qualified() -> None:
     assert found(price("omni", aliases=("openai/gpt-4o",))) is not None
     assert found(price("omni", aliases=("azure/gpt-4o",))) is None
 
@@ -58,7 +58,7 @@ def test_the_newest_version_in_force_wins() -> None:
 
 
 @pytest.mark.parametrize(("ms", "in_force"), [(-1, True), (0, True), (1, False)])
-def test_a_version_holds_from_its_first_moment(ms: int, in_force: bool) -> None:
+def test_a_version_is_in_force_from_its_start(ms: int, in_force: bool) -> None:
     version = price(effective_from=NOW + timedelta(milliseconds=ms))
     assert (found(version) is not None) == in_force
 
@@ -69,12 +69,12 @@ def test_a_future_version_does_not_hide_the_alias_in_force() -> None:
 
 
 @pytest.mark.parametrize(("ms", "in_force"), [(-1, False), (0, False), (1, True)])
-def test_a_version_counts_up_to_its_end(ms: int, in_force: bool) -> None:
+def test_a_version_is_in_force_until_its_end(ms: int, in_force: bool) -> None:
     version = price(effective_until=NOW + timedelta(milliseconds=ms))
     assert (found(version) is not None) == in_force
 
 
-def test_what_an_ended_version_took_over_from_does_not_come_back() -> None:
+def test_ending_a_version_does_not_restore_its_predecessor() -> None:
     ended = price(days=-2, effective_until=NOW)
     assert found(price(days=-30), ended) is None
     # Another line may still have a price.
@@ -82,7 +82,7 @@ def test_what_an_ended_version_took_over_from_does_not_come_back() -> None:
         assert found(price(days=-30), ended, other) == other.price_id
 
 
-def test_a_version_that_ended_before_it_began_is_as_if_it_had_never_been() -> None:
+def test_a_version_that_ended_before_it_began_is_ignored() -> None:
     old = price(days=-30)
     start = NOW - timedelta(days=2)
     assert found(old, price(effective_from=start, effective_until=start)) == old.price_id
@@ -93,20 +93,20 @@ def test_an_alias_is_gone_once_a_version_without_it_takes_over() -> None:
     assert found(alias, price("omni", days=-2)) is None
 
 
-def test_what_an_administrator_set_beats_what_was_imported_by_whatever_name() -> None:
+def test_an_administrators_price_beats_an_import_under_any_name() -> None:
     imported = price("gpt-4o", provider="openai", source="litellm", days=-1)
     for own in (price("openai/gpt-4o", days=-300), price("omni", days=-300, aliases=("gpt-4o",))):
         assert found(imported, own) == own.price_id
     assert found(imported, price("gpt-4o", effective_until=NOW)) == imported.price_id
 
 
-def test_of_two_versions_from_the_same_moment_the_one_made_later_wins() -> None:
+def test_of_two_versions_with_one_start_the_one_created_later_wins() -> None:
     earlier = price(price_id="b", created_at=NOW)
     later = price(price_id="a", created_at=NOW + timedelta(seconds=1))
     assert found(earlier, later) == "a"
 
 
-def test_of_two_versions_made_at_once_the_answer_is_always_the_same() -> None:
+def test_of_two_versions_created_at_once_the_choice_is_stable() -> None:
     assert found(price(price_id="a"), price(price_id="b")) == "b"
 
 
@@ -130,7 +130,7 @@ def _numbered(versions: list[PriceVersion]) -> list[PriceVersion]:
 
 
 @given(st.lists(_versions, max_size=8).map(_numbered))
-def test_whatever_is_found_is_in_force_for_the_provider_and_the_name(
+def test_the_price_found_is_in_force_for_the_provider_and_the_name(
     versions: list[PriceVersion],
 ) -> None:
     names = ("gpt-4o", "openai/gpt-4o")

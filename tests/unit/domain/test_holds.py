@@ -23,7 +23,7 @@ def test_a_body_is_estimated_at_three_bytes_a_token_rounded_up(
     assert estimate_input_tokens(b"a" * body_bytes) == tokens
 
 
-def test_attachments_count_by_what_they_are() -> None:
+def test_attachments_are_estimated_by_their_kind() -> None:
     text = b"a" * 300
     image, recording = Attachment("image", "A" * 9_000), Attachment("recording", "A" * 400_001)
     assert estimate_input_tokens(text + b"A" * 9_000, [image]) == 100 + 1_600
@@ -31,11 +31,11 @@ def test_attachments_count_by_what_they_are() -> None:
     assert both == 100 + 1_600 + 5_001
 
 
-def test_a_long_word_is_no_attachment() -> None:
+def test_a_long_word_is_not_an_attachment() -> None:
     assert estimate_input_tokens(b"a" * 9_000) == 3_000
 
 
-def test_a_hold_is_the_input_and_the_whole_output_limit() -> None:
+def test_a_hold_covers_the_input_and_the_whole_output_limit() -> None:
     version = price(rates=rates(input="3", output="15"))
     amount = hold_nusd(version, input_tokens=1_000, output_tokens=4_096, service_tier=None)
     assert amount == 3_000_000 + 61_440_000
@@ -72,11 +72,11 @@ _TIERS = (
         ("ultrafast", 180),
     ],
 )
-def test_a_hold_is_for_the_dearest_tier_that_may_be_served(asked: str | None, usd: int) -> None:
+def test_a_hold_covers_the_dearest_tier_that_may_be_served(asked: str | None, usd: int) -> None:
     assert hold(price(tiers=_TIERS), asked) == usd * 10**9
 
 
-def test_a_tier_that_is_named_like_the_ordinary_one_is_held_for() -> None:
+def test_a_tier_named_like_the_standard_one_is_held_for() -> None:
     """Anthropic reports `standard`, OpenAI `default`."""
     named = tier(service_tier="standard", input="6", output="30")
     assert hold(price(tiers=(named,))) == 36 * 10**9
@@ -111,7 +111,7 @@ _EVERY_RATE = {
         ("anthropic", {"searches": 3}, 18.03),
     ],
 )
-def test_a_hold_is_for_the_dearest_classes_within_reach(
+def test_a_hold_covers_the_dearest_classes_within_reach(
     provider: str, reach: dict[str, Any], usd: float
 ) -> None:
     version = price(provider=provider, rates=rates(**_EVERY_RATE), web_search=Decimal("0.01"))
@@ -128,13 +128,13 @@ def test_a_long_context_is_held_at_its_own_rates() -> None:
     assert held(200_001) == 1_200_006_000
 
 
-def test_a_hold_stays_within_what_redis_computes_exactly() -> None:
+def test_a_hold_stays_within_the_exact_integers_of_redis() -> None:
     version = price(rates=rates(input="1000000", output="1000000"))
     amount = hold_nusd(version, input_tokens=10**9, output_tokens=10**9, service_tier=None)
     assert amount == MAX_NUSD
 
 
-def test_a_hold_is_multiplied_as_the_cost_will_be() -> None:
+def test_a_hold_uses_the_multipliers_of_the_cost() -> None:
     version = price(multiplier=Decimal(3))
     amount = hold_nusd(version, Decimal("0.5"), input_tokens=1, output_tokens=0, service_tier=None)
     assert amount == 4_500

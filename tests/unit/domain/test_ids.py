@@ -10,7 +10,7 @@ _times = st.integers(0, 2**48 - 1)
 _entropy = st.binary(min_size=10, max_size=10)
 
 
-def test_the_example_of_the_standard() -> None:
+def test_the_example_of_rfc_9562() -> None:
     # RFC 9562, A.6: 2022-02-22 19:22:22.000 UTC, with rand_a 0xCC3 and rand_b 0x18C4DC0C0C07398F.
     entropy = bytes.fromhex("0cc318c4dc0c0c07398f")
     assert uuid7(0x017F22E279B0, entropy) == "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"

@@ -27,7 +27,7 @@ def test_usd_become_whole_nano_usd(usd: str, nusd: int) -> None:
 
 
 @pytest.mark.parametrize("usd", ["NaN", "sNaN", "Infinity", "-Infinity"])
-def test_what_is_not_a_number_is_refused(usd: str) -> None:
+def test_a_non_number_is_rejected(usd: str) -> None:
     with pytest.raises(ValueError, match="must be a finite number"):
         usd_to_nusd(Decimal(usd))
 
@@ -35,13 +35,13 @@ def test_what_is_not_a_number_is_refused(usd: str) -> None:
 @pytest.mark.parametrize(
     "usd", ["0.0000000001", "1.0000000005", "1E-10", "1E-999999", "1." + "1" * 100]
 )
-def test_what_is_finer_than_a_nano_usd_is_refused(usd: str) -> None:
+def test_fractions_of_a_nano_usd_are_rejected(usd: str) -> None:
     with pytest.raises(ValueError, match="at most 9 decimals"):
         usd_to_nusd(Decimal(usd))
 
 
 @pytest.mark.parametrize("usd", ["1E+21", "1E+900000", "-1E+999999"])
-def test_an_amount_beyond_any_budget_is_refused_before_it_costs_time(usd: str) -> None:
+def test_an_absurd_amount_is_rejected_cheaply(usd: str) -> None:
     with pytest.raises(ValueError, match="out of range"):
         usd_to_nusd(Decimal(usd))
 
@@ -57,7 +57,7 @@ def test_every_exact_amount_in_usd_survives_the_round_trip(usd: Decimal) -> None
 
 
 @given(st.decimals(-(10**9), 10**9, places=14, allow_nan=False))
-def test_a_conversion_is_exact_or_refused(usd: Decimal) -> None:
+def test_a_conversion_is_exact_or_rejected(usd: Decimal) -> None:
     try:
         nusd = usd_to_nusd(usd)
     except ValueError:
@@ -128,5 +128,5 @@ def test_an_amount_is_written_out(nusd: int, text: str) -> None:
 
 
 @given(st.integers(-(10**29), 10**29))
-def test_what_is_written_out_is_the_exact_amount(nusd: int) -> None:
+def test_the_written_amount_is_exact(nusd: int) -> None:
     assert usd_text(nusd) == f"{nusd_to_usd(nusd):f}"

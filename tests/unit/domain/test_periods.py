@@ -52,7 +52,7 @@ def at(text: str) -> datetime:
         ("2027-01-01T05:00:00+14:00", ("total", "2026-12", "2026-W53", "2026-12-31")),
     ],
 )
-def test_a_moment_belongs_to_one_period_of_each_kind(moment: str, keys: tuple[str, ...]) -> None:
+def test_an_instant_belongs_to_one_period_of_each_kind(moment: str, keys: tuple[str, ...]) -> None:
     assert period_keys(at(moment)) == keys
 
 
@@ -81,7 +81,7 @@ def test_the_total_never_ends() -> None:
 
 
 @given(st.sampled_from(_ending), _moments)
-def test_the_end_is_the_first_moment_with_another_key(
+def test_the_end_is_the_first_instant_with_another_key(
     period: BudgetPeriod, moment: datetime
 ) -> None:
     end = period_end(period, moment)
@@ -101,7 +101,7 @@ def test_the_kind_of_a_period_can_be_told_from_its_key(
 
 
 @given(st.sampled_from(PERIODS), _moments, st.integers(-14, 14))
-def test_the_zone_in_which_a_moment_is_written_does_not_matter(
+def test_the_utc_offset_of_an_instant_does_not_matter(
     period: BudgetPeriod, moment: datetime, offset_h: int
 ) -> None:
     elsewhere = moment.astimezone(timezone(timedelta(hours=offset_h)))
@@ -150,7 +150,7 @@ _recent = st.datetimes(
 
 
 @given(st.sampled_from(_ending), _recent, st.timezones())
-def test_in_every_zone_the_end_is_the_first_moment_with_another_key(
+def test_in_every_zone_the_end_is_the_first_instant_with_another_key(
     period: BudgetPeriod, moment: datetime, zone: tzinfo
 ) -> None:
     end = period_end(period, moment, zone)
@@ -181,6 +181,6 @@ def test_the_total_has_all_days() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Base", "../UTC", "/etc/localtime", "utc\x00", "Europe"])
-def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
+def test_an_unknown_zone_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="there is no time zone"):
         zone_of(name)

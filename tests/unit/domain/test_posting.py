@@ -64,7 +64,7 @@ def posted(event: UsageEvent, price: PriceVersion | None = PRICE) -> LedgerEntry
     return entry
 
 
-def test_an_entry_says_all_that_the_event_said() -> None:
+def test_an_entry_keeps_every_field_of_its_event() -> None:
     event = make_event(
         error_code="x", held_nusd=7, latency_ms=8, first_byte_ms=9, client_user="c", stream=True
     )
@@ -80,13 +80,13 @@ def test_an_entry_says_all_that_the_event_said() -> None:
 
 
 @pytest.mark.parametrize("status", ["ok", "client_closed", "upstream_error"])
-def test_usage_costs_whatever_became_of_the_call(status: str) -> None:
+def test_usage_is_charged_whatever_the_outcome(status: str) -> None:
     entry = posted(make_event(status=status))
     assert (entry.status, entry.cost_nusd) == (status, 4_500_000)
 
 
 @pytest.mark.parametrize("status", ["refused", "abandoned"])
-def test_a_call_that_was_not_served_costs_nothing(status: str) -> None:
+def test_an_unserved_call_costs_nothing(status: str) -> None:
     event = make_event(status=status)
     assert billed_model(event) is None
     entry = posted(event)
@@ -113,7 +113,7 @@ def test_usage_of_no_model_is_unpriced(missing: str) -> None:
     assert posted(event, None).status == "unpriced"
 
 
-def test_an_entry_pins_what_it_was_multiplied_with() -> None:
+def test_an_entry_pins_its_multipliers() -> None:
     price = msgspec.structs.replace(PRICE, multiplier=Decimal("1.10"))
     entry = posted(make_event(account_multiplier=Decimal("0.5")), price)
     assert (entry.multiplier, entry.account_multiplier) == (Decimal("0.55"), Decimal("0.5"))
@@ -179,7 +179,7 @@ def test_an_event_that_breaks_the_contract_is_unpostable(
     assert reason in result.reason
 
 
-def test_a_cost_beyond_what_sums_can_hold_is_unpostable() -> None:
+def test_a_cost_that_overflows_the_sums_is_unpostable() -> None:
     result = entry_of(accepted(make_event(usage=TokenUsage(input_text=MAX_COUNT))), PRICE, NOW)
     assert isinstance(result, Unpostable)
     assert "out of range" in result.reason
@@ -217,14 +217,14 @@ def test_times_are_kept_as_whole_milliseconds_of_utc() -> None:
         (timedelta(days=-10_000), timedelta(days=-10_000)),
     ],
 )
-def test_a_clock_that_is_far_ahead_is_set_back(ahead: timedelta, kept: timedelta) -> None:
+def test_a_time_far_ahead_is_clamped(ahead: timedelta, kept: timedelta) -> None:
     assert accepted(make_event(started_at=NOW + ahead)).started_at == NOW + kept
 
 
 @pytest.mark.parametrize(
     "name", ["requested_model", "error_code", "provider_request_id", "client_user"]
 )
-def test_endless_texts_are_cut(name: str) -> None:
+def test_long_texts_are_cut(name: str) -> None:
     event = accepted(make_event(**{name: "x" * 30_000_000}))
     text = getattr(event, name)
     assert len(text) == MAX_TEXT_CHARS

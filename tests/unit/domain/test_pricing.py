@@ -91,16 +91,14 @@ def test_the_lines_explain_the_cost() -> None:
     assert cost.cost_nusd == 27_500_000
 
 
-def test_a_search_without_a_fee_shows_that_it_costs_nothing() -> None:
+def test_a_search_without_a_fee_is_listed_at_zero() -> None:
     cost = cost_of(TokenUsage(web_searches=3), price())
     nothing = CostLine(item="web_search", quantity=3, rate=Decimal(0), amount=Decimal(0))
     assert (cost.lines, cost.cost_nusd) == ((nothing,), 0)
 
 
 @pytest.mark.parametrize(("searches", "charged"), [(None, 0), (0, 0), (1, 1), (5, 1)])
-def test_a_fee_may_be_for_the_call_however_often_it_searches(
-    searches: int | None, charged: int
-) -> None:
+def test_a_search_fee_can_be_per_call(searches: int | None, charged: int) -> None:
     version = price(web_search=Decimal("0.035"), web_search_per="call")
     cost = cost_of(TokenUsage(web_searches=searches), version)
     assert cost.cost_nusd == charged * 35_000_000
@@ -149,9 +147,7 @@ _LONG = (
         (TokenUsage(input_text=200_000, output_text=900_000, reasoning=900_000), "3"),
     ],
 )
-def test_a_threshold_is_crossed_by_more_input_than_it_says(
-    usage: TokenUsage, input_rate: str
-) -> None:
+def test_a_threshold_is_crossed_only_above_it(usage: TokenUsage, input_rate: str) -> None:
     assert rates_for(price(tiers=_LONG), usage).input == Decimal(input_rate)
     assert rates_for(price(tiers=_LONG[::-1]), usage).input == Decimal(input_rate)
 
@@ -198,7 +194,7 @@ def test_a_service_tier_with_a_threshold_alone_falls_back_below_it() -> None:
     assert rates_for(price(tiers=tiers), usage).input == 3
 
 
-def test_a_cost_is_what_its_lines_sum_to_times_both_multipliers() -> None:
+def test_a_cost_is_the_sum_of_its_lines_times_both_multipliers() -> None:
     version = price(web_search=Decimal("0.01"), multiplier=Decimal("1.2"))
     usage = TokenUsage(input_text=1_000, output_text=200, web_searches=2)
     cost = cost_of(usage, version, Decimal("0.5"))
@@ -216,7 +212,7 @@ def test_a_multiplied_cost_is_still_rounded_once() -> None:
     assert costs == [0, 2, 2]
 
 
-def test_the_tier_that_counts_is_told() -> None:
+def test_the_tier_that_applied_is_reported() -> None:
     flex, long = tier(service_tier="flex", input="1"), tier(above=1_000, input="6")
     version = price(tiers=(flex, long))
     assert tier_for(version, TokenUsage(input_text=1_000)) is None
@@ -225,7 +221,7 @@ def test_the_tier_that_counts_is_told() -> None:
 
 
 @pytest.mark.parametrize("served", ["default", "standard", "auto", "scale", ""])
-def test_a_service_tier_without_rates_costs_the_standard(served: str) -> None:
+def test_a_service_tier_without_rates_costs_the_standard_rates(served: str) -> None:
     version = price(tiers=(tier(service_tier="priority", input="9"),))
     assert rates_for(version, TokenUsage(input_text=1, service_tier=served)) == version.rates
 

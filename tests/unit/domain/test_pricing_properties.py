@@ -117,7 +117,7 @@ def test_a_surcharge_above_one_never_costs_less(
 
 
 @given(_usages, _prices)
-def test_a_multiplier_of_nothing_makes_it_free(usage: TokenUsage, version: PriceVersion) -> None:
+def test_a_multiplier_of_zero_makes_a_call_free(usage: TokenUsage, version: PriceVersion) -> None:
     assert cost_nusd(usage, version, Decimal(0)) == 0
 
 
@@ -125,7 +125,7 @@ _IDS = [f"019b0000-0000-7000-8000-{n:012}" for n in range(8)]
 
 
 @given(st.lists(_usages, max_size=8), _prices, _multipliers, st.randoms(use_true_random=False))
-def test_what_calls_cost_depends_neither_on_their_order_nor_on_their_batches(
+def test_costs_depend_neither_on_order_nor_on_batching(
     usages: list[TokenUsage],
     version: PriceVersion,
     account_multiplier: Decimal,
@@ -216,9 +216,7 @@ def test_more_tokens_never_cost_less_across_a_threshold_with_higher_rates(
 
 
 @given(_usages, _prices)
-def test_what_is_not_reported_costs_what_none_costs(
-    usage: TokenUsage, version: PriceVersion
-) -> None:
+def test_unreported_tokens_cost_the_same_as_zero(usage: TokenUsage, version: PriceVersion) -> None:
     zeros = {name: getattr(usage, name) or 0 for name in _CLASSES}
     assert cost_of(replace(usage, **zeros), version) == cost_of(usage, version)
 
@@ -237,7 +235,5 @@ def test_the_order_of_the_tiers_does_not_matter(usage: TokenUsage, version: Pric
 
 
 @given(_usages, _flat)
-def test_the_short_way_comes_to_what_the_lines_sum_to(
-    usage: TokenUsage, version: PriceVersion
-) -> None:
+def test_the_fast_path_agrees_with_the_lines(usage: TokenUsage, version: PriceVersion) -> None:
     assert cost_nusd(usage, version) == round(exact(usage, version) * 10**9)

@@ -86,7 +86,7 @@ HARMLESS_MEMBERS: list[dict[str, Any]] = [
 @pytest.mark.parametrize(
     "around", ["{}", "My key:\n{}\nKeep it.", '"{}"', "a={};b", "({}),", "é{}", "\t{}"]
 )
-def test_secrets_go(secret: str, around: str) -> None:
+def test_secrets_are_redacted(secret: str, around: str) -> None:
     for depth in range(3):
         text: Any = around.format(secret)
         for _ in range(depth):
@@ -102,14 +102,14 @@ def test_secrets_go(secret: str, around: str) -> None:
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_looks_like_one_stays(text: str) -> None:
+def test_lookalikes_of_secrets_are_kept(text: str) -> None:
     for said in (text, json.dumps({"content": text}), json.dumps(json.dumps({"content": text}))):
         assert redact(said.encode()).decode() == said
 
 
 @pytest.mark.parametrize("members", MEMBERS, ids=str)
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_members_with_a_telling_name_lose_their_value(members: dict[str, Any], depth: int) -> None:
+def test_members_with_a_sensitive_name_are_redacted(members: dict[str, Any], depth: int) -> None:
     text = json.dumps({"before": "a", **members, "after": "b"})
     for _ in range(depth):
         text = json.dumps({"arguments": text})
@@ -122,7 +122,7 @@ def test_members_with_a_telling_name_lose_their_value(members: dict[str, Any], d
 
 @pytest.mark.parametrize("members", HARMLESS_MEMBERS, ids=str)
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_other_members_stay(members: dict[str, Any], depth: int) -> None:
+def test_other_members_are_kept(members: dict[str, Any], depth: int) -> None:
     text = json.dumps(members)
     for _ in range(depth):
         text = json.dumps({"arguments": text})
@@ -143,7 +143,7 @@ def test_other_members_stay(members: dict[str, Any], depth: int) -> None:
         ),
     ],
 )
-def test_only_the_secret_of_a_phrase_goes(text: str, left: str) -> None:
+def test_only_the_secret_of_a_phrase_is_redacted(text: str, left: str) -> None:
     assert redact(text.encode()).decode() == left
     assert json.loads(redact(json.dumps({"said": text}).encode())) == {"said": left}
 
@@ -152,7 +152,7 @@ def test_only_the_secret_of_a_phrase_goes(text: str, left: str) -> None:
     "text",
     ['{"password": "cut off in the mid', '{"a": "{\\"password\\": \\"cut off', '{"password": "x\\'],
 )
-def test_a_value_without_an_end_goes_to_its_end(text: str) -> None:
+def test_an_unterminated_value_is_redacted_to_the_end(text: str) -> None:
     redacted = redact(text.encode())
     assert b"cut" not in redacted
     assert MARKER in redacted
@@ -166,12 +166,12 @@ def test_a_value_without_an_end_goes_to_its_end(text: str) -> None:
         ("redis://:pa55w0rd@cache/0", "redis://:[redacted]@cache/0"),
     ],
 )
-def test_slashes_may_be_escaped(text: str, left: str) -> None:
+def test_secrets_with_escaped_slashes_are_redacted(text: str, left: str) -> None:
     told = json.dumps({"said": text}).replace("/", "\\/")
     assert json.loads(redact(told.encode())) == {"said": left}
 
 
-def test_a_secret_that_another_one_hid_goes_too() -> None:
+def test_a_secret_hidden_by_another_is_redacted() -> None:
     assert redact(f"{PEM}{SECRETS['openai']}".encode()) == MARKER * 2
 
 
@@ -193,7 +193,7 @@ _VALUES = st.recursive(
 
 
 @given(st.binary(max_size=200) | _TEXTS.map(str.encode))
-def test_any_bytes_can_be_redacted_and_once_is_enough(text: bytes) -> None:
+def test_redaction_takes_any_bytes_and_is_idempotent(text: bytes) -> None:
     redacted = redact(text)
     assert redact(redacted) == redacted
     # At worst a value of one letter behind the shortest name.

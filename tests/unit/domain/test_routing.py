@@ -30,7 +30,7 @@ def among(names: str) -> Callable[[Candidate], bool]:
 
 
 @given(CANDIDATES, st.lists(st.sampled_from("abcdef")), st.text("abcdef"), CHANCE)
-def test_the_invariants(
+def test_the_next_candidate_keeps_the_invariants(
     candidates: list[Candidate], tried: list[str], usable: str, chance: float
 ) -> None:
     tried = [name for name in tried if name in {c.deployment_id for c in candidates}]
@@ -51,7 +51,9 @@ def test_the_invariants(
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), CHANCE)
-def test_the_chance_of_each_is_its_weights_share(weights: list[int], chance: float) -> None:
+def test_the_probability_of_each_is_its_share_of_the_weights(
+    weights: list[int], chance: float
+) -> None:
     candidates = [Candidate(str(n), weight=weight) for n, weight in enumerate(weights)]
     chosen = next_candidate(candidates, tried=(), usable=lambda _: True, chance=chance)
     assert chosen is not None
@@ -61,7 +63,7 @@ def test_the_chance_of_each_is_its_weights_share(weights: list[int], chance: flo
     assert chance * sum(weights) <= above
 
 
-def test_an_even_spread_of_chances_gives_exact_shares() -> None:
+def test_evenly_spread_draws_give_exact_shares() -> None:
     candidates = [Candidate("a", weight=1), Candidate("b", weight=3)]
     counted = {"a": 0, "b": 0}
     for place in range(100):
@@ -72,7 +74,7 @@ def test_an_even_spread_of_chances_gives_exact_shares() -> None:
 
 
 @given(st.integers(1, 40), CHANCE)
-def test_a_pause_lies_under_its_ceiling(attempt: int, chance: float) -> None:
+def test_a_pause_stays_below_its_ceiling(attempt: int, chance: float) -> None:
     pause_s = backoff_s(attempt, chance)
     assert 0 <= pause_s <= min(4.0, 0.25 * 2 ** (attempt - 1))
 

@@ -31,7 +31,7 @@ _SURCHARGES = {"us": Decimal("1.1"), "fast": Decimal(2)}
         ({"speed": "us", "inference_geo": "fast"}, []),
     ],
 )
-def test_surcharges_are_for_how_the_call_was_served(
+def test_surcharges_depend_on_how_the_call_was_served(
     served: dict[str, Any], names: list[str]
 ) -> None:
     version = price(surcharges=_SURCHARGES)
@@ -45,7 +45,7 @@ def test_surcharges_are_for_how_the_call_was_served(
     assert cost_nusd(usage, price()) == 3_000_000_000
 
 
-def test_surcharges_are_on_the_tokens_of_any_tier_and_not_on_searches() -> None:
+def test_surcharges_apply_to_tokens_of_any_tier_but_not_to_searches() -> None:
     version = price(
         tiers=(tier(service_tier="priority", input="6", output="30"),),
         web_search=Decimal("0.01"),
@@ -70,7 +70,7 @@ def test_surcharges_are_on_the_tokens_of_any_tier_and_not_on_searches() -> None:
     assert cost.cost_nusd == 23_860_000 * Decimal("1.5")
 
 
-def test_whatever_may_be_set_is_computed_exactly() -> None:
+def test_any_valid_surcharge_is_computed_exactly() -> None:
     """The longest digits of everything at once, which must not be refused as inexact."""
     longest = Decimal("999.999999")
     version = price(

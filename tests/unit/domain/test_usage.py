@@ -57,7 +57,7 @@ def test_chat_totals_include_their_details() -> None:
     )
 
 
-def test_chat_tells_images_audio_and_cache_writes_apart() -> None:
+def test_chat_separates_images_audio_and_cache_writes() -> None:
     usage = chat(
         {
             "prompt_tokens": 1000,
@@ -84,7 +84,7 @@ def test_chat_tells_images_audio_and_cache_writes_apart() -> None:
     )
 
 
-def test_what_chat_does_not_report_stays_unknown() -> None:
+def test_counts_unreported_by_chat_stay_unknown() -> None:
     payload = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": None}
     assert chat(payload) == TokenUsage(input_text=9, output_text=3)
 
@@ -93,7 +93,7 @@ def test_an_embedding_has_no_output() -> None:
     assert chat({"prompt_tokens": 8, "total_tokens": 8}) == TokenUsage(input_text=8, output_text=0)
 
 
-def test_zero_is_not_unknown() -> None:
+def test_zero_is_not_unreported() -> None:
     usage = chat({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 0}})
     assert usage.cache_read == 0
     assert usage.cache_write_5m is None
@@ -234,7 +234,7 @@ def test_how_a_message_was_served_is_kept() -> None:
 
 
 @pytest.mark.parametrize("odd", [12.5, {"tokens_per_second": 80}, ["fast"], True])
-def test_another_servers_idea_of_speed_does_not_spoil_the_counts(odd: Any) -> None:
+def test_an_unexpected_speed_does_not_affect_the_counts(odd: Any) -> None:
     served = {"speed": odd, "inference_geo": odd}
     counts = TokenUsage(input_text=5, output_text=2)
     assert message({"input_tokens": 5, "output_tokens": 2, **served}) == counts
@@ -280,7 +280,7 @@ def test_a_stream_that_ended_before_its_totals_has_no_usage() -> None:
         {"prompt_tokens": 1, "completion_tokens": 2**70},
     ],
 )
-def test_openai_counts_that_contradict_each_other_are_refused(payload: dict[str, Any]) -> None:
+def test_contradictory_openai_counts_are_rejected(payload: dict[str, Any]) -> None:
     renamed = {
         name.replace("prompt", "input").replace("completion", "output"): value
         for name, value in payload.items()
@@ -306,7 +306,7 @@ def test_openai_counts_that_contradict_each_other_are_refused(payload: dict[str,
         {"input_tokens": 10**18},
     ],
 )
-def test_anthropic_counts_that_contradict_each_other_are_refused(payload: dict[str, Any]) -> None:
+def test_contradictory_anthropic_counts_are_rejected(payload: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"is negative|is impossible|exceeds"):
         message({"input_tokens": 5, "output_tokens": 5} | payload)
 

@@ -70,7 +70,7 @@ def test_an_honest_account_has_no_difference(entries: list[Entry]) -> None:
 
 
 @given(ENTRIES, st.data())
-def test_a_checkpoint_stands_for_the_entries_before_it(
+def test_a_checkpoint_replaces_the_entries_before_it(
     entries: list[Entry], data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(entries)))
@@ -97,9 +97,7 @@ def test_any_amount_that_differs_is_found(entries: list[Entry], data: st.DataObj
 
 
 @given(ENTRIES.filter(bool), st.data())
-def test_an_entry_that_is_missing_or_there_twice_is_found(
-    entries: list[Entry], data: st.DataObject
-) -> None:
+def test_a_missing_or_duplicate_entry_is_found(entries: list[Entry], data: st.DataObject) -> None:
     honest = sums_of(entries)
     seq = data.draw(st.integers(1, len(entries)))
     fewer = msgspec.structs.replace(honest, number=honest.number - 1, seqs=honest.seqs - seq)
@@ -122,12 +120,12 @@ def test_an_account_without_entries_has_spent_nothing() -> None:
     assert difference == Difference(user_id="a", where="account", expected=0, found=1)
 
 
-def test_an_account_that_is_gone_is_a_difference() -> None:
+def test_a_missing_account_is_a_difference() -> None:
     gone = Kept(entries=0, nusd=None, periods={}, rollups={})
     assert next(compare(START, gone)).found is None
 
 
-def test_sums_that_no_entry_accounts_for_are_found() -> None:
+def test_sums_without_entries_are_found() -> None:
     entries = [(5, ("total", "2026-11", "2026-W48", "2026-11-24"))]
     kept = kept_of(entries)
     for field, key, where in (
@@ -139,7 +137,7 @@ def test_sums_that_no_entry_accounts_for_are_found() -> None:
         assert (difference.where, difference.expected, difference.found) == (where, 0, 1)
 
 
-def test_an_entry_that_counts_in_no_period_is_found() -> None:
+def test_an_entry_missing_from_a_period_is_found() -> None:
     lone = advance(START, Sums(number=1, seqs=1, nusd=1), 1)
     assert isinstance(lone, Checkpoint)
     kept = Kept(entries=1, nusd=1, periods={}, rollups={})

@@ -75,7 +75,7 @@ def test_an_event_survives_the_round_trip(usage_event: UsageEvent) -> None:
 
 
 @given(st.lists(_events, max_size=5))
-def test_a_batch_is_taken_apart_into_its_events(events: list[UsageEvent]) -> None:
+def test_a_batch_is_split_into_its_events(events: list[UsageEvent]) -> None:
     raws = split_batch(encode_batch(events))
     assert [decode_event(raw) for raw in raws] == events
     for raw in raws:
@@ -92,12 +92,12 @@ def test_an_event_that_cannot_be_read_leaves_the_others_readable() -> None:
             decode_event(raw)
 
 
-def test_fields_of_a_later_version_are_passed_over() -> None:
+def test_fields_of_a_later_version_are_ignored() -> None:
     later = msgspec.to_builtins(event(), builtin_types=(datetime,)) | {"v": 2, "mood": "good"}
     assert decode_event(msgspec.msgpack.encode(later)).call_id == "call-1"
 
 
-def test_an_event_says_only_what_it_knows() -> None:
+def test_an_event_omits_unknown_fields() -> None:
     encoded: dict[str, Any] = msgspec.msgpack.decode(
         encode_event(event(usage=TokenUsage(input_text=0)))
     )
@@ -110,7 +110,7 @@ def test_an_event_says_only_what_it_knows() -> None:
 @example(b"\x91\xa1\xff")
 @example(b"\x91" * 100_000)
 @example(b"\xdd\xff\xff\xff\xff")
-def test_a_damaged_batch_is_unreadable_and_nothing_else(payload: bytes) -> None:
+def test_a_corrupt_batch_is_unreadable(payload: bytes) -> None:
     try:
         for raw in split_batch(payload):
             decode_event(raw)
@@ -128,7 +128,7 @@ def test_each_function_of_the_worker_gets_its_payload(function: str) -> None:
     assert as_arq_sees(job(b"payload", f=function)) == (function, [b"payload"], {}, None, 1_000)
 
 
-def test_a_payload_does_not_print_itself_into_the_log() -> None:
+def test_a_payloads_repr_hides_its_bytes() -> None:
     payload = decode_job(job(b"x" * 100))["a"][0]
     assert repr(payload) == "<100 bytes>"
     assert repr(as_arq_sees(b"junk")[1]) == "[<4 bytes>]"
@@ -160,17 +160,17 @@ def test_a_payload_does_not_print_itself_into_the_log() -> None:
         job(b"x")[:-1],
     ],
 )
-def test_a_job_that_arq_would_drop_is_buried_whole(data: bytes) -> None:
+def test_a_job_that_arq_would_drop_is_dead_lettered_whole(data: bytes) -> None:
     assert as_arq_sees(data) == (BURY_JOB, [data], {}, None, 0)
 
 
 @given(st.binary() | _values.map(msgspec.msgpack.encode))
-def test_no_bytes_whatever_make_arq_drop_a_job(data: bytes) -> None:
+def test_arbitrary_bytes_never_make_arq_drop_a_job(data: bytes) -> None:
     assert as_arq_sees(data)[0] in (BURY_JOB, POST_JOB)
 
 
 @given(st.dictionaries(st.sampled_from("tfake") | st.just("et"), _values), st.binary(max_size=8))
-def test_a_job_is_posted_with_its_payload_or_buried_whole(
+def test_a_job_is_posted_with_its_payload_or_dead_lettered_whole(
     fields: dict[str, Any], tail: bytes
 ) -> None:
     data = job(b"payload", **fields) + tail
@@ -185,7 +185,7 @@ def test_the_number_of_tries_is_never_taken_from_the_job() -> None:
     assert as_arq_sees(job(b"x", t=99))[3] is None
 
 
-def test_a_failed_job_can_still_say_how_it_failed() -> None:
+def test_a_failed_jobs_result_can_be_encoded() -> None:
     result = serialize_result(
         *(POST_JOB, (Payload(b"x"),), {}, 1, 0, False, ValueError("no"), 0, 0),
         *(POST_JOB, QUEUE, "job-1"),
@@ -208,7 +208,7 @@ async def test_a_batch_waits_in_arqs_queue_without_an_expiry() -> None:
     await redis.aclose()
 
 
-async def test_the_same_batch_again_neither_doubles_nor_delays_the_job() -> None:
+async def test_a_repeated_batch_neither_doubles_nor_delays_the_job() -> None:
     redis = FakeAsyncRedis()
     await redis.zadd(QUEUE, {"batch-1": 5})
     async with redis.pipeline(transaction=True) as pipeline:

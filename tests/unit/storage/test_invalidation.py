@@ -57,7 +57,7 @@ async def test_each_kind_of_invalidation_arrives_as_it_was_sent(kind: Invalidati
         b'{"kind":"key","more":' + b"[" * 100_000,
     ],
 )
-async def test_a_message_that_cannot_be_read_does_not_end_the_listening(message: bytes) -> None:
+async def test_an_unreadable_message_does_not_end_the_subscription(message: bytes) -> None:
     redis, listener = fake_redis(), Listener()
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
@@ -70,7 +70,7 @@ async def test_a_message_that_cannot_be_read_does_not_end_the_listening(message:
     await redis.aclose()
 
 
-async def test_fields_of_a_later_version_are_passed_over() -> None:
+async def test_fields_of_a_later_version_are_ignored() -> None:
     redis, listener = fake_redis(), Listener()
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(listen(redis, listener.forget, listener.forget_all))
@@ -82,7 +82,7 @@ async def test_fields_of_a_later_version_are_passed_over() -> None:
     await redis.aclose()
 
 
-async def test_an_outage_is_told_once() -> None:
+async def test_an_outage_is_logged_once() -> None:
     server, listener = FakeServer(), Listener()
     server.connected = False
     redis = FakeAsyncRedis(server=server, connection_class=FakeConnection)

@@ -114,7 +114,7 @@ def test_no_float_touches_a_price_of_the_bundled_map(bundled: PriceMap) -> None:
     assert priced > 2_000
 
 
-def test_what_is_not_a_text_model_has_no_price_in_the_bundled_map(bundled: PriceMap) -> None:
+def test_models_without_text_are_unpriced_in_the_bundled_map(bundled: PriceMap) -> None:
     assert bundled.get("sample_spec") is None
     assert bundled.get("gpt-image-1") is None
     assert bundled.get("whisper-1") is None
@@ -162,12 +162,12 @@ def test_every_rate_of_a_row_is_read() -> None:
     )
 
 
-def test_zero_is_a_price_and_null_is_none() -> None:
+def test_zero_is_a_rate_and_null_is_an_absent_one() -> None:
     row = _ROW | {"input_cost_per_token": 0.0, "cache_read_input_token_cost": None}
     assert rates_of(row) == Rates(input=Decimal(0), output=Decimal(15))
 
 
-def test_a_rate_that_a_tier_lacks_is_the_nearest_one() -> None:
+def test_a_tier_inherits_the_nearest_rate() -> None:
     row = _ROW | {
         "cache_read_input_token_cost": 3e-07,
         "input_cost_per_token_above_200k_tokens": 6e-06,
@@ -222,7 +222,9 @@ def test_one_provider_charges_for_searches_in_the_low_context() -> None:
         ("anthropic", None, "search"),
     ],
 )
-def test_what_the_fee_for_searches_is_for(provider: str, unit: str | None, per: str) -> None:
+def test_the_search_fee_is_per_search_or_per_call(
+    provider: str, unit: str | None, per: str
+) -> None:
     row = {"litellm_provider": provider, "web_search_billing_unit": unit}
     model = map_of(model=_ROW | row).get("model")
     assert model is not None
@@ -248,14 +250,14 @@ def test_what_the_fee_for_searches_is_for(provider: str, unit: str | None, per: 
         {"output_cost_per_token_above_200k_tokens": {}},
     ],
 )
-def test_an_odd_row_is_no_price(change: dict[str, Any]) -> None:
+def test_an_invalid_row_is_unpriced(change: dict[str, Any]) -> None:
     prices = map_of(odd=_ROW | change, fine=_ROW)
     assert prices.get("odd") is None
     assert prices.get("fine") is not None
 
 
 @pytest.mark.parametrize("row", [None, [], "text", 7])
-def test_what_is_not_even_a_row_is_no_price(row: object) -> None:
+def test_a_row_that_is_not_an_object_is_unpriced(row: object) -> None:
     prices = map_of(odd=row, fine=_ROW)
     assert prices.get("odd") is None
     assert prices.providers() == {"acme"}

@@ -48,7 +48,7 @@ def test_a_service_tier_with_a_rate_for_output_charges_reasoning_by_it() -> None
     assert rates == {"priority": None, "flex": Decimal(2)}
 
 
-def test_each_threshold_that_is_passed_counts() -> None:
+def test_each_crossed_threshold_counts() -> None:
     row = ROW | {
         "output_cost_per_token_above_128k_tokens": 2e-05,
         "input_cost_per_token_above_1000_tokens": 4e-06,
@@ -86,7 +86,7 @@ def test_bands_of_input_are_tiers() -> None:
 
 
 @pytest.mark.parametrize("bands", [[{"input_cost_per_query": 1}], [{"range": [0]}], {}, ["x"]])
-def test_odd_bands_are_no_price(bands: object) -> None:
+def test_invalid_bands_leave_the_model_unpriced(bands: object) -> None:
     assert map_of(odd=ROW | {"tiered_pricing": bands}).get("odd") is None
 
 
@@ -101,7 +101,7 @@ def test_factors_for_how_a_call_is_served_are_surcharges() -> None:
     assert surcharges_of({}) == surcharges_of(None) == {}
 
 
-def test_other_notes_on_a_row_are_no_surcharges() -> None:
+def test_other_provider_entries_are_not_surcharges() -> None:
     assert surcharges_of({"schema": "v2", "us": 1.1, "sizes": {"a": 5}, "x": None}) == {
         "us": Decimal("1.1")
     }
@@ -109,5 +109,5 @@ def test_other_notes_on_a_row_are_no_surcharges() -> None:
 
 
 @pytest.mark.parametrize("factor", [-1, 1_001, 1.0000001])
-def test_a_factor_that_is_none_leaves_the_model_without_a_price(factor: float) -> None:
+def test_an_invalid_factor_leaves_the_model_unpriced(factor: float) -> None:
     assert surcharges_of({"us": factor}) is None

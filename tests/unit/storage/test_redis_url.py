@@ -35,12 +35,12 @@ def test_the_sentinels_and_the_name_of_their_master() -> None:
         (":p@ss@", {"password": "p@ss"}),
     ],
 )
-def test_the_login_is_that_of_the_servers(userinfo: str, options: dict[str, str]) -> None:
+def test_the_login_is_for_the_servers(userinfo: str, options: dict[str, str]) -> None:
     url = parse_sentinel_url(f"redis+sentinel://{userinfo}host/mymaster/3")
     assert (url.options, url.sentinel_options) == ({"db": 3, **options}, {})
 
 
-def test_the_sentinels_have_a_login_of_their_own() -> None:
+def test_sentinels_have_their_own_login() -> None:
     url = parse_sentinel_url(
         "redis+sentinel://:servers@host/mymaster/?sentinel_username=watch&sentinel_password=a%26b"
     )
@@ -48,7 +48,7 @@ def test_the_sentinels_have_a_login_of_their_own() -> None:
     assert url.sentinel_options == {"username": "watch", "password": "a&b"}
 
 
-async def test_tls_is_for_the_sentinels_too() -> None:
+async def test_tls_applies_to_the_sentinels() -> None:
     url = parse_sentinel_url(
         "rediss+sentinel://host/mymaster?ssl_ca_certs=/ca.pem&ssl_check_hostname=true"
     )
@@ -83,7 +83,7 @@ async def test_tls_is_for_the_sentinels_too() -> None:
         ("redis+sentinel://one:26379/mymaster?ssl_ca_certs=/ca.pem", "need rediss"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_url(url: str, fault: str) -> None:
+def test_an_invalid_url_is_rejected_without_showing_it(url: str, fault: str) -> None:
     with pytest.raises(WrongRedisUrl, match=fault) as error:
         parse_sentinel_url(url)
     assert "hush" not in str(error.value)
@@ -95,7 +95,7 @@ def test_what_is_wrong_is_said_without_the_url(url: str, fault: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://:hush@host", "sentinel://:hush@host", "hush", "redis://:hush@host:port"]
 )
-def test_no_other_scheme_will_do(url: str) -> None:
+def test_other_schemes_are_rejected(url: str) -> None:
     with pytest.raises(SettingsError, match=r"REDIS_URL is wrong: it must be redis://") as error:
         check_redis_url(url)
     assert "hush" not in str(error.value)
@@ -111,7 +111,7 @@ def test_no_other_scheme_will_do(url: str) -> None:
         "REDISS+SENTINEL://host/mymaster",
     ],
 )
-def test_what_can_be_connected_to(url: str) -> None:
+def test_valid_urls_are_accepted(url: str) -> None:
     check_redis_url(url)
     assert is_sentinel_url(url) == ("sentinel" in url.lower())
 

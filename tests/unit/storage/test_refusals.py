@@ -15,7 +15,7 @@ from libs.common.storage.mongo.driver import OperationFailure, Refusal, refusal
         (59, "unknown"),  # CommandNotFound
     ],
 )
-def test_what_lies_in_the_deployment_is_never_a_document_at_fault(
+def test_operational_failures_are_not_blamed_on_a_document(
     code: int, expected: Refusal | None
 ) -> None:
     assert refusal(OperationFailure("refused", code)) == expected

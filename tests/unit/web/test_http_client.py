@@ -46,7 +46,7 @@ async def answering(*parts: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     ],
     ids=["whole", "until the end", "chunked"],
 )
-async def test_an_answer(parts: tuple[bytes, ...]) -> None:
+async def test_an_answer_is_parsed(parts: tuple[bytes, ...]) -> None:
     async with answering(*parts) as (url, seen):
         answer = await client_of(f"{url}/below/").post("/path", [(b"x-one", b"1")], b"{}")
     assert (answer.status, answer.body) == (200, b"ok")
@@ -75,19 +75,19 @@ async def test_the_url_itself_keeps_its_query() -> None:
     ],
     ids=["nothing", "garbage", "cut", "too large", "endless headers"],
 )
-async def test_what_is_no_answer(parts: tuple[bytes, ...], says: str) -> None:
+async def test_an_invalid_answer_is_rejected(parts: tuple[bytes, ...], says: str) -> None:
     async with answering(*parts) as (url, _):
         with pytest.raises(HttpUnreachable, match=says):
             await client_of(url).post("/path", [], b"{}")
 
 
-async def test_nobody_is_there() -> None:
+async def test_connection_refused() -> None:
     client = client_of(f"http://{HOST}:{free_port()}")
     with pytest.raises(HttpUnreachable, match="GATEWAY_URL"):
         await client.post("/path", [], b"{}")
 
 
-async def test_a_gateway_that_never_answers_is_left() -> None:
+async def test_a_gateway_that_never_answers_times_out() -> None:
     gate = asyncio.Event()
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -80,7 +80,7 @@ async def read_all(client: socket.socket, pause: Callable[[], Awaitable[None]]) 
 
 
 @pytest.mark.parametrize("app", [whole, in_parts])
-async def test_a_client_that_does_not_read(app: object) -> None:
+async def test_a_client_that_does_not_read_is_disconnected(app: object) -> None:
     before = UNREAD._value.get()
     async with connected(app, 0.05) as client:
         async with asyncio.timeout(_PATIENCE_S):
@@ -93,7 +93,7 @@ async def test_a_client_that_does_not_read(app: object) -> None:
 
 
 @pytest.mark.parametrize("app", [whole, in_parts])
-async def test_a_client_that_reads_slowly(app: object) -> None:
+async def test_a_client_that_reads_slowly_is_served(app: object) -> None:
     before = UNREAD._value.get()
     async with connected(app, 0.5) as client:
         received, stands = await read_all(client, lambda: asyncio.sleep(0.02))

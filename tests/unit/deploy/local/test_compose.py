@@ -25,7 +25,7 @@ def docker(directory: Path, monkeypatch: pytest.MonkeyPatch, containers: str = "
 
 
 @pytest.mark.parametrize("with_data", [False, True])
-def test_the_volumes_go_with_the_data_alone(
+def test_volumes_are_removed_only_with_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, with_data: bool
 ) -> None:
     log = docker(tmp_path, monkeypatch)
@@ -73,7 +73,7 @@ def test_the_file_is_left_alone_where_the_environment_has_all_secrets(tmp_path: 
 
 
 @pytest.mark.parametrize("name", PASSWORDS)
-def test_a_password_that_a_url_could_not_hold_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_password_that_does_not_fit_a_url_is_rejected(tmp_path: Path, name: str) -> None:
     with pytest.raises(StackError, match=rf"^{name} may have letters, digits") as refusal:
         ensure_secrets(tmp_path / ".env", {name: "p@ss/word"})
     assert "p@ss" not in str(refusal.value)

@@ -32,7 +32,7 @@ def test_a_missing_file_is_fine(tmp_path: Path) -> None:
     assert read_environment({"LOG_LEVEL": "error"}, tmp_path / ".env") == {"LOG_LEVEL": "error"}
 
 
-def test_settings_are_told_from_the_machine() -> None:
+def test_only_settings_are_kept_of_the_environment() -> None:
     environment = {"PATH": "/bin", "MONGO_URI": "m", "GROQ_API_KEY": "g", "OPENAI_BASE_URL": "u"}
     assert without_settings(environment) == {"PATH": "/bin"}
     assert settings_of(environment).keys() == {"MONGO_URI", "GROQ_API_KEY", "OPENAI_BASE_URL"}

@@ -21,7 +21,7 @@ def plan_of(
     )
 
 
-def test_by_itself_a_stack_has_databases_and_a_stand_in(tmp_path: Path) -> None:
+def test_the_default_stack_has_databases_and_a_stand_in(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"PATH": "/bin"})
     assert [server.name for server in plan.backing] == ["mongo", "redis", "provider"]
     assert [server.name for server in plan.services] == ["ledger_worker", "admin", "gateway"]
@@ -43,20 +43,20 @@ def test_a_provider_key_replaces_the_stand_in(tmp_path: Path) -> None:
     assert "OPENAI_API_KEY" not in environment
 
 
-def test_databases_that_are_given_are_used(tmp_path: Path) -> None:
+def test_configured_databases_are_used(tmp_path: Path) -> None:
     given = {"MONGO_URI": "mongodb://m/x", "REDIS_URL": "redis://r", "OPENAI_API_KEY": "k"}
     plan = plan_of(tmp_path, given)
     assert plan.backing == []
     assert (plan.mongo_uri, plan.redis_url) == ("mongodb://m/x", "redis://r")
 
 
-def test_the_admin_service_is_told_where_this_stacks_gateway_is(tmp_path: Path) -> None:
+def test_the_admin_service_gets_the_url_of_this_stacks_gateway(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"GATEWAY_URL": "http://127.0.0.1:1"}, gateways=2)
     admin, gateway = plan.services[1:3]
     assert admin.launch.environment["GATEWAY_URL"] == gateway.url
 
 
-def test_backing_servers_see_no_secret(tmp_path: Path) -> None:
+def test_backing_servers_get_no_secret(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"PATH": "/bin", "ADMIN_API_KEY": "secret"})
     assert all(server.launch.environment == {"PATH": "/bin"} for server in plan.backing)
 
@@ -84,7 +84,7 @@ def test_replicas_share_neither_port_nor_spool(tmp_path: Path) -> None:
         ]
 
 
-def test_what_changes_a_service_changes_its_digest() -> None:
+def test_a_changed_service_has_another_digest() -> None:
     def digest(*command: str, **environment: str) -> str:
         return launch_of("x", command, environment).digest
 

@@ -82,7 +82,7 @@ def test_a_later_command_finds_and_stops_it(
     assert supervisor.stop("child", 10)
 
 
-def test_one_that_ignores_sigterm_is_killed(supervisor: Supervisor, spawn: Spawn) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(supervisor: Supervisor, spawn: Spawn) -> None:
     record = spawn(IGNORE_TERM)
     assert not supervisor.stop("child", 0.1)
     assert not psutil.pid_exists(record.pid)
@@ -139,7 +139,7 @@ def test_the_tail_shows_the_last_run_alone(supervisor: Supervisor, spawn: Spawn)
     assert supervisor.log_path("child").read_text().startswith("first")
 
 
-def test_a_broken_record_is_no_process(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_a_corrupt_record_is_ignored(supervisor: Supervisor, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "child.json").write_text("{")
     assert supervisor.find("child") is None

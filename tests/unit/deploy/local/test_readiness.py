@@ -106,7 +106,9 @@ def launch(directory: Path, code: str) -> Launch:
     )
 
 
-def test_a_process_that_ends_is_reported_with_its_last_words(tmp_path: Path, http_url: str) -> None:
+def test_a_process_that_ends_is_reported_with_its_last_output(
+    tmp_path: Path, http_url: str
+) -> None:
     supervisor = Supervisor(tmp_path)
     supervisor.spawn(launch(tmp_path, "import sys; sys.exit('wrong MONGO_URI')"))
     # Even where a stranger answers in its place.
@@ -117,7 +119,7 @@ def test_a_process_that_ends_is_reported_with_its_last_words(tmp_path: Path, htt
     supervisor.kill("child")
 
 
-def test_one_that_never_gets_ready_is_reported_with_the_reason(
+def test_a_process_that_never_gets_ready_is_reported_with_the_reason(
     tmp_path: Path, http_url: str
 ) -> None:
     supervisor = Supervisor(tmp_path)

@@ -27,7 +27,9 @@ INFO = StackInfo(
 @pytest.mark.parametrize(
     ("taken", "free"), [("GATEWAY_PORT", "ADMIN_PORT"), ("ADMIN_PORT", "GATEWAY_PORT")]
 )
-def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path, taken: str, free: str) -> None:
+def test_a_taken_port_is_reported_before_anything_starts(
+    tmp_path: Path, taken: str, free: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger, socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         port = stranger.getsockname()[1]
