@@ -28,6 +28,7 @@ from libs.common.storage.redis.holds import HoldStore
 from services.gateway.admission.admissions import Admissions
 from services.gateway.calls.call import Call
 from services.gateway.calls.clock import SharedClock
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.formats import FORMATS
 from services.gateway.settings import Settings
@@ -85,12 +86,11 @@ async def _round(
     async def admit_some() -> None:
         for _ in range(_CALLS // concurrency):
             call = Call(FORMATS["chat"], now_ms=time_ns() // 1_000_000)
-            call.request = FORMATS["chat"].decode(_BODY)
-            call.prices = prices
             call.principal = principal
-            call.input_tokens = 20
+            request = FORMATS["chat"].decode(_BODY)
+            priced = PricedRequest(request=request, prices=prices, input_tokens=20)
             began = perf_counter()
-            await admissions.admit(call, principal)
+            await admissions.admit(call, principal, priced)
             latencies_s.append(perf_counter() - began)
             admissions.close_call(call.call_id)
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
-import msgspec
 import structlog
 
 from libs.common.breaker import Breaker
@@ -23,12 +22,11 @@ from libs.common.schemas.holds import (
     Unseeded,
 )
 from libs.common.storage.mongo.driver import Database, PyMongoError
-from libs.common.storage.queue.event_queue import encode_event
 from libs.common.storage.redis.client import OutOfMemoryError, RedisError
 from libs.common.storage.redis.holds import HoldStore
+from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.hold_amount import hold_amount
 from services.gateway.admission.scopes import (
-    BudgetNow,
     budgets_now,
     limited,
     over_budget,
@@ -41,6 +39,7 @@ from services.gateway.admission.spend_reader import SpendReader
 from services.gateway.admission.without_redis import WithoutRedis
 from services.gateway.calls.call import Call
 from services.gateway.calls.clock import SharedClock
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.metrics import BUDGET_WARNINGS, REDIS_FULL
 from services.gateway.settings import Settings
@@ -51,14 +50,6 @@ _RENEWALS_PER_LEASE = 3
 # The sweep visits an account for ten minutes after a gateway last announced it.
 _ANNOUNCE_EVERY_S = 60.0
 _MAX_ANNOUNCED = 50_000
-
-
-class _Open(msgspec.Struct, frozen=True):
-    """A call under way."""
-
-    call: Call
-    principal: Principal
-    budgets: list[BudgetNow]
 
 
 class Admissions:
@@ -82,7 +73,7 @@ class Admissions:
         self._breaker = breaker
         self._clock = clock
         self._settings = settings
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, CallHold] = {}
         self._renew_now = asyncio.Event()
         self._announced: LoadingCache[bool] = LoadingCache(
             self._announce,
@@ -91,13 +82,18 @@ class Admissions:
             negative_ttl_s=_ANNOUNCE_EVERY_S,
         )
 
-    async def admit(self, call: Call, principal: Principal) -> None:
+    async def admit(self, call: Call, principal: Principal, priced: PricedRequest) -> None:
         """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
-        amount = hold_amount(call, self._settings.default_max_output_tokens)
-        budgets = budgets_now(principal, call.started_at)
+        multiplier = principal.account.price_multiplier
+        hold = CallHold(
+            call=call,
+            principal=principal,
+            budgets=budgets_now(principal, call.started_at),
+            nusd=hold_amount(priced, multiplier, self._settings.default_max_output_tokens),
+        )
         if self._breaker.allows():
             try:
-                await self._admit(call, principal, amount, budgets)
+                await self._admit(hold, priced.input_tokens)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 REDIS_FULL.set(isinstance(error, OutOfMemoryError))
@@ -106,27 +102,26 @@ class Admissions:
                 log.warning("admission.spend_unknown", error=words_of(error))
             else:
                 return
-        await self._without_redis.admit(call, principal, amount, budgets)
-        call.held_nusd = amount
-        known = self._opened(call, principal, budgets)
-        await self._backlog.record_hold(self._hold_of(known))
+        await self._without_redis.admit(hold)
+        self._open_call(hold)
+        await self._backlog.record_hold(self._for_redis(hold))
 
     def is_open(self, call_id: str) -> bool:
         """Whether the call is under way in this process."""
         return call_id in self._open
 
     def redis_has_hold(self, call_id: str) -> None:
-        """Ends the count of the hold as one that Redis does not know."""
-        known = self._open.get(call_id)
-        if known is not None:
-            self._without_redis.observe_hold(known.call, known.principal)
+        """From now on the hold counts as one that Redis knows."""
+        hold = self._open.get(call_id)
+        if hold is not None:
+            self._without_redis.observe_hold(hold)
 
     def close_call(self, call_id: str) -> None:
         """Call this once the event is durable; from then on the ledger releases the hold."""
-        known = self._open.pop(call_id, None)
-        if known is not None:
+        hold = self._open.pop(call_id, None)
+        if hold is not None:
             self._backlog.release()
-            self._without_redis.observe_close(known.call, known.principal, known.budgets)
+            self._without_redis.observe_close(hold)
 
     def spool_is_drained(self) -> None:
         """Call this once Redis has the events of all closed calls."""
@@ -141,8 +136,8 @@ class Admissions:
                     await self._renew_now.wait()
             self._renew_now.clear()
             calls: defaultdict[str, list[str]] = defaultdict(list)
-            for call_id, known in self._open.items():
-                calls[known.principal.account.user_id].append(call_id)
+            for call_id, hold in self._open.items():
+                calls[hold.user_id].append(call_id)
             try:
                 for user_id, call_ids in calls.items():
                     await self._renew(user_id, call_ids)
@@ -153,81 +148,73 @@ class Admissions:
         await self._holds.note_account(user_id)
         lease_s = self._settings.hold_lease_s
         for call_id in await self._holds.renew(user_id, call_ids, lease_s=lease_s):
-            known = self._open.get(call_id)
-            if known is not None:
-                await self._holds.retake(self._hold_of(known))
+            hold = self._open.get(call_id)
+            if hold is not None:
+                await self._holds.retake(self._for_redis(hold))
                 self.redis_has_hold(call_id)
 
-    def _hold_of(self, known: _Open) -> OpenHold:
-        call, principal = known.call, known.principal
-        scopes = scopes_of(principal, known.budgets)
+    def _for_redis(self, hold: CallHold) -> OpenHold:
+        scopes = scopes_of(hold.principal, hold.budgets)
         return OpenHold(
-            user_id=principal.account.user_id,
-            call_id=call.call_id,
-            hold_nusd=0 if call.held_nusd is None else call.held_nusd,
-            key_id=None if len(scopes) == 1 else principal.key.key_id,
+            user_id=hold.user_id,
+            call_id=hold.call.call_id,
+            hold_nusd=hold.nusd,
+            key_id=None if len(scopes) == 1 else hold.principal.key.key_id,
             lease_s=self._settings.hold_lease_s,
             parallel_scopes=tuple(scope.scope for scope in scopes if scope.parallel >= 0),
-            event=encode_event(call.event(principal, "abandoned", 0)),
+            event=hold.abandoned_event(),
         )
 
-    async def _admit(
-        self, call: Call, principal: Principal, amount: int, budgets: list[BudgetNow]
-    ) -> None:
-        """Raises RedisError or PyMongoError where nobody can say, else as `admit`."""
-        user_id = principal.account.user_id
-        scopes = scopes_of(principal, budgets)
+    async def _admit(self, hold: CallHold, tokens: int) -> None:
+        """Raises RedisError or PyMongoError if a store does not answer, else as `admit`."""
+        call, budgets = hold.call, hold.budgets
+        scopes = scopes_of(hold.principal, budgets)
         asked_ms = self._clock.now_ms()
-        await self._announced.get(user_id)
-        ask = self._asking(call, principal, amount, scopes)
+        await self._announced.get(hold.user_id)
+        ask = self._admission_request(hold, tokens, scopes)
         admission = await ask()
         if isinstance(admission, Unseeded):
             # A flushed Redis has lost the holds of calls under way, too.
             self._renew_now.set()
-            await self._spend.seed(user_id, budgets)
+            await self._spend.seed(hold.user_id, budgets)
             admission = await ask()
         self._breaker.succeeded()
         match admission:
             case OverBudget():
-                raise over_budget(admission, budgets, principal, amount)
+                raise over_budget(admission, budgets, hold.principal, hold.nusd)
             case Limited():
                 call.rate_window = window_of(admission)
-                raise limited(admission, call.input_tokens)
+                raise limited(admission, tokens)
             case Unseeded():
                 raise Unavailable("The account's spend could not be read. Try again in a moment.")
             case Admitted():
                 self._clock.adjust(admission.now_ms, asked_ms=asked_ms)
-                call.held_nusd = amount
                 call.rate_window = tightest(scopes, admission.windows)
                 call.budget_warnings = tuple(warnings(budgets, admission))
                 if call.budget_warnings:
                     BUDGET_WARNINGS.inc()
-                self._opened(call, principal, budgets)
-                self._without_redis.observe_admission(call, principal, budgets, admission)
+                self._open_call(hold)
+                self._without_redis.observe_admission(hold, admission)
         if self._without_redis.any_open():
             self._renew_now.set()
 
-    def _opened(self, call: Call, principal: Principal, budgets: list[BudgetNow]) -> _Open:
-        known = self._open[call.call_id] = _Open(call, principal, budgets)
+    def _open_call(self, hold: CallHold) -> None:
+        hold.call.held_nusd = hold.nusd
+        self._open[hold.call.call_id] = hold
         self._backlog.reserve()
-        return known
 
-    def _asking(
-        self, call: Call, principal: Principal, amount: int, scopes: list[LimitScope]
+    def _admission_request(
+        self, hold: CallHold, tokens: int, scopes: list[LimitScope]
     ) -> Callable[[], Awaitable[Admission]]:
-        call.held_nusd = amount
-        event = encode_event(call.event(principal, "abandoned", 0))
-        call.held_nusd = None
-        user_id = principal.account.user_id
         return partial(
             self._holds.admit,
-            user_id,
-            call.call_id,
-            hold_nusd=amount,
-            tokens=call.input_tokens,
+            hold.user_id,
+            hold.call.call_id,
+            hold_nusd=hold.nusd,
+            tokens=tokens,
             lease_s=self._settings.hold_lease_s,
-            scopes=self._without_redis.lower_limits(user_id, scopes),
-            event=event,
+            scopes=self._without_redis.lower_limits(hold.user_id, scopes),
+            event=hold.abandoned_event(),
         )
 
     async def _announce(self, user_id: str) -> bool:

@@ -16,9 +16,9 @@ from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Admitted, LimitScope, OverBudget, PeriodLimit
 from libs.common.storage.mongo.driver import PyMongoError
+from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.scopes import BudgetNow, over_budget
 from services.gateway.admission.spend_reader import SpendReader
-from services.gateway.calls.call import Call
 from services.gateway.calls.principal import Principal
 from services.gateway.metrics import ADMITTED_WITHOUT_REDIS
 
@@ -65,66 +65,62 @@ class WithoutRedis:
         self._taken: Counter[_Owner] = Counter()
         self._over: Counter[_Owner] = Counter()
 
-    def observe_admission(
-        self, call: Call, principal: Principal, budgets: Sequence[BudgetNow], admitted: Admitted
-    ) -> None:
+    def observe_admission(self, hold: CallHold, admitted: Admitted) -> None:
         """Stores how the budgets stand after Redis has admitted the call."""
         until = monotonic() + _KNOWN_S
-        for now, standing in zip(budgets, admitted.standings, strict=True):
-            owner = (principal.account.user_id, now.key_id)
+        for now, standing in zip(hold.budgets, admitted.standings, strict=True):
+            owner = (hold.user_id, now.key_id)
             used = standing.spent_nusd + standing.held_nusd
             self._known[owner, now.period] = _Known(used, until)
-        _add(self._held, _owners(principal), 0 if call.held_nusd is None else call.held_nusd)
+        _add(self._held, _owners(hold.principal), hold.nusd)
 
-    async def admit(
-        self, call: Call, principal: Principal, nusd: int, budgets: Sequence[BudgetNow]
-    ) -> None:
-        """Raises BudgetExceeded; Unavailable where the policy is `closed`."""
+    async def admit(self, hold: CallHold) -> None:
+        """Raises BudgetExceeded, or Unavailable if the policy is `closed`."""
         if not self._is_open:
             raise Unavailable("The gateway cannot check budgets at the moment. Try again soon.")
-        spent = [await self._spent(principal, now) for now in budgets]
+        spent = [await self._spent(hold.principal, now) for now in hold.budgets]
         # No other call may come in between from here on.
-        for now, spent_nusd in zip(budgets, spent, strict=True):
-            owner = (principal.account.user_id, now.key_id)
+        for now, spent_nusd in zip(hold.budgets, spent, strict=True):
+            owner = (hold.user_id, now.key_id)
             known = self._known.get((owner, now.period))
             used = spent_nusd + self._held.get(owner, 0)
             if known is not None and monotonic() < known.until:
                 used = max(used, known.nusd)
             used += self._taken[owner]
-            if used + nusd > now.budget.limit_nusd:
+            if used + hold.nusd > now.budget.limit_nusd:
                 limit = PeriodLimit(now.period, now.budget.limit_nusd)
                 over = OverBudget(
                     LimitScope(key_id=now.key_id), limit, spent_nusd, used - spent_nusd
                 )
-                raise over_budget(over, budgets, principal, nusd)
+                raise over_budget(over, hold.budgets, hold.principal, hold.nusd)
         ADMITTED_WITHOUT_REDIS.inc()
-        self._open[call.call_id] = _Taken(_owners(principal), nusd)
-        _add(self._taken, _owners(principal), nusd)
+        self._open[hold.call.call_id] = _Taken(_owners(hold.principal), hold.nusd)
+        _add(self._taken, _owners(hold.principal), hold.nusd)
 
-    def observe_close(self, call: Call, principal: Principal, budgets: Sequence[BudgetNow]) -> None:
+    def observe_close(self, hold: CallHold) -> None:
         """Replaces the call's hold by its cost."""
-        taken = self._open.pop(call.call_id, None)
+        taken = self._open.pop(hold.call.call_id, None)
+        charged_nusd = hold.call.charged_nusd
         if taken is not None:
-            _add(self._taken, taken.owners, call.charged_nusd - taken.nusd)
-            _add(self._over, taken.owners, call.charged_nusd)
+            _add(self._taken, taken.owners, charged_nusd - taken.nusd)
+            _add(self._over, taken.owners, charged_nusd)
             return
-        held = 0 if call.held_nusd is None else call.held_nusd
-        _add(self._held, _owners(principal), -held)
-        for now in budgets:
-            known = self._known.get(((principal.account.user_id, now.key_id), now.period))
+        _add(self._held, _owners(hold.principal), -hold.nusd)
+        for now in hold.budgets:
+            known = self._known.get(((hold.user_id, now.key_id), now.period))
             if known is not None:
-                known.nusd += call.charged_nusd - held
+                known.nusd += charged_nusd - hold.nusd
 
     def any_open(self) -> bool:
         """Whether calls are under way that Redis does not know of."""
         return bool(self._open)
 
-    def observe_hold(self, call: Call, principal: Principal) -> None:
+    def observe_hold(self, hold: CallHold) -> None:
         """Moves the hold to those that Redis knows."""
-        taken = self._open.pop(call.call_id, None)
+        taken = self._open.pop(hold.call.call_id, None)
         if taken is not None:
             _add(self._taken, taken.owners, -taken.nusd)
-            _add(self._held, _owners(principal), taken.nusd)
+            _add(self._held, _owners(hold.principal), taken.nusd)
 
     def observe_drained_spool(self) -> None:
         """Redis now has the events and the costs of all closed calls."""

@@ -19,6 +19,7 @@ from libs.common.schemas.usage import (
     UsageEvent,
     UsageSource,
 )
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Target
 from services.gateway.formats.base import NOTHING_MADE, CallRequest, Format
@@ -36,17 +37,14 @@ class Call:
         "budget_warnings",
         "call_id",
         "charged_nusd",
-        "continued_tokens",
         "first_byte_ms",
         "format",
         "granted",
         "held_nusd",
-        "input_tokens",
         "made",
         "operation",
         "price",
-        "prices",
-        "prices_of_models",
+        "priced",
         "principal",
         "provider_request_id",
         "rate_window",
@@ -75,18 +73,13 @@ class Call:
         self.principal: Principal | None = None
         self.request: CallRequest | None = None
         self.target: Target | None = None
-        self.prices: dict[str, PriceVersion] = {}
-        # By deployment, those of the models that the request names beside its own, in their order.
-        self.prices_of_models: dict[str, tuple[PriceVersion, ...]] = {}
+        self.priced: PricedRequest | None = None
         self.price: PriceVersion | None = None
         self.attempts = 0
         self.upstream_s = 0.0
         self.charged_nusd = 0
         self.rate_window: tuple[LimitScope, Window] | None = None
         self.budget_warnings: tuple[str, ...] = ()
-        self.input_tokens = 0
-        # Of them, those that a response or a thread brings along which the call goes on from.
-        self.continued_tokens = 0
         self.held_nusd: int | None = None
         self.first_byte_ms: int | None = None
         self.provider_request_id: str | None = None
@@ -101,8 +94,8 @@ class Call:
     def choose(self, target: Target) -> None:
         """Sets the target, and the price of a call that makes tokens."""
         self.target = target
-        if self.operation == "create":
-            self.price = self.prices[target.deployment_id]
+        if self.priced is not None:
+            self.price = self.priced.prices[target.deployment_id]
 
     def overhead_ms(self) -> float:
         """The gateway's own share of the time so far."""
@@ -139,6 +132,7 @@ class Call:
         usage: TokenUsage | None = None,
         usage_source: UsageSource = "none",
         error_code: str | None = None,
+        held_nusd: int | None = None,
     ) -> UsageEvent:
         """The call as it ended."""
         request, target = self.request, self.target
@@ -164,7 +158,7 @@ class Call:
             error_code=error_code,
             usage=usage,
             usage_source=usage_source,
-            held_nusd=0 if self.held_nusd is None else self.held_nusd,
+            held_nusd=0 if held_nusd is None else held_nusd,
             latency_ms=self.elapsed_ms(),
             first_byte_ms=self.first_byte_ms,
             overhead_ms=self.overhead_ms(),

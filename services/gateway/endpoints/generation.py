@@ -3,7 +3,7 @@
 Authenticate, decode, authorise, admit, forward, meter, commit, finish.
 """
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from time import perf_counter
@@ -17,8 +17,10 @@ from libs.common.domain.attachments import attachments_of
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
 from libs.common.errors import ModelUnpriced
+from libs.common.schemas.price import PriceVersion
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Plan
 from services.gateway.directory.router import pinned
@@ -57,19 +59,28 @@ class _CallHandler(Handler):
         call, gateway = self.call, self.gateway
         body, request = await self.read_request(principal, headers, self._refuse_early)
         plan = await gateway.router.plan(request.model)
+        continued_tokens = 0
         if request.named:
             owned = await gateway.ownership.check(principal, call.format, request, plan)
             plan, call.granted = owned.plan, owned.granted
-            call.continued_tokens = owned.input_tokens
+            continued_tokens = owned.input_tokens
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
         if request.models:
             _check_models(principal, request, plan)
-        plan = await self._priced(plan, request)
+        call.target = plan.targets[0] if plan.targets else None
+        prices = await self._prices(plan, request)
+        plan = _with_prices(plan, prices)
         self.take_copies(plan)
         attachments = attachments_of(body, request.fields)
-        call.input_tokens = estimate_input_tokens(body, attachments) + call.continued_tokens
-        await gateway.admissions.admit(call, principal)
+        priced = call.priced = PricedRequest(
+            request=request,
+            prices=prices,
+            prices_of_models=await self._prices_of_models(plan, request) if request.models else {},
+            input_tokens=estimate_input_tokens(body, attachments) + continued_tokens,
+            continued_tokens=continued_tokens,
+        )
+        await gateway.admissions.admit(call, principal, priced)
         asked_at = perf_counter()
         try:
             upstream = await gateway.dispatcher.send(call, request, plan, headers)
@@ -77,44 +88,37 @@ class _CallHandler(Handler):
             call.upstream_s = perf_counter() - asked_at
         call.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
-            await self._stream(writer, request, upstream)
+            await self._stream(writer, priced, upstream)
         else:
-            await self._whole(writer, upstream)
+            await self._whole(writer, priced, upstream)
 
     async def _refuse_early(self, principal: Principal, lease: BodyLease) -> None:
         await self.gateway.early_refusals.check(self.call, principal, lease.places)
 
-    async def _priced(self, plan: Plan, request: CallRequest) -> Plan:
-        """The plan without the deployments that have no price: those may not be called."""
-        call, directory = self.call, self.gateway.directory
-        call.target = plan.targets[0] if plan.targets else None
-        prices = partial(
-            directory.prices,
-            at=call.started_at,
+    async def _prices(self, plan: Plan, request: CallRequest) -> dict[str, PriceVersion]:
+        """By deployment. Raises ModelUnpriced if none of the plan's `targets` has one."""
+        find = partial(
+            self.gateway.directory.prices,
+            at=self.call.started_at,
             searching=request.reach.searches > 0,
             models=request.models,
         )
-        call.prices = await prices(plan.targets)
+        prices = await find(plan.targets)
         if plan.context_targets:
             with suppress(ModelUnpriced):
-                call.prices |= await prices(plan.context_targets)
-        if request.models:
-            call.prices_of_models = {
-                target.deployment_id: await directory.prices_of_models(
-                    target, request.models, call.started_at
-                )
-                for target in plan.targets + plan.context_targets
-                if target.deployment_id in call.prices
-            }
-        if len(call.prices) == len(plan.targets) + len(plan.context_targets):
-            return plan
-        priced = [
-            tuple(target for target in group if target.deployment_id in call.prices)
-            for group in (plan.targets, plan.context_targets)
-        ]
-        return msgspec.structs.replace(plan, targets=priced[0], context_targets=priced[1])
+                prices |= await find(plan.context_targets)
+        return prices
 
-    async def _whole(self, writer: UsageEventWriter, answer: Answer) -> None:
+    async def _prices_of_models(
+        self, plan: Plan, request: CallRequest
+    ) -> dict[str, tuple[PriceVersion, ...]]:
+        find = self.gateway.directory.prices_of_models
+        return {
+            target.deployment_id: await find(target, request.models, self.call.started_at)
+            for target in plan.targets + plan.context_targets
+        }
+
+    async def _whole(self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer) -> None:
         if answer.status >= _BAD_STATUS:
             await self.answer(writer, answer)
             return
@@ -122,15 +126,18 @@ class _CallHandler(Handler):
         if usage is not None:
             await self.answer(writer, answer, usage, "provider")
             return
-        usage = await self.gateway.estimator.of_answer(self.call, answer.body)
+        usage = await self.gateway.estimator.of_answer(self.call.format, priced, answer.body)
         await self.answer(writer, answer, usage, "estimated")
 
-    async def _stream(self, writer: UsageEventWriter, request: CallRequest, stream: Stream) -> None:
+    async def _stream(
+        self, writer: UsageEventWriter, priced: PricedRequest, stream: Stream
+    ) -> None:
         call = self.call
         try:
             relay = StreamRelay(
                 call,
-                call.format.reader(request),
+                priced,
+                call.format.reader(priced.request),
                 stream,
                 self.receive,
                 self.send,
@@ -149,6 +156,17 @@ class _CallHandler(Handler):
             await relay.send_last(end.last_bytes)
         finally:
             await stream.close()
+
+
+def _with_prices(plan: Plan, prices: Mapping[str, PriceVersion]) -> Plan:
+    """Without the deployments that have no price, since those may not be called."""
+    if len(prices) == len(plan.targets) + len(plan.context_targets):
+        return plan
+    targets, context_targets = (
+        tuple(target for target in group if target.deployment_id in prices)
+        for group in (plan.targets, plan.context_targets)
+    )
+    return msgspec.structs.replace(plan, targets=targets, context_targets=context_targets)
 
 
 def _check_models(principal: Principal, request: CallRequest, plan: Plan) -> None:

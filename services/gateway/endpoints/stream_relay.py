@@ -15,6 +15,7 @@ from libs.common.errors import (
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.calls.call import Call
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.endpoints.keep_alive import KeepAlive
 from services.gateway.endpoints.reply_headers import stream_headers
 from services.gateway.formats.base import StreamReader, is_garbled
@@ -39,6 +40,7 @@ class StreamRelay:
     def __init__(
         self,
         call: Call,
+        priced: PricedRequest,
         reader: StreamReader,
         stream: Stream,
         receive: Receive,
@@ -48,6 +50,7 @@ class StreamRelay:
         keepalive_s: float,
     ) -> None:
         self._call = call
+        self._priced = priced
         self._reader = reader
         self._stream = stream
         self._receive = receive
@@ -97,7 +100,7 @@ class StreamRelay:
         if reported is not None:
             return reported, "provider"
         output_tokens = by_bytes(len(self._reader.text()) + self._reader.unkept_bytes())
-        return self._reader.estimate(self._call.input_tokens, output_tokens), "estimated"
+        return self._reader.estimate(self._priced.input_tokens, output_tokens), "estimated"
 
     async def _pump(self) -> None:
         keep_alive = KeepAlive(self._call.format.keep_alive, self._keepalive_s, self._send)
@@ -162,7 +165,7 @@ class StreamRelay:
             await self._stream.close()
         usage, source = self.usage()
         if source == "estimated":
-            usage = await self._estimator.of_stream(self._call, self._reader)
+            usage = await self._estimator.of_stream(self._priced, self._reader)
         last_bytes = self._last_bytes
         if self._error is not None:
             last_bytes += self._call.format.error_frame(self._error, self._call.call_id)

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from libs.common.domain.attachments import attachments_of
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.calls.call import Call
-from services.gateway.formats.base import StreamReader
+from services.gateway.calls.priced_request import PricedRequest
+from services.gateway.formats.base import Format, StreamReader
 
 _BYTES_PER_TOKEN = 4
 
@@ -25,30 +25,31 @@ class Estimator:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    async def of_answer(self, call: Call, body: bytes) -> TokenUsage:
-        """Raises UpstreamFailed where the answer cannot be read at all."""
-        text = call.format.text_of_answer(body)
+    async def of_answer(
+        self, client_format: Format, priced: PricedRequest, body: bytes
+    ) -> TokenUsage:
+        """Raises UpstreamFailed if the answer cannot be read."""
+        text = client_format.text_of_answer(body)
         return TokenUsage(
-            input_text=await self._input_tokens(call),
+            input_text=await self._input_tokens(priced),
             output_text=await self._tokenizer.count(text),
         )
 
-    async def of_stream(self, call: Call, reader: StreamReader) -> TokenUsage:
+    async def of_stream(self, priced: PricedRequest, reader: StreamReader) -> TokenUsage:
         output_tokens = await self._tokenizer.count(reader.text())
         return reader.estimate(
-            await self._input_tokens(call), output_tokens + by_bytes(reader.unkept_bytes())
+            await self._input_tokens(priced), output_tokens + by_bytes(reader.unkept_bytes())
         )
 
-    async def _input_tokens(self, call: Call) -> int:
-        """Of the fields as the client wrote them, which is a little more than the model reads."""
-        if call.request is None:
-            return call.input_tokens
-        text = b",".join(call.request.fields.values())
-        attachments = attachments_of(text, call.request.fields)
+    async def _input_tokens(self, priced: PricedRequest) -> int:
+        """Counts the fields as the client wrote them, a little more than the model reads."""
+        fields = priced.request.fields
+        text = b",".join(fields.values())
+        attachments = attachments_of(text, fields)
         for attachment in attachments:
             text = text.replace(attachment.data.encode(), b"", 1)
         attached = sum(each.tokens for each in attachments)
-        return await self._tokenizer.count(text) + attached + call.continued_tokens
+        return await self._tokenizer.count(text) + attached + priced.continued_tokens
 
 
 def by_bytes(text_bytes: int) -> int:

@@ -54,6 +54,7 @@ class UsageEventWriter:
             usage=usage,
             usage_source=usage_source,
             error_code=error_code,
+            held_nusd=call.held_nusd,
         )
         _calls(call.format.name, status, http_status).inc()
         _call_seconds(call.format.name).observe(call.elapsed_ms() / 1000)
@@ -79,6 +80,7 @@ class UsageEventWriter:
             usage=usage,
             usage_source=usage_source,
             error_code="gateway_stopped",
+            held_nusd=self._call.held_nusd,
         )
         self._meter.enqueue_nowait(self._metered(event, usage))
 

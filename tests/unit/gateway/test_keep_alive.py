@@ -8,6 +8,7 @@ from starlette.types import Message
 
 from libs.common.errors import UpstreamFailed
 from services.gateway.calls.call import Call
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats import CHAT, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
@@ -65,6 +66,7 @@ def relay(
     request = client_format.decode(b'{"model": "m", "stream": true}')
     return StreamRelay(
         Call(client_format, now_ms=NOW_MS, entropy=bytes),
+        PricedRequest(request=request, prices={}, input_tokens=1),
         client_format.reader(request),
         Stream(headers=[], chunks=chunks, close=close),
         client.receive,

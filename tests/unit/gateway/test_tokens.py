@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.calls.call import Call
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.formats import CHAT, EMBEDDINGS
 from services.gateway.upstream.translation.tokens import MAX_TEXT_BYTES, BundledTokenizer
 from services.gateway.usage.estimator import Estimator
-from tests.unit.gateway.streams import NOW_MS
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +43,17 @@ async def test_a_long_text_is_counted_by_its_bytes() -> None:
     assert await BundledTokenizer().count(b"a" * (MAX_TEXT_BYTES + 2)) == MAX_TEXT_BYTES // 4 + 1
 
 
-def call(body: dict[str, Any], client_format: Any = CHAT) -> Call:
-    made = Call(client_format, now_ms=NOW_MS, entropy=bytes)
-    made.request = client_format.decode(json.dumps({"model": "m", **body}).encode())
-    return made
+async def estimate(body: dict[str, Any], answer: bytes, client_format: Any = CHAT) -> TokenUsage:
+    request = client_format.decode(json.dumps({"model": "m", **body}).encode())
+    priced = PricedRequest(request=request, prices={}, input_tokens=1)
+    return await Estimator(BundledTokenizer()).of_answer(client_format, priced, answer)
 
 
 async def test_an_answer_and_its_prompt_are_counted() -> None:
     answer = json.dumps({"choices": [{"message": {"content": "Good day to you."}}]}).encode()
     said = [{"role": "user", "content": "word " * 1_000}]
 
-    usage = await Estimator(BundledTokenizer()).of_answer(call({"messages": said}), answer)
+    usage = await estimate({"messages": said}, answer)
 
     assert usage.output_text == 5
     assert usage.input_text is not None
@@ -65,7 +64,7 @@ async def test_a_picture_is_not_counted_by_its_characters() -> None:
     url = "data:image/png;base64," + "iVBORw0KGgo" * 10_000
     said = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
 
-    usage = await Estimator(BundledTokenizer()).of_answer(call({"messages": said}), b"{}")
+    usage = await estimate({"messages": said}, b"{}")
 
     assert usage.input_text is not None
     assert 1_600 < usage.input_text < 1_700
@@ -73,9 +72,7 @@ async def test_a_picture_is_not_counted_by_its_characters() -> None:
 
 
 async def test_an_embedding_has_no_output() -> None:
-    estimator = Estimator(BundledTokenizer())
-
-    usage = await estimator.of_answer(call({"input": "Good day to you."}, EMBEDDINGS), b"{}")
+    usage = await estimate({"input": "Good day to you."}, b"{}", EMBEDDINGS)
 
     assert usage == TokenUsage(input_text=usage.input_text, output_text=0)
     assert usage.input_text is not None

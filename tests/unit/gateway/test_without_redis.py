@@ -10,6 +10,7 @@ from libs.common.schemas.account import Budget
 from libs.common.schemas.holds import Admitted, LimitScope, PeriodLimit, Standing
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.mongo.driver import PyMongoError
+from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.scopes import budgets_now, scopes_of
 from services.gateway.admission.without_redis import WithoutRedis
 from services.gateway.calls.call import Call
@@ -47,37 +48,37 @@ class Desk:
         reader: Any = self.ledger
         self.gate = WithoutRedis(reader, is_open=is_open)
 
-    def by_redis(self, nusd: int, *standings: tuple[int, int]) -> Call:
-        """Redis admits a call, and says how the budgets stand with it."""
-        call = self._call(nusd)
-        told = tuple(Standing(*standing) for standing in standings)
-        self.gate.observe_admission(call, self.caller, self.budgets, Admitted(0, (), told))
-        return call
+    def by_redis(self, nusd: int, *standings: tuple[int, int]) -> CallHold:
+        """Redis admits a call, and reports how the budgets stand with it."""
+        hold = self._hold(nusd)
+        reported = tuple(Standing(*standing) for standing in standings)
+        self.gate.observe_admission(hold, Admitted(0, (), reported))
+        return hold
 
-    async def without(self, nusd: int) -> Call | None:
+    async def without(self, nusd: int) -> CallHold | None:
         """None where it is refused."""
-        call = self._call(nusd)
+        hold = self._hold(nusd)
         try:
-            await self.gate.admit(call, self.caller, nusd, self.budgets)
+            await self.gate.admit(hold)
         except BudgetExceeded:
             return None
-        return call
+        return hold
 
-    def end(self, call: Call | None, cost_nusd: int) -> None:
-        assert call is not None
-        call.charged_nusd = cost_nusd
-        self.gate.observe_close(call, self.caller, self.budgets)
+    def end(self, hold: CallHold | None, cost_nusd: int) -> None:
+        assert hold is not None
+        hold.call.charged_nusd = cost_nusd
+        self.gate.observe_close(hold)
 
     async def room(self) -> int:
         """How much a call may hold."""
         lo, hi = 0, 10 * LIMIT
         while lo < hi:
             middle = (lo + hi + 1) // 2
-            call = await self.without(middle)
-            if call is None:
+            hold = await self.without(middle)
+            if hold is None:
                 hi = middle - 1
             else:
-                self.end(call, 0)
+                self.end(hold, 0)
                 lo = middle
         return lo
 
@@ -85,11 +86,9 @@ class Desk:
         scopes = self.gate.lower_limits("acme", scopes_of(self.caller, self.budgets))
         return scopes[0].budgets[0].limit
 
-    @staticmethod
-    def _call(nusd: int) -> Call:
+    def _hold(self, nusd: int) -> CallHold:
         call = Call(CHAT, now_ms=0)
-        call.held_nusd = nusd
-        return call
+        return CallHold(call=call, principal=self.caller, budgets=self.budgets, nusd=nusd)
 
 
 async def test_spend_in_mongodb_counts() -> None:
@@ -107,8 +106,8 @@ async def test_a_higher_last_figure_of_redis_counts() -> None:
 
 async def test_a_settled_hold_releases_the_rest() -> None:
     desk = Desk()
-    call = desk.by_redis(100, (300, 250))
-    desk.end(call, 40)
+    hold = desk.by_redis(100, (300, 250))
+    desk.end(hold, 40)
     assert await desk.room() == 1_000 - 300 - 250 + 60
 
 
@@ -138,15 +137,15 @@ async def test_unused_holds_make_room_for_other_calls() -> None:
 
 async def test_a_hold_taken_over_by_redis_is_counted_once() -> None:
     desk = Desk()
-    call = await desk.without(400)
+    hold = await desk.without(400)
     assert desk.gate.any_open()
     assert desk.limit_for_redis() == 600
-    assert call is not None
-    desk.gate.observe_hold(call, desk.caller)
+    assert hold is not None
+    desk.gate.observe_hold(hold)
     assert not desk.gate.any_open()
     assert desk.limit_for_redis() == LIMIT
     assert await desk.room() == 600
-    desk.end(call, 400)
+    desk.end(hold, 400)
     assert await desk.room() == LIMIT
 
 
