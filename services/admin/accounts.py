@@ -25,7 +25,6 @@ from services.admin.budgets import (
     budgets_of,
     limits_of,
 )
-from services.admin.decoding import query_struct, read_struct
 from services.admin.fields import (
     Metadata,
     Multiplier,
@@ -34,9 +33,10 @@ from services.admin.fields import (
     TimeZone,
     UserId,
 )
-from services.admin.paging import Paging
+from services.admin.pages import PageQuery
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
+from services.admin.validation import query_struct, read_struct
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +108,10 @@ async def create_account(request: Request[State]) -> Response:
 
 async def list_accounts(request: Request[State]) -> Response:
     state = request.state
-    paging = query_struct(request, Paging, state["now"]())
-    fetched = await state["accounts"].list(after=paging.after, limit=paging.fetch)
-    views = await _views(state, paging.page(fetched))
-    return json_response(paging.answer(fetched, views, "user_id"))
+    query = query_struct(request, PageQuery, state["now"]())
+    fetched = await state["accounts"].list(after=query.after, limit=query.fetch)
+    views = await _views(state, query.page(fetched))
+    return json_response(query.answer(fetched, views, "user_id"))
 
 
 async def show_account(request: Request[State]) -> Response:

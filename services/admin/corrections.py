@@ -24,10 +24,10 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
-from services.admin.decoding import Rule, read_struct
 from services.admin.fields import Cursor, Name, Reason, UserId
 from services.admin.state import State
 from services.admin.usage import entry_view
+from services.admin.validation import Rule, read_struct
 
 _FIRST_LOOK_S = 0.02
 _SLOWEST_LOOK_S = 0.5

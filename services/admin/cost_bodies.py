@@ -9,7 +9,6 @@ import msgspec
 from libs.common.domain.money import plain
 from libs.common.schemas.price import AT_COST, PriceVersion, Rates, SearchUnit, Tier
 from services.admin.clock import to_utc_ms
-from services.admin.decoding import Rule
 from services.admin.fields import (
     Aliases,
     Model,
@@ -21,6 +20,7 @@ from services.admin.fields import (
     Time,
     TokenCount,
 )
+from services.admin.validation import Rule
 
 # The fields of requests and answers, and the rates they stand for.
 _RATES = {

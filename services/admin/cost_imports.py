@@ -22,9 +22,9 @@ from libs.common.web.json import json_response
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import terms_view
 from services.admin.costs import mapped
-from services.admin.decoding import read_optional_struct
 from services.admin.fields import Model, Multiplier, Provider, Time
 from services.admin.state import State
+from services.admin.validation import read_optional_struct
 
 # `new`: no version of one's own is in force. `kept`: the administrator's own price wins.
 Change = Literal["new", "changed", "same", "kept"]

@@ -15,13 +15,13 @@ from libs.common.storage.prices.price_map import MapModel, PriceMap
 from libs.common.web.json import json_response
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of
-from services.admin.decoding import query_struct, read_struct
 from services.admin.fields import Model, Time
-from services.admin.paging import Paging
+from services.admin.pages import PageQuery
 from services.admin.state import State
+from services.admin.validation import query_struct, read_struct
 
 
-class CostQuery(Paging, frozen=True, kw_only=True):
+class CostQuery(PageQuery, frozen=True, kw_only=True):
     """`history` shows every version, else those in force `at` that time. A page of all models has
     `limit` of them, whatever the number of their prices."""
 

@@ -13,9 +13,9 @@ from libs.common.storage.queue.event_queue import UNREADABLE
 from libs.common.storage.queue.replay import replay
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
-from services.admin.decoding import query_struct, read_struct
-from services.admin.paging import Paging
+from services.admin.pages import PageQuery
 from services.admin.state import State
+from services.admin.validation import query_struct, read_struct
 
 _PAGE = 100
 # Letters that one request puts back; `remaining` says how many are left.
@@ -26,7 +26,7 @@ _MAX_SHOWN_BYTES = 16 * 1024
 LetterId = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class LetterQuery(Paging, frozen=True, kw_only=True):
+class LetterQuery(PageQuery, frozen=True, kw_only=True):
     """`replayed` ones were put back, and are kept until what is in them has been posted."""
 
     state: Literal["waiting", "replayed"] = "waiting"

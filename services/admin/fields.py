@@ -14,7 +14,7 @@ from libs.common.domain.pricing import multiplier_problem
 from libs.common.schemas.recording import MAX_RETENTION_DAYS
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
 from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS, ClientFormat
-from services.admin.decoding import Rule
+from services.admin.validation import Rule
 
 # Part of Redis keys and MongoDB ids: no braces, no pipes.
 _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")

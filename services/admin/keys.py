@@ -24,7 +24,6 @@ from services.admin.budgets import (
     limits_of,
 )
 from services.admin.clock import to_utc_ms
-from services.admin.decoding import query_struct, read_struct
 from services.admin.fields import (
     AllowedModels,
     FutureTime,
@@ -33,9 +32,10 @@ from services.admin.fields import (
     RetentionDays,
     UserId,
 )
-from services.admin.paging import Paging
+from services.admin.pages import PageQuery
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
+from services.admin.validation import query_struct, read_struct
 
 SECRET_BYTES = 32
 
@@ -70,7 +70,7 @@ class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
     status: KeyStatus | UnsetType = UNSET
 
 
-class KeyQuery(Paging, frozen=True, kw_only=True):
+class KeyQuery(PageQuery, frozen=True, kw_only=True):
     user_id: UserId | UnsetType = UNSET
 
 

@@ -18,10 +18,10 @@ from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
-from services.admin.decoding import query_struct, read_struct
 from services.admin.fields import Cursor, Model, Name, Provider, Reason, Time, UserId
 from services.admin.state import State
 from services.admin.usage import entry_view
+from services.admin.validation import NoQuery, query_struct, read_struct
 
 # A late event that was unpriced has corrections of its own; deeper than this nothing goes.
 _MAX_DEPTH = 4
@@ -50,10 +50,6 @@ class RepriceBody(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason = "Priced again."
     made_by: Name = "admin"
     cursor: Cursor | UnsetType = UNSET
-
-
-class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Takes no parameters."""
 
 
 async def show_entry(request: Request[State]) -> Response:

@@ -90,17 +90,17 @@ class RequireAdminKey:
 
     def _refusal(self, scope: Scope) -> Response:
         host = (scope.get("client") or ("unknown",))[0]
-        verdict = self._wrong_keys.count(host)
-        is_slowed = verdict.wait_s is not None
+        throttle = self._wrong_keys.count(host)
+        is_slowed = throttle.wait_s is not None
         self._metrics.unauthenticated(slowed=is_slowed)
-        if verdict.notable:
+        if throttle.notable:
             log.warning("admin.unauthenticated", client=host, slowed=is_slowed)
         advice = "Send `Authorization: Bearer` with the value of ADMIN_API_KEY"
-        if verdict.wait_s is None:
+        if throttle.wait_s is None:
             return error_response(Request(scope), Unauthenticated(f"{advice}."))
         error = RateLimited(
             f"Too many requests without the admin key. {advice}, which is never kept waiting.",
-            retry_after_s=verdict.wait_s,
+            retry_after_s=throttle.wait_s,
         )
         response = error_response(Request(scope), error)
         # Whoever goes on guessing has to connect for each guess.

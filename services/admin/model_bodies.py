@@ -9,7 +9,6 @@ from msgspec import UNSET, UnsetType
 
 from libs.common.schemas.route import Timeouts
 from libs.common.schemas.usage import ClientFormat
-from services.admin.decoding import Rule
 from services.admin.fields import (
     ApiBase,
     Attempts,
@@ -27,6 +26,7 @@ from services.admin.fields import (
     Timeout,
     Weight,
 )
+from services.admin.validation import Rule
 
 _MAX_DEPLOYMENTS = 32
 

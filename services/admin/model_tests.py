@@ -26,11 +26,11 @@ from libs.common.schemas.route import Deployment, Route
 from libs.common.schemas.usage import ClientFormat
 from libs.common.web.http_client import HttpAnswer, HttpUnreachable
 from libs.common.web.json import json_response
-from services.admin.decoding import read_optional_struct
 from services.admin.fields import Cursor
 from services.admin.keys import SECRET_BYTES
 from services.admin.models import find_route
 from services.admin.state import State
+from services.admin.validation import read_optional_struct
 
 _PROMPT = "Reply with OK."
 # Enough for two letters after some thought.

@@ -14,7 +14,6 @@ from libs.common.schemas.route import Deployment, Route, Timeouts
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import changed_fields
-from services.admin.decoding import query_struct, read_struct
 from services.admin.model_bodies import (
     DeploymentBody,
     DeploymentView,
@@ -22,8 +21,9 @@ from services.admin.model_bodies import (
     RouteChanges,
     RouteView,
 )
-from services.admin.paging import Paging
+from services.admin.pages import PageQuery
 from services.admin.state import State
+from services.admin.validation import query_struct, read_struct
 
 log = structlog.get_logger(__name__)
 
@@ -41,11 +41,11 @@ async def create_model(request: Request[State]) -> Response:
 
 async def list_models(request: Request[State]) -> Response:
     state = request.state
-    paging = query_struct(request, Paging, state["now"]())
-    fetched = await state["routes"].list(after=paging.after, limit=paging.fetch)
+    query = query_struct(request, PageQuery, state["now"]())
+    fetched = await state["routes"].list(after=query.after, limit=query.fetch)
     cooling = await _cooling(state)
-    views = [_view(route, cooling) for route in paging.page(fetched)]
-    return json_response(paging.answer(fetched, views, "model"))
+    views = [_view(route, cooling) for route in query.page(fetched)]
+    return json_response(query.answer(fetched, views, "model"))
 
 
 async def show_model(request: Request[State]) -> Response:

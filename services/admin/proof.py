@@ -14,9 +14,9 @@ from libs.common.proving import Verdict
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
-from services.admin.decoding import query_struct
 from services.admin.fields import Cursor, UserId
 from services.admin.state import State
+from services.admin.validation import query_struct
 
 # Of one request. What is left is reached by its cursor.
 _WITHIN_S = 20.0

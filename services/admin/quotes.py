@@ -17,10 +17,10 @@ from libs.common.web.json import json_response
 from services.admin.accounts import find_account
 from services.admin.cost_bodies import cost_view, rates_view
 from services.admin.costs import mapped
-from services.admin.decoding import read_struct
 from services.admin.fields import Model, Multiplier, Provider, Time, UserId
 from services.admin.state import State
 from services.admin.usage import line_view
+from services.admin.validation import read_struct
 
 _Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 

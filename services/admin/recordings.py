@@ -10,17 +10,17 @@ from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.recording import Recording
 from libs.common.storage.queue.recordings import RecordingFilter
 from libs.common.web.json import json_response
-from services.admin.decoding import query_struct
 from services.admin.fields import Cursor, Time, UserId
-from services.admin.paging import Paging
+from services.admin.pages import PageQuery
 from services.admin.state import State
+from services.admin.validation import NoQuery, query_struct
 
 _BATCH = 1_000
 # Recordings that one request deletes; `more` asks for the next one.
 _MAX_DELETED = 10_000
 
 
-class RecordingQuery(Paging, frozen=True, kw_only=True):
+class RecordingQuery(PageQuery, frozen=True, kw_only=True):
     """`since` is inclusive, `until` exclusive."""
 
     user_id: UserId | None = None
@@ -33,10 +33,6 @@ class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Whose recordings are to go; nobody deletes everybody's by leaving it out."""
 
     user_id: UserId
-
-
-class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Takes no parameters."""
 
 
 async def list_recordings(request: Request[State]) -> Response:

@@ -14,16 +14,16 @@ from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.ledger_reader import EntryFilter
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
-from services.admin.decoding import query_struct
 from services.admin.fields import Cursor, Model, Time
-from services.admin.paging import Paging
+from services.admin.pages import PageQuery
 from services.admin.spend import spend_of_accounts
 from services.admin.state import State
+from services.admin.validation import query_struct
 
 _MILLION = 1_000_000
 
 
-class UsageQuery(Paging, frozen=True, kw_only=True):
+class UsageQuery(PageQuery, frozen=True, kw_only=True):
     """`since` is inclusive, `until` exclusive."""
 
     since: Time | UnsetType = UNSET

@@ -18,7 +18,7 @@ _MAX_SOURCES = 1024
 _IPV6_NETWORK_BITS = 64
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Throttle(msgspec.Struct, frozen=True):
     """`wait_s` is None while it is not too often. Of what is too often, the first is `notable`."""
 
     wait_s: int | None
@@ -41,7 +41,7 @@ class WrongKeys:
         self._all = _Window(clock() + WINDOW_S)
         self._by_source: OrderedDict[str, _Window] = OrderedDict()
 
-    def count(self, host: str) -> Verdict:
+    def count(self, host: str) -> Throttle:
         """One more request with a wrong key, or with none, from that address."""
         now, source = self._clock(), _source_of(host)
         if self._all.ends_at <= now:
@@ -57,8 +57,8 @@ class WrongKeys:
         for counted, limit in ((window, PER_SOURCE), (self._all, ALTOGETHER)):
             if counted.count > limit:
                 wait_s = math.ceil(counted.ends_at - now)
-                return Verdict(wait_s, counted.count == limit + 1)
-        return Verdict(None, True)
+                return Throttle(wait_s, counted.count == limit + 1)
+        return Throttle(None, True)
 
 
 def _source_of(host: str) -> str:

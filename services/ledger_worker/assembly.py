@@ -26,17 +26,17 @@ from libs.common.storage.queue.replay import clear_posted
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.notices import NoticeStore
-from services.ledger_worker.chores import keep_doing
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
+from services.ledger_worker.periodic_chores import repeat_chore
 from services.ledger_worker.poster import Poster
 from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.settler import Settler
 from services.ledger_worker.soft_limits import SoftLimitWatch, Webhook, webhook_client
-from services.ledger_worker.unpriced import UnpricedSweep
+from services.ledger_worker.unpriced_entries import UnpricedSweep
 from services.ledger_worker.verifier import Verifier
 
 # Of a job's time, what its own work may take; the rest is for putting it back.
@@ -110,7 +110,7 @@ async def open_corrector(
         )
 
 
-async def keep_house(
+async def run_chores(
     settings: Settings,
     database: Database,
     redis: Redis,
@@ -138,7 +138,7 @@ async def keep_house(
         ]
         async with asyncio.TaskGroup() as tasks:
             for chore, work, every_s in chores:
-                tasks.create_task(keep_doing(chore, work, stop, every_s=every_s))
+                tasks.create_task(repeat_chore(chore, work, stop, every_s=every_s))
 
 
 def now() -> datetime:

@@ -31,7 +31,7 @@ from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
 from libs.common.storage.redis.holds import HoldStore
-from services.ledger_worker.assembly import keep_house, now, open_jobs
+from services.ledger_worker.assembly import now, open_jobs, run_chores
 from services.ledger_worker.health import health_key
 from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
@@ -97,7 +97,7 @@ async def _serve(settings: Settings) -> str | None:
                         redis, HoldStore(redis), metrics, stop, every_s=settings.worker_sweep_s
                     )
                 )
-                tasks.create_task(keep_house(settings, database, redis, price_map, metrics, stop))
+                tasks.create_task(run_chores(settings, database, redis, price_map, metrics, stop))
                 tasks.create_task(work(settings, database, redis, price_map, metrics, stop))
     _log.info("stopped")
     return None

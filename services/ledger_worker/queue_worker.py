@@ -26,7 +26,7 @@ from libs.common.storage.queue.event_queue import (
     decode_job,
     encode_job,
 )
-from services.ledger_worker.claims import ClaimingWorker, QueueRedis
+from services.ledger_worker.batched_arq import ClaimingWorker, QueueRedis
 from services.ledger_worker.health import HEALTH_INTERVAL_S
 
 _DAY_S = 24 * 3600

@@ -23,7 +23,7 @@ from services.gateway.endpoints.models import caller
 _MS = 1000
 
 
-class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+class OwnBudgetView(msgspec.Struct, frozen=True, kw_only=True):
     """`remaining_usd` is below 0 where a limit was lowered under what is spent."""
 
     period: BudgetPeriod
@@ -53,16 +53,16 @@ class LimitsView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnerView(msgspec.Struct, frozen=True, kw_only=True):
-    budgets: tuple[BudgetView, ...]
+    budgets: tuple[OwnBudgetView, ...]
     limits: LimitsView
 
 
-class AccountView(OwnerView, frozen=True, kw_only=True):
+class OwnAccountView(OwnerView, frozen=True, kw_only=True):
     user_id: str
     time_zone: str
 
 
-class KeyView(OwnerView, frozen=True, kw_only=True):
+class OwnKeyView(OwnerView, frozen=True, kw_only=True):
     key_id: str
     name: str
     expires_at: datetime | None
@@ -71,8 +71,8 @@ class KeyView(OwnerView, frozen=True, kw_only=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """A call needs room in every budget of both."""
 
-    account: AccountView
-    key: KeyView
+    account: OwnAccountView
+    key: OwnKeyView
 
 
 async def show_budget(request: Request) -> Response:
@@ -98,13 +98,13 @@ async def _view(standings: Standings, principal: Principal, at: datetime) -> Vie
     views = list(map(_budget_view, budgets, spent, held))
     split = len(account.budgets)
     return View(
-        account=AccountView(
+        account=OwnAccountView(
             user_id=account.user_id,
             time_zone=account.time_zone,
             budgets=tuple(views[:split]),
             limits=_limits_view(scopes[0], None if found is None else found[0]),
         ),
-        key=KeyView(
+        key=OwnKeyView(
             key_id=key.key_id,
             name=key.name,
             expires_at=key.expires_at,
@@ -114,10 +114,10 @@ async def _view(standings: Standings, principal: Principal, at: datetime) -> Vie
     )
 
 
-def _budget_view(now: BudgetNow, spent_nusd: int, held_nusd: int | None) -> BudgetView:
+def _budget_view(now: BudgetNow, spent_nusd: int, held_nusd: int | None) -> OwnBudgetView:
     budget = now.budget
     left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
-    return BudgetView(
+    return OwnBudgetView(
         period=budget.period,
         current=now.period,
         ends_at=now.ends_at(),

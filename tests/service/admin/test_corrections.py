@@ -22,7 +22,7 @@ from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources
 from services.ledger_worker.assembly import open_corrector
-from services.ledger_worker.unpriced import UnpricedSweep
+from services.ledger_worker.unpriced_entries import UnpricedSweep
 from tests.service.admin.conftest import NOW, client_of
 from tests.service.admin.test_accounts import exact
 from tests.service.ledger_worker.stage import (

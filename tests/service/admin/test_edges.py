@@ -11,9 +11,9 @@ import pytest
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.web.bounded_http import BOUNDS
-from services.admin.decoding import MAX_BODY_BYTES
 from services.admin.errors import refuse
 from services.admin.settings import Settings
+from services.admin.validation import MAX_BODY_BYTES
 from services.admin.wrong_keys import PER_SOURCE
 from tests.servers import free_port, mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY, app_with, client_of

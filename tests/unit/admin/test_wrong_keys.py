@@ -28,7 +28,7 @@ def test_a_source_is_slowed_down_until_its_window_ends(wrong_keys: WrongKeys, cl
     clock.now += 20.5
     slowed = [wrong_keys.count("10.0.0.1") for _ in range(3)]
     assert [verdict.wait_s for verdict in slowed] == [40, 40, 40]
-    assert [verdict.notable for verdict in slowed] == [True, False, False]
+    assert [throttle.notable for throttle in slowed] == [True, False, False]
     assert wrong_keys.count("10.0.0.2").wait_s is None
     clock.now += WINDOW_S - 20.5
     assert wrong_keys.count("10.0.0.1").wait_s is None

@@ -39,6 +39,10 @@ class Rule(msgspec.Struct, frozen=True):
     check: Callable[[Any, datetime], str | None]
 
 
+class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """For a request without query parameters."""
+
+
 async def read_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
     """The JSON body. Raises the AppError that says what is wrong with it."""
     return _read_json(await _read_body(request), wanted, now)

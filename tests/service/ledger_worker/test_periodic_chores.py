@@ -3,7 +3,7 @@
 import asyncio
 
 from libs.common.storage.redis.client import RedisError
-from services.ledger_worker.chores import keep_doing
+from services.ledger_worker.periodic_chores import repeat_chore
 
 
 async def test_a_chore_that_fails_is_done_again() -> None:
@@ -21,7 +21,7 @@ async def test_a_chore_that_fails_is_done_again() -> None:
                 stop.set()
 
     async with asyncio.timeout(10):
-        await keep_doing("try", fail_in_every_way, stop, every_s=0.001)
+        await repeat_chore("try", fail_in_every_way, stop, every_s=0.001)
     assert runs == 3
 
 
@@ -29,4 +29,4 @@ async def test_a_chore_without_an_interval_is_switched_off() -> None:
     async def never() -> None:
         raise AssertionError
 
-    await keep_doing("nothing", never, asyncio.Event(), every_s=0)
+    await repeat_chore("nothing", never, asyncio.Event(), every_s=0)

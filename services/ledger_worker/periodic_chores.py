@@ -13,7 +13,7 @@ from services.ledger_worker.queue_worker import pause
 _log = structlog.get_logger(__name__)
 
 
-async def keep_doing(
+async def repeat_chore(
     chore: str, work: Callable[[], Awaitable[Any]], stop: asyncio.Event, *, every_s: float
 ) -> None:
     """`every_s` of 0 switches the chore off. What fails is tried again the next time."""

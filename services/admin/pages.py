@@ -13,7 +13,7 @@ T = TypeVar("T")
 DEFAULT_PAGE_SIZE = 50
 
 
-class Paging(msgspec.Struct, frozen=True, kw_only=True):
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The query parameters of every list."""
 
     limit: PageSize = DEFAULT_PAGE_SIZE
