@@ -27,6 +27,15 @@ ROOMS = re.findall(r"^\| `((?:libs|services)/[^`]*)`", MODULES, re.MULTILINE)
 OF_EACH_SERVICE = set(re.findall(r"`(\w+)`", MODULES.rpartition("\nIn each service:")[2]))
 
 
+GLOSSARY = (ROOT / "docs/glossary.md").read_text()
+GUIDES = (
+    "CONTRIBUTING.md",
+    "docs/adr/0013-hand-written-infrastructure.md",
+    "services/gateway/admission/README.md",
+    "services/ledger_worker/README.md",
+)
+
+
 def named(text: str) -> set[str]:
     return set(re.findall(r"`(\w+/?)`", text))
 
@@ -82,3 +91,22 @@ def test_operations_names_metrics_that_exist() -> None:
     there = set(re.findall(r"^# TYPE (\S+)", exported.decode(), re.MULTILINE))
     meant = set(re.findall(r"(?<![./\w])(?:gateway|admin|ledger|http)_\w+", OPERATIONS))
     assert meant - there - {"ledger_worker", "http_status"} == set()
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_guides_name_files_that_exist(guide: str) -> None:
+    text = (ROOT / guide).read_text()
+    paths = set(re.findall(r"`((?:bench|deploy|libs|services|tests)/[\w./]+)`", text)) - {
+        "libs/common/storage/redis/lua/NAME.lua"
+    }
+    assert paths, guide
+    assert {p for p in paths if not list(ROOT.glob(p)) and not (ROOT / f"{p}.py").exists()} == set()
+
+
+def test_the_glossary_names_types_that_exist() -> None:
+    code = "\n".join(
+        p.read_text() for top in ("libs", "services") for p in (ROOT / top).rglob("*.py")
+    )
+    types = set(re.findall(r"^\| [^|]*\(`(\w+)`\) \|", GLOSSARY, re.MULTILINE))
+    assert types - set(re.findall(r"^class (\w+)", code, re.MULTILINE)) == set()
+    assert len(types) > 20
