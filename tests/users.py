@@ -44,7 +44,7 @@ def mongo_server_with_users(directory: Path, *, database: str = "") -> ServerPro
     # Users are made while nobody has to log in, by a process of its own.
     with running(mongo_server(directory)) as open_server, MongoClient[Any](open_server.url) as root:
         _create_users(root, database)
-    return mongo_server(directory, auth=f"{ROOT_USER}:{PASSWORD}")
+    return mongo_server(directory, auth=f"{ROOT_USER}:{PASSWORD}", port=open_server.port)
 
 
 def as_user(uri: str, user: str) -> str:
@@ -61,8 +61,23 @@ def noted(client: MongoClient[Any], database: str, user: str) -> list[tuple[str,
     """Command and collection of each that the user has sent, without repetitions."""
     # The test server swaps the two names; mongod does not.
     names = [f"{user}@admin", f"admin@{user}"]
-    rows = client[database]["system.profile"].find({"user": {"$in": names}})
-    return sorted({_named(row["command"]) for row in rows})
+    # A cursor's further batches need what its `find` or `aggregate` needs.
+    wanted = {"user": {"$in": names}, "op": {"$ne": "getmore"}}
+    return sorted({named(row) for row in client[database]["system.profile"].find(wanted)})
+
+
+def named(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Command and collection of a profiler's row. `upsert` is an update that may insert."""
+    command = row["command"]
+    if "q" in command:
+        # mongod has a row for each statement of an update or delete, and none for the command.
+        name = {"update": "update", "remove": "delete"}[row["op"]]
+        collection = row["ns"].partition(".")[2]
+    else:
+        name = next(iter(command))
+        collection = str(command[name])
+    upserts = any(update.get("upsert") for update in command.get("updates", ()))
+    return "upsert" if upserts or command.get("upsert") else name, collection
 
 
 def forbidden(commands: list[tuple[str, str]], user: str) -> Iterator[tuple[str, str, str]]:
@@ -103,13 +118,6 @@ def _create_users(root: MongoClient[Any], database: str) -> None:
         root.admin.command("createRole", user, privileges=privileges, roles=[])
         root.admin.command("createUser", user, pwd=PASSWORD, roles=[user])
     root.admin.command("createUser", ROOT_USER, pwd=PASSWORD, roles=["root"])
-
-
-def _named(command: Mapping[str, Any]) -> tuple[str, str]:
-    """`upsert` is an update that may insert."""
-    name = next(iter(command))
-    upserts = any(update.get("upsert") for update in command.get("updates", ()))
-    return "upsert" if upserts or command.get("upsert") else name, str(command[name])
 
 
 def _allowed(user: str, collection: str) -> set[str]:

