@@ -34,12 +34,16 @@ help: ## Show the targets
 .PHONY: .venv
 .venv: .venv/.installed ## Make the environment (when missing, or when its lock changed)
 
-# The lock is complete, so pip need not resolve (--no-deps) and every file is checked by its hash.
+# The tools of `workflows` and `audit` share no dependency with the project.
 .venv/.installed: requirements/dev.txt
+.venv-ci/.installed: requirements/ci.txt
+
+# A lock is complete, so pip need not resolve (--no-deps) and every file is checked by its hash.
+.venv/.installed .venv-ci/.installed:
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13 on PATH, or PYTHON=..." >&2; exit 1; }
-	@echo "Installing $< into .venv (once; a minute or two)"
-	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
+	@echo "Installing $< into $(@D) (once; a minute or two)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
 .PHONY: lock
@@ -102,7 +106,23 @@ test-a-date: .venv
 		tests/unit tests/service/admin
 
 # The tests come last, so that their summary closes the output.
-check: lint manifests test-a-date test ## Everything CI runs
+check: lint manifests test-a-date test ## Everything a change has to pass
+
+.PHONY: workflows audit images
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
+workflows: .venv-ci/.installed ## Check the GitHub workflows: their schema, pins and permissions
+	.venv-ci/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	.venv-ci/bin/zizmor --offline --no-progress --persona pedantic .github/workflows
+# The services' locks hold versions of the development lock alone.
+audit: .venv-ci/.installed ## Look for known vulnerabilities in the locks (asks PyPI)
+	for lock in dev ci; do \
+		.venv-ci/bin/pip-audit --progress-spinner off --disable-pip --require-hashes \
+			--requirement requirements/$$lock.txt || exit 1; \
+	done
+images: ## Build the image of each service (needs Docker)
+	for target in gateway admin ledger_worker stand-in; do \
+		docker build --quiet --target $$target --tag litellm-gateway/$$target:check . || exit 1; \
+	done
 
 format: .venv ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
@@ -123,5 +143,5 @@ chaos: .venv ## Kill and pause everything at random under load, then check the b
 .PHONY: clean
 clean: ## Stop the stack, remove its data, the environments and all caches
 	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.local down --with-data
-	rm -rf .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .local .venv .venv-ci .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,6 +30,7 @@ def main() -> None:
         compile_lock(
             uv, name, "pyproject.toml", f"--extra={name}", "--constraint=requirements/dev.txt"
         )
+    compile_lock(uv, "ci", "--group=ci")
 
 
 if __name__ == "__main__":
