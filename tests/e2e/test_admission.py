@@ -59,7 +59,7 @@ async def test_ten_calls_fit_where_there_is_room_for_ten_and_a_half(stack: Local
     await wait_for(caller.ledger_is_right)
 
 
-async def test_what_calls_do_not_use_is_there_for_others(stack: LocalStack) -> None:
+async def test_unused_holds_make_room_for_other_calls(stack: LocalStack) -> None:
     """To the last hold, and never beyond the limit."""
     caller, limit_usd = new_caller(stack, "within", 0.0105), Decimal("0.0105")
     served = (await send_all(caller, body("output_tokens=37"), 200))["200"]
@@ -75,7 +75,7 @@ async def test_what_calls_do_not_use_is_there_for_others(stack: LocalStack) -> N
     assert limit_usd - HOLD_USD < spent <= limit_usd
 
 
-async def test_calls_of_a_killed_gateway_are_given_up_after_their_lease(stack: LocalStack) -> None:
+async def test_calls_of_a_killed_gateway_are_abandoned_after_their_lease(stack: LocalStack) -> None:
     caller = new_caller(stack, "killed", 10)
     url = stack.url("gateway-2")
     content = body("output_tokens=90 chunks=90 chunk_delay_ms=1000", stream=True)
@@ -117,7 +117,7 @@ async def test_a_revoked_key_is_refused_by_every_gateway(
     await every_gateway_answers(caller, http, "api_key_revoked", within_s=PROMPT_S)
 
 
-async def test_another_limit_is_kept_by_every_gateway(
+async def test_a_changed_limit_is_enforced_by_every_gateway(
     primed: tuple[Caller, aiohttp.ClientSession],
 ) -> None:
     caller, http = primed

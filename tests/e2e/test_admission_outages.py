@@ -88,7 +88,7 @@ class Load:
 
 
 @pytest.mark.parametrize("victim", ["redis", "mongo"])
-async def test_no_call_fails_and_every_one_is_posted(stack: LocalStack, victim: str) -> None:
+async def test_every_call_of_an_outage_is_served_and_posted(stack: LocalStack, victim: str) -> None:
     caller = await asyncio.to_thread(new_caller, stack, f"without-{victim}", 1000)
     async with Load(caller).running() as load:
         await load.more(50)
@@ -106,7 +106,7 @@ async def test_no_call_fails_and_every_one_is_posted(stack: LocalStack, victim: 
     await wait_for(caller.ledger_is_right)
 
 
-async def test_calls_of_a_gateway_that_dies_while_redis_is_away_are_given_up(
+async def test_calls_of_a_gateway_that_dies_during_a_redis_outage_are_abandoned(
     stack: LocalStack,
 ) -> None:
     """Nothing but its spool knows of them."""
@@ -139,7 +139,9 @@ def all_posted(caller: Caller, ids: list[str]) -> bool:
     return sorted(calls) == ids and given_up == mended
 
 
-async def test_without_pubsub_a_change_counts_once_the_cache_is_too_old(stack: LocalStack) -> None:
+async def test_without_pubsub_a_change_takes_effect_when_the_cache_expires(
+    stack: LocalStack,
+) -> None:
     caller = await asyncio.to_thread(new_caller, stack, "unheard", 1)
     with Redis.from_url(stack.info.redis_url) as redis:
         redis.execute_command("ACL", "SETUSER", "default", "-subscribe")

@@ -121,7 +121,7 @@ def _servers(
     ]
 
 
-async def test_each_service_does_its_work_with_the_rights_of_its_users(stack: Stack) -> None:
+async def test_each_service_works_with_the_permissions_of_its_users(stack: Stack) -> None:
     admin = stack.admin
     secret = _configure(admin)
     gateway = Client(stack.gateway_url, secret)

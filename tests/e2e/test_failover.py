@@ -25,9 +25,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
         yield servers
 
 
-async def test_a_failover_loses_nothing_that_was_replicated(
-    redis: Replicated, new_stack: NewStack
-) -> None:
+async def test_a_failover_loses_no_replicated_write(redis: Replicated, new_stack: NewStack) -> None:
     stack = new_stack({**SETTINGS, "REDIS_URL": redis.url}, gateways=2)
     set_price(stack)
     caller = new_caller(stack, "failover", 1)

@@ -125,7 +125,7 @@ async def test_a_stream_ends_when_its_event_is_durable(stack: LocalStack) -> Non
     await come_to(caller, ids, "ok", "late")
 
 
-async def test_what_a_killed_gateway_had_in_memory_is_given_up(stack: LocalStack) -> None:
+async def test_calls_in_memory_of_a_killed_gateway_are_abandoned(stack: LocalStack) -> None:
     caller = await asyncio.to_thread(new_caller, stack, "killed", 10)
     try:
         async with streams_without_redis(caller) as streams:
@@ -138,7 +138,7 @@ async def test_what_a_killed_gateway_had_in_memory_is_given_up(stack: LocalStack
     await come_to(caller, [stream.call_id for stream in streams], "abandoned")
 
 
-async def test_what_a_stopped_gateway_had_in_memory_is_in_its_log(
+async def test_events_in_memory_of_a_stopped_gateway_are_logged(
     stack: LocalStack, tmp_path: Path
 ) -> None:
     """And is posted once that is put into a spool."""
@@ -162,7 +162,7 @@ async def test_what_a_stopped_gateway_had_in_memory_is_in_its_log(
     assert sum(entry["cost_nusd"] for entry in caller.entries()) > 0
 
 
-async def test_a_disk_that_fills_up_takes_the_events_of_calls_under_way(
+async def test_a_full_disk_still_takes_the_events_of_open_calls(
     new_stack: NewStack,
 ) -> None:
     stack = new_stack(SETTINGS)

@@ -44,7 +44,7 @@ def posted(caller: Caller, ids: list[str]) -> bool:
     )
 
 
-async def test_a_queue_that_filled_redis_is_worked_off(new_stack: NewStack) -> None:
+async def test_a_queue_that_filled_redis_is_drained(new_stack: NewStack) -> None:
     stack = new_stack(SETTINGS)
     set_price(stack)
     caller = await asyncio.to_thread(new_caller, stack, "full-redis", 1000)

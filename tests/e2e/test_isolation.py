@@ -50,7 +50,7 @@ def test_a_deployment_that_fails_one_account_serves_another(
     assert served.headers["x-gateway-model"] == SECOND
 
 
-def test_a_key_of_one_model_runs_no_other(stack: LocalStack, call: Call) -> None:
+def test_a_key_limited_to_one_model_runs_no_other(stack: LocalStack, call: Call) -> None:
     caller = new_caller(stack, "bound", 1.0)
     model = "claude-haiku-4-5"
     caller.admin().expect("PATCH", f"/admin/keys/{caller.key_id}", {"allowed_models": [model]})

@@ -80,7 +80,7 @@ def line_of(process: psutil.Process) -> str:
 
 
 @pytest.mark.parametrize("name", STARTERS)
-def test_what_is_killed_leaves_no_server(name: str, tmp_path: Path) -> None:
+def test_a_killed_parent_leaves_no_server(name: str, tmp_path: Path) -> None:
     command, wanted = STARTERS[name]
     log = tmp_path / "log"
     with starting(command, log) as parent:

@@ -16,7 +16,7 @@ def pids(stack: LocalStack) -> dict[str, int | None]:
     return {name: stack.pid(name) for name in NAMES}
 
 
-def test_a_stack_comes_up_again_and_again(new_stack: Callable[..., LocalStack]) -> None:
+def test_a_stack_can_be_restarted_repeatedly(new_stack: Callable[..., LocalStack]) -> None:
     stack = new_stack(gateways=2)
     first = stack.info
     running = pids(stack)

@@ -105,7 +105,7 @@ def stranger(port: int) -> Iterator[None]:
         thread.join()
 
 
-def test_two_checkouts_at_once_on_one_port(
+def test_two_checkouts_start_at_once_on_one_port(
     checkouts: list[Checkout], free_ports: tuple[int, int]
 ) -> None:
     started = [checkout.start("up") for checkout in checkouts]
@@ -125,7 +125,7 @@ def test_two_checkouts_at_once_on_one_port(
     assert checkouts[lost].processes() == {}
 
 
-def test_one_checkout_twice_at_once(checkouts: list[Checkout]) -> None:
+def test_one_checkout_starts_twice_at_once(checkouts: list[Checkout]) -> None:
     first, _ = checkouts
     with first.start("up") as up:
         first.wait_for("mongo")
@@ -171,7 +171,7 @@ def test_an_interrupted_start_leaves_nothing(
     assert first.supervisor.names() == []
 
 
-def test_what_a_killed_start_leaves_is_found(
+def test_leftovers_of_a_killed_start_are_found(
     checkouts: list[Checkout], free_ports: tuple[int, int]
 ) -> None:
     first, _ = checkouts

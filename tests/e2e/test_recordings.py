@@ -89,7 +89,7 @@ async def test_calls_are_recorded_without_their_secrets(stack: LocalStack, name:
     assert ended == [(200, False), (200, True), (404, False), (422, False)]
 
 
-async def test_recording_is_off_until_somebody_wants_it_and_ends_at_once(
+async def test_recording_is_off_by_default_and_stops_at_once(
     stack: LocalStack,
 ) -> None:
     recorded = Recorded(stack, "recorded-later", None)

@@ -85,7 +85,7 @@ def differing() -> Iterator[tuple[str, set[Part]]]:
         yield name, parts
 
 
-def test_what_both_know_costs_the_same_but_for_what_is_listed() -> None:
+def test_models_both_know_cost_the_same_except_for_listed_differences() -> None:
     found = dict(differing())
     listed = {name: other.parts for other in OTHER_PRICES for name in other.names}
     assert len(found) > 400

@@ -134,9 +134,7 @@ def test_surcharges_are_what_litellm_charges(
     assert {m.provider for m in models if m.price.surcharges} == {"anthropic"}
 
 
-def test_a_batch_in_a_region_that_costs_more_costs_more(
-    litellm: LiteLLM, models: list[MapModel]
-) -> None:
+def test_a_batch_in_a_dearer_region_costs_more(litellm: LiteLLM, models: list[MapModel]) -> None:
     """By Anthropic's page the two apply together; litellm's batches know no regions."""
     [model] = [m for m in models if m.price.model == "claude-sonnet-5"]
     batch = Case(convention="messages", service_tier="batch")
@@ -169,7 +167,7 @@ def test_models_without_a_price_are_free_or_half_free_at_litellm(models: list[Ma
             assert not (row.get("input_cost_per_token") and "output_cost_per_token" in row), name
 
 
-def test_what_a_split_of_cache_writes_leaves_over_is_not_free(
+def test_cache_writes_outside_a_partial_split_are_charged(
     litellm: LiteLLM, models: list[MapModel]
 ) -> None:
     """The two parts are less than the total written."""
@@ -186,7 +184,7 @@ def test_what_a_split_of_cache_writes_leaves_over_is_not_free(
     assert usage.cache_write_5m == 800
 
 
-def test_off_peak_discounts_are_not_given(litellm: LiteLLM, models: list[MapModel]) -> None:
+def test_off_peak_discounts_are_not_applied(litellm: LiteLLM, models: list[MapModel]) -> None:
     """A price has no hours: the few models that have them are charged the peak rate always."""
     rows = json.loads(bundled_bytes())
     chosen = [m for m in models if "off_peak_pricing" in rows[m.price.model]]

@@ -62,7 +62,7 @@ def probe(environment: dict[str, str]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_wall_clock_alone_is_moved(tmp_path: Path) -> None:
+def test_only_the_wall_clock_is_moved(tmp_path: Path) -> None:
     environment = moved(os.environ, library(tmp_path), NOW, "Asia/Kathmandu")
     seconds, offset_s, waited_s, monotonic_s = probe(environment)
     assert all(-1 <= at - NOW.timestamp() < 30 for at in seconds), seconds

@@ -46,7 +46,7 @@ async def test_the_redis_server_keeps_what_it_acknowledged_when_killed(tmp_path:
             assert await redis.get("thing") == b"1"
 
 
-async def test_a_standalone_mongo_server_is_told_apart(tmp_path: Path) -> None:
+async def test_a_standalone_mongo_server_is_recognized(tmp_path: Path) -> None:
     with running(mongo_server(tmp_path, standalone=True)) as server:
         async with open_database(server.url) as database:
             with pytest.raises(MongoUnsuitable, match="replSet"):

@@ -58,7 +58,7 @@ def direct(stack: LocalStack, run_script: RunScript) -> Results:
     return found
 
 
-def test_relayed_calls_give_the_same_but_for_ids(
+def test_relayed_calls_give_the_same_except_for_ids(
     stack: LocalStack, run_script: RunScript, direct: Results, key: str
 ) -> None:
     relayed: Results = run_script("matrix.py", asked(stack.gateway_urls[0], key, OWN))
@@ -86,7 +86,9 @@ def test_translated_calls_give_the_same_text_tools_and_usage(
         assert got.get("gist") == expected, (name, got)
 
 
-def test_langchain_gets_the_same(stack: LocalStack, run_script: RunScript, key: str) -> None:
+def test_langchain_gets_the_same_results(
+    stack: LocalStack, run_script: RunScript, key: str
+) -> None:
     def run(url: str, secret: str, models: dict[str, str]) -> dict[str, Any]:
         found: dict[str, Any] = run_script(
             "langchain_calls.py", {"url": url, "key": secret, "models": models}

@@ -17,7 +17,7 @@ def _calls(stack: LocalStack) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_tool_runner_keeps_its_threads(
+def test_the_tool_runner_continues_its_threads(
     stack: LocalStack, run_script: RunScript, new_key: NewKey
 ) -> None:
     key, url = new_key(), stack.gateway_urls[0]
@@ -45,7 +45,7 @@ def test_the_tool_runner_keeps_its_threads(
     assert ran["translated"]["sent"] == [[create, 1], [None, 1], [None, 3]]
 
 
-def test_nobody_else_goes_on_with_a_thread(
+def test_other_accounts_cannot_continue_a_thread(
     stack: LocalStack, run_script: RunScript, new_key: NewKey
 ) -> None:
     maker, stranger = new_key(), new_key()

@@ -71,7 +71,7 @@ async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClie
     assert exact(shown) == exact(made)
 
 
-async def test_an_account_needs_nothing_but_its_id(admin: httpx2.AsyncClient) -> None:
+async def test_an_account_needs_only_its_id(admin: httpx2.AsyncClient) -> None:
     made = await admin.post("/admin/accounts", json={"user_id": "u@x.org"})
     account = made.json()
     assert (made.status_code, account["name"], account["budget"]) == (201, "u@x.org", None)
@@ -156,7 +156,7 @@ async def test_a_limit_is_kept_to_the_last_digit(
         ("user_id", {"body"}),
     ],
 )
-async def test_every_wrong_field_is_named(
+async def test_every_invalid_field_is_named(
     admin: httpx2.AsyncClient, database: Database, body: object, fields: set[str]
 ) -> None:
     answer = await admin.post("/admin/accounts", json=body)
@@ -195,7 +195,7 @@ async def test_accounts_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
         ("cursor=", {"cursor"}),
     ],
 )
-async def test_every_wrong_parameter_is_named(
+async def test_every_invalid_parameter_is_named(
     admin: httpx2.AsyncClient, query: str, fields: set[str]
 ) -> None:
     answer = await admin.get(f"/admin/accounts?{query}")
@@ -203,7 +203,7 @@ async def test_every_wrong_parameter_is_named(
     assert set(answer.json()["error"]["fields"]) == fields
 
 
-async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClient) -> None:
+async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient) -> None:
     budget = {"limit_usd": 5, "period": "daily", "soft_limit_usd": 4}
     await admin.post(
         "/admin/accounts",
@@ -244,7 +244,7 @@ async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClie
         ({"budget": {"limit_usd": 1}}, {"budget.period"}),
     ],
 )
-async def test_a_wrong_change_changes_nothing(
+async def test_an_invalid_change_changes_nothing(
     admin: httpx2.AsyncClient, body: object, fields: set[str]
 ) -> None:
     before = (await admin.post("/admin/accounts", json={"user_id": "a"})).json()

@@ -105,7 +105,7 @@ async def test_a_refund_lowers_the_spend_of_the_calls_periods(
 
 
 @pytest.mark.usefixtures("worker")
-async def test_a_credit_counts_in_the_periods_of_now(
+async def test_a_credit_counts_in_the_current_periods(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
     credit = exact(await correct(admin, amount_usd=-5))
@@ -118,7 +118,7 @@ async def test_a_credit_counts_in_the_periods_of_now(
 
 
 @pytest.mark.usefixtures("worker", "stage")
-async def test_the_same_key_is_the_same_correction(admin: httpx2.AsyncClient) -> None:
+async def test_the_same_idempotency_key_is_the_same_correction(admin: httpx2.AsyncClient) -> None:
     first, *others = await asyncio.gather(*(correct(admin) for _ in range(5)))
     assert {answer.status_code for answer in [first, *others]} == {201}
     assert all(exact(answer) == exact(first) for answer in others)
@@ -150,7 +150,7 @@ async def test_a_call_is_refunded_up_to_what_it_cost(
 
 
 @pytest.mark.usefixtures("worker")
-async def test_what_a_call_cost_that_had_been_given_up_is_refunded_under_the_calls_name(
+async def test_an_abandoned_calls_cost_is_refunded_under_the_calls_id(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
     """Else both could be refunded."""
@@ -186,7 +186,7 @@ async def test_what_a_call_cost_that_had_been_given_up_is_refunded_under_the_cal
         ({"surprise": 1}, 422, "surprise"),
     ],
 )
-async def test_a_wrong_field_is_named_and_nothing_is_corrected(
+async def test_an_invalid_field_is_named_and_nothing_is_corrected(
     admin: httpx2.AsyncClient, fields: dict[str, Any], status: int, param: str
 ) -> None:
     answer = await correct(admin, **fields)
@@ -233,7 +233,7 @@ async def reprice(admin: httpx2.AsyncClient, **fields: Any) -> Any:
 
 
 @pytest.mark.usefixtures("worker")
-async def test_entries_are_priced_again_by_what_is_valid_now(
+async def test_entries_are_repriced_at_the_prices_in_force(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
     await posted(stage, 3)
@@ -338,7 +338,7 @@ async def test_an_entry_is_explained(admin: httpx2.AsyncClient, stage: Stage) ->
     assert (await admin.get("/admin/ledger/entries/unknown")).status_code == 404
 
 
-async def test_many_calls_are_priced_again_in_pages(
+async def test_many_calls_are_repriced_in_pages(
     admin: httpx2.AsyncClient, stage: Stage, mongo_uri: str, redis_url: str
 ) -> None:
     async with working(stage, settings_for(mongo_uri, redis_url)):

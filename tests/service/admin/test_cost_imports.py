@@ -47,7 +47,7 @@ def changes(done: dict[str, Any]) -> dict[str, str]:
     return {change["model"]: change["change"] for change in done["changes"]}
 
 
-async def test_a_model_is_imported_as_the_map_has_it(
+async def test_a_model_is_imported_at_the_maps_price(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     done = await imported(admin, model="tiered")
@@ -174,7 +174,7 @@ async def test_a_whole_provider_is_marked_up(admin: httpx2.AsyncClient, database
 
 
 @pytest.mark.parametrize("model", ["plain", "acme/plain"])
-async def test_what_an_administrator_set_is_kept(
+async def test_an_administrators_price_is_kept(
     admin: httpx2.AsyncClient, database: Database, model: str
 ) -> None:
     own = await make(admin, model=model, input_cost_per_million=9)
@@ -209,7 +209,7 @@ async def test_an_administrators_price_beats_an_import_that_is_newer(
         ({"models": []}, "models"),
     ],
 )
-async def test_what_is_wrong_is_named(
+async def test_invalid_fields_are_named(
     admin: httpx2.AsyncClient, body: dict[str, Any], field: str
 ) -> None:
     answer = await admin.post("/admin/costs/import", json=body)

@@ -57,7 +57,7 @@ async def test_the_list_of_all_models_comes_in_pages(admin: httpx2.AsyncClient) 
     assert second["next_cursor"] is None
 
 
-async def test_an_ended_version_counts_no_longer_and_neither_does_its_forerunner(
+async def test_an_ended_version_is_out_of_force_and_so_is_its_predecessor(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     old = await make(admin, effective_from="2026-01-01T00:00:00Z")
@@ -75,7 +75,7 @@ async def test_an_ended_version_counts_no_longer_and_neither_does_its_forerunner
     assert await shown(admin) == [new["price_id"]]
 
 
-async def test_a_version_may_end_later_and_then_sooner_but_not_later_again(
+async def test_a_versions_end_can_be_moved_earlier_but_not_later(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     price_id = (await make(admin))["price_id"]
@@ -100,7 +100,7 @@ async def test_a_version_that_has_not_begun_never_does(
 
 
 @pytest.mark.parametrize("price_id", ["price_0", "litellm:gpt-4o@0", "litellm:a/b@0"])
-async def test_only_a_version_of_ones_own_can_be_ended(
+async def test_only_a_version_of_an_administrator_can_be_ended(
     admin: httpx2.AsyncClient, price_id: str
 ) -> None:
     answer = await admin.delete(f"/admin/costs/{price_id}")
@@ -109,7 +109,7 @@ async def test_only_a_version_of_ones_own_can_be_ended(
 
 
 @pytest.mark.parametrize("params", [{"at": "2026-11-24T11:59:59Z"}, {"at": "x"}, {"until": "x"}])
-async def test_nothing_ends_in_the_past(
+async def test_an_end_in_the_past_is_rejected(
     admin: httpx2.AsyncClient, database: Database, params: dict[str, Any]
 ) -> None:
     price_id = (await make(admin))["price_id"]
@@ -119,7 +119,7 @@ async def test_nothing_ends_in_the_past(
     assert await priced_by(database, NOON) == price_id
 
 
-async def test_an_alias_that_the_next_version_lacks_leads_nowhere(
+async def test_an_alias_missing_from_the_next_version_is_unpriced(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     first = await make(admin, aliases=["m-latest"], effective_from="2026-01-01T00:00:00Z")

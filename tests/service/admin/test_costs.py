@@ -29,9 +29,7 @@ async def admin(
         yield client
 
 
-async def test_a_price_is_kept_as_it_was_said(
-    admin: httpx2.AsyncClient, database: Database
-) -> None:
+async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: Database) -> None:
     body = """{
         "model": "claude-x", "provider": "anthropic", "aliases": ["claude-x-latest"],
         "input_cost_per_million": 3, "output_cost_per_million": 15.10,
@@ -127,7 +125,7 @@ TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_m
         ({"input_cost_per_token": 1, "source": "litellm"}, {"input_cost_per_token", "source"}),
     ],
 )
-async def test_every_wrong_field_is_named(
+async def test_every_invalid_field_is_named(
     admin: httpx2.AsyncClient,
     database: Database,
     changes: dict[str, Any],
@@ -179,7 +177,7 @@ async def test_versions_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["mapped", "acme/mapped"])
-async def test_the_imported_price_is_shown_and_gives_way(
+async def test_an_imported_price_is_shown_and_overridden(
     admin: httpx2.AsyncClient, name: str
 ) -> None:
     [imported] = (await admin.get("/admin/costs", params={"model": name})).json()["data"]

@@ -32,7 +32,7 @@ async def stage(
         yield stage
 
 
-async def test_letters_are_shown_with_what_is_in_them(
+async def test_letters_are_shown_with_their_contents(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
     event = make_event("carol")
@@ -55,7 +55,7 @@ async def test_letters_are_shown_with_what_is_in_them(
     assert "admin_dead_letters 3.0" in metrics
 
 
-async def test_a_letter_is_replayed_and_goes_once_its_entry_is_posted(
+async def test_a_replayed_letter_is_deleted_once_its_entry_is_posted(
     admin: httpx2.AsyncClient, stage: Stage
 ) -> None:
     await stage.enqueue([make_event("carol"), make_event("carol")])
@@ -79,9 +79,7 @@ async def test_a_letter_is_replayed_and_goes_once_its_entry_is_posted(
     assert await clear_posted(stage.dead_letters, stage.entries) == 2
 
 
-async def test_a_letter_that_fails_again_waits_again(
-    admin: httpx2.AsyncClient, stage: Stage
-) -> None:
+async def test_a_letter_that_fails_again_is_kept(admin: httpx2.AsyncClient, stage: Stage) -> None:
     await stage.enqueue([make_event("carol")])
     await stage.drained()
     for times in (1, 2, 3):
@@ -92,7 +90,7 @@ async def test_a_letter_that_fails_again_waits_again(
 
 
 @pytest.mark.usefixtures("stage")
-async def test_a_wrong_request_is_refused(admin: httpx2.AsyncClient) -> None:
+async def test_an_invalid_request_is_rejected(admin: httpx2.AsyncClient) -> None:
     bodies: list[dict[str, Any]] = [
         {},
         {"all": False},

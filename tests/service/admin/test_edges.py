@@ -39,7 +39,7 @@ ADMIN_PATHS = ["/admin", "/admin/", "/admin/accounts", "/admin/ledger/verify", "
         "Bearer \xe9",
     ],
 )
-async def test_nobody_gets_in_without_the_key(
+async def test_requests_without_the_key_are_rejected(
     admin: httpx2.AsyncClient, path: str, authorization: str
 ) -> None:
     answer = await admin.get(path, headers={b"authorization": authorization.encode("latin-1")})
@@ -69,7 +69,7 @@ async def test_health_readiness_and_metrics_are_open(admin: httpx2.AsyncClient) 
     assert line in metrics.text
 
 
-async def test_readiness_names_what_is_away(settings: Settings, database: Database) -> None:
+async def test_readiness_names_what_is_down(settings: Settings, database: Database) -> None:
     async with (
         open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
         client_of(app_with(settings, database, away)) as admin,
@@ -81,7 +81,7 @@ async def test_readiness_names_what_is_away(settings: Settings, database: Databa
     assert checks["redis"].startswith("ConnectionError")
 
 
-async def test_a_slash_too_many_changes_nothing(admin: httpx2.AsyncClient) -> None:
+async def test_an_extra_slash_is_ignored(admin: httpx2.AsyncClient) -> None:
     """Nobody is redirected, to `http://` and the host that they named; and the key is asked for."""
     assert (await admin.post("/admin/accounts/", json={"user_id": "a"})).status_code == 201
     for path in ("/admin/accounts/a/", "http://admin//admin/accounts/a", "/health/"):
@@ -110,7 +110,7 @@ async def test_heads_are_bounded(settings: Settings, database: Database, redis: 
         assert await slow.is_closed()
 
 
-async def test_every_answer_has_an_id_of_its_own(admin: httpx2.AsyncClient) -> None:
+async def test_every_answer_has_its_own_request_id(admin: httpx2.AsyncClient) -> None:
     ids = {
         (await admin.get(path)).headers["x-request-id"]
         for path in ("/health", "/health", "/admin/accounts", "/admin/accounts/a", "/nothing")
@@ -129,7 +129,7 @@ async def test_every_answer_has_an_id_of_its_own(admin: httpx2.AsyncClient) -> N
         ("POST", "/admin/ledger/verify", 405, "method_not_allowed"),
     ],
 )
-async def test_wrong_paths_and_methods(
+async def test_unknown_paths_and_methods(
     admin: httpx2.AsyncClient, method: str, path: str, status: int, code: str
 ) -> None:
     answer = await admin.request(method, path)
@@ -139,7 +139,7 @@ async def test_wrong_paths_and_methods(
     assert error["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_a_405_names_every_method_that_the_path_takes(admin: httpx2.AsyncClient) -> None:
+async def test_a_405_lists_the_allowed_methods(admin: httpx2.AsyncClient) -> None:
     answer = await admin.put("/admin/keys/key_1")
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "PATCH", "DELETE"}
 
@@ -176,7 +176,7 @@ async def test_other_content_types_are_415(
 
 
 @pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("x", 415), ("identity", 201)])
-async def test_a_body_is_not_compressed(
+async def test_a_compressed_body_is_rejected(
     admin: httpx2.AsyncClient, coding: str, status: int
 ) -> None:
     headers = {**JSON, "content-encoding": coding}
@@ -186,7 +186,7 @@ async def test_a_body_is_not_compressed(
         assert answer.json()["error"]["code"] == "unsupported_content_encoding"
 
 
-async def test_a_content_type_may_have_parameters(admin: httpx2.AsyncClient) -> None:
+async def test_a_content_type_can_have_parameters(admin: httpx2.AsyncClient) -> None:
     headers = {"content-type": "Application/JSON; charset=utf-8"}
     answer = await admin.post("/admin/accounts", content=b'{"user_id": "a"}', headers=headers)
     assert answer.status_code == 201
@@ -211,7 +211,7 @@ async def test_a_body_is_at_most_1_mib(admin: httpx2.AsyncClient, announced: boo
     assert (await send(MAX_BODY_BYTES)).status_code == 201
 
 
-async def test_a_body_that_does_not_arrive_is_a_408_and_its_connection_ends(
+async def test_a_body_that_does_not_arrive_is_a_408_and_closes_its_connection(
     settings: Settings, database: Database, redis: Redis
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
@@ -226,13 +226,13 @@ async def test_a_body_that_does_not_arrive_is_a_408_and_its_connection_ends(
     assert answer.headers["connection"] == "close"
 
 
-async def test_a_flood_of_wrong_fields_is_answered_briefly(admin: httpx2.AsyncClient) -> None:
+async def test_many_invalid_fields_are_answered_briefly(admin: httpx2.AsyncClient) -> None:
     answer = await admin.post("/admin/accounts", json={f"x{n}" * 50: 1 for n in range(3000)})
     assert answer.status_code == 422
     assert len(answer.content) < 20_000
 
 
-async def test_while_mongo_is_away_the_answer_is_503(
+async def test_while_mongo_is_down_the_answer_is_503(
     settings: Settings, redis: Redis, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with running(mongo_server(tmp_path_factory.mktemp("mongo"))) as server:
@@ -262,7 +262,7 @@ async def test_a_fault_is_answered_and_logged(
     assert error["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_wrong_keys_are_slowed_down_and_the_right_one_is_not(
+async def test_wrong_keys_are_throttled_and_the_right_one_is_not(
     admin: httpx2.AsyncClient,
 ) -> None:
     wrong = {"authorization": f"Bearer {ADMIN_KEY}x"}

@@ -76,7 +76,7 @@ async def test_every_write_is_announced(
     assert await told(heard) == ("route", "house/m")
 
 
-async def test_what_changes_nothing_is_not_announced(
+async def test_an_unchanged_document_is_not_announced(
     admin: httpx2.AsyncClient, heard: "asyncio.Queue[Invalidation]"
 ) -> None:
     for answer in (
@@ -97,7 +97,7 @@ async def test_what_changes_nothing_is_not_announced(
     assert await told(heard) == ("account", "last")
 
 
-async def test_a_write_stands_while_redis_is_away_and_is_announced_once_it_is_back(
+async def test_a_write_during_a_redis_outage_is_announced_after_it(
     settings: Settings, database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with running(redis_server(tmp_path_factory.mktemp("redis"))) as server:
@@ -131,9 +131,7 @@ class DyingConnections(FakeAsyncRedis):
 
 
 @pytest.mark.parametrize(("deaths", "headers"), [(2, {}), (3, {"x-invalidation": "delayed"})])
-async def test_a_connection_that_died_does_not_cost_its_message(
-    deaths: int, headers: dict[str, str]
-) -> None:
+async def test_a_dead_connection_loses_no_message(deaths: int, headers: dict[str, str]) -> None:
     redis = DyingConnections(connection_class=FakeConnection)
     redis.deaths = deaths
     assert await Announcer(redis, Metrics()).announce("price", ["m"]) == headers

@@ -105,7 +105,7 @@ async def test_a_key_needs_an_account(admin: httpx2.AsyncClient, database: Datab
         ),
     ],
 )
-async def test_every_wrong_field_is_named(
+async def test_every_invalid_field_is_named(
     admin: httpx2.AsyncClient, database: Database, body: object, fields: set[str]
 ) -> None:
     answer = await admin.post("/admin/keys", json=body)
@@ -131,9 +131,7 @@ async def test_keys_are_listed_in_pages_and_by_account(admin: httpx2.AsyncClient
 
 
 @pytest.mark.parametrize("named_by", ["key_id", "api_key"])
-async def test_changes_leave_alone_what_they_do_not_name(
-    admin: httpx2.AsyncClient, named_by: str
-) -> None:
+async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient, named_by: str) -> None:
     key = await make(admin, name="ci", allowed_models=["x"], expires_at="2027-01-01T00:00:00Z")
     path = f"/admin/keys/{key[named_by]}"
     expected = {field: key[field] for field in PUBLIC}
@@ -161,7 +159,7 @@ async def test_changes_leave_alone_what_they_do_not_name(
         ({"secret_hash": "x"}, {"secret_hash"}),
     ],
 )
-async def test_a_wrong_change_changes_nothing(
+async def test_an_invalid_change_changes_nothing(
     admin: httpx2.AsyncClient, body: dict[str, Any], fields: set[str] | None
 ) -> None:
     key = await make(admin)

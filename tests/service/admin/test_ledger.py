@@ -85,7 +85,7 @@ async def test_a_removed_entry_is_found(admin: httpx2.AsyncClient, database: Dat
     }
 
 
-async def test_one_account_is_proved_alone(admin: httpx2.AsyncClient, database: Database) -> None:
+async def test_one_account_can_be_verified(admin: httpx2.AsyncClient, database: Database) -> None:
     await LedgerStore(database).post([entry(0), entry(1, user_id="b")])
     await database["accounts"].update_one({"_id": "b"}, {"$inc": {"spent_nusd": 1}})
     for user_id, ok in (("a", True), ("b", False)):
@@ -95,7 +95,7 @@ async def test_one_account_is_proved_alone(admin: httpx2.AsyncClient, database: 
     assert unknown.status_code == 404
 
 
-async def test_full_takes_nothing_for_proved(admin: httpx2.AsyncClient, database: Database) -> None:
+async def test_full_ignores_the_checkpoints(admin: httpx2.AsyncClient, database: Database) -> None:
     """A checkpoint that lies stands for one that was true when the entries were still there."""
     await LedgerStore(database).post([entry(0), entry(1)])
     checkpoint = Checkpoint(

@@ -164,7 +164,7 @@ async def test_an_embedding_model_is_asked_for_an_embedding(
     assert {request.path for request in upstream.requests} == {"/v1/embeddings"}
 
 
-async def test_failures_are_told_in_the_providers_words(
+async def test_failures_are_reported_in_the_providers_words(
     admin: httpx2.AsyncClient, upstream: Upstream
 ) -> None:
     async def script(request: Request, connection: Connection) -> None:
@@ -197,7 +197,7 @@ async def test_failures_are_told_in_the_providers_words(
     assert len(upstream.requests) == 3
 
 
-async def test_one_deployment_alone_even_while_it_cools_down(
+async def test_one_deployment_can_be_tested_even_while_it_cools_down(
     admin: httpx2.AsyncClient, upstream: Upstream, redis: Redis
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -208,7 +208,7 @@ async def test_one_deployment_alone_even_while_it_cools_down(
     assert len(upstream.requests) == 1
 
 
-async def test_it_can_be_run_again(
+async def test_a_test_can_be_repeated(
     admin: httpx2.AsyncClient, upstream: Upstream, database: Database
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -219,7 +219,7 @@ async def test_it_can_be_run_again(
     assert await database["accounts"].count_documents({}) == 1
 
 
-async def test_its_secret_is_nowhere_to_be_seen(
+async def test_the_tests_key_is_never_shown(
     admin: httpx2.AsyncClient,
     upstream: Upstream,
     database: Database,
@@ -237,7 +237,7 @@ async def test_its_secret_is_nowhere_to_be_seen(
     assert TEXT not in tested.text
 
 
-async def test_its_key_is_good_for_the_test_alone(
+async def test_the_tests_key_works_for_the_test_alone(
     admin: httpx2.AsyncClient, upstream: Upstream
 ) -> None:
     entered, gate = asyncio.Event(), asyncio.Event()
@@ -271,7 +271,7 @@ async def test_its_key_is_good_for_the_test_alone(
         (b"{}", "text/plain", 415),
     ],
 )
-async def test_wrong_bodies(
+async def test_invalid_bodies_are_rejected(
     admin: httpx2.AsyncClient, upstream: Upstream, content: bytes, content_type: str, status: int
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -289,7 +289,7 @@ async def test_an_unknown_route_is_not_tested(
     assert await database["keys"].count_documents({}) == 0
 
 
-async def test_a_gateway_that_is_away_is_said(
+async def test_an_unreachable_gateway_is_reported(
     mongo_uri: str, redis_url: str, database: Database
 ) -> None:
     settings = admin_settings(mongo_uri, redis_url, f"http://127.0.0.1:{free_port()}")

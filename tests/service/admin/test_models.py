@@ -87,9 +87,7 @@ async def test_a_route_is_kept_with_all_its_fields(
     )
 
 
-async def test_a_route_needs_nothing_but_a_model(
-    admin: httpx2.AsyncClient, database: Database
-) -> None:
+async def test_a_route_needs_only_a_model(admin: httpx2.AsyncClient, database: Database) -> None:
     made = await make(admin)
     expected: dict[str, Any] = {"fallbacks": [], "context_fallbacks": []}
     expected |= {"max_attempts": 3, "cooldown_after": 3, "cooldown_s": 30}
@@ -102,7 +100,7 @@ async def test_a_route_needs_nothing_but_a_model(
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "a/b/test", "a b?c#d%2F", "ü:*", "test"])
-async def test_names_hold_slashes_and_more(admin: httpx2.AsyncClient, name: str) -> None:
+async def test_names_can_contain_slashes_and_more(admin: httpx2.AsyncClient, name: str) -> None:
     await make(admin, name)
     path = f"{PATH}/" + "".join(f"%{byte:02X}" if byte != 47 else "/" for byte in name.encode())
     assert (await admin.get(path)).json()["model"] == name
@@ -227,7 +225,7 @@ def deployed(**fields: Any) -> dict[str, Any]:
         ),
     ],
 )
-async def test_every_wrong_field_is_named(
+async def test_every_invalid_field_is_named(
     admin: httpx2.AsyncClient, database: Database, fields: dict[str, Any], wrong: list[str]
 ) -> None:
     answer = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN], **fields})
@@ -236,7 +234,7 @@ async def test_every_wrong_field_is_named(
     assert await database["routes"].count_documents({}) == 0
 
 
-async def test_a_secret_that_was_taken_for_a_name_is_not_repeated(
+async def test_a_secret_mistaken_for_a_name_is_not_echoed(
     admin: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = {"model": "house", **deployed(credential="sk-proj-secret")}
@@ -256,7 +254,7 @@ async def test_routes_are_listed_in_pages(admin: httpx2.AsyncClient) -> None:
     assert rest["next_cursor"] is None
 
 
-async def test_changes_leave_alone_what_they_do_not_name(admin: httpx2.AsyncClient) -> None:
+async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient) -> None:
     before = await make(admin, deployments=[PLAIN, FULL], fallbacks=["x"])
     changed = (await admin.patch(f"{PATH}/house", json={"cooldown_s": 0})).json()
     assert changed == before | {"cooldown_s": 0}
@@ -287,7 +285,7 @@ async def test_a_deployment_that_stays_keeps_its_id(admin: httpx2.AsyncClient) -
         ({"deployments": [{**PLAIN, "deployment_id": "dep_1"}]}, ["deployments[0].deployment_id"]),
     ],
 )
-async def test_a_wrong_change_changes_nothing(
+async def test_an_invalid_change_changes_nothing(
     admin: httpx2.AsyncClient, changes: dict[str, Any], wrong: list[str]
 ) -> None:
     before = await make(admin, fallbacks=["x"])

@@ -29,7 +29,7 @@ async def make(admin: httpx2.AsyncClient, path: str, **fields: Any) -> str:
 
 
 @_each
-async def test_grants_are_kept_changed_and_taken_back(admin: httpx2.AsyncClient, path: str) -> None:
+async def test_grants_are_stored_changed_and_revoked(admin: httpx2.AsyncClient, path: str) -> None:
     place = await make(admin, path, provider_objects=GRANTS)
     assert (await admin.get(place)).json()["provider_objects"] == GRANTS
 
@@ -41,7 +41,7 @@ async def test_grants_are_kept_changed_and_taken_back(admin: httpx2.AsyncClient,
 
 
 @_each
-async def test_nothing_is_granted_unasked(admin: httpx2.AsyncClient, path: str) -> None:
+async def test_nothing_is_granted_by_default(admin: httpx2.AsyncClient, path: str) -> None:
     place = await make(admin, path)
     assert (await admin.get(place)).json()["provider_objects"] == []
 
@@ -62,7 +62,9 @@ async def test_nothing_is_granted_unasked(admin: httpx2.AsyncClient, path: str) 
         None,
     ],
 )
-async def test_odd_grants_are_refused(admin: httpx2.AsyncClient, path: str, grants: Any) -> None:
+async def test_invalid_grants_are_rejected(
+    admin: httpx2.AsyncClient, path: str, grants: Any
+) -> None:
     place = await make(admin, path)
     for answer in (
         await admin.post(path, json={**NEW[path], "provider_objects": grants}),

@@ -33,7 +33,7 @@ async def quoted(admin: httpx2.AsyncClient, **body: Any) -> dict[str, Any]:
     return told
 
 
-async def test_a_quote_shows_how_the_cost_comes_about(
+async def test_a_quote_lists_the_lines_of_the_cost(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     tiers = [
@@ -83,7 +83,7 @@ async def test_a_quote_shows_how_the_cost_comes_about(
         ("unknown", None, None),
     ],
 )
-async def test_the_provider_is_what_the_name_says(
+async def test_the_provider_is_taken_from_the_name(
     admin: httpx2.AsyncClient, model: str, provider: str | None, found: str | None
 ) -> None:
     body = {"model": model, "provider": provider, "usage": USAGE}
@@ -135,7 +135,7 @@ async def test_a_quote_is_for_a_time(admin: httpx2.AsyncClient) -> None:
         ({"user_id": "nobody"}, 404, None),
     ],
 )
-async def test_what_is_wrong_is_named(
+async def test_invalid_fields_are_named(
     admin: httpx2.AsyncClient, changes: dict[str, Any], status: int, field: str | None
 ) -> None:
     await make(admin, model="dear", input_cost_per_million=1_000_000)
@@ -146,7 +146,7 @@ async def test_what_is_wrong_is_named(
         assert set(answer.json()["error"]["fields"]) == {field}
 
 
-async def test_an_account_pays_what_its_multiplier_says(admin: httpx2.AsyncClient) -> None:
+async def test_an_accounts_multiplier_applies(admin: httpx2.AsyncClient) -> None:
     made = await admin.post("/admin/accounts", json={"user_id": "a"})
     assert made.json()["price_multiplier"] == 1
     changed = await admin.patch("/admin/accounts/a", json={"price_multiplier": 1.250})

@@ -87,7 +87,7 @@ async def test_a_key_says_whether_it_records(
         (True, "recording"),
     ],
 )
-async def test_a_wrong_setting_is_named(
+async def test_an_invalid_setting_is_named(
     admin: httpx2.AsyncClient, setting: Any, field: str
 ) -> None:
     for answer in (
@@ -126,7 +126,7 @@ async def test_a_recording_is_shown(admin: httpx2.AsyncClient, database: Databas
     assert (await admin.get(f"/admin/recordings/{call_id}?x=1")).status_code == 422
 
 
-async def test_lists_are_bounded_and_do_not_say_what_was_said(
+async def test_lists_are_bounded_and_omit_the_texts(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     rows = [recording(NOW - n * HOUR) for n in range(5)]
@@ -139,7 +139,7 @@ async def test_lists_are_bounded_and_do_not_say_what_was_said(
     assert (await admin.get("/admin/recordings?limit=201")).status_code == 422
 
 
-async def test_lists_are_of_an_account_a_key_and_a_time(
+async def test_lists_are_filtered_by_account_key_and_time(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     a1, a2, b1 = await stored(
@@ -162,14 +162,16 @@ async def test_lists_are_of_an_account_a_key_and_a_time(
     assert set(wrong.json()["error"]["fields"]) == {"until"}
 
 
-async def test_one_is_deleted(admin: httpx2.AsyncClient, database: Database) -> None:
+async def test_a_recording_is_deleted(admin: httpx2.AsyncClient, database: Database) -> None:
     kept, gone = await stored(database, recording(NOW), recording(NOW - HOUR))
     assert (await admin.delete(f"/admin/recordings/{gone}")).status_code == 204
     assert (await admin.delete(f"/admin/recordings/{gone}")).status_code == 404
     assert await listed(admin) == [kept]
 
 
-async def test_an_account_s_are_deleted(admin: httpx2.AsyncClient, database: Database) -> None:
+async def test_the_recordings_of_an_account_are_deleted(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
     await stored(database, *(recording(NOW + n * HOUR / 3600) for n in range(1_005)))
     (other,) = await stored(database, recording(NOW - HOUR, user_id="b"))
     for missing in ("", "?key_id=key-1", "?user_id="):
@@ -195,7 +197,9 @@ async def test_an_entry_says_whether_it_is_recorded(
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", "?user_id=a"), ("GET", "/x")])
-async def test_nobody_else_may_look(admin: httpx2.AsyncClient, method: str, path: str) -> None:
+async def test_recordings_need_the_admin_key(
+    admin: httpx2.AsyncClient, method: str, path: str
+) -> None:
     answer = await admin.request(
         method, f"/admin/recordings{path}", headers={"authorization": "Bearer wrong"}
     )

@@ -64,7 +64,7 @@ def refusal(environment: dict[str, str]) -> str:
         ("GATEWAY_URL", "http://gateway:80000"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_it(
+def test_an_invalid_setting_is_one_line_that_names_it(
     environment: Environment, variable: str, value: str
 ) -> None:
     line = refusal(environment(**{variable: value}))
@@ -84,7 +84,7 @@ def test_a_mongo_that_does_not_answer_is_one_line(environment: Environment) -> N
     assert "hush" not in line
 
 
-def test_a_wrong_password_is_told_from_a_server_that_is_away(environment: Environment) -> None:
+def test_a_wrong_password_differs_from_a_server_that_is_down(environment: Environment) -> None:
     right = environment()["MONGO_URI"]
     line = refusal(environment(MONGO_URI=right.replace(PASSWORD, "another"), MONGO_WAIT_S="1"))
     assert line == ("services.admin: MongoDB refuses what MONGO_URI says (AuthenticationFailed)")

@@ -206,7 +206,7 @@ async def test_entries_are_filtered(
         ({"since": "2026-11-24T00:00:00Z", "until": "2026-11-24T00:00:00Z"}, {"until"}),
     ],
 )
-async def test_every_wrong_filter_is_named(
+async def test_every_invalid_filter_is_named(
     admin: httpx2.AsyncClient, params: dict[str, str], fields: set[str]
 ) -> None:
     answer = await admin.get("/admin/usage/user/a", params=params)
@@ -214,6 +214,6 @@ async def test_every_wrong_filter_is_named(
     assert set(answer.json()["error"]["fields"]) == fields
 
 
-async def test_an_unknown_user_is_not_one_without_usage(admin: httpx2.AsyncClient) -> None:
+async def test_an_unknown_user_is_not_found(admin: httpx2.AsyncClient) -> None:
     assert (await admin.get("/admin/usage/user/a")).json()["data"] == []
     assert (await admin.get("/admin/usage/user/nobody")).status_code == 404

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOREIGN = [(CHAT, MESSAGES.model), (MESSAGES, CHAT.model), (RESPONSES, MESSAGES.model)]
 
 
-async def test_an_unknown_tool_choice_is_the_providers_to_refuse(
+async def test_an_unknown_tool_choice_is_left_to_the_provider(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     said = json.dumps({"error": {"message": "no such tool_choice"}}).encode()
@@ -57,7 +57,7 @@ async def test_an_unknown_tool_choice_is_not_translated(
 
 
 @pytest.mark.parametrize(("dialect", "model"), FOREIGN, ids=[row[0].name for row in FOREIGN])
-async def test_a_number_beyond_all_bounds_is_not_translated(
+async def test_a_huge_number_is_not_translated(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, model: str
 ) -> None:
     upstream.answers(b"{}")
@@ -72,7 +72,7 @@ async def test_a_number_beyond_all_bounds_is_not_translated(
     await check_event(books, secret, 400, "invalid_request")
 
 
-async def test_a_prompt_of_ten_megabytes(
+async def test_a_prompt_of_ten_megabytes_is_served(
     books: Books, upstream: Upstream, dialect: Dialect, settings_with: SettingsWith
 ) -> None:
     """It is below the usual limit, so it passes whole, and its hold is as large as it is."""
@@ -95,7 +95,7 @@ async def chunks(size: int) -> Any:
         yield b"x" * 1_000
 
 
-async def test_a_body_too_large_that_does_not_say_so(
+async def test_a_too_large_body_without_a_length_is_rejected(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     """Without a content-length, it is read no further than the limit."""
@@ -131,7 +131,7 @@ def sent(dialect: Dialect) -> tuple[bytes, list[str]]:
     return body, [f"content-length: {len(body)}", "content-type: application/json"]
 
 
-async def test_a_header_twice_that_says_the_same(
+async def test_a_repeated_identical_header_is_accepted(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     upstream.answers(dialect.answer)
@@ -148,7 +148,7 @@ async def test_a_header_twice_that_says_the_same(
 
 
 @pytest.mark.parametrize("name", ["authorization", "x-api-key", "api-key"])
-async def test_two_keys_in_one_header_are_nobodys(
+async def test_two_keys_in_one_header_are_rejected(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, name: str
 ) -> None:
     """Whatever stands in front of the gateway may have read the other one."""
@@ -192,7 +192,7 @@ async def test_two_content_types_must_both_be_right(
 
 
 @pytest.mark.parametrize("other", [0, 1], ids=["same", "different"])
-async def test_two_content_lengths_are_no_request(
+async def test_two_content_lengths_are_rejected(
     gateway: Client, upstream: Upstream, books: Books, other: int
 ) -> None:
     """Where one ends and the next begins is then a matter of opinion: nobody is even asked."""

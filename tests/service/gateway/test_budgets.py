@@ -54,7 +54,7 @@ def body(dialect: Dialect = CHAT, **fields: Any) -> dict[str, Any]:
     return dialect.body(model=MODEL, **fields)
 
 
-async def test_calls_at_once_are_admitted_while_there_is_room(
+async def test_concurrent_calls_are_admitted_while_there_is_room(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     """Through all keys of the account, and to the last nano-USD."""
@@ -116,7 +116,7 @@ async def test_a_call_that_ends_makes_room(
     assert (await gateway.post(CHAT.path, secret, body(max_tokens=93))).status_code == 200
 
 
-async def test_a_refused_call_of_the_provider_gives_all_its_hold_back(
+async def test_a_call_refused_by_the_provider_releases_its_whole_hold(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     secret = await books.add_key(await books.add_account(limit_usd=HOLD_USD))
@@ -129,7 +129,7 @@ async def test_a_refused_call_of_the_provider_gives_all_its_hold_back(
 
 
 @pytest.mark.parametrize("period", ["total", "monthly", "weekly", "daily"])
-async def test_what_was_spent_before_is_read_from_mongodb(
+async def test_earlier_spend_is_read_from_mongodb(
     gateway: Client, upstream: Upstream, books: Books, period: BudgetPeriod
 ) -> None:
     """When Redis does not know it, as after a flush."""
@@ -164,7 +164,7 @@ async def test_without_a_budget_there_is_no_limit(
     assert response.status_code == 200
 
 
-async def test_an_explicit_price_of_nothing_is_free(
+async def test_an_explicit_price_of_zero_is_free(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     upstream.answers(CHAT.answer)

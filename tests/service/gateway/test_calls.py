@@ -69,7 +69,7 @@ async def test_a_call(
     assert event.first_byte_ms <= event.latency_ms
 
 
-async def test_only_the_formats_own_parameters_go_on_to_the_provider(
+async def test_only_the_formats_query_parameters_are_forwarded(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     secret = await books.add_key()
@@ -85,7 +85,7 @@ async def test_only_the_formats_own_parameters_go_on_to_the_provider(
     assert asked.path == f"{dialect.upstream_path}{query}"
 
 
-async def test_a_holds_amount_becomes_the_calls_cost(
+async def test_a_hold_is_settled_at_the_calls_cost(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     """Until the ledger has posted it."""
@@ -101,7 +101,7 @@ async def test_a_holds_amount_becomes_the_calls_cost(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_an_accounts_multiplier_counts_from_the_hold_on(
+async def test_an_accounts_multiplier_applies_from_the_hold_on(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
 ) -> None:
     plain = await books.add_key()
@@ -121,7 +121,7 @@ async def test_an_accounts_multiplier_counts_from_the_hold_on(
         assert response.headers["x-gateway-cost-usd"] == "0.000051"
 
 
-async def test_bytes_pass_as_the_client_wrote_them(
+async def test_request_bytes_are_forwarded_unchanged(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -138,7 +138,7 @@ async def test_bytes_pass_as_the_client_wrote_them(
     )
 
 
-async def test_headers_pass_but_for_those_that_must_not(
+async def test_headers_are_forwarded_except_forbidden_ones(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     secret = await books.add_key()
@@ -181,7 +181,7 @@ async def test_headers_pass_but_for_those_that_must_not(
     assert (await books.the_event(secret)).provider_request_id == "req_1"
 
 
-async def test_usage_is_asked_for_and_what_the_client_did_not_ask_for_is_stripped(
+async def test_usage_is_requested_and_stripped_if_the_client_did_not_ask(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     secret = await books.add_key()
@@ -202,7 +202,7 @@ async def test_usage_is_asked_for_and_what_the_client_did_not_ask_for_is_strippe
     assert (await books.the_event(secret)).usage == TOKENS
 
 
-async def test_a_stream_is_neither_kept_nor_held_back_on_its_way(
+async def test_a_stream_is_neither_buffered_nor_delayed(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     upstream.streams(dialect.frames)
@@ -214,7 +214,7 @@ async def test_a_stream_is_neither_kept_nor_held_back_on_its_way(
     assert response.headers["x-accel-buffering"] == "no"
 
 
-async def test_the_providers_connection_serves_the_next_call(
+async def test_the_providers_connection_is_reused(
     upstream: Upstream, books: Books, settings_with: SettingsWith, dialect: Dialect
 ) -> None:
     """Also after a stream, whose end comes a moment after its last frame."""
@@ -237,7 +237,7 @@ async def test_the_providers_connection_serves_the_next_call(
     assert upstream.connections == before + 1
 
 
-async def test_usage_that_was_not_reported_is_estimated(
+async def test_unreported_usage_is_estimated(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     secret = await books.add_key()
@@ -272,7 +272,7 @@ async def test_a_chat_stream_without_usage_is_estimated(
     assert event.usage.output_text == 3
 
 
-async def test_names_that_others_chose_are_kept_short(
+async def test_names_chosen_by_others_are_cut(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     """They are stored with every event."""

@@ -22,7 +22,7 @@ every_encoding = pytest.mark.parametrize(
 
 
 @every_encoding
-async def test_a_whole_answer_is_decompressed(
+async def test_an_answer_is_decompressed(
     gateway: Client,
     upstream: Upstream,
     books: Books,
@@ -79,7 +79,7 @@ async def test_a_stream_is_decompressed_as_it_comes(
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, br"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_what_cannot_be_decompressed_is_no_answer(
+async def test_an_undecompressable_answer_is_a_502(
     gateway: Client,
     upstream: Upstream,
     books: Books,
@@ -103,7 +103,7 @@ async def test_what_cannot_be_decompressed_is_no_answer(
 
 
 @pytest.mark.parametrize("sent", [b"not compressed at all", b""], ids=["other bytes", "cut short"])
-async def test_what_only_says_that_it_is_compressed_is_no_answer(
+async def test_an_answer_falsely_labelled_as_compressed_is_a_502(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, sent: bytes
 ) -> None:
     sent = sent or gzip.compress(dialect.answer)[:-20]
@@ -116,7 +116,7 @@ async def test_what_only_says_that_it_is_compressed_is_no_answer(
     await check_event(books, secret, 502, "upstream_unavailable")
 
 
-async def test_a_stream_that_cannot_be_decompressed_to_its_end(
+async def test_a_stream_that_stops_decompressing_ends_with_an_error(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     async def script(_request: Request, connection: Connection) -> None:
@@ -139,7 +139,7 @@ async def test_a_stream_that_cannot_be_decompressed_to_its_end(
     assert event.usage_source == "estimated"
 
 
-async def test_what_becomes_too_large_is_no_answer(
+async def test_an_answer_that_inflates_too_much_is_a_502(
     books: Books, upstream: Upstream, dialect: Dialect, settings_with: SettingsWith
 ) -> None:
     """Its size is what counts once it is decompressed."""

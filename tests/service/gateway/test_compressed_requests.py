@@ -22,7 +22,7 @@ CODINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_it_reaches_the_provider_uncompressed(
+async def test_a_compressed_request_is_forwarded_decompressed(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, coding: str
 ) -> None:
     dialect.served_by(upstream, stream=False)
@@ -49,7 +49,7 @@ async def test_it_reaches_the_provider_uncompressed(
     ],
     ids=["other", "two", "none", "cut", "bomb in zstd", "bomb in gzip", "no json"],
 )
-async def test_what_cannot_be_decoded(
+async def test_an_undecodable_request_is_rejected(
     gateway: Client,
     books: Books,
     dialect: Dialect,

@@ -66,7 +66,7 @@ async def test_one_accounts_failures_are_its_own(
     assert endpoints.asked == ["a"]
 
 
-async def test_a_request_that_cannot_be_translated_is_no_failure_of_its_deployment(
+async def test_an_untranslatable_request_is_not_a_failure_of_its_deployment(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -88,7 +88,7 @@ async def test_a_request_that_cannot_be_translated_is_no_failure_of_its_deployme
     assert endpoints.asked == ["a"]
 
 
-async def test_what_cannot_be_reached_is_left_alone_by_all_on_all_replicas(
+async def test_an_unreachable_deployment_cools_down_for_all_on_all_replicas(
     gateway: Client, upstream: Upstream, books: Books, settings_with: SettingsWith
 ) -> None:
     endpoints = Endpoints(upstream)

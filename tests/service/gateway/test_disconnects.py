@@ -50,7 +50,7 @@ async def event_of(books: Books, secret: str) -> UsageEvent:
     return await books.the_event(secret)
 
 
-async def test_a_client_that_leaves_in_mid_stream(
+async def test_a_client_disconnects_in_mid_stream(
     stand_in: Client, oracle: Oracle, books: Books, dialect: Dialect
 ) -> None:
     secret = await books.add_key()
@@ -81,7 +81,7 @@ async def test_a_client_that_leaves_in_mid_stream(
     assert 0 < await books.held(secret) < event.held_nusd
 
 
-async def test_a_client_that_leaves_before_the_first_byte(
+async def test_a_client_disconnects_before_the_first_byte(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     hung_up = asyncio.Event()
@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_before_the_first_byte(
     assert event.first_byte_ms is None
 
 
-async def test_a_client_that_leaves_before_it_has_sent_its_request(
+async def test_a_client_disconnects_before_its_request_is_complete(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     upstream.answers(dialect.answer)
@@ -129,7 +129,7 @@ async def test_a_client_that_leaves_before_it_has_sent_its_request(
     assert upstream.requests == []
 
 
-async def test_a_whole_answer_is_metered_although_nobody_waits_for_it(
+async def test_an_answer_is_metered_after_its_client_disconnected(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     """The provider has been asked, and will charge for it."""

@@ -89,7 +89,7 @@ async def broken_gateway(settings_with: SettingsWith) -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_the_last_byte_goes_out_after_the_commit(
+async def test_the_last_byte_is_sent_after_the_commit(
     logged_gateway: Client,
     log: list[Any],
     upstream: Upstream,
@@ -117,7 +117,7 @@ async def test_the_last_byte_goes_out_after_the_commit(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_what_cannot_be_recorded_is_not_served(
+async def test_a_call_that_cannot_be_recorded_is_not_served(
     broken_gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
 ) -> None:
     dialect.served_by(upstream, stream=stream)

@@ -21,7 +21,7 @@ def at(gateway: Client, path: str) -> str:
     return str(gateway.http.base_url).rstrip("/") + path
 
 
-async def test_too_many_header_fields(gateway: Client, dialect: Dialect) -> None:
+async def test_too_many_header_fields_are_rejected(gateway: Client, dialect: Dialect) -> None:
     headers = {f"x-{n}": "1" for n in range(BOUNDS.head_fields)}
     response = await gateway.post(dialect.path, None, dialect.body(), headers)
     dialect.check_error(response, 431, "request_head_too_large")
@@ -29,13 +29,13 @@ async def test_too_many_header_fields(gateway: Client, dialect: Dialect) -> None
     assert response.headers["connection"] == "close"
 
 
-async def test_a_header_that_is_too_long(gateway: Client, dialect: Dialect) -> None:
+async def test_a_long_header_is_rejected(gateway: Client, dialect: Dialect) -> None:
     headers = {"x-long": "x" * (BOUNDS.head_bytes + 5_000)}
     response = await gateway.post(dialect.path, None, dialect.body(), headers)
     dialect.check_error(response, 431, "request_head_too_large")
 
 
-async def test_many_and_long_headers_within_the_bounds(
+async def test_headers_within_the_bounds_are_accepted(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     dialect.served_by(upstream, stream=False)
@@ -44,7 +44,7 @@ async def test_many_and_long_headers_within_the_bounds(
     assert response.status_code == 200
 
 
-async def test_a_head_that_is_not_finished_disturbs_nobody(settings_with: SettingsWith) -> None:
+async def test_an_unfinished_head_does_not_delay_others(settings_with: SettingsWith) -> None:
     bounds = msgspec.structs.replace(BOUNDS, head_timeout_s=0.3)
     app = create_app(settings_with())
     async with serving(app, bounds=bounds) as url, connecting(url) as slow, connecting(url) as fast:
@@ -74,7 +74,7 @@ async def test_a_base_url_with_or_without_v1(
 @pytest.mark.parametrize(
     "path", ["/models", "/models/", "//v1/models", "/v1/models/", "/v1/v1/models"]
 )
-async def test_models_wherever_they_are_looked_for(
+async def test_models_are_listed_at_every_usual_path(
     gateway: Client, books: Books, path: str
 ) -> None:
     headers = bearer(await books.add_key())
@@ -86,20 +86,22 @@ async def test_models_wherever_they_are_looked_for(
 
 
 @pytest.mark.parametrize("path", ["/health/", "//health", "/ready/"])
-async def test_a_slash_too_many_is_no_redirect(gateway: Client, path: str) -> None:
+async def test_an_extra_slash_is_not_redirected(gateway: Client, path: str) -> None:
     response = await gateway.http.get(at(gateway, path), headers={"host": "elsewhere"})
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/openai/v1/models", "/v1", "/v1/", "/", "/v1/health", "/v2/x"])
-async def test_a_path_that_is_none_says_which_base_url_to_set(gateway: Client, path: str) -> None:
+async def test_an_unknown_path_is_answered_with_the_base_url_to_set(
+    gateway: Client, path: str
+) -> None:
     error = CHAT.check_error(await gateway.http.get(path), 404, "not_found")
     assert "base URL" in error["message"]
     assert "/v1" in error["message"]
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PUT"])
-async def test_methods_that_a_format_does_not_have(
+async def test_unsupported_methods_are_rejected(
     gateway: Client, dialect: Dialect, method: str
 ) -> None:
     response = await gateway.http.request(method, f"{dialect.path}/")
@@ -107,7 +109,7 @@ async def test_methods_that_a_format_does_not_have(
 
 
 @pytest.mark.parametrize("path", [RESPONSES.path, "/responses", "//v1/responses/"])
-async def test_a_websocket_is_not_to_be_had(gateway: Client, books: Books, path: str) -> None:
+async def test_websockets_are_rejected(gateway: Client, books: Books, path: str) -> None:
     secret = await books.add_key()
     url = str(gateway.http.base_url).rstrip("/")
     async with connecting(url) as client:
@@ -129,7 +131,7 @@ async def test_a_websocket_is_not_to_be_had(gateway: Client, books: Books, path:
     assert await books.events(secret) == []
 
 
-async def test_an_upgrade_to_http2_is_passed_over(
+async def test_an_upgrade_to_http2_is_ignored(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     CHAT.served_by(upstream, stream=False)
@@ -144,7 +146,7 @@ async def test_an_upgrade_to_http2_is_passed_over(
     assert not {"upgrade", "http2-settings"} & sent.keys()
 
 
-async def test_no_page_may_call_unless_it_is_allowed(
+async def test_cross_origin_calls_are_denied_by_default(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     upstream.answers(CHAT.answer, headers={"access-control-allow-origin": "*"})
@@ -157,7 +159,7 @@ async def test_no_page_may_call_unless_it_is_allowed(
 
 
 @pytest.mark.parametrize("allowed", [ORIGIN, f"https://other.example, {ORIGIN}", "*"])
-async def test_a_page_that_is_allowed(
+async def test_an_allowed_origin_can_call(
     settings_with: SettingsWith, upstream: Upstream, books: Books, allowed: str
 ) -> None:
     origin = "*" if allowed == "*" else ORIGIN
@@ -188,7 +190,7 @@ async def test_a_page_that_is_allowed(
             assert "access-control-allow-credentials" not in response.headers
 
 
-async def test_a_page_of_another_origin(settings_with: SettingsWith, books: Books) -> None:
+async def test_another_origin_cannot_call(settings_with: SettingsWith, books: Books) -> None:
     async with open_gateway(settings_with(cors_allow_origins=ORIGIN)) as gateway:
         for origin in ("https://evil.example", "null", f"{ORIGIN}.evil.example"):
             response = await gateway.http.get(
@@ -212,7 +214,7 @@ async def test_a_page_of_another_origin(settings_with: SettingsWith, books: Book
         f"{RESPONSES.path}/input_tokens",
     ],
 )
-async def test_a_model_whose_name_cannot_be_printed(
+async def test_an_unprintable_model_name(
     gateway: Client, upstream: Upstream, books: Books, path: str, model: str
 ) -> None:
     upstream.answers(b"{}")
@@ -228,14 +230,14 @@ async def test_a_model_whose_name_cannot_be_printed(
         assert (event.status, event.http_status, event.requested_model) == ("refused", 400, None)
 
 
-async def test_a_path_that_cannot_be_printed(gateway: Client, books: Books) -> None:
+async def test_an_unprintable_path(gateway: Client, books: Books) -> None:
     headers = bearer(await books.add_key())
     for path in ("/v1/models/gpt-4o%0A", "/v1/models/openai/gpt%00", "/v1/responses/a%0D%0Ab: c"):
         response = await gateway.http.get(path, headers=headers)
         CHAT.check_error(response, 400, "invalid_request")
 
 
-async def test_a_name_in_another_script_is_a_name(
+async def test_a_model_name_in_another_script(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     await books.set_price("openai/modèle-π-模型", input_usd="1", output_usd="1")
@@ -246,7 +248,7 @@ async def test_a_name_in_another_script_is_a_name(
     assert dict(response.headers.raw)[b"x-gateway-model"].decode() == "openai/modèle-π-模型"
 
 
-async def test_a_header_that_cannot_be_sent_on_is_left_out(
+async def test_an_unforwardable_header_is_dropped(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     headers = {"openai-processing-ms": "1\x012", "openai-version": "2020-10-01"}

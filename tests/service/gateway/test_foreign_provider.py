@@ -90,7 +90,7 @@ def failed(response: httpx2.Response) -> bool:
 
 
 @streamed
-async def test_a_call_that_goes_well(
+async def test_a_successful_call(
     gateway: Client, books: Books, mock: Mock, dialect: Dialect, stream: bool
 ) -> None:
     mock.will()
@@ -118,7 +118,7 @@ async def test_a_call_that_goes_well(
     ],
     ids=["500", "503", "429", "delay"],
 )
-async def test_a_fault_that_passes_is_kept_from_the_client(
+async def test_a_transient_fault_is_hidden_from_the_client(
     gateway: Client, books: Books, mock: Mock, dialect: Dialect, stream: bool, fault: dict[str, Any]
 ) -> None:
     mock.will(fault)
@@ -136,7 +136,7 @@ async def test_a_fault_that_passes_is_kept_from_the_client(
 
 @streamed
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-async def test_what_no_retry_cures_is_tried_once(
+async def test_a_permanent_fault_is_not_retried(
     gateway: Client, books: Books, mock: Mock, dialect: Dialect, stream: bool, status: int
 ) -> None:
     mock.will({"type": "fail", "status": status, "message": "not like that", "times": None})
@@ -154,7 +154,7 @@ async def test_what_no_retry_cures_is_tried_once(
 
 @pytest.mark.parametrize("after_chunks", [0, 2])
 @pytest.mark.parametrize("kind", ["disconnect", "truncate", "malformed"])
-async def test_a_stream_that_breaks_is_said_to_have_broken(
+async def test_a_broken_stream_ends_with_an_error(
     gateway: Client, books: Books, mock: Mock, dialect: Dialect, kind: str, after_chunks: int
 ) -> None:
     mock.will({"type": "stream_fault", "kind": kind, "after_chunks": after_chunks})
@@ -174,7 +174,7 @@ async def test_a_stream_that_breaks_is_said_to_have_broken(
     assert mock.verdict()["findings"] == []
 
 
-async def test_a_stream_that_stalls_is_given_up(
+async def test_a_stalled_stream_is_abandoned(
     gateway: Client, books: Books, mock: Mock, dialect: Dialect
 ) -> None:
     """By the route's own timeout; the provider would take half a minute."""

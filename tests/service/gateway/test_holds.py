@@ -52,7 +52,7 @@ async def held(
     [({"note": "nothing"}, 1), ({}, 1.25), ({"ttl": "1h"}, 2)],
     ids=["none", "five minutes", "an hour"],
 )
-async def test_cache_writes(
+async def test_cache_writes_are_held_for(
     gateway: Client, upstream: Upstream, books: Books, control: dict[str, str], rate: float
 ) -> None:
     marked = {"metadata": control} if "note" in control else {"cache_control": control}
@@ -63,7 +63,7 @@ async def test_cache_writes(
     assert 10_000 <= amount / 1_000 / rate <= 10_100
 
 
-async def test_a_recording_by_its_length_at_the_rate_of_audio(
+async def test_audio_is_held_for_by_its_length(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     recording = {"type": "input_audio", "input_audio": {"data": "A" * 80_000, "format": "mp3"}}
@@ -75,14 +75,16 @@ async def test_a_recording_by_its_length_at_the_rate_of_audio(
     assert 1_600 <= amount / 10_000 <= 1_700
 
 
-async def test_an_answer_that_is_spoken(gateway: Client, upstream: Upstream, books: Books) -> None:
+async def test_spoken_answers_are_held_for(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
     fields = {"modalities": ["text", "audio"], "max_tokens": 1_000}
     amount = await held(gateway, upstream, books, CHAT, **fields)
     assert 20_000 <= amount / 1_000 <= 20_100
 
 
 @pytest.mark.parametrize(("asked", "rate"), [("auto", 3), ("default", 1), ("priority", 3)])
-async def test_the_tier_that_may_be_served(
+async def test_the_dearest_possible_tier_is_held_for(
     gateway: Client, upstream: Upstream, books: Books, asked: str, rate: int
 ) -> None:
     fields = {"service_tier": asked, "max_tokens": 1_000}
@@ -91,7 +93,7 @@ async def test_the_tier_that_may_be_served(
 
 
 @pytest.mark.parametrize(("asked", "rate"), [("standard", 1.1), ("fast", 2.2)])
-async def test_the_surcharges_that_may_be_served(
+async def test_possible_surcharges_are_held_for(
     gateway: Client, upstream: Upstream, books: Books, asked: str, rate: float
 ) -> None:
     fields = {"speed": asked, "max_tokens": 1_000}
@@ -100,7 +102,7 @@ async def test_the_surcharges_that_may_be_served(
 
 
 @pytest.mark.parametrize("limit", [-1, 0])
-async def test_a_limit_that_is_none(
+async def test_an_invalid_output_limit_is_held_for_as_the_default(
     gateway: Client, upstream: Upstream, books: Books, limit: int
 ) -> None:
     """Some servers that people run themselves take -1 for as much as the model can."""

@@ -52,7 +52,7 @@ async def test_a_revoked_key_is_refused(gateway: Client, upstream: Upstream, boo
     await status_becomes(gateway, secret, 401, CHAT.model)
 
 
-async def test_a_key_that_is_made_after_it_was_tried_is_known(
+async def test_a_key_created_after_its_first_use_is_accepted(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     """That a key is unknown is remembered too."""
@@ -84,7 +84,7 @@ async def test_a_suspended_account_is_refused(
     await status_becomes(gateway, secret, 403, CHAT.model)
 
 
-async def test_a_new_price_counts(gateway: Client, upstream: Upstream, books: Books) -> None:
+async def test_a_new_price_takes_effect(gateway: Client, upstream: Upstream, books: Books) -> None:
     upstream.answers(CHAT.answer)
     secret = await books.add_key()
     body = CHAT.body(model="openai/newly-priced")
@@ -97,7 +97,7 @@ async def test_a_new_price_counts(gateway: Client, upstream: Upstream, books: Bo
     await status_becomes(gateway, secret, 200, "openai/newly-priced")
 
 
-async def test_what_was_announced_while_redis_was_away_is_obeyed_after_it(
+async def test_changes_during_a_redis_outage_take_effect_after_it(
     upstream: Upstream,
     settings_with: SettingsWith,
     module_mongo_uri: str,

@@ -141,7 +141,7 @@ async def test_an_exhausted_budget_is_refused_before_the_body(
 
 
 @pytest.mark.parametrize("of_key", [False, True])
-async def test_unfinished_bodies_count_as_the_requests_that_they_are(
+async def test_unfinished_bodies_count_as_requests(
     roomy: Client, books: Books, of_key: bool
 ) -> None:
     limits = Limits(requests_per_minute=1)
@@ -159,7 +159,7 @@ async def test_unfinished_bodies_count_as_the_requests_that_they_are(
     assert json.loads(answered.body)["error"]["code"] == "rate_limit_exceeded"
 
 
-async def test_an_unfinished_body_to_be_counted_is_no_call(
+async def test_an_unfinished_token_count_is_not_a_call(
     roomy: Client, upstream: Upstream, books: Books
 ) -> None:
     MESSAGES.served_by(upstream, stream=False)
@@ -178,7 +178,7 @@ async def test_an_unfinished_body_to_be_counted_is_no_call(
         assert (await call.answer()).status == 200
 
 
-async def test_a_full_minute_is_refused_before_the_body(
+async def test_an_exhausted_rate_limit_is_refused_before_the_body(
     roomy: Client, upstream: Upstream, books: Books
 ) -> None:
     CHAT.served_by(upstream, stream=False)
@@ -191,7 +191,9 @@ async def test_a_full_minute_is_refused_before_the_body(
     assert 50 < int(answered.headers["retry-after"]) <= 60
 
 
-async def test_calls_at_a_time_are_refused_before_the_body(roomy: Client, books: Books) -> None:
+async def test_too_many_parallel_calls_are_refused_before_the_body(
+    roomy: Client, books: Books
+) -> None:
     secret = await books.add_key(await books.add_account(limits=Limits(parallel_calls=0)))
     async with uploading(roomy, CHAT, secret, _PART) as upload:
         await upload.send(b'{"model": ')
@@ -200,7 +202,7 @@ async def test_calls_at_a_time_are_refused_before_the_body(roomy: Client, books:
     assert b"calls at a time" in answered.body
 
 
-async def test_bodies_of_an_account_have_a_bound_together(
+async def test_the_bodies_of_an_account_are_bounded_together(
     roomy: Client, upstream: Upstream, books: Books
 ) -> None:
     """Two of 200 kB are more than 30 % of 1 MB; the first one goes on."""
@@ -222,7 +224,7 @@ async def test_bodies_of_an_account_have_a_bound_together(
     await bytes_counted(roomy, 0)
 
 
-async def test_a_body_counts_with_its_copies_while_its_call_runs(
+async def test_a_body_counts_with_its_copies_during_its_call(
     roomy: Client, upstream: Upstream, books: Books
 ) -> None:
     go_on = asyncio.Event()
@@ -240,7 +242,7 @@ async def test_a_body_counts_with_its_copies_while_its_call_runs(
     await bytes_counted(roomy, 0)
 
 
-async def test_a_body_that_pauses_too_long_is_a_408_and_its_connection_ends(
+async def test_a_stalled_body_is_a_408_and_closes_its_connection(
     settings_with: SettingsWith, books: Books, dialect: Dialect
 ) -> None:
     secret = await books.add_key()
@@ -279,7 +281,7 @@ class _Refusing:
         self._meter.require_writable()
 
 
-async def test_a_refused_body_takes_no_place_until_it_is_answered(
+async def test_a_refused_body_occupies_no_slot(
     settings_with: SettingsWith, upstream: Upstream, books: Books
 ) -> None:
     meters: list[_Refusing] = []
@@ -348,7 +350,7 @@ async def test_others_are_served_while_a_large_body_is_decoded(
             assert (await call).status_code == 200
 
 
-async def test_a_process_keeps_its_memory_under_many_unfinished_bodies(
+async def test_memory_is_bounded_under_many_unfinished_bodies(
     settings_with: SettingsWith, books: Books, tmp_path: Path
 ) -> None:
     """40 of 6 MB are sent but for their last byte; two fit into the share of an account."""

@@ -91,7 +91,7 @@ async def test_models_need_a_key(gateway: Client, books: Books) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/", "/v1/chat", "/v1/messages/batches"])
-async def test_a_path_that_leads_nowhere(gateway: Client, path: str) -> None:
+async def test_an_unknown_path_is_a_404(gateway: Client, path: str) -> None:
     dialect = MESSAGES if path.startswith("/v1/messages") else CHAT
     error = dialect.check_error(await gateway.http.post(path, json={}), 404, "not_found")
     assert path in error["message"]
@@ -101,14 +101,14 @@ async def test_a_path_that_leads_nowhere(gateway: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/health", "/ready", "/metrics"])
-async def test_a_wrong_method(gateway: Client, path: str) -> None:
+async def test_a_wrong_method_is_a_405(gateway: Client, path: str) -> None:
     response = await gateway.http.post(path, json={})
 
     CHAT.check_error(response, 405, "method_not_allowed")
     assert "GET" in response.headers["allow"]
 
 
-async def test_a_gateway_with_its_servers_is_ready(gateway: Client) -> None:
+async def test_a_gateway_with_its_stores_is_ready(gateway: Client) -> None:
     health, ready = await gateway.http.get("/health"), await gateway.http.get("/ready")
 
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
@@ -117,7 +117,7 @@ async def test_a_gateway_with_its_servers_is_ready(gateway: Client) -> None:
     assert ready.json() == {"status": "ok", "checks": checks}
 
 
-async def test_a_gateway_starts_without_redis_and_says_so(settings_with: SettingsWith) -> None:
+async def test_a_gateway_starts_without_redis_and_reports_it(settings_with: SettingsWith) -> None:
     url = f"redis://{HOST}:{free_port()}/0"
     async with open_gateway(
         msgspec.structs.replace(settings_with(), redis_url=Secret(url))
@@ -130,7 +130,7 @@ async def test_a_gateway_starts_without_redis_and_says_so(settings_with: Setting
     assert checks["redis"] != "ok"
 
 
-async def test_a_gateway_starts_without_mongodb_and_says_so(settings_with: SettingsWith) -> None:
+async def test_a_gateway_starts_without_mongodb_and_reports_it(settings_with: SettingsWith) -> None:
     """A caller may well be somebody, so there is no 401 for those that it does not know."""
     uri = f"mongodb://{HOST}:{free_port()}/test?directConnection=true"
     async with open_gateway(
@@ -150,7 +150,7 @@ async def test_a_gateway_starts_without_mongodb_and_says_so(settings_with: Setti
     assert "x-should-retry" not in call.headers
 
 
-async def test_a_gateway_whose_users_may_not_read_is_not_ready(
+async def test_a_gateway_without_read_permission_is_not_ready(
     settings_with: SettingsWith, module_mongo_uri: str, tmp_path: Path
 ) -> None:
     """Both servers would answer `hello` and `PING`, and each call would then be a 503."""

@@ -66,7 +66,7 @@ async def call(
 
 @pytest.mark.parametrize("number", WAYS)
 @pytest.mark.parametrize("allowed", ["any", "plain", "with its provider"])
-async def test_an_allowed_one_is_sent_as_it_is(
+async def test_an_allowed_model_is_forwarded_unchanged(
     gateway: Client, upstream: Upstream, books: Books, number: int, allowed: str
 ) -> None:
     name = await priced(books)
@@ -88,7 +88,7 @@ async def test_an_allowed_one_is_sent_as_it_is(
 
 
 @pytest.mark.parametrize("number", WAYS)
-async def test_one_that_the_key_may_not_use_is_refused(
+async def test_a_model_the_key_may_not_use_is_refused(
     gateway: Client, upstream: Upstream, books: Books, number: int
 ) -> None:
     way = naming(await priced(books))[number]
@@ -107,7 +107,7 @@ async def test_one_that_the_key_may_not_use_is_refused(
 
 
 @pytest.mark.parametrize("number", WAYS)
-async def test_one_without_a_price_is_not_run(
+async def test_a_model_without_a_price_is_not_run(
     gateway: Client, upstream: Upstream, books: Books, number: int
 ) -> None:
     way = naming(f"unheard-of-{uuid4().hex}")[number]
@@ -144,7 +144,7 @@ async def test_the_image_model_that_openai_chooses_counts_as_named(
     assert endpoints.asked == ["a"]
 
 
-async def test_a_deployment_whose_provider_has_no_price_for_it_is_passed_over(
+async def test_a_deployment_whose_provider_has_no_price_for_it_is_skipped(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -163,7 +163,7 @@ async def test_a_deployment_whose_provider_has_no_price_for_it_is_passed_over(
     assert endpoints.asked == ["a", "b"]
 
 
-async def test_a_translation_runs_none_that_is_not_allowed(
+async def test_a_translation_runs_only_allowed_models(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     Endpoints(upstream, MESSAGES)
@@ -176,7 +176,7 @@ async def test_a_translation_runs_none_that_is_not_allowed(
     assert upstream.requests == []
 
 
-async def test_embeddings_have_other_models_too(
+async def test_models_named_by_embeddings_are_checked(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     model = f"openai/{await priced(books)}"
@@ -190,7 +190,7 @@ async def test_embeddings_have_other_models_too(
     assert upstream.requests == []
 
 
-async def test_the_hold_covers_the_dearest_and_what_runs_beside_it(
+async def test_the_hold_covers_every_model_that_may_run(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     """Output alone is priced, so that the body's length does not matter: 100 tokens of it."""

@@ -38,7 +38,7 @@ PROMPTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", [CHAT_MODEL, f"openai/{CHAT_MODEL}", OTHER_MODEL])
-async def test_one_model(gateway: Client, books: Books, name: str) -> None:
+async def test_a_model_is_described(gateway: Client, books: Books, name: str) -> None:
     await books.set_price(f"openai/{CHAT_MODEL}", input_usd="1", output_usd="1")
     headers = bearer(await books.add_key())
 
@@ -52,7 +52,7 @@ async def test_one_model(gateway: Client, books: Books, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "no/such/model", "openai/unpriced", MESSAGES_MODEL])
-async def test_a_model_that_the_key_may_not_use_does_not_exist(
+async def test_a_model_the_key_may_not_use_is_not_found(
     gateway: Client, books: Books, name: str
 ) -> None:
     headers = bearer(await books.add_key(allowed_models=("gpt-*", "no*", "openai/*")))
@@ -64,7 +64,7 @@ async def test_a_model_that_the_key_may_not_use_does_not_exist(
     MESSAGES.check_error(anthropic, 404, "model_not_found")
 
 
-async def test_one_model_needs_a_key(gateway: Client, books: Books) -> None:
+async def test_describing_a_model_needs_a_key(gateway: Client, books: Books) -> None:
     revoked = bearer(await books.add_key(status="revoked"))
 
     for headers, code in (({}, "invalid_api_key"), (revoked, "api_key_revoked")):
@@ -145,7 +145,7 @@ async def test_embeddings_are_translated(
 @pytest.mark.parametrize(
     ("field", "value"), [("dimensions", 64), ("encoding_format", "hex"), ("api_base", "http://x")]
 )
-async def test_what_embeddings_cannot_carry_is_named(
+async def test_untranslatable_embedding_parameters_are_named(
     gateway: Client, books: Books, upstream: Upstream, field: str, value: Any
 ) -> None:
     await books.set_price("mistral/mistral-embed", input_usd="20", output_usd="0")
@@ -160,7 +160,7 @@ async def test_what_embeddings_cannot_carry_is_named(
     assert upstream.requests == []
 
 
-async def test_embeddings_beyond_the_budget(
+async def test_embeddings_over_the_budget_are_refused(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     await books.set_price(EMBEDDING_MODEL, input_usd="20", output_usd="0")
@@ -219,7 +219,7 @@ async def test_a_count_is_estimated_where_the_provider_does_not_speak_the_format
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-async def test_a_server_that_does_not_count_is_counted_for(
+async def test_a_count_is_estimated_where_the_server_cannot_count(
     gateway: Client, books: Books, upstream: Upstream, status: int
 ) -> None:
     upstream.answers(b'{"detail": "Not Found"}', status=status)
@@ -231,7 +231,7 @@ async def test_a_server_that_does_not_count_is_counted_for(
     assert 8 <= response.json()["input_tokens"] <= 25
 
 
-async def test_a_count_that_the_provider_refuses(
+async def test_a_count_refused_by_the_provider_is_passed_on(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     secret = await books.add_key()

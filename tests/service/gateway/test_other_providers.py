@@ -96,7 +96,7 @@ async def gateway(translator: FakeTranslator, settings_with: SettingsWith) -> As
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_a_call_to_a_provider_of_litellms(
+async def test_a_call_to_a_provider_only_litellm_knows(
     gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect, stream: bool
 ) -> None:
     translator.speaks(dialect)
@@ -139,7 +139,7 @@ async def test_a_native_provider_of_another_format_is_translated_with_its_key(
     assert target.api_base == base_urls[target.provider]
 
 
-async def test_a_refusal_is_said_in_the_clients_format(
+async def test_a_refusal_has_the_clients_format(
     gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect
 ) -> None:
     fault = UpstreamRefused(403, "not for you", code="their_code", retry_after=None)
@@ -172,7 +172,7 @@ async def test_a_provider_without_a_key_is_named(
     assert (event.status, event.attempts) == ("refused", 0)
 
 
-async def test_a_crash_is_said_and_costs_nothing(
+async def test_a_crash_is_reported_and_costs_nothing(
     gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect
 ) -> None:
     secret = await books.add_key()
@@ -196,7 +196,7 @@ async def test_a_crash_is_said_and_costs_nothing(
     ],
     ids=["refused", "crashed", "timed out"],
 )
-async def test_a_stream_that_breaks_off_says_so_and_is_metered(
+async def test_a_broken_stream_ends_with_an_error_and_is_metered(
     gateway: Client,
     translator: FakeTranslator,
     books: Books,

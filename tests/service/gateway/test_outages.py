@@ -62,7 +62,7 @@ async def check_drained(settings: Settings, books: Books, secret: str) -> None:
     assert (event.status, event.usage, event.usage_source) == ("ok", TOKENS, "provider")
 
 
-async def test_while_redis_is_away_calls_go_on_and_their_events_wait_on_disk(
+async def test_while_redis_is_down_calls_continue_and_events_are_spooled(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     calls = [(dialect, stream) for dialect in DIALECTS for stream in (False, True)]
@@ -85,7 +85,7 @@ async def test_while_redis_is_away_calls_go_on_and_their_events_wait_on_disk(
         assert (await own_books.the_event(before)).status == "ok"
 
 
-async def test_redis_may_die_while_a_call_is_under_way(
+async def test_redis_can_die_during_a_call(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     async def dying(_request: Request, connection: Connection) -> None:
@@ -107,7 +107,7 @@ async def test_redis_may_die_while_a_call_is_under_way(
         await check_drained(settings, own_books, secret)
 
 
-async def test_the_next_process_sends_what_the_last_one_left_on_disk(
+async def test_the_next_process_sends_the_spool_of_the_last_one(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -121,7 +121,7 @@ async def test_the_next_process_sends_what_the_last_one_left_on_disk(
         await check_drained(settings, own_books, secret)
 
 
-async def test_a_redis_that_was_restarted_takes_events_again(
+async def test_a_restarted_redis_gets_events_again(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     """It has forgotten the scripts, and every connection to it is dead."""
@@ -140,7 +140,7 @@ async def test_a_redis_that_was_restarted_takes_events_again(
         await eventually(is_admitted_by_redis_again)
 
 
-async def test_by_policy_no_call_is_served_without_redis(
+async def test_the_policy_can_refuse_calls_without_redis(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     upstream.answers(b"{}")
@@ -182,7 +182,7 @@ async def test_without_redis_the_budget_is_checked_against_mongodb(
             assert served.status_code == 200
 
 
-async def test_with_redis_away_and_the_disk_full_nothing_is_served_for_free(
+async def test_with_redis_down_and_the_disk_full_nothing_is_served(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     secret = await own_books.add_key()

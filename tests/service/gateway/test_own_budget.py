@@ -120,7 +120,7 @@ async def test_what_is_spent_held_and_left(
     }
 
 
-async def test_any_credential_header_will_do(gateway: Client, books: Books) -> None:
+async def test_any_credential_header_is_accepted(gateway: Client, books: Books) -> None:
     secret = await books.add_key()
     for headers in (bearer(secret), {"x-api-key": secret}, {"api-key": secret}):
         answer = await gateway.http.get("/v1/budget", headers=headers)
@@ -129,7 +129,7 @@ async def test_any_credential_header_will_do(gateway: Client, books: Books) -> N
         assert answer.json()["key"]["limits"] == NO_LIMITS
 
 
-async def test_who_may_not_call_may_not_look(gateway: Client, books: Books) -> None:
+async def test_the_budget_needs_a_key_that_may_call(gateway: Client, books: Books) -> None:
     suspended = await books.add_key(await books.add_account(status="suspended"))
     for secret, status in ((None, 401), ("sk-gw-unknown", 401), (suspended, 403)):
         answer = await gateway.http.get("/v1/budget", headers=bearer(secret))
@@ -138,7 +138,9 @@ async def test_who_may_not_call_may_not_look(gateway: Client, books: Books) -> N
     assert posted.status_code == 405
 
 
-async def test_looking_leaves_no_event_and_no_hold(gateway: Client, books: Books) -> None:
+async def test_reading_the_budget_leaves_no_event_and_no_hold(
+    gateway: Client, books: Books
+) -> None:
     secret = await limited(books)
     await look(gateway, secret)
     assert await books.events(secret) == []

@@ -231,7 +231,7 @@ async def _ask(
 @pytest.mark.parametrize("posted", [False, True], ids=["in redis", "posted"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @_each_case
-async def test_an_object_is_its_accounts_alone(
+async def test_an_object_belongs_to_its_account_alone(
     gateway: Client, books: Books, upstream: Upstream, case: Case, stream: bool, posted: bool
 ) -> None:
     object_id = f"obj_{uuid4().hex}"
@@ -265,7 +265,7 @@ async def test_an_object_is_its_accounts_alone(
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.dialect.name in _COUNTING], ids=lambda case: case.name
 )
-async def test_counting_tells_nothing_of_it_either(
+async def test_token_counts_do_not_reveal_an_object(
     gateway: Client, books: Books, upstream: Upstream, case: Case
 ) -> None:
     path = _COUNTING[case.dialect.name]
@@ -278,7 +278,7 @@ async def test_counting_tells_nothing_of_it_either(
     assert upstream.requests == []
 
 
-async def test_sdks_are_told_to_send_the_whole_thread_again(
+async def test_sdks_are_told_to_resend_the_whole_thread(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     _script(upstream, _THREAD, "msg_1")
@@ -300,7 +300,7 @@ async def test_a_message_without_a_thread_is_not_remembered(
 
 @pytest.mark.parametrize("case", [_THREAD, _RESPONSE], ids=lambda case: case.name)
 @pytest.mark.parametrize("posted", [False, True], ids=["in redis", "posted"])
-async def test_a_hold_counts_what_the_call_goes_on_from(
+async def test_a_hold_covers_the_thread_being_continued(
     gateway: Client, books: Books, upstream: Upstream, case: Case, posted: bool
 ) -> None:
     """At a dollar per million input tokens, as the scripted price says."""
@@ -321,7 +321,7 @@ async def test_a_hold_counts_what_the_call_goes_on_from(
 
 
 @pytest.mark.parametrize("case", [_THREAD, _RESPONSE], ids=lambda case: case.name)
-async def test_a_call_goes_on_where_it_began(
+async def test_a_thread_continues_on_its_deployment(
     gateway: Client, books: Books, upstream: Upstream, case: Case
 ) -> None:
     """Equal deployments: chance would send half of the calls to the other one."""
@@ -344,7 +344,7 @@ async def test_a_call_goes_on_where_it_began(
     assert endpoints.asked == list("aabbaabb")
 
 
-async def test_another_model_goes_on_at_the_same_provider_only(
+async def test_another_model_continues_only_at_the_same_provider(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     endpoints = Endpoints(upstream, RESPONSES)
@@ -456,7 +456,7 @@ async def _send(gateway: Client, own: Own, secret: str, **fields: Any) -> Any:
 
 
 @_each_own
-async def test_what_is_the_operators_needs_a_grant(
+async def test_operator_objects_need_a_grant(
     gateway: Client, books: Books, upstream: Upstream, own: Own
 ) -> None:
     own.dialect.served_by(upstream, stream=False)
@@ -497,7 +497,7 @@ async def test_a_grant_of_account_key_or_route_is_enough(
     assert endpoints.asked == ["a"] * 3
 
 
-async def test_a_grant_works_and_ends_at_once(
+async def test_a_grant_and_its_removal_take_effect_at_once(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     own = OWN[0]
@@ -517,7 +517,7 @@ async def test_a_grant_works_and_ends_at_once(
         await eventually(answered)
 
 
-async def test_a_routes_grant_works_at_once(
+async def test_a_routes_grant_takes_effect_at_once(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     own = OWN[0]
@@ -536,7 +536,7 @@ async def test_a_routes_grant_works_at_once(
     await eventually(is_served)
 
 
-async def test_no_grant_reaches_what_other_accounts_said(
+async def test_grants_do_not_reach_threads_of_other_accounts(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     _script(upstream, _RESPONSE, "resp_of_a")
@@ -569,7 +569,7 @@ async def test_a_granted_object_does_not_become_the_accounts_own(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_an_estimate_counts_what_the_call_goes_on_from(
+async def test_an_estimate_covers_the_thread_being_continued(
     gateway: Client, books: Books, upstream: Upstream, stream: bool
 ) -> None:
     object_id = f"resp_{uuid4().hex}"
@@ -596,7 +596,7 @@ async def test_an_estimate_counts_what_the_call_goes_on_from(
     assert abs(goes_on.usage.input_text - begins.usage.input_text - _USED) < 5
 
 
-async def test_a_translation_needs_no_book_for_what_it_leaves_out(
+async def test_dropped_fields_of_a_translation_are_not_looked_up(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     """Hints to a provider, and items whose content only their own provider has."""
@@ -613,7 +613,7 @@ async def test_a_translation_needs_no_book_for_what_it_leaves_out(
         assert served.status_code == 200, served.text
 
 
-async def test_a_translation_reaches_no_object_either(
+async def test_a_translated_call_cannot_name_objects(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -629,7 +629,7 @@ async def test_a_translation_reaches_no_object_either(
     assert upstream.requests == []
 
 
-async def test_sdks_are_told_to_go_on_without_a_thread(
+async def test_sdks_are_told_to_continue_without_a_thread(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -644,7 +644,7 @@ async def test_sdks_are_told_to_go_on_without_a_thread(
     assert details == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
 
 
-async def test_names_of_the_clients_own_pass(
+async def test_names_chosen_by_the_client_pass(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     """Tools of clients have parameters of such names, and people write about them."""

@@ -35,7 +35,7 @@ async def status(gateway: Client, secret: str) -> int:
     return (await gateway.post(CHAT.path, secret, body())).status_code
 
 
-async def test_the_pool_is_not_spent_again_without_redis_nor_after_it(
+async def test_the_pool_is_not_spent_twice_during_or_after_an_outage(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -57,7 +57,7 @@ async def test_the_pool_is_not_spent_again_without_redis_nor_after_it(
     assert len(ok) == len({event.call_id for event in ok}) == 5
 
 
-async def test_a_call_that_began_without_redis_gets_its_hold_when_it_is_back(
+async def test_a_call_begun_without_redis_gets_its_hold_afterwards(
     upstream: Upstream, own_books: Books, settings: Settings, redis: ServerProcess
 ) -> None:
     secret = await own_books.add_key(await own_books.add_account(limit_usd="1"))
@@ -86,7 +86,7 @@ async def test_a_call_that_began_without_redis_gets_its_hold_when_it_is_back(
         await eventually(is_finished)
 
 
-async def test_after_a_flush_calls_under_way_are_held_again(
+async def test_after_a_flush_open_calls_are_held_again(
     upstream: Upstream, own_books: Books, settings: Settings
 ) -> None:
     user_id = await own_books.add_account(limit_usd="0.002")

@@ -33,7 +33,7 @@ async def test_a_providers_error_passes_unchanged(
     assert response.headers["request-id"] == response.headers["x-request-id"] == event.call_id
 
 
-async def test_a_provider_that_is_down(
+async def test_a_provider_that_is_down_is_a_502(
     books: Books, dialect: Dialect, settings_with: SettingsWith
 ) -> None:
     nowhere = f"http://{HOST}:{free_port()}"
@@ -81,7 +81,7 @@ async def test_a_provider_that_closes_instead_of_answering(
     await check_event(books, secret, 502, "upstream_unavailable")
 
 
-async def test_an_answer_that_is_cut_short(
+async def test_a_truncated_answer(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     async def script(_request: Request, connection: Connection) -> None:
@@ -101,7 +101,7 @@ async def test_an_answer_that_is_cut_short(
 @pytest.mark.parametrize(
     "garbage", [b'{"half": ', b"<html>", b"", b"[]", b"\xff\xfe", b'{"usage": {"a": "\xff"}}']
 )
-async def test_an_answer_that_cannot_be_read(
+async def test_an_unreadable_answer(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, garbage: bytes
 ) -> None:
     upstream.answers(garbage)
@@ -146,7 +146,7 @@ async def test_an_answer_that_is_too_large(
 
 
 @pytest.mark.parametrize("media_type", ["text/html", "text/plain; charset=utf-8", "nonsense", ""])
-async def test_an_answer_by_another_name_is_read_all_the_same(
+async def test_an_answer_of_another_media_type_is_still_read(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, media_type: str
 ) -> None:
     upstream.answers(dialect.answer, headers={"content-type": media_type})
@@ -160,7 +160,7 @@ async def test_an_answer_by_another_name_is_read_all_the_same(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_a_page_of_html_is_no_answer(
+async def test_an_html_page_is_rejected(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
 ) -> None:
     upstream.answers(b"<html>Welcome</html>", headers={"content-type": "text/html"})
@@ -172,7 +172,7 @@ async def test_a_page_of_html_is_no_answer(
     await check_event(books, secret, 502, "upstream_unavailable")
 
 
-async def test_a_stream_that_nobody_asked_for_is_metered(
+async def test_an_unrequested_stream_is_metered(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     upstream.streams(dialect.frames)
@@ -186,7 +186,7 @@ async def test_a_stream_that_nobody_asked_for_is_metered(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_a_provider_that_asks_for_an_hour_is_not_waited_for(
+async def test_a_retry_after_of_an_hour_is_not_waited_for(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, stream: bool
 ) -> None:
     said = b'{"error": {"message": "come back later"}}'

@@ -70,7 +70,7 @@ async def test_tokens_are_counted_down_and_then_refused(
     assert told(refused, dialect, "requests") == {}
 
 
-async def test_calls_at_a_time_have_no_minute(gateway: Client, books: Books) -> None:
+async def test_parallel_limits_have_no_reset_time(gateway: Client, books: Books) -> None:
     secret = await books.add_key(await books.add_account(limits=Limits(parallel_calls=0)))
     refused = await gateway.post(CHAT.path, secret, CHAT.body())
     assert refused.status_code == 429

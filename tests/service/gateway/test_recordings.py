@@ -101,7 +101,7 @@ async def test_a_call_is_recorded(
 
 
 @pytest.mark.parametrize("frame", [CHAT, MESSAGES], ids=lambda dialect: dialect.name)
-async def test_a_secret_in_an_answer_s_pieces_is_not_recorded(
+async def test_a_secret_in_pieces_of_an_answer_is_not_recorded(
     gateway: Client, upstream: Upstream, books: Books, frame: Dialect
 ) -> None:
     secret = await books.add_key(recording=TERMS)
@@ -145,7 +145,7 @@ async def test_refusals_are_recorded(gateway: Client, upstream: Upstream, books:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_what_providers_say_of_their_faults_is_recorded(
+async def test_provider_errors_are_recorded(
     gateway: Client, upstream: Upstream, books: Books, stream: bool
 ) -> None:
     secret = await books.add_key(recording=TERMS)
@@ -157,7 +157,7 @@ async def test_what_providers_say_of_their_faults_is_recorded(
     assert "No such thing." in recording.answer.text
 
 
-async def test_a_stream_that_breaks_off_is_recorded_as_far_as_it_came(
+async def test_a_broken_stream_is_recorded_as_far_as_it_came(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     secret = await books.add_key(recording=TERMS)
@@ -170,7 +170,7 @@ async def test_a_stream_that_breaks_off_is_recorded_as_far_as_it_came(
     assert "upstream_unavailable" in recording.answer.text
 
 
-async def test_a_client_that_goes_away_leaves_what_it_got(
+async def test_a_disconnected_clients_call_is_recorded_as_far_as_sent(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     secret = await books.add_key(recording=TERMS)
@@ -227,7 +227,7 @@ async def test_a_key_that_does_not_record_leaves_nothing(
     assert REGISTRY.get_sample_value(*failed) == before
 
 
-async def test_what_makes_no_tokens_is_not_recorded(
+async def test_non_generating_calls_are_not_recorded(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     secret = await books.add_key(recording=TERMS)
@@ -240,7 +240,7 @@ async def test_what_makes_no_tokens_is_not_recorded(
     assert recording.call_id == response.headers["x-request-id"]
 
 
-async def test_what_is_handed_in_is_queued_before_the_process_ends(
+async def test_recordings_are_queued_before_the_process_ends(
     settings_with: SettingsWith, upstream: Upstream, books: Books
 ) -> None:
     secret = await books.add_key(recording=TERMS)
@@ -251,7 +251,7 @@ async def test_what_is_handed_in_is_queued_before_the_process_ends(
     assert recording.http_status == 200
 
 
-async def test_without_redis_calls_go_on_and_recordings_are_dropped(
+async def test_without_redis_calls_continue_and_recordings_are_dropped(
     settings_with: SettingsWith, upstream: Upstream, module_mongo_uri: str, tmp_path: Path
 ) -> None:
     (tmp_path / "redis").mkdir()
@@ -283,7 +283,7 @@ async def test_without_redis_calls_go_on_and_recordings_are_dropped(
             assert REGISTRY.get_sample_value(*dropped) == before + 3
 
 
-async def test_a_compressed_request_is_recorded_as_what_it_says(
+async def test_a_compressed_request_is_recorded_decompressed(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     CHAT.served_by(upstream, stream=False)

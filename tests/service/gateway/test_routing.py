@@ -38,7 +38,7 @@ async def stalls(_request: Request, connection: Connection) -> None:
     await connection.closed()
 
 
-async def test_the_answer_and_the_entry_say_who_served_it(
+async def test_answer_and_entry_name_the_deployment(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -81,7 +81,7 @@ async def test_every_format_is_routed(
     assert response.headers["x-gateway-attempts"] == "1"
 
 
-async def test_equals_share_calls_by_weight(
+async def test_equal_priorities_share_calls_by_weight(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -95,7 +95,7 @@ async def test_equals_share_calls_by_weight(
     assert set(Counter(endpoints.asked)) == {"a", "b"}
 
 
-async def test_fallbacks_are_other_routes_and_names_without_one(
+async def test_fallbacks_are_routes_or_plain_models(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -112,7 +112,7 @@ async def test_fallbacks_are_other_routes_and_names_without_one(
     assert (await books.the_event(secret)).deployment == "openai/gpt-4o"
 
 
-async def test_when_all_have_failed_the_last_answer_passes(
+async def test_the_last_failure_is_passed_on(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     endpoints = Endpoints(upstream, dialect)
@@ -135,7 +135,7 @@ async def test_when_all_have_failed_the_last_answer_passes(
     assert await books.held(secret) == 0
 
 
-async def test_a_prompt_that_is_too_long_goes_to_a_larger_model(
+async def test_a_prompt_that_is_too_long_falls_back_to_a_larger_model(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -176,7 +176,7 @@ async def test_a_cooldown_holds_on_all_replicas(
         assert endpoints.asked == ["b", "b"]
 
 
-async def test_a_full_deployment_is_passed_over_and_alone_refuses(
+async def test_a_full_deployment_is_skipped_and_refuses_if_alone(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -260,7 +260,7 @@ async def test_a_route_that_only_names_a_model_uses_the_providers_key(
     assert upstream.requests[0].header("authorization") == f"Bearer {PROVIDER_KEY}"
 
 
-async def test_a_provider_that_never_answers_is_left_at_its_timeout(
+async def test_a_provider_that_never_answers_times_out(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -281,7 +281,7 @@ async def test_a_provider_that_never_answers_is_left_at_its_timeout(
     [(QUICK, 0), (Timeouts(between_bytes=0.3), 2), (Timeouts(first_byte=30, between_bytes=0.3), 2)],
     ids=["before the first byte", "between bytes", "both"],
 )
-async def test_a_stream_that_stalls_says_so_and_is_not_tried_again(
+async def test_a_stalled_stream_ends_with_an_error_and_is_not_retried(
     gateway: Client, upstream: Upstream, books: Books, timeouts: Timeouts, shown: int
 ) -> None:
     """Its headers are out, so the client would get two beginnings."""
@@ -309,7 +309,7 @@ async def test_a_stream_that_stalls_says_so_and_is_not_tried_again(
     assert (event.status, event.error_code) == ("upstream_error", "upstream_timeout")
 
 
-async def test_a_slow_first_byte_has_a_limit_of_its_own(
+async def test_the_first_byte_has_its_own_timeout(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     async def script(_request: Request, connection: Connection) -> None:
@@ -340,7 +340,7 @@ async def test_a_deployment_without_a_price_is_not_called(
     assert endpoints.asked == ["b"]
 
 
-async def test_models_without_a_route_can_be_closed_off(
+async def test_models_without_a_route_can_be_disabled(
     upstream: Upstream, books: Books, settings_with: SettingsWith
 ) -> None:
     Endpoints(upstream)
@@ -364,7 +364,9 @@ async def test_routes_are_listed_beside_other_models(
         assert {model, "gpt-4o"} <= {row["id"] for row in listed.json()["data"]}
 
 
-async def test_a_changed_route_is_obeyed(gateway: Client, upstream: Upstream, books: Books) -> None:
+async def test_a_changed_route_takes_effect(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
     """Its own callers, and those of routes that fall back to it."""
     endpoints = Endpoints(upstream)
     endpoints.fails("a", 500)
@@ -393,7 +395,7 @@ async def test_a_changed_route_is_obeyed(gateway: Client, upstream: Upstream, bo
     CHAT.check_error(response, 404, "model_not_found")
 
 
-async def test_a_test_of_a_route_says_which_deployment_it_is_for(
+async def test_a_route_test_selects_its_deployment(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
@@ -418,7 +420,7 @@ async def test_a_test_of_a_route_says_which_deployment_it_is_for(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_a_route_may_rather_drop_what_cannot_be_carried(
+async def test_a_route_can_drop_untranslatable_parameters(
     gateway: Client, upstream: Upstream, books: Books, stream: bool
 ) -> None:
     endpoints = Endpoints(upstream)

@@ -26,7 +26,7 @@ FUNCTION = {"type": "function", "name": "web_search", "parameters": {}}
 
 
 @every_format
-async def test_without_a_fee_for_it_nobody_searches(
+async def test_searches_without_a_known_fee_are_refused(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, asking: dict[str, Any]
 ) -> None:
     """Nothing is free by accident."""
@@ -80,7 +80,7 @@ async def test_searches_are_held_for_and_charged(
     assert await books.held(secret) == 20_000_000
 
 
-async def test_a_fee_of_nothing_makes_searches_free(
+async def test_a_fee_of_zero_makes_searches_free(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     model = await priced(books, web_search=Decimal(0))
@@ -89,7 +89,7 @@ async def test_a_fee_of_nothing_makes_searches_free(
     assert (await gateway.post(RESPONSES.path, await books.add_key(), body)).status_code == 200
 
 
-async def test_a_deployment_without_a_fee_is_passed_over(
+async def test_a_deployment_without_a_fee_is_skipped(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)

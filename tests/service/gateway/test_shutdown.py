@@ -90,7 +90,7 @@ def check_stopped(event: UsageEvent) -> None:
     assert event.usage.input_text is not None
 
 
-async def test_a_call_whose_time_is_over_hands_its_event_in(
+async def test_a_call_out_of_time_submits_its_event(
     upstream: Upstream, books: Books, settings_with: SettingsWith, dialect: Dialect
 ) -> None:
     Pausing(upstream, dialect)
@@ -119,9 +119,7 @@ class SlowToClose:
             await asyncio.sleep(0)
 
 
-async def test_a_call_that_takes_long_to_clean_up_is_waited_for(
-    books: Books, settings_with: SettingsWith
-) -> None:
+async def test_a_slow_cleanup_is_awaited(books: Books, settings_with: SettingsWith) -> None:
     secret = await books.add_key()
     factory = with_parts(lambda *_: {"dispatcher": SlowToClose()})
 
@@ -130,7 +128,7 @@ async def test_a_call_that_takes_long_to_clean_up_is_waited_for(
     check_stopped(await books.the_event(secret))
 
 
-async def test_a_call_whose_event_is_on_its_way_has_no_second_one(
+async def test_a_call_never_sends_a_second_event(
     upstream: Upstream, books: Books, settings_with: SettingsWith
 ) -> None:
     provider = Pausing(upstream, CHAT)
@@ -167,7 +165,7 @@ async def is_refusing(client: Client) -> bool:
     return False
 
 
-async def test_a_process_that_is_told_to_stop_finishes_its_streams(
+async def test_a_stopping_process_finishes_its_streams(
     upstream: Upstream, books: Books, settings_with: SettingsWith, tmp_path: Path
 ) -> None:
     provider = Pausing(upstream, CHAT)
@@ -190,7 +188,7 @@ async def test_a_process_that_is_told_to_stop_finishes_its_streams(
     assert b'"level": "error"' not in log.read_bytes()
 
 
-async def test_a_process_that_runs_out_of_time_still_records_its_streams(
+async def test_a_process_out_of_time_still_records_its_streams(
     upstream: Upstream, books: Books, settings_with: SettingsWith, tmp_path: Path
 ) -> None:
     Pausing(upstream, CHAT)

@@ -32,7 +32,7 @@ URIS = {"MONGO_URI": "mongodb://127.0.0.1:1/gateway", "REDIS_URL": "redis://127.
         ("CORS_ALLOW_ORIGINS", "app.example.com"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_it(
+def test_an_invalid_setting_is_one_line_that_names_it(
     tmp_path: Path, variable: str, value: str
 ) -> None:
     done = subprocess.run(
@@ -57,7 +57,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     assert "sh@" not in line
 
 
-def test_what_is_no_call_is_refused_by_the_process(tmp_path: Path) -> None:
+def test_non_calls_are_refused_by_the_process(tmp_path: Path) -> None:
     """Its databases are away, and nothing of this needs them."""
     port = free_port()
     environment = {

@@ -85,7 +85,7 @@ async def test_the_account_that_made_a_response_gets_it(
 
 
 @pytest.mark.parametrize("posted", [False, True])
-async def test_nobody_else_gets_it(
+async def test_other_accounts_cannot_get_a_response(
     gateway: Client, books: Books, upstream: Upstream, posted: bool
 ) -> None:
     response_id = new_id()
@@ -114,7 +114,7 @@ async def test_nobody_else_gets_it(
     assert {event.http_status for event in await books.events(other)} == {404}
 
 
-async def test_a_conversation_goes_on_where_it_began(
+async def test_a_conversation_continues_on_its_deployment(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     """Equal deployments: chance would send half of the calls to the other one."""
@@ -137,7 +137,9 @@ async def test_a_conversation_goes_on_where_it_began(
     assert endpoints.asked == list("aaaabbbbaaaabbbb")
 
 
-async def test_an_unknown_or_odd_id(gateway: Client, books: Books, upstream: Upstream) -> None:
+async def test_an_unknown_or_invalid_id_is_not_found(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
     scripted(upstream, new_id())
     secret = await books.add_key()
     await make(gateway, secret)
@@ -150,7 +152,7 @@ async def test_an_unknown_or_odd_id(gateway: Client, books: Books, upstream: Ups
     assert upstream.requests == []
 
 
-async def test_what_is_about_a_response_needs_a_key(gateway: Client) -> None:
+async def test_stored_responses_need_a_key(gateway: Client) -> None:
     for secret in (None, "sk-gw-wrong"):
         response = await gateway.http.get(f"{RESPONSES.path}/resp_1", headers=bearer(secret))
         RESPONSES.check_error(response, 401, "invalid_api_key")
@@ -168,7 +170,7 @@ async def test_a_wrong_method_and_a_second_stream(gateway: Client, books: Books)
     RESPONSES.check_error(stream, 400, "invalid_request")
 
 
-async def test_what_the_provider_says_of_a_response_is_passed_on(
+async def test_provider_errors_about_a_response_are_passed_on(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     """And a response that has expired says nothing of the deployment's health."""
@@ -203,7 +205,7 @@ async def test_what_the_provider_says_of_a_response_is_passed_on(
         b'{"type": "something_new", "id": "x_1"}',
     ],
 )
-async def test_items_that_the_provider_keeps_are_not_referred_to(
+async def test_references_to_stored_items_are_rejected(
     gateway: Client, books: Books, upstream: Upstream, reference: bytes
 ) -> None:
     """They may be anybody's."""
@@ -220,7 +222,7 @@ async def test_items_that_the_provider_keeps_are_not_referred_to(
     assert {event.status for event in await books.events(secret)} == {"refused"}
 
 
-async def test_items_with_ids_of_their_own_pass(
+async def test_items_with_their_own_ids_pass(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     scripted(upstream, new_id())
@@ -237,7 +239,7 @@ async def test_items_with_ids_of_their_own_pass(
     assert len(upstream.requests) == 2
 
 
-async def test_a_translated_response_is_kept_by_nobody(
+async def test_a_translated_response_is_not_stored(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     upstream.answers(CHAT.answer)
@@ -254,7 +256,7 @@ async def test_a_translated_response_is_kept_by_nobody(
     RESPONSES.check_error(got, 404, "not_found")
 
 
-async def test_what_redis_knows_of_responses_ends(
+async def test_response_owners_expire_in_redis(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     response_id = new_id()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.mark.parametrize("shown", [1, 2])
-async def test_a_stream_that_is_cut(
+async def test_a_truncated_stream(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, shown: int
 ) -> None:
     """Whole frames pass; the torn one does not, so that the error after it can be read."""
@@ -45,7 +45,7 @@ async def test_a_stream_that_is_cut(
         assert event.usage.output_text == TEXT_TOKENS
 
 
-async def test_a_stream_that_ends_too_early(
+async def test_a_stream_that_ends_early(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     """No SDK notices by itself."""
@@ -80,7 +80,7 @@ async def test_a_stream_with_the_providers_own_error(
     assert event.usage_source == "estimated"
 
 
-async def test_providers_that_stall(
+async def test_a_stalled_provider(
     books: Books, upstream: Upstream, settings_with: SettingsWith
 ) -> None:
     """Before the answer, before a stream's first byte, and in its middle; all at once."""
@@ -141,7 +141,7 @@ async def test_a_stream_event_that_is_too_large(
 @pytest.mark.parametrize(
     "garbage", [b'data: {"half": \n\n', b"data: \xff\xfe\n\n", b"data: <html>\n\n"]
 )
-async def test_a_stream_with_an_event_that_cannot_be_read(
+async def test_an_unreadable_stream_event(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, garbage: bytes
 ) -> None:
     upstream.streams([*dialect.frames[:2], garbage, *dialect.frames[2:]])
@@ -157,7 +157,7 @@ async def test_a_stream_with_an_event_that_cannot_be_read(
     assert event.usage.output_text == TEXT_TOKENS
 
 
-async def test_a_whole_answer_to_a_stream_passes(
+async def test_an_unstreamed_answer_to_a_stream_request_passes(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
 ) -> None:
     upstream.answers(dialect.answer)

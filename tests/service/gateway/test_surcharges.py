@@ -28,7 +28,7 @@ SURCHARGES = {"fast": Decimal(2), "us": Decimal("1.1")}
         ({"speed": "fast", "inference_geo": "us"}, "0.0000594"),
     ],
 )
-async def test_a_call_costs_what_it_was_served_as(
+async def test_a_call_is_charged_as_it_was_served(
     gateway: Client,
     upstream: Upstream,
     books: Books,

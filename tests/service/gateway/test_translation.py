@@ -189,7 +189,7 @@ async def test_a_custom_tool_comes_back_as_a_custom_call(
     assert [e["input"] for e in done] == ["*** Begin"]
 
 
-async def test_a_search_that_the_provider_ran_is_no_call_of_the_clients_tools(
+async def test_a_search_run_by_the_provider_is_not_a_tool_call(
     translator: Translator, provider: Provider
 ) -> None:
     start, *_ = ANTHROPIC_EVENTS

@@ -129,7 +129,7 @@ async def test_a_page_of_html_is_not_passed_on(
 
 @pytest.mark.parametrize("is_stream", [False, True])
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
-async def test_a_provider_that_is_not_there(
+async def test_an_unreachable_provider(
     translator: Translator,
     provider: Provider,
     client_format: ClientFormat,
@@ -145,7 +145,7 @@ async def test_a_provider_that_is_not_there(
 
 
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
-async def test_a_provider_that_does_not_answer_in_time(
+async def test_a_provider_that_times_out_is_a_504(
     translator: Translator, provider: Provider, client_format: ClientFormat, name: str
 ) -> None:
     frames = anthropic_sse()[:4] if name == "anthropic" else chat_sse()[:2]
@@ -158,7 +158,7 @@ async def test_a_provider_that_does_not_answer_in_time(
 
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
-async def test_a_stream_that_ends_early_is_no_answer(
+async def test_a_stream_that_ends_early_is_an_error(
     translator: Translator, provider: Provider, client_format: ClientFormat, name: str, cut: bool
 ) -> None:
     frames = anthropic_sse()[:9] if name == "anthropic" else chat_sse()[:3]
@@ -174,7 +174,7 @@ async def test_a_stream_that_ends_early_is_no_answer(
 
 
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
-async def test_an_error_in_mid_stream_is_said(
+async def test_an_error_in_mid_stream_is_passed_on(
     translator: Translator, provider: Provider, client_format: ClientFormat, name: str
 ) -> None:
     if name == "anthropic":
@@ -214,7 +214,7 @@ CONTROL = (
 
 @pytest.mark.parametrize("field", CONTROL)
 @pytest.mark.parametrize(("client_format", "name"), PAIRS)
-async def test_litellms_own_parameters_are_not_the_clients(
+async def test_litellms_own_parameters_are_closed_to_clients(
     translator: Translator, provider: Provider, client_format: ClientFormat, name: str, field: str
 ) -> None:
     body = {**BODIES[client_format], field: "https://elsewhere.example"}
@@ -253,7 +253,7 @@ async def test_litellms_own_parameters_are_not_the_clients(
         ("responses", {"tools": [{"type": "code_interpreter"}]}, "code_interpreter"),
     ],
 )
-async def test_what_cannot_be_carried_is_named(
+async def test_untranslatable_parameters_are_named(
     translator: Translator,
     provider: Provider,
     client_format: ClientFormat,
@@ -320,7 +320,7 @@ async def test_what_cannot_be_carried_is_named(
         ),
     ],
 )
-async def test_hints_and_defaults_are_no_hindrance(
+async def test_hints_and_defaults_are_accepted(
     translator: Translator,
     provider: Provider,
     client_format: ClientFormat,
@@ -393,7 +393,7 @@ def test_a_target_does_not_show_its_key() -> None:
         ("responses", {"text": {"verbosity": "low"}}, "text.verbosity"),
     ],
 )
-async def test_what_litellm_would_leave_out_without_a_word_is_refused(
+async def test_parameters_litellm_would_drop_silently_are_rejected(
     provider: Provider,
     translator: Translator,
     client_format: ClientFormat,

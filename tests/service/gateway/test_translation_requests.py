@@ -73,7 +73,7 @@ async def test_openai_is_sent_a_chat_call_for_messages(
     assert body["user"] == "u-1"
 
 
-async def test_thinking_goes_back_to_anthropic_signed(
+async def test_thinking_is_returned_to_anthropic_signed(
     translator: Translator, provider: Provider
 ) -> None:
     first = await completed(translator, provider, "responses", "anthropic")
@@ -90,7 +90,7 @@ async def test_thinking_goes_back_to_anthropic_signed(
     assert provider.body["messages"][2]["content"][0]["type"] == "tool_result"
 
 
-async def test_thinking_of_a_chat_stream_goes_back_to_anthropic(
+async def test_thinking_of_a_chat_stream_is_returned_to_anthropic(
     translator: Translator, provider: Provider
 ) -> None:
     block = {"index": 0, "type": "thinking", "thinking": "Rain?", "signature": "sealed"}
@@ -104,7 +104,9 @@ async def test_thinking_of_a_chat_stream_goes_back_to_anthropic(
     assert sent == {"type": "thinking", "thinking": "Rain?", "signature": "sealed"}
 
 
-async def test_tool_results_go_back_to_openai(translator: Translator, provider: Provider) -> None:
+async def test_tool_results_are_returned_to_openai(
+    translator: Translator, provider: Provider
+) -> None:
     provider.answer = JSON_ANSWERS["openai"]
     use = {"type": "tool_use", "id": "call_1", "name": "weather", "input": {"city": "Oslo"}}
     result = {"type": "tool_result", "tool_use_id": "call_1", "content": "rain"}

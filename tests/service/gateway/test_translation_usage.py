@@ -150,7 +150,7 @@ SEARCHING: dict[ClientFormat, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("client_format", FORMATS)
-async def test_searches_that_are_counted_among_the_tokens(
+async def test_searches_counted_among_the_tokens(
     translator: Translator, provider: Provider, client_format: ClientFormat
 ) -> None:
     """Google says what was searched for, which LiteLLM counts."""
@@ -177,7 +177,7 @@ async def test_searches_that_are_counted_among_the_tokens(
 
 
 @pytest.mark.parametrize("client_format", FORMATS)
-async def test_unreported_usage_of_a_stream_is_not_made_up(
+async def test_unreported_usage_of_a_stream_stays_unreported(
     translator: Translator, provider: Provider, client_format: ClientFormat
 ) -> None:
     provider.answer = Answer(chat_sse(CHAT_CHUNKS[:-1]))
@@ -192,7 +192,7 @@ async def test_unreported_usage_of_a_stream_is_not_made_up(
 
 
 @pytest.mark.parametrize("client_format", FORMATS)
-async def test_unreported_usage_of_an_answer_is_not_made_up(
+async def test_unreported_usage_of_an_answer_stays_unreported(
     translator: Translator, provider: Provider, client_format: ClientFormat
 ) -> None:
     unmetered = {name: value for name, value in CHAT_COMPLETION.items() if name != "usage"}
@@ -203,7 +203,7 @@ async def test_unreported_usage_of_an_answer_is_not_made_up(
 
 
 @pytest.mark.parametrize("client_format", ["chat", "responses"])
-async def test_where_the_model_ran_is_told(
+async def test_the_region_served_is_reported(
     translator: Translator, provider: Provider, client_format: ClientFormat
 ) -> None:
     """A workspace's setting may have it run where it costs more, whatever the request says."""
@@ -225,7 +225,7 @@ async def test_where_the_model_ran_is_told(
 @pytest.mark.parametrize(
     ("client_format", "tier"), [("chat", "priority"), ("responses", "priority")]
 )
-async def test_the_served_tier_is_told(
+async def test_the_served_tier_is_reported(
     translator: Translator, provider: Provider, client_format: ClientFormat, tier: str
 ) -> None:
     provider.answer = JSON_ANSWERS["anthropic"]

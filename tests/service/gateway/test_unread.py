@@ -82,7 +82,7 @@ async def events_of(books: Books, secret: str, count: int) -> list[UsageEvent]:
     return await books.events(secret)
 
 
-async def test_clients_that_do_not_read_take_no_more_than_their_share(
+async def test_clients_that_do_not_read_are_limited_to_their_share(
     upstream: Upstream, books: Books, settings_with: SettingsWith, tmp_path: Path
 ) -> None:
     flood = Flood(upstream)
@@ -107,7 +107,7 @@ async def test_clients_that_do_not_read_take_no_more_than_their_share(
     assert flood.written < _MAX_BUFFERED
 
 
-async def test_an_account_over_its_share_is_told_so(
+async def test_an_account_over_its_share_gets_an_error(
     upstream: Upstream, books: Books, settings_with: SettingsWith, dialect: Dialect
 ) -> None:
     flood = Flood(upstream)
@@ -124,7 +124,7 @@ async def test_an_account_over_its_share_is_told_so(
     assert error.get("code", "no_upstream_connection") == "no_upstream_connection"
 
 
-async def test_a_pool_that_is_in_use_is_no_slow_provider(
+async def test_a_busy_pool_is_not_a_slow_provider(
     upstream: Upstream, books: Books, settings_with: SettingsWith
 ) -> None:
     flood = Flood(upstream)
@@ -146,7 +146,7 @@ async def test_a_pool_that_is_in_use_is_no_slow_provider(
         assert (await client.post(CHAT.path, secret, CHAT.body())).status_code == 200
 
 
-async def test_a_stream_that_is_not_read_ends_with_the_time_of_its_call(
+async def test_an_unread_stream_ends_with_its_calls_timeout(
     upstream: Upstream, books: Books, settings_with: SettingsWith
 ) -> None:
     """Its client may still have the gateway wait, and no longer the provider."""
@@ -168,7 +168,7 @@ async def test_a_stream_that_is_not_read_ends_with_the_time_of_its_call(
     assert flood.written < _MAX_BUFFERED
 
 
-async def test_a_whole_answer_that_is_not_read_keeps_no_connection_to_the_provider(
+async def test_an_unread_answer_holds_no_provider_connection(
     upstream: Upstream, books: Books, settings_with: SettingsWith
 ) -> None:
     whole = json.loads(CHAT.answer)

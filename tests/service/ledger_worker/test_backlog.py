@@ -52,7 +52,7 @@ def poster(stage: Stage, ledger: LedgerStore, session: Session, *, first: int) -
     )
 
 
-async def test_a_backlog_is_posted_account_by_account_from_anywhere(
+async def test_a_backlog_is_posted_account_by_account_across_jobs(
     stage: Stage, ledger: NotingLedger, session: Session
 ) -> None:
     users = ("carol", "alice", "bob")
@@ -69,7 +69,7 @@ async def test_a_backlog_is_posted_account_by_account_from_anywhere(
         await stage.assert_exact(user, _EACH)
 
 
-async def test_a_backlog_that_was_half_posted_is_completed(
+async def test_a_half_posted_backlog_is_completed(
     stage: Stage, ledger: NotingLedger, session: Session
 ) -> None:
     """As by a worker that died between two transactions; this one begins elsewhere."""
@@ -80,7 +80,7 @@ async def test_a_backlog_that_was_half_posted_is_completed(
         await stage.assert_exact(user, _EACH)
 
 
-async def test_what_fits_in_one_transaction_is_left_as_it_is(
+async def test_jobs_that_fit_in_one_transaction_are_left_alone(
     stage: Stage, ledger: NotingLedger, session: Session
 ) -> None:
     users = ("bob", "alice", "carol")

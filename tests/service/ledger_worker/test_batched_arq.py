@@ -47,7 +47,7 @@ async def under_way(stage: Stage) -> list[str]:
     return sorted(key.decode().removeprefix(in_progress_key_prefix) for key in keys)
 
 
-async def test_a_job_is_claimed_once_and_for_as_long_as_it_was_asked_for(
+async def test_a_job_is_claimed_once_for_the_requested_time(
     stage: Stage, queue: QueueRedis
 ) -> None:
     job_ids = await enqueued(stage, 3)
@@ -58,7 +58,7 @@ async def test_a_job_is_claimed_once_and_for_as_long_as_it_was_asked_for(
         assert _LEASE_MS - 30_000 < left_ms <= _LEASE_MS
 
 
-async def test_no_more_is_claimed_than_there_is_room_for(stage: Stage, queue: QueueRedis) -> None:
+async def test_claims_are_limited_to_the_free_slots(stage: Stage, queue: QueueRedis) -> None:
     job_ids = await enqueued(stage, 5)
     assert await claim(queue, job_ids, room=2) == job_ids[:2]
     assert await under_way(stage) == sorted(job_ids[:2])
@@ -66,7 +66,7 @@ async def test_no_more_is_claimed_than_there_is_room_for(stage: Stage, queue: Qu
     assert await claim(queue, job_ids, room=2) == job_ids[2:4]
 
 
-async def test_a_job_that_is_deferred_is_left_alone(stage: Stage, queue: QueueRedis) -> None:
+async def test_a_deferred_job_is_not_claimed(stage: Stage, queue: QueueRedis) -> None:
     """It was due when the queue was read, and another worker has put it back in the meantime."""
     deferred, due = await enqueued(stage, 2)
     await stage.redis.zadd(QUEUE, {deferred: now_ms() + 60_000})
@@ -74,22 +74,22 @@ async def test_a_job_that_is_deferred_is_left_alone(stage: Stage, queue: QueueRe
     assert await under_way(stage) == [due]
 
 
-async def test_a_job_that_is_done_is_left_alone(stage: Stage, queue: QueueRedis) -> None:
+async def test_a_finished_job_is_not_claimed(stage: Stage, queue: QueueRedis) -> None:
     done, waiting = await enqueued(stage, 2)
     await stage.redis.zrem(QUEUE, done)
     assert await claim(queue, [done, waiting]) == [waiting]
     assert await under_way(stage) == [waiting]
 
 
-async def test_of_many_that_claim_at_once_each_job_has_one(stage: Stage, queue: QueueRedis) -> None:
+async def test_concurrent_claims_give_each_job_to_one_worker(
+    stage: Stage, queue: QueueRedis
+) -> None:
     job_ids = await enqueued(stage, 40)
     claims = await asyncio.gather(*(claim(queue, job_ids, room=3) for _ in range(20)))
     assert sorted(job_id for claimed in claims for job_id in claimed) == sorted(job_ids)
 
 
-async def test_the_script_is_loaded_again_where_redis_has_forgotten_it(
-    stage: Stage, queue: QueueRedis
-) -> None:
+async def test_a_forgotten_script_is_loaded_again(stage: Stage, queue: QueueRedis) -> None:
     job_ids = await enqueued(stage, 1)
     assert await claim(queue, []) == []
     await stage.redis.script_flush()
@@ -120,7 +120,7 @@ class CountingJobs(ScriptedJobs):
         await asyncio.sleep(0.01)
 
 
-async def test_two_workers_do_each_job_once_and_no_more_at_once_than_they_may(
+async def test_two_workers_run_each_job_once_within_their_limits(
     stage: Stage,
 ) -> None:
     first, second = CountingJobs(), CountingJobs()
@@ -132,7 +132,7 @@ async def test_two_workers_do_each_job_once_and_no_more_at_once_than_they_may(
     assert await under_way(stage) == []
 
 
-async def test_a_backlog_is_not_worked_off_by_the_poll(stage: Stage) -> None:
+async def test_a_backlog_does_not_wait_for_the_poll(stage: Stage) -> None:
     """One poll goes on for as long as jobs end and others wait."""
     jobs, stop = CountingJobs(), asyncio.Event()
     taken = await enqueued(stage, 3)
@@ -164,7 +164,7 @@ async def test_a_backlog_is_not_worked_off_by_the_poll(stage: Stage) -> None:
     assert jobs.most_at_once <= 2
 
 
-async def test_the_job_of_a_worker_that_died_is_done_when_its_claim_ends(
+async def test_a_dead_workers_job_runs_when_its_claim_expires(
     stage: Stage, queue: QueueRedis
 ) -> None:
     jobs = CountingJobs()
@@ -239,7 +239,7 @@ async def test_transactions_of_one_tick_are_one(stage: Stage, queue: QueueRedis)
     assert stats["cmdstat_incrby"]["calls"] == 11
 
 
-async def test_what_fails_in_a_transaction_is_raised_there_alone(
+async def test_a_failure_in_a_transaction_is_raised_to_its_caller_alone(
     stage: Stage, queue: QueueRedis
 ) -> None:
     await stage.redis.hset("list", "field", "value")  # type: ignore[misc]
@@ -250,7 +250,7 @@ async def test_what_fails_in_a_transaction_is_raised_there_alone(
     assert isinstance(results[1], ResponseError)
 
 
-async def test_a_transaction_whose_waiter_left_is_executed_with_the_others(
+async def test_a_transaction_with_a_cancelled_caller_is_still_executed(
     stage: Stage, queue: QueueRedis
 ) -> None:
     left, stays = (asyncio.create_task(incremented(queue, key)) for key in ("a", "b"))
@@ -260,7 +260,7 @@ async def test_a_transaction_whose_waiter_left_is_executed_with_the_others(
     assert await stage.redis.get("a") == b"1"
 
 
-async def test_all_transactions_of_a_tick_hear_that_redis_is_away() -> None:
+async def test_a_redis_outage_reaches_all_transactions_of_a_tick() -> None:
     async with open_redis(f"redis://127.0.0.1:{free_port()}/0") as redis:
         queue = QueueRedis(redis.connection_pool, default_queue_name=QUEUE)
         waiting = [incremented(queue, key) for key in ("a", "b", "c")]

@@ -45,7 +45,7 @@ async def letters_of(stage: Stage) -> list[DeadLetter]:
         ({"user_id": "nobody"}, "no account 'nobody'"),
     ],
 )
-async def test_only_the_poison_event_is_buried(
+async def test_only_the_poison_event_is_dead_lettered(
     stage: Stage, settings: Settings, changes: dict[str, object], reason: str
 ) -> None:
     poison = make_event()
@@ -66,7 +66,7 @@ async def test_only_the_poison_event_is_buried(
 
 
 @pytest.mark.parametrize("raw", [GARBAGE, NOT_UTF8, b"\xa3abc", b"\xc0"])
-async def test_bytes_that_are_no_event_do_not_spoil_the_others(
+async def test_invalid_bytes_do_not_affect_the_other_events(
     stage: Stage, settings: Settings, raw: bytes
 ) -> None:
     good = make_event()
@@ -83,7 +83,7 @@ async def test_bytes_that_are_no_event_do_not_spoil_the_others(
         assert (letter.kind, letter.raw) == ("batch", payload)
 
 
-async def test_what_mongodb_refuses_is_found_in_a_large_batch(
+async def test_an_event_mongodb_refuses_is_found_in_a_large_batch(
     stage: Stage, settings: Settings
 ) -> None:
     """An account whose spend has no room left makes MongoDB refuse the whole transaction."""
@@ -103,7 +103,7 @@ async def test_what_mongodb_refuses_is_found_in_a_large_batch(
     assert buried < {event.call_id for event in poison}
 
 
-async def test_the_same_poison_is_one_letter(stage: Stage, settings: Settings) -> None:
+async def test_a_repeated_poison_event_is_one_letter(stage: Stage, settings: Settings) -> None:
     raw = altered(make_event(), v=2)
     async with working(stage, settings):
         for _ in range(3):
@@ -117,7 +117,7 @@ async def test_the_same_poison_is_one_letter(stage: Stage, settings: Settings) -
 @pytest.mark.parametrize(
     "payload", [b"", GARBAGE, b"\x01", b"\x92\x01", ENDLESS_NESTING, b"\x90 trailing"]
 )
-async def test_a_damaged_batch_is_kept_whole(
+async def test_a_corrupt_batch_is_kept_whole(
     stage: Stage, settings: Settings, payload: bytes
 ) -> None:
     await stage.enqueue_payload(payload)
@@ -158,7 +158,7 @@ def job_of(**changes: object) -> bytes:
         job_of(version=2),
     ],
 )
-async def test_a_job_that_arq_would_drop_or_die_of_is_kept_whole(
+async def test_a_job_that_arq_would_drop_or_crash_on_is_kept_whole(
     stage: Stage, settings: Settings, job: bytes
 ) -> None:
     await stage.enqueue_raw_job(job)
@@ -171,7 +171,7 @@ async def test_a_job_that_arq_would_drop_or_die_of_is_kept_whole(
     await stage.assert_exact("alice", 1)
 
 
-async def test_a_job_of_arqs_own_client_is_posted_whatever_number_of_tries_it_claims(
+async def test_a_job_of_arqs_own_client_is_posted_whatever_its_tries(
     stage: Stage, settings: Settings
 ) -> None:
     arq = ArqRedis(stage.redis.connection_pool, job_serializer=encode_job)
@@ -182,7 +182,7 @@ async def test_a_job_of_arqs_own_client_is_posted_whatever_number_of_tries_it_cl
     await stage.assert_exact("alice", 1)
 
 
-async def test_an_event_too_large_for_a_document_is_buried_with_its_end_cut_off(
+async def test_an_event_too_large_for_a_document_is_dead_lettered_cut(
     stage: Stage, settings: Settings
 ) -> None:
     endless = altered(make_event(), usage={"service_tier": "x" * 17_000_000})
@@ -196,7 +196,7 @@ async def test_an_event_too_large_for_a_document_is_buried_with_its_end_cut_off(
     assert await stage.dead_letters.count() == 1
 
 
-async def test_endless_texts_are_posted_cut(stage: Stage, settings: Settings) -> None:
+async def test_long_texts_are_cut_and_posted(stage: Stage, settings: Settings) -> None:
     """A client may send a model name of megabytes; its refusal must show all the same."""
     refused = make_event(
         status="refused", http_status=400, usage=None, model=None, requested_model="m" * 17_000_000
@@ -207,7 +207,7 @@ async def test_endless_texts_are_posted_cut(stage: Stage, settings: Settings) ->
     await stage.assert_exact("alice", 1, nusd=0)
 
 
-async def test_replay_posts_what_has_become_postable_and_buries_the_rest_again(
+async def test_replay_posts_postable_events_and_dead_letters_the_rest_again(
     stage: Stage, settings: Settings
 ) -> None:
     curable = make_event("carol")
@@ -244,7 +244,7 @@ async def test_a_letter_stays_until_its_entry_is_posted(stage: Stage, settings: 
     await stage.assert_exact("carol", 1)
 
 
-async def test_a_letter_that_was_buried_again_is_not_removed_by_its_replay(
+async def test_a_letter_dead_lettered_again_survives_its_replay(
     stage: Stage, settings: Settings
 ) -> None:
     await stage.enqueue_raws(altered(make_event(), v=2))

@@ -50,7 +50,7 @@ async def fill(redis: Redis) -> None:
         await redis.set("any", b"")
 
 
-async def test_the_queue_is_worked_off_and_holds_are_released(
+async def test_the_queue_is_drained_and_holds_are_released(
     stage: Stage, settings: Settings
 ) -> None:
     events = make_events(100)
@@ -68,7 +68,7 @@ async def test_the_queue_is_worked_off_and_holds_are_released(
     assert await stage.redis.keys("arq:*") == []
 
 
-async def test_a_job_that_fails_is_put_back(stage: Stage, settings: Settings) -> None:
+async def test_a_failed_job_is_requeued(stage: Stage, settings: Settings) -> None:
     await stage.redis.set("gateway:{alice}:leases", b"of a wrong type")
     await stage.enqueue([make_event()])
     await fill(stage.redis)
@@ -80,7 +80,7 @@ async def test_a_job_that_fails_is_put_back(stage: Stage, settings: Settings) ->
     await stage.assert_exact("alice", 1)
 
 
-async def test_calls_of_dead_gateways_are_given_up(stage: Stage) -> None:
+async def test_calls_of_dead_gateways_are_abandoned(stage: Stage) -> None:
     event = make_event(status="abandoned", http_status=0, usage=None, usage_source="none")
     hold = OpenHold(
         user_id="alice",
@@ -105,7 +105,7 @@ async def test_calls_of_dead_gateways_are_given_up(stage: Stage) -> None:
     assert await stage.redis.zcard("arq:queue") == 1
 
 
-async def test_leases_of_calls_and_sessions_go_on(stage: Stage) -> None:
+async def test_leases_of_calls_and_sessions_are_renewed(stage: Stage) -> None:
     event = make_event()
     await stage.hold(event)
     await fill(stage.redis)
@@ -117,7 +117,7 @@ async def test_leases_of_calls_and_sessions_go_on(stage: Stage) -> None:
     assert await leases.expired() == [UUID(event.call_id)]
 
 
-async def test_the_metrics_say_how_full_it_is(stage: Stage) -> None:
+async def test_the_metrics_report_the_memory_used(stage: Stage) -> None:
     assert await memory_ratio(stage.redis) == 0
     await stage.redis.config_set("maxmemory", "1gb")
     assert 0 < await memory_ratio(stage.redis) < 0.5
@@ -125,7 +125,7 @@ async def test_the_metrics_say_how_full_it_is(stage: Stage) -> None:
     assert await memory_ratio(stage.redis) > 1
 
 
-async def test_no_more_is_held(stage: Stage) -> None:
+async def test_no_further_calls_are_held(stage: Stage) -> None:
     """What takes memory is refused, and changes nothing."""
     await stage.hold(make_event())
     held = await stage.holds.held("alice")

@@ -61,7 +61,7 @@ def context(tries: int = 1) -> dict[Any, Any]:
 
 
 @pytest.mark.parametrize("error", [OSError("away"), KeyError("a bug"), RecursionError()])
-async def test_any_failure_is_tried_again(stage: Stage, error: Exception) -> None:
+async def test_any_failure_is_retried(stage: Stage, error: Exception) -> None:
     async def fail(_batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
         raise error
 
@@ -72,7 +72,7 @@ async def test_any_failure_is_tried_again(stage: Stage, error: Exception) -> Non
     assert await stage.dead_letters.count() == 0
 
 
-async def test_a_cancelled_job_is_tried_again(stage: Stage) -> None:
+async def test_a_cancelled_job_is_retried(stage: Stage) -> None:
     """arq cancels a job at its timeout too, and would then drop it."""
     writing, may_end = asyncio.Event(), asyncio.Event()
 
@@ -90,7 +90,7 @@ async def test_a_cancelled_job_is_tried_again(stage: Stage) -> None:
         may_end.set()
 
 
-async def test_a_job_that_takes_too_long_is_tried_again(stage: Stage) -> None:
+async def test_a_job_that_times_out_is_retried(stage: Stage) -> None:
     may_end = asyncio.Event()
 
     async def wait(batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
@@ -103,7 +103,7 @@ async def test_a_job_that_takes_too_long_is_tried_again(stage: Stage) -> None:
         may_end.set()
 
 
-async def test_what_mongodb_refuses_for_its_own_reasons_is_buried_in_the_end(stage: Stage) -> None:
+async def test_an_event_mongodb_keeps_refusing_is_eventually_dead_lettered(stage: Stage) -> None:
     event = make_event()
 
     async def refuse(batches: Sequence[Sequence[UsageEvent]]) -> Sequence[Failures]:
@@ -163,7 +163,7 @@ async def test_an_order_is_posted_once(stage: Stage) -> None:
         (msgspec.msgpack.encode(order(cost_nusd=0)), "out of range"),
     ],
 )
-async def test_an_order_that_cannot_be_posted_is_buried(
+async def test_an_unpostable_order_is_dead_lettered(
     stage: Stage, payload: bytes, reason: str
 ) -> None:
     async with jobs_over(stage, post_nothing) as jobs:
@@ -173,7 +173,7 @@ async def test_an_order_that_cannot_be_posted_is_buried(
     assert reason in letter.reason
 
 
-async def test_an_order_whose_settling_fails_is_tried_again(stage: Stage) -> None:
+async def test_an_order_whose_settling_fails_is_retried(stage: Stage) -> None:
     payload = msgspec.msgpack.encode(order())
     await stage.redis.zadd("gateway:{alice}:spent:total", {"not a number": 1})
     async with jobs_over(stage, post_nothing) as jobs:
@@ -185,7 +185,7 @@ async def test_an_order_whose_settling_fails_is_tried_again(stage: Stage) -> Non
     await stage.assert_exact("alice", 1, nusd=-5)
 
 
-async def test_a_call_that_cannot_be_priced_again_keeps_back_no_other(
+async def test_a_call_that_cannot_be_repriced_does_not_block_others(
     stage: Stage, settings: Settings
 ) -> None:
     """The account of one of them is gone."""
@@ -202,7 +202,7 @@ async def test_a_call_that_cannot_be_priced_again_keeps_back_no_other(
     await stage.assert_exact("alice", 4, nusd=15_000_000)
 
 
-async def test_a_call_that_is_priced_again_keeps_its_accounts_multiplier(
+async def test_a_repriced_call_keeps_its_accounts_multiplier(
     stage: Stage, settings: Settings
 ) -> None:
     event = make_event(account_multiplier=Decimal("0.5"))

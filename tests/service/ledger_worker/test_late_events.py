@@ -16,7 +16,7 @@ def given_up(event: UsageEvent) -> UsageEvent:
     )
 
 
-async def test_the_event_of_a_call_that_was_given_up_corrects_it(
+async def test_the_late_event_of_an_abandoned_call_corrects_it(
     stage: Stage, settings: Settings
 ) -> None:
     event = make_event()
@@ -48,9 +48,7 @@ async def test_the_event_of_a_call_that_was_given_up_corrects_it(
     assert rollup["tokens"]["input_text"] == 1000
 
 
-async def test_what_became_of_a_call_wins_within_a_batch_too(
-    stage: Stage, settings: Settings
-) -> None:
+async def test_within_a_batch_the_outcome_of_a_call_wins(stage: Stage, settings: Settings) -> None:
     event = make_event()
     await stage.enqueue([given_up(event), event, given_up(event)])
     async with working(stage, settings):
@@ -58,9 +56,7 @@ async def test_what_became_of_a_call_wins_within_a_batch_too(
     await stage.assert_exact("alice", 1)
 
 
-async def test_a_call_that_was_posted_is_not_given_up_afterwards(
-    stage: Stage, settings: Settings
-) -> None:
+async def test_a_posted_call_is_not_abandoned_afterwards(stage: Stage, settings: Settings) -> None:
     event = make_event()
     async with working(stage, settings):
         await stage.enqueue([event])

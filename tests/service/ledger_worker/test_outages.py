@@ -43,7 +43,7 @@ async def redis_outage(
             yield stage, settings_for(mongo_uri, server.url, worker_job_timeout_s=2), server
 
 
-async def test_jobs_wait_while_mongodb_is_away(
+async def test_jobs_wait_while_mongodb_is_down(
     outage: tuple[Stage, Settings, ServerProcess],
 ) -> None:
     stage, settings, server = outage
@@ -109,7 +109,7 @@ async def test_a_kill_of_redis_under_load_leaves_no_trace(
     assert await stage.spent_in_redis("alice") == 300 * CALL_NUSD
 
 
-async def test_a_worker_that_is_told_to_stop_while_redis_is_away_stops(
+async def test_a_worker_can_stop_while_redis_is_down(
     redis_outage: tuple[Stage, Settings, ServerProcess],
 ) -> None:
     stage, settings, server = redis_outage
@@ -118,7 +118,7 @@ async def test_a_worker_that_is_told_to_stop_while_redis_is_away_stops(
     assert not await stage.entry_ids()
 
 
-async def test_the_ledger_says_that_mongodb_is_away_and_does_not_insist(
+async def test_the_ledger_raises_when_mongodb_is_down_without_retrying(
     outage: tuple[Stage, Settings, ServerProcess],
 ) -> None:
     """The job decides when to try again; the driver's own transactions insist for two minutes."""

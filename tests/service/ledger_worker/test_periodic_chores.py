@@ -6,7 +6,7 @@ from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.periodic_chores import repeat_chore
 
 
-async def test_a_chore_that_fails_is_done_again() -> None:
+async def test_a_failed_chore_is_repeated() -> None:
     stop, runs = asyncio.Event(), 0
 
     async def fail_in_every_way() -> None:
@@ -25,7 +25,7 @@ async def test_a_chore_that_fails_is_done_again() -> None:
     assert runs == 3
 
 
-async def test_a_chore_without_an_interval_is_switched_off() -> None:
+async def test_a_chore_without_an_interval_is_disabled() -> None:
     async def never() -> None:
         raise AssertionError
 

@@ -115,7 +115,7 @@ async def test_settling_that_fails_is_repeated(stage: Stage, settings: Settings)
     assert await stage.spent_in_redis("alice") == CALL_NUSD
 
 
-async def test_an_account_that_cannot_be_settled_keeps_back_no_other(stage: Stage) -> None:
+async def test_an_account_that_cannot_be_settled_does_not_block_others(stage: Stage) -> None:
     event, other = make_event("alice"), make_event("bob")
     await refuse_to_settle(stage, "alice")
     async with open_session(stage.database) as session:
@@ -139,7 +139,7 @@ async def refuse_to_settle(stage: Stage, user_id: str) -> None:
     await stage.redis.zadd(f"gateway:{{{user_id}}}:spent:total", {"not a number": 1})
 
 
-async def test_a_price_set_a_moment_ago_counts_and_beats_the_bundled_map(
+async def test_a_price_just_set_counts_and_beats_the_bundled_map(
     stage: Stage, settings: Settings
 ) -> None:
     bundled = PriceMap(
@@ -185,7 +185,7 @@ async def test_calls_without_a_price_or_usage_are_posted_at_no_cost(
     await stage.assert_exact("alice", 4, nusd=3_000_000)
 
 
-async def test_a_cost_is_multiplied_as_the_event_and_the_version_say(
+async def test_a_cost_uses_the_multipliers_of_the_event_and_the_version(
     stage: Stage, settings: Settings
 ) -> None:
     """Whatever the account's multiplier is by now."""

@@ -89,7 +89,7 @@ async def run(values: dict[str, str], *arguments: str) -> tuple[int | None, str]
     return process.returncode, errors.decode()
 
 
-async def test_killed_in_the_middle_of_its_work_it_leaves_exact_sums(
+async def test_a_worker_killed_at_work_leaves_exact_sums(
     stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
 ) -> None:
     """Three workers in turn are killed while they post; the fourth one finishes."""
@@ -114,7 +114,7 @@ async def test_killed_in_the_middle_of_its_work_it_leaves_exact_sums(
     assert await stage.spent_in_redis("alice") == 900 * CALL_NUSD
 
 
-async def test_sigterm_finishes_what_is_under_way_and_exits_0(
+async def test_sigterm_finishes_running_jobs_and_exits_0(
     stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
 ) -> None:
     values = environment(mongo_uri, redis_url)
@@ -136,7 +136,7 @@ async def test_sigterm_finishes_what_is_under_way_and_exits_0(
     assert await stage.redis.zcard("arq:queue") == (300 - posted) / 5
 
 
-async def test_the_check_tells_a_living_worker_from_none(
+async def test_the_health_check_fails_without_a_worker(
     stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
 ) -> None:
     values = environment(mongo_uri, redis_url)
@@ -179,7 +179,7 @@ async def test_a_standalone_mongodb_is_refused(redis_url: str, tmp_path: Path) -
         ("PRICE_MAP_PATH", "/does/not/exist"),
     ],
 )
-async def test_a_wrong_setting_is_one_line_that_names_it(variable: str, value: str) -> None:
+async def test_an_invalid_setting_is_one_line_that_names_it(variable: str, value: str) -> None:
     values = environment("mongodb://127.0.0.1:1", "redis://127.0.0.1:1")
     code, errors = await run(values | {variable: value})
     assert (code, errors.count("\n")) == (1, 1)
@@ -187,7 +187,7 @@ async def test_a_wrong_setting_is_one_line_that_names_it(variable: str, value: s
     assert "hunter2" not in errors
 
 
-async def test_it_waits_for_servers_that_come_late(tmp_path: Path) -> None:
+async def test_a_start_waits_for_late_servers(tmp_path: Path) -> None:
     for name in ("mongo", "redis"):
         (tmp_path / name).mkdir()
     mongo, redis = mongo_server(tmp_path / "mongo"), redis_server(tmp_path / "redis")
@@ -200,7 +200,7 @@ async def test_it_waits_for_servers_that_come_late(tmp_path: Path) -> None:
                 assert await worker.end(signal.SIGTERM) == 0
 
 
-async def test_it_stops_when_told_while_it_waits(tmp_path: Path) -> None:
+async def test_sigterm_ends_a_waiting_start(tmp_path: Path) -> None:
     values = environment("mongodb://127.0.0.1:1", "redis://127.0.0.1:1")
     async with started(tmp_path / "log", values) as worker:
         await worker.says("waiting for MongoDB")
@@ -267,7 +267,7 @@ async def test_verify_from_the_command_line(
         assert "'alice', where account is 13500001 instead of 13500000 (nusd)" in errors
 
 
-async def test_the_worker_proves_and_settles_by_the_clock(
+async def test_the_worker_verifies_and_settles_periodically(
     stage: Stage, mongo_uri: str, redis_url: str, tmp_path: Path
 ) -> None:
     values = environment(mongo_uri, redis_url, WORKER_VERIFY_S="1", WORKER_REPRICE_S="1")

@@ -75,7 +75,7 @@ class Running:
         self.missing += 1
 
 
-async def test_a_job_is_tried_more_often_than_arq_would(stage: Stage) -> None:
+async def test_a_job_is_retried_beyond_arqs_limit(stage: Stage) -> None:
     async def fail_nine_times(tries: int) -> None:
         if tries < 10:
             raise Retry
@@ -102,7 +102,7 @@ async def test_a_suspended_process_does_not_lose_its_jobs(stage: Stage, settings
     await stage.assert_exact("alice", 40)
 
 
-async def test_arqs_timeout_does_not_strike(stage: Stage) -> None:
+async def test_arqs_timeout_is_not_used(stage: Stage) -> None:
     """`job_timeout_s` is how long a dead worker keeps a job, not how long a job may run."""
     finished = asyncio.Event()
 
@@ -124,7 +124,7 @@ async def test_arqs_timeout_does_not_strike(stage: Stage) -> None:
     assert all(worker.jobs_failed == 0 for worker in running.workers)
 
 
-async def test_stopping_waits_for_jobs_under_way(stage: Stage) -> None:
+async def test_stopping_waits_for_running_jobs(stage: Stage) -> None:
     started, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def run_until_told(_tries: int) -> None:
@@ -141,7 +141,7 @@ async def test_stopping_waits_for_jobs_under_way(stage: Stage) -> None:
     assert await stage.queue_is_empty()
 
 
-async def test_a_main_loop_that_fails_is_followed_by_another(stage: Stage) -> None:
+async def test_a_failed_main_loop_is_restarted(stage: Stage) -> None:
     """Ids that are no text end arq's main loop; jobs behind them are still done in time."""
 
     async def succeed(_tries: int) -> None:
@@ -161,7 +161,7 @@ async def test_a_main_loop_that_fails_is_followed_by_another(stage: Stage) -> No
     assert jobs.runs == 1
 
 
-async def test_a_job_whose_data_is_gone_is_reported(stage: Stage) -> None:
+async def test_a_job_with_missing_data_is_reported(stage: Stage) -> None:
     async def succeed(_tries: int) -> None:
         return
 
@@ -173,7 +173,7 @@ async def test_a_job_whose_data_is_gone_is_reported(stage: Stage) -> None:
     assert (running.missing, jobs.runs) == (1, 0)
 
 
-async def test_a_job_under_way_is_not_started_again_by_its_own_worker(stage: Stage) -> None:
+async def test_a_running_job_is_not_started_again_by_its_own_worker(stage: Stage) -> None:
     may_end = asyncio.Event()
 
     async def run_until_told(_tries: int) -> None:

@@ -75,7 +75,7 @@ async def test_recordings_are_stored_once(stage: Stage, settings: Settings) -> N
     assert ended(stage.metrics, "stored") == 4
 
 
-async def test_they_end_by_themselves(stage: Stage, settings: Settings) -> None:
+async def test_recordings_expire(stage: Stage, settings: Settings) -> None:
     indexes = await stage.database["recordings"].index_information()
     ttl = [index for index in indexes.values() if "expireAfterSeconds" in index]
     assert [(index["key"], index["expireAfterSeconds"]) for index in ttl] == [
@@ -102,7 +102,7 @@ async def test_they_end_by_themselves(stage: Stage, settings: Settings) -> None:
         pack([make_recording()])[0][0][:-20],
     ],
 )
-async def test_a_damaged_payload_is_dropped_alone(
+async def test_a_corrupt_payload_is_dropped_alone(
     stage: Stage, settings: Settings, payload: bytes
 ) -> None:
     with pytest.raises(DamagedRecordings):
@@ -119,7 +119,7 @@ async def test_a_damaged_payload_is_dropped_alone(
     assert await stage.dead_letters.count() == 0
 
 
-def test_a_payload_that_never_ends_is_damage() -> None:
+def test_an_endless_payload_is_corrupt() -> None:
     bomb = zlib.compress(bytes(200 * 1024 * 1024), 9)
     with pytest.raises(DamagedRecordings):
         unpack(bomb)
@@ -134,7 +134,7 @@ def test_jobs_are_packed_up_to_a_bound() -> None:
     assert pack([]) == []
 
 
-async def test_a_queue_that_is_long_takes_none(stage: Stage) -> None:
+async def test_a_long_queue_takes_no_recordings(stage: Stage) -> None:
     payload = pack([make_recording()])[0][0]
     queue = RecordingQueue(stage.redis, max_jobs=2)
     await stage.enqueue([make_event()])
@@ -156,7 +156,7 @@ def refusing(stage: Stage, error: Exception) -> RecordingKeeper:
     return RecordingKeeper(RefusingStore(error), stage.metrics, lambda: NOW)
 
 
-async def test_mongodb_away_is_waited_for_in_silence(stage: Stage) -> None:
+async def test_a_mongodb_outage_is_awaited_silently(stage: Stage) -> None:
     payload = pack([make_recording()])[0][0]
     keeper = refusing(stage, PyMongoError("{'op': 'what was said'}"))
     for tries in (1, 10_000):
@@ -165,7 +165,7 @@ async def test_mongodb_away_is_waited_for_in_silence(stage: Stage) -> None:
         assert "what was said" not in f"{raised.value!r}{raised.value.__cause__!r}"
 
 
-async def test_what_mongodb_refuses_is_dropped_in_the_end(stage: Stage) -> None:
+async def test_a_recording_mongodb_refuses_is_eventually_dropped(stage: Stage) -> None:
     payload = pack([make_recording(), make_recording()])[0][0]
     keeper = refusing(stage, OperationFailure("what was said", code=8000))
     with pytest.raises(NotStored):

@@ -52,7 +52,7 @@ async def test_a_living_workers_transaction_is_left_alone(stage: Stage) -> None:
     assert account.spent_nusd == 1
 
 
-async def test_a_lease_is_taken_and_given_back(stage: Stage) -> None:
+async def test_a_lease_is_acquired_and_released(stage: Stage) -> None:
     async with leased_session(stage.database, stage.redis):
 
         async def leased() -> bool:
@@ -62,7 +62,7 @@ async def test_a_lease_is_taken_and_given_back(stage: Stage) -> None:
     assert not await stage.redis.exists("gateway:posting-sessions")
 
 
-async def test_a_kept_session_ends_what_its_last_transaction_left_open(stage: Stage) -> None:
+async def test_a_kept_session_aborts_its_open_transaction(stage: Stage) -> None:
     """As after a network error that came between a transaction's start and its end."""
     async with open_session(stage.database) as session:
         await leave_open(stage.database, session)
@@ -76,7 +76,7 @@ async def test_a_kept_session_ends_what_its_last_transaction_left_open(stage: St
     assert account.spent_nusd == 1
 
 
-async def test_a_transaction_outlasts_a_conflict(stage: Stage) -> None:
+async def test_a_transaction_is_retried_on_a_conflict(stage: Stage) -> None:
     async with open_session(stage.database) as first:
         await leave_open(stage.database, first)
 

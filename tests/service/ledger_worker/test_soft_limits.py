@@ -104,7 +104,7 @@ def total(nusd: int) -> dict[str, list[Spent]]:
     return {"alice": [Spent(period="total", nusd=nusd)]}
 
 
-async def test_a_soft_limit_is_told_once(
+async def test_a_soft_limit_is_notified_once(
     stage: Stage, notices: NoticeStore, watch: SoftLimitWatch
 ) -> None:
     await limit(stage, SOFT)
@@ -135,7 +135,7 @@ async def test_a_soft_limit_is_told_once(
     assert await notices.waiting() == 0
 
 
-async def test_each_period_key_and_new_soft_limit_is_told_of(
+async def test_each_period_key_and_new_soft_limit_is_notified(
     stage: Stage, notices: NoticeStore, watch: SoftLimitWatch
 ) -> None:
     today = period_key("daily", NOW)
@@ -154,7 +154,7 @@ async def test_each_period_key_and_new_soft_limit_is_told_of(
     assert await notices.waiting() == 3
 
 
-async def test_a_receiver_that_fails_is_tried_again(
+async def test_a_failed_notification_is_retried(
     stage: Stage, notices: NoticeStore, watch: SoftLimitWatch
 ) -> None:
     await limit(stage, SOFT)
@@ -172,7 +172,7 @@ async def test_a_receiver_that_fails_is_tried_again(
     assert await notices.waiting() == 0
 
 
-async def test_nobody_is_tried_forever(
+async def test_retries_are_bounded(
     stage: Stage, notices: NoticeStore, watch: SoftLimitWatch
 ) -> None:
     await limit(stage, SOFT)
@@ -197,13 +197,13 @@ async def make_due(stage: Stage) -> None:
 @pytest.mark.parametrize(
     "url", ["ftp://x/y", "hook", "http://", "http://[", "http://x:0/", "http://x/\n", "http://é/"]
 )
-def test_a_url_that_cannot_work_is_refused_without_being_shown(url: str) -> None:
+def test_an_invalid_url_is_rejected_without_showing_it(url: str) -> None:
     with pytest.raises(SettingsError, match="BUDGET_WEBHOOK_URL") as refused:
         webhook_client(Secret(url))
     assert "x/y" not in str(refused.value)
 
 
-async def test_the_worker_notes_what_it_posts(
+async def test_the_worker_queues_notices_for_what_it_posts(
     stage: Stage, notices: NoticeStore, mongo_uri: str, redis_url: str
 ) -> None:
     budget = Budget(limit_nusd=10**12, period="total", soft_limit_nusd=2 * CALL_NUSD)

@@ -39,7 +39,7 @@ async def abandon(stage: Stage, user_id: str, calls: int) -> None:
         await stage.redis.zadd(leases, {call_id: 1})
 
 
-async def test_calls_under_way_are_left_alone(stage: Stage) -> None:
+async def test_open_calls_are_left_alone(stage: Stage) -> None:
     event = make_event()
     await stage.hold(event, 5)
     assert await sweep(stage.redis, stage.holds, stage.metrics, "alice") == 0

@@ -60,7 +60,7 @@ async def post(stage: Stage, settings: Settings, number: int, user_id: str = "al
         await stage.drained()
 
 
-async def test_entries_are_proved_in_stretches_up_to_the_last_one(
+async def test_entries_are_verified_in_batches_up_to_the_last_one(
     stage: Stage, settings: Settings
 ) -> None:
     await post(stage, settings, 10)
@@ -75,7 +75,7 @@ async def test_entries_are_proved_in_stretches_up_to_the_last_one(
         )
 
 
-async def test_what_is_before_the_checkpoint_is_read_in_full_only(
+async def test_entries_before_the_checkpoint_are_read_only_by_full(
     stage: Stage, settings: Settings
 ) -> None:
     await post(stage, settings, 5)
@@ -104,7 +104,7 @@ TAMPERED: list[tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("collection", "query", "change", "where"), TAMPERED)
-async def test_what_was_changed_after_the_checkpoint_is_found(
+async def test_changes_after_the_checkpoint_are_found(
     stage: Stage,
     settings: Settings,
     collection: str,
@@ -125,9 +125,7 @@ async def test_what_was_changed_after_the_checkpoint_is_found(
         assert difference.where.startswith(where)
 
 
-async def test_an_entry_that_was_smuggled_in_is_found_in_full(
-    stage: Stage, settings: Settings
-) -> None:
+async def test_an_inserted_entry_is_found_by_full(stage: Stage, settings: Settings) -> None:
     await post(stage, settings, 2)
     document = await stage.database["entries"].find_one({"seq": 2})
     assert document is not None
@@ -179,7 +177,7 @@ async def copy_of(stage: Stage, value: str, period: str = "total") -> None:
         ("0:0", False, True),
     ],
 )
-async def test_the_copy_in_redis_is_compared(
+async def test_the_spend_in_redis_is_compared(
     stage: Stage, settings: Settings, value: str, settling: bool, drifts: bool
 ) -> None:
     await post(stage, settings, 1)
@@ -191,13 +189,13 @@ async def test_the_copy_in_redis_is_compared(
         assert proof.difference.expected == CALL_NUSD
 
 
-async def test_a_redis_that_knows_nothing_is_no_drift(stage: Stage, settings: Settings) -> None:
+async def test_an_empty_redis_is_not_drift(stage: Stage, settings: Settings) -> None:
     await post(stage, settings, 1)
     await stage.redis.flushdb()
     assert (await prover_of(stage).prove("alice", full=True)).difference is None
 
 
-async def test_all_accounts_are_proved_and_the_first_difference_named(
+async def test_all_accounts_are_verified_and_the_first_difference_is_named(
     stage: Stage, settings: Settings
 ) -> None:
     for user_id in ("alice", "bob"):
@@ -216,7 +214,7 @@ async def test_all_accounts_are_proved_and_the_first_difference_named(
 
 
 @pytest.mark.parametrize("gone", [["accounts"], ["accounts", "spend", "rollups"]])
-async def test_entries_that_nothing_else_is_left_of_are_found(
+async def test_orphaned_entries_are_found(
     stage: Stage, settings: Settings, gone: Sequence[str]
 ) -> None:
     for user_id in ("alice", "bob"):
@@ -229,7 +227,7 @@ async def test_entries_that_nothing_else_is_left_of_are_found(
     assert (verdict.first_difference.user_id, verdict.first_difference.found) == ("alice", None)
 
 
-async def test_a_turn_ends_in_time_and_the_next_one_goes_on(
+async def test_a_run_ends_in_time_and_the_next_one_continues(
     stage: Stage, settings: Settings
 ) -> None:
     await post(stage, settings, 1)
@@ -240,7 +238,7 @@ async def test_a_turn_ends_in_time_and_the_next_one_goes_on(
     assert (second.accounts, second.next_after) == (1, None)
 
 
-async def test_the_worker_shows_what_it_proved(stage: Stage, settings: Settings) -> None:
+async def test_the_worker_exports_what_it_verified(stage: Stage, settings: Settings) -> None:
     await post(stage, settings, 3)
     metrics = Metrics()
     assert math.isnan(metrics.verify_ok._value.get())

@@ -52,7 +52,7 @@ def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 
 
 @linux
-def test_a_child_whose_parent_is_not_the_one_named_does_not_begin(tmp_path: Path) -> None:
+def test_a_child_of_another_parent_does_not_start(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     *launcher, parent, gate, command, argument = children.tied(("touch", str(ran)))
     other = (*launcher, str(int(parent) + 1), gate, command, argument)
@@ -63,7 +63,7 @@ def test_a_child_whose_parent_is_not_the_one_named_does_not_begin(tmp_path: Path
 
 
 @pytest.mark.parametrize("is_tied", [True, False])
-def test_a_parent_that_dies_before_it_registers_its_child_has_none(
+def test_a_parent_that_dies_before_registering_its_child_leaves_none(
     tmp_path: Path, is_tied: bool
 ) -> None:
     """So that no process runs whose pid is nowhere."""
@@ -88,7 +88,7 @@ children.start(
     assert not ran.exists()
 
 
-def test_a_command_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_a_missing_command_is_named(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         child = children.start(
             ("/no/such/program",), log=log, environment={}, directory=tmp_path, is_tied=False

@@ -133,7 +133,7 @@ def test_the_same_request_gets_the_same_answer() -> None:
         ("[[stand-in\n  chunks = 3;\n  retry_after=1 ]]", Script(chunks=3, retry_after=1)),
     ],
 )
-def test_directives(text: str, script: Script) -> None:
+def test_directives_are_parsed(text: str, script: Script) -> None:
     assert parse(text) == script
 
 

@@ -58,7 +58,7 @@ def test_a_call_needs_a_credential(provider: Provider, path: str, headers: dict[
 
 
 @every_format
-def test_x_api_key_is_for_messages_alone(provider: Provider, path: str) -> None:
+def test_x_api_key_works_only_for_messages(provider: Provider, path: str) -> None:
     headers = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
     response = provider.http.post(path, json=body_for(path, "x"), headers=headers)
     assert response.status_code == (200 if path == "/v1/messages" else 401)
@@ -86,9 +86,7 @@ def test_an_unreadable_body_is_a_400(provider: Provider, path: str, content: byt
         ("[[stand-in text=it's]]", "closed"),
     ],
 )
-def test_a_directive_that_cannot_be_obeyed_is_refused(
-    provider: Provider, directive: str, named: str
-) -> None:
+def test_an_invalid_directive_is_rejected(provider: Provider, directive: str, named: str) -> None:
     path = "/v1/chat/completions"
     response = provider.post(path, body_for(path, directive))
     assert response.status_code == 400
@@ -98,14 +96,16 @@ def test_a_directive_that_cannot_be_obeyed_is_refused(
 @every_format
 @every_way
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
-def test_scripted_status(provider: Provider, path: str, stream: bool, status: int) -> None:
+def test_a_scripted_status_is_returned(
+    provider: Provider, path: str, stream: bool, status: int
+) -> None:
     text = f"[[stand-in status={status} retry_after=7]]"
     response = provider.post(path, body_for(path, text, stream=stream))
     assert (response.status_code, response.headers["retry-after"]) == (status, "7")
     assert str(status) in error_of(path, response)["message"]
 
 
-def test_statuses_become_the_sdks_error_classes(
+def test_statuses_raise_the_sdks_error_classes(
     openai_client: openai.OpenAI, anthropic_client: anthropic.Anthropic
 ) -> None:
     limited = "[[stand-in status=429]]"

@@ -36,9 +36,7 @@ async def converse(
 @pytest.mark.parametrize(
     "script", ["", "status=429", "garbage", "chunks=3 error_after_chunks=1", "end_after_chunks=0"]
 )
-async def test_the_record_is_there_before_the_last_byte(
-    path: str, stream: bool, script: str
-) -> None:
+async def test_the_record_exists_before_the_last_byte(path: str, stream: bool, script: str) -> None:
     oracle = Oracle()
     recorded: list[int] = []
 
@@ -52,7 +50,7 @@ async def test_the_record_is_there_before_the_last_byte(
 
 
 @every_format
-async def test_a_client_that_leaves_before_the_last_byte_was_not_served(path: str) -> None:
+async def test_a_client_that_disconnects_before_the_last_byte_was_not_served(path: str) -> None:
     oracle = Oracle()
     left: asyncio.Future[Message] = asyncio.Future()
 
@@ -118,7 +116,7 @@ def test_totals_are_the_sum_of_what_was_served(provider: Provider) -> None:
 
 @every_format
 @every_way
-def test_a_client_that_goes_away_is_recorded_as_gone(
+def test_a_disconnected_client_is_recorded_as_gone(
     provider: Provider, path: str, stream: bool
 ) -> None:
     before = provider.last_seq()

@@ -94,7 +94,7 @@ async def test_a_key_comes_back_as_it_was_stored(keys: KeyStore) -> None:
     assert await keys.budgeted(["key-1", "key-2", "unknown"]) == [narrow]
 
 
-async def test_no_models_allowed_is_not_every_model(keys: KeyStore) -> None:
+async def test_an_empty_list_of_models_allows_none(keys: KeyStore) -> None:
     await keys.insert(api_key("none", allowed_models=()))
     found = await keys.get("none")
     assert found is not None
@@ -121,7 +121,7 @@ async def test_keys_are_listed_in_pages_and_by_account(keys: KeyStore) -> None:
     assert await listed("nobody", None) == []
 
 
-async def test_a_revoked_key_stays_and_says_so(keys: KeyStore) -> None:
+async def test_a_revoked_key_stays_marked_as_revoked(keys: KeyStore) -> None:
     await keys.insert(api_key("key-1"))
     changed = await keys.update("key-1", {"status": "revoked"}, _LATER)
     assert changed == api_key("key-1", status="revoked", updated_at=_LATER)
@@ -145,7 +145,7 @@ async def test_a_price_comes_back_exactly(prices: PriceStore) -> None:
     assert str(found.tiers[0].rates.cache_write_1h) == "0.30"
 
 
-async def test_a_price_of_before_there_were_surcharges_has_none(
+async def test_a_price_from_before_surcharges_has_none(
     prices: PriceStore, database: Database
 ) -> None:
     await prices.insert(price())
@@ -178,7 +178,7 @@ async def test_prices_are_listed_in_pages(prices: PriceStore) -> None:
     assert [row.price_id for row in await prices.list(after="p2", limit=2)] == ["p3"]
 
 
-async def test_a_version_ends_once_and_then_only_sooner(prices: PriceStore) -> None:
+async def test_a_versions_end_can_only_be_moved_earlier(prices: PriceStore) -> None:
     await prices.insert(price(price_id="p1"))
     assert await prices.end("p0", NOW) is None
     ended = price(price_id="p1", effective_until=_LATER)

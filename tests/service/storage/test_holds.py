@@ -79,7 +79,7 @@ async def test_every_budget_must_have_room(
     assert (answer.spent_nusd, answer.held_nusd) == (5 if refused_by is day else 7, 0)
 
 
-async def test_an_admitted_call_hears_how_its_budgets_stand(calls: AccountCalls) -> None:
+async def test_an_admitted_call_gets_the_standing_of_its_budgets(calls: AccountCalls) -> None:
     await calls.holds.seed(
         USER,
         [
@@ -115,7 +115,7 @@ async def test_a_keys_budget_lies_inside_the_accounts(calls: AccountCalls) -> No
     assert [await calls.held(), await calls.held("1"), await calls.held("2")] == [10, 10, 0]
 
 
-async def test_a_period_that_redis_does_not_know_is_asked_for(calls: AccountCalls) -> None:
+async def test_a_period_unknown_to_redis_is_requested(calls: AccountCalls) -> None:
     scopes = [account(day(100), total(100)), key(day(100))]
     assert await calls.admit("a", 1, scopes=scopes) == Unseeded(scopes[0], "day")
     await calls.seed(day=0)
@@ -139,14 +139,14 @@ async def test_the_largest_amounts_are_computed_exactly(calls: AccountCalls) -> 
     assert await calls.held() == 1
 
 
-async def test_a_second_try_of_a_call_keeps_its_first_hold(calls: AccountCalls) -> None:
+async def test_a_retried_admission_keeps_its_first_hold(calls: AccountCalls) -> None:
     await calls.seed(day=0)
     assert await calls.admitted("a", 60, day(100))
     assert await calls.admitted("a", 70, day(100))
     assert await calls.held() == 60
 
 
-async def test_a_second_try_is_not_refused_for_its_own_hold(calls: AccountCalls) -> None:
+async def test_a_retried_admission_is_not_refused_for_its_own_hold(calls: AccountCalls) -> None:
     await calls.seed(day=0)
     assert await calls.admitted("a", 60, day(100))
     assert await calls.admitted("a", 60, day(60))
@@ -177,14 +177,14 @@ async def test_a_settled_call_leaves_nothing_behind(calls: AccountCalls, hold: i
     assert await calls.keys() == []
 
 
-async def test_settling_knows_no_call_too_many(calls: AccountCalls) -> None:
+async def test_settling_an_unknown_call_is_harmless(calls: AccountCalls) -> None:
     await calls.admit("a", 10)
     await calls.settle(["unknown", "a", "unknown"])
     assert await calls.keys() == []
 
 
 @pytest.mark.parametrize("key_id", [None, "k1"])
-async def test_a_hold_that_redis_lost_is_taken_again_at_its_cost(
+async def test_a_hold_lost_by_redis_is_restored_at_its_cost(
     calls: AccountCalls, key_id: str | None
 ) -> None:
     await calls.admit("a", 10, scopes=[account(), key()] if key_id else [account()])
@@ -196,7 +196,7 @@ async def test_a_hold_that_redis_lost_is_taken_again_at_its_cost(
     assert await calls.keys() == []
 
 
-async def test_a_hold_frees_its_room_when_its_lease_ends(calls: AccountCalls) -> None:
+async def test_a_hold_is_released_when_its_lease_expires(calls: AccountCalls) -> None:
     await calls.seed(day=0)
     await calls.admit("dead", 100, day(100))
     assert not await calls.admitted("b", 100, day(100))
@@ -205,7 +205,7 @@ async def test_a_hold_frees_its_room_when_its_lease_ends(calls: AccountCalls) ->
     assert await calls.held() == 100
 
 
-async def test_many_leases_are_ended_a_bounded_number_at_a_time(calls: AccountCalls) -> None:
+async def test_leases_expire_in_bounded_numbers(calls: AccountCalls) -> None:
     for n in range(70):
         await calls.admit(f"dead-{n}", 1)
     await calls.later(60_000)
@@ -224,7 +224,7 @@ async def test_a_renewed_lease_lasts_longer_and_never_shorter(calls: AccountCall
     assert 590_000 < await calls.lease_left_ms("a") <= 600_000
 
 
-async def test_renewing_does_not_bring_back_a_hold_that_is_gone(calls: AccountCalls) -> None:
+async def test_renewing_does_not_restore_a_released_hold(calls: AccountCalls) -> None:
     await calls.admit("a", 10)
     await calls.settle(["a"])
     await calls.holds.renew(USER, ["a", "never"], lease_s=60)
@@ -243,7 +243,7 @@ async def test_an_abandoned_calls_event_is_found_until_it_is_settled(calls: Acco
     assert await calls.keys() == _KEPT
 
 
-async def test_a_call_that_ends_after_its_lease_is_not_abandoned(calls: AccountCalls) -> None:
+async def test_a_call_that_ends_after_its_lease_is_not_swept(calls: AccountCalls) -> None:
     await calls.admit("late", 10)
     await calls.later(60_000)
     await calls.admit("other", 0)
@@ -252,7 +252,7 @@ async def test_a_call_that_ends_after_its_lease_is_not_abandoned(calls: AccountC
     assert await calls.held() == 4
 
 
-async def test_the_sweep_visits_accounts_that_hold_something(calls: AccountCalls) -> None:
+async def test_the_sweep_visits_accounts_with_holds(calls: AccountCalls) -> None:
     calls = AccountCalls(calls.redis, visited_s=0)
     await calls.holds.note_account(USER)
     await calls.admit("a", 10)
@@ -266,14 +266,14 @@ async def test_the_sweep_visits_accounts_that_hold_something(calls: AccountCalls
     assert await calls.holds.accounts() == []
 
 
-async def test_an_account_is_visited_for_a_while_after_it_was_noted(calls: AccountCalls) -> None:
+async def test_a_noted_account_is_visited_for_a_while(calls: AccountCalls) -> None:
     """A gateway that noted it a moment ago may have calls of it again, and die with them."""
     await calls.holds.note_account(USER)
     assert await calls.sweep() == []
     assert await calls.holds.accounts() == [USER]
 
 
-async def test_the_hold_of_a_call_that_redis_lost_is_taken_again(calls: AccountCalls) -> None:
+async def test_the_hold_of_a_call_lost_by_redis_is_restored(calls: AccountCalls) -> None:
     await calls.admit("kept", 10)
     assert await calls.holds.renew(USER, ["kept", "lost"], lease_s=60) == ["lost"]
     for call_id in ("kept", "lost", "lost"):
@@ -318,7 +318,7 @@ async def spent(calls: AccountCalls) -> int:
         ([(30, 9), (10, 10), (20, 9)], 10),
     ],
 )
-async def test_spend_is_taken_over_in_whatever_order_it_arrives(
+async def test_spend_is_merged_in_any_order(
     calls: AccountCalls, told: list[tuple[int, int]], known: int
 ) -> None:
     for nusd, revision in told:
@@ -326,7 +326,7 @@ async def test_spend_is_taken_over_in_whatever_order_it_arrives(
     assert await spent(calls) == known
 
 
-async def test_a_refund_may_leave_less_than_nothing_spent(calls: AccountCalls) -> None:
+async def test_a_refund_can_make_the_spend_negative(calls: AccountCalls) -> None:
     await calls.settle([], Spent(period="day", nusd=-5, revision=1))
     assert await calls.admitted("a", 105, day(100))
     assert not await calls.admitted("b", 1, day(100))
@@ -347,7 +347,7 @@ async def test_all_keys_of_an_account_are_in_one_slot(calls: AccountCalls) -> No
     assert len({key_slot(f"{ROOT}{name}".encode()) for name in names}) == 1
 
 
-async def test_a_server_that_forgot_the_scripts_is_told_apart_and_cured(
+async def test_a_server_that_forgot_the_scripts_gets_them_again(
     calls: AccountCalls,
 ) -> None:
     await calls.redis.script_flush()

@@ -49,19 +49,21 @@ async def gateway(redis_url: str) -> AsyncIterator[Gateway]:
         await listening.close()
 
 
-async def test_a_gateway_forgets_everything_once_it_listens(gateway: Gateway) -> None:
+async def test_a_subscribing_gateway_invalidates_everything(gateway: Gateway) -> None:
     assert await gateway.next() == "everything"
     assert gateway.has_heard_all()
 
 
-async def test_invalidations_arrive_in_their_order(gateway: Gateway, admin: Redis) -> None:
+async def test_invalidations_arrive_in_order(gateway: Gateway, admin: Redis) -> None:
     assert await gateway.next() == "everything"
     for invalidation in (_FIRST, _SECOND, _FIRST):
         await publish(admin, invalidation)
     assert [await gateway.next() for _ in range(3)] == [_FIRST, _SECOND, _FIRST]
 
 
-async def test_every_gateway_hears_of_it(redis_url: str, gateway: Gateway, admin: Redis) -> None:
+async def test_every_gateway_receives_an_invalidation(
+    redis_url: str, gateway: Gateway, admin: Redis
+) -> None:
     async with open_redis(redis_url) as redis:
         other = Gateway(redis)
         assert await gateway.next() == await other.next() == "everything"
@@ -71,7 +73,7 @@ async def test_every_gateway_hears_of_it(redis_url: str, gateway: Gateway, admin
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_a_gateway_whose_connection_broke_forgets_everything_and_listens_again(
+async def test_a_reconnecting_gateway_invalidates_everything(
     gateway: Gateway, admin: Redis, times: int
 ) -> None:
     assert await gateway.next() == "everything"
@@ -83,5 +85,5 @@ async def test_a_gateway_whose_connection_broke_forgets_everything_and_listens_a
     assert gateway.has_heard_all()
 
 
-async def test_publishing_to_nobody_is_no_error(admin: Redis) -> None:
+async def test_publishing_without_subscribers_succeeds(admin: Redis) -> None:
     await publish(admin, _FIRST)

@@ -53,7 +53,7 @@ def level(redis: Redis, clock: Clock, breaker: Breaker | None = None) -> L2[ApiK
     return L2(redis, breaker or Breaker(1.0, clock), "key", ApiKey, ttl_s=30, clock=clock)
 
 
-async def test_what_one_replica_read_the_others_need_not(
+async def test_a_read_is_shared_between_replicas(
     redis: Redis, source: Database, clock: Clock
 ) -> None:
     first = await level(redis, clock).get(HASH, source.read)
@@ -67,12 +67,14 @@ async def test_what_one_replica_read_the_others_need_not(
     assert 29_000 < await redis.pttl(key_of("key", HASH)) <= 30_000
 
 
-async def test_no_secret_is_in_it(redis: Redis, source: Database, clock: Clock) -> None:
+async def test_secrets_are_not_cached(redis: Redis, source: Database, clock: Clock) -> None:
     await level(redis, clock).get(HASH, source.read)
     assert await redis.keys("gateway:l2:*") == [f"gateway:l2:1:key:{HASH}".encode()]
 
 
-async def test_what_is_not_there_is_not_kept(redis: Redis, source: Database, clock: Clock) -> None:
+async def test_missing_documents_are_not_cached(
+    redis: Redis, source: Database, clock: Clock
+) -> None:
     source.key = None
     assert await level(redis, clock).get(HASH, source.read) is None
     assert await redis.keys("*") == []
@@ -94,7 +96,7 @@ async def test_a_write_is_seen_at_once(redis: Redis, source: Database, clock: Cl
     assert 0 < await redis.ttl(key_of("key", HASH)) <= 15
 
 
-async def test_a_slow_reader_cannot_put_the_old_value_back(
+async def test_a_slow_reader_cannot_restore_the_old_value(
     redis: Redis, source: Database, clock: Clock
 ) -> None:
     source.open.clear()
@@ -112,7 +114,7 @@ async def test_a_slow_reader_cannot_put_the_old_value_back(
     assert found.value.status == "revoked"
 
 
-async def test_one_that_is_slower_than_the_tombstone_keeps_nothing(
+async def test_a_reader_slower_than_the_tombstone_caches_nothing(
     redis: Redis, source: Database, clock: Clock
 ) -> None:
     async def slow(object_id: str) -> ApiKey | None:
@@ -123,7 +125,7 @@ async def test_one_that_is_slower_than_the_tombstone_keeps_nothing(
     assert await redis.keys("*") == []
 
 
-async def test_what_another_release_wrote_is_read_anew(
+async def test_values_of_another_release_are_read_again(
     redis: Redis, source: Database, clock: Clock
 ) -> None:
     await redis.set(key_of("key", HASH), b"\xc1", px=30_000)
@@ -132,7 +134,7 @@ async def test_what_another_release_wrote_is_read_anew(
     assert source.reads == 1
 
 
-async def test_without_redis_the_database_is_asked_and_nobody_waits(
+async def test_without_redis_reads_go_to_the_database_at_once(
     source: Database, clock: Clock
 ) -> None:
     breaker = Breaker(1.0, clock)

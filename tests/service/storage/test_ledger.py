@@ -129,7 +129,7 @@ async def test_the_same_batch_twice_is_posted_once(ledger: LedgerStore, database
     await assert_posted(database, batch)
 
 
-async def test_what_a_batch_holds_twice_is_posted_once(
+async def test_duplicates_within_a_batch_are_posted_once(
     ledger: LedgerStore, database: Database
 ) -> None:
     first, second = entries(2)
@@ -137,7 +137,7 @@ async def test_what_a_batch_holds_twice_is_posted_once(
     await assert_posted(database, [first, second])
 
 
-async def test_a_batch_that_is_half_known_adds_the_other_half(
+async def test_a_half_known_batch_posts_the_other_half(
     ledger: LedgerStore, database: Database
 ) -> None:
     batch = entries(10)
@@ -146,7 +146,7 @@ async def test_a_batch_that_is_half_known_adds_the_other_half(
     await assert_posted(database, batch)
 
 
-async def test_overlapping_batches_at_once_post_each_entry_once(
+async def test_concurrent_overlapping_batches_post_each_entry_once(
     ledger: LedgerStore, database: Database
 ) -> None:
     chance = random.Random(20261124)
@@ -189,7 +189,7 @@ async def test_an_entry_that_mongodb_cannot_hold_is_refused_with_all_its_batch(
     await assert_posted(database, [])
 
 
-async def test_the_newest_entries_come_first_and_page_by_page(ledger: LedgerStore) -> None:
+async def test_entries_are_paged_newest_first(ledger: LedgerStore) -> None:
     await ledger.post([*entries(7), entry("other-1", user_id="other")])
     seen: list[str] = []
     while page := await listed(ledger, limit=3, before=seen[-1] if seen else None):
@@ -218,7 +218,7 @@ async def test_entries_are_filtered(ledger: LedgerStore) -> None:
     assert await listed(ledger, "nobody") == []
 
 
-async def test_each_posting_makes_a_newer_figure_of_the_spend(ledger: LedgerStore) -> None:
+async def test_each_posting_advances_the_version_of_the_spend(ledger: LedgerStore) -> None:
     async def figure() -> PeriodSpend:
         return (await ledger.spend_with_revisions(["acme"], ["total"]))["acme", "total"]
 

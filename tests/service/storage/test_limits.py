@@ -64,7 +64,7 @@ async def test_the_wait_takes_a_lowered_limit_into_account(calls: AccountCalls) 
     assert 49_000 < told <= 50_000
 
 
-async def test_a_limit_of_nothing_lets_nothing_through(calls: AccountCalls) -> None:
+async def test_a_limit_of_zero_admits_nothing(calls: AccountCalls) -> None:
     assert await outcome(calls, "a", LimitScope(requests=0)) == ("requests", 0)
     assert await outcome(calls, "a", LimitScope(tokens=0), tokens=1) == ("tokens", 0)
     assert await outcome(calls, "a", LimitScope(parallel=0)) == ("parallel", 0)
@@ -113,7 +113,7 @@ async def test_the_tokens_of_a_call_are_corrected_when_it_ends(
     assert await outcome(calls, "c", *scopes, tokens=100) == "ok"
 
 
-async def test_tokens_that_are_not_known_stay_as_estimated(calls: AccountCalls) -> None:
+async def test_unknown_token_counts_stay_estimated(calls: AccountCalls) -> None:
     await calls.admit("a", 1, scopes=[LimitScope(tokens=100)], tokens=60)
     await calls.finish("a", 1, tokens=None)
     assert await outcome(calls, "b", LimitScope(tokens=100), tokens=41) == ("tokens", 60)
@@ -186,7 +186,7 @@ async def test_a_refused_call_counts_nowhere(calls: AccountCalls, refusing: Limi
     assert await outcome(calls, "b", limited, tokens=5) == "ok"
 
 
-async def test_a_second_try_of_a_call_counts_once(calls: AccountCalls) -> None:
+async def test_a_retried_admission_counts_once(calls: AccountCalls) -> None:
     scope = LimitScope(requests=2, tokens=10, parallel=2)
     first = await calls.admit("a", 1, scopes=[scope], tokens=5)
     second = await calls.admit("a", 1, scopes=[scope], tokens=5)
@@ -195,14 +195,14 @@ async def test_a_second_try_of_a_call_counts_once(calls: AccountCalls) -> None:
     assert await outcome(calls, "b", scope, tokens=5) == "ok"
 
 
-async def test_a_second_try_at_the_very_limit_is_not_refused(calls: AccountCalls) -> None:
+async def test_a_retried_admission_at_the_limit_is_not_refused(calls: AccountCalls) -> None:
     scope = LimitScope(requests=1, tokens=5, parallel=1)
     assert await outcome(calls, "a", scope, tokens=5) == "ok"
     assert await outcome(calls, "a", scope, tokens=5) == "ok"
 
 
 @pytest.mark.parametrize("gone", ["settled", "expired"])
-async def test_a_call_that_comes_again_after_its_hold_is_gone_counts_once(
+async def test_an_admission_retried_after_its_hold_is_gone_counts_once(
     calls: AccountCalls, gone: str
 ) -> None:
     scope = LimitScope(tokens=10)
@@ -215,7 +215,9 @@ async def test_a_call_that_comes_again_after_its_hold_is_gone_counts_once(
     assert int(await calls.redis.get(f"{ROOT}:sum")) == 5
 
 
-async def test_an_admitted_call_hears_what_is_left_and_until_when(calls: AccountCalls) -> None:
+async def test_an_admitted_call_gets_the_remaining_limits_and_their_reset(
+    calls: AccountCalls,
+) -> None:
     scopes = [LimitScope(requests=10, tokens=1_000), LimitScope(key_id="k1", parallel=5)]
     await calls.admit("a", 1, scopes=scopes, tokens=100)
     await calls.later(20_000)
@@ -225,7 +227,7 @@ async def test_an_admitted_call_hears_what_is_left_and_until_when(calls: Account
     assert key == Window(0, 0, 0, 0)
 
 
-async def test_a_clock_that_jumps_back_locks_nobody_out_for_longer_than_it_jumped(
+async def test_a_clock_jumping_back_locks_out_no_longer_than_its_jump(
     calls: AccountCalls,
 ) -> None:
     scope = LimitScope(requests=1)
@@ -235,7 +237,7 @@ async def test_a_clock_that_jumps_back_locks_nobody_out_for_longer_than_it_jumpe
     assert 89_000 < told <= 90_000
 
 
-async def test_what_was_counted_does_not_stay_for_ever(calls: AccountCalls) -> None:
+async def test_counters_expire(calls: AccountCalls) -> None:
     await calls.admit("a", 1, scopes=[LimitScope(requests=5, tokens=5)], tokens=1)
     for name in (":window", ":tokens", ":sum"):
         assert 60 <= await calls.redis.ttl(ROOT + name) <= 120

@@ -14,7 +14,7 @@ def timeout_of(database: Database) -> Any:
     return options.timeout
 
 
-async def test_whoever_opens_a_database_says_how_long_an_operation_may_take() -> None:
+async def test_opening_a_database_sets_the_operation_timeout() -> None:
     async with open_database("mongodb://localhost/x", operation_timeout_s=0.25) as database:
         assert timeout_of(database) == 0.25
     async with open_database("mongodb://localhost/x") as database:
@@ -34,7 +34,7 @@ async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> No
     assert [row["_id"] async for row in things.find()] == [0]
 
 
-async def test_transactions_that_conflict_are_tried_again(database: Database) -> None:
+async def test_conflicting_transactions_are_retried(database: Database) -> None:
     counters = database["counters"]
     await counters.insert_one({"_id": 1, "n": 0})
 

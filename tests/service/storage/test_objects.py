@@ -38,7 +38,7 @@ async def post(database: Database, call: UsageEvent) -> None:
     await LedgerStore(database).post([posted])
 
 
-async def test_redis_knows_at_once_and_the_ledger_for_good(
+async def test_owners_are_in_redis_at_once_and_in_the_ledger_for_good(
     database: Database, redis: Redis, made: UsageEvent
 ) -> None:
     store = ObjectStore(redis, database)
@@ -57,16 +57,14 @@ async def test_redis_knows_at_once_and_the_ledger_for_good(
     assert await store.find("b", ids) == {}
 
 
-async def test_what_made_nothing_is_not_remembered(redis: Redis) -> None:
+async def test_calls_without_objects_are_not_stored(redis: Redis) -> None:
     async with redis.pipeline() as commands:
         remember(commands, event(user_id="a", requested_model="house", deployment="dep_1"))
         remember(commands, event(user_id="a", response_id="resp_1", requested_model="house"))
         assert await commands.execute() == []
 
 
-async def test_without_redis_only_the_ledgers_word_counts(
-    database: Database, made: UsageEvent
-) -> None:
+async def test_without_redis_only_the_ledger_counts(database: Database, made: UsageEvent) -> None:
     await post(database, made)
     async with open_redis(f"redis://127.0.0.1:{free_port()}/0") as away:
         store = ObjectStore(away, database)
@@ -76,5 +74,5 @@ async def test_without_redis_only_the_ledgers_word_counts(
 
 
 @pytest.mark.parametrize("odd", ["", "x" * 257, "\u00e9", "\ud800", "a\nb"])
-async def test_odd_ids_are_nobodys(database: Database, redis: Redis, odd: str) -> None:
+async def test_invalid_ids_have_no_owner(database: Database, redis: Redis, odd: str) -> None:
     assert await ObjectStore(redis, database).find("a", [odd]) == {}

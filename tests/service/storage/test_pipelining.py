@@ -26,13 +26,13 @@ def pipelined(redis: Redis) -> Pipelined:
     return Pipelined(redis)
 
 
-async def test_each_command_has_its_own_answer(pipelined: Pipelined) -> None:
+async def test_each_command_gets_its_own_reply(pipelined: Pipelined) -> None:
     answers = await asyncio.gather(*(pipelined.run("INCRBY", "n", 1) for _ in range(2_000)))
     assert answers == list(range(1, 2_001))
     assert await pipelined.run("GET", "n") == b"2000"
 
 
-async def test_an_error_reaches_the_one_whose_command_it_was(pipelined: Pipelined) -> None:
+async def test_an_error_reaches_the_caller_of_its_command(pipelined: Pipelined) -> None:
     answers = await asyncio.gather(
         pipelined.run("SET", "text", "x"),
         pipelined.run("INCR", "text"),
@@ -43,17 +43,17 @@ async def test_an_error_reaches_the_one_whose_command_it_was(pipelined: Pipeline
     assert (answers[0], answers[2]) == (b"OK", b"x")
 
 
-async def test_several_of_one_caller_are_in_order(pipelined: Pipelined) -> None:
+async def test_commands_of_one_caller_keep_their_order(pipelined: Pipelined) -> None:
     found = await pipelined.run_all(("SET", "a", "1"), ("INCR", "a"), ("GET", "a"))
     assert found == [b"OK", 2, b"2"]
 
 
-async def test_an_unknown_script_is_told_apart(pipelined: Pipelined) -> None:
+async def test_an_unknown_script_is_recognized(pipelined: Pipelined) -> None:
     with pytest.raises(NoScriptError):
         await pipelined.run("EVALSHA", "0" * 40, 0)
 
 
-async def test_a_large_answer_comes_in_many_reads(pipelined: Pipelined) -> None:
+async def test_a_large_reply_spans_many_reads(pipelined: Pipelined) -> None:
     text = bytes(1024) * 4096
     await pipelined.run("SET", "large", text)
     first, second = await asyncio.gather(pipelined.run("GET", "large"), pipelined.run("PING"))
@@ -61,7 +61,7 @@ async def test_a_large_answer_comes_in_many_reads(pipelined: Pipelined) -> None:
     assert second == b"PONG"
 
 
-async def test_a_transaction_answers_for_all_its_commands(pipelined: Pipelined) -> None:
+async def test_a_transaction_returns_the_replies_of_all_its_commands(pipelined: Pipelined) -> None:
     transaction = Transaction()
     transaction.execute_command("SET", "a", "1")
     transaction.execute_command("INCR", "a")
@@ -70,7 +70,7 @@ async def test_a_transaction_answers_for_all_its_commands(pipelined: Pipelined) 
     assert answers == [b"OK", 2]
 
 
-async def test_a_transaction_raises_what_one_of_its_commands_says(pipelined: Pipelined) -> None:
+async def test_a_transaction_raises_the_error_of_a_command(pipelined: Pipelined) -> None:
     transaction = Transaction()
     transaction.execute_command("SET", "a", "x")
     transaction.execute_command("INCR", "a")
@@ -80,7 +80,7 @@ async def test_a_transaction_raises_what_one_of_its_commands_says(pipelined: Pip
     assert await pipelined.run("GET", "b") == b"1"
 
 
-async def test_a_transaction_that_is_refused_says_why(pipelined: Pipelined) -> None:
+async def test_a_refused_transaction_raises_the_cause(pipelined: Pipelined) -> None:
     transaction = Transaction()
     transaction.execute_command("SET", "a", "x")
     transaction.execute_command("NOSUCHCOMMAND")
@@ -89,7 +89,7 @@ async def test_a_transaction_that_is_refused_says_why(pipelined: Pipelined) -> N
     assert await pipelined.run("GET", "a") is None
 
 
-async def test_one_that_goes_away_does_not_disturb_the_others(pipelined: Pipelined) -> None:
+async def test_a_cancelled_caller_does_not_affect_the_others(pipelined: Pipelined) -> None:
     await pipelined.run("PING")
     first = asyncio.ensure_future(pipelined.run("INCR", "n"))
     second = asyncio.ensure_future(pipelined.run("INCR", "n"))
@@ -156,7 +156,7 @@ FAULTS: list[tuple[Answer, type[RedisError]]] = [
 
 
 @pytest.mark.parametrize(("fault", "error"), FAULTS)
-async def test_a_bad_connection_fails_all_that_wait_and_is_replaced(
+async def test_a_broken_connection_fails_all_waiting_callers_and_is_replaced(
     fault: Answer, error: type[RedisError]
 ) -> None:
     async with _server(fault, _answer) as (url, _commands), open_redis(url) as redis:
@@ -169,14 +169,14 @@ async def test_a_bad_connection_fails_all_that_wait_and_is_replaced(
         assert await _until_answered(lambda: pipelined.run("GET", "a")) == b"fine"
 
 
-async def test_answers_that_nobody_asked_for_end_the_connection() -> None:
+async def test_unsolicited_replies_close_the_connection() -> None:
     async with _server(_say_too_much, _answer) as (url, _commands), open_redis(url) as redis:
         pipelined = Pipelined(redis)
         assert await pipelined.run("GET", "a") == b"OK"
         assert await _until_answered(lambda: pipelined.run("GET", "a")) == b"fine"
 
 
-async def test_a_connection_that_closed_while_nobody_asked_is_replaced() -> None:
+async def test_an_idle_connection_that_closed_is_replaced() -> None:
     def answer_and_close(command: list[bytes], writer: asyncio.StreamWriter) -> None:
         _answer(command, writer)
         writer.close()
@@ -188,7 +188,7 @@ async def test_a_connection_that_closed_while_nobody_asked_is_replaced() -> None
         assert len(commands) >= 2
 
 
-async def test_all_that_wait_for_a_server_that_is_away_are_told() -> None:
+async def test_all_callers_waiting_for_a_down_server_get_an_error() -> None:
     async with open_redis("redis://127.0.0.1:1") as redis:
         pipelined = Pipelined(redis)
         answers = await asyncio.gather(
@@ -201,7 +201,7 @@ LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
-def test_a_connection_that_ends_as_soon_as_it_is_open_fails_at_once(
+def test_a_connection_closed_on_open_fails_at_once(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """The end may come before those who wait for the connection can use it."""
@@ -217,7 +217,7 @@ def test_a_connection_that_ends_as_soon_as_it_is_open_fails_at_once(
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
-def test_what_was_to_be_sent_over_a_connection_that_is_closed_meanwhile_is_not(
+def test_commands_of_a_closed_connection_are_not_sent(
     redis_url: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     faults: list[dict[str, Any]] = []
@@ -274,7 +274,7 @@ async def _error_of(answer: Awaitable[Any]) -> Exception | None:
     return None
 
 
-async def test_one_connection_serves_all(redis_url: str) -> None:
+async def test_one_connection_serves_all_callers(redis_url: str) -> None:
     async with open_redis(redis_url) as redis:
         pipelined = Pipelined(redis)
         await asyncio.gather(*(pipelined.run("PING") for _ in range(50)))

@@ -23,7 +23,7 @@ def of(server: ServerProcess, user: str, password: str = PASSWORD) -> Redis:
     return Redis.from_url(server.url, username=user, password=password)
 
 
-def test_whoever_has_no_password_can_ask_whether_it_lives(server: ServerProcess) -> None:
+def test_ping_needs_no_password(server: ServerProcess) -> None:
     with Redis.from_url(server.url) as nobody:
         assert nobody.ping()
         for command in ("GET gateway:x", "SET gateway:x 1", "INFO", "ACL WHOAMI", "DBSIZE"):
@@ -67,7 +67,7 @@ def test_no_service_administers_the_server(server: ServerProcess, user: str, com
         service.execute_command(*command.split())
 
 
-def test_what_was_acknowledged_is_there_after_a_crash(tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_a_crash(tmp_path: Path) -> None:
     with running(redis_server_with_users(tmp_path)) as server:
         with of(server, "gateway") as gateway:
             gateway.set("gateway:x", "y")
@@ -77,7 +77,7 @@ def test_what_was_acknowledged_is_there_after_a_crash(tmp_path: Path) -> None:
             assert worker.get("gateway:x") == b"y"
 
 
-def test_at_its_limit_it_refuses_and_forgets_nothing(tmp_path: Path) -> None:
+def test_at_its_memory_limit_redis_refuses_and_evicts_nothing(tmp_path: Path) -> None:
     server = redis_server_with_users(tmp_path, REDIS_MAXMEMORY="8mb")
     with running(server), of(server, "gateway") as gateway:
         many = {f"gateway:{number}": b"x" * 1024 * 1024 for number in range(16)}
@@ -86,7 +86,7 @@ def test_at_its_limit_it_refuses_and_forgets_nothing(tmp_path: Path) -> None:
         assert gateway.get("gateway:0") is not None
 
 
-def test_no_password_is_in_the_list_of_processes_or_readable_by_others(tmp_path: Path) -> None:
+def test_passwords_are_not_in_the_process_list_or_readable_by_others(tmp_path: Path) -> None:
     with running(redis_server_with_users(tmp_path)) as server:
         command = Path(f"/proc/{server.pid}/cmdline").read_bytes()
         assert b"redis" in command or b"valkey" in command

@@ -65,7 +65,7 @@ async def test_other_corrections_count_too(ledger: LedgerStore) -> None:
     assert not await posted(ledger, refund("more", 1))
 
 
-async def test_refunds_at_once_share_what_the_call_costs(
+async def test_concurrent_refunds_share_the_calls_cost(
     ledger: LedgerStore, database: Database
 ) -> None:
     refunds = [refund(f"refund-{n}", 3) for n in range(8)]
@@ -76,14 +76,14 @@ async def test_refunds_at_once_share_what_the_call_costs(
     assert await total(ledger) == 101
 
 
-async def test_a_refund_that_is_delivered_again_is_not_refused(ledger: LedgerStore) -> None:
+async def test_a_redelivered_refund_is_not_refused(ledger: LedgerStore) -> None:
     row = refund("all", 10)
     assert await ledger.post([row]) == 1
     assert await ledger.post([row]) == 0
     assert await total(ledger) == 100
 
 
-async def test_a_batch_that_is_delivered_again_after_its_account_is_gone_stays_posted(
+async def test_a_batch_redelivered_after_its_account_is_gone_stays_posted(
     ledger: LedgerStore, database: Database
 ) -> None:
     """Nobody deletes accounts, but if somebody does: what is in the ledger is no dead letter."""

@@ -63,7 +63,7 @@ Write = Callable[[Redis], Awaitable[None]]
 
 
 @pytest.mark.parametrize("write", WAYS)
-async def test_a_demoted_master_is_left_at_the_first_write(
+async def test_the_first_write_leaves_a_demoted_master(
     first: ServerProcess, second: ServerProcess, write: Write
 ) -> None:
     word = Word(first)
@@ -106,7 +106,7 @@ async def test_kept_connections_leave_a_master_too(
 
 
 @pytest.mark.parametrize("write", WAYS)
-async def test_a_master_without_its_replicas_is_asked_about(
+async def test_a_master_without_replicas_is_looked_up_again(
     first: ServerProcess, second: ServerProcess, write: Write
 ) -> None:
     """It is on the wrong side of a partition, and refuses writes for that."""
@@ -121,7 +121,7 @@ async def test_a_master_without_its_replicas_is_asked_about(
     assert tell(second, "GET", "key") == b"new"
 
 
-async def test_before_redis_7_a_script_says_it_within_its_error(
+async def test_before_redis_7_a_scripts_error_contains_readonly(
     first: ServerProcess, second: ServerProcess
 ) -> None:
     word = Word(first)
@@ -135,7 +135,7 @@ async def test_before_redis_7_a_script_says_it_within_its_error(
     assert tell(second, "GET", "key") == b"new"
 
 
-async def test_a_replica_is_not_even_read_from(first: ServerProcess, second: ServerProcess) -> None:
+async def test_replicas_are_not_read(first: ServerProcess, second: ServerProcess) -> None:
     tell(first, "REPLICAOF", HOST, str(second.port))
     async with opened(Word(first)) as redis:
         with pytest.raises(RedisConnectionError, match="is not a master"):
@@ -197,7 +197,7 @@ async def test_calls_under_way_leave_a_master_that_was_replaced(
     assert tell(second, "GET", "key") == b"new"
 
 
-async def test_sentinel_is_asked_once_by_all_who_wait(first: ServerProcess) -> None:
+async def test_waiting_callers_share_one_lookup(first: ServerProcess) -> None:
     word = Word(first)
     async with opened(word, max_connections=10) as redis:
         await asyncio.gather(*(redis.ping() for _ in range(10)))
@@ -211,7 +211,7 @@ async def test_sentinel_is_asked_once_by_all_who_wait(first: ServerProcess) -> N
     assert word.asked == 1
 
 
-async def test_connections_are_bounded_and_so_is_the_wait(first: ServerProcess) -> None:
+async def test_connections_and_the_wait_for_one_are_bounded(first: ServerProcess) -> None:
     async with opened(Word(first), max_connections=1) as redis:
         held = await redis.connection_pool.get_connection()
         with pytest.raises(RedisConnectionError, match="No connection available"):
@@ -223,7 +223,7 @@ async def test_connections_are_bounded_and_so_is_the_wait(first: ServerProcess) 
     assert tell(first, "GET", "key") == b"new"
 
 
-async def test_passwords_and_database_are_those_of_the_url(tmp_path: Path) -> None:
+async def test_the_url_sets_passwords_and_database(tmp_path: Path) -> None:
     """A real sentinel, with a password of its own; another one is down."""
     for name in ("server", "sentinel"):
         (tmp_path / name).mkdir()

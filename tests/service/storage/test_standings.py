@@ -24,9 +24,7 @@ async def looked(standings: StandingStore) -> list[ScopeStanding]:
     return list(found)
 
 
-async def test_spend_that_is_not_known_is_named(
-    calls: AccountCalls, standings: StandingStore
-) -> None:
+async def test_unknown_spend_is_reported(calls: AccountCalls, standings: StandingStore) -> None:
     assert await standings.look(USER, SCOPES) == Unseeded(ACCOUNT, "day")
     await calls.seed(day=0)
     assert await standings.look(USER, SCOPES) == Unseeded(KEY, "total")
@@ -47,7 +45,7 @@ async def test_calls_of_the_key_count_for_the_account_too(
     assert 59_000 < key.requests_reset_ms <= 60_000
 
 
-async def test_what_is_over_is_not_counted_and_not_cleared(
+async def test_expired_holds_are_not_counted_and_not_cleared(
     calls: AccountCalls, standings: StandingStore
 ) -> None:
     await calls.settle([], Spent(period="day", nusd=0), Spent(key_id="k1", period="total", nusd=0))

@@ -103,7 +103,7 @@ def head_of(size: int) -> bytes:
     return START + b"a: " + b"x" * filler + b"\r\n\r\n"
 
 
-async def test_a_head_just_within_the_bounds_is_served() -> None:
+async def test_a_head_at_the_bounds_is_served() -> None:
     fields = b"".join(b"a%d: 1\r\n" % n for n in range(BOUNDS.head_fields - 1))
     async with connected() as client:
         await client.send(head_of(BOUNDS.head_bytes))
@@ -112,7 +112,7 @@ async def test_a_head_just_within_the_bounds_is_served() -> None:
         assert await client.answer() == (200, b"200 ")
 
 
-async def test_a_field_too_many() -> None:
+async def test_one_field_too_many_is_rejected() -> None:
     fields = b"".join(b"a%d: 1\r\n" % n for n in range(BOUNDS.head_fields))
     async with connected() as client:
         await client.send(START + fields + b"\r\n")
@@ -125,7 +125,7 @@ async def test_a_field_too_many() -> None:
 
 
 @pytest.mark.parametrize("piece", [1_000, 1_000_000])
-async def test_a_byte_too_many(piece: int) -> None:
+async def test_one_byte_too_many_is_rejected(piece: int) -> None:
     head = head_of(BOUNDS.head_bytes + 1)
     async with connected() as client:
         for start in range(0, len(head), piece):
@@ -134,7 +134,7 @@ async def test_a_byte_too_many(piece: int) -> None:
         assert await client.is_closed()
 
 
-async def test_an_address_without_end() -> None:
+async def test_an_endless_url_is_rejected() -> None:
     async with connected() as client:
         await client.send(b"GET /" + b"a" * BOUNDS.head_bytes)
         assert (await client.answer())[0] == 431
@@ -151,7 +151,7 @@ async def test_a_large_body_is_not_a_large_head() -> None:
 
 
 @pytest.mark.parametrize("framing", [b"1;a=" + b"x" * 150_000, b"0\r\na: " + b"x" * 150_000])
-async def test_what_is_around_a_chunked_body_is_bounded(framing: bytes) -> None:
+async def test_chunk_extensions_and_trailers_are_bounded(framing: bytes) -> None:
     """The extensions of a chunk, and the fields behind the last. What shares its piece with the
     head, or with a part of the body, is not counted."""
     async with connected() as client:
@@ -172,7 +172,7 @@ async def test_a_body_in_many_small_chunks_is_served() -> None:
         assert (status, body.count(b"x")) == (200, 20_000)
 
 
-async def test_what_the_head_took_is_not_taken_from_its_body() -> None:
+async def test_the_head_does_not_reduce_the_bound_of_its_body() -> None:
     head = POST[:-2] + b"expect: 100-continue\r\na: " + b"x" * 60_000
     async with connected() as client:
         for start in range(0, len(head), 20_000):
@@ -184,19 +184,19 @@ async def test_what_the_head_took_is_not_taken_from_its_body() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"GET /a HTTP/1.1\r\nhos", b"\r\n"])
-async def test_a_head_that_is_never_finished(sent: bytes) -> None:
+async def test_an_unfinished_head_times_out(sent: bytes) -> None:
     async with connected(SHORT) as client:
         await client.send(sent)
         assert (await client.answer())[0] == 408
         assert await client.is_closed()
 
 
-async def test_a_connection_on_which_nothing_comes() -> None:
+async def test_a_silent_connection_times_out() -> None:
     async with connected(SHORT) as client:
         assert await client.is_closed()
 
 
-async def test_the_next_head_has_a_deadline_of_its_own() -> None:
+async def test_the_next_head_has_its_own_deadline() -> None:
     async with connected(SHORT) as client:
         await client.send(START + b"\r\n")
         assert (await client.answer())[0] == 200
@@ -205,7 +205,7 @@ async def test_the_next_head_has_a_deadline_of_its_own() -> None:
         assert await client.is_closed()
 
 
-async def test_a_slow_trickle_is_cut_off_and_disturbs_nobody() -> None:
+async def test_a_slow_trickle_is_cut_off_and_does_not_delay_others() -> None:
     async with serving(echo, refuse=refused, bounds=SHORT) as url, connecting(url) as slow:
 
         async def trickle() -> None:
@@ -251,7 +251,7 @@ async def test_a_long_call_is_not_ended_by_the_deadline() -> None:
         assert (await client.answer())[0] == 408
 
 
-async def test_nobody_waits_for_a_body_that_was_answered_early() -> None:
+async def test_an_early_answer_does_not_wait_for_the_body() -> None:
     async with connected(SHORT) as client:
         await client.send(b"POST /early HTTP/1.1\r\ncontent-length: 1000000\r\n\r\nx")
         assert (await client.answer())[0] == 200
@@ -260,7 +260,7 @@ async def test_nobody_waits_for_a_body_that_was_answered_early() -> None:
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
 @pytest.mark.parametrize("pieces", [1, 2])
-async def test_a_request_to_upgrade_has_its_body(protocol: bytes, pieces: int) -> None:
+async def test_an_upgrade_request_keeps_its_body(protocol: bytes, pieces: int) -> None:
     """Java's own client asks for HTTP/2 so. What it sends is a request nevertheless, and one."""
     head = START + b"connection: upgrade\r\nupgrade: " + protocol
     body = START + b"b: 2\r\n\r\n"
@@ -285,7 +285,7 @@ async def test_a_tunnel_is_refused() -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"{}\r\n"])
-async def test_what_is_not_http(garbage: bytes) -> None:
+async def test_non_http_bytes_are_rejected(garbage: bytes) -> None:
     async with connected() as client:
         await client.send(garbage)
         assert (await client.answer())[0] == 400

@@ -21,7 +21,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\ncontent-length: 4\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-async def test_the_head(client: HttpClient) -> None:
+async def test_the_head_is_parsed(client: HttpClient) -> None:
     """Headers keep their order, their case and their doubles."""
     head = b"HTTP/1.1 429 Whatever\r\nX-B: 2\r\nx-a:  1 \r\nx-b: \xff\r\nContent-Type: A/B; c=d\r\n"
     async with serving(always(head + b"content-length: 2\r\n\r\n{}")) as provider:
@@ -42,7 +42,7 @@ async def test_the_head(client: HttpClient) -> None:
 
 @pytest.mark.parametrize("interim", [CONTINUE, HINTS, CONTINUE + HINTS + HINTS])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_interim_answers_are_passed_over(
+async def test_interim_answers_are_skipped(
     client: HttpClient, interim: bytes, at_once: bool
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -80,7 +80,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("sent", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_what_is_no_answer(client: HttpClient, sent: bytes, at_once: bool) -> None:
+async def test_invalid_answers_are_rejected(client: HttpClient, sent: bytes, at_once: bool) -> None:
     """The provider leaves it at that, and does not close the connection."""
 
     async def script(wire: Wire) -> None:
@@ -116,7 +116,7 @@ BREAKS = {
 
 @pytest.mark.parametrize("sent", BREAKS.values(), ids=BREAKS)
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-async def test_an_answer_that_breaks_off(client: HttpClient, sent: bytes, reset: bool) -> None:
+async def test_a_truncated_answer_is_rejected(client: HttpClient, sent: bytes, reset: bool) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(sent)

@@ -35,7 +35,7 @@ async def test_an_answer_without_length_is_read_to_the_end_of_its_connection(
     assert body == b"".join(b"%2d" % part for part in range(100))
 
 
-async def test_a_reset_is_no_end_of_an_answer_without_length(client: HttpClient) -> None:
+async def test_a_reset_does_not_end_an_answer_without_length(client: HttpClient) -> None:
     read = asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -54,7 +54,7 @@ async def test_a_reset_is_no_end_of_an_answer_without_length(client: HttpClient)
 
 @pytest.mark.parametrize("fault", [b"zz\r\nevil\r\n", b"4\r\nevil!\r\n"])
 @pytest.mark.parametrize("waiting", [True, False], ids=["reads", "reads later"])
-async def test_what_is_no_chunk_in_the_middle_of_a_stream(
+async def test_an_invalid_chunk_in_mid_stream(
     client: HttpClient, fault: bytes, waiting: bool
 ) -> None:
     """Whoever reads is told at once, and not when the patience ends."""
@@ -79,9 +79,7 @@ async def test_what_is_no_chunk_in_the_middle_of_a_stream(
 
 
 @pytest.mark.parametrize("end", ["close", "release"])
-async def test_whoever_reads_an_answer_that_is_given_up_is_told(
-    client: HttpClient, end: str
-) -> None:
+async def test_reading_a_released_answer_raises(client: HttpClient, end: str) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -140,7 +138,7 @@ async def test_a_compressed_answer(
         pytest.param(b"deflate", zlib.compress(b"good " * 99)[:-9], id="cut short"),
     ],
 )
-async def test_what_only_says_that_it_is_compressed(
+async def test_an_answer_falsely_labelled_as_compressed(
     client: HttpClient, encoding: bytes, packed: bytes
 ) -> None:
     async def script(wire: Wire) -> None:

@@ -44,7 +44,7 @@ def is_hurried(connection: ResponseHandler) -> bool:
     ],
 )
 @pytest.mark.parametrize("part", ["first_byte_s", "total_s"])
-async def test_the_first_byte_does_not_come(client: HttpClient, sent: bytes, part: str) -> None:
+async def test_the_first_byte_times_out(client: HttpClient, sent: bytes, part: str) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(sent)
@@ -58,7 +58,7 @@ async def test_the_first_byte_does_not_come(client: HttpClient, sent: bytes, par
     assert provider.asked == [1, 2]
 
 
-async def test_the_next_byte_does_not_come(client: HttpClient) -> None:
+async def test_the_next_byte_times_out(client: HttpClient) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + b"4\r\ngood\r\n")
@@ -74,7 +74,7 @@ async def test_the_next_byte_does_not_come(client: HttpClient) -> None:
     assert provider.asked == [1, 2]
 
 
-async def test_an_answer_may_take_longer_than_its_first_byte_and_its_pauses(
+async def test_an_answer_can_outlast_the_timeouts_of_its_parts(
     client: HttpClient,
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -91,7 +91,7 @@ async def test_an_answer_may_take_longer_than_its_first_byte_and_its_pauses(
         assert await answer_of(client, provider.address, patience=brief) == b"good" * 12
 
 
-async def test_an_answer_that_never_ends(client: HttpClient) -> None:
+async def test_an_endless_answer_times_out(client: HttpClient) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -105,9 +105,7 @@ async def test_an_answer_that_never_ends(client: HttpClient) -> None:
         assert await answer_of(client, provider.address) == b"good"
 
 
-async def test_nothing_is_left_of_its_patience_when_an_answer_is_over(
-    client: HttpClient, connector: Connector
-) -> None:
+async def test_a_finished_answer_leaves_no_timer(client: HttpClient, connector: Connector) -> None:
     """Its connection is another answer's by then."""
     read = asyncio.Event()
 
@@ -129,7 +127,7 @@ async def test_nothing_is_left_of_its_patience_when_an_answer_is_over(
         assert response._timer.cancelled()
 
 
-async def test_a_connection_that_does_not_come_about(client: HttpClient) -> None:
+async def test_the_connect_times_out(client: HttpClient) -> None:
     with socket.socket() as deaf:
         deaf.bind((HOST, 0))
         deaf.listen(0)
@@ -148,7 +146,7 @@ async def test_a_connection_that_does_not_come_about(client: HttpClient) -> None
 
 
 @pytest.mark.parametrize("part", ["first_byte_s", "total_s"])
-async def test_no_connection_becomes_free(connector: Connector, part: str) -> None:
+async def test_the_wait_for_a_connection_times_out(connector: Connector, part: str) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + b"4\r\ngood\r\n")
@@ -171,7 +169,7 @@ async def test_no_connection_becomes_free(connector: Connector, part: str) -> No
     assert provider.asked == [1, 2]
 
 
-async def test_what_nobody_reads_is_not_taken(client: HttpClient, connector: Connector) -> None:
+async def test_unread_bytes_exert_backpressure(client: HttpClient, connector: Connector) -> None:
     """The provider has to wait; the client's memory and its system's hold little of the answer."""
     sent = 0
 
@@ -201,7 +199,7 @@ async def test_what_nobody_reads_is_not_taken(client: HttpClient, connector: Con
         response.close()
 
 
-async def test_reading_slowly_is_not_the_providers_fault(
+async def test_slow_reading_does_not_time_the_provider_out(
     client: HttpClient, connector: Connector
 ) -> None:
     """Here what came at once becomes more than is kept in memory, from the first read on."""

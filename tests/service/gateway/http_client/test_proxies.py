@@ -30,7 +30,7 @@ def use(monkeypatch: pytest.MonkeyPatch, proxy: Provider, *, user: str = "") -> 
 
 
 @pytest.mark.parametrize("user", ["", USER])
-async def test_a_plain_request_names_its_whole_target(
+async def test_a_plain_request_uses_the_absolute_form(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch, user: str
 ) -> None:
     """The proxy's credentials are in each request, also on a connection that is used again."""
@@ -57,7 +57,7 @@ async def test_a_plain_request_names_its_whole_target(
     ("address", "target"),
     [(SECURE, b"api.example:443"), ("https://api.example:8443/v1", b"api.example:8443")],
 )
-async def test_a_proxy_that_opens_no_tunnel(
+async def test_a_proxy_that_refuses_the_tunnel(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch, address: str, target: bytes, user: str
 ) -> None:
     """It learns where the request should have gone, and nothing of what it says."""
@@ -118,7 +118,7 @@ async def test_a_secure_request_goes_through_a_tunnel(
     assert (proxy.asked, provider.asked) == ([1], [1, 1])
 
 
-async def test_the_provider_behind_a_tunnel_has_to_prove_itself(
+async def test_the_certificate_behind_a_tunnel_is_verified(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     certificate = Certificate(tmp_path, "api.example")
@@ -133,9 +133,7 @@ async def test_the_provider_behind_a_tunnel_has_to_prove_itself(
     assert (provider.requests, provider.torn) == ([], b"")
 
 
-async def test_no_proxy_stands_before_these(
-    client: HttpClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_proxy_excludes_hosts(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(GOOD) as proxy, serving(always(answer(b"direct"))) as provider:
         use(monkeypatch, proxy, user=USER)
         monkeypatch.setenv("NO_PROXY", f"{HOST},.internal.example")
@@ -147,7 +145,7 @@ async def test_no_proxy_stands_before_these(
     assert b"proxy" not in request.lower()
 
 
-async def test_a_proxy_that_says_nothing(
+async def test_a_proxy_that_never_answers(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -164,7 +162,7 @@ async def test_a_proxy_that_says_nothing(
     assert proxy.asked == [1, 2, 3, 4]
 
 
-async def test_a_proxy_that_is_away(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_that_is_down(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(GOOD) as proxy:
         use(monkeypatch, proxy)
     for address in (PLAIN, SECURE):
@@ -173,7 +171,7 @@ async def test_a_proxy_that_is_away(client: HttpClient, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("proxy", ["http://proxy:99999", "http://[::1"])
-async def test_a_proxy_that_is_no_address(
+async def test_an_invalid_proxy_address(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     """The call fails as one to a provider that cannot be reached, and may go elsewhere."""

@@ -9,7 +9,7 @@ from tests.service.gateway.http_client.wire import Wire, answer, on_first, servi
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-async def test_what_may_be_repeated_is_where_a_kept_connection_ends(
+async def test_a_repeatable_request_is_repeated_if_a_kept_connection_ends(
     client: HttpClient, method: str
 ) -> None:
     """The provider closes it at the moment when the second request arrives."""
@@ -21,7 +21,7 @@ async def test_what_may_be_repeated_is_where_a_kept_connection_ends(
     assert provider.asked == [1, 1, 2]
 
 
-async def test_a_provider_that_hangs_up_each_time_is_asked_twice(client: HttpClient) -> None:
+async def test_a_provider_that_always_hangs_up_is_asked_twice(client: HttpClient) -> None:
     async with serving(_hangs_up) as provider:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await client.request("GET", provider.address, [], b"", PATIENT)
@@ -29,7 +29,7 @@ async def test_a_provider_that_hangs_up_each_time_is_asked_twice(client: HttpCli
     assert provider.asked == [1, 2]
 
 
-async def test_what_makes_tokens_is_not_repeated(client: HttpClient) -> None:
+async def test_generating_requests_are_not_repeated(client: HttpClient) -> None:
     async with serving(on_first(_hangs_up_on_the_second)) as provider:
         assert await answer_of(client, provider.address) == b"good"
         with pytest.raises(aiohttp.ServerDisconnectedError):

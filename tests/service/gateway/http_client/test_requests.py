@@ -10,7 +10,7 @@ from tests.service.gateway.http_client.asking import PATIENT, answer_of, whole
 from tests.service.gateway.http_client.wire import always, answer, on_first, serving
 
 
-async def test_a_request_is_these_bytes(client: HttpClient) -> None:
+async def test_the_bytes_of_a_request(client: HttpClient) -> None:
     headers = [(b"B", b"2"), (b"a", b"\xff 1"), (b"b", b""), (b"content-type", b"application/json")]
     async with serving(always(answer(b"good"))) as provider:
         response = await client.request(
@@ -64,9 +64,7 @@ async def test_a_request_without_a_body(client: HttpClient, method: str, length:
         ("http://[2001:db8::2]:8000/v1", b"/v1", b"[2001:db8::2]:8000"),
     ],
 )
-async def test_the_host_is_named_as_the_address_names_it(
-    address: str, target: bytes, host: bytes
-) -> None:
+async def test_the_host_header_matches_the_url(address: str, target: bytes, host: bytes) -> None:
     destination = Destination(address, None, asyncio.get_running_loop())
 
     assert destination.head("GET", "", [], 0) == (
@@ -79,7 +77,7 @@ LINE_BREAKS = ["\r", "\n", "\r\n", "\r\nx: y\r\n\r\nPOST /smuggled HTTP/1.1\r\n"
 
 @pytest.mark.parametrize("line_break", LINE_BREAKS)
 @pytest.mark.parametrize("part", ["method", "path", "resource", "name", "value"])
-async def test_what_would_end_its_line_is_not_sent(
+async def test_line_breaks_in_headers_are_rejected(
     client: HttpClient, part: str, line_break: str
 ) -> None:
     """Neither is any other of its bytes."""
@@ -103,7 +101,7 @@ async def test_what_would_end_its_line_is_not_sent(
     assert provider.torn == b""
 
 
-async def test_what_has_no_bytes_of_its_own_is_not_sent(client: HttpClient) -> None:
+async def test_non_latin_1_urls_are_rejected(client: HttpClient) -> None:
     async with serving(on_first(always(answer(b"good")))) as provider:
         with pytest.raises(ValueError, match="latin-1"):
             await client.request(

@@ -35,7 +35,7 @@ IMPATIENT = msgspec.structs.replace(PATIENT, first_byte_s=0.2)
         pytest.param(b"HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\ngood", b"good", id="an error"),
     ],
 )
-async def test_a_whole_answer_leaves_its_connection_to_the_next(
+async def test_a_complete_answer_releases_its_connection(
     client: HttpClient, sent: bytes, body: bytes
 ) -> None:
     async with serving(always(sent)) as provider:
@@ -45,7 +45,7 @@ async def test_a_whole_answer_leaves_its_connection_to_the_next(
     assert provider.asked == [1, 1, 1]
 
 
-async def test_an_answer_that_came_whole_need_not_be_read(client: HttpClient) -> None:
+async def test_a_complete_answer_need_not_be_read(client: HttpClient) -> None:
     async with serving(always(answer(b"good"))) as provider:
         for _ in range(2):
             response = await post(client, provider.address)
@@ -73,7 +73,9 @@ async def test_a_provider_that_wants_to_close(client: HttpClient, sent: bytes) -
 
 @pytest.mark.parametrize("begun", [OK + b"Content-Length: 10\r\n\r\nhalf ", CHUNKED, OK + b"\r\n"])
 @pytest.mark.parametrize("how", ["released", "closed", "released twice"])
-async def test_an_answer_that_is_given_up(client: HttpClient, begun: bytes, how: str) -> None:
+async def test_an_abandoned_answer_closes_its_connection(
+    client: HttpClient, begun: bytes, how: str
+) -> None:
     gone = asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -93,7 +95,7 @@ async def test_an_answer_that_is_given_up(client: HttpClient, begun: bytes, how:
     assert provider.asked == [1, 2]
 
 
-async def test_a_request_that_is_cancelled(client: HttpClient) -> None:
+async def test_a_cancelled_request_closes_its_connection(client: HttpClient) -> None:
     gone = asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -113,7 +115,7 @@ async def test_a_request_that_is_cancelled(client: HttpClient) -> None:
     assert provider.asked == [1, 2]
 
 
-async def test_an_answer_that_is_too_late(client: HttpClient) -> None:
+async def test_a_late_answer_reaches_nobody(client: HttpClient) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.rest()
@@ -139,7 +141,7 @@ async def test_an_answer_that_is_too_late(client: HttpClient) -> None:
         pytest.param(b"evil", id="no answer"),
     ],
 )
-async def test_what_nobody_asked_for_reaches_nobody(
+async def test_unsolicited_bytes_reach_nobody(
     client: HttpClient, connector: Connector, surplus: bytes
 ) -> None:
     """It comes while the connection waits for its next request, which then takes another one."""
@@ -166,9 +168,7 @@ async def test_what_nobody_asked_for_reaches_nobody(
 
 
 @pytest.mark.parametrize("surplus", [EVIL, EVIL[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_what_comes_along_with_an_answer_reaches_nobody(
-    client: HttpClient, surplus: bytes
-) -> None:
+async def test_bytes_after_an_answer_reach_nobody(client: HttpClient, surplus: bytes) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(answer(b"first") + surplus)
@@ -182,7 +182,7 @@ async def test_what_comes_along_with_an_answer_reaches_nobody(
     assert provider.asked == [1, 2]
 
 
-async def test_what_comes_between_an_answer_and_its_release_reaches_nobody(
+async def test_bytes_between_an_answer_and_its_release_reach_nobody(
     client: HttpClient, connector: Connector
 ) -> None:
     read = asyncio.Event()
@@ -207,7 +207,7 @@ async def test_what_comes_between_an_answer_and_its_release_reaches_nobody(
     assert provider.asked == [1, 2]
 
 
-async def test_a_provider_that_speaks_first_answers_nobody(
+async def test_a_provider_that_sends_first_answers_nobody(
     client: HttpClient, connector: Connector
 ) -> None:
     async def script(wire: Wire) -> None:
@@ -229,7 +229,7 @@ async def test_a_provider_that_speaks_first_answers_nobody(
     assert provider.torn == b""
 
 
-async def test_a_connection_that_the_provider_has_closed(
+async def test_a_connection_closed_by_the_provider_is_replaced(
     client: HttpClient, connector: Connector
 ) -> None:
     async def script(wire: Wire) -> None:

@@ -34,9 +34,7 @@ def trusted(certificate: Certificate, connector: Connector) -> Certificate:
     return certificate
 
 
-async def test_a_certificate_that_nobody_vouches_for(
-    client: HttpClient, certificate: Certificate
-) -> None:
+async def test_an_untrusted_certificate(client: HttpClient, certificate: Certificate) -> None:
     async with serving(GOOD, tls=certificate.serving()) as provider:
         for _ in range(3):
             with pytest.raises(aiohttp.ClientConnectorCertificateError):
@@ -45,7 +43,7 @@ async def test_a_certificate_that_nobody_vouches_for(
     assert (provider.requests, provider.torn) == ([], b"")
 
 
-async def test_a_certificate_of_somebody_else(
+async def test_a_certificate_for_another_host(
     client: HttpClient, connector: Connector, tmp_path: Path
 ) -> None:
     certificate = Certificate(tmp_path, "other.example")
@@ -57,7 +55,7 @@ async def test_a_certificate_of_somebody_else(
     assert (provider.requests, provider.torn) == ([], b"")
 
 
-async def test_a_provider_that_speaks_no_tls(client: HttpClient, trusted: Certificate) -> None:
+async def test_a_provider_without_tls(client: HttpClient, trusted: Certificate) -> None:
     heard = b""
 
     async def script(wire: Wire) -> None:
@@ -86,7 +84,7 @@ async def test_a_trusted_provider(client: HttpClient, trusted: Certificate, size
     assert all(request.endswith(b"\r\n\r\n" + body) for request in provider.requests)
 
 
-async def test_a_stream_that_is_given_up(client: HttpClient, trusted: Certificate) -> None:
+async def test_an_abandoned_stream(client: HttpClient, trusted: Certificate) -> None:
     """The provider is told, and its connection is not used again."""
     gone = asyncio.Event()
 
@@ -106,7 +104,7 @@ async def test_a_stream_that_is_given_up(client: HttpClient, trusted: Certificat
     assert provider.asked == [1, 2]
 
 
-async def test_an_answer_that_breaks_off(client: HttpClient, trusted: Certificate) -> None:
+async def test_a_truncated_answer(client: HttpClient, trusted: Certificate) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + b"4\r\ngood\r\n")

@@ -95,7 +95,7 @@ async def test_a_provider_that_refuses_without_reading(client: HttpClient, body:
 @with_small_buffers
 @pytest.mark.parametrize("body", [MEDIUM, LARGE], ids=["medium", "large"])
 @pytest.mark.parametrize("how", ["refused", "timed out", "cancelled"])
-async def test_nothing_waits_for_a_provider_that_reads_no_more(
+async def test_an_abandoned_upload_closes_its_connection(
     client: HttpClient, connector: Connector, body: bytes, how: str
 ) -> None:
     """The connection is gone, though not all that was to be sent on it is."""
@@ -132,7 +132,7 @@ async def test_nothing_waits_for_a_provider_that_reads_no_more(
 @with_small_buffers
 @pytest.mark.parametrize("body", [MEDIUM, LARGE], ids=["medium", "large"])
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-async def test_a_provider_that_dies_while_it_is_sent_to(
+async def test_a_provider_that_dies_during_the_upload(
     client: HttpClient, connector: Connector, body: bytes, reset: bool
 ) -> None:
     """One error, and none besides that nobody looks at."""
