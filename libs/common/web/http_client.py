@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import h11
 import msgspec
@@ -29,7 +30,10 @@ class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpClient:
-    """`name` begins the messages, and `setting` is the variable that the URL comes from."""
+    """`name` begins the messages, and `setting` is the variable that the URL comes from.
+
+    A `user:password@` in the URL is sent as basic authorization.
+    """
 
     def __init__(self, url: str, *, name: str, setting: str, timeout_s: float) -> None:
         self._name = name
@@ -40,7 +44,11 @@ class HttpClient:
         self._host = parts.hostname or ""
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._authority = parts.netloc.encode()
+        credentials, _, authority = parts.netloc.rpartition("@")
+        self._headers = [(b"host", authority.encode())]
+        if credentials:
+            encoded = b64encode(unquote_to_bytes(credentials))
+            self._headers.append((b"authorization", b"Basic " + encoded))
         self._prefix = parts.path.rstrip("/")
 
     async def post(self, path: str, headers: Headers, body: bytes) -> HttpAnswer:
@@ -49,7 +57,7 @@ class HttpClient:
             method="POST",
             target=self._prefix + path if path else self._target,
             headers=[
-                (b"host", self._authority),
+                *self._headers,
                 (b"content-type", b"application/json"),
                 (b"content-length", b"%d" % len(body)),
                 (b"connection", b"close"),

@@ -100,3 +100,11 @@ async def test_a_gateway_that_never_answers_times_out() -> None:
         with pytest.raises(HttpUnreachable, match=r"did not answer within 0\.05 s"):
             await client_of(url, timeout_s=0.05).post("/path", [], b"{}")
         gate.set()
+
+
+async def test_user_and_password_of_the_url_are_sent_as_authorization() -> None:
+    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, seen):
+        authority = url.removeprefix("http://")
+        await client_of(f"http://an%40ops:a%3Aword@{authority}/hook").post("", [], b"{}")
+    assert b"\r\nhost: " + authority.encode() + b"\r\n" in seen[0].lower()
+    assert b"\r\nauthorization: basic yw5ab3bzome6d29yza==\r\n" in seen[0].lower()
