@@ -1,24 +1,80 @@
-"""Structured logs on stdout: JSON for machines, or a console format for people."""
+"""Structured logs on stdout: JSON for machines, or a console format for people.
+
+An event is named `noun.verb`, as `spool.drained`; what varies goes into fields. Pass an error as it
+is, `log.warning("queue.unavailable", error=error)`: the one place that prints errors is `describe`.
+"""
 
 import logging
+import re
 import sys
+import traceback
 from typing import Literal
 
 import structlog
 
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-_MAX_WORDS = 300
-# Before this, redis-py quotes the whole command: payloads that belong into no log.
-_AFTER_THE_COMMAND = " of pipeline caused error: "
+_MAX_DESCRIPTION = 300
+_MAX_CHAIN = 8
+_TRACEBACK = "Traceback (most recent call last):\n"
+# Fields of records that modules without structlog write.
+_EXTRA_FIELDS = ("address",)
+# redis-py quotes the whole command before this.
+_QUOTED_COMMAND = re.compile(r"Command # .* of pipeline caused error: ", re.DOTALL)
+# Redis quotes arguments after "with args", and MongoDB a command or a document in braces.
+_QUOTED_REST = re.compile(r",? with args beginning with.*|,? full error: .*|\{.*", re.DOTALL)
 
 
-def words_of(error: BaseException) -> str:
-    """What an error says, without what it was given and never at length."""
-    words = str(error)
-    if _AFTER_THE_COMMAND in words:
-        words = words.rpartition(_AFTER_THE_COMMAND)[2]
-    return words if len(words) <= _MAX_WORDS else words[:_MAX_WORDS] + "…"
+def describe(error: BaseException) -> str:
+    """An error's type and message, bounded, without the command or document that it quotes."""
+    message = _QUOTED_REST.sub("", _QUOTED_COMMAND.sub("", str(error))).strip(" :,")
+    name = type(error).__name__
+    described = f"{name}: {message}" if message else name
+    if len(described) > _MAX_DESCRIPTION:
+        return described[:_MAX_DESCRIPTION] + "…"
+    return described
+
+
+def describe_with_traceback(error: BaseException) -> str:
+    """As Python prints a traceback, but each error by `describe`; causes come first."""
+    chain: list[BaseException] = []
+    waiting = [error]
+    while waiting and len(chain) < _MAX_CHAIN:
+        each = waiting.pop()
+        if each in chain:
+            continue
+        chain.append(each)
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(each.exceptions)
+        cause = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+        if cause is not None:
+            waiting.append(cause)
+    return "\n\n".join(
+        f"{_TRACEBACK}{''.join(traceback.format_tb(each.__traceback__))}{describe(each)}"
+        for each in reversed(chain)
+    )
+
+
+def _describe_errors(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    for name, value in event.items():
+        if isinstance(value, BaseException) and name != "exc_info":
+            event[name] = describe(value)
+    return event
+
+
+def _render_exc_info(exc_info: structlog.typing.ExcInfo) -> str:
+    return describe_with_traceback(exc_info[1])
+
+
+def _describe_arguments(record: logging.LogRecord) -> bool:
+    """For libraries, as arq, that format an error into their message."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            describe(value) if isinstance(value, BaseException) else value for value in record.args
+        )
+    return True
 
 
 def configure_logging(service: str, level: LogLevel, log_format: LogFormat) -> None:
@@ -30,17 +86,16 @@ def configure_logging(service: str, level: LogLevel, log_format: LogFormat) -> N
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        structlog.stdlib.ExtraAdder(allow=_EXTRA_FIELDS),
     ]
-    renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
         if log_format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stdout.isatty(),
-                # The default one shows local variables, and with them secrets.
-                exception_formatter=structlog.dev.plain_traceback,
-            )
-        ]
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(),
+            # Any other one warns of exceptions that are formatted before.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -49,16 +104,22 @@ def configure_logging(service: str, level: LogLevel, log_format: LogFormat) -> N
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(_describe_arguments)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _describe_errors,
+                structlog.processors.ExceptionRenderer(_render_exc_info),
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # One line per request or per job would say again what the ledger already says.
-    for chatty in ("arq", "uvicorn.access", "httpx", "LiteLLM"):
+    # One line per request or per job repeats the ledger, and pymongo's hold commands.
+    for chatty in ("arq", "uvicorn.access", "httpx", "LiteLLM", "pymongo"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)

@@ -12,7 +12,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.prices.price_book import PriceBook
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Repricer:
@@ -41,7 +41,7 @@ class Repricer:
                 continue
             cost = bounded_cost(entry.usage, price, entry.account_multiplier)
             if isinstance(cost, Unpostable):
-                _log.error("entry not re-priced", entry_id=entry.entry_id, reason=cost.reason)
+                log.error("repricing.refused", entry_id=entry.entry_id, reason=cost.reason)
                 continue
             correction = reprice_entry(
                 entry,

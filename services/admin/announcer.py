@@ -31,7 +31,7 @@ class Announcer:
                 await self._publish(Invalidation(kind=kind, id=object_id))
         except (RedisError, OSError) as error:
             self._metrics.delayed(kind)
-            log.warning("invalidation.delayed", kind=kind, error=str(error)[:300])
+            log.warning("invalidation.delayed", kind=kind, error=error)
             return {"x-invalidation": "delayed"}
         return {}
 

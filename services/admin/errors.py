@@ -75,14 +75,14 @@ def _on_mongo_error(request: Request[Any], error: PyMongoError) -> Response:
     if isinstance(error, OperationFailure) and not error.timeout:
         # The server is there and refuses the operation: waiting does not help.
         return fault_response(request, error)
-    log.error("mongo.unavailable", error=str(error)[:500])
+    log.error("mongo.unavailable", error=error)
     message = "MongoDB does not answer. Nothing is known to have changed; try again shortly."
     return error_response(request, Unavailable(message, retry_after_s=2))
 
 
 def fault_response(request: Request[Any], error: Exception) -> Response:
     """Answers what nobody expected, and leaves the details to the log."""
-    log.error("request.failed", error=f"{type(error).__name__}: {error}"[:500], exc_info=error)
+    log.error("request.failed", error=error, exc_info=error)
     return error_response(
         request, AppError("The admin service failed to serve this request; its log says why.")
     )

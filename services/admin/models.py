@@ -142,7 +142,7 @@ async def _cooling(state: State) -> Mapping[str, float]:
     try:
         return await state["cooldowns"].active(now_s=state["now"]().timestamp())
     except (RedisError, OSError) as error:
-        log.warning("cooldowns.unavailable", error=str(error)[:300])
+        log.warning("cooldowns.unavailable", error=error)
         return {}
 
 

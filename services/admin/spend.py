@@ -118,7 +118,7 @@ async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Seque
     try:
         return await state["holds"].held_of_many(owners)
     except (RedisError, OSError) as error:
-        log.warning("holds.unavailable", error=str(error)[:300])
+        log.warning("holds.unavailable", error=error)
         return [None] * len(owners)
 
 

@@ -46,7 +46,7 @@ _NOTICES_EVERY_S = 1.0
 
 Chore = tuple[str, Callable[[], Awaitable[Any]], float]
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -90,7 +90,8 @@ async def open_jobs(
             async with asyncio.timeout(settings.worker_job_timeout_s):
                 await commit.close()
         except TimeoutError:
-            _log.warning("the last write did not end in time; its jobs will be done again")
+            # Its jobs are done again.
+            log.warning("commit.unfinished")
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from libs.common.storage.prices.price_book import PriceBook
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Corrector:
@@ -78,7 +78,7 @@ class Corrector:
         )
         refused = await self._post(corrections)
         for error in refused:
-            _log.error("entry not re-priced", reason=str(error))
+            log.error("repricing.refused", error=error)
         return len(corrections) - len(refused)
 
     async def _post(self, entries: Sequence[LedgerEntry]) -> list[Exception]:

@@ -12,6 +12,7 @@ from arq import Retry
 
 from libs.common.domain.posting import Unpostable, accept
 from libs.common.group_commit import GroupCommit
+from libs.common.logging import describe
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.dead_letters import (
@@ -39,7 +40,7 @@ _MAX_REFUSALS = 25
 
 Order = TypeVar("Order", CorrectionOrder, RepriceOrder)
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class _Ids(msgspec.Struct, frozen=True):
@@ -119,11 +120,11 @@ class Jobs:
     def _put_back(self, ctx: dict[Any, Any], error: Exception) -> NoReturn:
         delay_s = retry_delay_s(ctx["job_try"])
         self._metrics.retries.inc()
-        _log.warning(
-            "job put back",
+        log.warning(
+            "job.postponed",
             job_id=ctx["job_id"],
             tries=ctx["job_try"],
-            error=_described(error)[:500],
+            error=error,
             next_try_s=round(delay_s, 1),
         )
         raise Retry(defer=delay_s) from None
@@ -132,7 +133,7 @@ class Jobs:
         try:
             raws = split_batch(payload)
         except UNREADABLE as error:
-            await self._bury(self._letter("batch", payload, job_id, _described(error)))
+            await self._bury(self._letter("batch", payload, job_id, describe(error)))
             return
         accepted: list[tuple[UsageEvent, bytes]] = []
         for raw in raws:
@@ -148,7 +149,7 @@ class Jobs:
         try:
             event = decode_event(raw)
         except UNREADABLE as error:
-            return Unpostable(_described(error))
+            return Unpostable(describe(error))
         return accept(event, self._now())
 
     async def _post_accepted(
@@ -215,8 +216,8 @@ class Jobs:
         """Stores the letter and then releases the hold of its call, which nothing else would."""
         if await self._dead_letters.bury(letter):
             self._metrics.dead_letters.labels(letter.kind).inc()
-            _log.error(
-                "dead letter",
+            log.error(
+                "dead_letter.stored",
                 letter_id=letter.letter_id,
                 kind=letter.kind,
                 reason=letter.reason,
@@ -232,7 +233,7 @@ def _order(payload: bytes, decode: Callable[[bytes], Order]) -> Order | Unpostab
     try:
         order = decode(payload)
     except UNREADABLE as error:
-        return Unpostable(_described(error))
+        return Unpostable(describe(error))
     return order if order.v == ORDER_VERSION else Unpostable(f"version {order.v} is unknown")
 
 
@@ -241,7 +242,3 @@ def _ids_of(raw: bytes) -> _Ids | None:
         return _decode_ids(raw)
     except UNREADABLE:
         return None
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -10,7 +10,7 @@ from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.queue_worker import pause
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 async def repeat_chore(
@@ -21,7 +21,7 @@ async def repeat_chore(
         try:
             await work()
         except (RedisError, PyMongoError, OSError) as error:
-            _log.warning("put off", chore=chore, error=f"{type(error).__name__}: {error}"[:300])
-        except Exception:  # noqa: BLE001 - whatever is wrong with a chore, posting goes on
-            _log.exception("failed", chore=chore)
+            log.warning("chore.postponed", chore=chore, error=error)
+        except Exception:
+            log.exception("chore.failed", chore=chore)
         await pause(stop, every_s)

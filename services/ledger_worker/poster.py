@@ -30,7 +30,7 @@ Failure = Unpostable | EntriesRefused | RedisError
 # By call_id.
 Failures = Mapping[str, Failure]
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Poster:
@@ -138,4 +138,4 @@ class Poster:
         unpriced = [entry for entry in entries if entry.status == "unpriced"]
         self._metrics.unpriced.inc(len(unpriced))
         for (provider, model), calls in Counter((e.provider, e.model) for e in unpriced).items():
-            _log.warning("calls without a price", provider=provider, model=model, calls=calls)
+            log.warning("calls.unpriced", provider=provider, model=model, calls=calls)

@@ -50,7 +50,7 @@ _WATCH_INTERVAL_S = 5.0
 # Beside one for each job: the worker's polls, the health key, the measuring.
 _SPARE_CONNECTIONS = 16
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> str | None:
@@ -99,7 +99,7 @@ async def _serve(settings: Settings) -> str | None:
                 )
                 tasks.create_task(run_chores(settings, database, redis, price_map, metrics, stop))
                 tasks.create_task(work(settings, database, redis, price_map, metrics, stop))
-    _log.info("stopped")
+    log.info("worker.stopped")
     return None
 
 
@@ -124,7 +124,7 @@ async def work(
                 on_missing=metrics.missing_jobs.inc,
             )
 
-        _log.info("working", name=settings.name, max_jobs=settings.worker_max_jobs)
+        log.info("worker.started", name=settings.name, max_jobs=settings.worker_max_jobs)
         await keep_working(new_worker, stop, grace_s=settings.worker_grace_s)
     with suppress(RedisError):
         await redis.delete(key)
@@ -135,7 +135,7 @@ async def _verify(settings: Settings, *, full: bool) -> str | None:
         await wait_until_ready(database, redis, asyncio.Event())
         verdict = await prover_of(database, redis).prove_all(full=full)
     difference = verdict.first_difference
-    _log.info("verified", accounts=verdict.accounts, entries=verdict.entries, full=full)
+    log.info("ledger.verified", accounts=verdict.accounts, entries=verdict.entries, full=full)
     if difference is None:
         return None
     return (
@@ -150,7 +150,7 @@ async def _replay(settings: Settings) -> str | None:
     async with _stores(settings) as (database, redis):
         await wait_until_ready(database, redis, stop)
         letters = await replay_all(DeadLetterStore(database), redis, now())
-    _log.info("put back on the queue", letters=letters)
+    log.info("dead_letters.replayed", letters=letters)
     return None
 
 
@@ -194,9 +194,10 @@ async def _wait_for(name: str, check: Callable[[], Awaitable[None]], stop: async
             await check()
         except (PyMongoError, RedisError, OSError) as error:
             delay_s = retry_delay_s(tries)
-            _log.warning(
-                f"waiting for {name}",
-                error=f"{type(error).__name__}: {error}"[:300],
+            log.warning(
+                "database.unavailable",
+                database=name,
+                error=error,
                 next_try_s=round(delay_s, 1),
             )
             await pause(stop, delay_s)
@@ -230,7 +231,7 @@ async def _served(metrics: Metrics, settings: Settings) -> AsyncIterator[None]:
     try:
         server, thread = start_http_server(address[1], address[0], registry=metrics.registry)
     except OSError as error:
-        _log.warning("metrics are off: WORKER_METRICS_PORT cannot be used", error=str(error))
+        log.warning("metrics.unavailable", setting="WORKER_METRICS_PORT", error=error)
         yield
         return
     try:
@@ -244,5 +245,6 @@ async def _served(metrics: Metrics, settings: Settings) -> AsyncIterator[None]:
 def _open_price_map(path: str | None) -> PriceMap:
     price_map = open_price_map(path)
     if not len(price_map):
-        _log.warning("no bundled price map: only prices set by the admin count")
+        # Only prices set by the admin service count then.
+        log.warning("price_map.missing")
     return price_map

@@ -37,7 +37,7 @@ _RECOVERED_AFTER_S = 30.0
 _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 5.0
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class QueueJobs(Protocol):
@@ -67,10 +67,11 @@ class QueueWorker(ClaimingWorker):
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
         """Comes about for one reason only: the job is in the queue, but its data is gone."""
         self.on_missing()
-        _log.error(
-            "a queued job had no data: either another worker has just finished it, or Redis lost "
-            "it (its maxmemory-policy must be noeviction)",
+        log.error(
+            "job.data_missing",
             job_id=job_id,
+            cause="another worker has just finished it, or Redis has lost it: set its "
+            "maxmemory-policy to noeviction",
         )
         await super().finish_failed_job(job_id, result_data)
 
@@ -175,9 +176,7 @@ async def keep_working(
             return
         failures = 1 if monotonic() - began > _RECOVERED_AFTER_S else failures + 1
         delay_s = min(_FIRST_DELAY_S * 2.0 ** min(failures, 16), _MAX_DELAY_S)
-        _log.warning(
-            "the queue cannot be worked on", error=_reason(main), next_try_s=round(delay_s, 1)
-        )
+        log.warning("queue.unavailable", error=_failure(main), next_try_s=round(delay_s, 1))
         await pause(stop, delay_s * random.uniform(0.5, 1.0))
 
 
@@ -200,7 +199,7 @@ async def _drain(worker: QueueWorker, grace_s: float) -> None:
             while tasks := [task for task in worker.tasks.values() if not task.done()]:
                 await asyncio.wait(tasks)
     except TimeoutError:
-        _log.warning("jobs did not finish in time; they will be done again", jobs=len(worker.tasks))
+        log.warning("jobs.unfinished", jobs=len(worker.tasks))
 
 
 async def _retire(worker: QueueWorker, main: asyncio.Task[None]) -> None:
@@ -217,6 +216,5 @@ async def _retire(worker: QueueWorker, main: asyncio.Task[None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _reason(main: asyncio.Task[None]) -> str:
-    error = None if main.cancelled() else main.exception()
-    return "cancelled" if error is None else f"{type(error).__name__}: {error}"[:300]
+def _failure(main: asyncio.Task[None]) -> BaseException | None:
+    return None if main.cancelled() else main.exception()

@@ -16,7 +16,7 @@ from services.ledger_worker.metrics import Metrics
 # While MongoDB is merely away, a job is tried forever; what it refuses, for some ten minutes.
 _MAX_REFUSALS = 25
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class NotStored(Exception):
@@ -55,4 +55,4 @@ class RecordingKeeper:
 
     def _lose(self, why: str, count: int, job_id: str, error: Exception) -> None:
         self._metrics.recordings.labels(why).inc(count)
-        _log.error("recordings lost", why=why, job_id=job_id, error=type(error).__name__)
+        log.error("recordings.lost", why=why, job_id=job_id, error_type=type(error).__name__)

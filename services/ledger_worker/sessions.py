@@ -24,7 +24,7 @@ _RENEW_INTERVAL_S = 1.0
 # A few renewals may be late before a worker is taken for dead.
 _LEASE_MS = 5_000
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -51,7 +51,7 @@ async def _keep(
             await kill_expired(leases, database)
         except (RedisError, PyMongoError, OSError) as error:
             # A dead worker's transaction then lasts until MongoDB ends it by itself.
-            _log.debug("sessions not looked after", error=f"{type(error).__name__}: {error}"[:300])
+            log.debug("sessions.not_renewed", error=error)
         await pause(stop, _RENEW_INTERVAL_S)
 
 
@@ -63,8 +63,8 @@ async def kill_expired(leases: SessionLeases, database: Database) -> None:
     try:
         await kill_sessions(database, expired)
     except OperationFailure as error:
-        # Some hosted clusters forbid it.
-        _log.warning("MongoDB will end what dead workers left open by itself", error=str(error))
+        # Some hosted clusters forbid it; MongoDB then ends them by itself.
+        log.warning("sessions.not_killed", error=error)
     else:
-        _log.info("ended what dead workers left open", sessions=len(expired))
+        log.info("sessions.killed", sessions=len(expired))
     await leases.release(expired)

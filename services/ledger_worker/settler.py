@@ -17,7 +17,7 @@ from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.soft_limits import SoftLimitWatch
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 # Accounts settled at a time: their scripts share a round trip and a sync of the append-only file,
 # and Redis does nothing else meanwhile.
 _SETTLED_AT_ONCE = 100
@@ -72,7 +72,7 @@ class Settler:
             await self._soft_limits.look(spent)
         except (RedisError, PyMongoError, OSError) as error:
             # The next call of the account looks again; a message is no reason to post twice.
-            _log.warning("soft limits not looked at", error=str(error)[:300])
+            log.warning("soft_limits.not_checked", error=error)
 
     async def _spent(
         self, users: Sequence[str], periods: Sequence[str], entries: Sequence[LedgerEntry]

@@ -25,7 +25,7 @@ from libs.common.web.http_client import HttpClient, HttpUnreachable
 from libs.common.web.json import encode_json
 from services.ledger_worker.metrics import Metrics
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 _TIMEOUT_S = 5.0
 # Whoever takes a message has it for longer than it can take to send it.
 _LEASE_S = 30
@@ -123,10 +123,10 @@ class Webhook:
                 await self._notices.done(notice.name)
             elif notice.tries >= _MAX_TRIES:
                 self._metrics.notices.labels("given up").inc()
-                _log.error("a soft limit's message was given up", notice=notice.name, fault=fault)
+                log.error("notice.dropped", notice=notice.name, fault=fault)
                 await self._notices.done(notice.name)
             else:
-                _log.warning("a soft limit's message waits", notice=notice.name, fault=fault)
+                log.warning("notice.postponed", notice=notice.name, fault=fault)
                 delay_s = min(2**notice.tries, _MAX_DELAY_S)
                 await self._notices.put_back(notice.name, delay_s=delay_s)
 

@@ -17,7 +17,7 @@ from services.ledger_worker.queue_worker import pause
 # Of one account in one round; what is left waits for the next.
 _MAX_EVENTS = 200
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 async def keep_sweeping(
@@ -29,7 +29,7 @@ async def keep_sweeping(
             for user_id in await holds.accounts():
                 await sweep(redis, holds, metrics, user_id)
         except (RedisError, OSError) as error:
-            _log.warning("sweep put off", error=f"{type(error).__name__}: {error}"[:300])
+            log.warning("sweep.postponed", error=error)
         await pause(stop, every_s)
 
 
@@ -37,7 +37,7 @@ async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) 
     """How many calls of the account were found abandoned."""
     events = await holds.sweep(user_id, limit=_MAX_EVENTS)
     if events:
-        _log.warning("calls abandoned by their gateway", user_id=user_id, calls=len(events))
+        log.warning("calls.abandoned", user_id=user_id, calls=len(events))
         metrics.abandoned.inc(len(events))
         await enqueue_swept(redis, events)
     return len(events)

@@ -15,7 +15,7 @@ _TURN = "gateway:worker:verify"
 # Of one turn; the next one goes on with the accounts that are left.
 _WITHIN_S = 60.0
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Verifier:
@@ -79,10 +79,10 @@ class Verifier:
 def _report(verdict: Verdict) -> None:
     difference = verdict.first_difference
     if difference is None:
-        _log.info("ledger verified", accounts=verdict.accounts, entries=verdict.entries)
+        log.info("ledger.verified", accounts=verdict.accounts, entries=verdict.entries)
         return
-    _log.error(
-        "the ledger drifts",
+    log.error(
+        "ledger.drifted",
         user_id=difference.user_id,
         where=difference.where,
         unit=difference.unit,

@@ -11,7 +11,6 @@ import structlog
 from libs.common.breaker import Breaker
 from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
-from libs.common.logging import words_of
 from libs.common.schemas.holds import (
     Admission,
     Admitted,
@@ -97,9 +96,9 @@ class Admissions:
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 REDIS_FULL.set(isinstance(error, OutOfMemoryError))
-                log.warning("admission.redis_away", error=words_of(error))
+                log.warning("admission.redis_away", error=error)
             except PyMongoError as error:
-                log.warning("admission.spend_unknown", error=words_of(error))
+                log.warning("admission.spend_unknown", error=error)
             else:
                 return
         await self._without_redis.admit(hold)
@@ -142,7 +141,7 @@ class Admissions:
                 for user_id, call_ids in calls.items():
                     await self._renew(user_id, call_ids)
             except (RedisError, OSError) as error:
-                log.warning("leases.not_renewed", error=words_of(error))
+                log.warning("leases.not_renewed", error=error)
 
     async def _renew(self, user_id: str, call_ids: list[str]) -> None:
         await self._holds.note_account(user_id)

@@ -32,7 +32,7 @@ class Standings:
                 await self._spend.seed(user_id, budgets)
                 found = await self._store.look(user_id, scopes)
         except (RedisError, OSError) as error:
-            log.warning("budget.redis_away", error=str(error)[:300])
+            log.warning("budget.redis_away", error=error)
             return None
         except PyMongoError as error:
             raise _unknown() from error

@@ -13,7 +13,6 @@ import structlog
 
 from libs.common.errors import NothingRecordable
 from libs.common.group_commit import GroupCommit
-from libs.common.logging import words_of
 from libs.common.schemas.holds import Finished, OpenHold
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.queue.event_queue import (
@@ -95,7 +94,7 @@ class Backlog:
         try:
             await self._hold_writes.commit(hold)
         except (SpoolFull, OSError) as error:
-            log.critical("hold.not_recorded", call_id=hold.call_id, error=words_of(error))
+            log.critical("hold.not_recorded", call_id=hold.call_id, error=error)
             raise cannot_record() from error
 
     async def drain(
@@ -113,7 +112,7 @@ class Backlog:
                 record = _decode(raw)
                 batch = _batch_of(record)
             except UNREADABLE as error:
-                log.error("spool.unreadable", error=words_of(error))
+                log.error("spool.unreadable", error=error)
                 await dead_letter(raw)
             else:
                 await send(record, batch)

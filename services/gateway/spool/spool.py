@@ -150,7 +150,7 @@ class Spool:
 
     def _say_it_lacks_room(self, error: Exception) -> None:
         if self.lacks_room is None:
-            log.error("spool.lacks_room", error=str(error))
+            log.error("spool.lacks_room", error=error)
         self.lacks_room = str(error)
 
     def _grow(self, size: int) -> None:

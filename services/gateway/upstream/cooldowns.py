@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import structlog
 
-from libs.common.logging import words_of
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.upstream.verdict import Failure
@@ -125,7 +124,7 @@ class Cooldowns:
                 shared = await self._store.exchange(unshared, now_s=self._clock())
             except RedisError as error:
                 self._unshared = unshared | self._unshared
-                log.debug("cooldowns.not_shared", error=words_of(error))
+                log.debug("cooldowns.not_shared", error=error)
                 continue
             self._learn(shared)
 

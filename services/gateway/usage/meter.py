@@ -19,7 +19,7 @@ import structlog
 from libs.common.breaker import Breaker
 from libs.common.errors import AnswerWithheld
 from libs.common.group_commit import GroupCommit
-from libs.common.logging import words_of
+from libs.common.logging import describe
 from libs.common.storage.provider_objects import remember
 from libs.common.storage.queue.event_queue import encode_batch, enqueue_batch
 from libs.common.storage.redis.client import NoScriptError, OutOfMemoryError, RedisError
@@ -157,7 +157,7 @@ class Meter:
             sent = await self.drain_backlog()
         except (RedisError, OSError) as error:
             REDIS_FULL.set(isinstance(error, OutOfMemoryError))
-            log.warning("spool.waiting", error=words_of(error))
+            log.warning("spool.waiting", error=error)
         else:
             self._breaker.succeeded()
             if sent:
@@ -197,7 +197,7 @@ class Meter:
                 await self._backlog.add(batch)
             except (SpoolFull, OSError) as full:
                 if self._failing_since is None:
-                    log.critical("usage.not_durable", redis=error, spool=words_of(full))
+                    log.critical("usage.not_durable", redis=error, spool=full)
                 return full
             EVENTS_SPOOLED.inc(len(batch))
         if self._failing_since is not None and not self._unwritten:
@@ -213,8 +213,8 @@ class Meter:
         except (RedisError, OSError) as error:
             self._breaker.failed()
             REDIS_FULL.set(isinstance(error, OutOfMemoryError))
-            log.warning("usage.spooling", error=words_of(error))
-            return words_of(error)
+            log.warning("usage.spooling", error=error)
+            return describe(error)
         self._breaker.succeeded()
         return None
 

@@ -97,7 +97,7 @@ async def test_a_worker_killed_at_work_leaves_exact_sums(
     posted = 0
     for turn in range(3):
         async with started(tmp_path / f"{turn}.log", values) as worker:
-            await worker.says("working")
+            await worker.says("worker.started")
             for _ in range(60):
                 await stage.enqueue(make_events(5))
 
@@ -119,7 +119,7 @@ async def test_sigterm_finishes_running_jobs_and_exits_0(
 ) -> None:
     values = environment(mongo_uri, redis_url)
     async with started(tmp_path / "log", values) as worker:
-        await worker.says("working")
+        await worker.says("worker.started")
         for _ in range(60):
             await stage.enqueue(make_events(5))
 
@@ -144,7 +144,7 @@ async def test_the_health_check_fails_without_a_worker(
     assert (code, errors.count("\n")) == (1, 1)
     assert "no sign of life from the ledger worker 'process'" in errors
     async with started(tmp_path / "log", values) as worker:
-        await worker.says("working")
+        await worker.says("worker.started")
 
         async def alive() -> bool:
             return (await run(values, "--check"))[0] == 0
@@ -192,18 +192,18 @@ async def test_a_start_waits_for_late_servers(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     mongo, redis = mongo_server(tmp_path / "mongo"), redis_server(tmp_path / "redis")
     async with started(tmp_path / "log", environment(mongo.url, redis.url)) as worker:
-        await worker.says("waiting for MongoDB")
+        await worker.says("database=MongoDB")
         with running(mongo):
-            await worker.says("waiting for Redis")
+            await worker.says("database=Redis")
             with running(redis):
-                await worker.says("working")
+                await worker.says("worker.started")
                 assert await worker.end(signal.SIGTERM) == 0
 
 
 async def test_sigterm_ends_a_waiting_start(tmp_path: Path) -> None:
     values = environment("mongodb://127.0.0.1:1", "redis://127.0.0.1:1")
     async with started(tmp_path / "log", values) as worker:
-        await worker.says("waiting for MongoDB")
+        await worker.says("database=MongoDB")
         assert await worker.end(signal.SIGTERM) == 0
 
 
@@ -216,11 +216,11 @@ async def test_metrics_are_served(
     await stage.enqueue_raws(altered(make_event(), v=2))
     values = environment(mongo_uri, redis_url, **metrics)
     async with started(tmp_path / "log", values) as worker:
-        await worker.says("working")
+        await worker.says("worker.started")
         await stage.drained()
         async with started(tmp_path / "second.log", values | {"WORKER_NAME": "second"}) as second:
-            await second.says("metrics are off")
-            await second.says("working")
+            await second.says("metrics.unavailable")
+            await second.says("worker.started")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:  # noqa: ASYNC210
             shown = answer.read().decode()
     for line in (
@@ -275,7 +275,7 @@ async def test_the_worker_verifies_and_settles_periodically(
     async with started(tmp_path / "log", values) as worker:
         await stage.enqueue([event])
         await stage.drained()
-        await worker.says("ledger verified")
+        await worker.says("ledger.verified")
         await stage.set_price("late-1", "3", "15")
 
         async def is_settled() -> bool:
@@ -284,5 +284,5 @@ async def test_the_worker_verifies_and_settles_periodically(
         await eventually(is_settled)
         await stage.assert_exact("alice", 2, nusd=CALL_NUSD)
         await stage.database["accounts"].update_one({"_id": "alice"}, {"$inc": {"spent_nusd": 1}})
-        await worker.says("the ledger drifts")
+        await worker.says("ledger.drifted")
         assert await worker.end(signal.SIGTERM) == 0

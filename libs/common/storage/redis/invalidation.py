@@ -7,7 +7,6 @@ from contextlib import aclosing
 import msgspec
 import structlog
 
-from libs.common.logging import words_of
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.shared_cache import bury
@@ -56,7 +55,7 @@ async def listen(
                         _deliver(message["data"], on_invalidation)
         except (RedisError, OSError) as error:
             if not told:
-                log.warning("invalidations.disconnected", error=words_of(error))
+                log.warning("invalidations.disconnected", error=error)
             told = True
             await asyncio.sleep(reconnect_s)
 
@@ -66,6 +65,6 @@ def _deliver(data: bytes, on_invalidation: Callable[[Invalidation], None]) -> No
         invalidation = _decode(data)
     except (ValueError, RecursionError) as error:
         # Not only MsgspecErrors: text that is not UTF-8 and nesting without end have their own.
-        log.error("invalidations.undecodable", error=words_of(error))
+        log.error("invalidations.undecodable", error=error)
     else:
         on_invalidation(invalidation)

@@ -28,7 +28,7 @@ _FOLLOW_S = 1.0
 _NO_MASTER = ("READONLY", "NOREPLICAS", "MASTERDOWN", "-READONLY", "-NOREPLICAS")
 
 # Not structlog, whose import would cost the worker's probe more than all it does.
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def says_no_master(error: str) -> bool:
@@ -103,7 +103,7 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
         else:
             self._failure = None
             if self.master_address not in (None, address):
-                _log.warning("redis.master_changed: %s:%s", *address)
+                log.warning("redis.master_changed", extra={"address": "{}:{}".format(*address)})
             self.master_address = address
             await self._leave_others()
         self._answers += 1

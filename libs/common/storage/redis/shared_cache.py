@@ -14,7 +14,6 @@ import structlog
 
 from libs.common.breaker import Breaker
 from libs.common.cache import Loaded
-from libs.common.logging import words_of
 from libs.common.schemas.invalidation import InvalidationKind
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.pipelining import Pipelined
@@ -78,7 +77,7 @@ class L2(Generic[V]):
             raw, left_ms = await self._pipelined.run_all(("GET", name), ("PTTL", name))
         except (RedisError, OSError) as error:
             self._breaker.failed()
-            log.warning("l2.away", error=words_of(error))
+            log.warning("shared_cache.unavailable", error=error)
             return None
         self._breaker.succeeded()
         if raw is None or raw == _TOMBSTONE or left_ms <= 0:
@@ -86,7 +85,7 @@ class L2(Generic[V]):
         try:
             return Loaded(self._decode(raw), left_ms / _MS)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            log.warning("l2.undecodable", kind=self._kind)
+            log.warning("shared_cache.undecodable", kind=self._kind)
             return None
 
     async def _keep(self, name: str, value: V) -> None:
@@ -97,7 +96,7 @@ class L2(Generic[V]):
             await self._pipelined.run("SET", name, self._encode(value), "NX", "PX", self._ttl_ms)
         except (RedisError, OSError) as error:
             self._breaker.failed()
-            log.warning("l2.away", error=words_of(error))
+            log.warning("shared_cache.unavailable", error=error)
         else:
             self._breaker.succeeded()
 

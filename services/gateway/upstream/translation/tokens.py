@@ -36,7 +36,7 @@ def _count(text: bytes) -> int:
 
         encoding = tiktoken.get_encoding(_ENCODING)
     except (ImportError, OSError) as error:
-        log.error("tokenizer.missing", error=str(error))
+        log.error("tokenizer.missing", error=error)
         return by_bytes(len(text))
     # Nothing in a text is special: it is what a model has said.
     return len(encoding.encode_ordinary(text.decode(errors="replace")))
