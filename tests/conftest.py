@@ -1,10 +1,11 @@
-"""Hypothesis: properties take no heed of how long an example takes.
+"""Profiles of hypothesis; none has a deadline for an example.
 
-- `dev`, where nothing else is said: few examples, for an answer in seconds while you work.
-- `full`: what `make test` runs for all tests, with new examples each time.
-- `ci`, where CI is set: as many, and the same ones each time.
+- `dev`, the default: few examples, for an answer in seconds while you work.
+- `full`: `make test` for all tests, with new examples in each run.
+- `ci`, if CI is set: as many examples as `full`, the same in each run.
 """
 
+import gc
 import os
 
 from hypothesis import HealthCheck, settings
@@ -17,3 +18,9 @@ settings.register_profile(
 )
 _default = "ci" if os.environ.get("CI") else "dev"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _default))
+
+
+def pytest_collection_finish() -> None:
+    """Exempts what collection made from the garbage collector, which a large heap slows down."""
+    gc.collect()
+    gc.freeze()
