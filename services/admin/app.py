@@ -1,6 +1,5 @@
 """The admin service as an ASGI app."""
 
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,26 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from libs.common.proving import prover_of
-from libs.common.repricing import Repricer
-from libs.common.storage.mongo.accounts import AccountStore
-from libs.common.storage.mongo.correction_orders import CorrectionOrderStore
-from libs.common.storage.mongo.dead_letters import DeadLetterStore
-from libs.common.storage.mongo.driver import PyMongoError, ping
-from libs.common.storage.mongo.entries import EntryStore
-from libs.common.storage.mongo.keys import KeyStore
-from libs.common.storage.mongo.ledger import LedgerStore
-from libs.common.storage.mongo.prices import PriceStore
-from libs.common.storage.mongo.routes import RouteStore
-from libs.common.storage.prices.price_book import PriceBook
-from libs.common.storage.prices.price_map import PriceMap
-from libs.common.storage.queue.order_queue import OrderQueue
-from libs.common.storage.queue.recordings import RecordingStore
-from libs.common.storage.readiness import storage_checks
-from libs.common.storage.redis.cooldowns import CooldownStore
-from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.web.health import live, ready
-from libs.common.web.http_client import HttpClient
 from services.admin import (
     accounts,
     corrections,
@@ -53,10 +34,8 @@ from services.admin.errors import exception_handlers
 from services.admin.metrics import Metrics
 from services.admin.middleware import RequestContext, RequireAdminKey
 from services.admin.settings import Settings
-from services.admin.state import OpenResources, Resources, State, open_resources
+from services.admin.state import OpenResources, State, open_resources, open_state
 
-# A test of a route takes as long as its provider does, within reason.
-_GATEWAY_TIMEOUT_S = 60.0
 # How long a request waits for the worker to post its correction.
 _CORRECTION_WAIT_S = 10.0
 
@@ -71,27 +50,21 @@ def create_app(
     correction_wait_s: float = _CORRECTION_WAIT_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> Starlette:
-    """What follows the settings are arguments for the sake of tests."""
+    """Tests replace the arguments after `settings`."""
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        price_map = PriceMap.open(settings.price_map_path)
-        async with open_resources(settings) as resources:
-            await ping(resources.database)
-            gateway = HttpClient(
-                settings.gateway_url,
-                name="The gateway",
-                setting="GATEWAY_URL",
-                timeout_s=_GATEWAY_TIMEOUT_S,
-            )
-            state = _state(settings, resources, price_map, gateway, metrics, now)
-            state["correction_wait_s"] = correction_wait_s
-            for store in (
-                *(state["keys"], state["prices"], state["ledger"], state["dead_letters"]),
-                state["recordings"],
-            ):
-                await store.create_indexes()
+        async with (
+            open_resources(settings) as resources,
+            open_state(
+                settings,
+                resources,
+                announcer=Announcer(resources.redis, metrics),
+                now=now,
+                correction_wait_s=correction_wait_s,
+            ) as state,
+        ):
             yield state
 
     async def show_metrics(request: Request[State]) -> Response:
@@ -108,49 +81,9 @@ def create_app(
         exception_handlers=exception_handlers(),
         lifespan=lifespan,
     )
-    # It would send clients to the host that they name, and to `http://` behind TLS.
+    # A redirect would repeat the Host header that the client sent, and name `http://` behind TLS.
     app.router.redirect_slashes = False
     return app
-
-
-def _state(
-    settings: Settings,
-    resources: Resources,
-    price_map: PriceMap,
-    gateway: HttpClient,
-    metrics: Metrics,
-    now: Callable[[], datetime],
-) -> State:
-    database, redis = resources.database, resources.redis
-
-    price_book = PriceBook(PriceStore(database), price_map)
-    return State(
-        accounts=AccountStore(database),
-        keys=KeyStore(database),
-        prices=PriceStore(database),
-        price_book=price_book,
-        ledger=LedgerStore(database),
-        entries=EntryStore(database),
-        prover=prover_of(database, redis),
-        repricer=Repricer(EntryStore(database), price_book),
-        orders=OrderQueue(redis),
-        correction_orders=CorrectionOrderStore(database),
-        correction_wait_s=_CORRECTION_WAIT_S,
-        body_timeout_s=settings.body_timeout_s,
-        dead_letters=DeadLetterStore(database),
-        recordings=RecordingStore(database),
-        holds=HoldStore(redis),
-        routes=RouteStore(database),
-        cooldowns=CooldownStore(redis),
-        gateway=gateway,
-        announcer=Announcer(redis, metrics),
-        price_map=price_map,
-        redis=redis,
-        checks=storage_checks(database, redis),
-        now=now,
-        new_id=new_uuid7,
-        entropy=os.urandom,
-    )
 
 
 def _routes() -> list[BaseRoute]:
@@ -171,10 +104,10 @@ def _routes() -> list[BaseRoute]:
         _resource("/admin/costs", GET=costs.list_costs, POST=costs.create_cost),
         _resource("/admin/costs/import", POST=cost_imports.import_costs),
         _resource("/admin/costs/quote", POST=quotes.quote),
-        # A price of LiteLLM's map has slashes in its id; the answer says that it cannot be ended.
+        # The id of a price in LiteLLM's map has slashes; the error says that it cannot be ended.
         _resource("/admin/costs/{price_id:path}", DELETE=costs.end_cost),
         _resource("/admin/models", GET=models.list_models, POST=models.create_model),
-        # Before the next one, whose name would take it in.
+        # Before the next route, whose `{name:path}` also matches this path.
         _resource("/admin/models/{name:path}/test", POST=model_tests.test_model),
         _resource(
             "/admin/models/{name:path}",
@@ -203,7 +136,7 @@ def _routes() -> list[BaseRoute]:
 
 
 def _resource(path: str, **handlers: Handler) -> Route:
-    """One route for all methods of a path, so that a 405 names every one that it takes."""
+    """One route for all methods of a path, so that a 405 lists all of them."""
 
     async def dispatch(request: Request[State]) -> Response:
         method = "GET" if request.method == "HEAD" else request.method

@@ -1,5 +1,6 @@
-"""What handlers work with: opened by the lifespan, read as `request.state["…"]`."""
+"""What the lifespan opens and handlers read as `request.state["…"]`."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -7,12 +8,12 @@ from typing import TypedDict
 
 import msgspec
 
-from libs.common.proving import Prover
+from libs.common.proving import Prover, prover_of
 from libs.common.repricing import Repricer
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.correction_orders import CorrectionOrderStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
-from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.mongo.driver import Database, open_database, ping
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
@@ -22,13 +23,18 @@ from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.order_queue import OrderQueue
 from libs.common.storage.queue.recordings import RecordingStore
+from libs.common.storage.readiness import storage_checks
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.web.health import Check
 from libs.common.web.http_client import HttpClient
 from services.admin.announcer import Announcer
+from services.admin.clock import new_uuid7
 from services.admin.settings import Settings
+
+# The longest test of a route: its provider may be slow.
+_GATEWAY_TIMEOUT_S = 60.0
 
 
 class State(TypedDict):
@@ -83,3 +89,57 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         open_redis(settings.redis_url.reveal()) as redis,
     ):
         yield Resources(database=database, redis=redis)
+
+
+@asynccontextmanager
+async def open_state(
+    settings: Settings,
+    resources: Resources,
+    *,
+    announcer: Announcer,
+    now: Callable[[], datetime],
+    correction_wait_s: float,
+) -> AsyncIterator[State]:
+    """Creates the indexes too. Raises PyMongoError and SettingsError."""
+    database, redis = resources.database, resources.redis
+    await ping(database)
+    price_map = PriceMap.open(settings.price_map_path)
+    prices, entries = PriceStore(database), EntryStore(database)
+    price_book = PriceBook(prices, price_map)
+    gateway = HttpClient(
+        settings.gateway_url,
+        name="The gateway",
+        setting="GATEWAY_URL",
+        timeout_s=_GATEWAY_TIMEOUT_S,
+    )
+    keys, ledger = KeyStore(database), LedgerStore(database)
+    dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
+    for store in (keys, prices, ledger, dead_letters, recordings):
+        await store.create_indexes()
+    yield State(
+        accounts=AccountStore(database),
+        keys=keys,
+        prices=prices,
+        price_book=price_book,
+        ledger=ledger,
+        entries=entries,
+        prover=prover_of(database, redis),
+        repricer=Repricer(entries, price_book),
+        orders=OrderQueue(redis),
+        correction_orders=CorrectionOrderStore(database),
+        correction_wait_s=correction_wait_s,
+        body_timeout_s=settings.body_timeout_s,
+        dead_letters=dead_letters,
+        recordings=recordings,
+        holds=HoldStore(redis),
+        routes=RouteStore(database),
+        cooldowns=CooldownStore(redis),
+        gateway=gateway,
+        announcer=announcer,
+        price_map=price_map,
+        redis=redis,
+        checks=storage_checks(database, redis),
+        now=now,
+        new_id=new_uuid7,
+        entropy=os.urandom,
+    )
