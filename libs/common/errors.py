@@ -2,6 +2,43 @@
 
 A format decides how an error is written (see `services.gateway.formats` and `libs.common.web`);
 the tree decides what it is. Codes are part of the public contract and never change meaning.
+
+    AppError 500
+        InvalidRequest 400
+            InvalidJSON 400
+            ModelUnpriced 400
+        Unauthenticated 401
+            KeyExpired 401
+            KeyRevoked 401
+        BudgetExceeded 402
+        Forbidden 403
+            AccountSuspended 403
+            ModelNotAllowed 403
+            ObjectNotAllowed 403
+        NotFound 404
+            ModelNotFound 404
+            ThreadNotFound 404
+        MethodNotAllowed 405
+        RequestTimeout 408
+        ResponseUnread 408
+        Conflict 409
+        BodyTooLarge 413
+        UnsupportedMediaType 415
+            UnsupportedContentCoding 415
+        ValidationFailed 422
+        UpgradeRequired 426
+        RateLimited 429
+            BodiesTooLarge 429
+            TooManyTokens 429
+        HeadTooLarge 431
+        UpstreamRefused the provider's
+        UpstreamFailed 502
+            ProviderNotConfigured 503
+            UpstreamTimeout 504
+        Unavailable 503
+            AnswerWithheld 503
+            NoConnection 503
+            NothingRecordable 503
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,13 @@ from collections import Counter
 import pytest
 
 from libs.common import errors
-from libs.common.errors import AppError, BudgetExceeded, FieldError, ValidationFailed
+from libs.common.errors import (
+    AppError,
+    BudgetExceeded,
+    FieldError,
+    UpstreamRefused,
+    ValidationFailed,
+)
 
 _TREE = [
     member
@@ -41,3 +47,17 @@ def test_a_failed_validation_names_every_field() -> None:
     error = ValidationFailed([FieldError("name", "is empty"), FieldError("budget", "is negative")])
     assert error.fields == {"name": "is empty", "budget": "is negative"}
     assert error.message == "name: is empty; budget: is negative"
+
+
+def _drawn(error: type[AppError], depth: int = 1) -> list[str]:
+    """The drawing's lines: an error, then what derives from it, by status and name."""
+    # The provider's status, which the class cannot know.
+    status = "the provider's" if error is UpstreamRefused else error.status
+    derived = sorted(error.__subclasses__(), key=lambda each: (each.status, each.__name__))
+    lines = [f"{'    ' * depth}{error.__name__} {status}"]
+    return lines + [line for each in derived if each in _TREE for line in _drawn(each, depth + 1)]
+
+
+def test_the_docstring_draws_the_tree() -> None:
+    drawing = [line for line in (errors.__doc__ or "").splitlines() if line.startswith("    ")]
+    assert drawing == _drawn(AppError)
