@@ -7,9 +7,9 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from libs.common.storage.mongo.dead_letters import DeadLetter
-from libs.common.storage.queue.event_queue import UNREADABLE
 from libs.common.storage.queue.replay import replay
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response

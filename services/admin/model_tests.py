@@ -17,6 +17,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.ids import new_secret, secret_hash, secret_prefix
 from libs.common.domain.route_tests import PIN_HEADER, TEST_USER_ID
 from libs.common.errors import FieldError, ValidationFailed
@@ -190,7 +191,7 @@ def _error_of(body: bytes) -> str:
     """The message, in whichever format; the body itself where it has none."""
     try:
         return _decode_error(body).error.message[:_MAX_ERROR]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return body[:_MAX_ERROR].decode("utf-8", "replace")
 
 

@@ -34,7 +34,7 @@ from services.gateway.endpoints.body_memory import BodyMemory
 from services.gateway.endpoints.open_calls import OpenCalls
 from services.gateway.endpoints.ownership import Ownership
 from services.gateway.endpoints.parts import Parts
-from services.gateway.recordings.tape import Recordings
+from services.gateway.recordings.capture import Recordings
 from services.gateway.settings import Settings
 from services.gateway.spool.backlog import Backlog
 from services.gateway.spool.spool import Spool

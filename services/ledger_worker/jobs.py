@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from arq import Retry
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.posting import Unpostable, accept
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import describe
@@ -22,7 +23,7 @@ from libs.common.storage.mongo.dead_letters import (
     new_letter,
 )
 from libs.common.storage.mongo.ledger import EntriesRefused
-from libs.common.storage.queue.event_queue import UNREADABLE, decode_event, split_batch
+from libs.common.storage.queue.event_queue import decode_event, split_batch
 from libs.common.storage.queue.order_queue import ORDER_VERSION, decode_correction, decode_reprice
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.holds import HoldStore

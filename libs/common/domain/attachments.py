@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
+
 Kind = Literal["image", "recording", "document"]
 
 # An image of the largest size that providers do not scale down.
@@ -57,7 +59,7 @@ def attachments_of(body: bytes, fields: Mapping[str, msgspec.Raw]) -> list[Attac
         if raw is not None:
             try:
                 said = msgspec.json.decode(raw)
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+            except UNREADABLE:
                 continue
             found += _in(said, 0)
     return found

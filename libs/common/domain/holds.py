@@ -28,7 +28,7 @@ _UNASKED = _STANDARD | {"priority"}
 _CACHING_ON_REQUEST = frozenset({"anthropic"})
 
 
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
+class BillableFeatures(msgspec.Struct, frozen=True, kw_only=True):
     """What a request may bring about beyond plain text. `searches` are the most of them."""
 
     cache_writes: bool = False
@@ -39,7 +39,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     fast: bool = False
 
 
-PLAIN = Reach()
+PLAIN_TEXT = BillableFeatures()
 
 # The rates of some classes of tokens, out of a price's.
 Reader = Callable[[Rates], tuple[Decimal | None, ...]]
@@ -58,19 +58,19 @@ def hold_nusd(
     input_tokens: int,
     output_tokens: int,
     service_tier: str | None,
-    reach: Reach = PLAIN,
+    features: BillableFeatures = PLAIN_TEXT,
 ) -> int:
-    """That many tokens of the dearest classes within reach, at the dearest rates that may apply."""
+    """That many tokens of the dearest classes that `features` allow, at the dearest rates."""
     input_rates = _input_rates(
-        reach.hour_long_writes,
-        reach.cache_writes or price.provider not in _CACHING_ON_REQUEST,
-        reach.audio_input,
+        features.hour_long_writes,
+        features.cache_writes or price.provider not in _CACHING_ON_REQUEST,
+        features.audio_input,
     )
-    output_rates = _output_rates(reach.audio_output)
+    output_rates = _output_rates(features.audio_output)
     input_count = Decimal(min(input_tokens, _MAX_TOKENS))
     output_count = Decimal(min(output_tokens, _MAX_TOKENS))
     micro_usd: Decimal | None = None
-    for rates in _rates_within_reach(price, service_tier, input_tokens):
+    for rates in _applicable_rates(price, service_tier, input_tokens):
         input_cost = EXACT.multiply(input_count, _dearest(input_rates(rates)))
         cost = EXACT.fma(output_count, _dearest(output_rates(rates)), input_cost)
         if micro_usd is None or cost > micro_usd:
@@ -78,12 +78,12 @@ def hold_nusd(
     if micro_usd is None:
         raise AssertionError("a price has rates of its own")
     if price.surcharges:
-        micro_usd = EXACT.multiply(micro_usd, _dearest_surcharge(price, reach))
-    searches = min(reach.searches, _MAX_TOKENS)
+        micro_usd = EXACT.multiply(micro_usd, _dearest_surcharge(price, features))
+    searches = min(features.searches, _MAX_TOKENS)
     return min(nusd_of(micro_usd, searches, price, account_multiplier), MAX_NUSD)
 
 
-def _rates_within_reach(
+def _applicable_rates(
     price: PriceVersion, service_tier: str | None, input_tokens: int
 ) -> tuple[Rates, ...]:
     """A shorter input than estimated may have other rates than a longer one."""
@@ -99,13 +99,13 @@ def _rates_within_reach(
     return (price.rates, *tiers)
 
 
-def _dearest_surcharge(price: PriceVersion, reach: Reach) -> Decimal:
+def _dearest_surcharge(price: PriceVersion, features: BillableFeatures) -> Decimal:
     """Fast is what was asked for and may not be served; a region may be a workspace's setting."""
     regional, fast = AT_COST, AT_COST
     for name, factor in price.surcharges.items():
         if name != FAST:
             regional = max(regional, factor)
-        elif reach.fast:
+        elif features.fast:
             fast = max(fast, factor)
     return EXACT.multiply(regional, fast)
 

@@ -49,8 +49,8 @@ def _with_models(
     for model, price in zip(request.models, prices, strict=True):
         asked = request
         if model.fast:
-            reach = msgspec.structs.replace(request.reach, fast=True)
-            asked = msgspec.structs.replace(request, reach=reach)
+            features = msgspec.structs.replace(request.features, fast=True)
+            asked = msgspec.structs.replace(request, features=features)
         output = limit if model.max_tokens is None else model.max_tokens
         if model.instead:
             output *= max(request.answers, 1)
@@ -78,5 +78,5 @@ def _amount(
         input_tokens=priced.input_tokens,
         output_tokens=output_tokens,
         service_tier=request.service_tier,
-        reach=request.reach,
+        features=request.features,
     )

@@ -121,7 +121,7 @@ class Directory:
             param=param,
         )
 
-    def obey(self, invalidation: Invalidation) -> None:
+    def invalidate(self, invalidation: Invalidation) -> None:
         """Forgets what an administrator changed."""
         match invalidation.kind:
             case "key":
@@ -135,7 +135,7 @@ class Directory:
                 # The router's.
                 pass
 
-    def forget(self) -> None:
+    def invalidate_all(self) -> None:
         """Forgets everything: invalidations may have been missed."""
         for cache in (self._keys, self._accounts, self._prices):
             cache.clear()

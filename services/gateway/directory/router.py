@@ -73,7 +73,7 @@ class Router:
         unrouted = self._models.offered() if self._allow_unrouted else ()
         return sorted({route.model for route in routes} | set(unrouted))
 
-    def forget(self) -> None:
+    def invalidate_all(self) -> None:
         """Fallbacks make plans depend on each other, so a changed route drops them all."""
         self._plans.clear()
 

@@ -43,7 +43,7 @@ from services.gateway.endpoints.reply_headers import (
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, check_model_name
 from services.gateway.metrics import NOT_RECORDED, UNAUTHENTICATED
-from services.gateway.recordings.tape import Tape
+from services.gateway.recordings.capture import CallCapture
 from services.gateway.upstream.answer import Answer
 from services.gateway.usage.usage_event import UsageEventWriter
 
@@ -63,9 +63,9 @@ class Handler(ABC):
     __slots__ = (
         "_allowed",
         "_body",
+        "_capture",
         "_relay",
         "_responding",
-        "_tape",
         "call",
         "gateway",
         "receive",
@@ -88,7 +88,7 @@ class Handler(ABC):
         self._body: BodyLease | None = None
         self._relay: StreamRelay | None = None
         self._responding = False
-        self._tape: Tape | None = None
+        self._capture: CallCapture | None = None
 
     @abstractmethod
     async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
@@ -118,8 +118,8 @@ class Handler(ABC):
             return lease
 
         body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
-        if self._tape is not None:
-            self._tape.read(body)
+        if self._capture is not None:
+            self._capture.replace_request(body)
         if len(body) <= _DECODED_AT_ONCE:
             request = self.call.format.decode(body)
         else:
@@ -153,7 +153,7 @@ class Handler(ABC):
                 return
             writer = UsageEventWriter(call, principal, gateway.meter)
             if principal.key.recording is not None:
-                self._start_tape(principal)
+                self._start_capture(principal)
             try:
                 gateway.meter.require_writable()
                 refusal = (
@@ -184,8 +184,8 @@ class Handler(ABC):
     def _release(self) -> None:
         if self._body is not None:
             self._body.release()
-        if self._tape is not None:
-            self.gateway.recordings.offer(self._tape)
+        if self._capture is not None:
+            self.gateway.recordings.offer(self._capture)
 
     def _check_method(self, method: str) -> AppError | None:
         """Not left to the routes, since a call with a wrong method leaves a usage event too."""
@@ -210,11 +210,14 @@ class Handler(ABC):
         self.call.principal = principal
         return principal
 
-    def _start_tape(self, principal: Principal) -> None:
+    def _start_capture(self, principal: Principal) -> None:
         """From here on, what the client sends and gets passes through it."""
-        tape = self._tape = self.gateway.recordings.start(self.call, principal)
-        if tape is not None:
-            self.receive, self.send = tape.receiving(self.receive), tape.sending(self.send)
+        capture = self._capture = self.gateway.recordings.start(self.call, principal)
+        if capture is not None:
+            self.receive, self.send = (
+                capture.wrap_receive(self.receive),
+                capture.wrap_send(self.send),
+            )
 
     def respond_by(self, relay: StreamRelay) -> None:
         """From here on, what the client gets is the relay's stream, errors included."""

@@ -14,7 +14,7 @@ from services.gateway.endpoints.body import BodyLimits
 from services.gateway.endpoints.body_memory import BodyMemory
 from services.gateway.endpoints.open_calls import OpenCalls
 from services.gateway.endpoints.ownership import Ownership
-from services.gateway.recordings.tape import Recordings
+from services.gateway.recordings.capture import Recordings
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.usage.estimator import Estimator
 from services.gateway.usage.meter import Meter
@@ -42,11 +42,11 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     def invalidate(self, invalidation: Invalidation) -> None:
         """Drops what is cached of what an administrator changed."""
         if invalidation.kind == "route":
-            self.router.forget()
+            self.router.invalidate_all()
         else:
-            self.directory.obey(invalidation)
+            self.directory.invalidate(invalidation)
 
     def invalidate_all(self) -> None:
         """Drops all that is cached, since invalidations may have been missed."""
-        self.directory.forget()
-        self.router.forget()
+        self.directory.invalidate_all()
+        self.router.invalidate_all()

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
-from libs.common.domain.holds import PLAIN, Reach
+from libs.common.decode_errors import UNREADABLE
+from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
 from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.named_models import NamedModel
@@ -17,10 +18,6 @@ P = ParamSpec("P")
 
 # Text of a broken stream is kept for estimating its tokens, up to this many bytes.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
-
-# What msgspec raises on bytes that are not what they should be: text that is not UTF-8 and nesting
-# without end are not MsgspecErrors.
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 # Names end up in caches, logs and the ledger, so they are bounded.
 ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -62,7 +59,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     named: tuple[NamedObject, ...] = ()
     models: tuple[NamedModel, ...] = ()
     keeps_answer: bool = False
-    reach: Reach = PLAIN
+    features: BillableFeatures = PLAIN_TEXT
     fields: dict[str, msgspec.Raw]
 
 

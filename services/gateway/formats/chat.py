@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.usage import ChatUsage, usage_of_chat
 from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
@@ -13,7 +14,6 @@ from services.gateway.formats.base import (
     KEEP_ALIVE_COMMENT,
     NOTHING_MADE,
     NULL,
-    UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
@@ -25,10 +25,10 @@ from services.gateway.formats.base import (
     decode_fields,
     decode_usage,
 )
+from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
-from services.gateway.formats.reach import reach_of
 from services.gateway.formats.sse import data_of, frame
 
 _encode = msgspec.json.encode
@@ -111,7 +111,7 @@ class Chat:
             client_user=known.user,
             wants_usage=options is not None and bool(options.include_usage),
             named=named_objects("chat", body, fields, disguised=disguised),
-            reach=reach_of(body, fields, disguised=disguised),
+            features=billable_features(body, fields, disguised=disguised),
             models=named_models(body, fields, disguised=disguised),
             fields=fields,
         )
@@ -136,12 +136,12 @@ class Chat:
 
     def made_by(self, request: CallRequest, body: bytes) -> Made:
         """The recording of a spoken answer, which the next call may name."""
-        if not request.reach.audio_output or b'"audio"' not in body:
+        if not request.features.audio_output or b'"audio"' not in body:
             return NOTHING_MADE
         return Made(objects=brought_objects("chat", body))
 
     def reader(self, request: CallRequest) -> "ChatReader":
-        return ChatReader(wants_usage=request.wants_usage, speaks=request.reach.audio_output)
+        return ChatReader(wants_usage=request.wants_usage, speaks=request.features.audio_output)
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:
         return openai_answer(error)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.usage import MessagesUsage, usage_of_message
 from libs.common.errors import AppError
 from libs.common.schemas.price import FAST
@@ -14,7 +15,6 @@ from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
     ABSENT,
     NULL,
-    UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
@@ -27,10 +27,10 @@ from services.gateway.formats.base import (
     decode_usage,
     type_of,
 )
+from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import anthropic_answer
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
-from services.gateway.formats.reach import reach_of
 from services.gateway.formats.sse import data_of, frame
 
 
@@ -102,7 +102,7 @@ class Messages:
             client_user=None if known.metadata is None else known.metadata.user_id,
             named=named_objects("messages", body, fields, disguised=disguised),
             keeps_answer=any(fields.get(name, NULL) != NULL for name in _NAMED_LATER),
-            reach=reach_of(body, fields, disguised=disguised),
+            features=billable_features(body, fields, disguised=disguised),
             models=named_models(body, fields, disguised=disguised),
             fields=fields,
         )
@@ -125,7 +125,7 @@ class Messages:
 
     def reader(self, request: CallRequest) -> "MessagesReader":
         return MessagesReader(
-            FAST if request.reach.fast else None, keeps_answer=request.keeps_answer
+            FAST if request.features.fast else None, keeps_answer=request.keeps_answer
         )
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.usage import ResponsesUsage, usage_of_response
 from libs.common.errors import AppError, InvalidRequest
 from libs.common.schemas.usage import MAX_OBJECTS, ClientFormat, TokenUsage
@@ -13,7 +14,6 @@ from services.gateway.formats.base import (
     ABSENT,
     KEEP_ALIVE_COMMENT,
     NOTHING_MADE,
-    UNREADABLE,
     CallRequest,
     ErrorAnswer,
     KeptFrames,
@@ -26,10 +26,10 @@ from services.gateway.formats.base import (
     decode_usage,
     type_of,
 )
+from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
-from services.gateway.formats.reach import reach_of
 from services.gateway.formats.sse import data_of, frame
 
 _encode = msgspec.json.encode
@@ -126,7 +126,7 @@ class Responses:
             client_user=known.user,
             named=named_objects("responses", body, fields, disguised=disguised),
             keeps_answer=True,
-            reach=reach_of(body, fields, known.max_tool_calls, disguised=disguised),
+            features=billable_features(body, fields, known.max_tool_calls, disguised=disguised),
             models=named_models(body, fields, disguised=disguised, makes_images=True),
             fields=fields,
         )

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.redaction import redact
 from libs.common.schemas.recording import Said
-from services.gateway.formats.base import UNREADABLE
 from services.gateway.formats.sse import FrameSplitter, data_of
 
 # A secret that the bound cuts in two is not recognised; it is in the last word, which goes, too,

@@ -11,12 +11,12 @@ from uuid import uuid4
 import msgspec
 import structlog
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import NothingRecordable
 from libs.common.group_commit import GroupCommit
 from libs.common.schemas.holds import Finished, OpenHold
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.queue.event_queue import (
-    UNREADABLE,
     decode_event,
     encode_batch,
     split_batch,

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import (
     AppError,
     InvalidRequest,
@@ -18,7 +19,7 @@ from libs.common.schemas.usage import Operation
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Target
-from services.gateway.formats.base import UNREADABLE, CallRequest
+from services.gateway.formats.base import CallRequest
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import (
     EVENT_STREAM_HEADERS,
@@ -30,8 +31,7 @@ from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.headers import dropped_headers
 from services.gateway.upstream.relay import Relay
 from services.gateway.upstream.translation.fields import sifted
-from services.gateway.upstream.translation.target import TranslationTarget
-from services.gateway.upstream.translation.target import UpstreamRefused as TranslationRefused
+from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.translation.translator import Translator
 
 _NO_KEY = "none"

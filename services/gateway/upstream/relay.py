@@ -16,7 +16,7 @@ from services.gateway.calls.target import Target
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.headers import request_headers, response_headers
-from services.gateway.upstream.http.client import HttpClient, Patience, Response
+from services.gateway.upstream.http.client import RequestTimeouts, UpstreamClient, UpstreamResponse
 from services.gateway.upstream.http.connections import Connector, is_unreachable
 
 _encode = msgspec.json.encode
@@ -28,11 +28,11 @@ _READABLE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 class Relay:
     """One pool of connections for all providers; limits and timeouts come from the settings."""
 
-    def __init__(self, client: HttpClient, settings: Settings) -> None:
+    def __init__(self, client: UpstreamClient, settings: Settings) -> None:
         self._client = client
         self._max_answer_bytes = settings.max_answer_bytes
         self._sent_headers = sent_headers(settings.upstream_request_headers)
-        self._patience = Patience(
+        self._timeouts = RequestTimeouts(
             connect_s=float(settings.upstream_connect_timeout_s),
             between_bytes_s=float(settings.upstream_read_timeout_s),
             first_byte_s=float(settings.upstream_read_timeout_s),
@@ -63,7 +63,7 @@ class Relay:
                     self._sent_headers[client_format], client_format, key, headers, call_id
                 ),
                 b"" if fields is None else _encode(fields),
-                self._patience_with(target.timeouts),
+                self._timeouts_with(target.timeouts),
                 resource=resource,
             )
         except aiohttp.ConnectionTimeoutError:
@@ -77,9 +77,9 @@ class Relay:
             ) from error
         return await self._answer(response, target.provider)
 
-    def _patience_with(self, timeouts: Timeouts) -> Patience:
+    def _timeouts_with(self, timeouts: Timeouts) -> RequestTimeouts:
         if timeouts == _NO_TIMEOUTS:
-            return self._patience
+            return self._timeouts
         own = {
             "connect_s": timeouts.connect,
             "between_bytes_s": timeouts.between_bytes,
@@ -87,9 +87,9 @@ class Relay:
             "total_s": timeouts.total,
         }
         changes = {name: seconds for name, seconds in own.items() if seconds is not None}
-        return msgspec.structs.replace(self._patience, **changes)
+        return msgspec.structs.replace(self._timeouts, **changes)
 
-    async def _answer(self, response: Response, provider: str) -> Answer | Stream:
+    async def _answer(self, response: UpstreamResponse, provider: str) -> Answer | Stream:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in _READABLE_ENCODINGS:
             response.close()
@@ -114,7 +114,7 @@ class Relay:
             status=response.status, headers=headers, body=body, provider_request_id=request_id
         )
 
-    async def _whole(self, response: Response, provider: str) -> bytes:
+    async def _whole(self, response: UpstreamResponse, provider: str) -> bytes:
         parts: list[bytes] = []
         size = 0
         while part := await _read(response, provider):
@@ -128,19 +128,19 @@ class Relay:
 
 
 @asynccontextmanager
-async def open_client(settings: Settings) -> AsyncIterator[HttpClient]:
+async def open_client(settings: Settings) -> AsyncIterator[UpstreamClient]:
     """The one HTTP client of the process."""
     connector = Connector(limit=settings.upstream_max_connections)
     async with connector:
-        yield HttpClient(connector)
+        yield UpstreamClient(connector)
 
 
-async def _chunks(response: Response, provider: str) -> AsyncGenerator[bytes, None]:
+async def _chunks(response: UpstreamResponse, provider: str) -> AsyncGenerator[bytes, None]:
     while chunk := await _read(response, provider):
         yield chunk
 
 
-async def _read(response: Response, provider: str) -> bytes:
+async def _read(response: UpstreamResponse, provider: str) -> bytes:
     try:
         return await response.read()
     except TimeoutError:
@@ -149,7 +149,7 @@ async def _read(response: Response, provider: str) -> bytes:
         raise UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.") from error
 
 
-def _closer(response: Response) -> Any:
+def _closer(response: UpstreamResponse) -> Any:
     async def close() -> None:
         # Reuses the connection when the stream was read to its end, and drops it otherwise.
         response.release()

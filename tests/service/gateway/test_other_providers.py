@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.endpoints.parts import Parts
 from services.gateway.settings import Settings
@@ -16,11 +17,7 @@ from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
-from services.gateway.upstream.translation.target import (
-    ClientFormat,
-    TranslationTarget,
-    UpstreamRefused,
-)
+from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.translation.translator import Translator
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, TEXT_TOKENS, TOKENS, Dialect
@@ -142,7 +139,7 @@ async def test_a_native_provider_of_another_format_is_translated_with_its_key(
 async def test_a_refusal_has_the_clients_format(
     gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect
 ) -> None:
-    fault = UpstreamRefused(403, "not for you", code="their_code", retry_after=None)
+    fault = TranslationRefused(403, "not for you", code="their_code", retry_after=None)
     secret = await books.add_key()
 
     translator.speaks(dialect, fault)
@@ -163,7 +160,7 @@ async def test_a_provider_without_a_key_is_named(
 ) -> None:
     secret = await books.add_key()
 
-    translator.speaks(dialect, UpstreamRefused(503, "set A_KEY", code="provider_not_configured"))
+    translator.speaks(dialect, TranslationRefused(503, "set A_KEY", code="provider_not_configured"))
     response = await gateway.post(dialect.path, secret, dialect.body(model=OTHER_MODEL))
 
     error = dialect.check_error(response, 503, "provider_not_configured")
@@ -190,7 +187,7 @@ async def test_a_crash_is_reported_and_costs_nothing(
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (UpstreamRefused(529, "too busy", code="overloaded", retry_after=None), "overloaded"),
+        (TranslationRefused(529, "too busy", code="overloaded", retry_after=None), "overloaded"),
         (KeyError("secret detail"), "internal_error"),
         (TimeoutError(), "upstream_timeout"),
     ],

@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.upstream.translation.target import (
-    ClientFormat,
-    TranslationTarget,
-    UpstreamRefused,
-)
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.translation.translator import TranslatedStream, Translator
 from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,
@@ -78,12 +75,12 @@ async def call(
     return [frame async for frame in await translator.stream(client_format, target, body)]
 
 
-async def drained(stream: TranslatedStream) -> tuple[bytes, UpstreamRefused | None]:
+async def drained(stream: TranslatedStream) -> tuple[bytes, TranslationRefused | None]:
     received = b""
     try:
         async for frame in stream:
             received += frame
-    except UpstreamRefused as refused:
+    except TranslationRefused as refused:
         return received, refused
     return received, None
 
@@ -101,7 +98,7 @@ async def test_the_providers_status_and_words_are_kept(
 ) -> None:
     provider.answer = Answer(ERRORS[name], status=status, headers={"retry-after": "7"})
     method = translator.stream if is_stream else translator.complete
-    with pytest.raises(UpstreamRefused) as refused:
+    with pytest.raises(TranslationRefused) as refused:
         await method(client_format, provider.target(name), BODIES[client_format])
     assert refused.value.status == status
     assert refused.value.message == "No — says [key]'s owner."
@@ -121,7 +118,7 @@ async def test_a_page_of_html_is_not_passed_on(
 ) -> None:
     for status in (502, 200):
         provider.answer = Answer("<html>a proxy</html>", status=status)
-        with pytest.raises(UpstreamRefused) as refused:
+        with pytest.raises(TranslationRefused) as refused:
             await call(translator, provider, client_format, name, is_stream=is_stream)
         assert refused.value.status == 502
         assert "html" not in refused.value.message
@@ -137,7 +134,7 @@ async def test_an_unreachable_provider(
     is_stream: bool,
 ) -> None:
     provider.url = "http://127.0.0.1:9"
-    with pytest.raises(UpstreamRefused) as refused:
+    with pytest.raises(TranslationRefused) as refused:
         await call(translator, provider, client_format, name, is_stream=is_stream)
     assert refused.value.status == 502
     assert refused.value.code == "upstream_unavailable"
@@ -150,7 +147,7 @@ async def test_a_provider_that_times_out_is_a_504(
 ) -> None:
     frames = anthropic_sse()[:4] if name == "anthropic" else chat_sse()[:2]
     provider.answer = Answer(frames, hang=True)
-    with pytest.raises(UpstreamRefused) as refused:
+    with pytest.raises(TranslationRefused) as refused:
         await call(translator, provider, client_format, name, is_stream=True, timeout_s=0.3)
     assert refused.value.status == 504
     await provider.closed()
@@ -219,7 +216,7 @@ async def test_litellms_own_parameters_are_closed_to_clients(
 ) -> None:
     body = {**BODIES[client_format], field: "https://elsewhere.example"}
     for method in (translator.complete, translator.stream):
-        with pytest.raises(UpstreamRefused, match=field) as refused:
+        with pytest.raises(TranslationRefused, match=field) as refused:
             await method(client_format, provider.target(name), body)
         assert refused.value.status == 400
     assert provider.requests == []
@@ -262,7 +259,7 @@ async def test_untranslatable_parameters_are_named(
 ) -> None:
     name = "openai" if client_format == "messages" else "anthropic"
     body = {**BODIES[client_format], **changed}
-    with pytest.raises(UpstreamRefused, match=named) as refused:
+    with pytest.raises(TranslationRefused, match=named) as refused:
         await translator.complete(client_format, provider.target(name), body)
     assert refused.value.status == 400
     assert "litellm" not in refused.value.message.lower()
@@ -351,7 +348,7 @@ async def test_a_provider_without_a_key_is_not_called(
         provider=name, model="a-model", api_base=None, api_key=None, timeout_s=10
     )
     method = translator.stream if is_stream else translator.complete
-    with pytest.raises(UpstreamRefused) as refused:
+    with pytest.raises(TranslationRefused) as refused:
         await method("chat", target, BODIES["chat"])
     assert (refused.value.status, refused.value.code) == (503, "provider_not_configured")
     expected = f"The gateway has no key for provider '{name}': set {variable}."
@@ -364,7 +361,7 @@ async def test_images_are_not_fetched_for_the_client(
     """Gemini takes no URLs, and LiteLLM would fetch the image from inside our network."""
     image = {"type": "image_url", "image_url": {"url": f"{provider.url}/internal.png"}}
     body = {"messages": [{"role": "user", "content": [image]}]}
-    with pytest.raises(UpstreamRefused, match="data: URL") as refused:
+    with pytest.raises(TranslationRefused, match="data: URL") as refused:
         await translator.complete("chat", provider.target("gemini"), body)
     assert refused.value.status == 400
     assert all(path != "/internal.png" for path, _, _ in provider.requests)
@@ -400,7 +397,7 @@ async def test_parameters_litellm_would_drop_silently_are_rejected(
     fields: Mapping[str, Any],
     named: str,
 ) -> None:
-    with pytest.raises(UpstreamRefused) as refused:
+    with pytest.raises(TranslationRefused) as refused:
         await translator.complete(
             client_format, provider.target("anthropic"), {**BODIES[client_format], **fields}
         )

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.gateway.upstream.translation.target import ClientFormat
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.translator import Translator
 from tests.service.gateway.translation_calls import (
     BODIES,

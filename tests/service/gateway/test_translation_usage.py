@@ -15,8 +15,8 @@ from libs.common.domain.usage import (
     usage_of_message,
     usage_of_response,
 )
-from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
+from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.upstream.translation.target import TranslationTarget
 from services.gateway.upstream.translation.translator import Translator
 from tests.service.gateway.translation_calls import (
     FORMATS,

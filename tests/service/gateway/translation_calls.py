@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from services.gateway.upstream.translation.target import ClientFormat
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.translator import Translator
 from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.domain.attachments import Attachment
-from libs.common.domain.holds import Reach, estimate_input_tokens, hold_nusd
+from libs.common.domain.holds import BillableFeatures, estimate_input_tokens, hold_nusd
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.price import PriceVersion, Rates, Tier
@@ -41,13 +41,13 @@ def test_a_hold_covers_the_input_and_the_whole_output_limit() -> None:
     assert amount == 3_000_000 + 61_440_000
 
 
-def hold(version: PriceVersion, service_tier: str | None = None, **reach: Any) -> int:
+def hold(version: PriceVersion, service_tier: str | None = None, **features: Any) -> int:
     return hold_nusd(
         version,
         input_tokens=1_000_000,
         output_tokens=1_000_000,
         service_tier=service_tier,
-        reach=Reach(**reach),
+        features=BillableFeatures(**features),
     )
 
 
@@ -98,7 +98,7 @@ _EVERY_RATE = {
 
 
 @pytest.mark.parametrize(
-    ("provider", "reach", "usd"),
+    ("provider", "features", "usd"),
     [
         ("anthropic", {}, 18),
         ("anthropic", {"cache_writes": True}, 18.75),
@@ -111,11 +111,11 @@ _EVERY_RATE = {
         ("anthropic", {"searches": 3}, 18.03),
     ],
 )
-def test_a_hold_covers_the_dearest_classes_within_reach(
-    provider: str, reach: dict[str, Any], usd: float
+def test_a_hold_covers_the_dearest_classes_of_its_features(
+    provider: str, features: dict[str, Any], usd: float
 ) -> None:
     version = price(provider=provider, rates=rates(**_EVERY_RATE), web_search=Decimal("0.01"))
-    assert hold(version, **reach) == round(usd * 10**9)
+    assert hold(version, **features) == round(usd * 10**9)
 
 
 def test_a_long_context_is_held_at_its_own_rates() -> None:
@@ -183,7 +183,7 @@ _prices = st.builds(
     ),
 )
 _reaches = st.builds(
-    Reach,
+    BillableFeatures,
     cache_writes=st.booleans(),
     hour_long_writes=st.booleans(),
     audio_input=st.booleans(),
@@ -217,25 +217,30 @@ def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, int
 def test_a_call_within_its_reach_never_costs_more_than_its_hold(
     version: PriceVersion,
     account_multiplier: Decimal,
-    reach: Reach,
+    features: BillableFeatures,
     input_tokens: int,
     output_tokens: int,
     data: st.DataObject,
 ) -> None:
     asked = data.draw(st.sampled_from(list(_SERVED)))
     inputs = ["input_text", "cache_read", "input_image"]
-    if reach.cache_writes or version.provider != "anthropic":
+    if features.cache_writes or version.provider != "anthropic":
         inputs.append("cache_write_5m")
-    if reach.hour_long_writes:
+    if features.hour_long_writes:
         inputs += ["cache_write_5m", "cache_write_1h"]
-    inputs += ["input_audio"] * reach.audio_input
-    outputs = ["output_text", "reasoning", "output_image", *["output_audio"] * reach.audio_output]
+    inputs += ["input_audio"] * features.audio_input
+    outputs = [
+        "output_text",
+        "reasoning",
+        "output_image",
+        *["output_audio"] * features.audio_output,
+    ]
     used = TokenUsage(
         **within(data, input_tokens, list(dict.fromkeys(inputs))),
         **within(data, output_tokens, outputs),
-        web_searches=data.draw(st.none() | st.integers(0, reach.searches)),
+        web_searches=data.draw(st.none() | st.integers(0, features.searches)),
         service_tier=data.draw(st.sampled_from(_SERVED[asked])),
-        speed=data.draw(st.sampled_from([None, "standard", *["fast"] * reach.fast])),
+        speed=data.draw(st.sampled_from([None, "standard", *["fast"] * features.fast])),
         inference_geo=data.draw(st.sampled_from([None, "global", "us", "EU", "fast"])),
     )
     held = hold_nusd(
@@ -244,6 +249,6 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         service_tier=asked,
-        reach=reach,
+        features=features,
     )
     assert min(cost_nusd(used, version, account_multiplier), MAX_NUSD) <= held

@@ -87,7 +87,7 @@ def test_any_valid_surcharge_is_computed_exactly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("surcharges", "reach", "usd"),
+    ("surcharges", "features", "usd"),
     [
         ({"fast": "2"}, {}, 18),
         ({"fast": "2"}, {"fast": True}, 36),
@@ -99,11 +99,11 @@ def test_any_valid_surcharge_is_computed_exactly() -> None:
         ({}, {"fast": True}, 18),
     ],
 )
-def test_a_hold_is_for_the_dearest_surcharges_within_reach(
-    surcharges: dict[str, str], reach: dict[str, Any], usd: float
+def test_a_hold_is_for_the_dearest_surcharges_of_its_features(
+    surcharges: dict[str, str], features: dict[str, Any], usd: float
 ) -> None:
     factors = {name: Decimal(factor) for name, factor in surcharges.items()}
-    assert hold(price(surcharges=factors), **reach) == round(usd * 10**9)
+    assert hold(price(surcharges=factors), **features) == round(usd * 10**9)
 
 
 def test_searches_are_held_without_surcharges() -> None:

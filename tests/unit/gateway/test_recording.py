@@ -1,4 +1,4 @@
-"""Tapes run along with calls; what cannot become a recording is dropped, and counted."""
+"""Captures run along with calls; what cannot become a recording is dropped, and counted."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from libs.common.storage.redis.client import RedisError
 from services.gateway.calls.call import Call
 from services.gateway.calls.principal import Principal
 from services.gateway.formats import FORMATS
-from services.gateway.recordings.tape import Recordings, Tape
+from services.gateway.recordings.capture import CallCapture, Recordings
 from tests.unit.builders import account, api_key
 
 NOW_MS = 1_790_000_000_000
@@ -70,10 +70,10 @@ def new_call(operation: Operation = "create") -> Call:
 
 async def played(
     recordings: Recordings, sent: Sequence[bytes] = (b"{}",), got: Sequence[bytes] = (b"{}",)
-) -> Tape:
-    """A tape that a call has passed through."""
-    tape = recordings.start(new_call(), PRINCIPAL)
-    assert tape is not None
+) -> CallCapture:
+    """A capture that a call has passed through."""
+    capture = recordings.start(new_call(), PRINCIPAL)
+    assert capture is not None
     incoming: list[Message] = [{"type": "http.request", "body": part} for part in sent]
     outgoing: list[Message] = []
 
@@ -83,7 +83,7 @@ async def played(
     async def send(message: Message) -> None:
         outgoing.append(message)
 
-    recorded_receive, recorded_send = tape.receiving(receive), tape.sending(send)
+    recorded_receive, recorded_send = capture.wrap_receive(receive), capture.wrap_send(send)
     passed = [await recorded_receive() for _ in range(len(sent) + 1)]
     assert [message.get("body") for message in passed] == [*sent, None]
     answer: list[Message] = [{"type": "http.response.start", "status": 200, "headers": []}]
@@ -91,7 +91,7 @@ async def played(
     for message in answer:
         await recorded_send(message)
     assert outgoing == answer
-    return tape
+    return capture
 
 
 def ended(end: str) -> float:
@@ -101,16 +101,16 @@ def ended(end: str) -> float:
 async def test_request_and_answer_are_recorded(
     recordings: Recordings, queue: ScriptedQueue
 ) -> None:
-    tape = await played(recordings, [b'{"a": ', b'"b"}'], [b'{"password": ', b'"x"}'])
-    recordings.offer(tape)
+    capture = await played(recordings, [b'{"a": ', b'"b"}'], [b'{"password": ', b'"x"}'])
+    recordings.offer(capture)
     await recordings.close()
     (recording,) = queue.recordings
-    assert recording.call_id == tape.call.call_id
+    assert recording.call_id == capture.call.call_id
     assert (recording.user_id, recording.key_id) == ("acme", "key-1")
     assert (recording.format, recording.http_status) == ("chat", 200)
     assert (recording.request.text, recording.request.size) == ('{"a": "b"}', 10)
     assert (recording.answer.text, recording.answer.size) == ('{"password": "[redacted]"}', 17)
-    assert recording.expires_at == tape.call.started_at + timedelta(days=7)
+    assert recording.expires_at == capture.call.started_at + timedelta(days=7)
 
 
 @pytest.mark.parametrize("operation", ["count", "retrieve", "delete", "cancel", "list_items"])
@@ -120,16 +120,16 @@ def test_only_generating_calls_are_recorded(recordings: Recordings, operation: O
 
 async def test_no_more_is_kept_in_memory_than_is_recorded(recordings: Recordings) -> None:
     part = b"word " * 1_000
-    tape = await played(recordings, [part] * 5, [part] * 5)
-    assert tape.kept == 2 * 8 * LIMIT
-    assert tape.request.size == tape.answer.size == 25_000
-    assert tape.request.raw() == (part * 5)[: 8 * LIMIT]
+    capture = await played(recordings, [part] * 5, [part] * 5)
+    assert capture.kept == 2 * 8 * LIMIT
+    assert capture.request.size == capture.answer.size == 25_000
+    assert capture.request.raw() == (part * 5)[: 8 * LIMIT]
 
 
 async def test_kept_parts_are_not_copied(recordings: Recordings) -> None:
     part = bytes(1_000)
-    tape = await played(recordings, [part])
-    assert tape.request.raw() is part
+    capture = await played(recordings, [part])
+    assert capture.request.raw() is part
 
 
 async def test_recordings_over_the_bound_are_dropped(

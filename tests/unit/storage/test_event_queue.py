@@ -9,6 +9,7 @@ from fakeredis import FakeAsyncRedis
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.queue.event_queue import (
     BURY_JOB,
@@ -16,7 +17,6 @@ from libs.common.storage.queue.event_queue import (
     POST_JOB,
     QUEUE,
     REPRICE_JOB,
-    UNREADABLE,
     Payload,
     batch_of,
     decode_event,

@@ -15,6 +15,7 @@ import msgspec
 from arq.constants import default_queue_name, job_key_prefix
 from arq.jobs import serialize_job
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import CommandSink
@@ -29,7 +30,6 @@ RECORD_JOB = "recordings.store"
 
 # What the decoders below raise on bytes that are not what they should be: text that is not UTF-8
 # and nesting without end are not MsgspecErrors.
-UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 # Of the jobs at the head of the queue, how many are asked how old they are.
 _AGE_SAMPLE = 4
 _ENQUEUE_SWEPT = (

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.ids import first_uuid7
 from libs.common.schemas.recording import Recording
 from libs.common.storage.mongo.driver import (
@@ -56,7 +57,7 @@ def unpack(payload: bytes) -> list[Recording]:
     unpacker = zlib.decompressobj()
     try:
         recordings = _decode(unpacker.decompress(payload, _MAX_UNPACKED_BYTES))
-    except (zlib.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (zlib.error, *UNREADABLE) as error:
         raise DamagedRecordings(f"{type(error).__name__}: {error}") from error
     if any(recording.v != 1 for recording in recordings):
         raise DamagedRecordings("the version is unknown")

@@ -5,12 +5,12 @@ from datetime import datetime
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.storage.mongo.dead_letters import DeadLetter, DeadLetterStore
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.queue.event_queue import (
     CORRECT_JOB,
     REPRICE_JOB,
-    UNREADABLE,
     batch_of,
     enqueue_batch,
     enqueue_job,

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import msgspec
 import structlog
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.shared_cache import bury
@@ -63,8 +64,7 @@ async def listen(
 def _deliver(data: bytes, on_invalidation: Callable[[Invalidation], None]) -> None:
     try:
         invalidation = _decode(data)
-    except (ValueError, RecursionError) as error:
-        # Not only MsgspecErrors: text that is not UTF-8 and nesting without end have their own.
+    except UNREADABLE as error:
         log.error("invalidations.undecodable", error=error)
     else:
         on_invalidation(invalidation)

@@ -14,6 +14,7 @@ import structlog
 
 from libs.common.breaker import Breaker
 from libs.common.cache import Loaded
+from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.invalidation import InvalidationKind
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.pipelining import Pipelined
@@ -84,7 +85,7 @@ class L2(Generic[V]):
             return None
         try:
             return Loaded(self._decode(raw), left_ms / _MS)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except UNREADABLE:
             log.warning("shared_cache.undecodable", kind=self._kind)
             return None
 

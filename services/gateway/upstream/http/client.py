@@ -31,7 +31,7 @@ _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class RequestTimeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How many seconds each part may take; the last two count from the beginning.
 
     `first_byte_s` is for that of the answer's body: some providers send its head at once.
@@ -44,14 +44,14 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=_MAX_ADDRESSES)
-def _connecting(patience: Patience) -> aiohttp.ClientTimeout:
+def _connecting(timeouts: RequestTimeouts) -> aiohttp.ClientTimeout:
     """To be let into the pool may take longer than to connect."""
     return aiohttp.ClientTimeout(
-        connect=min(patience.first_byte_s, patience.total_s), sock_connect=patience.connect_s
+        connect=min(timeouts.first_byte_s, timeouts.total_s), sock_connect=timeouts.connect_s
     )
 
 
-class HttpClient:
+class UpstreamClient:
     """Sends requests. `connector` keeps the connections, and bounds how many there are."""
 
     def __init__(self, connector: Connector) -> None:
@@ -66,10 +66,10 @@ class HttpClient:
         address: str,
         headers: list[Header],
         body: bytes,
-        patience: Patience,
+        timeouts: RequestTimeouts,
         *,
         resource: str = "",
-    ) -> "Response":
+    ) -> "UpstreamResponse":
         """The answer, whose head is there. `resource` follows the address, which has no query.
 
         Raises TimeoutError, or ClientError or OSError where no answer comes, and ValueError where
@@ -81,9 +81,9 @@ class HttpClient:
         may_repeat = method in _REPEATABLE
         while True:
             connection = await self._connector.connect(
-                destination.request, [], _connecting(patience)
+                destination.request, [], _connecting(timeouts)
             )
-            response = Response(connection, self._loop, patience, began)
+            response = UpstreamResponse(connection, self._loop, timeouts, began)
             try:
                 head = destination.head(method, resource, headers, len(body))
                 await response.start(head, body)
@@ -102,7 +102,7 @@ class HttpClient:
             raise aiohttp.InvalidURL(address, f"it, or its proxy, is none: {error}") from error
 
 
-class Response:
+class UpstreamResponse:
     """An answer: its head is there, its body comes. Whoever has it releases it at the end."""
 
     __slots__ = (
@@ -111,7 +111,7 @@ class Response:
         "_content",
         "_has_begun",
         "_loop",
-        "_patience",
+        "_timeouts",
         "_timer",
         "_writing",
         "headers",
@@ -128,24 +128,24 @@ class Response:
         self,
         connection: Connection,
         loop: asyncio.AbstractEventLoop,
-        patience: Patience,
+        timeouts: RequestTimeouts,
         began: float,
     ) -> None:
         self._connection = connection
         self._content: aiohttp.StreamReader = aiohttp.EMPTY_PAYLOAD
         self._has_begun = False
         self._loop = loop
-        self._patience = patience
+        self._timeouts = timeouts
         self._began = began
         self._timer = loop.call_at(
-            began + min(patience.first_byte_s, patience.total_s), self._expire
+            began + min(timeouts.first_byte_s, timeouts.total_s), self._expire
         )
         self._writing: asyncio.Task[None] | None = None
 
     @property
     def ends_at(self) -> float:
         """When its time is over, by the event loop's clock."""
-        return self._began + self._patience.total_s
+        return self._began + self._timeouts.total_s
 
     @property
     def media_type(self) -> str:
@@ -177,7 +177,7 @@ class Response:
         self._content = content
 
     async def read(self) -> bytes:
-        """What has come of the body since; nothing at its end. Raises as `HttpClient.request`."""
+        """The next bytes of the body, empty at its end. Raises as `UpstreamClient.request`."""
         chunk = await self._content.readany()
         if not self._has_begun:
             self._has_begun = True
@@ -218,7 +218,7 @@ class Response:
         protocol = self._connection.protocol
         if protocol is not None:
             # It starts anew with whatever comes, and ends with the body.
-            protocol.read_timeout = self._patience.between_bytes_s
+            protocol.read_timeout = self._timeouts.between_bytes_s
             protocol.start_timeout()
 
     def _expire(self) -> None:

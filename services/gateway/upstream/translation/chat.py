@@ -53,7 +53,7 @@ def chat_completion(answer: Any) -> bytes:
 async def chat_frames(stream: ChatStream) -> AsyncGenerator[bytes, None]:
     """The chunks as SSE frames, then one with the usage if the provider reported it, then [DONE].
 
-    Raises UpstreamRefused where the provider's stream ended without a finish reason.
+    Raises TranslationRefused where the provider's stream ended without a finish reason.
     """
     writer = _ChunkWriter()
     last: Any = None

@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.usage import served_tier
 
 
 class ChatStream:
-    """Iterates the chunks once. Raises UpstreamRefused at the end of a stream that is cut short."""
+    """Iterates the chunks once. Raises TranslationRefused where the stream is cut short."""
 
     def __init__(self, source: Any, target: TranslationTarget) -> None:
         self._source = source

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.upstream.translation.library import Library
-from services.gateway.upstream.translation.target import TranslationTarget, UpstreamRefused
+from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 
 _encode = msgspec.json.Encoder().encode
 _FORMATS = ("float", "base64")
@@ -19,7 +19,7 @@ def embedding_request(
 ) -> dict[str, Any]:
     """Numbers are always asked for: few providers know base64, which is ours to write.
 
-    Raises UpstreamRefused for what the provider cannot do.
+    Raises TranslationRefused for what the provider cannot do.
     """
     encoding = fields.get("encoding_format", "float")
     if encoding not in _FORMATS:
@@ -68,5 +68,5 @@ def _vector(vector: Any, *, as_base64: bool) -> Any:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _refused(message: str, code: str) -> UpstreamRefused:
-    return UpstreamRefused(400, message, code=code)
+def _refused(message: str, code: str) -> TranslationRefused:
+    return TranslationRefused(400, message, code=code)

@@ -10,7 +10,7 @@ import msgspec
 
 from libs.common.errors import ProviderNotConfigured, UpstreamCause
 from services.gateway.upstream.http.connections import is_unreachable
-from services.gateway.upstream.translation.target import TranslationTarget, UpstreamRefused
+from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 
 # "litellm.RateLimitError: RateLimitError: OpenAIException - the words of the provider"
 _PREFIX = re.compile(
@@ -37,21 +37,21 @@ _MAX_CAUSES = 16
 
 @contextmanager
 def refusals(target: TranslationTarget) -> Iterator[None]:
-    """Whatever is raised inside leaves as UpstreamRefused."""
+    """Whatever is raised inside leaves as TranslationRefused."""
     try:
         yield
-    except (UpstreamRefused, StopAsyncIteration):
+    except (TranslationRefused, StopAsyncIteration):
         raise
     except Exception as error:
         # LiteLLM lets through what its parsers meet, from KeyError to the errors of two SDKs.
         raise refused(error, target) from error
 
 
-def refused(error: BaseException, target: TranslationTarget) -> UpstreamRefused:
+def refused(error: BaseException, target: TranslationTarget) -> TranslationRefused:
     causes = _causes(error)
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     if kinds & _TIMEOUTS:
-        return UpstreamRefused(
+        return TranslationRefused(
             504,
             f"{target.provider} did not answer within {target.timeout_s:g} s",
             code="upstream_timeout",
@@ -62,7 +62,7 @@ def refused(error: BaseException, target: TranslationTarget) -> UpstreamRefused:
     if said is None and status is None and not _in_stream(causes, kinds):
         return _unsaid(causes, kinds, text, target)
     message, code = said if said is not None else (_readable(text, target, status), None)
-    return UpstreamRefused(
+    return TranslationRefused(
         status if status is not None else 502,
         message.replace(target.api_key, "[key]") if target.api_key else message,
         code=code,
@@ -70,9 +70,9 @@ def refused(error: BaseException, target: TranslationTarget) -> UpstreamRefused:
     )
 
 
-def truncated(target: TranslationTarget) -> UpstreamRefused:
+def truncated(target: TranslationTarget) -> TranslationRefused:
     """LiteLLM would end such a stream as if the model had stopped."""
-    return UpstreamRefused(
+    return TranslationRefused(
         502,
         f"{target.provider} ended its stream before the answer was complete",
         code="upstream_incomplete",
@@ -81,7 +81,7 @@ def truncated(target: TranslationTarget) -> UpstreamRefused:
 
 def _unsaid(
     causes: list[BaseException], kinds: set[str], text: str, target: TranslationTarget
-) -> UpstreamRefused:
+) -> TranslationRefused:
     """No answer of the provider is behind it.
 
     LiteLLM itself refuses what it cannot carry, and names it; what else there is has to do with
@@ -90,7 +90,7 @@ def _unsaid(
     if _NO_CREDENTIAL.search(text.partition("\n")[0]):
         variable = _KEY_VARIABLE.search(text)
         what = variable[0] if variable is not None else "its credentials"
-        return UpstreamRefused(
+        return TranslationRefused(
             ProviderNotConfigured.status,
             f"The gateway has no key for provider '{target.provider}': set {what}.",
             code=ProviderNotConfigured.code,
@@ -99,13 +99,13 @@ def _unsaid(
     invalid = _INVALID_REQUEST.match(text)
     if _NO_IMAGE_URLS in text:
         text = f"{target.provider} takes no image by such a URL: send it as a data: URL"
-        return UpstreamRefused(400, text, code="unsupported_field")
+        return TranslationRefused(400, text, code="unsupported_field")
     if invalid is not None:
-        return UpstreamRefused(400, invalid[0][:_MESSAGE_CHARS], code="invalid_request")
+        return TranslationRefused(400, invalid[0][:_MESSAGE_CHARS], code="invalid_request")
     if isinstance(status, int) and 400 <= status < 500:
         said = text.partition("\n")[0].strip()
-        return UpstreamRefused(400, said[:_MESSAGE_CHARS], code="unsupported_field")
-    return UpstreamRefused(
+        return TranslationRefused(400, said[:_MESSAGE_CHARS], code="unsupported_field")
+    return TranslationRefused(
         502,
         f"{target.provider} could not be reached, or gave an answer that cannot be read",
         code="upstream_unavailable",

@@ -8,16 +8,13 @@ with the request's fields there, so a client that could name them could redirect
 from collections.abc import Mapping
 from typing import Any
 
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.format_fields import FIELDS, FormatFields
-from services.gateway.upstream.translation.target import (
-    ClientFormat,
-    TranslationTarget,
-    UpstreamRefused,
-)
+from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 
 
 def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields to translate. Raises UpstreamRefused(400) that names the field in the way."""
+    """The fields to translate. Raises TranslationRefused(400) that names the field in the way."""
     fields = FIELDS[client_format]
     for name in sorted(fields.required):
         if body.get(name) is None:
@@ -69,7 +66,7 @@ def sifted(
         try:
             if value is not None:
                 _is_carried(fields, client_format, name, value)
-        except UpstreamRefused:
+        except TranslationRefused:
             dropped.append(name)
         else:
             kept[name] = value
@@ -171,9 +168,9 @@ def _kind_of(tool: Any) -> Any:
     return tool.get("type", "") if isinstance(tool, dict) else None
 
 
-def _unsupported(message: str) -> UpstreamRefused:
-    return UpstreamRefused(400, message, code="unsupported_field")
+def _unsupported(message: str) -> TranslationRefused:
+    return TranslationRefused(400, message, code="unsupported_field")
 
 
-def _invalid(message: str) -> UpstreamRefused:
-    return UpstreamRefused(400, message, code="invalid_request")
+def _invalid(message: str) -> TranslationRefused:
+    return TranslationRefused(400, message, code="invalid_request")

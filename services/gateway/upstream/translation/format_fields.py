@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.target import ClientFormat
+from libs.common.schemas.usage import ClientFormat
 
 
 class FormatFields(msgspec.Struct, frozen=True, kw_only=True):

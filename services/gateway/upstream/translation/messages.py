@@ -67,7 +67,7 @@ def message(library: Library, answer: Any, request: ChatRequest) -> bytes:
 async def message_frames(
     library: Library, stream: ChatStream, request: ChatRequest, target: TranslationTarget
 ) -> AsyncGenerator[bytes, None]:
-    """Raises UpstreamRefused where the provider's stream ended without a finish reason."""
+    """Raises TranslationRefused where the provider's stream ended without a finish reason."""
     events = library.anthropic_stream(
         completion_stream=stream, model=target.model, tool_name_mapping=request.names
     )

@@ -68,7 +68,7 @@ def response(answer: Any, body: Mapping[str, Any], tools: ToolNames) -> bytes:
 async def response_frames(
     stream: ChatStream, body: Mapping[str, Any], tools: ToolNames
 ) -> AsyncGenerator[bytes, None]:
-    """Raises UpstreamRefused where the provider's stream ended without a finish reason."""
+    """Raises TranslationRefused where the provider's stream ended without a finish reason."""
     events: ResponseEvents | None = None
     numbers = CallNumbers()
     finish_reason: str | None = None

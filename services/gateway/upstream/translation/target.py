@@ -1,12 +1,8 @@
 """What a translation is asked for and how it is refused; importable without LiteLLM."""
 
-from typing import Literal
-
 import msgspec
 
 from libs.common.errors import UpstreamCause
-
-ClientFormat = Literal["chat", "messages", "responses", "embeddings"]
 
 
 class TranslationTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +24,7 @@ class TranslationTarget(msgspec.Struct, frozen=True, kw_only=True):
         return f"TranslationTarget(provider={self.provider!r}, model={self.model!r})"
 
 
-class UpstreamRefused(Exception):
+class TranslationRefused(Exception):
     """The provider, or the translation to it, did not give an answer.
 
     `status` is the HTTP status for the client, `message` the provider's own words where it

@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation import chat, embeddings, messages, responses
 from services.gateway.upstream.translation.chat_stream import ChatStream
 from services.gateway.upstream.translation.errors import refusals
 from services.gateway.upstream.translation.fields import carried, check_provider
 from services.gateway.upstream.translation.library import LazyLibrary, Library
-from services.gateway.upstream.translation.target import ClientFormat, TranslationTarget
+from services.gateway.upstream.translation.target import TranslationTarget
 from services.gateway.upstream.translation.token_counts import counted_input
 
 _encode = msgspec.json.Encoder().encode
@@ -43,7 +44,7 @@ class Translator:
     async def complete(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
     ) -> bytes:
-        """One JSON answer in the client's format. Raises UpstreamRefused."""
+        """One JSON answer in the client's format. Raises TranslationRefused."""
         fields = carried(client_format, body)
         check_provider(client_format, target, fields)
         library = await self._library.get()
@@ -68,7 +69,7 @@ class Translator:
     ) -> bytes:
         """The estimated tokens of a Messages or Responses prompt, in the format's own words.
 
-        Raises UpstreamRefused for what no translation could carry.
+        Raises TranslationRefused for what no translation could carry.
         """
         unlimited = {"max_tokens": 1} if client_format == "messages" else {}
         fields = carried(client_format, {**unlimited, **body})
@@ -83,7 +84,7 @@ class Translator:
     ) -> "TranslatedStream":
         """Whole SSE frames in the client's format, the terminal ones included.
 
-        Raises UpstreamRefused before it returns if the provider refuses, and out of the iterator
+        Raises TranslationRefused before it returns if the provider refuses, and out of the iterator
         if the provider breaks off. Closing the iterator closes the provider's connection.
         """
         fields = carried(client_format, body)
@@ -127,7 +128,7 @@ class TranslatedStream:
         return self
 
     async def __anext__(self) -> bytes:
-        """Raises UpstreamRefused where the provider breaks off."""
+        """Raises TranslationRefused where the provider breaks off."""
         try:
             with refusals(self._target):
                 return await anext(self._frames)

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from services.gateway.upstream.http.client import HttpClient, Patience, Response
+from services.gateway.upstream.http.client import RequestTimeouts, UpstreamClient, UpstreamResponse
 
 GUARD_S = 10
 # More than a test waits: what ends by itself ends for another reason.
-PATIENT = Patience(connect_s=60, between_bytes_s=60, first_byte_s=60, total_s=60)
+PATIENT = RequestTimeouts(connect_s=60, between_bytes_s=60, first_byte_s=60, total_s=60)
 
 
 @asynccontextmanager
@@ -24,13 +24,13 @@ async def guarded() -> AsyncIterator[None]:
 
 
 async def post(
-    client: HttpClient, address: str, body: bytes = b"{}", patience: Patience = PATIENT
-) -> Response:
+    client: UpstreamClient, address: str, body: bytes = b"{}", timeouts: RequestTimeouts = PATIENT
+) -> UpstreamResponse:
     async with guarded():
-        return await client.request("POST", address, [], body, patience)
+        return await client.request("POST", address, [], body, timeouts)
 
 
-async def whole(response: Response) -> bytes:
+async def whole(response: UpstreamResponse) -> bytes:
     """The body, after which the connection is of use again."""
     parts = []
     async with guarded():
@@ -43,9 +43,9 @@ async def whole(response: Response) -> bytes:
 
 
 async def answer_of(
-    client: HttpClient, address: str, body: bytes = b"{}", patience: Patience = PATIENT
+    client: UpstreamClient, address: str, body: bytes = b"{}", timeouts: RequestTimeouts = PATIENT
 ) -> bytes:
-    return await whole(await post(client, address, body, patience))
+    return await whole(await post(client, address, body, timeouts))
 
 
 async def until(true: Callable[[], bool]) -> None:

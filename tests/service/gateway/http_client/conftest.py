@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from services.gateway.upstream.http.client import HttpClient, Response
+from services.gateway.upstream.http.client import UpstreamClient, UpstreamResponse
 from services.gateway.upstream.http.connections import Connector
 
 _LIMIT = 2
@@ -40,7 +40,7 @@ async def connector() -> AsyncIterator[Connector]:
         yield connector
         assert not connector._acquired, "a connection is still in use"
     gc.collect()
-    responses = [thing for thing in gc.get_objects() if type(thing) is Response]
+    responses = [thing for thing in gc.get_objects() if type(thing) is UpstreamResponse]
     gc.unfreeze()
     assert not responses, "something keeps a response, as a timer would"
     left = {task for task in asyncio.all_tasks() - before if "_write" in repr(task.get_coro())}
@@ -49,5 +49,5 @@ async def connector() -> AsyncIterator[Connector]:
 
 
 @pytest_asyncio.fixture
-async def client(connector: Connector) -> HttpClient:
-    return HttpClient(connector)
+async def client(connector: Connector) -> UpstreamClient:
+    return UpstreamClient(connector)

@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.client import UpstreamClient
 from tests.service.gateway.http_client.asking import answer_of, post, whole
 from tests.service.gateway.http_client.wire import (
     CHUNKED,
@@ -21,7 +21,7 @@ HINTS = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\ncontent-length: 4\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-async def test_the_head_is_parsed(client: HttpClient) -> None:
+async def test_the_head_is_parsed(client: UpstreamClient) -> None:
     """Headers keep their order, their case and their doubles."""
     head = b"HTTP/1.1 429 Whatever\r\nX-B: 2\r\nx-a:  1 \r\nx-b: \xff\r\nContent-Type: A/B; c=d\r\n"
     async with serving(always(head + b"content-length: 2\r\n\r\n{}")) as provider:
@@ -43,7 +43,7 @@ async def test_the_head_is_parsed(client: HttpClient) -> None:
 @pytest.mark.parametrize("interim", [CONTINUE, HINTS, CONTINUE + HINTS + HINTS])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_interim_answers_are_skipped(
-    client: HttpClient, interim: bytes, at_once: bool
+    client: UpstreamClient, interim: bytes, at_once: bool
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -80,7 +80,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("sent", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_invalid_answers_are_rejected(client: HttpClient, sent: bytes, at_once: bool) -> None:
+async def test_invalid_answers_are_rejected(
+    client: UpstreamClient, sent: bytes, at_once: bool
+) -> None:
     """The provider leaves it at that, and does not close the connection."""
 
     async def script(wire: Wire) -> None:
@@ -116,7 +118,9 @@ BREAKS = {
 
 @pytest.mark.parametrize("sent", BREAKS.values(), ids=BREAKS)
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-async def test_a_truncated_answer_is_rejected(client: HttpClient, sent: bytes, reset: bool) -> None:
+async def test_a_truncated_answer_is_rejected(
+    client: UpstreamClient, sent: bytes, reset: bool
+) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(sent)

@@ -7,7 +7,7 @@ import zlib
 import aiohttp
 import pytest
 
-from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.client import UpstreamClient
 from tests.service.gateway.http_client.asking import GUARD_S, answer_of, post, until, whole
 from tests.service.gateway.http_client.wire import (
     CHUNKED,
@@ -21,7 +21,7 @@ from tests.service.gateway.http_client.wire import (
 
 
 async def test_an_answer_without_length_is_read_to_the_end_of_its_connection(
-    client: HttpClient,
+    client: UpstreamClient,
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -35,7 +35,7 @@ async def test_an_answer_without_length_is_read_to_the_end_of_its_connection(
     assert body == b"".join(b"%2d" % part for part in range(100))
 
 
-async def test_a_reset_does_not_end_an_answer_without_length(client: HttpClient) -> None:
+async def test_a_reset_does_not_end_an_answer_without_length(client: UpstreamClient) -> None:
     read = asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -55,9 +55,9 @@ async def test_a_reset_does_not_end_an_answer_without_length(client: HttpClient)
 @pytest.mark.parametrize("fault", [b"zz\r\nevil\r\n", b"4\r\nevil!\r\n"])
 @pytest.mark.parametrize("waiting", [True, False], ids=["reads", "reads later"])
 async def test_an_invalid_chunk_in_mid_stream(
-    client: HttpClient, fault: bytes, waiting: bool
+    client: UpstreamClient, fault: bytes, waiting: bool
 ) -> None:
-    """Whoever reads is told at once, and not when the patience ends."""
+    """Whoever reads is told at once, and not when the timeouts ends."""
     read = asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -79,7 +79,7 @@ async def test_an_invalid_chunk_in_mid_stream(
 
 
 @pytest.mark.parametrize("end", ["close", "release"])
-async def test_reading_a_released_answer_raises(client: HttpClient, end: str) -> None:
+async def test_reading_a_released_answer_raises(client: UpstreamClient, end: str) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -94,7 +94,7 @@ async def test_reading_a_released_answer_raises(client: HttpClient, end: str) ->
             await asyncio.wait_for(reading, GUARD_S)
 
 
-async def test_an_answer_in_many_pieces(client: HttpClient) -> None:
+async def test_an_answer_in_many_pieces(client: UpstreamClient) -> None:
     parts = [b"%d," % part * (part % 7 + 1) for part in range(2_000)]
 
     async def script(wire: Wire) -> None:
@@ -112,7 +112,7 @@ async def test_an_answer_in_many_pieces(client: HttpClient) -> None:
 @pytest.mark.parametrize(("encoding", "wbits"), [(b"gzip", 31), (b"deflate", 15)])
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_compressed_answer(
-    client: HttpClient, encoding: bytes, wbits: int, chunked: bool
+    client: UpstreamClient, encoding: bytes, wbits: int, chunked: bool
 ) -> None:
     """Also one that becomes far larger than what is kept in memory of an answer."""
     body = b"good " * 1_000_000
@@ -139,7 +139,7 @@ async def test_a_compressed_answer(
     ],
 )
 async def test_an_answer_falsely_labelled_as_compressed(
-    client: HttpClient, encoding: bytes, packed: bytes
+    client: UpstreamClient, encoding: bytes, packed: bytes
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, whole
@@ -31,7 +31,7 @@ def use(monkeypatch: pytest.MonkeyPatch, proxy: Provider, *, user: str = "") -> 
 
 @pytest.mark.parametrize("user", ["", USER])
 async def test_a_plain_request_uses_the_absolute_form(
-    client: HttpClient, monkeypatch: pytest.MonkeyPatch, user: str
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch, user: str
 ) -> None:
     """The proxy's credentials are in each request, also on a connection that is used again."""
     async with serving(GOOD) as proxy:
@@ -58,7 +58,7 @@ async def test_a_plain_request_uses_the_absolute_form(
     [(SECURE, b"api.example:443"), ("https://api.example:8443/v1", b"api.example:8443")],
 )
 async def test_a_proxy_that_refuses_the_tunnel(
-    client: HttpClient, monkeypatch: pytest.MonkeyPatch, address: str, target: bytes, user: str
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch, address: str, target: bytes, user: str
 ) -> None:
     """It learns where the request should have gone, and nothing of what it says."""
     refusal = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"
@@ -100,7 +100,7 @@ def tunnel_to(port: int) -> Script:
 
 
 async def test_a_secure_request_goes_through_a_tunnel(
-    client: HttpClient, connector: Connector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: UpstreamClient, connector: Connector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The provider hears nothing of the proxy; the tunnel serves more than one request."""
     certificate = Certificate(tmp_path, "api.example")
@@ -119,7 +119,7 @@ async def test_a_secure_request_goes_through_a_tunnel(
 
 
 async def test_the_certificate_behind_a_tunnel_is_verified(
-    client: HttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     certificate = Certificate(tmp_path, "api.example")
     async with (
@@ -133,7 +133,9 @@ async def test_the_certificate_behind_a_tunnel_is_verified(
     assert (provider.requests, provider.torn) == ([], b"")
 
 
-async def test_no_proxy_excludes_hosts(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_proxy_excludes_hosts(
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with serving(GOOD) as proxy, serving(always(answer(b"direct"))) as provider:
         use(monkeypatch, proxy, user=USER)
         monkeypatch.setenv("NO_PROXY", f"{HOST},.internal.example")
@@ -146,7 +148,7 @@ async def test_no_proxy_excludes_hosts(client: HttpClient, monkeypatch: pytest.M
 
 
 async def test_a_proxy_that_never_answers(
-    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -157,12 +159,14 @@ async def test_a_proxy_that_never_answers(
         use(monkeypatch, proxy)
         for address in (PLAIN, SECURE, PLAIN, SECURE):
             with pytest.raises(TimeoutError):
-                await post(client, address, patience=brief)
+                await post(client, address, timeouts=brief)
 
     assert proxy.asked == [1, 2, 3, 4]
 
 
-async def test_a_proxy_that_is_down(client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_that_is_down(
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with serving(GOOD) as proxy:
         use(monkeypatch, proxy)
     for address in (PLAIN, SECURE):
@@ -172,7 +176,7 @@ async def test_a_proxy_that_is_down(client: HttpClient, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("proxy", ["http://proxy:99999", "http://[::1"])
 async def test_an_invalid_proxy_address(
-    client: HttpClient, monkeypatch: pytest.MonkeyPatch, proxy: str
+    client: UpstreamClient, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     """The call fails as one to a provider that cannot be reached, and may go elsewhere."""
     monkeypatch.setenv("HTTP_PROXY", proxy)

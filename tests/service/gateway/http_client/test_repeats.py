@@ -3,14 +3,14 @@
 import aiohttp
 import pytest
 
-from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.client import UpstreamClient
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, whole
 from tests.service.gateway.http_client.wire import Wire, answer, on_first, serving
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_a_repeatable_request_is_repeated_if_a_kept_connection_ends(
-    client: HttpClient, method: str
+    client: UpstreamClient, method: str
 ) -> None:
     """The provider closes it at the moment when the second request arrives."""
     async with serving(on_first(_hangs_up_on_the_second)) as provider:
@@ -21,7 +21,7 @@ async def test_a_repeatable_request_is_repeated_if_a_kept_connection_ends(
     assert provider.asked == [1, 1, 2]
 
 
-async def test_a_provider_that_always_hangs_up_is_asked_twice(client: HttpClient) -> None:
+async def test_a_provider_that_always_hangs_up_is_asked_twice(client: UpstreamClient) -> None:
     async with serving(_hangs_up) as provider:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await client.request("GET", provider.address, [], b"", PATIENT)
@@ -29,7 +29,7 @@ async def test_a_provider_that_always_hangs_up_is_asked_twice(client: HttpClient
     assert provider.asked == [1, 2]
 
 
-async def test_generating_requests_are_not_repeated(client: HttpClient) -> None:
+async def test_generating_requests_are_not_repeated(client: UpstreamClient) -> None:
     async with serving(on_first(_hangs_up_on_the_second)) as provider:
         assert await answer_of(client, provider.address) == b"good"
         with pytest.raises(aiohttp.ServerDisconnectedError):

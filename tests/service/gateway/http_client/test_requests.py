@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.http.destination import Destination
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, whole
 from tests.service.gateway.http_client.wire import always, answer, on_first, serving
 
 
-async def test_the_bytes_of_a_request(client: HttpClient) -> None:
+async def test_the_bytes_of_a_request(client: UpstreamClient) -> None:
     headers = [(b"B", b"2"), (b"a", b"\xff 1"), (b"b", b""), (b"content-type", b"application/json")]
     async with serving(always(answer(b"good"))) as provider:
         response = await client.request(
@@ -35,7 +35,7 @@ async def test_the_bytes_of_a_request(client: HttpClient) -> None:
     ("method", "length"),
     [("GET", b""), ("POST", b"content-length: 0\r\n"), ("DELETE", b"content-length: 0\r\n")],
 )
-async def test_a_request_without_a_body(client: HttpClient, method: str, length: bytes) -> None:
+async def test_a_request_without_a_body(client: UpstreamClient, method: str, length: bytes) -> None:
     async with serving(always(answer(b"good"))) as provider:
         response = await client.request(
             method, provider.address, [(b"a", b"1")], b"", PATIENT, resource="/resp_1/input_items"
@@ -78,7 +78,7 @@ LINE_BREAKS = ["\r", "\n", "\r\n", "\r\nx: y\r\n\r\nPOST /smuggled HTTP/1.1\r\n"
 @pytest.mark.parametrize("line_break", LINE_BREAKS)
 @pytest.mark.parametrize("part", ["method", "path", "resource", "name", "value"])
 async def test_line_breaks_in_headers_are_rejected(
-    client: HttpClient, part: str, line_break: str
+    client: UpstreamClient, part: str, line_break: str
 ) -> None:
     """Neither is any other of its bytes."""
     held = dict.fromkeys(("method", "path", "resource", "name", "value"), "")
@@ -101,7 +101,7 @@ async def test_line_breaks_in_headers_are_rejected(
     assert provider.torn == b""
 
 
-async def test_non_latin_1_urls_are_rejected(client: HttpClient) -> None:
+async def test_non_latin_1_urls_are_rejected(client: UpstreamClient) -> None:
     async with serving(on_first(always(answer(b"good")))) as provider:
         with pytest.raises(ValueError, match="latin-1"):
             await client.request(

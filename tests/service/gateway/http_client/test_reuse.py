@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from services.gateway.upstream.http.client import HttpClient, Response
+from services.gateway.upstream.http.client import UpstreamClient, UpstreamResponse
 from services.gateway.upstream.http.connections import Connector
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, until, whole
 from tests.service.gateway.http_client.wire import (
@@ -36,7 +36,7 @@ IMPATIENT = msgspec.structs.replace(PATIENT, first_byte_s=0.2)
     ],
 )
 async def test_a_complete_answer_releases_its_connection(
-    client: HttpClient, sent: bytes, body: bytes
+    client: UpstreamClient, sent: bytes, body: bytes
 ) -> None:
     async with serving(always(sent)) as provider:
         for _ in range(3):
@@ -45,7 +45,7 @@ async def test_a_complete_answer_releases_its_connection(
     assert provider.asked == [1, 1, 1]
 
 
-async def test_a_complete_answer_need_not_be_read(client: HttpClient) -> None:
+async def test_a_complete_answer_need_not_be_read(client: UpstreamClient) -> None:
     async with serving(always(answer(b"good"))) as provider:
         for _ in range(2):
             response = await post(client, provider.address)
@@ -62,7 +62,7 @@ async def test_a_complete_answer_need_not_be_read(client: HttpClient) -> None:
         pytest.param(b"HTTP/1.0 200 OK\r\ncontent-length: 4\r\n\r\ngood", id="old protocol"),
     ],
 )
-async def test_a_provider_that_wants_to_close(client: HttpClient, sent: bytes) -> None:
+async def test_a_provider_that_wants_to_close(client: UpstreamClient, sent: bytes) -> None:
     """It is taken at its word, though it leaves the connection open."""
     async with serving(always(sent)) as provider:
         for _ in range(2):
@@ -74,7 +74,7 @@ async def test_a_provider_that_wants_to_close(client: HttpClient, sent: bytes) -
 @pytest.mark.parametrize("begun", [OK + b"Content-Length: 10\r\n\r\nhalf ", CHUNKED, OK + b"\r\n"])
 @pytest.mark.parametrize("how", ["released", "closed", "released twice"])
 async def test_an_abandoned_answer_closes_its_connection(
-    client: HttpClient, begun: bytes, how: str
+    client: UpstreamClient, begun: bytes, how: str
 ) -> None:
     gone = asyncio.Event()
 
@@ -95,7 +95,7 @@ async def test_an_abandoned_answer_closes_its_connection(
     assert provider.asked == [1, 2]
 
 
-async def test_a_cancelled_request_closes_its_connection(client: HttpClient) -> None:
+async def test_a_cancelled_request_closes_its_connection(client: UpstreamClient) -> None:
     gone = asyncio.Event()
 
     async def script(wire: Wire) -> None:
@@ -115,7 +115,7 @@ async def test_a_cancelled_request_closes_its_connection(client: HttpClient) -> 
     assert provider.asked == [1, 2]
 
 
-async def test_a_late_answer_reaches_nobody(client: HttpClient) -> None:
+async def test_a_late_answer_reaches_nobody(client: UpstreamClient) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.rest()
@@ -124,7 +124,7 @@ async def test_a_late_answer_reaches_nobody(client: HttpClient) -> None:
 
     async with serving(on_first(script)) as provider:
         with pytest.raises(TimeoutError):
-            await post(client, provider.address, patience=IMPATIENT)
+            await post(client, provider.address, timeouts=IMPATIENT)
         assert await answer_of(client, provider.address) == b"good"
 
     assert provider.asked == [1, 2]
@@ -142,7 +142,7 @@ async def test_a_late_answer_reaches_nobody(client: HttpClient) -> None:
     ],
 )
 async def test_unsolicited_bytes_reach_nobody(
-    client: HttpClient, connector: Connector, surplus: bytes
+    client: UpstreamClient, connector: Connector, surplus: bytes
 ) -> None:
     """It comes while the connection waits for its next request, which then takes another one."""
     idle = asyncio.Event()
@@ -168,7 +168,7 @@ async def test_unsolicited_bytes_reach_nobody(
 
 
 @pytest.mark.parametrize("surplus", [EVIL, EVIL[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_bytes_after_an_answer_reach_nobody(client: HttpClient, surplus: bytes) -> None:
+async def test_bytes_after_an_answer_reach_nobody(client: UpstreamClient, surplus: bytes) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(answer(b"first") + surplus)
@@ -183,7 +183,7 @@ async def test_bytes_after_an_answer_reach_nobody(client: HttpClient, surplus: b
 
 
 async def test_bytes_between_an_answer_and_its_release_reach_nobody(
-    client: HttpClient, connector: Connector
+    client: UpstreamClient, connector: Connector
 ) -> None:
     read = asyncio.Event()
 
@@ -208,7 +208,7 @@ async def test_bytes_between_an_answer_and_its_release_reach_nobody(
 
 
 async def test_a_provider_that_sends_first_answers_nobody(
-    client: HttpClient, connector: Connector
+    client: UpstreamClient, connector: Connector
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.send(EVIL)
@@ -221,7 +221,7 @@ async def test_a_provider_that_sends_first_answers_nobody(
         protocol = connection.protocol
         assert protocol is not None
         await until(lambda: bool(protocol._tail))
-        response = Response(connection, loop, PATIENT, loop.time())
+        response = UpstreamResponse(connection, loop, PATIENT, loop.time())
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await response.start(destination.head("POST", "", [], 0), b"")
         response.close()
@@ -230,7 +230,7 @@ async def test_a_provider_that_sends_first_answers_nobody(
 
 
 async def test_a_connection_closed_by_the_provider_is_replaced(
-    client: HttpClient, connector: Connector
+    client: UpstreamClient, connector: Connector
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()

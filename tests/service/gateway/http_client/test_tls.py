@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import GUARD_S, answer_of, post, whole
@@ -34,7 +34,7 @@ def trusted(certificate: Certificate, connector: Connector) -> Certificate:
     return certificate
 
 
-async def test_an_untrusted_certificate(client: HttpClient, certificate: Certificate) -> None:
+async def test_an_untrusted_certificate(client: UpstreamClient, certificate: Certificate) -> None:
     async with serving(GOOD, tls=certificate.serving()) as provider:
         for _ in range(3):
             with pytest.raises(aiohttp.ClientConnectorCertificateError):
@@ -44,7 +44,7 @@ async def test_an_untrusted_certificate(client: HttpClient, certificate: Certifi
 
 
 async def test_a_certificate_for_another_host(
-    client: HttpClient, connector: Connector, tmp_path: Path
+    client: UpstreamClient, connector: Connector, tmp_path: Path
 ) -> None:
     certificate = Certificate(tmp_path, "other.example")
     connector._ssl = certificate.trusting()
@@ -55,7 +55,7 @@ async def test_a_certificate_for_another_host(
     assert (provider.requests, provider.torn) == ([], b"")
 
 
-async def test_a_provider_without_tls(client: HttpClient, trusted: Certificate) -> None:
+async def test_a_provider_without_tls(client: UpstreamClient, trusted: Certificate) -> None:
     heard = b""
 
     async def script(wire: Wire) -> None:
@@ -73,7 +73,7 @@ async def test_a_provider_without_tls(client: HttpClient, trusted: Certificate) 
 
 
 @pytest.mark.parametrize("size", [2, 3 * 1024 * 1024])
-async def test_a_trusted_provider(client: HttpClient, trusted: Certificate, size: int) -> None:
+async def test_a_trusted_provider(client: UpstreamClient, trusted: Certificate, size: int) -> None:
     """Its connection is used again, as any other."""
     body = b"ab" * (size // 2)
     async with serving(GOOD, tls=trusted.serving()) as provider:
@@ -84,7 +84,7 @@ async def test_a_trusted_provider(client: HttpClient, trusted: Certificate, size
     assert all(request.endswith(b"\r\n\r\n" + body) for request in provider.requests)
 
 
-async def test_an_abandoned_stream(client: HttpClient, trusted: Certificate) -> None:
+async def test_an_abandoned_stream(client: UpstreamClient, trusted: Certificate) -> None:
     """The provider is told, and its connection is not used again."""
     gone = asyncio.Event()
 
@@ -104,7 +104,7 @@ async def test_an_abandoned_stream(client: HttpClient, trusted: Certificate) -> 
     assert provider.asked == [1, 2]
 
 
-async def test_a_truncated_answer(client: HttpClient, trusted: Certificate) -> None:
+async def test_a_truncated_answer(client: UpstreamClient, trusted: Certificate) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + b"4\r\ngood\r\n")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from services.gateway.upstream.http.client import HttpClient
+from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.service.gateway.http_client.asking import (
     GUARD_S,
@@ -59,7 +59,7 @@ def sends(connector: Connector) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("size", [MIB - 1, MIB, MIB + 1, 3 * MIB + 17, len(LARGE)])
-async def test_a_body_arrives_whole(client: HttpClient, size: int) -> None:
+async def test_a_body_arrives_whole(client: UpstreamClient, size: int) -> None:
     async with serving(always(answer(b"good"))) as provider:
         for _ in range(2):
             assert await answer_of(client, provider.address, LARGE[:size]) == b"good"
@@ -73,7 +73,7 @@ async def test_a_body_arrives_whole(client: HttpClient, size: int) -> None:
 
 @with_small_buffers
 @pytest.mark.parametrize("body", [MEDIUM, LARGE], ids=["medium", "large"])
-async def test_a_provider_that_refuses_without_reading(client: HttpClient, body: bytes) -> None:
+async def test_a_provider_that_refuses_without_reading(client: UpstreamClient, body: bytes) -> None:
     """Its answer is there at once; the connection, on which the rest would go, is done with."""
     done = asyncio.Event()
 
@@ -96,7 +96,7 @@ async def test_a_provider_that_refuses_without_reading(client: HttpClient, body:
 @pytest.mark.parametrize("body", [MEDIUM, LARGE], ids=["medium", "large"])
 @pytest.mark.parametrize("how", ["refused", "timed out", "cancelled"])
 async def test_an_abandoned_upload_closes_its_connection(
-    client: HttpClient, connector: Connector, body: bytes, how: str
+    client: UpstreamClient, connector: Connector, body: bytes, how: str
 ) -> None:
     """The connection is gone, though not all that was to be sent on it is."""
     done = asyncio.Event()
@@ -108,9 +108,9 @@ async def test_an_abandoned_upload_closes_its_connection(
         await done.wait()
 
     first_byte_s = 0.2 if how == "timed out" else GUARD_S * 2
-    patience = msgspec.structs.replace(PATIENT, first_byte_s=first_byte_s)
+    timeouts = msgspec.structs.replace(PATIENT, first_byte_s=first_byte_s)
     async with serving(on_first(script), buffer_bytes=SMALL_BUFFER_BYTES) as provider:
-        asking = asyncio.create_task(post(client, provider.address, body, patience))
+        asking = asyncio.create_task(post(client, provider.address, body, timeouts))
         await until(sends(connector))
         closed = connection_of(connector).closed
         assert closed is not None
@@ -133,7 +133,7 @@ async def test_an_abandoned_upload_closes_its_connection(
 @pytest.mark.parametrize("body", [MEDIUM, LARGE], ids=["medium", "large"])
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 async def test_a_provider_that_dies_during_the_upload(
-    client: HttpClient, connector: Connector, body: bytes, reset: bool
+    client: UpstreamClient, connector: Connector, body: bytes, reset: bool
 ) -> None:
     """One error, and none besides that nobody looks at."""
     sending = asyncio.Event()
@@ -152,7 +152,7 @@ async def test_a_provider_that_dies_during_the_upload(
         assert await answer_of(client, provider.address) == b"good"
 
 
-async def test_a_provider_that_refuses_and_dies(client: HttpClient) -> None:
+async def test_a_provider_that_refuses_and_dies(client: UpstreamClient) -> None:
     """Its answer is as good as any; that the rest could not be sent is nobody's concern."""
     heard = asyncio.Event()
 
@@ -174,7 +174,7 @@ async def test_a_provider_that_refuses_and_dies(client: HttpClient) -> None:
     assert provider.asked == [1, 2]
 
 
-async def test_an_answer_that_overtakes_its_request(client: HttpClient) -> None:
+async def test_an_answer_that_overtakes_its_request(client: UpstreamClient) -> None:
     """All that was written is sent, but more is about to be written."""
     async with serving(always(answer(b"good"))) as provider:
         response = await post(client, provider.address)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from libs.common.domain.holds import PLAIN, Reach
-from services.gateway.formats.base import NULL, UNREADABLE
+from libs.common.decode_errors import UNREADABLE
+from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
+from services.gateway.formats.base import NULL
 
 # Providers let a model search as often as it likes where the request sets no limit. LiteLLM's own
 # tool for the largest context allows ten, and calls seldom come near.
@@ -21,13 +22,13 @@ class _Tool(msgspec.Struct):
 _tools = msgspec.json.Decoder(list[_Tool])
 
 
-def reach_of(
+def billable_features(
     body: bytes,
     fields: Mapping[str, msgspec.Raw],
     max_tool_calls: int | None = None,
     *,
     disguised: bool,
-) -> Reach:
+) -> BillableFeatures:
     """Errs on the side of more: whether the words are names or just text is not looked into."""
     cache_writes = disguised or b"cache_control" in body
     audio_input = disguised or b"input_audio" in body
@@ -39,8 +40,8 @@ def reach_of(
         searches = min(searches, max(max_tool_calls, 0))
     fast = "speed" in fields and fields["speed"] not in (NULL, _STANDARD_SPEED)
     if not (cache_writes or audio_input or audio_output or searches or fast):
-        return PLAIN
-    return Reach(
+        return PLAIN_TEXT
+    return BillableFeatures(
         cache_writes=cache_writes,
         hour_long_writes=disguised or (cache_writes and b'"1h"' in body),
         audio_input=audio_input,

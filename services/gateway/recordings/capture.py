@@ -1,7 +1,7 @@
-"""Records what is said in the calls of keys that want it: best effort, and never in their way.
+"""Records the calls of keys that ask for it: best effort, and never at the cost of the call.
 
-A tape runs along with its call and keeps references to what goes by. When the call is over, its
-event durable and its answer sent, the tape is offered here; what becomes a recording is made of
+A capture runs along with its call and keeps references to what goes by. When the call is over, its
+event durable and its answer sent, the capture is offered here; what becomes a recording is made of
 it in a thread, and goes to the ledger worker as a job. Whatever cannot be kept is dropped and
 counted: a call neither waits for its recording nor fails with it.
 """
@@ -66,7 +66,7 @@ class _Side:
         return self._kept
 
 
-class Tape:
+class CallCapture:
     """Of one call, whose body and answer pass through it."""
 
     __slots__ = ("answer", "call", "principal", "request", "status")
@@ -78,7 +78,7 @@ class Tape:
         self.answer = _Side(max_raw_bytes)
         self.status: int | None = None
 
-    def receiving(self, receive: Receive) -> Receive:
+    def wrap_receive(self, receive: Receive) -> Receive:
         async def recorded() -> Message:
             message = await receive()
             if message["type"] == "http.request":
@@ -87,12 +87,12 @@ class Tape:
 
         return recorded
 
-    def read(self, body: bytes) -> None:
+    def replace_request(self, body: bytes) -> None:
         """The whole body, of which its client may have sent less, compressed."""
         self.request = _Side(self.request.max_bytes)
         self.request.add(body)
 
-    def sending(self, send: Send) -> Send:
+    def wrap_send(self, send: Send) -> Send:
         async def recorded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
@@ -109,7 +109,7 @@ class Tape:
 
 
 class Recordings:
-    """Takes the tapes of calls. Bounded in number and bytes; what is too much is dropped."""
+    """Takes the captures of calls. Bounded in number and bytes; what is too much is dropped."""
 
     def __init__(
         self,
@@ -131,24 +131,24 @@ class Recordings:
         self._unlogged = 0
         self._logged_at = -inf
         self._ends_at = inf
-        self._commits: GroupCommit[Tape, None] = GroupCommit(
+        self._commits: GroupCommit[CallCapture, None] = GroupCommit(
             self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
         )
 
-    def start(self, call: Call, principal: Principal) -> Tape | None:
+    def start(self, call: Call, principal: Principal) -> CallCapture | None:
         """None for a call that makes no tokens, which has nothing to tell."""
         if call.operation != "create":
             return None
-        return Tape(call, principal, self._max_bytes * _MAX_RAW_FACTOR)
+        return CallCapture(call, principal, self._max_bytes * _MAX_RAW_FACTOR)
 
-    def offer(self, tape: Tape) -> None:
+    def offer(self, capture: CallCapture) -> None:
         """Takes no time, and raises nothing."""
-        if self._waiting >= _MAX_WAITING or self._waiting_bytes + tape.kept > _MAX_WAITING_BYTES:
+        if self._waiting >= _MAX_WAITING or self._waiting_bytes + capture.kept > _MAX_WAITING_BYTES:
             self._drop("full", 1)
             return
         self._waiting += 1
-        self._waiting_bytes += tape.kept
-        self._commits.submit(tape)
+        self._waiting_bytes += capture.kept
+        self._commits.submit(capture)
 
     async def close(self) -> None:
         """Sends what was offered; dropped where Redis is away, or it takes too long."""
@@ -156,19 +156,19 @@ class Recordings:
         self._closing.set()
         await self._commits.close()
 
-    async def _write(self, tapes: Sequence[Tape]) -> Sequence[None]:
+    async def _write(self, captures: Sequence[CallCapture]) -> Sequence[None]:
         try:
             # It is only asked: what becomes of recordings must not keep calls from Redis.
             if self._breaker.is_open or self._clock() > self._ends_at:
-                self._drop("redis_away", len(tapes))
+                self._drop("redis_away", len(captures))
             else:
-                await self._send(await asyncio.to_thread(self._develop, tapes))
+                await self._send(await asyncio.to_thread(self._make_recordings, captures))
         finally:
-            self._waiting -= len(tapes)
-            self._waiting_bytes -= sum(tape.kept for tape in tapes)
-        if len(tapes) < _MAX_BATCH:
+            self._waiting -= len(captures)
+            self._waiting_bytes -= sum(capture.kept for capture in captures)
+        if len(captures) < _MAX_BATCH:
             await self._pause()
-        return [None] * len(tapes)
+        return [None] * len(captures)
 
     async def _pause(self) -> None:
         """Lets the next batch gather, but not beyond `close`."""
@@ -189,23 +189,23 @@ class Recordings:
             else:
                 self._drop("queue_full", count)
 
-    def _develop(self, tapes: Sequence[Tape]) -> list[Recording]:
+    def _make_recordings(self, captures: Sequence[CallCapture]) -> list[Recording]:
         """In a thread. One that cannot be developed does not spoil the others."""
         recordings = []
-        for tape in tapes:
+        for capture in captures:
             try:
-                recordings.append(self._recording(tape))
+                recordings.append(self._recording(capture))
             except Exception:
                 # The edge of what nobody waits for.
-                log.exception("recording.failed", call_id=tape.call.call_id)
+                log.exception("recording.failed", call_id=capture.call.call_id)
                 RECORDINGS.labels("failed").inc()
         return recordings
 
-    def _recording(self, tape: Tape) -> Recording:
-        call, key = tape.call, tape.principal.key
+    def _recording(self, capture: CallCapture) -> Recording:
+        call, key = capture.call, capture.principal.key
         terms = key.recording
         if terms is None:
-            raise AssertionError("a tape is started for keys that record")
+            raise AssertionError("a capture is started for keys that record")
         stream = call.request is not None and call.request.stream
         return Recording(
             call_id=call.call_id,
@@ -215,11 +215,13 @@ class Recordings:
             model=None if call.request is None else call.request.model,
             started_at=call.started_at,
             stream=stream,
-            http_status=tape.status,
+            http_status=capture.status,
             request=transcribe(
-                tape.request.raw(), tape.request.size, self._max_bytes, stream=False
+                capture.request.raw(), capture.request.size, self._max_bytes, stream=False
             ),
-            answer=transcribe(tape.answer.raw(), tape.answer.size, self._max_bytes, stream=stream),
+            answer=transcribe(
+                capture.answer.raw(), capture.answer.size, self._max_bytes, stream=stream
+            ),
             expires_at=call.started_at + timedelta(days=terms.retention_days),
         )
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from services.gateway.upstream.http.client import HttpClient, Patience
+from services.gateway.upstream.http.client import RequestTimeouts, UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.servers import HOST
 from tests.service.gateway.http_client.asking import PATIENT, answer_of, post, until, whole
@@ -24,7 +24,7 @@ from tests.service.gateway.http_client.wire import (
 SHORT_S = 0.2
 
 
-def patience(**seconds: float) -> Patience:
+def timeouts(**seconds: float) -> RequestTimeouts:
     return msgspec.structs.replace(PATIENT, **seconds)
 
 
@@ -44,7 +44,7 @@ def is_hurried(connection: ResponseHandler) -> bool:
     ],
 )
 @pytest.mark.parametrize("part", ["first_byte_s", "total_s"])
-async def test_the_first_byte_times_out(client: HttpClient, sent: bytes, part: str) -> None:
+async def test_the_first_byte_times_out(client: UpstreamClient, sent: bytes, part: str) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(sent)
@@ -52,20 +52,20 @@ async def test_the_first_byte_times_out(client: HttpClient, sent: bytes, part: s
 
     async with serving(on_first(script)) as provider:
         with pytest.raises(TimeoutError):
-            await answer_of(client, provider.address, patience=patience(**{part: SHORT_S}))
+            await answer_of(client, provider.address, timeouts=timeouts(**{part: SHORT_S}))
         assert await answer_of(client, provider.address) == b"good"
 
     assert provider.asked == [1, 2]
 
 
-async def test_the_next_byte_times_out(client: HttpClient) -> None:
+async def test_the_next_byte_times_out(client: UpstreamClient) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED + b"4\r\ngood\r\n")
         await wire.rest()
 
     async with serving(on_first(script)) as provider:
-        response = await post(client, provider.address, patience=patience(between_bytes_s=SHORT_S))
+        response = await post(client, provider.address, timeouts=timeouts(between_bytes_s=SHORT_S))
         assert await response.read() == b"good"
         with pytest.raises(TimeoutError):
             await whole(response)
@@ -75,7 +75,7 @@ async def test_the_next_byte_times_out(client: HttpClient) -> None:
 
 
 async def test_an_answer_can_outlast_the_timeouts_of_its_parts(
-    client: HttpClient,
+    client: UpstreamClient,
 ) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
@@ -86,12 +86,12 @@ async def test_an_answer_can_outlast_the_timeouts_of_its_parts(
         await wire.send(b"0\r\n\r\n")
         await wire.rest()
 
-    brief = patience(first_byte_s=0.5)
+    brief = timeouts(first_byte_s=0.5)
     async with serving(script) as provider:
-        assert await answer_of(client, provider.address, patience=brief) == b"good" * 12
+        assert await answer_of(client, provider.address, timeouts=brief) == b"good" * 12
 
 
-async def test_an_endless_answer_times_out(client: HttpClient) -> None:
+async def test_an_endless_answer_times_out(client: UpstreamClient) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(CHUNKED)
@@ -101,11 +101,13 @@ async def test_an_endless_answer_times_out(client: HttpClient) -> None:
 
     async with serving(on_first(script)) as provider:
         with pytest.raises(TimeoutError):
-            await answer_of(client, provider.address, patience=patience(total_s=SHORT_S))
+            await answer_of(client, provider.address, timeouts=timeouts(total_s=SHORT_S))
         assert await answer_of(client, provider.address) == b"good"
 
 
-async def test_a_finished_answer_leaves_no_timer(client: HttpClient, connector: Connector) -> None:
+async def test_a_finished_answer_leaves_no_timer(
+    client: UpstreamClient, connector: Connector
+) -> None:
     """Its connection is another answer's by then."""
     read = asyncio.Event()
 
@@ -127,7 +129,7 @@ async def test_a_finished_answer_leaves_no_timer(client: HttpClient, connector: 
         assert response._timer.cancelled()
 
 
-async def test_the_connect_times_out(client: HttpClient) -> None:
+async def test_the_connect_times_out(client: UpstreamClient) -> None:
     with socket.socket() as deaf:
         deaf.bind((HOST, 0))
         deaf.listen(0)
@@ -139,7 +141,7 @@ async def test_the_connect_times_out(client: HttpClient) -> None:
                 each.setblocking(False)
                 each.connect_ex(deaf.getsockname())
             with pytest.raises(aiohttp.ConnectionTimeoutError):
-                await post(client, address, patience=patience(connect_s=SHORT_S))
+                await post(client, address, timeouts=timeouts(connect_s=SHORT_S))
         finally:
             for each in waiting:
                 each.close()
@@ -153,11 +155,11 @@ async def test_the_wait_for_a_connection_times_out(connector: Connector, part: s
         await wire.rest()
 
     connector._limit = 1
-    client = HttpClient(connector)
+    client = UpstreamClient(connector)
     async with serving(on_first(script)) as provider:
         response = await post(client, provider.address)
         with pytest.raises(TimeoutError) as late:
-            await post(client, provider.address, patience=patience(**{part: SHORT_S}))
+            await post(client, provider.address, timeouts=timeouts(**{part: SHORT_S}))
         # The pool may be full of other clients' calls, which says nothing of the provider.
         assert not isinstance(late.value, aiohttp.ConnectionTimeoutError)
         assert provider.asked == [1]
@@ -169,7 +171,9 @@ async def test_the_wait_for_a_connection_times_out(connector: Connector, part: s
     assert provider.asked == [1, 2]
 
 
-async def test_unread_bytes_exert_backpressure(client: HttpClient, connector: Connector) -> None:
+async def test_unread_bytes_exert_backpressure(
+    client: UpstreamClient, connector: Connector
+) -> None:
     """The provider has to wait; the client's memory and its system's hold little of the answer."""
     sent = 0
 
@@ -200,7 +204,7 @@ async def test_unread_bytes_exert_backpressure(client: HttpClient, connector: Co
 
 
 async def test_slow_reading_does_not_time_the_provider_out(
-    client: HttpClient, connector: Connector
+    client: UpstreamClient, connector: Connector
 ) -> None:
     """Here what came at once becomes more than is kept in memory, from the first read on."""
     packed = zlib.compress(bytes(20 * 1024 * 1024))

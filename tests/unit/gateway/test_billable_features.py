@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 
-from libs.common.domain.holds import PLAIN, Reach
+from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
 from services.gateway.formats import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
 
 
-def reach(client_format: Format, **fields: Any) -> Reach:
-    return client_format.decode(json.dumps({"model": "m", **fields}).encode()).reach
+def features(client_format: Format, **fields: Any) -> BillableFeatures:
+    return client_format.decode(json.dumps({"model": "m", **fields}).encode()).features
 
 
 def test_a_plain_call_has_plain_reach() -> None:
     said = [{"role": "user", "content": "What is an audio input? \u00e9 <b> \x1f"}]
-    assert reach(CHAT, messages=said, tools=[{"type": "function"}]) is PLAIN
-    assert reach(MESSAGES, messages=said, max_tokens=5) is PLAIN
-    assert reach(RESPONSES, input="Hi", tools=[{"type": "file_search"}]) is PLAIN
-    assert reach(EMBEDDINGS, input="Hi") is PLAIN
+    assert features(CHAT, messages=said, tools=[{"type": "function"}]) is PLAIN_TEXT
+    assert features(MESSAGES, messages=said, max_tokens=5) is PLAIN_TEXT
+    assert features(RESPONSES, input="Hi", tools=[{"type": "file_search"}]) is PLAIN_TEXT
+    assert features(EMBEDDINGS, input="Hi") is PLAIN_TEXT
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,21 @@ def test_a_plain_call_has_plain_reach() -> None:
 def test_cache_control_reaches_cache_writes(control: dict[str, str], hour_long: bool) -> None:
     block = {"type": "text", "text": "Hi", "cache_control": control}
     for placed in ({"system": [block]}, {"cache_control": control}, {"tools": [block]}):
-        found = reach(MESSAGES, max_tokens=5, messages=[], **placed)
-        assert found == Reach(cache_writes=True, hour_long_writes=hour_long)
+        found = features(MESSAGES, max_tokens=5, messages=[], **placed)
+        assert found == BillableFeatures(cache_writes=True, hour_long_writes=hour_long)
 
 
 def test_audio_is_reached() -> None:
     part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
     heard = [{"role": "user", "content": [part]}]
-    assert reach(CHAT, messages=heard) == Reach(audio_input=True)
-    assert reach(CHAT, messages=[], modalities=["text"]) is PLAIN
-    assert reach(CHAT, messages=[], modalities=["text", "audio"]) == Reach(audio_output=True)
-    assert reach(CHAT, messages=[], audio={"voice": "ash"}) == Reach(audio_output=True)
+    assert features(CHAT, messages=heard) == BillableFeatures(audio_input=True)
+    assert features(CHAT, messages=[], modalities=["text"]) is PLAIN_TEXT
+    assert features(CHAT, messages=[], modalities=["text", "audio"]) == BillableFeatures(
+        audio_output=True
+    )
+    assert features(CHAT, messages=[], audio={"voice": "ash"}) == BillableFeatures(
+        audio_output=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,12 +64,12 @@ def test_audio_is_reached() -> None:
     ],
 )
 def test_fast_mode_is_reached(fields: dict[str, Any], fast: bool) -> None:
-    assert reach(MESSAGES, max_tokens=5, messages=[], **fields) == Reach(fast=fast)
+    assert features(MESSAGES, max_tokens=5, messages=[], **fields) == BillableFeatures(fast=fast)
 
 
 @pytest.mark.parametrize("raw", [rb'"s\u0070eed": "fast"', rb'"speed": "f\u0061st"'])
 def test_an_escaped_speed_is_recognized(raw: bytes) -> None:
-    assert MESSAGES.decode(rb'{"model": "m", "max_tokens": 5, %b}' % raw).reach.fast
+    assert MESSAGES.decode(rb'{"model": "m", "max_tokens": 5, %b}' % raw).features.fast
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_an_escaped_speed_is_recognized(raw: bytes) -> None:
 def test_search_tools_are_reached(
     client_format: Format, fields: dict[str, Any], searches: int
 ) -> None:
-    assert reach(client_format, **fields).searches == searches
+    assert features(client_format, **fields).searches == searches
 
 
 @pytest.mark.parametrize(
@@ -105,16 +109,16 @@ def test_search_tools_are_reached(
 )
 def test_an_escaped_name_reaches_everything(key: bytes) -> None:
     raw = rb'{"model": "m", "max_tokens": 5, "messages": [], "system": [{"%b": {}}]}' % key
-    found = MESSAGES.decode(raw).reach
-    assert found == Reach(cache_writes=True, hour_long_writes=True, audio_input=True)
+    found = MESSAGES.decode(raw).features
+    assert found == BillableFeatures(cache_writes=True, hour_long_writes=True, audio_input=True)
 
 
 def test_an_escaped_tool_is_recognized() -> None:
     raw = rb'{"model": "m", "tools": [{"type": "\u0077eb_search"}], "modalities": ["\u0061udio"]}'
-    found = RESPONSES.decode(raw).reach
+    found = RESPONSES.decode(raw).features
     assert (found.searches, found.audio_output) == (10, True)
 
 
 def test_an_escaped_hour_is_recognized() -> None:
     raw = rb'{"model": "m", "messages": [{"cache_control": {"ttl": "\u0031h"}}]}'
-    assert MESSAGES.decode(raw).reach.hour_long_writes
+    assert MESSAGES.decode(raw).features.hour_long_writes
