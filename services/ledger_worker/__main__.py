@@ -1,7 +1,7 @@
 """`python -m services.ledger_worker` runs the worker until SIGTERM.
 
-With `--check` it tells whether one is alive (exit code 0 or 1), with `--verify` whether the ledger
-proves itself (likewise), with `--replay` it puts the dead letters back on the queue.
+`--check` exits with 0 if a worker is alive, `--verify` if the ledger has no difference, both else
+with 1. `--replay` puts the dead letters back on the queue.
 """
 
 import argparse
@@ -13,12 +13,14 @@ from services.ledger_worker.health import CheckSettings, fault
 
 
 def main() -> None:
-    """The modes that a probe does not need are imported when they are asked for."""
+    """Imports the other modes only when needed, so that `--check` starts fast."""
     parser = argparse.ArgumentParser(prog="python -m services.ledger_worker")
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--check", action="store_true", help="tell whether a worker is alive")
+    mode.add_argument("--check", action="store_true", help="exit 0 if a worker is alive")
     mode.add_argument("--replay", action="store_true", help="put dead letters back on the queue")
-    mode.add_argument("--verify", action="store_true", help="prove the ledger; exit 1 on a drift")
+    mode.add_argument(
+        "--verify", action="store_true", help="prove the ledger; exit 1 on a difference"
+    )
     parser.add_argument("--full", action="store_true", help="with --verify: read every entry again")
     arguments = parser.parse_args()
     if arguments.check:

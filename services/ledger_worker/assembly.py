@@ -1,4 +1,4 @@
-"""Puts the worker's parts together, over the databases that the process has opened."""
+"""Builds the worker's parts from what the process has opened."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import msgspec
 import structlog
 
 from libs.common.group_commit import GroupCommit
@@ -39,7 +40,7 @@ from services.ledger_worker.soft_limits import SoftLimitWatch, Webhook, webhook_
 from services.ledger_worker.unpriced_entries import UnpricedSweep
 from services.ledger_worker.verifier import Verifier
 
-# Of a job's time, what its own work may take; the rest is for putting it back.
+# The share of a job's timeout that its work may take; the rest is for postponing the job.
 _DEADLINE_SHARE = 0.75
 _CLEARED_EVERY_S = 60.0
 _NOTICES_EVERY_S = 1.0
@@ -49,28 +50,34 @@ Chore = tuple[str, Callable[[], Awaitable[Any]], float]
 log = structlog.get_logger(__name__)
 
 
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process has opened; every part of the worker is built from it."""
+
+    settings: Settings
+    database: Database
+    redis: Redis
+    price_map: PriceMap
+    metrics: Metrics
+
+
 @asynccontextmanager
-async def open_jobs(
-    settings: Settings,
-    database: Database,
-    redis: Redis,
-    price_map: PriceMap,
-    metrics: Metrics,
-) -> AsyncIterator[Jobs]:
-    """Closed once everything that was handed to the group commit has been written."""
+async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
+    """On exit, waits until the group commit has written every item it accepted."""
+    settings, metrics = resources.settings, resources.metrics
+    database, redis = resources.database, resources.redis
     async with (
         leased_session(database, redis) as session,
-        open_corrector(database, redis, price_map, metrics) as corrector,
+        open_corrector(resources) as corrector,
     ):
         poster = Poster(
             ledger=LedgerStore(database),
             session=session,
-            prices=PriceBook(PriceStore(database), price_map),
-            settler=_settler(database, redis, _soft_limits(settings, database, redis)),
+            prices=PriceBook(PriceStore(database), resources.price_map),
+            settler=_settler(resources, _soft_limits(resources)),
             metrics=metrics,
             now=now,
         )
-        # Items are the batches of jobs; those of a try that timed out may wait beside new ones.
+        # One item per job. Items of a try that timed out may still wait beside those of the retry.
         commit = GroupCommit(
             poster.write,
             max_items=settings.worker_max_jobs,
@@ -95,31 +102,24 @@ async def open_jobs(
 
 
 @asynccontextmanager
-async def open_corrector(
-    database: Database, redis: Redis, price_map: PriceMap, metrics: Metrics
-) -> AsyncIterator[Corrector]:
+async def open_corrector(resources: Resources) -> AsyncIterator[Corrector]:
+    database, redis = resources.database, resources.redis
     async with leased_session(database, redis) as session:
         yield Corrector(
             ledger=LedgerStore(database),
             entries=EntryStore(database),
             accounts=AccountStore(database),
-            prices=PriceBook(PriceStore(database), price_map),
-            settler=_settler(database, redis),
+            prices=PriceBook(PriceStore(database), resources.price_map),
+            settler=_settler(resources),
             session=session,
-            metrics=metrics,
+            metrics=resources.metrics,
             now=now,
         )
 
 
-async def run_chores(
-    settings: Settings,
-    database: Database,
-    redis: Redis,
-    price_map: PriceMap,
-    metrics: Metrics,
-    stop: asyncio.Event,
-) -> None:
-    """What is done by the clock, until `stop`."""
+async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
+    settings, metrics = resources.settings, resources.metrics
+    database, redis = resources.database, resources.redis
     verifier = Verifier(
         prover=prover_of(database, redis),
         proofs=ProofStore(database),
@@ -129,13 +129,13 @@ async def run_chores(
         now=now,
     )
     letters, entries = DeadLetterStore(database), EntryStore(database)
-    async with open_corrector(database, redis, price_map, metrics) as corrector:
+    async with open_corrector(resources) as corrector:
         unpriced = UnpricedSweep(entries, corrector)
         chores: list[Chore] = [
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
-            *_webhook(settings, redis, metrics),
+            *_webhook(resources),
         ]
         async with asyncio.TaskGroup() as tasks:
             for chore, work, every_s in chores:
@@ -146,32 +146,30 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _settler(
-    database: Database, redis: Redis, soft_limits: SoftLimitWatch | None = None
-) -> Settler:
+def _settler(resources: Resources, soft_limits: SoftLimitWatch | None = None) -> Settler:
     return Settler(
-        ledger=LedgerStore(database),
-        holds=HoldStore(redis),
-        keys=KeyStore(database),
-        accounts=AccountStore(database),
+        ledger=LedgerStore(resources.database),
+        holds=HoldStore(resources.redis),
+        keys=KeyStore(resources.database),
+        accounts=AccountStore(resources.database),
         soft_limits=soft_limits,
     )
 
 
-def _soft_limits(settings: Settings, database: Database, redis: Redis) -> SoftLimitWatch | None:
-    if settings.budget_webhook_url is None:
+def _soft_limits(resources: Resources) -> SoftLimitWatch | None:
+    if resources.settings.budget_webhook_url is None:
         return None
     return SoftLimitWatch(
-        notices=NoticeStore(redis),
-        accounts=AccountStore(database),
-        keys=KeyStore(database),
+        notices=NoticeStore(resources.redis),
+        accounts=AccountStore(resources.database),
+        keys=KeyStore(resources.database),
         now=now,
     )
 
 
-def _webhook(settings: Settings, redis: Redis, metrics: Metrics) -> list[Chore]:
-    if settings.budget_webhook_url is None:
+def _webhook(resources: Resources) -> list[Chore]:
+    url = resources.settings.budget_webhook_url
+    if url is None:
         return []
-    client = webhook_client(settings.budget_webhook_url)
-    webhook = Webhook(NoticeStore(redis), client, metrics)
+    webhook = Webhook(NoticeStore(resources.redis), webhook_client(url), resources.metrics)
     return [("webhook", webhook.send_all, _NOTICES_EVERY_S)]

@@ -1,11 +1,11 @@
-"""arq's client and worker, with as few round trips to Redis as jobs can share.
+"""arq's client and worker, with round trips to Redis that jobs share.
 
-By itself arq spends five round trips on each job, each with a sync of Redis' append-only file: to
-look whether it is under way, to say that it is, to fetch it, and to remove it. Here all jobs of a
-poll are claimed by one script, and the transactions of one tick of the event loop become another.
+arq spends five round trips on each job, each with a sync of Redis' append-only file: to check
+whether the job is running, to mark it as running, to fetch it and to remove it. Here one script
+claims all jobs of a poll, and another executes the transactions of one tick of the event loop.
 
-Scripts also pass a Redis at `maxmemory`, which refuses what arq writes to begin and to end a job:
-the queue that filled it would never be worked off.
+Scripts also run on a Redis at `maxmemory`, which rejects the writes that arq starts and ends a job
+with: the queue that filled Redis could never be emptied.
 """
 
 import asyncio
@@ -23,14 +23,13 @@ from redis.exceptions import RedisError
 
 from libs.common.storage.redis.scripts import ALLOW_OOM
 
-# Jobs that one script looks at. Most are free where there is one worker; with more of them, the
-# head of the queue is what the others have under way.
+# Jobs that one script checks. With one worker most are free; with several, the head of the queue
+# holds the jobs that the others are running.
 _CLAIMED_AT_ONCE = 200
-# How long one poll may go on picking; then the main loop says that it is alive.
+# How long one poll may claim jobs before the main loop renews its health key.
 _PICKING_S = 0.5
-# As arq claims a job: it is in the queue and due, and nobody else has it. KEYS: the queue, then
-# what marks each job as under way. ARGV: the time and the lease in ms, for how many jobs there is
-# room, then the jobs' ids.
+# Claims jobs as arq does: in the queue, due and not running. KEYS: the queue, then the in-progress
+# key of each job. ARGV: the time and the lease in ms, the room for jobs, then the jobs' ids.
 _CLAIM = (
     ALLOW_OOM
     + """
@@ -48,8 +47,8 @@ end
 return claimed
 """
 )
-# Commands that take effect together, as in a transaction. ARGV: all of them, as JSON: their
-# arguments are texts, and cmsgpack does not read MessagePack's bytes.
+# Executes commands atomically, as a transaction does. ARGV: the commands as JSON, since their
+# arguments are texts and cmsgpack does not read MessagePack's bytes.
 _EXECUTE = (
     ALLOW_OOM
     + """
@@ -66,7 +65,7 @@ _Waiting = tuple[_Commands, asyncio.Future[list[Any]]]
 
 
 class QueueRedis(ArqRedis):
-    """What arq's worker asks of Redis about its jobs."""
+    """arq's client; transactions of one tick of the event loop share a script."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -78,8 +77,8 @@ class QueueRedis(ArqRedis):
     async def claim(
         self, job_ids: Sequence[str], *, room: int, now_ms: int, lease_ms: int
     ) -> list[tuple[str, int]]:
-        """Those of the jobs, at most `room`, that nobody else does for `lease_ms`; when each was
-        due, in ms.
+        """Claims at most `room` of the jobs for `lease_ms`. Returns pairs of an id and the time in
+        ms at which the job was due.
         """
         keys = [self.default_queue_name, *(in_progress_key_prefix + id_ for id_ in job_ids)]
         claimed = await self._claim(keys, [now_ms, lease_ms, room, *job_ids])
@@ -92,13 +91,13 @@ class QueueRedis(ArqRedis):
         return _Part(self, shard_hint)
 
     async def psetex(self, name: Any, time_ms: Any, value: Any) -> None:
-        """arq's sign of life, without which its main loop ends."""
+        """Writes arq's health key; arq's main loop ends without it."""
         (answer,) = await self.join([(("PSETEX", name, time_ms, value), {})])
         if isinstance(answer, Exception):
             raise answer
 
     def join(self, commands: _Commands) -> asyncio.Future[list[Any]]:
-        """Their answers, errors among them, once they have been executed with all that join."""
+        """Executes the commands with others of this tick. Resolves to answers and errors."""
         loop = asyncio.get_running_loop()
         answers: asyncio.Future[list[Any]] = loop.create_future()
         if not self._waiting:
@@ -113,7 +112,7 @@ class QueueRedis(ArqRedis):
         task.add_done_callback(self._flushes.discard)
 
     async def _execute(self, parts: Sequence[_Waiting]) -> None:
-        # Whatever happens here, nobody may wait forever.
+        # Whatever happens here, every waiter gets an answer.
         fault: Exception = RedisConnectionError("the transaction was given up")
         answers: list[Any] | None = None
         try:
@@ -131,10 +130,10 @@ class QueueRedis(ArqRedis):
 
 
 class ClaimingWorker(Worker):
-    """arq's worker, which claims many jobs in one round trip. Whoever makes one sets its fields."""
+    """arq's worker, claiming many jobs in one round trip. The creator sets the fields below."""
 
     redis: QueueRedis
-    # Held while jobs are claimed, so that a worker which stops does not leave claims behind.
+    # Held while jobs are claimed, so that a stopping worker leaves no claimed job unstarted.
     picking: asyncio.Lock
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
@@ -169,11 +168,11 @@ class ClaimingWorker(Worker):
         if running:
             await asyncio.wait(running, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         else:
-            # They are done, and the next tick counts them.
+            # All tasks are done; the next tick updates the counter.
             await asyncio.sleep(0)
 
     async def _start(self, job_id: str, due_ms: int) -> None:
-        # There is room, so that this does not wait: a claimed job is always started.
+        # There is room, so this does not block: a claimed job is always started.
         await self.sem.acquire()
         self.job_counter += 1
         task = self.loop.create_task(self.run_job(job_id, due_ms))
@@ -182,7 +181,7 @@ class ClaimingWorker(Worker):
 
 
 class _Part(Pipeline):
-    """A transaction that others may join; what fails in one of them is raised there alone."""
+    """A transaction that shares a script with others; each raises its own errors only."""
 
     def __init__(self, redis: QueueRedis, shard_hint: str | None) -> None:
         super().__init__(redis.connection_pool, redis.response_callbacks, True, shard_hint)

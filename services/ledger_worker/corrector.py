@@ -1,4 +1,4 @@
-"""Posts corrections: what the admin service orders, and prices that came after their calls."""
+"""Posts corrections: orders of the admin service, and prices set after their calls."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Corrector:
-    """One transaction at a time, in a session of its own. Everything here may be repeated."""
+    """One transaction at a time, in a session of its own. Every method is idempotent."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Corrector:
         self._turn = asyncio.Lock()
 
     async def correct(self, order: CorrectionOrder) -> Unpostable | None:
-        """What makes the order one that can never be posted; None where it is posted."""
+        """Returns why the order can never be posted; None once it is posted."""
         original = None
         if order.corrects is not None:
             original = await self._entries.get(order.corrects)
@@ -69,7 +69,7 @@ class Corrector:
         return Unpostable(str(refused[0])) if refused else None
 
     async def reprice(self, entry_ids: Sequence[str], *, reason: str, made_by: str) -> int:
-        """How many of the entries got another price than they had."""
+        """Returns how many of the entries were corrected."""
         corrections = await self._repricer.corrections(
             await self._entries.get_many(entry_ids),
             reason=reason,
@@ -82,9 +82,9 @@ class Corrector:
         return len(corrections) - len(refused)
 
     async def _post(self, entries: Sequence[LedgerEntry]) -> list[Exception]:
-        """Why some of them can never be posted, each found by halving.
+        """Returns an error for each entry that can never be posted, found by halving.
 
-        Raises what may pass, and RedisError where they are posted but could not be settled.
+        Raises the errors that a retry may pass, among them RedisError: posted but not settled.
         """
         if not entries:
             return []

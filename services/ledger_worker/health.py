@@ -1,6 +1,6 @@
-"""Whether a worker runs here: its health key, and the check that probes ask.
+"""The worker's health key, and the check of it that probes run.
 
-Probes run this every few seconds, so nothing heavy is imported.
+Probes run the check every few seconds, so this module imports nothing heavy.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def health_key(worker_name: str) -> str:
-    """One key per worker: with arq's own, which all share, one worker answers for another."""
+    """One key per worker: arq's own key is shared, so one worker would answer for another."""
     return f"gateway:worker:{worker_name}:health"
 
 
 def fault(settings: CheckSettings) -> str | None:
-    """None where the worker is alive, else what is wrong in one line."""
+    """Returns None if the worker is alive, else the fault in one line."""
     name = settings.worker_name or gethostname()
     try:
         alive = asyncio.run(_is_alive(settings.redis_url.reveal(), name))
     except (RedisError, OSError) as error:
-        return f"Redis cannot be asked: {type(error).__name__}: {error}"
-    return None if alive else f"no sign of life from the ledger worker '{name}'"
+        return f"Redis is unavailable: {type(error).__name__}: {error}"
+    return None if alive else f"the ledger worker '{name}' is not alive: its health key has expired"
 
 
 async def _is_alive(redis_url: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The worker's jobs. No exception but `Retry` leaves them: arq drops a job that fails."""
+"""The worker's jobs. They raise `Retry` only: after any other exception arq drops the job."""
 
 import asyncio
 import random
@@ -32,11 +32,11 @@ from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.poster import Failures
 from services.ledger_worker.recordings import RecordingKeeper
 
-# Delays of half a second, doubled with each try, up to half a minute.
+# The delay doubles with each try.
 _FIRST_DELAY_S = 0.5
 _MAX_DELAY_S = 30.0
-# What MongoDB refuses for a reason of its own goes to the dead letters after some ten minutes;
-# while it is merely away, a job is tried forever.
+# A job that MongoDB rejects is dead-lettered after some ten minutes; while MongoDB is unavailable,
+# a job is retried without end.
 _MAX_REFUSALS = 25
 
 Order = TypeVar("Order", CorrectionOrder, RepriceOrder)
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Ids(msgspec.Struct, frozen=True):
-    """As much of an event as it takes to release its hold."""
+    """The fields of an event that releasing its hold needs."""
 
     call_id: str
     user_id: str
@@ -55,13 +55,13 @@ _decode_ids = msgspec.msgpack.Decoder(_Ids).decode
 
 
 def retry_delay_s(tries: int) -> float:
-    """With jitter, so that the jobs of an outage do not all come back at once."""
+    """With jitter, so that jobs do not all retry at once after an outage."""
     delay_s = min(_FIRST_DELAY_S * 2.0 ** min(tries - 1, 16), _MAX_DELAY_S)
     return delay_s * random.uniform(0.5, 1.0)
 
 
 class Jobs:
-    """`deadline_s` ends a try before another worker takes the job for abandoned."""
+    """`deadline_s` ends a try before another worker can claim the job as abandoned."""
 
     def __init__(
         self,
@@ -85,26 +85,26 @@ class Jobs:
         self._now = now
 
     async def post(self, ctx: dict[Any, Any], payload: bytes) -> None:
-        """`events.post`: every event of the batch becomes an entry, or a dead letter."""
+        """`events.post`: each event of the batch becomes an entry or a dead letter."""
         await self._try(ctx, self._post(payload, ctx["job_id"], ctx["job_try"]))
 
-    async def bury(self, ctx: dict[Any, Any], job: bytes) -> None:
-        """`events.bury`: a job that is not one of ours goes to the dead letters, whole."""
+    async def dead_letter(self, ctx: dict[Any, Any], job: bytes) -> None:
+        """`events.bury`: stores a job of unknown form as a dead letter, whole."""
         letter = self._letter("job", job, ctx["job_id"], "not a job of this worker")
-        await self._try(ctx, self._bury(letter))
+        await self._try(ctx, self._dead_letter(letter))
 
     async def correct(self, ctx: dict[Any, Any], payload: bytes) -> None:
-        """`corrections.post`: one order of the admin service becomes an entry."""
+        """`corrections.post`: posts an order of the admin service as an entry."""
         work = self._correct(payload, ctx["job_id"])
-        await self._try(ctx, self._unless_refused("correction", payload, ctx, work))
+        await self._try(ctx, self._dead_letter_refused("correction", payload, ctx, work))
 
     async def reprice(self, ctx: dict[Any, Any], payload: bytes) -> None:
-        """`corrections.reprice`: entries get the price that is valid for them now."""
+        """`corrections.reprice`: corrects entries to the price that is now valid for them."""
         work = self._reprice(payload, ctx["job_id"])
-        await self._try(ctx, self._unless_refused("reprice", payload, ctx, work))
+        await self._try(ctx, self._dead_letter_refused("reprice", payload, ctx, work))
 
     async def record(self, ctx: dict[Any, Any], payload: bytes) -> None:
-        """`recordings.store`: what was said in calls; nothing of it is money."""
+        """`recordings.store`: stores recordings; the ledger does not depend on them."""
         await self._try(ctx, self._recordings.keep(payload, ctx["job_id"], ctx["job_try"]))
 
     async def _try(self, ctx: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
@@ -112,13 +112,13 @@ class Jobs:
             async with asyncio.timeout(self._deadline_s):
                 await work
         except asyncio.CancelledError:
-            # The worker stops, or was suspended for so long that arq's own timeout struck, which
+            # The worker stops, or was suspended for longer than arq's own timeout, after which arq
             # would drop the job.
             raise Retry(defer=_FIRST_DELAY_S) from None
         except Exception as error:  # noqa: BLE001 - anything else would drop the job
-            self._put_back(ctx, error)
+            self._postpone(ctx, error)
 
-    def _put_back(self, ctx: dict[Any, Any], error: Exception) -> NoReturn:
+    def _postpone(self, ctx: dict[Any, Any], error: Exception) -> NoReturn:
         delay_s = retry_delay_s(ctx["job_try"])
         self._metrics.retries.inc()
         log.warning(
@@ -134,7 +134,7 @@ class Jobs:
         try:
             raws = split_batch(payload)
         except UNREADABLE as error:
-            await self._bury(self._letter("batch", payload, job_id, describe(error)))
+            await self._dead_letter(self._letter("batch", payload, job_id, describe(error)))
             return
         accepted: list[tuple[UsageEvent, bytes]] = []
         for raw in raws:
@@ -142,7 +142,7 @@ class Jobs:
                 case UsageEvent() as event:
                     accepted.append((event, raw))
                 case Unpostable(reason):
-                    await self._bury(self._letter("event", raw, job_id, reason))
+                    await self._dead_letter(self._letter("event", raw, job_id, reason))
         if accepted:
             await self._post_accepted(accepted, job_id, tries)
 
@@ -163,15 +163,15 @@ class Jobs:
                 case None:
                     pass
                 case Unpostable(reason):
-                    await self._bury(self._letter("event", raw, job_id, reason))
+                    await self._dead_letter(self._letter("event", raw, job_id, reason))
                 case EntriesRefused() as error if tries >= _MAX_REFUSALS:
-                    await self._bury(self._letter("event", raw, job_id, str(error)))
+                    await self._dead_letter(self._letter("event", raw, job_id, str(error)))
                 case error:
                     repeated = error
         if repeated is not None:
             raise repeated
 
-    async def _unless_refused(
+    async def _dead_letter_refused(
         self,
         kind: LetterKind,
         payload: bytes,
@@ -183,7 +183,7 @@ class Jobs:
         except EntriesRefused as error:
             if ctx["job_try"] < _MAX_REFUSALS:
                 raise
-            await self._bury(self._letter(kind, payload, ctx["job_id"], str(error)))
+            await self._dead_letter(self._letter(kind, payload, ctx["job_id"], str(error)))
 
     async def _correct(self, payload: bytes, job_id: str) -> None:
         order = _order(payload, decode_correction)
@@ -192,12 +192,12 @@ class Jobs:
         else:
             fault = order
         if fault is not None:
-            await self._bury(self._letter("correction", payload, job_id, fault.reason))
+            await self._dead_letter(self._letter("correction", payload, job_id, fault.reason))
 
     async def _reprice(self, payload: bytes, job_id: str) -> None:
         order = _order(payload, decode_reprice)
         if isinstance(order, Unpostable):
-            await self._bury(self._letter("reprice", payload, job_id, order.reason))
+            await self._dead_letter(self._letter("reprice", payload, job_id, order.reason))
             return
         await self._corrector.reprice(order.entry_ids, reason=order.reason, made_by=order.made_by)
 
@@ -213,8 +213,8 @@ class Jobs:
             user_id=None if ids is None else ids.user_id,
         )
 
-    async def _bury(self, letter: DeadLetter) -> None:
-        """Stores the letter and then releases the hold of its call, which nothing else would."""
+    async def _dead_letter(self, letter: DeadLetter) -> None:
+        """Stores the letter, then releases the hold of its call, which no entry will release."""
         if await self._dead_letters.bury(letter):
             self._metrics.dead_letters.labels(letter.kind).inc()
             log.error(

@@ -1,4 +1,4 @@
-"""What the worker counts, for Prometheus."""
+"""The worker's Prometheus metrics."""
 
 import math
 from functools import partial
@@ -19,12 +19,12 @@ class Metrics:
         histogram = partial(Histogram, registry=self.registry)
         self.posted = counter("ledger_entries_posted", "Entries added to the ledger")
         self.skipped = counter(
-            "ledger_entries_skipped", "Events delivered again, whose entry was there"
+            "ledger_entries_skipped", "Events delivered again, whose entry exists"
         )
         self.unpriced = counter("ledger_entries_unpriced", "Events with usage but without a price")
         self.corrections = counter(
             "ledger_corrections_posted",
-            "Corrections posted: orders of the admin service, and prices that came late",
+            "Corrections posted: orders of the admin service, and prices set after their calls",
         )
         self.verify_ok = gauge(
             "ledger_verify_ok",
@@ -37,20 +37,18 @@ class Metrics:
         )
         self.abandoned = counter(
             "ledger_calls_abandoned",
-            "Calls that their gateway never finished, counted each time they are found",
+            "Calls that their gateway never finished, counted each time the sweep finds them",
         )
-        self.notices = counter(
-            "ledger_notices", "Messages to the webhook by how they ended", ["end"]
-        )
+        self.notices = counter("ledger_notices", "Messages to the webhook by outcome", ["end"])
         self.dead_letters = counter(
             "ledger_dead_letters", "Deliveries that cannot be posted", ["kind"]
         )
         self.recordings = counter(
             "ledger_recordings",
-            "Recordings by what became of them: stored, expired, damaged or refused",
+            "Recordings by outcome: stored, expired, damaged or refused",
             ["end"],
         )
-        self.retries = counter("ledger_job_retries", "Jobs put back to be tried again")
+        self.retries = counter("ledger_job_retries", "Jobs postponed for a retry")
         self.missing_jobs = counter(
             "ledger_missing_jobs", "Queued jobs whose data Redis no longer had"
         )
@@ -62,10 +60,10 @@ class Metrics:
             "Time to price, post and settle one transaction's events",
             buckets=_SECONDS_BUCKETS,
         )
-        self.queue_jobs = gauge("ledger_queue_jobs", "Jobs that wait or are under way")
+        self.queue_jobs = gauge("ledger_queue_jobs", "Jobs that wait or run")
         self.redis_memory_ratio = gauge(
             "ledger_redis_memory_ratio",
-            "What Redis uses of its maxmemory: at 1 it refuses new work; 0 where it has no limit",
+            "Share of maxmemory that Redis uses: at 1 it rejects new work; 0 without a limit",
         )
         self.queue_oldest_s = gauge(
             "ledger_queue_oldest_seconds", "Age of the oldest job in a sample of the queue"

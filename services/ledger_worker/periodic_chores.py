@@ -1,4 +1,4 @@
-"""What the worker does on the side, by the clock: each chore again and again, until it stops."""
+"""Chores that the worker repeats beside posting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 async def repeat_chore(
     chore: str, work: Callable[[], Awaitable[Any]], stop: asyncio.Event, *, every_s: float
 ) -> None:
-    """`every_s` of 0 switches the chore off. What fails is tried again the next time."""
+    """Until `stop`; `every_s` of 0 disables the chore. The next run retries a failed one."""
     while every_s > 0 and not stop.is_set():
         try:
             await work()

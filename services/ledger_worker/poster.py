@@ -1,7 +1,7 @@
-"""Posts the events of many jobs in few transactions, so that a busy account never waits for itself.
+"""Posts the events of many jobs in few transactions, so that a busy account does not block itself.
 
-Everything here may be repeated: an entry that exists is skipped, and a hold that is released stays
-released. So whatever fails halfway is simply tried again, from the start.
+Every step is idempotent: an existing entry is skipped, and a released hold stays released. A write
+that fails halfway is retried from the start.
 """
 
 from collections import Counter
@@ -24,8 +24,8 @@ from services.ledger_worker.settler import Settler
 
 MAX_EVENTS_PER_TRANSACTION = 500
 
-# An Unpostable is final. EntriesRefused may yet pass, once MongoDB has been mended; a RedisError
-# says that the entry is posted but its hold not released.
+# Unpostable is final. EntriesRefused may pass once MongoDB is repaired. After RedisError the entry
+# is posted but its hold is not released.
 Failure = Unpostable | EntriesRefused | RedisError
 # By call_id.
 Failures = Mapping[str, Failure]
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Poster:
-    """The write side of the worker's group commit: one write at a time, all in one session."""
+    """The writer of the worker's group commit: one write at a time, all in one session."""
 
     def __init__(
         self,
@@ -56,21 +56,21 @@ class Poster:
         self._any_of = any_of
 
     async def write(self, batches: Sequence[Sequence[UsageEvent]]) -> list[Failures]:
-        """Posts accepted events and settles their accounts; for each batch, what could not be.
+        """Posts accepted events and settles their accounts. Returns the failures of each batch.
 
-        Raises what MongoDB and Redis raise while they are away: then all of it is to be repeated.
+        Raises the errors of MongoDB and Redis while they are unavailable: retry all batches then.
         """
         failures: dict[str, Failure] = {}
-        for events in self._shared_out([event for batch in batches for event in batch]):
+        for events in self._split([event for batch in batches for event in batch]):
             failures |= await self._post(events)
         return [failures] * len(batches)
 
-    def _shared_out(self, events: list[UsageEvent]) -> list[list[UsageEvent]]:
-        """Transactions' worth of them.
+    def _split(self, events: list[UsageEvent]) -> list[list[UsageEvent]]:
+        """Splits the events into transactions.
 
-        Where there are several, each has as few accounts as possible, because each account takes
-        as many updates for one event as for a hundred. And workers that have a backlog of the same
-        accounts begin in different places, because two of them cannot post to one at a time.
+        Each transaction has as few accounts as possible, because an account takes as many updates
+        for one event as for a hundred. Workers with a backlog of the same accounts start at random
+        transactions, because two workers cannot post to one account at a time.
         """
         if len(events) <= MAX_EVENTS_PER_TRANSACTION:
             return [events]
@@ -110,7 +110,7 @@ class Poster:
         return entries, unpostable
 
     async def _commit(self, entries: Sequence[LedgerEntry]) -> Failures:
-        """One transaction; where it is refused, halves of it, until those at fault stand alone."""
+        """One transaction; if MongoDB rejects it, its halves, down to single entries."""
         if not entries:
             return {}
         try:

@@ -1,4 +1,4 @@
-"""The worker's process: opens what it needs, waits until that answers, works, closes in reverse."""
+"""The worker's process: connects, waits for MongoDB and Redis, works, closes in reverse."""
 
 import asyncio
 import signal
@@ -31,7 +31,7 @@ from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
 from libs.common.storage.redis.holds import HoldStore
-from services.ledger_worker.assembly import now, open_jobs, run_chores
+from services.ledger_worker.assembly import Resources, now, open_jobs, run_chores
 from services.ledger_worker.health import health_key
 from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
@@ -47,14 +47,14 @@ from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
 _WATCH_INTERVAL_S = 5.0
-# Beside one for each job: the worker's polls, the health key, the measuring.
+# Besides one per job: for polls, the health key and the measurements.
 _SPARE_CONNECTIONS = 16
 
 log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings) -> str | None:
-    """Until SIGTERM or SIGINT; what is wrong, in one line, where it cannot work at all."""
+    """Works until SIGTERM or SIGINT. Returns why the worker cannot start, in one line."""
     configure_logging("ledger_worker", settings.log_level, settings.log_format)
     return _run(_serve(settings))
 
@@ -66,7 +66,7 @@ def replay(settings: Settings) -> str | None:
 
 
 def verify(settings: Settings, *, full: bool) -> str | None:
-    """Proves the whole ledger once; the first difference, if there is one."""
+    """Proves the whole ledger once. Returns the first difference, in one line."""
     configure_logging("ledger_worker", settings.log_level, settings.log_format)
     return _run(_verify(settings, full=full))
 
@@ -84,12 +84,19 @@ async def _serve(settings: Settings) -> str | None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     if settings.budget_webhook_url is not None:
-        # A URL that cannot work is said now, and not with the first message.
+        # Rejects an invalid URL at the start rather than with the first message.
         webhook_client(settings.budget_webhook_url)
     metrics = Metrics()
     price_map = _open_price_map(settings.price_map_path)
     async with _stores(settings) as (database, redis), _served(metrics, settings):
         if await wait_until_ready(database, redis, stop):
+            resources = Resources(
+                settings=settings,
+                database=database,
+                redis=redis,
+                price_map=price_map,
+                metrics=metrics,
+            )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_watch_queue(redis, metrics, stop))
                 tasks.create_task(
@@ -97,22 +104,16 @@ async def _serve(settings: Settings) -> str | None:
                         redis, HoldStore(redis), metrics, stop, every_s=settings.worker_sweep_s
                     )
                 )
-                tasks.create_task(run_chores(settings, database, redis, price_map, metrics, stop))
-                tasks.create_task(work(settings, database, redis, price_map, metrics, stop))
+                tasks.create_task(run_chores(resources, stop))
+                tasks.create_task(work(resources, stop))
     log.info("worker.stopped")
     return None
 
 
-async def work(
-    settings: Settings,
-    database: Database,
-    redis: Redis,
-    price_map: PriceMap,
-    metrics: Metrics,
-    stop: asyncio.Event,
-) -> None:
+async def work(resources: Resources, stop: asyncio.Event) -> None:
+    settings, redis = resources.settings, resources.redis
     key = health_key(settings.name)
-    async with open_jobs(settings, database, redis, price_map, metrics) as jobs:
+    async with open_jobs(resources) as jobs:
 
         def new_worker() -> QueueWorker:
             return create_worker(
@@ -121,7 +122,7 @@ async def work(
                 health_key=key,
                 max_jobs=settings.worker_max_jobs,
                 job_timeout_s=settings.worker_job_timeout_s,
-                on_missing=metrics.missing_jobs.inc,
+                on_missing=resources.metrics.missing_jobs.inc,
             )
 
         log.info("worker.started", name=settings.name, max_jobs=settings.worker_max_jobs)
@@ -166,9 +167,9 @@ async def _stores(settings: Settings) -> AsyncIterator[tuple[Database, Redis]]:
 
 
 async def wait_until_ready(database: Database, redis: Redis, stop: asyncio.Event) -> bool:
-    """Tries for as long as it takes; False where it was stopped before.
+    """Retries without end. Returns False if `stop` is set first.
 
-    Raises MongoUnsuitable, which waiting does not cure.
+    Raises MongoUnsuitable, which no retry can pass.
     """
 
     async def mongo() -> None:
@@ -212,7 +213,7 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
             depth, oldest_ms = await queue_state(redis)
             metrics.redis_memory_ratio.set(await memory_ratio(redis))
         except (RedisError, OSError):
-            # `keep_working` says that Redis is away.
+            # `keep_working` logs that Redis is unavailable.
             pass
         else:
             metrics.queue_jobs.set(depth)
@@ -223,7 +224,7 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
 
 @asynccontextmanager
 async def _served(metrics: Metrics, settings: Settings) -> AsyncIterator[None]:
-    """Metrics on their own port; a worker that cannot show them still posts."""
+    """Serves metrics on their own port. If the port cannot be opened, the worker still posts."""
     if settings.worker_metrics_port == 0:
         yield
         return

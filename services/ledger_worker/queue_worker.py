@@ -30,7 +30,7 @@ from services.ledger_worker.batched_arq import ClaimingWorker, QueueRedis
 from services.ledger_worker.health import HEALTH_INTERVAL_S
 
 _DAY_S = 24 * 3600
-# When the main loop has ended, how long its jobs may take to finish before they are cancelled.
+# How long jobs may run on after the main loop ended, before they are cancelled.
 _SETTLE_S = 1.0
 # A worker that lived this long has recovered; the next failure starts with a short delay again.
 _RECOVERED_AFTER_S = 30.0
@@ -41,12 +41,12 @@ log = structlog.get_logger(__name__)
 
 
 class QueueJobs(Protocol):
-    """What the queue's jobs are handed to; see `services.ledger_worker.jobs`."""
+    """The handlers of the queue's jobs; see `services.ledger_worker.jobs`."""
 
     async def post(self, ctx: dict[Any, Any], payload: bytes) -> None:
         """`events.post`"""
 
-    async def bury(self, ctx: dict[Any, Any], job: bytes) -> None:
+    async def dead_letter(self, ctx: dict[Any, Any], job: bytes) -> None:
         """`events.bury`"""
 
     async def correct(self, ctx: dict[Any, Any], payload: bytes) -> None:
@@ -60,12 +60,12 @@ class QueueJobs(Protocol):
 
 
 class QueueWorker(ClaimingWorker):
-    """arq's worker, which does not lose any job silently."""
+    """Counts and logs queued jobs whose data is gone; arq drops them silently."""
 
     on_missing: Callable[[], None]
 
     async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
-        """Comes about for one reason only: the job is in the queue, but its data is gone."""
+        """arq calls this for one reason only: a queued job has no data."""
         self.on_missing()
         log.error(
             "job.data_missing",
@@ -77,10 +77,10 @@ class QueueWorker(ClaimingWorker):
 
 
 def _functions(jobs: QueueJobs) -> list[Function]:
-    """What the queue's jobs may name."""
+    """The functions that a queued job can name."""
     return [
         func(jobs.post, name=POST_JOB),
-        func(jobs.bury, name=BURY_JOB),
+        func(jobs.dead_letter, name=BURY_JOB),
         func(jobs.correct, name=CORRECT_JOB),
         func(jobs.reprice, name=REPRICE_JOB),
         func(jobs.record, name=RECORD_JOB),
@@ -110,43 +110,43 @@ def create_worker(
         cron_jobs=None,
         # arq's own client has no timeout for commands: a Redis that falls silent would hang it.
         redis_pool=queue,
-        # It works until it is told to stop, not until the queue is empty.
+        # Run until stopped, not until the queue is empty.
         burst=False,
-        # Several workers may follow each other in one process, which handles signals itself.
+        # The process handles signals; it may run several workers, one after another.
         handle_signals=False,
         # Only arq's signal handlers use it; `keep_working` waits for jobs instead.
         job_completion_wait=0,
         # Jobs share transactions, so many at a time make these larger and not more numerous.
         max_jobs=max_jobs,
-        # arq drops a job that times out, so this one must never strike: jobs end themselves, and
-        # after a suspension (a paused virtual machine) both timeouts would be due at once.
+        # arq drops a job that times out, so this timeout must never expire. Jobs have a deadline
+        # of their own; after a suspension (a paused virtual machine) both would expire at once.
         job_timeout=_DAY_S,
-        # Nobody reads results, and while one lives arq refuses another job of the same id.
+        # Results have no reader, and while one exists arq rejects another job of the same id.
         keep_result=0,
         keep_result_forever=False,
-        # The delay until an entry shows. What comes in between shares claims, transactions and
-        # syncs to disk: a shorter one costs more CPU time per call at low load.
+        # The delay until an entry is visible. Jobs that arrive within it share claims, transactions
+        # and syncs to disk; a shorter delay costs more CPU time per call at low load.
         poll_delay=0.1,
-        # Jobs under way stay at the head of the queue, those of other workers too: what is read
-        # must reach past them all, or a worker would see nothing but its siblings' jobs.
+        # Running jobs of all workers stay at the head of the queue. A poll must read past them, or
+        # a worker would see its siblings' jobs only.
         queue_read_limit=max(1000, 10 * max_jobs),
-        # A job that has failed too often is dropped. None ever has.
+        # arq drops a job after this many tries.
         max_tries=sys.maxsize,
-        # The probes' resolution.
+        # Probes notice a dead worker after this time.
         health_check_interval=HEALTH_INTERVAL_S,
         health_check_key=health_key,
-        # Without it Retry and cancellation are final too.
+        # Otherwise Retry and cancellation would be final.
         retry_jobs=True,
-        # Nobody may abort a posting.
+        # A posting must not be aborted.
         allow_abort_jobs=False,
         job_serializer=encode_job,
         job_deserializer=decode_job,
-        # The gateway writes jobs without an expiry; this is for those that arq itself enqueues.
+        # Applies to jobs that arq itself enqueues; the gateway writes jobs without an expiry.
         expires_extra_ms=365 * _DAY_S * 1000,
-        # What was posted is in the ledger.
+        # The ledger is the record of results.
         log_results=False,
     )
-    # arq waits ten seconds more than `job_timeout` until it takes up a dead worker's jobs.
+    # arq would redeliver a dead worker's jobs only ten seconds after `job_timeout`.
     worker.in_progress_timeout_s = job_timeout_s
     worker.redis = queue
     worker.picking = asyncio.Lock()
@@ -157,10 +157,10 @@ def create_worker(
 async def keep_working(
     new_worker: Callable[[], QueueWorker], stop: asyncio.Event, *, grace_s: float
 ) -> None:
-    """One worker after another, because arq's main loop ends when Redis goes away.
+    """Starts a new worker whenever arq's main loop ends, as it does when Redis is unavailable.
 
-    A fresh one each time: an interrupted loop leaves its count of running jobs wrong. Once `stop`
-    is set, jobs under way have `grace_s` to finish.
+    A worker is not reused: an interrupted loop leaves its count of running jobs wrong. Once `stop`
+    is set, running jobs have `grace_s` to finish.
     """
     failures = 0
     while not stop.is_set():
@@ -190,7 +190,7 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
 
 
 async def _drain(worker: QueueWorker, grace_s: float) -> None:
-    """No new jobs; those under way, or just being claimed, may finish."""
+    """Claims no new jobs; lets running jobs, and those being claimed, finish."""
     worker.allow_pick_jobs = False
     try:
         async with asyncio.timeout(grace_s):
@@ -203,9 +203,9 @@ async def _drain(worker: QueueWorker, grace_s: float) -> None:
 
 
 async def _retire(worker: QueueWorker, main: asyncio.Task[None]) -> None:
-    """Ends the main loop, then its jobs. A job that cannot be put back is redelivered later."""
+    """Ends the main loop, then its jobs. A job that cannot be requeued is redelivered later."""
     while not main.done():
-        # One cancellation may get lost on its way out of the Redis client.
+        # The Redis client may swallow a cancellation.
         main.cancel()
         await asyncio.wait({main}, timeout=_SETTLE_S)
     tasks = list(worker.tasks.values())

@@ -1,4 +1,4 @@
-"""The worker's MongoDB session: kept under a lease, while those of dead workers are killed."""
+"""Keeps a lease on the worker's MongoDB session and kills the sessions of dead workers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.queue_worker import pause
 
 _RENEW_INTERVAL_S = 1.0
-# A few renewals may be late before a worker is taken for dead.
+# Several late renewals pass before a worker counts as dead.
 _LEASE_MS = 5_000
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def leased_session(database: Database, redis: Redis) -> AsyncIterator[Session]:
-    """One session for all of a worker's transactions, which follow each other."""
+    """One session for all of a worker's transactions, which never overlap."""
     leases, stop = SessionLeases(redis), asyncio.Event()
     async with open_session(database) as session:
         async with asyncio.TaskGroup() as tasks:
@@ -50,7 +50,7 @@ async def _keep(
             await leases.renew(session_id(session), lease_ms=_LEASE_MS)
             await kill_expired(leases, database)
         except (RedisError, PyMongoError, OSError) as error:
-            # A dead worker's transaction then lasts until MongoDB ends it by itself.
+            # Until the next renewal, only MongoDB's own timeout ends a dead worker's transaction.
             log.debug("sessions.not_renewed", error=error)
         await pause(stop, _RENEW_INTERVAL_S)
 

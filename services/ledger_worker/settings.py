@@ -1,4 +1,4 @@
-"""What the environment decides about the ledger worker; `.env.example` explains each variable."""
+"""The ledger worker's settings, read from the environment; `.env.example` explains each one."""
 
 from socket import gethostname
 from typing import Annotated
@@ -21,23 +21,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "json"
     price_map_path: str | None = None
 
-    # Tells apart the health of workers that share a host; the host's name by default.
+    # Distinguishes the health keys of workers on one host; the host's name by default.
     worker_name: str = ""
     worker_max_jobs: Annotated[int, Meta(ge=1, le=1000)] = 64
-    # A job of a worker that was killed is taken up by another one after this time.
+    # After this time another worker claims the jobs of a worker that was killed.
     worker_job_timeout_s: Annotated[int, Meta(ge=1, le=600)] = 20
-    # How often calls are looked for whose gateway died.
+    # The interval of the sweep for calls whose gateway died.
     worker_sweep_s: Annotated[int, Meta(ge=1, le=3600)] = 10
-    # How often a turn of the ledger's proof is due, and entries without a price are looked at
-    # again; 0 switches either off.
+    # The intervals of the ledger's proof and of settling unpriced entries; 0 disables either.
     worker_verify_s: Annotated[int, Meta(ge=0, le=86_400)] = 300
     worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
-    # Where to say that a soft limit is reached; not set, nobody is told.
+    # Receives a notice when a soft limit is reached; unset, no notice is sent.
     budget_webhook_url: Secret | None = None
-    # On SIGTERM, how long jobs under way may take to finish.
+    # On SIGTERM, how long running jobs may take to finish.
     worker_grace_s: Annotated[int, Meta(ge=0, le=600)] = 25
     worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container
-    # 0 switches the metrics off.
+    # 0 disables the metrics.
     worker_metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9100
 
     def __post_init__(self) -> None:

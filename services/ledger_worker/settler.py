@@ -1,4 +1,4 @@
-"""Tells Redis what was posted: holds are released, and the copy of spend follows MongoDB."""
+"""Updates Redis after a posting: releases holds and copies the spend from MongoDB."""
 
 import asyncio
 from collections import defaultdict
@@ -18,13 +18,13 @@ from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.soft_limits import SoftLimitWatch
 
 log = structlog.get_logger(__name__)
-# Accounts settled at a time: their scripts share a round trip and a sync of the append-only file,
-# and Redis does nothing else meanwhile.
+# Accounts settled at a time: their scripts share a round trip and a sync of the append-only file.
+# Redis serves no other client while they run.
 _SETTLED_AT_ONCE = 100
 
 
 class Settler:
-    """May be repeated: a released hold stays released, and of two figures the newer one counts."""
+    """Idempotent: a released hold stays released, and the newer of two figures wins."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Settler:
         self._accounts = accounts
 
     async def settle(self, entries: Sequence[LedgerEntry]) -> Mapping[str, RedisError]:
-        """Also for entries that had been posted before: their worker may have died before this.
+        """Settles entries of earlier postings too: their worker may have died before settling.
 
-        An account that Redis has trouble with keeps back its own calls only, here by entry_id.
+        Returns the errors by entry_id. The failure of one account does not affect others.
         """
         entry_ids: defaultdict[str, list[str]] = defaultdict(list)
         periods: set[str] = set()
@@ -69,9 +69,9 @@ class Settler:
         if self._soft_limits is None:
             return
         try:
-            await self._soft_limits.look(spent)
+            await self._soft_limits.check(spent)
         except (RedisError, PyMongoError, OSError) as error:
-            # The next call of the account looks again; a message is no reason to post twice.
+            # The next call of the account checks again; a notice is no reason to post twice.
             log.warning("soft_limits.not_checked", error=error)
 
     async def _spent(
@@ -89,7 +89,7 @@ class Settler:
         return spent
 
     async def _spent_by_keys(self, entries: Sequence[LedgerEntry]) -> list[tuple[str, Spent]]:
-        """By user_id, for keys with budgets of their own, in the periods of those entries."""
+        """Pairs of user_id and spend, for keys with their own budgets, in the entries' periods."""
         budgeted = await self._keys.budgeted({entry.key_id for entry in entries})
         zones: dict[str, str] = {}
         for user_id in {key.user_id for key in budgeted}:

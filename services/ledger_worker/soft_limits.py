@@ -1,7 +1,7 @@
-"""Tells a webhook when the spend of an account or key reaches a soft limit, once per period.
+"""Notifies a webhook when the spend of an account or key reaches a soft limit, once per period.
 
-What is told is what MongoDB committed, so refused and running calls do not count. A message is
-delivered at least once; its `id` tells repetitions apart.
+Only spend that MongoDB committed counts: neither rejected nor running calls do. A message is
+delivered at least once; its `id` identifies duplicates.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,18 +27,18 @@ from services.ledger_worker.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 _TIMEOUT_S = 5.0
-# Whoever takes a message has it for longer than it can take to send it.
+# Longer than sending can take, so that no other worker sends the message meanwhile.
 _LEASE_S = 30
 # Delays of 2, 4, 8, … 256 and then 300 seconds: about an hour in all.
 _MAX_TRIES = 18
 _MAX_DELAY_S = 300
-# In one turn; the others wait for the next.
+# Messages per turn; the rest wait for the next turn.
 _MAX_SENT = 100
-_MAX_TOLD = 10_000
+_MAX_NOTICED = 10_000
 
 
 class SoftLimitReached(msgspec.Struct, frozen=True, kw_only=True, tag="budget.soft_limit_reached"):
-    """The body of the message; `key_id` is null where it is the account's own budget."""
+    """The body of the message; `key_id` is null for the account's own budget."""
 
     id: str
     user_id: str
@@ -53,7 +53,7 @@ class SoftLimitReached(msgspec.Struct, frozen=True, kw_only=True, tag="budget.so
 
 
 class SoftLimitWatch:
-    """Looks at what was just committed."""
+    """Compares committed spend with soft limits and queues a notice for each one reached."""
 
     def __init__(
         self,
@@ -67,21 +67,21 @@ class SoftLimitWatch:
         self._accounts = accounts
         self._keys = keys
         self._now = now
-        self._told: LRUCache[str, bool] = LRUCache(_MAX_TOLD)
+        self._noticed: LRUCache[str, bool] = LRUCache(_MAX_NOTICED)
 
-    async def look(self, spent: Mapping[str, Sequence[Spent]]) -> None:
-        """By user_id. Raises RedisError and PyMongoError."""
+    async def check(self, spent: Mapping[str, Sequence[Spent]]) -> None:
+        """`spent` is by user_id. Raises RedisError and PyMongoError."""
         accounts = await self._accounts.get_many(spent)
         key_ids = {row.key_id for rows in spent.values() for row in rows if row.key_id is not None}
         keys = await self._keys.budgeted(key_ids) if key_ids else []
         for account in accounts:
             rows = {(row.key_id, row.period): row.nusd for row in spent[account.user_id]}
-            await self._look_at(account, None, account.budgets, rows)
+            await self._check_owner(account, None, account.budgets, rows)
             for key in keys:
                 if key.user_id == account.user_id:
-                    await self._look_at(account, key.key_id, key.budgets, rows)
+                    await self._check_owner(account, key.key_id, key.budgets, rows)
 
-    async def _look_at(
+    async def _check_owner(
         self,
         account: Account,
         key_id: str | None,
@@ -96,15 +96,15 @@ class SoftLimitWatch:
             if nusd is None or soft is None or nusd < soft:
                 continue
             name = f"{account.user_id}|{key_id or ''}|{budget.period}|{current}|{soft}"
-            if name in self._told:
+            if name in self._noticed:
                 continue
             message = _message(name, account.user_id, key_id, budget, current, nusd, now, zone)
             await self._notices.add(name, encode_json(message))
-            self._told[name] = True
+            self._noticed[name] = True
 
 
 class Webhook:
-    """Sends what waits; a receiver that is away is tried for about an hour."""
+    """Sends queued notices; retries an unavailable receiver for about an hour."""
 
     def __init__(self, notices: NoticeStore, client: HttpClient, metrics: Metrics) -> None:
         self._notices = notices
@@ -131,7 +131,7 @@ class Webhook:
                 await self._notices.put_back(notice.name, delay_s=delay_s)
 
     async def _send(self, payload: bytes) -> str | None:
-        """What went wrong. The receiver's words are not repeated."""
+        """Returns what went wrong, without the receiver's own words: they may hold secrets."""
         try:
             answer = await self._client.post("", [], payload)
         except HttpUnreachable as error:
@@ -140,7 +140,7 @@ class Webhook:
 
 
 def webhook_client(url: Secret) -> HttpClient:
-    """Raises SettingsError; the URL may hold a token, so that no message shows it."""
+    """Raises SettingsError without the URL, which may hold a token."""
     try:
         parts = urlsplit(url.reveal())
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

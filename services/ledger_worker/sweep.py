@@ -1,7 +1,7 @@
 """Turns the calls of gateways that died into `abandoned` entries.
 
-A hold whose lease has ended keeps the event of its call. The sweep puts those events on the queue,
-and goes on doing so until they are posted: posting them twice changes nothing.
+A hold whose lease has expired keeps the event of its call. The sweep enqueues those events again
+until they are posted; posting is idempotent.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.queue_worker import pause
 
-# Of one account in one round; what is left waits for the next.
+# Per account and round; the rest wait for the next round.
 _MAX_EVENTS = 200
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 async def keep_sweeping(
     redis: Redis, holds: HoldStore, metrics: Metrics, stop: asyncio.Event, *, every_s: float
 ) -> None:
-    """Until `stop`; several workers may do it at the same time."""
+    """Until `stop`. Several workers may sweep at the same time."""
     while not stop.is_set():
         try:
             for user_id in await holds.accounts():
@@ -34,7 +34,7 @@ async def keep_sweeping(
 
 
 async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) -> int:
-    """How many calls of the account were found abandoned."""
+    """Returns how many abandoned calls of the account it found."""
     events = await holds.sweep(user_id, limit=_MAX_EVENTS)
     if events:
         log.warning("calls.abandoned", user_id=user_id, calls=len(events))

@@ -3,7 +3,7 @@
 from libs.common.storage.mongo.entries import EntryStore
 from services.ledger_worker.corrector import Corrector
 
-# Of one run: models, and entries of each.
+# Per run: models, and entries of each model.
 _MAX_MODELS = 100
 _MAX_ENTRIES = 500
 _REASON = "The call was posted without a price, which exists now."
@@ -11,10 +11,10 @@ _MADE_BY = "ledger_worker"
 
 
 class UnpricedSweep:
-    """The price has to be valid for the moment in which the call started.
+    """A price applies if it was valid when the call started.
 
-    Each run goes on where the last one ended, so that entries which still have no price do not
-    stand in the way of others.
+    Each run continues where the last one ended, so that entries that still have no price do not
+    block others.
     """
 
     def __init__(self, entries: EntryStore, corrector: Corrector) -> None:
@@ -23,7 +23,7 @@ class UnpricedSweep:
         self._after: dict[tuple[str, str], str] = {}
 
     async def run(self) -> int:
-        """How many entries were settled."""
+        """Returns how many entries it settled."""
         settled = 0
         models = await self._entries.open_models(limit=_MAX_MODELS)
         self._after = {model: id_ for model, id_ in self._after.items() if model in models}

@@ -1,4 +1,4 @@
-"""Proves the ledger again and again, a bounded stretch of accounts at a time."""
+"""Proves the ledger continuously, a bounded range of accounts per turn."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,14 +12,14 @@ from libs.common.storage.redis.client import Redis
 from services.ledger_worker.metrics import Metrics
 
 _TURN = "gateway:worker:verify"
-# Of one turn; the next one goes on with the accounts that are left.
+# The duration of one turn; the next turn continues with the remaining accounts.
 _WITHIN_S = 60.0
 
 log = structlog.get_logger(__name__)
 
 
 class Verifier:
-    """Of several workers, one takes each turn; all of them show what was found."""
+    """Each turn is taken by one of the workers; all of them export its result as metrics."""
 
     def __init__(
         self,

@@ -16,7 +16,6 @@ import pytest
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database
-from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.client import Redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
@@ -321,9 +320,7 @@ async def test_an_unpriced_call_is_settled_once_as_soon_as_it_has_a_price(
 
 @pytest.fixture
 async def sweep(stage: Stage) -> AsyncIterator[UnpricedSweep]:
-    async with open_corrector(
-        stage.database, stage.redis, PriceMap(b"{}"), stage.metrics
-    ) as corrector:
+    async with open_corrector(stage.resources()) as corrector:
         yield UnpricedSweep(stage.entries, corrector)
 
 

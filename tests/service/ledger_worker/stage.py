@@ -38,6 +38,7 @@ from libs.common.storage.queue.event_queue import (
 )
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from services.ledger_worker.assembly import Resources
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
 from services.ledger_worker.settings import Settings
@@ -111,6 +112,18 @@ class Stage:
             accounts=self.accounts,
         )
         self.metrics = Metrics()
+
+    def resources(
+        self, settings: Settings | None = None, price_map: PriceMap | None = None
+    ) -> Resources:
+        unused = "mongodb://127.0.0.1", "redis://127.0.0.1"
+        return Resources(
+            settings=settings_for(*unused) if settings is None else settings,
+            database=self.database,
+            redis=self.redis,
+            price_map=PriceMap(b"{}") if price_map is None else price_map,
+            metrics=self.metrics,
+        )
 
     async def prepare(self) -> None:
         assert await wait_until_ready(self.database, self.redis, asyncio.Event())
@@ -231,10 +244,7 @@ async def working(
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A worker in this process, until the block ends."""
     stop = asyncio.Event()
-    mapped = PriceMap(b"{}") if price_map is None else price_map
-    task = asyncio.create_task(
-        work(settings, stage.database, stage.redis, mapped, stage.metrics, stop)
-    )
+    task = asyncio.create_task(work(stage.resources(settings, price_map), stop))
     try:
         yield task
     finally:

@@ -15,7 +15,6 @@ from libs.common.group_commit import GroupCommit
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.ledger import EntriesRefused
-from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.event_queue import encode_batch
 from libs.common.storage.queue.recordings import RecordingStore
 from services.ledger_worker.assembly import open_corrector
@@ -38,9 +37,7 @@ Write = Callable[[Sequence[Sequence[UsageEvent]]], Awaitable[Sequence[Failures]]
 @asynccontextmanager
 async def jobs_over(stage: Stage, write: Write, *, deadline_s: float = 10) -> AsyncIterator[Jobs]:
     commit = GroupCommit(write, max_items=10, max_waiting=10)
-    async with open_corrector(
-        stage.database, stage.redis, PriceMap(b"{}"), stage.metrics
-    ) as corrector:
+    async with open_corrector(stage.resources()) as corrector:
         yield Jobs(
             commit=commit,
             dead_letters=stage.dead_letters,

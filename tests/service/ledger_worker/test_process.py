@@ -142,7 +142,7 @@ async def test_the_health_check_fails_without_a_worker(
     values = environment(mongo_uri, redis_url)
     code, errors = await run(values, "--check")
     assert (code, errors.count("\n")) == (1, 1)
-    assert "no sign of life from the ledger worker 'process'" in errors
+    assert "the ledger worker 'process' is not alive" in errors
     async with started(tmp_path / "log", values) as worker:
         await worker.says("worker.started")
 
@@ -153,7 +153,7 @@ async def test_the_health_check_fails_without_a_worker(
         assert (await run(values | {"WORKER_NAME": "another"}, "--check"))[0] == 1
     code, errors = await run(values | {"REDIS_URL": "redis://127.0.0.1:1"}, "--check")
     assert (code, errors.count("\n")) == (1, 1)
-    assert "Redis cannot be asked" in errors
+    assert "Redis is unavailable" in errors
 
 
 async def test_a_standalone_mongodb_is_refused(redis_url: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class ScriptedJobs:
         self.runs += 1
         await self._behave(ctx["job_try"])
 
-    async def bury(self, ctx: dict[Any, Any], job: bytes) -> None:
+    async def dead_letter(self, ctx: dict[Any, Any], job: bytes) -> None:
         await self.post(ctx, job)
 
     async def correct(self, ctx: dict[Any, Any], payload: bytes) -> None:

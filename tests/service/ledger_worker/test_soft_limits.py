@@ -108,14 +108,14 @@ async def test_a_soft_limit_is_notified_once(
     stage: Stage, notices: NoticeStore, watch: SoftLimitWatch
 ) -> None:
     await limit(stage, SOFT)
-    await watch.look(total(999_999_999))
+    await watch.check(total(999_999_999))
     assert await notices.waiting() == 0
     async with Receiver(204).serving() as receiver:
         sender = webhook(stage, notices, receiver.url)
         for nusd in (1_000_000_000, 1_500_000_001):
-            await watch.look(total(nusd))
+            await watch.check(total(nusd))
             # A worker that has just started has told nobody yet.
-            await new_watch(stage, notices).look(total(nusd))
+            await new_watch(stage, notices).check(total(nusd))
             await sender.send_all()
     assert receiver.messages == [
         {
@@ -147,10 +147,10 @@ async def test_each_period_key_and_new_soft_limit_is_notified(
         Spent(period="2020-01-01", nusd=50),
         Spent(key_id="key-1", period=today, nusd=60),
     ]
-    await watch.look({"alice": rows, "bob": [Spent(period="total", nusd=10**12)]})
+    await watch.check({"alice": rows, "bob": [Spent(period="total", nusd=10**12)]})
     assert await notices.waiting() == 2
     await limit(stage, Budget(limit_nusd=100, period="daily", soft_limit_nusd=49))
-    await watch.look({"alice": rows})
+    await watch.check({"alice": rows})
     assert await notices.waiting() == 3
 
 
@@ -158,7 +158,7 @@ async def test_a_failed_notification_is_retried(
     stage: Stage, notices: NoticeStore, watch: SoftLimitWatch
 ) -> None:
     await limit(stage, SOFT)
-    await watch.look(total(10**9))
+    await watch.check(total(10**9))
     async with Receiver(500, 302, 200).serving() as receiver:
         sender = webhook(stage, notices, receiver.url)
         for count in (1, 2, 3):
@@ -176,7 +176,7 @@ async def test_retries_are_bounded(
     stage: Stage, notices: NoticeStore, watch: SoftLimitWatch
 ) -> None:
     await limit(stage, SOFT)
-    await watch.look(total(10**9))
+    await watch.check(total(10**9))
     sender = webhook(stage, notices, f"http://{HOST}:{free_port()}/hook")
     tries = 0
     while await notices.waiting():
@@ -184,7 +184,7 @@ async def test_retries_are_bounded(
         await sender.send_all()
         tries += 1
     assert tries == 18
-    await new_watch(stage, notices).look(total(10**9))
+    await new_watch(stage, notices).check(total(10**9))
     assert await notices.waiting() == 0
 
 
