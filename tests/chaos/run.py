@@ -16,7 +16,7 @@ from deploy.local.stack import LocalStack
 from tests.chaos.check import Findings, check
 from tests.chaos.harms import SPOOL_MAX_BYTES, Harmful, Harms
 from tests.e2e import mixed_load
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 REPLICAS = 2
 # Short, so that a run sees what follows from them; `make up` has longer ones.
@@ -62,7 +62,7 @@ async def run(
     say(f"answers: {dict(answers)}")
     with suppress(TimeoutError):
         # What is missing then is what the check names.
-        await wait_for(lambda: _is_settled(stack), limit_s=_SETTLE_S)
+        await eventually_in_thread(lambda: _is_settled(stack), limit_s=_SETTLE_S)
     if meddle is not None:
         meddle(stack)
     return await asyncio.to_thread(check, stack, whole)

@@ -21,7 +21,7 @@ from tests.e2e.callers import (
     session,
     set_price,
 )
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 GATEWAYS = 4
 # Caches would keep for minutes what no invalidation reached.
@@ -51,12 +51,12 @@ async def test_ten_calls_fit_where_there_is_room_for_ten_and_a_half(stack: Local
     """Each costs all that it holds, so that nothing is ever given back."""
     caller = new_caller(stack, "ten", 0.0105)
     assert await send_all(caller, body("output_tokens=100"), 400) == {"200": 10, OVER_BUDGET: 390}
-    await wait_for(caller.holds_nothing)
+    await eventually_in_thread(caller.holds_nothing)
     spend = caller.spend()
     assert (spend["total_usd"], spend["remaining_usd"]) == (10 * HOLD_USD, HOLD_USD / 2)
     assert await send_all(caller, body("output_tokens=100"), 8) == {OVER_BUDGET: 8}
     assert len(caller.entries(status="ok")) == 10
-    await wait_for(caller.ledger_is_right)
+    await eventually_in_thread(caller.ledger_is_right)
 
 
 async def test_unused_holds_make_room_for_other_calls(stack: LocalStack) -> None:
@@ -64,7 +64,7 @@ async def test_unused_holds_make_room_for_other_calls(stack: LocalStack) -> None
     caller, limit_usd = new_caller(stack, "within", 0.0105), Decimal("0.0105")
     served = (await send_all(caller, body("output_tokens=37"), 200))["200"]
     while True:
-        await wait_for(caller.holds_nothing)
+        await eventually_in_thread(caller.holds_nothing)
         answers = await send_all(caller, body("output_tokens=37"), 8)
         assert set(answers) <= {"200", OVER_BUDGET}
         if answers["200"] == 0:
@@ -81,18 +81,18 @@ async def test_calls_of_a_killed_gateway_are_abandoned_after_their_lease(stack: 
     content = body("output_tokens=90 chunks=90 chunk_delay_ms=1000", stream=True)
     async with session(caller) as http:
         streams = [asyncio.create_task(call(http, url, content)) for _ in range(50)]
-        await wait_for(lambda: caller.spend()["held_usd"] == 50 * HOLD_USD)
+        await eventually_in_thread(lambda: caller.spend()["held_usd"] == 50 * HOLD_USD)
         await asyncio.to_thread(stack.kill, "gateway-2")
         ended = await asyncio.gather(*streams, return_exceptions=True)
     assert all(isinstance(error, aiohttp.ClientError) for error in ended)
     try:
-        await wait_for(lambda: len(caller.entries(status="abandoned")) == 50)
-        await wait_for(caller.holds_nothing)
+        await eventually_in_thread(lambda: len(caller.entries(status="abandoned")) == 50)
+        await eventually_in_thread(caller.holds_nothing)
         entries = caller.entries()
         assert {entry["cost_nusd"] for entry in entries} == {0}
         assert {entry["held_nusd"] for entry in entries} == {1_000_000}
         assert len(entries) == 50
-        await wait_for(caller.ledger_is_right)
+        await eventually_in_thread(caller.ledger_is_right)
     finally:
         await asyncio.to_thread(stack.start_process, "gateway-2")
 

@@ -20,7 +20,7 @@ from tests.e2e.callers import (
     session,
     set_price,
 )
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 CHANNEL = "gateway:invalidations"
 # Cached objects are too old several times within an outage.
@@ -75,7 +75,7 @@ class Load:
     async def more(self, calls: int) -> None:
         """Returns once so many more calls have been served."""
         wanted = len(self.ids) + calls
-        await wait_for(lambda: len(self.ids) >= wanted)
+        await eventually_in_thread(lambda: len(self.ids) >= wanted)
 
     async def _client(self, http: aiohttp.ClientSession, url: str) -> None:
         while not self._stop.is_set():
@@ -101,9 +101,9 @@ async def test_every_call_of_an_outage_is_served_and_posted(stack: LocalStack, v
             await asyncio.to_thread(stack.start_process, victim)
         await load.more(50)
     assert load.failures == []
-    await wait_for(lambda: all_posted(caller, sorted(load.ids)))
-    await wait_for(caller.holds_nothing)
-    await wait_for(caller.ledger_is_right)
+    await eventually_in_thread(lambda: all_posted(caller, sorted(load.ids)))
+    await eventually_in_thread(caller.holds_nothing)
+    await eventually_in_thread(caller.ledger_is_right)
 
 
 async def test_calls_of_a_gateway_that_dies_during_a_redis_outage_are_abandoned(
@@ -124,10 +124,10 @@ async def test_calls_of_a_gateway_that_dies_during_a_redis_outage_are_abandoned(
             await asyncio.to_thread(stack.start_process, "gateway")
     assert [stream.status for stream in streams] == [200] * 5
     ids = sorted(stream.headers["x-request-id"] for stream in streams)
-    await wait_for(lambda: len(caller.entries(status="abandoned")) == 5)
+    await eventually_in_thread(lambda: len(caller.entries(status="abandoned")) == 5)
     assert sorted(entry["_id"] for entry in caller.entries(status="abandoned")) == ids
-    await wait_for(caller.holds_nothing)
-    await wait_for(caller.ledger_is_right)
+    await eventually_in_thread(caller.holds_nothing)
+    await eventually_in_thread(caller.ledger_is_right)
 
 
 def all_posted(caller: Caller, ids: list[str]) -> bool:

@@ -24,8 +24,8 @@ from deploy.local.servers import (
     stand_in_settings,
     worker_service,
 )
-from tests.e2e.polling import wait_for
 from tests.servers import ServerProcess, free_port, running
+from tests.support.polling import eventually_in_thread
 from tests.users import (
     PASSWORD,
     READS,
@@ -126,7 +126,7 @@ async def test_each_service_works_with_the_permissions_of_its_users(stack: Stack
     secret = _configure(admin)
     gateway = Client(stack.gateway_url, secret)
     calls = _call(gateway)
-    await wait_for(lambda: len(stack.entries()) == calls)
+    await eventually_in_thread(lambda: len(stack.entries()) == calls)
     _look_around(gateway)
     await _correct(stack)
     await _lose_a_price(stack, gateway)
@@ -203,7 +203,7 @@ async def _correct(stack: Stack) -> None:
     body = {**refund, "amount_usd": float(refund["amount_usd"])}
     admin.expect("POST", "/admin/ledger/corrections", body)
     admin.expect("POST", "/admin/ledger/corrections", body)
-    await wait_for(lambda: any(entry["kind"] == "refund" for entry in stack.entries()))
+    await eventually_in_thread(lambda: any(entry["kind"] == "refund" for entry in stack.entries()))
     for how in ("", "?full=true"):
         assert admin.expect("GET", f"/admin/ledger/verify{how}")["ok"]
 
@@ -216,9 +216,11 @@ async def _lose_a_price(stack: Stack, gateway: Client) -> None:
     with _paused_worker(stack):
         gateway.expect("POST", "/v1/chat/completions", {"model": UNPRICED, **CHAT})
         stack.root[DATABASE]["prices"].delete_many({"model": UNPRICED})
-    await wait_for(lambda: any(entry["status"] == "unpriced" for entry in stack.entries()))
+    await eventually_in_thread(
+        lambda: any(entry["status"] == "unpriced" for entry in stack.entries())
+    )
     stack.admin.expect("POST", "/admin/costs", {**price, **since})
-    await wait_for(lambda: any(entry["kind"] == "reprice" for entry in stack.entries()))
+    await eventually_in_thread(lambda: any(entry["kind"] == "reprice" for entry in stack.entries()))
 
 
 async def _lose_an_account(stack: Stack, gateway: Client) -> None:
@@ -229,17 +231,17 @@ async def _lose_an_account(stack: Stack, gateway: Client) -> None:
         gateway.expect("POST", "/v1/chat/completions", {"model": MODEL, **CHAT})
         account = accounts.find_one_and_delete({"_id": USER_ID})
     letters = "/admin/ledger/dead-letters"
-    await wait_for(lambda: len(stack.admin.expect("GET", letters)["data"]) == 1)
+    await eventually_in_thread(lambda: len(stack.admin.expect("GET", letters)["data"]) == 1)
     assert account is not None
     accounts.insert_one(account)
     assert stack.admin.expect("POST", f"{letters}/replay", {"all": True})
-    await wait_for(lambda: len(stack.entries()) == known + 1)
+    await eventually_in_thread(lambda: len(stack.entries()) == known + 1)
 
 
 async def _delete(stack: Stack) -> None:
     admin = stack.admin
     recordings = f"/admin/recordings?user_id={USER_ID}"
-    await wait_for(lambda: bool(admin.expect("GET", recordings)["data"]))
+    await eventually_in_thread(lambda: bool(admin.expect("GET", recordings)["data"]))
     one = admin.expect("GET", recordings)["data"][0]["call_id"]
     admin.expect("DELETE", f"/admin/recordings/{one}")
     admin.expect("DELETE", recordings)

@@ -12,7 +12,7 @@ from deploy.local.client import Client
 from deploy.local.stack import LocalStack
 from tests.e2e import mixed_load
 from tests.e2e.conftest import NewStack
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 BIG_BUDGET = {"budget": {"limit_usd": 100_000, "period": "monthly"}}
 
@@ -36,14 +36,14 @@ async def test_a_worker_killed_under_load_changes_nothing(stack: LocalStack) -> 
         mixed_load.send_all(stack, mixed_load.requests(600, seed=2), at_a_time=16)
     )
     for posted in (50, 150):
-        await wait_for(partial(has_entries, stack, posted))
+        await eventually_in_thread(partial(has_entries, stack, posted))
         await asyncio.to_thread(stack.kill, "ledger_worker")
         await asyncio.to_thread(stack.start_process, "ledger_worker")
     await assert_exact(stack, await load)
 
 
 async def assert_exact(stack: LocalStack, ids: list[str]) -> None:
-    await wait_for(partial(has_entries, stack, len(ids)))
+    await eventually_in_thread(partial(has_entries, stack, len(ids)))
     entries = await asyncio.to_thread(all_entries, stack)
     assert sorted(entry["entry_id"] for entry in entries) == sorted(ids)
     calls = {call["client_request_id"]: call for call in mixed_load.served(stack)}
@@ -53,7 +53,7 @@ async def assert_exact(stack: LocalStack, ids: list[str]) -> None:
         assert entry["cost_usd"] == expected, (entry, calls[entry["entry_id"]])
     spend = account(stack)["spend"]
     assert spend["total_usd"] == sum(map(mixed_load.cost_usd, calls.values()), Decimal(0))
-    await wait_for(lambda: account(stack)["spend"]["held_usd"] == 0)
+    await eventually_in_thread(lambda: account(stack)["spend"]["held_usd"] == 0)
     verified = admin(stack).expect("GET", "/admin/ledger/verify")
     assert verified["ok"], verified
 

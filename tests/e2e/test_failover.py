@@ -10,8 +10,8 @@ import pytest
 from deploy.local.stack import LocalStack
 from tests.e2e.callers import HOLD_USD, Caller, body, call, new_caller, session, set_price
 from tests.e2e.conftest import NewStack
-from tests.e2e.polling import wait_for
 from tests.sentinels import Replicated, replicated
+from tests.support.polling import eventually_in_thread
 
 # Nothing that a test waits for may come about because a lease or a cache's time has ended.
 SETTINGS = {"HOLD_LEASE_S": "120", "CACHE_TTL_S": "600", "WORKER_JOB_TIMEOUT_S": "5"}
@@ -33,19 +33,19 @@ async def test_a_failover_loses_no_replicated_write(redis: Replicated, new_stack
         # What these calls used is acknowledged, and waits in Redis alone.
         stack.signal("ledger_worker", signal.SIGSTOP)
         ids = await call_all(http, stack)
-        await wait_for(redis.has_caught_up)
+        await eventually_in_thread(redis.has_caught_up)
         assert caller.entries() == []
 
         await asyncio.to_thread(redis.master.kill)
         ids += await call_all(http, stack)
-        await wait_for(redis.is_promoted)
+        await eventually_in_thread(redis.is_promoted)
         ids += await call_all(http, stack)
         stack.signal("ledger_worker", signal.SIGCONT)
 
-        await wait_for(lambda: posted(caller) == sorted(ids))
-        await wait_for(caller.holds_nothing)
+        await eventually_in_thread(lambda: posted(caller) == sorted(ids))
+        await eventually_in_thread(caller.holds_nothing)
         await held_by_the_new_master(http, stack, caller)
-        await wait_for(caller.ledger_is_right)
+        await eventually_in_thread(caller.ledger_is_right)
         await refused_once_revoked(http, stack, caller)
 
 
@@ -70,9 +70,9 @@ async def held_by_the_new_master(
     """Calls are admitted there, and not by the policy for times without Redis."""
     slow = body("output_tokens=20 chunks=20 chunk_delay_ms=100", stream=True)
     calls = [asyncio.create_task(call(http, url, slow)) for url in stack.gateway_urls]
-    await wait_for(lambda: caller.spend()["held_usd"] == len(calls) * HOLD_USD)
+    await eventually_in_thread(lambda: caller.spend()["held_usd"] == len(calls) * HOLD_USD)
     assert [answer[0] for answer in await asyncio.gather(*calls)] == [200] * len(calls)
-    await wait_for(caller.holds_nothing)
+    await eventually_in_thread(caller.holds_nothing)
 
 
 async def refused_once_revoked(

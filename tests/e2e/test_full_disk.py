@@ -17,7 +17,7 @@ from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from tests.e2e.callers import Caller, body, call, new_caller, session, set_price
 from tests.e2e.conftest import NewStack
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 SETTINGS = {
     "HOLD_LEASE_S": "10",
@@ -101,16 +101,16 @@ async def come_to(caller: Caller, ids: Sequence[str], *statuses: str) -> None:
         found = entries_by_id(caller)
         return sorted(found) == sorted(ids) and set(found.values()) <= set(statuses)
 
-    await wait_for(have)
-    await wait_for(caller.holds_nothing)
-    await wait_for(caller.ledger_is_right)
+    await eventually_in_thread(have)
+    await eventually_in_thread(caller.holds_nothing)
+    await eventually_in_thread(caller.ledger_is_right)
 
 
 async def test_a_stream_ends_when_its_event_is_durable(stack: LocalStack) -> None:
     caller = await asyncio.to_thread(new_caller, stack, "patient", 10)
     try:
         async with streams_without_redis(caller) as streams:
-            await wait_for(lambda: waiting_in_memory(stack) == STREAMS)
+            await eventually_in_thread(lambda: waiting_in_memory(stack) == STREAMS)
             assert not any(DONE in stream.came for stream in streams)
             async with session(caller) as http:
                 status, refused, _ = await call(http, stack.url("gateway"), body("output_tokens=1"))
@@ -129,7 +129,7 @@ async def test_calls_in_memory_of_a_killed_gateway_are_abandoned(stack: LocalSta
     caller = await asyncio.to_thread(new_caller, stack, "killed", 10)
     try:
         async with streams_without_redis(caller) as streams:
-            await wait_for(lambda: waiting_in_memory(stack) == STREAMS)
+            await eventually_in_thread(lambda: waiting_in_memory(stack) == STREAMS)
             await asyncio.to_thread(stack.kill, "gateway")
     finally:
         await asyncio.to_thread(stack.start_process, "redis")
@@ -145,7 +145,7 @@ async def test_events_in_memory_of_a_stopped_gateway_are_logged(
     caller = await asyncio.to_thread(new_caller, stack, "stopped", 10)
     try:
         async with streams_without_redis(caller) as streams:
-            await wait_for(lambda: waiting_in_memory(stack) == STREAMS)
+            await eventually_in_thread(lambda: waiting_in_memory(stack) == STREAMS)
             assert await asyncio.to_thread(stack.terminate, "gateway")
     finally:
         await asyncio.to_thread(stack.start_process, "redis")

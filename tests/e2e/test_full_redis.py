@@ -8,7 +8,7 @@ from deploy.local.client import Client
 from deploy.local.stack import LocalStack
 from tests.e2e.callers import Caller, body, call, new_caller, session, set_price
 from tests.e2e.conftest import NewStack
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 SETTINGS = {"HOLD_LEASE_S": "10", "WORKER_SWEEP_S": "1", "WORKER_JOB_TIMEOUT_S": "5"}
 QUEUED, SPOOLED = 1500, 100
@@ -59,11 +59,11 @@ async def test_a_queue_that_filled_redis_is_drained(new_stack: NewStack) -> None
         depth = redis.zcard("arq:queue")
 
         await asyncio.to_thread(stack.start_process, "ledger_worker")
-        await wait_for(lambda: posted(caller, ids))
-        await wait_for(caller.holds_nothing)
-        await wait_for(lambda: redis_check(stack) == "ok")
+        await eventually_in_thread(lambda: posted(caller, ids))
+        await eventually_in_thread(caller.holds_nothing)
+        await eventually_in_thread(lambda: redis_check(stack) == "ok")
         assert redis.config_get("maxmemory")["maxmemory"] != "0"
     assert depth > 0
     assert "spool.drained" in stack.log("gateway")
     await served(caller, 1)
-    await wait_for(caller.ledger_is_right)
+    await eventually_in_thread(caller.ledger_is_right)

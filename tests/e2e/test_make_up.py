@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,6 +18,7 @@ import pytest
 from deploy.local import children, ports
 from deploy.local.environment import ROOT, without_settings
 from deploy.local.process import Supervisor, lives
+from tests.support.polling import block_until
 
 PATIENCE_S = 90.0
 
@@ -57,14 +57,7 @@ class Checkout:
         return {name: psutil.Process(found.pid) for name, found in records.items() if found}
 
     def wait_for(self, name: str) -> None:
-        wait_until(lambda: name in self.processes())
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        block_until(lambda: name in self.processes(), PATIENCE_S)
 
 
 @pytest.fixture
@@ -189,7 +182,7 @@ def test_leftovers_of_a_killed_start_are_found(
     running = first.processes()
     assert {name: running[name].pid for name in left} == {n: p.pid for n, p in left.items()}
     running["gateway"].kill()
-    wait_until(lambda: "gateway" not in first.processes())
+    block_until(lambda: "gateway" not in first.processes(), PATIENCE_S)
     assert "gateway        dead" in first.run("status")[1]
     assert first.run("up")[0] == 0
 

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 SECRET = "sk-proj-Ab12_Cd34-Ef56Gh78Ij90"
 PATHS = {
@@ -45,7 +45,7 @@ class Recorded:
         return [row["entry_id"] for row in usage["data"]]
 
     async def all_posted(self, calls: int) -> list[str]:
-        await wait_for(lambda: len(self.ids("entries")) == calls)
+        await eventually_in_thread(lambda: len(self.ids("entries")) == calls)
         return self.ids("entries")
 
 
@@ -64,7 +64,7 @@ async def test_calls_are_recorded_without_their_secrets(stack: LocalStack, name:
     assert failed == 422
 
     entries = await recorded.all_posted(4)
-    await wait_for(lambda: len(recorded.ids()) == 4)
+    await eventually_in_thread(lambda: len(recorded.ids()) == 4)
     assert sorted(recorded.ids()) == sorted(entries)
     ended = []
     for call_id in sorted(recorded.ids()):
@@ -99,7 +99,7 @@ async def test_recording_is_off_by_default_and_stops_at_once(
         recorded.admin.expect("PATCH", recorded.key_path, {"recording": recording})
         recorded.client.expect("POST", PATHS["chat"][0], body)
         await recorded.all_posted(calls)
-        await wait_for(lambda: len(recorded.ids()) == 1)
+        await eventually_in_thread(lambda: len(recorded.ids()) == 1)
     newest, recorded_call, _ = recorded.ids("entries")
     assert recorded.ids() == [recorded_call]
     entry = recorded.admin.expect("GET", f"/admin/ledger/entries/{newest}")

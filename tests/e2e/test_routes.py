@@ -5,7 +5,7 @@ from typing import Any
 
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
-from tests.e2e.polling import wait_for
+from tests.support.polling import eventually_in_thread
 
 ROUTE = {
     "model": "house/default",
@@ -33,7 +33,7 @@ async def test_a_route_is_made_tested_used_and_removed(stack: LocalStack) -> Non
         entries.update({entry["entry_id"]: entry for entry in usage["data"]})
         return {result["request_id"] for result in results} <= entries.keys()
 
-    await wait_for(posted)
+    await eventually_in_thread(posted)
     for result in results:
         entry = entries[result["request_id"]]
         assert entry["deployment"] == result["deployment_id"]
@@ -42,4 +42,4 @@ async def test_a_route_is_made_tested_used_and_removed(stack: LocalStack) -> Non
 
     status, _ = admin.call("DELETE", "/admin/models/house/default")
     assert status == 204
-    await wait_for(lambda: client.call("POST", "/v1/chat/completions", CALL)[0] == 404)
+    await eventually_in_thread(lambda: client.call("POST", "/v1/chat/completions", CALL)[0] == 404)

@@ -1,14 +1,7 @@
 """The breaker: nobody waits for a server that is away, and one at a time looks whether it is."""
 
 from libs.common.breaker import Breaker
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_a_breaker_is_closed_until_a_failure() -> None:

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from libs.common.cache import LoadingCache
+from tests.support.clock import Clock
 
 
 class Source:
@@ -22,14 +23,6 @@ class Source:
         if error is not None:
             raise error
         return value
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from libs.common.breaker import Breaker
 from libs.common.cache import Grace, Loaded, LoadingCache, SourceAway
+from tests.support.clock import Clock
 
 
 class Away(Exception):
@@ -23,14 +24,6 @@ class Source:
         if self.error is not None:
             raise self.error
         return self.values.get(key)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from services.admin.validation import MAX_BODY_BYTES
 from services.admin.wrong_keys import PER_SOURCE
 from tests.servers import free_port, mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY, app_with, client_of
-from tests.service.gateway.stage import serving
 from tests.service.web.test_bounded_http import START, connecting
+from tests.support.sockets import serving
 
 JSON = {"content-type": "application/json"}
 ADMIN_PATHS = ["/admin", "/admin/", "/admin/accounts", "/admin/ledger/verify", "/admin/nothing"]

@@ -19,15 +19,10 @@ from services.admin.state import open_resources
 from tests.servers import free_port
 from tests.service.admin.conftest import ADMIN_KEY, client_of
 from tests.service.gateway.dialects import CHAT, DIALECTS, TEXT
-from tests.service.gateway.stage import (
-    PATIENCE_S,
-    PROVIDER_KEY,
-    Books,
-    open_books,
-    open_gateway,
-    settings_for,
-)
+from tests.service.gateway.stage import PROVIDER_KEY, open_gateway, settings_for
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books, open_books
+from tests.support.polling import PATIENCE_S
 
 PATH = "/admin/models"
 

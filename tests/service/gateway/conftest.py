@@ -16,8 +16,9 @@ from redis import Redis
 from services.gateway.settings import Settings
 from tests.servers import ServerProcess, database_url
 from tests.service.gateway.dialects import DIALECTS, Dialect
-from tests.service.gateway.stage import Books, Client, open_books, open_gateway, settings_for
+from tests.service.gateway.stage import Client, open_gateway, settings_for
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books, open_books
 
 SettingsWith = Callable[..., Settings]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from tests.service.gateway.dialects import Dialect
-from tests.service.gateway.stage import Books
+from tests.support.books import Books
 
 
 async def check_event(

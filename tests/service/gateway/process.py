@@ -14,7 +14,8 @@ from deploy.local.children import tied
 from libs.common.settings import Secret
 from services.gateway.settings import Settings
 from tests.servers import HOST, free_port
-from tests.service.gateway.stage import Client, connected, eventually
+from tests.service.gateway.stage import Client, connected
+from tests.support.polling import eventually
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

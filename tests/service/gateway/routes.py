@@ -10,8 +10,8 @@ from libs.common.schemas.route import Deployment, Route
 from libs.common.storage.mongo.routes import RouteStore
 from libs.common.storage.redis.invalidation import publish
 from tests.service.gateway.dialects import CHAT, Dialect
-from tests.service.gateway.stage import Books
 from tests.service.gateway.upstream import Connection, Request, Script, Upstream
+from tests.support.books import Books
 
 
 def deployment(

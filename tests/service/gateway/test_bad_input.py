@@ -9,8 +9,10 @@ import pytest
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, TOKENS, Dialect
 from tests.service.gateway.faults import check_event
-from tests.service.gateway.stage import PATIENCE_S, Books, Client, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,8 +12,10 @@ from libs.common.domain.periods import period_keys, zone_of
 from libs.common.schemas.account import BudgetPeriod
 from libs.common.storage.mongo.ledger import LedgerStore
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
-from tests.service.gateway.stage import PATIENCE_S, Books, Client, zone_by_day
+from tests.service.gateway.stage import Client
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books, zone_by_day
+from tests.support.polling import PATIENCE_S
 from tests.unit.builders import entry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,15 +10,9 @@ import pytest
 
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT_TOKENS, TOKENS, Dialect, chunk
-from tests.service.gateway.stage import (
-    PROVIDER_KEY,
-    Announcing,
-    Books,
-    Client,
-    open_gateway,
-    with_parts,
-)
+from tests.service.gateway.stage import PROVIDER_KEY, Announcing, Client, open_gateway, with_parts
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,8 +9,9 @@ import pytest
 from backports import zstd
 
 from tests.service.gateway.dialects import Dialect
-from tests.service.gateway.stage import Books, Client
+from tests.service.gateway.stage import Client
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

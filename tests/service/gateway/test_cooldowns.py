@@ -9,9 +9,11 @@ from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT
 from tests.service.gateway.routes import Endpoints, add_route, deployment
-from tests.service.gateway.stage import PATIENCE_S, Books, Client, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.translation_wire import ANTHROPIC_MESSAGE
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

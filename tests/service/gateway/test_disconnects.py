@@ -12,16 +12,11 @@ from deploy.local.provider.oracle import Oracle
 from libs.common.schemas.usage import UsageEvent
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, TOKENS, Dialect
-from tests.service.gateway.stage import (
-    PATIENCE_S,
-    Books,
-    Client,
-    bearer,
-    eventually,
-    open_gateway,
-    serving,
-)
+from tests.service.gateway.stage import Client, bearer, open_gateway
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S, eventually
+from tests.support.sockets import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,15 +13,10 @@ from services.gateway.spool.backlog import Metered
 from services.gateway.usage.meter import Meter
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import Dialect
-from tests.service.gateway.stage import (
-    Books,
-    Client,
-    connected,
-    open_gateway,
-    serving,
-    with_parts,
-)
+from tests.service.gateway.stage import Client, connected, open_gateway, with_parts
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
+from tests.support.sockets import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,9 +7,11 @@ from libs.common.web.bounded_http import BOUNDS
 from services.gateway.app import create_app
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
-from tests.service.gateway.stage import CHAT_MODEL, Books, Client, bearer, open_gateway, serving
+from tests.service.gateway.stage import CHAT_MODEL, Client, bearer, open_gateway
 from tests.service.gateway.upstream import Upstream
 from tests.service.web.test_bounded_http import connecting
+from tests.support.books import Books
+from tests.support.sockets import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

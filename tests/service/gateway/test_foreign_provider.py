@@ -18,7 +18,9 @@ from tests.servers import HOST, ServerProcess, free_port, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import Dialect
 from tests.service.gateway.routes import add_route
-from tests.service.gateway.stage import PATIENCE_S, Books, Client, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S
 from tests.unit.gateway.streams import payloads
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,8 +8,9 @@ import pytest
 
 from libs.common.schemas.price import Rates, Tier
 from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
-from tests.service.gateway.stage import Books, Client
+from tests.service.gateway.stage import Client
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -13,8 +13,10 @@ from libs.common.storage.redis.invalidation import publish
 from tests.servers import redis_server, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT
-from tests.service.gateway.stage import Books, Client, eventually, open_books, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books, open_books
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -24,15 +24,10 @@ from services.gateway.usage.meter import Meter
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
 from tests.service.gateway.process import gateway_process
-from tests.service.gateway.stage import (
-    PATIENCE_S,
-    Books,
-    Client,
-    eventually,
-    open_gateway,
-    with_parts,
-)
+from tests.service.gateway.stage import Client, open_gateway, with_parts
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

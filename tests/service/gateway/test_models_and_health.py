@@ -13,14 +13,8 @@ from libs.common.settings import Secret
 from tests.servers import HOST, free_port, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES
-from tests.service.gateway.stage import (
-    CHAT_MODEL,
-    MESSAGES_MODEL,
-    Books,
-    Client,
-    bearer,
-    open_gateway,
-)
+from tests.service.gateway.stage import CHAT_MODEL, MESSAGES_MODEL, Client, bearer, open_gateway
+from tests.support.books import Books
 from tests.users import PASSWORD, as_user, redis_server_with_users
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,12 +15,12 @@ from tests.service.gateway.stage import (
     MESSAGES_MODEL,
     OTHER_MODEL,
     PROVIDER_KEY,
-    Books,
     Client,
     bearer,
     open_gateway,
 )
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

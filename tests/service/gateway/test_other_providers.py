@@ -21,14 +21,8 @@ from services.gateway.upstream.translation.target import TranslationRefused, Tra
 from services.gateway.upstream.translation.translator import Translator
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, TEXT_TOKENS, TOKENS, Dialect
-from tests.service.gateway.stage import (
-    OTHER_MODEL,
-    PROVIDER_KEY,
-    Books,
-    Client,
-    open_gateway,
-    with_parts,
-)
+from tests.service.gateway.stage import OTHER_MODEL, PROVIDER_KEY, Client, open_gateway, with_parts
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,14 +14,11 @@ from services.gateway.settings import Settings
 from tests.servers import ServerProcess, redis_server, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, DIALECTS, TOKENS
-from tests.service.gateway.stage import (
-    Books,
-    eventually,
-    open_books,
-    open_gateway,
-)
+from tests.service.gateway.stage import open_gateway
 from tests.service.gateway.test_budgets import spend
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books, open_books
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

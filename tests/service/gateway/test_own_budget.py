@@ -16,15 +16,10 @@ from libs.common.settings import Secret
 from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT
-from tests.service.gateway.stage import (
-    PATIENCE_S,
-    Books,
-    Client,
-    bearer,
-    open_gateway,
-    zone_by_day,
-)
+from tests.service.gateway.stage import Client, bearer, open_gateway
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books, zone_by_day
+from tests.support.polling import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

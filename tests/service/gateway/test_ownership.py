@@ -12,8 +12,10 @@ from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.redis.invalidation import publish
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect, chunk, named
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
-from tests.service.gateway.stage import OTHER_MODEL, Books, Client, eventually
+from tests.service.gateway.stage import OTHER_MODEL, Client
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,10 +9,12 @@ import pytest_asyncio
 from services.gateway.settings import Settings
 from tests.servers import ServerProcess
 from tests.service.gateway.dialects import CHAT
-from tests.service.gateway.stage import Books, Client, eventually, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.test_budgets import HOLD_NUSD, MODEL, OUTPUT_USD, Turnstile
 from tests.service.gateway.test_outages import own_books, redis, settings
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 __all__ = ["own_books", "redis", "settings"]

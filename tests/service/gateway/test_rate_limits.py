@@ -7,8 +7,9 @@ import pytest
 
 from libs.common.schemas.account import Limits
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
-from tests.service.gateway.stage import Books, Client
+from tests.service.gateway.stage import Client
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

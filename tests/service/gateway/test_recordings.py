@@ -25,8 +25,10 @@ from libs.common.storage.queue.recordings import unpack
 from tests.servers import redis_server, running
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, Dialect, chunk, named
-from tests.service.gateway.stage import Books, Client, eventually, open_books, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books, open_books
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

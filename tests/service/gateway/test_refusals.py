@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from tests.service.gateway.dialects import CHAT, Dialect
-from tests.service.gateway.stage import Books, Client
+from tests.service.gateway.stage import Client
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

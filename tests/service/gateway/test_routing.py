@@ -18,9 +18,11 @@ from libs.common.storage.redis.cooldowns import CooldownStore
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, Dialect
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
-from tests.service.gateway.stage import PATIENCE_S, PROVIDER_KEY, Books, Client, open_gateway
+from tests.service.gateway.stage import PROVIDER_KEY, Client, open_gateway
 from tests.service.gateway.translation_wire import ANTHROPIC_MESSAGE, anthropic_sse
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

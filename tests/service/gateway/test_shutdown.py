@@ -21,18 +21,17 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, TOKENS, Dialect
 from tests.service.gateway.process import gateway_process
 from tests.service.gateway.stage import (
-    PATIENCE_S,
     Announcing,
-    Books,
     Client,
     StateFactory,
     bearer,
     connected,
-    eventually,
-    serving,
     with_parts,
 )
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S, eventually
+from tests.support.sockets import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

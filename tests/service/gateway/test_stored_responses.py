@@ -9,8 +9,9 @@ from arq.constants import job_key_prefix
 
 from tests.service.gateway.dialects import CHAT, RESPONSES, named
 from tests.service.gateway.routes import Endpoints, add_route, deployment
-from tests.service.gateway.stage import CHAT_MODEL, OTHER_MODEL, Books, Client, bearer
+from tests.service.gateway.stage import CHAT_MODEL, OTHER_MODEL, Client, bearer
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,8 +9,9 @@ from services.gateway.formats.sse import MAX_FRAME_BYTES
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import DIALECTS, TEXT, TEXT_TOKENS, TOKENS, Dialect
 from tests.service.gateway.faults import check_error_frame, check_event, split_last
-from tests.service.gateway.stage import Books, Client, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.upstream import EVENT_STREAM, Connection, Request, Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,8 +9,9 @@ import pytest
 
 from libs.common.schemas.usage import TokenUsage
 from tests.service.gateway.dialects import MESSAGES, named
-from tests.service.gateway.stage import Books, Client
+from tests.service.gateway.stage import Client
 from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

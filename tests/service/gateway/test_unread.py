@@ -13,8 +13,10 @@ from libs.common.schemas.usage import UsageEvent
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, Dialect
 from tests.service.gateway.process import gateway_process
-from tests.service.gateway.stage import PATIENCE_S, Books, Client, eventually, open_gateway
+from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.upstream import Connection, Request, Upstream
+from tests.support.books import Books
+from tests.support.polling import PATIENCE_S, eventually
 from tests.unit.gateway.streams import chat_chunk, data
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

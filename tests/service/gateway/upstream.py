@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 from tests.servers import HOST
+from tests.support.sockets import accepting
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
@@ -92,7 +93,6 @@ class Upstream:
         self.requests: list[Request] = []
         self.connections = 0
         self._script: Script | None = None
-        self._serving: set[asyncio.Task[None]] = set()
 
     def answers(self, body: bytes, **kwargs: Any) -> None:
         """From now on, with this."""
@@ -118,32 +118,16 @@ class Upstream:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Upstream"]:
-        server = await asyncio.start_server(self._connected, HOST, 0)
-        self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        try:
+        async with accepting(self._connected) as port:
+            self.url = f"http://{HOST}:{port}"
             yield self
-        finally:
-            server.close()
-            for task in self._serving:
-                task.cancel()
-            if self._serving:
-                await asyncio.wait(self._serving)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
         self.connections += 1
-        try:
-            while (request := await _read_request(reader)) is not None:
-                self.requests.append(request)
-                assert self._script is not None, "nothing is scripted"
-                await self._script(request, Connection(reader, writer))
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._serving.discard(task)
-            writer.close()
+        while (request := await _read_request(reader)) is not None:
+            self.requests.append(request)
+            assert self._script is not None, "nothing is scripted"
+            await self._script(request, Connection(reader, writer))
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Request | None:

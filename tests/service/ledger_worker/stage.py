@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -43,13 +43,13 @@ from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.settler import Settler
+from tests.support.polling import eventually
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PERIODS = ("total", "2026-11", "2026-W48", "2026-11-24")
 MODEL, PROVIDER = "stand-in-1", "openai"
 # 1,000 input tokens at 3 USD and 100 output tokens at 15 USD per million.
 CALL_NUSD = 4_500_000
-_PATIENCE_S = 30.0
 
 
 _minted = itertools.count()
@@ -250,10 +250,3 @@ async def working(
     finally:
         stop.set()
         await task
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Waits for the condition as long as anybody would; the test does not depend on how long."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while not await condition():
-            await asyncio.sleep(0.02)

@@ -16,13 +16,13 @@ from services.ledger_worker.sweep import sweep
 from tests.servers import ServerProcess, redis_server, running
 from tests.service.ledger_worker.stage import (
     Stage,
-    eventually,
     make_event,
     make_events,
     open_stage,
     settings_for,
     working,
 )
+from tests.support.polling import eventually
 
 
 @pytest.fixture

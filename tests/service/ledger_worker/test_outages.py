@@ -13,12 +13,12 @@ from tests.servers import ServerProcess, mongo_server, redis_server, running
 from tests.service.ledger_worker.stage import (
     CALL_NUSD,
     Stage,
-    eventually,
     make_events,
     open_stage,
     settings_for,
     working,
 )
+from tests.support.polling import eventually
 
 
 @pytest.fixture

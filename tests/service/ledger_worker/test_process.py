@@ -19,11 +19,11 @@ from tests.service.ledger_worker.stage import (
     CALL_NUSD,
     Stage,
     altered,
-    eventually,
     make_event,
     make_events,
     open_stage,
 )
+from tests.support.polling import eventually
 
 COMMAND = (sys.executable, "-m", "services.ledger_worker")
 # The time after which a killed worker's jobs are taken up again.

@@ -24,11 +24,11 @@ from tests.service.ledger_worker.stage import (
     NOW,
     Stage,
     count_of,
-    eventually,
     make_event,
     settings_for,
     working,
 )
+from tests.support.polling import eventually
 
 SOFT = Budget(limit_nusd=2_000_000_000, period="total", soft_limit_nusd=1_000_000_000)
 DAILY = Budget(limit_nusd=100, period="daily", soft_limit_nusd=50)

@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,16 +15,10 @@ from deploy.local import children
 from deploy.local.environment import ROOT
 from deploy.local.process import lives
 from tests.servers import redis_server
+from tests.support.polling import block_until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends children so")
 PATIENCE_S = 20.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:
@@ -43,7 +35,7 @@ def test_a_server_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     # The kernel signals the children of a thread when it takes the thread away, after the join.
-    wait_for(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())
+    block_until(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists(), PATIENCE_S)
     try:
         with Redis.from_url(server.url) as redis:
             assert redis.ping()
@@ -84,7 +76,7 @@ children.start(
 """
     done = subprocess.run((sys.executable, "-c", code), cwd=ROOT, check=False, timeout=PATIENCE_S)
     assert done.returncode == -signal.SIGKILL
-    wait_for(lambda: not is_alive(int(pid.read_text())))
+    block_until(lambda: not is_alive(int(pid.read_text())), PATIENCE_S)
     assert not ran.exists()
 
 

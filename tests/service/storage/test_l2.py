@@ -9,6 +9,7 @@ from libs.common.schemas.key import ApiKey
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.shared_cache import L2, bury, key_of
 from tests.servers import HOST, free_port
+from tests.support.clock import Clock
 from tests.unit.builders import api_key
 
 HASH = "a" * 64
@@ -28,14 +29,6 @@ class Database:
         found = self.key
         await self.open.wait()
         return found
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from libs.common.errors import AppError
 from libs.common.web.bounded_http import BOUNDS, Bounds
 from libs.common.web.json import json_response
-from tests.service.gateway.stage import PATIENCE_S, serving
+from tests.support.polling import PATIENCE_S
+from tests.support.sockets import serving
 
 START = b"GET /a?b HTTP/1.1\r\nhost: x\r\n"
 POST = b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from tests.servers import HOST
+from tests.support.sockets import accepting
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -78,8 +79,8 @@ Script = Callable[[Wire], Awaitable[None]]
 class Provider:
     """`asked` is which connection each request came on, `torn` what came that was none."""
 
-    def __init__(self, port: int, scheme: str) -> None:
-        self.port = port
+    def __init__(self, scheme: str) -> None:
+        self.port = 0
         self.scheme = scheme
         self.asked: list[int] = []
         self.requests: list[bytes] = []
@@ -96,32 +97,15 @@ async def serving(
     script: Script, *, tls: ssl.SSLContext | None = None, buffer_bytes: int | None = None
 ) -> AsyncIterator[Provider]:
     """Ends a connection with its script. `buffer_bytes` are taken of what no script has read."""
-    listening = socket.create_server((HOST, 0))
-    if buffer_bytes is not None:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-    provider = Provider(listening.getsockname()[1], "http" if tls is None else "https")
-    running: set[asyncio.Task[None]] = set()
+    provider = Provider("http" if tls is None else "https")
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
         wire = Wire(provider, reader, writer)
         provider.wires.append(wire)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await script(wire)
-        writer.transport.abort() if task.cancelling() else writer.close()
+        await script(wire)
 
-    server = await asyncio.start_server(connected, sock=listening, ssl=tls)
-    try:
+    async with accepting(connected, tls=tls, receive_buffer=buffer_bytes) as provider.port:
         yield provider
-    finally:
-        server.close()
-        for task in running:
-            task.cancel()
-        for outcome in await asyncio.gather(*running, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                raise outcome
 
 
 def always(data: bytes) -> Script:
