@@ -1,7 +1,7 @@
-"""Refuses a call before its body has arrived, where no body could let it pass.
+"""Refuses a call before its body has arrived, if its limits refuse it whatever the body is.
 
-Asked only for bodies that are still arriving, which cost memory and time: it reads the limits in a
-round trip of its own, and holds nothing. Whoever passes still has to be admitted.
+Used only for bodies that are still arriving, since it takes a round trip of its own. It takes no
+hold: a call that passes must still be admitted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,21 +21,21 @@ from services.gateway.admission.standings import Standings
 from services.gateway.calls.call import Call
 from services.gateway.calls.principal import Principal
 
-# Until a body that came before is whole, nobody knows when there is room again.
+# How long the earlier bodies take to arrive is not known.
 _WAIT_MS = 1_000
 
 
 class EarlyRefusals:
-    """By what Redis says; where it says nothing, everything is left to admission."""
+    """Checks limits in Redis. If Redis does not answer, every call passes."""
 
     def __init__(self, standings: Standings, breaker: Breaker) -> None:
         self._standings = standings
         self._breaker = breaker
 
     async def check(self, call: Call, principal: Principal, places: Sequence[int]) -> None:
-        """`places` count the bodies that are arriving, this call's included, of account and key.
+        """`places` are the numbers of arriving bodies, this one included, of the account and key.
 
-        They count as requests, which they are going to be. Raises BudgetExceeded or RateLimited.
+        Each counts as a request. Raises BudgetExceeded or RateLimited.
         """
         budgets = budgets_now(principal, call.started_at)
         scopes = scopes_of(principal, budgets)
@@ -63,7 +63,7 @@ def _is_limited(scope: LimitScope) -> bool:
 
 
 def _reached(scope: LimitScope, standing: ScopeStanding, place: int) -> Iterator[Limited]:
-    """In the order of admission's own checks."""
+    """Yields the limits that are reached, in the order in which admission checks them."""
     others = place - 1
     wait_ms = standing.requests_reset_ms or _WAIT_MS
     rows: tuple[tuple[LimitKind, int, int, int], ...] = (

@@ -26,9 +26,9 @@ def hold_amount(
         # A value below 1 is not a limit. The provider may reject it or, as some do with -1, treat
         # it as unlimited; hold for the default.
         limit = default_max_output_tokens
+    output_tokens = limit * max(request.answers, 1)
     amounts = []
     for deployment_id, price in priced.prices.items():
-        output_tokens = limit * max(request.answers, 1)
         amount = _amount(priced, account_multiplier, request, price, output_tokens)
         if request.models:
             prices = priced.prices_of_models[deployment_id]

@@ -1,4 +1,4 @@
-"""What limits a call: the budgets and rates of its account, and of its key inside them."""
+"""The limits of a call: the budgets and rates of its account, and those of its key."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
@@ -36,7 +36,7 @@ class BudgetNow(msgspec.Struct, frozen=True, kw_only=True):
         return period_end(self.budget.period, self.at, self.zone)
 
     def days(self) -> tuple[str, str] | None:
-        """Those that a key's spend is summed over."""
+        """The first and last day that a key's spend is summed over; None for all days."""
         return days_of(self.budget.period, self.at, self.zone)
 
 
@@ -67,7 +67,7 @@ def scopes_of(principal: Principal, budgets: list[BudgetNow]) -> list[LimitScope
 
 
 def scope_of(key_id: str | None, limits: Limits, budgets: list[BudgetNow]) -> LimitScope:
-    """Of an account (key_id None) or a key, as the scripts want it."""
+    """The scope of an account (key_id None) or a key, as the scripts take it."""
     return LimitScope(
         key_id=key_id,
         requests=_limit(limits.requests_per_minute),
@@ -88,14 +88,14 @@ def _limit(limit: int | None) -> int:
 def over_budget(
     over: OverBudget, budgets: Sequence[BudgetNow], principal: Principal, hold_nusd: int | None
 ) -> AppError:
-    """Says how the budget stands, what the call would hold (None: not known) and what to do."""
+    """States how the budget stands, what the call would hold (None: not known) and what to do."""
     now = next(
         b for b in budgets if b.key_id == over.scope.key_id and b.period == over.budget.period
     )
     whose = "this API key" if now.key_id else f"account '{principal.account.user_id}'"
     ends_at = now.ends_at()
     until = "has no end" if ends_at is None else f"ends at {ends_at.isoformat()}"
-    # Redis was asked with a lower limit where there are calls that it has not heard of yet.
+    # The limit that Redis got was lowered by what calls use that it does not know of.
     held_nusd = over.held_nusd + now.budget.limit_nusd - over.budget.limit
     limit, spent, held = (
         usd_text(nusd) for nusd in (now.budget.limit_nusd, over.spent_nusd, held_nusd)
@@ -110,7 +110,7 @@ def over_budget(
 
 
 def limited(refusal: Limited, tokens: int) -> AppError:
-    """With a true `retry-after`; a call that can never fit is told so."""
+    """With an exact `retry-after`, or TooManyTokens for a call that can never fit."""
     whose = "this API key" if refusal.scope.key_id else "the account"
     wait_s = -(-refusal.wait_ms // _MS)
     limit, what = {
@@ -131,7 +131,7 @@ def limited(refusal: Limited, tokens: int) -> AppError:
 
 
 def window_of(refusal: Limited) -> tuple[LimitScope, Window] | None:
-    """The minute that is used up, as far as it is known. Calls at a time have none."""
+    """The minute that is used up, as far as it is known; None for calls at a time."""
     scope, wait_ms = refusal.scope, refusal.wait_ms
     match refusal.kind:
         case "requests":

@@ -1,4 +1,4 @@
-"""What budgets have used according to MongoDB, and Redis told of it where it does not know."""
+"""Reads what MongoDB has posted to budgets, and seeds Redis with it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How accounts and keys stand against their budgets and limits, for whoever only looks."""
+"""How accounts and keys stand against their budgets and limits; takes no hold."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 class Standings:
-    """How callers stand: by Redis, or by MongoDB where Redis is away or does not know."""
+    """Reads Redis, and MongoDB if Redis is away or has no spend of a period."""
 
     def __init__(self, store: StandingStore, spend: SpendReader) -> None:
         self._store = store
@@ -25,7 +25,7 @@ class Standings:
     async def of(
         self, user_id: str, scopes: Sequence[LimitScope], budgets: Sequence[BudgetNow]
     ) -> Sequence[ScopeStanding] | None:
-        """None while Redis is away. Raises Unavailable where nobody can say."""
+        """None while Redis is away. Raises Unavailable if MongoDB does not answer either."""
         try:
             found = await self._store.look(user_id, scopes)
             if isinstance(found, Unseeded):
@@ -41,7 +41,7 @@ class Standings:
         return found
 
     async def spent(self, user_id: str, budgets: Sequence[BudgetNow]) -> list[int]:
-        """By MongoDB. Raises Unavailable."""
+        """What MongoDB has posted. Raises Unavailable."""
         try:
             return [
                 (await self._spend.spent(user_id, now.key_id, now.period, now.days())).nusd

@@ -1,8 +1,8 @@
 """Admission while Redis is away: up to what was left, as far as this process can know.
 
-Redis' last word on a budget counts, or MongoDB's where that says more, and on top of it all that
-this process has let through since. What Redis does not know of stays counted here until Redis has
-been told. Replicas do not know of each other: each may use what was left.
+A budget's use is the larger of what Redis last reported and what MongoDB has posted, plus all that
+this process has admitted since. That part stays counted here until Redis has it. Replicas do not
+know each other's part: each may use what was left.
 """
 
 from collections import Counter, defaultdict
@@ -23,7 +23,7 @@ from services.gateway.calls.principal import Principal
 from services.gateway.metrics import ADMITTED_WITHOUT_REDIS
 
 _MAX_ACCOUNTS = 50_000
-# For so long Redis' last word on a budget counts, with whatever other replicas held then.
+# How long Redis's last report counts; it includes what other replicas held.
 _KNOWN_S = 300.0
 _SPEND_TTL_S = 5.0
 
@@ -32,21 +32,21 @@ _Owner = tuple[str, str | None]
 
 
 class _Taken(msgspec.Struct, frozen=True):
-    """What a call under way took while Redis was away."""
+    """What an open call holds that was admitted while Redis was away."""
 
     owners: tuple[_Owner, ...]
     nusd: int
 
 
 class _Known(msgspec.Struct):
-    """Spent and held as Redis last said, less what was released since; until when that counts."""
+    """The last spent + held that Redis reported, minus later releases, and when it expires."""
 
     nusd: int
     until: float
 
 
 class WithoutRedis:
-    """Takes note of every admission, so that it knows what to say once Redis is away."""
+    """Observes every admission by Redis, to decide in its place while it is away."""
 
     def __init__(self, spend: SpendReader, *, is_open: bool) -> None:
         self._reader = spend
@@ -58,10 +58,10 @@ class WithoutRedis:
             negative_ttl_s=_SPEND_TTL_S,
         )
         self._known: LRUCache[tuple[_Owner, str], _Known] = LRUCache(_MAX_ACCOUNTS)
-        # Held by this process' calls, and known to Redis.
+        # What this process's open calls hold, as far as Redis knows the holds.
         self._held: defaultdict[_Owner, int] = defaultdict(int)
         self._open: dict[str, _Taken] = {}
-        # What calls took that Redis has not heard of, and the part of those that are over.
+        # What calls use that Redis does not know of, and the closed calls' part of it.
         self._taken: Counter[_Owner] = Counter()
         self._over: Counter[_Owner] = Counter()
 
@@ -79,7 +79,7 @@ class WithoutRedis:
         if not self._is_open:
             raise Unavailable("The gateway cannot check budgets at the moment. Try again soon.")
         spent = [await self._spent(hold.principal, now) for now in hold.budgets]
-        # No other call may come in between from here on.
+        # From here on nothing may be awaited, or two calls could use the same room.
         for now, spent_nusd in zip(hold.budgets, spent, strict=True):
             owner = (hold.user_id, now.key_id)
             known = self._known.get((owner, now.period))
@@ -153,7 +153,7 @@ class WithoutRedis:
             spent = None
         if spent is not None:
             return spent
-        # Both stores are away: the cached account is the last that is known.
+        # Both stores are away, so the cached account is all that is known.
         is_total = now.period == "total" and now.key_id is None
         return principal.account.spent_nusd if is_total else 0
 

@@ -1,4 +1,4 @@
-"""One call under way: what is known of it so far, and the usage event that will tell the ledger."""
+"""One call under way, and the usage event that it leaves."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,12 +24,12 @@ from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Target
 from services.gateway.formats.base import NOTHING_MADE, CallRequest, Format
 
-# What others call a call or its user is kept to be recognised, not to be stored at any length.
+# Ids that clients and providers choose are cut to this length before they are stored.
 _MAX_FOREIGN_NAME = 256
 
 
 class Call:
-    """Filled in from authentication to the last byte, by one request's handler alone."""
+    """Extended from authentication to the last byte, within one request's handler."""
 
     __slots__ = (
         "_started",
@@ -66,7 +66,7 @@ class Call:
     ) -> None:
         self.format = client_format
         self.operation = operation
-        # What follows the path of the format, at the gateway and at the provider alike.
+        # Follows the path of the format, both at the gateway and at the provider.
         self.resource = resource
         self.call_id = uuid7(now_ms, entropy(10))
         self.started_at = datetime.fromtimestamp(now_ms / 1000, UTC)
@@ -84,7 +84,7 @@ class Call:
         self.first_byte_ms: int | None = None
         self.provider_request_id: str | None = None
         self.made = NOTHING_MADE
-        # Ids that an administrator allows the caller to name.
+        # Ids of the operator's objects that an administrator allows the caller to name.
         self.granted: frozenset[str] = frozenset()
         self._started = perf_counter()
 
@@ -98,27 +98,27 @@ class Call:
             self.price = self.priced.prices[target.deployment_id]
 
     def overhead_ms(self) -> float:
-        """The gateway's own share of the time so far."""
+        """The time so far, without the time that the provider took."""
         return int((perf_counter() - self._started - self.upstream_s) * 1_000_000) / 1000
 
     def charge(self, usage: TokenUsage | None) -> int:
-        """What the ledger is going to charge, unless a new price came in since admission."""
+        """The cost that the ledger will post, unless a new price applies by then."""
         if usage is not None and self.price is not None:
             self.charged_nusd = cost_nusd(usage, self.price, self.account_multiplier)
         return self.charged_nusd
 
     @property
     def user_id(self) -> str:
-        """Of the account; empty before the call is authenticated."""
+        """The account's id; empty before the call is authenticated."""
         return "" if self.principal is None else self.principal.account.user_id
 
     @property
     def account_multiplier(self) -> Decimal:
-        """The account's as it was when the call was authenticated, whatever becomes of it since."""
+        """As it was when the call was authenticated; later changes do not apply."""
         return AT_COST if self.principal is None else self.principal.account.price_multiplier
 
     def reported_usage(self, body: bytes) -> TokenUsage | None:
-        """What the answer says. Raises UpstreamFailed where it cannot be read at all."""
+        """The usage in the answer, if it has any. Raises UpstreamFailed if it cannot be read."""
         if self.request is not None:
             self.made = self.format.made_by(self.request, body)
         return self.format.usage_of_answer(body)
@@ -134,7 +134,6 @@ class Call:
         error_code: str | None = None,
         held_nusd: int | None = None,
     ) -> UsageEvent:
-        """The call as it ended."""
         request, target = self.request, self.target
         translated = target is not None and not target.speaks(self.format.name)
         return UsageEvent(
@@ -163,14 +162,14 @@ class Call:
             first_byte_ms=self.first_byte_ms,
             overhead_ms=self.overhead_ms(),
             provider_request_id=_bounded(self.provider_request_id),
-            # Nobody keeps a translated response.
+            # LiteLLM's translation stores no response.
             response_id=None if translated else _bounded(self.made.response_id),
             objects=() if translated or not self.made.objects else self._objects(),
             client_user=None if request is None else _bounded(request.client_user),
         )
 
     def _objects(self) -> tuple[str, ...]:
-        """What the call itself made: what it was allowed to name stays the operator's."""
+        """Objects that the call made. Those that it was granted still belong to the operator."""
         ids = (i for i in self.made.objects if len(i) <= MAX_OBJECT_ID_CHARS)
         return tuple(i for i in dict.fromkeys(ids) if i not in self.granted)[:MAX_OBJECTS]
 

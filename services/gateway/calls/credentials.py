@@ -11,7 +11,7 @@ def secret_of(headers: Headers) -> str:
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in CREDENTIAL_HEADERS and found.setdefault(name, value) != value:
-            # A proxy in front of the gateway may have read another one of them than it would.
+            # A proxy in front of the gateway may have checked one, and the gateway the other.
             shown = name.decode()
             raise Unauthenticated(f"The header {shown} names two different API keys. Send one.")
     authorization = found.get(b"authorization", b"")

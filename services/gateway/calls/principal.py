@@ -1,4 +1,4 @@
-"""Whose call it is."""
+"""The caller of a call."""
 
 import msgspec
 

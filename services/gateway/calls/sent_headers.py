@@ -1,8 +1,8 @@
-"""The names of clients' headers that reach a provider. What no row names stays here.
+"""Which of a client's headers reach a provider; all others are dropped.
 
-Not sent on are credentials, the names of organisations, projects and workspaces (the provider's key
-is the operator's, not the client's), what proxies and tracing add on their way (`baggage` too), a
-client's sessions, and idempotency keys: under one provider key two accounts could share one.
+Dropped are credentials; the names of organisations, projects and workspaces, since the provider's
+key is the operator's; what proxies and tracing add (`baggage` too); a client's sessions; and
+idempotency keys, which two accounts under one provider key could share.
 """
 
 import re
@@ -29,8 +29,8 @@ _SENT: Mapping[ClientFormat, frozenset[bytes]] = {
     "embeddings": _TO_OPENAI,
     "messages": _TO_ANTHROPIC,
 }
-# No setting sends these on: the gateway's own, those of one connection, and what is shared by all
-# who use the provider's key.
+# No setting may add these: headers that the gateway sets itself, headers of one connection, and
+# headers that would be shared by all who use the provider's key.
 _NEVER_SENT = CREDENTIAL_HEADERS | {
     b"accept-encoding",
     b"baggage",
@@ -57,9 +57,9 @@ _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 
 
 def sent_headers(further: str = "") -> Mapping[ClientFormat, frozenset[bytes]]:
-    """By format, the names that reach its providers. `further` ones, after commas, reach them all.
+    """By format, the names that reach its providers. `further` is a list with commas, for all.
 
-    Raises ValueError for a name that no header has, or that is never sent on.
+    Raises ValueError for an invalid header name, or one that is never sent to a provider.
     """
     names = {name.strip().lower() for name in further.split(",")} - {""}
     for name in sorted(names):

@@ -1,4 +1,4 @@
-"""Where a call may go: one target for each deployment of its model, in a plan."""
+"""The targets that may serve a call, one for each deployment of its model, and their plan."""
 
 import msgspec
 
@@ -10,9 +10,9 @@ from libs.common.settings import Secret
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One way to serve a call.
 
-    `base_url` None leaves it to LiteLLM, and so does `api_key`; `credential` is resolved when
-    the call is made. `paths` are those of the formats that can be relayed; all others are
-    translated. `rank`, `weight` and `deployment_id` are what routing goes by.
+    If `base_url` or `api_key` is None, LiteLLM chooses it; `credential` is resolved when the call
+    is made. `paths` has the formats that can be relayed; all others are translated. Routing uses
+    `rank`, `weight` and `deployment_id`.
     """
 
     deployment_id: str

@@ -1,6 +1,6 @@
 """The endpoints that make tokens: one call from its first byte to its last.
 
-Authenticate, decode, authorise, admit, forward, meter, commit, finish.
+Authenticate, decode, authorise, price, admit, forward, write the event, answer.
 """
 
 from collections.abc import Coroutine, Mapping
@@ -170,7 +170,7 @@ def _with_prices(plan: Plan, prices: Mapping[str, PriceVersion]) -> Plan:
 
 
 def _check_models(principal: Principal, request: CallRequest, plan: Plan) -> None:
-    """Those that the request names beside its own. Raises ModelNotAllowed."""
+    """Checks the models that the request names beside its own. Raises ModelNotAllowed."""
     providers = {target.provider for target in plan.targets + plan.context_targets}
     for model in request.models:
         refusal = check_named_model(principal.key, model.name, providers, param=model.path)

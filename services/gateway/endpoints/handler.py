@@ -1,7 +1,7 @@
-"""What every call goes through, whatever it is for: its caller, its event, its answer, its errors.
+"""The frame of every call: its authentication, its usage event, its answer, its errors.
 
-Whatever happens to a call whose key is known, it leaves exactly one usage event, and its last byte
-goes out after that event is durable. Where nothing can be recorded it is refused without one.
+Every call with a known key leaves exactly one usage event, and its last byte is sent after that
+event is durable. While events cannot be recorded, calls are refused without one.
 """
 
 import asyncio
@@ -53,12 +53,12 @@ _POST = frozenset({"POST"})
 _DECODED_AT_ONCE = 256 * 1024
 _CRASHED = "The gateway failed to serve this call."
 EarlyCheck = Callable[[Principal, BodyLease], Awaitable[None]]
-# What nginx logs when the client hung up; no client ever reads it.
+# As nginx logs a client that hung up; no client receives it.
 CLIENT_CLOSED = 499
 
 
 class Handler(ABC):
-    """One call's handler; what it knows is in `call`."""
+    """Handles one call; its subclasses make the calls of one kind of endpoint."""
 
     __slots__ = (
         "_allowed",
@@ -92,14 +92,14 @@ class Handler(ABC):
 
     @abstractmethod
     async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        """Makes the call and answers it. The caller may make calls; what is raised is recorded."""
+        """Makes and answers the call of a principal who may make calls. Its errors are recorded."""
 
     async def read_request(
         self, principal: Principal, headers: Headers, refuse_early: EarlyCheck | None = None
     ) -> tuple[bytes, CallRequest]:
-        """The body, and what it asks for, which the key may use. Raises AppError.
+        """The body and its request, for a model that the key may use. Raises AppError.
 
-        A body that is still arriving is read on only after `refuse_early` has let it pass.
+        If the body is still arriving, `refuse_early` may refuse it before the rest is read.
         """
 
         async def begin(announced: int | None, is_late: bool) -> BodyLease:
@@ -112,7 +112,7 @@ class Handler(ABC):
                     if refuse_early is not None:
                         await refuse_early(principal, lease)
             except BaseException:
-                # Until it is answered, others would be refused for the sake of it.
+                # Otherwise it would take memory from other calls until the error is sent.
                 lease.release()
                 raise
             return lease
@@ -132,19 +132,19 @@ class Handler(ABC):
         return body, request
 
     async def _decoded_in_thread(self, body: bytes) -> CallRequest:
-        """A large body with many small parts takes long, and so others get their turns."""
+        """In a thread, since a large body with many small parts would block other calls."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.gateway.decoding, self.call.format.decode, body)
 
     def take_copies(self, plan: Plan) -> None:
-        """Counts the memory that sending the body on takes, as the plan has it. Raises AppError."""
+        """Reserves the memory for copies of the body, by the plan. Raises AppError."""
         if self._body is not None:
             name = self.call.format.name
             targets = plan.targets + plan.context_targets
             self._body.take_copies(translated=not all(t.speaks(name) for t in targets))
 
     async def handle(self, scope: Scope) -> None:
-        """Raises nothing but CancelledError: what goes wrong is answered and recorded."""
+        """Raises only CancelledError: all other errors are answered and recorded."""
         call, gateway, headers = self.call, self.gateway, scope["headers"]
         wrong_method = self._check_method(scope["method"])
         with gateway.open_calls:
@@ -170,7 +170,7 @@ class Handler(ABC):
             except AppError as error:
                 await self._fail(writer, error)
             except asyncio.CancelledError:
-                # The process is stopping and this call's time is over; its event still goes out.
+                # The process is stopping and the grace is over; the event is still written.
                 writer.write_nowait(*self._usage_so_far())
                 raise
             except Exception:
@@ -196,7 +196,7 @@ class Handler(ABC):
     async def _authenticate(
         self, headers: Headers, wrong_method: AppError | None
     ) -> Principal | None:
-        """None for a caller that is not known, who is told so."""
+        """None if the caller is not known; the error has then been sent."""
         try:
             principal = await self.gateway.directory.principal(secret_hash(secret_of(headers)))
         except AppError as error:
@@ -211,7 +211,7 @@ class Handler(ABC):
         return principal
 
     def _start_capture(self, principal: Principal) -> None:
-        """From here on, what the client sends and gets passes through it."""
+        """From here on, what the client sends and receives passes through the capture."""
         capture = self._capture = self.gateway.recordings.start(self.call, principal)
         if capture is not None:
             self.receive, self.send = (
@@ -231,7 +231,7 @@ class Handler(ABC):
         usage: TokenUsage | None = None,
         usage_source: UsageSource = "none",
     ) -> None:
-        """Sends a whole answer of the provider, good or bad, once it is recorded."""
+        """Sends a provider's whole answer, or its error, once the usage event is durable."""
         call = self.call
         call.first_byte_ms = call.elapsed_ms()
         headers: list[Header] = []
@@ -278,7 +278,7 @@ class Handler(ABC):
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", _names(self._allowed).encode()))
         if isinstance(error, RequestTimeout):
-            # The rest of the request may still come, and must not be taken for the next one.
+            # The rest of the body may still arrive, and must not be read as the next request.
             headers.append((b"connection", b"close"))
         await self._respond(answer.status, headers, answer.body)
 

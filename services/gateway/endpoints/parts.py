@@ -21,7 +21,7 @@ from services.gateway.usage.meter import Meter
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts that a call passes through."""
+    """Opened once a process, shared by all calls."""
 
     directory: Directory
     router: Router

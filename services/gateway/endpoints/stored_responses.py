@@ -1,7 +1,7 @@
-"""`/v1/responses/{id}` and what lies below it: responses that the provider keeps.
+"""`/v1/responses/{id}` and its sub-paths: responses that a provider stores.
 
-They are passed on to the deployment that made them, for the account that made them. All accounts
-share the provider's key, so nobody else's response may ever be named to it.
+A request goes to the deployment that made the response, and only for the account whose call made
+it: all accounts share the provider's key, so the provider would return any account's response.
 """
 
 import re
@@ -71,8 +71,8 @@ class _StoredHandler(Handler):
     async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
         call, gateway = self.call, self.gateway
         if not _ID.fullmatch(self._response_id):
-            # It becomes a part of the provider's path.
-            raise NotFound("There is no response with this id.")
+            # The id becomes a part of the provider's path.
+            raise NotFound("No response with this id exists.")
         if parse_qs(self._query).get(b"stream", [b"false"])[-1] != b"false":
             raise InvalidRequest(
                 "Streaming a stored response is not supported: omit 'stream'.", param="stream"
@@ -94,4 +94,4 @@ class _StoredHandler(Handler):
         for target in plan.targets + plan.context_targets:
             if target.deployment_id == deployment_id and target.speaks(RESPONSES.name):
                 return msgspec.structs.replace(target, max_parallel=None)
-        raise NotFound("The deployment that keeps this response is no longer there.")
+        raise NotFound("The deployment that stored this response no longer exists.")

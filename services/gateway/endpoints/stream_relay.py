@@ -1,4 +1,4 @@
-"""Relays one stream: bytes go out as they come in, and the last ones wait for the commit."""
+"""Relays one stream: bytes are sent as they arrive, the last ones once the event is durable."""
 
 import asyncio
 from contextlib import aclosing
@@ -35,7 +35,7 @@ class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamRelay:
-    """From the provider's chunks to the client's, with the reader looking on."""
+    """Sends the provider's chunks to the client while the reader collects text and usage."""
 
     def __init__(
         self,
@@ -64,8 +64,11 @@ class StreamRelay:
         self._is_sending = False
 
     async def run(self) -> StreamEnd:
-        """Sends all but the last bytes. A client that goes away ends it within the same tick, and
-        one that does not read at the stream's own end, so that no connection waits for it."""
+        """Sends all but the last bytes.
+
+        Ends at once if the client disconnects, and at the stream's time limit if the client does
+        not read, so that the provider's connection is released.
+        """
         headers = self._stream.headers + stream_headers(self._call)
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         pumping = asyncio.timeout_at(self._stream.ends_at)
@@ -90,11 +93,11 @@ class StreamRelay:
         return await self._end("upstream_error")
 
     async def send_last(self, last_bytes: bytes) -> None:
-        """The event is durable, or its failure is what there is to say: the stream may end."""
+        """Call this once the event is durable, or with the frame of the error that it was not."""
         await self._send({"type": "http.response.body", "body": last_bytes})
 
     def usage(self) -> tuple[TokenUsage, UsageSource]:
-        """As reported, else estimated from what came, by its bytes, since this does not wait."""
+        """As reported, else estimated from the number of bytes, which needs no tokeniser."""
         self._call.made = self._reader.made()
         reported = self._reader.usage()
         if reported is not None:
@@ -123,14 +126,14 @@ class StreamRelay:
         self._end_of_input()
 
     def _read(self, frames: list[bytes]) -> bytes:
-        """The frames for now; the one that ends the stream, and all after it, are held back."""
+        """The frames to send now. Holds back the one that ends the stream, and all after it."""
         out: list[bytes] = []
         for frame in frames:
             if self._is_over():
                 self._last_bytes += frame
                 continue
             if is_garbled(frame):
-                # No client could read on, and most would say nothing of it.
+                # No client can read on after it, and most would fail silently.
                 self._error = UpstreamFailed("The provider sent an event that cannot be read.")
                 break
             sent = self._reader.read(frame)
@@ -144,11 +147,11 @@ class StreamRelay:
         return self._reader.done or self._reader.failed
 
     def _end_of_input(self) -> None:
-        """The provider closed the stream: in order only if it had said all that it owed."""
+        """The provider closed the stream. Raises UpstreamFailed if the answer is incomplete."""
         rest = self._frames.rest()
         last_bytes = self._reader.read(rest + b"\n\n") if rest.strip() else b""
         if not self._is_over() and self._reader.usage() is None:
-            # A frame that was cut short would hide the error that follows it from the client.
+            # The cut frame is dropped, since it would hide the error that follows from the client.
             raise UpstreamFailed("The provider ended its stream before the answer was complete.")
         self._last_bytes += last_bytes
 
@@ -160,8 +163,8 @@ class StreamRelay:
 
     async def _end(self, status: CallStatus) -> StreamEnd:
         if status != "ok":
-            # The provider need not go on. After a whole answer its connection is of use again once
-            # its end has come, which is a moment after its last frame.
+            # The provider can stop. After a whole answer the stream stays open: its connection can
+            # be used again once its end has arrived, a moment after the last frame.
             await self._stream.close()
         usage, source = self.usage()
         if source == "estimated":

@@ -1,7 +1,7 @@
 """`POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`.
 
-The provider counts where it speaks the format, and the gateway estimates where not. Counting is
-free: it holds and costs nothing, and its entry says what it was.
+The provider counts if it speaks the format; otherwise the gateway estimates. A count takes no hold
+and costs nothing; its entry has the operation `count`.
 """
 
 from starlette.types import Receive, Scope, Send

@@ -1,4 +1,4 @@
-"""What Redis has yet to be told, on local disk: events, and the holds of calls under way.
+"""What Redis does not have yet, on local disk: events, and the holds of calls under way.
 
 The hold of a call that is admitted while Redis is away is recorded here before the call is
 forwarded. If the gateway dies before Redis is back, the process that adopts its spool takes the
@@ -27,21 +27,21 @@ from services.gateway.spool.spool import Spool, SpoolFull
 log = structlog.get_logger(__name__)
 _MAX_BATCH = 200
 _MAX_WAITING = 10_000
-# What the event of a call may need in the spool, with names of full length. One that names dozens
-# of objects is longer, and lives on what the others do not use.
+# The most that an event takes in the spool, with names of full length. An event that names dozens
+# of objects is longer, and uses room that other calls leave.
 _EVENT_ROOM = 4096
 _RETRY_AFTER_S = 5
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """An event and what becomes of its hold; None where the call held nothing."""
+    """An event, and the change to its hold; None if the call held nothing."""
 
     event: UsageEvent
     finished: Finished | None
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A batch of events with what becomes of the hold of each; or holds, and whose they are."""
+    """A batch of events, each with the change to its hold; or holds, with their process."""
 
     payload: bytes = b""
     finished: tuple[Finished | None, ...] = ()
@@ -54,7 +54,7 @@ _decode = msgspec.msgpack.Decoder(Record).decode
 
 
 class Backlog:
-    """The spool's records. `process` tells this one's apart from those of one that died."""
+    """Encodes and decodes the spool's records. `process` marks the holds of this process."""
 
     def __init__(self, spool: Spool) -> None:
         self.process = uuid4().hex
@@ -68,22 +68,22 @@ class Backlog:
 
     @property
     def lacks_room(self) -> str | None:
-        """Why the events of calls under way might find none."""
+        """Why the events of calls under way might not fit; None if they do."""
         return self._spool.lacks_room
 
     def reserve(self) -> None:
-        """Room for the event of a call that is admitted, until `release`."""
+        """Reserves room for the event of an admitted call, until `release`."""
         self._spool.reserve(_EVENT_ROOM)
 
     def release(self) -> None:
         self._spool.reserve(-_EVENT_ROOM)
 
     async def keep_room(self) -> None:
-        """Sees that what is reserved exists on disk, as far as it can."""
+        """Allocates what is reserved on disk, as far as the disk allows."""
         await self._spool.keep_room()
 
     async def add(self, batch: Sequence[Metered]) -> None:
-        """Events, if need be in the room that is reserved for them. Raises SpoolFull or OSError."""
+        """Writes events, in their reserved room if need be. Raises SpoolFull or OSError."""
         await self._spool.append(_encode(_record(batch)), from_reserve=True)
 
     async def record_hold(self, hold: OpenHold) -> None:
@@ -102,9 +102,9 @@ class Backlog:
         send: Callable[[Record, Sequence[Metered]], Awaitable[None]],
         dead_letter: Callable[[bytes], Awaitable[None]],
     ) -> int:
-        """How many records were sent; `dead_letter` takes those that cannot be read.
+        """Returns how many records were sent; `dead_letter` gets those that cannot be read.
 
-        Stops at the first that cannot be sent, and begins with it the next time.
+        Stops at the first that cannot be sent; the next call begins with it.
         """
 
         async def send_or_dead_letter(raw: bytes) -> None:
@@ -125,15 +125,15 @@ class Backlog:
 
 
 def cannot_record() -> NothingRecordable:
-    """What a call is told that nobody could account for."""
+    """The refusal of a call whose usage could not be recorded."""
     return NothingRecordable(
-        "The gateway cannot record usage at the moment, so it serves no calls. Try again soon.",
+        "The gateway cannot record usage at the moment, so it refuses calls. Try again soon.",
         retry_after_s=_RETRY_AFTER_S,
     )
 
 
 def as_spooled(metered: Metered) -> bytes:
-    """An event as a spool's file has it: written into one, it is posted like any other."""
+    """The bytes of an event in a spool file; a spool that contains them posts the event."""
     return record_of(_encode(_record([metered])))
 
 

@@ -12,7 +12,7 @@ _BLOCK = 1024 * 1024
 
 
 class Unreadable(Exception):
-    """The record at `offset` cannot be read, and where the next one begins is not known."""
+    """The record at `offset` cannot be read, so the start of the next one is unknown."""
 
     def __init__(self, offset: int) -> None:
         super().__init__(offset)
@@ -20,12 +20,12 @@ class Unreadable(Exception):
 
 
 def record_of(payload: bytes) -> bytes:
-    """As it stands in a spool's file."""
+    """The payload as it is written to a spool file."""
     return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def write_at(file: BinaryIO, data: bytes, offset: int) -> None:
-    # A disk that fills up takes a part of a write without an error.
+    # A disk that fills up may write a part of the data without an error.
     rest = memoryview(data)
     while rest:
         written = os.pwrite(file.fileno(), rest, offset)

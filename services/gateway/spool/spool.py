@@ -1,12 +1,12 @@
 """Usage events on local disk while Redis cannot be reached, and the room for those that may come.
 
-A file of records (`spool_records`), and zeros behind the last one: blocks that are allocated
-already, so that a disk which fills up cannot take the room of calls under way. Records are written
-with fdatasync, drained from the start in order, and removed when all were sent; a file that cannot
-be read to its end is kept aside.
+A spool file has records (`records`), then zeros: blocks that are allocated already, so that a disk
+which fills up cannot take the room of calls under way. Records are written with fdatasync and
+drained in order; the file is removed when all were sent, and kept aside if it cannot be read to its
+end.
 
-Each process writes a file of its own and holds a lock on it, so that replicas may share a directory
-and adopt what a dead one left behind. A file without records is hidden: it is only room.
+Each process writes its own file and holds a lock on it, so that replicas may share a directory and
+adopt the files of dead ones. A file without records is hidden: it is only room.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from services.gateway.spool.records import Unreadable, record_of, records_of, wr
 
 log = structlog.get_logger(__name__)
 _SUFFIX = ".spool2"
-# `.spool` is that of older releases, which do not know of the zeros.
+# `.spool` files are those of older releases, which do not end in zeros.
 _SUFFIXES = (_SUFFIX, ".spool")
 _ROOM_SUFFIX = ".room"
-# A file grows by this much at a time, or a part of the bound, so that others get some of it too.
+# A file grows by this much at a time, or by a part of the bound, to leave some to other processes.
 _STEP, _STEPS = 1024 * 1024, 16
 _MIN_SLACK = 4096
-# Whoever measures the directory has it for milliseconds, unless it is paused just then.
+# A process locks the directory for milliseconds, unless it is paused while it does.
 _LOCK_WAIT_S = 2.0
 _LOCK_PAUSE_S = 0.01
 
@@ -60,7 +60,7 @@ class Spool:
         self.lacks_room: str | None = None
 
     def open(self) -> None:
-        """Raises OSError where the directory cannot be written: better at start than in need."""
+        """Raises OSError if the directory cannot be written, at start rather than in an outage."""
         self._directory.mkdir(parents=True, exist_ok=True)
         probe = self._directory / f".{uuid4().hex}"
         probe.write_bytes(b"")
@@ -69,23 +69,23 @@ class Spool:
         self._grow_if_needed()
 
     def is_empty(self) -> bool:
-        """Whether anything waits, from this process or from another."""
+        """False while a record of this or another process waits."""
         return not self._files()
 
     def reserve(self, size: int) -> None:
-        """Promises room to a call; negative to give it back. `keep_room` sees that it exists."""
+        """Reserves bytes for a call; a negative size releases them. `keep_room` allocates them."""
         self._reserved += size
 
     async def append(self, payload: bytes, *, from_reserve: bool = False) -> None:
         """Returns when the payload is on disk. Raises SpoolFull or OSError.
 
-        `from_reserve` lets it use what is reserved, where there is no other room.
+        `from_reserve` allows it to use reserved room if no other is left.
         """
         async with self._lock:
             await _in_thread(self._append, payload, from_reserve)
 
     async def keep_room(self) -> None:
-        """Allocates what was promised, as far as the disk allows; `lacks_room` says if not."""
+        """Allocates what is reserved, or sets `lacks_room` to why it could not."""
         if self._size < self._end + self._reserved + self._slack:
             async with self._lock:
                 await _in_thread(self._grow_if_needed)
@@ -109,14 +109,14 @@ class Spool:
             return sent
 
     def close(self) -> None:
-        """Leaves the records where they are, for whoever starts next."""
+        """Leaves the records to the process that starts next."""
         if self._file is not None and self._path is not None:
             with suppress(OSError):
                 if self._end == 0:
                     self._path.unlink(missing_ok=True)
                 else:
                     os.ftruncate(self._file.fileno(), self._end)
-        self._let_go()
+        self._close_file()
 
     def _files(self) -> list[Path]:
         found = (path for path in self._directory.iterdir() if path.suffix in _SUFFIXES)
@@ -129,7 +129,7 @@ class Spool:
         try:
             self._grow(self._end + len(record) + self._reserved)
         except (SpoolFull, OSError) as error:
-            self._say_it_lacks_room(error)
+            self._log_lack_of_room(error)
             if not from_reserve or self._end + len(record) > self._size:
                 raise
         file = self._shown()
@@ -144,17 +144,17 @@ class Spool:
         try:
             self._grow(self._end + self._reserved + self._slack)
         except (SpoolFull, OSError) as error:
-            self._say_it_lacks_room(error)
+            self._log_lack_of_room(error)
         else:
             self.lacks_room = None
 
-    def _say_it_lacks_room(self, error: Exception) -> None:
+    def _log_lack_of_room(self, error: Exception) -> None:
         if self.lacks_room is None:
             log.error("spool.lacks_room", error=error)
         self.lacks_room = str(error)
 
     def _grow(self, size: int) -> None:
-        """Raises SpoolFull or OSError, and then changes nothing."""
+        """Raises SpoolFull or OSError without having changed anything."""
         if size <= self._size:
             return
         with self._alone():
@@ -176,7 +176,7 @@ class Spool:
                     return
 
     def _hidden(self) -> BinaryIO:
-        """A file without records. Before it is locked, whoever sees it would remove it."""
+        """A file without records. It is locked at once: other processes remove unlocked ones."""
         path = self._directory / f".{uuid4().hex}{_ROOM_SUFFIX}"
         file = path.open("x+b", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,7 +184,7 @@ class Spool:
         return file
 
     def _shown(self) -> BinaryIO:
-        """The file, where others look for records. Names sort by age."""
+        """The file, under a name by which other processes find it. Names sort by age."""
         if self._file is None or self._path is None:
             raise AssertionError("a record without room")
         if self._path.suffix == _ROOM_SUFFIX:
@@ -195,20 +195,20 @@ class Spool:
         return self._file
 
     def _start_again(self) -> None:
-        """The file is removed or kept aside, and calls under way need room as before."""
-        self._let_go()
+        """The file was removed or kept aside; calls under way need room in a new one."""
+        self._close_file()
         self._grow_if_needed()
 
     def _wipe(self, file: BinaryIO, size: int) -> None:
-        """What a failed write left must not stand before the next record."""
+        """Zeros what a failed write left, or closes the file: a record must not follow it."""
         with suppress(OSError):
             write_at(file, bytes(size), self._end)
         if any(os.pread(file.fileno(), size, self._end)):
             # The next record begins a file of its own.
-            self._let_go()
+            self._close_file()
 
     def _remove_rooms(self) -> None:
-        """Those of processes that died."""
+        """Removes the hidden files of processes that died."""
         with self._alone():
             for path in self._directory.glob(f".*{_ROOM_SUFFIX}"):
                 file = _locked(path)
@@ -218,7 +218,7 @@ class Spool:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Nobody else measures, makes or removes files meanwhile. Raises TimeoutError."""
+        """Locks out other processes that measure, make or remove files. Raises TimeoutError."""
         descriptor = os.open(self._directory, os.O_RDONLY)
         give_up_at = monotonic() + _LOCK_WAIT_S
         try:
@@ -234,7 +234,7 @@ class Spool:
         finally:
             os.close(descriptor)
 
-    def _let_go(self) -> None:
+    def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
         self._file = None
@@ -244,7 +244,7 @@ class Spool:
 
 
 async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
-    """To its end, also where the caller is cancelled: nobody may touch the file meanwhile."""
+    """Waits for the thread's end even if the caller is cancelled, since it uses the file."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
         await asyncio.shield(running)
@@ -257,14 +257,14 @@ def _size_of(directory: Path, *, but: Path | None) -> int:
     size = 0
     for path in directory.iterdir():
         if path != but:
-            # Another process may have been faster.
+            # Another process may have removed it.
             with suppress(FileNotFoundError):
                 size += path.stat().st_size
     return size
 
 
 def _locked(path: Path) -> BinaryIO | None:
-    """The file, open and locked; None while another process still writes it."""
+    """The file, open and locked; None while another process has it locked."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -278,7 +278,7 @@ def _locked(path: Path) -> BinaryIO | None:
 
 
 async def _send_all(path: Path, file: BinaryIO, send: Callable[[bytes], Awaitable[None]]) -> int:
-    """Sends the file's records and removes it; how many were sent."""
+    """Sends the file's records, then removes it. Returns how many were sent."""
     sent = 0
     try:
         for payload in records_of(file):
@@ -293,13 +293,13 @@ async def _send_all(path: Path, file: BinaryIO, send: Callable[[bytes], Awaitabl
 
 
 def _keep_aside(path: Path) -> None:
-    # Most likely a crash cut short its last record, which then was never acknowledged; if there is
-    # more behind it, somebody will want to look.
+    # A crash most likely cut short its last record, which was then never acknowledged. If there is
+    # more behind it, an operator should look at the file.
     path.rename(path.with_suffix(".damaged"))
 
 
 def _remove(path: Path) -> None:
-    # Another process may have been faster.
+    # Another process may have removed it.
     path.unlink(missing_ok=True)
 
 

@@ -1,6 +1,6 @@
-"""What a call must have used whose provider did not say: counted from its text, off the event loop.
+"""Estimates the usage of a call whose provider did not report any, from its text.
 
-Only calls without reported usage come here; their entries are marked `estimated`.
+The entries of such calls are marked `estimated`.
 """
 
 from typing import Protocol
@@ -14,13 +14,13 @@ _BYTES_PER_TOKEN = 4
 
 
 class Tokenizer(Protocol):
-    """How many tokens a text has, as near as one gets without the provider."""
+    """Approximates the provider's count of a text's tokens, off the event loop."""
 
     async def count(self, text: bytes) -> int: ...
 
 
 class Estimator:
-    """Reads prompts and answers with one tokeniser."""
+    """Counts prompts and answers with one tokeniser."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -53,5 +53,5 @@ class Estimator:
 
 
 def by_bytes(text_bytes: int) -> int:
-    """An estimate, rounded up; never 0 for text that is there."""
+    """Rounds up: only an empty text has 0 tokens."""
     return -(-text_bytes // _BYTES_PER_TOKEN)

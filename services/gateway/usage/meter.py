@@ -1,9 +1,9 @@
 """Makes usage events durable before the last byte of their calls goes out (P3).
 
 Events of concurrent calls share one write: one arq job for all, and each call's hold resized to
-its cost, in one round trip. While Redis cannot be reached they go to the spool instead. What
-neither takes stays in memory and is tried again for as long as the process lives; no call begins
-meanwhile, so that no more than the events of calls under way can come to wait.
+its cost, in one round trip. While Redis cannot be reached, events go to the spool. An event that
+neither takes stays in memory and is retried for as long as the process lives; meanwhile new calls
+are refused, so that only the events of calls under way can wait.
 """
 
 import asyncio
@@ -41,18 +41,18 @@ _MAX_BATCH = 200
 _MAX_WAITING = 10_000
 _DRAIN_PAUSE_S = 1.0
 _RETRY_PAUSE_S = 0.25
-# How long a client waits for an event that cannot be written, before it is told so.
+# How long a client waits for an event that cannot be written, before it gets an error.
 _PATIENCE_S = 30.0
-# How long the process goes on trying once all calls are over; the platform's kill must come later.
+# How long the process retries once all calls are over; the platform's kill must come later.
 _CLOSE_S = 8.0
 _WITHHELD = (
-    "The provider has answered, but the gateway cannot record the call's usage, so it keeps the "
-    "answer's end back. The call counts; do not repeat it before the gateway's /ready is ok."
+    "The provider has answered, but the gateway cannot record the call's usage, so it withholds "
+    "the answer's end. The call counts; do not repeat it before the gateway's /ready is ok."
 )
 
 
 class NotDurable(Exception):
-    """What `/ready` says of events that could be lost."""
+    """Makes `/ready` fail: events in memory could be lost."""
 
 
 class Meter:
@@ -77,18 +77,18 @@ class Meter:
         self._commits: GroupCommit[Metered, None] = GroupCommit(
             self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
         )
-        # Since when neither Redis nor the spool has taken anything.
+        # The time since which neither Redis nor the spool has taken an event.
         self._failing_since: float | None = None
-        # The events of the write under way, and batches whose clients wait no more.
+        # The number of events in the write under way, and the batches whose clients got an error.
         self._trying = 0
         self._unwritten: deque[Sequence[Metered]] = deque()
         self._give_up_at = math.inf
-        # Asked for when it is scraped.
+        # Read when metrics are scraped.
         EVENTS_IN_MEMORY.set_function(self.in_memory)
 
     def require_writable(self) -> None:
-        """Raises NothingRecordable where no call may begin: events wait in memory, or Redis is
-        away and the room that the spool has left is for calls under way.
+        """Raises NothingRecordable if no call may begin: events wait in memory, or Redis is away
+        and the rest of the spool is reserved for calls under way.
         """
         if self._failing_since is not None or (
             self._breaker.is_open and self._backlog.lacks_room is not None
@@ -103,8 +103,9 @@ class Meter:
             )
 
     async def enqueue(self, metered: Metered) -> None:
-        """Returns when the event is durable. Raises AnswerWithheld where that takes too long; the
-        event is written all the same, as soon as it can be.
+        """Returns when the event is durable.
+
+        Raises AnswerWithheld if that takes too long; the event is still written once it can be.
         """
         try:
             await self._commits.commit(metered)
@@ -116,13 +117,13 @@ class Meter:
         self._commits.submit(metered)
 
     def in_memory(self) -> int:
-        """Events that neither Redis nor the spool has taken yet, although they were tried."""
+        """How many events neither Redis nor the spool has taken, although they were tried."""
         if self._failing_since is None:
             return 0
         return self._trying + self._commits.waiting + sum(map(len, self._unwritten))
 
     async def close(self) -> None:
-        """Tries to the end of its time; what nothing has taken then, the log has."""
+        """Retries until its time is over, then logs the events that are left."""
         self._give_up_at = monotonic() + self._close_s
         await self._commits.close()
         while self._unwritten and monotonic() < self._give_up_at:
@@ -152,7 +153,7 @@ class Meter:
                 self._admissions.spool_is_drained()
 
     async def _drain(self) -> None:
-        """Also finds out whether Redis is back where no call may begin that would."""
+        """Also probes Redis, since no call does so while none may begin."""
         try:
             sent = await self.drain_backlog()
         except (RedisError, OSError) as error:
@@ -165,12 +166,12 @@ class Meter:
 
     async def drain_backlog(self) -> int:
         """Returns how many records Redis took. Raises RedisError or OSError."""
-        # A restarted Redis has forgotten the scripts; each batch is to be sent once.
+        # A restarted Redis has lost the scripts, and each batch should be sent once.
         await self._holds.load_scripts()
         return await self._backlog.drain(self._unspool, self._dead_letter)
 
     async def _write(self, batch: Sequence[Metered]) -> Sequence[None]:
-        """Raises SpoolFull or OSError once clients have waited for long; the batch is kept."""
+        """Keeps the batch, and raises SpoolFull or OSError once clients have waited too long."""
         self._trying = len(batch)
         while (error := await self._try(batch)) is not None:
             now = monotonic()
@@ -184,13 +185,13 @@ class Meter:
         return [None] * len(batch)
 
     async def _write_again(self) -> None:
-        """What was given up for its clients, but not for the ledger."""
+        """Retries batches whose clients got an error; their events still belong in the ledger."""
         while self._unwritten and await self._try(self._unwritten[0]) is None:
             for metered in self._unwritten.popleft():
                 self._admissions.close_call(metered.event.call_id)
 
     async def _try(self, batch: Sequence[Metered]) -> SpoolFull | OSError | None:
-        """Redis, else the spool; the error where neither takes the batch."""
+        """Writes to Redis, else to the spool. Returns the error if neither takes the batch."""
         error = await self._try_redis(batch)
         if error is not None:
             try:
@@ -219,7 +220,7 @@ class Meter:
         return None
 
     async def _unspool(self, record: Record, batch: Sequence[Metered]) -> None:
-        """Puts a batch on the queue; what it cost is held until the ledger has posted it."""
+        """Takes the holds again, then enqueues the batch, whose posting releases them."""
         for hold in record.holds:
             # A closed call of this process has its event on the queue. A call of a dead process
             # may have one too; then that event wins, and the hold does no harm.
@@ -231,19 +232,19 @@ class Meter:
             await self._send(record.payload, batch)
 
     async def _dead_letter(self, record: bytes) -> None:
-        """The worker keeps it with the dead letters."""
+        """Enqueues a record that cannot be read: the worker moves it to the dead letters."""
         await self._send(record, ())
 
     async def _send(self, payload: bytes, batch: Sequence[Metered]) -> None:
         try:
             await self._transact(payload, batch)
         except NoScriptError:
-            # A restarted Redis has forgotten the scripts; sending again is harmless.
+            # A restarted Redis has lost the scripts; sending the batch again is harmless.
             await self._holds.load_scripts()
             await self._transact(payload, batch)
 
     async def _transact(self, payload: bytes, batch: Sequence[Metered]) -> None:
-        """Each try is a job of its own, so that whatever hold it takes again is settled again."""
+        """Each try is a new job, so that a hold which it takes again is settled again."""
         transaction = Transaction()
         for metered in batch:
             if metered.finished is not None:

@@ -1,4 +1,8 @@
-"""Writes a call's one usage event, however the call ends."""
+"""Writes a call's one usage event, however the call ends.
+
+The event's way to the ledger: `UsageEventWriter.write`, `Meter.enqueue`, `GroupCommit.commit`, the
+job `events.post`; then `Admissions.close_call`.
+"""
 
 from functools import lru_cache
 
@@ -12,7 +16,7 @@ from services.gateway.metrics import CALL_SECONDS, CALLS
 from services.gateway.spool.backlog import Metered
 from services.gateway.usage.meter import Meter
 
-# Finding a metric's child costs more than counting.
+# Looking up a metric's child costs more than counting.
 _calls = lru_cache(maxsize=1_000)(CALLS.labels)
 _call_seconds = lru_cache(maxsize=100)(CALL_SECONDS.labels)
 
@@ -27,7 +31,7 @@ class UsageEventWriter:
         self._principal = principal
         self._meter = meter
         self._is_written = False
-        # Whether the event is to be written once something takes it.
+        # Whether the meter is still trying to write the event, and will close the call.
         self.is_waiting = False
 
     async def write(
@@ -58,7 +62,7 @@ class UsageEventWriter:
         )
         _calls(call.format.name, status, http_status).inc()
         _call_seconds(call.format.name).observe(call.elapsed_ms() / 1000)
-        # A caller that is cancelled while it waits leaves the event in its batch.
+        # If the caller is cancelled while it waits, the event stays in its batch.
         self._is_written = True
         try:
             await self._meter.enqueue(self._metered(event, usage))
