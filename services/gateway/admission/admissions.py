@@ -144,7 +144,7 @@ class Admissions:
                 log.warning("leases.not_renewed", error=error)
 
     async def _renew(self, user_id: str, call_ids: list[str]) -> None:
-        await self._holds.note_account(user_id)
+        await self._holds.announce_account(user_id)
         lease_s = self._settings.hold_lease_s
         for call_id in await self._holds.renew(user_id, call_ids, lease_s=lease_s):
             hold = self._open.get(call_id)
@@ -217,5 +217,5 @@ class Admissions:
         )
 
     async def _announce(self, user_id: str) -> bool:
-        await self._holds.note_account(user_id)
+        await self._holds.announce_account(user_id)
         return True

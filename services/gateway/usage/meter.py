@@ -225,7 +225,7 @@ class Meter:
             # A closed call of this process has its event on the queue. A call of a dead process
             # may have one too; then that event wins, and the hold does no harm.
             if record.process != self._backlog.process or self._admissions.is_open(hold.call_id):
-                await self._holds.note_account(hold.user_id)
+                await self._holds.announce_account(hold.user_id)
                 await self._holds.retake(hold)
                 self._admissions.redis_has_hold(hold.call_id)
         if batch:

@@ -91,7 +91,7 @@ async def test_calls_of_dead_gateways_are_abandoned(stage: Stage) -> None:
         parallel_scopes=(),
         event=encode_event(event),
     )
-    await stage.holds.note_account("alice")
+    await stage.holds.announce_account("alice")
     await stage.holds.retake(hold)
     await fill(stage.redis)
 
@@ -111,7 +111,7 @@ async def test_leases_of_calls_and_sessions_are_renewed(stage: Stage) -> None:
     await fill(stage.redis)
     leases = SessionLeases(stage.redis)
 
-    await stage.holds.note_account("alice")
+    await stage.holds.announce_account("alice")
     assert await stage.holds.renew("alice", [event.call_id], lease_s=60) == []
     await leases.renew(UUID(event.call_id), lease_ms=-1)
     assert await leases.expired() == [UUID(event.call_id)]

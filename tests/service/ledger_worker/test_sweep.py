@@ -14,7 +14,7 @@ SCOPE = LimitScope(budgets=(PeriodLimit("total", 10**15),))
 async def abandon(stage: Stage, user_id: str, calls: int) -> None:
     """Calls that were admitted, and whose lease is over."""
     await stage.holds.seed(user_id, [Spent(period="total", nusd=0)])
-    await stage.holds.note_account(user_id)
+    await stage.holds.announce_account(user_id)
     for _ in range(calls):
         event = make_event(
             user_id, status="abandoned", http_status=0, usage=None, usage_source="none"

@@ -254,7 +254,7 @@ async def test_a_call_that_ends_after_its_lease_is_not_swept(calls: AccountCalls
 
 async def test_the_sweep_visits_accounts_with_holds(calls: AccountCalls) -> None:
     calls = AccountCalls(calls.redis, visited_s=0)
-    await calls.holds.note_account(USER)
+    await calls.holds.announce_account(USER)
     await calls.admit("a", 10)
     assert await calls.sweep() == []
     assert await calls.holds.accounts() == [USER]
@@ -268,7 +268,7 @@ async def test_the_sweep_visits_accounts_with_holds(calls: AccountCalls) -> None
 
 async def test_a_noted_account_is_visited_for_a_while(calls: AccountCalls) -> None:
     """A gateway that noted it a moment ago may have calls of it again, and die with them."""
-    await calls.holds.note_account(USER)
+    await calls.holds.announce_account(USER)
     assert await calls.sweep() == []
     assert await calls.holds.accounts() == [USER]
 

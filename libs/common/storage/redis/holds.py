@@ -31,7 +31,7 @@ from libs.common.storage.redis.scripts import ALLOW_OOM, Scripts, encode_ask, ro
 _SPENT_TTL_S = 40 * 24 * 3600
 # A finished call's hold lives until the ledger has posted it, however long that takes.
 _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
-# Accounts that may have holds, by the time when a gateway last said so; the sweep visits them.
+# Accounts that may have holds, by the time of the last announcement; the sweep visits them.
 _ACCOUNTS = "gateway:noted-accounts"
 _NOTE = ALLOW_OOM + "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
 _FORGET = """
@@ -40,7 +40,7 @@ if noted and redis.call('TIME')[1] - noted >= tonumber(ARGV[2]) then
   redis.call('ZREM', KEYS[1], ARGV[1])
 end
 """
-# Gateways note an account with open calls several times within this.
+# Gateways announce an account with open calls several times within this.
 _VISITED_S = 600
 _SCRIPTS = ("admit", "finish", "settle", "renew", "retake", "sweep")
 _REFUSALS: tuple[LimitKind, ...] = ("requests", "tokens", "parallel")
@@ -144,7 +144,7 @@ class HoldStore:
         }
         await self._scripts.run("retake", hold.user_id, ask, hold.event)
 
-    async def note_account(self, user_id: str) -> None:
+    async def announce_account(self, user_id: str) -> None:
         """For some time from now on the sweep visits the account."""
         await self._scripts.command("EVAL", _NOTE, 1, _ACCOUNTS, user_id)
 
