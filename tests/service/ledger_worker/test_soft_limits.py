@@ -29,6 +29,7 @@ from tests.service.ledger_worker.stage import (
     working,
 )
 from tests.support.polling import eventually
+from tests.support.sockets import accepting
 
 SOFT = Budget(limit_nusd=2_000_000_000, period="total", soft_limit_nusd=1_000_000_000)
 DAILY = Budget(limit_nusd=100, period="daily", soft_limit_nusd=50)
@@ -44,9 +45,8 @@ class Receiver:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Receiver"]:
-        server = await asyncio.start_server(self._serve, HOST, 0)
-        async with server:
-            self.url = "http://{}:{}/hook?token=7".format(*server.sockets[0].getsockname())
+        async with accepting(self._serve) as port:
+            self.url = f"http://{HOST}:{port}/hook?token=7"
             yield self
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +58,6 @@ class Receiver:
         status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
         writer.write(b"HTTP/1.1 %d X\r\ncontent-length: 0\r\n\r\n" % status)
         await writer.drain()
-        writer.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.web.http_client import HttpClient, HttpUnreachable
 from tests.servers import HOST, free_port
+from tests.support.sockets import accepting
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -27,11 +28,9 @@ async def answering(*parts: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         for part in parts:
             writer.write(part)
             await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, HOST, 0)
-    async with server:
-        yield "http://{}:{}".format(*server.sockets[0].getsockname()), seen
+    async with accepting(serve) as port:
+        yield f"http://{HOST}:{port}", seen
 
 
 @pytest.mark.parametrize(
