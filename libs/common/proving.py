@@ -18,8 +18,8 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.queue.event_queue import queue_is_empty
-from libs.common.storage.redis.account_spend import SpentCopies
 from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.spend import RedisSpendReader
 
 # Entries read in one transaction, which MongoDB ends after a minute and its client after seconds.
 _STRETCH = 10_000
@@ -55,14 +55,14 @@ class Prover:
         *,
         proofs: ProofStore,
         ledger: LedgerReader,
-        copies: SpentCopies,
+        redis_spend: RedisSpendReader,
         settling: Callable[[], Awaitable[bool]],
         stretch: int = _STRETCH,
         pause_s: float = _PAUSE_S,
     ) -> None:
         self._proofs = proofs
         self._ledger = ledger
-        self._copies = copies
+        self._redis_spend = redis_spend
         self._settling = settling
         self._stretch = stretch
         self._pause_s = pause_s
@@ -173,7 +173,7 @@ class Prover:
 
     async def _lagging(self, user_id: str, periods: list[str]) -> list["_Lag"]:
         # Redis first: a copy that is newer than what MongoDB says afterwards is no copy of it.
-        copies = await self._copies.of(user_id, periods)
+        copies = await self._redis_spend.of(user_id, periods)
         spent = await self._ledger.spend_with_revisions([user_id], periods)
         rows = [
             _Lag(period, copy, spent.get((user_id, period), PeriodSpend()))
@@ -221,6 +221,6 @@ def prover_of(database: Database, redis: Redis) -> Prover:
     return Prover(
         proofs=ProofStore(database),
         ledger=LedgerReader(database),
-        copies=SpentCopies(redis),
+        redis_spend=RedisSpendReader(redis),
         settling=settling,
     )

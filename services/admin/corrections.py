@@ -95,7 +95,7 @@ async def _posted(state: State, order: CorrectionOrder) -> LedgerEntry | None:
     if entry is not None:
         return entry
     try:
-        await state["orders"].correct(order)
+        await state["correction_queue"].correct(order)
     except (RedisError, OSError) as error:
         message = "Redis does not answer, so nothing was corrected. Try again with the same key."
         raise Unavailable(message, retry_after_s=2) from error

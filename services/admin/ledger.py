@@ -122,7 +122,7 @@ async def _order(state: State, body: RepriceBody, corrections: list[LedgerEntry]
         made_by=body.made_by,
     )
     try:
-        await state["orders"].reprice(UUID(state["new_id"]()), order)
+        await state["correction_queue"].reprice(UUID(state["new_id"]()), order)
     except (RedisError, OSError) as error:
         message = "Redis does not answer. What was ordered before stands; order again for the rest."
         raise Unavailable(message, retry_after_s=2) from error

@@ -21,7 +21,7 @@ from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.routes import RouteStore
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
-from libs.common.storage.queue.order_queue import OrderQueue
+from libs.common.storage.queue.correction_queue import CorrectionQueue
 from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.readiness import storage_checks
 from libs.common.storage.redis.client import Redis, open_redis
@@ -53,7 +53,7 @@ class State(TypedDict):
     entries: EntryStore
     prover: Prover
     repricer: Repricer
-    orders: OrderQueue
+    correction_queue: CorrectionQueue
     correction_orders: CorrectionOrderStore
     correction_wait_s: float
     dead_letters: DeadLetterStore
@@ -125,7 +125,7 @@ async def open_state(
         entries=entries,
         prover=prover_of(database, redis),
         repricer=Repricer(entries, price_book),
-        orders=OrderQueue(redis),
+        correction_queue=CorrectionQueue(redis),
         correction_orders=CorrectionOrderStore(database),
         correction_wait_s=correction_wait_s,
         body_timeout_s=settings.body_timeout_s,

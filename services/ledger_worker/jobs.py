@@ -23,8 +23,12 @@ from libs.common.storage.mongo.dead_letters import (
     new_letter,
 )
 from libs.common.storage.mongo.ledger import EntriesRefused
+from libs.common.storage.queue.correction_queue import (
+    ORDER_VERSION,
+    decode_correction,
+    decode_reprice,
+)
 from libs.common.storage.queue.event_queue import decode_event, split_batch
-from libs.common.storage.queue.order_queue import ORDER_VERSION, decode_correction, decode_reprice
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.holds import HoldStore
 from services.ledger_worker.corrector import Corrector
@@ -215,7 +219,7 @@ class Jobs:
 
     async def _dead_letter(self, letter: DeadLetter) -> None:
         """Stores the letter, then releases the hold of its call, which no entry will release."""
-        if await self._dead_letters.bury(letter):
+        if await self._dead_letters.add(letter):
             self._metrics.dead_letters.labels(letter.kind).inc()
             log.error(
                 "dead_letter.stored",

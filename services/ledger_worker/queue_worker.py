@@ -17,8 +17,8 @@ from arq.worker import Function
 from redis.asyncio import Redis
 
 from libs.common.storage.queue.event_queue import (
-    BURY_JOB,
     CORRECT_JOB,
+    DEAD_LETTER_JOB,
     POST_JOB,
     QUEUE,
     RECORD_JOB,
@@ -80,7 +80,7 @@ def _functions(jobs: QueueJobs) -> list[Function]:
     """The functions that a queued job can name."""
     return [
         func(jobs.post, name=POST_JOB),
-        func(jobs.dead_letter, name=BURY_JOB),
+        func(jobs.dead_letter, name=DEAD_LETTER_JOB),
         func(jobs.correct, name=CORRECT_JOB),
         func(jobs.reprice, name=REPRICE_JOB),
         func(jobs.record, name=RECORD_JOB),

@@ -9,7 +9,7 @@ from libs.common.cache import Grace, Loaded, LoadingCache, SourceAway
 from libs.common.schemas.invalidation import InvalidationKind
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.shared_cache import L2
+from libs.common.storage.redis.shared_cache import SharedCache
 from services.gateway.settings import Settings
 
 V = TypeVar("V")
@@ -58,8 +58,8 @@ class Caches:
             grace=Grace(settings.cache_grace_factor, DATABASE_AWAY, self._mongo_breaker),
         )
 
-    def in_redis(self, kind: InvalidationKind, value_type: type[V]) -> L2[V]:
-        return L2(
+    def in_redis(self, kind: InvalidationKind, value_type: type[V]) -> SharedCache[V]:
+        return SharedCache(
             self._redis,
             self._redis_breaker,
             kind,

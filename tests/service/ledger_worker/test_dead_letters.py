@@ -97,10 +97,10 @@ async def test_an_event_mongodb_refuses_is_found_in_a_large_batch(
     async with working(stage, settings):
         await stage.drained()
     await stage.assert_exact("alice", 60)
-    buried = {letter.call_id for letter in await letters_of(stage)}
+    dead_lettered = {letter.call_id for letter in await letters_of(stage)}
     # The first of the two still fits.
-    assert len(buried) == 1
-    assert buried < {event.call_id for event in poison}
+    assert len(dead_lettered) == 1
+    assert dead_lettered < {event.call_id for event in poison}
 
 
 async def test_a_repeated_poison_event_is_one_letter(stage: Stage, settings: Settings) -> None:

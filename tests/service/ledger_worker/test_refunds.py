@@ -3,7 +3,7 @@
 import msgspec
 
 from libs.common.schemas.correction import CorrectionOrder
-from libs.common.storage.queue.order_queue import OrderQueue
+from libs.common.storage.queue.correction_queue import CorrectionQueue
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.stage import (
     CALL_NUSD,
@@ -22,7 +22,7 @@ async def test_together_they_never_exceed_the_call(stage: Stage, settings: Setti
         await stage.enqueue([call])
         await stage.drained()
         for _ in range(4):
-            await OrderQueue(stage.redis).correct(
+            await CorrectionQueue(stage.redis).correct(
                 CorrectionOrder(
                     entry_id=new_call_id(),
                     user_id="alice",

@@ -13,7 +13,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Session
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.proofs import ProofStore
-from libs.common.storage.redis.account_spend import SpentCopies
+from libs.common.storage.redis.spend import RedisSpendReader
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.verifier import Verifier
@@ -35,7 +35,7 @@ def prover_of(stage: Stage, *, settling: bool = False, stretch: int = 3) -> Prov
     return Prover(
         proofs=ProofStore(stage.database),
         ledger=stage.ledger,
-        copies=SpentCopies(stage.redis),
+        redis_spend=RedisSpendReader(stage.redis),
         settling=is_settling,
         stretch=stretch,
         pause_s=0,

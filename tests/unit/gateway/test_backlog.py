@@ -40,14 +40,14 @@ class Drained:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.batches: list[Sequence[Metered]] = []
-        self.buried: list[bytes] = []
+        self.dead_lettered: list[bytes] = []
 
     async def send(self, record: Record, batch: Sequence[Metered]) -> None:
         self.records.append(record)
         self.batches.append(batch)
 
     async def dead_letter(self, raw: bytes) -> None:
-        self.buried.append(raw)
+        self.dead_lettered.append(raw)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_batches_and_holds_come_back_in_order(spool: Spool) -> None:
     assert [record.holds for record in out.records] == [(hold("a"),), ()]
     assert out.records[0].process == backlog.process
     assert out.batches == [[], [Metered(event("a"), finished), Metered(event("b"), None)]]
-    assert out.buried == []
+    assert out.dead_lettered == []
 
 
 async def test_calls_that_begin_together_share_their_writes(spool: Spool) -> None:
@@ -99,7 +99,7 @@ async def test_an_unreadable_record_is_dead_lettered_and_the_rest_is_sent(spool:
     await spool.append(msgspec.msgpack.encode(Record(b"\xc1 no batch", (None,))))
     await backlog.record_hold(hold("b"))
     out = await drained(backlog)
-    assert len(out.buried) == 3
+    assert len(out.dead_lettered) == 3
     assert [record.holds for record in out.records] == [(hold("b"),)]
 
 

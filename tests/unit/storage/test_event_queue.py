@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.queue.event_queue import (
-    BURY_JOB,
     CORRECT_JOB,
+    DEAD_LETTER_JOB,
     POST_JOB,
     QUEUE,
     REPRICE_JOB,
@@ -146,7 +146,7 @@ def test_a_payloads_repr_hides_its_bytes() -> None:
         msgspec.msgpack.encode({}),
         msgspec.msgpack.encode({"a": []}),
         job(b"x", f="events.unknown"),
-        job(b"x", f=BURY_JOB),
+        job(b"x", f=DEAD_LETTER_JOB),
         job(b"x", a=[]),
         job(b"x", a=["text"]),
         job(b"x", a=[b"x", b"y"]),
@@ -161,12 +161,12 @@ def test_a_payloads_repr_hides_its_bytes() -> None:
     ],
 )
 def test_a_job_that_arq_would_drop_is_dead_lettered_whole(data: bytes) -> None:
-    assert as_arq_sees(data) == (BURY_JOB, [data], {}, None, 0)
+    assert as_arq_sees(data) == (DEAD_LETTER_JOB, [data], {}, None, 0)
 
 
 @given(st.binary() | _values.map(msgspec.msgpack.encode))
 def test_arbitrary_bytes_never_make_arq_drop_a_job(data: bytes) -> None:
-    assert as_arq_sees(data)[0] in (BURY_JOB, POST_JOB)
+    assert as_arq_sees(data)[0] in (DEAD_LETTER_JOB, POST_JOB)
 
 
 @given(st.dictionaries(st.sampled_from("tfake") | st.just("et"), _values), st.binary(max_size=8))
@@ -178,7 +178,7 @@ def test_a_job_is_posted_with_its_payload_or_dead_lettered_whole(
     assert (kwargs, job_try) == ({}, None)
     assert 0 <= enqueued_ms < 2**42
     assert isinstance(args[0], Payload)
-    assert args == ([data] if function == BURY_JOB else fields.get("a", [b"payload"]))
+    assert args == ([data] if function == DEAD_LETTER_JOB else fields.get("a", [b"payload"]))
 
 
 def test_the_number_of_tries_is_never_taken_from_the_job() -> None:

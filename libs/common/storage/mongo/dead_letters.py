@@ -22,8 +22,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """`raw` is as it was received, unless `size` says that its end was cut off.
 
-    `times` counts how often it was buried; `call_id` and `user_id` are known where readable. One
-    that was put back on the queue is kept until what is in it is posted, or buried again.
+    `times` counts how often it was dead-lettered; `call_id` and `user_id` are known where readable.
+    A letter that was put back on the queue is kept until its content is posted, or fails again.
     """
 
     letter_id: str
@@ -72,7 +72,7 @@ class DeadLetterStore:
     async def create_indexes(self) -> None:
         await self._letters.create_index([("replayed_at", ASCENDING), ("_id", ASCENDING)])
 
-    async def bury(self, letter: DeadLetter) -> bool:
+    async def add(self, letter: DeadLetter) -> bool:
         """False where the letter was there already; then it is counted once more."""
         document = to_document(letter, key="letter_id") | {"raw": letter.raw}
         for name in ("_id", "times", "buried_at", "replayed_at"):
@@ -99,14 +99,14 @@ class DeadLetterStore:
         return await self._letters.count_documents({"replayed_at": None})
 
     async def mark_replayed(self, letter: DeadLetter, at: datetime) -> bool:
-        """False where it has been buried again since it was read, and so still waits."""
+        """False where it has been dead-lettered again since it was read, and so still waits."""
         result = await self._letters.update_one(
             {"_id": letter.letter_id, "times": letter.times}, {"$set": {"replayed_at": at}}
         )
         return result.matched_count == 1
 
     async def remove(self, letter: DeadLetter) -> bool:
-        """False where it has been buried again since it was read, and so must stay."""
+        """False where it has been dead-lettered again since it was read, and so must stay."""
         result = await self._letters.delete_one({"_id": letter.letter_id, "times": letter.times})
         return result.deleted_count == 1
 

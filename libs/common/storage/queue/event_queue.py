@@ -23,13 +23,11 @@ from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 
 QUEUE = default_queue_name
 POST_JOB = "events.post"
-BURY_JOB = "events.bury"
+DEAD_LETTER_JOB = "events.bury"
 CORRECT_JOB = "corrections.post"
 REPRICE_JOB = "corrections.reprice"
 RECORD_JOB = "recordings.store"
 
-# What the decoders below raise on bytes that are not what they should be: text that is not UTF-8
-# and nesting without end are not MsgspecErrors.
 # Of the jobs at the head of the queue, how many are asked how old they are.
 _AGE_SAMPLE = 4
 _ENQUEUE_SWEPT = (
@@ -133,7 +131,7 @@ def decode_job(data: bytes) -> dict[str, Any]:
     try:
         job = msgspec.msgpack.decode(data, type=_Job)
     except UNREADABLE:
-        return {"t": None, "f": BURY_JOB, "a": [Payload(data)], "k": {}, "et": 0}
+        return {"t": None, "f": DEAD_LETTER_JOB, "a": [Payload(data)], "k": {}, "et": 0}
     # The gateway never sets the number of tries, and a large one would make arq give the job up.
     return {"t": None, "f": job.f, "a": [Payload(job.a[0])], "k": {}, "et": job.et}
 

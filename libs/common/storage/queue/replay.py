@@ -48,7 +48,7 @@ async def replay_all(letters: DeadLetterStore, redis: Redis, now: datetime) -> i
 async def replay(
     some: Iterable[DeadLetter], letters: DeadLetterStore, redis: Redis, now: datetime
 ) -> int:
-    """How many were put back: those that are whole. A letter that fails again is buried anew.
+    """How many were put back: those that are whole. What fails again is dead-lettered again.
 
     It is marked after it is on the queue: a crash in between delivers it twice, which posting
     tolerates.

@@ -10,7 +10,7 @@ import structlog
 from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.storage.redis.client import Redis, RedisError
-from libs.common.storage.redis.shared_cache import bury
+from libs.common.storage.redis.shared_cache import tombstone
 
 CHANNEL = "gateway:invalidations"
 _RECONNECT_S = 0.5
@@ -24,7 +24,7 @@ _decode = msgspec.json.Decoder(Invalidation).decode
 async def publish(redis: Redis, invalidation: Invalidation) -> None:
     """Raises RedisError where nobody could be told; caches then obey their TTL."""
     # In this order: whoever hears of it must not find the old value in the second level.
-    await bury(redis, invalidation.kind, invalidation.id)
+    await tombstone(redis, invalidation.kind, invalidation.id)
     await redis.publish(CHANNEL, _encode(invalidation))
 
 

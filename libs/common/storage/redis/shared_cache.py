@@ -26,7 +26,7 @@ _VERSION = 1
 _TOMBSTONE = b""
 _TOMBSTONE_S = 15
 # A full Redis takes it too, or a revoked key would go on working for the cache's time.
-_BURY = ALLOW_OOM + "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
+_SET_TOMBSTONE = ALLOW_OOM + "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
 # Reads that take longer may have begun before a write whose tombstone is gone.
 _MAX_READ_S = 5.0
 _MS = 1000
@@ -34,7 +34,7 @@ _MS = 1000
 V = TypeVar("V")
 
 
-class L2(Generic[V]):
+class SharedCache(Generic[V]):
     """Of one kind of objects. What there is none of is not kept: anybody can ask for it."""
 
     def __init__(
@@ -102,9 +102,9 @@ class L2(Generic[V]):
             self._breaker.succeeded()
 
 
-async def bury(redis: Redis, kind: InvalidationKind, object_id: str) -> None:
+async def tombstone(redis: Redis, kind: InvalidationKind, object_id: str) -> None:
     """After a write: what is kept is gone, and nothing can be kept for a while."""
-    await run_once(redis, _BURY, [key_of(kind, object_id)], _TOMBSTONE, _TOMBSTONE_S)
+    await run_once(redis, _SET_TOMBSTONE, [key_of(kind, object_id)], _TOMBSTONE, _TOMBSTONE_S)
 
 
 def key_of(kind: InvalidationKind, object_id: str) -> str:

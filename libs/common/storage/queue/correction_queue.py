@@ -15,7 +15,7 @@ decode_correction = msgspec.msgpack.Decoder(CorrectionOrder).decode
 decode_reprice = msgspec.msgpack.Decoder(RepriceOrder).decode
 
 
-class OrderQueue:
+class CorrectionQueue:
     """Durable once a method has returned. The same id again, before it is done, changes nothing."""
 
     def __init__(self, redis: Redis) -> None:

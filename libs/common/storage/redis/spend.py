@@ -8,7 +8,7 @@ from libs.common.storage.redis.client import Redis
 _READ_AT_ONCE = 500
 
 
-class SpentCopies:
+class RedisSpendReader:
     """Of the accounts themselves, not of their keys."""
 
     def __init__(self, redis: Redis) -> None:

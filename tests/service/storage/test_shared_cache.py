@@ -7,7 +7,7 @@ import pytest
 from libs.common.breaker import Breaker
 from libs.common.schemas.key import ApiKey
 from libs.common.storage.redis.client import Redis, open_redis
-from libs.common.storage.redis.shared_cache import L2, bury, key_of
+from libs.common.storage.redis.shared_cache import SharedCache, key_of, tombstone
 from tests.servers import HOST, free_port
 from tests.support.clock import Clock
 from tests.unit.builders import api_key
@@ -41,9 +41,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def level(redis: Redis, clock: Clock, breaker: Breaker | None = None) -> L2[ApiKey]:
+def level(redis: Redis, clock: Clock, breaker: Breaker | None = None) -> SharedCache[ApiKey]:
     """That of one replica."""
-    return L2(redis, breaker or Breaker(1.0, clock), "key", ApiKey, ttl_s=30, clock=clock)
+    return SharedCache(redis, breaker or Breaker(1.0, clock), "key", ApiKey, ttl_s=30, clock=clock)
 
 
 async def test_a_read_is_shared_between_replicas(
@@ -79,7 +79,7 @@ async def test_a_write_is_seen_at_once(redis: Redis, source: Database, clock: Cl
     replica = level(redis, clock)
     await replica.get(HASH, source.read)
     source.key = api_key(status="revoked")
-    await bury(redis, "key", HASH)
+    await tombstone(redis, "key", HASH)
     for _ in range(2):
         found = await replica.get(HASH, source.read)
         assert found is not None
@@ -97,7 +97,7 @@ async def test_a_slow_reader_cannot_restore_the_old_value(
     while source.reads == 0:
         await asyncio.sleep(0)
     source.key = api_key(status="revoked")
-    await bury(redis, "key", HASH)
+    await tombstone(redis, "key", HASH)
     source.open.set()
     old = await slow
     assert old is not None
