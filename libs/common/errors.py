@@ -92,7 +92,7 @@ class KeyExpired(Unauthenticated):
 
 
 class BudgetExceeded(AppError):
-    """Waiting a few seconds cannot cure it, so the SDKs are told not to try again."""
+    """A budget outlasts any backoff, so the SDKs are told not to retry."""
 
     status = 402
     code = "budget_exceeded"
@@ -163,13 +163,13 @@ class UnsupportedMediaType(AppError):
 
 
 class UnsupportedContentCoding(UnsupportedMediaType):
-    """The body is compressed in a way that is not read here."""
+    """The body is compressed with a coding that the gateway does not decode."""
 
     code = "unsupported_content_encoding"
 
 
 class FieldError(Exception):
-    """One field of a request that does not hold; `ValidationFailed` gathers them."""
+    """One invalid field of a request; `ValidationFailed` gathers them."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -189,7 +189,7 @@ class ValidationFailed(AppError):
 
 
 class UpgradeRequired(AppError):
-    """The client asked for another protocol, which is not served: it goes on without."""
+    """The client asked for a protocol that is not served, and falls back to plain HTTP."""
 
     status = 426
     code = "websocket_not_supported"
@@ -275,7 +275,7 @@ class ResponseUnread(AppError):
 
 
 class Unavailable(AppError):
-    """A part of the gateway itself is away: MongoDB, Redis, or the process is shutting down."""
+    """MongoDB or Redis cannot be reached, or the process is shutting down."""
 
     status = 503
     code = "service_unavailable"
@@ -288,7 +288,7 @@ class NoConnection(Unavailable):
 
 
 class NothingRecordable(Unavailable):
-    """Neither Redis nor the spool takes anything, so no call is made; this one may come again."""
+    """Neither Redis nor the spool accepts writes, so no call is made. The client may retry."""
 
     code = "usage_not_recordable"
 

@@ -35,7 +35,7 @@ V = TypeVar("V")
 
 
 class SharedCache(Generic[V]):
-    """Of one kind of objects. What there is none of is not kept: anybody can ask for it."""
+    """Caches one kind of object. Absence is not cached, since anybody can ask for any name."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SharedCache(Generic[V]):
     async def get(
         self, object_id: str, load: Callable[[str], Awaitable[V | None]]
     ) -> Loaded[V] | None:
-        """From Redis, else from `load`; it may be kept no longer than it lives in Redis."""
+        """From Redis, else from `load`. Do not keep the value for longer than `Loaded` says."""
         name = key_of(self._kind, object_id)
         found = await self._find(name)
         if found is not None:
@@ -103,7 +103,7 @@ class SharedCache(Generic[V]):
 
 
 async def tombstone(redis: Redis, kind: InvalidationKind, object_id: str) -> None:
-    """After a write: what is kept is gone, and nothing can be kept for a while."""
+    """After a write: removes the cached value and blocks caching for `_TOMBSTONE_S`."""
     await run_once(redis, _SET_TOMBSTONE, [key_of(kind, object_id)], _TOMBSTONE, _TOMBSTONE_S)
 
 

@@ -9,13 +9,13 @@ _READ_AT_ONCE = 500
 
 
 class RedisSpendReader:
-    """Of the accounts themselves, not of their keys."""
+    """Reads the spend of accounts, not of their keys."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def of(self, user_id: str, periods: Sequence[str]) -> dict[str, PeriodSpend]:
-        """Of the periods that Redis knows anything of."""
+        """By period; periods that Redis does not hold are left out."""
         found: dict[str, PeriodSpend] = {}
         for start in range(0, len(periods), _READ_AT_ONCE):
             some = periods[start : start + _READ_AT_ONCE]
