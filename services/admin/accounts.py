@@ -40,7 +40,7 @@ from services.admin.validation import query_struct, read_struct
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """Without a name, an account is called by its user_id. `budget` is short for one budget."""
+    """`name` defaults to the user_id. `budget` is short for one budget."""
 
     user_id: UserId
     name: Name | None = None
@@ -55,7 +55,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What is absent stays as it is; `budget` replaces all budgets, and null removes them."""
+    """An absent field stays as it is; `budget` replaces all budgets, and null removes them."""
 
     name: Name | UnsetType = UNSET
     status: AccountStatus | UnsetType = UNSET
@@ -102,7 +102,7 @@ async def create_account(request: Request[State]) -> Response:
         updated_at=now,
     )
     if not await state["accounts"].insert(account):
-        raise Conflict(f"The account '{body.user_id}' exists already.", param="user_id")
+        raise Conflict(f"The account '{body.user_id}' already exists.", param="user_id")
     return await _answer(state, account, status=201)
 
 
@@ -149,11 +149,11 @@ def unknown_account(user_id: str) -> NotFound:
 
 
 def changed_fields(changes: msgspec.Struct) -> dict[str, Any]:
-    """The fields that are set. Raises ValidationFailed where none is."""
+    """The fields that are set. Raises ValidationFailed if the body sets no field."""
     fields = {k: v for k, v in msgspec.structs.asdict(changes).items() if v is not UNSET}
     if not fields:
         known = ", ".join(changes.__struct_fields__)
-        raise ValidationFailed([FieldError("body", f"names none of the fields {known}")])
+        raise ValidationFailed([FieldError("body", f"must set at least one of {known}")])
     return fields
 
 
@@ -187,7 +187,7 @@ def _view(account: Account, spend: Spend) -> AccountView:
 
 
 def _budgets(one: BudgetBody | None, several: Sequence[BudgetBody] | None) -> tuple[Budget, ...]:
-    """Raises ValidationFailed where both are given."""
+    """Raises ValidationFailed if both are given."""
     if one is not None and several is not None:
         raise ValidationFailed([FieldError("budget", "cannot be given together with budgets")])
     if one is not None:

@@ -1,4 +1,4 @@
-"""Tells the gateways what to forget after a write, or says that they could not be told."""
+"""Publishes invalidations to the gateways after a write."""
 
 from collections.abc import Iterable
 
@@ -12,20 +12,20 @@ from services.admin.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-# The first attempt on a connection that died while it was idle always fails.
+# The first attempt fails if the connection died while it was idle.
 _ATTEMPTS = 3
 _TIMEOUT_S = 3.0
 
 
 class Announcer:
-    """The write in MongoDB stands whatever becomes of its announcement."""
+    """A failed announcement does not undo the write: gateway caches expire by their TTL."""
 
     def __init__(self, redis: Redis, metrics: Metrics) -> None:
         self._redis = redis
         self._metrics = metrics
 
     async def announce(self, kind: InvalidationKind, ids: Iterable[str]) -> dict[str, str]:
-        """The headers to answer with: empty, or the word that caches have to obey their TTL."""
+        """Returns headers for the response, which say if gateways were not notified."""
         try:
             for object_id in ids:
                 await self._publish(Invalidation(kind=kind, id=object_id))

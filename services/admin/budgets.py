@@ -16,7 +16,7 @@ RateLimit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 
 class BudgetBody(msgspec.Struct, frozen=True, kw_only=True):
-    """From `soft_limit_usd` on, calls carry a warning; at `limit_usd` they are refused."""
+    """From `soft_limit_usd` on, calls carry a warning; at `limit_usd` they are rejected."""
 
     limit_usd: LimitUsd
     period: BudgetPeriod
@@ -27,7 +27,7 @@ Budgets = Annotated[tuple[BudgetBody, ...], Meta(max_length=4)]
 
 
 class LimitsBody(msgspec.Struct, frozen=True, kw_only=True):
-    """null is no limit."""
+    """null means unlimited."""
 
     requests_per_minute: RateLimit | None = None
     tokens_per_minute: RateLimit | None = None
@@ -41,13 +41,13 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def budgets_of(bodies: Sequence[BudgetBody]) -> tuple[Budget, ...]:
-    """At most one per period. Raises ValidationFailed, which names all that is wrong."""
+    """At most one per period. Raises ValidationFailed with every problem."""
     problems: list[FieldError] = []
     periods = [body.period for body in bodies]
     for place, body in enumerate(bodies):
         if body.period in periods[:place]:
             problems.append(
-                FieldError(f"budgets[{place}].period", f"is a second budget that is {body.period}")
+                FieldError(f"budgets[{place}].period", f"repeats the period {body.period}")
             )
         problems += _soft_problems(body, f"budgets[{place}]")
     if problems:

@@ -12,7 +12,7 @@ def utc_now() -> datetime:
 
 
 def to_utc_ms(at: datetime) -> datetime:
-    """MongoDB keeps milliseconds, so what is finer would change between two answers."""
+    """MongoDB stores milliseconds: finer times would differ between two responses."""
     utc = at.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 

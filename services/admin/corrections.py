@@ -37,7 +37,7 @@ def _amount(value: Decimal, _: datetime) -> str | None:
     if not value.is_finite():
         return "must be a finite number"
     if not 0 < value.copy_abs() <= nusd_to_usd(MAX_NUSD):
-        return f"must not be 0, and be at most {nusd_to_usd(MAX_NUSD)} either way"
+        return f"must not be 0, and at most {nusd_to_usd(MAX_NUSD)} either way"
     try:
         usd_to_nusd(value)
     except ValueError as error:
@@ -48,8 +48,8 @@ def _amount(value: Decimal, _: datetime) -> str | None:
 class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
     """`amount_usd` is added to what was spent, so refunds and credits are negative.
 
-    The same `idempotency_key` again is the same correction. Without an entry, a correction counts
-    in the budget periods of now, else in those of the entry.
+    A repeated `idempotency_key` is the same correction. A correction of an entry counts in the
+    budget periods of the entry, any other in the current ones.
     """
 
     user_id: UserId
@@ -62,7 +62,7 @@ class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def create_correction(request: Request[State]) -> Response:
-    """201 with the entry, or 202 where the worker has not posted it yet."""
+    """201 with the entry, or 202 if the worker has not posted it yet."""
     state = request.state
     now = state["now"]()
     body = await read_struct(request, NewCorrection, now)
@@ -81,7 +81,7 @@ async def create_correction(request: Request[State]) -> Response:
         await _check(state, wanted)
         order = await state["correction_orders"].keep(body.idempotency_key, wanted)
     if order != msgspec.structs.replace(wanted, entry_id=order.entry_id, at=order.at):
-        message = "This idempotency_key stands for another correction."
+        message = "This idempotency_key belongs to another correction."
         raise Conflict(message, param="idempotency_key")
     entry = await _posted(state, order)
     if entry is None:
@@ -90,14 +90,14 @@ async def create_correction(request: Request[State]) -> Response:
 
 
 async def _posted(state: State, order: CorrectionOrder) -> LedgerEntry | None:
-    """The entry, ordered if need be; None where the worker has not posted it in time."""
+    """Orders the entry unless it exists. Returns None if the worker does not post it in time."""
     entry = await state["entries"].get(order.entry_id)
     if entry is not None:
         return entry
     try:
         await state["correction_queue"].correct(order)
     except (RedisError, OSError) as error:
-        message = "Redis does not answer, so nothing was corrected. Try again with the same key."
+        message = "Redis does not answer. Repeat the request with the same idempotency_key."
         raise Unavailable(message, retry_after_s=2) from error
     delay_s = _FIRST_LOOK_S
     try:
@@ -112,7 +112,7 @@ async def _posted(state: State, order: CorrectionOrder) -> LedgerEntry | None:
 
 
 async def _check(state: State, order: CorrectionOrder) -> None:
-    """Raises what is wrong with an order that is given for the first time."""
+    """Validates a new order against the ledger. Raises AppError."""
     await find_account(state, order.user_id)
     if order.kind != "adjustment" and order.cost_nusd > 0:
         raise _wrong("amount_usd", f"must be negative: a {order.kind} lowers what was spent")
@@ -130,7 +130,9 @@ async def _check(state: State, order: CorrectionOrder) -> None:
     if order.kind == "refund":
         if original.kind == "late_event":
             # The call's own refunds would not count, and both together could exceed its cost.
-            raise _wrong("entry_id", f"is what call '{original.corrects}' cost: name that call")
+            raise _wrong(
+                "entry_id", f"is part of the cost of call '{original.corrects}': name that call"
+            )
         corrections = await state["entries"].corrections_of([original.entry_id])
         left_nusd = net_nusd(original, corrections)
         if left_nusd + order.cost_nusd < 0:

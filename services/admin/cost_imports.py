@@ -1,7 +1,7 @@
-"""`/admin/costs/import`: LiteLLM's prices as versions of one's own.
+"""`/admin/costs/import`: stores LiteLLM's prices as versions.
 
-Without an import its bundled map counts as it is, and another release of it has other prices.
-Imported versions stay until they are imported again; what an administrator set still wins.
+Without an import the bundled map applies as it is, and its prices change with its release.
+Imported versions stay until the next import; an administrator's price takes precedence.
 """
 
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ from services.admin.fields import Model, Multiplier, Provider, Time
 from services.admin.state import State
 from services.admin.validation import read_optional_struct
 
-# `new`: no version of one's own is in force. `kept`: the administrator's own price wins.
+# `new`: no stored version is in force. `kept`: the administrator's price takes precedence.
 Change = Literal["new", "changed", "same", "kept"]
 _FEW = 20
 _PAGE = 500
@@ -45,7 +45,7 @@ class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """A model of the map, the version that its import makes and the price that counts without."""
+    """A model of the map, the version that its import creates and the price in force without it."""
 
     change: Change
     version: PriceVersion
@@ -53,7 +53,7 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 async def import_costs(request: Request[State]) -> Response:
-    """What is the same or kept is left alone, so an import may be repeated."""
+    """Idempotent: stores `new` and `changed` prices only."""
     state = request.state
     now = state["now"]()
     body = await read_optional_struct(request, ImportBody, now)
@@ -77,7 +77,7 @@ async def import_costs(request: Request[State]) -> Response:
 
 
 async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, str]:
-    """Whatever is stored is announced, even if MongoDB fails halfway; none of it has an alias."""
+    """Announces each stored batch, even if MongoDB fails later. Imported prices have no alias."""
     headers: dict[str, str] = {}
     for start in range(0, len(versions), _MAX_INSERTS):
         batch = versions[start : start + _MAX_INSERTS]
@@ -121,7 +121,7 @@ async def _rows(
 
 
 async def _versions(state: State, chosen: Sequence[MapModel]) -> list[PriceVersion]:
-    """Those that may price the models, and others; to ask for many names takes longer than all."""
+    """A superset of the versions that may price the models: reading all beats many names."""
     prices = state["prices"]
     if len(chosen) <= _FEW:
         names = {name for model in chosen for name in model_names(model.provider, _routed(model))}
@@ -136,7 +136,7 @@ async def _versions(state: State, chosen: Sequence[MapModel]) -> list[PriceVersi
 
 
 class _Stored:
-    """Versions by name: to look through all of them for each model takes too long."""
+    """Versions by name, since a scan of all versions for each model is too slow."""
 
     def __init__(self, versions: Sequence[PriceVersion]) -> None:
         self._of_model: defaultdict[str, list[PriceVersion]] = defaultdict(list)

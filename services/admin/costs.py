@@ -1,4 +1,4 @@
-"""`/admin/costs`: what models cost. A version never changes; a new one takes over from it."""
+"""`/admin/costs`: what models cost. A version never changes; a newer one replaces it."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -49,21 +49,21 @@ async def create_cost(request: Request[State]) -> Response:
 
 
 async def end_cost(request: Request[State]) -> Response:
-    """The version counts until then and no longer; what it priced stays as it is.
+    """The version applies until `at`; entries that it priced stay as they are.
 
-    It is not the version before it that counts afterwards, but the price that would count if the
-    model had none of its own from this source.
+    Afterwards the earlier version does not apply again. The price is the one that the model would
+    have without any version from this source.
     """
     state, price_id = request.state, request.path_params["price_id"]
     now = state["now"]()
     query = query_struct(request, EndQuery, now)
     until = now if query.at is UNSET else to_utc_ms(query.at)
     if until < now:
-        message = "must not lie in the past: calls have been priced since"
+        message = "must not be in the past: calls since then are already priced"
         raise ValidationFailed([FieldError("at", message)])
     version = await state["prices"].get(price_id)
     if version is not None:
-        # One that has not begun yet never does.
+        # A version that has not started yet never will.
         until = max(until, version.effective_from)
         version = await state["prices"].end(price_id, until)
     if version is None:
@@ -77,7 +77,7 @@ async def end_cost(request: Request[State]) -> Response:
 
 
 async def list_costs(request: Request[State]) -> Response:
-    """Of one model also LiteLLM's price, with which of the versions are in force."""
+    """For one model, includes LiteLLM's price and says which versions are in force."""
     state = request.state
     now = state["now"]()
     query = query_struct(request, CostQuery, now)
@@ -115,7 +115,7 @@ async def _of_model(state: State, query: CostQuery, model: str, at: datetime) ->
 
 
 def mapped(price_map: PriceMap, model: str) -> MapModel | None:
-    """LiteLLM's price, where the model is named as the map does or qualified by its provider."""
+    """LiteLLM's price, by the map's own name of the model or one qualified by its provider."""
     found = price_map.get(model)
     if found is None and "/" in model:
         provider, _, name = model.partition("/")
@@ -124,7 +124,7 @@ def mapped(price_map: PriceMap, model: str) -> MapModel | None:
 
 
 async def announce_prices(state: State, versions: Iterable[PriceVersion]) -> dict[str, str]:
-    """To be forgotten under every name that leads to them, or led to what they take over from."""
+    """Invalidates every name of these versions and of the versions that they replace."""
     changed = list(versions)
     names = dict.fromkeys(name for v in changed for name in (v.model, *v.aliases))
     models = {version.model for version in changed}
@@ -152,7 +152,7 @@ def _in_force(
 
 
 def _after(versions: list[PriceVersion], price_id: str | None) -> list[PriceVersion]:
-    """Those that follow the one named; all of them where it is not among them."""
+    """The versions after the named one; all versions if it is not among them."""
     for place, version in enumerate(versions):
         if version.price_id == price_id:
             return versions[place + 1 :]

@@ -1,4 +1,4 @@
-"""`/admin/ledger/dead-letters`: what could not be posted, and another try for it."""
+"""`/admin/ledger/dead-letters`: lists and replays deliveries that could not be posted."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,16 +18,16 @@ from services.admin.state import State
 from services.admin.validation import query_struct, read_struct
 
 _PAGE = 100
-# Letters that one request puts back; `remaining` says how many are left.
+# Letters that one request replays; `remaining` counts the rest.
 _MAX_REPLAYED = 1_000
-# What is shown of a letter that says something.
+# A larger letter is shown without its content.
 _MAX_SHOWN_BYTES = 16 * 1024
 
 LetterId = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class LetterQuery(PageQuery, frozen=True, kw_only=True):
-    """`replayed` ones were put back, and are kept until what is in them has been posted."""
+    """`replayed` letters are on the queue again, and are kept until their content is posted."""
 
     state: Literal["waiting", "replayed"] = "waiting"
 
@@ -51,7 +51,7 @@ async def list_letters(request: Request[State]) -> Response:
 
 
 async def replay_letters(request: Request[State]) -> Response:
-    """202: the letters are on the queue again; those that fail again come back as letters."""
+    """202: the letters are on the queue again. A delivery that fails again is a letter again."""
     state = request.state
     now = state["now"]()
     body = await read_struct(request, ReplayBody, now)
@@ -64,7 +64,7 @@ async def replay_letters(request: Request[State]) -> Response:
             found = await letters.get_many(set(body.ids))
             missing = set(body.ids) - {letter.letter_id for letter in found}
             if missing:
-                message = f"There is no dead letter '{min(missing)[:128]}'; none was replayed."
+                message = f"There is no dead letter '{min(missing)[:128]}'. No letter was replayed."
                 raise NotFound(message, param="ids")
             replayed = await replay(found, letters, redis, now)
             cut_off = len(found) - replayed
@@ -78,14 +78,16 @@ async def replay_letters(request: Request[State]) -> Response:
                     break
                 after = page[-1].letter_id
     except (RedisError, OSError) as error:
-        message = "Redis does not answer. What was put back before is; try again for the rest."
+        message = (
+            "Redis does not answer. Some letters may be on the queue already; repeat the request."
+        )
         raise Unavailable(message, retry_after_s=2) from error
     counts = {"replayed": replayed, "cut_off": cut_off, "remaining": await letters.count()}
     return json_response(counts, status=202)
 
 
 def _view(letter: DeadLetter) -> dict[str, Any]:
-    """`content` is what is in it, where it is msgpack that JSON can say."""
+    """`content` is the decoded letter, null unless it is msgpack that JSON can represent."""
     fields = msgspec.structs.asdict(letter)
     del fields["raw"]
     return {**fields, "cut_off": letter.size > len(letter.raw), "content": _content(letter.raw)}

@@ -1,4 +1,4 @@
-"""How failures are answered: one shape, a stable code, and what to do about it."""
+"""Error responses: one shape, a stable code, and what the client can do."""
 
 from http import HTTPStatus
 from typing import Any
@@ -40,7 +40,7 @@ def _answer(error: AppError, request_id: str | None) -> Response:
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeout):
-        # The rest of the request may still come, and must not be taken for the next one.
+        # The rest of the body may still arrive, and must not be parsed as the next request.
         headers["connection"] = "close"
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
@@ -58,13 +58,13 @@ def exception_handlers() -> dict[type[Exception], Any]:
 
 
 def _on_http_exception(request: Request[Any], error: HTTPException) -> Response:
-    """What the router itself says; the path is not repeated, since it may hold a secret."""
+    """Errors of the router. The message leaves out the path, which may hold a secret."""
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return error_response(request, NotFound(_NOT_SERVED))
         case HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-            code, message = "method_not_allowed", f"This path takes {allowed} only."
+            code, message = "method_not_allowed", f"This path supports {allowed} only."
         case _:
             code, message = "http_error", error.detail
     content = {"code": code, "message": message, "request_id": request.scope.get("request_id")}
@@ -73,21 +73,23 @@ def _on_http_exception(request: Request[Any], error: HTTPException) -> Response:
 
 def _on_mongo_error(request: Request[Any], error: PyMongoError) -> Response:
     if isinstance(error, OperationFailure) and not error.timeout:
-        # The server is there and refuses the operation: waiting does not help.
+        # MongoDB is available and rejects the operation, so a retry does not help.
         return fault_response(request, error)
     log.error("mongo.unavailable", error=error)
-    message = "MongoDB does not answer. Nothing is known to have changed; try again shortly."
+    message = (
+        "MongoDB does not answer. The request may or may not have been applied; retry shortly."
+    )
     return error_response(request, Unavailable(message, retry_after_s=2))
 
 
 def fault_response(request: Request[Any], error: Exception) -> Response:
-    """Answers what nobody expected, and leaves the details to the log."""
+    """Answers an unexpected exception; only the log has its details."""
     log.error("request.failed", error=error, exc_info=error)
     return error_response(
-        request, AppError("The admin service failed to serve this request; its log says why.")
+        request, AppError("The admin service failed to serve this request. Its log has the reason.")
     )
 
 
 def _on_disconnect(_: Request[Any], __: Exception) -> Response:
-    """Nobody is there to read it."""
+    """The client has disconnected, so it never receives this."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)

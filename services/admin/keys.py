@@ -1,4 +1,4 @@
-"""`/admin/keys`. A secret is shown once, when it is made; what is stored is its hash."""
+"""`/admin/keys`. A secret is shown once, when it is created; only its hash is stored."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,7 +41,7 @@ SECRET_BYTES = 32
 
 
 class RecordingBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said in the key's calls is kept for so long."""
+    """The key's calls are recorded and kept for `retention_days`."""
 
     retention_days: RetentionDays
 
@@ -58,7 +58,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What is absent stays as it is; null lifts the restriction."""
+    """An absent field stays as it is; null removes the restriction."""
 
     name: Name | UnsetType = UNSET
     allowed_models: AllowedModels | UnsetType | None = UNSET
@@ -92,7 +92,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKeyView(KeyView, frozen=True, kw_only=True):
-    """`api_key` is the secret, which cannot be had again."""
+    """`api_key` is the secret, shown only in this response."""
 
     api_key: str
 
@@ -119,7 +119,7 @@ async def create_key(request: Request[State]) -> Response:
         updated_at=now,
     )
     await state["keys"].insert(key)
-    # A gateway may remember the hash as unknown.
+    # A gateway may have cached the hash as unknown.
     headers = await state["announcer"].announce("key", [key.secret_hash])
     (shown,) = await _views(state, [key])
     view = NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
@@ -169,7 +169,7 @@ async def _update(request: Request[State], changes: dict[str, object]) -> Respon
 
 
 async def _find_key(request: Request[State]) -> ApiKey:
-    """By its id, or by the secret itself, which must not be repeated anywhere."""
+    """By its id or its secret. No message or log may repeat the secret."""
     named: str = request.path_params["api_key"]
     keys = request.state["keys"]
     if named.startswith(SECRET_PREFIX):

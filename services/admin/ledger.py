@@ -1,4 +1,4 @@
-"""`/admin/ledger/entries` and `/admin/ledger/reprice`: entries explained, and priced again."""
+"""`/admin/ledger/entries` and `/admin/ledger/reprice`: explains entries and prices them again."""
 
 from collections import Counter
 from datetime import timedelta
@@ -23,10 +23,10 @@ from services.admin.state import State
 from services.admin.usage import entry_view
 from services.admin.validation import NoQuery, query_struct, read_struct
 
-# A late event that was unpriced has corrections of its own; deeper than this nothing goes.
+# A late event that was unpriced has corrections of its own; no chain is deeper.
 _MAX_DEPTH = 4
 _PAGE = 500
-# Entries that one request looks at; its cursor leads to the rest.
+# Entries that one request reads; its cursor continues with the rest.
 _MAX_SELECTED = 10_000
 _MAX_SPAN = timedelta(days=400)
 
@@ -43,7 +43,7 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RepriceBody(msgspec.Struct, frozen=True, kw_only=True):
-    """With `dry_run` nothing is changed: the answer says what would be."""
+    """`dry_run` computes the differences without ordering corrections."""
 
     selector: Selector
     dry_run: bool = True
@@ -74,14 +74,14 @@ async def show_entry(request: Request[State]) -> Response:
             # Null for a price of LiteLLM's map, which `price_id` names.
             "price": price,
             "corrections": [entry_view(row) for row in corrections],
-            # Whether GET /admin/recordings/{entry_id} has what was said.
+            # Whether GET /admin/recordings/{entry_id} has a recording of the call.
             "recorded": await state["recordings"].exists(entry_id),
         }
     )
 
 
 async def reprice(request: Request[State]) -> Response:
-    """The difference that the prices valid now would make; posted by the worker unless dry."""
+    """Answers the differences to the prices valid now; the worker posts them unless `dry_run`."""
     state = request.state
     now = state["now"]()
     body = await read_struct(request, RepriceBody, now)
@@ -115,7 +115,7 @@ async def reprice(request: Request[State]) -> Response:
 
 
 async def _order(state: State, body: RepriceBody, corrections: list[LedgerEntry]) -> None:
-    """One order for a page. The worker prices the entries itself, when it comes to them."""
+    """One order per page. The worker prices the entries again when it runs the order."""
     order = RepriceOrder(
         entry_ids=tuple(row.corrects for row in corrections if row.corrects is not None),
         reason=body.reason,
@@ -124,7 +124,7 @@ async def _order(state: State, body: RepriceBody, corrections: list[LedgerEntry]
     try:
         await state["correction_queue"].reprice(UUID(state["new_id"]()), order)
     except (RedisError, OSError) as error:
-        message = "Redis does not answer. What was ordered before stands; order again for the rest."
+        message = "Redis does not answer. Some orders may be queued already; repeat the request."
         raise Unavailable(message, retry_after_s=2) from error
 
 

@@ -1,4 +1,4 @@
-"""What the admin service counts, in a registry of its own."""
+"""The admin service's Prometheus metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -28,13 +28,13 @@ class Metrics:
         )
         self._delayed = Counter(
             "admin_invalidations_delayed",
-            "Writes that gateways could not be told of; their caches obey their TTL.",
+            "Writes whose invalidation failed; gateway caches expire by their TTL.",
             ("kind",),
             registry=self._registry,
         )
         self._unauthenticated = Counter(
             "admin_unauthenticated",
-            "Requests under /admin without the key: refused (401), or slowed down (429).",
+            "Requests under /admin without the key: refused (401) or slowed (429).",
             ("answer",),
             registry=self._registry,
         )
@@ -42,12 +42,12 @@ class Metrics:
             self._unauthenticated.labels(answer)
         self.dead_letters = Gauge(
             "admin_dead_letters",
-            "Deliveries that could not be posted and wait for somebody to look at them.",
+            "Deliveries that could not be posted and wait for an administrator.",
             registry=self._registry,
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        # Anybody may send any word as a method, and each would be a series of its own.
+        # A client may send any word as a method; each would become a series of its own.
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)

@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its metrics and log line, and the admin key."""
+"""Around every request: its id, metrics and log line, and the check of the admin key."""
 
 import hmac
 import time
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class RequestContext:
-    """The process's edge: nothing that goes wrong in a request gets past it."""
+    """The process's edge: answers and logs every exception of a request."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, new_id: Callable[[], str]) -> None:
         self._app = app
@@ -31,7 +31,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # A slash too many changes nothing, and nobody is sent elsewhere for it.
+        # Extra slashes at the ends are ignored rather than redirected.
         scope["path"] = "/" + scope["path"].strip("/")
         request_id = scope["request_id"] = self._new_id()
         started = time.perf_counter()
@@ -69,9 +69,9 @@ class RequestContext:
 
 
 class RequireAdminKey:
-    """Lets nobody under `/admin` who does not hold the key, and slows down those who guess.
+    """Rejects requests under `/admin` without the admin key, and limits guesses at it.
 
-    The right key passes at once, whatever else comes from the same address.
+    A request with the right key is never limited, whatever else its address sends.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class RequireAdminKey:
         if throttle.wait_s is None:
             return error_response(Request(scope), Unauthenticated(f"{advice}."))
         error = RateLimited(
-            f"Too many requests without the admin key. {advice}, which is never kept waiting.",
+            f"Too many requests without the admin key. {advice}; requests with it are not limited.",
             retry_after_s=throttle.wait_s,
         )
         response = error_response(Request(scope), error)
-        # Whoever goes on guessing has to connect for each guess.
+        # Each further guess needs a new connection.
         response.headers["connection"] = "close"
         return response
 
@@ -115,6 +115,6 @@ class RequireAdminKey:
 
 
 def is_admin_path(scope: Scope) -> bool:
-    """Whether the path is one that only the holder of the admin key may see."""
+    """Whether the path requires the admin key."""
     path: str = scope["path"]
     return path == "/admin" or path.startswith("/admin/")

@@ -32,7 +32,7 @@ _MAX_DEPLOYMENTS = 32
 
 
 class TimeoutsBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds; null leaves one to the gateway's settings."""
+    """Seconds; null uses the gateway's setting."""
 
     connect: Timeout | None = None
     first_byte: Timeout | None = None
@@ -41,7 +41,7 @@ class TimeoutsBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
-    """With the `deployment_id` of one that the route has, it stays that one."""
+    """`deployment_id` keeps the identity of an existing deployment."""
 
     model: RoutedModel
     deployment_id: Cursor | None = None
@@ -78,7 +78,7 @@ class NewRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What is absent stays as it is; `deployments` are all that there will be."""
+    """An absent field stays as it is; `deployments` replaces all deployments."""
 
     deployments: Deployments | UnsetType = UNSET
     fallbacks: Fallbacks | UnsetType = UNSET
@@ -90,7 +90,7 @@ class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
-    """`cooling_until` is null where it does not cool down, and while Redis cannot be reached."""
+    """`cooling_until` is null unless it cools down, and while Redis is unavailable."""
 
     deployment_id: str
     model: str

@@ -1,8 +1,8 @@
 """`POST /admin/models/{name}/test`: one tiny real call to each deployment of a route.
 
 The calls go through the gateway, with a key that is made for them and revoked after them, of an
-account that is kept for them: each is metered, priced and posted like anyone's, so what tests
-cost is in the ledger. The key's secret does not leave this process but for the gateway.
+account that is kept for them. Each call is metered, priced and posted like any other, so the ledger
+holds the cost of tests. Only the gateway ever receives the key's secret.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _PROMPT = "Reply with OK."
 # Enough for two letters after some thought.
 _OUTPUT_TOKENS = 64
 _AT_ONCE = 8
-# Every call has begun by then, even where each takes all of its time.
+# Every call has started by then, even if each one takes its full timeout.
 _KEY_LIFETIME = timedelta(minutes=10)
 _MAX_ERROR = 1_000
 _OK = 200
@@ -80,13 +80,13 @@ _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
 async def test_model(request: Request[State]) -> Response:
-    """Answers 200 whatever the deployments do: the results say it."""
+    """Answers 200 even if deployments fail; `results` holds each outcome."""
     state = request.state
     body = await read_optional_struct(request, TestBody, state["now"]())
     route = await find_route(request)
     chosen = [d for d in route.deployments if body.deployment_id in (None, d.deployment_id)]
     if not chosen:
-        message = "is none of this route's deployments"
+        message = "is not a deployment of this route"
         raise ValidationFailed([FieldError("deployment_id", message)])
     at_once = asyncio.Semaphore(_AT_ONCE)
     async with _secret_for(state, route) as secret:
@@ -98,7 +98,7 @@ async def test_model(request: Request[State]) -> Response:
 
 @asynccontextmanager
 async def _secret_for(state: State, route: Route) -> AsyncIterator[str]:
-    """A key's, while the block runs; should the process die in it, the key expires."""
+    """The secret of a key that is revoked after the block; if the process dies, the key expires."""
     now = state["now"]()
     account = Account(user_id=TEST_USER_ID, name="Tests of routes", created_at=now, updated_at=now)
     if await state["accounts"].insert(account):
@@ -143,10 +143,10 @@ async def _result(
                 error=str(error),
                 model=deployment.model,
             )
-        return _told(deployment, answer, _ms_since(started))
+        return _test_result(deployment, answer, _ms_since(started))
 
 
-def _told(deployment: Deployment, answer: HttpAnswer, latency_ms: int) -> TestResult:
+def _test_result(deployment: Deployment, answer: HttpAnswer, latency_ms: int) -> TestResult:
     ok = answer.status == _OK
     cost = answer.headers.get(b"x-gateway-cost-usd")
     request_id = answer.headers.get(b"x-request-id")
@@ -163,7 +163,7 @@ def _told(deployment: Deployment, answer: HttpAnswer, latency_ms: int) -> TestRe
 
 
 def _format_of(deployment: Deployment) -> ClientFormat:
-    """One that the deployment itself speaks, so that nothing is translated without need."""
+    """A format that the deployment itself speaks, so that no call is translated needlessly."""
     if deployment.formats:
         return deployment.formats[0]
     if "embedding" in deployment.model:
@@ -181,14 +181,14 @@ def _fields(deployment: Deployment, client_format: ClientFormat) -> dict[str, An
         case "embeddings":
             return {"input": _PROMPT}
         case "chat":
-            # OpenAI's reasoning models refuse the name that all the others know.
+            # OpenAI's reasoning models reject `max_tokens`, which all other models accept.
             own = deployment.model.startswith("openai/") and deployment.api_base is None
             limit = "max_completion_tokens" if own else "max_tokens"
             return {"messages": messages, limit: _OUTPUT_TOKENS}
 
 
 def _error_of(body: bytes) -> str:
-    """The message, in whichever format; the body itself where it has none."""
+    """The message of an error in any format, else the start of the body."""
     try:
         return _decode_error(body).error.message[:_MAX_ERROR]
     except UNREADABLE:

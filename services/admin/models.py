@@ -35,7 +35,7 @@ async def create_model(request: Request[State]) -> Response:
     route = Route(**fields | {"deployments": _built(state, body.deployments, known=())})
     _check(route)
     if not await state["routes"].insert(route):
-        raise Conflict(f"The model '{route.model}' has a route already.", param="model")
+        raise Conflict(f"The model '{route.model}' already has a route.", param="model")
     return await _answer(state, route, status=201)
 
 
@@ -68,7 +68,7 @@ async def change_model(request: Request[State]) -> Response:
 
 
 async def delete_model(request: Request[State]) -> Response:
-    """Its name then goes where names without a route go."""
+    """The gateway then routes the name as one without a route."""
     state, model = request.state, request.path_params["name"]
     if not await state["routes"].delete(model):
         raise _unknown_route(model)
@@ -77,7 +77,7 @@ async def delete_model(request: Request[State]) -> Response:
 
 
 async def find_route(request: Request[State]) -> Route:
-    """The one that the path names. Raises NotFound."""
+    """The route that the path names. Raises NotFound."""
     model: str = request.path_params["name"]
     route = await request.state["routes"].get(model)
     if route is None:
@@ -92,7 +92,7 @@ def _unknown_route(model: str) -> NotFound:
 def _built(
     state: State, bodies: Sequence[DeploymentBody], *, known: Sequence[str]
 ) -> tuple[Deployment, ...]:
-    """With ids of their own where they have none. Raises ValidationFailed."""
+    """Assigns an id to each deployment without one. Raises ValidationFailed."""
     problems: list[FieldError] = []
     seen: set[str] = set()
     for place, body in enumerate(bodies):
@@ -120,14 +120,16 @@ def _deployment(body: DeploymentBody, new_id: str) -> Deployment:
 
 
 def _check(route: Route) -> None:
-    """What no field can say of itself. Raises ValidationFailed."""
+    """Checks rules that span fields. Raises ValidationFailed."""
     problems = [
         FieldError(field, "must not name the route itself")
         for field in ("fallbacks", "context_fallbacks")
         if route.model in getattr(route, field)
     ]
     if route.max_attempts == 1 and (route.fallbacks or route.context_fallbacks):
-        problems.append(FieldError("max_attempts", "must be 2 or more, or no fallback is tried"))
+        problems.append(
+            FieldError("max_attempts", "must be at least 2, or fallbacks are never tried")
+        )
     if problems:
         raise ValidationFailed(problems)
 
@@ -138,7 +140,7 @@ async def _answer(state: State, route: Route, *, status: int) -> Response:
 
 
 async def _cooling(state: State) -> Mapping[str, float]:
-    """Unix times by deployment; empty while Redis cannot be reached."""
+    """Unix times by deployment; empty while Redis is unavailable."""
     try:
         return await state["cooldowns"].active(now_s=state["now"]().timestamp())
     except (RedisError, OSError) as error:

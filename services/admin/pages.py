@@ -1,4 +1,4 @@
-"""Lists come in pages: `{"data", "next_cursor"}`, where the cursor is the last id that was seen."""
+"""Pages of lists: `{"data", "next_cursor"}`, where the cursor is the last id of the page."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -25,15 +25,15 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def fetch(self) -> int:
-        """One more than the page holds says whether there is a next one."""
+        """One row more than the page, to learn whether there is a next page."""
         return self.limit + 1
 
     def page(self, fetched: Sequence[T]) -> list[T]:
-        """The rows that belong on this page, of those fetched."""
+        """The fetched rows that belong on this page."""
         return list(fetched[: self.limit])
 
     def answer(self, fetched: Sequence[Any], data: Sequence[Any], id_field: str) -> dict[str, Any]:
-        """`data` are the page's rows as the client sees them."""
+        """`data` holds the views of the page's rows."""
         more = len(fetched) > self.limit
         last = getattr(fetched[self.limit - 1], id_field) if more else None
         return {"data": data, "next_cursor": last}

@@ -18,7 +18,7 @@ from services.admin.fields import Cursor, UserId
 from services.admin.state import State
 from services.admin.validation import query_struct
 
-# Of one request. What is left is reached by its cursor.
+# The time of one request; its cursor continues with the rest.
 _WITHIN_S = 20.0
 
 
@@ -31,7 +31,7 @@ class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def verify_ledger(request: Request[State]) -> Response:
-    """Of one account, or of all of them, in the order of their ids."""
+    """Proves one account, or all accounts in the order of their ids."""
     state = request.state
     now = state["now"]()
     query = query_struct(request, VerifyQuery, now)
@@ -50,7 +50,7 @@ async def verify_ledger(request: Request[State]) -> Response:
 
 
 def _view(verdict: Verdict) -> dict[str, Any]:
-    """`ok` speaks of the accounts that were looked at: all of them where there is no cursor."""
+    """`ok` covers the accounts that were proved: all of them if `next_cursor` is null."""
     difference = verdict.first_difference
     return {
         "ok": difference is None,

@@ -1,4 +1,4 @@
-"""`/admin/costs/quote`: what a usage would cost, line by line, with no call made."""
+"""`/admin/costs/quote`: the cost of a given usage, line by line."""
 
 from typing import Annotated
 
@@ -45,9 +45,9 @@ class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuoteBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Without a provider it is the one that the model's name says, or that LiteLLM's map names.
+    """`provider` defaults to that of the model's name, or of LiteLLM's map.
 
-    What an account is charged is named by its `user_id`, or by a multiplier.
+    `user_id` applies the multiplier of an account, `account_multiplier` any other.
     """
 
     model: Model
@@ -93,7 +93,7 @@ async def quote(request: Request[State]) -> Response:
                 "above_input_tokens": 0 if tier is None else tier.above_input_tokens,
                 **rates_view(price.rates if tier is None else tier.rates),
             },
-            # On the rates above; the lines have them already.
+            # Factors on the rates above; the lines include them.
             "surcharges": surcharges_for(price, usage),
             "price": cost_view(price),
         }

@@ -1,4 +1,4 @@
-"""`/admin/recordings`: what was said in the calls of keys that record, and its removal."""
+"""`/admin/recordings`: shows and deletes the recordings of calls."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from services.admin.state import State
 from services.admin.validation import NoQuery, query_struct
 
 _BATCH = 1_000
-# Recordings that one request deletes; `more` asks for the next one.
+# Recordings that one request deletes; `more` says that some are left.
 _MAX_DELETED = 10_000
 
 
@@ -30,13 +30,13 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose recordings are to go; nobody deletes everybody's by leaving it out."""
+    """`user_id` is required, so that a request cannot delete all accounts' recordings."""
 
     user_id: UserId
 
 
 async def list_recordings(request: Request[State]) -> Response:
-    """The newest first, without what was said."""
+    """The newest first, without the texts."""
     state = request.state
     query = query_struct(request, RecordingQuery, state["now"]())
     if query.since is not None and query.until is not None and query.since >= query.until:
@@ -72,7 +72,7 @@ async def delete_recording(request: Request[State]) -> Response:
 
 
 async def delete_recordings(request: Request[State]) -> Response:
-    """All of an account's, the oldest first; with `more`, ask again for the rest."""
+    """All recordings of an account, the oldest first. `more` asks the client to repeat."""
     state = request.state
     query = query_struct(request, AccountQuery, state["now"]())
     deleted, more = 0, True
@@ -91,5 +91,5 @@ def _head(recording: Recording) -> dict[str, Any]:
 
 
 def _unknown(call_id: str) -> NotFound:
-    message = f"There is no recording of a call '{call_id[:128]}', or no longer."
+    message = f"There is no recording of the call '{call_id[:128]}'; it may have expired."
     return NotFound(message, param="call_id")

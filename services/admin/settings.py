@@ -1,4 +1,4 @@
-"""What the admin service is told by its environment."""
+"""The admin service's settings, read from the environment."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
 
 _MIN_KEY_LENGTH = 16
-# The service of that name, in a cluster and under compose.
+# The service's name in a cluster and under compose.
 GATEWAY_URL = "http://gateway:8000"
 
 
@@ -26,9 +26,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "json"
     # None reads the map inside the installed litellm package, if there is one.
     price_map_path: str | None = None
-    # Where tests of routes call the gateway.
+    # The gateway that tests of routes call.
     gateway_url: str = GATEWAY_URL
-    # How long a client may leave unread what it is sent.
+    # How long a client may leave a response unread.
     send_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 60
     # How long the body of a request may take.
     body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 30

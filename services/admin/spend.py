@@ -1,4 +1,4 @@
-"""How much accounts and keys have spent, hold and have left, as the answers show it."""
+"""What accounts and keys have spent, hold and have left, as responses show it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ from libs.common.storage.redis.client import RedisError
 from services.admin.state import State
 
 log = structlog.get_logger(__name__)
-# Sums over a key's days that are asked for at a time.
+# Concurrent queries for the spend of keys.
 _SUMMED_AT_ONCE = 16
 
 
 class BudgetSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """One budget's current period; `remaining_usd` is null while Redis cannot be reached."""
+    """One budget's current period; `remaining_usd` is null while Redis is unavailable."""
 
     period: str
     spent_usd: Decimal
@@ -31,7 +31,7 @@ class BudgetSpend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
-    """`held_usd` is what calls under way hold, null while Redis cannot be reached.
+    """`held_usd` is what calls under way hold, null while Redis is unavailable.
 
     The fields after it are those of the first budget, null without one.
     """
@@ -46,7 +46,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a key's own budgets; without any, `held_usd` is null too, as nobody counts it."""
+    """Of a key's own budgets. A key without budgets has no `held_usd` either."""
 
     budgets: tuple[BudgetSpend, ...]
     held_usd: Decimal | None

@@ -1,4 +1,4 @@
-"""What is checked before the service listens, so that a wrong start is one line."""
+"""Checks before the service listens, so that a failed start logs one line, not a traceback."""
 
 import re
 
@@ -11,7 +11,7 @@ from services.admin.state import open_resources
 
 
 async def check_start(settings: Settings) -> None:
-    """Raises SettingsError or MongoUnsuitable. Redis may be away: its readers cope with that."""
+    """Raises SettingsError or MongoUnsuitable. Redis may be unavailable."""
     open_price_map(settings.price_map_path)
     async with open_resources(settings) as resources:
         await _await_mongo(resources.database, settings.mongo_wait_s)
@@ -25,9 +25,11 @@ async def _await_mongo(database: Database, wait_s: int) -> None:
             with attempt:
                 await ping(database)
     except PyMongoError as error:
-        # After a refused login the driver takes the server for one that is away, and repeats why.
+        # After a refused login the driver reports the server as unavailable, and quotes the reason.
         if refused := re.search(r"'codeName': '(\w+)'", str(error)):
-            raise MongoUnsuitable(f"MongoDB refuses what MONGO_URI says ({refused[1]})") from None
+            raise MongoUnsuitable(
+                f"MongoDB rejects the login of MONGO_URI ({refused[1]})"
+            ) from None
         raise MongoUnsuitable(
             f"MongoDB did not answer within {wait_s} s ({type(error).__name__}); check MONGO_URI"
         ) from None

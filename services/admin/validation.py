@@ -1,4 +1,4 @@
-"""From requests to structs, with every wrong field named and not the first one alone.
+"""Decodes requests into structs and reports every invalid field, not only the first.
 
 A field's rules stand in its type: `Annotated[Decimal, Rule(check)]`.
 """
@@ -34,7 +34,7 @@ _PLACE = re.compile(r" - at `\$(.*)`$")
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """`check(value, now)` says what is wrong with a value of the right type, or None."""
+    """`check(value, now)` returns the problem of a well-typed value, or None."""
 
     check: Callable[[Any, datetime], str | None]
 
@@ -44,12 +44,12 @@ class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
-    """The JSON body. Raises the AppError that says what is wrong with it."""
+    """Decodes the JSON body. Raises AppError."""
     return _read_json(await _read_body(request), wanted, now)
 
 
 async def read_optional_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
-    """The JSON body, in which nothing is required; without a body, all of it is left out."""
+    """Decodes a JSON body whose fields are all optional, or a missing body as an empty one."""
     headers = request.headers
     if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
         return wanted()
@@ -103,7 +103,7 @@ async def _read_body(request: Request[Any]) -> bytes:
 
 
 class _Reader:
-    """Goes through the fields one by one and gathers what is wrong with them."""
+    """Reads the fields one by one and collects their problems."""
 
     def __init__(self, now: datetime, leaf: Callable[[Any, Any], Any]) -> None:
         self.problems: list[FieldError] = []
@@ -175,7 +175,7 @@ class _Reader:
 
 
 def _parts(annotation: Any) -> list[Any]:
-    """The annotation, and what its unions and tuples consist of."""
+    """The annotation and the parts of its unions and tuples."""
     parts = [annotation]
     for part in parts:
         if typing.get_origin(part) is not typing.Literal:

@@ -1,6 +1,6 @@
-"""How often the admin API is asked with a wrong key, and when that is too often.
+"""Limits the rate of requests with a wrong admin key.
 
-Whoever holds the right key is never kept waiting: nothing here is asked about them.
+Requests with the right key are neither counted nor limited.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-# Within a window, by one source and by all; an attacker may have many sources.
+# Requests per window, of one source and of all: an attacker may have many sources.
 PER_SOURCE = 10
 ALTOGETHER = 200
 WINDOW_S = 60.0
@@ -19,7 +19,7 @@ _IPV6_NETWORK_BITS = 64
 
 
 class Throttle(msgspec.Struct, frozen=True):
-    """`wait_s` is None while it is not too often. Of what is too often, the first is `notable`."""
+    """`wait_s` is None below the limits. Only the first request above a limit is `notable`."""
 
     wait_s: int | None
     notable: bool
@@ -34,7 +34,7 @@ class _Window:
 
 
 class WrongKeys:
-    """Counts in fixed windows; forgets the sources that it has not heard of for longest."""
+    """Counts in fixed windows; evicts the least recently counted sources."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class WrongKeys:
         self._by_source: OrderedDict[str, _Window] = OrderedDict()
 
     def count(self, host: str) -> Throttle:
-        """One more request with a wrong key, or with none, from that address."""
+        """Counts a request with a wrong or missing key from that address."""
         now, source = self._clock(), _source_of(host)
         if self._all.ends_at <= now:
             self._all = _Window(now + WINDOW_S)
@@ -62,7 +62,7 @@ class WrongKeys:
 
 
 def _source_of(host: str) -> str:
-    """An IPv6 network, since each of its hosts can have any number of addresses."""
+    """The /64 network of an IPv6 address: one host can use all of its addresses."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -110,3 +110,13 @@ def test_the_glossary_names_types_that_exist() -> None:
     types = set(re.findall(r"^\| [^|]*\(`(\w+)`\) \|", GLOSSARY, re.MULTILINE))
     assert types - set(re.findall(r"^class (\w+)", code, re.MULTILINE)) == set()
     assert len(types) > 20
+
+
+def test_where_is_answers_with_paths_that_exist() -> None:
+    section = ARCHITECTURE.partition("\n## Where is …?\n")[2]
+    rows = re.findall(r"^\| (Where .*?) \| (.*) \|$", section, re.MULTILINE)
+    assert len(rows) == 10
+    for question, answer in rows:
+        paths = re.findall(r"`([^`]+)`", answer)
+        assert paths, question
+        assert [path for path in paths if not (ROOT / path).exists()] == []

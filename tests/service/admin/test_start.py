@@ -87,7 +87,7 @@ def test_a_mongo_that_does_not_answer_is_one_line(environment: Environment) -> N
 def test_a_wrong_password_differs_from_a_server_that_is_down(environment: Environment) -> None:
     right = environment()["MONGO_URI"]
     line = refusal(environment(MONGO_URI=right.replace(PASSWORD, "another"), MONGO_WAIT_S="1"))
-    assert line == ("services.admin: MongoDB refuses what MONGO_URI says (AuthenticationFailed)")
+    assert line == ("services.admin: MongoDB rejects the login of MONGO_URI (AuthenticationFailed)")
 
 
 @contextmanager
