@@ -1,14 +1,11 @@
 """Headers that the gateway adds to what it answers."""
 
-from datetime import timedelta
-
 from libs.common.domain.money import usd_text
 from libs.common.errors import AppError, UnsupportedContentCoding
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Header
 from services.gateway.endpoints.content_coding import ACCEPTED
-
-_PARTS = (b"limit", b"remaining", b"reset")
+from services.gateway.formats.headers import RateLimit
 
 
 def id_headers(request_id: str) -> list[Header]:
@@ -43,14 +40,8 @@ def rate_headers(call: Call) -> list[Header]:
     for kind, limit, left, reset_ms in rows:
         if limit < 0:
             continue
-        reset = b"%.3fs" % (reset_ms / 1000)
-        if call.format.name == "messages":
-            at = call.started_at + timedelta(milliseconds=reset_ms)
-            reset = at.isoformat(timespec="seconds").replace("+00:00", "Z").encode()
-            names = [b"anthropic-ratelimit-" + kind + b"-" + part for part in _PARTS]
-        else:
-            names = [b"x-ratelimit-" + part + b"-" + kind for part in _PARTS]
-        headers += zip(names, (b"%d" % limit, b"%d" % left, reset), strict=True)
+        found = RateLimit(kind=kind, limit=limit, left=left, reset_ms=reset_ms)
+        headers += call.format.headers.rate_limit(found, call.started_at)
     return headers
 
 

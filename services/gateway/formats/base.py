@@ -9,6 +9,7 @@ from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
 from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
+from services.gateway.formats.headers import FormatHeaders
 from services.gateway.formats.named_models import NamedModel
 from services.gateway.formats.objects import NamedObject
 from services.gateway.formats.sse import data_of
@@ -121,6 +122,7 @@ class Format(Protocol):
     path: str
     # What a stream's client is sent while the provider thinks before its first byte.
     keep_alive: bytes
+    headers: FormatHeaders
 
     def decode(self, body: bytes) -> CallRequest:
         """Raises InvalidJSON or InvalidRequest, which name what is wrong."""

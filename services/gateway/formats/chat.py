@@ -27,6 +27,7 @@ from services.gateway.formats.base import (
 )
 from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.sse import data_of, frame
@@ -95,6 +96,7 @@ class Chat:
     name: ClientFormat = "chat"
     path: str = "/v1/chat/completions"
     keep_alive: bytes = KEEP_ALIVE_COMMENT
+    headers: FormatHeaders = OPENAI_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)

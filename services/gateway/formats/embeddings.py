@@ -23,6 +23,7 @@ from services.gateway.formats.base import (
     decode_usage,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import is_disguised
 from services.gateway.formats.sse import frame
@@ -48,6 +49,7 @@ class Embeddings:
     name: ClientFormat = "embeddings"
     path: str = "/v1/embeddings"
     keep_alive: bytes = KEEP_ALIVE_COMMENT
+    headers: FormatHeaders = OPENAI_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)

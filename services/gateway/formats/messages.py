@@ -29,6 +29,7 @@ from services.gateway.formats.base import (
 )
 from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import anthropic_answer
+from services.gateway.formats.headers import ANTHROPIC_HEADERS, FormatHeaders
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.sse import data_of, frame
@@ -90,6 +91,7 @@ class Messages:
     name: ClientFormat = "messages"
     path: str = "/v1/messages"
     keep_alive: bytes = frame(b'{"type":"ping"}', event="ping")
+    headers: FormatHeaders = ANTHROPIC_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)

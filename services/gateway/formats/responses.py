@@ -28,6 +28,7 @@ from services.gateway.formats.base import (
 )
 from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import openai_answer, openai_error
+from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.sse import data_of, frame
@@ -108,6 +109,7 @@ class Responses:
     name: ClientFormat = "responses"
     path: str = "/v1/responses"
     keep_alive: bytes = KEEP_ALIVE_COMMENT
+    headers: FormatHeaders = OPENAI_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
         known = decode_body(body, _body)

@@ -45,13 +45,13 @@ class Capacity:
             else:
                 await self._free.acquire()
         except BaseException:
-            self._forget(user_id)
+            self._release_share(user_id)
             raise
         self._in_use += 1
 
     def release(self, user_id: str) -> None:
         self._in_use -= 1
-        self._forget(user_id)
+        self._release_share(user_id)
         self._free.release()
 
     async def _wait(self) -> None:
@@ -66,7 +66,7 @@ class Capacity:
                 retry_after_s=_RETRY_AFTER_S,
             ) from None
 
-    def _forget(self, user_id: str) -> None:
+    def _release_share(self, user_id: str) -> None:
         of_account = self._of_accounts[user_id] - 1
         if of_account:
             self._of_accounts[user_id] = of_account

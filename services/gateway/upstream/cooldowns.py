@@ -118,7 +118,7 @@ class Cooldowns:
         """Runs until cancelled: tells the other replicas, and learns from them."""
         while True:
             await self._sleep(_SYNC_S)
-            self._forget_what_has_ended()
+            self._drop_expired()
             unshared, self._unshared = self._unshared, {}
             try:
                 shared = await self._store.exchange(unshared, now_s=self._clock())
@@ -126,15 +126,15 @@ class Cooldowns:
                 self._unshared = unshared | self._unshared
                 log.debug("cooldowns.not_shared", error=error)
                 continue
-            self._learn(shared)
+            self._merge(shared)
 
-    def _forget_what_has_ended(self) -> None:
+    def _drop_expired(self) -> None:
         if self._until_s_of:
             now_s = self._clock()
             running = {pair: until for pair, until in self._until_s_of.items() if until > now_s}
             self._until_s_of = running
 
-    def _learn(self, shared: Mapping[str, float]) -> None:
+    def _merge(self, shared: Mapping[str, float]) -> None:
         """What began here while the others were asked must not be lost to what they knew."""
         now_s = self._clock()
         mine = self._until_s

@@ -45,7 +45,7 @@ _MAX_COOLDOWN_S = 600.0
 _BUSY_RETRY_S = 1
 # Of the gateway's own connection to the provider, which it is to blame for and not the client. Some
 # clients' own software asks again on them, unmarked.
-_NOT_TOLD = frozenset({421, 425, 499})
+_HIDDEN_STATUSES = frozenset({421, 425, 499})
 
 
 class Sender(Protocol):
@@ -222,7 +222,7 @@ def _raise_or_return(outcome: Outcome | None) -> Answer | Stream:
             "Every deployment of this model is busy. Try again in a moment.",
             retry_after_s=_BUSY_RETRY_S,
         )
-    if not isinstance(outcome, Stream) and outcome.status in _NOT_TOLD:
+    if not isinstance(outcome, Stream) and outcome.status in _HIDDEN_STATUSES:
         raise UpstreamFailed(f"The provider answered with status {outcome.status}.")
     if isinstance(outcome, AppError):
         raise outcome

@@ -29,7 +29,7 @@ from services.gateway.upstream.answer import (
 )
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.headers import dropped_headers
-from services.gateway.upstream.relay import Relay
+from services.gateway.upstream.relay import Relay, RelayedRequest
 from services.gateway.upstream.translation.fields import sifted
 from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.translation.translator import Translator
@@ -66,26 +66,18 @@ class Forwarder:
         key = self._key_of(target)
         if call.operation != "create":
             return await self._relay.call(
-                target,
-                call.format.name,
-                key,
-                headers,
-                None,
-                call.call_id,
-                method=_METHODS[call.operation],
-                resource=call.resource,
+                RelayedRequest(
+                    target=target,
+                    format=call.format,
+                    key=key,
+                    headers=headers,
+                    call_id=call.call_id,
+                    method=_METHODS[call.operation],
+                    resource=call.resource,
+                )
             )
         if target.speaks(call.format.name):
-            fields = call.format.upstream_fields(request, target.model)
-            return await self._relay.call(
-                target,
-                call.format.name,
-                key,
-                headers,
-                fields,
-                call.call_id,
-                resource=call.resource,
-            )
+            return await self._relay.call(_relayed(call, request, target, key, headers))
         return await self._translate(call, request, target, key)
 
     async def _count(
@@ -94,15 +86,8 @@ class Forwarder:
         """The provider's own count, else an estimate: not every server counts that speaks."""
         client_format = call.format.name
         if target.speaks(client_format):
-            answer = await self._relay.call(
-                target,
-                client_format,
-                self._key_of(target),
-                headers,
-                call.format.upstream_fields(request, target.model),
-                call.call_id,
-                resource=call.resource,
-            )
+            key = self._key_of(target)
+            answer = await self._relay.call(_relayed(call, request, target, key, headers))
             if isinstance(answer, Stream) or answer.status not in _NOT_THERE:
                 return answer
         body = _decoded(request)
@@ -141,8 +126,7 @@ class Forwarder:
         try:
             if target.drop_params:
                 body, dropped = sifted(client_format, body)
-                if client_format == "chat":
-                    dropped += await self._translator.unsupported(destination, body)
+                dropped += await self._translator.unsupported(client_format, destination, body)
             headers = dropped_headers(dropped)
             async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
                 if not request.stream:
@@ -175,6 +159,20 @@ class Forwarder:
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             drop_params=target.drop_params,
         )
+
+
+def _relayed(
+    call: Call, request: CallRequest, target: Target, key: str | None, headers: Headers
+) -> RelayedRequest:
+    return RelayedRequest(
+        target=target,
+        format=call.format,
+        key=key,
+        headers=headers,
+        call_id=call.call_id,
+        fields=call.format.upstream_fields(request, target.model),
+        resource=call.resource,
+    )
 
 
 def _first(ends_at: float, began: float, timeout_s: float | None) -> float:

@@ -6,8 +6,8 @@ Of the client's, those that `calls.sent_headers` names; of the provider's, those
 import re
 from collections.abc import Iterable
 
-from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import Header, Headers
+from services.gateway.formats.headers import FormatHeaders
 
 # How the SDKs of both providers describe themselves, and the try that a request is.
 _SDK_PREFIX = b"x-stainless-"
@@ -15,7 +15,6 @@ _OURS = (
     (b"content-type", b"application/json"),
     (b"accept-encoding", b"identity"),
 )
-_ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 _RETURNED = frozenset(
     {
         b"content-type",
@@ -42,7 +41,7 @@ _MAX_TOLD_NAMES = 32
 
 def request_headers(
     sent_names: frozenset[bytes],
-    client_format: ClientFormat,
+    format_headers: FormatHeaders,
     key: str | None,
     headers: Headers,
     call_id: str,
@@ -50,13 +49,11 @@ def request_headers(
     """The client's own that are named, with the deployment's credential where it needs one."""
     names = _without_named_by_connection(sent_names, headers)
     sent = [header for header in headers if header[0] in names or header[0].startswith(_SDK_PREFIX)]
-    if client_format == "messages":
-        if all(name != b"anthropic-version" for name, _ in sent):
-            sent.append(_ANTHROPIC_VERSION)
-        if key is not None:
-            sent.append((b"x-api-key", key.encode()))
-    elif key is not None:
-        sent.append((b"authorization", b"Bearer " + key.encode()))
+    for header in format_headers.required:
+        if all(name != header[0] for name, _ in sent):
+            sent.append(header)
+    if key is not None:
+        sent.append(format_headers.credential(key))
     sent += _OURS
     sent.append((b"x-request-id", call_id.encode()))
     return sent

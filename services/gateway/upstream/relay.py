@@ -9,10 +9,10 @@ import msgspec
 
 from libs.common.errors import UpstreamFailed, UpstreamTimeout
 from libs.common.schemas.route import Timeouts
-from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.sent_headers import sent_headers
 from services.gateway.calls.target import Target
+from services.gateway.formats.base import Format
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.headers import request_headers, response_headers
@@ -23,6 +23,19 @@ _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()
 # What the HTTP client undoes without further libraries.
 _READABLE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+
+
+class RelayedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`resource` follows the format's path; without `fields` the request has no body."""
+
+    target: Target
+    format: Format
+    key: str | None
+    headers: Headers
+    call_id: str
+    fields: dict[str, Any] | None = None
+    method: str = "POST"
+    resource: str = ""
 
 
 class Relay:
@@ -39,32 +52,23 @@ class Relay:
             total_s=float(settings.upstream_total_timeout_s),
         )
 
-    async def call(
-        self,
-        target: Target,
-        client_format: ClientFormat,
-        key: str | None,
-        headers: Headers,
-        fields: dict[str, Any] | None,
-        call_id: str,
-        *,
-        method: str = "POST",
-        resource: str = "",
-    ) -> Answer | Stream:
-        """`resource` follows the format's path; without fields the request has no body.
-
-        Raises UpstreamFailed or UpstreamTimeout where no usable answer comes.
-        """
+    async def call(self, request: RelayedRequest) -> Answer | Stream:
+        """Raises UpstreamFailed or UpstreamTimeout if no usable answer comes."""
+        target, client_format = request.target, request.format
         try:
             response = await self._client.request(
-                method,
-                f"{target.base_url}{target.paths[client_format]}",
+                request.method,
+                f"{target.base_url}{target.paths[client_format.name]}",
                 request_headers(
-                    self._sent_headers[client_format], client_format, key, headers, call_id
+                    self._sent_headers[client_format.name],
+                    client_format.headers,
+                    request.key,
+                    request.headers,
+                    request.call_id,
                 ),
-                b"" if fields is None else _encode(fields),
+                b"" if request.fields is None else _encode(request.fields),
                 self._timeouts_with(target.timeouts),
-                resource=resource,
+                resource=request.resource,
             )
         except aiohttp.ConnectionTimeoutError:
             raise UpstreamTimeout(_late(target.provider), cause="unreachable") from None

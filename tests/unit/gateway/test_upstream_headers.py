@@ -6,6 +6,7 @@ import pytest
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.sent_headers import sent_headers
+from services.gateway.formats import FORMATS as TABLE
 from services.gateway.upstream.headers import request_headers, response_headers
 
 FORMATS: dict[str, ClientFormat] = {"openai": "chat", "anthropic": "messages"}
@@ -20,7 +21,7 @@ def sent(
     raw = [(name.lower().encode(), value.encode()) for name, value in given]
     client_format = FORMATS[provider]
     names = sent_headers(further)[client_format]
-    headers = request_headers(names, client_format, key, raw, "call-1")
+    headers = request_headers(names, TABLE[client_format].headers, key, raw, "call-1")
     return sorted((name.decode(), value.decode()) for name, value in headers)
 
 

@@ -31,9 +31,11 @@ class Translator:
         await self._library.get()
 
     async def unsupported(
-        self, target: TranslationTarget, body: Mapping[str, Any]
+        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
     ) -> tuple[str, ...]:
         """The fields of a chat call that LiteLLM leaves out where `drop_params` lets it."""
+        if client_format != "chat":
+            return ()
         library = await self._library.get()
         supported = library.supported_params(target.model, custom_llm_provider=target.provider)
         if supported is None:

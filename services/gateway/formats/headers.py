@@ -1,0 +1,57 @@
+"""What OpenAI's and Anthropic's APIs call the same headers."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+
+_PARTS = (b"limit", b"remaining", b"reset")
+
+
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit of a minute: `kind` is `requests` or `tokens`."""
+
+    kind: bytes
+    limit: int
+    left: int
+    reset_ms: int
+
+
+class FormatHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """`required` are those that a provider must get, with the values for clients without them."""
+
+    credential: Callable[[str], tuple[bytes, bytes]]
+    rate_limit: Callable[[RateLimit, datetime], list[tuple[bytes, bytes]]]
+    required: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def _bearer(key: str) -> tuple[bytes, bytes]:
+    return b"authorization", b"Bearer " + key.encode()
+
+
+def _api_key(key: str) -> tuple[bytes, bytes]:
+    return b"x-api-key", key.encode()
+
+
+def _openai_rate_limit(found: RateLimit, _: datetime) -> list[tuple[bytes, bytes]]:
+    names = [b"x-ratelimit-" + part + b"-" + found.kind for part in _PARTS]
+    return _rate_limit(names, found, b"%.3fs" % (found.reset_ms / 1000))
+
+
+def _anthropic_rate_limit(found: RateLimit, started_at: datetime) -> list[tuple[bytes, bytes]]:
+    at = started_at + timedelta(milliseconds=found.reset_ms)
+    names = [b"anthropic-ratelimit-" + found.kind + b"-" + part for part in _PARTS]
+    reset = at.isoformat(timespec="seconds").replace("+00:00", "Z").encode()
+    return _rate_limit(names, found, reset)
+
+
+def _rate_limit(names: list[bytes], found: RateLimit, reset: bytes) -> list[tuple[bytes, bytes]]:
+    return list(zip(names, (b"%d" % found.limit, b"%d" % found.left, reset), strict=True))
+
+
+OPENAI_HEADERS = FormatHeaders(credential=_bearer, rate_limit=_openai_rate_limit)
+ANTHROPIC_HEADERS = FormatHeaders(
+    credential=_api_key,
+    rate_limit=_anthropic_rate_limit,
+    required=((b"anthropic-version", b"2023-06-01"),),
+)
