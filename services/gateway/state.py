@@ -151,7 +151,7 @@ def _body_memory(settings: Settings) -> BodyMemory:
 
 @asynccontextmanager
 async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """A task that lives as long as the block does."""
+    """Runs the coroutine as a task until the block ends."""
     task = asyncio.create_task(work)
     task.add_done_callback(_say_if_it_died)
     try:

@@ -1,4 +1,4 @@
-"""What the gateway knows of keys, accounts and prices: cached, and obedient to invalidations."""
+"""What the gateway knows of keys, accounts and prices: cached until invalidated."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -122,7 +122,7 @@ class Directory:
         )
 
     def invalidate(self, invalidation: Invalidation) -> None:
-        """Forgets what an administrator changed."""
+        """Drops the cached copy of what an administrator changed."""
         match invalidation.kind:
             case "key":
                 self._keys.drop(invalidation.id)
@@ -136,7 +136,7 @@ class Directory:
                 pass
 
     def invalidate_all(self) -> None:
-        """Forgets everything: invalidations may have been missed."""
+        """Drops all that is cached, since invalidations may have been missed."""
         for cache in (self._keys, self._accounts, self._prices):
             cache.clear()
 

@@ -190,7 +190,7 @@ class Recordings:
                 self._drop("queue_full", count)
 
     def _make_recordings(self, captures: Sequence[CallCapture]) -> list[Recording]:
-        """In a thread. One that cannot be developed does not spoil the others."""
+        """Runs in a thread. A recording that fails leaves the others."""
         recordings = []
         for capture in captures:
             try:

@@ -96,7 +96,7 @@ class Cooldowns:
                 self.start(deployment_id, for_s)
 
     def start(self, deployment_id: str, for_s: float) -> None:
-        """Cools it down for all."""
+        """Cools the deployment down for all accounts."""
         until_s = self._clock() + for_s
         self._failures.pop(deployment_id, None)
         self._failing_accounts.pop(deployment_id, None)
@@ -115,7 +115,7 @@ class Cooldowns:
         )
 
     async def share(self) -> None:
-        """Runs until cancelled: tells the other replicas, and learns from them."""
+        """Exchanges cooldowns with the other replicas until cancelled."""
         while True:
             await self._sleep(_SYNC_S)
             self._drop_expired()

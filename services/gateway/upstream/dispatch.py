@@ -89,7 +89,7 @@ class Dispatcher:
     async def send(
         self, call: Call, request: CallRequest, plan: Plan, headers: Headers
     ) -> Answer | Stream:
-        """The first good answer, else the last bad one. Raises AppError where there was none."""
+        """The first good answer, else the last bad one. Raises AppError if none came."""
         outcome: Outcome | None = None
         candidates = _Candidates(user_id=call.user_id, targets=plan.targets)
         target = self._next(candidates)
@@ -168,7 +168,7 @@ class Dispatcher:
             del self._under_way[deployment_id]
 
     def _next(self, candidates: _Candidates) -> Target | None:
-        """A deployment that cools down is still better than none."""
+        """Falls back to a cooling deployment if no other is left."""
         for usable in (partial(self._is_usable, candidates.user_id), self._has_room):
             target = next_candidate(
                 candidates.targets
