@@ -38,7 +38,7 @@ from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
 from libs.common.web.bounded_http import BOUNDS, bounded_protocol
 from services.gateway.spool.spool import Spool
-from services.gateway.upstream.http.client import HttpClient, Patience
+from services.gateway.upstream.http.client import RequestTimeouts, UpstreamClient
 from services.gateway.upstream.http.connections import Connector
 from tests.servers import redis_server, running
 
@@ -47,7 +47,7 @@ _CONCURRENCIES = (1, 16, 64)
 _CALLS = 4_000
 _EVENT = b"x" * 600
 _BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello."}]}'
-_PATIENCE = Patience(connect_s=5, between_bytes_s=5, first_byte_s=5, total_s=30)
+_TIMEOUTS = RequestTimeouts(connect_s=5, between_bytes_s=5, first_byte_s=5, total_s=30)
 _GET = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nuser-agent: bench\r\naccept: */*\r\n\r\n"
 
 Verb = Callable[[], Awaitable[object]]
@@ -128,14 +128,14 @@ async def _http(url: str) -> None:
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1000)) as session,
         connector,
     ):
-        client = HttpClient(connector)
+        client = UpstreamClient(connector)
 
         async def library() -> None:
             async with session.post(address, data=_BODY, headers=headers) as answer:
                 await answer.read()
 
         async def ours() -> None:
-            answer = await client.request("POST", address, raw, _BODY, _PATIENCE)
+            answer = await client.request("POST", address, raw, _BODY, _TIMEOUTS)
             while await answer.read():
                 pass
             answer.release()
