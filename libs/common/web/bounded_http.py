@@ -50,10 +50,15 @@ def bounded_protocol(
     )
 
 
-class JoinedWrites:
-    """What a response with a body is written to: a head of known length leaves with that.
+# A larger body is not copied for the sake of one write.
+_MAX_JOINED_BYTES = 64 * 1024
 
-    uvicorn writes each by itself, which costs a system call and often a packet.
+
+class JoinedWrites:
+    """A transport for one response: its head waits for its body, and both are one write.
+
+    uvicorn writes each by itself, which costs a system call and often a packet. A head without
+    `content-length` does not wait, since the first part of a stream may come much later.
     """
 
     __slots__ = ("_head", "_transport")
@@ -64,7 +69,11 @@ class JoinedWrites:
 
     def write(self, data: bytes) -> None:
         if self._head:
-            data, self._head = self._head + data, b""
+            head, self._head = self._head, b""
+            if len(data) <= _MAX_JOINED_BYTES:
+                data = head + data
+            else:
+                self._transport.write(head)
         elif data.startswith(b"HTTP/") and b"\r\ncontent-length: " in data:
             self._head = data
             return

@@ -23,6 +23,15 @@ def test_head_and_body_leave_in_one_write() -> None:
     assert written == [HEAD + b"ok"]
 
 
+def test_large_body_is_not_copied() -> None:
+    writes, written = joined()
+    body = bytes(1024 * 1024)
+    writes.write(HEAD)
+    writes.write(body)
+    assert written == [HEAD, body]
+    assert written[1] is body
+
+
 def test_head_without_body_is_written_at_its_end() -> None:
     writes, written = joined()
     writes.write(HEAD)
