@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound
 from libs.common.storage.readiness import check_writable, storage_checks
-from libs.common.web.cors import allow_origins, origins_of
 from libs.common.web.health import live, ready
+from services.gateway.cors import allow_origins, origins_of
 from services.gateway.endpoints.budget import show_budget
 from services.gateway.endpoints.generation import GenerationEndpoint
 from services.gateway.endpoints.models import list_models, show_model

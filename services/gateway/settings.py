@@ -9,8 +9,8 @@ from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, SettingsError, check_header, check_http_url
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
-from libs.common.web.cors import origins_of
 from services.gateway.calls.sent_headers import sent_headers
+from services.gateway.cors import origins_of
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]

@@ -1,7 +1,7 @@
 import pytest
 
 from libs.common.settings import SettingsError, load_settings
-from libs.common.web.cors import origins_of
+from services.gateway.cors import origins_of
 from services.gateway.settings import Settings
 
 
