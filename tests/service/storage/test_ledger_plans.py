@@ -5,15 +5,16 @@ rows are filtered further (a start time beside the account).
 """
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
-from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.driver import Collection, Database, Document
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
-from tests.unit.builders import NOW
+from libs.common.storage.mongo.prices import PriceStore
+from tests.unit.builders import NOW, price
 
 PLANS: list[tuple[str, dict[str, Any]]] = [
     # Posting: which of the batch's entries exist; the accounts' counts.
@@ -55,7 +56,36 @@ async def test_a_query_is_served_by_an_index(
             for n in range(20)
         ]
     )
-    explained = await database[collection].find(query).explain()
+    await assert_indexed(database[collection], query)
+
+
+async def test_a_price_is_looked_up_through_indexes_alone(database: Database) -> None:
+    await PriceStore(database).create_indexes()
+    asked = Asked(database["prices"])
+    store = PriceStore(cast("Database", {"prices": asked}))
+    await PriceStore(database).insert_many(
+        [price(f"m{n}", aliases=(f"alias-{n}",)) for n in range(20)]
+    )
+    assert [found.model for found in await store.versions_of(["alias-3"])] == ["m3"]
+    assert len(asked.queries) == 3
+    for query in asked.queries:
+        await assert_indexed(database["prices"], query)
+
+
+class Asked:
+    """A collection that keeps the queries that it is asked."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.queries: list[Document] = []
+        self._collection = collection
+
+    def find(self, query: Document) -> Any:
+        self.queries.append(query)
+        return self._collection.find(query)
+
+
+async def assert_indexed(collection: Collection, query: Document) -> None:
+    explained = await collection.find(query).explain()
     stages = stages_of(explained["queryPlanner"]["winningPlan"])
     assert "COLLSCAN" not in stages
     assert stages & {"IXSCAN", "IDHACK", "CLUSTERED_IXSCAN", "EXPRESS_IXSCAN"}

@@ -1,5 +1,6 @@
 """The collection `prices`: versions that may end but not change, written by the admin service."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -61,13 +62,17 @@ class PriceStore:
         without the alias.
         """
         wanted = set(names)
-        versions = await self._find(wanted)
-        by_alias = {version.model for version in versions} - wanted
-        return await self._find(wanted, by_alias) if by_alias else versions
+        by_model, by_alias = await asyncio.gather(
+            self._find("model", wanted), self._find("aliases", wanted)
+        )
+        others = {version.model for version in by_alias} - wanted
+        versions = [*by_model, *by_alias, *(await self._find("model", others) if others else ())]
+        found = {version.price_id: version for version in versions}
+        return sorted(found.values(), key=lambda version: version.effective_from, reverse=True)
 
-    async def _find(self, names: set[str], models: Iterable[str] = ()) -> list[PriceVersion]:
-        named = {"$in": sorted(names.union(models))}
-        cursor = self._prices.find({"$or": [{"model": named}, {"aliases": {"$in": sorted(names)}}]})
+    async def _find(self, field: str, names: set[str]) -> list[PriceVersion]:
+        """One field at a time: not every server answers an `$or` of two through their indexes."""
+        cursor = self._prices.find({field: {"$in": sorted(names)}})
         cursor = cursor.sort("effective_from", DESCENDING).limit(_MAX_VERSIONS)
         documents = await cursor.to_list(_MAX_VERSIONS)
         return [from_document(document, PriceVersion) for document in documents]
