@@ -38,14 +38,14 @@ from services.gateway.recordings.capture import Recordings
 from services.gateway.settings import Settings
 from services.gateway.spool.backlog import Backlog
 from services.gateway.spool.spool import Spool
+from services.gateway.upstream.adapters.tokens import BundledTokenizer
+from services.gateway.upstream.adapters.translator import Translator
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
 from services.gateway.upstream.relay import Relay, open_client
-from services.gateway.upstream.translation.tokens import BundledTokenizer
-from services.gateway.upstream.translation.translator import Translator
 from services.gateway.usage.estimator import Estimator
 from services.gateway.usage.meter import Meter
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from services.gateway.upstream.translation.library import ENVIRONMENT
+from services.gateway.upstream.adapters.library import ENVIRONMENT
 from tests.parity.payloads import Case, payload_of
 
 # A Tuesday's hour for which no provider has off-peak rates.

@@ -21,6 +21,9 @@ from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Target
 from services.gateway.formats.base import CallRequest
 from services.gateway.settings import Settings
+from services.gateway.upstream.adapters.fields import sifted
+from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
+from services.gateway.upstream.adapters.translator import Translator
 from services.gateway.upstream.answer import (
     EVENT_STREAM_HEADERS,
     JSON_HEADERS,
@@ -30,9 +33,6 @@ from services.gateway.upstream.answer import (
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.headers import dropped_headers
 from services.gateway.upstream.relay import Relay, RelayedRequest
-from services.gateway.upstream.translation.fields import sifted
-from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
-from services.gateway.upstream.translation.translator import Translator
 
 _NO_KEY = "none"
 # How servers answer that know the format and do not count.

@@ -12,13 +12,13 @@ from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.endpoints.parts import Parts
 from services.gateway.settings import Settings
 from services.gateway.state import State
+from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
+from services.gateway.upstream.adapters.translator import Translator
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
-from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
-from services.gateway.upstream.translation.translator import Translator
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, TEXT_TOKENS, TOKENS, Dialect
 from tests.service.gateway.stage import OTHER_MODEL, PROVIDER_KEY, Client, open_gateway, with_parts

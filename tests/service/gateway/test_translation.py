@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from services.gateway.upstream.translation.translator import Translator
+from services.gateway.upstream.adapters.translator import Translator
 from tests.service.gateway.translation_calls import (
     CHAT_BODY,
     JSON_ANSWERS,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
-from services.gateway.upstream.translation.translator import TranslatedStream, Translator
+from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
+from services.gateway.upstream.adapters.translator import TranslatedStream, Translator
 from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,
     CHAT_COMPLETION,

@@ -16,8 +16,8 @@ from libs.common.domain.usage import (
     usage_of_response,
 )
 from libs.common.schemas.usage import ClientFormat, TokenUsage
-from services.gateway.upstream.translation.target import TranslationTarget
-from services.gateway.upstream.translation.translator import Translator
+from services.gateway.upstream.adapters.target import TranslationTarget
+from services.gateway.upstream.adapters.translator import Translator
 from tests.service.gateway.translation_calls import (
     FORMATS,
     JSON_ANSWERS,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.translator import Translator
+from services.gateway.upstream.adapters.translator import Translator
 from tests.service.gateway.translation_wire import (
     ANTHROPIC_MESSAGE,
     CHAT_COMPLETION,

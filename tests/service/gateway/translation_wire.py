@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from services.gateway.upstream.translation.target import TranslationTarget
+from services.gateway.upstream.adapters.target import TranslationTarget
 
 ANTHROPIC_USAGE = {
     "input_tokens": 10,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.upstream.translation.library import LazyLibrary
+from services.gateway.upstream.adapters.library import LazyLibrary
 
 
 class Import:

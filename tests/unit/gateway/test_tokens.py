@@ -9,7 +9,7 @@ import pytest
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.formats import CHAT, EMBEDDINGS
-from services.gateway.upstream.translation.tokens import MAX_TEXT_BYTES, BundledTokenizer
+from services.gateway.upstream.adapters.tokens import MAX_TEXT_BYTES, BundledTokenizer
 from services.gateway.usage.estimator import Estimator
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation import messages, responses
-from services.gateway.upstream.translation.library import Library
-from services.gateway.upstream.translation.target import TranslationTarget
-from services.gateway.upstream.translation.tokens import MAX_TEXT_BYTES
+from services.gateway.upstream.adapters import messages, responses
+from services.gateway.upstream.adapters.library import Library
+from services.gateway.upstream.adapters.target import TranslationTarget
+from services.gateway.upstream.adapters.tokens import MAX_TEXT_BYTES
 from services.gateway.usage.estimator import by_bytes
 
 _encode = msgspec.json.Encoder().encode

@@ -7,13 +7,13 @@ events: what LiteLLM writes lacks events, numbers and the 1-hour share of cache 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from services.gateway.upstream.translation.chat import CallNumbers, is_hosted, plain
-from services.gateway.upstream.translation.chat_stream import ChatStream
-from services.gateway.upstream.translation.library import Library
-from services.gateway.upstream.translation.response_events import ResponseEvents
-from services.gateway.upstream.translation.response_items import ToolNames
-from services.gateway.upstream.translation.target import TranslationTarget
-from services.gateway.upstream.translation.usage import responses_usage, served_tier
+from services.gateway.upstream.adapters.chat import CallNumbers, is_hosted, plain
+from services.gateway.upstream.adapters.chat_stream import ChatStream
+from services.gateway.upstream.adapters.library import Library
+from services.gateway.upstream.adapters.response_events import ResponseEvents
+from services.gateway.upstream.adapters.response_items import ToolNames
+from services.gateway.upstream.adapters.target import TranslationTarget
+from services.gateway.upstream.adapters.usage import responses_usage, served_tier
 
 _INCOMPLETE: Mapping[str | None, str] = {
     "length": "max_output_tokens",

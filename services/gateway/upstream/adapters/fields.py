@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.format_fields import FIELDS, FormatFields
-from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
+from services.gateway.upstream.adapters.format_fields import FIELDS, FormatFields
+from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 
 
 def carried(client_format: ClientFormat, body: Mapping[str, Any]) -> dict[str, Any]:

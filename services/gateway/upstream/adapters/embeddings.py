@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.library import Library
-from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
+from services.gateway.upstream.adapters.library import Library
+from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 
 _encode = msgspec.json.Encoder().encode
 _FORMATS = ("float", "base64")

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.chat_stream import ChatStream
-from services.gateway.upstream.translation.library import Library
-from services.gateway.upstream.translation.target import TranslationTarget
-from services.gateway.upstream.translation.usage import messages_usage, served_tier
+from services.gateway.upstream.adapters.chat_stream import ChatStream
+from services.gateway.upstream.adapters.library import Library
+from services.gateway.upstream.adapters.target import TranslationTarget
+from services.gateway.upstream.adapters.usage import messages_usage, served_tier
 
 _encode = msgspec.json.Encoder().encode
 

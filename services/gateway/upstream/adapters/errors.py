@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import ProviderNotConfigured, UpstreamCause
+from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.http.connections import is_unreachable
-from services.gateway.upstream.translation.target import TranslationRefused, TranslationTarget
 
 # "litellm.RateLimitError: RateLimitError: OpenAIException - the words of the provider"
 _PREFIX = re.compile(

@@ -8,9 +8,9 @@ of what came from the provider tells the difference.
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.gateway.upstream.translation.errors import truncated
-from services.gateway.upstream.translation.target import TranslationTarget
-from services.gateway.upstream.translation.usage import served_tier
+from services.gateway.upstream.adapters.errors import truncated
+from services.gateway.upstream.adapters.target import TranslationTarget
+from services.gateway.upstream.adapters.usage import served_tier
 
 
 class ChatStream:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.response_items import (
+from services.gateway.upstream.adapters.response_items import (
     CallItem,
     Events,
     MessageItem,

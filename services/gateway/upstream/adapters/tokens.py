@@ -9,7 +9,7 @@ import os
 
 import structlog
 
-from services.gateway.upstream.translation.library import bundled_tokenizers
+from services.gateway.upstream.adapters.library import bundled_tokenizers
 from services.gateway.usage.estimator import by_bytes
 
 log = structlog.get_logger(__name__)

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.chat_stream import ChatStream
-from services.gateway.upstream.translation.usage import chat_usage, served_tier
+from services.gateway.upstream.adapters.chat_stream import ChatStream
+from services.gateway.upstream.adapters.usage import chat_usage, served_tier
 
 _encode = msgspec.json.Encoder().encode
 DONE = b"data: [DONE]\n\n"

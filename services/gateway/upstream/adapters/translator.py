@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation import chat, embeddings, messages, responses
-from services.gateway.upstream.translation.chat_stream import ChatStream
-from services.gateway.upstream.translation.errors import refusals
-from services.gateway.upstream.translation.fields import carried, check_provider
-from services.gateway.upstream.translation.library import LazyLibrary, Library
-from services.gateway.upstream.translation.target import TranslationTarget
-from services.gateway.upstream.translation.token_counts import counted_input
+from services.gateway.upstream.adapters import chat, embeddings, messages, responses
+from services.gateway.upstream.adapters.chat_stream import ChatStream
+from services.gateway.upstream.adapters.errors import refusals
+from services.gateway.upstream.adapters.fields import carried, check_provider
+from services.gateway.upstream.adapters.library import LazyLibrary, Library
+from services.gateway.upstream.adapters.target import TranslationTarget
+from services.gateway.upstream.adapters.token_counts import counted_input
 
 _encode = msgspec.json.Encoder().encode
 # Translations to Anthropic are written for this version; later ones refuse sampling parameters.

@@ -1,0 +1,1 @@
+"""Serves a client's format from a provider that does not speak it, through LiteLLM."""

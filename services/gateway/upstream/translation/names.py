@@ -1,0 +1,39 @@
+"""Names of tools and ids of calls that fit a target, and the way back."""
+
+import re
+from hashlib import sha256
+
+import msgspec
+
+_FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
+_KEPT_CHARS = 55
+_DIGEST_CHARS = 8
+_MAX_CALL_ID_CHARS = 64
+_CALL_DIGEST_CHARS = 40
+NAMESPACE_MARK = "__"
+
+
+class ToolNames(msgspec.Struct, frozen=True):
+    """The client's tools by the name that the target knows: `(namespace, name, is_freeform)`."""
+
+    known: dict[str, tuple[str | None, str, bool]] = {}
+
+    def original(self, name: str) -> tuple[str | None, str, bool]:
+        """A name that no tool of the request has is what the model made up: it passes as it is."""
+        return self.known.get(name, (None, name, False))
+
+
+def sent_name(name: str, namespace: str | None, max_chars: int) -> str:
+    """A tool's name as a target takes it; the same name is always sent as the same."""
+    whole = name if namespace is None else f"{namespace}{NAMESPACE_MARK}{name}"
+    if len(whole) <= max_chars and not _FOREIGN.search(whole):
+        return whole
+    digest = sha256(whole.encode()).hexdigest()[:_DIGEST_CHARS]
+    return f"{_FOREIGN.sub('_', whole)[:_KEPT_CHARS]}_{digest}"
+
+
+def sent_call_id(call_id: str, *, is_plain: bool) -> str:
+    """`is_plain`: the target takes letters, digits, `_` and `-` alone. Both ends map alike."""
+    if len(call_id) <= _MAX_CALL_ID_CHARS and not (is_plain and _FOREIGN.search(call_id)):
+        return call_id
+    return f"c_{sha256(call_id.encode()).hexdigest()[:_CALL_DIGEST_CHARS]}"

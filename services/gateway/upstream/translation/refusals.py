@@ -1,0 +1,83 @@
+"""What cannot be carried: refused by its path, or left out and named where the route says so."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from libs.common.errors import InvalidRequest
+from services.gateway.upstream.translation.conversation import At
+
+
+class UnsupportedField(InvalidRequest):
+    """A part, item, field or option that the target has no word for; `param` is its full path."""
+
+    code = "unsupported_field"
+
+
+class Paths(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client's format names what it sent.
+
+    `turns` is the list of turns and `parts` of a turn's parts; `fields` names the conversation's
+    fields, such as `limits.stop`, in the format's words.
+    """
+
+    turns: str
+    parts: tuple[str, ...]
+    fields: Mapping[str, str]
+
+    def of(self, at: At, member: str | None = None) -> str:
+        """`messages[3].content[1]` of (3, 1); system blocks have a negative first index, -1 - n."""
+        if at and at[0] < 0:
+            return self._with(f"system[{-1 - at[0]}]", member)
+        path = self.turns + (f"[{at[0]}]" if at else "")
+        for depth, index in enumerate(at[1:]):
+            path += f".{self.parts[min(depth, len(self.parts) - 1)]}[{index}]"
+        return self._with(path, member)
+
+    def field(self, name: str) -> str:
+        return self.fields.get(name, name)
+
+    @staticmethod
+    def _with(path: str, member: str | None) -> str:
+        return path if member is None else f"{path}.{member}"
+
+
+class Report:
+    """What a translation changed. `drops` lets options, never content, be left out."""
+
+    __slots__ = ("_adapted", "_dropped", "drops", "paths")
+
+    def __init__(self, paths: Paths, *, drops: bool) -> None:
+        self.paths = paths
+        self.drops = drops
+        self._dropped: dict[str, None] = {}
+        self._adapted: dict[str, None] = {}
+
+    def unsupported(self, path: str, why: str | None = None) -> None:
+        """An option that cannot be carried. Raises UnsupportedField, or notes what is left out."""
+        if not self.drops:
+            raise unsupported(path, why)
+        self._dropped[path] = None
+
+    def adapted(self, path: str) -> None:
+        """Something that was weakened, or said in other words."""
+        self._adapted[path] = None
+
+    @property
+    def dropped_params(self) -> tuple[str, ...]:
+        return tuple(self._dropped)
+
+    @property
+    def adapted_params(self) -> tuple[str, ...]:
+        return tuple(self._adapted)
+
+
+def unsupported(path: str, why: str | None = None) -> UnsupportedField:
+    """For content, which is never left out: an error to raise."""
+    what = why or "this field cannot be carried to the model's provider"
+    return UnsupportedField(f"{path}: {what}.", param=path)
+
+
+def invalid(path: str, why: str) -> InvalidRequest:
+    """The client's own mistake."""
+    return InvalidRequest(f"{path}: {why}.", param=path)

@@ -1,0 +1,41 @@
+"""What one family minted, in an envelope that clients of another format can keep and send back.
+
+`gws1.<family>.<base64url>`; family `none` has an empty payload. Each format has a place that its
+clients send back unread: Messages `signature` and `redacted_thinking.data`, Responses
+`encrypted_content`, chat `thinking_blocks`.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+
+from services.gateway.upstream.translation.conversation import Seal
+
+MARK = "gws1."
+UNSIGNED = "none"
+
+
+def envelope(seal: Seal) -> str:
+    payload = urlsafe_b64encode(seal.data.encode()).rstrip(b"=").decode()
+    return f"{MARK}{seal.family}.{payload}"
+
+
+def sealed(value: str, native: str) -> Seal | None:
+    """The seal in an envelope; a bare value is one of the `native` family's own.
+
+    None for an envelope that cannot be read, and for no value at all.
+    """
+    if not value:
+        return None
+    if not value.startswith(MARK):
+        return Seal(native, value)
+    family, _, payload = value.removeprefix(MARK).partition(".")
+    try:
+        data = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+    except (Base64Error, ValueError):
+        return None
+    return Seal(family, data) if family else None
+
+
+def shown(seal: Seal, native: str) -> str:
+    """As a client of the `native` family's format gets it."""
+    return seal.data if seal.family == native else envelope(seal)

@@ -1,0 +1,206 @@
+"""Puts a stream's parts one after the other, whatever order a provider sends them in."""
+
+import msgspec
+
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.formats.base import MAX_KEPT_BYTES
+from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.reply import Failure, Sink, Stop
+
+_MAX_CALLS = 256
+_TOO_MUCH = Failure(
+    message="The provider sent more interleaved tool calls than can be put in order.",
+    status=502,
+    code="upstream_unreadable",
+)
+_GARBLED = Failure(
+    message="The provider went on with a tool call after it had begun another one.",
+    status=502,
+    code="upstream_unreadable",
+)
+
+
+class _Waiting:
+    """A call that has begun; what of it has come while another part was open."""
+
+    __slots__ = ("call_id", "deltas", "is_freeform", "name", "seen")
+
+    def __init__(self, call_id: str, name: str, is_freeform: bool) -> None:
+        self.call_id = call_id
+        self.name = name
+        self.is_freeform = is_freeform
+        self.deltas: list[str] = []
+        # All that has come, to tell whether the arguments are whole.
+        self.seen: list[str] = []
+
+
+class Sequencer:
+    """A sink before a writer: one part is open at a time, and what is closed stays closed.
+
+    Parts begin in the order of their first delta. A call is over once its arguments are one whole
+    JSON value; until then what comes of other parts waits. So a stream that sends its parts one by
+    one passes unhindered.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._calls: dict[int, _Waiting] = {}
+        self._over: set[int] = set()
+        self._open: int | None = None
+        # Calls, and other parts as (method, arguments), that wait for the open call.
+        self._line: list[int | tuple[str, tuple[object, ...]]] = []
+        self._kept_bytes = 0
+        self._has_failed = False
+
+    def started(self, answer_id: str, model: str, created: int | None) -> None:
+        self._sink.started(answer_id, model, created)
+
+    def text(self, delta: str, logprobs: msgspec.Raw | None = None) -> None:
+        if self._may_pass():
+            self._sink.text(delta, logprobs)
+        else:
+            self._wait("text", delta, logprobs)
+
+    def refusal(self, delta: str) -> None:
+        if self._may_pass():
+            self._sink.refusal(delta)
+        else:
+            self._wait("refusal", delta)
+
+    def thinking(self, delta: str, summary: int | None = None) -> None:
+        if self._may_pass():
+            self._sink.thinking(delta, summary)
+        else:
+            self._wait("thinking", delta, summary)
+
+    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+        if call_id is not None or self._may_pass():
+            self._sink.seal(seal, call_id)
+        else:
+            self._wait("seal", seal)
+
+    def cite(self, citation: msgspec.Raw, family: str) -> None:
+        if self._may_pass():
+            self._sink.cite(citation, family)
+        else:
+            self._wait("cite", citation, family)
+
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
+        if self._may_pass():
+            self._sink.hosted(kind, raw, family)
+        else:
+            self._wait("hosted", kind, raw, family)
+
+    def ended(self) -> None:
+        if self._may_pass():
+            self._sink.ended()
+
+    def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
+        call = self._calls.get(key)
+        if call is None:
+            if len(self._calls) >= _MAX_CALLS:
+                self.failed(_TOO_MUCH)
+                return
+            call = self._calls[key] = _Waiting(call_id, name, is_freeform)
+            if not self._may_pass():
+                self._line.append(key)
+            else:
+                self._open = key
+        if key in self._over:
+            if is_freeform and delta:
+                self.failed(_GARBLED)
+            # More of a call that was whole: servers that repeat the arguments at its end.
+            return
+        if self._open != key:
+            self._advance()
+        if not delta and call.seen:
+            return
+        call.seen.append(delta)
+        self._keep(len(delta))
+        if self._has_failed:
+            return
+        if self._open == key:
+            self._sink.call(key, call.call_id, call.name, delta, call.is_freeform)
+        else:
+            call.deltas.append(delta)
+
+    def usage(self, usage: TokenUsage) -> None:
+        self._sink.usage(usage)
+
+    def stop(self, stop: Stop) -> None:
+        if self._has_failed:
+            return
+        self._flush()
+        self._sink.stop(stop)
+
+    def failed(self, failure: Failure) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            self._sink.failed(failure)
+
+    def _may_pass(self) -> bool:
+        """Whether no call is open, after what waits has been written as far as it can be."""
+        if self._open is None:
+            return True
+        if self._has_failed:
+            return False
+        self._advance()
+        return self._open is None
+
+    def _advance(self) -> None:
+        while self._open is not None and self._is_whole(self._calls[self._open]):
+            self._over.add(self._open)
+            self._calls[self._open].seen.clear()
+            self._open = None
+            self._next()
+
+    def _next(self) -> None:
+        """Writes what waits up to the next call that is not whole."""
+        while self._line:
+            waiting = self._line.pop(0)
+            if isinstance(waiting, tuple):
+                method, arguments = waiting
+                getattr(self._sink, method)(*arguments)
+                continue
+            self._open = waiting
+            self._write_waiting(waiting)
+            return
+
+    def _write_waiting(self, key: int) -> None:
+        call = self._calls[key]
+        for delta in call.deltas:
+            self._sink.call(key, call.call_id, call.name, delta, call.is_freeform)
+        call.deltas.clear()
+
+    def _flush(self) -> None:
+        """At the end there is no more to wait for."""
+        while self._open is not None:
+            self._over.add(self._open)
+            self._open = None
+            self._next()
+
+    def _wait(self, method: str, *arguments: object) -> None:
+        if self._has_failed:
+            return
+        self._keep(len(str(arguments[0])))
+        self._line.append((method, arguments))
+
+    def _keep(self, size: int) -> None:
+        self._kept_bytes += size
+        if self._kept_bytes > MAX_KEPT_BYTES:
+            self.failed(_TOO_MUCH)
+
+    @staticmethod
+    def _is_whole(call: _Waiting) -> bool:
+        """A freeform input has no end of its own: it is over when something else begins."""
+        if call.is_freeform:
+            return True
+        text = "".join(call.seen).strip()
+        if not text.endswith("}"):
+            return False
+        call.seen[:] = [text]
+        try:
+            msgspec.json.decode(text, type=msgspec.Raw)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return False
+        return True
