@@ -20,11 +20,14 @@ from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import (
     MAX_OBJECT_ID_CHARS,
     MAX_OBJECTS,
+    MAX_RUNS,
     TokenUsage,
     UsageEvent,
 )
 
-EVENT_VERSION = 1
+# Version 1 has no runs of other models and no uses of tools; an older worker would drop them.
+EVENT_VERSION = 2
+_KNOWN_VERSIONS = frozenset({1, EVENT_VERSION})
 # A clock that is further ahead would charge a budget period that has not begun.
 CLOCK_TOLERANCE = timedelta(hours=1)
 # Counts beyond what a double holds exactly are damage, not usage.
@@ -149,7 +152,7 @@ def bounded_cost(
 
 def _fault(event: UsageEvent) -> str | None:
     """What breaks the contract, named by its field."""
-    if event.v != EVENT_VERSION:
+    if event.v not in _KNOWN_VERSIONS:
         return f"version {event.v} is unknown"
     if not _is_uuid(event.call_id):
         return "call_id is not a UUID"
@@ -172,12 +175,21 @@ def _fault(event: UsageEvent) -> str | None:
 
 
 def _usage_fault(usage: TokenUsage) -> str | None:
-    for name in usage.__struct_fields__:
-        value = getattr(usage, name)
-        if isinstance(value, int) and not 0 <= value <= MAX_COUNT:
-            return f"usage.{name} is out of range"
-        if isinstance(value, str) and len(value) > MAX_ID_CHARS:
-            return f"usage.{name} has {len(value)} characters"
+    if len(usage.runs) > MAX_RUNS or len(usage.tool_uses) > MAX_RUNS:
+        return "usage has more parts than any call has"
+    for counts in (usage, *usage.runs):
+        for name in counts.__struct_fields__:
+            value = getattr(counts, name)
+            if isinstance(value, int) and not 0 <= value <= MAX_COUNT:
+                return f"usage.{name} is out of range"
+            if isinstance(value, str) and len(value) > MAX_ID_CHARS:
+                return f"usage.{name} has {len(value)} characters"
+    for name, uses in usage.tool_uses.items():
+        if not (0 < len(name) <= MAX_ID_CHARS and 0 <= uses <= MAX_COUNT):
+            return "usage.tool_uses is out of range"
+    cost = usage.provider_cost_usd
+    if cost is not None and not (cost.is_finite() and 0 <= cost <= MAX_COUNT):
+        return "usage.provider_cost_usd is out of range"
     return None
 
 

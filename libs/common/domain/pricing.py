@@ -25,11 +25,14 @@ _INPUT_CLASSES = (
     "cache_read",
     "cache_write_5m",
     "cache_write_1h",
+    "cache_write_30m",
+    "cache_write_12h",
     "input_audio",
     "input_image",
+    "citation",
 )
 _OUTPUT_CLASSES = ("output_text", "reasoning", "output_audio", "output_image")
-# In the order of TokenUsage's fields.
+# In the order of TokenCounts' fields.
 _CLASSES = _INPUT_CLASSES + _OUTPUT_CLASSES
 # The rates to try for each token class, in order; the last one is always set.
 _RATES: dict[str, tuple[str, ...]] = {
@@ -37,8 +40,11 @@ _RATES: dict[str, tuple[str, ...]] = {
     "cache_read": ("cache_read", "input"),
     "cache_write_5m": ("cache_write_5m", "input"),
     "cache_write_1h": ("cache_write_1h", "cache_write_5m", "input"),
+    "cache_write_30m": ("cache_write_5m", "input"),
+    "cache_write_12h": ("cache_write_1h", "cache_write_5m", "input"),
     "input_audio": ("input_audio", "input"),
     "input_image": ("input_image", "input"),
+    "citation": ("input",),
     "output_text": ("output",),
     "reasoning": ("reasoning", "output"),
     "output_audio": ("output_audio", "output"),

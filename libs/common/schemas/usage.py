@@ -15,32 +15,86 @@ Operation = Literal["create", "count", "retrieve", "delete", "cancel", "list_ite
 UsageSource = Literal["provider", "estimated", "none"]
 CallStatus = Literal["ok", "upstream_error", "client_closed", "refused", "abandoned"]
 
+# Why a model ran beside the call's main one: to shorten its context, to advise it, before it in a
+# turn that another model took over, for a tool that makes images, or unknown to this version.
+RunRole = Literal["compaction", "advisor", "fallback", "image_generation", "other"]
+# How counts that contradict each other, or text that is there, were read.
+UsageNote = Literal[
+    # `total_tokens` is larger than its parts: the rest counts as output.
+    "output_from_total",
+    # Details were larger than their totals: they count up to them.
+    "details_clamped",
+    # A count was no whole number from 0 to what any call can have: it counts as not reported.
+    "count_unreadable",
+    # A run of a kind that this version does not know: it counts as one beside the others.
+    "run_unknown",
+    # Text was delivered and the provider reported none, or no prompt: it is estimated.
+    "input_estimated",
+    "output_estimated",
+]
 
+# Runs of models, or kinds of tools, of one call; those beyond are added to the last of their kind.
+MAX_RUNS = 64
 # What one call can make, of all that providers are known to; whatever goes beyond is not served.
 MAX_OBJECTS = 64
 MAX_OBJECT_ID_CHARS = 256
 
 
-class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TokenCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Token classes that do not overlap: their sums are the totals. None = not reported.
 
-    `service_tier`, `speed` and `inference_geo` are how the provider says that it served the call.
+    The order matters: those up to `citation` are input, the others output.
     """
 
     input_text: int | None = None
     cache_read: int | None = None
     cache_write_5m: int | None = None
     cache_write_1h: int | None = None
+    cache_write_30m: int | None = None
+    cache_write_12h: int | None = None
     input_audio: int | None = None
     input_image: int | None = None
+    citation: int | None = None
     output_text: int | None = None
     reasoning: int | None = None
     output_audio: int | None = None
     output_image: int | None = None
+
+
+class ModelRun(TokenCounts, frozen=True, kw_only=True, omit_defaults=True):
+    """A run of a model beside the call's main one, with a price and a context of its own.
+
+    `model` None is the call's own.
+    """
+
+    role: RunRole
+    model: str | None = None
+
+
+class TokenUsage(TokenCounts, frozen=True, kw_only=True, omit_defaults=True):
+    """What one call used, as its provider reports it.
+
+    The counts are those of `model` (None: the call's own), which another one's may be where it
+    answered instead; `runs` come on top of them. `unbilled`: the provider charges for the `runs`
+    alone. `service_tier`, `speed` and `inference_geo` are how the provider says that it served the
+    call.
+
+    `web_searches` and `tool_uses` are what is charged for by use: searches of the plain tool, and
+    by name the others, such as `file_search`, `web_search_preview`, `x_search`, or
+    `container_1g` for each container of that size. `provider_cost_usd` is what the provider says
+    that the call cost. `notes` say what was read in another way than the plain one.
+    """
+
+    model: str | None = None
     web_searches: int | None = None
+    tool_uses: dict[str, int] = {}
     service_tier: str | None = None
     speed: str | None = None
     inference_geo: str | None = None
+    runs: tuple[ModelRun, ...] = ()
+    unbilled: bool = False
+    provider_cost_usd: Decimal | None = None
+    notes: tuple[UsageNote, ...] = ()
 
 
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

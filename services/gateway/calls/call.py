@@ -7,6 +7,7 @@ from os import urandom
 from time import perf_counter
 
 from libs.common.domain.ids import uuid7
+from libs.common.domain.posting import EVENT_VERSION
 from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.holds import LimitScope, Window
 from libs.common.schemas.price import AT_COST, PriceVersion
@@ -137,6 +138,7 @@ class Call:
         request, target = self.request, self.target
         translated = target is not None and not target.speaks(self.format.name)
         return UsageEvent(
+            v=EVENT_VERSION,
             call_id=self.call_id,
             user_id=principal.account.user_id,
             key_id=principal.key.key_id,

@@ -203,7 +203,7 @@ _SERVED = {
 }
 
 
-def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, int]:
+def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, Any]:
     """Tokens of those classes that come to at most the limit."""
     used: dict[str, int] = {}
     for name in data.draw(st.permutations(classes)):

@@ -139,7 +139,7 @@ def test_a_price_of_zero_is_a_price() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"v": 2}, "version 2 is unknown"),
+        ({"v": 3}, "version 3 is unknown"),
         ({"call_id": ""}, "call_id"),
         ({"call_id": "not-a-uuid"}, "call_id"),
         ({"call_id": CALL_ID.upper()}, "call_id"),

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.domain.posting import EVENT_VERSION, accept
+from libs.common.schemas.usage import ModelRun, TokenUsage, UsageEvent
 from libs.common.storage.queue.event_queue import (
     CORRECT_JOB,
     DEAD_LETTER_JOB,
@@ -216,3 +217,34 @@ async def test_a_repeated_batch_neither_doubles_nor_delays_the_job() -> None:
         await pipeline.execute()
     assert await redis.zrange(QUEUE, 0, -1, withscores=True) == [(b"batch-1", 5.0)]
     await redis.aclose()
+
+
+def test_events_of_the_previous_release_are_still_read() -> None:
+    """As version 1 wrote them: its default is left out, and it knows no runs and no tools."""
+    usage = {"input_text": 7, "cache_write_5m": 2, "output_text": 3, "service_tier": "flex"}
+    written = {
+        "call_id": "019b0000-0000-7000-8000-000000000001",
+        "user_id": "alice",
+        "key_id": "key-1",
+        "started_at": datetime(2026, 11, 1, tzinfo=UTC),
+        "format": "chat",
+        "provider": "openai",
+        "model": "stand-in-1",
+        "status": "ok",
+        "http_status": 200,
+        "usage": usage,
+        "usage_source": "provider",
+    }
+    read = decode_event(msgspec.msgpack.encode(written))
+    assert read.v == 1
+    assert read.usage == TokenUsage(**usage)  # type: ignore[arg-type]
+    assert accept(read, datetime(2026, 11, 2, tzinfo=UTC)) == read
+
+
+def test_a_release_without_runs_puts_events_with_them_among_the_dead_letters() -> None:
+    """It refuses the version, which therefore has to be written, default or not."""
+    usage = TokenUsage(runs=(ModelRun(role="advisor", model="m", input_text=1),))
+    sent = msgspec.structs.replace(event(usage=usage), v=EVENT_VERSION)
+    raw = encode_event(sent)
+    assert msgspec.msgpack.decode(raw)["v"] == 2
+    assert decode_event(raw) == sent
