@@ -9,7 +9,7 @@ import pytest
 from libs.common.domain.pricing import cost_of, find_price, rates_for
 from libs.common.schemas.price import Rates
 from libs.common.schemas.usage import TokenUsage
-from libs.common.storage.prices.price_map import MAP_FILE, PriceMap
+from libs.common.storage.prices.price_map import MAP_FILE, NotPriced, PriceMap
 from tests.unit.builders import NOW
 
 _ROW: dict[str, Any] = {
@@ -282,3 +282,59 @@ def test_a_map_can_be_read_from_a_file(tmp_path: Path) -> None:
     file.write_text(json.dumps({"model": _ROW}))
     prices = PriceMap.open(str(file))
     assert (len(prices), list(prices.names())) == (1, ["model"])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "field"),
+    [
+        ({**_ROW, "mode": "rerank"}, "not_by_tokens", None),
+        ({**_ROW, "mode": None}, "not_by_tokens", None),
+        ({**_ROW, "litellm_provider": ""}, "no_provider", None),
+        ({**_ROW, "output_cost_per_token": None}, "no_rates", None),
+        ({**_ROW, "input_cost_per_token": -1}, "unreadable", "input_cost_per_token"),
+        ({**_ROW, "input_cost_per_token": "dear"}, "unreadable", "input_cost_per_token"),
+        ({**_ROW, "input_cost_per_token_flex": [1]}, "unreadable", "input_cost_per_token_flex"),
+        ({**_ROW, "tiered_pricing": 5}, "unreadable", "tiered_pricing"),
+        ({**_ROW, "tiered_pricing": [{"range": [0, 9]}]}, "unreadable", "tiered_pricing"),
+        ({**_ROW, "max_output_tokens": "many"}, "unreadable", None),
+        (
+            {
+                **_ROW,
+                "litellm_provider": "anthropic",
+                "provider_specific_entry": {"us": -1},
+            },
+            "unreadable",
+            "provider_specific_entry.us",
+        ),
+        ([], "unreadable", None),
+    ],
+)
+def test_a_row_that_is_no_price_says_why(row: Any, reason: str, field: str | None) -> None:
+    rows = map_of(model=row)
+    told = rows.read("model")
+    assert isinstance(told, NotPriced)
+    assert (told.reason, told.field) == (reason, field)
+    assert told.message
+    assert rows.get("model") is None
+
+
+def test_every_row_of_the_bundled_map_is_read(bundled: PriceMap) -> None:
+    told = [bundled.read(name) for name in bundled.names()]
+    assert not [row for row in told if isinstance(row, NotPriced) and row.reason == "unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("row", "speaks"),
+    [
+        ({"comment": "At 50% of list until 2026-12-31; these are the list rates."}, True),
+        ({"metadata": {"notes": "Promotional rates in effect through November 21, 2026."}}, True),
+        ({"metadata": {"comment": "Update the rows when the discount ends."}}, True),
+        ({"metadata": {"notes": "Read from the price page on 2026-10-27."}}, False),
+        ({"metadata": ["until 2027-01-01"], "comment": 5}, False),
+        ({"deprecation_date": "2026-12-31"}, False),
+        ([], False),
+    ],
+)
+def test_a_price_for_a_time_is_known_by_its_note(row: Any, speaks: bool) -> None:
+    assert (map_of(model=row).note("model") is not None) is speaks
+    assert map_of(model=row).note("other") is None

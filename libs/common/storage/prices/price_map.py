@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from libs.common.domain.pricing import model_names
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
 from libs.common.settings import SettingsError
-from libs.common.storage.prices.price_rows import read_rates, read_surcharges
+from libs.common.storage.prices.price_notes import passing_note
+from libs.common.storage.prices.price_rows import WrongField, read_rates, read_surcharges
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,7 +31,12 @@ class _Header(msgspec.Struct):
     web_search_billing_unit: str | None = None
 
 
+class _Mode(msgspec.Struct):
+    mode: str | None = None
+
+
 _decode_header = msgspec.json.Decoder(_Header).decode
+_decode_mode = msgspec.json.Decoder(_Mode).decode
 
 
 class MapModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +45,14 @@ class MapModel(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     mode: str
     price: PriceVersion
+
+
+class NotPriced(msgspec.Struct, frozen=True):
+    """Why a row is no price of tokens; `field` is the unreadable member, where it is known."""
+
+    reason: Literal["unreadable", "no_provider", "not_by_tokens", "no_rates"]
+    message: str
+    field: str | None = None
 
 
 class PriceMap:
@@ -84,24 +99,38 @@ class PriceMap:
 
     def get(self, name: str) -> MapModel | None:
         """None where the name is unknown, or is not a model that is billed by tokens."""
+        found = self.read(name)
+        return found if isinstance(found, MapModel) else None
+
+    def read(self, name: str) -> MapModel | NotPriced | None:
+        """As `get`, but says why a row is not a price."""
         raw = self._rows.get(name)
         if raw is None:
             return None
         try:
+            mode = _decode_mode(raw).mode
+            if mode not in _TOKEN_MODES:
+                return NotPriced(
+                    "not_by_tokens", "has no mode" if mode is None else f"is for {mode}"
+                )
             header = _decode_header(raw)
             row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             rates = read_rates(row, header.litellm_provider)
             surcharges = read_surcharges(row, header.litellm_provider)
-        except msgspec.ValidationError:
-            return None
+        except WrongField as error:
+            return NotPriced("unreadable", error.problem, error.field)
+        except msgspec.ValidationError as error:
+            return NotPriced("unreadable", f"cannot be read: {error}")
+        if not header.litellm_provider:
+            return NotPriced("no_provider", "names no provider")
         base = rates.base
-        if header.mode == "embedding":
+        if mode == "embedding":
             base.setdefault("output", Decimal(0))
-        if header.mode not in _TOKEN_MODES or not {"input", "output"} <= base.keys():
-            return None
+        if not {"input", "output"} <= base.keys():
+            return NotPriced("no_rates", "has no price for input or for output tokens")
         return MapModel(
             provider=header.litellm_provider,
-            mode=header.mode,
+            mode=mode,
             price=PriceVersion(
                 price_id=f"litellm:{name}@{self._digest}",
                 model=name,
@@ -117,6 +146,11 @@ class PriceMap:
                 created_at=_ALWAYS,
             ),
         )
+
+    def note(self, name: str) -> str | None:
+        """What the row says of a price that holds for a time only (see `price_notes`)."""
+        raw = self._rows.get(name)
+        return None if raw is None else passing_note(raw)
 
     def find(self, provider: str, model: str) -> MapModel | None:
         """A routed model's row: by exact name, then provider-qualified; of that provider only."""

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import product
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from libs.common.domain.pricing import multiplier_problem
 from libs.common.schemas.price import Rates, Tier
 
 _MILLION = Decimal(1_000_000)
+_BANDS = "tiered_pricing"
 _MAX_PER_TOKEN = Decimal(1_000)
 _RATES = {
     "input_cost_per_token": "input",
@@ -52,6 +54,15 @@ _CACHE_READ_SHARES = {"fireworks_ai": Decimal("0.5")}
 _Cards = defaultdict[tuple[int, str | None], dict[str, Decimal]]
 
 
+class WrongField(msgspec.ValidationError):
+    """A member of a row that is not what it should be."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
 class RowRates(msgspec.Struct, frozen=True):
     """`base` is what a `Rates` is made of; it may lack what every price needs."""
 
@@ -60,14 +71,14 @@ class RowRates(msgspec.Struct, frozen=True):
 
 
 def read_rates(row: Mapping[str, msgspec.Raw], provider: str) -> RowRates:
-    """Raises msgspec.ValidationError where a rate is not a price."""
+    """Raises WrongField where a rate is not a price."""
     cards = _cards(row)
     base = cards[0, None]
     share = _CACHE_READ_SHARES.get(provider)
     if share is not None and "input" in base and "cache_read" not in base:
         base["cache_read"] = plain(EXACT.multiply(base["input"], share))
-    if "tiered_pricing" in row:
-        bands = _bands(row["tiered_pricing"], base)
+    if _BANDS in row:
+        bands = _bands(row, base)
         if bands:
             return RowRates(bands[0][1], tuple(_band_tiers(bands)))
     if not {"input", "output"} <= base.keys():
@@ -76,11 +87,10 @@ def read_rates(row: Mapping[str, msgspec.Raw], provider: str) -> RowRates:
 
 
 def read_surcharges(row: Mapping[str, msgspec.Raw], provider: str) -> dict[str, Decimal]:
-    """Factors on every rate by how a call is served. Raises msgspec.ValidationError as above."""
+    """Factors on every rate by how a call is served. Raises WrongField as above."""
     if provider not in _WITH_SURCHARGES or "provider_specific_entry" not in row:
         return {}
-    raw_entry = row["provider_specific_entry"]
-    entry = msgspec.json.decode(raw_entry, type=dict[str, msgspec.Raw] | None)
+    entry = _decoded(row, "provider_specific_entry", dict[str, msgspec.Raw] | None)
     surcharges: dict[str, Decimal] = {}
     for name, raw in (entry or {}).items():
         if bytes(raw)[:1] not in b"-0123456789":
@@ -88,32 +98,39 @@ def read_surcharges(row: Mapping[str, msgspec.Raw], provider: str) -> dict[str, 
         factor = msgspec.json.decode(raw, type=Decimal)
         problem = multiplier_problem(factor)
         if problem is not None:
-            raise msgspec.ValidationError(f"the factor {name} {problem}")
+            raise WrongField(f"provider_specific_entry.{name}", problem)
         surcharges[name] = plain(factor)
     return surcharges
 
 
 def _cards(row: Mapping[str, msgspec.Raw]) -> _Cards:
     cards: _Cards = defaultdict(dict)
-    for key, raw in row.items():
+    for key in row:
         match = _KEY.match(key)
         if match is None:
             continue
         name, digits, thousands, suffix = match.groups()
-        rate = _rate(key, raw)
+        rate = _rate(row, key)
         if rate is not None:
             threshold = int(digits or 0) * (1000 if thousands else 1)
             cards[threshold, _SERVICE_TIERS.get(suffix, suffix)][_RATES[name]] = rate
     return cards
 
 
-def _rate(key: str, raw: msgspec.Raw) -> Decimal | None:
-    per_token = msgspec.json.decode(raw, type=Decimal | None)
+def _rate(row: Mapping[str, msgspec.Raw], key: str) -> Decimal | None:
+    per_token = _decoded(row, key, Decimal | None)
     if per_token is None:
         return None
     if not (per_token.is_finite() and 0 <= per_token <= _MAX_PER_TOKEN):
-        raise msgspec.ValidationError(f"{key} is not a price")
+        raise WrongField(key, f"must be from 0 to {_MAX_PER_TOKEN} USD per token")
     return plain(EXACT.multiply(per_token, _MILLION))
+
+
+def _decoded(row: Mapping[str, msgspec.Raw], key: str, wanted: Any) -> Any:
+    try:
+        return msgspec.json.decode(row[key], type=wanted)
+    except msgspec.ValidationError as error:
+        raise WrongField(key, f"cannot be read: {error}") from None
 
 
 def _tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
@@ -173,22 +190,24 @@ def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
         )
 
 
-def _bands(raw: msgspec.Raw, row: Mapping[str, Decimal]) -> list[tuple[int, dict[str, Decimal]]]:
+def _bands(
+    row: Mapping[str, msgspec.Raw], base: Mapping[str, Decimal]
+) -> list[tuple[int, dict[str, Decimal]]]:
     """`tiered_pricing`: whole sets of rates by the range that the input total lies in."""
     bands = []
-    for band in msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]]):
+    for band in _decoded(row, _BANDS, list[dict[str, msgspec.Raw]]):
         if "range" not in band:
-            raise msgspec.ValidationError("tiered_pricing is not by tokens")
-        above, _ = msgspec.json.decode(band["range"], type=tuple[float, float])
+            raise WrongField(_BANDS, "is not by tokens")
+        above, _ = _decoded(band, "range", tuple[float, float])
         rates = {
             _RATES[key]: rate
-            for key, raw_rate in band.items()
-            if key in _RATES and (rate := _rate(key, raw_rate)) is not None
+            for key in band
+            if key in _RATES and (rate := _rate(band, key)) is not None
         }
         if "output" not in rates:
-            rates |= {name: row[name] for name in ("output", "reasoning") if name in row}
+            rates |= {name: base[name] for name in ("output", "reasoning") if name in base}
         if not {"input", "output"} <= rates.keys():
-            raise msgspec.ValidationError("tiered_pricing lacks a rate")
+            raise WrongField(_BANDS, "lacks a rate")
         bands.append((int(above), rates))
     return sorted(bands, key=lambda band: band[0])
 
