@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.money import plain
-from libs.common.domain.pricing import find_price, model_names, versions_in_force
+from libs.common.domain.price_lookup import find_price, model_names, versions_in_force
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import AT_COST, PriceVersion
 from libs.common.storage.prices.price_map import MapModel, PriceMap

@@ -8,7 +8,13 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.domain.pricing import find_price, model_names, versions_in_force
+from libs.common.domain.price_lookup import (
+    PATTERNS,
+    find_price,
+    is_pattern,
+    model_names,
+    versions_in_force,
+)
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.prices.price_map import MapModel, PriceMap
@@ -131,6 +137,8 @@ async def announce_prices(state: State, versions: Iterable[PriceVersion]) -> dic
     for earlier in await state["prices"].versions_of(models):
         if earlier.model in models:
             names.update(dict.fromkeys(earlier.aliases))
+    if any(map(is_pattern, names)):
+        names[PATTERNS] = None
     return await state["announcer"].announce("price", names)
 
 

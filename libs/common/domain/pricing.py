@@ -1,12 +1,10 @@
 """From tokens and a price version to an exact cost.
 
 Invariants: cost is additive over token classes, never negative, monotone in tokens, and rounded
-once per call. A missing rate falls back, an explicit 0 is a price. What was superseded or ended
-does not come back.
+once per call. A missing rate falls back, an explicit 0 is a price.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from decimal import Context, Decimal
 
 import msgspec
@@ -50,56 +48,6 @@ _RATES: dict[str, tuple[str, ...]] = {
     "output_audio": ("output_audio", "output"),
     "output_image": ("output_image", "output"),
 }
-
-
-def model_names(provider: str, model: str) -> tuple[str, str]:
-    """The names under which a routed model's price is looked up, in order."""
-    return model, f"{provider}/{model}"
-
-
-def find_price(
-    versions: Iterable[PriceVersion], provider: str, model: str, at: datetime
-) -> PriceVersion | None:
-    """The version in force at `at`: by exact name, then provider-qualified, then alias.
-
-    What an administrator set beats what was imported, whatever name it goes by; a version for the
-    provider itself beats one for every provider; then the newest wins.
-    """
-    in_force = versions_in_force((v for v in versions if v.provider in ("*", provider)), at)
-    for source in ("admin", "litellm"):
-        found = _ranked([v for v in in_force if v.source == source], provider, model)
-        if found is not None:
-            return found
-    return None
-
-
-def versions_in_force(versions: Iterable[PriceVersion], at: datetime) -> list[PriceVersion]:
-    """Of each line (a model's price at a provider, from one source) the version that counts then.
-
-    That is the one that took over last; where it has ended, the line has none.
-    """
-    latest: dict[tuple[str, str, str], PriceVersion] = {}
-    for version in versions:
-        until = version.effective_until
-        if version.effective_from > at or (until is not None and until <= version.effective_from):
-            continue
-        line = (version.source, version.provider, version.model)
-        latest[line] = max(latest.get(line, version), version, key=_takes_over)
-    return [v for v in latest.values() if v.effective_until is None or at < v.effective_until]
-
-
-def _takes_over(version: PriceVersion) -> tuple[datetime, datetime, str]:
-    return version.effective_from, version.created_at, version.price_id
-
-
-def _ranked(in_force: list[PriceVersion], provider: str, model: str) -> PriceVersion | None:
-    names = model_names(provider, model)
-    ranked = [[v for v in in_force if v.model == name] for name in names]
-    ranked.append([v for v in in_force if any(name in v.aliases for name in names)])
-    for candidates in ranked:
-        if candidates:
-            return max(candidates, key=lambda v: (v.provider != "*", _takes_over(v)))
-    return None
 
 
 def multiplier_problem(multiplier: Decimal) -> str | None:

@@ -8,7 +8,7 @@ from math import inf
 import msgspec
 
 from libs.common.cache import Loaded, LoadingCache
-from libs.common.domain.pricing import find_price, model_names
+from libs.common.domain.price_lookup import PATTERNS, find_price, matches, model_names
 from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
 from libs.common.schemas.account import Account
 from libs.common.schemas.invalidation import Invalidation
@@ -143,12 +143,19 @@ class Directory:
     async def _load_prices(self, routed: str) -> Loaded[_Prices] | None:
         """Of both names, so that a price that is set for one of them is found at once."""
         provider, _, model = routed.partition("/")
-        admin = await asyncio.gather(
-            *(self._l2_prices.get(name, self._versions) for name in model_names(provider, model))
+        names = model_names(provider, model)
+        *named, patterns = await asyncio.gather(
+            *(self._l2_prices.get(name, self._versions) for name in names),
+            self._l2_prices.get(PATTERNS, self._patterns),
         )
         row = self._price_map.find(provider, model)
-        found = [loaded for loaded in admin if loaded is not None]
-        versions = {version.price_id: version for loaded in found for version in loaded.value}
+        found = [loaded for loaded in (*named, patterns) if loaded is not None]
+        versions = {
+            version.price_id: version
+            for loaded in found
+            for version in loaded.value
+            if loaded is not patterns or matches(version, names)
+        }
         if not versions and row is None:
             return None
         prices = _Prices(tuple(versions.values()), None if row is None else row.price)
@@ -156,6 +163,9 @@ class Directory:
 
     async def _versions(self, name: str) -> tuple[PriceVersion, ...] | None:
         return tuple(await self._price_store.versions_of([name])) or None
+
+    async def _patterns(self, _: str) -> tuple[PriceVersion, ...] | None:
+        return tuple(await self._price_store.patterns()) or None
 
 
 def _named_by(param: str) -> str:

@@ -100,7 +100,7 @@ def _providers(settings: Settings) -> tuple[Provider, ...]:
             api_key=settings.openai_api_key,
             key_variable="OPENAI_API_KEY",
             paths=_OPENAI_PATHS,
-            prefixes=("gpt-", "chatgpt-", "o1", "o3", "o4"),
+            prefixes=("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:"),
         ),
         Provider(
             name="anthropic",

@@ -68,6 +68,9 @@ async def test_every_write_is_announced(
     await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": True})
     await admin.post("/admin/costs/import", json={"model": "gpt-4o"})
     assert await told(heard) == ("price", "gpt-4o")
+    await admin.post("/admin/costs", json={**PRICE, "model": "ft:m*"})
+    # The versions with a pattern are cached together.
+    assert [await told(heard) for _ in range(2)] == [("price", "ft:m*"), ("price", "*")]
     await admin.post("/admin/models", json=ROUTE)
     assert await told(heard) == ("route", "house/m")
     await admin.patch("/admin/models/house/m", json={"cooldown_s": 1})

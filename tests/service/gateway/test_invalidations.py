@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from libs.common.domain.ids import secret_hash
+from libs.common.domain.price_lookup import PATTERNS
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
 from libs.common.settings import Secret
 from libs.common.storage.redis.invalidation import publish
@@ -97,6 +98,20 @@ async def test_a_new_price_takes_effect(gateway: Client, upstream: Upstream, boo
     await announce(books, "price", "newly-priced")
 
     await status_becomes(gateway, secret, 200, "openai/newly-priced")
+
+
+async def test_a_new_pattern_prices_the_models_that_it_covers(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    upstream.answers(CHAT.answer)
+    secret = await books.add_key()
+    tuned = "ft:patterned-1:acme::Abc123"
+    assert (await gateway.post(CHAT.path, secret, CHAT.body(model=tuned))).status_code == 400
+    await books.set_price("ft:patterned-?*", input_usd="1", output_usd="1")
+
+    await announce(books, "price", PATTERNS)
+
+    await status_becomes(gateway, secret, 200, tuned)
 
 
 async def test_changes_during_a_redis_outage_take_effect_after_it(

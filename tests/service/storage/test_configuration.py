@@ -171,6 +171,14 @@ async def test_versions_are_found_by_name_and_by_alias_the_newest_first(
     assert await prices.versions_of([]) == []
 
 
+async def test_patterns_are_found_without_a_name(prices: PriceStore) -> None:
+    pattern, alias = price("gpt-4*", days=-3), price("omni", days=-2, aliases=("o?-mini",))
+    await prices.insert(pattern)
+    await prices.insert_many([price("gpt-4o"), alias])
+    assert await prices.patterns() == [alias, pattern]
+    assert await prices.versions_of(["gpt-4o"]) == [price("gpt-4o")]
+
+
 async def test_prices_are_listed_in_pages(prices: PriceStore) -> None:
     for price_id in ("p2", "p1", "p3"):
         await prices.insert(price(price_id=price_id))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.pricing import find_price, model_names
+from libs.common.domain.price_lookup import find_price, model_names
 from libs.common.schemas.price import PriceVersion
 from tests.unit.builders import NOW, price
 
@@ -160,3 +160,50 @@ def test_the_price_found_is_in_force_for_the_provider_and_the_name(
     else:
         assert version in eligible
         assert version.source == "admin" or not [v for v in eligible if v.source == "admin"]
+
+
+def test_a_pattern_covers_the_names_of_a_model() -> None:
+    assert found(price("gpt-4*")) is not None
+    assert found(price("openai/*")) is not None
+    assert found(price("gpt-4?")) is not None
+    assert found(price("gpt-[45]o")) is not None
+    assert found(price("omni", aliases=("gpt-4*",))) is not None
+    assert found(price("GPT-4*"), price("claude-*"), price("azure/*"), price("*", days=1)) is None
+
+
+def test_any_name_beats_a_pattern_and_a_longer_pattern_a_shorter_one() -> None:
+    alias = price("omni", aliases=("gpt-4o",), days=-300)
+    assert found(price("gpt-4o*"), alias) == alias.price_id
+    longer = price("gpt-4*", days=-300)
+    assert found(price("gpt-*"), longer, price("*", provider="openai")) == longer.price_id
+    own = price("gpt-*", provider="openai", days=-300)
+    assert found(price("gpt-*"), own) == own.price_id
+
+
+def test_an_administrators_pattern_beats_an_imported_name() -> None:
+    assert found(price("gpt-*"), price("gpt-4o", source="litellm")) == "*:gpt-*@-1"
+
+
+_TUNED = "ft:gpt-4.1-mini-2025-04-14:acme::Abc123"
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["ft:gpt-4.1-mini-2025-04-14"], "ft:gpt-4.1-mini-2025-04-14"),
+        (["openai/ft:gpt-4.1-mini-2025-04-14"], "openai/ft:gpt-4.1-mini-2025-04-14"),
+        (["ft:gpt-4.1-mini-2025-04-14", _TUNED], _TUNED),
+        # The base of the fine-tuned model is another model, with another price.
+        (["gpt-4.1-mini-2025-04-14"], None),
+        (["ft:gpt-4.1-mini*"], "ft:gpt-4.1-mini*"),
+        (["ft:gpt-4.1-2025-04-14", "ft:gpt-4.1-mini"], None),
+    ],
+)
+def test_a_fine_tuned_model_costs_what_its_kind_does(names: list[str], chosen: str | None) -> None:
+    prices = [price(name) for name in names]
+    expected = None if chosen is None else f"*:{chosen}@-1"
+    assert found(*prices, model=_TUNED) == expected
+
+
+def test_a_fine_tuned_name_without_an_owner_has_no_other_names() -> None:
+    assert model_names("openai", "ft:gpt-4o") == ("ft:gpt-4o", "openai/ft:gpt-4o")

@@ -51,6 +51,7 @@ def directory(*, openai: bool = False, anthropic: bool = False) -> ModelDirector
         ("gpt-99", "openai", "gpt-99", True),
         ("o3-next", "openai", "o3-next", True),
         ("claude-99", "anthropic", "claude-99", True),
+        ("ft:gpt-4o:acme::Abc123", "openai", "ft:gpt-4o:acme::Abc123", True),
         # The map's own names of other providers, with and without the provider in them.
         ("gemini/gemini-pro", "gemini", "gemini-pro", False),
         ("mistral-tiny", "mistral", "mistral-tiny", False),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.domain.pricing import cost_of, find_price, rates_for
+from libs.common.domain.price_lookup import find_price
+from libs.common.domain.pricing import cost_of, rates_for
 from libs.common.schemas.price import Rates
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.prices.price_map import MAP_FILE, NotPriced, PriceMap

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from libs.common.domain.price_lookup import has_pattern
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.mongo.driver import (
     ASCENDING,
@@ -17,6 +18,8 @@ from libs.common.storage.mongo.driver import (
 
 # A model with more versions than this has been re-priced daily for years.
 _MAX_VERSIONS = 5_000
+# Every look-up reads them.
+_MAX_PATTERNS = 1_000
 
 
 class PriceStore:
@@ -28,13 +31,14 @@ class PriceStore:
     async def create_indexes(self) -> None:
         await self._prices.create_index([("model", ASCENDING), ("effective_from", DESCENDING)])
         await self._prices.create_index("aliases")
+        await self._prices.create_index("has_pattern", sparse=True)
 
     async def insert(self, version: PriceVersion) -> None:
-        await self._prices.insert_one(to_document(version, key="price_id"))
+        await self._prices.insert_one(_document(version))
 
     async def insert_many(self, versions: Sequence[PriceVersion]) -> None:
         """At once, so no more than MongoDB takes within the time of one operation."""
-        await self._prices.insert_many([to_document(v, key="price_id") for v in versions])
+        await self._prices.insert_many([_document(v) for v in versions])
 
     async def end(self, price_id: str, until: datetime) -> PriceVersion | None:
         """Ends the version at `until`, unless it ends before; None where there is no such version.
@@ -70,6 +74,12 @@ class PriceStore:
         found = {version.price_id: version for version in versions}
         return sorted(found.values(), key=lambda version: version.effective_from, reverse=True)
 
+    async def patterns(self) -> list[PriceVersion]:
+        """Every version whose model or alias is a pattern, the newest first."""
+        cursor = self._prices.find({"has_pattern": True}).sort("effective_from", DESCENDING)
+        documents = await cursor.limit(_MAX_PATTERNS).to_list(_MAX_PATTERNS)
+        return [from_document(document, PriceVersion) for document in documents]
+
     async def _find(self, field: str, names: set[str]) -> list[PriceVersion]:
         """One field at a time: not every server answers an `$or` of two through their indexes."""
         cursor = self._prices.find({field: {"$in": sorted(names)}})
@@ -93,3 +103,9 @@ class PriceStore:
         query = {} if after is None else {"_id": {"$gt": after}}
         cursor = self._prices.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, PriceVersion) for document in await cursor.to_list(limit)]
+
+
+def _document(version: PriceVersion) -> Document:
+    """With a mark on patterns, which no look-up by name finds."""
+    document = to_document(version, key="price_id")
+    return document | {"has_pattern": True} if has_pattern(version) else document

@@ -1,9 +1,10 @@
 """Which price a call has: what an administrator set, over LiteLLM's bundled map."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from libs.common.domain.pricing import find_price, model_names
+from libs.common.domain.price_lookup import find_price, model_names
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.prices.price_map import PriceMap
@@ -23,7 +24,7 @@ class PriceBook:
         """The prices of these models, as pairs of provider and model."""
         wanted = set(models)
         names = {name for model in wanted for name in model_names(*model)}
-        versions = await self._prices.versions_of(names) if names else []
+        versions = await self._versions(names) if names else []
         mapped = {model: self._price_map.find(*model) for model in wanted}
 
         def price_at(model: tuple[str, str], at: datetime) -> PriceVersion | None:
@@ -34,3 +35,9 @@ class PriceBook:
             return None if found is None else found.price
 
         return price_at
+
+    async def _versions(self, names: set[str]) -> list[PriceVersion]:
+        named, patterns = await asyncio.gather(
+            self._prices.versions_of(names), self._prices.patterns()
+        )
+        return named + patterns

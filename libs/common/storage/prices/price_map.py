@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from libs.common.domain.pricing import model_names
+from libs.common.domain.price_lookup import model_names
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
 from libs.common.settings import SettingsError
 from libs.common.storage.prices.price_notes import passing_note
