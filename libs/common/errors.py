@@ -7,6 +7,7 @@ the tree decides what it is. Codes are part of the public contract and never cha
         InvalidRequest 400
             InvalidJSON 400
             ModelUnpriced 400
+            UnsupportedField 400
         Unauthenticated 401
             KeyExpired 401
             KeyRevoked 401
@@ -32,7 +33,10 @@ the tree decides what it is. Codes are part of the public contract and never cha
             TooManyTokens 429
         HeadTooLarge 431
         UpstreamRefused the provider's
+            QuotaExhausted 402
         UpstreamFailed 502
+            AnswerBroken 502
+                CallMalformed 502
             ProviderNotConfigured 503
             UpstreamTimeout 504
         Unavailable 503
@@ -75,6 +79,12 @@ class ModelUnpriced(InvalidRequest):
     """P6: nothing is free by accident, so a model without a price is not called."""
 
     code = "model_not_priced"
+
+
+class UnsupportedField(InvalidRequest):
+    """A part, item, field or option that the model's provider has no word for; `param` names it."""
+
+    code = "unsupported_field"
 
 
 class Unauthenticated(AppError):
@@ -241,6 +251,19 @@ class UpstreamFailed(AppError):
         self.cause = cause
 
 
+class AnswerBroken(UpstreamFailed):
+    """The provider's answer is paid for and cannot be told to the client. It is not tried again."""
+
+    code = "upstream_unreadable"
+    should_retry = False
+
+
+class CallMalformed(AnswerBroken):
+    """The model tried to call a tool, in a form that its provider could not read."""
+
+    code = "upstream_malformed_call"
+
+
 class ProviderNotConfigured(UpstreamFailed):
     """The gateway lacks the credential that the deployment needs."""
 
@@ -260,6 +283,17 @@ class UpstreamRefused(AppError):
         self.status = status
         if code is not None:
             self.code = code
+
+
+class QuotaExhausted(UpstreamRefused):
+    """The provider's own credit is used up, which no retry changes."""
+
+    status = 402
+    code = "insufficient_quota"
+    should_retry = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=402, code=None, retry_after_s=None)
 
 
 class UpstreamTimeout(UpstreamFailed):

@@ -4,7 +4,13 @@ import re
 
 import msgspec
 
-from libs.common.errors import AppError, BudgetExceeded, ObjectNotAllowed, ThreadNotFound
+from libs.common.errors import (
+    AppError,
+    BudgetExceeded,
+    ObjectNotAllowed,
+    QuotaExhausted,
+    ThreadNotFound,
+)
 from services.gateway.formats.base import ErrorAnswer
 
 _encode = msgspec.json.encode
@@ -26,6 +32,10 @@ _ANTHROPIC_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+_LIMIT_WORDS = re.compile(
+    r"prompt is too long|input length and `?max_tokens`? exceed context limit", re.IGNORECASE
+)
+_OVERLOADED = 529
 _BAD_REQUEST = 400
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
@@ -33,7 +43,7 @@ _SERVER_ERROR = 500
 
 def openai_error(error: AppError) -> dict[str, str | None]:
     """The object under `error`."""
-    if isinstance(error, BudgetExceeded):
+    if isinstance(error, BudgetExceeded | QuotaExhausted):
         kind = code = "insufficient_quota"
     else:
         status = _openai_status(error)
@@ -51,21 +61,30 @@ def _openai_status(error: AppError) -> int:
 
     And one of its clients sends the whole prompt six times before it believes a 403, but not a 400.
     """
-    if isinstance(error, BudgetExceeded):
+    if isinstance(error, BudgetExceeded | QuotaExhausted):
         return _TOO_MANY_REQUESTS
     return _BAD_REQUEST if isinstance(error, ObjectNotAllowed) else error.status
 
 
 def anthropic_answer(error: AppError, request_id: str) -> ErrorAnswer:
     """The same body serves an answer and a stream's `error` event."""
-    fallback = "api_error" if error.status >= _SERVER_ERROR else "invalid_request_error"
-    kind = _ANTHROPIC_TYPES.get(error.status, fallback)
-    told: dict[str, object] = {"type": kind, "message": _with_param(error)}
+    status = _OVERLOADED if error.code == "overloaded" else error.status
+    fallback = "api_error" if status >= _SERVER_ERROR else "invalid_request_error"
+    kind = _ANTHROPIC_TYPES.get(status, fallback)
+    told: dict[str, object] = {"type": kind, "message": _anthropic_message(error)}
     details = _thread_details(error)
     if details is not None:
         told["details"] = details
     body = {"type": "error", "error": told, "request_id": request_id}
-    return ErrorAnswer(status=error.status, body=_encode(body))
+    return ErrorAnswer(status=status, body=_encode(body))
+
+
+def _anthropic_message(error: AppError) -> str:
+    """Claude Code makes a conversation shorter by these words alone, in any case."""
+    message = _with_param(error)
+    if error.code != "context_length_exceeded" or _LIMIT_WORDS.search(message):
+        return message
+    return f"prompt is too long: {message}"
 
 
 def _with_param(error: AppError) -> str:

@@ -4,14 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from libs.common.errors import InvalidRequest
+from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.conversation import At
-
-
-class UnsupportedField(InvalidRequest):
-    """A part, item, field or option that the target has no word for; `param` is its full path."""
-
-    code = "unsupported_field"
 
 
 class Paths(msgspec.Struct, frozen=True, kw_only=True):
