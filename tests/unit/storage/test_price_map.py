@@ -308,6 +308,21 @@ def test_a_map_can_be_read_from_a_file(tmp_path: Path) -> None:
             "provider_specific_entry.us",
         ),
         ([], "unreadable", None),
+        # What no cost could be computed from exactly, or in reasonable time.
+        ({**_ROW, "input_cost_per_token": 1e-30}, "unreadable", "input_cost_per_token"),
+        ({**_ROW, "input_cost_per_token": 1e4}, "unreadable", "input_cost_per_token"),
+        (
+            {**_ROW, **{f"input_cost_per_token_above_{n}_tokens": 1 for n in range(17)}},
+            "unreadable",
+            "above_16_tokens",
+        ),
+        ({**_ROW, "tiered_pricing": [{"range": [1e30, 1e31]}]}, "unreadable", "tiered_pricing"),
+        (
+            {**_ROW, "search_context_cost_per_query": {"search_context_size_medium": -1}},
+            "unreadable",
+            "search_context_cost_per_query.medium",
+        ),
+        ({**_ROW, "max_output_tokens": 10**30}, "unreadable", None),
     ],
 )
 def test_a_row_that_is_no_price_says_why(row: Any, reason: str, field: str | None) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -14,7 +14,12 @@ from libs.common.domain.price_lookup import model_names
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
 from libs.common.settings import SettingsError
 from libs.common.storage.prices.price_notes import passing_note
-from libs.common.storage.prices.price_rows import WrongField, read_rates, read_surcharges
+from libs.common.storage.prices.price_rows import (
+    WrongField,
+    checked_usd,
+    read_rates,
+    read_surcharges,
+)
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,7 +31,7 @@ _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 class _Header(msgspec.Struct):
     litellm_provider: str = ""
     mode: str | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | None = None
     search_context_cost_per_query: dict[str, Decimal] | None = None
     web_search_billing_unit: str | None = None
 
@@ -117,6 +122,7 @@ class PriceMap:
             row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             rates = read_rates(row, header.litellm_provider)
             surcharges = read_surcharges(row, header.litellm_provider)
+            web_search = _web_search(header)
         except WrongField as error:
             return NotPriced("unreadable", error.problem, error.field)
         except msgspec.ValidationError as error:
@@ -138,7 +144,7 @@ class PriceMap:
                 effective_from=_ALWAYS,
                 rates=Rates(**base),
                 tiers=rates.tiers,
-                web_search=_web_search(header),
+                web_search=web_search,
                 web_search_per=_web_search_per(header),
                 surcharges=surcharges,
                 max_output_tokens=header.max_output_tokens,
@@ -165,7 +171,8 @@ def _web_search(header: _Header) -> Decimal | None:
     """As litellm reads it; few models have fees that differ by the size of the context."""
     costs = header.search_context_cost_per_query
     size = "low" if header.litellm_provider == "perplexity" else "medium"
-    return None if not costs else costs.get(f"search_context_size_{size}")
+    fee = None if not costs else costs.get(f"search_context_size_{size}")
+    return None if fee is None else checked_usd(f"search_context_cost_per_query.{size}", fee)
 
 
 def _web_search_per(header: _Header) -> SearchUnit:

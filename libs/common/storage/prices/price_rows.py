@@ -8,7 +8,7 @@ litellm's own calculation, which `tests/parity` holds this against.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from itertools import product
 from typing import Any
 
@@ -20,7 +20,12 @@ from libs.common.schemas.price import Rates, Tier
 
 _MILLION = Decimal(1_000_000)
 _BANDS = "tiered_pricing"
-_MAX_PER_TOKEN = Decimal(1_000)
+_MAX_USD = Decimal(1_000)
+# Beyond what the map has: so many digits that the exact product of a call could not be kept.
+_FINEST_USD = Decimal("1e-24")
+_ROUNDING = Context(prec=60)
+_MAX_THRESHOLD = 1_000_000_000
+_MAX_THRESHOLDS = 16
 _RATES = {
     "input_cost_per_token": "input",
     "output_cost_per_token": "output",
@@ -35,7 +40,7 @@ _RATES = {
 }
 _KEY = re.compile(
     rf"^({'|'.join(sorted(_RATES, key=len, reverse=True))})"
-    r"(?:_above_(\d+)(k?)_tokens)?(?:_(flex|balanced|priority|ultrafast|batches))?$"
+    r"(?:_above_(\d{1,6})(k?)_tokens)?(?:_(flex|balanced|priority|ultrafast|batches))?$"
 )
 # Where the map's word for a service tier is not the one that providers report.
 _BATCH = "batch"
@@ -114,6 +119,11 @@ def _cards(row: Mapping[str, msgspec.Raw]) -> _Cards:
         if rate is not None:
             threshold = int(digits or 0) * (1000 if thousands else 1)
             cards[threshold, _SERVICE_TIERS.get(suffix, suffix)][_RATES[name]] = rate
+    thresholds = {threshold for threshold, _ in cards}
+    if len(thresholds) > _MAX_THRESHOLDS:
+        raise WrongField(
+            f"above_{max(thresholds)}_tokens", f"is one of {len(thresholds)} thresholds"
+        )
     return cards
 
 
@@ -121,9 +131,16 @@ def _rate(row: Mapping[str, msgspec.Raw], key: str) -> Decimal | None:
     per_token = _decoded(row, key, Decimal | None)
     if per_token is None:
         return None
-    if not (per_token.is_finite() and 0 <= per_token <= _MAX_PER_TOKEN):
-        raise WrongField(key, f"must be from 0 to {_MAX_PER_TOKEN} USD per token")
-    return plain(EXACT.multiply(per_token, _MILLION))
+    return plain(EXACT.multiply(checked_usd(key, per_token), _MILLION))
+
+
+def checked_usd(field: str, usd: Decimal) -> Decimal:
+    """A price as a row has it: per token, or per search. Raises WrongField."""
+    if not (usd.is_finite() and 0 <= usd <= _MAX_USD):
+        raise WrongField(field, f"must be from 0 to {_MAX_USD} USD")
+    if usd != usd.quantize(_FINEST_USD, context=_ROUNDING):
+        raise WrongField(field, "has too many decimals")
+    return usd
 
 
 def _decoded(row: Mapping[str, msgspec.Raw], key: str, wanted: Any) -> Any:
@@ -199,6 +216,8 @@ def _bands(
         if "range" not in band:
             raise WrongField(_BANDS, "is not by tokens")
         above, _ = _decoded(band, "range", tuple[float, float])
+        if not 0 <= above <= _MAX_THRESHOLD:
+            raise WrongField(_BANDS, f"must begin between 0 and {_MAX_THRESHOLD} tokens")
         rates = {
             _RATES[key]: rate
             for key in band
@@ -209,6 +228,8 @@ def _bands(
         if not {"input", "output"} <= rates.keys():
             raise WrongField(_BANDS, "lacks a rate")
         bands.append((int(above), rates))
+    if len(bands) > _MAX_THRESHOLDS:
+        raise WrongField(_BANDS, f"has more than {_MAX_THRESHOLDS} ranges")
     return sorted(bands, key=lambda band: band[0])
 
 
