@@ -205,6 +205,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     schema: msgspec.Raw | None = None
     namespace: str | None = None
+    namespace_description: str | None = None
     description: str | None = None
     strict: bool | None = None
     cache: CacheMark | None = None
@@ -217,6 +218,7 @@ class Freeform(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     at: int
     namespace: str | None = None
+    namespace_description: str | None = None
     description: str | None = None
     syntax: str | None = None
     grammar: str | None = None
@@ -316,7 +318,9 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One call. `extra` has the top-level fields that other formats have no word for.
+    """One call. `extra` has the top-level fields that other formats have no word for, and refuse.
+
+    `hints` has those whose lack changes nothing that was asked: other formats leave them out.
 
     `auto_cache` is Anthropic's top-level `cache_control`.
     """
@@ -337,3 +341,4 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     # The client sent OpenAI's first form of tools, `functions`, and gets it back.
     has_legacy_functions: bool = False
     extra: dict[str, msgspec.Raw] = {}
+    hints: dict[str, msgspec.Raw] = {}

@@ -7,6 +7,16 @@ import msgspec
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.conversation import At
 
+# They stand for content that the provider keeps, or say where it is kept: never left out.
+_CONTENT = {
+    name: f"the model's provider keeps none of OpenAI's {what}: send the whole conversation"
+    for name, what in (
+        ("previous_response_id", "responses"),
+        ("conversation", "conversations"),
+        ("prompt", "prompts"),
+    )
+} | {"thread": "the model's provider keeps no threads: send the whole conversation"}
+
 
 class Paths(msgspec.Struct, frozen=True, kw_only=True):
     """How a client's format names what it sent.
@@ -31,6 +41,10 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     def field(self, name: str) -> str:
         return self.fields.get(name, name)
 
+    def tool(self, at: int, member: str | None = None) -> str:
+        """`tools[2]`; a negative index is of a tool that stands elsewhere."""
+        return self._with(f"tools[{at}]" if at >= 0 else "tools", member)
+
     @staticmethod
     def _with(path: str, member: str | None) -> str:
         return path if member is None else f"{path}.{member}"
@@ -49,6 +63,8 @@ class Report:
 
     def unsupported(self, path: str, why: str | None = None) -> None:
         """An option that cannot be carried. Raises UnsupportedField, or notes what is left out."""
+        if path in _CONTENT:
+            raise unsupported(path, _CONTENT[path])
         if not self.drops:
             raise unsupported(path, why)
         self._dropped[path] = None
@@ -70,6 +86,14 @@ def unsupported(path: str, why: str | None = None) -> UnsupportedField:
     """For content, which is never left out: an error to raise."""
     what = why or "this field cannot be carried to the model's provider"
     return UnsupportedField(f"{path}: {what}.", param=path)
+
+
+def uncarried(path: str, kind: str) -> UnsupportedField:
+    """For an `Opaque`, which only the family and format that it comes from can read."""
+    why = f"{kind} cannot be carried to the model's provider"
+    if kind.startswith("compaction"):
+        why += "; the conversation before it was compacted where nobody else can read it"
+    return unsupported(path, why)
 
 
 def invalid(path: str, why: str) -> InvalidRequest:
