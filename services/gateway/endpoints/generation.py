@@ -119,10 +119,10 @@ class _CallHandler(Handler):
         }
 
     async def _whole(self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer) -> None:
-        if answer.status >= _BAD_STATUS:
+        if answer.usage is None and answer.status >= _BAD_STATUS:
             await self.answer(writer, answer)
             return
-        usage = self.call.reported_usage(answer.body)
+        usage = answer.usage or self.call.reported_usage(answer.body)
         if usage is not None:
             await self.answer(writer, answer, usage, "provider")
             return

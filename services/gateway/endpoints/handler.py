@@ -236,7 +236,13 @@ class Handler(ABC):
         call.first_byte_ms = call.elapsed_ms()
         headers: list[Header] = []
         if answer.status >= _BAD_STATUS:
-            await writer.write("upstream_error", answer.status, error_code=UpstreamRefused.code)
+            await writer.write(
+                "upstream_error",
+                answer.status,
+                usage=usage,
+                usage_source=usage_source,
+                error_code=UpstreamRefused.code,
+            )
         else:
             await writer.write("ok", answer.status, usage=usage, usage_source=usage_source)
             headers += cost_headers(call.charged_nusd)
@@ -270,7 +276,7 @@ class Handler(ABC):
     async def _send_error(self, error: AppError) -> None:
         call = self.call
         if self._relay is not None:
-            await self._relay.send_last(call.format.error_frame(error, call.call_id))
+            await self._relay.send_last(self._relay.error_frame(error))
         if self._responding:
             return
         answer = call.format.error(error, call.call_id)

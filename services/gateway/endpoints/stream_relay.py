@@ -96,6 +96,12 @@ class StreamRelay:
         """Call this once the event is durable, or with the frame of the error that it was not."""
         await self._send({"type": "http.response.body", "body": last_bytes})
 
+    def error_frame(self, error: AppError) -> bytes:
+        """How the stream, which has begun, says that it failed."""
+        if self._stream.error_frame is not None:
+            return self._stream.error_frame(error)
+        return self._call.format.error_frame(error, self._call.call_id)
+
     def usage(self) -> tuple[TokenUsage, UsageSource]:
         """As reported, else estimated from the number of bytes, which needs no tokeniser."""
         self._call.made = self._reader.made()
@@ -171,7 +177,7 @@ class StreamRelay:
             usage = await self._estimator.of_stream(self._priced, self._reader)
         last_bytes = self._last_bytes
         if self._error is not None:
-            last_bytes += self._call.format.error_frame(self._error, self._call.call_id)
+            last_bytes += self.error_frame(self._error)
         return StreamEnd(
             status=status,
             usage=usage,

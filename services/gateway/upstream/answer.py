@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
+from libs.common.errors import AppError
+from libs.common.schemas.usage import TokenUsage
 from services.gateway.calls.headers import Header
 
 JSON_HEADERS: list[Header] = [(b"content-type", b"application/json")]
@@ -11,19 +13,26 @@ EVENT_STREAM_HEADERS: list[Header] = [(b"content-type", b"text/event-stream; cha
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer, an error's among them."""
+    """A whole answer, an error's among them.
+
+    `usage` is what a translated one used, which its bytes may not tell. One that `is_final` has
+    been paid for and is not tried again, whatever its status.
+    """
 
     status: int
     headers: list[Header]
     body: bytes
     provider_request_id: str | None = None
+    usage: TokenUsage | None = None
+    is_final: bool = False
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of server-sent events: bytes as they come, in reads of any size.
 
     Whoever has it calls `close`, which ends the provider's call if it is still under way, by
-    `ends_at` of the event loop's time at the latest, whether or not its client reads.
+    `ends_at` of the event loop's time at the latest, whether or not its client reads. A translated
+    one writes its own `error_frame`, since it has counted what came before.
     """
 
     headers: list[Header]
@@ -31,6 +40,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     close: Callable[[], Awaitable[None]]
     provider_request_id: str | None = None
     ends_at: float | None = None
+    error_frame: Callable[[AppError], bytes] | None = None
 
 
 def closing_with(stream: Stream, then: Callable[[], None]) -> Stream:

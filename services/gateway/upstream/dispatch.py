@@ -17,6 +17,7 @@ import msgspec
 from libs.common.domain.routing import backoff_s, next_candidate
 from libs.common.errors import (
     AppError,
+    InvalidRequest,
     ProviderNotConfigured,
     RateLimited,
     UpstreamFailed,
@@ -146,11 +147,11 @@ class Dispatcher:
         outcome: Outcome | None = None
         try:
             outcome = await self._sender.send(call, request, target, headers)
-        except (ProviderNotConfigured, UpstreamFailed, UpstreamRefused) as error:
+        except (InvalidRequest, ProviderNotConfigured, UpstreamFailed, UpstreamRefused) as error:
             outcome = error
         finally:
-            if not isinstance(outcome, ProviderNotConfigured):
-                # A provider without a key was not called.
+            if not isinstance(outcome, InvalidRequest | ProviderNotConfigured):
+                # A provider that the call cannot be translated to, or without a key, was not asked.
                 call.attempts += 1
             if not isinstance(outcome, Stream):
                 self._release(name, user_id)

@@ -31,7 +31,7 @@ from services.gateway.upstream.answer import (
     Stream,
 )
 from services.gateway.upstream.credentials import Credentials
-from services.gateway.upstream.headers import dropped_headers
+from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.relay import Relay, RelayedRequest
 
 _NO_KEY = "none"
@@ -127,7 +127,7 @@ class Forwarder:
             if target.drop_params:
                 body, dropped = sifted(client_format, body)
                 dropped += await self._translator.unsupported(client_format, destination, body)
-            headers = dropped_headers(dropped)
+            headers = changed_headers(dropped)
             async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
                 if not request.stream:
                     answer = await self._translator.complete(client_format, destination, body)

@@ -70,10 +70,20 @@ def response_headers(raw: Iterable[Header]) -> list[Header]:
     return returned
 
 
-def dropped_headers(names: Iterable[str]) -> list[Header]:
-    """What a translation left out. Clients choose these names, so only harmless ones are told."""
-    told = [name for name in names if _TOLD_NAME.fullmatch(name)][:_MAX_TOLD_NAMES]
-    return [(b"x-gateway-dropped-params", ", ".join(told).encode())] if told else []
+def changed_headers(dropped: Iterable[str], adapted: Iterable[str] = ()) -> list[Header]:
+    """What a translation left out, and what it weakened or said in other words.
+
+    Clients choose some of these names, so only harmless ones are told.
+    """
+    headers: list[Header] = []
+    for header, names in (
+        (b"x-gateway-dropped-params", dropped),
+        (b"x-gateway-adapted-params", adapted),
+    ):
+        told = [name for name in names if _TOLD_NAME.fullmatch(name)][:_MAX_TOLD_NAMES]
+        if told:
+            headers.append((header, ", ".join(told).encode()))
+    return headers
 
 
 def _without_named_by_connection(names: frozenset[bytes], headers: Headers) -> frozenset[bytes]:

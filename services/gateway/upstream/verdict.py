@@ -7,6 +7,7 @@ from math import isfinite
 
 from libs.common.errors import (
     AppError,
+    InvalidRequest,
     ProviderNotConfigured,
     UpstreamCause,
     UpstreamFailed,
@@ -65,6 +66,11 @@ def judge(outcome: Outcome) -> Verdict:
     """By the status alone, but for a prompt that is too long, which only words tell."""
     if isinstance(outcome, Stream) or outcome.status < _REDIRECT_STATUS:
         return Verdict.GOOD
+    if isinstance(outcome, Answer) and outcome.is_final:
+        return Verdict.GOOD
+    if isinstance(outcome, InvalidRequest):
+        # Of the translation to this deployment; another one may carry it.
+        return Verdict.ELSEWHERE
     if (
         isinstance(outcome, ProviderNotConfigured | UpstreamTimeout)
         or _cause(outcome) == "translation"
@@ -78,10 +84,14 @@ def judge(outcome: Outcome) -> Verdict:
         return Verdict.AGAIN
     if outcome.status in _MISCONFIGURED:
         return Verdict.ELSEWHERE
-    words = _words(outcome)
-    if any(marker in words for marker in _TOO_LONG):
+    if says_too_long(_words(outcome)):
         return Verdict.TOO_LONG
     return Verdict.FINAL
+
+
+def says_too_long(words: bytes) -> bool:
+    """Of an error's code and message."""
+    return any(marker in words for marker in _TOO_LONG)
 
 
 def failure_of(outcome: Answer | AppError) -> Failure:
@@ -92,7 +102,9 @@ def failure_of(outcome: Answer | AppError) -> Failure:
     if isinstance(outcome, ProviderNotConfigured):
         # Of a translation, words tell so, among which may be the client's own.
         return Failure.OF_ACCOUNT
-    if cause == "translation" or outcome.status in _OF_REQUESTS:
+    if cause == "translation" or isinstance(outcome, InvalidRequest):
+        return Failure.OF_REQUEST
+    if outcome.status in _OF_REQUESTS:
         return Failure.OF_REQUEST
     if outcome.status in _MISCONFIGURED:
         return Failure.OF_ACCOUNT

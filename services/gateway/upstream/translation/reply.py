@@ -112,7 +112,7 @@ class Writer(Sink, Protocol):
     """Writes a stream in a client's format."""
 
     def take(self) -> bytes:
-        """Whole frames: what has been written since it was last asked."""
+        """Whole frames: what has been written since it was last asked; empty for nothing."""
         ...
 
     def finish(self) -> None:
@@ -121,7 +121,9 @@ class Writer(Sink, Protocol):
 
 
 class Reader(Protocol):
-    """Reads a provider's stream into a sink."""
+    """Reads a provider's stream into a sink. `done`: its last event has come, or an error."""
+
+    done: bool
 
     def feed(self, frame: bytes) -> None:
         """One whole frame. Raises UpstreamFailed where it cannot be read."""

@@ -1,5 +1,7 @@
 """Puts a stream's parts one after the other, whatever order a provider sends them in."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from libs.common.schemas.usage import TokenUsage
@@ -42,15 +44,18 @@ class Sequencer:
     one passes unhindered.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, told: Callable[[Failure], Failure] = lambda f: f) -> None:
+        """`told` puts a failure in the words that the client's family has for it."""
         self._sink = sink
+        self._told = told
+        self.failure: Failure | None = None
+        self.stopped: Stop | None = None
         self._calls: dict[int, _Waiting] = {}
         self._over: set[int] = set()
         self._open: int | None = None
         # Calls, and other parts as (method, arguments), that wait for the open call.
         self._line: list[int | tuple[str, tuple[object, ...]]] = []
         self._kept_bytes = 0
-        self._has_failed = False
 
     def started(self, answer_id: str, model: str, created: int | None) -> None:
         self._sink.started(answer_id, model, created)
@@ -117,7 +122,7 @@ class Sequencer:
             return
         call.seen.append(delta)
         self._keep(len(delta))
-        if self._has_failed:
+        if self.failure is not None:
             return
         if self._open == key:
             self._sink.call(key, call.call_id, call.name, delta, call.is_freeform)
@@ -128,21 +133,22 @@ class Sequencer:
         self._sink.usage(usage)
 
     def stop(self, stop: Stop) -> None:
-        if self._has_failed:
+        if self.failure is not None:
             return
         self._flush()
+        self.stopped = stop
         self._sink.stop(stop)
 
     def failed(self, failure: Failure) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            self._sink.failed(failure)
+        if self.failure is None:
+            self.failure = failure
+            self._sink.failed(self._told(failure))
 
     def _may_pass(self) -> bool:
         """Whether no call is open, after what waits has been written as far as it can be."""
         if self._open is None:
             return True
-        if self._has_failed:
+        if self.failure is not None:
             return False
         self._advance()
         return self._open is None
@@ -180,7 +186,7 @@ class Sequencer:
             self._next()
 
     def _wait(self, method: str, *arguments: object) -> None:
-        if self._has_failed:
+        if self.failure is not None:
             return
         self._keep(len(str(arguments[0])))
         self._line.append((method, arguments))

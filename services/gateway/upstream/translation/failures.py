@@ -1,0 +1,84 @@
+"""What a provider's error means for a client of another format."""
+
+import re
+from collections.abc import Iterable
+
+from libs.common.errors import AppError, QuotaExhausted, UpstreamFailed, UpstreamRefused
+from services.gateway.calls.headers import Header
+from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.verdict import says_too_long
+
+_NO_CREDIT = re.compile(
+    r"insufficient_quota|billing_error|credit balance|exceeded your current quota", re.IGNORECASE
+)
+_OVERLOADED = re.compile(r"overloaded|engine_overloaded|server_overloaded", re.IGNORECASE)
+_BAD_REQUEST = 400
+_PAYMENT_REQUIRED = 402
+_UNAVAILABLE = frozenset({503, 529})
+_FIRST_ERROR_STATUS = 400
+_SERVER_ERROR = 500
+# By the words that stand in for a status, where an error comes within an answer 200.
+_STATUSES = {
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "invalid_request_error": 400,
+    "invalid_prompt": 400,
+    "context_length_exceeded": 400,
+    "overloaded_error": 529,
+    "timeout_error": 504,
+    "vector_store_timeout": 504,
+}
+TOO_LONG = "context_length_exceeded"
+
+
+def error_of(failure: Failure, headers: Iterable[Header] = ()) -> AppError:
+    """The provider's own words, under the code that the client's family has for the case."""
+    status = status_of(failure)
+    words = f"{failure.code or ''} {failure.kind or ''} {failure.message}"
+    if says_too_long(words.encode()):
+        return UpstreamRefused(
+            failure.message, status=_BAD_REQUEST, code=TOO_LONG, retry_after_s=None
+        )
+    if status == _PAYMENT_REQUIRED or _NO_CREDIT.search(words):
+        return QuotaExhausted(failure.message)
+    code = failure.code or failure.kind
+    if status in _UNAVAILABLE or (status >= _SERVER_ERROR and _OVERLOADED.search(words)):
+        code = "overloaded"
+    return UpstreamRefused(
+        failure.message, status=status, code=code, retry_after_s=_retry_after_s(headers)
+    )
+
+
+def status_of(failure: Failure) -> int:
+    """A failure without a status is the provider's, unless its words say otherwise."""
+    status = failure.status
+    if status is None:
+        status = _STATUSES.get(failure.code or "") or _STATUSES.get(failure.kind or "")
+    if status is None or status < _FIRST_ERROR_STATUS:
+        return _SERVER_ERROR
+    return status
+
+
+def failure_of(error: AppError) -> Failure:
+    """For a stream that has begun; its writer owns the form of the frame."""
+    kind = "rate_limit_error" if error.status == 429 else None
+    return Failure(message=error.message, status=error.status, kind=kind, code=error.code)
+
+
+def unfinished() -> UpstreamFailed:
+    return UpstreamFailed("The provider ended its stream before the answer was complete.")
+
+
+def _retry_after_s(headers: Iterable[Header]) -> int | None:
+    found = dict(headers)
+    for name, per_second in ((b"retry-after-ms", 1000), (b"retry-after", 1)):
+        value = found.get(name, b"")
+        if value.isdigit() and len(value) <= 9:
+            return -(-int(value) // per_second)
+    return None
