@@ -198,6 +198,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 class Function(msgspec.Struct, frozen=True, kw_only=True):
     """`extra`: members that only the own family knows, such as `input_examples`, by name.
 
+    `hints` are such that other formats leave out, as nothing that was asked depends on them.
     `at` is the tool's index in the client's list, a negative one where it stands elsewhere.
     """
 
@@ -210,6 +211,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool | None = None
     cache: CacheMark | None = None
     extra: dict[str, msgspec.Raw] = {}
+    hints: dict[str, msgspec.Raw] = {}
 
 
 class Freeform(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,7 +228,10 @@ class Freeform(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """The provider's web search. `location` as both families write it: city, country, region..."""
+    """The provider's web search. `location` as both families write it: city, country, region...
+
+    `version` is Anthropic's own name of the tool, such as `web_search_20250305`.
+    """
 
     at: int
     domains: tuple[str, ...] = ()
@@ -235,6 +240,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     location: msgspec.Raw | None = None
     context_size: str | None = None
     is_preview: bool = False
+    version: str | None = None
     extra: dict[str, msgspec.Raw] = {}
 
 

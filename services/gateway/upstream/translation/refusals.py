@@ -1,9 +1,12 @@
 """What cannot be carried: refused by its path, or left out and named where the route says so."""
 
+import re
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.conversation import At
 
@@ -16,6 +19,22 @@ _CONTENT = {
         ("prompt", "prompts"),
     )
 } | {"thread": "the model's provider keeps no threads: send the whole conversation"}
+
+T = TypeVar("T")
+
+_TYPES = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
+_VALUE = re.compile(r"Invalid (?:enum )?value (.+)")
 
 
 class Paths(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,3 +118,33 @@ def uncarried(path: str, kind: str) -> UnsupportedField:
 def invalid(path: str, why: str) -> InvalidRequest:
     """The client's own mistake."""
     return InvalidRequest(f"{path}: {why}.", param=path)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw | bytes, path: str) -> T:
+    """What the client sent at `path`. Raises InvalidRequest with the path of what is wrong in it,
+    UnsupportedField for a member that the decoder's type does not have and forbids.
+    """
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _misshapen(path, str(error)) from None
+    except UNREADABLE:
+        raise invalid(path, "it cannot be read as JSON, or has text that is no Unicode") from None
+
+
+def _misshapen(path: str, words: str) -> InvalidRequest:
+    what, _, where = words.partition(" - at `$")
+    path += where.rstrip("`")
+    if found := _WRONG_TYPE.fullmatch(what):
+        return invalid(path, f"expected {_type(found[1])}, not {_type(found[2])}")
+    if found := _MISSING.fullmatch(what):
+        return invalid(f"{path}.{found[1]}", "this field is missing")
+    if found := _UNKNOWN.fullmatch(what):
+        return unsupported(f"{path}.{found[1]}", "this field is not known")
+    if found := _VALUE.fullmatch(what):
+        return invalid(path, f"{found[1]} is none of the values that are known")
+    return invalid(path, what[:1].lower() + what[1:].replace("`", ""))
+
+
+def _type(names: str) -> str:
+    return " or ".join(_TYPES.get(name, name) for name in names.split(" | "))

@@ -17,7 +17,8 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """How the answer ended; `said` is the provider's own word.
 
     `declined`: the model refused in words. `blocked`: the provider did, with a `category` and an
-    `explanation` where it says so. `malformed`: the model's call cannot be read.
+    `explanation` where it says so. `malformed`: the model's call cannot be read. `extra`: members
+    of the answer that only the own family knows, such as Anthropic's `container`.
     """
 
     kind: StopKind
@@ -25,6 +26,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     sequence: str | None = None
     category: str | None = None
     explanation: str | None = None
+    extra: dict[str, msgspec.Raw] = {}
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
