@@ -46,7 +46,7 @@ the tree decides what it is. Codes are part of the public contract and never cha
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 
 class AppError(Exception):
@@ -55,7 +55,7 @@ class AppError(Exception):
     status: int = 500
     code: str = "internal_error"
     # What `x-should-retry` tells the SDKs; None leaves it to their own rule for the status.
-    should_retry: ClassVar[bool | None] = None
+    should_retry: bool | None = None
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: int | None = None

@@ -31,8 +31,9 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of server-sent events: bytes as they come, in reads of any size.
 
     Whoever has it calls `close`, which ends the provider's call if it is still under way, by
-    `ends_at` of the event loop's time at the latest, whether or not its client reads. A translated
-    one writes its own `error_frame`, since it has counted what came before.
+    `ends_at` of the event loop's time at the latest, whether or not its client reads. `begun` is
+    what of `chunks` has come already, where that was soon. A translated one writes its own
+    `error_frame`, since it knows what came before.
     """
 
     headers: list[Header]
@@ -40,6 +41,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     close: Callable[[], Awaitable[None]]
     provider_request_id: str | None = None
     ends_at: float | None = None
+    begun: bytes = b""
     error_frame: Callable[[AppError], bytes] | None = None
 
 

@@ -31,6 +31,7 @@ from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream, closing_with
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
+from services.gateway.upstream.signals import signalled, with_signals
 from services.gateway.upstream.verdict import (
     Outcome,
     Verdict,
@@ -121,14 +122,14 @@ class Dispatcher:
             if target is not None and target.deployment_id in candidates.tried:
                 await self._sleep(wait_s)
                 target = self._next(candidates)
-        return _raise_or_return(outcome)
+        return self._told(call, outcome)
 
     async def send_to(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
         """One try at this very deployment, which says nothing of its health. Raises AppError."""
         call.choose(target)
-        return _raise_or_return(await self._try(call, request, target, headers))
+        return self._told(call, await self._try(call, request, target, headers))
 
     async def _try(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
@@ -190,6 +191,16 @@ class Dispatcher:
     def _has_room(self, target: Target) -> bool:
         limit = target.max_parallel
         return limit is None or self._under_way.get(target.deployment_id, 0) < limit
+
+    def _told(self, call: Call, outcome: Outcome | None) -> Answer | Stream:
+        """What the client gets, with what makes it behave."""
+        try:
+            answer = _raise_or_return(outcome)
+        except AppError as error:
+            raise signalled(error) from error.__cause__
+        if isinstance(answer, Stream):
+            return answer
+        return with_signals(answer, call.format.name, self._clock())
 
     def _remember(
         self,

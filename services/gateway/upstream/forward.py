@@ -31,8 +31,10 @@ from services.gateway.upstream.answer import (
     Stream,
 )
 from services.gateway.upstream.credentials import Credentials
+from services.gateway.upstream.early_failures import failure_of_answer, failure_of_stream
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.relay import Relay, RelayedRequest
+from services.gateway.upstream.translation.failures import error_of
 
 _NO_KEY = "none"
 # How servers answer that know the format and do not count.
@@ -77,7 +79,8 @@ class Forwarder:
                 )
             )
         if target.speaks(call.format.name):
-            return await self._relay.call(_relayed(call, request, target, key, headers))
+            answer = await self._relay.call(_relayed(call, request, target, key, headers))
+            return await _without_early_failure(answer)
         return await self._translate(call, request, target, key)
 
     async def _count(
@@ -173,6 +176,19 @@ def _relayed(
         fields=call.format.upstream_fields(request, target.model),
         resource=call.resource,
     )
+
+
+async def _without_early_failure(answer: Answer | Stream) -> Answer | Stream:
+    """Raises UpstreamRefused for an error that comes as an answer."""
+    if isinstance(answer, Answer):
+        failure = failure_of_answer(answer)
+    else:
+        failure = failure_of_stream(answer)
+        if failure is not None:
+            await answer.close()
+    if failure is not None:
+        raise error_of(failure, answer.headers)
+    return answer
 
 
 def _first(ends_at: float, began: float, timeout_s: float | None) -> float:

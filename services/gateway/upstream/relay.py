@@ -1,6 +1,6 @@
 """The native relay: bytes in, bytes out, for a provider that speaks the client's format."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from services.gateway.upstream.http.connections import Connector, is_unreachable
 
 _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()
+# A provider that is going to fail says so at once; others are not waited for.
+_FIRST_BYTES_S = 2.0
 # What the HTTP client undoes without further libraries.
 _READABLE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
@@ -103,12 +105,18 @@ class Relay:
         headers = response_headers(response.raw_headers)
         request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         if response.status == 200 and response.media_type == "text/event-stream":
+            try:
+                begun = await _read(response.begin(_FIRST_BYTES_S), provider)
+            except BaseException:
+                response.close()
+                raise
             return Stream(
                 headers=headers,
                 chunks=_chunks(response, provider),
                 close=_closer(response),
                 provider_request_id=request_id,
                 ends_at=response.ends_at,
+                begun=begun,
             )
         try:
             body = await self._whole(response, provider)
@@ -121,7 +129,7 @@ class Relay:
     async def _whole(self, response: UpstreamResponse, provider: str) -> bytes:
         parts: list[bytes] = []
         size = 0
-        while part := await _read(response, provider):
+        while part := await _read(response.read(), provider):
             size += len(part)
             if size > self._max_answer_bytes:
                 raise UpstreamFailed(
@@ -140,13 +148,13 @@ async def open_client(settings: Settings) -> AsyncIterator[UpstreamClient]:
 
 
 async def _chunks(response: UpstreamResponse, provider: str) -> AsyncGenerator[bytes, None]:
-    while chunk := await _read(response, provider):
+    while chunk := await _read(response.read(), provider):
         yield chunk
 
 
-async def _read(response: UpstreamResponse, provider: str) -> bytes:
+async def _read(reading: Awaitable[bytes], provider: str) -> bytes:
     try:
-        return await response.read()
+        return await reading
     except TimeoutError:
         raise UpstreamTimeout(_late(provider)) from None
     except (aiohttp.ClientError, OSError) as error:

@@ -278,10 +278,85 @@ async def test_a_provider_that_never_answers_times_out(
     assert endpoints.asked == ["a", "b", "a"]
 
 
+async def test_a_stream_that_stalls_before_its_first_byte_is_tried_elsewhere(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    async def script(_request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        await connection.closed()
+
+    endpoints = Endpoints(upstream)
+    endpoints.does("a", script)
+    model = await add_route(
+        books, deployment(upstream, "a", timeouts=QUICK), deployment(upstream, "b", priority=1)
+    )
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model, stream=True)
+
+    assert endpoints.asked == ["a", "b"]
+    assert response.content == b"".join(CHAT.frames)
+    event = await books.the_event(secret)
+    assert (event.status, event.attempts) == ("ok", 2)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'data: {"error": {"message": "busy", "type": "overloaded_error"}}\n\n',
+        b': waking up\n\ndata: {"error": {"message": "busy"}}\n\ndata: [DONE]\n\n',
+    ],
+)
+async def test_a_stream_that_begins_with_an_error_is_tried_elsewhere(
+    gateway: Client, upstream: Upstream, books: Books, said: bytes
+) -> None:
+    async def script(_request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        await connection.chunk(said)
+        await connection.end_stream()
+
+    endpoints = Endpoints(upstream)
+    endpoints.does("a", script)
+    model = await add_route(books, deployment(upstream, "a"), deployment(upstream, "b", priority=1))
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model, stream=True)
+
+    assert endpoints.asked == ["a", "b"]
+    assert response.content == b"".join(CHAT.frames)
+    event = await books.the_event(secret)
+    assert (event.status, event.attempts) == ("ok", 2)
+
+
+async def test_an_error_under_status_200_is_tried_elsewhere_and_told_with_a_status(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    said = b'{"error": {"message": "their own words", "type": "overloaded_error"}}'
+
+    async def script(_request: Request, connection: Connection) -> None:
+        await connection.answer(said)
+
+    endpoints = Endpoints(upstream)
+    for name in "ab":
+        endpoints.does(name, script)
+    model = await add_route(
+        books, deployment(upstream, "a"), deployment(upstream, "b", priority=1), max_attempts=2
+    )
+    secret = await books.add_key()
+
+    response = await call(gateway, secret, model)
+
+    assert endpoints.asked == ["a", "b"]
+    assert response.status_code == 529
+    assert response.json()["error"]["message"] == "their own words"
+    event = await books.the_event(secret)
+    assert (event.status, event.usage) == ("upstream_error", None)
+
+
 @pytest.mark.parametrize(
     ("timeouts", "shown"),
-    [(QUICK, 0), (Timeouts(between_bytes=0.3), 2), (Timeouts(first_byte=30, between_bytes=0.3), 2)],
-    ids=["before the first byte", "between bytes", "both"],
+    [(Timeouts(between_bytes=0.3), 2), (Timeouts(first_byte=30, between_bytes=0.3), 2)],
+    ids=["between bytes", "both"],
 )
 async def test_a_stalled_stream_ends_with_an_error_and_is_not_retried(
     gateway: Client, upstream: Upstream, books: Books, timeouts: Timeouts, shown: int

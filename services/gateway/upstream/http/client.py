@@ -109,6 +109,7 @@ class UpstreamResponse:
         "_began",
         "_connection",
         "_content",
+        "_first",
         "_has_begun",
         "_loop",
         "_timeouts",
@@ -134,6 +135,7 @@ class UpstreamResponse:
         self._connection = connection
         self._content: aiohttp.StreamReader = aiohttp.EMPTY_PAYLOAD
         self._has_begun = False
+        self._first: bytes | None = None
         self._loop = loop
         self._timeouts = timeouts
         self._began = began
@@ -176,8 +178,29 @@ class UpstreamResponse:
         self.raw_headers = message.raw_headers
         self._content = content
 
+    async def begin(self, within_s: float) -> bytes:
+        """The body's first bytes, which `read` gives again; empty where they take longer.
+
+        Raises as `read`.
+        """
+        if self._content.total_bytes or self._content.is_eof():
+            self._first = await self.read()
+        else:
+            # To stop waiting loses nothing: bytes are taken once they are there.
+            waiting = asyncio.timeout(within_s)
+            try:
+                async with waiting:
+                    self._first = await self.read()
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+        return self._first or b""
+
     async def read(self) -> bytes:
         """The next bytes of the body, empty at its end. Raises as `UpstreamClient.request`."""
+        if self._first is not None:
+            chunk, self._first = self._first, None
+            return chunk
         chunk = await self._content.readany()
         if not self._has_begun:
             self._has_begun = True

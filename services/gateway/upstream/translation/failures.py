@@ -9,8 +9,9 @@ from services.gateway.upstream.translation.reply import Failure
 from services.gateway.upstream.verdict import says_too_long
 
 _NO_CREDIT = re.compile(
-    r"insufficient_quota|billing_error|credit balance|exceeded your current quota", re.IGNORECASE
+    rb"insufficient_quota|billing_error|credit balance|exceeded your current quota", re.IGNORECASE
 )
+_SEARCHED_BYTES = 16_384
 _OVERLOADED = re.compile(r"overloaded|engine_overloaded|server_overloaded", re.IGNORECASE)
 _BAD_REQUEST = 400
 _PAYMENT_REQUIRED = 402
@@ -45,7 +46,7 @@ def error_of(failure: Failure, headers: Iterable[Header] = ()) -> AppError:
         return UpstreamRefused(
             failure.message, status=_BAD_REQUEST, code=TOO_LONG, retry_after_s=None
         )
-    if status == _PAYMENT_REQUIRED or _NO_CREDIT.search(words):
+    if status == _PAYMENT_REQUIRED or is_out_of_credit(words.encode()):
         return QuotaExhausted(failure.message)
     code = failure.code or failure.kind
     if status in _UNAVAILABLE or (status >= _SERVER_ERROR and _OVERLOADED.search(words)):
@@ -53,6 +54,11 @@ def error_of(failure: Failure, headers: Iterable[Header] = ()) -> AppError:
     return UpstreamRefused(
         failure.message, status=status, code=code, retry_after_s=_retry_after_s(headers)
     )
+
+
+def is_out_of_credit(words: bytes) -> bool:
+    """Whether an error says that the provider's account is, which no waiting cures."""
+    return _NO_CREDIT.search(words, 0, _SEARCHED_BYTES) is not None
 
 
 def status_of(failure: Failure) -> int:

@@ -1,0 +1,91 @@
+"""Statuses and headers by which clients retry, wait or stop."""
+
+import pytest
+
+from libs.common.errors import QuotaExhausted, Unavailable, UpstreamRefused
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.calls.headers import Header
+from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.signals import signalled, with_signals
+
+NOW_S = 1_764_000_000.0
+STOP: Header = (b"x-should-retry", b"false")
+
+
+def answer(status: int, *headers: Header, body: bytes = b'{"error":{"message":"m"}}') -> Answer:
+    return Answer(status=status, headers=list(headers), body=body)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        # Without a time, some clients stop at once.
+        ([], [(b"retry-after", b"5")]),
+        ([(b"retry-after", b"3")], [(b"retry-after", b"3")]),
+        ([(b"retry-after", b"0.2")], [(b"retry-after", b"1")]),
+        ([(b"retry-after-ms", b"1500")], [(b"retry-after", b"2")]),
+        ([(b"retry-after", b"60")], [(b"retry-after", b"60")]),
+        # Of hours, some would wait.
+        ([(b"retry-after", b"61")], [STOP]),
+        (
+            [(b"retry-after", b"soon"), (b"x-kept", b"1")],
+            [(b"x-kept", b"1"), (b"retry-after", b"5")],
+        ),
+    ],
+)
+@pytest.mark.parametrize("client_format", ["chat", "responses", "messages"])
+def test_a_provider_that_wants_time_says_how_long(
+    client_format: ClientFormat, given: list[Header], told: list[Header]
+) -> None:
+    assert with_signals(answer(429, *given), client_format, NOW_S) == answer(429, *told)
+
+
+@pytest.mark.parametrize("client_format", ["chat", "responses", "messages"])
+def test_no_time_cures_an_exhausted_quota(client_format: ClientFormat) -> None:
+    body = b'{"error":{"code":"insufficient_quota","message":"m"}}'
+    found = with_signals(answer(429, (b"retry-after", b"1"), body=body), client_format, NOW_S)
+    assert found == answer(429, STOP, body=body)
+
+
+@pytest.mark.parametrize("client_format", ["chat", "responses", "embeddings"])
+def test_openai_s_clients_know_no_402(client_format: ClientFormat) -> None:
+    with pytest.raises(QuotaExhausted, match=r"^m$"):
+        with_signals(answer(402), client_format, NOW_S)
+
+
+def test_anthropic_s_do_and_are_told_to_stop() -> None:
+    assert with_signals(answer(402), "messages", NOW_S) == answer(402, STOP)
+
+
+@pytest.mark.parametrize("status", [413, 422])
+def test_openai_s_clients_repeat_a_prompt_over_some_statuses(status: int) -> None:
+    assert with_signals(answer(status), "responses", NOW_S) == answer(400)
+    assert with_signals(answer(status), "messages", NOW_S) == answer(status)
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 500, 529])
+def test_other_answers_pass_as_they_are(status: int) -> None:
+    given = answer(status, (b"retry-after", b"900"))
+    assert with_signals(given, "chat", NOW_S) is given
+
+
+def refused(status: int, retry_after_s: int | None) -> UpstreamRefused:
+    return UpstreamRefused("m", status=status, code=None, retry_after_s=retry_after_s)
+
+
+@pytest.mark.parametrize(
+    ("status", "asked_s", "told_s", "should_retry"),
+    [(429, None, 5, None), (429, 7, 7, None), (429, 61, None, False), (500, None, None, None)],
+)
+def test_the_same_holds_for_translated_errors(
+    status: int, asked_s: int | None, told_s: int | None, should_retry: bool | None
+) -> None:
+    error = signalled(refused(status, asked_s))
+    assert (error.retry_after_s, error.should_retry) == (told_s, should_retry)
+
+
+def test_an_exhausted_quota_and_the_gateway_s_own_errors_stay_as_they_are() -> None:
+    quota = signalled(QuotaExhausted("m"))
+    assert (quota.retry_after_s, quota.should_retry) == (None, False)
+    away = Unavailable("m")
+    assert signalled(away) is away
