@@ -35,6 +35,7 @@ from services.gateway.upstream.early_failures import failure_of_answer, failure_
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.relay import Relay, RelayedRequest
 from services.gateway.upstream.translation.failures import error_of
+from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
 
 _NO_KEY = "none"
 # How servers answer that know the format and do not count.
@@ -173,7 +174,11 @@ def _relayed(
         key=key,
         headers=headers,
         call_id=call.call_id,
-        fields=call.format.upstream_fields(request, target.model),
+        fields=without_foreign_seals(
+            call.format.name,
+            call.format.upstream_fields(request, target.model),
+            target.provider,
+        ),
         resource=call.resource,
     )
 

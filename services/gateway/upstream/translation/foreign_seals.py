@@ -1,0 +1,107 @@
+"""Takes out of a relayed body what the gateway itself has put in for its client to keep.
+
+A conversation that went to several providers holds thinking of each, in envelopes of the
+gateway's; a provider refuses those of another. All else of the body stays byte for byte.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.upstream.translation.seals import MARK
+
+_FIELD: Mapping[ClientFormat, str] = {
+    "chat": "messages",
+    "messages": "messages",
+    "responses": "input",
+}
+# Before there were envelopes, thinking that no provider had signed had an empty signature, and
+# Anthropic's blocks stood as JSON in OpenAI's place for its own.
+_SIGNS: Mapping[ClientFormat, tuple[bytes, ...]] = {
+    "chat": (MARK.encode(), b'"extra_content"'),
+    "messages": (MARK.encode(), b'"signature":""', b'"signature": ""'),
+    "responses": (MARK.encode(), b'"encrypted_content":"[', b'"encrypted_content": "['),
+}
+_GOOGLE = frozenset({"gemini", "vertex_ai"})
+_MINTED_BLOCKS = '[{"type":'
+
+
+def without_foreign_seals(
+    client_format: ClientFormat, fields: dict[str, Any], provider: str
+) -> dict[str, Any]:
+    """The same fields where nothing of that kind is in them."""
+    name = _FIELD.get(client_format)
+    raw = fields.get(name) if name is not None else None
+    if name is None or raw is None:
+        return fields
+    said = bytes(raw)
+    if not any(sign in said for sign in _SIGNS[client_format]):
+        return fields
+    try:
+        turns = msgspec.json.decode(said)
+    except UNREADABLE:
+        return fields
+    if not isinstance(turns, list):
+        return fields
+    if client_format == "responses":
+        kept = [item for item in turns if not _is_foreign_item(item)]
+    else:
+        clean = _clean_chat if client_format == "chat" else _clean_message
+        kept = [clean(turn, provider) if isinstance(turn, dict) else turn for turn in turns]
+    if kept == turns:
+        return fields
+    return {**fields, name: kept}
+
+
+def _is_foreign_item(item: Any) -> bool:
+    if not isinstance(item, dict) or item.get("type") != "reasoning":
+        return False
+    sealed = item.get("encrypted_content")
+    return isinstance(sealed, str) and sealed.startswith((MARK, _MINTED_BLOCKS))
+
+
+def _clean_message(turn: dict[str, Any], _provider: str) -> dict[str, Any]:
+    content = turn.get("content")
+    if turn.get("role") != "assistant" or not isinstance(content, list):
+        return turn
+    return {**turn, "content": [block for block in content if not _is_foreign_block(block)]}
+
+
+def _is_foreign_block(block: Any) -> bool:
+    if not isinstance(block, dict):
+        return False
+    if block.get("type") == "thinking":
+        signature = block.get("signature")
+        return signature == "" or _is_envelope(signature)
+    return block.get("type") == "redacted_thinking" and _is_envelope(block.get("data"))
+
+
+def _clean_chat(turn: dict[str, Any], provider: str) -> dict[str, Any]:
+    blocks, calls = turn.get("thinking_blocks"), turn.get("tool_calls")
+    changed = dict(turn)
+    if isinstance(blocks, list):
+        kept = [block for block in blocks if not _is_foreign_block(block)]
+        if kept:
+            changed["thinking_blocks"] = kept
+        else:
+            del changed["thinking_blocks"]
+    if isinstance(calls, list) and provider not in _GOOGLE:
+        changed["tool_calls"] = [_unsigned(call) for call in calls]
+    return changed
+
+
+def _unsigned(call: Any) -> Any:
+    """Without Gemini's signature, which only Google's own endpoint has a word for."""
+    extra = call.get("extra_content") if isinstance(call, dict) else None
+    if not isinstance(extra, dict) or "google" not in extra:
+        return call
+    others = {name: value for name, value in extra.items() if name != "google"}
+    rest = {name: value for name, value in call.items() if name != "extra_content"}
+    return {**rest, "extra_content": others} if others else rest
+
+
+def _is_envelope(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(MARK)

@@ -1,0 +1,97 @@
+"""What the gateway minted for its clients falls out of what it relays; all else stays."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
+from services.gateway.upstream.translation.seals import envelope
+
+FOREIGN = envelope(Seal("google", "s"))
+UNSIGNED = envelope(Seal("none", ""))
+SAID = {"type": "text", "text": "said"}
+OWN = {"type": "thinking", "thinking": "t", "signature": "c2ln"}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def sent(name: str, turns: Any) -> dict[str, Any]:
+    return {name: msgspec.Raw(json.dumps(turns).encode()), "model": msgspec.Raw(b'"m"')}
+
+
+def assistant(*blocks: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "thinking", "thinking": "t", "signature": FOREIGN},
+        {"type": "thinking", "thinking": "t", "signature": UNSIGNED},
+        {"type": "thinking", "thinking": "t", "signature": ""},
+        {"type": "redacted_thinking", "data": FOREIGN},
+    ],
+)
+def test_a_message_keeps_its_own_thinking_alone(block: dict[str, Any]) -> None:
+    user = {"role": "user", "content": "q"}
+    fields = sent("messages", [user, assistant(block, OWN, SAID)])
+    kept = without_foreign_seals("messages", fields, "anthropic")
+    assert kept == {**fields, "messages": [user, assistant(OWN, SAID)]}
+
+
+@pytest.mark.parametrize("sealed", [FOREIGN, UNSIGNED, '[{"type":"thinking","thinking":"t"}]'])
+def test_a_response_s_foreign_reasoning_falls_out(sealed: str) -> None:
+    own = {"type": "reasoning", "summary": [], "encrypted_content": "gAAA"}
+    foreign = {"type": "reasoning", "summary": [], "encrypted_content": sealed}
+    said = {"role": "user", "content": "q"}
+    kept = without_foreign_seals("responses", sent("input", [said, foreign, own]), "openai")
+    assert kept["input"] == [said, own]
+
+
+def test_a_chat_s_blocks_and_gemini_s_signatures_fall_out() -> None:
+    turn = {
+        "role": "assistant",
+        "content": None,
+        "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": FOREIGN}],
+        "tool_calls": [{**CALL, "extra_content": {"google": {"thought_signature": "s"}}}],
+    }
+    kept = without_foreign_seals("chat", sent("messages", [turn]), "openai")
+    assert kept["messages"] == [{"role": "assistant", "content": None, "tool_calls": [CALL]}]
+
+
+def test_gemini_gets_its_own_signatures_back() -> None:
+    signed = {**CALL, "extra_content": {"google": {"thought_signature": "s"}}}
+    fields = sent("messages", [{"role": "assistant", "content": None, "tool_calls": [signed]}])
+    assert without_foreign_seals("chat", fields, "gemini") is fields
+
+
+@pytest.mark.parametrize(
+    ("client_format", "name", "turns"),
+    [
+        ("messages", "messages", [assistant(OWN, SAID)]),
+        # What a user says of an envelope is no envelope.
+        ("messages", "messages", [{"role": "user", "content": FOREIGN}]),
+        (
+            "messages",
+            "messages",
+            [{"role": "user", "content": [{"type": "text", "text": FOREIGN}]}],
+        ),
+        ("responses", "input", FOREIGN),
+        ("responses", "input", [{"role": "user", "content": FOREIGN}]),
+        ("chat", "messages", [{"role": "user", "content": FOREIGN}, None, 3]),
+        ("embeddings", "input", [FOREIGN]),
+    ],
+)
+def test_everything_else_stays_byte_for_byte(
+    client_format: ClientFormat, name: str, turns: Any
+) -> None:
+    fields = sent(name, turns)
+    assert without_foreign_seals(client_format, fields, "x") is fields
+
+
+def test_what_cannot_be_read_is_the_provider_s_to_refuse() -> None:
+    fields = {"messages": msgspec.Raw(b'[{"content": gws1.}]')}
+    assert without_foreign_seals("messages", fields, "anthropic") is fields
