@@ -39,7 +39,7 @@ class Repricer:
             price = None if model is None else price_at(model, entry.started_at)
             if price is None or entry.usage is None:
                 continue
-            cost = bounded_cost(entry.usage, price, entry.account_multiplier)
+            cost = bounded_cost(entry.usage, price, entry.account_multiplier, entry.started_at)
             if isinstance(cost, Unpostable):
                 log.error("repricing.refused", entry_id=entry.entry_id, reason=cost.reason)
                 continue

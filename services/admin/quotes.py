@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.posting import MAX_COUNT, Unpostable, bounded_cost
-from libs.common.domain.pricing import surcharges_for, tier_for
+from libs.common.domain.served_terms import surcharges_for, tier_for
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import AT_COST
 from libs.common.schemas.usage import TokenUsage
@@ -75,10 +75,10 @@ async def quote(request: Request[State]) -> Response:
             raise ValidationFailed([FieldError("account_multiplier", message)])
         multiplier = (await find_account(state, body.user_id)).price_multiplier
     usage = TokenUsage(**msgspec.structs.asdict(body.usage))
-    cost = bounded_cost(usage, price, multiplier)
+    cost = bounded_cost(usage, price, multiplier, at)
     if isinstance(cost, Unpostable):
         raise ValidationFailed([FieldError("usage", cost.reason)])
-    tier = tier_for(price, usage)
+    tier = tier_for(price, usage, at=at)
     return json_response(
         {
             "provider": provider,

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from libs.common.domain.pricing import cost_of, surcharges_for
+from libs.common.domain.pricing import cost_of
+from libs.common.domain.served_terms import surcharges_for
 from libs.common.domain.usage import MessagesUsage, usage_of_message
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.prices.price_map import MapModel, PriceMap

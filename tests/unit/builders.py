@@ -7,7 +7,7 @@ from typing import Any
 from libs.common.schemas.account import Account
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.key import ApiKey
-from libs.common.schemas.price import PriceVersion, Rates, Tier
+from libs.common.schemas.price import Hours, PriceVersion, Rates, Tier
 from libs.common.schemas.usage import UsageEvent
 
 # A Tuesday, in ISO week 48.
@@ -40,8 +40,18 @@ def rates(**usd_per_million: str | None) -> Rates:
     return Rates(**decimals)
 
 
-def tier(above: int = 0, service_tier: str | None = None, **usd_per_million: str | None) -> Tier:
-    return Tier(rates=rates(**usd_per_million), above_input_tokens=above, service_tier=service_tier)
+def tier(
+    above: int = 0,
+    service_tier: str | None = None,
+    hours: tuple[Hours, ...] = (),
+    **usd_per_million: str | None,
+) -> Tier:
+    return Tier(
+        rates=rates(**usd_per_million),
+        above_input_tokens=above,
+        service_tier=service_tier,
+        hours=hours,
+    )
 
 
 def price(model: str = "gpt-4o", *, days: int = -1, **fields: Any) -> PriceVersion:

@@ -1,41 +1,47 @@
 """The amount that a call may cost at most, as far as that can be known before it is made.
 
-Invariant: a call whose tokens and searches stay within what is given here never costs more than
-its hold, whichever token classes the provider counts them in and whichever tier it serves.
+Invariant: a call whose tokens and uses of tools stay within what is given here never costs more
+than its hold, whichever token classes the provider counts them in and whichever tier it serves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from operator import attrgetter
+from types import MappingProxyType
 
 import msgspec
 
 from libs.common.domain.attachments import Attachment
 from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.pricing import nusd_of
+from libs.common.domain.served_terms import STANDARD_TIERS, tier_names
+from libs.common.domain.tool_fees import most_usd
 from libs.common.schemas.price import AT_COST, FAST, PriceVersion, Rates
 
 # English text has about four bytes to a token; three errs on the side of a larger hold.
 _BYTES_PER_TOKEN = 3
 # No model takes or makes more; a client may still ask for more than can be computed with.
 _MAX_TOKENS = 10**12
-# How providers call the tier that a call has without asking for one, which it may fall back to.
-_STANDARD = frozenset({None, "default", "standard"})
+_FREE = Decimal(0)
 # The setting of a provider's project, or capacity that was paid for, may serve it by itself.
-_UNASKED = _STANDARD | {"priority"}
+_UNASKED = STANDARD_TIERS | {*tier_names("priority")}
+_NO_USES: Mapping[str, int] = MappingProxyType({})
 # They write to their caches what a request asks them to, and charge for nothing else.
 _CACHING_ON_REQUEST = frozenset({"anthropic"})
 
 
 class BillableFeatures(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request may bring about beyond plain text. `searches` are the most of them."""
+    """What a request may bring about beyond plain text.
+
+    `tools` are those that cost by use, each with the most uses that the request allows.
+    """
 
     cache_writes: bool = False
-    hour_long_writes: bool = False
+    long_writes: bool = False
     audio_input: bool = False
     audio_output: bool = False
-    searches: int = 0
+    tools: Mapping[str, int] = _NO_USES
     fast: bool = False
 
 
@@ -62,7 +68,7 @@ def hold_nusd(
 ) -> int:
     """That many tokens of the dearest classes that `features` allow, at the dearest rates."""
     input_rates = _input_rates(
-        features.hour_long_writes,
+        features.long_writes,
         features.cache_writes or price.provider not in _CACHING_ON_REQUEST,
         features.audio_input,
     )
@@ -79,17 +85,24 @@ def hold_nusd(
         raise AssertionError("a price has rates of its own")
     if price.surcharges:
         micro_usd = EXACT.multiply(micro_usd, _dearest_surcharge(price, features))
-    searches = min(features.searches, _MAX_TOKENS)
-    return min(nusd_of(micro_usd, searches, price, account_multiplier), MAX_NUSD)
+    usd = most_usd(price, features.tools) if features.tools or price.tool_fees else _FREE
+    return min(nusd_of(micro_usd, usd, price, account_multiplier), MAX_NUSD)
 
 
 def _applicable_rates(
     price: PriceVersion, service_tier: str | None, input_tokens: int
 ) -> tuple[Rates, ...]:
-    """A shorter input than estimated may have other rates than a longer one."""
+    """A shorter input than estimated may have other rates than a longer one, and any hour its own.
+
+    A tier that the price knows nothing of may turn out to be any of those that it does.
+    """
     if not price.tiers:
         return (price.rates,)
-    served = _UNASKED if service_tier in (None, "auto") else _STANDARD | {service_tier}
+    served = _UNASKED if service_tier in (None, "auto") else STANDARD_TIERS
+    if service_tier not in STANDARD_TIERS:
+        served |= {*tier_names(service_tier)}
+        if not any(tier.service_tier in tier_names(service_tier) for tier in price.tiers):
+            served |= {tier.service_tier for tier in price.tiers}
     tiers = (
         tier.rates
         for tier in price.tiers
@@ -111,13 +124,13 @@ def _dearest_surcharge(price: PriceVersion, features: BillableFeatures) -> Decim
 
 
 @cache
-def _input_rates(hour_long_writes: bool, cache_writes: bool, audio: bool) -> Reader:
-    """Of which any call has those of text, cache reads and images."""
-    classes: tuple[str, ...] = ("input", "cache_read", "input_image")
-    if hour_long_writes:
-        classes += ("cache_write_5m", "cache_write_1h")
-    elif cache_writes:
-        classes += ("cache_write_5m",)
+def _input_rates(long_writes: bool, cache_writes: bool, audio: bool) -> Reader:
+    """Of which any call has those of text, cache reads, images and citations."""
+    classes: tuple[str, ...] = ("input", "cache_read", "input_image", "citation")
+    if long_writes or cache_writes:
+        classes += ("cache_write_5m", "cache_write_30m")
+    if long_writes:
+        classes += ("cache_write_1h", "cache_write_12h")
     return attrgetter(*classes, *(("input_audio",) if audio else ()))
 
 

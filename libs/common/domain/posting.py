@@ -83,7 +83,7 @@ def entry_of(
     if usage is not None and price is None:
         status = "unpriced"
     elif usage is not None and price is not None:
-        priced = bounded_cost(usage, price, event.account_multiplier)
+        priced = bounded_cost(usage, price, event.account_multiplier, event.started_at)
         if isinstance(priced, Unpostable):
             return priced
         cost, price_id = priced, price.price_id
@@ -112,6 +112,7 @@ def entry_of(
         multiplier=cost.multiplier,
         account_multiplier=event.account_multiplier,
         price_id=price_id,
+        price_notes=cost.notes,
         held_nusd=event.held_nusd,
         latency_ms=event.latency_ms,
         first_byte_ms=event.first_byte_ms,
@@ -138,11 +139,11 @@ def _billed_usage(event: UsageEvent) -> TokenUsage | None:
 
 
 def bounded_cost(
-    usage: TokenUsage, price: PriceVersion, account_multiplier: Decimal
+    usage: TokenUsage, price: PriceVersion, account_multiplier: Decimal, at: datetime
 ) -> Cost | Unpostable:
-    """The cost, unless it is one that no call has."""
+    """The cost of a call that began then, unless it is one that no call has."""
     try:
-        cost = cost_of(usage, price, account_multiplier)
+        cost = cost_of(usage, price, account_multiplier, at=at)
     except ArithmeticError:
         return Unpostable(f"price {price.price_id} cannot be applied exactly")
     if not 0 <= cost.cost_nusd <= MAX_NUSD:

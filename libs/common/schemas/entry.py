@@ -18,9 +18,23 @@ from libs.common.schemas.usage import (
 EntryStatus = CallStatus | Literal["unpriced", "correction"]
 EntryKind = Literal["call", "refund", "credit", "adjustment", "reprice", "late_event"]
 
+# What the price had no terms for, or no rate, and the cost therefore guesses.
+PriceNote = Literal[
+    # The provider names a tier, speed or region that the price does not: the standard rates count.
+    "service_tier_unknown",
+    "speed_unknown",
+    "region_unknown",
+    # 30-minute or 12-hour cache writes at the rate of another kind of write.
+    "cache_write_rate_missing",
+    # A tool that no request asked for was used: it costs nothing.
+    "tool_fee_missing",
+    # The provider tells the cost, but not of this call: the rates count.
+    "provider_cost_missing",
+]
+
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True):
-    """`quantity` tokens at `rate` USD per million, or searches at USD each: `amount` USD, exact.
+    """`quantity` tokens at `rate` USD per million, or uses at USD each: `amount` USD, exact.
 
     The rate is the price's, times its surcharges for how the call was served.
     """
@@ -40,6 +54,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     cost_nusd: int
     lines: tuple[CostLine, ...]
     multiplier: Decimal = AT_COST
+    notes: tuple[PriceNote, ...] = ()
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +98,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: Decimal = AT_COST
     account_multiplier: Decimal = AT_COST
     price_id: str | None
+    price_notes: tuple[PriceNote, ...] = ()
     held_nusd: int
     latency_ms: int | None
     first_byte_ms: int | None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from libs.common.domain.pricing import total_tokens
+from libs.common.domain.token_classes import total_tokens
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS, UsageEvent
 from libs.common.storage.mongo.driver import Database

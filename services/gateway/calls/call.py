@@ -105,7 +105,9 @@ class Call:
     def charge(self, usage: TokenUsage | None) -> int:
         """The cost that the ledger will post, unless a new price applies by then."""
         if usage is not None and self.price is not None:
-            self.charged_nusd = cost_nusd(usage, self.price, self.account_multiplier)
+            self.charged_nusd = cost_nusd(
+                usage, self.price, self.account_multiplier, at=self.started_at
+            )
         return self.charged_nusd
 
     @property

@@ -1,14 +1,16 @@
 """What the gateway knows of keys, accounts and prices: cached until invalidated."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from math import inf
+from types import MappingProxyType
 
 import msgspec
 
 from libs.common.cache import Loaded, LoadingCache
 from libs.common.domain.price_lookup import PATTERNS, find_price, matches, model_names
+from libs.common.domain.tool_fees import fee_of
 from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
 from libs.common.schemas.account import Account
 from libs.common.schemas.invalidation import Invalidation
@@ -19,10 +21,13 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.prices.provider_fees import with_provider_fees
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Target
 from services.gateway.directory.caches import DATABASE_AWAY, Caches
 from services.gateway.formats.named_models import NamedModel
+
+_NO_TOOLS: Mapping[str, int] = MappingProxyType({})
 
 
 class _Prices(msgspec.Struct, frozen=True):
@@ -66,21 +71,22 @@ class Directory:
         targets: Iterable[Target],
         at: datetime,
         *,
-        searching: bool = False,
+        tools: Mapping[str, int] = _NO_TOOLS,
         models: Sequence[NamedModel] = (),
     ) -> dict[str, PriceVersion]:
         """By deployment, for those that have a price. Raises ModelUnpriced where none has one.
 
-        A call that cannot be priced is not made, nor one that may search without a fee for that,
-        or run one of the `models` that has none.
+        A call that cannot be priced is not made, nor one that may use one of the `tools` without a
+        fee for it, or run one of the `models` that has no price.
         """
         prices: dict[str, PriceVersion] = {}
         unpriced: ModelUnpriced | None = None
         for target in targets:
             try:
                 price = await self._price(target.provider, target.model, at)
-                if searching and price.web_search is None:
-                    raise _no_fee(target)
+                for tool, uses in tools.items():
+                    if uses and fee_of(price, tool) is None:
+                        raise _no_fee(target, tool)
                 if models:
                     await self.prices_of_models(target, models, at)
             except ModelUnpriced as error:
@@ -151,7 +157,7 @@ class Directory:
         row = self._price_map.find(provider, model)
         found = [loaded for loaded in (*named, patterns) if loaded is not None]
         versions = {
-            version.price_id: version
+            version.price_id: with_provider_fees(version, provider, model)
             for loaded in found
             for version in loaded.value
             if loaded is not patterns or matches(version, names)
@@ -172,11 +178,11 @@ def _named_by(param: str) -> str:
     return "" if param == "model" else f", which '{param}' names,"
 
 
-def _no_fee(target: Target) -> ModelUnpriced:
+def _no_fee(target: Target, tool: str) -> ModelUnpriced:
     return ModelUnpriced(
-        f"The price of '{target.provider}/{target.model}' has no fee for web searches, so it "
-        "cannot be called with a tool for them. An administrator can set 'web_search_cost' with "
-        "POST /admin/costs; 0 makes them free.",
+        f"The price of '{target.provider}/{target.model}' has no fee for the tool '{tool}', so it "
+        "cannot be called with it. An administrator can set one in 'tool_fees' with POST "
+        "/admin/costs; 0 makes it free.",
         param="tools",
     )
 

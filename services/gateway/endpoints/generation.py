@@ -100,7 +100,7 @@ class _CallHandler(Handler):
         find = partial(
             self.gateway.directory.prices,
             at=self.call.started_at,
-            searching=request.features.searches > 0,
+            tools=request.features.tools,
             models=request.models,
         )
         prices = await find(plan.targets)

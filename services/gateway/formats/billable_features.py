@@ -4,22 +4,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
 from services.gateway.formats.base import NULL
+from services.gateway.formats.billed_tools import billed_tools
 
-# Providers let a model search as often as it likes where the request sets no limit. LiteLLM's own
-# tool for the largest context allows ten, and calls seldom come near.
-_ASSUMED_SEARCHES = 10
+_CACHE_OPTIONS = "prompt_cache_options"
 _STANDARD_SPEED = msgspec.Raw(b'"standard"')
-
-
-class _Tool(msgspec.Struct):
-    type: str | None = None
-    max_uses: int | None = None
-
-
-_tools = msgspec.json.Decoder(list[_Tool])
 
 
 def billable_features(
@@ -35,43 +25,20 @@ def billable_features(
     audio_output = "audio" in fields or (
         "modalities" in fields and b"audio" in bytes(fields["modalities"])
     )
-    searches = _searches(fields, disguised=disguised)
-    if max_tool_calls is not None:
-        searches = min(searches, max(max_tool_calls, 0))
+    tools = billed_tools(fields, max_tool_calls)
+    long_writes = (
+        disguised
+        or (cache_writes and b'"1h"' in body)
+        or (_CACHE_OPTIONS in fields and b"12h" in bytes(fields[_CACHE_OPTIONS]))
+    )
     fast = "speed" in fields and fields["speed"] not in (NULL, _STANDARD_SPEED)
-    if not (cache_writes or audio_input or audio_output or searches or fast):
+    if not (cache_writes or long_writes or audio_input or audio_output or tools or fast):
         return PLAIN_TEXT
     return BillableFeatures(
         cache_writes=cache_writes,
-        hour_long_writes=disguised or (cache_writes and b'"1h"' in body),
+        long_writes=long_writes,
         audio_input=audio_input,
         audio_output=audio_output or (disguised and "modalities" in fields),
-        searches=searches,
+        tools=tools,
         fast=fast,
-    )
-
-
-def _searches(fields: Mapping[str, msgspec.Raw], *, disguised: bool) -> int:
-    """The most that the tools allow; functions of the client's own by that name are none."""
-    searches = 0
-    if "web_search_options" in fields and fields["web_search_options"] != NULL:
-        searches = _ASSUMED_SEARCHES
-    if "tools" in fields:
-        tools = fields["tools"]
-        if disguised or b"web_search" in bytes(tools):
-            searches += _allowed_by(tools)
-    return searches
-
-
-def _allowed_by(tools: msgspec.Raw) -> int:
-    if tools == NULL:
-        return 0
-    try:
-        found = [
-            tool for tool in _tools.decode(tools) if (tool.type or "").startswith("web_search")
-        ]
-    except UNREADABLE:
-        return _ASSUMED_SEARCHES
-    return sum(
-        _ASSUMED_SEARCHES if tool.max_uses is None else max(tool.max_uses, 0) for tool in found
     )

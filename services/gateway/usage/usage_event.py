@@ -6,7 +6,7 @@ job `events.post`; then `Admissions.close_call`.
 
 from functools import lru_cache
 
-from libs.common.domain.pricing import total_tokens
+from libs.common.domain.token_classes import total_tokens
 from libs.common.errors import AnswerWithheld
 from libs.common.schemas.holds import Finished
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource

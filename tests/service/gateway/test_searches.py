@@ -27,17 +27,41 @@ FUNCTION = {"type": "function", "name": "web_search", "parameters": {}}
 
 
 @every_format
-async def test_searches_without_a_known_fee_are_refused(
+async def test_the_providers_own_fee_comes_with_the_product(
     gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, asking: dict[str, Any]
+) -> None:
+    """Codex offers searches in each request. OpenAI and Anthropic sell them with every model."""
+    upstream.answers(dialect.answer)
+    secret, other = await books.add_key(), await books.add_key()
+
+    for key, fields in ((secret, asking), (other, {})):
+        body = dialect.body(max_tokens=10, max_output_tokens=10, **fields)
+        assert (await gateway.post(dialect.path, key, body)).status_code == 200
+
+    held, plain = await books.the_event(secret), await books.the_event(other)
+    assert held.held_nusd - plain.held_nusd >= 10 * 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("dialect", "tool"),
+    [
+        (CHAT, {"type": "browser_search"}),
+        (MESSAGES, {"type": "teleport_20270101", "name": "teleport"}),
+        (RESPONSES, {"type": "x_search"}),
+    ],
+    ids=["chat", "messages", "responses"],
+)
+async def test_a_tool_without_a_known_fee_is_refused(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, tool: dict[str, Any]
 ) -> None:
     """Nothing is free by accident."""
     upstream.answers(dialect.answer)
     secret = await books.add_key()
 
-    response = await gateway.post(dialect.path, secret, dialect.body(**asking))
+    response = await gateway.post(dialect.path, secret, dialect.body(tools=[tool]))
 
     error = dialect.check_error(response, 400, "model_not_priced")
-    assert "web_search_cost" in error["message"]
+    assert "tool_fees" in error["message"]
     assert upstream.requests == []
     event = await books.the_event(secret)
     assert (event.status, event.error_code) == ("refused", "model_not_priced")

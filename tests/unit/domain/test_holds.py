@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,9 +10,9 @@ from libs.common.domain.attachments import Attachment
 from libs.common.domain.holds import BillableFeatures, estimate_input_tokens, hold_nusd
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.pricing import cost_nusd
-from libs.common.schemas.price import PriceVersion, Rates, Tier
+from libs.common.schemas.price import Hours, PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenUsage
-from tests.unit.builders import price, rates, tier
+from tests.unit.builders import NOW, price, rates, tier
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,10 @@ _TIERS = (
         # It may be served as an ordinary one after all.
         ("flex", 18),
         ("ultrafast", 180),
+        # OpenAI's other name for it.
+        ("fast", 36),
+        # Nobody knows what it is: any of them.
+        ("turbo", 180),
     ],
 )
 def test_a_hold_covers_the_dearest_tier_that_may_be_served(asked: str | None, usd: int) -> None:
@@ -82,10 +87,42 @@ def test_a_tier_named_like_the_standard_one_is_held_for() -> None:
     assert hold(price(tiers=(named,))) == 36 * 10**9
 
 
+def test_a_tier_is_held_for_under_its_other_name() -> None:
+    version = price(tiers=(tier(service_tier="fast", input="6", output="30"),))
+    for asked in (None, "auto", "priority", "fast"):
+        assert hold(version, asked) == 36 * 10**9
+    assert hold(version, "default") == 18 * 10**9
+
+
+def test_the_dearest_hour_is_held_for() -> None:
+    off_peak = tier(input="1", output="1", hours=(Hours(from_minute=0, to_minute=1440),))
+    assert hold(price(tiers=(off_peak,))) == 18 * 10**9
+    peak = tier(input="6", output="30", hours=(Hours(from_minute=0, to_minute=1),))
+    assert hold(price(tiers=(peak,))) == 36 * 10**9
+
+
+def test_tools_are_held_for_by_their_fees() -> None:
+    fees = {"file_search": Decimal("0.0025"), "container_1g": Decimal("0.03")}
+    version = price(provider="anthropic", web_search=Decimal("0.01"), tool_fees=fees)
+    plain = hold(version)
+    assert hold(version, tools={"file_search": 10}) == plain + 25_000_000
+    # A container of unknown size is the dearest one.
+    assert hold(version, tools={"container": 1}) == plain + 30_000_000
+    # The preview tool costs what the other does where it has no fee of its own.
+    assert hold(version, tools={"web_search_preview": 2}) == plain + 20_000_000
+
+
+def test_the_dearest_fee_for_a_request_is_held_for_unasked() -> None:
+    """Perplexity's sonar, docs.perplexity.ai, 2026: 5, 8 or 12 USD per 1,000 requests by size."""
+    fees = {"request_low": "0.005", "request_medium": "0.008", "request_high": "0.012"}
+    version = price(tool_fees={name: Decimal(usd) for name, usd in fees.items()})
+    assert hold(version) == hold(price()) + 12_000_000
+
+
 def test_a_fee_for_the_call_is_held_once() -> None:
     version = price(provider="anthropic", web_search=Decimal("0.035"), web_search_per="call")
-    assert hold(version, searches=10) == hold(version) + 35_000_000
-    assert hold(version, searches=0) == hold(version)
+    assert hold(version, tools={"web_search": 10}) == hold(version) + 35_000_000
+    assert hold(version, tools={"web_search": 0}) == hold(version)
 
 
 _EVERY_RATE = {
@@ -102,13 +139,13 @@ _EVERY_RATE = {
     [
         ("anthropic", {}, 18),
         ("anthropic", {"cache_writes": True}, 18.75),
-        ("anthropic", {"cache_writes": True, "hour_long_writes": True}, 21),
+        ("anthropic", {"cache_writes": True, "long_writes": True}, 21),
         # It writes to its cache unasked.
         ("openai", {}, 18.75),
         ("*", {}, 18.75),
         ("anthropic", {"audio_input": True}, 55),
         ("anthropic", {"audio_output": True}, 83),
-        ("anthropic", {"searches": 3}, 18.03),
+        ("anthropic", {"tools": {"web_search": 3}}, 18.03),
     ],
 )
 def test_a_hold_covers_the_dearest_classes_of_its_features(
@@ -149,6 +186,9 @@ _cards = st.builds(
     cache_read=_rate_or_none,
     cache_write_5m=_rate_or_none,
     cache_write_1h=_rate_or_none,
+    cache_write_30m=_rate_or_none,
+    cache_write_12h=_rate_or_none,
+    citation=_rate_or_none,
     reasoning=_rate_or_none,
     input_audio=_rate_or_none,
     input_image=_rate_or_none,
@@ -159,16 +199,22 @@ _tiers = st.builds(
     Tier,
     rates=_cards,
     above_input_tokens=st.sampled_from([0, 1_000, 100_000]),
-    service_tier=st.sampled_from([None, "default", "standard", "flex", "priority"]),
+    service_tier=st.sampled_from(
+        [None, "default", "standard", "flex", "priority", "fast", "turbo"]
+    ),
+    hours=st.sampled_from([(), (Hours(from_minute=60, to_minute=240, weekdays=(1, 2, 3, 4, 5)),)]),
 )
+_TOOLS = ("web_search", "web_search_preview", "file_search", "container_1g", "container_4g")
+_FEES = (*_TOOLS, "container", "request", "request_low", "request_high")
 _multipliers = st.just(Decimal(1)) | st.decimals(0, 1_000, places=6, allow_nan=False)
 _prices = st.builds(
-    lambda provider, card, tiers, fee, per, multiplier, surcharges: price(
+    lambda provider, card, tiers, fee, per, fees, multiplier, surcharges: price(
         provider=provider,
         rates=card,
         tiers=tuple(tiers),
         web_search=fee,
         web_search_per=per,
+        tool_fees=fees,
         multiplier=multiplier,
         surcharges=surcharges,
     ),
@@ -177,6 +223,7 @@ _prices = st.builds(
     st.lists(_tiers, max_size=4),
     _rate_or_none,
     st.sampled_from(["search", "call"]),
+    st.dictionaries(st.sampled_from(_FEES), _rate),
     _multipliers,
     st.dictionaries(
         st.sampled_from(["fast", "us", "eu"]), st.decimals(0, 1_000, places=6, allow_nan=False)
@@ -185,22 +232,29 @@ _prices = st.builds(
 _reaches = st.builds(
     BillableFeatures,
     cache_writes=st.booleans(),
-    hour_long_writes=st.booleans(),
+    long_writes=st.booleans(),
     audio_input=st.booleans(),
     audio_output=st.booleans(),
-    searches=st.integers(0, 100),
+    tools=st.dictionaries(st.sampled_from(_TOOLS), st.integers(0, 100)),
     fast=st.booleans(),
 )
 _limits = st.sampled_from([0, 1, 999, 1_001, 100_001]) | st.integers(0, 1_000_000)
 # What a provider may serve to a call that asks for the tier.
+_UNASKED = (None, "default", "standard", "priority", "fast")
 _SERVED = {
-    None: (None, "default", "standard", "priority"),
-    "auto": (None, "default", "standard", "priority"),
+    None: _UNASKED,
+    "auto": _UNASKED,
     "default": (None, "default"),
     "standard_only": (None, "standard"),
     "flex": (None, "default", "flex"),
-    "priority": (None, "default", "standard", "priority"),
+    "priority": _UNASKED,
+    "fast": _UNASKED,
 }
+_MOMENTS = (
+    NOW,
+    datetime(2026, 11, 24, 1, 0, tzinfo=UTC),
+    datetime(2026, 11, 28, 2, 0, tzinfo=UTC),
+)
 
 
 def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, Any]:
@@ -223,11 +277,11 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
     data: st.DataObject,
 ) -> None:
     asked = data.draw(st.sampled_from(list(_SERVED)))
-    inputs = ["input_text", "cache_read", "input_image"]
+    inputs = ["input_text", "cache_read", "input_image", "citation"]
     if features.cache_writes or version.provider != "anthropic":
-        inputs.append("cache_write_5m")
-    if features.hour_long_writes:
-        inputs += ["cache_write_5m", "cache_write_1h"]
+        inputs += ["cache_write_5m", "cache_write_30m"]
+    if features.long_writes:
+        inputs += ["cache_write_5m", "cache_write_30m", "cache_write_1h", "cache_write_12h"]
     inputs += ["input_audio"] * features.audio_input
     outputs = [
         "output_text",
@@ -235,10 +289,12 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
         "output_image",
         *["output_audio"] * features.audio_output,
     ]
+    most = dict(features.tools)
     used = TokenUsage(
         **within(data, input_tokens, list(dict.fromkeys(inputs))),
         **within(data, output_tokens, outputs),
-        web_searches=data.draw(st.none() | st.integers(0, features.searches)),
+        web_searches=data.draw(st.none() | st.integers(0, most.pop("web_search", 0))),
+        tool_uses={tool: data.draw(st.integers(0, uses)) for tool, uses in most.items()},
         service_tier=data.draw(st.sampled_from(_SERVED[asked])),
         speed=data.draw(st.sampled_from([None, "standard", *["fast"] * features.fast])),
         inference_geo=data.draw(st.sampled_from([None, "global", "us", "EU", "fast"])),
@@ -251,4 +307,5 @@ def test_a_call_within_its_reach_never_costs_more_than_its_hold(
         service_tier=asked,
         features=features,
     )
-    assert min(cost_nusd(used, version, account_multiplier), MAX_NUSD) <= held
+    charged = cost_nusd(used, version, account_multiplier, at=data.draw(st.sampled_from(_MOMENTS)))
+    assert min(charged, MAX_NUSD) <= held

@@ -3,14 +3,9 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from libs.common.domain.pricing import (
-    cost_nusd,
-    cost_of,
-    multiplier_problem,
-    rates_for,
-    tier_for,
-    total_tokens,
-)
+from libs.common.domain.pricing import cost_nusd, cost_of, multiplier_problem
+from libs.common.domain.served_terms import rates_for, tier_for
+from libs.common.domain.token_classes import total_tokens
 from libs.common.schemas.entry import CostLine
 from libs.common.schemas.price import PriceVersion, Tier
 from libs.common.schemas.usage import TokenUsage

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.posting import entry_of
-from libs.common.domain.pricing import cost_nusd, cost_of, rates_for
+from libs.common.domain.pricing import cost_nusd, cost_of
+from libs.common.domain.served_terms import rates_for
 from libs.common.schemas.entry import Cost, LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenUsage, UsageEvent

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from libs.common.domain.pricing import cost_nusd, cost_of, surcharges_for
+from libs.common.domain.pricing import cost_nusd, cost_of
+from libs.common.domain.served_terms import surcharges_for
 from libs.common.schemas.entry import CostLine
 from libs.common.schemas.usage import TokenUsage
 from tests.unit.builders import price, rates, tier
@@ -108,4 +109,4 @@ def test_a_hold_is_for_the_dearest_surcharges_of_its_features(
 
 def test_searches_are_held_without_surcharges() -> None:
     version = price(provider="anthropic", web_search=Decimal("0.01"), surcharges={"us": Decimal(2)})
-    assert hold(version, searches=3) == hold(version) + 30_000_000
+    assert hold(version, tools={"web_search": 3}) == hold(version) + 30_000_000

@@ -9,6 +9,16 @@ from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
 from services.gateway.formats import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
 
+_AUTO = {"type": "container_auto"}
+
+
+def _interpreter(container: Any) -> dict[str, Any]:
+    return {"type": "code_interpreter", "container": container}
+
+
+def _shell(environment: Any) -> dict[str, Any]:
+    return {"type": "shell", "environment": environment}
+
 
 def features(client_format: Format, **fields: Any) -> BillableFeatures:
     return client_format.decode(json.dumps({"model": "m", **fields}).encode()).features
@@ -18,7 +28,7 @@ def test_a_plain_call_has_plain_reach() -> None:
     said = [{"role": "user", "content": "What is an audio input? \u00e9 <b> \x1f"}]
     assert features(CHAT, messages=said, tools=[{"type": "function"}]) is PLAIN_TEXT
     assert features(MESSAGES, messages=said, max_tokens=5) is PLAIN_TEXT
-    assert features(RESPONSES, input="Hi", tools=[{"type": "file_search"}]) is PLAIN_TEXT
+    assert features(RESPONSES, input="Hi", tools=[{"type": "mcp"}, {}]) is PLAIN_TEXT
     assert features(EMBEDDINGS, input="Hi") is PLAIN_TEXT
 
 
@@ -32,9 +42,13 @@ def test_a_plain_call_has_plain_reach() -> None:
 )
 def test_cache_control_reaches_cache_writes(control: dict[str, str], hour_long: bool) -> None:
     block = {"type": "text", "text": "Hi", "cache_control": control}
-    for placed in ({"system": [block]}, {"cache_control": control}, {"tools": [block]}):
+    for placed in (
+        {"system": [block]},
+        {"cache_control": control},
+        {"tools": [{"name": "t", "cache_control": control}]},
+    ):
         found = features(MESSAGES, max_tokens=5, messages=[], **placed)
-        assert found == BillableFeatures(cache_writes=True, hour_long_writes=hour_long)
+        assert found == BillableFeatures(cache_writes=True, long_writes=hour_long)
 
 
 def test_audio_is_reached() -> None:
@@ -79,20 +93,24 @@ def test_an_escaped_speed_is_recognized(raw: bytes) -> None:
         (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": 3}]}, 3),
         (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": 0}]}, 0),
         (MESSAGES, {"tools": [{"type": "web_search_20250305", "max_uses": -1}]}, 0),
-        (MESSAGES, {"tools": [{"type": "web_search_1", "max_uses": 25}] * 2}, 50),
+        (MESSAGES, {"tools": [{"type": "web_search_20260209", "max_uses": 25}] * 2}, 50),
         # A tool of the client's may say that it has no type.
-        (MESSAGES, {"tools": [{"type": "web_search_1", "max_uses": 25}, {"type": None}]}, 25),
+        (
+            MESSAGES,
+            {"tools": [{"type": "web_search_20260209", "max_uses": 25}, {"type": None}]},
+            25,
+        ),
         # A function that the client calls itself.
         (MESSAGES, {"tools": [{"name": "web_search", "input_schema": {}}]}, 0),
         (CHAT, {"tools": [{"type": "function", "function": {"name": "web_search"}}]}, 0),
         (CHAT, {"web_search_options": {}}, 10),
         (CHAT, {"web_search_options": None}, 0),
         (RESPONSES, {"tools": [{"type": "web_search"}]}, 10),
-        (RESPONSES, {"tools": [{"type": "web_search_preview"}], "max_tool_calls": 4}, 4),
+        (RESPONSES, {"tools": [{"type": "web_search_2025_08_26"}], "max_tool_calls": 4}, 4),
         (RESPONSES, {"tools": [{"type": "web_search"}], "max_tool_calls": None}, 10),
         (RESPONSES, {"tools": [{"type": "web_search"}], "max_tool_calls": -1}, 0),
         # Only this format's providers know that limit.
-        (MESSAGES, {"tools": [{"type": "web_search_1"}], "max_tool_calls": 4}, 10),
+        (MESSAGES, {"tools": [{"type": "web_search_20260209"}], "max_tool_calls": 4}, 10),
         # Nobody can tell what it allows; the provider refuses it.
         (RESPONSES, {"tools": {"type": "web_search"}}, 10),
         (RESPONSES, {"tools": None}, 0),
@@ -101,7 +119,7 @@ def test_an_escaped_speed_is_recognized(raw: bytes) -> None:
 def test_search_tools_are_reached(
     client_format: Format, fields: dict[str, Any], searches: int
 ) -> None:
-    assert features(client_format, **fields).searches == searches
+    assert features(client_format, **fields).tools.get("web_search", 0) == searches
 
 
 @pytest.mark.parametrize(
@@ -110,15 +128,83 @@ def test_search_tools_are_reached(
 def test_an_escaped_name_reaches_everything(key: bytes) -> None:
     raw = rb'{"model": "m", "max_tokens": 5, "messages": [], "system": [{"%b": {}}]}' % key
     found = MESSAGES.decode(raw).features
-    assert found == BillableFeatures(cache_writes=True, hour_long_writes=True, audio_input=True)
+    assert found == BillableFeatures(cache_writes=True, long_writes=True, audio_input=True)
 
 
 def test_an_escaped_tool_is_recognized() -> None:
     raw = rb'{"model": "m", "tools": [{"type": "\u0077eb_search"}], "modalities": ["\u0061udio"]}'
     found = RESPONSES.decode(raw).features
-    assert (found.searches, found.audio_output) == (10, True)
+    assert (found.tools, found.audio_output) == ({"web_search": 10}, True)
 
 
 def test_an_escaped_hour_is_recognized() -> None:
     raw = rb'{"model": "m", "messages": [{"cache_control": {"ttl": "\u0031h"}}]}'
-    assert MESSAGES.decode(raw).features.hour_long_writes
+    assert MESSAGES.decode(raw).features.long_writes
+
+
+@pytest.mark.parametrize(
+    ("client_format", "tools", "uses"),
+    [
+        (RESPONSES, [{"type": "web_search_preview_2025_03_11"}], {"web_search_preview": 10}),
+        (RESPONSES, [{"type": "file_search", "vector_store_ids": []}], {"file_search": 10}),
+        (RESPONSES, [_interpreter({"type": "auto"})], {"container_1g": 1}),
+        (RESPONSES, [_interpreter({"type": "auto", "memory_limit": "16g"})], {"container_16g": 1}),
+        # A container of another call, whose size the request does not tell.
+        (RESPONSES, [_interpreter("cntr_1")], {"container": 1}),
+        (RESPONSES, [_interpreter(7)], {"container": 1}),
+        # As xAI's has none.
+        (RESPONSES, [{"type": "code_interpreter"}], {"code_execution": 10}),
+        (RESPONSES, [_shell({"type": "local"})], {}),
+        (
+            RESPONSES,
+            [_shell({"type": "container_auto", "memory_limit": "4g"})],
+            {"container_4g": 1},
+        ),
+        (
+            RESPONSES,
+            [_shell({"type": "container_reference", "container_id": "c"})],
+            {"container": 1},
+        ),
+        (RESPONSES, [_shell(None)], {"container_1g": 1}),
+        (RESPONSES, [{"type": "x_search"}, {"type": "image_generation"}], {"x_search": 10}),
+        # What nobody knows yet needs a fee by its own name.
+        (RESPONSES, [{"type": "teleport_20270101"}], {"teleport": 10}),
+        (RESPONSES, [{"type": "x" * 1_000}], {"x" * 64: 10}),
+        (RESPONSES, [{"type": 5}, {"type": None}, {"type": "namespace", "tools": []}], {}),
+        (MESSAGES, [{"type": "code_execution_20260521"}], {"code_execution": 10}),
+        (MESSAGES, [{"type": "web_fetch_20260318", "max_uses": 2}], {"web_fetch": 2}),
+        (MESSAGES, [{"type": "bash_20250124"}, {"type": "advisor_20260301", "model": "m"}], {}),
+        (CHAT, [{"type": "custom"}, {"type": "function"}], {}),
+        (CHAT, [{"type": "browser_search"}], {"browser_search": 10}),
+    ],
+)
+def test_tools_that_cost_by_use_are_reached(
+    client_format: Format, tools: list[dict[str, Any]], uses: dict[str, int]
+) -> None:
+    limit = {"max_tokens": 5} if client_format is MESSAGES else {}
+    assert features(client_format, tools=tools, **limit).tools == uses
+
+
+def test_no_more_names_of_tools_are_kept_than_any_request_has() -> None:
+    tools = [{"type": f"tool{number}"} for number in range(1_000)]
+    assert len(features(RESPONSES, tools=tools).tools) == 64
+
+
+@pytest.mark.parametrize(
+    ("field", "searches"),
+    [
+        ({"enable_search": True}, 10),
+        ({"enable_search": False}, 0),
+        ({"plugins": [{"id": "web"}]}, 10),
+        ({"plugins": []}, 0),
+        ({"search_parameters": {"mode": "on"}}, 10),
+    ],
+)
+def test_fields_that_ask_for_searches_are_reached(field: dict[str, Any], searches: int) -> None:
+    assert features(CHAT, messages=[], **field).tools.get("web_search", 0) == searches
+
+
+@pytest.mark.parametrize(("ttl", "long"), [("30m", False), ("12h", True)])
+def test_a_cache_of_twelve_hours_is_reached(ttl: str, long: bool) -> None:
+    found = features(RESPONSES, input="Hi", prompt_cache_options={"ttl": ttl})
+    assert found.long_writes is long

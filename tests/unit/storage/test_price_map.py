@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from libs.common.domain.price_lookup import find_price
-from libs.common.domain.pricing import cost_of, rates_for
+from libs.common.domain.pricing import cost_of
+from libs.common.domain.served_terms import rates_for
 from libs.common.schemas.price import Rates
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.prices.price_map import MAP_FILE, NotPriced, PriceMap
@@ -204,12 +205,20 @@ def test_searches_cost_what_the_medium_context_costs() -> None:
     assert model.price.web_search == Decimal("0.035")
 
 
-def test_one_provider_charges_for_searches_in_the_low_context() -> None:
+def test_one_provider_charges_for_requests_by_their_context() -> None:
+    """docs.perplexity.ai, 2026: sonar has a fee per request, deep research one per search."""
     search = {"search_context_size_low": 0.005, "search_context_size_medium": 0.008}
     row = {"search_context_cost_per_query": search, "litellm_provider": "perplexity"}
-    model = map_of(model=_ROW | row).get("model")
+    model = map_of(sonar=_ROW | row).get("sonar")
     assert model is not None
-    assert model.price.web_search == Decimal("0.005")
+    assert model.price.web_search == 0
+    assert model.price.tool_fees == {
+        "request_low": Decimal("0.005"),
+        "request_medium": Decimal("0.008"),
+    }
+    model = map_of(**{"sonar-deep-research": _ROW | row}).get("sonar-deep-research")
+    assert model is not None
+    assert (model.price.web_search, model.price.tool_fees) == (Decimal("0.008"), {})
 
 
 @pytest.mark.parametrize(
@@ -320,7 +329,7 @@ def test_a_map_can_be_read_from_a_file(tmp_path: Path) -> None:
         (
             {**_ROW, "search_context_cost_per_query": {"search_context_size_medium": -1}},
             "unreadable",
-            "search_context_cost_per_query.medium",
+            "search_context_cost_per_query.search_context_size_medium",
         ),
         ({**_ROW, "max_output_tokens": 10**30}, "unreadable", None),
     ],

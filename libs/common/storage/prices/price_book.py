@@ -8,6 +8,7 @@ from libs.common.domain.price_lookup import find_price, model_names
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.prices.provider_fees import with_provider_fees
 
 # (provider, model) of a routed call, and when it started.
 PriceAt = Callable[[tuple[str, str], datetime], PriceVersion | None]
@@ -30,7 +31,7 @@ class PriceBook:
         def price_at(model: tuple[str, str], at: datetime) -> PriceVersion | None:
             set_price = find_price(versions, *model, at)
             if set_price is not None:
-                return set_price
+                return with_provider_fees(set_price, *model)
             found = mapped[model]
             return None if found is None else found.price
 

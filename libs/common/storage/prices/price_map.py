@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from libs.common.domain.price_lookup import model_names
+from libs.common.domain.tool_fees import WEB_SEARCH
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
 from libs.common.settings import SettingsError
 from libs.common.storage.prices.price_notes import passing_note
@@ -20,11 +21,17 @@ from libs.common.storage.prices.price_rows import (
     read_rates,
     read_surcharges,
 )
+from libs.common.storage.prices.provider_fees import provider_fees
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVED_MODES = frozenset({"chat", "responses", "embedding"})
 _GROUNDED_PER_CALL = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
+_USING_TOOLS = frozenset({"chat", "responses"})
+# As litellm reads it: the fees of all other providers do not differ by the size of the context.
+_SEARCH_SIZE = "search_context_size_medium"
+_FEE_PER_REQUEST = frozenset({"perplexity"})
+_RESEARCHING = ("deep-research",)
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 
 
@@ -34,6 +41,7 @@ class _Header(msgspec.Struct):
     max_output_tokens: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | None = None
     search_context_cost_per_query: dict[str, Decimal] | None = None
     web_search_billing_unit: str | None = None
+    google_maps_grounding_cost_per_query: Decimal | None = None
 
 
 class _Mode(msgspec.Struct):
@@ -122,7 +130,7 @@ class PriceMap:
             row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             rates = read_rates(row, header.litellm_provider)
             surcharges = read_surcharges(row, header.litellm_provider)
-            web_search = _web_search(header)
+            fees = _fees(header, name) if mode in _USING_TOOLS else {}
         except WrongField as error:
             return NotPriced("unreadable", error.problem, error.field)
         except msgspec.ValidationError as error:
@@ -144,8 +152,9 @@ class PriceMap:
                 effective_from=_ALWAYS,
                 rates=Rates(**base),
                 tiers=rates.tiers,
-                web_search=web_search,
+                web_search=fees.pop(WEB_SEARCH, None),
                 web_search_per=_web_search_per(header),
+                tool_fees=fees,
                 surcharges=surcharges,
                 max_output_tokens=header.max_output_tokens,
                 source="litellm",
@@ -167,12 +176,23 @@ class PriceMap:
         return None
 
 
-def _web_search(header: _Header) -> Decimal | None:
-    """As litellm reads it; few models have fees that differ by the size of the context."""
-    costs = header.search_context_cost_per_query
-    size = "low" if header.litellm_provider == "perplexity" else "medium"
-    fee = None if not costs else costs.get(f"search_context_size_{size}")
-    return None if fee is None else checked_usd(f"search_context_cost_per_query.{size}", fee)
+def _fees(header: _Header, name: str) -> dict[str, Decimal]:
+    """By tool: what the provider's page says, else the row."""
+    provider = header.litellm_provider
+    sizes = header.search_context_cost_per_query or {}
+    fees: dict[str, Decimal] = {}
+    if provider in _FEE_PER_REQUEST and not any(part in name for part in _RESEARCHING):
+        # These models always search, as deeply as the request says, and cost by that alone.
+        fees = {size.replace("search_context_size", "request"): usd for size, usd in sizes.items()}
+        fees[WEB_SEARCH] = Decimal(0)
+    elif _SEARCH_SIZE in sizes:
+        fees[WEB_SEARCH] = sizes[_SEARCH_SIZE]
+    for size, usd in sizes.items():
+        checked_usd(f"search_context_cost_per_query.{size}", usd)
+    maps = header.google_maps_grounding_cost_per_query
+    if maps is not None:
+        fees["maps_grounding"] = checked_usd("google_maps_grounding_cost_per_query", maps)
+    return fees | provider_fees(provider, name.removeprefix(f"{provider}/"))
 
 
 def _web_search_per(header: _Header) -> SearchUnit:

@@ -1,0 +1,104 @@
+"""Which of a price's rates and factors a call has, by how and when it was served.
+
+Invariants: a service tier has one meaning under both of its names; what a price knows nothing of
+costs its rates, and is named.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from libs.common.domain.token_classes import input_tokens
+from libs.common.schemas.price import FAST, REGIONAL, PriceVersion, Rates, Tier
+from libs.common.schemas.usage import TokenCounts, TokenUsage
+
+# OpenAI sells one tier under two names, and which one an answer shows depends on the model.
+_OTHER_NAMES = {"fast": "priority", "priority": "fast"}
+# How providers call what a call is served as that asks for nothing.
+STANDARD_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "on_demand"})
+_STANDARD_SPEEDS = frozenset({None, "standard"})
+_NOWHERE = frozenset({None, "", "global", "not_available"})
+
+
+def tier_names(service_tier: str | None) -> tuple[str | None, ...]:
+    """The names under which a price may list the tier: its own first."""
+    other = _OTHER_NAMES.get(service_tier or "")
+    return (service_tier,) if other is None else (service_tier, other)
+
+
+def rates_for(version: PriceVersion, usage: TokenUsage, at: datetime | None = None) -> Rates:
+    """The rates of the call's service tier, as served, of its total input and of its hour."""
+    tier = tier_for(version, usage, at=at)
+    return version.rates if tier is None else tier.rates
+
+
+def tier_for(
+    version: PriceVersion,
+    usage: TokenUsage,
+    counts: TokenCounts | None = None,
+    at: datetime | None = None,
+) -> Tier | None:
+    """The tier whose rates the whole call has; None where it has the base rates.
+
+    `counts` are those of a run of another model in the same call. Without `at`, the call's start,
+    it began at none of the hours that a tier may be for.
+    """
+    if not version.tiers:
+        return None
+    total_input = input_tokens(usage if counts is None else counts)
+    for name in (*tier_names(usage.service_tier), None):
+        tiers = [
+            tier
+            for tier in version.tiers
+            if tier.service_tier == name
+            and (total_input > tier.above_input_tokens or tier.above_input_tokens == 0)
+            and (not tier.hours or (at is not None and is_open(tier, at)))
+        ]
+        if tiers:
+            return max(tiers, key=lambda tier: (tier.above_input_tokens, bool(tier.hours)))
+    return None
+
+
+def is_open(tier: Tier, at: datetime) -> bool:
+    """Whether the moment lies in the tier's hours, which are UTC's."""
+    utc = at.astimezone(UTC)
+    minute, weekday = utc.hour * 60 + utc.minute, utc.isoweekday()
+    return any(
+        hours.from_minute <= minute < hours.to_minute and weekday in hours.weekdays
+        for hours in tier.hours
+    )
+
+
+def surcharges_for(version: PriceVersion, usage: TokenUsage) -> dict[str, Decimal]:
+    """Those of the version that apply to the call as served; what it has none for costs as is."""
+    if not version.surcharges:
+        return {}
+    region = _region(usage)
+    if region is not None and region not in version.surcharges:
+        region = REGIONAL
+    return {
+        name: factor
+        for name, factor in version.surcharges.items()
+        if (usage.speed == FAST if name == FAST else name == region)
+    }
+
+
+def unknown_terms(version: PriceVersion, usage: TokenUsage) -> Iterator[str]:
+    """What the provider says of how it served the call that the price has no terms for."""
+    tier = usage.service_tier
+    if tier not in STANDARD_TIERS and not any(
+        listed.service_tier in tier_names(tier) for listed in version.tiers
+    ):
+        yield "service_tier"
+    if usage.speed not in _STANDARD_SPEEDS and not (
+        usage.speed == FAST and FAST in version.surcharges
+    ):
+        yield "speed"
+    region = _region(usage)
+    if region is not None and not version.surcharges.keys() & {region, REGIONAL}:
+        yield "inference_geo"
+
+
+def _region(usage: TokenUsage) -> str | None:
+    region = None if usage.inference_geo is None else usage.inference_geo.lower()
+    return None if region in _NOWHERE or region == FAST else region

@@ -1,0 +1,122 @@
+"""The tools of a request that its provider runs and charges for by use, by the names of their fees.
+
+Invariant: a tool that is not known to cost nothing by itself has a name that a price needs a fee
+for: nothing is free by accident. A test walks the tools of the newest SDKs.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.domain.tool_fees import WEB_SEARCH
+
+# Run by the client, or paid for by the tokens that they add, or by the model that they run.
+FREE_TOOLS = frozenset(
+    {
+        "",
+        "advisor",
+        "apply_patch",
+        "bash",
+        "browser_toolset",
+        "computer",
+        "computer_toolset",
+        "computer_use",
+        "computer_use_preview",
+        "custom",
+        "function",
+        "image_generation",
+        "local_shell",
+        "mcp",
+        "mcp_toolset",
+        "memory",
+        "namespace",
+        "programmatic_tool_calling",
+        "text_editor",
+        "tool_search",
+        "tool_search_tool_bm25",
+        "tool_search_tool_regex",
+    }
+)
+# Of a size that the request does not tell; it costs what the dearest does.
+CONTAINER = "container"
+_SMALLEST = "container_1g"
+_IN_CONTAINERS = frozenset({"code_interpreter", "shell"})
+# xAI runs code without a container.
+_CODE_EXECUTION = "code_execution"
+# What asks for searches beside `tools`, each at its provider.
+_SEARCH_FIELDS = ("web_search_options", "enable_search", "search_parameters", "plugins")
+_NOTHING = frozenset({b"null", b"false", b"[]"})
+_DATE = re.compile(r"_\d{4}_?\d{2}_?\d{2}$")
+# Providers let a model use a tool as often as it likes where the request sets no limit. LiteLLM's
+# own tool for the largest context allows ten searches, and calls seldom come near.
+_ASSUMED_USES = 10
+# How many names of tools one request can hold for.
+_MAX_NAMES, _MAX_NAME_CHARS = 64, 64
+
+
+class _Tool(msgspec.Struct):
+    type: Any = None
+    max_uses: Any = None
+    container: Any = None
+    environment: Any = None
+
+
+_tools = msgspec.json.Decoder(list[_Tool])
+
+
+def billed_tools(fields: Mapping[str, msgspec.Raw], max_tool_calls: int | None) -> dict[str, int]:
+    """The most uses of each that the request allows, by the name of the fee; 0 where it forbids."""
+    uses: dict[str, int] = {}
+    for name in _SEARCH_FIELDS:
+        if name in fields and bytes(fields[name]) not in _NOTHING:
+            uses[WEB_SEARCH] = _ASSUMED_USES
+    if "tools" in fields:
+        for name, count in _of_tools(bytes(fields["tools"])):
+            if name in uses or len(uses) < _MAX_NAMES:
+                uses[name] = uses.get(name, 0) + count
+    if max_tool_calls is None:
+        return uses
+    return {name: min(count, max(max_tool_calls, 0)) for name, count in uses.items()}
+
+
+def _of_tools(tools: bytes) -> Iterator[tuple[str, int]]:
+    if tools == b"null":
+        return
+    try:
+        found = _tools.decode(tools)
+    except UNREADABLE:
+        # Nobody can tell what it allows; the provider rejects it.
+        if b"_search" in tools:
+            yield WEB_SEARCH, _ASSUMED_USES
+        return
+    for tool in found:
+        kind = tool.type if isinstance(tool.type, str) else ""
+        name = kind if kind in FREE_TOOLS else _DATE.sub("", kind)[:_MAX_NAME_CHARS]
+        if name in _IN_CONTAINERS:
+            name = _container(name, tool)
+        if name not in FREE_TOOLS:
+            yield name, _most_uses(name, tool.max_uses)
+
+
+def _container(name: str, tool: _Tool) -> str:
+    """The fee's name; empty for what runs at the client's."""
+    place = tool.environment if name == "shell" else tool.container
+    if place is None:
+        return _CODE_EXECUTION if name == "code_interpreter" else _SMALLEST
+    if not isinstance(place, dict):
+        return CONTAINER
+    kind, size = place.get("type"), place.get("memory_limit")
+    if kind == "local":
+        return ""
+    if kind not in ("auto", "container_auto"):
+        return CONTAINER
+    return f"{CONTAINER}_{size}"[:_MAX_NAME_CHARS] if isinstance(size, str) else _SMALLEST
+
+
+def _most_uses(name: str, max_uses: Any) -> int:
+    if name.startswith(CONTAINER):
+        return 1
+    return max(max_uses, 0) if isinstance(max_uses, int) else _ASSUMED_USES
