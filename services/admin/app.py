@@ -103,9 +103,15 @@ def _routes() -> list[BaseRoute]:
         ),
         _resource("/admin/costs", GET=costs.list_costs, POST=costs.create_cost),
         _resource("/admin/costs/import", POST=cost_imports.import_costs),
+        _resource("/admin/costs/imports", GET=cost_imports.list_imports),
+        _resource(
+            "/admin/costs/imports/{import_id}",
+            GET=cost_imports.show_import,
+            DELETE=cost_imports.undo_import,
+        ),
         _resource("/admin/costs/quote", POST=quotes.quote),
-        # The id of a price in LiteLLM's map has slashes; the error says that it cannot be ended.
-        _resource("/admin/costs/{price_id:path}", DELETE=costs.end_cost),
+        # The id of a price in LiteLLM's map has slashes; it cannot be ended, as the error says.
+        _resource("/admin/costs/{price_id:path}", GET=costs.show_cost, DELETE=costs.end_cost),
         _resource("/admin/models", GET=models.list_models, POST=models.create_model),
         # Before the next route, whose `{name:path}` also matches this path.
         _resource("/admin/models/{name:path}/test", POST=model_tests.test_model),

@@ -5,14 +5,16 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from libs.common.domain.money import plain
-from libs.common.schemas.price import AT_COST, PriceVersion, Rates, SearchUnit, Tier
-from services.admin.clock import to_utc_ms
+from libs.common.errors import FieldError, ValidationFailed
+from libs.common.schemas.price import PriceVersion, Rates, SearchUnit, Tier
 from services.admin.fields import (
     Aliases,
     Model,
     Multiplier,
+    Name,
     OutputLimit,
     Provider,
     Rate,
@@ -36,10 +38,23 @@ _RATES = {
     "output_image_cost_per_million": "output_image",
 }
 
+# Likewise the terms beside the rates.
+_TERMS = {
+    "aliases": "aliases",
+    "web_search_cost": "web_search",
+    "web_search_per": "web_search_per",
+    "surcharges": "surcharges",
+    "multiplier": "multiplier",
+    "max_output_tokens": "max_output_tokens",
+    "tiers": "tiers",
+}
 
-class RatesBody(msgspec.Struct, frozen=True, kw_only=True):
+
+class TierBody(msgspec.Struct, frozen=True, kw_only=True):
     """USD per million tokens. An absent rate falls back to a related one; 0 is free."""
 
+    above_input_tokens: TokenCount
+    service_tier: Model | None = None
     input_cost_per_million: Rate
     output_cost_per_million: Rate
     cached_read_cost_per_million: Rate | None = None
@@ -52,11 +67,6 @@ class RatesBody(msgspec.Struct, frozen=True, kw_only=True):
     output_image_cost_per_million: Rate | None = None
 
 
-class TierBody(RatesBody, frozen=True, kw_only=True):
-    above_input_tokens: TokenCount
-    service_tier: Model | None = None
-
-
 def _tiers_problem(tiers: tuple[TierBody, ...], _: datetime) -> str | None:
     conditions = [(tier.above_input_tokens, tier.service_tier) for tier in tiers]
     if (0, None) in conditions:
@@ -66,47 +76,86 @@ def _tiers_problem(tiers: tuple[TierBody, ...], _: datetime) -> str | None:
     return None
 
 
-class NewCost(RatesBody, frozen=True, kw_only=True):
-    """Without `effective_from`, a version is in force from now on."""
+class NewCost(msgspec.Struct, frozen=True, kw_only=True):
+    """Without `effective_from`, a version is in force from now on.
+
+    With `inherit`, what is not given is as in the price that the version takes over from; null
+    takes a term away. Without it what is not given has its default, and both rates are required.
+    """
 
     model: Model
     provider: Provider = "*"
-    aliases: Aliases = ()
-    web_search_cost: Rate | None = None
-    web_search_per: SearchUnit = "search"
-    surcharges: Surcharges = {}
-    max_output_tokens: OutputLimit | None = None
-    multiplier: Multiplier = AT_COST
+    inherit: bool = False
     effective_from: Time | None = None
-    tiers: Annotated[tuple[TierBody, ...], Rule(_tiers_problem)] = ()
+    made_by: Name = "admin"
+    aliases: Aliases | UnsetType = UNSET
+    input_cost_per_million: Rate | UnsetType = UNSET
+    output_cost_per_million: Rate | UnsetType = UNSET
+    cached_read_cost_per_million: Rate | UnsetType | None = UNSET
+    cache_write_cost_per_million: Rate | UnsetType | None = UNSET
+    cache_write_1h_cost_per_million: Rate | UnsetType | None = UNSET
+    reasoning_cost_per_million: Rate | UnsetType | None = UNSET
+    input_audio_cost_per_million: Rate | UnsetType | None = UNSET
+    input_image_cost_per_million: Rate | UnsetType | None = UNSET
+    output_audio_cost_per_million: Rate | UnsetType | None = UNSET
+    output_image_cost_per_million: Rate | UnsetType | None = UNSET
+    web_search_cost: Rate | UnsetType | None = UNSET
+    web_search_per: SearchUnit | UnsetType = UNSET
+    surcharges: Surcharges | UnsetType = UNSET
+    max_output_tokens: OutputLimit | UnsetType | None = UNSET
+    multiplier: Multiplier | UnsetType = UNSET
+    tiers: Annotated[tuple[TierBody, ...], Rule(_tiers_problem)] | UnsetType = UNSET
 
 
-def version_of(body: NewCost, price_id: str, now: datetime) -> PriceVersion:
+def version_of(
+    body: NewCost, base: PriceVersion | None, price_id: str, at: datetime, now: datetime
+) -> PriceVersion:
+    """With `base`, the version that it inherits from. Raises ValidationFailed without a rate."""
+    required = ("input_cost_per_million", "output_cost_per_million")
+    missing = [name for name in required if base is None and getattr(body, name) is UNSET]
+    if missing:
+        raise ValidationFailed([FieldError(name, "is required") for name in missing])
+    rates = {} if base is None else msgspec.structs.asdict(base.rates)
+    for field, rate in _RATES.items():
+        if (value := getattr(body, field)) is not UNSET:
+            rates[rate] = _plain(value)
+    terms: dict[str, Any] = {}
+    for field, term in _TERMS.items():
+        if (value := getattr(body, field)) is not UNSET:
+            terms[term] = _stored(value)
+        elif base is not None and (field != "aliases" or base.model == body.model):
+            terms[term] = getattr(base, term)
     return PriceVersion(
         price_id=price_id,
         model=body.model,
         provider=body.provider,
-        aliases=body.aliases,
-        effective_from=now if body.effective_from is None else to_utc_ms(body.effective_from),
-        rates=_rates(body),
-        tiers=tuple(
-            Tier(
-                rates=_rates(tier),
-                above_input_tokens=tier.above_input_tokens,
-                service_tier=tier.service_tier,
-            )
-            for tier in body.tiers
-        ),
-        web_search=_plain(body.web_search_cost),
-        web_search_per=body.web_search_per,
-        surcharges={name: plain(factor) for name, factor in body.surcharges.items()},
-        multiplier=plain(body.multiplier),
-        max_output_tokens=body.max_output_tokens,
+        effective_from=at,
+        rates=msgspec.convert(rates, Rates),
+        made_by=body.made_by,
         created_at=now,
+        **terms,
     )
 
 
-def _rates(body: RatesBody) -> Rates:
+def _stored(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return plain(value)
+        case dict():
+            return {name: _stored(inner) for name, inner in value.items()}
+        case tuple():
+            return tuple(map(_stored, value))
+        case TierBody():
+            return Tier(
+                rates=_rates(value),
+                above_input_tokens=value.above_input_tokens,
+                service_tier=value.service_tier,
+            )
+        case _:
+            return value
+
+
+def _rates(body: TierBody) -> Rates:
     given = {rate: _plain(getattr(body, field)) for field, rate in _RATES.items()}
     return msgspec.convert(given, Rates)
 
@@ -122,6 +171,8 @@ def cost_view(version: PriceVersion) -> dict[str, Any]:
         "provider": version.provider,
         "aliases": version.aliases,
         "source": version.source,
+        "import_id": version.import_id,
+        "made_by": version.made_by,
         **terms_view(version),
         "effective_from": version.effective_from,
         "effective_until": version.effective_until,

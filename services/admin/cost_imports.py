@@ -1,79 +1,207 @@
-"""`/admin/costs/import`: stores LiteLLM's prices as versions.
+"""`/admin/costs/import` and `/admin/costs/imports`: stores the prices of a map as versions.
 
-Without an import the bundled map applies as it is, and its prices change with its release.
-Imported versions stay until the next import; an administrator's price takes precedence.
+Without an import LiteLLM's bundled map applies as it is, and its prices change with its release.
+Imported versions stay until the next import or its undoing; an administrator's price takes
+precedence.
 """
 
-from collections import Counter, defaultdict
+import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.money import plain
-from libs.common.domain.price_lookup import find_price, model_names, versions_in_force
-from libs.common.errors import FieldError, NotFound, ValidationFailed
+from libs.common.domain.price_lookup import model_names
+from libs.common.errors import FieldError, InvalidRequest, NotFound, ValidationFailed
 from libs.common.schemas.price import AT_COST, PriceVersion
-from libs.common.storage.prices.price_map import MapModel, PriceMap
+from libs.common.storage.mongo.prices import PriceFilter
+from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
 from libs.common.web.json import json_response
+from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
-from services.admin.cost_bodies import terms_view
-from services.admin.costs import mapped
-from services.admin.fields import Model, Multiplier, Provider, Time
+from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
+from services.admin.fields import Cursor, Model, Multiplier, Name, PageSize, Provider, Time
+from services.admin.pages import DEFAULT_PAGE_SIZE, PageQuery
 from services.admin.state import State
-from services.admin.validation import read_optional_struct
+from services.admin.validation import NoQuery, Rule, query_struct, read_optional_struct
 
-# `new`: no stored version is in force. `kept`: the administrator's price takes precedence.
-Change = Literal["new", "changed", "same", "kept"]
+# LiteLLM's own has 3.5 MB and 5,000 rows.
+MAX_MAP_BYTES = 16 * 1024 * 1024
+_MAX_ROWS = 20_000
+# Rows that an answer names of those that it counts.
+_MAX_NAMED = 50
 _FEW = 20
 _PAGE = 500
 # Versions stored by one command, which has seconds.
 _MAX_INSERTS = 100
 
 
-class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything, or what one provider serves, or one model. `multiplier` marks all of it up."""
+def _map_problem(rows: dict[str, msgspec.Raw], _: datetime) -> str | None:
+    return None if len(rows) <= _MAX_ROWS else f"has more than {_MAX_ROWS} rows"
 
+
+class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything, or what one provider serves, or one model. `multiplier` marks all of it up.
+
+    `price_map` is a map in LiteLLM's format, in place of the bundled one. Of a dry run's changes,
+    `limit` and `cursor` show a page.
+    """
+
+    price_map: Annotated[dict[str, msgspec.Raw], Rule(_map_problem)] | None = None
     provider: Provider | None = None
     model: Model | None = None
     multiplier: Multiplier = AT_COST
     effective_from: Time | None = None
-    dry_run: bool = False
-
-
-class _Row(msgspec.Struct, frozen=True):
-    """A model of the map, the version that its import creates and the price in force without it."""
-
-    change: Change
-    version: PriceVersion
-    in_force: PriceVersion
+    dry_run: bool = True
+    made_by: Name = "admin"
+    limit: PageSize = DEFAULT_PAGE_SIZE
+    cursor: Cursor | UnsetType = UNSET
 
 
 async def import_costs(request: Request[State]) -> Response:
-    """Idempotent: stores `new` and `changed` prices only."""
+    """Idempotent: stores `new` and `changed` prices only, and nothing in a dry run."""
     state = request.state
     now = state["now"]()
-    body = await read_optional_struct(request, ImportBody, now)
-    at = now if body.effective_from is None else to_utc_ms(body.effective_from)
-    chosen = list(_chosen(state["price_map"], body))
-    if not chosen:
-        raise NotFound("LiteLLM's price map has no such model with a price.", param=_named(body))
-    rows = await _rows(state, chosen, body, at, now)
-    headers: dict[str, str] = {}
-    if not body.dry_run:
-        imported = [row.version for row in rows if row.change in ("new", "changed")]
-        headers = await _insert(state, imported)
+    body = await read_optional_struct(request, ImportBody, now, max_bytes=MAX_MAP_BYTES)
+    _check(body)
+    price_map = state["price_map"]
+    if body.price_map is not None:
+        price_map = PriceMap(msgspec.json.encode(body.price_map))
+    reading = await asyncio.to_thread(_read, price_map, body)
+    rows = await _rows(state, reading.models, body, now)
+    stored = [] if body.dry_run else [row.version for row in rows if row.is_stored]
+    headers = await _insert(state, stored)
     counts = Counter(row.change for row in rows)
     answer = {
         "dry_run": body.dry_run,
+        "import_id": stored[0].import_id if stored else None,
         "models": len(rows),
         **{change: counts[change] for change in ("new", "changed", "same", "kept")},
-        "changes": [_change_view(row, body.dry_run) for row in rows if row.change != "same"],
+        "skipped": dict(reading.skipped),
+        "unreadable": [
+            {"path": path, "message": message} for path, message in reading.unreadable[:_MAX_NAMED]
+        ],
+        "undated": {
+            "models": len(reading.undated),
+            "notes": [
+                {"model": model, "note": note} for model, note in reading.undated[:_MAX_NAMED]
+            ],
+        },
+        **_page(rows, body),
     }
     return json_response(answer, status=200 if body.dry_run else 201, headers=headers)
+
+
+async def list_imports(request: Request[State]) -> Response:
+    """The newest first."""
+    state = request.state
+    query = query_struct(request, PageQuery, state["now"]())
+    fetched = await state["prices"].imports(before=query.after, limit=query.fetch)
+    return json_response(query.answer(fetched, query.page(fetched), "import_id"))
+
+
+async def show_import(request: Request[State]) -> Response:
+    state, import_id = request.state, request.path_params["import_id"]
+    query_struct(request, NoQuery, state["now"]())
+    found = await state["prices"].find_import(import_id)
+    if found is None:
+        raise _unknown(import_id)
+    return json_response(found)
+
+
+async def undo_import(request: Request[State]) -> Response:
+    """Its versions count no longer, not even for the time since: what was before comes back.
+
+    Entries that they priced stay as they are until they are priced again.
+    """
+    state, import_id = request.state, request.path_params["import_id"]
+    query_struct(request, NoQuery, state["now"]())
+    found = await state["prices"].find_import(import_id)
+    if found is None:
+        raise _unknown(import_id)
+    await state["prices"].end_import(import_id, found.effective_from)
+    headers: dict[str, str] = {}
+    wanted, after = PriceFilter(import_id=import_id), None
+    while versions := await state["prices"].list(wanted, after=after, limit=_PAGE):
+        after = versions[-1].price_id
+        headers |= await state["announcer"].announce("price", [v.model for v in versions])
+    return json_response(await state["prices"].find_import(import_id), headers=headers)
+
+
+def _check(body: ImportBody) -> None:
+    if body.provider == "*":
+        raise ValidationFailed([FieldError("provider", "must be one provider; leave out for all")])
+    if body.cursor is not UNSET and not body.dry_run:
+        message = "is for the changes of a dry run; an import that is made is made as a whole"
+        raise ValidationFailed([FieldError("cursor", message)])
+
+
+def _read(price_map: PriceMap, body: ImportBody) -> Reading:
+    """Raises AppError where no model is left."""
+    if body.model is None:
+        reading = read_map(price_map, price_map.names(), body.provider)
+    else:
+        found = mapped(price_map, body.model)
+        name = body.model if found is None else found.price.model
+        reading = read_map(price_map, [name], body.provider)
+    if reading.models:
+        return reading
+    if body.price_map is not None and reading.unreadable:
+        raise ValidationFailed([FieldError(*row) for row in reading.unreadable[:_MAX_NAMED]])
+    refused = None if body.model is None else price_map.read(body.model)
+    if isinstance(refused, NotPriced):
+        field = "" if refused.field is None else f"{refused.field} "
+        message = f"'{body.model}' is no price of tokens: {field}{refused.message}."
+        raise NotFound(message, param="model")
+    whose = "LiteLLM's price map" if body.price_map is None else "The price_map"
+    raise NotFound(
+        f"{whose} has no such model with a price.",
+        param="provider" if body.model is None else "model",
+    )
+
+
+async def _rows(
+    state: State, models: Sequence[MapModel], body: ImportBody, now: datetime
+) -> list[Row]:
+    terms = Terms(
+        import_id=None if body.dry_run else f"import_{state['new_id']()}",
+        effective_from=now if body.effective_from is None else to_utc_ms(body.effective_from),
+        multiplier=plain(body.multiplier),
+        made_by=body.made_by,
+        created_at=now,
+    )
+    versions = await _versions(state, models)
+    return await asyncio.to_thread(
+        rows_of, models, versions, state["price_map"], terms, _price_ids(state)
+    )
+
+
+def _price_ids(state: State) -> Iterator[str]:
+    while True:
+        yield f"price_{state['new_id']()}"
+
+
+async def _versions(state: State, models: Sequence[MapModel]) -> list[PriceVersion]:
+    """A superset of the versions that may price the models: reading all beats many names."""
+    prices = state["prices"]
+    if len(models) <= _FEW:
+        names = {
+            name for model in models for name in model_names(model.provider, routed_name(model))
+        }
+        return [*await prices.versions_of(names), *await prices.patterns()]
+    versions: list[PriceVersion] = []
+    while True:
+        after = versions[-1].price_id if versions else None
+        page = await prices.list(PriceFilter(), after=after, limit=_PAGE)
+        versions += page
+        if len(page) < _PAGE:
+            return versions
 
 
 async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, str]:
@@ -87,111 +215,35 @@ async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, s
     return headers
 
 
-def _chosen(price_map: PriceMap, body: ImportBody) -> Iterator[MapModel]:
-    if body.provider == "*":
-        raise ValidationFailed([FieldError("provider", "must be one provider; leave out for all")])
-    names = price_map.names() if body.model is None else (body.model,)
-    for name in names:
-        found = price_map.get(name) if body.model is None else mapped(price_map, name)
-        if found is not None and found.provider and body.provider in (None, found.provider):
-            yield found
+def _page(rows: Sequence[Row], body: ImportBody) -> dict[str, Any]:
+    """A page of what is not the same; first the rows that differ from what is in force."""
+    changes = [row for row in rows if row.change != "same"]
+    changes.sort(key=lambda row: (not row.differences, row.version.model))
+    start = 0
+    if body.cursor is not UNSET:
+        places = {row.version.model: place for place, row in enumerate(changes)}
+        if body.cursor not in places:
+            raise InvalidRequest("This cursor is of another import.", param="cursor")
+        start = places[body.cursor] + 1
+    page = changes[start : start + body.limit]
+    more = body.dry_run and start + len(page) < len(changes)
+    return {
+        "changes": [_change_view(row, body.dry_run) for row in page],
+        "next_cursor": page[-1].version.model if more else None,
+    }
 
 
-def _named(body: ImportBody) -> str:
-    return "provider" if body.model is None else "model"
-
-
-async def _rows(
-    state: State, chosen: Sequence[MapModel], body: ImportBody, at: datetime, now: datetime
-) -> list[_Row]:
-    stored = _Stored(await _versions(state, chosen))
-    rows: list[_Row] = []
-    for model in chosen:
-        found = stored.price_of(model, at)
-        version = msgspec.structs.replace(
-            model.price,
-            price_id=f"price_{state['new_id']()}",
-            effective_from=at,
-            multiplier=plain(body.multiplier),
-            created_at=now,
-        )
-        in_force = model.price if found is None else found
-        rows.append(_Row(_change(found, version), version, in_force))
-    return rows
-
-
-async def _versions(state: State, chosen: Sequence[MapModel]) -> list[PriceVersion]:
-    """A superset of the versions that may price the models: reading all beats many names."""
-    prices = state["prices"]
-    if len(chosen) <= _FEW:
-        names = {name for model in chosen for name in model_names(model.provider, _routed(model))}
-        return await prices.versions_of(names)
-    versions: list[PriceVersion] = []
-    while True:
-        after = versions[-1].price_id if versions else None
-        page = await prices.list(after=after, limit=_PAGE)
-        versions += page
-        if len(page) < _PAGE:
-            return versions
-
-
-class _Stored:
-    """Versions by name, since a scan of all versions for each model is too slow."""
-
-    def __init__(self, versions: Sequence[PriceVersion]) -> None:
-        self._of_model: defaultdict[str, list[PriceVersion]] = defaultdict(list)
-        self._models_of: defaultdict[str, set[str]] = defaultdict(set)
-        for version in versions:
-            self._of_model[version.model].append(version)
-            for name in (version.model, *version.aliases):
-                self._models_of[name].add(version.model)
-
-    def price_of(self, model: MapModel, at: datetime) -> PriceVersion | None:
-        """What an administrator set, else what was imported from this very row.
-
-        The map may have another row for the same model, by its bare or its qualified name.
-        """
-        names = model_names(model.provider, _routed(model))
-        models = {found for name in names for found in self._models_of[name]}
-        versions = [version for name in models for version in self._of_model[name]]
-        own = [version for version in versions if version.source == "admin"]
-        price = find_price(own, model.provider, _routed(model), at)
-        if price is not None:
-            return price
-        imported = [v for v in self._of_model[model.price.model] if v.source == "litellm"]
-        return next(
-            (v for v in versions_in_force(imported, at) if v.provider == model.provider), None
-        )
-
-
-def _routed(model: MapModel) -> str:
-    """What the model is called at its provider."""
-    return model.price.model.removeprefix(f"{model.provider}/")
-
-
-def _change(found: PriceVersion | None, version: PriceVersion) -> Change:
-    if found is None:
-        return "new"
-    if found.source == "admin":
-        return "kept"
-    return "changed" if _differences(found, version) else "same"
-
-
-def _change_view(row: _Row, dry_run: bool) -> dict[str, Any]:
-    """`differences` are from what is in force to what LiteLLM's map says."""
-    imported = row.change in ("new", "changed") and not dry_run
+def _change_view(row: Row, dry_run: bool) -> dict[str, Any]:
+    price = row.in_force
     return {
         "model": row.version.model,
         "provider": row.version.provider,
         "change": row.change,
-        "price_id": row.version.price_id if imported else None,
-        "in_force": {"price_id": row.in_force.price_id, "source": row.in_force.source},
-        "differences": _differences(row.in_force, row.version),
+        "price_id": row.version.price_id if row.is_stored and not dry_run else None,
+        "in_force": None if price is None else {"price_id": price.price_id, "source": price.source},
+        "differences": row.differences,
     }
 
 
-def _differences(found: PriceVersion, version: PriceVersion) -> dict[str, Any]:
-    old, new = terms_view(found), terms_view(version)
-    return {
-        name: {"from": old[name], "to": value} for name, value in new.items() if old[name] != value
-    }
+def _unknown(import_id: str) -> NotFound:
+    return NotFound(f"There is no import '{import_id[:128]}'.", param="import_id")

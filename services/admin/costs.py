@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,24 +17,40 @@ from libs.common.domain.price_lookup import (
     versions_in_force,
 )
 from libs.common.errors import FieldError, NotFound, ValidationFailed
-from libs.common.schemas.price import PriceVersion
-from libs.common.storage.prices.price_map import MapModel, PriceMap
+from libs.common.schemas.price import PriceSource, PriceVersion
+from libs.common.storage.mongo.prices import PriceFilter
+from libs.common.storage.prices.price_map import MapModel
 from libs.common.web.json import json_response
+from services.admin.bundled_prices import mapped, priced_by_id, routed_name, rows_after
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of
-from services.admin.fields import Model, Time
+from services.admin.cost_changes import differences
+from services.admin.cost_overrides import Underlay
+from services.admin.fields import Cursor, Model, Provider, Time
 from services.admin.pages import PageQuery
 from services.admin.state import State
-from services.admin.validation import query_struct, read_struct
+from services.admin.validation import NoQuery, query_struct, read_struct
 
 
 class CostQuery(PageQuery, frozen=True, kw_only=True):
     """`history` shows every version, else those in force `at` that time. A page of all models has
-    `limit` of them, whatever the number of their prices."""
+    `limit` of them, whatever the number of their prices; `bundled` adds those of LiteLLM's map
+    that apply because nothing is stored. `pattern` is of models, with wildcards."""
 
     model: Model | UnsetType = UNSET
+    pattern: Model | UnsetType = UNSET
+    provider: Provider | UnsetType = UNSET
+    source: PriceSource | UnsetType = UNSET
+    import_id: Cursor | UnsetType = UNSET
+    bundled: bool = False
     history: bool = False
     at: Time | UnsetType = UNSET
+
+    @property
+    def filter(self) -> PriceFilter:
+        names = ("source", "provider", "pattern", "import_id")
+        given = {name: getattr(self, name) for name in names}
+        return PriceFilter(**{name: value for name, value in given.items() if value is not UNSET})
 
 
 class EndQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +63,23 @@ async def create_cost(request: Request[State]) -> Response:
     state = request.state
     now = state["now"]()
     body = await read_struct(request, NewCost, now)
-    if body.model in body.aliases:
+    if body.aliases is not UNSET and body.model in body.aliases:
         raise ValidationFailed([FieldError("aliases", "repeats the model's own name")])
-    version = version_of(body, f"price_{state['new_id']()}", now)
+    at = now if body.effective_from is None else to_utc_ms(body.effective_from)
+    base = None
+    if body.inherit:
+        underlay = await Underlay.of(state, body.provider, [body.model])
+        base = underlay.base(body.provider, body.model, at)
+    version = version_of(body, base, f"price_{state['new_id']()}", at, now)
+    underlay = await Underlay.of(state, body.provider, [version.model, *version.aliases])
     await state["prices"].insert(version)
     headers = await announce_prices(state, [version])
-    return json_response(cost_view(version), status=201, headers=headers)
+    answer = {
+        **cost_view(version),
+        "inherits": None if base is None else base.price_id,
+        "replaces": underlay.replaced_by(version),
+    }
+    return json_response(answer, status=201, headers=headers)
 
 
 async def end_cost(request: Request[State]) -> Response:
@@ -82,6 +110,22 @@ async def end_cost(request: Request[State]) -> Response:
     return json_response(cost_view(version), headers=headers)
 
 
+async def show_cost(request: Request[State]) -> Response:
+    """One version, whether calls are priced by it now, and how it differs from LiteLLM's row."""
+    state, price_id = request.state, request.path_params["price_id"]
+    now = state["now"]()
+    query_struct(request, NoQuery, now)
+    version = await state["prices"].get(price_id)
+    if version is None:
+        version = priced_by_id(state["price_map"], price_id)
+    row = mapped(state["price_map"], version.model)
+    versions = await _versions(state, version.model, row)
+    in_force = version.price_id in _in_force(versions, row, version.model, now)
+    return json_response(
+        {**cost_view(version), "in_force": in_force, "bundled": _beside(version, row)}
+    )
+
+
 async def list_costs(request: Request[State]) -> Response:
     """For one model, includes LiteLLM's price and says which versions are in force."""
     state = request.state
@@ -89,30 +133,52 @@ async def list_costs(request: Request[State]) -> Response:
     query = query_struct(request, CostQuery, now)
     at = now if query.at is UNSET else query.at
     if query.model is not UNSET:
+        if query.pattern is not UNSET:
+            raise ValidationFailed([FieldError("pattern", "cannot be given together with model")])
         return await _of_model(state, query, query.model, at)
-    prices = state["prices"]
     if query.history:
-        fetched = await prices.list(after=query.after, limit=query.fetch)
+        if query.bundled:
+            raise ValidationFailed([FieldError("bundled", "cannot be given together with history")])
+        fetched = await state["prices"].list(query.filter, after=query.after, limit=query.fetch)
         views = [cost_view(version) for version in query.page(fetched)]
         return json_response(query.answer(fetched, views, "price_id"))
-    models = await prices.models(after=query.after, limit=query.fetch)
+    return await _of_models(state, query, at)
+
+
+async def _of_models(state: State, query: CostQuery, at: datetime) -> Response:
+    prices = state["prices"]
+    models = await prices.models(query.filter, after=query.after, limit=query.fetch)
+    rows: dict[str, MapModel] = {}
+    if query.bundled:
+        rows = rows_after(state["price_map"], query.filter, query.after, query.fetch)
+    models = sorted({*models, *rows})[: query.fetch]
     page = query.page(models)
+    names = {name for model in page for name in _names(model, rows.get(model))}
+    versions = await prices.versions_of(names) if names else []
     named = set(page)
-    versions = [v for v in await prices.versions_of(page) if v.model in named] if page else []
-    in_force = sorted(versions_in_force(versions, at), key=lambda v: (v.model, v.price_id))
+    found = [
+        version
+        for version in versions_in_force([v for v in versions if v.model in named], at)
+        if query.filter.matches(version)
+    ]
+    patterns = await prices.patterns() if rows else []
+    for model in named.intersection(rows):
+        row = rows[model]
+        if find_price([*versions, *patterns], row.provider, routed_name(row), at) is None:
+            found.append(row.price)
+    found.sort(key=lambda version: (version.model, version.price_id))
     cursor = page[-1] if len(models) > len(page) else None
-    return json_response({"data": [cost_view(v) for v in in_force], "next_cursor": cursor})
+    return json_response({"data": [cost_view(v) for v in found], "next_cursor": cursor})
 
 
 async def _of_model(state: State, query: CostQuery, model: str, at: datetime) -> Response:
-    imported = mapped(state["price_map"], model)
-    names = {model}
-    if imported is not None:
-        names.update(model_names(imported.provider, model))
-    versions = await state["prices"].versions_of(names)
-    in_force = _in_force(versions, imported, model, at)
+    row = mapped(state["price_map"], model)
+    names = set(_names(model, row))
+    versions = await _versions(state, model, row)
+    in_force = _in_force(versions, row, model, at)
     versions = [v for v in versions if v.model in names or names.intersection(v.aliases)]
-    versions += [imported.price] if imported is not None else []
+    versions += [row.price] if row is not None else []
+    versions = [version for version in versions if query.filter.matches(version)]
     if not query.history:
         versions = [version for version in versions if version.price_id in in_force]
     fetched = _after(versions, query.after)[: query.fetch]
@@ -120,13 +186,18 @@ async def _of_model(state: State, query: CostQuery, model: str, at: datetime) ->
     return json_response(query.answer(fetched, views, "price_id"))
 
 
-def mapped(price_map: PriceMap, model: str) -> MapModel | None:
-    """LiteLLM's price, by the map's own name of the model or one qualified by its provider."""
-    found = price_map.get(model)
-    if found is None and "/" in model:
-        provider, _, name = model.partition("/")
-        found = price_map.find(provider, name)
-    return found
+def _names(model: str, row: MapModel | None) -> tuple[str, ...]:
+    return (model,) if row is None else (model, *model_names(row.provider, routed_name(row)))
+
+
+async def _versions(state: State, model: str, row: MapModel | None) -> list[PriceVersion]:
+    return await state["prices"].versions_of(_names(model, row))
+
+
+def _beside(version: PriceVersion, row: MapModel | None) -> dict[str, Any] | None:
+    if row is None or version.provider not in ("*", row.provider):
+        return None
+    return {"price_id": row.price.price_id, "differences": differences(row.price, version)}
 
 
 async def announce_prices(state: State, versions: Iterable[PriceVersion]) -> dict[str, str]:

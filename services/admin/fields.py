@@ -40,10 +40,15 @@ def _user_id(value: str, _: datetime) -> str | None:
     return "must be 1 to 128 letters, digits or . _ @ : + -, and start with a letter or digit"
 
 
-def _provider(value: str, _: datetime) -> str | None:
+def provider_problem(value: str) -> str | None:
+    """What is wrong with the name of a provider, or None."""
     if _PROVIDER.fullmatch(value):
         return None
     return "must be * or a provider's name in lower case, such as openai"
+
+
+def _provider(value: str, _: datetime) -> str | None:
+    return provider_problem(value)
 
 
 def model_problem(value: str) -> str | None:

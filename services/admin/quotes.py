@@ -15,8 +15,8 @@ from libs.common.schemas.price import AT_COST
 from libs.common.schemas.usage import TokenUsage
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.bundled_prices import mapped
 from services.admin.cost_bodies import cost_view, rates_view
-from services.admin.costs import mapped
 from services.admin.fields import Model, Multiplier, Provider, Time, UserId
 from services.admin.state import State
 from services.admin.usage import line_view

@@ -45,15 +45,17 @@ class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
     """Decodes the JSON body. Raises AppError."""
-    return _read_json(await _read_body(request), wanted, now)
+    return _read_json(await _read_body(request, MAX_BODY_BYTES), wanted, now)
 
 
-async def read_optional_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
+async def read_optional_struct(
+    request: Request[Any], wanted: type[S], now: datetime, *, max_bytes: int = MAX_BODY_BYTES
+) -> S:
     """Decodes a JSON body whose fields are all optional, or a missing body as an empty one."""
     headers = request.headers
     if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
         return wanted()
-    return _read_json(await _read_body(request), wanted, now)
+    return _read_json(await _read_body(request, max_bytes), wanted, now)
 
 
 def _read_json(body: bytes, wanted: type[S], now: datetime) -> S:
@@ -78,16 +80,16 @@ def query_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
     return reader.read(values, wanted)
 
 
-async def _read_body(request: Request[Any]) -> bytes:
+async def _read_body(request: Request[Any], max_bytes: int) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType("Send the body as JSON, with `content-type: application/json`.")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
         raise UnsupportedContentCoding("Send the body uncompressed, without `content-encoding`.")
-    too_large = BodyTooLarge(f"The body is larger than {MAX_BODY_BYTES} bytes.")
+    too_large = BodyTooLarge(f"The body is larger than {max_bytes} bytes.")
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+    if announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
     body = bytearray()
     timeout_s: float = request.state["body_timeout_s"]
@@ -95,7 +97,7 @@ async def _read_body(request: Request[Any]) -> bytes:
         async with asyncio.timeout(timeout_s), aclosing(request.stream()) as chunks:
             async for chunk in chunks:
                 body += chunk
-                if len(body) > MAX_BODY_BYTES:
+                if len(body) > max_bytes:
                     raise too_large
     except TimeoutError:
         raise RequestTimeout(f"The body did not arrive within {timeout_s:g} s.") from None

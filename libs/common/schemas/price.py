@@ -72,7 +72,8 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     `surcharges` are factors on every rate, each for calls that were served so: `fast`, or by the
     region that the model ran in, such as `us`. All of it is multiplied by `multiplier`: a mark-up
     above 1, a discount below. By the basis `provider_reported` the rates are for holds alone, and
-    for answers that tell no cost.
+    for answers that tell no cost. `import_id` names the import that it came with, `made_by` who set
+    it.
     """
 
     price_id: str
@@ -91,4 +92,18 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     basis: PriceBasis = "rates"
     max_output_tokens: int | None = None
     source: PriceSource = "admin"
+    import_id: str | None = None
+    made_by: str | None = None
+    created_at: datetime
+
+
+class PriceImport(msgspec.Struct, frozen=True, kw_only=True):
+    """The versions that came with one import: all count from the same time until it is undone."""
+
+    import_id: str
+    versions: int
+    undone: bool
+    multiplier: Decimal
+    effective_from: datetime
+    made_by: str | None
     created_at: datetime

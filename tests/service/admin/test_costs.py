@@ -60,6 +60,10 @@ async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: D
         "effective_until": None,
         "created_at": "2026-11-24T12:00:00Z",
         "source": "admin",
+        "import_id": None,
+        "made_by": "admin",
+        "inherits": None,
+        "replaces": [],
         "tiers": [unset | {"service_tier": None} | sent["tiers"][0], unset | sent["tiers"][1]],
     }
     [stored] = await PriceStore(database).versions_of(["claude-x"])

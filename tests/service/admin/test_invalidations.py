@@ -66,7 +66,7 @@ async def test_every_write_is_announced(
     await admin.delete(f"/admin/costs/{made['price_id']}")
     assert {await told(heard) for _ in range(4)} == told_of
     await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": True})
-    await admin.post("/admin/costs/import", json={"model": "gpt-4o"})
+    await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": False})
     assert await told(heard) == ("price", "gpt-4o")
     await admin.post("/admin/costs", json={**PRICE, "model": "ft:m*"})
     # The versions with a pattern are cached together.

@@ -9,9 +9,10 @@ from libs.common.schemas.account import Budget, Limits
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, DuplicateKeyError
 from libs.common.storage.mongo.keys import KeyStore
-from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.mongo.prices import PriceFilter, PriceStore
 from tests.unit.builders import NOW, account, api_key, price, rates, tier
 
+ALL = PriceFilter()
 _LATER = NOW + timedelta(hours=1)
 
 
@@ -182,8 +183,11 @@ async def test_patterns_are_found_without_a_name(prices: PriceStore) -> None:
 async def test_prices_are_listed_in_pages(prices: PriceStore) -> None:
     for price_id in ("p2", "p1", "p3"):
         await prices.insert(price(price_id=price_id))
-    assert [row.price_id for row in await prices.list(after=None, limit=2)] == ["p1", "p2"]
-    assert [row.price_id for row in await prices.list(after="p2", limit=2)] == ["p3"]
+    assert [row.price_id for row in await prices.list(ALL, after=None, limit=2)] == [
+        "p1",
+        "p2",
+    ]
+    assert [row.price_id for row in await prices.list(ALL, after="p2", limit=2)] == ["p3"]
 
 
 async def test_a_versions_end_can_only_be_moved_earlier(prices: PriceStore) -> None:
@@ -204,5 +208,5 @@ async def test_of_a_model_found_by_its_alias_all_versions_are_found(prices: Pric
 
 async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
     await prices.insert_many([price(model, days=day) for model in "cab" for day in (-1, -2)])
-    assert await prices.models(after=None, limit=2) == ["a", "b"]
-    assert await prices.models(after="b", limit=2) == ["c"]
+    assert await prices.models(ALL, after=None, limit=2) == ["a", "b"]
+    assert await prices.models(ALL, after="b", limit=2) == ["c"]

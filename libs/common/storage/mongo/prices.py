@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase, translate
+
+import msgspec
 
 from libs.common.domain.price_lookup import has_pattern
-from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.price import PriceImport, PriceSource, PriceVersion
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     DESCENDING,
@@ -22,6 +25,31 @@ _MAX_VERSIONS = 5_000
 _MAX_PATTERNS = 1_000
 
 
+class PriceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """None leaves a field out; `pattern` is of models, with the wildcards that keys take."""
+
+    source: PriceSource | None = None
+    provider: str | None = None
+    pattern: str | None = None
+    import_id: str | None = None
+
+    def query(self) -> Document:
+        fields = {"source": self.source, "provider": self.provider, "import_id": self.import_id}
+        query: Document = {name: value for name, value in fields.items() if value is not None}
+        if self.pattern is not None:
+            query["model"] = {"$regex": translate(self.pattern)}
+        return query
+
+    def matches(self, version: PriceVersion) -> bool:
+        """As the query would find it."""
+        return (
+            self.source in (None, version.source)
+            and self.provider in (None, version.provider)
+            and self.import_id in (None, version.import_id)
+            and (self.pattern is None or fnmatchcase(version.model, self.pattern))
+        )
+
+
 class PriceStore:
     """Price versions, by model name or alias."""
 
@@ -32,6 +60,7 @@ class PriceStore:
         await self._prices.create_index([("model", ASCENDING), ("effective_from", DESCENDING)])
         await self._prices.create_index("aliases")
         await self._prices.create_index("has_pattern", sparse=True)
+        await self._prices.create_index([("import_id", ASCENDING), ("_id", ASCENDING)])
 
     async def insert(self, version: PriceVersion) -> None:
         await self._prices.insert_one(_document(version))
@@ -87,22 +116,64 @@ class PriceStore:
         documents = await cursor.to_list(_MAX_VERSIONS)
         return [from_document(document, PriceVersion) for document in documents]
 
-    async def models(self, *, after: str | None, limit: int) -> list[str]:
-        """The models that have versions, ordered by name, those after `after`."""
+    async def models(self, wanted: PriceFilter, *, after: str | None, limit: int) -> list[str]:
+        """The models that have such versions, ordered by name, those after `after`."""
         named: list[Document] = [] if after is None else [{"$match": {"model": {"$gt": after}}}]
         pipeline: list[Document] = [
             *named,
+            {"$match": wanted.query()},
             {"$group": {"_id": "$model"}},
             {"$sort": {"_id": ASCENDING}},
             {"$limit": limit},
         ]
         return [row["_id"] for row in await self._prices.aggregate(pipeline).to_list(limit)]
 
-    async def list(self, *, after: str | None, limit: int) -> list[PriceVersion]:
+    async def list(
+        self, wanted: PriceFilter, *, after: str | None, limit: int
+    ) -> list[PriceVersion]:
         """Ordered by price_id, those after `after`."""
-        query = {} if after is None else {"_id": {"$gt": after}}
+        query = wanted.query() if after is None else wanted.query() | {"_id": {"$gt": after}}
         cursor = self._prices.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, PriceVersion) for document in await cursor.to_list(limit)]
+
+    async def imports(self, *, before: str | None, limit: int) -> Sequence[PriceImport]:
+        """The newest first, those before `before`."""
+        return await self._imports(
+            {"$gt": ""} if before is None else {"$gt": "", "$lt": before}, limit
+        )
+
+    async def find_import(self, import_id: str) -> PriceImport | None:
+        found = await self._imports(import_id, 1)
+        return found[0] if found else None
+
+    async def end_import(self, import_id: str, until: datetime) -> None:
+        """Ends all versions of an import; at their own start it is as if it had not been made."""
+        await self._prices.update_many(
+            {"import_id": import_id}, {"$set": {"effective_until": until}}
+        )
+
+    async def _imports(self, ids: Document | str, limit: int) -> Sequence[PriceImport]:
+        ended = {"$cond": [{"$eq": ["$effective_until", "$effective_from"]}, 1, 0]}
+        same = ("multiplier", "effective_from", "made_by", "created_at")
+        group: Document = {
+            "_id": "$import_id",
+            "versions": {"$sum": 1},
+            "ended": {"$sum": ended},
+            **{name: {"$first": f"${name}"} for name in same},
+        }
+        pipeline: list[Document] = [
+            {"$match": {"import_id": ids}},
+            {"$group": group},
+            {"$sort": {"_id": DESCENDING}},
+            {"$limit": limit},
+        ]
+        return [
+            from_document(
+                {**row, "import_id": row["_id"], "undone": row["ended"] == row["versions"]},
+                PriceImport,
+            )
+            for row in await self._prices.aggregate(pipeline).to_list(limit)
+        ]
 
 
 def _document(version: PriceVersion) -> Document:

@@ -1,0 +1,42 @@
+"""LiteLLM's bundled map, as administrators ask for it: by name, by id, page by page."""
+
+from libs.common.errors import NotFound
+from libs.common.schemas.price import PriceVersion
+from libs.common.storage.mongo.prices import PriceFilter
+from libs.common.storage.prices.price_map import MapModel, PriceMap
+
+
+def mapped(price_map: PriceMap, model: str) -> MapModel | None:
+    """The row by the map's own name of the model, or by one qualified by its provider."""
+    found = price_map.get(model)
+    if found is None and "/" in model:
+        provider, _, name = model.partition("/")
+        found = price_map.find(provider, name)
+    return found
+
+
+def routed_name(row: MapModel) -> str:
+    """What the model is called at its provider."""
+    return row.price.model.removeprefix(f"{row.provider}/")
+
+
+def rows_after(
+    price_map: PriceMap, wanted: PriceFilter, after: str | None, limit: int
+) -> dict[str, MapModel]:
+    """By name and in its order, those after that name that the filter lets through."""
+    rows: dict[str, MapModel] = {}
+    for name in sorted(price_map.names()):
+        row = price_map.get(name) if after is None or name > after else None
+        if row is not None and wanted.matches(row.price):
+            rows[name] = row
+            if len(rows) == limit:
+                break
+    return rows
+
+
+def priced_by_id(price_map: PriceMap, price_id: str) -> PriceVersion:
+    """Raises NotFound, for an id of another release of the map too."""
+    row = price_map.get(price_id.removeprefix("litellm:").rpartition("@")[0])
+    if row is None or row.price.price_id != price_id:
+        raise NotFound(f"There is no price '{price_id[:128]}'.", param="price_id")
+    return row.price

@@ -1,0 +1,247 @@
+"""`POST /admin/costs` over a price that is there: what it takes away, and what it keeps."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis
+from services.admin.settings import Settings
+from tests.service.admin.price_maps import BASE, admin_with_map, make, map_file, row
+from tests.service.admin.test_accounts import exact
+
+RICH: dict[str, Any] = {
+    "cache_read_input_token_cost": 1e-07,
+    "input_cost_per_token_above_200k_tokens": 3e-06,
+    "output_cost_per_token_priority": 4e-06,
+    "search_context_cost_per_query": {"search_context_size_medium": 0.025},
+    "max_output_tokens": 4_096,
+}
+LOST = {
+    "cached_read_cost_per_million": Decimal("0.1"),
+    "web_search_cost": Decimal("0.025"),
+    "max_output_tokens": 4_096,
+    "tiers": [
+        {"above_input_tokens": 0, "service_tier": "priority"},
+        {"above_input_tokens": 200_000, "service_tier": None},
+        {"above_input_tokens": 200_000, "service_tier": "priority"},
+    ],
+}
+
+
+@pytest.fixture
+async def admin(
+    settings: Settings, database: Database, redis: Redis, tmp_path: Path
+) -> AsyncIterator[httpx2.AsyncClient]:
+    rows = {"rich": row(**RICH), "elsewhere__rich": row("elsewhere"), "anthropic__c": row("c")}
+    async with admin_with_map(settings, database, redis, map_file(tmp_path / "m", **rows)) as one:
+        yield one
+
+
+async def made(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await admin.post("/admin/costs", json=fields)
+    assert answer.status_code == 201, answer.text
+    version: dict[str, Any] = exact(answer)
+    return version
+
+
+def by_tier(version: dict[str, Any]) -> list[dict[str, Any]]:
+    tiers = [
+        {k: tier[k] for k in ("above_input_tokens", "service_tier")} for tier in version["tiers"]
+    ]
+    return sorted(tiers, key=lambda tier: (tier["above_input_tokens"], tier["service_tier"] or ""))
+
+
+async def test_a_plain_override_says_what_it_takes_away(admin: httpx2.AsyncClient) -> None:
+    version = await made(admin, **{**BASE, "model": "rich"})
+    assert version["inherits"] is None
+    rich, elsewhere = sorted(version["replaces"], key=lambda each: len(each["price_id"]))
+    assert rich["price_id"].startswith("litellm:rich@")
+    # `acme` has the row of that very name; other providers' calls lose their own price.
+    assert rich["providers"] == ["acme"]
+    assert {**rich["takes_away"], "tiers": by_tier(rich["takes_away"])} == LOST
+    assert (elsewhere["model"], elsewhere["providers"]) == ("elsewhere/rich", ["elsewhere"])
+    assert elsewhere["takes_away"] == {}
+
+
+async def test_inherit_keeps_what_is_not_given(admin: httpx2.AsyncClient) -> None:
+    version = await made(admin, model="rich", inherit=True, input_cost_per_million=9)
+    assert version["inherits"].startswith("litellm:rich@")
+    assert version["input_cost_per_million"] == 9
+    assert version["output_cost_per_million"] == 2
+    for name in ("cached_read_cost_per_million", "web_search_cost", "max_output_tokens"):
+        assert version[name] == LOST[name]
+    assert by_tier(version) == LOST["tiers"]
+    [own] = [each for each in version["replaces"] if each["providers"] == ["acme"]]
+    assert own["takes_away"] == {}
+
+    # Null takes one term away, and the answer says so.
+    next_version = await made(admin, model="rich", inherit=True, web_search_cost=None, tiers=[])
+    assert next_version["inherits"] == version["price_id"]
+    assert (next_version["input_cost_per_million"], next_version["web_search_cost"]) == (9, None)
+    [own] = [each for each in next_version["replaces"] if "acme" in each["providers"]]
+    assert own["price_id"] == version["price_id"]
+    assert own["takes_away"].keys() == {"web_search_cost", "tiers"}
+
+
+async def test_a_version_for_a_provider_inherits_from_what_its_calls_cost(
+    admin: httpx2.AsyncClient,
+) -> None:
+    own = await made(admin, model="elsewhere/rich", provider="elsewhere", inherit=True)
+    assert own["inherits"].startswith("litellm:elsewhere/rich@")
+    assert (own["tiers"], own["input_cost_per_million"]) == ([], 1)
+    # A price for all providers takes nothing from one that has its own by that name.
+    await make(admin, model="rich", provider="elsewhere")
+    version = await made(admin, **{**BASE, "model": "rich"})
+    assert [each["providers"] for each in version["replaces"]] == [["acme"]]
+
+
+async def test_multiplier_surcharges_and_aliases_are_kept_too(admin: httpx2.AsyncClient) -> None:
+    terms = {"multiplier": 1.5, "surcharges": {"fast": 2, "us": 1.1}, "aliases": ["latest"]}
+    await make(admin, **terms)
+    lost = (await made(admin, **{**BASE, "surcharges": {"us": 1.1}}))["replaces"][0]["takes_away"]
+    assert lost == {
+        "multiplier": Decimal("1.5"),
+        "surcharges": {"fast": 2},
+        "aliases": ["latest"],
+    }
+    await make(admin, **terms)
+    version = await made(admin, model="m", inherit=True, output_cost_per_million=5)
+    assert (version["multiplier"], version["aliases"]) == (Decimal("1.5"), ["latest"])
+    assert version["surcharges"] == {"fast": 2, "us": Decimal("1.1")}
+    # Another model does not go by the names of the one that it inherits from.
+    other = await made(admin, model="latest", inherit=True)
+    assert (other["aliases"], other["output_cost_per_million"]) == ([], 5)
+
+
+async def test_an_override_of_an_alias_is_told(admin: httpx2.AsyncClient) -> None:
+    version = await made(admin, **{**BASE, "aliases": ["rich"]})
+    assert {each["price_id"].partition("@")[0] for each in version["replaces"]} == {
+        "litellm:rich",
+        "litellm:elsewhere/rich",
+    }
+
+
+async def test_a_price_for_later_is_compared_with_what_is_in_force_then(
+    admin: httpx2.AsyncClient,
+) -> None:
+    await make(admin, web_search_cost=1, effective_from="2027-01-01T00:00:00Z")
+    assert (await made(admin, **BASE))["replaces"] == []
+    later = await made(admin, **BASE, effective_from="2027-02-01T00:00:00Z")
+    assert [each["takes_away"] for each in later["replaces"]] == [{"web_search_cost": 1}]
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"model": "unheard-of", "inherit": True}, {"inherit"}),
+        ({"model": "ri*", "inherit": True}, {"inherit"}),
+        ({"model": "rich", "provider": "nobody", "inherit": True}, {"inherit"}),
+        ({"model": "rich"}, {"input_cost_per_million", "output_cost_per_million"}),
+        ({"model": "rich", "input_cost_per_million": 1}, {"output_cost_per_million"}),
+        ({"model": "rich", "inherit": "yes"}, {"inherit"}),
+        ({"model": "rich", "inherit": True, "input_cost_per_million": None}, None),
+    ],
+)
+async def test_an_override_that_cannot_be_is_refused(
+    admin: httpx2.AsyncClient, database: Database, body: dict[str, Any], fields: set[str] | None
+) -> None:
+    answer = await admin.post("/admin/costs", json=body)
+    assert answer.status_code == 422, answer.text
+    assert set(answer.json()["error"]["fields"]) == (fields or {"input_cost_per_million"})
+    assert await database["prices"].count_documents({}) == 0
+
+
+async def test_a_pattern_replaces_what_is_named_nowhere(admin: httpx2.AsyncClient) -> None:
+    assert (await made(admin, **{**BASE, "model": "ri*"}))["replaces"] == []
+
+
+async def test_one_version_is_shown_by_its_id(admin: httpx2.AsyncClient) -> None:
+    old = await make(admin, model="rich", effective_from="2026-01-01T00:00:00Z")
+    new = await make(admin, model="rich", input_cost_per_million=4, made_by="Ada")
+    shown = exact(await admin.get(f"/admin/costs/{new['price_id']}"))
+    assert (shown["price_id"], shown["in_force"]) == (new["price_id"], True)
+    assert shown["made_by"] == "Ada"
+    assert shown["bundled"]["price_id"].startswith("litellm:rich@")
+    assert shown["bundled"]["differences"]["input_cost_per_million"] == {"from": 1, "to": 4}
+    assert set(shown["bundled"]["differences"]) == {"input_cost_per_million", *LOST}
+    assert (await admin.get(f"/admin/costs/{old['price_id']}")).json()["in_force"] is False
+
+    row_id = shown["bundled"]["price_id"]
+    bundled = (await admin.get(f"/admin/costs/{row_id}")).json()
+    assert (bundled["price_id"], bundled["in_force"]) == (row_id, False)
+    assert bundled["bundled"] == {"price_id": row_id, "differences": {}}
+    qualified = await make(admin, model="m")
+    assert (await admin.get(f"/admin/costs/{qualified['price_id']}")).json()["bundled"] is None
+
+
+@pytest.mark.parametrize(
+    "price_id", ["price_0", "litellm:rich@0", "litellm:", "@", "litellm:x/y@1"]
+)
+async def test_an_unknown_version_is_not_found(admin: httpx2.AsyncClient, price_id: str) -> None:
+    answer = await admin.get(f"/admin/costs/{price_id}")
+    assert answer.status_code == 404
+    assert set(answer.json()["error"]["fields"]) == {"price_id"}
+
+
+@pytest.mark.parametrize(
+    ("params", "models"),
+    [
+        ({}, ["m", "rich", "x/one"]),
+        ({"provider": "x"}, ["x/one"]),
+        ({"source": "admin"}, ["m", "x/one"]),
+        ({"source": "litellm"}, ["rich"]),
+        ({"pattern": "?"}, ["m"]),
+        ({"pattern": "x/*"}, ["x/one"]),
+        ({"pattern": "[mr]*"}, ["m", "rich"]),
+        ({"pattern": "X*"}, []),
+        ({"pattern": "$where"}, []),
+        ({"pattern": "(((a+)+)+)+$"}, []),
+        ({"bundled": "true"}, ["anthropic/c", "elsewhere/rich", "m", "rich", "x/one"]),
+        ({"bundled": "true", "provider": "elsewhere"}, ["elsewhere/rich"]),
+        ({"bundled": "true", "pattern": "*rich"}, ["elsewhere/rich", "rich"]),
+        ({"bundled": "true", "source": "admin"}, ["m", "x/one"]),
+        ({"model": "rich", "source": "litellm"}, ["rich"]),
+        ({"model": "rich", "source": "admin"}, []),
+        ({"history": "true", "pattern": "*i*"}, ["rich"]),
+    ],
+)
+async def test_prices_are_listed_by_provider_source_and_pattern(
+    admin: httpx2.AsyncClient, params: dict[str, str], models: list[str]
+) -> None:
+    await make(admin)
+    await make(admin, model="x/one", provider="x")
+    done = await admin.post("/admin/costs/import", json={"model": "rich", "dry_run": False})
+    assert done.status_code == 201
+    seen: list[str] = []
+    query: dict[str, Any] = {**params, "limit": 1}
+    while True:
+        answer = await admin.get("/admin/costs", params=query)
+        assert answer.status_code == 200, answer.text
+        seen += [version["model"] for version in answer.json()["data"]]
+        if answer.json()["next_cursor"] is None:
+            break
+        query["cursor"] = answer.json()["next_cursor"]
+    assert seen == models
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"source": "bank"}, "source"),
+        ({"provider": "Open AI"}, "provider"),
+        ({"model": "m", "pattern": "m*"}, "pattern"),
+        ({"history": "true", "bundled": "true"}, "bundled"),
+        ({"pattern": "x" * 257}, "pattern"),
+    ],
+)
+async def test_a_list_that_cannot_be_is_refused(
+    admin: httpx2.AsyncClient, params: dict[str, str], field: str
+) -> None:
+    answer = await admin.get("/admin/costs", params=params)
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]["fields"]) == {field}
