@@ -5,7 +5,7 @@ clients send back unread: Messages `signature` and `redacted_thinking.data`, Res
 `encrypted_content`, chat `thinking_blocks`.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 
 from services.gateway.upstream.translation.conversation import Seal
@@ -30,7 +30,7 @@ def sealed(value: str, native: str) -> Seal | None:
         return Seal(native, value)
     family, _, payload = value.removeprefix(MARK).partition(".")
     try:
-        data = urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+        data = b64decode(payload + "=" * (-len(payload) % 4), b"-_", validate=True).decode()
     except (Base64Error, ValueError):
         return None
     return Seal(family, data) if family else None

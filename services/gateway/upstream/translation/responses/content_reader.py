@@ -1,0 +1,134 @@
+"""Reads the parts of a message's content, and of what a tool gave back."""
+
+import msgspec
+
+from services.gateway.upstream.translation.conversation import (
+    At,
+    Bytes,
+    CacheMark,
+    Document,
+    FileId,
+    Image,
+    Opaque,
+    Part,
+    Refusal,
+    Text,
+    Url,
+)
+from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.responses.thoughts import FAMILY
+from services.gateway.upstream.translation.responses.wire import (
+    ABSENT,
+    MEMBERS,
+    NULL,
+    RAWS,
+    Breakpoint,
+)
+from services.gateway.upstream.translation.responses.wire import Part as WirePart
+
+_NO_ANNOTATIONS = (ABSENT, NULL, msgspec.Raw(b"[]"))
+_TTLS_S = {"30m": 1800, "12h": 43200}
+_BASE64 = ";base64"
+_PDF = "application/pdf"
+
+
+class RawItems:
+    """The input's items as the bytes that came; asked for only by what nobody has a word for."""
+
+    def __init__(self, raw: msgspec.Raw) -> None:
+        self._raw = raw
+        self._items: list[msgspec.Raw] | None = None
+
+    def item(self, index: int) -> msgspec.Raw:
+        if self._items is None:
+            self._items = RAWS.decode(self._raw)
+        return self._items[index]
+
+    def part(self, at: At) -> msgspec.Raw:
+        index, place = at
+        members = MEMBERS.decode(self.item(index))
+        name, place = ("content", place) if place >= 0 else ("output", -1 - place)
+        return RAWS.decode(members[name])[place]
+
+
+def read_part(part: WirePart, at: At, path: str, raws: RawItems) -> Part:
+    kind = part.type
+    if kind in ("input_text", "output_text", "text"):
+        if part.text is None:
+            raise invalid(f"{path}.text", "this part has a text")
+        has_citations = part.annotations not in _NO_ANNOTATIONS
+        return Text(
+            text=part.text,
+            cache=_mark(part.prompt_cache_breakpoint, path),
+            citations=part.annotations if has_citations else None,
+            family=FAMILY if has_citations else None,
+            at=at,
+        )
+    if kind == "input_image":
+        return _read_image(part, at, path)
+    if kind == "input_file":
+        return _read_file(part, at, path)
+    if kind == "refusal":
+        if part.refusal is None:
+            raise invalid(f"{path}.refusal", "this part has a refusal")
+        return Refusal(text=part.refusal, at=at)
+    if not kind:
+        raise invalid(f"{path}.type", "a part has a type, such as `input_text`")
+    return Opaque(kind=kind, raw=raws.part(at), family=FAMILY, at=at)
+
+
+def _read_image(part: WirePart, at: At, path: str) -> Image:
+    source: Bytes | Url | FileId
+    if part.image_url:
+        source = _address(part.image_url, f"{path}.image_url")
+    elif part.file_id:
+        source = FileId(part.file_id, FAMILY)
+    else:
+        raise invalid(path, "an image has an image_url or a file_id")
+    mark = _mark(part.prompt_cache_breakpoint, path)
+    return Image(source=source, detail=part.detail, cache=mark, at=at)
+
+
+def _read_file(part: WirePart, at: At, path: str) -> Document:
+    source: Bytes | Url | FileId
+    if part.file_data:
+        source = _file_bytes(part.file_data, f"{path}.file_data")
+    elif part.file_url:
+        source = Url(part.file_url)
+    elif part.file_id:
+        source = FileId(part.file_id, FAMILY)
+    else:
+        raise invalid(path, "a file has file_data, a file_url or a file_id")
+    return Document(
+        source=source,
+        filename=part.filename,
+        detail=part.detail,
+        cache=_mark(part.prompt_cache_breakpoint, path),
+        at=at,
+    )
+
+
+def _address(url: str, path: str) -> Bytes | Url:
+    return _data_url(url, path) if url[:5].lower() == "data:" else Url(url)
+
+
+def _file_bytes(value: str, path: str) -> Bytes:
+    return _data_url(value, path) if value[:5].lower() == "data:" else Bytes(_PDF, value)
+
+
+def _data_url(url: str, path: str) -> Bytes:
+    head, comma, data = url[5:].partition(",")
+    if not comma or not head.endswith(_BASE64):
+        raise invalid(path, "this is no data URL in base64")
+    media_type = head.removesuffix(_BASE64).partition(";")[0].lower()
+    return Bytes(media_type or "text/plain", data)
+
+
+def _mark(breakpoint_: Breakpoint | None, path: str) -> CacheMark | None:
+    if breakpoint_ is None:
+        return None
+    if breakpoint_.ttl is not None and breakpoint_.ttl not in _TTLS_S:
+        raise invalid(
+            f"{path}.prompt_cache_breakpoint.ttl", f"this is none of {', '.join(_TTLS_S)}"
+        )
+    return CacheMark(None if breakpoint_.ttl is None else _TTLS_S[breakpoint_.ttl])

@@ -1,0 +1,126 @@
+"""Writes the parts of a user's or system's message, and of what a tool gave back."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from services.gateway.upstream.translation.conversation import (
+    Blocks,
+    Bytes,
+    CacheMark,
+    Document,
+    FileId,
+    Image,
+    Opaque,
+    Part,
+    Plain,
+    Refusal,
+    SearchResult,
+    Text,
+    Url,
+)
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report, uncarried, unsupported
+from services.gateway.upstream.translation.responses.paths import PATHS
+
+_HALF_HOUR_S = 1800
+_PDF = "application/pdf"
+
+
+class ContentWriter:
+    def __init__(self, profile: Profile, report: Report) -> None:
+        self._profile = profile
+        self._report = report
+        self._is_own = report.paths is PATHS
+
+    def write(self, parts: Iterable[Part]) -> list[dict[str, Any] | msgspec.Raw]:
+        """Without empty texts, which say nothing."""
+        written: list[dict[str, Any] | msgspec.Raw] = []
+        for part in parts:
+            if type(part) is Text:
+                if part.text:
+                    written.append(self._text(part.text, part.cache))
+            else:
+                written += self._other(part)
+        return written
+
+    def _other(self, part: Part) -> Iterator[dict[str, Any] | msgspec.Raw]:
+        if type(part) is Image:
+            yield self._image(part)
+        elif type(part) is Document:
+            yield from self._document(part)
+        elif type(part) is SearchResult:
+            yield self._told([part.source, part.title, *(text.text for text in part.parts)], part)
+        elif type(part) is Refusal:
+            yield self._text(part.text, None)
+        elif type(part) is Opaque:
+            if not self._is_own or part.family != self._profile.family:
+                raise uncarried(self._report.paths.of(part.at), part.kind)
+            yield part.raw
+        else:
+            raise unsupported(self._report.paths.of(part.at))
+
+    def _text(self, text: str, mark: CacheMark | None) -> dict[str, Any]:
+        return self._with_mark({"type": "input_text", "text": text}, mark)
+
+    def _image(self, part: Image) -> dict[str, Any]:
+        if not self._profile.sees:
+            raise unsupported(self._report.paths.of(part.at), "the model does not take images")
+        written: dict[str, Any] = {"type": "input_image", "detail": part.detail or "auto"}
+        source = part.source
+        if type(source) is FileId:
+            written["file_id"] = self._file_id(source, part)
+        else:
+            written["image_url"] = source.url if type(source) is Url else _data_url(source)
+        return self._with_mark(written, part.cache)
+
+    def _document(self, part: Document) -> Iterator[dict[str, Any]]:
+        source = part.source
+        if type(source) is Plain:
+            yield self._told([part.title, part.context, source.text], part)
+            return
+        if type(source) is Blocks:
+            title = self._told([part.title, part.context], part)
+            if title["text"]:
+                yield title
+            yield from self.write(source.parts)  # type: ignore[misc]  # no Opaque is nested
+            return
+        if not self._profile.reads_pdf:
+            raise unsupported(self._report.paths.of(part.at), "the model does not take files")
+        written: dict[str, Any] = {"type": "input_file"}
+        if type(source) is Bytes:
+            written["filename"] = part.filename or part.title or "document.pdf"
+            written["file_data"] = _data_url(source)
+        elif type(source) is FileId:
+            written["file_id"] = self._file_id(source, part)
+        elif type(source) is Url:
+            written["file_url"] = source.url
+        if part.detail is not None:
+            written["detail"] = part.detail
+        yield self._with_mark(written, part.cache)
+
+    def _told(
+        self, lines: list[str | None] | list[str], part: Document | SearchResult
+    ) -> dict[str, Any]:
+        """As a text, which keeps all that was said."""
+        self._report.adapted(self._report.paths.of(part.at))
+        return self._text("\n".join(line for line in lines if line), part.cache)
+
+    def _file_id(self, source: FileId, part: Image | Document) -> str:
+        if source.family != self._profile.family:
+            why = "a file that another provider keeps cannot be carried: send its content"
+            raise unsupported(self._report.paths.of(part.at), why)
+        return source.id
+
+    def _with_mark(self, written: dict[str, Any], mark: CacheMark | None) -> dict[str, Any]:
+        if mark is not None and self._profile.takes_cache_marks:
+            written["prompt_cache_breakpoint"] = {"mode": "explicit"}
+            if mark.ttl_s is not None:
+                ttl = "30m" if mark.ttl_s <= _HALF_HOUR_S else "12h"
+                written["prompt_cache_breakpoint"]["ttl"] = ttl
+        return written
+
+
+def _data_url(source: Bytes | Any) -> str:
+    return f"data:{source.media_type};base64,{source.data}"

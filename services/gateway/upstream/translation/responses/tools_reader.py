@@ -1,0 +1,207 @@
+"""Reads a Responses client's tools, and which of them the model is to use."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    Tool,
+)
+from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.responses.thoughts import FAMILY
+from services.gateway.upstream.translation.responses.wire import (
+    CHOICE,
+    FILTERS,
+    GRAMMAR,
+    MEMBERS,
+    TEXT,
+    TOOLS,
+    TRUTH,
+    decoded,
+    said,
+)
+from services.gateway.upstream.translation.responses.wire import Choice as WireChoice
+
+Members = Mapping[str, msgspec.Raw]
+
+_MODES: dict[str, Literal["auto", "none", "required"]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+}
+_NAMED = ("function", "custom")
+_SEARCHES = ("web_search", "web_search_2025_08_26")
+_PREVIEWS = ("web_search_preview", "web_search_preview_2025_03_11")
+_FUNCTION = frozenset({"type", "name", "description", "parameters", "strict"})
+_FREEFORM = frozenset({"type", "name", "description", "format"})
+_SEARCH = frozenset({"type", "filters", "user_location", "search_context_size"})
+_NAMESPACE = frozenset({"type", "name", "description", "tools"})
+# Said so, they change nothing.
+_NEUTRAL = {
+    "allowed_callers": (b'["direct"]', b"[]"),
+    "async": (b"false",),
+    "defer_loading": (b"false",),
+    "external_web_access": (b"true",),
+    "search_content_types": (b'["text"]',),
+}
+
+
+def read_tools(raw: msgspec.Raw, path: str, at: int | None = None) -> tuple[Tool, ...]:
+    """`at` is the index that all of them get, where they are not the request's own list."""
+    tools: list[Tool] = []
+    listed: list[dict[str, msgspec.Raw]] = decoded(raw, TOOLS, path)
+    for index, members in enumerate(listed):
+        place = f"{path}[{index}]"
+        tools += _read(members, raw, index, place, index if at is None else at)
+    return tuple(tools)
+
+
+def _read(members: Members, raw: msgspec.Raw, index: int, path: str, at: int) -> Iterator[Tool]:
+    kind = _text(members, "type", path)
+    if kind in ("function", "custom"):
+        yield _read_named(kind, members, path, at)
+    elif kind == "namespace":
+        yield from _read_namespace(members, path, at)
+    elif kind in _SEARCHES or kind in _PREVIEWS:
+        yield _read_search(members, path, at, is_preview=kind in _PREVIEWS)
+    elif kind is None:
+        raise invalid(f"{path}.type", "a tool has a type, such as `function`")
+    else:
+        own = msgspec.json.decode(raw, type=list[msgspec.Raw])[index]
+        yield HostedTool(kind=kind, at=at, raw=own, family=FAMILY)
+
+
+def _read_named(
+    kind: str, members: Members, path: str, at: int, namespace: tuple[str, str] | None = None
+) -> Function | Freeform:
+    name = _text(members, "name", path)
+    if not name:
+        raise invalid(f"{path}.name", "a tool has a name")
+    space, space_description = namespace or (None, None)
+    description = _text(members, "description", path)
+    if kind == "custom":
+        syntax, grammar = _read_grammar(members, path)
+        return Freeform(
+            name=name,
+            at=at,
+            namespace=space,
+            namespace_description=space_description,
+            description=description,
+            syntax=syntax,
+            grammar=grammar,
+            extra=_rest(members, _FREEFORM),
+        )
+    schema = said(members, "parameters")
+    if schema is not None and not bytes(schema).startswith(b"{"):
+        raise invalid(f"{path}.parameters", "a JSON schema is an object")
+    strict = said(members, "strict")
+    return Function(
+        name=name,
+        at=at,
+        namespace=space,
+        namespace_description=space_description,
+        description=description,
+        schema=schema,
+        strict=None if strict is None else decoded(strict, TRUTH, f"{path}.strict"),
+        extra=_rest(members, _FUNCTION),
+    )
+
+
+def _read_grammar(members: Members, path: str) -> tuple[str | None, str | None]:
+    raw = said(members, "format")
+    if raw is None:
+        return None, None
+    grammar = decoded(raw, GRAMMAR, f"{path}.format")
+    if grammar.type == "text":
+        return None, None
+    if grammar.type != "grammar" or grammar.syntax is None or grammar.definition is None:
+        raise invalid(f"{path}.format", "this is neither `text` nor a whole `grammar`")
+    return grammar.syntax, grammar.definition
+
+
+def _read_namespace(members: Members, path: str, at: int) -> Iterator[Tool]:
+    name = _text(members, "name", path)
+    raw = said(members, "tools")
+    if not name or raw is None:
+        raise invalid(path, "a namespace has a name and tools")
+    for member in _rest(members, _NAMESPACE):
+        raise invalid(f"{path}.{member}", "this is not a member of a namespace")
+    namespace = (name, _text(members, "description", path) or "")
+    listed: list[dict[str, msgspec.Raw]] = decoded(raw, TOOLS, f"{path}.tools")
+    for index, inner in enumerate(listed):
+        place = f"{path}.tools[{index}]"
+        kind = _text(inner, "type", place)
+        if kind not in _NAMED:
+            raise invalid(f"{place}.type", "a namespace holds tools of type `function` or `custom`")
+        yield _read_named(kind, inner, place, at, namespace)
+
+
+def _read_search(members: Members, path: str, at: int, *, is_preview: bool) -> Search:
+    filters = said(members, "filters")
+    extra = _rest(members, _SEARCH)
+    domains: tuple[str, ...] = ()
+    if filters is not None:
+        domains = decoded(filters, FILTERS, f"{path}.filters").allowed_domains or ()
+        inside = decoded(filters, MEMBERS, f"{path}.filters")
+        extra |= {f"filters.{name}": inside[name] for name in inside if name != "allowed_domains"}
+    return Search(
+        at=at,
+        domains=domains,
+        location=said(members, "user_location"),
+        context_size=_text(members, "search_context_size", path),
+        is_preview=is_preview,
+        extra=extra,
+    )
+
+
+def _rest(members: Members, known: frozenset[str]) -> dict[str, msgspec.Raw]:
+    """What only the own family knows, less what changes nothing."""
+    if members.keys() <= known:
+        return {}
+    rest = {}
+    for name in members:
+        value = said(members, name)
+        if name in known or value is None:
+            continue
+        if bytes(value).replace(b" ", b"") not in _NEUTRAL.get(name, ()):
+            rest[name] = value
+    return rest
+
+
+def _text(members: Members, name: str, path: str) -> str | None:
+    raw = said(members, name)
+    return None if raw is None else decoded(raw, TEXT, f"{path}.{name}")
+
+
+def read_choice(raw: msgspec.Raw) -> Choice | None:
+    """None for a choice of what only the own family knows."""
+    choice = decoded(raw, CHOICE, "tool_choice")
+    if isinstance(choice, str):
+        if choice in _MODES:
+            return Choice(mode=_MODES[choice])
+        raise invalid("tool_choice", f"this is none of {', '.join(_MODES)}, nor an object")
+    if choice.type in _NAMED:
+        if not choice.name:
+            raise invalid("tool_choice.name", "the tool has a name")
+        return Choice(mode="required", names=(choice.name,))
+    if choice.type == "allowed_tools":
+        return _allowed(choice)
+    if not choice.type:
+        raise invalid("tool_choice.type", "a choice has a type, such as `function`")
+    return None
+
+
+def _allowed(choice: WireChoice) -> Choice | None:
+    tools: Sequence[WireChoice] = choice.tools or ()
+    if not tools:
+        raise invalid("tool_choice.tools", "this names no tool")
+    if any(tool.type not in _NAMED or not tool.name for tool in tools):
+        return None
+    names = tuple(tool.name for tool in tools if tool.name)
+    return Choice(mode="required" if choice.mode == "required" else "auto", names=names)

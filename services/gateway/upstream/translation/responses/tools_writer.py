@@ -1,0 +1,166 @@
+"""Writes tools, and the choice among them, for a provider that speaks Responses."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    Tool,
+)
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.responses.paths import PATHS
+from services.gateway.upstream.translation.responses.wire import TYPED
+
+_NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
+_OBJECT_STARTS = (b'{"type":"object"', b'{"type": "object"')
+
+
+class ToolsWriter:
+    """`added` are the tools that the client brought in items of its input, by the item's index."""
+
+    def __init__(self, tools: tuple[Tool, ...], profile: Profile, report: Report) -> None:
+        self._profile = profile
+        self._report = report
+        # The client speaks this format too, so what only it knows has its meaning.
+        self._is_own = report.paths is PATHS
+        self._kinds = {tool.name: _kind(tool) for tool in tools if isinstance(tool, _Named)}
+        self.written: list[dict[str, Any] | msgspec.Raw] = []
+        self.added: dict[int, list[dict[str, Any] | msgspec.Raw]] = {}
+        self._write(tools)
+
+    def _write(self, tools: tuple[Tool, ...]) -> None:
+        spaces: dict[tuple[int, str], dict[str, Any]] = {}
+        for tool in tools:
+            is_added = tool.at < 0 and self._is_own
+            target = self.added.setdefault(-1 - tool.at, []) if is_added else self.written
+            space = tool.namespace if isinstance(tool, _Named) else None
+            for written in self._tool(tool):
+                if space is None or not isinstance(tool, _Named):
+                    target.append(written)
+                    continue
+                where = spaces.get((tool.at, space))
+                if where is None:
+                    where = spaces[tool.at, space] = {
+                        "type": "namespace",
+                        "name": space,
+                        "description": tool.namespace_description or "",
+                        "tools": [],
+                    }
+                    target.append(where)
+                where["tools"].append(written)
+
+    def _tool(self, tool: Tool) -> Iterator[dict[str, Any] | msgspec.Raw]:
+        if type(tool) is Function:
+            yield self._function(tool)
+        elif type(tool) is Freeform:
+            yield self._freeform(tool)
+        elif type(tool) is Search:
+            yield from self._search(tool)
+        elif type(tool) is HostedTool:
+            if self._is_own and tool.family == self._profile.family:
+                yield tool.raw
+            else:
+                why = f"the model's provider has no tool of type {tool.kind}"
+                self._report.unsupported(self._report.paths.tool(tool.at), why)
+
+    def _function(self, tool: Function) -> dict[str, Any]:
+        written: dict[str, Any] = {"type": "function", "name": self._name(tool.name)}
+        if tool.description is not None:
+            written["description"] = tool.description
+        written["parameters"] = _object(tool.schema)
+        written["strict"] = bool(tool.strict)
+        if tool.strict and not self._profile.takes_strict:
+            self._report.unsupported(self._report.paths.tool(tool.at, "strict"))
+            written["strict"] = False
+        return self._with_extra(written, tool)
+
+    def _freeform(self, tool: Freeform) -> dict[str, Any]:
+        written: dict[str, Any] = {"type": "custom", "name": self._name(tool.name)}
+        if tool.description is not None:
+            written["description"] = tool.description
+        if tool.grammar is not None:
+            written["format"] = {
+                "type": "grammar",
+                "syntax": tool.syntax,
+                "definition": tool.grammar,
+            }
+        return self._with_extra(written, tool)
+
+    def _search(self, tool: Search) -> Iterator[dict[str, Any]]:
+        paths = self._report.paths
+        if not self._profile.takes_search and not self._is_own:
+            why = "the model's provider has no tool for web searches"
+            self._report.unsupported(paths.tool(tool.at), why)
+            return
+        written: dict[str, Any] = {
+            "type": "web_search_preview" if tool.is_preview else "web_search"
+        }
+        if tool.domains:
+            written["filters"] = {"allowed_domains": tool.domains}
+        if tool.location is not None:
+            written["user_location"] = tool.location
+        if tool.context_size is not None:
+            written["search_context_size"] = tool.context_size
+        if tool.blocked:
+            self._report.unsupported(paths.tool(tool.at, "blocked_domains"))
+        if tool.max_uses is not None:
+            self._report.unsupported(paths.tool(tool.at, "max_uses"))
+        yield self._with_extra(written, tool)
+
+    def _with_extra(
+        self, written: dict[str, Any], tool: Function | Freeform | Search
+    ) -> dict[str, Any]:
+        for name, raw in tool.extra.items():
+            outer, _, inner = name.partition(".")
+            if not self._is_own:
+                self._report.unsupported(self._report.paths.tool(tool.at, name))
+            elif inner:
+                written.setdefault(outer, {})[inner] = raw
+            else:
+                written[name] = raw
+        return written
+
+    def choice(self, choice: Choice) -> str | dict[str, Any] | None:
+        """None where there is nothing to choose from."""
+        if choice.kind is not None:
+            self._report.unsupported(self._report.paths.field("choice"))
+            return None
+        if not choice.names:
+            has_tools = self.written or self.added or choice.mode == "required"
+            return choice.mode if has_tools else None
+        named = [
+            {"type": self._kinds.get(name, "function"), "name": self._name(name)}
+            for name in choice.names
+        ]
+        if choice.mode == "required" and len(named) == 1:
+            return named[0]
+        return {"type": "allowed_tools", "mode": choice.mode, "tools": named}
+
+    def _name(self, name: str) -> str:
+        return sent_name(name, None, self._profile.max_name_chars)
+
+
+_Named = Function | Freeform
+
+
+def _kind(tool: Function | Freeform) -> str:
+    return "custom" if type(tool) is Freeform else "function"
+
+
+def _object(schema: msgspec.Raw | None) -> msgspec.Raw:
+    """OpenAI wants to be told that arguments are an object; else the bytes are the client's."""
+    if schema is None:
+        return _NO_PARAMETERS
+    data = bytes(schema)
+    if data.startswith(_OBJECT_STARTS) or (b'"type"' in data and TYPED.decode(data).type):
+        return schema
+    rest = data[1:].lstrip()
+    return msgspec.Raw(b'{"type":"object"' + (b"" if rest[:1] == b"}" else b",") + rest)

@@ -1,0 +1,128 @@
+"""What OpenAI's Responses look like on the wire, as far as somebody looks into it.
+
+One struct for all kinds of a union, its members optional: a kind that is not known is told by its
+name, not refused by the decoder. What nobody looks into stays the bytes that came.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.upstream.translation.refusals import invalid
+
+T = TypeVar("T")
+ABSENT = msgspec.Raw()
+NULL = msgspec.Raw(b"null")
+
+
+class Breakpoint(msgspec.Struct, frozen=True):
+    ttl: str | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Of a message's content, of a tool's output or of a reasoning item."""
+
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | None = None
+    detail: str | None = None
+    file_id: str | None = None
+    file_data: str | None = None
+    file_url: str | None = None
+    filename: str | None = None
+    annotations: msgspec.Raw = ABSENT
+    logprobs: msgspec.Raw = ABSENT
+    prompt_cache_breakpoint: Breakpoint | None = None
+
+
+class Item(msgspec.Struct, frozen=True, rename={"is_async": "async"}):
+    """Of a request's input or of an answer's output. Other kinds give some names other types."""
+
+    type: str | None = None
+    id: str | None = None
+    role: str | None = None
+    phase: str | None = None
+    content: str | list[Part] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    arguments: Any = None
+    input: str | None = None
+    output: str | list[Part] | dict[str, msgspec.Raw] | None = None
+    summary: list[Part] | None = None
+    encrypted_content: str | None = None
+    caller: msgspec.Raw = ABSENT
+    is_async: bool | None = None
+    tools: msgspec.Raw = ABSENT
+
+
+class Reasoning(msgspec.Struct, frozen=True):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
+class Format(msgspec.Struct, frozen=True):
+    type: str = ""
+    name: str | None = None
+    description: str | None = None
+    schema: msgspec.Raw = ABSENT
+    strict: bool | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    type: str = ""
+    name: str | None = None
+    mode: str | None = None
+    tools: "list[Choice] | None" = None
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    type: str = ""
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class Filters(msgspec.Struct, frozen=True):
+    allowed_domains: tuple[str, ...] | None = None
+
+
+class Typed(msgspec.Struct, frozen=True):
+    type: str = ""
+
+
+TEXT = msgspec.json.Decoder(str)
+WHOLE = msgspec.json.Decoder(int)
+NUMBER = msgspec.json.Decoder(float)
+TRUTH = msgspec.json.Decoder(bool)
+TEXTS = msgspec.json.Decoder(list[str])
+INPUT = msgspec.json.Decoder(str | list[Item])
+RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+TOOLS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+REASONING = msgspec.json.Decoder(Reasoning)
+FORMAT = msgspec.json.Decoder(Format)
+CHOICE = msgspec.json.Decoder(str | Choice)
+GRAMMAR = msgspec.json.Decoder(Grammar)
+FILTERS = msgspec.json.Decoder(Filters)
+TYPED = msgspec.json.Decoder(Typed)
+
+
+def decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) -> T:
+    """Raises InvalidRequest, which names the full path of what is wrong."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        message, _, inside = str(error).partition(" - at `$")
+        raise invalid(path + inside.removesuffix("`"), message[:1].lower() + message[1:]) from None
+    except UNREADABLE:
+        raise invalid(path, "this cannot be read") from None
+
+
+def said(fields: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:
+    """None for a member that is missing or null."""
+    raw = fields.get(name)
+    return None if raw is None or raw == NULL else raw

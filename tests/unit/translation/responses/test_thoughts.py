@@ -1,0 +1,93 @@
+"""Reasoning items, and whose seals they hold."""
+
+import json
+
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Request,
+    Seal,
+    Text,
+    Thinking,
+    Turn,
+)
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.seals import envelope
+from tests.unit.translation.responses.bodies import (
+    USER,
+    parts_of,
+    read,
+    write,
+    write_own,
+)
+
+
+def test_thinking_of_others_is_left_out_and_ones_own_goes_back() -> None:
+    own = Thinking(text="told", seal=Seal("openai", "enc"))
+    turn = Turn(
+        role="assistant",
+        parts=(
+            Thinking(text="a", seal=Seal("anthropic", "SIG-A")),
+            Thinking(text="b", seal=Seal("none", "")),
+            Thinking(text="c"),
+            own,
+            Call(id="c", name="f", arguments="", seal=Seal("google", "SIG-G")),
+        ),
+        at=(1,),
+    )
+    asked = Turn(role="user", parts=(Text(text="x"),))
+    body = write(Request(turns=(asked, turn)))
+    assert body["input"][1:] == [
+        {
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": "told"}],
+            "encrypted_content": "enc",
+        },
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+    ]
+    assert "SIG" not in json.dumps(body)
+    replaying = Profile(family="other", replays_thinking="reasoning_content")
+    assert [
+        item.get("content") for item in write(Request(turns=(asked, turn)), replaying)["input"]
+    ][1:3] == [[{"type": "reasoning_text", "text": text}] for text in ("b", "c")]
+
+
+def test_a_reasoning_item_without_its_seal_is_for_who_keeps_it() -> None:
+    item = {"type": "reasoning", "id": "rs_1", "summary": []}
+    body = {"input": [USER, item, {"role": "assistant", "content": "x"}]}
+    assert [i.get("type") for i in write_own(read({**body, "store": True}))["input"]] == [
+        None,
+        "reasoning",
+        None,
+    ]
+    assert len(write_own(read({**body, "store": False}))["input"]) == 2
+
+
+def test_an_id_of_our_own_making_is_not_sent_to_anybody() -> None:
+    minted = f"rs_{'0' * 48}_1"
+    item = {"type": "reasoning", "id": minted, "summary": [], "encrypted_content": "enc"}
+    assert "id" not in write_own(read({"input": [USER, item, USER]}))["input"][1]
+    item["id"] = f"rs_{'0' * 48}"
+    assert write_own(read({"input": [USER, item, USER]}))["input"][1]["id"] == item["id"]
+
+
+def test_what_an_earlier_version_put_into_reasoning_items_is_read() -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "t", "signature": "S"},
+        {"type": "redacted_thinking", "data": "D"},
+        {"type": "thinking", "thinking": "u", "signature": ""},
+    ]
+    item = {"type": "reasoning", "summary": [], "encrypted_content": json.dumps(blocks)}
+    assert parts_of(item)[:1] != ()
+    item["encrypted_content"] = json.dumps(blocks, separators=(",", ":"))
+    assert parts_of(item) == (
+        Thinking(text="t", seal=Seal("anthropic", "S"), at=(0,)),
+        Thinking(seal=Seal("anthropic", "D"), is_redacted=True, at=(0,)),
+        Thinking(text="u", seal=Seal("none", ""), at=(0,)),
+    )
+
+
+def test_an_unreadable_envelope_is_no_seal() -> None:
+    item = {"type": "reasoning", "summary": [], "encrypted_content": "gws1.anthropic.%%%"}
+    assert parts_of(item) == (Thinking(at=(0,)),)
+    item["encrypted_content"] = envelope(Seal("anthropic", "not ours"))
+    assert parts_of(item) == (Thinking(seal=Seal("anthropic", "not ours"), at=(0,)),)

@@ -1,0 +1,157 @@
+"""Tools of Responses clients, and tools for providers that speak Responses."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from openai.types.responses.tool_param import ToolParam
+
+from libs.common.errors import UnsupportedField
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+)
+from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.responses.paths import PATHS
+from tests.unit.translation.responses.bodies import (
+    CODEX,
+    MESSAGES_PATHS,
+    USER,
+    kinds_of,
+    read,
+    write,
+    write_own,
+)
+
+
+def test_codex_tools_are_read() -> None:
+    found = read(CODEX)
+    shell, patch, find, search = found.tools
+    assert isinstance(shell, Function)
+    assert (shell.name, shell.strict, shell.at) == ("shell", False, 0)
+    assert isinstance(patch, Freeform)
+    assert (patch.syntax, patch.grammar) == ("lark", "start: x")
+    assert isinstance(find, Function)
+    assert (find.namespace, find.name, find.at) == ("mcp__docs", "find", 2)
+    assert isinstance(search, Search)
+    assert (search.context_size, search.extra) == (
+        "low",
+        {"external_web_access": msgspec.Raw(b"false")},
+    )
+
+
+HOSTED_TOOLS: dict[str, dict[str, Any]] = {
+    "file_search": {"vector_store_ids": ["vs"]},
+    "computer": {},
+    "computer_use_preview": {"display_height": 1, "display_width": 1, "environment": "linux"},
+    "mcp": {"server_label": "s"},
+    "code_interpreter": {"container": {"type": "auto"}},
+    "programmatic_tool_calling": {},
+    "image_generation": {},
+    "local_shell": {},
+    "shell": {},
+    "tool_search": {},
+    "apply_patch": {},
+}
+
+
+def test_every_kind_of_tool_is_carried_or_known_to_be_refused() -> None:
+    carried = {"function", "custom", "namespace", "web_search", "web_search_preview"}
+    dated = {"web_search_2025_08_26", "web_search_preview_2025_03_11"}
+    assert kinds_of(ToolParam) == carried | dated | HOSTED_TOOLS.keys()
+
+
+@pytest.mark.parametrize("kind", HOSTED_TOOLS)
+def test_hosted_tools_are_for_their_own_family(kind: str) -> None:
+    tool = {"type": kind, **HOSTED_TOOLS[kind]}
+    found = read({"input": "hi", "tools": [tool]})
+    assert found.tools == (
+        HostedTool(kind=kind, at=0, raw=msgspec.Raw(json.dumps(tool).encode()), family="openai"),
+    )
+    assert write_own(found)["tools"] == [tool]
+    report = Report(MESSAGES_PATHS, drops=True)
+    assert "tools" not in write(found, report=report)
+    assert report.dropped_params == ("tools[0]",)
+    with pytest.raises(UnsupportedField, match=kind):
+        write(found)
+
+
+def test_members_that_only_openai_knows_are_named() -> None:
+    tool = {
+        "type": "function",
+        "name": "f",
+        "parameters": {"type": "object"},
+        "strict": True,
+        "defer_loading": True,
+        "output_schema": {"type": "string"},
+        "allowed_callers": ["direct"],
+        "async": False,
+    }
+    found = read({"input": "hi", "tools": [tool]})
+    assert found.tools[0].extra.keys() == {"defer_loading", "output_schema"}  # type: ignore[union-attr]
+    report = Report(MESSAGES_PATHS, drops=True)
+    assert write(found, report=report)["tools"] == [
+        {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
+    ]
+    assert report.dropped_params == ("tools[0].defer_loading", "tools[0].output_schema")
+    del tool["allowed_callers"], tool["async"]
+    assert write_own(found)["tools"] == [tool]
+
+
+def test_tools_that_items_bring_join_the_list_and_go_back_where_they_stood() -> None:
+    added = {
+        "type": "additional_tools",
+        "role": "developer",
+        "tools": [
+            {"type": "function", "name": "g", "parameters": {"type": "object"}, "strict": False},
+            {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True},
+        ],
+    }
+    first = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}
+    found = read({"input": [USER, added, USER], "tools": [first]})
+    assert [(tool.name, tool.at) for tool in found.tools] == [("f", 0), ("g", -2)]  # type: ignore[union-attr]
+    assert [tool["name"] for tool in write(found)["tools"]] == ["f", "g"]
+    own = write_own(found)
+    assert own["tools"] == [first]
+    assert own["input"] == [USER, added | {"tools": added["tools"][:1]}, USER]
+    assert PATHS.tool(-2, "strict") == "input[1].tools.strict"
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as", "written"),
+    [
+        ("required", Choice(mode="required"), "required"),
+        (
+            {"type": "function", "name": "shell"},
+            Choice(mode="required", names=("shell",)),
+            {"type": "function", "name": "shell"},
+        ),
+        (
+            {"type": "custom", "name": "apply_patch"},
+            Choice(mode="required", names=("apply_patch",)),
+            {"type": "custom", "name": "apply_patch"},
+        ),
+        (
+            {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [
+                    {"type": "function", "name": "shell"},
+                    {"type": "custom", "name": "apply_patch"},
+                ],
+            },
+            Choice(mode="auto", names=("shell", "apply_patch")),
+            None,
+        ),
+        ({"type": "shell"}, None, None),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}]}, None, None),
+    ],
+)
+def test_choices(sent: Any, read_as: Choice | None, written: Any) -> None:
+    found = read({**CODEX, "tool_choice": sent})
+    assert found.choice == read_as
+    assert write_own(found)["tool_choice"] == (sent if written is None else written)
