@@ -135,6 +135,7 @@ class Result(_Part, frozen=True, kw_only=True):
     is_freeform: bool = False
     cache: CacheMark | None = None
     name: str | None = None
+    extra: dict[str, msgspec.Raw] = {}
 
 
 class Thinking(_Part, frozen=True, kw_only=True):
@@ -242,6 +243,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     is_preview: bool = False
     version: str | None = None
     extra: dict[str, msgspec.Raw] = {}
+    hints: dict[str, msgspec.Raw] = {}
 
 
 class HostedTool(msgspec.Struct, frozen=True, kw_only=True):

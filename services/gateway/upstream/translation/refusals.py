@@ -31,7 +31,7 @@ _TYPES = {
     "object": "an object",
     "null": "null",
 }
-_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_NAMED_TYPE = re.compile(r"`([^`]+)`")
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
 _VALUE = re.compile(r"Invalid (?:enum )?value (.+)")
@@ -135,16 +135,16 @@ def decoded(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw | bytes, path: st
 def _misshapen(path: str, words: str) -> InvalidRequest:
     what, _, where = words.partition(" - at `$")
     path += where.rstrip("`")
-    if found := _WRONG_TYPE.fullmatch(what):
-        return invalid(path, f"expected {_type(found[1])}, not {_type(found[2])}")
     if found := _MISSING.fullmatch(what):
         return invalid(f"{path}.{found[1]}", "this field is missing")
     if found := _UNKNOWN.fullmatch(what):
         return unsupported(f"{path}.{found[1]}", "this field is not known")
     if found := _VALUE.fullmatch(what):
         return invalid(path, f"{found[1]} is none of the values that are known")
-    return invalid(path, what[:1].lower() + what[1:].replace("`", ""))
+    # "Expected `str`, got `int`", or a number out of its range.
+    plain = _NAMED_TYPE.sub(_type, what).replace(", got ", ", not ")
+    return invalid(path, plain[:1].lower() + plain[1:])
 
 
-def _type(names: str) -> str:
-    return " or ".join(_TYPES.get(name, name) for name in names.split(" | "))
+def _type(found: re.Match[str]) -> str:
+    return " or ".join(_TYPES.get(name, name) for name in found[1].split(" | "))

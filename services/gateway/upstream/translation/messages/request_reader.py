@@ -1,0 +1,189 @@
+"""Reads a client's body in Anthropic's Messages format."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from services.gateway.formats.base import NULL
+from services.gateway.upstream.translation.conversation import (
+    CacheMark,
+    Choice,
+    Effort,
+    Labels,
+    Limits,
+    Request,
+    Sampling,
+    Shape,
+    Wish,
+)
+from services.gateway.upstream.translation.messages import wire
+from services.gateway.upstream.translation.messages.block_reader import read_mark
+from services.gateway.upstream.translation.messages.tool_reader import read_tools
+from services.gateway.upstream.translation.messages.turn_reader import read_messages, read_system
+from services.gateway.upstream.translation.refusals import decoded, invalid
+
+T = TypeVar("T")
+Fields = Mapping[str, msgspec.Raw]
+Members = dict[str, msgspec.Raw]
+
+_MODES: dict[str, Literal["off", "auto", "on", "between_tools"]] = {
+    "enabled": "on",
+    "adaptive": "auto",
+    "disabled": "off",
+    "between_tools": "between_tools",
+}
+_CHOICES: dict[str, Literal["auto", "none", "required"]] = {
+    "auto": "auto",
+    "any": "required",
+    "tool": "required",
+    "none": "none",
+}
+_TIERS = {"auto": "auto", "standard_only": "default"}
+# Fields that the conversation has words for; `model` is the route's affair.
+_READ = frozenset(
+    {
+        "model", "messages", "system", "tools", "tool_choice", "max_tokens", "stop_sequences",
+        "temperature", "top_p", "top_k", "thinking", "output_config", "output_format", "metadata",
+        "service_tier", "cache_control", "stream",
+    }
+)  # fmt: skip
+# What these ask for is no more than what every target does.
+_NEUTRAL: dict[str, tuple[bytes, ...]] = {
+    "speed": (b'"standard"',),
+    "mcp_servers": (b"[]",),
+    "fallbacks": (b"[]",),
+}
+# It tells the provider of an earlier answer, and is answered by what the gateway has not.
+_HINTS = frozenset({"diagnostics"})
+
+_bool = msgspec.json.Decoder(bool | None)
+_limit = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0)] | None)
+_int = msgspec.json.Decoder(int | None)
+_float = msgspec.json.Decoder(float | None)
+_str = msgspec.json.Decoder(str | None)
+_strs = msgspec.json.Decoder(list[str] | None)
+_members = msgspec.json.Decoder(Members | None)
+_effort = msgspec.json.Decoder(Literal["low", "medium", "high", "xhigh", "max"] | None)
+_tier = msgspec.json.Decoder(Literal["auto", "standard_only"] | None)
+_thinking = msgspec.json.Decoder(wire.ThinkingConfig | None)
+_choice = msgspec.json.Decoder(wire.ToolChoice | None)
+_format = msgspec.json.Decoder(wire.OutputFormat | None)
+_control = msgspec.json.Decoder(wire.CacheControl | None)
+_context = msgspec.json.Decoder(wire.ContextManagement)
+
+
+def read_request(fields: Fields) -> Request:
+    """Raises InvalidRequest, which names the path of what is wrong."""
+    if "messages" not in fields:
+        raise invalid("messages", "this field is missing")
+    extra, hints = _beside(fields)
+    config = _members_of(fields, "output_config", extra, ("effort", "format"))
+    user = _members_of(fields, "metadata", extra, ("user_id",)).get("user_id", NULL)
+    tier = _value(fields, "service_tier", _tier)
+    choice, parallel = _read_choice(fields)
+    return Request(
+        turns=read_system(fields.get("system", NULL)) + read_messages(fields["messages"]),
+        tools=read_tools(fields.get("tools", NULL)),
+        choice=choice,
+        parallel=parallel,
+        limits=Limits(
+            output_tokens=_value(fields, "max_tokens", _limit),
+            stop=tuple(_value(fields, "stop_sequences", _strs) or ()),
+        ),
+        sampling=Sampling(
+            temperature=_value(fields, "temperature", _float),
+            top_p=_value(fields, "top_p", _float),
+            top_k=_value(fields, "top_k", _int),
+        ),
+        thinking=_wish(
+            fields, decoded(_effort, config.get("effort", NULL), "output_config.effort")
+        ),
+        shape=_shape(fields, config),
+        labels=Labels(
+            user=decoded(_str, user, "metadata.user_id"),
+            tier=None if tier is None else _TIERS[tier],
+        ),
+        auto_cache=_auto_cache(fields),
+        stream=_value(fields, "stream", _bool) is True,
+        extra=extra,
+        hints=hints,
+    )
+
+
+def _value(fields: Fields, name: str, decoder: msgspec.json.Decoder[T | None]) -> T | None:
+    raw = fields.get(name)
+    return None if raw is None else decoded(decoder, raw, name)
+
+
+def _beside(fields: Fields) -> tuple[Members, Members]:
+    """What only Anthropic has a word for: asked for, and merely hinted at."""
+    extra: Members = {}
+    hints: Members = {}
+    for name, raw in fields.items():
+        if name not in _READ:
+            (hints if _is_hint(name, raw) else extra)[name] = raw
+    return extra, hints
+
+
+def _is_hint(name: str, raw: msgspec.Raw) -> bool:
+    if raw == NULL or name in _HINTS or bytes(raw) in _NEUTRAL.get(name, ()):
+        return True
+    if name != "context_management":
+        return False
+    edits = decoded(_context, raw, name).edits or ()
+    # To leave earlier thinking out is what other families do anyway.
+    return all(edit.type.startswith("clear_thinking") for edit in edits)
+
+
+def _members_of(fields: Fields, name: str, extra: Members, known: tuple[str, ...]) -> Members:
+    """An object's members; those beside the `known` ones go to `extra` by their full path."""
+    members = _value(fields, name, _members) or {}
+    for member, raw in members.items():
+        if member not in known and raw != NULL:
+            extra[f"{name}.{member}"] = raw
+    return members
+
+
+def _read_choice(fields: Fields) -> tuple[Choice | None, bool | None]:
+    found = _value(fields, "tool_choice", _choice)
+    if found is None:
+        return None, None
+    if (found.type == "tool") != (found.name is not None):
+        raise invalid("tool_choice.name", "a choice of type tool names a tool, and no other does")
+    names = () if found.name is None else (found.name,)
+    alone = found.disable_parallel_tool_use
+    return Choice(mode=_CHOICES[found.type], names=names), None if alone is None else not alone
+
+
+def _wish(fields: Fields, effort: Effort | None) -> Wish:
+    found = _value(fields, "thinking", _thinking)
+    if found is None:
+        return Wish(effort=effort)
+    if found.type == "enabled" and found.budget_tokens is None:
+        raise invalid("thinking.budget_tokens", "this field is missing")
+    return Wish(
+        mode=_MODES[found.type],
+        effort=effort,
+        budget_tokens=found.budget_tokens,
+        is_shown=None if found.display is None else found.display == "summarized",
+    )
+
+
+def _shape(fields: Fields, config: Members) -> Shape | None:
+    """`output_format` is what the first clients of structured answers call it."""
+    first = _value(fields, "output_format", _format)
+    second = decoded(_format, config.get("format", NULL), "output_config.format")
+    if first is not None and second is not None and first != second:
+        raise invalid("output_format", "it differs from output_config.format, which replaces it")
+    found = second or first
+    if found is None:
+        return None
+    if bytes(found.schema)[:1] != b"{":
+        path = "output_format" if second is None else "output_config.format"
+        raise invalid(f"{path}.schema", "expected an object")
+    return Shape(kind="json_schema", schema=found.schema)
+
+
+def _auto_cache(fields: Fields) -> CacheMark | None:
+    return read_mark(_value(fields, "cache_control", _control))

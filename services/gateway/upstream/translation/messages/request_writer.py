@@ -1,0 +1,162 @@
+"""Writes a body for a provider that speaks Anthropic's Messages format."""
+
+from typing import Any
+
+from services.gateway.upstream.translation.conversation import Request, Sampling, Shape, Wish
+from services.gateway.upstream.translation.messages.block_writer import cache_control
+from services.gateway.upstream.translation.messages.family import PATHS
+from services.gateway.upstream.translation.messages.tool_writer import write_choice, write_tools
+from services.gateway.upstream.translation.messages.turn_writer import TurnWriter
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report, unsupported
+
+Members = dict[str, Any]
+
+_MODES = {
+    "off": "disabled",
+    "auto": "adaptive",
+    "on": "enabled",
+    "between_tools": "between_tools",
+}
+_EFFORTS = {"minimal": "low"}
+_TIERS = {"auto": "auto", "default": "standard_only"}
+_MAX_TEMPERATURE = 1
+_JSON_MODE = "Answer with a single JSON object and nothing else."
+
+
+def write_request(request: Request, model: str, profile: Profile, report: Report) -> Members:
+    """Raises UnsupportedField for what Anthropic has no word for, or reports it."""
+    if request.limits.answers > 1:
+        raise unsupported(report.paths.field("limits.answers"), "the model gives one answer a call")
+    written: Members = {"model": model}
+    if request.limits.output_tokens is not None:
+        written["max_tokens"] = request.limits.output_tokens
+    system, written["messages"] = TurnWriter(profile, report).write(request.turns)
+    if request.shape is not None and request.shape.kind == "json_object":
+        system.append({"type": "text", "text": _JSON_MODE})
+        report.adapted(report.paths.field("shape"))
+    optional = {
+        "system": system,
+        "tools": write_tools(request, profile, report) if request.tools else None,
+        "stop_sequences": _stop(request.limits.stop, report),
+        "thinking": _thinking(request.thinking),
+        "output_config": _config(request, report),
+        "cache_control": _auto_cache(request, profile),
+        "stream": request.stream,
+    }
+    written.update((name, value) for name, value in optional.items() if value)
+    if "tools" in written:
+        choice = write_choice(request, profile, report)
+        if choice is not None:
+            written["tool_choice"] = choice
+    written.update(_sampling(request.sampling, report))
+    _labels(request, written, report)
+    _beside(request, written, report)
+    return written
+
+
+def _auto_cache(request: Request, profile: Profile) -> Members | None:
+    mark = request.auto_cache
+    return None if mark is None or not profile.takes_cache_marks else cache_control(mark)
+
+
+def _config(request: Request, report: Report) -> Members:
+    """Effort and shape of the answer."""
+    config: Members = {}
+    effort = request.thinking.effort
+    if effort is not None and effort != "none":
+        config["effort"] = _EFFORTS.get(effort, effort)
+    if request.shape is not None and request.shape.kind == "json_schema":
+        config["format"] = _format(request.shape, report)
+    if request.verbosity is not None:
+        report.adapted(report.paths.field("verbosity"))
+    return config
+
+
+def _format(shape: Shape, report: Report) -> Members:
+    """Without a schema, OpenAI's clients ask for any object."""
+    if shape.schema is None:
+        report.adapted(report.paths.field("shape"))
+        return {"type": "json_schema", "schema": {"type": "object"}}
+    return {"type": "json_schema", "schema": shape.schema}
+
+
+def _stop(stop: tuple[str, ...], report: Report) -> tuple[str, ...]:
+    if not all(map(str.strip, stop)):
+        why = "the model's provider takes no stop sequence of blanks alone"
+        raise unsupported(report.paths.field("limits.stop"), why)
+    return stop
+
+
+def _sampling(sampling: Sampling, report: Report) -> Members:
+    written: Members = {}
+    temperature = sampling.temperature
+    if temperature is not None:
+        if temperature > _MAX_TEMPERATURE:
+            report.adapted(report.paths.field("sampling.temperature"))
+            temperature = _MAX_TEMPERATURE
+        written["temperature"] = temperature
+    if sampling.top_p is not None:
+        written["top_p"] = sampling.top_p
+    if sampling.top_k is not None:
+        written["top_k"] = sampling.top_k
+    for name in _foreign(sampling):
+        report.unsupported(report.paths.field(f"sampling.{name}"))
+    return written
+
+
+def _foreign(sampling: Sampling) -> list[str]:
+    """What is asked for and Anthropic cannot do; zeros and an empty table ask for nothing."""
+    bias = sampling.logit_bias
+    asked = {
+        "seed": sampling.seed is not None,
+        "presence": bool(sampling.presence),
+        "frequency": bool(sampling.frequency),
+        "logit_bias": bias is not None and bytes(bias).translate(None, b" \t\r\n") != b"{}",
+        "wants_logprobs": sampling.wants_logprobs,
+        "top_logprobs": bool(sampling.top_logprobs),
+    }
+    return [name for name, is_asked in asked.items() if is_asked]
+
+
+def _thinking(wish: Wish) -> Members | None:
+    if wish.mode is None:
+        return None
+    written: Members = {"type": _MODES[wish.mode]}
+    if wish.mode == "on":
+        written["budget_tokens"] = wish.budget_tokens
+    is_shown = True if wish.is_shown is None and wish.summary is not None else wish.is_shown
+    if is_shown is not None and wish.mode in ("on", "auto"):
+        written["display"] = "summarized" if is_shown else "omitted"
+    return written
+
+
+def _labels(request: Request, written: Members, report: Report) -> None:
+    labels = request.labels
+    user = labels.safety_id if labels.user is None else labels.user
+    if user is not None:
+        written["metadata"] = {"user_id": user}
+    if labels.keeps:
+        report.unsupported(
+            report.paths.field("labels.keeps"), "the model's provider keeps no answers"
+        )
+    if labels.tier is not None:
+        if labels.tier in _TIERS:
+            written["service_tier"] = _TIERS[labels.tier]
+        else:
+            report.unsupported(report.paths.field("labels.tier"))
+
+
+def _beside(request: Request, written: Members, report: Report) -> None:
+    """What the conversation has no words for goes back only to the format that it came in."""
+    if report.paths is not PATHS:
+        for name in request.extra:
+            report.unsupported(report.paths.field(name))
+        return
+    written.update(request.hints)
+    for name, raw in request.extra.items():
+        field, _, member = name.partition(".")
+        if member:
+            written[field] = written.get(field, {}) | {member: raw}
+        else:
+            written[name] = raw

@@ -1,0 +1,199 @@
+"""Writes tools, and which of them to use, in Anthropic's Messages format."""
+
+from typing import Any
+
+import msgspec
+
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Freeform,
+    Function,
+    HostedTool,
+    Request,
+    Search,
+    Tool,
+)
+from services.gateway.upstream.translation.messages.block_writer import cache_control
+from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+
+Members = dict[str, Any]
+
+_SEARCH_VERSION = "web_search_20250305"
+_OBJECT = b'{"type":"object"'
+_ROOTED = (_OBJECT, b'{"type": "object"')
+_USUAL_CONTEXT = "medium"
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class _Typed(msgspec.Struct):
+    type: msgspec.Raw | None = None
+
+
+_typed = msgspec.json.Decoder(_Typed)
+
+
+def write_tools(request: Request, profile: Profile, report: Report) -> list[Any]:
+    """Those that the request's choice leaves; raises UnsupportedField, or reports."""
+    writer = _ToolWriter(request, profile, report)
+    written = [writer.write(tool) for tool in _offered(request, profile, report)]
+    return [tool for tool in written if tool is not None]
+
+
+def write_choice(request: Request, profile: Profile, report: Report) -> Members | None:
+    """Of a request with tools."""
+    choice = request.choice or Choice()
+    if choice.kind is not None:
+        report.unsupported(report.paths.field("choice"))
+        choice = Choice()
+    if choice.mode == "none":
+        return {"type": "none"}
+    written: Members = {"type": "any" if choice.mode == "required" else "auto"}
+    if choice.mode == "required" and len(choice.names) == 1:
+        name = _names(request, profile).get(choice.names[0], choice.names[0])
+        written = {"type": "tool", "name": name}
+    if request.parallel is not None:
+        written["disable_parallel_tool_use"] = not request.parallel
+    elif request.choice is None:
+        return None
+    return written
+
+
+def _offered(request: Request, profile: Profile, report: Report) -> tuple[Tool, ...]:
+    """All tools, or those that a choice of several names."""
+    choice = request.choice
+    if choice is None or not choice.names or (choice.mode, len(choice.names)) == ("required", 1):
+        return request.tools
+    report.adapted(report.paths.field("choice"))
+    return tuple(tool for tool in request.tools if _called(tool, profile) & set(choice.names))
+
+
+def _called(tool: Tool, profile: Profile) -> set[str]:
+    if isinstance(tool, Function | Freeform):
+        return {tool.name, sent_name(tool.name, tool.namespace, profile.max_name_chars)}
+    return {"web_search"} if isinstance(tool, Search) else {tool.kind}
+
+
+def _names(request: Request, profile: Profile) -> dict[str, str]:
+    """As the tools are sent, by how a choice may name them."""
+    return {
+        called: sent_name(tool.name, tool.namespace, profile.max_name_chars)
+        for tool in request.tools
+        if isinstance(tool, Function | Freeform)
+        for called in _called(tool, profile)
+    }
+
+
+class _ToolWriter:
+    def __init__(self, request: Request, profile: Profile, report: Report) -> None:
+        self._profile = profile
+        self._report = report
+        self._is_own = report.paths is PATHS
+        self._max_uses = self._hosted_calls(request)
+
+    def write(self, tool: Tool) -> Members | msgspec.Raw | None:
+        match tool:
+            case Function():
+                return self._function(tool)
+            case Freeform():
+                return self._freeform(tool)
+            case Search():
+                return self._search(tool)
+            case HostedTool():
+                return self._hosted(tool)
+
+    def _hosted_calls(self, request: Request) -> int | None:
+        """A limit of all hosted calls is one tool's own where there is only one."""
+        limit = request.limits.hosted_calls
+        if limit is None:
+            return None
+        hosted = [tool for tool in request.tools if isinstance(tool, Search | HostedTool)]
+        if len(hosted) == 1 and isinstance(hosted[0], Search):
+            return limit
+        if hosted:
+            self._report.unsupported(self._report.paths.field("limits.hosted_calls"))
+        return None
+
+    def _function(self, tool: Function) -> Members:
+        written = self._named(tool)
+        written["input_schema"] = tool.schema if self._is_own else _rooted(tool.schema)
+        if tool.strict:
+            written["strict"] = True
+        if tool.cache is not None and self._profile.takes_cache_marks:
+            written["cache_control"] = cache_control(tool.cache)
+        self._beside(tool, written)
+        return written
+
+    def _freeform(self, tool: Freeform) -> Members:
+        """A tool of one text; a grammar is told in words, which the model may stray from."""
+        written = self._named(tool)
+        schema: Members = {"type": "string"}
+        if tool.grammar is not None:
+            told = f"Must match this {tool.syntax or ''} grammar:".replace("  ", " ")
+            schema["description"] = f"{told}\n{tool.grammar}"
+            self._report.adapted(self._report.paths.tool(tool.at, "format"))
+        written["input_schema"] = {
+            "type": "object",
+            "properties": {"input": schema},
+            "required": ["input"],
+        }
+        self._beside(tool, written)
+        return written
+
+    def _named(self, tool: Function | Freeform) -> Members:
+        name = sent_name(tool.name, tool.namespace, self._profile.max_name_chars)
+        written: Members = {"name": name}
+        if tool.description is not None:
+            written["description"] = tool.description
+        return written
+
+    def _search(self, tool: Search) -> Members | None:
+        if self._profile.family != FAMILY and not self._profile.takes_search:
+            self._unsupported(tool, None, "the model's provider has no web search")
+            return None
+        written: Members = {"type": tool.version or _SEARCH_VERSION, "name": "web_search"}
+        if tool.domains:
+            written["allowed_domains"] = tool.domains
+        if tool.blocked:
+            written["blocked_domains"] = tool.blocked
+        max_uses = self._max_uses if tool.max_uses is None else tool.max_uses
+        if max_uses is not None:
+            written["max_uses"] = max_uses
+        if tool.location is not None:
+            written["user_location"] = {"type": "approximate"} | _members.decode(tool.location)
+        if tool.context_size not in (None, _USUAL_CONTEXT):
+            self._report.adapted(self._report.paths.tool(tool.at, "search_context_size"))
+        self._beside(tool, written)
+        return written
+
+    def _hosted(self, tool: HostedTool) -> msgspec.Raw | None:
+        if tool.family == self._profile.family:
+            return tool.raw
+        self._unsupported(tool, None, f"a tool of type {tool.kind} runs at another provider alone")
+        return None
+
+    def _beside(self, tool: Function | Freeform | Search, written: Members) -> None:
+        if self._is_own and not isinstance(tool, Freeform):
+            written.update(tool.hints)
+        for name, raw in tool.extra.items():
+            if self._is_own:
+                written[name] = raw
+            else:
+                self._unsupported(tool, name, None)
+
+    def _unsupported(self, tool: Tool, member: str | None, why: str | None) -> None:
+        self._report.unsupported(self._report.paths.tool(tool.at, member), why)
+
+
+def _rooted(schema: msgspec.Raw | None) -> msgspec.Raw | Members:
+    """With the `type` that Anthropic wants at its root; else byte for byte."""
+    if schema is None:
+        return {"type": "object"}
+    raw = bytes(schema)
+    if raw.startswith(_ROOTED) or _typed.decode(raw).type is not None:
+        return schema
+    rest = raw[1:].lstrip()
+    return msgspec.Raw(_OBJECT + (rest if rest[:1] == b"}" else b"," + rest))

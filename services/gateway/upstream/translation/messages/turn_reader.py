@@ -1,0 +1,100 @@
+"""Reads a client's messages, and what stands before them, into turns."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.upstream.translation.conversation import (
+    At,
+    Call,
+    Hosted,
+    Opaque,
+    Part,
+    Result,
+    Seal,
+    Text,
+    Thinking,
+    Turn,
+)
+from services.gateway.upstream.translation.messages import wire
+from services.gateway.upstream.translation.messages.block_reader import read_block, read_text
+from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
+from services.gateway.upstream.translation.refusals import decoded, invalid
+
+# By Anthropic's rules of who says what: elsewhere, no target would know what to make of it.
+_NAMES = {Call: "tool_use", Result: "tool_result", Thinking: "thinking"}
+_ROLES: dict[type, str] = {Call: "assistant", Thinking: "assistant", Result: "user"}
+_EVERYWHERE = (Text, Hosted, Opaque)
+
+_messages = msgspec.json.Decoder(list[wire.Message])
+_raw_messages = msgspec.json.Decoder(list[wire.RawMessage])
+_system = msgspec.json.Decoder(str | list[wire.TextBlock] | None)
+_call_seals = msgspec.json.Decoder(dict[str, str])
+
+
+def read_system(raw: msgspec.Raw) -> tuple[Turn, ...]:
+    """The one turn of top-level `system` blocks; none where it says nothing."""
+    system = decoded(_system, raw, "system")
+    if not system:
+        return ()
+    if isinstance(system, str):
+        return (Turn(role="system", parts=(Text(text=system, at=(-1,)),), at=(-1,)),)
+    parts = tuple(read_text(block, (-1 - index,)) for index, block in enumerate(system))
+    return (Turn(role="system", parts=parts, at=(-1,)),)
+
+
+def read_messages(raw: msgspec.Raw) -> tuple[Turn, ...]:
+    """Raises InvalidRequest with the path of what is wrong."""
+    try:
+        messages: Sequence[wire.Message | wire.RawMessage] = _messages.decode(raw)
+    except UNREADABLE:
+        # Blocks that only Anthropic knows, or a mistake: the slow way tells, block by block.
+        found = decoded(_raw_messages, raw, "messages")
+        return tuple(_turn(message, index) for index, message in enumerate(found))
+    return tuple(_turn(message, index) for index, message in enumerate(messages))
+
+
+def _turn(message: wire.Message | wire.RawMessage, index: int) -> Turn:
+    role, content, at = message.role, message.content, (index,)
+    if isinstance(content, str):
+        return Turn(role=role, parts=(Text(text=content, at=at),) if content else (), at=at)
+    parts: list[Part] = []
+    call_seals: dict[str, Seal] = {}
+    for number, found in enumerate(content):
+        here = (index, number)
+        for part in read_block(found, here):
+            _check_role(part, role, here)
+            if type(part) is Thinking and part.is_redacted and _seals_of_calls(part, call_seals):
+                continue
+            parts.append(part)
+    if call_seals:
+        parts = [_with_seal(part, call_seals) for part in parts]
+    return Turn(role=role, parts=tuple(parts), at=at)
+
+
+def _check_role(part: Part, role: str, at: At) -> None:
+    kind = type(part)
+    if kind in _EVERYWHERE or _ROLES.get(kind, role) == role != "system":
+        return
+    name = _NAMES.get(kind, kind.__name__.lower())
+    raise invalid(PATHS.of(at), f"a block of type {name} has no place in a message of role {role}")
+
+
+def _seals_of_calls(part: Thinking, found: dict[str, Seal]) -> bool:
+    """Whether it is no thought but signatures of calls, which travel in such a block."""
+    seal = part.seal
+    if seal is None or seal.family == FAMILY or not seal.data.startswith("{"):
+        return False
+    try:
+        signatures = _call_seals.decode(seal.data)
+    except UNREADABLE:
+        return False
+    found.update((call_id, Seal(seal.family, data)) for call_id, data in signatures.items())
+    return True
+
+
+def _with_seal(part: Part, seals: dict[str, Seal]) -> Part:
+    if type(part) is Call and part.id in seals:
+        return msgspec.structs.replace(part, seal=seals[part.id])
+    return part

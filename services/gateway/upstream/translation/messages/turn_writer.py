@@ -1,0 +1,118 @@
+"""Writes turns as Anthropic's `system` and `messages`.
+
+What stands is never moved but for system messages inside the conversation, and results, which come
+first in their turn: so a longer conversation begins with the bytes of the shorter one.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from services.gateway.upstream.translation.conversation import At, Part, Result, Text, Turn
+from services.gateway.upstream.translation.messages.block_writer import BlockWriter
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report, unsupported
+
+Block = dict[str, Any]
+
+_SYSTEM_ROLES = ("system", "developer")
+
+
+class TurnWriter:
+    """`report` and `profile` are those of the call; raises UnsupportedField by the path."""
+
+    def __init__(self, profile: Profile, report: Report) -> None:
+        self._profile = profile
+        self._report = report
+        self._blocks = BlockWriter(profile, report)
+
+    def write(self, turns: Sequence[Turn]) -> tuple[list[Any], list[dict[str, Any]]]:
+        """The blocks of `system`, and `messages`."""
+        inside = 0
+        while inside < len(turns) and turns[inside].role in _SYSTEM_ROLES:
+            inside += 1
+        system = [block for turn in turns[:inside] for block in self._system_blocks(turn)]
+        messages = list(self._messages(turns[inside:]))
+        if turns and messages and messages[-1]["role"] == "assistant":
+            self._end_prefill(messages[-1]["content"], turns[-1])
+        return system, messages
+
+    def _messages(self, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
+        held: list[Turn] = []
+        for turn in turns:
+            if turn.role in _SYSTEM_ROLES:
+                held.append(turn)
+                continue
+            content = self._content(turn)
+            if not content:
+                continue
+            if held and self._may_stand_before(turn):
+                yield from self._inside(held)
+                held = []
+            yield {"role": turn.role, "content": content}
+        yield from self._inside(held)
+
+    def _content(self, turn: Turn) -> list[Any]:
+        blocks: list[Any] = []
+        results = 0
+        for part in turn.parts:
+            block = self._blocks.write(part)
+            if block is None:
+                continue
+            if type(part) is Result:
+                blocks.insert(results, block)
+                results += 1
+            else:
+                blocks.append(block)
+        return blocks
+
+    def _may_stand_before(self, turn: Turn) -> bool:
+        """System messages stand before an assistant's turn, their substitutes not before results,
+        which have to follow their calls at once.
+        """
+        if self._profile.takes_system_inside:
+            return turn.role == "assistant"
+        return not any(type(part) is Result for part in turn.parts)
+
+    def _inside(self, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
+        if self._profile.takes_system_inside:
+            blocks = [block for turn in turns for block in self._system_blocks(turn)]
+            if blocks:
+                yield {"role": "system", "content": blocks}
+            return
+        for turn in turns:
+            blocks = [_reminder(block) for block in self._system_blocks(turn)]
+            if blocks:
+                self._report.adapted(self._report.paths.of(turn.at))
+                yield {"role": "user", "content": blocks}
+
+    def _system_blocks(self, turn: Turn) -> Iterator[Any]:
+        for part in turn.parts:
+            if type(part) is not Text:
+                raise self._no_system(part)
+            block = self._blocks.write(part)
+            if block is not None:
+                yield block
+
+    def _no_system(self, part: Part) -> Exception:
+        kind = type(part).__name__.lower()
+        why = (
+            f"the model's provider takes nothing but text in system messages, and this is a {kind}"
+        )
+        return unsupported(self._path(part.at), why)
+
+    def _end_prefill(self, content: list[Any], turn: Turn) -> None:
+        """An answer goes on from the last text, where the model can; never from blanks."""
+        last = content[-1]
+        if type(last) is not dict or last["type"] != "text":
+            return
+        if not self._profile.takes_prefill:
+            why = "the model does not go on from an assistant's message: end with a user's"
+            raise unsupported(self._path(turn.at), why)
+        last["text"] = last["text"].rstrip()
+
+    def _path(self, at: At) -> str:
+        return self._report.paths.of(at)
+
+
+def _reminder(block: Block) -> Block:
+    return block | {"text": f"<system-reminder>\n{block['text']}\n</system-reminder>"}
