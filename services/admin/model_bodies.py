@@ -7,7 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from libs.common.schemas.route import Timeouts
+from libs.common.schemas.profile import ProfileFields
+from libs.common.schemas.route import AnswerModel, Timeouts, Translation
 from libs.common.schemas.usage import ClientFormat
 from services.admin.fields import (
     ApiBase,
@@ -53,6 +54,8 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: ParallelCalls | None = None
     timeouts: TimeoutsBody | None = None
     drop_params: bool = False
+    profile: ProfileFields | None = None
+    translation: Translation = "native"
 
 
 def _deployments(values: Sequence[DeploymentBody], _: datetime) -> str | None:
@@ -75,6 +78,7 @@ class NewRoute(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_after: FailureCount = 3
     cooldown_s: CooldownTime = 30
     provider_objects: ProviderObjects = ()
+    answer_model: AnswerModel = "asked"
 
 
 class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +91,7 @@ class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_after: FailureCount | UnsetType = UNSET
     cooldown_s: CooldownTime | UnsetType = UNSET
     provider_objects: ProviderObjects | UnsetType = UNSET
+    answer_model: AnswerModel | UnsetType = UNSET
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +107,8 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int | None
     timeouts: Timeouts
     drop_params: bool
+    profile: ProfileFields | None
+    translation: Translation
     cooling_until: datetime | None
 
 
@@ -114,3 +121,4 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_after: int
     cooldown_s: int
     provider_objects: tuple[str, ...]
+    answer_model: AnswerModel

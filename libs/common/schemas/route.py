@@ -1,8 +1,14 @@
 """Routes: which deployments serve a public model name, and what happens when one fails."""
 
+from typing import Literal
+
 import msgspec
 
+from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.usage import ClientFormat
+
+Translation = Literal["native", "library"]
+AnswerModel = Literal["asked", "served"]
 
 # What the services themselves are told by their environment: no credential for a provider.
 NOT_FOR_PROVIDERS = frozenset({"MONGO_URI", "REDIS_URL", "ADMIN_API_KEY"})
@@ -23,7 +29,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     `model` is `provider/model`. `credential` is `env:NAME`, or `file:NAME` in the directory of
     mounted secrets; None uses the provider's own key. `formats` are those that `api_base` speaks;
     None takes them from the provider. Lower priorities are tried first, equal ones by weight.
-    `max_parallel` is each gateway's own limit.
+    `max_parallel` is each gateway's own limit. `profile` says what the gateway cannot know of the
+    model, or knows wrongly; `translation: library` leaves translating to LiteLLM's adapters.
     """
 
     deployment_id: str
@@ -36,6 +43,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int | None = None
     timeouts: Timeouts = Timeouts()
     drop_params: bool = False
+    profile: ProfileFields | None = None
+    translation: Translation = "native"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +56,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     that has failed `cooldown_after` times in a row is left alone for `cooldown_s`: by the account
     whose calls failed, and by all where no request can be the reason or more accounts than that
     met it. Every caller of the route may name its `provider_objects`, beyond the account's and the
-    key's own.
+    key's own. Answers name the model that was `asked` for, or the one that `served`.
     """
 
     model: str
@@ -58,3 +67,4 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_after: int = 3
     cooldown_s: int = 30
     provider_objects: tuple[str, ...] = ()
+    answer_model: AnswerModel = "asked"

@@ -5,6 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import Deployment, Route, Timeouts
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.routes import RouteStore
@@ -26,6 +27,8 @@ FULL: dict[str, Any] = {
     "max_parallel": 20,
     "timeouts": {"connect": 0.5, "first_byte": 30, "between_bytes": None, "total": 3600},
     "drop_params": True,
+    "profile": {"family": "openai", "efforts": ["low", "high"], "sees": False, "max_output": 4096},
+    "translation": "library",
 }
 DEFAULTS = {
     "api_base": None,
@@ -36,6 +39,8 @@ DEFAULTS = {
     "max_parallel": None,
     "timeouts": {"connect": None, "first_byte": None, "between_bytes": None, "total": None},
     "drop_params": False,
+    "profile": None,
+    "translation": "native",
     "cooling_until": None,
 }
 
@@ -57,6 +62,7 @@ async def test_a_route_is_kept_with_all_its_fields(
         "cooldown_after": 100,
         "cooldown_s": 3600,
         "provider_objects": ["file-*"],
+        "answer_model": "served",
     }
     made = await make(admin, "house/default", deployments=[PLAIN, FULL], **behaviour)
     ids = [deployment["deployment_id"] for deployment in made["deployments"]]
@@ -84,6 +90,10 @@ async def test_a_route_is_kept_with_all_its_fields(
         max_parallel=20,
         timeouts=Timeouts(connect=0.5, first_byte=30, total=3600),
         drop_params=True,
+        profile=ProfileFields(
+            family="openai", efforts=("low", "high"), sees=False, max_output=4096
+        ),
+        translation="library",
     )
 
 
@@ -91,7 +101,7 @@ async def test_a_route_needs_only_a_model(admin: httpx2.AsyncClient, database: D
     made = await make(admin)
     expected: dict[str, Any] = {"fallbacks": [], "context_fallbacks": []}
     expected |= {"max_attempts": 3, "cooldown_after": 3, "cooldown_s": 30}
-    expected |= {"provider_objects": []}
+    expected |= {"provider_objects": [], "answer_model": "asked"}
     assert made == {"model": "house", "deployments": made["deployments"], **expected}
     stored = await RouteStore(database).get("house")
     (deployment,) = made["deployments"]
@@ -136,6 +146,13 @@ def deployed(**fields: Any) -> dict[str, Any]:
         ({"deployments": [[PLAIN]]}, ["deployments[0]"]),
         ({"deployments": ["openai/gpt-4o"]}, ["deployments[0]"]),
         ({"deployments": [PLAIN, {}]}, ["deployments[1].model"]),
+        (deployed(translation="adapters"), ["deployments[0].translation"]),
+        (deployed(profile={"speaks": True}), ["deployments[0].profile.speaks"]),
+        (deployed(profile={"efforts": ["huge"]}), ["deployments[0].profile.efforts"]),
+        (deployed(profile={"max_output": 0}), ["deployments[0].profile.max_output"]),
+        (deployed(profile={"max_user_chars": 63}), ["deployments[0].profile.max_user_chars"]),
+        (deployed(profile={"family": "Open AI"}), ["deployments[0].profile.family"]),
+        ({"answer_model": "mine"}, ["answer_model"]),
         (deployed(model="gpt-4o"), ["deployments[0].model"]),
         (deployed(model="openai/"), ["deployments[0].model"]),
         (deployed(model="/gpt-4o"), ["deployments[0].model"]),

@@ -10,11 +10,13 @@ from typing import Literal
 
 import msgspec
 
+from libs.common.schemas.profile import EffortLevel
+
 # Who minted a seal or an id: a provider's family; "none" is thinking that nobody signed.
 Family = str
 At = tuple[int, ...]
+Effort = EffortLevel
 Role = Literal["system", "developer", "user", "assistant"]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class Seal(msgspec.Struct, frozen=True):

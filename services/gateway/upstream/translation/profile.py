@@ -1,9 +1,8 @@
 """What a target can do."""
 
-from typing import Literal
-
 import msgspec
 
+from libs.common.schemas.profile import LimitWord, SchemaDialect, SystemWord
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.conversation import Effort, Family
 
@@ -11,8 +10,9 @@ from services.gateway.upstream.translation.conversation import Effort, Family
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One deployment's abilities; the defaults are those of a server that nothing is known of.
 
-    `formats` are those it speaks, the preferred first. `efforts` None: not known, any goes as it
-    is; empty: it cannot think. `replays_thinking`: the member in which it wants its own back.
+    `formats` are those it speaks, the preferred first. `efforts` are the levels it has a word for;
+    None: not known, any goes as it is. `thinks_beside_tools` False: in chat it refuses functions
+    while it thinks. `replays_thinking`: the member in which it wants its own thinking back.
     """
 
     family: Family = "other"
@@ -25,6 +25,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     always_thinks: bool = False
     is_adaptive: bool = False
     has_budgets: bool = False
+    thinks_beside_tools: bool = True
     takes_sampling: bool = True
     takes_top_k: bool = False
     takes_forced_tools: bool = True
@@ -33,13 +34,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     takes_strict: bool = True
     takes_search: bool = False
     takes_cache_marks: bool = False
+    takes_stream_options: bool = True
     checks_results: bool = False
+    alternates: bool = False
     max_output: int | None = None
     max_stops: int | None = None
     max_user_chars: int = 64
     max_name_chars: int = 64
-    limit_word: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    system_word: Literal["system", "developer"] = "system"
+    limit_word: LimitWord = "max_tokens"
+    system_word: SystemWord = "system"
     replays_thinking: str | None = None
-    alternates: bool = False
-    schema_dialect: Literal["plain", "openai", "anthropic"] = "plain"
+    schema_dialect: SchemaDialect = "plain"
+
+    @property
+    def can_think(self) -> bool:
+        """Whether anything says, or nothing excludes, that it thinks before it answers."""
+        return self.efforts is None or bool(self.efforts) or self.has_budgets or self.is_adaptive

@@ -1,0 +1,53 @@
+"""What a target can do: the fields that a provider's row or an administrator may state."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+EffortLevel = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+LimitWord = Literal["max_tokens", "max_completion_tokens"]
+SystemWord = Literal["system", "developer"]
+SchemaDialect = Literal["plain", "openai", "anthropic"]
+Word = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+Tokens = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+# What is longer is sent as a digest, which needs so many itself.
+Chars = Annotated[int, Meta(ge=64, le=4096)]
+
+
+class ProfileFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Each is a field of the gateway's profile of a target; None leaves it as it is known.
+
+    `family` is whose thinking and ids the target takes back. `efforts` are the levels that it has
+    a word for: none of them, and no budget, is a model that cannot think.
+    """
+
+    family: Word | None = None
+    sees: bool | None = None
+    hears: bool | None = None
+    reads_pdf: bool | None = None
+    efforts: Annotated[tuple[EffortLevel, ...], Meta(max_length=7)] | None = None
+    default_effort: EffortLevel | None = None
+    always_thinks: bool | None = None
+    is_adaptive: bool | None = None
+    has_budgets: bool | None = None
+    thinks_beside_tools: bool | None = None
+    takes_sampling: bool | None = None
+    takes_top_k: bool | None = None
+    takes_forced_tools: bool | None = None
+    takes_system_inside: bool | None = None
+    takes_prefill: bool | None = None
+    takes_strict: bool | None = None
+    takes_search: bool | None = None
+    takes_cache_marks: bool | None = None
+    takes_stream_options: bool | None = None
+    checks_results: bool | None = None
+    alternates: bool | None = None
+    max_output: Tokens | None = None
+    max_stops: Annotated[int, Meta(ge=0, le=1024)] | None = None
+    max_user_chars: Chars | None = None
+    max_name_chars: Chars | None = None
+    limit_word: LimitWord | None = None
+    system_word: SystemWord | None = None
+    replays_thinking: Word | None = None
+    schema_dialect: SchemaDialect | None = None
