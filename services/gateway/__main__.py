@@ -9,6 +9,7 @@ from libs.common.settings import SettingsError, load_or_exit
 from libs.common.storage.prices.price_map import open_price_map
 from libs.common.web.server import serve
 from services.gateway.app import create_app
+from services.gateway.directory.provider_endpoints import read_providers
 from services.gateway.endpoints.refusals import refuse
 from services.gateway.settings import Settings
 from services.gateway.spool.spool import Spool
@@ -34,6 +35,7 @@ def main() -> None:
 def check_start(settings: Settings) -> None:
     """Raises SettingsError. Databases and providers may be away: calls cope with that."""
     open_price_map(settings.price_map_path)
+    read_providers(settings, os.environ)
     spool = Spool(Path(settings.spool_dir), max_bytes=settings.spool_max_bytes)
     try:
         spool.open()

@@ -100,7 +100,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         decoding = stack.enter_context(ThreadPoolExecutor(_DECODING_THREADS, "decoding"))
         open_calls = OpenCalls()
         stack.push_async_callback(open_calls.wait_for_none)
-        router = Router(database, ModelDirectory(settings, price_map), caches, settings)
+        router = Router(database, ModelDirectory(settings, price_map, os.environ), caches, settings)
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
         cooldowns = Cooldowns(CooldownStore(redis))
         forwarder = Forwarder(Relay(client, settings), translator, credentials, settings)

@@ -47,6 +47,7 @@ class LiteLLM:
             ResponseAPILoggingUtils._transform_response_api_usage_to_chat_usage
         )
         self._model_info: Callable[..., Any] = litellm.get_model_info
+        self._rows: dict[str, dict[str, Any]] = litellm.model_cost
         self._details: Callable[..., Any] = PromptTokensDetailsWrapper
         self._searches_usd: Callable[..., float] = get_cost_for_web_search_request
         self.usage_of = cache(self._usage_of)
@@ -55,7 +56,7 @@ class LiteLLM:
         """The cost of a usage that the provider reported, by litellm's reading of it."""
         input_usd, output_usd = self._cost_per_token(
             model=name,
-            custom_llm_provider=_calculator(provider),
+            custom_llm_provider=self._kind(name, provider),
             usage_object=self.usage_of(case),
             service_tier=None if case.service_tier == "batch" else case.service_tier,
             call_type="retrieve_batch" if case.service_tier == "batch" else "completion",
@@ -66,7 +67,7 @@ class LiteLLM:
         """The cost of an Anthropic message's usage."""
         input_usd, output_usd = self._cost_per_token(
             model=name,
-            custom_llm_provider=_calculator(provider),
+            custom_llm_provider=provider,
             usage_object=self._of_message(usage, None),
         )
         return input_usd + output_usd
@@ -82,14 +83,18 @@ class LiteLLM:
 
     def searches_usd(self, name: str, provider: str, searches: int) -> float:
         """The fee for searches, counted where that provider's are."""
-        calculator = _calculator(provider)
-        if "anthropic" in provider:
+        if "claude" in name:
             search = {"server_tool_use": {"web_search_requests": searches}}
             usage = self._of_message({"input_tokens": 1, "output_tokens": 1, **search}, None)
         else:
             usage = self._usage(prompt_tokens_details=self._details(web_search_requests=searches))
-        info = self._model_info(model=name, custom_llm_provider=calculator)
-        return self._searches_usd(calculator, usage, info)
+        info = self._model_info(model=name, custom_llm_provider=provider)
+        return self._searches_usd(provider, usage, info)
+
+    def _kind(self, name: str, provider: str) -> str:
+        """As the map has it: litellm's calculation tells the kinds of Bedrock's models apart."""
+        kind: str = self._rows[name]["litellm_provider"]
+        return kind if provider == "bedrock" else provider
 
     def _usage_of(self, case: Case) -> Any:
         payload = payload_of(case)
@@ -100,8 +105,3 @@ class LiteLLM:
                 return self._of_response(payload)
             case "messages":
                 return self._of_message(payload, None)
-
-
-def _calculator(provider: str) -> str:
-    """The map tells the makers of Vertex AI's models apart, litellm's calculation does not."""
-    return "vertex_ai" if provider.startswith("vertex_ai") else provider

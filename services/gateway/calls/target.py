@@ -2,7 +2,8 @@
 
 import msgspec
 
-from libs.common.schemas.route import Route, Timeouts
+from libs.common.schemas.profile import ProfileFields
+from libs.common.schemas.route import Route, Timeouts, Translation
 from libs.common.schemas.usage import ClientFormat
 from libs.common.settings import Secret
 
@@ -11,8 +12,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One way to serve a call.
 
     If `base_url` or `api_key` is None, LiteLLM chooses it; `credential` is resolved when the call
-    is made. `paths` has the formats that can be relayed; all others are translated. Routing uses
-    `rank`, `weight` and `deployment_id`.
+    is made. `paths` has the formats that it speaks; all others are translated. If not `relays`,
+    generations in its own formats are written anew, too. Routing uses `rank`, `weight` and
+    `deployment_id`. What it can do is what `profile` says, which is the route's, else the price
+    map, else `defaults`, the provider's; `defaults_elsewhere` are those of a base URL that is not
+    the provider's own and of a model that the map does not know.
     """
 
     deployment_id: str
@@ -28,10 +32,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int | None = None
     timeouts: Timeouts = Timeouts()
     drop_params: bool = False
+    relays: bool = True
+    defaults: ProfileFields = ProfileFields()
+    defaults_elsewhere: ProfileFields | None = None
+    profile: ProfileFields | None = None
+    translation: Translation = "native"
 
     def speaks(self, client_format: ClientFormat) -> bool:
         """Whether the client's bytes can pass unchanged."""
-        return client_format in self.paths
+        return client_format in self.paths and (self.relays or client_format == "embeddings")
 
     @property
     def name(self) -> str:

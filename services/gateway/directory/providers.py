@@ -1,44 +1,29 @@
-"""The providers that the gateway talks to itself, and how a model's name leads to one of them."""
+"""How a model's name leads to the provider that serves it, and a deployment to its endpoint."""
 
-import msgspec
+from collections.abc import Mapping
 
+from libs.common.schemas.profile import ProfileFields
+from libs.common.schemas.route import Deployment
 from libs.common.schemas.usage import ClientFormat
-from libs.common.settings import Secret
 from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.calls.target import Target
+from services.gateway.directory.provider_endpoints import Provider, completed, read_providers
+from services.gateway.directory.provider_rows import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.gateway.settings import Settings
 
-# Each format's path below a provider's base URL.
-_OPENAI_PATHS: dict[ClientFormat, str] = {
-    "chat": "/chat/completions",
-    "responses": "/responses",
-    "embeddings": "/embeddings",
-}
-_ANTHROPIC_PATHS: dict[ClientFormat, str] = {"messages": "/v1/messages"}
-_PATHS = _OPENAI_PATHS | _ANTHROPIC_PATHS
-
-
-class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider with an API of its own that clients speak too.
-
-    `paths` are relative to `base_url`, one per format that it speaks; a bare model name that
-    starts with one of `prefixes` is one of its models.
-    """
-
-    name: str
-    base_url: str
-    api_key: Secret | None
-    key_variable: str
-    paths: dict[ClientFormat, str]
-    prefixes: tuple[str, ...] = ()
+_PATHS = OPENAI_PATHS | ANTHROPIC_PATHS
+# Whose thinking the models of providers outside the table take back, where it is not their own.
+_FAMILIES = {"gemini": "google", "vertex_ai": "google"}
+_CLAUDE = "claude"
 
 
 class ModelDirectory:
     """Resolves the names that clients use, from LiteLLM's map and the table of providers."""
 
-    def __init__(self, settings: Settings, price_map: PriceMap) -> None:
+    def __init__(self, settings: Settings, price_map: PriceMap, environ: Mapping[str, str]) -> None:
+        """Raises SettingsError where a provider's variable is wrong."""
         self._price_map = price_map
-        self._native = {provider.name: provider for provider in _providers(settings)}
+        self._native = {each.name: each for each in read_providers(settings, environ)}
         self._known_providers = (price_map.providers() | self._native.keys()) - {""}
         configured = {name for name, provider in self._native.items() if provider.api_key}
         self._offered = tuple(price_map.names_of(configured))
@@ -65,19 +50,47 @@ class ModelDirectory:
         return self._offered
 
     def target(self, provider: str, model: str) -> Target:
-        """The provider's own endpoint and key."""
+        """The provider's own endpoint and key; LiteLLM's where the gateway has neither."""
         native = self._native.get(provider)
-        deployment_id = f"{provider}/{model}"
-        if native is None:
-            return Target(deployment_id=deployment_id, provider=provider, model=model)
+        if native is None or not _is_usable(native, model):
+            return _of_library(provider, model)
         return Target(
-            deployment_id=deployment_id,
+            deployment_id=f"{provider}/{model}",
             provider=provider,
             model=model,
             base_url=native.base_url,
             api_key=native.api_key,
             key_variable=native.key_variable,
-            paths=native.paths,
+            paths=dict(native.paths),
+            relays=native.relays,
+            defaults=native.defaults,
+            defaults_elsewhere=native.defaults_elsewhere if native.is_elsewhere else None,
+        )
+
+    def deployed(self, deployment: Deployment) -> Target:
+        """A deployment's own endpoint, or its provider's."""
+        provider, _, model = deployment.model.partition("/")
+        native = self._native.get(provider)
+        if native is not None and not _is_native(native, model, deployment):
+            native = None
+        if deployment.api_base is None:
+            return _of_library(provider, model) if native is None else self.target(provider, model)
+        base_url = deployment.api_base.rstrip("/")
+        if native is None:
+            formats = deployment.formats or ()
+            return _of_library(provider, model, base_url, paths_of(formats, base_url))
+        base_url = completed(base_url, native.completes_base)
+        formats = tuple(native.paths) if deployment.formats is None else deployment.formats
+        # A provider's own key goes to the provider's own address, and to no other.
+        return Target(
+            deployment_id=deployment.deployment_id,
+            provider=provider,
+            model=model,
+            base_url=base_url,
+            paths=paths_of(formats, base_url),
+            relays=native.relays or deployment.formats is not None,
+            defaults=native.defaults,
+            defaults_elsewhere=native.defaults_elsewhere,
         )
 
 
@@ -92,22 +105,33 @@ def paths_of(formats: tuple[ClientFormat, ...], base_url: str) -> dict[ClientFor
     return paths
 
 
-def _providers(settings: Settings) -> tuple[Provider, ...]:
-    return (
-        Provider(
-            name="openai",
-            base_url=settings.openai_base_url.rstrip("/"),
-            api_key=settings.openai_api_key,
-            key_variable="OPENAI_API_KEY",
-            paths=_OPENAI_PATHS,
-            prefixes=("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:"),
-        ),
-        Provider(
-            name="anthropic",
-            base_url=settings.anthropic_base_url.rstrip("/"),
-            api_key=settings.anthropic_api_key,
-            key_variable="ANTHROPIC_API_KEY",
-            paths=_ANTHROPIC_PATHS,
-            prefixes=("claude-",),
-        ),
+def _is_usable(native: Provider, model: str) -> bool:
+    if native.base_url is None or (native.has_other_credentials and not native.api_key):
+        return False
+    return model.startswith(native.names)
+
+
+def _is_native(native: Provider, model: str, deployment: Deployment) -> bool:
+    """Formats that the deployment says it speaks are the gateway's, whatever is left to LiteLLM."""
+    if deployment.formats is not None:
+        return True
+    if deployment.translation == "library" and native.was_translated:
+        return False
+    return model.startswith(native.names)
+
+
+def _of_library(
+    provider: str,
+    model: str,
+    base_url: str | None = None,
+    paths: dict[ClientFormat, str] | None = None,
+) -> Target:
+    family = "anthropic" if _CLAUDE in model else _FAMILIES.get(provider, provider)
+    return Target(
+        deployment_id=f"{provider}/{model}",
+        provider=provider,
+        model=model,
+        base_url=base_url,
+        paths=paths or {},
+        defaults=ProfileFields(family=family),
     )

@@ -15,7 +15,7 @@ from libs.common.storage.mongo.routes import RouteStore
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Plan, Target
 from services.gateway.directory.caches import DATABASE_AWAY, Caches
-from services.gateway.directory.providers import ModelDirectory, paths_of
+from services.gateway.directory.providers import ModelDirectory
 from services.gateway.settings import Settings
 
 _MAX_LISTED = 1_000
@@ -108,8 +108,7 @@ class Router:
         return tuple(targets), for_s
 
     def _target(self, deployment: Deployment, position: int) -> Target:
-        provider, _, model = deployment.model.partition("/")
-        target = self._models.target(provider, model)
+        target = self._models.deployed(deployment)
         changes: dict[str, Any] = {
             "deployment_id": deployment.deployment_id,
             "rank": (position, deployment.priority),
@@ -118,12 +117,7 @@ class Router:
             "timeouts": deployment.timeouts,
             "drop_params": deployment.drop_params,
             "credential": deployment.credential,
+            "profile": deployment.profile,
+            "translation": deployment.translation,
         }
-        if deployment.api_base is not None:
-            base_url = changes["base_url"] = deployment.api_base.rstrip("/")
-            formats = tuple(target.paths) if deployment.formats is None else deployment.formats
-            changes["paths"] = paths_of(formats, base_url)
-            if deployment.credential is None:
-                # A provider's own key goes to the provider's own address, and to no other.
-                changes["api_key"] = changes["key_variable"] = None
         return msgspec.structs.replace(target, **changes)

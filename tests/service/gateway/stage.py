@@ -22,13 +22,13 @@ from tests.support.sockets import serving
 from tests.users import as_user
 
 PROVIDER_KEY = "sk-provider"
-CHAT_MODEL, MESSAGES_MODEL, OTHER_MODEL = "gpt-4o", "claude-haiku-4-5", "mistral/mistral-tiny"
+CHAT_MODEL, MESSAGES_MODEL, OTHER_MODEL = "gpt-4o", "claude-haiku-4-5", "gemini/gemini-tiny"
 
 _RATES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 PRICE_MAP = {
     CHAT_MODEL: {"litellm_provider": "openai", "mode": "chat", **_RATES},
     MESSAGES_MODEL: {"litellm_provider": "anthropic", "mode": "chat", **_RATES},
-    OTHER_MODEL: {"litellm_provider": "mistral", "mode": "chat", **_RATES},
+    OTHER_MODEL: {"litellm_provider": "gemini", "mode": "chat", **_RATES},
 }
 StateFactory = Callable[[Settings], AbstractAsyncContextManager[State]]
 

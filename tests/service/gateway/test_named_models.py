@@ -138,8 +138,8 @@ async def test_the_image_model_that_openai_chooses_counts_as_named(
     assert upstream.requests == []
 
     endpoints = Endpoints(upstream, RESPONSES)
-    await books.set_price(DEFAULT_IMAGE_MODEL, input_usd="1", output_usd="1", provider="mistral")
-    elsewhere = deployment(upstream, "a", "mistral/mistral-tiny", formats=("responses",))
+    await books.set_price(DEFAULT_IMAGE_MODEL, input_usd="1", output_usd="1", provider="gemini")
+    elsewhere = deployment(upstream, "a", "gemini/gemini-tiny", formats=("responses",))
     body = RESPONSES.body(model=await add_route(books, elsewhere), **asked)
     assert (await gateway.post(RESPONSES.path, free, body)).status_code == 200
     assert endpoints.asked == ["a"]
@@ -149,11 +149,11 @@ async def test_a_deployment_whose_provider_has_no_price_for_it_is_skipped(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:
     endpoints = Endpoints(upstream)
-    name = await priced(books, provider="mistral")
+    name = await priced(books, provider="gemini")
     model = await add_route(
         books,
         deployment(upstream, "a", "openai/gpt-4o"),
-        deployment(upstream, "b", "mistral/mistral-tiny", priority=1, formats=("chat",)),
+        deployment(upstream, "b", "gemini/gemini-tiny", priority=1, formats=("chat",)),
     )
     secret = await books.add_key()
 

@@ -151,7 +151,8 @@ async def test_untranslatable_embedding_parameters_are_named(
     await books.set_price("mistral/mistral-embed", input_usd="20", output_usd="0")
     secret = await books.add_key()
     upstream.answers(EMBEDDINGS)
-    body = {"model": "mistral/mistral-embed", "input": "a", field: value}
+    model = await add_route(books, deployment(upstream, "m", "mistral/mistral-embed"))
+    body = {"model": model, "input": "a", field: value}
 
     response = await gateway.post("/v1/embeddings", secret, body)
 

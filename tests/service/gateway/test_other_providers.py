@@ -100,13 +100,13 @@ async def test_a_call_to_a_provider_only_litellm_knows(
     ((client_format, target, asked),) = translator.asked
     assert (client_format, target.provider, target.model) == (
         dialect.name,
-        "mistral",
-        "mistral-tiny",
+        "gemini",
+        "gemini-tiny",
     )
     assert (target.api_base, target.api_key) == (None, None)
     assert {**asked, "model": OTHER_MODEL} == body
     event = await books.the_event(secret)
-    assert (event.status, event.translated, event.provider) == ("ok", True, "mistral")
+    assert (event.status, event.translated, event.provider) == ("ok", True, "gemini")
     assert (event.usage, event.usage_source) == (TOKENS, "provider")
 
 

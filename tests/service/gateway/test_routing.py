@@ -229,7 +229,7 @@ async def test_a_deployments_own_credential(
 
 
 @pytest.mark.parametrize(
-    "model", ["openai/gpt-4o", "anthropic/claude-haiku-4-5", "mistral/mistral-tiny"]
+    "model", ["openai/gpt-4o", "anthropic/claude-haiku-4-5", "gemini/gemini-tiny"]
 )
 async def test_another_address_never_gets_the_providers_own_key(
     gateway: Client,

@@ -363,3 +363,36 @@ def test_every_row_of_the_bundled_map_is_read(bundled: PriceMap) -> None:
 def test_a_price_for_a_time_is_known_by_its_note(row: Any, speaks: bool) -> None:
     assert (map_of(model=row).note("model") is not None) is speaks
     assert map_of(model=row).note("other") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "provider"),
+    [
+        ("bedrock", "bedrock"),
+        ("bedrock_converse", "bedrock"),
+        ("bedrock_mantle", "bedrock_mantle"),
+        ("vertex_ai", "vertex_ai"),
+        ("vertex_ai-language-models", "vertex_ai"),
+        ("vertex_ai-anthropic_models", "vertex_ai"),
+        ("fireworks_ai-embedding-models", "fireworks_ai"),
+        ("openai", "openai"),
+    ],
+)
+def test_kinds_of_models_are_of_one_provider(written: str, provider: str) -> None:
+    price_map = map_of(model=_ROW | {"litellm_provider": written, "supports_vision": True})
+    model = price_map.get("model")
+    assert model is not None
+    assert (model.provider, model.price.provider) == (provider, provider)
+    assert price_map.providers() == {provider}
+    assert price_map.names_of([provider]) == ["model"]
+    assert price_map.find(provider, "model") == model
+    row = price_map.abilities(provider, "model")
+    assert row is not None
+    assert row["supports_vision"] is True
+    assert price_map.abilities("another", "model") is None
+    assert price_map.abilities(provider, "other") is None
+
+
+def test_abilities_need_no_price() -> None:
+    row = {"litellm_provider": "x", "mode": "image_generation", "supports_vision": True}
+    assert map_of(model=row).abilities("x", "model") == row

@@ -1,15 +1,16 @@
 """LiteLLM's bundled price map, read as data: no import of litellm and no network."""
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.price_lookup import model_names
 from libs.common.domain.tool_fees import WEB_SEARCH
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
@@ -32,6 +33,12 @@ _USING_TOOLS = frozenset({"chat", "responses"})
 _SEARCH_SIZE = "search_context_size_medium"
 _FEE_PER_REQUEST = frozenset({"perplexity"})
 _RESEARCHING = ("deep-research",)
+# How the map names the kinds of models of a provider.
+_KINDS = {
+    "bedrock_converse": "bedrock",
+    "fireworks_ai-": "fireworks_ai",
+    "vertex_ai-": "vertex_ai",
+}
 _TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
 
 
@@ -50,6 +57,7 @@ class _Mode(msgspec.Struct):
 
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_mode = msgspec.json.Decoder(_Mode).decode
+_decode_row = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class MapModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,14 +101,14 @@ class PriceMap:
 
     def providers(self) -> frozenset[str]:
         """Every provider that serves a model of the map."""
-        return frozenset(header.litellm_provider for _, header in self._headers())
+        return frozenset(provider_of(header.litellm_provider) for _, header in self._headers())
 
     def names_of(self, providers: Collection[str]) -> list[str]:
         """The models of those providers that the gateway has an endpoint for, sorted."""
         return sorted(
             name
             for name, header in self._headers()
-            if header.litellm_provider in providers and header.mode in _SERVED_MODES
+            if provider_of(header.litellm_provider) in providers and header.mode in _SERVED_MODES
         )
 
     def _headers(self) -> Iterator[tuple[str, _Header]]:
@@ -142,13 +150,14 @@ class PriceMap:
             base.setdefault("output", Decimal(0))
         if not {"input", "output"} <= base.keys():
             return NotPriced("no_rates", "has no price for input or for output tokens")
+        provider = provider_of(header.litellm_provider)
         return MapModel(
-            provider=header.litellm_provider,
+            provider=provider,
             mode=mode,
             price=PriceVersion(
                 price_id=f"litellm:{name}@{self._digest}",
                 model=name,
-                provider=header.litellm_provider,
+                provider=provider,
                 effective_from=_ALWAYS,
                 rates=Rates(**base),
                 tiers=rates.tiers,
@@ -161,6 +170,20 @@ class PriceMap:
                 created_at=_ALWAYS,
             ),
         )
+
+    def abilities(self, provider: str, model: str) -> Mapping[str, Any] | None:
+        """All members of a routed model's row, whatever it costs; None where there is none."""
+        for name in model_names(provider, model):
+            raw = self._rows.get(name)
+            if raw is None:
+                continue
+            try:
+                row = _decode_row(raw)
+            except UNREADABLE:
+                continue
+            if provider_of(str(row.get("litellm_provider"))) == provider:
+                return row
+        return None
 
     def note(self, name: str) -> str | None:
         """What the row says of a price that holds for a time only (see `price_notes`)."""
@@ -200,6 +223,14 @@ def _web_search_per(header: _Header) -> SearchUnit:
     if header.litellm_provider not in _GROUNDED_PER_CALL:
         return "search"
     return "search" if header.web_search_billing_unit == "per_query" else "call"
+
+
+def provider_of(map_provider: str) -> str:
+    """LiteLLM's name of the provider; the map tells some providers' kinds of models apart."""
+    for kinds, provider in _KINDS.items():
+        if map_provider.startswith(kinds):
+            return provider
+    return map_provider
 
 
 def open_price_map(path: str | None) -> PriceMap:

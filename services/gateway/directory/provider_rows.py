@@ -1,0 +1,190 @@
+"""The providers that the gateway talks to itself: whose API is one that clients speak too."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from libs.common.schemas.profile import ProfileFields
+from libs.common.schemas.usage import ClientFormat
+
+# Each format's path below a provider's base URL.
+OPENAI_PATHS: dict[ClientFormat, str] = {
+    "chat": "/chat/completions",
+    "responses": "/responses",
+    "embeddings": "/embeddings",
+}
+ANTHROPIC_PATHS: dict[ClientFormat, str] = {"messages": "/v1/messages"}
+_CHAT: dict[ClientFormat, str] = {"chat": OPENAI_PATHS["chat"]}
+_CHAT_AND_EMBEDDINGS: dict[ClientFormat, str] = {**_CHAT, "embeddings": OPENAI_PATHS["embeddings"]}
+OPENAI = ProfileFields(
+    family="openai",
+    takes_prefill=False,
+    checks_results=True,
+    max_stops=4,
+    limit_word="max_completion_tokens",
+    schema_dialect="openai",
+)
+ANTHROPIC = ProfileFields(
+    family="anthropic",
+    takes_top_k=True,
+    takes_search=True,
+    takes_cache_marks=True,
+    checks_results=True,
+    max_name_chars=128,
+    max_user_chars=256,
+    schema_dialect="anthropic",
+)
+
+
+class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`base_url` None: only the variable or a route's `api_base` says where it is.
+
+    `key_variables`: the first that is set counts; one without is asked without a key, unless it
+    `needs_key`. `has_other_credentials`: LiteLLM can get some without a key. `completes_base`: what
+    an address without a version at its end lacks. `names` begins the names of those models that it
+    takes as they are: LiteLLM completes all others. `relays` and `defaults` are Target's.
+    """
+
+    name: str
+    base_url: str | None
+    base_variable: str
+    key_variables: tuple[str, ...]
+    needs_key: bool = True
+    has_other_credentials: bool = False
+    paths: Mapping[ClientFormat, str] = msgspec.field(default_factory=lambda: _CHAT)
+    completes_base: str = ""
+    names: str = ""
+    relays: bool = True
+    defaults: ProfileFields
+
+
+# LiteLLM's names of providers, of their variables and addresses, so that both ways lead there.
+ROWS = (
+    ProviderRow(
+        name="azure",
+        base_url=None,
+        base_variable="AZURE_API_BASE",
+        key_variables=("AZURE_API_KEY", "AZURE_OPENAI_API_KEY"),
+        has_other_credentials=True,
+        paths=OPENAI_PATHS,
+        completes_base="/openai/v1",
+        defaults=OPENAI,
+    ),
+    ProviderRow(
+        name="hosted_vllm",
+        base_url=None,
+        base_variable="HOSTED_VLLM_API_BASE",
+        key_variables=("HOSTED_VLLM_API_KEY",),
+        needs_key=False,
+        paths=_CHAT_AND_EMBEDDINGS,
+        defaults=ProfileFields(family="vllm", takes_top_k=True),
+    ),
+    ProviderRow(
+        name="sglang",
+        base_url=None,
+        base_variable="SGLANG_API_BASE",
+        key_variables=("SGLANG_API_KEY",),
+        needs_key=False,
+        paths=_CHAT_AND_EMBEDDINGS,
+        defaults=ProfileFields(family="sglang", takes_top_k=True),
+    ),
+    *(
+        ProviderRow(
+            name=name,
+            base_url="http://localhost:11434",
+            base_variable="OLLAMA_API_BASE",
+            key_variables=("OLLAMA_API_KEY",),
+            needs_key=False,
+            paths=_CHAT_AND_EMBEDDINGS,
+            completes_base="/v1",
+            defaults=ProfileFields(family="ollama"),
+        )
+        for name in ("ollama", "ollama_chat")
+    ),
+    ProviderRow(
+        name="deepseek",
+        base_url="https://api.deepseek.com/beta",
+        base_variable="DEEPSEEK_API_BASE",
+        key_variables=("DEEPSEEK_API_KEY",),
+        defaults=ProfileFields(
+            family="deepseek",
+            sees=False,
+            hears=False,
+            reads_pdf=False,
+            checks_results=True,
+            replays_thinking="reasoning_content",
+        ),
+    ),
+    ProviderRow(
+        name="xai",
+        base_url="https://api.x.ai/v1",
+        base_variable="XAI_API_BASE",
+        key_variables=("XAI_API_KEY",),
+        defaults=ProfileFields(family="xai"),
+    ),
+    ProviderRow(
+        name="groq",
+        base_url="https://api.groq.com/openai/v1",
+        base_variable="GROQ_API_BASE",
+        key_variables=("GROQ_API_KEY",),
+        defaults=ProfileFields(family="groq", max_stops=4),
+    ),
+    ProviderRow(
+        name="mistral",
+        base_url="https://api.mistral.ai/v1",
+        base_variable="MISTRAL_API_BASE",
+        key_variables=("MISTRAL_API_KEY",),
+        completes_base="/v1",
+        # It refuses every field that is not its own.
+        relays=False,
+        defaults=ProfileFields(
+            family="mistral",
+            hears=False,
+            checks_results=True,
+            alternates=True,
+            takes_stream_options=False,
+        ),
+    ),
+    ProviderRow(
+        name="together_ai",
+        base_url="https://api.together.ai/v1",
+        base_variable="TOGETHER_AI_API_BASE",
+        key_variables=(
+            "TOGETHER_API_KEY",
+            "TOGETHER_AI_API_KEY",
+            "TOGETHERAI_API_KEY",
+            "TOGETHER_AI_TOKEN",
+        ),
+        paths=_CHAT_AND_EMBEDDINGS,
+        defaults=ProfileFields(family="together_ai", takes_top_k=True),
+    ),
+    ProviderRow(
+        name="fireworks_ai",
+        base_url="https://api.fireworks.ai/inference/v1",
+        base_variable="FIREWORKS_API_BASE",
+        key_variables=(
+            "FIREWORKS_API_KEY",
+            "FIREWORKS_AI_API_KEY",
+            "FIREWORKSAI_API_KEY",
+            "FIREWORKS_AI_TOKEN",
+        ),
+        paths=_CHAT_AND_EMBEDDINGS,
+        names="accounts/",
+        defaults=ProfileFields(family="fireworks_ai", takes_top_k=True),
+    ),
+    ProviderRow(
+        name="openrouter",
+        base_url="https://openrouter.ai/api/v1",
+        base_variable="OPENROUTER_API_BASE",
+        key_variables=("OPENROUTER_API_KEY", "OR_API_KEY"),
+        paths=_CHAT_AND_EMBEDDINGS,
+        defaults=ProfileFields(family="openrouter", takes_top_k=True, max_user_chars=128),
+    ),
+    ProviderRow(
+        name="perplexity",
+        base_url="https://api.perplexity.ai",
+        base_variable="PERPLEXITY_API_BASE",
+        key_variables=("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
+        defaults=ProfileFields(family="perplexity", takes_top_k=True, alternates=True),
+    ),
+)
