@@ -6,14 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from libs.common.domain.usage import (
-    ChatUsage,
-    MessagesUsage,
-    ResponsesUsage,
-    usage_of_chat,
-    usage_of_message,
-    usage_of_response,
-)
+from libs.common.domain.message_usage import usage_of_message
+from libs.common.domain.usage import usage_of_openai
 from libs.common.schemas.usage import TokenUsage
 
 Convention = Literal["chat", "responses", "messages"]
@@ -98,13 +92,10 @@ def _messages(case: Case) -> dict[str, Any]:
 def our_usage(case: Case) -> TokenUsage:
     payload = payload_of(case)
     match case.convention:
-        case "chat":
-            return usage_of_chat(msgspec.convert(payload, ChatUsage), case.service_tier)
-        case "responses":
-            return usage_of_response(msgspec.convert(payload, ResponsesUsage), case.service_tier)
+        case "chat" | "responses":
+            return usage_of_openai(payload, case.service_tier)
         case "messages":
-            message = msgspec.convert(payload | {"service_tier": case.service_tier}, MessagesUsage)
-            return usage_of_message(message)
+            return usage_of_message(payload | {"service_tier": case.service_tier})
 
 
 def cases_of(

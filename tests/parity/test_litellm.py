@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from libs.common.domain.message_usage import usage_of_message
 from libs.common.domain.pricing import cost_of
 from libs.common.domain.served_terms import surcharges_for
-from libs.common.domain.usage import MessagesUsage, usage_of_message
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.prices.price_map import MapModel, PriceMap
 from tests.parity.differences import DIFFERENCES, Difference
@@ -178,7 +178,7 @@ def test_cache_writes_outside_a_partial_split_are_charged(
         "output_tokens": 10,
     }
     [model] = [m for m in models if m.price.model == "claude-sonnet-4-5"]
-    usage = usage_of_message(msgspec.convert(payload, MessagesUsage))
+    usage = usage_of_message(payload)
     whole = litellm.usd_of_message(model.price.model, model.provider, payload)
     assert usd(usage, model) == pytest.approx(whole, rel=_FLOAT_ERROR)
     assert usage.cache_write_5m == 800

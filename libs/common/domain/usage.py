@@ -1,215 +1,236 @@
 """Reads the usage that providers report into `TokenUsage`, by the convention of the endpoint.
 
+One reader for each convention: whoever has a provider's `usage` object, of a relayed answer or a
+translated one, calls it. They never raise: what is wrong in a report costs that member alone.
+
 Invariants: the classes do not overlap; the input classes sum to the endpoint's input total and
 the output classes to its output total. OpenAI's totals include cached and reasoning tokens,
-Anthropic's input counts are additive. The convention is never guessed from the numbers.
+Anthropic's input counts are additive (`domain.message_usage`). The convention comes from the
+endpoint; but a total that the provider states counts, so that no token is dropped: where
+`total_tokens` is more than its parts, what is missing is output. A side that nobody reports is
+None, never 0.
 """
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from libs.common.schemas.usage import TokenUsage
+from libs.common.domain.reported_counts import Counts, Report, ReportReader, usd_of, word_of
+from libs.common.schemas.usage import TokenCounts, TokenUsage
 
-# No call is so large. The bound keeps costs within the integers that events and MongoDB can hold.
-_MAX_TOKENS = 1_000_000_000
+# Chat's names, those of Responses, and what DeepSeek, Moonshot and Perplexity count beside them.
+_TOTALS = {
+    "prompt_tokens": "input",
+    "input_tokens": "input",
+    "completion_tokens": "output",
+    "output_tokens": "output",
+    "total_tokens": "total",
+    "cached_tokens": "cache_read",
+    "prompt_cache_hit_tokens": "cache_read",
+    "prompt_cache_miss_tokens": "missed",
+    "reasoning_tokens": "reasoning",
+    "citation_tokens": "citation",
+    "num_search_queries": "searches",
+}
+# In the order in which they are kept should they not fit their total: the dearest first.
+_INPUT_DETAILS = {
+    "audio_tokens": "input_audio",
+    "image_tokens": "input_image",
+    # The translation's own names for Anthropic's classes.
+    "cache_write_1h_tokens": "cache_write_1h",
+    "cache_write_5m_tokens": "cache_write_5m",
+    "cache_write_tokens": "written",
+    "cache_creation_tokens": "written",
+    "cached_tokens": "cache_read",
+}
+_INPUT_ORDER = (
+    "input_audio",
+    "input_image",
+    "cache_write_1h",
+    "cache_write_12h",
+    "cache_write_5m",
+    "cache_write_30m",
+    "cache_read",
+)
+_WRITTEN_FOR = {
+    "ttl_30m_tokens": "cache_write_30m",
+    "ttl_30m": "cache_write_30m",
+    "ttl_12h_tokens": "cache_write_12h",
+    "ttl_12h": "cache_write_12h",
+}
+_OUTPUT_DETAILS = {
+    "audio_tokens": "output_audio",
+    "image_tokens": "output_image",
+    "reasoning_tokens": "reasoning",
+}
+# Members that few providers report.
+_SERVED = frozenset({"speed", "inference_geo"})
+_CHARGED = frozenset(
+    {
+        "cost",
+        "cost_in_usd_ticks",
+        "server_tool_use",
+        "server_side_tool_usage_details",
+        "search_context_size",
+    }
+)
+# Anthropic's and OpenRouter's name, and xAI's for its tools, of which it bills what succeeded.
+_SEARCHES = {"web_search_requests": "searches", "web_search_calls": "searches"}
+_XAI_TOOLS = {
+    **_SEARCHES,
+    "x_search_calls": "x_search",
+    "code_interpreter_calls": "code_execution",
+    "file_search_calls": "file_search",
+    "document_search_calls": "attachment_search",
+}
+# xAI bills in these parts of a dollar.
+_TICKS_PER_USD = Decimal(10) ** 10
+_OUTPUT_FROM = TokenCounts.__struct_fields__.index("output_text")
+_INPUT_CLASSES = TokenCounts.__struct_fields__[:_OUTPUT_FROM]
+_OUTPUT_CLASSES = TokenCounts.__struct_fields__[_OUTPUT_FROM:]
 
 
-class _Details(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    cache_write_1h_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
-    reasoning_tokens: int | None = None
+def usage_of_openai(report: Report, service_tier: str | None = None) -> TokenUsage:
+    """Of a chat completion or a response; `service_tier` is the answer's own."""
+    reader = ReportReader()
+    totals = reader.counts(report, _TOTALS)
+    inputs = _input_details(reader, report, totals)
+    details = report.get("completion_tokens_details") or report.get("output_tokens_details")
+    outputs = reader.counts(details, _OUTPUT_DETAILS)
+    _complete(reader, totals, outputs)
+    members = reader.split(totals.get("input"), inputs, "input_text")
+    members |= reader.split(totals.get("output"), outputs, "output_text")
+    if "citation" in totals:
+        members["citation"] = totals["citation"]
+    if "searches" in totals:
+        members["web_searches"] = totals["searches"]
+    if not _CHARGED.isdisjoint(report):
+        _add_charges(reader, report, members)
+    if not _SERVED.isdisjoint(report):
+        members |= {name: word_of(report.get(name)) for name in _SERVED}
+    if reader.notes:
+        members["notes"] = tuple(reader.notes)
+    return TokenUsage(service_tier=service_tier, **members)
 
 
-class _ServerToolUse(msgspec.Struct, frozen=True):
-    web_search_requests: int | None = None
+def usage_of_embedding(report: Report) -> TokenUsage:
+    """In chat's shape; whatever is counted is input, for there is no output."""
+    reader = ReportReader()
+    totals = reader.counts(report, _TOTALS)
+    counted = [totals[name] for name in ("input", "total") if name in totals]
+    return TokenUsage(
+        input_text=max(counted, default=None),
+        output_text=0,
+        provider_cost_usd=provider_cost(report),
+        notes=tuple(reader.notes),
+    )
 
 
-class ChatUsage(msgspec.Struct, frozen=True):
-    """`usage` of an OpenAI chat completion; a translated one may carry what Anthropic bills by."""
-
-    prompt_tokens: int
-    completion_tokens: int = 0
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    server_tool_use: _ServerToolUse | None = None
-    speed: Any = None
-    inference_geo: Any = None
+def provider_cost(report: Report) -> Decimal | None:
+    """USD that the provider says it charges: xAI, OpenRouter, Perplexity. None = not reported."""
+    ticks = usd_of(report.get("cost_in_usd_ticks"))
+    if ticks is not None:
+        return ticks / _TICKS_PER_USD
+    cost = report.get("cost")
+    return usd_of(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 
-class ResponsesUsage(msgspec.Struct, frozen=True):
-    """`usage` of an OpenAI response; a translated one may carry more, as the one above."""
-
-    input_tokens: int
-    output_tokens: int = 0
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-    server_tool_use: _ServerToolUse | None = None
-    speed: Any = None
-    inference_geo: Any = None
+def total_input(counts: TokenCounts) -> int:
+    """Of every class; 0 also where none is reported."""
+    return sum(getattr(counts, name) or 0 for name in _INPUT_CLASSES)
 
 
-class _CacheCreation(msgspec.Struct, frozen=True):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
+def total_output(counts: TokenCounts) -> int:
+    """As `total_input`."""
+    return sum(getattr(counts, name) or 0 for name in _OUTPUT_CLASSES)
 
 
-class _OutputDetails(msgspec.Struct, frozen=True):
-    thinking_tokens: int | None = None
+def filled(reported: TokenUsage, estimated_input: int, uncounted_output: int) -> TokenUsage:
+    """With estimates of what is missing: the input, and the tokens of text that came uncounted.
 
-
-class MessagesUsage(msgspec.Struct, frozen=True):
-    """`usage` of an Anthropic message, or what one event of its stream says of it.
-
-    Other servers that speak the format may mean something else by `speed`, which must not spoil
-    the counts beside it.
+    What was reported stays. Where one side was, the notes tell which one is estimated.
     """
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation: _CacheCreation | None = None
-    server_tool_use: _ServerToolUse | None = None
-    output_tokens_details: _OutputDetails | None = None
-    service_tier: str | None = None
-    speed: Any = None
-    inference_geo: Any = None
-
-    def merged_with(self, later: "MessagesUsage") -> "MessagesUsage":
-        """Counts in a stream are cumulative: the later value that is not null wins."""
-        values: dict[str, Any] = {}
-        for name in self.__struct_fields__:
-            value = getattr(later, name)
-            values[name] = getattr(self, name) if value is None else value
-        return MessagesUsage(**values)
-
-
-_NO_DETAILS = _Details()
-
-
-def usage_of_chat(usage: ChatUsage, service_tier: str | None = None) -> TokenUsage:
-    """Raises ValueError where the counts contradict each other."""
-    return _inclusive(
-        usage,
-        usage.prompt_tokens,
-        usage.prompt_tokens_details or _NO_DETAILS,
-        usage.completion_tokens,
-        usage.completion_tokens_details or _NO_DETAILS,
-        service_tier,
+    has_input, has_output = total_input(reported) > 0, total_output(reported) > 0
+    counted = 0 if reported.output_text is None else reported.output_text
+    notes = list(reported.notes)
+    if not has_input and has_output:
+        notes.append("input_estimated")
+    elif has_input and uncounted_output:
+        notes.append("output_estimated")
+    return msgspec.structs.replace(
+        reported,
+        input_text=reported.input_text if has_input else estimated_input,
+        output_text=counted + uncounted_output,
+        notes=tuple(notes),
     )
 
 
-def usage_of_response(usage: ResponsesUsage, service_tier: str | None = None) -> TokenUsage:
-    """Raises ValueError where the counts contradict each other."""
-    return _inclusive(
-        usage,
-        usage.input_tokens,
-        usage.input_tokens_details or _NO_DETAILS,
-        usage.output_tokens,
-        usage.output_tokens_details or _NO_DETAILS,
-        service_tier,
-    )
+def _input_details(reader: ReportReader, report: Report, totals: Counts) -> Counts:
+    """By class, in their order."""
+    details = report.get("prompt_tokens_details") or report.get("input_tokens_details")
+    found = reader.counts(details, _INPUT_DETAILS)
+    if "cache_read" in totals:
+        found["cache_read"] = max(totals["cache_read"], found.get("cache_read", 0))
+    if "written" in found:
+        _split_writes(reader, details, found)
+    if len(found) < 2:
+        return found
+    return {name: found[name] for name in _INPUT_ORDER if name in found}
 
 
-def usage_of_message(usage: MessagesUsage) -> TokenUsage:
-    """Raises ValueError where the counts contradict each other, or the input is missing."""
-    if usage.input_tokens is None or usage.output_tokens is None:
-        raise ValueError("the totals are missing")
-    written_5m, written_1h = _cache_writes(usage)
-    cached = (usage.cache_read_input_tokens, written_5m, written_1h)
-    if not any((usage.input_tokens, usage.output_tokens, *cached)):
-        # The format has no null here, so this is how a provider's silence is translated into it.
-        raise ValueError("nothing is reported")
-    search = usage.server_tool_use
-    # Anthropic bills thinking as output and reports it as a part of that; older models do not say.
-    details = usage.output_tokens_details
-    thinking = None if details is None else details.thinking_tokens
-    return _checked(
-        TokenUsage(
-            input_text=usage.input_tokens,
-            cache_read=usage.cache_read_input_tokens,
-            cache_write_5m=written_5m,
-            cache_write_1h=written_1h,
-            output_text=usage.output_tokens - _count(thinking),
-            reasoning=thinking,
-            web_searches=search.web_search_requests if search is not None else None,
-            service_tier=usage.service_tier,
-            speed=_word(usage.speed),
-            inference_geo=_word(usage.inference_geo),
-        )
-    )
+def _split_writes(reader: ReportReader, details: Any, found: Counts) -> None:
+    """OpenAI keeps what is written for 30 minutes where it does not say for how long.
+
+    The translation's names for Anthropic's classes tell that it is those.
+    """
+    found |= reader.counts(details.get("cache_write_tokens_details"), _WRITTEN_FOR)
+    is_anthropic = "cache_write_5m" in found or "cache_write_1h" in found
+    base = "cache_write_5m" if is_anthropic else "cache_write_30m"
+    rest = found.pop("written") - sum(count for name, count in found.items() if "_write_" in name)
+    if rest > 0 or base not in found:
+        found[base] = found.get(base, 0) + max(rest, 0)
 
 
-def _cache_writes(usage: MessagesUsage) -> tuple[int | None, int | None]:
-    """What the split leaves over of the total written counts as 5-minute writes."""
-    total, split = usage.cache_creation_input_tokens, usage.cache_creation
-    if split is None:
-        return total, None
-    written_5m, written_1h = split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens
-    if total is not None:
-        rest = total - _count(written_5m) - _count(written_1h)
-        if rest < 0:
-            raise ValueError("the split of cache_creation_input_tokens exceeds it")
-        if rest > 0:
-            written_5m = _count(written_5m) + rest
-    return written_5m, written_1h
+def _complete(reader: ReportReader, totals: Counts, outputs: Counts) -> None:
+    """Fills in and corrects the totals of input and output by what else is reported."""
+    if "input" not in totals and "missed" in totals:
+        totals["input"] = totals["missed"] + totals.get("cache_read", 0)
+    if "reasoning" in totals and "reasoning" not in outputs:
+        outputs["reasoning"] = totals["reasoning"]
+        if "output" in totals and ("citation" in totals or "searches" in totals):
+            # Perplexity counts reasoning beside everything else, its total included.
+            totals["output"] += totals["reasoning"]
+            return
+    total = totals.get("total")
+    if total is None:
+        return
+    rest = total - totals.get("input", 0) - totals.get("output", 0)
+    if rest < 0 or (rest == 0 and "output" in totals):
+        return
+    if "input" not in totals:
+        totals["input"] = rest
+    elif "output" not in totals:
+        totals["output"] = rest
+    else:
+        if rest != outputs.get("reasoning"):
+            reader.note("output_from_total")
+        totals["output"] += rest
 
 
-def _inclusive(
-    usage: ChatUsage | ResponsesUsage,
-    input_total: int,
-    input_details: _Details,
-    output_total: int,
-    output_details: _Details,
-    service_tier: str | None,
-) -> TokenUsage:
-    search = usage.server_tool_use
-    written, written_1h = input_details.cache_write_tokens, input_details.cache_write_1h_tokens
-    input_parts = (
-        input_details.cached_tokens,
-        written_1h if written is None else written,
-        input_details.audio_tokens,
-        input_details.image_tokens,
-    )
-    output_parts = (
-        output_details.reasoning_tokens,
-        output_details.audio_tokens,
-        output_details.image_tokens,
-    )
-    return _checked(
-        TokenUsage(
-            input_text=input_total - sum(filter(None, input_parts)),
-            cache_read=input_details.cached_tokens,
-            cache_write_5m=None if written is None else written - _count(written_1h),
-            cache_write_1h=written_1h,
-            input_audio=input_details.audio_tokens,
-            input_image=input_details.image_tokens,
-            output_text=output_total - sum(filter(None, output_parts)),
-            reasoning=output_details.reasoning_tokens,
-            output_audio=output_details.audio_tokens,
-            output_image=output_details.image_tokens,
-            web_searches=None if search is None else search.web_search_requests,
-            service_tier=service_tier,
-            speed=_word(usage.speed),
-            inference_geo=_word(usage.inference_geo),
-        )
-    )
+def _add_charges(reader: ReportReader, report: Report, members: Counts) -> None:
+    """Uses of tools that are charged for, and what the provider says that the call cost.
 
-
-def _word(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _count(tokens: int | None) -> int:
-    return 0 if tokens is None else tokens
-
-
-def _checked(usage: TokenUsage) -> TokenUsage:
-    for name, value in zip(usage.__struct_fields__, msgspec.structs.astuple(usage), strict=True):
-        if type(value) is int and not 0 <= value <= _MAX_TOKENS:
-            raise ValueError(f"{name} is {'negative' if value < 0 else 'impossible'}")
-    return usage
+    Perplexity charges a fee for the request by how much it looks up.
+    """
+    uses = reader.counts(report.get("server_side_tool_usage_details"), _XAI_TOOLS)
+    searches = reader.counts(report.get("server_tool_use"), _SEARCHES) | {
+        name: uses.pop(name) for name in ("searches",) if name in uses
+    }
+    if "searches" in searches:
+        members["web_searches"] = searches["searches"]
+    size = report.get("search_context_size")
+    if size in ("low", "medium", "high"):
+        uses[f"request_{size}"] = 1
+    members["tool_uses"] = {name: count for name, count in uses.items() if count}
+    members["provider_cost_usd"] = provider_cost(report)

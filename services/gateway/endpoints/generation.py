@@ -16,8 +16,10 @@ from libs.common.domain.access import check_named_model
 from libs.common.domain.attachments import attachments_of
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
+from libs.common.domain.usage import total_input, total_output
 from libs.common.errors import ModelUnpriced
 from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.usage import UsageSource
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
@@ -122,12 +124,18 @@ class _CallHandler(Handler):
         if answer.usage is None and answer.status >= _BAD_STATUS:
             await self.answer(writer, answer)
             return
-        usage = answer.usage or self.call.reported_usage(answer.body)
-        if usage is not None:
-            await self.answer(writer, answer, usage, "provider")
+        call = self.call
+        usage = call.reported_usage(answer.body) if answer.usage is None else answer.usage
+        source: UsageSource = "none" if usage is None else "provider"
+        if answer.status >= _BAD_STATUS or call.format.has_failed(answer.body):
+            # It is sent as it is; what it used until it failed is charged as far as it says so.
+            await self.answer(writer, answer, usage, source, failed=True)
             return
-        usage = await self.gateway.estimator.of_answer(self.call.format, priced, answer.body)
-        await self.answer(writer, answer, usage, "estimated")
+        if usage is None or not (total_input(usage) and total_output(usage)):
+            usage, source = await self.gateway.estimator.of_answer(
+                call.format, priced, answer.body, usage
+            )
+        await self.answer(writer, answer, usage, source)
 
     async def _stream(
         self, writer: UsageEventWriter, priced: PricedRequest, stream: Stream

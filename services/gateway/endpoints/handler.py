@@ -230,12 +230,17 @@ class Handler(ABC):
         answer: Answer,
         usage: TokenUsage | None = None,
         usage_source: UsageSource = "none",
+        *,
+        failed: bool = False,
     ) -> None:
-        """Sends a provider's whole answer, or its error, once the usage event is durable."""
+        """Sends a provider's whole answer, or its error, once the usage event is durable.
+
+        `failed`: the answer itself says so, whatever its status.
+        """
         call = self.call
         call.first_byte_ms = call.elapsed_ms()
         headers: list[Header] = []
-        if answer.status >= _BAD_STATUS:
+        if failed or answer.status >= _BAD_STATUS:
             await writer.write(
                 "upstream_error",
                 answer.status,

@@ -28,7 +28,7 @@ class StreamEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How a stream ended, what it used, and the bytes that close it for the client."""
 
     status: CallStatus
-    usage: TokenUsage
+    usage: TokenUsage | None
     usage_source: UsageSource
     last_bytes: bytes
     error_code: str | None = None
@@ -102,14 +102,22 @@ class StreamRelay:
             return self._stream.error_frame(error)
         return self._call.format.error_frame(error, self._call.call_id)
 
-    def usage(self) -> tuple[TokenUsage, UsageSource]:
-        """As reported, else estimated from the number of bytes, which needs no tokeniser."""
+    def usage(self) -> tuple[TokenUsage | None, UsageSource]:
+        """As reported, else estimated from the number of bytes, which needs no tokeniser.
+
+        None where the provider reported an error before it had delivered anything.
+        """
         self._call.made = self._reader.made()
         reported = self._reader.usage()
         if reported is not None:
             return reported, "provider"
+        if self._was_refused() and not self._reader.was_delivered():
+            return None, "none"
         output_tokens = by_bytes(len(self._reader.text()) + self._reader.unkept_bytes())
         return self._reader.estimate(self._priced.input_tokens, output_tokens), "estimated"
+
+    def _was_refused(self) -> bool:
+        return self._reader.failed or isinstance(self._error, UpstreamRefused)
 
     async def _pump(self) -> None:
         keep_alive = KeepAlive(self._call.format.keep_alive, self._keepalive_s, self._send)
@@ -156,7 +164,7 @@ class StreamRelay:
         """The provider closed the stream. Raises UpstreamFailed if the answer is incomplete."""
         rest = self._frames.rest()
         last_bytes = self._reader.read(rest + b"\n\n") if rest.strip() else b""
-        if not self._is_over() and self._reader.usage() is None:
+        if not self._is_over() and not self._reader.is_whole():
             # The cut frame is dropped, since it would hide the error that follows from the client.
             raise UpstreamFailed("The provider ended its stream before the answer was complete.")
         self._last_bytes += last_bytes

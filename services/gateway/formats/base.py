@@ -1,12 +1,13 @@
 """What the gateway needs to know of a client format, and what each format implements."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
+from libs.common.domain.reported_counts import Report, decode_report
 from libs.common.errors import AppError, InvalidJSON, InvalidRequest, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.headers import FormatHeaders
@@ -15,7 +16,6 @@ from services.gateway.formats.objects import NamedObject
 from services.gateway.formats.sse import data_of
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 # Text of a broken stream is kept for estimating its tokens, up to this many bytes.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
@@ -94,8 +94,12 @@ class StreamReader(Protocol):
         """The frame as the client gets it; empty where the client did not ask for it."""
         ...
 
+    def is_whole(self) -> bool:
+        """Whether the answer is whole, although the stream ended without the frame that says so."""
+        ...
+
     def usage(self) -> TokenUsage | None:
-        """What the provider reported, None where it did not get that far."""
+        """What the provider reported; None where that lacks anything that came, or the prompt."""
         ...
 
     def made(self) -> Made:
@@ -103,7 +107,7 @@ class StreamReader(Protocol):
         ...
 
     def text(self) -> bytes:
-        """The text that came, and after it what could not be read, for estimating its tokens."""
+        """The text that no report counts, and what could not be read, for estimating its tokens."""
         ...
 
     def unkept_bytes(self) -> int:
@@ -111,7 +115,11 @@ class StreamReader(Protocol):
         ...
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        """What a broken stream must have used, given estimates of the prompt and of its text."""
+        """What was reported, with estimates of the prompt and of the text that no report counts."""
+        ...
+
+    def was_delivered(self) -> bool:
+        """Whether anything came that is charged for: text, or a report of tokens."""
         ...
 
 
@@ -138,6 +146,10 @@ class Format(Protocol):
 
     def text_of_answer(self, body: bytes) -> bytes:
         """The text of an answer without usage, for estimating its tokens."""
+        ...
+
+    def has_failed(self, body: bytes) -> bool:
+        """Whether an answer says that it failed on the way, although its status is good."""
         ...
 
     def made_by(self, request: CallRequest, body: bytes) -> Made:
@@ -198,24 +210,17 @@ def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise UpstreamFailed(f"The provider's answer cannot be read: {error}.") from None
 
 
-def decode_usage(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """None where nothing usable was reported: an odd count must not spoil a good answer."""
-    if raw in (ABSENT, NULL):
-        return None
-    try:
-        return decoder.decode(raw)
-    except UNREADABLE:
-        return None
+def report_in(raw: msgspec.Raw) -> Report | None:
+    """The `usage` object; None where nothing usable was reported."""
+    return None if raw in (ABSENT, NULL) else decode_report(raw)
 
 
-def consistent(
-    read: Callable[Concatenate[T, P], TokenUsage], usage: T, *args: P.args, **kwargs: P.kwargs
-) -> TokenUsage | None:
-    """None where the provider's counts contradict each other; they are estimated then."""
-    try:
-        return read(usage, *args, **kwargs)
-    except ValueError:
-        return None
+def tier_in_force(told: str | None, asked: str | None) -> str | None:
+    """Of a stream that broke off: what it told of its tier, else what the request asked for.
+
+    `auto` leaves the choice to the provider, and tells nothing.
+    """
+    return asked if told in (None, "auto") and asked != "auto" else told
 
 
 def type_of(frame: bytes) -> bytes:
@@ -245,12 +250,14 @@ def is_garbled(frame: bytes) -> bool:
 class KeptFrames:
     """The frames of a stream that carry text, unparsed: only a broken stream needs their text."""
 
-    __slots__ = ("_beyond", "_frames", "_kept")
+    __slots__ = ("_beyond", "_counted", "_frames", "_kept")
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
         self._kept = 0
         self._beyond = 0
+        # How many of the frames, and bytes beyond them, the provider has counted.
+        self._counted = (0, 0)
 
     def keep(self, frame: bytes) -> None:
         if self._kept + len(frame) > MAX_KEPT_BYTES:
@@ -259,23 +266,35 @@ class KeptFrames:
         self._kept += len(frame)
         self._frames.append(frame)
 
+    def mark_counted(self) -> None:
+        """The provider has reported the tokens of all that came until now."""
+        self._counted = (len(self._frames), self._beyond)
+
+    def has_uncounted(self) -> bool:
+        """Whether frames came since, with or without text."""
+        return self._counted != (len(self._frames), self._beyond)
+
     def contain(self, part: bytes) -> bool:
         return any(part in frame for frame in self._frames)
 
     def containing(self, part: bytes) -> Iterator[bytes]:
         return (frame for frame in self._frames if part in frame)
 
-    def beyond(self) -> int:
-        """Bytes that were too many to keep."""
-        return self._beyond
+    def first(self) -> bytes:
+        """Empty where none is kept."""
+        return self._frames[0] if self._frames else b""
 
-    def text(self, texts_of: Callable[[bytes], Iterable[str | None]]) -> bytes:
+    def uncounted_beyond(self) -> int:
+        """Bytes that were too many to keep, and are not counted."""
+        return self._beyond - self._counted[1]
+
+    def uncounted_text(self, texts_of: Callable[[bytes], Iterable[str | None]]) -> bytes:
         """The texts of the frames' data, put together; frames that cannot be read come as they are.
 
         `texts_of` raises one of UNREADABLE for those.
         """
         parts: list[bytes] = []
-        for kept in self._frames:
+        for kept in self._frames[self._counted[0] :]:
             payload = data_of(kept)
             if not payload:
                 continue  # A comment, such as a keep-alive.

@@ -1,12 +1,14 @@
 """OpenAI Chat Completions."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.usage import ChatUsage, usage_of_chat
+from libs.common.domain.reported_counts import Report, merged
+from libs.common.domain.usage import filled, total_input, total_output, usage_of_openai
 from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
@@ -19,11 +21,11 @@ from services.gateway.formats.base import (
     KeptFrames,
     Made,
     ModelName,
-    consistent,
     decode_answer,
     decode_body,
     decode_fields,
-    decode_usage,
+    report_in,
+    tier_in_force,
 )
 from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import openai_answer, openai_error
@@ -37,6 +39,8 @@ _encode = msgspec.json.encode
 # so there is a backslash before its quotes.
 _CITATION = b'"url_citation"'
 _NULL_USAGE = b',"usage":null}\n\n'
+# In a text that says so there is a backslash before its last quote.
+_FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 class _StreamOptions(msgspec.Struct):
@@ -59,13 +63,20 @@ class _Function(msgspec.Struct):
     arguments: str | None = None
 
 
+class _Custom(msgspec.Struct):
+    name: str | None = None
+    input: str | None = None
+
+
 class _ToolCall(msgspec.Struct):
     function: _Function | None = None
+    custom: _Custom | None = None
 
 
 class _Message(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
 
@@ -78,6 +89,7 @@ class _Choice(msgspec.Struct):
 class _Answer(msgspec.Struct):
     usage: msgspec.Raw = ABSENT
     error: msgspec.Raw = ABSENT
+    choices: msgspec.Raw = ABSENT
     service_tier: str | None = None
 
 
@@ -88,7 +100,6 @@ class _Texts(msgspec.Struct):
 _body = msgspec.json.Decoder(_Body)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _answer = msgspec.json.Decoder(_Answer)
-_usage = msgspec.json.Decoder(ChatUsage)
 _texts = msgspec.json.Decoder(_Texts)
 
 
@@ -129,12 +140,19 @@ class Chat:
         return fields
 
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
-        tokens = _tokens(decode_answer(body, _answer))
+        answer = decode_answer(body, _answer)
+        report = report_in(answer.usage)
+        if report is None:
+            return None
+        tokens = usage_of_openai(report, answer.service_tier)
         return tokens if _CITATION not in body else _with_search(tokens)
 
     def text_of_answer(self, body: bytes) -> bytes:
         found = _texts_of(decode_answer(body, _texts))
         return "".join(text for text in found if text is not None).encode()
+
+    def has_failed(self, body: bytes) -> bool:
+        return False
 
     def made_by(self, request: CallRequest, body: bytes) -> Made:
         """The recording of a spoken answer, which the next call may name."""
@@ -143,7 +161,11 @@ class Chat:
         return Made(objects=brought_objects("chat", body))
 
     def reader(self, request: CallRequest) -> "ChatReader":
-        return ChatReader(wants_usage=request.wants_usage, speaks=request.features.audio_output)
+        return ChatReader(
+            wants_usage=request.wants_usage,
+            speaks=request.features.audio_output,
+            asked_tier=request.service_tier,
+        )
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:
         return openai_answer(error)
@@ -153,14 +175,23 @@ class Chat:
 
 
 class ChatReader:
-    """Ends at `[DONE]`; the usage comes in a chunk of its own with no choices."""
+    """Ends at `[DONE]`; the usage comes in a chunk of its own with no choices.
 
-    def __init__(self, *, wants_usage: bool, speaks: bool = False) -> None:
+    Some servers report it in each chunk, for what has come so far.
+    """
+
+    def __init__(
+        self, *, wants_usage: bool, speaks: bool = False, asked_tier: str | None = None
+    ) -> None:
         self.done = False
         self.failed = False
         self._speaks = speaks
         self._wants_usage = wants_usage
-        self._usage: TokenUsage | None = None
+        self._asked_tier = asked_tier
+        self._tier: str | None = None
+        self._report: Report = {}
+        self._reported: TokenUsage | None = None
+        self._is_final = False
         self._kept = KeptFrames()
 
     def read(self, frame: bytes) -> bytes:
@@ -188,12 +219,12 @@ class ChatReader:
             self._kept.keep(frame_bytes)
             return frame_bytes
         self.failed = answer.error not in (ABSENT, NULL)
-        no_choices = bytes(fields.get("choices", NULL)).strip(b"[] \n") in (b"", b"null")
+        no_choices = _is_empty(answer.choices)
         reported = answer.usage not in (ABSENT, NULL)
-        if reported:
-            self._usage = _tokens(answer)
         if not no_choices:
             self._kept.keep(frame_bytes)
+        if reported:
+            self._take(answer, is_final=no_choices)
         if self._wants_usage or "usage" not in fields:
             return frame_bytes
         if reported and no_choices:
@@ -201,10 +232,53 @@ class ChatReader:
         del fields["usage"]
         return frame(_encode(fields))
 
+    def _take(self, answer: _Answer, *, is_final: bool) -> None:
+        report = report_in(answer.usage)
+        if report is None:
+            return
+        self._report = merged(self._report, report)
+        self._tier = answer.service_tier or self._tier
+        self._reported = usage_of_openai(self._report, self._tier)
+        self._is_final = is_final
+        if total_output(self._reported):
+            self._kept.mark_counted()
+
+    def is_whole(self) -> bool:
+        """The chunk with the usage alone is the last that any server owes but for `[DONE]`."""
+        if self._reported is None:
+            return False
+        ends = self._kept.containing(b'"finish_reason"')
+        return self._is_final or any(map(_FINISH_REASON.search, ends))
+
     def usage(self) -> TokenUsage | None:
-        if self._usage is None or not self._kept.contain(_CITATION):
-            return self._usage
-        return _with_search(self._usage)
+        reported = self._reported
+        if reported is None or (self._kept.has_uncounted() and self.text()):
+            return None
+        if not total_input(reported) and self.was_delivered():
+            return None
+        return self._mended(reported, self._told_tier())
+
+    def _mended(self, reported: TokenUsage, tier: str | None) -> TokenUsage:
+        """With what other chunks than the one with the usage tell."""
+        if tier != reported.service_tier:
+            reported = msgspec.structs.replace(reported, service_tier=tier)
+        return _with_search(reported) if self._kept.contain(_CITATION) else reported
+
+    def _told_tier(self) -> str | None:
+        """All chunks tell it, where any does."""
+        first = self._kept.first() if self._tier is None else b""
+        if b'"service_tier"' in first:
+            try:
+                return _answer.decode(data_of(first)).service_tier
+            except UNREADABLE:
+                pass
+        return self._tier
+
+    def was_delivered(self) -> bool:
+        reported = self._reported
+        if reported is not None and (total_output(reported) or total_input(reported)):
+            return True
+        return bool(self.text())
 
     def made(self) -> Made:
         """The first frames of a recording tell its id."""
@@ -216,13 +290,16 @@ class ChatReader:
         return NOTHING_MADE
 
     def text(self) -> bytes:
-        return self._kept.text(lambda data: _texts_of(_texts.decode(data)))
+        return self._kept.uncounted_text(lambda data: _texts_of(_texts.decode(data)))
 
     def unkept_bytes(self) -> int:
-        return self._kept.beyond()
+        return self._kept.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        return TokenUsage(input_text=input_tokens, output_text=output_tokens)
+        """At the tier that was asked for, where none was told before the stream broke off."""
+        tier = tier_in_force(self._told_tier(), self._asked_tier)
+        reported = TokenUsage() if self._reported is None else self._reported
+        return filled(self._mended(reported, tier), input_tokens, output_tokens)
 
 
 def _reports_error(data: bytes) -> bool:
@@ -232,14 +309,13 @@ def _reports_error(data: bytes) -> bool:
         return False
 
 
-def _tokens(answer: _Answer) -> TokenUsage | None:
-    usage = decode_usage(answer.usage, _usage)
-    return None if usage is None else consistent(usage_of_chat, usage, answer.service_tier)
+def _is_empty(choices: msgspec.Raw) -> bool:
+    return bytes(choices).strip(b"[] \n") in (b"", b"null")
 
 
-def _with_search(tokens: TokenUsage | None) -> TokenUsage | None:
+def _with_search(tokens: TokenUsage) -> TokenUsage:
     """With the one search that is charged for, where the usage says nothing of any."""
-    if tokens is None or tokens.web_searches is not None:
+    if tokens.web_searches is not None:
         return tokens
     return msgspec.structs.replace(tokens, web_searches=1)
 
@@ -249,7 +325,10 @@ def _texts_of(texts: _Texts) -> Iterator[str | None]:
         for message in (choice.message, choice.delta):
             if message is None:
                 continue
-            yield from (message.content, message.reasoning_content, message.refusal)
+            thoughts = message.reasoning_content or message.reasoning
+            yield from (message.content, thoughts, message.refusal)
             for call in message.tool_calls or ():
                 if call.function is not None:
                     yield from (call.function.name, call.function.arguments)
+                if call.custom is not None:
+                    yield from (call.custom.name, call.custom.input)

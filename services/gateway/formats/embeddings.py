@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.usage import ChatUsage, usage_of_chat
+from libs.common.domain.usage import usage_of_embedding
 from libs.common.errors import AppError, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (
@@ -16,11 +16,10 @@ from services.gateway.formats.base import (
     Made,
     ModelName,
     StreamReader,
-    consistent,
     decode_answer,
     decode_body,
     decode_fields,
-    decode_usage,
+    report_in,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
@@ -42,7 +41,6 @@ class _Answer(msgspec.Struct):
 
 _body = msgspec.json.Decoder(_Body)
 _answer = msgspec.json.Decoder(_Answer)
-_usage = msgspec.json.Decoder(ChatUsage)
 
 
 class Embeddings:
@@ -67,13 +65,15 @@ class Embeddings:
         return {**request.fields, "model": model}
 
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
-        """In chat's shape: `prompt_tokens` alone."""
-        usage = decode_usage(decode_answer(body, _answer).usage, _usage)
-        return None if usage is None else consistent(usage_of_chat, usage)
+        report = report_in(decode_answer(body, _answer).usage)
+        return None if report is None else usage_of_embedding(report)
 
     def text_of_answer(self, body: bytes) -> bytes:
         """Vectors are not made of tokens."""
         return b""
+
+    def has_failed(self, body: bytes) -> bool:
+        return False
 
     def made_by(self, request: CallRequest, body: bytes) -> Made:
         return NOTHING_MADE

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.usage import MessagesUsage, usage_of_message
+from libs.common.domain.message_usage import usage_of_message
+from libs.common.domain.reported_counts import Report, merged
+from libs.common.domain.usage import filled, total_input, total_output
 from libs.common.errors import AppError
 from libs.common.schemas.price import FAST
 from libs.common.schemas.usage import ClientFormat, TokenUsage
@@ -20,11 +22,10 @@ from services.gateway.formats.base import (
     KeptFrames,
     Made,
     ModelName,
-    consistent,
     decode_answer,
     decode_body,
     decode_fields,
-    decode_usage,
+    report_in,
     type_of,
 )
 from services.gateway.formats.billable_features import billable_features
@@ -57,6 +58,7 @@ class _Block(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     id: str | None = None
+    stop_reason: str | None = None
     usage: msgspec.Raw = ABSENT
 
 
@@ -64,8 +66,13 @@ class _Content(msgspec.Struct):
     content: list[_Block] = []
 
 
+class _Delta(msgspec.Struct):
+    stop_reason: str | None = None
+
+
 class _Event(msgspec.Struct):
     message: _Answer | None = None
+    delta: _Delta | None = None
     usage: msgspec.Raw = ABSENT
 
 
@@ -74,6 +81,9 @@ class _TextEvent(msgspec.Struct):
     content_block: _Block | None = None
 
 
+# Anthropic charges nothing for an answer that a classifier refused before any output, although it
+# reports what the prompt had; its page on refusals says so.
+_REFUSAL = "refusal"
 # A call with one of them is named by the next one.
 _NAMED_LATER = ("thread", "diagnostics")
 # Answers without one say null.
@@ -84,7 +94,6 @@ _answer = msgspec.json.Decoder(_Answer)
 _content = msgspec.json.Decoder(_Content)
 _event = msgspec.json.Decoder(_Event)
 _text_event = msgspec.json.Decoder(_TextEvent)
-_usage = msgspec.json.Decoder(MessagesUsage)
 
 
 class Messages:
@@ -113,12 +122,21 @@ class Messages:
         return {**request.fields, "model": model}
 
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
-        usage = decode_usage(decode_answer(body, _answer).usage, _usage)
-        return None if usage is None else consistent(usage_of_message, usage)
+        answer = decode_answer(body, _answer)
+        report = report_in(answer.usage)
+        if report is None:
+            return None
+        tokens = usage_of_message(report)
+        if answer.stop_reason == _REFUSAL and not self.text_of_answer(body):
+            return msgspec.structs.replace(tokens, unbilled=True)
+        return tokens
 
     def text_of_answer(self, body: bytes) -> bytes:
         found = chain.from_iterable(map(_texts_of, decode_answer(body, _content).content))
         return "".join(text for text in found if text is not None).encode()
+
+    def has_failed(self, body: bytes) -> bool:
+        return False
 
     def made_by(self, request: CallRequest, body: bytes) -> Made:
         return Made(
@@ -146,9 +164,10 @@ class MessagesReader:
         self._keeps_answer = keeps_answer
         self._message_id: str | None = None
         self._objects: tuple[str, ...] = ()
-        self._asked = MessagesUsage(speed=asked_speed)
-        self._reported = MessagesUsage()
+        self._asked_speed = asked_speed
+        self._report: Report = {}
         self._complete = False
+        self._stop_reason: str | None = None
         self._kept = KeptFrames()
 
     def read(self, frame: bytes) -> bytes:
@@ -166,9 +185,12 @@ class MessagesReader:
                     self._merge(message.usage)
             case b"message_delta":
                 self._objects += _objects_in(frame)
-                self._merge(_decode_event(frame).usage)
+                event = _decode_event(frame)
+                self._merge(event.usage)
                 # Until then, `output_tokens` counts only what the first event announced.
                 self._complete = True
+                if event.delta is not None:
+                    self._stop_reason = event.delta.stop_reason or self._stop_reason
             case b"message_stop":
                 self.done = True
             case b"error":
@@ -176,39 +198,48 @@ class MessagesReader:
         return frame
 
     def _merge(self, raw: msgspec.Raw) -> None:
-        usage = decode_usage(raw, _usage)
-        if usage is not None:
-            self._reported = self._reported.merged_with(usage)
+        report = report_in(raw)
+        if report is not None:
+            self._report = merged(self._report, report)
+
+    def is_whole(self) -> bool:
+        return self._complete and self._stop_reason is not None and bool(self._report)
 
     def made(self) -> Made:
         return Made(self._message_id if self._keeps_answer else None, self._objects)
 
     def usage(self) -> TokenUsage | None:
-        return consistent(usage_of_message, self._reported) if self._complete else None
+        if not (self._complete and self._report):
+            return None
+        reported = usage_of_message(self._report)
+        if self._stop_reason == _REFUSAL and not self.text():
+            return msgspec.structs.replace(reported, unbilled=True)
+        has_input, has_output = total_input(reported) > 0, total_output(reported) > 0
+        if has_input and has_output:
+            return reported
+        is_silent = (has_output and not has_input) or bool(self.text())
+        return None if is_silent else reported
+
+    def was_delivered(self) -> bool:
+        reported = usage_of_message(self._report)
+        return bool(total_input(reported) or total_output(reported) or self.text())
 
     def text(self) -> bytes:
-        return self._kept.text(_texts_of_event)
+        return self._kept.uncounted_text(_texts_of_event)
 
     def unkept_bytes(self) -> int:
-        return self._kept.beyond()
+        return self._kept.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        """The input as reported, where it was. No prompt has no tokens: that reports nothing."""
-        # As fast as it was asked to be, where no event had said so yet.
-        reported = self._asked.merged_with(self._reported)
-        unreported = TokenUsage(
-            input_text=input_tokens, output_text=output_tokens, speed=self._asked.speed
-        )
-        if not (
-            reported.input_tokens
-            or reported.cache_read_input_tokens
-            or reported.cache_creation_input_tokens
-        ):
-            return unreported
-        started = 0 if reported.output_tokens is None else reported.output_tokens
-        broken_off = reported.merged_with(MessagesUsage(output_tokens=max(started, output_tokens)))
-        usage = consistent(usage_of_message, broken_off)
-        return unreported if usage is None else usage
+        """The input as reported, where it was, and what was announced or estimated of the output.
+
+        As fast as the call asked to be, where no event had said so yet.
+        """
+        reported = usage_of_message(self._report)
+        if reported.speed is None:
+            reported = msgspec.structs.replace(reported, speed=self._asked_speed)
+        uncounted = max(output_tokens - total_output(reported), 0)
+        return filled(reported, input_tokens, uncounted)
 
 
 def _objects_in(answer: bytes) -> tuple[str, ...]:

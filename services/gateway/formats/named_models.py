@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.hosted_tools import DEFAULT_IMAGE_MODEL
 from libs.common.errors import InvalidRequest
 from services.gateway.formats.object_fields import OPAQUE, Members
 from services.gateway.formats.objects import decoded, parts_of
@@ -27,8 +28,6 @@ _MEMBER = re.compile(r"(?:.*_)?models?", re.DOTALL)
 _MEMBER_ENDS = (b'model"', b'models"')
 _NAMES_FOLLOW = re.compile(rb'\s*:\s*["\[]')
 _IMAGES = "image_generation"
-# OpenAI's own choice where such a tool names no model; it is run and charged for as well.
-DEFAULT_IMAGE_MODEL = "gpt-image-2.6-sunburst"
 # Of the body itself `input` is what Responses calls the conversation.
 _CLIENTS_OWN = OPAQUE - {"input"}
 # What earlier answers said of themselves.

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.usage import ResponsesUsage, usage_of_response
+from libs.common.domain.hosted_tools import with_tools
+from libs.common.domain.usage import filled, total_input, total_output, usage_of_openai
 from libs.common.errors import AppError, InvalidRequest
 from libs.common.schemas.usage import MAX_OBJECTS, ClientFormat, TokenUsage
 from services.gateway.formats.base import (
@@ -19,11 +20,11 @@ from services.gateway.formats.base import (
     KeptFrames,
     Made,
     ModelName,
-    consistent,
     decode_answer,
     decode_body,
     decode_fields,
-    decode_usage,
+    report_in,
+    tier_in_force,
     type_of,
 )
 from services.gateway.formats.billable_features import billable_features
@@ -51,20 +52,14 @@ class _Answer(msgspec.Struct):
     id: str | None = None
     usage: msgspec.Raw = ABSENT
     service_tier: str | None = None
+    status: str | None = None
     output: msgspec.Raw = ABSENT
+    tools: msgspec.Raw = ABSENT
+    tool_usage: msgspec.Raw = ABSENT
 
 
 class _OutputItem(msgspec.Struct):
     id: str | None = None
-
-
-class _Action(msgspec.Struct):
-    type: str | None = None
-
-
-class _Done(msgspec.Struct):
-    type: str | None = None
-    action: _Action | None = None
 
 
 class _Part(msgspec.Struct):
@@ -99,10 +94,8 @@ _answer = msgspec.json.Decoder(_Answer)
 _output_items = msgspec.json.Decoder(list[_OutputItem])
 _added = msgspec.json.Decoder(_Added)
 _output = msgspec.json.Decoder(_Output)
-_done = msgspec.json.Decoder(list[_Done])
 _event = msgspec.json.Decoder(_Event)
 _text_event = msgspec.json.Decoder(_TextEvent)
-_usage = msgspec.json.Decoder(ResponsesUsage)
 
 
 class Responses:
@@ -143,11 +136,14 @@ class Responses:
         found = chain.from_iterable(map(_texts_of, decode_answer(body, _output).output))
         return "".join(text for text in found if text is not None).encode()
 
+    def has_failed(self, body: bytes) -> bool:
+        return b'"failed"' in body and decode_answer(body, _answer).status == "failed"
+
     def made_by(self, request: CallRequest, body: bytes) -> Made:
         return _made(decode_answer(body, _answer))
 
     def reader(self, request: CallRequest) -> "ResponsesReader":
-        return ResponsesReader()
+        return ResponsesReader(request.service_tier)
 
     def error(self, error: AppError, request_id: str) -> ErrorAnswer:
         return openai_answer(error)
@@ -162,9 +158,11 @@ class Responses:
 class ResponsesReader:
     """Ends at `response.completed`, `.incomplete` or `.failed`, which carry the usage."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked_tier: str | None = None) -> None:
         self.done = False
         self.failed = False
+        self._asked_tier = asked_tier
+        self._told_tier: str | None = None
         self._made = NOTHING_MADE
         self._added: list[bytes] = []
         self._usage: TokenUsage | None = None
@@ -193,6 +191,9 @@ class ResponsesReader:
             return
         if response is not None:
             self._usage = _tokens(response)
+            self._told_tier = response.service_tier or self._told_tier
+            if self._usage is not None and total_output(self._usage):
+                self._kept.mark_counted()
             made = _made(response)
             self._made = made if made.response_id is not None else self._made
 
@@ -202,17 +203,33 @@ class ResponsesReader:
             return self._made
         return msgspec.structs.replace(self._made, objects=tuple(_ids_added(self._added)))
 
+    def is_whole(self) -> bool:
+        """Only an event that ends it says what a response used."""
+        return False
+
     def usage(self) -> TokenUsage | None:
-        return self._usage
+        reported = self._usage
+        if reported is None or (self._kept.has_uncounted() and self.text()):
+            return None
+        return reported if total_input(reported) or not total_output(reported) else None
+
+    def was_delivered(self) -> bool:
+        reported = self._usage
+        if reported is not None and (total_output(reported) or total_input(reported)):
+            return True
+        return bool(self.text())
 
     def text(self) -> bytes:
-        return self._kept.text(lambda data: [_text_event.decode(data).delta])
+        return self._kept.uncounted_text(lambda data: [_text_event.decode(data).delta])
 
     def unkept_bytes(self) -> int:
-        return self._kept.beyond()
+        return self._kept.uncounted_beyond()
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
-        return TokenUsage(input_text=input_tokens, output_text=output_tokens)
+        """At the tier that was asked for, where none was told before the stream broke off."""
+        tier = tier_in_force(self._told_tier, self._asked_tier)
+        reported = TokenUsage(service_tier=tier) if self._usage is None else self._usage
+        return filled(reported, input_tokens, output_tokens)
 
 
 def _made(answer: _Answer) -> Made:
@@ -240,26 +257,15 @@ def _ids_added(frames: list[bytes]) -> Iterator[str]:
 
 
 def _tokens(answer: _Answer) -> TokenUsage | None:
-    usage = decode_usage(answer.usage, _usage)
-    tokens = None if usage is None else consistent(usage_of_response, usage, answer.service_tier)
-    if tokens is None or tokens.web_searches is not None:
-        return tokens
-    return msgspec.structs.replace(tokens, web_searches=_searches(answer.output))
-
-
-def _searches(output: msgspec.Raw) -> int | None:
-    """How often the provider searched, which it charges for and does not count in the usage.
-
-    Pages that it opened or looked through are not searches. None where there was no search.
-    """
-    if b'"web_search_call"' not in bytes(output):
+    report = report_in(answer.usage)
+    if report is None:
         return None
-    try:
-        items = _done.decode(output)
-    except UNREADABLE:
-        return None
-    calls = [item.action for item in items if item.type == "web_search_call"]
-    return sum(action is None or action.type in (None, "search") for action in calls) or None
+    return with_tools(
+        usage_of_openai(report, answer.service_tier),
+        output=bytes(answer.output),
+        tools=bytes(answer.tools),
+        tool_usage=bytes(answer.tool_usage),
+    )
 
 
 def _texts_of(item: _Item) -> Iterator[str | None]:

@@ -6,7 +6,8 @@ The entries of such calls are marked `estimated`.
 from typing import Protocol
 
 from libs.common.domain.attachments import attachments_of
-from libs.common.schemas.usage import TokenUsage
+from libs.common.domain.usage import filled, total_input, total_output
+from libs.common.schemas.usage import TokenUsage, UsageSource
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.formats.base import Format, StreamReader
 
@@ -26,14 +27,23 @@ class Estimator:
         self._tokenizer = tokenizer
 
     async def of_answer(
-        self, client_format: Format, priced: PricedRequest, body: bytes
-    ) -> TokenUsage:
-        """Raises UpstreamFailed if the answer cannot be read."""
+        self, client_format: Format, priced: PricedRequest, body: bytes, reported: TokenUsage | None
+    ) -> tuple[TokenUsage, UsageSource]:
+        """What was reported, with estimates of what is missing; zeros beside text are missing.
+
+        Raises UpstreamFailed if the answer cannot be read.
+        """
         text = client_format.text_of_answer(body)
-        return TokenUsage(
-            input_text=await self._input_tokens(priced),
-            output_text=await self._tokenizer.count(text),
+        if reported is not None and _is_believed(client_format, reported, text):
+            return reported, "provider"
+        known = TokenUsage() if reported is None else reported
+        has_input, has_output = total_input(known) > 0, total_output(known) > 0
+        usage = filled(
+            known,
+            0 if has_input else await self._input_tokens(priced),
+            0 if has_output else await self._tokenizer.count(text),
         )
+        return usage, "estimated"
 
     async def of_stream(self, priced: PricedRequest, reader: StreamReader) -> TokenUsage:
         output_tokens = await self._tokenizer.count(reader.text())
@@ -50,6 +60,15 @@ class Estimator:
             text = text.replace(attachment.data.encode(), b"", 1)
         attached = sum(each.tokens for each in attachments)
         return await self._tokenizer.count(text) + attached + priced.continued_tokens
+
+
+def _is_believed(client_format: Format, reported: TokenUsage, text: bytes) -> bool:
+    """Nobody reads nothing, and writes for nothing; of vectors there is no text."""
+    if client_format.name == "embeddings":
+        return total_input(reported) > 0
+    if total_output(reported):
+        return total_input(reported) > 0
+    return not text
 
 
 def by_bytes(text_bytes: int) -> int:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.gateway.formats.named_models import DEFAULT_IMAGE_MODEL
+from libs.common.domain.hosted_tools import DEFAULT_IMAGE_MODEL
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.service.gateway.routes import Endpoints, add_route, deployment
 from tests.service.gateway.stage import Client

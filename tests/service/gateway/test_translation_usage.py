@@ -4,17 +4,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 
-from libs.common.domain.usage import (
-    ChatUsage,
-    MessagesUsage,
-    ResponsesUsage,
-    usage_of_chat,
-    usage_of_message,
-    usage_of_response,
-)
+from libs.common.domain.message_usage import usage_of_message
+from libs.common.domain.usage import usage_of_openai
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.upstream.adapters.target import TranslationTarget
 from services.gateway.upstream.adapters.translator import Translator
@@ -55,18 +48,18 @@ async def translator() -> AsyncIterator[Translator]:
 
 def tokens(client_format: ClientFormat, usage: Any, tier: str | None = None) -> TokenUsage:
     """What the gateway will meter, by the client format's convention."""
-    if client_format == "chat":
-        return usage_of_chat(msgspec.convert(usage, ChatUsage), tier)
-    if client_format == "responses":
-        return usage_of_response(msgspec.convert(usage, ResponsesUsage), tier)
-    return usage_of_message(msgspec.convert(usage, MessagesUsage))
+    if client_format == "messages":
+        return usage_of_message(usage)
+    return usage_of_openai(usage, tier)
 
 
 def counted(usage: TokenUsage) -> dict[str, int | None]:
     return {
         "input_text": usage.input_text,
         "cache_read": usage.cache_read,
-        "cache_write": (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0),
+        "cache_write": sum(
+            filter(None, (usage.cache_write_5m, usage.cache_write_1h, usage.cache_write_30m))
+        ),
         "cache_write_1h": usage.cache_write_1h or 0,
         "output_text": usage.output_text,
         "reasoning": usage.reasoning,

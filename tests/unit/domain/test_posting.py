@@ -21,7 +21,7 @@ from libs.common.domain.posting import (
 )
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates
-from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.schemas.usage import ModelRun, TokenCounts, TokenUsage, UsageEvent
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CALL_ID = "019b0000-0000-7000-8000-000000000001"
@@ -234,13 +234,15 @@ def test_long_texts_are_cut(name: str) -> None:
 
 
 _whole = st.integers(min_value=-(2**70), max_value=2**70)
+_counts = st.none() | st.integers(0, 2**40) | _whole
+_classes: dict[str, Any] = dict.fromkeys(TokenCounts.__struct_fields__, _counts)
 _usages = st.builds(
     TokenUsage,
-    **{
-        name: st.none() | st.integers(0, 2**40) | _whole
-        for name in TokenUsage.__struct_fields__
-        if name not in ("service_tier", "speed", "inference_geo")
-    },
+    **_classes,
+    web_searches=_counts,
+    tool_uses=st.dictionaries(st.text(max_size=3), _whole, max_size=2),
+    runs=st.lists(st.builds(ModelRun, role=st.just("other"), **_classes), max_size=2).map(tuple),
+    provider_cost_usd=st.none() | st.decimals(),
 )
 _events = st.builds(
     make_event,

@@ -2,50 +2,15 @@
 
 from typing import Any
 
-import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.usage import (
-    ChatUsage,
-    MessagesUsage,
-    ResponsesUsage,
-    usage_of_chat,
-    usage_of_message,
-    usage_of_response,
-)
+from libs.common.domain.message_usage import usage_of_message
+from libs.common.domain.pricing import cost_nusd
+from libs.common.domain.reported_counts import Report, merged
+from libs.common.domain.usage import total_input, total_output, usage_of_openai
 from libs.common.schemas.usage import TokenUsage
-
-_INPUT = (
-    "input_text",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "input_audio",
-    "input_image",
-)
-_OUTPUT = ("output_text", "reasoning", "output_audio", "output_image")
-
-
-def chat(payload: dict[str, Any]) -> TokenUsage:
-    return usage_of_chat(msgspec.convert(payload, ChatUsage))
-
-
-def response(payload: dict[str, Any]) -> TokenUsage:
-    return usage_of_response(msgspec.convert(payload, ResponsesUsage))
-
-
-def message(payload: dict[str, Any]) -> TokenUsage:
-    return usage_of_message(msgspec.convert(payload, MessagesUsage))
-
-
-def totals(usage: TokenUsage) -> tuple[int, int]:
-    def total(names: tuple[str, ...]) -> int:
-        return sum(getattr(usage, name) or 0 for name in names)
-
-    return total(_INPUT), total(_OUTPUT)
-
+from tests.unit.builders import price, rates
 
 _counts = st.none() | st.integers(0, 500)
 _input_details = st.fixed_dictionaries(
@@ -58,6 +23,10 @@ _input_details = st.fixed_dictionaries(
 _output_details = st.fixed_dictionaries(
     {}, optional=dict.fromkeys(("reasoning_tokens", "audio_tokens", "image_tokens"), _counts)
 )
+
+
+def totals(usage: TokenUsage) -> tuple[int, int]:
+    return total_input(usage), total_output(usage)
 
 
 @given(st.integers(0, 2_500), _input_details, st.integers(0, 1_500), _output_details)
@@ -79,14 +48,9 @@ def test_the_classes_of_openai_sum_to_the_totals(
         "output_tokens": output_total,
         "output_tokens_details": output_details,
     }
-    try:
-        usage = chat(as_chat)
-    except ValueError:
-        with pytest.raises(ValueError, match="is negative"):
-            response(as_response)
-        return
+    usage = usage_of_openai(as_chat)
     assert totals(usage) == (input_total, output_total)
-    assert response(as_response) == usage
+    assert usage_of_openai(as_response) == usage
 
 
 @given(
@@ -116,31 +80,155 @@ def test_the_classes_of_anthropic_sum_to_the_totals(
         "output_tokens_details": {"thinking_tokens": thinking},
     }
     in_split = sum(n or 0 for n in split) if split is not None else 0
-    try:
-        usage = message(payload)
-    except ValueError:
-        nothing = not any((input_tokens, output_tokens, read, written, in_split))
-        assert nothing or (thinking or 0) > output_tokens or in_split > (written or 0)
-        return
-    all_written = in_split if written is None else written
+    usage = usage_of_message(payload)
+    # Neither of the two is dropped where they differ.
+    all_written = max(in_split, written or 0)
     assert totals(usage) == (input_tokens + (read or 0) + all_written, output_tokens)
 
 
-_some = st.builds(
-    MessagesUsage,
-    input_tokens=_counts,
-    output_tokens=_counts,
-    cache_read_input_tokens=_counts,
-    service_tier=st.sampled_from([None, "standard", "batch"]),
-    speed=st.sampled_from([None, "standard", "fast"]),
+_PRICE = price(
+    rates=rates(cache_read="0.3", cache_write_5m="3.75", cache_write_1h="6", reasoning="20")
+)
+_odd: st.SearchStrategy[Any] = st.integers(-5, 0) | st.sampled_from([None, "odd", [], {}])
+_CHAT_NAMES = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens")
+_MESSAGE_NAMES = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
 )
 
 
-@given(_some, _some, _some)
-def test_merging_is_associative_and_an_empty_event_changes_nothing(
-    first: MessagesUsage, second: MessagesUsage, third: MessagesUsage
+@st.composite
+def runs_of(draw: st.DrawFn) -> list[dict[str, Any]]:
+    kinds = st.sampled_from(["message", "compaction", "advisor_message", "unheard_of"])
+    counts = st.fixed_dictionaries(dict.fromkeys(_MESSAGE_NAMES, st.integers(0, 500)))
+    return [draw(counts) | {"type": kind} for kind in draw(st.lists(kinds, max_size=4))]
+
+
+@st.composite
+def split_report(draw: st.DrawFn, names: tuple[str, ...]) -> tuple[Report, list[Report]]:
+    """A report, and the same in parts: counts that grow up to it, members that are missing, null,
+    zero or odd, in any order. Each of its counts comes in some part.
+    """
+    whole: dict[str, Any] = {name: draw(st.integers(1, 500)) for name in names}
+    if "input_tokens" in whole:
+        whole["iterations"] = draw(runs_of())
+    parts: list[dict[str, Any]] = [{} for _ in range(draw(st.integers(1, 4)))]
+    for name, value in whole.items():
+        for part in parts:
+            if draw(st.booleans()):
+                early = _odd if isinstance(value, list) else _odd | st.integers(0, value)
+                part[name] = draw(early)
+        draw(st.sampled_from(parts))[name] = value
+    return whole, list(draw(st.permutations(parts)))
+
+
+def put_together(parts: list[Report]) -> Report:
+    report: Report = {}
+    for part in parts:
+        report = merged(report, part)
+    return report
+
+
+@given(split_report(_CHAT_NAMES))
+def test_no_part_of_a_chat_s_report_lowers_its_cost(given: tuple[Report, list[Report]]) -> None:
+    whole, parts = given
+    usage = usage_of_openai(put_together(parts))
+    assert usage == usage_of_openai(whole)
+
+
+@given(split_report(_MESSAGE_NAMES))
+def test_no_part_of_a_message_s_report_lowers_its_cost(given: tuple[Report, list[Report]]) -> None:
+    whole, parts = given
+    assert cost(usage_of_message(put_together(parts))) == cost(usage_of_message(whole))
+
+
+def cost(usage: TokenUsage) -> int:
+    """Of all its runs, whoever ran them, at one price."""
+    own = cost_nusd(usage, _PRICE)
+    counts = [
+        {name: getattr(run, name) for name in ("input_text", "cache_read", "cache_write_5m")}
+        | {"output_text": run.output_text}
+        for run in usage.runs
+    ]
+    return own + sum(cost_nusd(TokenUsage(**each), _PRICE) for each in counts)
+
+
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(_CHAT_NAMES[:2], _odd | st.integers(0, 500))),
+    st.integers(0, 2_000),
+    st.integers(1, 500),
+)
+def test_a_larger_stated_total_never_lowers_the_cost(
+    report: dict[str, Any], total: int, more: int
 ) -> None:
-    assert first.merged_with(second).merged_with(third) == first.merged_with(
-        second.merged_with(third)
-    )
-    assert first.merged_with(MessagesUsage()) == first == MessagesUsage().merged_with(first)
+    smaller, larger = report | {"total_tokens": total}, report | {"total_tokens": total + more}
+    assert cost(usage_of_openai(larger)) >= cost(usage_of_openai(smaller))
+
+
+@given(st.tuples(*[st.integers(0, 300)] * 7))
+def test_one_answer_is_read_alike_in_every_format(counts: tuple[int, ...]) -> None:
+    """As the provider reports it, and as the translation writes it for the other formats."""
+    text, read, for_5m, for_1h, words, thoughts, searches = counts
+    details = {
+        "cached_tokens": read,
+        "cache_write_tokens": for_5m + for_1h,
+        "cache_write_5m_tokens": for_5m,
+        "cache_write_1h_tokens": for_1h,
+    }
+    tools = {"server_tool_use": {"web_search_requests": searches}}
+    as_chat = {
+        "prompt_tokens": text + read + for_5m + for_1h,
+        "completion_tokens": words + thoughts,
+        "total_tokens": sum(counts) - searches,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": {"reasoning_tokens": thoughts},
+        **tools,
+    }
+    as_message = {
+        "input_tokens": text,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": for_5m + for_1h,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": for_5m,
+            "ephemeral_1h_input_tokens": for_1h,
+        },
+        "output_tokens": words + thoughts,
+        "output_tokens_details": {"thinking_tokens": thoughts},
+        **tools,
+    }
+    assert usage_of_openai(as_chat) == usage_of_message(as_message)
+
+
+_things = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+_NAMES = st.sampled_from(
+    [
+        *_CHAT_NAMES,
+        *_MESSAGE_NAMES,
+        "cached_tokens",
+        "prompt_tokens_details",
+        "output_tokens_details",
+        "cache_creation",
+        "server_tool_use",
+        "iterations",
+        "cost",
+        "cost_in_usd_ticks",
+        "speed",
+    ]
+)
+
+
+@given(st.dictionaries(_NAMES, _things), st.dictionaries(_NAMES, _things))
+def test_nothing_that_is_reported_makes_a_reader_fail(
+    first: dict[str, Any], later: dict[str, Any]
+) -> None:
+    for report in (first, later, merged(first, later)):
+        for usage in (usage_of_openai(report), usage_of_message(report)):
+            for counts in (usage, *usage.runs):
+                assert total_input(counts) >= 0
+                assert total_output(counts) >= 0

@@ -67,9 +67,15 @@ class Relayed(NamedTuple):
     body: bytes
     last_bytes: bytes
     status: CallStatus
-    usage: TokenUsage
+    reported: TokenUsage | None
     usage_source: UsageSource
     error_code: str | None
+
+    @property
+    def usage(self) -> TokenUsage:
+        """Of a stream that is charged for."""
+        assert self.reported is not None
+        return self.reported
 
 
 def named(kind: str, **fields: Any) -> bytes:

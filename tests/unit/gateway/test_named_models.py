@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from libs.common.domain.hosted_tools import DEFAULT_IMAGE_MODEL
 from libs.common.errors import InvalidRequest
 from services.gateway.formats import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
-from services.gateway.formats.named_models import DEFAULT_IMAGE_MODEL, NamedModel
+from services.gateway.formats.named_models import NamedModel
 
 
 def named(client_format: Format, **fields: Any) -> tuple[NamedModel, ...]:

@@ -10,8 +10,9 @@ import openai.types.responses.tool_param as tools
 import pytest
 from typing_extensions import TypedDict
 
+from libs.common.domain.hosted_tools import DEFAULT_IMAGE_MODEL
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.formats.named_models import DEFAULT_IMAGE_MODEL, named_models
+from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import is_disguised
 from tests.unit.gateway.sdk_types import REQUESTS, Field, body_with, fields_of
 

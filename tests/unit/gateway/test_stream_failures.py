@@ -112,7 +112,9 @@ def test_a_fault_is_reported_after_the_frames_that_came(
 def test_the_estimate_of_a_message_keeps_what_was_reported() -> None:
     got = relayed(MESSAGES, request(MESSAGES), messages_stream([TEXT])[:4])
 
-    assert got.usage == TokenUsage(input_text=15, cache_read=5, output_text=TEXT_TOKENS)
+    assert got.usage == TokenUsage(
+        input_text=15, cache_read=5, output_text=TEXT_TOKENS, notes=("output_estimated",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,11 +183,13 @@ def test_text_that_is_too_long_to_keep_still_counts(client_format: Format, frame
     assert MAX_KEPT_BYTES // 4 <= got.usage.output_text < MAX_KEPT_BYTES // 4 + 100  # type: ignore[operator]
 
 
-def test_counts_that_contradict_each_other_are_estimated() -> None:
+def test_counts_that_contradict_each_other_keep_what_is_known() -> None:
     usage = CHAT_USAGE | {"prompt_tokens_details": {"cached_tokens": 1_000}}
     frames = [*chat_frames(), data({"choices": [], "usage": usage}), b"data: [DONE]\n\n"]
 
     got = relayed(CHAT, request(CHAT), frames, input_tokens=8)
 
-    assert (got.status, got.usage_source) == ("ok", "estimated")
-    assert got.usage == TokenUsage(input_text=8, output_text=TEXT_TOKENS)
+    assert (got.status, got.usage_source) == ("ok", "provider")
+    assert got.usage == TokenUsage(
+        input_text=0, cache_read=20, output_text=4, reasoning=3, notes=("details_clamped",)
+    )

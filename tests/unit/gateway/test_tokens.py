@@ -46,7 +46,10 @@ async def test_a_long_text_is_counted_by_its_bytes() -> None:
 async def estimate(body: dict[str, Any], answer: bytes, client_format: Any = CHAT) -> TokenUsage:
     request = client_format.decode(json.dumps({"model": "m", **body}).encode())
     priced = PricedRequest(request=request, prices={}, input_tokens=1)
-    return await Estimator(BundledTokenizer()).of_answer(client_format, priced, answer)
+    estimator = Estimator(BundledTokenizer())
+    usage, source = await estimator.of_answer(client_format, priced, answer, None)
+    assert source == "estimated"
+    return usage
 
 
 async def test_an_answer_and_its_prompt_are_counted() -> None:

@@ -1,6 +1,5 @@
 """A translation writes zeros where the provider reported nothing, since the format has no null."""
 
-import json
 from typing import Any
 
 import pytest
@@ -13,24 +12,6 @@ REQUEST = MESSAGES.decode(b'{"model": "m", "stream": true}')
 NOTHING = {"input_tokens": 0, "output_tokens": 0}
 CACHES = {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
 SPLIT = {"cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}}
-
-
-@pytest.mark.parametrize("usage", [NOTHING, NOTHING | CACHES, NOTHING | CACHES | SPLIT])
-def test_an_answer_of_no_tokens_reports_nothing(usage: dict[str, Any]) -> None:
-    assert MESSAGES.usage_of_answer(json.dumps({"usage": usage}).encode()) is None
-
-
-@pytest.mark.parametrize(
-    "usage",
-    [
-        NOTHING | {"input_tokens": 1},
-        NOTHING | {"output_tokens": 1},
-        NOTHING | {"cache_read_input_tokens": 1},
-        NOTHING | {"cache_creation_input_tokens": 1},
-    ],
-)
-def test_any_token_counts_as_a_report(usage: dict[str, Any]) -> None:
-    assert MESSAGES.usage_of_answer(json.dumps({"usage": usage}).encode()) is not None
 
 
 @pytest.mark.parametrize("zeros", [NOTHING, NOTHING | CACHES])

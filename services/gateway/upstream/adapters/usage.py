@@ -3,8 +3,8 @@
 LiteLLM keeps one shape for all providers, inclusive like OpenAI's: `prompt_tokens` contains cache
 reads and writes, whatever the provider counted. Its own additions (`cost`, copies of the details)
 are left out. What OpenAI has no place for but is billed gets a key of its own:
-`cache_write_1h_tokens` in the input details, and `server_tool_use`, `speed` and `inference_geo` as
-Anthropic names them.
+`cache_write_5m_tokens` and `cache_write_1h_tokens` in the input details, and `server_tool_use`,
+`speed` and `inference_geo` as Anthropic names them.
 """
 
 from typing import Any
@@ -109,6 +109,10 @@ def _input_details(usage: Any) -> dict[str, int]:
     written_1h = _tokens(split, "ephemeral_1h_input_tokens")
     if written_1h:
         details["cache_write_1h_tokens"] = written_1h
+    if details["cache_write_tokens"] and _tokens(given, "cache_write_tokens") is None:
+        # Anthropic's, which LiteLLM tells by this name; OpenAI keeps its own for longer.
+        written = details["cache_write_tokens"] - (written_1h or 0)
+        details["cache_write_5m_tokens"] = max(written, 0)
     return details | _present(given, "audio_tokens", "image_tokens")
 
 

@@ -1,0 +1,162 @@
+"""Reads single counts out of a provider's `usage` object, and puts its reports together.
+
+Invariants: one odd member never spoils those beside it; a count that is taken is a whole number
+from 0 to `MAX_TOKENS`. Merging is commutative for counts: the larger one wins, since what a
+provider reports of a call is cumulative.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.schemas.usage import UsageNote
+
+# A `usage` object as JSON gives it; fractions are Decimals, so that no cost passes a float.
+Report = Mapping[str, Any]
+# Token classes by name: numbers or None.
+Counts = dict[str, Any]
+
+# No call is so large. The bound keeps costs within the integers that events and MongoDB can hold.
+MAX_TOKENS = 1_000_000_000
+_MAX_DIGITS = 12
+
+_decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+
+
+def decode_report(raw: bytes) -> Report | None:
+    """None where it is no object."""
+    try:
+        return _decode(raw)
+    except UNREADABLE:
+        return None
+
+
+class ReportReader:
+    """Reads counts out of one report; `notes` tell what it met."""
+
+    __slots__ = ("notes",)
+
+    def __init__(self) -> None:
+        self.notes: list[UsageNote] = []
+
+    def note(self, note: UsageNote) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def counts(self, members: Any, names: Mapping[str, str]) -> Counts:
+        """Of the members, those in `names`, by the names given there; of several the largest.
+
+        Empty where `members` is no object. What cannot be read is noted, and counts as absent.
+        """
+        found: Counts = {}
+        if not isinstance(members, dict):
+            return found
+        for name, value in members.items():
+            ours = names.get(name)
+            if ours is None or value is None:
+                continue
+            count = value if type(value) is int and 0 <= value <= MAX_TOKENS else count_of(value)
+            if count is None:
+                self.note("count_unreadable")
+            elif count > found.get(ours, -1):
+                found[ours] = count
+        return found
+
+    def split(self, total: int | None, parts: Counts, base: str) -> Counts:
+        """The parts as far as they fit into the total, the first ones first; the rest is `base`.
+
+        Without a total the parts stand alone.
+        """
+        if total is None:
+            return parts
+        for name, part in parts.items():
+            if part > total:
+                self.note("details_clamped")
+                parts[name] = total
+            total = max(total - part, 0)
+        parts[base] = total
+        return parts
+
+
+def count_of(value: Any) -> int | None:
+    """A whole number that any call can have; a fraction counts as the next one."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    if isinstance(value, float):
+        value = Decimal(value)
+    if isinstance(value, Decimal):
+        if not value.is_finite() or not 0 <= value <= MAX_TOKENS:
+            return None
+        value = int(value.to_integral_value(ROUND_CEILING))
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else None
+
+
+def word_of(value: Any) -> str | None:
+    """A name such as a tier's; other servers may mean something else by the member."""
+    return value if isinstance(value, str) else None
+
+
+def usd_of(value: Any) -> Decimal | None:
+    """An amount that is not negative; floats come from libraries, not from JSON."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    amount = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    return amount if amount.is_finite() and 0 <= amount <= MAX_TOKENS else None
+
+
+def merged(first: Report, later: Report) -> Report:
+    """Both reports of one call: of counts the larger, of all else the later that is not null."""
+    if not first:
+        return later
+    both = dict(first)
+    for name, value in later.items():
+        both[name] = _merged_value(both.get(name), value)
+    return both
+
+
+def _merged_value(first: Any, later: Any) -> Any:
+    if isinstance(first, Mapping) and isinstance(later, Mapping):
+        return merged(first, later)
+    if isinstance(first, list) and isinstance(later, list):
+        return _merged_list(first, later)
+    before, after = usd_of(first), usd_of(later)
+    if before is not None and after is not None:
+        return first if before > after else later
+    return later if _weight(later) >= _weight(first) else first
+
+
+def _weight(value: Any) -> int:
+    """How much a member tells: what is empty or cannot be read takes nothing away."""
+    if isinstance(value, Mapping | list):
+        return 3 if value else 0
+    if value is None or isinstance(value, bool):
+        return 0
+    count = count_of(value)
+    if count is None:
+        return 1 if isinstance(value, str) else 0
+    return 3 if count else 2
+
+
+def _merged_list(first: list[Any], later: list[Any]) -> list[Any]:
+    """Runs of models: each is matched with that of the same kind, in their order."""
+    found = dict(_keyed(first))
+    for key, run in _keyed(later):
+        found[key] = merged(found[key], run) if key in found else run
+    return list(found.values())
+
+
+def _keyed(runs: list[Any]) -> Iterable[tuple[tuple[str, str, int], Report]]:
+    seen: dict[tuple[str, str], int] = {}
+    for run in runs:
+        if not isinstance(run, Mapping):
+            continue
+        # The run that completes a turn is reported as a message until it has.
+        kind = str(run.get("type")).replace("fallback_message", "message")
+        key = (kind, str(run.get("model")))
+        seen[key] = seen.get(key, -1) + 1
+        yield (*key, seen[key]), run

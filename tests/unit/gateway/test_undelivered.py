@@ -1,0 +1,181 @@
+"""What was not delivered is not sold, and an answer that failed or broke off is no good one."""
+
+import json
+from typing import Any
+
+import pytest
+
+from libs.common.errors import UpstreamFailed, UpstreamRefused
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.formats import CHAT, EMBEDDINGS, MESSAGES, RESPONSES
+from services.gateway.formats.base import Format
+from tests.unit.gateway.streams import (
+    MESSAGES_START_USAGE,
+    chat_chunk,
+    data,
+    messages_stream,
+    named,
+    relayed,
+)
+
+TEXT = "x" * 40
+ERROR = {"message": "overloaded", "type": "overloaded_error", "code": 502}
+CHAT_REQUEST = CHAT.decode(b'{"model": "m", "messages": [], "stream": true}')
+MESSAGES_REQUEST = MESSAGES.decode(b'{"model": "m", "stream": true}')
+RESPONSES_REQUEST = RESPONSES.decode(b'{"model": "m", "stream": true}')
+
+
+@pytest.mark.parametrize(
+    ("client_format", "request_", "frames"),
+    [
+        (CHAT, CHAT_REQUEST, [data({"error": ERROR})]),
+        (CHAT, CHAT_REQUEST, [data(chat_chunk("")), data({"error": ERROR, "choices": []})]),
+        (MESSAGES, MESSAGES_REQUEST, [named("error", error=ERROR)]),
+        (RESPONSES, RESPONSES_REQUEST, [named("error", error=ERROR)]),
+        (
+            RESPONSES,
+            RESPONSES_REQUEST,
+            [named("response.failed", response={"id": "r", "usage": None, "error": ERROR})],
+        ),
+    ],
+)
+def test_a_stream_that_begins_with_an_error_is_free(
+    client_format: Format, request_: Any, frames: list[bytes]
+) -> None:
+    got = relayed(client_format, request_, frames, input_tokens=200_000)
+    assert (got.status, got.reported, got.usage_source) == ("upstream_error", None, "none")
+    assert b"overloaded" in got.body
+
+
+def test_a_translation_that_is_refused_before_any_text_is_free() -> None:
+    fault = UpstreamRefused("no", status=529, code="overloaded", retry_after_s=None)
+    got = relayed(CHAT, CHAT_REQUEST, [], fault=fault)
+    assert (got.status, got.reported) == ("upstream_error", None)
+    # Who only breaks off has not said that it does not charge.
+    got = relayed(CHAT, CHAT_REQUEST, [], fault=UpstreamFailed("broke off"), input_tokens=7)
+    assert got.usage == TokenUsage(input_text=7, output_text=0)
+
+
+def test_what_came_before_an_error_is_charged_for() -> None:
+    got = relayed(CHAT, CHAT_REQUEST, [data(chat_chunk(TEXT)), data({"error": ERROR})])
+    assert (got.status, got.usage.output_text) == ("upstream_error", 10)
+    start = named("message_start", message={"usage": MESSAGES_START_USAGE})
+    got = relayed(MESSAGES, MESSAGES_REQUEST, [start, named("error", error=ERROR)])
+    assert (got.usage.input_text, got.usage.cache_read) == (15, 5)
+    failed = {"id": "r", "usage": {"input_tokens": 5000, "output_tokens": 700}}
+    got = relayed(RESPONSES, RESPONSES_REQUEST, [named("response.failed", response=failed)])
+    assert (got.usage.input_text, got.usage.output_text) == (5000, 700)
+    assert got.status == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("client_format", "answer", "failed"),
+    [
+        (CHAT, {"choices": [{"message": {"content": "failed"}}]}, False),
+        (MESSAGES, {"type": "message", "content": [{"text": "failed"}]}, False),
+        (EMBEDDINGS, {"data": []}, False),
+        (RESPONSES, {"status": "failed", "error": ERROR, "output": []}, True),
+        (RESPONSES, {"status": "failed", "error": None, "output": []}, True),
+        (RESPONSES, {"status": "completed", "output": [{"status": "failed"}]}, False),
+        (RESPONSES, {"status": "incomplete", "output": []}, False),
+    ],
+)
+def test_an_answer_with_a_good_status_says_that_it_failed(
+    client_format: Format, answer: dict[str, Any], failed: bool
+) -> None:
+    assert client_format.has_failed(json.dumps(answer).encode()) is failed
+
+
+REFUSED = {"input_tokens": 1000, "output_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "unbilled"),
+    [([], True), ([{"type": "text", "text": ""}], True), ([{"type": "text", "text": "I"}], False)],
+)
+def test_a_refusal_before_any_output_is_free(content: list[Any], unbilled: bool) -> None:
+    """Anthropic's page on refusals; what it had begun to say is charged for."""
+    answer = {"content": content, "stop_reason": "refusal", "usage": REFUSED}
+    usage = MESSAGES.usage_of_answer(json.dumps(answer).encode())
+    assert usage == TokenUsage(input_text=1000, output_text=0, unbilled=unbilled)
+
+
+@pytest.mark.parametrize(("texts", "unbilled"), [([], True), (["Hi"], False)])
+def test_a_stream_refused_before_any_output_is_free(texts: list[str], unbilled: bool) -> None:
+    frames = messages_stream(texts)
+    frames[0] = named("message_start", message={"id": "m-1", "usage": REFUSED})
+    frames[-2] = named(
+        "message_delta", delta={"stop_reason": "refusal"}, usage=REFUSED | {"output_tokens": 1}
+    )
+    got = relayed(MESSAGES, MESSAGES_REQUEST, frames)
+    assert (got.usage.input_text, got.usage.unbilled) == (1000, unbilled)
+    assert got.usage_source == "provider"
+
+
+def running(text: str, output: int, **fields: Any) -> bytes:
+    """As vLLM reports it with `continuous_usage_stats`."""
+    usage = {"prompt_tokens": 5000, "completion_tokens": output, "total_tokens": 5000 + output}
+    return data(chat_chunk(text, usage=usage, **fields))
+
+
+def test_a_stream_that_breaks_off_after_a_running_usage_is_said_to() -> None:
+    got = relayed(CHAT, CHAT_REQUEST, [running("Hel", 1), running("lo", 2)])
+    assert got.usage == TokenUsage(input_text=5000, output_text=2)
+    assert (got.status, got.usage_source) == ("upstream_error", "provider")
+    assert b"before the answer was complete" in got.last_bytes
+
+
+def test_a_stream_with_a_finish_reason_and_its_usage_is_whole() -> None:
+    last = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": None}
+    for end in (
+        [data(last), data({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})],
+        [data(last | {"usage": {"prompt_tokens": 1, "completion_tokens": 2}})],
+        [data({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})],
+    ):
+        got = relayed(CHAT, CHAT_REQUEST, [data(chat_chunk("Hi")), *end])
+        assert (got.status, got.usage.output_text) == ("ok", 2)
+    said = json.dumps({"finish_reason": "stop"})
+    got = relayed(CHAT, CHAT_REQUEST, [running(said, 9)])
+    assert got.status == "upstream_error"
+
+
+def test_a_message_without_a_reason_to_stop_is_broken() -> None:
+    frames = messages_stream([TEXT])[:-1]
+    assert relayed(MESSAGES, MESSAGES_REQUEST, frames).status == "ok"
+    frames[-1] = named("message_delta", delta={}, usage={"output_tokens": 7})
+    got = relayed(MESSAGES, MESSAGES_REQUEST, frames)
+    assert (got.status, got.usage.output_text) == ("upstream_error", 7)
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "expected"),
+    [
+        (None, "priority", "priority"),
+        ("priority", None, "priority"),
+        ("default", "priority", "default"),
+        ("auto", "flex", "flex"),
+        (None, "auto", None),
+        (None, None, None),
+    ],
+)
+def test_a_broken_stream_has_the_tier_that_was_told_or_asked_for(
+    told: str | None, asked: str | None, expected: str | None
+) -> None:
+    body = json.dumps({"model": "m", "messages": [], "stream": True, "service_tier": asked})
+    request = CHAT.decode(body.encode())
+    got = relayed(CHAT, request, [data(chat_chunk(TEXT, service_tier=told))])
+    assert (got.usage.service_tier, got.usage_source) == (expected, "estimated")
+    request = RESPONSES.decode(body.replace("messages", "input").encode())
+    begun = named("response.created", response={"id": "r", "service_tier": told})
+    got = relayed(RESPONSES, request, [begun, named("response.output_text.delta", delta=TEXT)])
+    assert (got.usage.service_tier, got.usage_source) == (expected, "estimated")
+
+
+def test_a_tier_that_earlier_chunks_told_is_kept() -> None:
+    frames = [
+        data(chat_chunk(TEXT, service_tier="priority")),
+        data({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}),
+        b"data: [DONE]\n\n",
+    ]
+    got = relayed(CHAT, CHAT_REQUEST, frames)
+    assert (got.usage.service_tier, got.usage_source) == ("priority", "provider")
