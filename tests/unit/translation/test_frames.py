@@ -1,0 +1,50 @@
+"""Frames as servers send them, whole characters and halves."""
+
+import msgspec
+import pytest
+
+from libs.common.errors import UpstreamFailed
+from services.gateway.upstream.translation.frames import Frames
+
+
+class _Said(msgspec.Struct):
+    text: str = ""
+
+
+def said(*frames: bytes) -> str:
+    reader = Frames(msgspec.json.Decoder(_Said))
+    read = [reader.read(frame) for frame in frames]
+    return "".join(event.text for event in read if event is not None)
+
+
+def data(text: bytes) -> bytes:
+    return b'data: {"text":"%b"}\n\n' % text
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        ((data(b"a"), data(b"b")), "ab"),
+        ((b'event: x\r\ndata:{"text":"a"}\r\n\r\n',), "a"),
+        ((b'data: {"text":\ndata: "a"}\n\n',), "a"),
+        ((b'data: {"text":"a"}\nid: 7\n\n',), "a"),
+        ((b": ping\n\n", b"event: x\n\n", data(b"a")), "a"),
+        ((data(rb"\ud83d\ude00"),), "\U0001f600"),
+        ((data(rb"a\ud83d"), data(rb"\ude00b")), "a\U0001f600b"),
+        ((data(rb"\uD83D"), b": ping\n\n", b'data: {"x":1}\n\n', data(rb"\uDE00")), "\U0001f600"),
+        ((data(rb"\ud83d"), data(rb"\ude00\ud83d"), data(rb"\ude01")), "\U0001f600\U0001f601"),
+        ((data(rb"\ud83d"), data(b"b")), "\ufffdb"),
+        ((data(rb"\ud83d"), data(rb"\ud83d"), data(rb"\ude00")), "\ufffd\U0001f600"),
+        ((data(rb"\ude00"),), "\ufffd"),
+        ((data(rb"\ud83db"),), "\ufffdb"),
+        ((data(rb"\\ud83d\n"), data(rb"\\ude00")), "\\ud83d\n\\ude00"),
+    ],
+)
+def test_text(frames: tuple[bytes, ...], text: str) -> None:
+    assert said(*frames) == text
+
+
+@pytest.mark.parametrize("frame", [b"data: {\n\n", b'data: {"text":1}\n\n', b"data: nonsense\n\n"])
+def test_what_cannot_be_read(frame: bytes) -> None:
+    with pytest.raises(UpstreamFailed, match="an event that cannot be read"):
+        said(frame)
