@@ -1,7 +1,7 @@
 """Decodes a stream's frames, also where a server cuts a character in two.
 
-Some servers cut between the two halves of a surrogate pair, `"\\ud83d"` in one frame and `"\\ude00"`
-in the next, and neither is text by itself. The first half waits for its other one.
+Some servers cut between the halves of a surrogate pair, `"\\ud83d"` in one frame and `"\\ude00"` in
+the next, and neither is text by itself. The first half waits for its other one.
 """
 
 import re
