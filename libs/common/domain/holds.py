@@ -47,12 +47,24 @@ class BillableFeatures(msgspec.Struct, frozen=True, kw_only=True):
 
 PLAIN_TEXT = BillableFeatures()
 
+
+class DearestRates(msgspec.Struct, frozen=True):
+    """What a token may cost at most, in micro-USD and surcharges included.
+
+    A row is (the input tokens above which it applies, a token's rate of input, and of output).
+    """
+
+    rows: tuple[tuple[int, Decimal, Decimal], ...]
+
+
 # The rates of some classes of tokens, out of a price's.
 Reader = Callable[[Rates], tuple[Decimal | None, ...]]
 
 
 def estimate_input_tokens(body: bytes, attachments: Sequence[Attachment] = ()) -> int:
     """Tokens of a request body, rounded up."""
+    if not attachments:
+        return -(-len(body) // _BYTES_PER_TOKEN)
     text_bytes = len(body) - sum(len(each.data) for each in attachments)
     return -(-text_bytes // _BYTES_PER_TOKEN) + sum(each.tokens for each in attachments)
 
@@ -67,49 +79,81 @@ def hold_nusd(
     features: BillableFeatures = PLAIN_TEXT,
 ) -> int:
     """That many tokens of the dearest classes that `features` allow, at the dearest rates."""
+    return hold_at(
+        dearest_rates(price, service_tier, features),
+        price,
+        account_multiplier,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        tools=features.tools,
+    )
+
+
+def hold_at(
+    dearest: DearestRates,
+    price: PriceVersion,
+    account_multiplier: Decimal,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    tools: Mapping[str, int] = _NO_USES,
+) -> int:
+    """`hold_nusd`, for whoever has kept the price's rates."""
+    input_count = Decimal(min(input_tokens, _MAX_TOKENS))
+    output_count = Decimal(min(output_tokens, _MAX_TOKENS))
+    micro_usd = _FREE
+    for above, input_rate, output_rate in dearest.rows:
+        # A shorter input than estimated may have other rates than a longer one.
+        if above == 0 or input_tokens > above:
+            cost = EXACT.fma(output_count, output_rate, EXACT.multiply(input_count, input_rate))
+            micro_usd = max(micro_usd, cost)
+    usd = most_usd(price, tools) if tools or price.tool_fees else _FREE
+    return min(nusd_of(micro_usd, usd, price, account_multiplier), MAX_NUSD)
+
+
+def dearest_rates(
+    price: PriceVersion, service_tier: str | None, features: BillableFeatures
+) -> DearestRates:
+    """Of the classes of tokens that `features` allow, at each tier that may serve the call."""
     input_rates = _input_rates(
         features.long_writes,
         features.cache_writes or price.provider not in _CACHING_ON_REQUEST,
         features.audio_input,
     )
     output_rates = _output_rates(features.audio_output)
-    input_count = Decimal(min(input_tokens, _MAX_TOKENS))
-    output_count = Decimal(min(output_tokens, _MAX_TOKENS))
-    micro_usd: Decimal | None = None
-    for rates in _applicable_rates(price, service_tier, input_tokens):
-        input_cost = EXACT.multiply(input_count, _dearest(input_rates(rates)))
-        cost = EXACT.fma(output_count, _dearest(output_rates(rates)), input_cost)
-        if micro_usd is None or cost > micro_usd:
-            micro_usd = cost
-    if micro_usd is None:
-        raise AssertionError("a price has rates of its own")
-    if price.surcharges:
-        micro_usd = EXACT.multiply(micro_usd, _dearest_surcharge(price, features))
-    usd = most_usd(price, features.tools) if features.tools or price.tool_fees else _FREE
-    return min(nusd_of(micro_usd, usd, price, account_multiplier), MAX_NUSD)
+    surcharge = _dearest_surcharge(price, features)
+    rows = dict.fromkeys(
+        (
+            above,
+            EXACT.multiply(_dearest(input_rates(rates)), surcharge),
+            EXACT.multiply(_dearest(output_rates(rates)), surcharge),
+        )
+        for above, rates in _applicable_rates(price, service_tier)
+    )
+    return DearestRates(tuple(row for row in rows if not any(_outdone(row, by) for by in rows)))
 
 
-def _applicable_rates(
-    price: PriceVersion, service_tier: str | None, input_tokens: int
-) -> tuple[Rates, ...]:
-    """A shorter input than estimated may have other rates than a longer one, and any hour its own.
+def _outdone(row: tuple[int, Decimal, Decimal], by: tuple[int, Decimal, Decimal]) -> bool:
+    """Whether the other row applies wherever this one does, and is never cheaper."""
+    return by != row and by[0] <= row[0] and by[1] >= row[1] and by[2] >= row[2]
+
+
+def _applicable_rates(price: PriceVersion, service_tier: str | None) -> list[tuple[int, Rates]]:
+    """With the input tokens above which they apply, and whatever the hour.
 
     A tier that the price knows nothing of may turn out to be any of those that it does.
     """
+    applicable = [(0, price.rates)]
     if not price.tiers:
-        return (price.rates,)
+        return applicable
     served = _UNASKED if service_tier in (None, "auto") else STANDARD_TIERS
     if service_tier not in STANDARD_TIERS:
         served |= {*tier_names(service_tier)}
         if not any(tier.service_tier in tier_names(service_tier) for tier in price.tiers):
             served |= {tier.service_tier for tier in price.tiers}
-    tiers = (
-        tier.rates
-        for tier in price.tiers
-        if tier.service_tier in served
-        and (tier.above_input_tokens == 0 or input_tokens > tier.above_input_tokens)
-    )
-    return (price.rates, *tiers)
+    return applicable + [
+        (tier.above_input_tokens, tier.rates) for tier in price.tiers if tier.service_tier in served
+    ]
 
 
 def _dearest_surcharge(price: PriceVersion, features: BillableFeatures) -> Decimal:

@@ -5,11 +5,16 @@ from decimal import Decimal
 
 import msgspec
 
-from libs.common.domain.holds import hold_nusd
+from libs.common.domain.holds import DearestRates, dearest_rates, hold_at
 from libs.common.domain.money import MAX_NUSD
 from libs.common.schemas.price import PriceVersion
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.formats.base import CallRequest
+
+_MAX_KEPT = 1_000
+# Rates are kept for these; any other word is a client's own, and not worth keeping.
+_USUAL_TIERS = frozenset({None, "auto", "default", "standard", "standard_only", "priority", "flex"})
+_kept: dict[tuple[str | bool | None, ...], tuple[PriceVersion, DearestRates]] = {}
 
 
 def hold_amount(
@@ -72,11 +77,36 @@ def _amount(
     most = price.max_output_tokens
     if most is not None:
         output_tokens = min(output_tokens, most * max(request.answers, 1))
-    return hold_nusd(
+    return hold_at(
+        _dearest_rates(price, request),
         price,
         account_multiplier,
         input_tokens=priced.input_tokens,
         output_tokens=output_tokens,
-        service_tier=request.service_tier,
-        features=request.features,
+        tools=request.features.tools,
     )
+
+
+def _dearest_rates(price: PriceVersion, request: CallRequest) -> DearestRates:
+    """Kept, since they take longer to find than to use; of the same price object alone."""
+    if request.service_tier not in _USUAL_TIERS:
+        return dearest_rates(price, request.service_tier, request.features)
+    features = request.features
+    key = (
+        price.price_id,
+        request.service_tier,
+        features.cache_writes,
+        features.long_writes,
+        features.audio_input,
+        features.audio_output,
+        features.fast,
+    )
+    kept = _kept.get(key)
+    if kept is None or kept[0] is not price:
+        if len(_kept) >= _MAX_KEPT:
+            _kept.clear()
+        kept = _kept[key] = (
+            price,
+            dearest_rates(price, request.service_tier, features),
+        )
+    return kept[1]

@@ -1,0 +1,94 @@
+"""What a call is held for does not depend on which calls came before."""
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures, hold_nusd
+from libs.common.schemas.price import AT_COST, PriceVersion
+from services.gateway.admission import hold_amount as module
+from services.gateway.admission.hold_amount import hold_amount
+from services.gateway.calls.priced_request import PricedRequest
+from services.gateway.formats.base import CallRequest
+from tests.unit.builders import price, rates, tier
+
+TIERED = price(
+    provider="anthropic",
+    rates=rates(
+        input="3",
+        output="15",
+        cache_write_5m="7",
+        cache_write_1h="8",
+        input_audio="40",
+        output_audio="80",
+    ),
+    surcharges={"fast": Decimal(6)},
+    tiers=(
+        tier(service_tier="priority", input="6", output="30"),
+        tier(above=200, input="4", output="20"),
+    ),
+)
+
+
+def held(
+    version: PriceVersion,
+    *,
+    input_tokens: int = 100,
+    service_tier: str | None = None,
+    features: BillableFeatures = PLAIN_TEXT,
+) -> int:
+    request = CallRequest(
+        model="m",
+        stream=False,
+        max_output_tokens=50,
+        service_tier=service_tier,
+        features=features,
+        fields={},
+    )
+    priced = PricedRequest(request=request, prices={"d": version}, input_tokens=input_tokens)
+    return hold_amount(priced, AT_COST, 4_096)
+
+
+@pytest.mark.parametrize("input_tokens", [100, 200, 201, 10_000])
+@pytest.mark.parametrize("service_tier", [None, "default", "priority", "a client's own"])
+@pytest.mark.parametrize(
+    "features",
+    [
+        PLAIN_TEXT,
+        *(
+            msgspec.structs.replace(PLAIN_TEXT, **{name: True})
+            for name in BillableFeatures.__struct_fields__
+            if name != "tools"
+        ),
+    ],
+)
+def test_kept_rates_are_those_of_the_request(
+    input_tokens: int, service_tier: str | None, features: BillableFeatures
+) -> None:
+    expected = hold_nusd(
+        TIERED,
+        input_tokens=input_tokens,
+        output_tokens=50,
+        service_tier=service_tier,
+        features=features,
+    )
+    for _ in range(2):
+        assert (
+            held(TIERED, input_tokens=input_tokens, service_tier=service_tier, features=features)
+            == expected
+        )
+
+
+def test_another_price_of_the_same_id_has_rates_of_its_own() -> None:
+    assert held(TIERED) == 100 * 6_000 + 50 * 30_000
+    dearer = msgspec.structs.replace(TIERED, rates=rates(input="9", output="45"))
+    assert held(dearer) == 100 * 9_000 + 50 * 45_000
+    assert held(TIERED) == 100 * 6_000 + 50 * 30_000
+
+
+def test_kept_rates_are_bounded() -> None:
+    for n in range(1_500):
+        held(msgspec.structs.replace(TIERED, price_id=f"price-{n}"))
+        held(TIERED, service_tier=f"tier-{n}")
+    assert len(module._kept) <= 1_000
