@@ -37,6 +37,12 @@ DIFFERENCES = (
         ),
     ),
     Difference(
+        name="perplexity's fee for requests",
+        reason="Perplexity's page has a fee for each request beside the tokens; litellm takes the "
+        "map's figure for one per search, which Perplexity does not count for these models.",
+        applies=lambda price, case: "request_low" in price.tool_fees,
+    ),
+    Difference(
         name="priority at fireworks",
         reason="The map has rates for priority, as has the provider's page; litellm's calculation "
         "for Fireworks is not told the service tier and charges the standard rates.",

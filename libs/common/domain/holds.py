@@ -17,7 +17,7 @@ from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.pricing import nusd_of
 from libs.common.domain.served_terms import STANDARD_TIERS, tier_names
 from libs.common.domain.tool_fees import most_usd
-from libs.common.schemas.price import AT_COST, FAST, PriceVersion, Rates
+from libs.common.schemas.price import AT_COST, FAST, FEDRAMP, PriceVersion, Rates
 
 # English text has about four bytes to a token; three errs on the side of a larger hold.
 _BYTES_PER_TOKEN = 3
@@ -160,10 +160,10 @@ def _dearest_surcharge(price: PriceVersion, features: BillableFeatures) -> Decim
     """Fast is what was asked for and may not be served; a region may be a workspace's setting."""
     regional, fast = AT_COST, AT_COST
     for name, factor in price.surcharges.items():
-        if name != FAST:
+        if name == FAST:
+            fast = max(fast, factor) if features.fast else fast
+        elif name != FEDRAMP:
             regional = max(regional, factor)
-        elif features.fast:
-            fast = max(fast, factor)
     return EXACT.multiply(regional, fast)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from libs.common.domain.hosted_tools import DEFAULT_IMAGE_MODEL
 from libs.common.domain.price_lookup import find_price
 from libs.common.domain.pricing import cost_of
 from libs.common.domain.served_terms import rates_for
@@ -14,6 +15,7 @@ from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.prices.price_map import MAP_FILE, NotPriced, PriceMap
 from tests.unit.builders import NOW
 
+_IMAGES = "image_generation"
 _ROW: dict[str, Any] = {
     "litellm_provider": "acme",
     "mode": "chat",
@@ -110,7 +112,10 @@ def test_no_float_touches_a_price_of_the_bundled_map(bundled: PriceMap) -> None:
         if "tiered_pricing" in raw[name]:
             continue
         assert found.price.rates.input == raw[name]["input_cost_per_token"] * 1_000_000
-        expected = raw[name].get("output_cost_per_token", Decimal(0)) * 1_000_000
+        otherwise = (
+            raw[name]["output_cost_per_image_token"] if found.mode == _IMAGES else Decimal(0)
+        )
+        expected = raw[name].get("output_cost_per_token", otherwise) * 1_000_000
         assert found.price.rates.output == expected
         cost_of(TokenUsage(input_text=1, cache_write_1h=1, output_image=1), found.price)
     assert priced > 2_000
@@ -118,9 +123,21 @@ def test_no_float_touches_a_price_of_the_bundled_map(bundled: PriceMap) -> None:
 
 def test_models_without_text_are_unpriced_in_the_bundled_map(bundled: PriceMap) -> None:
     assert bundled.get("sample_spec") is None
-    assert bundled.get("gpt-image-1") is None
+    assert bundled.get("dall-e-3") is None
     assert bundled.get("whisper-1") is None
     assert bundled.get("no such model") is None
+
+
+def test_a_model_that_draws_is_priced_by_its_tokens(bundled: PriceMap) -> None:
+    """developers.openai.com, pricing: gpt-image-1 is 5 for text, 10 for images and 40 drawn."""
+    found = bundled.get("gpt-image-1")
+    assert found is not None
+    usage = TokenUsage(input_text=100, input_image=1_000, output_image=4_160)
+    assert cost_of(usage, found.price).cost_nusd == 500_000 + 10_000_000 + 166_400_000
+    default = bundled.find("openai", DEFAULT_IMAGE_MODEL)
+    assert default is not None
+    # Not one that a client may call.
+    assert not {"gpt-image-1", DEFAULT_IMAGE_MODEL} & set(bundled.names_of({"openai"}))
 
 
 def test_a_model_is_found_under_its_own_provider_only(bundled: PriceMap) -> None:

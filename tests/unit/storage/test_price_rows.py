@@ -111,3 +111,113 @@ def test_other_provider_entries_are_not_surcharges() -> None:
 @pytest.mark.parametrize("factor", [-1, 1_001, 1.0000001])
 def test_an_invalid_factor_leaves_the_model_unpriced(factor: float) -> None:
     assert surcharges_of({"us": factor}) is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            {"regional_processing_uplift_multiplier_eu": 1.1},
+            {"regional": Decimal("1.1")},
+        ),
+        (
+            {
+                "regional_processing_uplift_multiplier_eu": 1.2,
+                "regional_processing_uplift_multiplier_us": 1.1,
+            },
+            {"regional": Decimal("1.2"), "eu": Decimal("1.2"), "us": Decimal("1.1")},
+        ),
+        (
+            {"regional_endpoint_uplift_multiplier": 1.1, "fedramp_uplift_multiplier": 1.3},
+            {"regional": Decimal("1.1"), "fedramp": Decimal("1.3")},
+        ),
+        ({"regional_endpoint_uplift_multiplier": None}, {}),
+    ],
+)
+def test_regions_that_cost_more_are_surcharges(
+    keys: dict[str, Any], expected: dict[str, Decimal]
+) -> None:
+    model = map_of(model=ROW | keys).get("model")
+    assert model is not None
+    assert model.price.surcharges == expected
+
+
+def test_one_provider_has_a_factor_that_the_map_lacks() -> None:
+    model = map_of(model=ROW | {"litellm_provider": "xai"}).get("model")
+    assert model is not None
+    assert model.price.surcharges == {"us": Decimal("1.1")}
+
+
+def test_openais_cache_writes_are_those_of_half_an_hour() -> None:
+    row = ROW | {
+        "cache_creation_input_token_cost": 2.5e-06,
+        "cache_creation_input_token_cost_above_12hr": 5e-06,
+        "cache_creation_input_token_cost_above_12hr_above_272k_tokens_flex": 4e-06,
+    }
+    model = map_of(**{"gpt-9": row | {"litellm_provider": "azure"}}).get("gpt-9")
+    assert model is not None
+    written = {"cache_write_30m": Decimal("2.5"), "cache_write_12h": Decimal(5)}
+    assert model.price.rates == Rates(input=Decimal(3), output=Decimal(15), **written)
+    [flex] = [t for t in model.price.tiers if t.service_tier == "flex" and t.above_input_tokens]
+    assert flex.rates.cache_write_12h == 4
+    assert flex.rates.cache_write_30m == Decimal("2.5")
+    assert base_of(row).cache_write_5m == Decimal("2.5")
+
+
+_CARD = {"input_cost_per_token": 1e-06}
+
+
+def hours_of(**card: Any) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Weekdays by the minutes of the day."""
+    model = map_of(model=ROW | {"off_peak_pricing": _CARD | card}).get("model")
+    assert model is not None
+    [off_peak] = model.price.tiers
+    assert off_peak.rates == Rates(input=Decimal(1), output=Decimal(15))
+    return {(each.from_minute, each.to_minute): each.weekdays for each in off_peak.hours}
+
+
+_DAILY = (1, 2, 3, 4, 5, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ({"hours_utc": "16:30-18:00"}, {(990, 1080): _DAILY}),
+        ({"hours_utc": ["16:30-00:30"]}, {(990, 1440): _DAILY, (0, 30): _DAILY}),
+        ({"windows": [{"hours_utc": "00:00-00:00", "weekdays": [6, 7]}]}, {(0, 1440): (6, 7)}),
+        # At 16:00 UTC it is tomorrow in Shanghai.
+        (
+            {
+                "weekday_timezone": "Asia/Shanghai",
+                "windows": [{"hours_utc": "10:00-00:00", "weekdays": [1, 6]}],
+            },
+            {(600, 960): (1, 6), (960, 1440): (5, 7)},
+        ),
+    ],
+)
+def test_hours_with_rates_of_their_own_are_tiers(
+    card: dict[str, Any], expected: dict[tuple[int, int], tuple[int, ...]]
+) -> None:
+    assert hours_of(**card) == expected
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"hours_utc": "25:00-26:00"},
+        {"hours_utc": "1:00-2:00"},
+        {"hours_utc": "noon"},
+        {"hours_utc": 5},
+        {"hours_utc": ["00:00-01:00"] * 65},
+        {"windows": [{"hours_utc": "00:00-01:00", "weekdays": [0]}]},
+        {"hours_utc": "00:00-01:00", "weekday_timezone": "Mars/Olympus"},
+        {"hours_utc": "00:00-01:00", "input_cost_per_token": -1},
+    ],
+)
+def test_hours_that_cannot_be_read_leave_the_model_unpriced(card: dict[str, Any]) -> None:
+    assert map_of(model=ROW | {"off_peak_pricing": _CARD | card}).get("model") is None
+
+
+@pytest.mark.parametrize("card", [None, {}, {"hours_utc": "00:00-01:00"}])
+def test_hours_without_rates_are_none(card: dict[str, Any] | None) -> None:
+    assert tiers_of(ROW | {"off_peak_pricing": card}) == {}

@@ -16,39 +16,31 @@ from libs.common.domain.tool_fees import WEB_SEARCH
 from libs.common.schemas.price import PriceVersion, Rates, SearchUnit
 from libs.common.settings import SettingsError
 from libs.common.storage.prices.price_notes import passing_note
-from libs.common.storage.prices.price_rows import (
-    WrongField,
-    checked_usd,
-    read_rates,
-    read_surcharges,
-)
-from libs.common.storage.prices.provider_fees import provider_fees
+from libs.common.storage.prices.price_rows import read_rates
+from libs.common.storage.prices.row_fees import read_fees
+from libs.common.storage.prices.row_fields import WrongField
+from libs.common.storage.prices.row_surcharges import read_surcharges
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVED_MODES = frozenset({"chat", "responses", "embedding"})
 _GROUNDED_PER_CALL = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
 _USING_TOOLS = frozenset({"chat", "responses"})
-# As litellm reads it: the fees of all other providers do not differ by the size of the context.
-_SEARCH_SIZE = "search_context_size_medium"
-_FEE_PER_REQUEST = frozenset({"perplexity"})
-_RESEARCHING = ("deep-research",)
 # How the map names the kinds of models of a provider.
 _KINDS = {
     "bedrock_converse": "bedrock",
     "fireworks_ai-": "fireworks_ai",
     "vertex_ai-": "vertex_ai",
 }
-_TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding"})
+_IMAGES = "image_generation"
+_TOKEN_MODES = frozenset({"chat", "responses", "completion", "embedding", _IMAGES})
 
 
 class _Header(msgspec.Struct):
     litellm_provider: str = ""
     mode: str | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | None = None
-    search_context_cost_per_query: dict[str, Decimal] | None = None
     web_search_billing_unit: str | None = None
-    google_maps_grounding_cost_per_query: Decimal | None = None
 
 
 class _Mode(msgspec.Struct):
@@ -136,9 +128,9 @@ class PriceMap:
                 )
             header = _decode_header(raw)
             row = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-            rates = read_rates(row, header.litellm_provider)
+            rates = read_rates(row, header.litellm_provider, name)
             surcharges = read_surcharges(row, header.litellm_provider)
-            fees = _fees(header, name) if mode in _USING_TOOLS else {}
+            fees = read_fees(row, header.litellm_provider, name) if mode in _USING_TOOLS else {}
         except WrongField as error:
             return NotPriced("unreadable", error.problem, error.field)
         except msgspec.ValidationError as error:
@@ -148,6 +140,11 @@ class PriceMap:
         base = rates.base
         if mode == "embedding":
             base.setdefault("output", Decimal(0))
+        elif mode == _IMAGES:
+            if "output_image" not in base:
+                return NotPriced("not_by_tokens", f"is for {mode}, and not by tokens")
+            # They are run by tools of other models; what they write costs what they draw.
+            base.setdefault("output", base["output_image"])
         if not {"input", "output"} <= base.keys():
             return NotPriced("no_rates", "has no price for input or for output tokens")
         provider = provider_of(header.litellm_provider)
@@ -197,25 +194,6 @@ class PriceMap:
             if found is not None and found.provider == provider:
                 return found
         return None
-
-
-def _fees(header: _Header, name: str) -> dict[str, Decimal]:
-    """By tool: what the provider's page says, else the row."""
-    provider = header.litellm_provider
-    sizes = header.search_context_cost_per_query or {}
-    fees: dict[str, Decimal] = {}
-    if provider in _FEE_PER_REQUEST and not any(part in name for part in _RESEARCHING):
-        # These models always search, as deeply as the request says, and cost by that alone.
-        fees = {size.replace("search_context_size", "request"): usd for size, usd in sizes.items()}
-        fees[WEB_SEARCH] = Decimal(0)
-    elif _SEARCH_SIZE in sizes:
-        fees[WEB_SEARCH] = sizes[_SEARCH_SIZE]
-    for size, usd in sizes.items():
-        checked_usd(f"search_context_cost_per_query.{size}", usd)
-    maps = header.google_maps_grounding_cost_per_query
-    if maps is not None:
-        fees["maps_grounding"] = checked_usd("google_maps_grounding_cost_per_query", maps)
-    return fees | provider_fees(provider, name.removeprefix(f"{provider}/"))
 
 
 def _web_search_per(header: _Header) -> SearchUnit:

@@ -8,22 +8,17 @@ litellm's own calculation, which `tests/parity` holds this against.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from decimal import Context, Decimal
+from decimal import Decimal
 from itertools import product
-from typing import Any
 
 import msgspec
 
 from libs.common.domain.money import EXACT, plain
-from libs.common.domain.pricing import multiplier_problem
 from libs.common.schemas.price import Rates, Tier
+from libs.common.storage.prices.row_fields import Row, WrongField, decoded, rate_of
+from libs.common.storage.prices.row_hours import OFF_PEAK, read_hours
 
-_MILLION = Decimal(1_000_000)
 _BANDS = "tiered_pricing"
-_MAX_USD = Decimal(1_000)
-# Beyond what the map has: so many digits that the exact product of a call could not be kept.
-_FINEST_USD = Decimal("1e-24")
-_ROUNDING = Context(prec=60)
 _MAX_THRESHOLD = 1_000_000_000
 _MAX_THRESHOLDS = 16
 _RATES = {
@@ -32,11 +27,13 @@ _RATES = {
     "cache_read_input_token_cost": "cache_read",
     "cache_creation_input_token_cost": "cache_write_5m",
     "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
+    "cache_creation_input_token_cost_above_12hr": "cache_write_12h",
     "output_cost_per_reasoning_token": "reasoning",
     "input_cost_per_audio_token": "input_audio",
     "input_cost_per_image_token": "input_image",
     "output_cost_per_audio_token": "output_audio",
     "output_cost_per_image_token": "output_image",
+    "citation_cost_per_token": "citation",
 }
 _KEY = re.compile(
     rf"^({'|'.join(sorted(_RATES, key=len, reverse=True))})"
@@ -47,25 +44,16 @@ _BATCH = "batch"
 _SERVICE_TIERS = {"batches": _BATCH}
 _HALF = Decimal("0.5")
 _HALVED = frozenset({"input", "output", "cache_write_1h", "output_image"})
-_HALVED_WITH_INPUT = frozenset({"cache_read", "cache_write_5m"})
+_HALVED_WITH_INPUT = frozenset({"cache_read", "cache_write_5m", "cache_write_30m"})
+# OpenAI keeps what is written for half an hour, where others do so for five minutes.
+_FIVE_MINUTES, _HALF_AN_HOUR = "cache_write_5m", "cache_write_30m"
 # They charge the higher rates from the threshold on, not above it.
 _FROM_THE_THRESHOLD = frozenset({"xai"})
-# Whose rows have factors on the price of tokens, among notes of other kinds.
-_WITH_SURCHARGES = frozenset({"anthropic"})
 # What a cached token costs where the row does not say, as a share of the rate of input.
 _CACHE_READ_SHARES = {"fireworks_ai": Decimal("0.5")}
 
 # By (threshold, service tier): USD per million of each class.
 _Cards = defaultdict[tuple[int, str | None], dict[str, Decimal]]
-
-
-class WrongField(msgspec.ValidationError):
-    """A member of a row that is not what it should be."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field} {problem}")
-        self.field = field
-        self.problem = problem
 
 
 class RowRates(msgspec.Struct, frozen=True):
@@ -75,9 +63,13 @@ class RowRates(msgspec.Struct, frozen=True):
     tiers: tuple[Tier, ...]
 
 
-def read_rates(row: Mapping[str, msgspec.Raw], provider: str) -> RowRates:
+def read_rates(row: Row, provider: str, name: str) -> RowRates:
     """Raises WrongField where a rate is not a price."""
     cards = _cards(row)
+    if provider == "openai" or "gpt-" in name:
+        for card in cards.values():
+            if _FIVE_MINUTES in card:
+                card[_HALF_AN_HOUR] = card.pop(_FIVE_MINUTES)
     base = cards[0, None]
     share = _CACHE_READ_SHARES.get(provider)
     if share is not None and "input" in base and "cache_read" not in base:
@@ -88,34 +80,18 @@ def read_rates(row: Mapping[str, msgspec.Raw], provider: str) -> RowRates:
             return RowRates(bands[0][1], tuple(_band_tiers(bands)))
     if not {"input", "output"} <= base.keys():
         return RowRates(base, ())
-    return RowRates(base, tuple(_tiers(cards, 1 if provider in _FROM_THE_THRESHOLD else 0)))
+    tiers = _tiers(cards, 1 if provider in _FROM_THE_THRESHOLD else 0)
+    return RowRates(base, (*tiers, *_off_peak_tiers(row, base)))
 
 
-def read_surcharges(row: Mapping[str, msgspec.Raw], provider: str) -> dict[str, Decimal]:
-    """Factors on every rate by how a call is served. Raises WrongField as above."""
-    if provider not in _WITH_SURCHARGES or "provider_specific_entry" not in row:
-        return {}
-    entry = _decoded(row, "provider_specific_entry", dict[str, msgspec.Raw] | None)
-    surcharges: dict[str, Decimal] = {}
-    for name, raw in (entry or {}).items():
-        if bytes(raw)[:1] not in b"-0123456789":
-            continue
-        factor = msgspec.json.decode(raw, type=Decimal)
-        problem = multiplier_problem(factor)
-        if problem is not None:
-            raise WrongField(f"provider_specific_entry.{name}", problem)
-        surcharges[name] = plain(factor)
-    return surcharges
-
-
-def _cards(row: Mapping[str, msgspec.Raw]) -> _Cards:
+def _cards(row: Row) -> _Cards:
     cards: _Cards = defaultdict(dict)
     for key in row:
         match = _KEY.match(key)
         if match is None:
             continue
         name, digits, thousands, suffix = match.groups()
-        rate = _rate(row, key)
+        rate = rate_of(row, key)
         if rate is not None:
             threshold = int(digits or 0) * (1000 if thousands else 1)
             cards[threshold, _SERVICE_TIERS.get(suffix, suffix)][_RATES[name]] = rate
@@ -125,29 +101,6 @@ def _cards(row: Mapping[str, msgspec.Raw]) -> _Cards:
             f"above_{max(thresholds)}_tokens", f"is one of {len(thresholds)} thresholds"
         )
     return cards
-
-
-def _rate(row: Mapping[str, msgspec.Raw], key: str) -> Decimal | None:
-    per_token = _decoded(row, key, Decimal | None)
-    if per_token is None:
-        return None
-    return plain(EXACT.multiply(checked_usd(key, per_token), _MILLION))
-
-
-def checked_usd(field: str, usd: Decimal) -> Decimal:
-    """A price as a row has it: per token, or per search. Raises WrongField."""
-    if not (usd.is_finite() and 0 <= usd <= _MAX_USD):
-        raise WrongField(field, f"must be from 0 to {_MAX_USD} USD")
-    if usd != usd.quantize(_FINEST_USD, context=_ROUNDING):
-        raise WrongField(field, "has too many decimals")
-    return usd
-
-
-def _decoded(row: Mapping[str, msgspec.Raw], key: str, wanted: Any) -> Any:
-    try:
-        return msgspec.json.decode(row[key], type=wanted)
-    except msgspec.ValidationError as error:
-        raise WrongField(key, f"cannot be read: {error}") from None
 
 
 def _tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
@@ -207,21 +160,34 @@ def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
         )
 
 
-def _bands(
-    row: Mapping[str, msgspec.Raw], base: Mapping[str, Decimal]
-) -> list[tuple[int, dict[str, Decimal]]]:
+def _off_peak_tiers(row: Row, base: dict[str, Decimal]) -> Iterator[Tier]:
+    """Other rates at some hours; what they leave out costs the same at all."""
+    if OFF_PEAK not in row:
+        return
+    card = decoded(row, OFF_PEAK, dict[str, msgspec.Raw] | None) or {}
+    rates = {
+        _RATES[key]: rate
+        for key in card
+        if key in _RATES and (rate := rate_of(card, key)) is not None
+    }
+    hours = read_hours(card)
+    if rates and hours:
+        yield Tier(rates=Rates(**(base | rates)), hours=hours)
+
+
+def _bands(row: Row, base: Mapping[str, Decimal]) -> list[tuple[int, dict[str, Decimal]]]:
     """`tiered_pricing`: whole sets of rates by the range that the input total lies in."""
     bands = []
-    for band in _decoded(row, _BANDS, list[dict[str, msgspec.Raw]]):
+    for band in decoded(row, _BANDS, list[dict[str, msgspec.Raw]]):
         if "range" not in band:
             raise WrongField(_BANDS, "is not by tokens")
-        above, _ = _decoded(band, "range", tuple[float, float])
+        above, _ = decoded(band, "range", tuple[float, float])
         if not 0 <= above <= _MAX_THRESHOLD:
             raise WrongField(_BANDS, f"must begin between 0 and {_MAX_THRESHOLD} tokens")
         rates = {
             _RATES[key]: rate
             for key in band
-            if key in _RATES and (rate := _rate(band, key)) is not None
+            if key in _RATES and (rate := rate_of(band, key)) is not None
         }
         if "output" not in rates:
             rates |= {name: base[name] for name in ("output", "reasoning") if name in base}

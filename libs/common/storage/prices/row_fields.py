@@ -1,0 +1,60 @@
+"""The members of a row of LiteLLM's price map, read within bounds."""
+
+from collections.abc import Mapping
+from decimal import Context, Decimal
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.money import EXACT, plain
+from libs.common.domain.pricing import multiplier_problem
+
+_MILLION = Decimal(1_000_000)
+_MAX_USD = Decimal(1_000)
+# Beyond what the map has: so many digits that the exact product of a call could not be kept.
+_FINEST_USD = Decimal("1e-24")
+_ROUNDING = Context(prec=60)
+
+Row = Mapping[str, msgspec.Raw]
+
+
+class WrongField(msgspec.ValidationError):
+    """A member of a row that is not what it should be."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
+def decoded(row: Row, key: str, wanted: Any) -> Any:
+    """Raises WrongField."""
+    try:
+        return msgspec.json.decode(row[key], type=wanted)
+    except msgspec.ValidationError as error:
+        raise WrongField(key, f"cannot be read: {error}") from None
+
+
+def rate_of(row: Row, key: str) -> Decimal | None:
+    """USD per million tokens, where a row has USD per token. Raises WrongField."""
+    per_token: Decimal | None = decoded(row, key, Decimal | None)
+    if per_token is None:
+        return None
+    return plain(EXACT.multiply(checked_usd(key, per_token), _MILLION))
+
+
+def checked_usd(field: str, usd: Decimal) -> Decimal:
+    """A price as a row has it: per token, or per search. Raises WrongField."""
+    if not (usd.is_finite() and 0 <= usd <= _MAX_USD):
+        raise WrongField(field, f"must be from 0 to {_MAX_USD} USD")
+    if usd != usd.quantize(_FINEST_USD, context=_ROUNDING):
+        raise WrongField(field, "has too many decimals")
+    return usd
+
+
+def checked_factor(field: str, factor: Decimal) -> Decimal:
+    """A multiplier of prices. Raises WrongField."""
+    problem = multiplier_problem(factor)
+    if problem is not None:
+        raise WrongField(field, problem)
+    return plain(factor)
