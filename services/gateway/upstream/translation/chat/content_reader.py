@@ -1,0 +1,161 @@
+"""Reads the parts of a chat client's messages."""
+
+import msgspec
+
+from libs.common.errors import InvalidRequest
+from services.gateway.upstream.translation.chat import wire
+from services.gateway.upstream.translation.chat.family import FILES, SEALS
+from services.gateway.upstream.translation.chat.paths import PATHS
+from services.gateway.upstream.translation.conversation import (
+    At,
+    Audio,
+    Bytes,
+    CacheMark,
+    Document,
+    FileId,
+    Image,
+    Part,
+    Refusal,
+    Seal,
+    Text,
+    Thinking,
+    Url,
+)
+from services.gateway.upstream.translation.refusals import invalid, uncarried
+from services.gateway.upstream.translation.seals import sealed
+
+_PDF = "application/pdf"
+_OPENING = ord("{")
+_AUDIO_FORMATS = ("wav", "mp3")
+_TTLS_S = {None: None, "30m": 1800, "12h": 43200, "5m": 300, "1h": 3600}
+
+Content = str | list[wire.ContentPart] | None
+
+
+def read_content(content: Content, at: At) -> tuple[Part, ...]:
+    """No part for an empty text. Raises InvalidRequest with the path of what is wrong."""
+    if not content:
+        return ()
+    if isinstance(content, str):
+        return (Text(text=content, at=at),)
+    return tuple([_read_part(part, (*at, index)) for index, part in enumerate(content)])
+
+
+def is_object(raw: msgspec.Raw) -> bool:
+    return memoryview(raw)[0] == _OPENING
+
+
+def needed(content: Content, at: At) -> Content:
+    if content is None:
+        raise invalid(PATHS.of(at, "content"), "this field is missing, or null")
+    return content
+
+
+def cache_mark(mark: wire.CacheBreakpoint | wire.CacheControl, path: str) -> CacheMark:
+    if mark.ttl not in _TTLS_S:
+        raise invalid(f"{path}.ttl", f"{mark.ttl!r} is none of 30m, 12h, 5m and 1h")
+    return CacheMark(_TTLS_S[mark.ttl])
+
+
+def cache_control(mark: wire.CacheControl | None, at: At) -> CacheMark | None:
+    return None if mark is None else cache_mark(mark, PATHS.of(at, "cache_control"))
+
+
+def marked(parts: tuple[Part, ...], mark: CacheMark | None) -> tuple[Part, ...]:
+    """A mark on a message is one on its last part."""
+    if mark is None or not parts or not hasattr(parts[-1], "cache"):
+        return parts
+    return (*parts[:-1], msgspec.structs.replace(parts[-1], cache=mark))
+
+
+def read_thinking(message: wire.Message, at: At) -> list[Part]:
+    """The blocks, where they are, have the text of `reasoning_content` too."""
+    if message.thinking_blocks:
+        read = [_read_block(block, at) for block in message.thinking_blocks]
+        return [thinking for thinking in read if thinking is not None]
+    text = message.reasoning_content or message.reasoning
+    return [Thinking(text=text, at=at)] if text else []
+
+
+def _read_block(block: wire.ThinkingBlock, at: At) -> Thinking | None:
+    if block.type == "redacted_thinking":
+        seal = sealed(block.data or "", SEALS)
+        return None if seal is None else Thinking(seal=seal, is_redacted=True, at=at)
+    return sealed_thinking(block.thinking or "", sealed(block.signature or "", SEALS), at)
+
+
+def sealed_thinking(text: str, seal: Seal | None, at: At = ()) -> Thinking:
+    """OpenAI keeps its thoughts, and tells a summary of them."""
+    if seal is not None and seal.family == FILES:
+        return Thinking(summaries=(text,) if text else (), seal=seal, at=at)
+    return Thinking(text=text, seal=seal, at=at)
+
+
+def _read_part(part: wire.ContentPart, at: At) -> Part:
+    match part.type:
+        case "text":
+            if part.text is None:
+                raise _missing(at, "text")
+            return Text(text=part.text, cache=_cache(part, at), at=at)
+        case "image_url":
+            if part.image_url is None:
+                raise _missing(at, "image_url")
+            source = _source(part.image_url.url, at, "image_url.url")
+            detail = part.image_url.detail
+            return Image(source=source, detail=detail, cache=_cache(part, at), at=at)
+        case "input_audio":
+            return _read_audio(part.input_audio, at)
+        case "file":
+            return _read_file(part, at)
+        case "refusal":
+            if part.refusal is None:
+                raise _missing(at, "refusal")
+            return Refusal(text=part.refusal, at=at)
+        case kind:
+            raise uncarried(PATHS.of(at), f"a part of type {kind!r}")
+
+
+def _read_audio(audio: wire.InputAudio | None, at: At) -> Audio:
+    if audio is None:
+        raise _missing(at, "input_audio")
+    if audio.format not in _AUDIO_FORMATS:
+        raise invalid(PATHS.of(at, "input_audio.format"), "it is neither wav nor mp3")
+    return Audio(data=audio.data, format=audio.format, at=at)
+
+
+def _read_file(part: wire.ContentPart, at: At) -> Document:
+    file = part.file
+    if file is None:
+        raise _missing(at, "file")
+    source: Bytes | Url | FileId
+    if file.file_id is not None:
+        source = FileId(file.file_id, FILES)
+    elif file.file_data is None:
+        raise _missing(at, "file.file_data")
+    elif file.file_data.startswith("data:"):
+        source = _source(file.file_data, at, "file.file_data")
+    else:
+        source = Bytes(_PDF, file.file_data)
+    return Document(source=source, filename=file.filename, cache=_cache(part, at), at=at)
+
+
+def _source(url: str, at: At, member: str) -> Bytes | Url:
+    if not url:
+        raise invalid(PATHS.of(at, member), "it is empty")
+    if not url.startswith("data:"):
+        return Url(url)
+    head, _, data = url.partition(",")
+    media_type, _, coding = head[len("data:") :].rpartition(";")
+    if coding != "base64" or not media_type or not data:
+        raise invalid(PATHS.of(at, member), "a data URL has a media type and base64 here")
+    return Bytes(media_type, data)
+
+
+def _cache(part: wire.ContentPart, at: At) -> CacheMark | None:
+    if part.prompt_cache_breakpoint is not None:
+        return cache_mark(part.prompt_cache_breakpoint, PATHS.of(at, "prompt_cache_breakpoint"))
+    return cache_control(part.cache_control, at)
+
+
+def _missing(at: At, member: str) -> InvalidRequest:
+    return invalid(PATHS.of(at, member), "this field is missing")

@@ -1,0 +1,70 @@
+"""How a chat client's request names what is in it."""
+
+from services.gateway.upstream.translation.conversation import At
+from services.gateway.upstream.translation.refusals import Paths
+
+# Of tools that stand outside the list: the search's options, and before it the legacy functions.
+SEARCH_AT = -1
+FIRST_LEGACY_AT = -2
+
+
+class ChatPaths(Paths, frozen=True):
+    """A second index that is negative is of a call: -1 - n."""
+
+    def of(self, at: At, member: str | None = None) -> str:
+        if len(at) > 1 and at[1] < 0:
+            return self._with(f"messages[{at[0]}].tool_calls[{-1 - at[1]}]", member)
+        return super().of(at, member)
+
+    def tool(self, at: int, member: str | None = None) -> str:
+        if at == SEARCH_AT:
+            return self._with("web_search_options", member)
+        return self._with(
+            f"tools[{at}]" if at >= 0 else f"functions[{FIRST_LEGACY_AT - at}]", member
+        )
+
+
+PATHS = ChatPaths(
+    turns="messages",
+    parts=("content",),
+    fields={
+        "turns": "messages",
+        "choice": "tool_choice",
+        "parallel": "parallel_tool_calls",
+        "limits": "max_completion_tokens",
+        "limits.output_tokens": "max_completion_tokens",
+        "limits.stop": "stop",
+        "limits.answers": "n",
+        "limits.hosted_calls": "max_tool_calls",
+        "sampling": "temperature",
+        "sampling.temperature": "temperature",
+        "sampling.top_p": "top_p",
+        "sampling.top_k": "top_k",
+        "sampling.seed": "seed",
+        "sampling.presence": "presence_penalty",
+        "sampling.frequency": "frequency_penalty",
+        "sampling.logit_bias": "logit_bias",
+        "sampling.wants_logprobs": "logprobs",
+        "sampling.top_logprobs": "top_logprobs",
+        "thinking": "reasoning_effort",
+        "thinking.mode": "reasoning_effort",
+        "thinking.effort": "reasoning_effort",
+        "thinking.budget_tokens": "reasoning_effort",
+        "thinking.summary": "reasoning_effort",
+        "thinking.is_shown": "reasoning_effort",
+        "shape": "response_format",
+        "shape.kind": "response_format",
+        "shape.name": "response_format.json_schema.name",
+        "shape.description": "response_format.json_schema.description",
+        "shape.schema": "response_format.json_schema.schema",
+        "shape.strict": "response_format.json_schema.strict",
+        "labels.user": "user",
+        "labels.safety_id": "safety_identifier",
+        "labels.metadata": "metadata",
+        "labels.cache_key": "prompt_cache_key",
+        "labels.cache_retention": "prompt_cache_retention",
+        "labels.keeps": "store",
+        "labels.tier": "service_tier",
+        "auto_cache": "prompt_cache_options",
+    },
+)

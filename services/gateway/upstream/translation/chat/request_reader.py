@@ -1,0 +1,198 @@
+"""Reads a chat client's request."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from services.gateway.upstream.translation.chat import wire
+from services.gateway.upstream.translation.chat.content_reader import is_object
+from services.gateway.upstream.translation.chat.tool_reader import (
+    read_choice,
+    read_legacy_choice,
+    read_legacy_tools,
+    read_search,
+    read_tools,
+)
+from services.gateway.upstream.translation.chat.turn_reader import read_turns
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Effort,
+    Labels,
+    Limits,
+    Request,
+    Sampling,
+    Shape,
+    Tool,
+    Wish,
+)
+from services.gateway.upstream.translation.refusals import decoded, invalid
+
+_EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_VERBOSITIES = ("low", "medium", "high")
+_SHAPES = ("text", "json_object", "json_schema")
+# Read elsewhere, or the gateway's own affair; what else is not read goes to `extra`.
+_SET_ASIDE = frozenset({"model", "messages", "tools", "functions", "tool_choice", "function_call"})
+
+_text = msgspec.json.Decoder(str)
+_number = msgspec.json.Decoder(float)
+_integer = msgspec.json.Decoder(int)
+_truth = msgspec.json.Decoder(bool)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_stop = msgspec.json.Decoder(str | list[str])
+_texts = msgspec.json.Decoder(list[str])
+_shape = msgspec.json.Decoder(wire.ResponseFormat)
+_stream_options = msgspec.json.Decoder(wire.StreamOptions)
+
+
+def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
+    """From a body by top-level names. Raises InvalidRequest, which names the path."""
+    said = _Said(fields)
+    turns, unknown = read_turns(said.needed("messages"))
+    tools, choice, is_legacy = _read_tools(said)
+    options = said.read("stream_options", _stream_options)
+    caching = said.raw("prompt_cache_options")
+    parallel = said.read("parallel_tool_calls", _truth)
+    return Request(
+        turns=turns,
+        tools=tools,
+        choice=choice,
+        # The first form of tools has a place for one call.
+        parallel=False if is_legacy and tools else parallel,
+        limits=_read_limits(said),
+        sampling=_read_sampling(said),
+        thinking=Wish(effort=said.one_of("reasoning_effort", _EFFORTS)),
+        shape=_read_shape(said),
+        verbosity=said.one_of("verbosity", _VERBOSITIES),
+        labels=_read_labels(said),
+        stream=bool(said.read("stream", _truth)),
+        wants_usage=options is not None and bool(options.include_usage),
+        has_legacy_functions=is_legacy,
+        extra=said.rest() | unknown,
+        hints={} if caching is None else {"prompt_cache_options": caching},
+    )
+
+
+class _Said:
+    """The fields that are not null; those that were asked for are not among the rest."""
+
+    def __init__(self, fields: Mapping[str, msgspec.Raw]) -> None:
+        self._fields = {name: raw for name, raw in fields.items() if raw != wire.NULL}
+        self._rest = dict.fromkeys(name for name in self._fields if name not in _SET_ASIDE)
+
+    def raw(self, name: str) -> msgspec.Raw | None:
+        self._rest.pop(name, None)
+        return self._fields.get(name)
+
+    def needed(self, name: str) -> msgspec.Raw:
+        raw = self.raw(name)
+        if raw is None:
+            raise invalid(name, "this field is missing, or null")
+        return raw
+
+    def read(self, name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
+        raw = self.raw(name)
+        return None if raw is None else decoded(decoder, raw, name)
+
+    def one_of(self, name: str, words: tuple[str, ...]) -> Any:
+        word = self.read(name, _text)
+        if word is not None and word not in words:
+            raise invalid(name, f"{word!r} is none of {', '.join(words)}")
+        return word
+
+    def at_least(self, name: str, least: int) -> int | None:
+        number: int | None = self.read(name, _integer)
+        if number is not None and number < least:
+            raise invalid(name, f"it is less than {least}")
+        return number
+
+    def rest(self) -> dict[str, msgspec.Raw]:
+        """Without what says only that an answer is text."""
+        modalities = self._fields.get("modalities")
+        if modalities is not None and decoded(_texts, modalities, "modalities") == ["text"]:
+            del self._rest["modalities"]
+        return {name: self._fields[name] for name in self._rest}
+
+
+def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], Choice | None, bool]:
+    tools: tuple[Tool, ...] = ()
+    choice = None
+    if (raw := said.raw("tools")) is not None:
+        tools = read_tools(raw)
+    is_legacy = not tools and (raw := said.raw("functions")) is not None
+    if is_legacy and raw is not None:
+        tools = read_legacy_tools(raw)
+    elif said.raw("functions") is not None:
+        raise invalid("functions", "it cannot go beside `tools`")
+    if (raw := said.raw("tool_choice")) is not None:
+        choice = read_choice(raw)
+    elif (raw := said.raw("function_call")) is not None:
+        choice = read_legacy_choice(raw)
+    if (raw := said.raw("web_search_options")) is not None:
+        tools = (*tools, read_search(raw))
+    return tools, choice, is_legacy
+
+
+def _read_limits(said: _Said) -> Limits:
+    older, newer = said.at_least("max_tokens", 0), said.at_least("max_completion_tokens", 0)
+    stop = said.read("stop", _stop)
+    answers = said.at_least("n", 1)
+    return Limits(
+        output_tokens=older if newer is None else newer,
+        stop=(stop,) if type(stop) is str else tuple(stop or ()),
+        answers=1 if answers is None else answers,
+    )
+
+
+def _read_sampling(said: _Said) -> Sampling:
+    bias = said.read("logit_bias", _object)
+    return Sampling(
+        temperature=said.read("temperature", _number),
+        top_p=said.read("top_p", _number),
+        top_k=said.read("top_k", _integer),
+        seed=said.read("seed", _integer),
+        # 0, an empty object and false are what a model does unasked.
+        presence=said.read("presence_penalty", _number) or None,
+        frequency=said.read("frequency_penalty", _number) or None,
+        logit_bias=said.raw("logit_bias") if bias else None,
+        wants_logprobs=bool(said.read("logprobs", _truth)),
+        top_logprobs=said.at_least("top_logprobs", 0) or None,
+    )
+
+
+def _read_shape(said: _Said) -> Shape | None:
+    shape = said.read("response_format", _shape)
+    if shape is None:
+        return None
+    if shape.type not in _SHAPES:
+        raise invalid("response_format.type", f"{shape.type!r} is none of {', '.join(_SHAPES)}")
+    if shape.type == "text":
+        return None
+    if shape.type == "json_object":
+        return Shape(kind="json_object")
+    told = shape.json_schema
+    if told is None:
+        raise invalid("response_format.json_schema", "this field is missing")
+    schema = None if told.schema in (wire.ABSENT, wire.NULL) else told.schema
+    if schema is not None and not is_object(schema):
+        raise invalid("response_format.json_schema.schema", "expected an object, a JSON schema")
+    return Shape(
+        kind="json_schema",
+        name=told.name,
+        description=told.description,
+        schema=schema,
+        strict=told.strict,
+    )
+
+
+def _read_labels(said: _Said) -> Labels:
+    said.read("metadata", _object)
+    return Labels(
+        user=said.read("user", _text),
+        safety_id=said.read("safety_identifier", _text),
+        metadata=said.raw("metadata"),
+        cache_key=said.read("prompt_cache_key", _text),
+        cache_retention=said.read("prompt_cache_retention", _text),
+        keeps=said.read("store", _truth),
+        tier=said.read("service_tier", _text),
+    )

@@ -1,0 +1,191 @@
+"""Writes a request for a provider that speaks chat."""
+
+from hashlib import sha256
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.upstream.translation.chat.message_writer import write_messages
+from services.gateway.upstream.translation.chat.part_writer import Written
+from services.gateway.upstream.translation.chat.tool_writer import write_tools
+from services.gateway.upstream.translation.conversation import (
+    Labels,
+    Limits,
+    Request,
+    Sampling,
+    Shape,
+)
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+
+# OpenAI's alone, in the form in which its clients send them.
+_OPENAI_FIELDS = frozenset({"audio", "modalities", "moderation", "prediction"})
+_OPENAI_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
+_PLAIN_TIERS = frozenset({"auto", "default", "standard_only"})
+_SHAPE_NAME = "answer"
+_MAX_SHAPE_NAME_CHARS = 64
+
+
+class _Titled(msgspec.Struct):
+    title: str | None = None
+
+
+_titled = msgspec.json.Decoder(_Titled)
+
+
+def write_request(request: Request, model: str, profile: Profile, report: Report) -> Written:
+    """Raises UnsupportedField for what chat, or the target, has no word for."""
+    body: Written = {
+        "model": model,
+        "messages": write_messages(request.turns, profile, report),
+    }
+    body |= write_tools(request, profile, report)
+    body |= _limits(request, profile, report)
+    body |= _sampling(request.sampling, profile, report)
+    if request.thinking.effort is not None:
+        body["reasoning_effort"] = request.thinking.effort
+    if request.shape is not None:
+        body["response_format"] = _shape(request.shape)
+    if request.verbosity is not None:
+        if profile.family == "openai":
+            body["verbosity"] = request.verbosity
+        else:
+            report.adapted(report.paths.field("verbosity"))
+    body |= _labels(request.labels, profile, report)
+    body |= _own_fields(request, profile, report)
+    if request.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    return body
+
+
+def _limits(request: Request, profile: Profile, report: Report) -> Written:
+    limits: Limits = request.limits
+    body: Written = {}
+    if limits.output_tokens == 0:
+        report.unsupported(
+            report.paths.field("limits.output_tokens"), "the provider writes one token at least"
+        )
+    elif limits.output_tokens is not None:
+        body[profile.limit_word] = limits.output_tokens
+    stop = limits.stop
+    if profile.max_stops is not None and len(stop) > profile.max_stops:
+        report.unsupported(
+            report.paths.field("limits.stop"), f"the provider takes {profile.max_stops} at most"
+        )
+        stop = stop[: profile.max_stops]
+    if stop:
+        body["stop"] = list(stop)
+    if limits.answers > 1 and request.stream:
+        report.unsupported(
+            report.paths.field("limits.answers"), "a translated stream has one answer"
+        )
+    elif limits.answers > 1:
+        body["n"] = limits.answers
+    if limits.hosted_calls is not None:
+        report.unsupported(report.paths.field("limits.hosted_calls"))
+    return body
+
+
+def _sampling(sampling: Sampling, profile: Profile, report: Report) -> Written:
+    body: Written = {
+        name: value
+        for name, value in (
+            ("temperature", sampling.temperature),
+            ("top_p", sampling.top_p),
+            ("seed", sampling.seed),
+            ("presence_penalty", sampling.presence),
+            ("frequency_penalty", sampling.frequency),
+            ("logit_bias", sampling.logit_bias),
+        )
+        if value is not None
+    }
+    if sampling.top_k is not None:
+        if profile.takes_top_k:
+            body["top_k"] = sampling.top_k
+        else:
+            report.unsupported(report.paths.field("sampling.top_k"))
+    if sampling.wants_logprobs or sampling.top_logprobs is not None:
+        body["logprobs"] = True
+    if sampling.top_logprobs is not None:
+        body["top_logprobs"] = sampling.top_logprobs
+    return body
+
+
+def _shape(shape: Shape) -> Written:
+    if shape.kind == "json_object":
+        return {"type": "json_object"}
+    told: Written = {"name": shape.name or _title(shape.schema)}
+    for name in ("description", "schema", "strict"):
+        value = getattr(shape, name)
+        if value is not None:
+            told[name] = value
+    return {"type": "json_schema", "json_schema": told}
+
+
+def _title(schema: msgspec.Raw | None) -> str:
+    """A schema's title, or one name for all: the same schema always gets the same."""
+    if schema is None:
+        return _SHAPE_NAME
+    try:
+        title = _titled.decode(schema).title
+    except UNREADABLE:
+        title = None
+    return sent_name(title or _SHAPE_NAME, None, _MAX_SHAPE_NAME_CHARS)
+
+
+def _labels(labels: Labels, profile: Profile, report: Report) -> Written:
+    """What the provider notes of the call; those that keep none are not told."""
+    body: Written = {}
+    user = labels.user
+    if user is not None:
+        fits = len(user) <= profile.max_user_chars
+        body["user"] = user if fits else sha256(user.encode()).hexdigest()
+    if profile.family == "openai":
+        body |= _openai_labels(labels)
+    elif labels.keeps:
+        report.unsupported(report.paths.field("labels.keeps"), "the provider keeps no answers")
+    return body | _tier(labels.tier, profile, report)
+
+
+def _openai_labels(labels: Labels) -> Written:
+    """OpenAI keeps answers that it is not told not to keep, and takes metadata of kept ones."""
+    body: Written = {
+        name: value
+        for name, value in (
+            ("safety_identifier", labels.safety_id),
+            ("prompt_cache_key", labels.cache_key),
+            ("prompt_cache_retention", labels.cache_retention),
+            ("metadata", labels.metadata if labels.keeps else None),
+        )
+        if value is not None
+    }
+    body["store"] = labels.keeps is True
+    return body
+
+
+def _tier(tier: str | None, profile: Profile, report: Report) -> Written:
+    if tier is None:
+        return {}
+    if profile.family == "openai":
+        if tier == "standard_only":
+            return {"service_tier": "default"}
+        if tier in _OPENAI_TIERS:
+            return {"service_tier": tier}
+    if tier not in _PLAIN_TIERS:
+        report.unsupported(report.paths.field("labels.tier"))
+    return {}
+
+
+def _own_fields(request: Request, profile: Profile, report: Report) -> Written:
+    body: Written = {}
+    is_openai = profile.family == "openai"
+    for name, raw in request.extra.items():
+        if is_openai and name in _OPENAI_FIELDS:
+            body[name] = raw
+        else:
+            report.unsupported(name)
+    if is_openai and "prompt_cache_options" in request.hints:
+        body["prompt_cache_options"] = request.hints["prompt_cache_options"]
+    return body

@@ -1,0 +1,209 @@
+"""Reads a chat client's tools, and which of them the model is to use."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.errors import InvalidRequest, UnsupportedField
+from services.gateway.upstream.translation.chat import wire
+from services.gateway.upstream.translation.chat.content_reader import cache_mark, is_object
+from services.gateway.upstream.translation.chat.paths import FIRST_LEGACY_AT, PATHS, SEARCH_AT
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    Tool,
+)
+from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
+
+_MODES = ("auto", "none", "required")
+_SYNTAXES = ("lark", "regex")
+_NEUTRAL = {"defer_loading": b"false", "allowed_callers": b'["direct"]', "async": b"false"}
+_TOOL_MEMBERS = frozenset(wire.SentTool.__struct_fields__)
+_FUNCTION_MEMBERS = frozenset(wire.SentFunction.__struct_fields__)
+
+_OWN = ("function", "custom")
+
+_tools = msgspec.json.Decoder(list[wire.SentTool])
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_tool = msgspec.json.Decoder(wire.SentTool)
+_type = msgspec.json.Decoder(wire.ToolType)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_legacy = msgspec.json.Decoder(list[wire.SentFunction])
+_choice = msgspec.json.Decoder(str | wire.ToolChoice)
+_legacy_choice = msgspec.json.Decoder(str | wire.NamedTool)
+_search = msgspec.json.Decoder(wire.SearchOptions)
+
+
+def read_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
+    try:
+        # As good as always: all are the client's, in the members that are known.
+        tools = _tools.decode(raw)
+        if all(tool.type in _OWN for tool in tools):
+            return tuple([_read_own(tool, at, {}) for at, tool in enumerate(tools)])
+    except UNREADABLE:
+        pass
+    raws = decoded(_raws, raw, "tools")
+    return tuple([_read_tool(tool, at) for at, tool in enumerate(raws)])
+
+
+def read_legacy_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
+    functions = decoded(_legacy, raw, "functions")
+    return tuple([_function(each, FIRST_LEGACY_AT - n, {}) for n, each in enumerate(functions)])
+
+
+def read_search(raw: msgspec.Raw) -> Search:
+    """The options are the tool."""
+    options = decoded(_search, raw, "web_search_options")
+    location = None
+    if options.user_location is not None:
+        place = msgspec.to_builtins(options.user_location.approximate)
+        location = msgspec.Raw(msgspec.json.encode({"type": "approximate", **place}))
+    return Search(at=SEARCH_AT, location=location, context_size=options.search_context_size)
+
+
+def read_choice(raw: msgspec.Raw) -> Choice:
+    choice = decoded(_choice, raw, "tool_choice")
+    if isinstance(choice, str):
+        if choice not in _MODES:
+            raise invalid("tool_choice", f"{choice!r} is none of auto, none and required")
+        return Choice(mode=choice)  # type: ignore[arg-type]
+    return _read_named(choice)
+
+
+def read_legacy_choice(raw: msgspec.Raw) -> Choice:
+    choice = decoded(_legacy_choice, raw, "function_call")
+    if type(choice) is wire.NamedTool:
+        return Choice(mode="required", names=(choice.name,))
+    if choice not in ("auto", "none"):
+        raise invalid("function_call", f"{choice!r} is neither auto nor none")
+    return Choice(mode=choice)
+
+
+def _read_named(choice: wire.ToolChoice) -> Choice:
+    if choice.type in _OWN:
+        named = choice.function if choice.type == "function" else choice.custom
+        if named is None:
+            raise invalid(f"tool_choice.{choice.type}", "this field is missing")
+        return Choice(mode="required", names=(named.name,))
+    if choice.type != "allowed_tools":
+        return Choice(kind=choice.type)
+    allowed = choice.allowed_tools
+    if allowed is None:
+        raise invalid("tool_choice.allowed_tools", "this field is missing")
+    if allowed.mode not in ("auto", "required"):
+        raise invalid("tool_choice.allowed_tools.mode", "it is neither auto nor required")
+    if not allowed.tools:
+        raise invalid("tool_choice.allowed_tools.tools", "it is empty")
+    names = []
+    for index, tool in enumerate(allowed.tools):
+        named = tool.function or tool.custom
+        if named is None:
+            where = f"tool_choice.allowed_tools.tools[{index}]"
+            raise unsupported(where, f"a tool of type {tool.type!r} cannot be named here")
+        names.append(named.name)
+    if allowed.mode == "auto":
+        return Choice(mode="auto", names=tuple(names))
+    return Choice(mode="required", names=tuple(names))
+
+
+def _read_tool(raw: msgspec.Raw, at: int) -> Tool:
+    path = f"tools[{at}]"
+    kind = decoded(_type, raw, path).type
+    if kind not in _OWN:
+        return HostedTool(kind=kind, at=at, raw=raw, family="openai")
+    extra: dict[str, msgspec.Raw] = {}
+    try:
+        tool = decoded(_tool, raw, path)
+    except UnsupportedField:
+        known, extra = _parted(raw, path)
+        tool = decoded(_tool, known, path)
+    return _read_own(tool, at, extra)
+
+
+def _read_own(tool: wire.SentTool, at: int, extra: dict[str, msgspec.Raw]) -> Tool:
+    if tool.type == "custom" and tool.custom is not None:
+        return _freeform(tool.custom, at, extra)
+    if tool.type == "custom" or tool.function is None:
+        raise _misplaced(tool, at)
+    read = _function(tool.function, at, extra)
+    if tool.cache_control is None:
+        return read
+    mark = cache_mark(tool.cache_control, f"tools[{at}].cache_control")
+    return msgspec.structs.replace(read, cache=mark)
+
+
+def _misplaced(tool: wire.SentTool, at: int) -> InvalidRequest:
+    """The Responses API has them flat."""
+    why = "this field is missing"
+    if tool.name != wire.ABSENT:
+        why += f": the tool's name and all else but its type belong into `{tool.type}`"
+    return invalid(f"tools[{at}].{tool.type}", why)
+
+
+def _parted(raw: msgspec.Raw, path: str) -> tuple[bytes, dict[str, msgspec.Raw]]:
+    """What is known of a tool, and the other members by name; neutral ones are left out."""
+    tool = decoded(_members, raw, path)
+    extra = {name: tool.pop(name) for name in tool.keys() - _TOOL_MEMBERS}
+    if bytes(tool.get("function", b""))[:1] == b"{":
+        function = decoded(_members, tool["function"], f"{path}.function")
+        extra |= {name: function.pop(name) for name in function.keys() - _FUNCTION_MEMBERS}
+        tool["function"] = msgspec.Raw(msgspec.json.encode(function))
+    # In the client's order, so that equal bodies are refused alike.
+    extra = {name: extra[name] for name in sorted(extra)}
+    return msgspec.json.encode(tool), _asking(extra)
+
+
+def _asking(extra: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    return {
+        name: raw
+        for name, raw in extra.items()
+        if raw != wire.NULL and bytes(raw) != _NEUTRAL.get(name)
+    }
+
+
+def _function(function: wire.SentFunction, at: int, extra: dict[str, msgspec.Raw]) -> Function:
+    parameters: msgspec.Raw | None = function.parameters
+    if not function.name:
+        raise invalid(PATHS.tool(at, "name" if at < 0 else "function.name"), "it is empty")
+    if parameters in (wire.ABSENT, wire.NULL):
+        parameters = None
+    elif not is_object(function.parameters):
+        raise invalid(
+            PATHS.tool(at, "parameters" if at < 0 else "function.parameters"),
+            "expected an object, a JSON schema",
+        )
+    return Function(
+        name=function.name,
+        at=at,
+        schema=parameters,
+        description=function.description,
+        strict=function.strict,
+        extra=extra,
+    )
+
+
+def _freeform(custom: wire.SentCustom, at: int, extra: dict[str, msgspec.Raw]) -> Freeform:
+    path = f"tools[{at}].custom"
+    if not custom.name:
+        raise invalid(f"{path}.name", "it is empty")
+    grammar = None
+    if custom.format is not None and custom.format.type == "grammar":
+        grammar = custom.format.grammar
+        if grammar is None:
+            raise invalid(f"{path}.format.grammar", "this field is missing")
+        if grammar.syntax not in _SYNTAXES:
+            raise invalid(f"{path}.format.grammar.syntax", "it is neither lark nor regex")
+    elif custom.format is not None and custom.format.type != "text":
+        raise invalid(f"{path}.format.type", "it is neither text nor grammar")
+    return Freeform(
+        name=custom.name,
+        at=at,
+        description=custom.description,
+        syntax=None if grammar is None else grammar.syntax,
+        grammar=None if grammar is None else grammar.definition,
+        extra=extra,
+    )

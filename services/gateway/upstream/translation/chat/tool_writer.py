@@ -1,0 +1,149 @@
+"""Writes a request's tools, and the choice among them, for a chat body."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from services.gateway.upstream.translation.chat.message_writer import takes_freeform
+from services.gateway.upstream.translation.chat.part_writer import BREAK, Written
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Freeform,
+    Function,
+    HostedTool,
+    Request,
+    Search,
+)
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+
+_INPUT_SCHEMA = msgspec.Raw(
+    b'{"type":"object","properties":{"input":{"type":"string"}},'
+    b'"required":["input"],"additionalProperties":false}'
+)
+_location = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def write_tools(request: Request, profile: Profile, report: Report) -> Written:
+    """`tools` and what goes with them; no choice of tools without any."""
+    body: Written = {}
+    tools: dict[str, Written] = {}
+    for tool in request.tools:
+        match tool:
+            case Function():
+                tools[_name(tool, profile)] = _function(tool, profile, report)
+            case Freeform():
+                tools[_name(tool, profile)] = _freeform(tool, profile, report)
+            case Search():
+                body |= _search(tool, profile, report)
+            case HostedTool():
+                why = f"a tool of type {tool.kind} cannot be carried to the model's provider"
+                report.unsupported(report.paths.tool(tool.at), why)
+    if request.choice is not None and request.choice.kind is not None:
+        report.unsupported(report.paths.field("choice"))
+    elif request.choice is not None and tools:
+        tools = _chosen(request.choice, tools, body, profile, report)
+    if tools:
+        body["tools"] = list(tools.values())
+        if request.parallel is not None:
+            body["parallel_tool_calls"] = request.parallel
+    return body
+
+
+def _name(tool: Function | Freeform, profile: Profile) -> str:
+    return sent_name(tool.name, tool.namespace, profile.max_name_chars)
+
+
+def _function(tool: Function, profile: Profile, report: Report) -> Written:
+    _refuse(tool.extra, tool.at, report)
+    function: Written = {"name": _name(tool, profile)}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.schema is not None:
+        function["parameters"] = tool.schema
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    written: Written = {"type": "function", "function": function}
+    if tool.cache is not None and profile.takes_cache_marks and profile.family == "anthropic":
+        written["cache_control"] = {"type": "ephemeral"}
+    return written
+
+
+def _freeform(tool: Freeform, profile: Profile, report: Report) -> Written:
+    _refuse(tool.extra, tool.at, report)
+    name, description = _name(tool, profile), tool.description
+    if not takes_freeform(profile):
+        return _as_function(tool, name, report)
+    custom: Written = {"name": name}
+    if description is not None:
+        custom["description"] = description
+    if tool.grammar is not None:
+        grammar = {"definition": tool.grammar, "syntax": tool.syntax}
+        custom["format"] = {"type": "grammar", "grammar": grammar}
+    return {"type": "custom", "custom": custom}
+
+
+def _as_function(tool: Freeform, name: str, report: Report) -> Written:
+    """With the whole input as its one argument; the grammar can be told, not enforced."""
+    report.adapted(report.paths.tool(tool.at))
+    lines = [tool.description] if tool.description else []
+    if tool.grammar is not None:
+        lines.append(f"The input follows this grammar ({tool.syntax}):\n{tool.grammar}")
+    function: Written = {"name": name, "parameters": _INPUT_SCHEMA}
+    if lines:
+        function["description"] = BREAK.join(lines)
+    return {"type": "function", "function": function}
+
+
+def _search(tool: Search, profile: Profile, report: Report) -> Written:
+    path = report.paths.tool(tool.at)
+    if not profile.takes_search:
+        report.unsupported(path, "the model cannot search the web by this API")
+        return {}
+    if tool.domains or tool.blocked or tool.max_uses is not None:
+        report.unsupported(path, "this API has no limits to what is searched, nor how often")
+    _refuse(tool.extra, tool.at, report)
+    options: Written = {}
+    if tool.context_size is not None:
+        options["search_context_size"] = tool.context_size
+    if tool.location is not None:
+        place = _location.decode(tool.location)
+        place.pop("type", None)
+        options["user_location"] = {"type": "approximate", "approximate": place}
+    return {"web_search_options": options}
+
+
+def _refuse(extra: Mapping[str, Any], at: int, report: Report) -> None:
+    for name in extra:
+        report.unsupported(report.paths.tool(at, name))
+
+
+def _chosen(
+    choice: Choice, tools: dict[str, Written], body: Written, profile: Profile, report: Report
+) -> dict[str, Written]:
+    """The tools that are sent; the choice among them goes to the body."""
+    names = [name for name in choice.names if name in tools]
+    if not choice.names:
+        body["tool_choice"] = choice.mode
+        return tools
+    if not names:
+        # They were left out, so no choice is left.
+        return tools
+    if len(choice.names) == 1 and choice.mode == "required":
+        body["tool_choice"] = _named(tools[names[0]])
+        return tools
+    if profile.family == "openai":
+        allowed = {"mode": choice.mode, "tools": [_named(tools[name]) for name in names]}
+        body["tool_choice"] = {"type": "allowed_tools", "allowed_tools": allowed}
+        return tools
+    # The others know no such choice, so they are not told of the other tools.
+    report.adapted(report.paths.field("choice"))
+    body["tool_choice"] = choice.mode
+    return {name: tools[name] for name in names}
+
+
+def _named(tool: Written) -> Written:
+    kind = tool["type"]
+    return {"type": kind, kind: {"name": tool[kind]["name"]}}

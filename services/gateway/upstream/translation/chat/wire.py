@@ -1,0 +1,279 @@
+"""OpenAI's chat format as it is on the wire: one wide struct for each union.
+
+A request's structs forbid members that nobody knows, so that none vanishes; those of answers pass
+over them. Members of history that an answer had, and that say nothing to a model, are known and
+ignored.
+"""
+
+from typing import Any
+
+import msgspec
+
+ABSENT = msgspec.Raw()
+NULL = msgspec.Raw(b"null")
+Raw = msgspec.Raw
+
+
+class _Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class CacheBreakpoint(_Sent, frozen=True):
+    mode: str | None = None
+    ttl: str | None = None
+
+
+class CacheControl(_Sent, frozen=True):
+    """Anthropic's mark, as gateways and routers take it in chat bodies."""
+
+    type: str | None = None
+    ttl: str | None = None
+
+
+class ImageUrl(_Sent, frozen=True):
+    url: str
+    detail: str | None = None
+
+
+class InputAudio(_Sent, frozen=True):
+    data: str
+    format: str
+
+
+class File(_Sent, frozen=True):
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class ContentPart(_Sent, frozen=True):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: ImageUrl | None = None
+    input_audio: InputAudio | None = None
+    file: File | None = None
+    prompt_cache_breakpoint: CacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
+
+
+class FunctionCall(_Sent, frozen=True):
+    name: str = ""
+    arguments: str | None = None
+    parsed_arguments: Raw = ABSENT
+    provider_specific_fields: Raw = ABSENT
+
+
+class CustomCall(msgspec.Struct, frozen=True):
+    name: str = ""
+    input: str | None = None
+
+
+class GoogleExtra(msgspec.Struct, frozen=True):
+    thought_signature: str | None = None
+
+
+class CallExtra(msgspec.Struct, frozen=True):
+    google: GoogleExtra | None = None
+
+
+class ToolCall(_Sent, frozen=True):
+    id: str = ""
+    type: str | None = None
+    function: FunctionCall | None = None
+    custom: CustomCall | None = None
+    extra_content: CallExtra | None = None
+    index: Any = None
+    provider_specific_fields: Raw = ABSENT
+    cache_control: CacheControl | None = None
+
+
+class ThinkingBlock(msgspec.Struct, frozen=True):
+    type: str = "thinking"
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+
+
+class Message(_Sent, frozen=True):
+    """The last lines are what answers of several servers carry, and clients send back with them."""
+
+    role: str
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = None
+    refusal: str | None = None
+    audio: Raw = ABSENT
+    thinking_blocks: list[ThinkingBlock] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    cache_control: CacheControl | None = None
+    annotations: Raw = ABSENT
+    parsed: Raw = ABSENT
+    provider_specific_fields: Raw = ABSENT
+    reasoning_details: Raw = ABSENT
+    images: Raw = ABSENT
+    executed_tools: Raw = ABSENT
+    id: Raw = ABSENT
+
+
+class SentFunction(_Sent, frozen=True):
+    name: str
+    description: str | None = None
+    parameters: Raw = ABSENT
+    strict: bool | None = None
+
+
+class Grammar(_Sent, frozen=True):
+    definition: str
+    syntax: str
+
+
+class CustomFormat(_Sent, frozen=True):
+    type: str
+    grammar: Grammar | None = None
+
+
+class SentCustom(_Sent, frozen=True):
+    name: str
+    description: str | None = None
+    format: CustomFormat | None = None
+
+
+class ToolType(msgspec.Struct, frozen=True):
+    type: str
+
+
+class SentTool(_Sent, frozen=True):
+    type: str
+    function: SentFunction | None = None
+    custom: SentCustom | None = None
+    cache_control: CacheControl | None = None
+    name: Raw = ABSENT
+
+
+class NamedTool(msgspec.Struct, frozen=True):
+    name: str
+
+
+class ChosenTool(msgspec.Struct, frozen=True):
+    type: str
+    function: NamedTool | None = None
+    custom: NamedTool | None = None
+
+
+class AllowedTools(_Sent, frozen=True):
+    mode: str
+    tools: list[ChosenTool]
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    type: str
+    function: NamedTool | None = None
+    custom: NamedTool | None = None
+    allowed_tools: AllowedTools | None = None
+
+
+class JsonSchema(_Sent, frozen=True):
+    name: str
+    description: str | None = None
+    schema: Raw = ABSENT
+    strict: bool | None = None
+
+
+class ResponseFormat(_Sent, frozen=True):
+    type: str
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`type` is beside these words in Responses and Messages, and above them in chat."""
+
+    city: str | None = None
+    country: str | None = None
+    region: str | None = None
+    timezone: str | None = None
+
+
+class UserLocation(_Sent, frozen=True):
+    type: str
+    approximate: Place
+
+
+class SearchOptions(_Sent, frozen=True):
+    search_context_size: str | None = None
+    user_location: UserLocation | None = None
+
+
+class ContentPiece(msgspec.Struct, frozen=True):
+    """Mistral's answers have lists; their thinking is a list of texts."""
+
+    type: str = "text"
+    text: str | None = None
+    thinking: "str | list[ContentPiece] | None" = None
+
+
+class AnswerFunction(msgspec.Struct, frozen=True):
+    """Some servers send the arguments as an object, others leave them out."""
+
+    name: str | None = None
+    arguments: str | dict[str, Raw] | None = None
+
+
+class AnswerCall(msgspec.Struct, frozen=True):
+    index: int | None = None
+    id: str | None = None
+    function: AnswerFunction | None = None
+    custom: CustomCall | None = None
+    extra_content: CallExtra | None = None
+
+
+class AnswerMessage(msgspec.Struct, frozen=True):
+    """Of an answer, or a delta of a stream's."""
+
+    content: str | list[ContentPiece] | None = None
+    refusal: str | None = None
+    tool_calls: list[AnswerCall] | None = None
+    function_call: AnswerFunction | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking_blocks: list[ThinkingBlock] | None = None
+    annotations: list[Raw] | None = None
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    content: Raw = NULL
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """`stop_reason` is vLLM's: the stop string that matched, or a token's number."""
+
+    index: int = 0
+    message: AnswerMessage | None = None
+    delta: AnswerMessage | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    logprobs: Logprobs | None = None
+    error: Raw = ABSENT
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer, or one chunk of a stream."""
+
+    id: str | None = None
+    model: str | None = None
+    created: int | float | None = None
+    choices: list[Choice] | None = None
+    usage: Raw = ABSENT
+    error: Raw = ABSENT
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+
+
+answer_decoder = msgspec.json.Decoder(Answer)
