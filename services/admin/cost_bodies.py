@@ -9,7 +9,8 @@ from msgspec import UNSET, UnsetType
 
 from libs.common.domain.money import plain
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.price import PriceVersion, Rates, SearchUnit, Tier
+from libs.common.schemas.price import PriceBasis, PriceVersion, Rates, SearchUnit, Tier
+from services.admin.cost_hours import OpenHours, hours_view, overlap, stored_hours
 from services.admin.fields import (
     Aliases,
     Model,
@@ -21,6 +22,7 @@ from services.admin.fields import (
     Surcharges,
     Time,
     TokenCount,
+    ToolFees,
 )
 from services.admin.validation import Rule
 
@@ -31,11 +33,14 @@ _RATES = {
     "cached_read_cost_per_million": "cache_read",
     "cache_write_cost_per_million": "cache_write_5m",
     "cache_write_1h_cost_per_million": "cache_write_1h",
+    "cache_write_30m_cost_per_million": "cache_write_30m",
+    "cache_write_12h_cost_per_million": "cache_write_12h",
     "reasoning_cost_per_million": "reasoning",
     "input_audio_cost_per_million": "input_audio",
     "input_image_cost_per_million": "input_image",
     "output_audio_cost_per_million": "output_audio",
     "output_image_cost_per_million": "output_image",
+    "citation_cost_per_million": "citation",
 }
 
 # Likewise the terms beside the rates.
@@ -43,8 +48,10 @@ _TERMS = {
     "aliases": "aliases",
     "web_search_cost": "web_search",
     "web_search_per": "web_search_per",
+    "tool_fees": "tool_fees",
     "surcharges": "surcharges",
     "multiplier": "multiplier",
+    "basis": "basis",
     "max_output_tokens": "max_output_tokens",
     "tiers": "tiers",
 }
@@ -55,24 +62,33 @@ class TierBody(msgspec.Struct, frozen=True, kw_only=True):
 
     above_input_tokens: TokenCount
     service_tier: Model | None = None
+    hours: OpenHours = ()
     input_cost_per_million: Rate
     output_cost_per_million: Rate
     cached_read_cost_per_million: Rate | None = None
     cache_write_cost_per_million: Rate | None = None
     cache_write_1h_cost_per_million: Rate | None = None
+    cache_write_30m_cost_per_million: Rate | None = None
+    cache_write_12h_cost_per_million: Rate | None = None
     reasoning_cost_per_million: Rate | None = None
     input_audio_cost_per_million: Rate | None = None
     input_image_cost_per_million: Rate | None = None
     output_audio_cost_per_million: Rate | None = None
     output_image_cost_per_million: Rate | None = None
+    citation_cost_per_million: Rate | None = None
 
 
 def _tiers_problem(tiers: tuple[TierBody, ...], _: datetime) -> str | None:
-    conditions = [(tier.above_input_tokens, tier.service_tier) for tier in tiers]
-    if (0, None) in conditions:
-        return "a tier without a service_tier needs above_input_tokens above 0"
-    if len(set(conditions)) < len(conditions):
-        return "two tiers apply under the same condition"
+    if any((t.above_input_tokens, t.service_tier, t.hours) == (0, None, ()) for t in tiers):
+        return "a tier needs above_input_tokens above 0, a service_tier or hours"
+    for place, tier in enumerate(tiers):
+        for other in tiers[:place]:
+            same = (tier.above_input_tokens, tier.service_tier) == (
+                other.above_input_tokens,
+                other.service_tier,
+            )
+            if same and (tier.hours == other.hours or overlap(tier.hours, other.hours)):
+                return "two tiers apply under the same condition"
     return None
 
 
@@ -94,16 +110,21 @@ class NewCost(msgspec.Struct, frozen=True, kw_only=True):
     cached_read_cost_per_million: Rate | UnsetType | None = UNSET
     cache_write_cost_per_million: Rate | UnsetType | None = UNSET
     cache_write_1h_cost_per_million: Rate | UnsetType | None = UNSET
+    cache_write_30m_cost_per_million: Rate | UnsetType | None = UNSET
+    cache_write_12h_cost_per_million: Rate | UnsetType | None = UNSET
     reasoning_cost_per_million: Rate | UnsetType | None = UNSET
     input_audio_cost_per_million: Rate | UnsetType | None = UNSET
     input_image_cost_per_million: Rate | UnsetType | None = UNSET
     output_audio_cost_per_million: Rate | UnsetType | None = UNSET
     output_image_cost_per_million: Rate | UnsetType | None = UNSET
+    citation_cost_per_million: Rate | UnsetType | None = UNSET
     web_search_cost: Rate | UnsetType | None = UNSET
     web_search_per: SearchUnit | UnsetType = UNSET
+    tool_fees: ToolFees | UnsetType = UNSET
     surcharges: Surcharges | UnsetType = UNSET
     max_output_tokens: OutputLimit | UnsetType | None = UNSET
     multiplier: Multiplier | UnsetType = UNSET
+    basis: PriceBasis | UnsetType = UNSET
     tiers: Annotated[tuple[TierBody, ...], Rule(_tiers_problem)] | UnsetType = UNSET
 
 
@@ -150,6 +171,7 @@ def _stored(value: Any) -> Any:
                 rates=_rates(value),
                 above_input_tokens=value.above_input_tokens,
                 service_tier=value.service_tier,
+                hours=tuple(map(stored_hours, value.hours)),
             )
         case _:
             return value
@@ -186,13 +208,16 @@ def terms_view(version: PriceVersion) -> dict[str, Any]:
         **rates_view(version.rates),
         "web_search_cost": version.web_search,
         "web_search_per": version.web_search_per,
+        "tool_fees": version.tool_fees,
         "surcharges": version.surcharges,
         "multiplier": version.multiplier,
+        "basis": version.basis,
         "max_output_tokens": version.max_output_tokens,
         "tiers": [
             {
                 "above_input_tokens": tier.above_input_tokens,
                 "service_tier": tier.service_tier,
+                "hours": [hours_view(hours) for hours in tier.hours],
                 **rates_view(tier.rates),
             }
             for tier in version.tiers

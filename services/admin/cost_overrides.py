@@ -10,6 +10,7 @@ from libs.common.domain.price_lookup import find_price, is_pattern, model_names
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.prices.provider_fees import with_provider_fees
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.cost_bodies import terms_view
 from services.admin.state import State
@@ -17,7 +18,7 @@ from services.admin.state import State
 # More providers than this do not serve a model by one name.
 _MAX_REPLACED = 50
 # What terms are where a price says nothing of them.
-_SILENT: dict[str, Any] = {"web_search_per": "search", "multiplier": 1}
+_SILENT: dict[str, Any] = {"web_search_per": "search", "multiplier": 1, "basis": "rates"}
 
 # A provider, and what it calls a model.
 _Routed = tuple[str, str]
@@ -65,7 +66,7 @@ class Underlay(msgspec.Struct, frozen=True):
 
     def replaced_by(self, version: PriceVersion) -> list[dict[str, Any]]:
         """The prices that it takes over from at its start, with whose and what they lose."""
-        replaced: dict[str, tuple[PriceVersion, list[str]]] = {}
+        replaced: dict[str, tuple[PriceVersion, list[_Routed]]] = {}
         at = version.effective_from
         for name in (version.model, *version.aliases):
             if is_pattern(name):
@@ -74,37 +75,42 @@ class Underlay(msgspec.Struct, frozen=True):
                 before = self.price_of(routed, at)
                 after = find_price([*self.versions, version], *routed, at)
                 if before is not None and after is version:
-                    _, providers = replaced.setdefault(before.price_id, (before, []))
-                    providers += [] if routed[0] in providers else [routed[0]]
+                    replaced.setdefault(before.price_id, (before, []))[1].append(routed)
         return [
             {
                 "price_id": before.price_id,
                 "model": before.model,
                 "source": before.source,
-                "providers": sorted(providers),
-                "takes_away": taken_away(before, version),
+                "providers": sorted({provider for provider, _ in calls}),
+                "takes_away": taken_away(before, version, calls[-1]),
             }
-            for before, providers in list(replaced.values())[:_MAX_REPLACED]
+            for before, calls in list(replaced.values())[:_MAX_REPLACED]
         ]
 
 
-def taken_away(before: PriceVersion, version: PriceVersion) -> dict[str, Any]:
+def taken_away(before: PriceVersion, version: PriceVersion, routed: _Routed) -> dict[str, Any]:
     """The terms of the one price that the other is silent on, with their values.
 
-    Of surcharges and tiers those that the other lacks, of tiers without their rates.
+    Of fees, surcharges and tiers those that the other lacks, of tiers without their rates. What the
+    provider's own fees make up for is not lost.
     """
     old, new = terms_view(before), terms_view(version)
+    charged = terms_view(with_provider_fees(version, *routed))
     lost: dict[str, Any] = {}
     for name, value in old.items():
         silent = _SILENT.get(name)
         if isinstance(value, dict):
-            left = {key: inner for key, inner in value.items() if key not in new[name]}
+            left = {
+                key: each
+                for key, each in value.items()
+                if key not in new[name] and charged[name].get(key) != each
+            }
             lost |= {name: left} if left else {}
         elif isinstance(value, list):
             kept = [_condition(tier) for tier in new[name]]
             gone = [condition for tier in value if (condition := _condition(tier)) not in kept]
             lost |= {name: gone} if gone else {}
-        elif value != silent and new[name] == silent:
+        elif value != silent and new[name] == silent and charged[name] != value:
             lost[name] = value
     aliases = [alias for alias in before.aliases if alias not in version.aliases]
     if aliases and (before.model, before.provider) == (version.model, version.provider):

@@ -11,6 +11,7 @@ from msgspec import Meta
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import zone_of
 from libs.common.domain.pricing import multiplier_problem
+from libs.common.domain.tool_fees import WEB_SEARCH
 from libs.common.schemas.recording import MAX_RETENTION_DAYS
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
 from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS, ClientFormat
@@ -23,6 +24,7 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _SECRET_FILE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SURCHARGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MAX_SURCHARGES = 16
+_MAX_TOOL_FEES = 32
 _METADATA_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:/-]{0,63}")
 _MAX_METADATA = 32
 _MAX_METADATA_VALUE = 512
@@ -133,6 +135,20 @@ def _surcharges(factors: dict[str, Decimal], _: datetime) -> str | None:
     return None
 
 
+def _tool_fees(fees: dict[str, Decimal], now: datetime) -> str | None:
+    if len(fees) > _MAX_TOOL_FEES:
+        return f"has more than {_MAX_TOOL_FEES} of them"
+    for name, fee in fees.items():
+        if not _SURCHARGE.fullmatch(name):
+            return f"name {name[:64]!r} must be 1 to 64 lower-case letters, digits or _ -"
+        if name == WEB_SEARCH:
+            return f"{name!r} is set by web_search_cost"
+        problem = _rate(fee, now)
+        if problem is not None:
+            return f"{name!r} {problem}"
+    return None
+
+
 def _time_zone(value: str, _: datetime) -> str | None:
     try:
         zone_of(value)
@@ -193,6 +209,7 @@ Metadata = Annotated[dict[str, str], Rule(_metadata)]
 LimitUsd = Annotated[Decimal, Rule(_limit_usd)]
 Rate = Annotated[Decimal, Rule(_rate)]
 Multiplier = Annotated[Decimal, Rule(_multiplier)]
+ToolFees = Annotated[dict[str, Decimal], Rule(_tool_fees)]
 Surcharges = Annotated[dict[str, Decimal], Rule(_surcharges)]
 Model = Annotated[str, Rule(_model)]
 Provider = Annotated[str, Rule(_provider)]

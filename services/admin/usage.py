@@ -11,6 +11,7 @@ from starlette.responses import Response
 from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import CostLine, LedgerEntry
+from libs.common.schemas.usage import TokenCounts
 from libs.common.storage.mongo.ledger_reader import EntryFilter
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
@@ -21,6 +22,7 @@ from services.admin.state import State
 from services.admin.validation import query_struct
 
 _MILLION = 1_000_000
+_TOKEN_CLASSES = frozenset(TokenCounts.__struct_fields__)
 
 
 class UsageQuery(PageQuery, frozen=True, kw_only=True):
@@ -76,6 +78,6 @@ def line_view(line: CostLine) -> dict[str, str | int | Decimal]:
         "item": line.item,
         "quantity": line.quantity,
         "rate_usd": line.rate,
-        "per": 1 if line.item == "web_search" else _MILLION,
+        "per": _MILLION if line.item in _TOKEN_CLASSES else 1,
         "amount_usd": line.amount,
     }

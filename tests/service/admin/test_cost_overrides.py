@@ -101,12 +101,20 @@ async def test_a_version_for_a_provider_inherits_from_what_its_calls_cost(
 
 
 async def test_multiplier_surcharges_and_aliases_are_kept_too(admin: httpx2.AsyncClient) -> None:
-    terms = {"multiplier": 1.5, "surcharges": {"fast": 2, "us": 1.1}, "aliases": ["latest"]}
+    fees = {"file_search": 0.5, "x": 0}
+    terms = {
+        "multiplier": 1.5,
+        "tool_fees": fees,
+        "surcharges": {"fast": 2, "us": 1.1},
+        "aliases": ["latest"],
+    }
     await make(admin, **terms)
     lost = (await made(admin, **{**BASE, "surcharges": {"us": 1.1}}))["replaces"][0]["takes_away"]
     assert lost == {
         "multiplier": Decimal("1.5"),
         "surcharges": {"fast": 2},
+        "tool_fees": {"file_search": Decimal("0.5"), "x": 0},
+        "basis": "provider_reported",
         "aliases": ["latest"],
     }
     await make(admin, **terms)
@@ -245,3 +253,18 @@ async def test_a_list_that_cannot_be_is_refused(
     answer = await admin.get("/admin/costs", params=params)
     assert answer.status_code == 422
     assert set(answer.json()["error"]["fields"]) == {field}
+
+
+async def test_the_providers_own_fees_make_up_for_those_that_a_price_lacks(
+    settings: Settings, database: Database, redis: Redis, tmp_path: Path
+) -> None:
+    rows = {"gpt-9": row("openai", **RICH)}
+    async with admin_with_map(settings, database, redis, map_file(tmp_path / "o", **rows)) as admin:
+        old = exact(await admin.get("/admin/costs", params={"model": "gpt-9"}))["data"][0]
+        assert old["tool_fees"]["file_search"] == Decimal("0.0025")
+        version = await made(admin, **{**BASE, "model": "gpt-9"})
+        [replaced] = version["replaces"]
+        assert "tool_fees" not in replaced["takes_away"]
+        await make(admin, model="gpt-9", tool_fees={"file_search": 1, "container_1g": 0.03})
+        [replaced] = (await made(admin, **{**BASE, "model": "gpt-9"}))["replaces"]
+        assert replaced["takes_away"] == {"tool_fees": {"file_search": 1}}

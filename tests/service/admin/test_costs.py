@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from libs.common.domain.pricing import cost_of
+from libs.common.schemas.price import Hours
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.prices import PriceStore
@@ -36,6 +37,9 @@ async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: D
         "cached_read_cost_per_million": 0.3, "cache_write_cost_per_million": 3.75,
         "cache_write_1h_cost_per_million": 6, "reasoning_cost_per_million": 0,
         "input_audio_cost_per_million": 0.000000000001, "input_image_cost_per_million": 1e2,
+        "cache_write_30m_cost_per_million": 3.8, "cache_write_12h_cost_per_million": 7.5,
+        "citation_cost_per_million": 2, "tool_fees": {"file_search": 0.0025, "container_1g": 0.030},
+        "basis": "provider_reported",
         "output_audio_cost_per_million": 1000000, "output_image_cost_per_million": 7,
         "web_search_cost": 0.01, "web_search_per": "call", "max_output_tokens": 64000,
         "multiplier": 1.05, "surcharges": {"fast": 2, "us": 1.10},
@@ -43,6 +47,8 @@ async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: D
         "tiers": [{"above_input_tokens": 200000, "input_cost_per_million": 6,
                    "output_cost_per_million": 22.5},
                   {"above_input_tokens": 0, "service_tier": "flex", "input_cost_per_million": 1.5,
+                   "hours": [{"from": "16:30", "to": "24:00"},
+                             {"from": "00:00", "to": "00:30", "weekdays": [7, 1]}],
                    "output_cost_per_million": 7.5, "cached_read_cost_per_million": 0}]
     }"""
     made = await admin.post(
@@ -64,7 +70,17 @@ async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: D
         "made_by": "admin",
         "inherits": None,
         "replaces": [],
-        "tiers": [unset | {"service_tier": None} | sent["tiers"][0], unset | sent["tiers"][1]],
+        "tiers": [
+            unset | {"service_tier": None, "hours": []} | sent["tiers"][0],
+            unset
+            | sent["tiers"][1]
+            | {
+                "hours": [
+                    {"from": "16:30", "to": "24:00", "weekdays": [1, 2, 3, 4, 5, 6, 7]},
+                    {"from": "00:00", "to": "00:30", "weekdays": [1, 7]},
+                ]
+            },
+        ],
     }
     [stored] = await PriceStore(database).versions_of(["claude-x"])
     assert stored.price_id == price_id
@@ -73,6 +89,11 @@ async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: D
     listed_nusd = 12_000_000_000 + 5 * 22_500 + 10_000_000
     assert cost_of(usage, stored).cost_nusd == listed_nusd * Decimal("1.05")
     assert stored.surcharges == {"fast": Decimal(2), "us": Decimal("1.1")}
+    assert stored.tool_fees == {"file_search": Decimal("0.0025"), "container_1g": Decimal("0.03")}
+    assert stored.tiers[1].hours == (
+        Hours(from_minute=990, to_minute=1440),
+        Hours(from_minute=0, to_minute=30, weekdays=(1, 7)),
+    )
 
 
 async def test_a_price_needs_three_fields(admin: httpx2.AsyncClient) -> None:
@@ -84,6 +105,11 @@ async def test_a_price_needs_three_fields(admin: httpx2.AsyncClient) -> None:
     assert version["surcharges"] == {}
 
 
+def at_hours(*hours: dict[str, Any]) -> dict[str, Any]:
+    return {"tiers": [{**TIER, "hours": list(hours)}]}
+
+
+NIGHT = {"from": "00:00", "to": "06:00"}
 TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_million": 1}
 
 
@@ -124,6 +150,23 @@ TIER = {"above_input_tokens": 1, "input_cost_per_million": 1, "output_cost_per_m
         ({"tiers": [TIER, TIER]}, {"tiers"}),
         ({"tiers": [{**TIER, "above_input_tokens": 0}]}, {"tiers"}),
         ({"tiers": [TIER, 5]}, {"tiers[1]"}),
+        (at_hours({"from": "24:30", "to": "25:00"}), {f"tiers[0].hours[0].{n}" for n in NIGHT}),
+        (at_hours({"from": "9:00", "to": "10:00"}), {"tiers[0].hours[0].from"}),
+        (at_hours({"from": "22:00", "to": "06:00"}), {"tiers[0].hours"}),
+        (at_hours({**NIGHT, "weekdays": [0]}), {"tiers[0].hours[0].weekdays"}),
+        (at_hours({**NIGHT, "weekdays": [1, 1]}), {"tiers[0].hours[0].weekdays"}),
+        (at_hours({**NIGHT, "weekdays": []}), {"tiers[0].hours[0].weekdays"}),
+        (at_hours({**NIGHT, "zone": "UTC"}), {"tiers[0].hours[0].zone"}),
+        (at_hours(*[NIGHT] * 17), {"tiers[0].hours"}),
+        (
+            {"tiers": [{**TIER, "hours": [NIGHT]}, {**TIER, "hours": [{**NIGHT, "to": "01:00"}]}]},
+            {"tiers"},
+        ),
+        ({"tool_fees": {"file_search": -1}}, {"tool_fees"}),
+        ({"tool_fees": {"web_search": 1}}, {"tool_fees"}),
+        ({"tool_fees": {"File": 1}}, {"tool_fees"}),
+        ({"tool_fees": {f"t{n}": 1 for n in range(33)}}, {"tool_fees"}),
+        ({"basis": "hope"}, {"basis"}),
         ({"tiers": 5}, {"tiers"}),
         ({"tiers": [TIER] * 65}, {"tiers"}),
         ({"input_cost_per_token": 1, "source": "litellm"}, {"input_cost_per_token", "source"}),
