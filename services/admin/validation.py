@@ -32,6 +32,10 @@ _MAX_NESTED = 64
 # Where msgspec found the problem inside the field's value, such as ` - at `$[0]``.
 _PLACE = re.compile(r" - at `\$(.*)`$")
 
+_A_TIME = "2026-11-24T00:00:00Z"
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_UNENCODED = re.compile(r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?) (\d{2}:\d{2})")
+
 
 class Rule(msgspec.Struct, frozen=True):
     """`check(value, now)` returns the problem of a well-typed value, or None."""
@@ -153,10 +157,10 @@ class _Reader:
             if nested is not None and wants_list and bytes(raw).startswith(b"["):
                 items = msgspec.json.decode(raw, type=list[msgspec.Raw])
                 return self._structs(items, nested, path)
-            return self._leaf(raw, annotation)
+            return self._leaf(_instant(raw) if datetime in _parts(annotation) else raw, annotation)
         except msgspec.ValidationError as error:
             place = _PLACE.search(str(error))
-            message = _PLACE.sub("", str(error))
+            message = _told(_PLACE.sub("", str(error)), annotation)
             self._problem(path, f"{message} at `{path}{place[1]}`" if place else message)
             return None
 
@@ -174,6 +178,30 @@ class _Reader:
 
     def _problem(self, field: str, message: str) -> None:
         self.problems.append(FieldError(field, message))
+
+
+def _told(message: str, annotation: Any) -> str:
+    """msgspec's words, and what would be right where they do not say so."""
+    parts = _parts(annotation)
+    literals = [part for part in parts if typing.get_origin(part) is typing.Literal]
+    allowed = [value for literal in literals for value in typing.get_args(literal)]
+    if message.startswith("Invalid enum value") and allowed:
+        return f"{message}: must be one of {', '.join(map(str, allowed))}"
+    if message.startswith("Invalid RFC3339") or (datetime in parts and "timezone" in message):
+        return f"{message}: must be a time such as {_A_TIME}, or a day such as {_A_TIME[:10]}"
+    return message
+
+
+def _instant(raw: Any) -> Any:
+    """A day is its first moment, in UTC; a space was the plus of an offset that nobody encoded."""
+    text = raw if isinstance(raw, str) else bytes(raw).decode().strip('"')
+    if _DAY.fullmatch(text):
+        whole = f"{text}T00:00:00Z"
+    elif found := _UNENCODED.fullmatch(text):
+        whole = f"{found[1]}+{found[2]}"
+    else:
+        return raw
+    return whole if isinstance(raw, str) else msgspec.Raw(msgspec.json.encode(whole))
 
 
 def _parts(annotation: Any) -> list[Any]:

@@ -107,6 +107,7 @@ async def test_multiplier_surcharges_and_aliases_are_kept_too(admin: httpx2.Asyn
         "tool_fees": fees,
         "surcharges": {"fast": 2, "us": 1.1},
         "aliases": ["latest"],
+        "basis": "provider_reported",
     }
     await make(admin, **terms)
     lost = (await made(admin, **{**BASE, "surcharges": {"us": 1.1}}))["replaces"][0]["takes_away"]

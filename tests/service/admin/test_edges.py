@@ -278,3 +278,39 @@ async def test_wrong_keys_are_throttled_and_the_right_one_is_not(
     metrics = (await admin.get("/metrics")).text
     assert f'admin_unauthenticated_total{{answer="refused"}} {PER_SOURCE}.0' in metrics
     assert 'admin_unauthenticated_total{answer="slowed"} 1.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "field", "told"),
+    [
+        ("/admin/costs", {"source": "bank"}, "source", "must be one of admin, litellm"),
+        ("/admin/costs", {"at": "soon"}, "at", "a time such as 2026-11-24T00:00:00Z, or a day"),
+        ("/admin/costs", {"at": "2026-02-30"}, "at", "a time such as"),
+        ("/admin/costs", {"at": "2026-11-01T00:00:00"}, "at", "a time such as"),
+    ],
+)
+async def test_what_would_be_right_is_told(
+    admin: httpx2.AsyncClient, path: str, params: dict[str, str], field: str, told: str
+) -> None:
+    answer = await admin.get(path, params=params)
+    assert answer.status_code == 422
+    assert told in answer.json()["error"]["fields"][field]
+
+
+async def test_an_enum_in_a_list_tells_what_it_may_be(admin: httpx2.AsyncClient) -> None:
+    budgets = [{"limit_usd": 1, "period": "yearly"}]
+    answer = await admin.post("/admin/accounts", json={"user_id": "a", "budgets": budgets})
+    [message] = answer.json()["error"]["fields"].values()
+    assert "'yearly': must be one of" in message
+    assert "monthly" in message
+
+
+@pytest.mark.parametrize(
+    "at", ["2027-01-01", "2027-01-01T01:00:00 01:00", "2027-01-01T00:00:00.0+00:00"]
+)
+async def test_days_and_unencoded_offsets_are_times(admin: httpx2.AsyncClient, at: str) -> None:
+    rates = {"input_cost_per_million": 1, "output_cost_per_million": 1}
+    made = await admin.post("/admin/costs", json={"model": "m", **rates, "effective_from": at})
+    assert made.json()["effective_from"] == "2027-01-01T00:00:00Z"
+    shown = await admin.get(f"/admin/costs?model=m&at={at.replace(' ', '+')}")
+    assert [version["in_force"] for version in shown.json()["data"]] == [True]
