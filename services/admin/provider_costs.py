@@ -1,0 +1,182 @@
+"""`/admin/ledger/provider-costs`: what providers say that calls cost, beside what we make of them.
+
+Compared is the sum of an entry's lines, before mark-ups and discounts; of a call that was priced
+again, those of its last pricing.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Context, Decimal
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.money import EXACT, plain
+from libs.common.errors import FieldError, ValidationFailed
+from libs.common.schemas.entry import CostLine, LedgerEntry
+from libs.common.storage.mongo.entries import EntrySelector
+from libs.common.web.json import json_response
+from services.admin.fields import Model, Provider, Rate, Time, UserId
+from services.admin.pages import PageQuery
+from services.admin.state import State
+from services.admin.validation import query_struct
+
+_PAGE = 500
+# Entries that one request reads; its cursor goes on with the rest.
+_MAX_READ = 10_000
+_MAX_MODELS = 50
+_MAX_SPAN = timedelta(days=400)
+_DEFAULT_SPAN = timedelta(days=30)
+_NOTHING = Decimal(0)
+_FINEST_USD = Decimal("1e-15")
+_ROUNDING = Context(prec=60)
+
+
+class DifferencesQuery(PageQuery, frozen=True, kw_only=True):
+    """Calls that started from `since` (inclusive, by default 30 days before) to `until`.
+
+    Shown are those that differ by more than `above_usd`, whichever is larger.
+    """
+
+    since: Time | UnsetType = UNSET
+    until: Time | UnsetType = UNSET
+    user_id: UserId | None = None
+    provider: Provider | None = None
+    model: Model | None = None
+    above_usd: Rate = _NOTHING
+
+
+class _Reported(msgspec.Struct, frozen=True):
+    entry: LedgerEntry
+    provider_usd: Decimal
+    lines_usd: Decimal
+
+    @property
+    def difference_usd(self) -> Decimal:
+        return EXACT.subtract(self.lines_usd, self.provider_usd)
+
+
+async def list_provider_costs(request: Request[State]) -> Response:
+    """The differing calls of a page, and sums of all that the page read, by model."""
+    state = request.state
+    now = state["now"]()
+    query = query_struct(request, DifferencesQuery, now)
+    selector = _selector(query, now)
+    found: list[_Reported] = []
+    differing: list[_Reported] = []
+    read, after, more = 0, query.after, True
+    while more and read < _MAX_READ and len(differing) < query.limit:
+        page = await state["entries"].select(selector, after=after, limit=_PAGE)
+        more = len(page) == _PAGE
+        reported = await _reported(state, page)
+        for each in reported:
+            found.append(each)
+            if each.difference_usd.copy_abs() > query.above_usd:
+                differing.append(each)
+            if len(differing) == query.limit:
+                # What follows in this page is the next page's.
+                more = more or each.entry is not page[-1]
+                after = each.entry.entry_id
+                break
+        else:
+            after = page[-1].entry_id if page else after
+        read += len(page)
+    return json_response(
+        {
+            "since": selector.since,
+            "until": selector.until,
+            "entries_reported": len(found),
+            **_sums(found),
+            "models": _by_model(found),
+            "data": [_view(each) for each in differing],
+            "next_cursor": after if more else None,
+        }
+    )
+
+
+def _selector(query: DifferencesQuery, now: datetime) -> EntrySelector:
+    until = now if query.until is UNSET else query.until
+    since = until - _DEFAULT_SPAN if query.since is UNSET else query.since
+    if not since < until <= since + _MAX_SPAN:
+        message = f"must be later than since, by at most {_MAX_SPAN.days} days"
+        raise ValidationFailed([FieldError("until", message)])
+    return EntrySelector(
+        since=since,
+        until=until,
+        user_id=query.user_id,
+        provider=query.provider,
+        model=query.model,
+    )
+
+
+async def _reported(state: State, entries: Sequence[LedgerEntry]) -> list[_Reported]:
+    """Those of the entries whose provider told a cost."""
+    told = [
+        (entry, entry.usage.provider_cost_usd)
+        for entry in entries
+        if entry.usage is not None and entry.usage.provider_cost_usd is not None
+    ]
+    if not told:
+        return []
+    lines = {entry.entry_id: entry.lines for entry, _ in told}
+    for correction in await state["entries"].corrections_of(list(lines)):
+        if correction.kind == "reprice" and correction.corrects is not None:
+            lines[correction.corrects] = correction.lines
+    return [
+        # A provider may write any number of digits.
+        _Reported(
+            entry, usd.quantize(_FINEST_USD, context=_ROUNDING), _sum_of(lines[entry.entry_id])
+        )
+        for entry, usd in told
+    ]
+
+
+def _sum_of(lines: Sequence[CostLine]) -> Decimal:
+    total = _NOTHING
+    for line in lines:
+        total = EXACT.add(total, line.amount)
+    return total
+
+
+def _sums(found: Sequence[_Reported]) -> dict[str, Decimal]:
+    provider_usd, lines_usd = _NOTHING, _NOTHING
+    for each in found:
+        provider_usd = EXACT.add(provider_usd, each.provider_usd)
+        lines_usd = EXACT.add(lines_usd, each.lines_usd)
+    return {
+        "provider_cost_usd": plain(provider_usd),
+        "lines_usd": plain(lines_usd),
+        "difference_usd": plain(EXACT.subtract(lines_usd, provider_usd)),
+    }
+
+
+def _by_model(found: Sequence[_Reported]) -> list[dict[str, Any]]:
+    """Those that differ most first."""
+    groups: defaultdict[tuple[str | None, str | None], list[_Reported]] = defaultdict(list)
+    for each in found:
+        groups[each.entry.provider, each.entry.model].append(each)
+    views: list[dict[str, Any]] = [
+        {"provider": provider, "model": model, "entries": len(group), **_sums(group)}
+        for (provider, model), group in groups.items()
+    ]
+    views.sort(key=lambda view: -abs(view["difference_usd"]))
+    return views[:_MAX_MODELS]
+
+
+def _view(each: _Reported) -> dict[str, Any]:
+    entry = each.entry
+    return {
+        "entry_id": entry.entry_id,
+        "user_id": entry.user_id,
+        "started_at": entry.started_at,
+        "provider": entry.provider,
+        "model": entry.model,
+        "price_id": entry.price_id,
+        "provider_cost_usd": plain(each.provider_usd),
+        "lines_usd": plain(each.lines_usd),
+        "difference_usd": plain(each.difference_usd),
+    }
