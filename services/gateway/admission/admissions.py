@@ -26,7 +26,7 @@ from libs.common.storage.redis.holds import HoldStore
 from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.hold_amount import hold_amount
 from services.gateway.admission.scopes import (
-    budgets_now,
+    CurrentScopes,
     limited,
     over_budget,
     scopes_of,
@@ -73,6 +73,7 @@ class Admissions:
         self._clock = clock
         self._settings = settings
         self._open: dict[str, CallHold] = {}
+        self._scopes = CurrentScopes()
         self._renew_now = asyncio.Event()
         self._announced: LoadingCache[bool] = LoadingCache(
             self._announce,
@@ -84,15 +85,16 @@ class Admissions:
     async def admit(self, call: Call, principal: Principal, priced: PricedRequest) -> None:
         """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
         multiplier = principal.account.price_multiplier
+        now = self._scopes.of(principal, call.started_at)
         hold = CallHold(
             call=call,
             principal=principal,
-            budgets=budgets_now(principal, call.started_at),
+            budgets=now.budgets,
             nusd=hold_amount(priced, multiplier, self._settings.default_max_output_tokens),
         )
         if self._breaker.allows():
             try:
-                await self._admit(hold, priced.input_tokens)
+                await self._admit(hold, now.scopes, priced.input_tokens)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 REDIS_FULL.set(isinstance(error, OutOfMemoryError))
@@ -164,10 +166,9 @@ class Admissions:
             event=hold.abandoned_event(),
         )
 
-    async def _admit(self, hold: CallHold, tokens: int) -> None:
+    async def _admit(self, hold: CallHold, scopes: list[LimitScope], tokens: int) -> None:
         """Raises RedisError or PyMongoError if a store does not answer, else as `admit`."""
         call, budgets = hold.call, hold.budgets
-        scopes = scopes_of(hold.principal, budgets)
         asked_ms = self._clock.now_ms()
         await self._announced.get(hold.user_id)
         ask = self._admission_request(hold, tokens, scopes)

@@ -21,6 +21,7 @@ from libs.common.schemas.holds import (
 from services.gateway.calls.principal import Principal
 
 _MS = 1000
+_MAX_KEPT = 10_000
 
 
 class BudgetNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,47 @@ def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:
         for key_id, budgets in owners
         for budget in budgets
     ]
+
+
+class ScopesNow(msgspec.Struct, frozen=True):
+    """Of a principal, from the call that they were made for until the first period ends."""
+
+    principal: Principal
+    since: datetime
+    until: datetime | None
+    budgets: list[BudgetNow]
+    scopes: list[LimitScope]
+
+    def hold_for(self, principal: Principal, at: datetime) -> bool:
+        """Whether nothing has changed; accounts and keys are never altered, only replaced."""
+        return (
+            self.principal.account is principal.account
+            and self.principal.key is principal.key
+            and self.since <= at
+            and (self.until is None or at < self.until)
+        )
+
+
+class CurrentScopes:
+    """The budgets and scopes of principals, which are the same for nearly all of their calls."""
+
+    def __init__(self, max_kept: int = _MAX_KEPT) -> None:
+        self._max_kept = max_kept
+        self._kept: dict[str, ScopesNow] = {}
+
+    def of(self, principal: Principal, at: datetime) -> ScopesNow:
+        key_id = principal.key.key_id
+        kept = self._kept.get(key_id)
+        if kept is not None and kept.hold_for(principal, at):
+            return kept
+        budgets = budgets_now(principal, at)
+        ends = [end for now in budgets if (end := now.ends_at()) is not None]
+        if len(self._kept) >= self._max_kept:
+            self._kept.clear()
+        found = self._kept[key_id] = ScopesNow(
+            principal, at, min(ends, default=None), budgets, scopes_of(principal, budgets)
+        )
+        return found
 
 
 def scopes_of(principal: Principal, budgets: list[BudgetNow]) -> list[LimitScope]:

@@ -1,12 +1,15 @@
 """Scopes: which budgets and rates limit a call, and what a client reads of them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common.errors import BudgetExceeded, RateLimited, TooManyTokens
-from libs.common.schemas.account import Budget, Limits
+from libs.common.schemas.account import Budget, BudgetPeriod, Limits
 from libs.common.schemas.holds import (
     Admitted,
     Limited,
@@ -17,6 +20,7 @@ from libs.common.schemas.holds import (
     Window,
 )
 from services.gateway.admission.scopes import (
+    CurrentScopes,
     budgets_now,
     limited,
     over_budget,
@@ -135,3 +139,55 @@ def test_the_tightest_scope_is_the_one_with_the_least_room() -> None:
     # With as many requests left, tokens decide; no limit of them is more than any.
     assert tightest([two, key], (Window(2, 1, 50, 1), narrow)) == (two, Window(2, 1, 50, 1))
     assert tightest([LimitScope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == (key, narrow)
+
+
+# Summer time ends and begins around midnight in some of them.
+ZONES = ("UTC", "Asia/Kathmandu", "America/Havana", "America/Santiago", "Asia/Beirut")
+PERIODS: tuple[BudgetPeriod, ...] = ("total", "monthly", "weekly", "daily")
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    periods=st.lists(st.sampled_from(PERIODS), max_size=2),
+    starts=st.lists(st.integers(0, 400 * 24 * 60), min_size=2, max_size=8),
+)
+def test_kept_scopes_are_those_of_the_time(
+    zone: str, periods: list[BudgetPeriod], starts: list[int]
+) -> None:
+    budgets = tuple(Budget(limit_nusd=5, period=period) for period in periods)
+    caller = principal({"budgets": budgets}, budgets=budgets, time_zone=zone)
+    current = CurrentScopes()
+    for minutes in starts:
+        at = AT + timedelta(minutes=minutes)
+        now = current.of(caller, at)
+        expected = budgets_now(caller, at)
+        assert now.scopes == scopes_of(caller, expected)
+        assert [b.period for b in now.budgets] == [b.period for b in expected]
+        assert [b.ends_at() for b in now.budgets] == [b.ends_at() for b in expected]
+        assert [b.days() for b in now.budgets] == [b.days() for b in expected]
+
+
+def test_scopes_are_kept_until_the_period_ends() -> None:
+    caller = principal(budgets=(DAILY,))
+    current = CurrentScopes()
+    midnight = datetime(2026, 11, 25, tzinfo=UTC)
+    first = current.of(caller, AT)
+    assert current.of(caller, midnight - timedelta(milliseconds=1)) is first
+    assert current.of(caller, midnight).budgets[0].period == "2026-11-25"
+
+
+def test_a_replaced_account_or_key_has_new_scopes() -> None:
+    caller = principal(budgets=(DAILY,))
+    current = CurrentScopes()
+    assert current.of(caller, AT).scopes == [LimitScope(budgets=(PeriodLimit("2026-11-24", 500),))]
+    raised = msgspec.structs.replace(caller.account, budgets=())
+    assert current.of(Principal(caller.key, raised), AT).scopes == [LimitScope()]
+    limited_key = msgspec.structs.replace(caller.key, limits=Limits(parallel_calls=1))
+    assert len(current.of(Principal(limited_key, raised), AT).scopes) == 2
+
+
+def test_kept_scopes_are_bounded() -> None:
+    current = CurrentScopes(max_kept=3)
+    for number in range(10):
+        current.of(principal({"key_id": f"key-{number}"}), AT)
+    assert len(current._kept) <= 3
