@@ -7,6 +7,7 @@ from datetime import datetime
 import structlog
 
 from libs.common.domain.corrections import priced_model, reprice_entry
+from libs.common.domain.money import EXACT
 from libs.common.domain.posting import Unpostable, bounded_cost
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.entries import EntryStore
@@ -39,7 +40,8 @@ class Repricer:
             price = None if model is None else price_at(model, entry.started_at)
             if price is None or entry.usage is None:
                 continue
-            cost = bounded_cost(entry.usage, price, entry.account_multiplier, entry.started_at)
+            multiplier = EXACT.multiply(entry.account_multiplier, entry.deployment_multiplier)
+            cost = bounded_cost(entry.usage, price, multiplier, entry.started_at)
             if isinstance(cost, Unpostable):
                 log.error("repricing.refused", entry_id=entry.entry_id, reason=cost.reason)
                 continue

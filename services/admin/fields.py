@@ -149,6 +149,12 @@ def _tool_fees(fees: dict[str, Decimal], now: datetime) -> str | None:
     return None
 
 
+def _region(value: str, _: datetime) -> str | None:
+    if _SURCHARGE.fullmatch(value):
+        return None
+    return "must be 1 to 64 lower-case letters, digits or _ -, such as eu or us-east5"
+
+
 def _time_zone(value: str, _: datetime) -> str | None:
     try:
         zone_of(value)
@@ -213,6 +219,7 @@ ToolFees = Annotated[dict[str, Decimal], Rule(_tool_fees)]
 Surcharges = Annotated[dict[str, Decimal], Rule(_surcharges)]
 Model = Annotated[str, Rule(_model)]
 Provider = Annotated[str, Rule(_provider)]
+Region = Annotated[str, Rule(_region)]
 Aliases = Annotated[tuple[str, ...], Meta(max_length=32), Rule(_models)]
 AllowedModels = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_nonempty), Rule(_models)]
 ProviderObjects = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_provider_objects)]

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import AnswerModel, Timeouts, Translation
 from libs.common.schemas.usage import ClientFormat
@@ -20,9 +22,11 @@ from services.admin.fields import (
     Fallbacks,
     Formats,
     Model,
+    Multiplier,
     ParallelCalls,
     Priority,
     ProviderObjects,
+    Region,
     RoutedModel,
     Timeout,
     Weight,
@@ -56,6 +60,9 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
     drop_params: bool = False
     profile: ProfileFields | None = None
     translation: Translation = "native"
+    multiplier: Multiplier = AT_COST
+    priced_as: Model | None = None
+    region: Region | None = None
 
 
 def _deployments(values: Sequence[DeploymentBody], _: datetime) -> str | None:
@@ -109,6 +116,9 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     drop_params: bool
     profile: ProfileFields | None
     translation: Translation
+    multiplier: Decimal
+    priced_as: str | None
+    region: str | None
     cooling_until: datetime | None
 
 

@@ -9,6 +9,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.route import Deployment, Route, Timeouts
 from libs.common.storage.redis.client import RedisError
@@ -115,7 +116,11 @@ def _built(
 def _deployment(body: DeploymentBody, new_id: str) -> Deployment:
     fields = msgspec.structs.asdict(body)
     timeouts = {} if body.timeouts is None else msgspec.structs.asdict(body.timeouts)
-    fields |= {"deployment_id": body.deployment_id or new_id, "timeouts": Timeouts(**timeouts)}
+    fields |= {
+        "deployment_id": body.deployment_id or new_id,
+        "timeouts": Timeouts(**timeouts),
+        "multiplier": plain(body.multiplier),
+    }
     return Deployment(**fields)
 
 

@@ -155,6 +155,7 @@ def reprice_entry(
         lines=cost.lines,
         multiplier=cost.multiplier,
         price_id=price_id,
+        price_notes=cost.notes,
     )
 
 
@@ -164,7 +165,7 @@ def priced_model(entry: LedgerEntry) -> tuple[str, str] | None:
         return None
     if entry.usage is None or entry.provider is None or entry.model is None:
         return None
-    return entry.provider, entry.model
+    return entry.provider, entry.priced_as or entry.model
 
 
 def net_nusd(entry: LedgerEntry, corrections: Iterable[LedgerEntry]) -> int:
@@ -187,6 +188,7 @@ def _linked(original: LedgerEntry, posted_at: datetime) -> LedgerEntry:
         lines=(),
         multiplier=AT_COST,
         price_id=None,
+        price_notes=(),
         held_nusd=0,
         latency_ms=None,
         first_byte_ms=None,

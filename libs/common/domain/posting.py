@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.domain.money import MAX_NUSD
+from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.periods import period_keys, zone_of
 from libs.common.domain.pricing import cost_of, multiplier_problem
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
@@ -36,7 +36,8 @@ MAX_ID_CHARS = 512
 MAX_TEXT_CHARS = 1024
 
 _BILLED = frozenset({"ok", "client_closed", "upstream_error"})
-_IDS = ("user_id", "key_id", "provider", "model", "deployment")
+_IDS = ("user_id", "key_id", "provider", "model", "deployment", "priced_as")
+_MULTIPLIERS = ("account_multiplier", "deployment_multiplier")
 _TEXTS = ("requested_model", "error_code", "provider_request_id", "response_id", "client_user")
 _NUMBERS = ("http_status", "latency_ms", "first_byte_ms", "attempts")
 _FREE = Cost(cost_nusd=0, lines=())
@@ -70,7 +71,7 @@ def billed_model(event: UsageEvent) -> tuple[str, str] | None:
     """(provider, model) whose price the event needs; None where it needs none, or has no model."""
     if _billed_usage(event) is None or event.provider is None or event.model is None:
         return None
-    return event.provider, event.model
+    return event.provider, event.priced_as or event.model
 
 
 def entry_of(
@@ -83,7 +84,8 @@ def entry_of(
     if usage is not None and price is None:
         status = "unpriced"
     elif usage is not None and price is not None:
-        priced = bounded_cost(usage, price, event.account_multiplier, event.started_at)
+        multiplier = EXACT.multiply(event.account_multiplier, event.deployment_multiplier)
+        priced = bounded_cost(usage, price, multiplier, event.started_at)
         if isinstance(priced, Unpostable):
             return priced
         cost, price_id = priced, price.price_id
@@ -118,6 +120,8 @@ def entry_of(
         first_byte_ms=event.first_byte_ms,
         overhead_ms=event.overhead_ms,
         deployment=event.deployment,
+        deployment_multiplier=event.deployment_multiplier,
+        priced_as=event.priced_as,
         attempts=event.attempts,
         provider_request_id=event.provider_request_id,
         response_id=event.response_id,
@@ -139,11 +143,14 @@ def _billed_usage(event: UsageEvent) -> TokenUsage | None:
 
 
 def bounded_cost(
-    usage: TokenUsage, price: PriceVersion, account_multiplier: Decimal, at: datetime
+    usage: TokenUsage, price: PriceVersion, multiplier: Decimal, at: datetime
 ) -> Cost | Unpostable:
-    """The cost of a call that began then, unless it is one that no call has."""
+    """The cost of a call that began then, unless it is one that no call has.
+
+    `multiplier` is that of the account, times the deployment's.
+    """
     try:
-        cost = cost_of(usage, price, account_multiplier, at=at)
+        cost = cost_of(usage, price, multiplier, at=at)
     except ArithmeticError:
         return Unpostable(f"price {price.price_id} cannot be applied exactly")
     if not 0 <= cost.cost_nusd <= MAX_NUSD:
@@ -169,10 +176,18 @@ def _fault(event: UsageEvent) -> str | None:
             return f"{name} is out of range"
     if not 0 <= event.held_nusd <= MAX_NUSD:
         return "held_nusd is out of range"
-    problem = multiplier_problem(event.account_multiplier)
-    if problem is not None:
-        return f"account_multiplier {problem}"
+    fault = _multiplier_fault(event)
+    if fault is not None:
+        return fault
     return None if event.usage is None else _usage_fault(event.usage)
+
+
+def _multiplier_fault(event: UsageEvent) -> str | None:
+    for name in _MULTIPLIERS:
+        problem = multiplier_problem(getattr(event, name))
+        if problem is not None:
+            return f"{name} {problem}"
+    return None
 
 
 def _usage_fault(usage: TokenUsage) -> str | None:

@@ -4,7 +4,7 @@ Invariants: a service tier has one meaning under both of its names; what a price
 costs its rates, and is named.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -81,6 +81,15 @@ def surcharges_for(version: PriceVersion, usage: TokenUsage) -> dict[str, Decima
         for name, factor in version.surcharges.items()
         if (usage.speed == FAST if name == FAST else name == region)
     }
+
+
+def regional_surcharges(surcharges: Mapping[str, Decimal], region: str) -> dict[str, Decimal]:
+    """Those that a call can have which runs there: the region's own, and what is no region's."""
+    usage = TokenUsage(inference_geo=region)
+    name = _region(usage)
+    factor = surcharges.get(name or "", surcharges.get(REGIONAL) if name else None)
+    kept = {} if FAST not in surcharges else {FAST: surcharges[FAST]}
+    return kept if factor is None else kept | {REGIONAL: factor}
 
 
 def unknown_terms(version: PriceVersion, usage: TokenUsage) -> Iterator[str]:

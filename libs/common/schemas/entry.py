@@ -48,7 +48,7 @@ class CostLine(msgspec.Struct, frozen=True, kw_only=True):
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """The sum of the lines times `multiplier`, in nano-USD, rounded once, half to even.
 
-    `multiplier` is the price version's times the account's.
+    `multiplier` is the price version's times the account's and the deployment's.
     """
 
     cost_nusd: int
@@ -65,7 +65,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     `status` is `correction`, but for a `late_event`, which is a call that had been given up. The
     `lines` of a `reprice` explain what the call costs now, `cost_nusd` how much that is more.
     A cost is the sum of the `lines` times `multiplier`, of which `account_multiplier` is the
-    account's part, as it was when the call began: re-pricing a call keeps it.
+    account's part and `deployment_multiplier` the deployment's, as they were when the call began:
+    re-pricing a call keeps them, and the name that it is `priced_as` where that is not its model's.
     `seq` numbers the entries of an account from 1, without gaps; the ledger's store assigns it.
     """
 
@@ -104,6 +105,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     first_byte_ms: int | None
     overhead_ms: float | None = None
     deployment: str | None = None
+    deployment_multiplier: Decimal = AT_COST
+    priced_as: str | None = None
     attempts: int = 0
     provider_request_id: str | None
     response_id: str | None = None

@@ -1,9 +1,11 @@
 """Routes: which deployments serve a public model name, and what happens when one fails."""
 
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
 
+from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.usage import ClientFormat
 
@@ -31,6 +33,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     None takes them from the provider. Lower priorities are tried first, equal ones by weight.
     `max_parallel` is each gateway's own limit. `profile` says what the gateway cannot know of the
     model, or knows wrongly; `translation: library` leaves translating to LiteLLM's adapters.
+    Where it costs other than its model does: `multiplier` is on all of it, `priced_as` is the name
+    of the price that it has instead, and `region` where it runs, for a price's surcharges.
     """
 
     deployment_id: str
@@ -45,6 +49,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     drop_params: bool = False
     profile: ProfileFields | None = None
     translation: Translation = "native"
+    multiplier: Decimal = AT_COST
+    priced_as: str | None = None
+    region: str | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

@@ -108,7 +108,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount of its hold, 0 when it held none. `response_id` is the provider's id of a response that
     it may be asked for again, `objects` are those of what else the call made there.
     `account_multiplier` is the account's `price_multiplier` when the
-    call was admitted.
+    call was admitted; `deployment_multiplier` and `priced_as` are the deployment's, as they were.
     """
 
     v: int = 1
@@ -124,6 +124,8 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider: str | None = None
     model: str | None = None
     deployment: str | None = None
+    deployment_multiplier: Decimal = AT_COST
+    priced_as: str | None = None
     attempts: int = 0
     translated: bool = False
     stream: bool = False

@@ -6,6 +6,8 @@ from decimal import Decimal
 from os import urandom
 from time import perf_counter
 
+import msgspec
+
 from libs.common.domain.ids import uuid7
 from libs.common.domain.posting import EVENT_VERSION
 from libs.common.domain.pricing import cost_nusd
@@ -153,13 +155,15 @@ class Call:
             provider=None if target is None else target.provider,
             model=None if target is None else target.model,
             deployment=None if target is None else target.deployment_id,
+            deployment_multiplier=AT_COST if target is None else target.multiplier,
+            priced_as=None if target is None else target.priced_as,
             attempts=self.attempts,
             translated=translated,
             stream=request is not None and request.stream,
             status=status,
             http_status=http_status,
             error_code=error_code,
-            usage=usage,
+            usage=self._located(usage),
             usage_source=usage_source,
             held_nusd=0 if held_nusd is None else held_nusd,
             latency_ms=self.elapsed_ms(),
@@ -171,6 +175,13 @@ class Call:
             objects=() if translated or not self.made.objects else self._objects(),
             client_user=None if request is None else _bounded(request.client_user),
         )
+
+    def _located(self, usage: TokenUsage | None) -> TokenUsage | None:
+        """With the deployment's region, where the provider does not say in which the model ran."""
+        region = None if self.target is None else self.target.region
+        if region is None or usage is None or usage.inference_geo is not None:
+            return usage
+        return msgspec.structs.replace(usage, inference_geo=region)
 
     def _objects(self) -> tuple[str, ...]:
         """Objects that the call made. Those that it was granted still belong to the operator."""

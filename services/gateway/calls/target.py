@@ -1,7 +1,10 @@
 """The targets that may serve a call, one for each deployment of its model, and their plan."""
 
+from decimal import Decimal
+
 import msgspec
 
+from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import Route, Timeouts, Translation
 from libs.common.schemas.usage import ClientFormat
@@ -16,7 +19,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     generations in its own formats are written anew, too. Routing uses `rank`, `weight` and
     `deployment_id`. What it can do is what `profile` says, which is the route's, else the price
     map, else `defaults`, the provider's; `defaults_elsewhere` are those of a base URL that is not
-    the provider's own and of a model that the map does not know.
+    the provider's own and of a model that the map does not know. Its price is that of `priced_as`,
+    or of its model, times `multiplier`; `region` counts where an answer does not tell one.
     """
 
     deployment_id: str
@@ -37,6 +41,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     defaults_elsewhere: ProfileFields | None = None
     profile: ProfileFields | None = None
     translation: Translation = "native"
+    multiplier: Decimal = AT_COST
+    priced_as: str | None = None
+    region: str | None = None
 
     def speaks(self, client_format: ClientFormat) -> bool:
         """Whether the client's bytes can pass unchanged."""

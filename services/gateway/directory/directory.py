@@ -25,6 +25,7 @@ from libs.common.storage.prices.provider_fees import with_provider_fees
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Target
 from services.gateway.directory.caches import DATABASE_AWAY, Caches
+from services.gateway.directory.deployment_prices import DeploymentPrices
 from services.gateway.formats.named_models import NamedModel
 
 _NO_TOOLS: Mapping[str, int] = MappingProxyType({})
@@ -51,6 +52,7 @@ class Directory:
             lambda user_id: l2_accounts.get(user_id, accounts.get)
         )
         self._prices: LoadingCache[_Prices] = caches.in_memory(self._load_prices)
+        self._deployed = DeploymentPrices()
         self._l2_prices = caches.in_redis("price", tuple[PriceVersion, ...])
 
     async def principal(self, secret_hash: str) -> Principal:
@@ -83,7 +85,7 @@ class Directory:
         unpriced: ModelUnpriced | None = None
         for target in targets:
             try:
-                price = await self._price(target.provider, target.model, at)
+                price = await self._price(target.provider, target.priced_as or target.model, at)
                 for tool, uses in tools.items():
                     if uses and fee_of(price, tool) is None:
                         raise _no_fee(target, tool)
@@ -92,7 +94,7 @@ class Directory:
             except ModelUnpriced as error:
                 unpriced = error
             else:
-                prices[target.deployment_id] = price
+                prices[target.deployment_id] = self._deployed.priced(target, price)
         if not prices and unpriced is not None:
             raise unpriced
         return prices
@@ -105,7 +107,12 @@ class Directory:
         Raises ModelUnpriced where one has none.
         """
         return tuple(
-            [await self._price(target.provider, each.name, at, param=each.path) for each in models]
+            [
+                self._deployed.priced(
+                    target, await self._price(target.provider, each.name, at, param=each.path)
+                )
+                for each in models
+            ]
         )
 
     async def _price(

@@ -9,6 +9,7 @@ from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.calls.target import Target
 from services.gateway.directory.provider_endpoints import Provider, completed, read_providers
 from services.gateway.directory.provider_rows import ANTHROPIC_PATHS, OPENAI_PATHS
+from services.gateway.directory.regions import region_of
 from services.gateway.settings import Settings
 
 _PATHS = OPENAI_PATHS | ANTHROPIC_PATHS
@@ -63,6 +64,7 @@ class ModelDirectory:
             key_variable=native.key_variable,
             paths=dict(native.paths),
             relays=native.relays,
+            region=region_of(native.base_url),
             defaults=native.defaults,
             defaults_elsewhere=native.defaults_elsewhere if native.is_elsewhere else None,
         )

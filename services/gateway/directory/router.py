@@ -16,6 +16,7 @@ from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Plan, Target
 from services.gateway.directory.caches import DATABASE_AWAY, Caches
 from services.gateway.directory.providers import ModelDirectory
+from services.gateway.directory.regions import region_of
 from services.gateway.settings import Settings
 
 _MAX_LISTED = 1_000
@@ -119,5 +120,8 @@ class Router:
             "credential": deployment.credential,
             "profile": deployment.profile,
             "translation": deployment.translation,
+            "multiplier": deployment.multiplier,
+            "priced_as": deployment.priced_as,
+            "region": deployment.region or region_of(target.base_url),
         }
         return msgspec.structs.replace(target, **changes)

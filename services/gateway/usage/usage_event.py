@@ -65,7 +65,7 @@ class UsageEventWriter:
         # If the caller is cancelled while it waits, the event stays in its batch.
         self._is_written = True
         try:
-            await self._meter.enqueue(self._metered(event, usage))
+            await self._meter.enqueue(self._metered(event))
         except AnswerWithheld:
             self.is_waiting = True
             raise
@@ -86,10 +86,10 @@ class UsageEventWriter:
             error_code="gateway_stopped",
             held_nusd=self._call.held_nusd,
         )
-        self._meter.enqueue_nowait(self._metered(event, usage))
+        self._meter.enqueue_nowait(self._metered(event))
 
-    def _metered(self, event: UsageEvent, usage: TokenUsage | None) -> Metered:
-        call, key = self._call, self._principal.key
+    def _metered(self, event: UsageEvent) -> Metered:
+        call, key, usage = self._call, self._principal.key, event.usage
         if call.held_nusd is None:
             return Metered(event, None)
         finished = Finished(

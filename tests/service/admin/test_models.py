@@ -1,5 +1,6 @@
 """`/admin/models`."""
 
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -29,6 +30,9 @@ FULL: dict[str, Any] = {
     "drop_params": True,
     "profile": {"family": "openai", "efforts": ["low", "high"], "sees": False, "max_output": 4096},
     "translation": "library",
+    "multiplier": 1.05,
+    "priced_as": "gpt-4o-eu",
+    "region": "eu",
 }
 DEFAULTS = {
     "api_base": None,
@@ -41,6 +45,9 @@ DEFAULTS = {
     "drop_params": False,
     "profile": None,
     "translation": "native",
+    "multiplier": 1,
+    "priced_as": None,
+    "region": None,
     "cooling_until": None,
 }
 
@@ -94,6 +101,9 @@ async def test_a_route_is_kept_with_all_its_fields(
             family="openai", efforts=("low", "high"), sees=False, max_output=4096
         ),
         translation="library",
+        multiplier=Decimal("1.05"),
+        priced_as="gpt-4o-eu",
+        region="eu",
     )
 
 
@@ -215,6 +225,9 @@ def deployed(**fields: Any) -> dict[str, Any]:
         *((deployed(priority=n), ["deployments[0].priority"]) for n in (-1, 101)),
         *((deployed(max_parallel=n), ["deployments[0].max_parallel"]) for n in (0, -1, 10**6)),
         (deployed(drop_params="yes"), ["deployments[0].drop_params"]),
+        *((deployed(multiplier=n), ["deployments[0].multiplier"]) for n in (-1, 1001, 1e-7)),
+        *((deployed(region=name), ["deployments[0].region"]) for name in ("", "EU", "a b")),
+        (deployed(priced_as=""), ["deployments[0].priced_as"]),
         (deployed(timeouts=[]), ["deployments[0].timeouts"]),
         (deployed(timeouts={"read": 1}), ["deployments[0].timeouts.read"]),
         *(

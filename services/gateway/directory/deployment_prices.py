@@ -1,0 +1,37 @@
+"""What a model costs at one deployment: its price, with the deployment's own factors on it."""
+
+import msgspec
+
+from libs.common.domain.money import EXACT
+from libs.common.domain.served_terms import regional_surcharges
+from libs.common.schemas.price import AT_COST, PriceVersion
+from services.gateway.calls.target import Target
+
+_MAX_KEPT = 1_000
+
+
+class DeploymentPrices:
+    """Kept, so that whoever keeps what follows from a price finds the same object again."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], tuple[Target, PriceVersion, PriceVersion]] = {}
+
+    def priced(self, target: Target, price: PriceVersion) -> PriceVersion:
+        """For hold and charge in the gateway; the ledger is told the factors by the event."""
+        if target.multiplier == AT_COST and target.region is None:
+            return price
+        key = (target.deployment_id, price.price_id)
+        kept = self._kept.get(key)
+        if kept is None or kept[0] is not target or kept[1] is not price:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            kept = self._kept[key] = (target, price, _priced(target, price))
+        return kept[2]
+
+
+def _priced(target: Target, price: PriceVersion) -> PriceVersion:
+    surcharges = price.surcharges
+    if target.region is not None:
+        surcharges = regional_surcharges(surcharges, target.region)
+    multiplier = EXACT.multiply(price.multiplier, target.multiplier)
+    return msgspec.structs.replace(price, multiplier=multiplier, surcharges=surcharges)

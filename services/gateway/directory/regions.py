@@ -1,0 +1,18 @@
+"""In which region an address of a provider's runs its models, for prices that differ by that."""
+
+import re
+from urllib.parse import urlsplit
+
+from libs.common.schemas.price import FEDRAMP
+
+# developers.openai.com, data residency, November 2026: us, eu, au, in and jp, and gov for FedRAMP.
+# docs.x.ai, regional endpoints, November 2026: us.
+_REGIONAL = re.compile(r"([a-z]{2,3}(?:-[a-z]+-\d)?)\.api\.(?:openai\.com|x\.ai)")
+_NAMES = {"gov": FEDRAMP}
+
+
+def region_of(base_url: str | None) -> str | None:
+    """None for an address that is not a region's own."""
+    host = "" if base_url is None else urlsplit(base_url).hostname or ""
+    found = _REGIONAL.fullmatch(host)
+    return None if found is None else _NAMES.get(found[1], found[1])
