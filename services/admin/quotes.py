@@ -1,111 +1,175 @@
 """`/admin/costs/quote`: the cost of a given usage, line by line."""
 
-from typing import Annotated
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.posting import MAX_COUNT, Unpostable, bounded_cost
+from libs.common.domain.posting import Unpostable, bounded_cost
 from libs.common.domain.served_terms import surcharges_for, tier_for
 from libs.common.errors import FieldError, NotFound, ValidationFailed
-from libs.common.schemas.price import AT_COST
-from libs.common.schemas.usage import TokenUsage
+from libs.common.schemas.entry import PriceNote
+from libs.common.schemas.price import AT_COST, PriceVersion
+from libs.common.schemas.usage import ClientFormat, TokenUsage
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
 from services.admin.bundled_prices import mapped
 from services.admin.cost_bodies import cost_view, rates_view
 from services.admin.fields import Model, Multiplier, Provider, Time, UserId
+from services.admin.reported_usage import read_usage, usage_view
 from services.admin.state import State
 from services.admin.usage import line_view
-from services.admin.validation import read_struct
+from services.admin.validation import Rule, read_struct
 
-_Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+_MAX_MEMBERS = 128
+# What a note of a cost is about.
+_NOTED: dict[PriceNote, str] = {
+    "service_tier_unknown": "service_tier",
+    "speed_unknown": "speed",
+    "region_unknown": "inference_geo",
+}
+_MESSAGES: dict[PriceNote, str] = {
+    "service_tier_unknown": "the price has no tier of this name: standard rates",
+    "speed_unknown": "the price has no surcharge for this speed: rates as they are",
+    "region_unknown": "the price has no surcharge for this region: rates as they are",
+    "cache_write_rate_missing": "the rate of another kind of cache write",
+    "tool_fee_missing": "a tool without a fee: it costs nothing here, and such calls are refused",
+    "provider_cost_missing": "the usage has no cost of the provider's: rates count",
+}
 
 
-class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
-    """As an entry shows it: classes that do not overlap, and how the call was served."""
-
-    input_text: _Count | None = None
-    cache_read: _Count | None = None
-    cache_write_5m: _Count | None = None
-    cache_write_1h: _Count | None = None
-    input_audio: _Count | None = None
-    input_image: _Count | None = None
-    output_text: _Count | None = None
-    reasoning: _Count | None = None
-    output_audio: _Count | None = None
-    output_image: _Count | None = None
-    web_searches: _Count | None = None
-    service_tier: Model | None = None
-    speed: Model | None = None
-    inference_geo: Model | None = None
+def _members(values: dict[str, msgspec.Raw], _: datetime) -> str | None:
+    return f"has more than {_MAX_MEMBERS} members" if len(values) > _MAX_MEMBERS else None
 
 
 class QuoteBody(msgspec.Struct, frozen=True, kw_only=True):
-    """`provider` defaults to that of the model's name, or of LiteLLM's map.
+    """`usage` is a provider's own object, or classes as an entry shows them.
 
+    Its convention is that of `format`; without one it is known by the names of its members.
+    `service_tier` is the answer's own, which OpenAI tells beside the usage. `model` may be the
+    public name of a route; otherwise `provider` defaults to that of the name, or of LiteLLM's map.
     `user_id` applies the multiplier of an account, `account_multiplier` any other.
     """
 
     model: Model
-    usage: UsageBody
+    usage: Annotated[dict[str, msgspec.Raw], Rule(_members)]
+    format: ClientFormat | None = None
+    service_tier: Model | None = None
     provider: Provider | None = None
     at: Time | None = None
     user_id: UserId | None = None
     account_multiplier: Multiplier | None = None
 
 
+class _Served(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that would serve the call; `deployment_id` where a route names it."""
+
+    provider: str
+    model: str
+    deployment_id: str | None = None
+
+
 async def quote(request: Request[State]) -> Response:
+    """Of a route, the deployment that is tried first; the others' costs follow."""
     state = request.state
     now = state["now"]()
     body = await read_struct(request, QuoteBody, now)
+    usage = read_usage(body.usage, body.format, body.service_tier, now)
     at = now if body.at is None else body.at
-    provider, model = _routed(state, body)
-    price_at = await state["price_book"].of_models([(provider, model)])
-    price = price_at((provider, model), at)
+    multiplier = await _multiplier(state, body)
+    served = await _served(state, body)
+    price_at = await state["price_book"].of_models([(s.provider, s.model) for s in served])
+    quotes = [
+        _quote(each, usage, price_at((each.provider, each.model), at), multiplier, at)
+        for each in served
+    ]
+    priced = [each for each in quotes if each["price"] is not None]
+    if not priced:
+        raise NotFound(
+            f"'{served[0].provider}/{served[0].model}' has no price at that time.", param="model"
+        )
+    deployments = [
+        {name: each[name] for name in ("deployment_id", "provider", "model", "cost_usd")}
+        for each in quotes
+        if each["deployment_id"] is not None
+    ]
+    answer = {**priced[0], "usage": usage_view(usage), "deployments": deployments}
+    return json_response(answer)
+
+
+async def _multiplier(state: State, body: QuoteBody) -> Decimal:
+    if body.user_id is None:
+        return AT_COST if body.account_multiplier is None else body.account_multiplier
+    if body.account_multiplier is not None:
+        message = "cannot be given together with user_id"
+        raise ValidationFailed([FieldError("account_multiplier", message)])
+    return (await find_account(state, body.user_id)).price_multiplier
+
+
+async def _served(state: State, body: QuoteBody) -> list[_Served]:
+    """In the order in which they are tried; among equals the likelier first."""
+    if body.provider is not None:
+        name = body.model.removeprefix(f"{body.provider}/")
+        return [_Served(provider=body.provider, model=name)]
+    route = await state["routes"].get(body.model)
+    if route is not None:
+        deployments = sorted(route.deployments, key=lambda each: (each.priority, -each.weight))
+        return [
+            _Served(provider=provider, model=model, deployment_id=each.deployment_id)
+            for each in deployments
+            for provider, _, model in [each.model.partition("/")]
+        ]
+    row = mapped(state["price_map"], body.model)
+    if row is not None:
+        name = body.model.removeprefix(f"{row.provider}/")
+        return [_Served(provider=row.provider, model=name)]
+    provider, slash, model = body.model.partition("/")
+    return [_Served(provider=provider, model=model) if slash else _bare(body.model)]
+
+
+def _bare(model: str) -> _Served:
+    return _Served(provider="openai" if model.startswith("ft:") else "*", model=model)
+
+
+def _quote(
+    served: _Served,
+    usage: TokenUsage,
+    price: PriceVersion | None,
+    multiplier: Decimal,
+    at: datetime,
+) -> dict[str, Any]:
+    """Without a price the cost is null."""
+    whose = msgspec.structs.asdict(served)
     if price is None:
-        raise NotFound(f"'{provider}/{model}' has no price at that time.", param="model")
-    multiplier = AT_COST if body.account_multiplier is None else body.account_multiplier
-    if body.user_id is not None:
-        if body.account_multiplier is not None:
-            message = "cannot be given together with user_id"
-            raise ValidationFailed([FieldError("account_multiplier", message)])
-        multiplier = (await find_account(state, body.user_id)).price_multiplier
-    usage = TokenUsage(**msgspec.structs.asdict(body.usage))
+        return {**whose, "cost_usd": None, "price": None}
     cost = bounded_cost(usage, price, multiplier, at)
     if isinstance(cost, Unpostable):
         raise ValidationFailed([FieldError("usage", cost.reason)])
     tier = tier_for(price, usage, at=at)
-    return json_response(
-        {
-            "provider": provider,
-            "model": model,
-            "at": at,
-            "cost_usd": nusd_to_usd(cost.cost_nusd),
-            "lines": [line_view(line) for line in cost.lines],
-            "multiplier": cost.multiplier,
-            "account_multiplier": multiplier,
-            "rates": {
-                "service_tier": None if tier is None else tier.service_tier,
-                "above_input_tokens": 0 if tier is None else tier.above_input_tokens,
-                **rates_view(price.rates if tier is None else tier.rates),
-            },
-            # Factors on the rates above; the lines include them.
-            "surcharges": surcharges_for(price, usage),
-            "price": cost_view(price),
-        }
-    )
+    return {
+        **whose,
+        "at": at,
+        "cost_usd": nusd_to_usd(cost.cost_nusd),
+        "lines": [line_view(line) for line in cost.lines],
+        "notes": [_note_view(note, usage) for note in cost.notes],
+        "multiplier": cost.multiplier,
+        "account_multiplier": multiplier,
+        "rates": {
+            "service_tier": None if tier is None else tier.service_tier,
+            "above_input_tokens": 0 if tier is None else tier.above_input_tokens,
+            **rates_view(price.rates if tier is None else tier.rates),
+        },
+        # Factors on the rates above; the lines include them.
+        "surcharges": surcharges_for(price, usage),
+        "price": cost_view(price),
+    }
 
 
-def _routed(state: State, body: QuoteBody) -> tuple[str, str]:
-    """The provider, and what it calls the model."""
-    if body.provider is not None:
-        return body.provider, body.model.removeprefix(f"{body.provider}/")
-    found = mapped(state["price_map"], body.model)
-    if found is not None:
-        return found.provider, body.model.removeprefix(f"{found.provider}/")
-    provider, slash, model = body.model.partition("/")
-    return (provider, model) if slash else ("*", body.model)
+def _note_view(note: PriceNote, usage: TokenUsage) -> dict[str, str | None]:
+    named = _NOTED.get(note)
+    value = None if named is None else getattr(usage, named)
+    return {"note": note, "value": value, "message": _MESSAGES[note]}

@@ -62,6 +62,13 @@ async def read_optional_struct(
     return _read_json(await _read_body(request, max_bytes), wanted, now)
 
 
+def read_fields(values: Mapping[str, msgspec.Raw], wanted: type[S], now: datetime, path: str) -> S:
+    """Decodes members of a body that was read; `path` leads to them. Raises ValidationFailed."""
+    return _Reader(now, lambda raw, kind: msgspec.json.decode(raw, type=kind)).read(
+        values, wanted, path
+    )
+
+
 def _read_json(body: bytes, wanted: type[S], now: datetime) -> S:
     try:
         values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
@@ -116,8 +123,8 @@ class _Reader:
         self._now = now
         self._leaf = leaf
 
-    def read(self, values: Mapping[str, Any], wanted: type[S]) -> S:
-        struct = self._struct(values, wanted, "")
+    def read(self, values: Mapping[str, Any], wanted: type[S], path: str = "") -> S:
+        struct = self._struct(values, wanted, path)
         if struct is None or self.problems:
             raise ValidationFailed(self.problems[:_MAX_PROBLEMS])
         return struct
