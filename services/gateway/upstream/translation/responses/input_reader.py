@@ -21,7 +21,7 @@ from services.gateway.upstream.translation.conversation import (
     Tool,
     Turn,
 )
-from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.refusals import decoded, invalid
 from services.gateway.upstream.translation.responses.content_reader import RawItems, read_part
 from services.gateway.upstream.translation.responses.thoughts import FAMILY, read_reasoning
 from services.gateway.upstream.translation.responses.tools_reader import read_tools
@@ -31,7 +31,6 @@ from services.gateway.upstream.translation.responses.wire import (
     NULL,
     TYPED,
     Item,
-    decoded,
 )
 
 _ROLES: dict[str, Role] = {
@@ -60,7 +59,7 @@ def read_input(raw: msgspec.Raw | None) -> tuple[tuple[Turn, ...], tuple[Tool, .
     """The turns, and the tools that items bring along."""
     if raw is None:
         return (), ()
-    items = decoded(raw, INPUT, "input")
+    items = decoded(INPUT, raw, "input")
     if isinstance(items, str):
         return (Turn(role="user", parts=(Text(text=items),)),), ()
     reader = _InputReader(RawItems(raw))
@@ -227,7 +226,7 @@ def _is_direct(item: Item, index: int) -> bool:
     """Whether the model itself called the tool, not a program that it wrote."""
     if item.caller in (ABSENT, NULL):
         return True
-    return decoded(item.caller, TYPED, f"input[{index}].caller").type == "direct"
+    return decoded(TYPED, item.caller, f"input[{index}].caller").type == "direct"
 
 
 _KINDS: dict[str, Callable[[_InputReader, int, Item], None]] = {

@@ -21,6 +21,7 @@ from services.gateway.upstream.translation.names import sent_call_id, sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, uncarried, unsupported
 from services.gateway.upstream.translation.responses.content_writer import ContentWriter
+from services.gateway.upstream.translation.responses.ids import is_minted
 from services.gateway.upstream.translation.responses.paths import PATHS
 from services.gateway.upstream.translation.responses.thoughts import FAMILY, written_thought
 
@@ -160,7 +161,8 @@ class InputWriter:
             item["arguments"] = call.arguments or "{}"
         if call.namespace is not None:
             item["namespace"] = call.namespace
-        if self._is_own and self._profile.family == FAMILY and call.item_id is not None:
+        is_known = self._is_own and self._profile.family == FAMILY
+        if is_known and call.item_id is not None and not is_minted(call.item_id):
             item["id"] = call.item_id
         for name, raw in call.extra.items():
             if not self._is_own:
@@ -184,7 +186,8 @@ class InputWriter:
 
     def _hosted(self, hosted: Hosted) -> None:
         if self._is_own and hosted.family == self._profile.family:
-            self._put(hosted.at, hosted.raw)
+            if hosted.id is None or not is_minted(hosted.id):
+                self._put(hosted.at, hosted.raw)
         elif hosted.kind == "web_search":
             # What was found is told by the text after it.
             self._report.adapted(self._report.paths.of(hosted.at))

@@ -17,7 +17,7 @@ from services.gateway.upstream.translation.conversation import (
     Turn,
     Wish,
 )
-from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.refusals import decoded, invalid
 from services.gateway.upstream.translation.responses.input_reader import read_input
 from services.gateway.upstream.translation.responses.tools_reader import read_choice, read_tools
 from services.gateway.upstream.translation.responses.wire import (
@@ -29,7 +29,6 @@ from services.gateway.upstream.translation.responses.wire import (
     TEXTS,
     TRUTH,
     WHOLE,
-    decoded,
     said,
 )
 
@@ -108,7 +107,7 @@ def read_request(fields: Fields) -> Request:
 
 def _read(fields: Fields, name: str, decoder: msgspec.json.Decoder[T]) -> T | None:
     raw = said(fields, name)
-    return None if raw is None else decoded(raw, decoder, name)
+    return None if raw is None else decoded(decoder, raw, name)
 
 
 def _read_tools(fields: Fields) -> tuple[Tool, ...]:
@@ -150,7 +149,7 @@ def _read_limits(fields: Fields) -> Limits:
 def _is_prewarm(fields: Fields) -> bool:
     options = _read(fields, "prompt_cache_options", MEMBERS) or {}
     raw = said(options, "prewarm")
-    return raw is not None and decoded(raw, TRUTH, "prompt_cache_options.prewarm")
+    return raw is not None and decoded(TRUTH, raw, "prompt_cache_options.prewarm")
 
 
 def _read_sampling(fields: Fields) -> Sampling:
@@ -169,8 +168,8 @@ def _read_thinking(
     raw = said(fields, "reasoning")
     if raw is None:
         return Wish()
-    reasoning = decoded(raw, REASONING, "reasoning")
-    members = decoded(raw, MEMBERS, "reasoning")
+    reasoning = decoded(REASONING, raw, "reasoning")
+    members = decoded(MEMBERS, raw, "reasoning")
     for name in members.keys() - _REASONING_MEMBERS:
         _note(f"reasoning.{name}", members[name], extra, hints)
     effort = reasoning.effort
@@ -186,16 +185,16 @@ def _read_text(fields: Fields, extra: dict[str, msgspec.Raw]) -> tuple[Shape | N
     raw = said(fields, "text")
     if raw is None:
         return None, None
-    members = decoded(raw, MEMBERS, "text")
+    members = decoded(MEMBERS, raw, "text")
     for name in members.keys() - {"format", "verbosity"}:
         extra[f"text.{name}"] = members[name]
     raw_verbosity, raw_format = said(members, "verbosity"), said(members, "format")
-    verbosity = None if raw_verbosity is None else decoded(raw_verbosity, TEXT, "text.verbosity")
+    verbosity = None if raw_verbosity is None else decoded(TEXT, raw_verbosity, "text.verbosity")
     return (None if raw_format is None else _read_format(raw_format)), verbosity
 
 
 def _read_format(raw: msgspec.Raw) -> Shape | None:
-    form = decoded(raw, FORMAT, "text.format")
+    form = decoded(FORMAT, raw, "text.format")
     if form.type == "text":
         return None
     if form.type == "json_object":
@@ -218,7 +217,7 @@ def _read_format(raw: msgspec.Raw) -> Shape | None:
 def _read_labels(fields: Fields) -> Labels:
     metadata = said(fields, "metadata")
     if metadata is not None:
-        decoded(metadata, MEMBERS, "metadata")
+        decoded(MEMBERS, metadata, "metadata")
     return Labels(
         user=_read(fields, "user", TEXT),
         safety_id=_read(fields, "safety_identifier", TEXT),

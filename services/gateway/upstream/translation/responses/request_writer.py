@@ -125,7 +125,7 @@ def _write_sampling(body: dict[str, Any], request: Request, report: Report) -> N
 
 def _write_thinking(body: dict[str, Any], request: Request, profile: Profile) -> None:
     wish = request.thinking
-    if profile.efforts == ():
+    if not profile.can_think:
         return
     reasoning: dict[str, Any] = {}
     if wish.effort is not None:
@@ -198,12 +198,13 @@ def _write_include(
     include = (
         TEXTS.decode(request.hints["include"]) if is_own and "include" in request.hints else []
     )
-    may_think = profile.always_thinks or bool(profile.efforts)
+    thinks = profile.can_think
     if profile.efforts is None:
-        may_think = may_think or request.thinking.effort is not None or _SEALS in include
-    if may_think and _SEALS not in include:
+        # Nothing is known of the model.
+        thinks = profile.always_thinks or request.thinking.effort is not None
+    if thinks and _SEALS not in include:
         include.append(_SEALS)
-    elif profile.efforts == () and _SEALS in include:
+    elif not profile.can_think and _SEALS in include:
         # OpenAI refuses it of a model that does not think.
         include.remove(_SEALS)
     if request.sampling.wants_logprobs and _LOGPROBS not in include:

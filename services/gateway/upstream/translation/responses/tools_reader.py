@@ -13,7 +13,7 @@ from services.gateway.upstream.translation.conversation import (
     Search,
     Tool,
 )
-from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.refusals import decoded, invalid
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import (
     CHOICE,
@@ -23,7 +23,6 @@ from services.gateway.upstream.translation.responses.wire import (
     TEXT,
     TOOLS,
     TRUTH,
-    decoded,
     said,
 )
 from services.gateway.upstream.translation.responses.wire import Choice as WireChoice
@@ -55,7 +54,7 @@ _NEUTRAL = {
 def read_tools(raw: msgspec.Raw, path: str, at: int | None = None) -> tuple[Tool, ...]:
     """`at` is the index that all of them get, where they are not the request's own list."""
     tools: list[Tool] = []
-    listed: list[dict[str, msgspec.Raw]] = decoded(raw, TOOLS, path)
+    listed: list[dict[str, msgspec.Raw]] = decoded(TOOLS, raw, path)
     for index, members in enumerate(listed):
         place = f"{path}[{index}]"
         tools += _read(members, raw, index, place, index if at is None else at)
@@ -108,7 +107,7 @@ def _read_named(
         namespace_description=space_description,
         description=description,
         schema=schema,
-        strict=None if strict is None else decoded(strict, TRUTH, f"{path}.strict"),
+        strict=None if strict is None else decoded(TRUTH, strict, f"{path}.strict"),
         extra=_rest(members, _FUNCTION),
     )
 
@@ -117,7 +116,7 @@ def _read_grammar(members: Members, path: str) -> tuple[str | None, str | None]:
     raw = said(members, "format")
     if raw is None:
         return None, None
-    grammar = decoded(raw, GRAMMAR, f"{path}.format")
+    grammar = decoded(GRAMMAR, raw, f"{path}.format")
     if grammar.type == "text":
         return None, None
     if grammar.type != "grammar" or grammar.syntax is None or grammar.definition is None:
@@ -133,7 +132,7 @@ def _read_namespace(members: Members, path: str, at: int) -> Iterator[Tool]:
     for member in _rest(members, _NAMESPACE):
         raise invalid(f"{path}.{member}", "this is not a member of a namespace")
     namespace = (name, _text(members, "description", path) or "")
-    listed: list[dict[str, msgspec.Raw]] = decoded(raw, TOOLS, f"{path}.tools")
+    listed: list[dict[str, msgspec.Raw]] = decoded(TOOLS, raw, f"{path}.tools")
     for index, inner in enumerate(listed):
         place = f"{path}.tools[{index}]"
         kind = _text(inner, "type", place)
@@ -147,8 +146,8 @@ def _read_search(members: Members, path: str, at: int, *, is_preview: bool) -> S
     extra = _rest(members, _SEARCH)
     domains: tuple[str, ...] = ()
     if filters is not None:
-        domains = decoded(filters, FILTERS, f"{path}.filters").allowed_domains or ()
-        inside = decoded(filters, MEMBERS, f"{path}.filters")
+        domains = decoded(FILTERS, filters, f"{path}.filters").allowed_domains or ()
+        inside = decoded(MEMBERS, filters, f"{path}.filters")
         extra |= {f"filters.{name}": inside[name] for name in inside if name != "allowed_domains"}
     return Search(
         at=at,
@@ -176,12 +175,12 @@ def _rest(members: Members, known: frozenset[str]) -> dict[str, msgspec.Raw]:
 
 def _text(members: Members, name: str, path: str) -> str | None:
     raw = said(members, name)
-    return None if raw is None else decoded(raw, TEXT, f"{path}.{name}")
+    return None if raw is None else decoded(TEXT, raw, f"{path}.{name}")
 
 
 def read_choice(raw: msgspec.Raw) -> Choice | None:
     """None for a choice of what only the own family knows."""
-    choice = decoded(raw, CHOICE, "tool_choice")
+    choice = decoded(CHOICE, raw, "tool_choice")
     if isinstance(choice, str):
         if choice in _MODES:
             return Choice(mode=_MODES[choice])

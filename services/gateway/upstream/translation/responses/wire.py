@@ -5,14 +5,10 @@ name, not refused by the decoder. What nobody looks into stays the bytes that ca
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.refusals import invalid
-
-T = TypeVar("T")
 ABSENT = msgspec.Raw()
 NULL = msgspec.Raw(b"null")
 
@@ -109,17 +105,6 @@ CHOICE = msgspec.json.Decoder(str | Choice)
 GRAMMAR = msgspec.json.Decoder(Grammar)
 FILTERS = msgspec.json.Decoder(Filters)
 TYPED = msgspec.json.Decoder(Typed)
-
-
-def decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], path: str) -> T:
-    """Raises InvalidRequest, which names the full path of what is wrong."""
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        message, _, inside = str(error).partition(" - at `$")
-        raise invalid(path + inside.removesuffix("`"), message[:1].lower() + message[1:]) from None
-    except UNREADABLE:
-        raise invalid(path, "this cannot be read") from None
 
 
 def said(fields: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw | None:

@@ -1,0 +1,169 @@
+"""Reads whole answers of a provider that speaks Responses."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from services.gateway.formats.base import decode_answer
+from services.gateway.formats.responses import Responses
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Family,
+    Hosted,
+    Part,
+    Refusal,
+    Text,
+)
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.reply import Failure, Reply, Stop
+from services.gateway.upstream.translation.responses.thoughts import (
+    read_reasoning,
+)
+from services.gateway.upstream.translation.responses.wire import ABSENT, RAWS
+from services.gateway.upstream.translation.responses.wire import Item as WireItem
+from services.gateway.upstream.translation.responses.wire import Part as WirePart
+
+_encode = msgspec.json.encode
+_METERED = Responses()
+_MAX_NAME_CHARS = 64
+_CALLS = ("function_call", "custom_tool_call")
+# It may yet come to an end, which nobody would hear of.
+_NOT_OVER = ("failed", "cancelled", "queued", "in_progress")
+_RAW_LISTS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Incomplete(msgspec.Struct, frozen=True):
+    reason: str | None = None
+
+
+class WireError(msgspec.Struct, frozen=True):
+    message: str | None = None
+    code: str | int | None = None
+    type: str | None = None
+    param: str | None = None
+
+
+class WireResponse(msgspec.Struct, frozen=True):
+    id: str = ""
+    model: str = ""
+    created_at: float | None = None
+    status: str | None = None
+    error: WireError | str | None = None
+    incomplete_details: Incomplete | None = None
+    output: list[WireItem] = []
+
+
+class _RawOutput(msgspec.Struct, frozen=True):
+    output: msgspec.Raw = ABSENT
+
+
+_response = msgspec.json.Decoder(WireResponse)
+_raw_output = msgspec.json.Decoder(_RawOutput)
+
+
+def read_answer(body: bytes, family: Family) -> Reply | Failure:
+    """A Failure where an answer 200 holds an error. Raises UpstreamFailed if unreadable."""
+    response = decode_answer(body, _response)
+    if response.status in _NOT_OVER or (response.error and not response.output):
+        return failure_of(response.error, response.status)
+    raws = RAWS.decode(_raw_output.decode(body).output) if response.output else []
+    parts: list[Part] = []
+    for item, raw in zip(response.output, raws, strict=True):
+        parts += _parts(item, raw, family)
+    usage = _METERED.usage_of_answer(body)
+    logprobs = _all_logprobs(response.output)
+    return Reply(
+        id=response.id,
+        model=response.model,
+        parts=tuple(parts),
+        stop=stop_of(response, parts),
+        usage=usage,
+        created=None if response.created_at is None else int(response.created_at),
+        tier=None if usage is None else usage.service_tier,
+        logprobs=logprobs,
+    )
+
+
+def failure_of(error: WireError | str | None, status: str | None = None) -> Failure:
+    if error is None:
+        return Failure(message=f"The provider's answer ended as '{status or 'failed'}'.")
+    if isinstance(error, str):
+        return Failure(message=error)
+    return Failure(
+        message=error.message or "The provider failed without a word.",
+        kind=error.type,
+        code=None if error.code is None else str(error.code),
+        param=error.param,
+    )
+
+
+def stop_of(response: WireResponse, parts: list[Part]) -> Stop:
+    kinds = {type(part) for part in parts}
+    return stop_for(response, has_calls=Call in kinds, has_refusal=Refusal in kinds)
+
+
+def stop_for(response: WireResponse, *, has_calls: bool, has_refusal: bool) -> Stop:
+    details = response.incomplete_details
+    reason = None if details is None else details.reason
+    if response.status == "incomplete":
+        if reason == "content_filter":
+            return Stop(kind="blocked", said=reason)
+        if reason in ("max_messages", "steered"):
+            return Stop(kind="pause", said=reason)
+        return Stop(kind="limit", said=reason)
+    if has_calls:
+        return Stop(kind="tool", said=response.status)
+    return Stop(kind="declined" if has_refusal else "end", said=response.status)
+
+
+def _parts(item: WireItem, raw: msgspec.Raw, family: Family) -> Iterator[Part]:
+    kind = item.type
+    if kind == "message":
+        for part in item.content if isinstance(item.content, list) else ():
+            yield from _content(part, family)
+    elif kind == "reasoning":
+        yield from read_reasoning(item, (), family).thoughts
+    elif kind in _CALLS:
+        is_freeform = kind == "custom_tool_call"
+        said = item.input if is_freeform else item.arguments
+        yield Call(
+            id=item.call_id or item.id or "",
+            name=flat_name(item.name or "", item.namespace),
+            arguments=said if isinstance(said, str) else "",
+            is_freeform=is_freeform,
+            item_id=item.id,
+        )
+    else:
+        yield Hosted(kind=hosted_kind(kind), raw=raw, family=family, id=item.id)
+
+
+def flat_name(name: str, namespace: str | None) -> str:
+    """The name by which the way back is known."""
+    return name if namespace is None else sent_name(name, namespace, _MAX_NAME_CHARS)
+
+
+def hosted_kind(kind: str | None) -> str:
+    return "web_search" if kind == "web_search_call" else kind or ""
+
+
+def _content(part: WirePart, family: Family) -> Iterator[Part]:
+    if part.type == "refusal":
+        yield Refusal(text=part.refusal or "")
+    elif part.text is not None:
+        has_citations = len(bytes(part.annotations)) > len(b"[]")
+        yield Text(
+            text=part.text,
+            citations=part.annotations if has_citations else None,
+            family=family if has_citations else None,
+        )
+
+
+def _all_logprobs(items: list[WireItem]) -> msgspec.Raw | None:
+    lists = [
+        bytes(part.logprobs).strip()[1:-1].strip()
+        for item in items
+        for part in (item.content if isinstance(item.content, list) else ())
+        if bytes(part.logprobs).startswith(b"[")
+    ]
+    entries = b",".join(entry for entry in lists if entry)
+    return msgspec.Raw(b"[" + entries + b"]") if entries else None

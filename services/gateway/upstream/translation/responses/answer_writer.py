@@ -1,0 +1,132 @@
+"""Writes whole answers for a client that speaks Responses."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.errors import CallMalformed
+from services.gateway.formats.responses import Responses
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Hosted,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+)
+from services.gateway.upstream.translation.reply import AnswerContext, Reply
+from services.gateway.upstream.translation.responses.ids import digest, item_id
+from services.gateway.upstream.translation.responses.output_items import (
+    Item,
+    annotation,
+    call_head,
+    hosted_item,
+    message_item,
+    refusal_part,
+    text_part,
+)
+from services.gateway.upstream.translation.responses.response_object import (
+    end,
+    new_response,
+    status_of,
+)
+from services.gateway.upstream.translation.responses.thoughts import (
+    call_seal_item,
+    reasoning_item,
+    shows_summary,
+)
+
+_encode = msgspec.json.encode
+_METERED = Responses()
+_MAX_NAME_CHARS = 64
+_RAW_LISTS = msgspec.json.Decoder(list[msgspec.Raw])
+# Kinds of items that may not be whole where an answer is not.
+_CUT_SHORT = ("message", "function_call", "custom_tool_call")
+
+
+def write_answer(reply: Reply, context: AnswerContext) -> bytes:
+    """Raises CallMalformed for an answer of which nothing can be told."""
+    if reply.stop.kind == "malformed":
+        raise CallMalformed("The model's tool call could not be read by its provider.")
+    response = new_response(context, reply.id, reply.created)
+    output = _Output(reply, context).written()
+    end(response, output, reply.stop, reply.usage)
+    if reply.tier is not None and "service_tier" not in response:
+        response["service_tier"] = reply.tier
+    return _encode(response)
+
+
+class _Output:
+    """Consecutive texts and refusals are the parts of one message."""
+
+    def __init__(self, reply: Reply, context: AnswerContext) -> None:
+        self._reply = reply
+        self._context = context
+        self._digest = digest(reply.id)
+        self._items: list[Item] = []
+        self._said: list[dict[str, Any]] = []
+        self._logprobs: msgspec.Raw | None = reply.logprobs
+
+    def written(self) -> list[Item]:
+        for part in self._reply.parts:
+            self._part(part)
+        stop = self._reply.stop
+        if stop.kind == "blocked" and stop.explanation:
+            self._said.append(refusal_part(stop.explanation))
+        self._close()
+        last = self._items[-1] if self._items else None
+        if isinstance(last, dict) and last["type"] in _CUT_SHORT:
+            last["status"] = status_of(stop)
+        return self._items
+
+    def _id(self, prefix: str) -> str:
+        return item_id(prefix, self._digest, len(self._items))
+
+    def _part(self, part: Part) -> None:
+        if type(part) is Text:
+            if part.text:
+                self._said.append(self._text(part))
+        elif type(part) is Refusal:
+            self._said.append(refusal_part(part.text))
+        elif type(part) is Thinking:
+            self._close()
+            self._thinking(part)
+        elif type(part) is Call:
+            self._close()
+            self._call(part)
+        elif type(part) is Hosted:
+            self._close()
+            item = hosted_item(part.kind, part.raw, self._digest, len(self._items))
+            if item is not None:
+                self._items.append(item)
+
+    def _text(self, part: Text) -> dict[str, Any]:
+        annotations: list[Any] = []
+        if part.citations is not None:
+            for raw in _RAW_LISTS.decode(part.citations):
+                found = annotation(raw, part.family or "", part.text)
+                if found is not None:
+                    annotations.append(found)
+        # The entries are of all texts; those that have some have one.
+        logprobs, self._logprobs = self._logprobs, None
+        return text_part(part.text, annotations, logprobs or [])
+
+    def _thinking(self, part: Thinking) -> None:
+        summaries, text = list(part.summaries), part.text
+        if text and shows_summary(self._context.family):
+            summaries, text = [*summaries, text], ""
+        item = reasoning_item(summaries, text, part.seal, is_redacted=part.is_redacted)
+        self._items.append({"id": self._id("rs"), **item})
+
+    def _call(self, part: Call) -> None:
+        head = call_head(part.id, part.name, part.is_freeform, self._context.names)
+        said = head.said(part.arguments)
+        self._items.append(head.item(self._id(head.prefix), said, "completed"))
+        if part.seal is not None:
+            item = call_seal_item(part.seal.family, {part.id: part.seal.data})
+            self._items.append({"id": self._id("rs"), **item})
+
+    def _close(self) -> None:
+        if self._said:
+            self._items.append(message_item(self._id("msg"), self._said, "completed"))
+            self._said = []

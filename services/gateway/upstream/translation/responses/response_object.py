@@ -1,0 +1,175 @@
+"""The response around an answer's items: what it says of its request, its end and its use."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
+from services.gateway.upstream.translation.responses.ids import digest
+
+# What a response says of its request, and what where the request said nothing.
+_ECHOED: tuple[tuple[str, Any], ...] = (
+    ("instructions", None),
+    ("max_output_tokens", None),
+    ("max_tool_calls", None),
+    ("metadata", {}),
+    ("parallel_tool_calls", True),
+    ("prompt_cache_key", None),
+    ("reasoning", {"effort": None, "summary": None}),
+    ("safety_identifier", None),
+    ("temperature", None),
+    ("text", {"format": {"type": "text"}}),
+    ("tool_choice", "auto"),
+    ("tools", []),
+    ("top_logprobs", None),
+    ("top_p", None),
+    ("truncation", "disabled"),
+    ("user", None),
+)
+# Only where they were sent.
+_ECHOED_IF_SENT = ("prompt_cache_options", "prompt_cache_retention", "store")
+_INCOMPLETE = {
+    "limit": "max_output_tokens",
+    "window": "max_output_tokens",
+    "pause": "max_output_tokens",
+    "blocked": "content_filter",
+}
+# Why OpenAI's own turn is not over, as it says it itself.
+_PAUSES = frozenset({"max_messages", "steered"})
+# Anthropic's word for what OpenAI calls the default.
+_TIERS = {"standard": "default"}
+_NULL = b"null"
+_INPUT = (
+    "input_text",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "cache_write_30m",
+    "cache_write_12h",
+    "input_audio",
+    "input_image",
+    "citation",
+)
+_WRITTEN = ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")
+_OUTPUT = ("output_text", "reasoning", "output_audio", "output_image")
+
+
+def compact(raw: msgspec.Raw) -> msgspec.Raw:
+    """On one line, as a frame of a stream wants it; else the bytes that came."""
+    data = bytes(raw)
+    if b"\n" in data or b"\r" in data:
+        return msgspec.Raw(msgspec.json.format(data, indent=-1))
+    return raw
+
+
+def new_response(context: AnswerContext, answer_id: str, created: int | None) -> dict[str, Any]:
+    """In progress, and empty. An id that is a response's already stays."""
+    response: dict[str, Any] = {
+        "id": answer_id if answer_id.startswith("resp_") else f"resp_{digest(answer_id)}",
+        "object": "response",
+        "created_at": context.created if created is None else created,
+        "status": "in_progress",
+        "background": False,
+        "error": None,
+        "incomplete_details": None,
+        "model": context.model,
+        "output": [],
+        "previous_response_id": None,
+    }
+    fields = context.fields
+    for name, default in _ECHOED:
+        raw = fields.get(name)
+        response[name] = default if raw is None or bytes(raw) == _NULL else compact(raw)
+    for name in _ECHOED_IF_SENT:
+        if name in fields:
+            response[name] = compact(fields[name])
+    response["usage"] = None
+    return response
+
+
+def status_of(stop: Stop) -> str:
+    return "incomplete" if stop.kind in _INCOMPLETE else "completed"
+
+
+def end(
+    response: dict[str, Any],
+    output: list[dict[str, Any] | msgspec.Raw],
+    stop: Stop,
+    usage: TokenUsage | None,
+) -> None:
+    response["status"] = status_of(stop)
+    reason = _INCOMPLETE.get(stop.kind)
+    if reason is not None:
+        said = stop.said if stop.said in _PAUSES else reason
+        response["incomplete_details"] = {"reason": said}
+    response["output"] = output
+    _tell_usage(response, usage)
+
+
+def fail(
+    response: dict[str, Any],
+    output: list[dict[str, Any] | msgspec.Raw],
+    failure: Failure,
+    usage: TokenUsage | None,
+) -> None:
+    response["status"] = "failed"
+    response["error"] = {"code": code_of(failure), "message": failure.message}
+    response["output"] = output
+    _tell_usage(response, usage)
+
+
+def code_of(failure: Failure) -> str:
+    return failure.code or failure.kind or "server_error"
+
+
+def _tell_usage(response: dict[str, Any], usage: TokenUsage | None) -> None:
+    if usage is None:
+        return
+    response["usage"] = usage_object(usage)
+    if usage.service_tier is not None:
+        response["service_tier"] = _TIERS.get(usage.service_tier, usage.service_tier)
+    if usage.web_searches:
+        response["tool_usage"] = {
+            "image_gen": {
+                "input_tokens": 0,
+                "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+                "output_tokens": 0,
+                "total_tokens": 0,
+            },
+            "web_search": {"num_requests": usage.web_searches},
+        }
+
+
+def usage_object(usage: TokenUsage) -> dict[str, Any]:
+    """Totals include their parts, as OpenAI counts."""
+    sent, made = _sum(usage, _INPUT), _sum(usage, _OUTPUT)
+    details = {
+        "cached_tokens": usage.cache_read or 0,
+        "cache_write_tokens": _sum(usage, _WRITTEN),
+    }
+    written: dict[str, Any] = {"input_tokens": sent, "input_tokens_details": details}
+    if usage.cache_write_1h is not None:
+        details["cache_write_1h_tokens"] = usage.cache_write_1h
+    if usage.cache_write_30m is not None or usage.cache_write_12h is not None:
+        written["input_tokens_details"] = {
+            **details,
+            "cache_write_tokens_details": {
+                "ttl_30m_tokens": usage.cache_write_30m or 0,
+                "ttl_12h_tokens": usage.cache_write_12h or 0,
+            },
+        }
+    written |= {
+        "output_tokens": made,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning or 0},
+        "total_tokens": sent + made,
+    }
+    for name in ("speed", "inference_geo"):
+        value = getattr(usage, name)
+        if value is not None:
+            written[name] = value
+    return written
+
+
+def _sum(usage: TokenUsage, names: tuple[str, ...]) -> int:
+    return sum(filter(None, (getattr(usage, name) for name in names)))

@@ -1,0 +1,241 @@
+"""Reads a provider's stream of OpenAI Responses."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from libs.common.errors import UpstreamFailed
+from services.gateway.formats.responses import Responses
+from services.gateway.upstream.translation.conversation import Family
+from services.gateway.upstream.translation.frames import Frames
+from services.gateway.upstream.translation.reply import Failure, Sink
+from services.gateway.upstream.translation.responses.answer_reader import (
+    WireError,
+    WireResponse,
+    failure_of,
+    stop_for,
+)
+from services.gateway.upstream.translation.responses.streamed_items import (
+    CALLS,
+    StreamedItems,
+    decoded_member,
+)
+from services.gateway.upstream.translation.responses.wire import ABSENT, Item, Part
+
+_METERED = Responses()
+_DONE = b"[DONE]"
+_NO_LOGPROBS = (b"", b"[]", b"null")
+_SAID = ("output_text", "refusal")
+
+
+class _Event(msgspec.Struct, frozen=True):
+    type: str = ""
+    output_index: int = 0
+    content_index: int = 0
+    summary_index: int = 0
+    delta: str | dict[str, msgspec.Raw] | None = None
+    text: str | None = None
+    refusal: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+    logprobs: msgspec.Raw = ABSENT
+    annotation: msgspec.Raw = ABSENT
+    part: msgspec.Raw = ABSENT
+    item: msgspec.Raw = ABSENT
+    response: msgspec.Raw = ABSENT
+    code: str | int | None = None
+    message: str | None = None
+    param: str | None = None
+    error: WireError | str | None = None
+
+
+class _Output(msgspec.Struct, frozen=True):
+    output: list[msgspec.Raw] | None = None
+
+
+_event = msgspec.json.Decoder(_Event)
+_item = msgspec.json.Decoder(Item)
+_part = msgspec.json.Decoder(Part)
+_response = msgspec.json.Decoder(WireResponse)
+_output = msgspec.json.Decoder(_Output)
+
+
+class StreamReader:
+    def __init__(self, sink: Sink, family: Family) -> None:
+        self.done = False
+        self._sink = sink
+        self._frames = Frames(_event)
+        self._items = StreamedItems(sink, family)
+        self._has_started = False
+        # An `error` event, after which OpenAI tells the same again with the usage.
+        self._failure: Failure | None = None
+
+    def feed(self, frame: bytes) -> None:
+        """One whole frame. Raises UpstreamFailed where it cannot be read."""
+        if self.done:
+            return
+        if _DONE in frame and frame.endswith((b"[DONE]", b"[DONE]\n\n", b"[DONE]\r\n\r\n")):
+            self._report_failure()
+            return
+        event = self._frames.read(frame)
+        if event is None:
+            return
+        if event.type == "response.output_text.delta":
+            self._text(event)
+            return
+        if not event.type and event.error is not None:
+            self._error(event)
+            return
+        read = _EVENTS.get(event.type)
+        if read is not None:
+            read(self, event)
+
+    def end(self) -> bool:
+        self._report_failure()
+        return self.done
+
+    def created(self, event: _Event) -> None:
+        if self._has_started:
+            return
+        response = decoded_member(_response, event.response)
+        if response is None:
+            return
+        self._has_started = True
+        created = None if response.created_at is None else int(response.created_at)
+        self._sink.started(response.id, response.model, created)
+
+    def _text(self, event: _Event) -> None:
+        delta = event.delta
+        if type(delta) is not str:
+            return
+        logprobs = event.logprobs
+        has_logprobs = logprobs is not ABSENT and bytes(logprobs) not in _NO_LOGPROBS
+        told = logprobs if has_logprobs else None
+        self._items.text(event.output_index, event.content_index, delta, told)
+
+    def text_done(self, event: _Event) -> None:
+        self._items.end_text(event.output_index, event.content_index, event.text)
+
+    def annotated(self, event: _Event) -> None:
+        if event.annotation is not ABSENT:
+            self._items.cite(event.output_index, event.content_index, event.annotation)
+
+    def refused(self, event: _Event) -> None:
+        if type(event.delta) is str:
+            self._items.refuse(event.output_index, event.content_index, event.delta)
+
+    def refusal_done(self, event: _Event) -> None:
+        self._items.end_refusal(event.output_index, event.content_index, event.refusal)
+
+    def part_done(self, event: _Event) -> None:
+        part = decoded_member(_part, event.part)
+        if part is not None and part.type in _SAID:
+            self._items.end_part(event.output_index, event.content_index, part)
+
+    def summarized(self, event: _Event) -> None:
+        if type(event.delta) is str:
+            self._items.summarize(event.output_index, event.summary_index, event.delta)
+
+    def summary_done(self, event: _Event) -> None:
+        self._items.end_summary(event.output_index, event.summary_index, event.text)
+
+    def thought(self, event: _Event) -> None:
+        if type(event.delta) is str:
+            self._items.think(event.output_index, event.content_index, event.delta)
+
+    def thought_done(self, event: _Event) -> None:
+        self._items.end_thought(event.output_index, event.content_index, event.text)
+
+    def added(self, event: _Event) -> None:
+        item = decoded_member(_item, event.item)
+        if item is not None and item.type in CALLS:
+            self._items.begin_call(event.output_index, item)
+
+    def argued(self, event: _Event) -> None:
+        if type(event.delta) is str:
+            self._items.argue(event.output_index, event.delta)
+
+    def arguments_done(self, event: _Event) -> None:
+        whole = event.arguments if event.arguments is not None else event.input
+        self._items.end_arguments(event.output_index, whole)
+
+    def item_done(self, event: _Event) -> None:
+        if event.item is not ABSENT:
+            self._items.end_item(event.output_index, event.item)
+
+    def over(self, event: _Event) -> None:
+        """The answer is whole, or as whole as it gets."""
+        self.created(event)
+        response = decoded_member(_response, event.response)
+        if response is None:
+            return
+        for index, raw in enumerate(_output.decode(event.response).output or ()):
+            self._items.end_item(index, raw)
+        self._report_usage(event.response)
+        self.done = True
+        stop = stop_for(
+            response, has_calls=self._items.has_calls, has_refusal=self._items.has_refusal
+        )
+        self._sink.stop(stop)
+
+    def failed(self, event: _Event) -> None:
+        response = decoded_member(_response, event.response)
+        failure = failure_of(None if response is None else response.error)
+        if response is not None:
+            self._report_usage(event.response)
+        known = self._failure
+        if known is not None and (response is None or response.error is None):
+            failure = known
+        elif known is not None and failure.code is None:
+            failure = msgspec.structs.replace(failure, code=known.code or known.kind)
+        self._failure = failure
+        self._report_failure()
+
+    def _error(self, event: _Event) -> None:
+        """Flat, as the type has it, or nested, as some servers and errors have it."""
+        if event.error is not None:
+            self._failure = failure_of(event.error)
+        else:
+            flat = WireError(message=event.message, code=event.code, param=event.param)
+            self._failure = failure_of(flat)
+
+    error = _error
+
+    def _report_failure(self) -> None:
+        if self._failure is not None and not self.done:
+            self.done = True
+            self._sink.failed(self._failure)
+
+    def _report_usage(self, response: msgspec.Raw) -> None:
+        try:
+            usage = _METERED.usage_of_answer(bytes(response))
+        except UpstreamFailed:
+            return
+        if usage is not None:
+            self._sink.usage(usage)
+
+
+_EVENTS: dict[str, Callable[[StreamReader, _Event], None]] = {
+    "error": StreamReader.error,
+    "response.completed": StreamReader.over,
+    "response.content_part.done": StreamReader.part_done,
+    "response.created": StreamReader.created,
+    "response.custom_tool_call_input.delta": StreamReader.argued,
+    "response.custom_tool_call_input.done": StreamReader.arguments_done,
+    "response.failed": StreamReader.failed,
+    "response.function_call_arguments.delta": StreamReader.argued,
+    "response.function_call_arguments.done": StreamReader.arguments_done,
+    "response.in_progress": StreamReader.created,
+    "response.incomplete": StreamReader.over,
+    "response.output_item.added": StreamReader.added,
+    "response.output_item.done": StreamReader.item_done,
+    "response.output_text.annotation.added": StreamReader.annotated,
+    "response.output_text.done": StreamReader.text_done,
+    "response.queued": StreamReader.created,
+    "response.reasoning_summary_text.delta": StreamReader.summarized,
+    "response.reasoning_summary_text.done": StreamReader.summary_done,
+    "response.reasoning_text.delta": StreamReader.thought,
+    "response.reasoning_text.done": StreamReader.thought_done,
+    "response.refusal.delta": StreamReader.refused,
+    "response.refusal.done": StreamReader.refusal_done,
+}

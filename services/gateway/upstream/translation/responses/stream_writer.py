@@ -1,0 +1,244 @@
+"""Writes a stream of OpenAI Responses.
+
+Invariants: events are numbered from 0 without a gap, those of a failure too; one item is open at a
+time, and one part of it; what is added is done before the terminal event, which holds it all.
+"""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
+from services.gateway.upstream.translation.responses.events import Events
+from services.gateway.upstream.translation.responses.ids import digest, item_id
+from services.gateway.upstream.translation.responses.open_items import (
+    OpenCall,
+    OpenItem,
+    OpenMessage,
+    OpenReasoning,
+)
+from services.gateway.upstream.translation.responses.output_items import (
+    Item,
+    annotation,
+    call_head,
+    hosted_item,
+)
+from services.gateway.upstream.translation.responses.response_object import (
+    code_of,
+    compact,
+    end,
+    fail,
+    new_response,
+    status_of,
+)
+from services.gateway.upstream.translation.responses.thoughts import call_seal_item, shows_summary
+
+_SEARCH_STATES = ("in_progress", "searching", "completed")
+_MALFORMED = Failure(
+    message="The model's tool call could not be read by its provider.",
+    code="upstream_malformed_call",
+)
+
+
+class StreamWriter:
+    def __init__(self, context: AnswerContext) -> None:
+        self._context = context
+        self._events = Events()
+        self._response: dict[str, Any] | None = None
+        self._digest = ""
+        self._output: list[Item] = []
+        self._open: OpenItem | None = None
+        self._call_key: int | None = None
+        self._call_seals: list[tuple[str, Seal]] = []
+        self._shows_summary = shows_summary(context.family)
+        self._usage: TokenUsage | None = None
+        self._stop: Stop | None = None
+        self._has_failed = False
+
+    def take(self) -> bytes:
+        return self._events.take()
+
+    def started(self, answer_id: str, model: str, created: int | None) -> None:
+        del model  # the client is told the name that it asked for
+        self._start(answer_id, created)
+
+    def _start(self, answer_id: str, created: int | None) -> dict[str, Any]:
+        self._digest = digest(answer_id)
+        response = self._response = new_response(self._context, answer_id, created)
+        self._events.put("response.created", {"response": response})
+        self._events.put("response.in_progress", {"response": response})
+        return response
+
+    def text(self, delta: str, logprobs: msgspec.Raw | None = None) -> None:
+        if delta or logprobs is not None:
+            self._message().write(delta, None if logprobs is None else compact(logprobs))
+
+    def refusal(self, delta: str) -> None:
+        if delta:
+            self._message().refuse(delta)
+
+    def thinking(self, delta: str, summary: int | None = None) -> None:
+        item = self._open
+        if type(item) is not OpenReasoning:
+            item = self._reasoning()
+        if not delta:
+            return
+        if summary is not None or self._shows_summary:
+            item.tell(delta, summary)
+        else:
+            item.think(delta)
+
+    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+        if call_id is not None:
+            self._call_seals.append((call_id, seal))
+            self._put_call_seals()
+            return
+        item = self._open
+        is_redacted = type(item) is not OpenReasoning
+        if type(item) is not OpenReasoning:
+            item = self._reasoning()
+        item.seal(seal, is_redacted=is_redacted)
+        self._close("completed")
+
+    def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
+        item = self._open
+        if type(item) is not OpenCall or self._call_key != key:
+            head = call_head(call_id, name, is_freeform, self._context.names)
+            self._close("completed")
+            item = OpenCall(head, self._id(head.prefix), len(self._output), self._events)
+            self._begin(item)
+            self._call_key = key
+        if delta:
+            item.extend(delta)
+
+    def cite(self, citation: msgspec.Raw, family: str) -> None:
+        """Of the text that is open; one that comes too late is left out, its text stays."""
+        item = self._open
+        if type(item) is OpenMessage and item.text is not None:
+            found = annotation(citation, family, item.text)
+            if found is not None:
+                item.annotate(found)
+
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
+        del family  # the kinds of both are told apart by what they are
+        self._close("completed")
+        index = len(self._output)
+        item = hosted_item(kind, compact(raw), self._digest, index)
+        if item is None:
+            return
+        self._put_item("added", item)
+        if kind == "web_search":
+            identity = _id_of(item) or item_id("ws", self._digest, index)
+            for state in _SEARCH_STATES:
+                place = {"output_index": index, "item_id": identity}
+                self._events.put(f"response.web_search_call.{state}", place)
+        self._put_item("done", item)
+        self._output.append(item)
+
+    def ended(self) -> None:
+        item = self._open
+        if type(item) is OpenMessage:
+            item.close_part()
+        elif type(item) is OpenReasoning:
+            self._close("completed")
+
+    def usage(self, usage: TokenUsage) -> None:
+        self._usage = usage
+
+    def stop(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def failed(self, failure: Failure) -> None:
+        """An open item is left as it is: it is not whole."""
+        if self._has_failed:
+            return
+        self._has_failed = True
+        response = self._started()
+        code = code_of(failure)
+        flat = {"code": code, "message": failure.message, "param": failure.param}
+        nested = {"type": failure.kind or code, **flat}
+        self._events.put("error", {**flat, "error": nested})
+        fail(response, self._output, failure, self._usage)
+        self._events.put("response.failed", {"response": response})
+
+    def finish(self) -> None:
+        if self._has_failed:
+            return
+        stop = self._stop or Stop(kind="end")
+        if stop.kind == "malformed":
+            self.failed(_MALFORMED)
+            return
+        if stop.kind == "blocked" and stop.explanation:
+            message = self._message()
+            message.close_part()
+            message.refuse(stop.explanation)
+        response = self._started()
+        self._close(status_of(stop))
+        end(response, self._output, stop, self._usage)
+        self._events.put(f"response.{response['status']}", {"response": response})
+
+    def _started(self) -> dict[str, Any]:
+        """The response; of a provider that failed before it had begun, one without an id of its."""
+        response = self._response
+        if response is None:
+            response = self._start("", None)
+        return response
+
+    def _id(self, prefix: str) -> str:
+        return item_id(prefix, self._digest, len(self._output))
+
+    def _reasoning(self) -> OpenReasoning:
+        self._close("completed")
+        item = OpenReasoning(self._id("rs"), len(self._output), self._events)
+        self._begin(item)
+        return item
+
+    def _message(self) -> OpenMessage:
+        item = self._open
+        if type(item) is not OpenMessage:
+            self._close("completed")
+            item = OpenMessage(self._id("msg"), len(self._output), self._events)
+            self._begin(item)
+        return item
+
+    def _begin(self, item: OpenItem) -> None:
+        self._open = item
+        self._put_item("added", item.opened())
+
+    def _close(self, status: str) -> None:
+        item = self._open
+        if item is None:
+            return
+        self._open = self._call_key = None
+        item.close()
+        done = item.done(status)
+        self._put_item("done", done)
+        self._output.append(done)
+        self._put_call_seals()
+
+    def _put_call_seals(self) -> None:
+        if self._open is not None:
+            return
+        for call_id, seal in self._call_seals:
+            item = call_seal_item(seal.family, {call_id: seal.data})
+            item = {"id": item_id("rs", self._digest, len(self._output)), **item}
+            self._put_item("added", {**item, "encrypted_content": None})
+            self._put_item("done", item)
+            self._output.append(item)
+        self._call_seals.clear()
+
+    def _put_item(self, what: str, item: Item) -> None:
+        place = {"output_index": len(self._output), "item": item}
+        self._events.put(f"response.output_item.{what}", place)
+
+
+class _Identified(msgspec.Struct, frozen=True):
+    id: str | None = None
+
+
+def _id_of(item: Item) -> str | None:
+    if isinstance(item, dict):
+        return str(item["id"])
+    return msgspec.json.decode(item, type=_Identified).id
