@@ -66,17 +66,26 @@ def _openai_status(error: AppError) -> int:
     return _BAD_REQUEST if isinstance(error, ObjectNotAllowed) else error.status
 
 
-def anthropic_answer(error: AppError, request_id: str) -> ErrorAnswer:
-    """The same body serves an answer and a stream's `error` event."""
-    status = _OVERLOADED if error.code == "overloaded" else error.status
+def anthropic_error(error: AppError) -> dict[str, object]:
+    """The object under `error`."""
+    status = _anthropic_status(error)
     fallback = "api_error" if status >= _SERVER_ERROR else "invalid_request_error"
     kind = _ANTHROPIC_TYPES.get(status, fallback)
     told: dict[str, object] = {"type": kind, "message": _anthropic_message(error)}
     details = _thread_details(error)
     if details is not None:
         told["details"] = details
-    body = {"type": "error", "error": told, "request_id": request_id}
-    return ErrorAnswer(status=status, body=_encode(body))
+    return told
+
+
+def anthropic_answer(error: AppError, request_id: str) -> ErrorAnswer:
+    """The same body serves an answer and a stream's `error` event."""
+    body = {"type": "error", "error": anthropic_error(error), "request_id": request_id}
+    return ErrorAnswer(status=_anthropic_status(error), body=_encode(body))
+
+
+def _anthropic_status(error: AppError) -> int:
+    return _OVERLOADED if error.code == "overloaded" else error.status
 
 
 def _anthropic_message(error: AppError) -> str:

@@ -1,0 +1,118 @@
+"""Reads a whole message of a provider's."""
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.errors import UpstreamFailed
+from services.gateway.formats.base import ABSENT, NULL, decode_answer, report_in
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Family,
+    Hosted,
+    Opaque,
+    Part,
+    Seal,
+    Text,
+    Thinking,
+)
+from services.gateway.upstream.translation.messages.errors import failure_in
+from services.gateway.upstream.translation.messages.stops import read_stop
+from services.gateway.upstream.translation.messages.usage import read_usage
+from services.gateway.upstream.translation.messages.wire import Answer, AnswerBlock
+from services.gateway.upstream.translation.reply import Failure, Reply
+
+Raw = msgspec.Raw
+
+_RESULT_SUFFIX = "_tool_result"
+_EMPTY = b"{}"
+_TIERS = {"standard": "default"}
+
+_answer = msgspec.json.Decoder(Answer)
+_block = msgspec.json.Decoder(AnswerBlock)
+
+
+def read_answer(body: bytes, family: Family) -> Reply | Failure:
+    """Raises UpstreamFailed where it cannot be read."""
+    answer = decode_answer(body, _answer)
+    if is_said(answer.error):
+        return failure_in(answer.error, None)
+    if answer.content is None:
+        raise UpstreamFailed("The provider's answer cannot be read: it has no content.")
+    parts = tuple(part for raw in answer.content if (part := _part(raw, family)) is not None)
+    usage = read_usage(
+        report_in(answer.usage), answer.stop_reason, has_text=any(map(_is_output, parts))
+    )
+    tier = None if usage is None else usage.service_tier
+    return Reply(
+        id=answer.id,
+        model=answer.model,
+        parts=parts,
+        stop=read_stop(
+            answer.stop_reason,
+            answer.stop_sequence,
+            answer.stop_details,
+            has_calls=any(type(part) is Call for part in parts),
+            extra=own_members(answer.container, answer.context_management),
+        ),
+        usage=usage,
+        tier=None if tier is None else _TIERS.get(tier, tier),
+    )
+
+
+def own_members(container: Raw, context_management: Raw) -> dict[str, Raw]:
+    found = {"container": container, "context_management": context_management}
+    return {name: raw for name, raw in found.items() if is_said(raw)}
+
+
+def is_said(raw: Raw) -> bool:
+    return raw is not ABSENT and raw != NULL
+
+
+def decode_block(raw: Raw) -> AnswerBlock:
+    """Raises UpstreamFailed."""
+    try:
+        return _block.decode(raw)
+    except UNREADABLE as error:
+        raise UpstreamFailed(f"The provider's answer has an unreadable block: {error}.") from None
+
+
+def _part(raw: Raw, family: Family) -> Part | None:
+    block = decode_block(raw)
+    match block.type:
+        case "text":
+            is_cited = is_said(block.citations) and bytes(block.citations) != b"[]"
+            citations = block.citations if is_cited else None
+            text = block.text or ""
+            return Text(text=text, citations=citations, family=family if is_cited else None)
+        case "thinking":
+            seal = Seal(family, block.signature) if block.signature else None
+            return Thinking(text=block.thinking or "", seal=seal)
+        case "redacted_thinking":
+            return Thinking(seal=Seal(family, block.data), is_redacted=True)
+        case "tool_use":
+            return _call(block)
+        case _:
+            return own_part(block, raw, family)
+
+
+def _is_output(part: Part) -> bool:
+    return bool(part.text) if isinstance(part, Text | Thinking) else True
+
+
+def _call(block: AnswerBlock) -> Call:
+    beside = (("caller", block.caller), ("toolset_name", block.toolset_name))
+    return Call(
+        id=block.id,
+        name=block.name,
+        arguments=(bytes(block.input) if is_said(block.input) else _EMPTY).decode(),
+        extra={name: raw for name, raw in beside if is_said(raw)},
+    )
+
+
+def own_part(block: AnswerBlock, raw: Raw, family: Family) -> Hosted | Opaque:
+    """What the provider ran, and what only its family knows."""
+    if block.type == "server_tool_use":
+        return Hosted(kind=block.name, raw=raw, family=family, id=block.id)
+    if block.type.endswith(_RESULT_SUFFIX):
+        return Hosted(kind=block.type.removesuffix(_RESULT_SUFFIX), raw=raw, family=family)
+    return Opaque(kind=block.type, raw=raw, family=family)

@@ -1,0 +1,70 @@
+"""Reads Anthropic's errors."""
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.formats.base import ABSENT
+from services.gateway.upstream.translation.messages.wire import Error
+from services.gateway.upstream.translation.reply import Failure
+
+_MESSAGE_CHARS = 4_000
+_NO_WORDS = "The provider gave no reason."
+
+
+class _Body(msgspec.Struct, frozen=True):
+    error: msgspec.Raw = ABSENT
+    message: str | None = None
+
+
+class _Details(msgspec.Struct, frozen=True):
+    error_code: str | None = None
+
+
+_body = msgspec.json.Decoder(_Body)
+_error = msgspec.json.Decoder(Error)
+_details = msgspec.json.Decoder(_Details)
+_text = msgspec.json.Decoder(str)
+
+
+def read_error(status: int, body: bytes) -> Failure:
+    """Of any body: servers before the provider answer in HTML, and others in their own JSON."""
+    try:
+        found = _body.decode(body)
+    except UNREADABLE:
+        return _plain(body.decode(errors="replace"), status)
+    if found.error is not ABSENT:
+        return failure_in(found.error, status)
+    return _plain(found.message or body.decode(errors="replace"), status)
+
+
+def failure_in(error: msgspec.Raw, status: int | None) -> Failure:
+    """Of what stands under `error`; `status` None where an answer 200 or a stream has it."""
+    try:
+        found = _error.decode(error)
+    except UNREADABLE:
+        return _plain(_string(error), status)
+    return Failure(
+        message=(found.message or "").strip()[:_MESSAGE_CHARS] or _NO_WORDS,
+        status=status,
+        kind=found.type,
+        code=_code(found.details),
+    )
+
+
+def _code(details: msgspec.Raw) -> str | None:
+    """What kind of an error it is, where its type does not tell."""
+    try:
+        return _details.decode(details).error_code
+    except UNREADABLE:
+        return None
+
+
+def _string(raw: msgspec.Raw) -> str:
+    try:
+        return _text.decode(raw)
+    except UNREADABLE:
+        return bytes(raw).decode(errors="replace")
+
+
+def _plain(text: str, status: int | None) -> Failure:
+    return Failure(message=text.strip()[:_MESSAGE_CHARS] or _NO_WORDS, status=status)

@@ -1,0 +1,132 @@
+"""Reads a provider's stream of Anthropic's events into a sink."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from libs.common.domain.reported_counts import Report, merged
+from services.gateway.formats.base import report_in
+from services.gateway.upstream.translation.conversation import Family
+from services.gateway.upstream.translation.frames import Frames
+from services.gateway.upstream.translation.messages.answer_reader import own_members
+from services.gateway.upstream.translation.messages.errors import failure_in
+from services.gateway.upstream.translation.messages.stops import read_stop
+from services.gateway.upstream.translation.messages.stream_blocks import Garbled, StreamBlocks
+from services.gateway.upstream.translation.messages.usage import read_usage
+from services.gateway.upstream.translation.messages.wire import Answer, Delta, Event, StopDetails
+from services.gateway.upstream.translation.reply import Failure, Sink
+
+_event = msgspec.json.Decoder(Event)
+
+
+class MessagesStreamReader:
+    """What tells of the message's end is gathered until its last event: several may."""
+
+    def __init__(self, sink: Sink, family: Family) -> None:
+        self.done = False
+        self._sink = sink
+        self._frames: Frames[Event] = Frames(_event)
+        self._blocks = StreamBlocks(sink, family)
+        self._message_id: str | None = None
+        self._is_whole = False
+        self._report: Report = {}
+        self._stop_reason: str | None = None
+        self._stop_sequence: str | None = None
+        self._stop_details: StopDetails | None = None
+        self._extra: dict[str, msgspec.Raw] = {}
+        self._handlers: Mapping[str, Callable[[Event], None]] = {
+            "content_block_delta": self._add,
+            "content_block_start": self._begin,
+            "content_block_stop": self._end_block,
+            "message_start": self._start,
+            "message_delta": self._end_told,
+            "message_stop": self._finish,
+            "error": self._report_error,
+        }
+
+    def feed(self, frame: bytes) -> None:
+        """Raises UpstreamFailed where the frame cannot be read."""
+        event = self._frames.read(frame)
+        handle = None if event is None or self.done else self._handlers.get(event.type)
+        if event is None or handle is None:
+            return
+        try:
+            handle(event)
+        except Garbled as garbled:
+            self._failed(garbled.failure)
+
+    def end(self) -> bool:
+        """Servers that leave the last event out have told of the end before."""
+        if not self.done and self._stop_reason is not None:
+            self._finish(None)
+        return self._is_whole
+
+    def _start(self, event: Event) -> None:
+        message = event.message or Answer()
+        if self._message_id is None:
+            self._started(message)
+            self._use(message.usage)
+        elif self._blocks.has_begun or message.id != self._message_id:
+            raise Garbled("The provider began a second answer within one stream.")
+
+    def _started(self, message: Answer) -> None:
+        self._message_id = message.id
+        self._sink.started(message.id, message.model, None)
+
+    def _begin(self, event: Event) -> None:
+        if self._message_id is None:
+            self._started(Answer())
+        self._blocks.begin(event.index, event.content_block)
+
+    def _add(self, event: Event) -> None:
+        if self._message_id is None:
+            self._started(Answer())
+        if event.delta is not None:
+            self._blocks.add(event.index, event.delta)
+
+    def _end_block(self, event: Event) -> None:
+        self._blocks.stop(event.index)
+
+    def _end_told(self, event: Event) -> None:
+        """What a later one of these events does not say stays."""
+        delta = event.delta or Delta()
+        self._stop_reason = delta.stop_reason or self._stop_reason
+        self._stop_sequence = delta.stop_sequence or self._stop_sequence
+        self._stop_details = delta.stop_details or self._stop_details
+        self._extra |= own_members(delta.container, event.context_management)
+        self._use(event.usage)
+
+    def _use(self, usage: msgspec.Raw) -> None:
+        report = report_in(usage)
+        if report is not None:
+            self._report = merged(self._report, report)
+            self._tell_usage()
+
+    def _tell_usage(self) -> None:
+        has_text = self._blocks.has_output
+        usage = read_usage(self._report, self._stop_reason, has_text=has_text)
+        if usage is not None:
+            self._sink.usage(usage)
+
+    def _finish(self, _: Event | None) -> None:
+        if self._message_id is None:
+            self._started(Answer())
+        self._blocks.stop_all()
+        self.done = self._is_whole = True
+        self._tell_usage()
+        self._sink.stop(
+            read_stop(
+                self._stop_reason,
+                self._stop_sequence,
+                self._stop_details,
+                has_calls=self._blocks.calls > 0,
+                extra=self._extra,
+            )
+        )
+
+    def _report_error(self, event: Event) -> None:
+        self._failed(failure_in(event.error, None))
+
+    def _failed(self, failure: Failure) -> None:
+        self.done = True
+        self._sink.failed(failure)

@@ -1,0 +1,65 @@
+"""Anthropic's `usage`: input is what neither a cache gave nor was written to one."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.message_usage import usage_of_message
+from libs.common.domain.reported_counts import Report
+from libs.common.domain.usage import total_output
+from libs.common.schemas.usage import TokenUsage
+
+_INPUT = ("input_text", "input_audio", "input_image", "citation")
+_WRITTEN_5M = ("cache_write_5m", "cache_write_30m")
+_WRITTEN_1H = ("cache_write_1h", "cache_write_12h")
+_TIERS = {"default": "standard", "standard": "standard", "priority": "priority", "batch": "batch"}
+_SPEEDS = ("standard", "fast")
+_REFUSAL = "refusal"
+
+
+def read_usage(
+    report: Report | None, stop_reason: str | None, *, has_text: bool
+) -> TokenUsage | None:
+    """Anthropic charges nothing for an answer that it refused before any output."""
+    if not report:
+        return None
+    usage = usage_of_message(report)
+    if stop_reason == _REFUSAL and not has_text:
+        return msgspec.structs.replace(usage, unbilled=True)
+    return usage
+
+
+def written_usage(usage: TokenUsage | None) -> dict[str, Any]:
+    """Its clients demand integers: zeros where nothing is known.
+
+    Times that Anthropic's caches do not have count to the next shorter one.
+    """
+    usage = TokenUsage() if usage is None else usage
+    written_5m, written_1h = _sum(usage, _WRITTEN_5M), _sum(usage, _WRITTEN_1H)
+    written: dict[str, Any] = {
+        "input_tokens": _sum(usage, _INPUT),
+        "cache_creation_input_tokens": written_5m + written_1h,
+        "cache_read_input_tokens": usage.cache_read or 0,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written_5m,
+            "ephemeral_1h_input_tokens": written_1h,
+        },
+        "output_tokens": total_output(usage),
+        "service_tier": _TIERS.get(usage.service_tier or ""),
+    }
+    if usage.reasoning is not None:
+        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if usage.web_searches:
+        written["server_tool_use"] = {
+            "web_search_requests": usage.web_searches,
+            "web_fetch_requests": 0,
+        }
+    if usage.speed in _SPEEDS:
+        written["speed"] = usage.speed
+    if usage.inference_geo is not None:
+        written["inference_geo"] = usage.inference_geo
+    return written
+
+
+def _sum(usage: TokenUsage, names: tuple[str, ...]) -> int:
+    return sum(getattr(usage, name) or 0 for name in names)
