@@ -5,6 +5,9 @@ from hashlib import sha256
 
 import msgspec
 
+from services.gateway.upstream.translation.conversation import Freeform, Function, Request
+from services.gateway.upstream.translation.refusals import invalid
+
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _KEPT_CHARS = 55
 _DIGEST_CHARS = 8
@@ -21,6 +24,27 @@ class ToolNames(msgspec.Struct, frozen=True):
     def original(self, name: str) -> tuple[str | None, str, bool]:
         """A name that no tool of the request has is what the model made up: it passes as it is."""
         return self.known.get(name, (None, name, False))
+
+
+def tool_names(request: Request, max_chars: int) -> ToolNames:
+    """Raises InvalidRequest where two tools would be the same to the target.
+
+    Of tools that later items bring along, the earliest has the name.
+    """
+    known: dict[str, tuple[str | None, str, bool]] = {}
+    for tool in request.tools:
+        if not isinstance(tool, Function | Freeform):
+            continue
+        original = (tool.namespace, tool.name, isinstance(tool, Freeform))
+        if known.setdefault(sent_name(tool.name, tool.namespace, max_chars), original) is original:
+            continue
+        if tool.at < 0 and original in known.values():
+            continue
+        path = f"tools[{tool.at}]" if tool.at >= 0 else "tools"
+        raise invalid(
+            path, f"another tool has the name {tool.name[:64]!r}, or one sent as the same"
+        )
+    return ToolNames(known)
 
 
 def sent_name(name: str, namespace: str | None, max_chars: int) -> str:

@@ -1,0 +1,103 @@
+"""Makes of a legal request one that is legal at its target, too.
+
+Providers refuse combinations that each format allows. A rule is a pure function that knows one of
+them; the tables below say which rules hold for a family, in the order in which they are applied.
+"""
+
+from collections.abc import Callable
+
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.mending import (
+    options,
+    results,
+    sampling,
+    thinking,
+    turns,
+)
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mending.cache_marks import cache_marks
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+
+Rule = Callable[[Request, Aim], Request]
+
+# For everybody, before and after those of the family.
+FIRST: tuple[Rule, ...] = (
+    turns.foreign_thinking,
+    options.output_limit,
+    options.forced_tools,
+    thinking.thinking_without_ability,
+)
+LAST: tuple[Rule, ...] = (
+    sampling.refused_sampling,
+    options.strict_tools,
+    options.strict_shape,
+    options.labels,
+    cache_marks,
+)
+OF_CLAUDE: tuple[Rule, ...] = (
+    thinking.thinking_in_tokens,
+    thinking.thinking_amid_tools,
+    thinking.thinking_and_forced_tools,
+    thinking.budget_within_limit,
+    thinking.thinking_and_sampling,
+    thinking.effort_without_thinking,
+    sampling.one_way_of_sampling,
+    turns.a_users_turn,
+)
+OF_OPENAI_IN_CHAT: tuple[Rule, ...] = (
+    turns.billing_line,
+    thinking.thinking_in_words,
+    thinking.tools_in_chat,
+    sampling.sampling_while_thinking,
+    options.metadata,
+)
+OF_OPENAI_IN_RESPONSES: tuple[Rule, ...] = (
+    turns.billing_line,
+    turns.orphaned_thinking,
+    thinking.thinking_in_words,
+    sampling.sampling_while_thinking,
+    options.metadata,
+)
+OF_OTHERS: tuple[Rule, ...] = (
+    turns.billing_line,
+    thinking.thinking_in_words,
+    options.verbosity,
+)
+# Servers that speak Anthropic's format are told of thinking as Claude is.
+OF_OTHERS_IN_MESSAGES: tuple[Rule, ...] = (
+    turns.billing_line,
+    thinking.thinking_in_tokens,
+    thinking.budget_within_limit,
+    options.verbosity,
+)
+# What only some targets need, by the field of the profile that says so.
+OF_STRICT_TURNS: tuple[Rule, ...] = (turns.alternation,)
+OF_CHECKED_RESULTS: tuple[Rule, ...] = (results.matched_results,)
+
+
+def mend(request: Request, profile: Profile, report: Report, to: ClientFormat) -> Request:
+    """For the target, which is asked in the format `to`.
+
+    Raises UnsupportedField or InvalidRequest by the path of what cannot be mended.
+    """
+    aim = Aim(profile, report, to)
+    for rule in rules_for(profile, to):
+        request = rule(request, aim)
+    return request
+
+
+def rules_for(profile: Profile, to: ClientFormat) -> tuple[Rule, ...]:
+    if profile.family == "anthropic":
+        of_family = OF_CLAUDE
+    elif profile.family == "openai":
+        of_family = OF_OPENAI_IN_CHAT if to == "chat" else OF_OPENAI_IN_RESPONSES
+    else:
+        of_family = OF_OTHERS_IN_MESSAGES if to == "messages" else OF_OTHERS
+    rules = FIRST + of_family + LAST
+    if profile.alternates:
+        rules += OF_STRICT_TURNS
+    if profile.checks_results:
+        rules += OF_CHECKED_RESULTS
+    return rules

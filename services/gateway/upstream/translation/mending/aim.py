@@ -1,0 +1,35 @@
+"""What a rule mends a request for."""
+
+import msgspec
+
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+
+
+class Aim(msgspec.Struct, frozen=True):
+    """The target with the format that it will be asked in, and where changes are noted."""
+
+    profile: Profile
+    report: Report
+    to: ClientFormat
+
+    @property
+    def is_claude(self) -> bool:
+        return self.profile.family == "anthropic"
+
+    @property
+    def is_openai(self) -> bool:
+        return self.profile.family == "openai"
+
+    @property
+    def from_messages(self) -> bool:
+        """Whether the client wrote Anthropic's format, in which an effort asks for no thinking."""
+        return self.report.paths.field("labels.user") == "metadata.user_id"
+
+    def adapted(self, field: str) -> None:
+        self.report.adapted(self.report.paths.field(field))
+
+    def unsupported(self, field: str, why: str) -> None:
+        """Raises UnsupportedField, or notes what is left out."""
+        self.report.unsupported(self.report.paths.field(field), why)

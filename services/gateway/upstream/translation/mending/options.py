@@ -1,0 +1,156 @@
+"""Limits, labels and what is asked of tools and of the answer's form."""
+
+from hashlib import sha256
+
+import msgspec
+from msgspec.structs import replace
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.upstream.translation.conversation import (
+    Choice,
+    Function,
+    Labels,
+    Request,
+    Shape,
+    Tool,
+)
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.schemas import problem_of
+
+# For models whose own is not known; Anthropic's format demands a limit.
+_DEFAULT_OUTPUT_TOKENS = 32_000
+_MAX_SAFETY_ID_CHARS = 128
+_MAX_METADATA = 16
+_MAX_METADATA_KEY_CHARS = 64
+_MAX_METADATA_CHARS = 512
+_NO_EFFECT = "medium"
+
+_metadata = msgspec.json.Decoder(dict[str, str])
+
+
+def output_limit(request: Request, aim: Aim) -> Request:
+    """Messages needs one; none is above what the model can write."""
+    asked, most = request.limits.output_tokens, aim.profile.max_output
+    limit = asked
+    if limit is None and aim.to == "messages":
+        limit = most or _DEFAULT_OUTPUT_TOKENS
+    if limit is not None and most is not None and limit > most:
+        aim.adapted("limits.output_tokens")
+        limit = most
+    if limit == asked:
+        return request
+    return replace(request, limits=replace(request.limits, output_tokens=limit))
+
+
+def forced_tools(request: Request, aim: Aim) -> Request:
+    """Some models always choose themselves whether they call a tool."""
+    choice = request.choice
+    if aim.profile.takes_forced_tools or choice is None or choice.mode != "required":
+        return request
+    aim.unsupported("choice", "the model cannot be made to call a tool")
+    names = choice.names if len(choice.names) > 1 else ()
+    return replace(request, choice=Choice(names=names))
+
+
+def verbosity(request: Request, aim: Aim) -> Request:
+    """A hint of style, which OpenAI's models alone know."""
+    if request.verbosity is None or aim.is_openai:
+        return request
+    if request.verbosity != _NO_EFFECT:
+        aim.adapted("verbosity")
+    return replace(request, verbosity=None)
+
+
+def labels(request: Request, aim: Aim) -> Request:
+    """A label that is too long goes as its digest: the same one for the same user.
+
+    OpenAI sends the requests of one session to one cache by a key, which Anthropic's clients have
+    no word for but their user's.
+    """
+    old = request.labels
+    if old.user is None and old.safety_id is None:
+        return request
+    user = _label(old.user, aim.profile.max_user_chars)
+    cache_key = old.cache_key
+    if cache_key is None and old.user is not None and aim.is_openai and aim.from_messages:
+        cache_key = _digest(old.user)
+    new: Labels = replace(
+        old, user=user, safety_id=_label(old.safety_id, _MAX_SAFETY_ID_CHARS), cache_key=cache_key
+    )
+    return request if new == old else replace(request, labels=new)
+
+
+def _label(label: str | None, max_chars: int) -> str | None:
+    return label if label is None or len(label) <= max_chars else _digest(label)
+
+
+def _digest(label: str) -> str:
+    return sha256(label.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def metadata(request: Request, aim: Aim) -> Request:
+    """OpenAI's bounds on what it keeps beside an answer."""
+    raw = request.labels.metadata
+    if raw is None:
+        return request
+    try:
+        pairs = _metadata.decode(raw)
+    except UNREADABLE:
+        # Whatever it is, the provider says best what is wrong with it.
+        return request
+    fits = len(pairs) <= _MAX_METADATA and all(
+        len(key) <= _MAX_METADATA_KEY_CHARS and len(value) <= _MAX_METADATA_CHARS
+        for key, value in pairs.items()
+    )
+    if fits:
+        return request
+    aim.unsupported(
+        "labels.metadata",
+        f"the provider keeps at most {_MAX_METADATA} pairs, with keys of "
+        f"{_MAX_METADATA_KEY_CHARS} and values of {_MAX_METADATA_CHARS} characters",
+    )
+    return replace(request, labels=replace(request.labels, metadata=None))
+
+
+def strict_tools(request: Request, aim: Aim) -> Request:
+    """Schemas are followed to the letter only where they keep to the target's dialect."""
+    if not any(isinstance(tool, Function) and tool.strict for tool in request.tools):
+        return request
+    return replace(request, tools=tuple(_loosened(tool, aim) for tool in request.tools))
+
+
+def _loosened(tool: Tool, aim: Aim) -> Tool:
+    if not isinstance(tool, Function) or not tool.strict:
+        return tool
+    why = _not_strict(tool.schema, aim)
+    if why is None:
+        return tool
+    aim.report.unsupported(aim.report.paths.tool(tool.at, "strict"), why)
+    return replace(tool, strict=None)
+
+
+def strict_shape(request: Request, aim: Aim) -> Request:
+    """Anthropic knows no other form than one that is followed to the letter."""
+    shape = request.shape
+    if shape is None or shape.kind != "json_schema":
+        return request
+    is_always = aim.profile.schema_dialect == "anthropic" and shape.schema is not None
+    if not shape.strict and not is_always:
+        return request
+    why = _not_strict(shape.schema, aim)
+    if why is None:
+        return request
+    if is_always:
+        aim.unsupported("shape.schema", why)
+        return replace(request, shape=None)
+    aim.unsupported("shape.strict", why)
+    loose: Shape = replace(shape, strict=None)
+    return replace(request, shape=loose)
+
+
+def _not_strict(schema: msgspec.Raw | None, aim: Aim) -> str | None:
+    if not aim.profile.takes_strict:
+        return "the model does not follow schemas to the letter"
+    if schema is None or aim.profile.schema_dialect == "plain":
+        return None
+    return problem_of(schema, aim.profile.schema_dialect)

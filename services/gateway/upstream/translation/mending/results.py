@@ -1,0 +1,67 @@
+"""Calls and results that belong together, for targets that refuse one without the other."""
+
+from services.gateway.upstream.translation.conversation import Call, Request, Result, Turn
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.refusals import invalid
+
+_NO_CALL = "the assistant's message before it has no call of this id"
+_NO_RESULT = "no message right after it has the result of this call"
+
+
+def matched_results(request: Request, aim: Aim) -> Request:
+    """Every result answers a call of the assistant's turn before it, and every call has one.
+
+    Raises InvalidRequest by the path of the one that stands alone. Responses may have them apart.
+    """
+    if aim.to == "responses":
+        _check_ids(request, aim)
+        return request
+    asked: dict[str, Call] = {}
+    waiting: dict[str, Call] = {}
+    was_assistant = False
+    for turn in request.turns:
+        if turn.role == "assistant":
+            if not was_assistant:
+                _no_more(waiting, aim)
+                asked = {}
+            was_assistant = True
+            calls = {part.id: part for part in turn.parts if type(part) is Call}
+            asked.update(calls)
+            waiting.update(calls)
+        elif turn.role == "user":
+            was_assistant = False
+            _answer(turn, asked, waiting, aim)
+    _no_more(waiting, aim)
+    return request
+
+
+def _answer(turn: Turn, asked: dict[str, Call], waiting: dict[str, Call], aim: Aim) -> None:
+    says_more = False
+    for part in turn.parts:
+        if type(part) is not Result:
+            says_more = True
+        elif part.call_id not in asked:
+            raise invalid(aim.report.paths.of(part.at), _NO_CALL)
+        else:
+            waiting.pop(part.call_id, None)
+    if says_more:
+        _no_more(waiting, aim)
+
+
+def _no_more(waiting: dict[str, Call], aim: Aim) -> None:
+    for call in waiting.values():
+        raise invalid(aim.report.paths.of(call.at), _NO_RESULT)
+
+
+def _check_ids(request: Request, aim: Aim) -> None:
+    calls: dict[str, Call] = {}
+    answered: set[str] = set()
+    for turn in request.turns:
+        for part in turn.parts:
+            if type(part) is Call:
+                calls[part.id] = part
+            elif type(part) is Result:
+                if part.call_id not in calls:
+                    raise invalid(aim.report.paths.of(part.at), "no call before it has this id")
+                answered.add(part.call_id)
+    _no_more({name: call for name, call in calls.items() if name not in answered}, aim)

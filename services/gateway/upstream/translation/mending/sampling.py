@@ -1,0 +1,65 @@
+"""Sampling as the target's models take it."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from services.gateway.upstream.translation.conversation import Request, Sampling
+from services.gateway.upstream.translation.mending.aim import Aim
+
+# What asks for nothing beyond what a provider does by itself.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "temperature": (1,),
+    "top_p": (1,),
+    "top_k": (),
+    "presence": (0,),
+    "frequency": (0,),
+    "wants_logprobs": (False,),
+    "top_logprobs": (0,),
+}
+_OF_CLAUDE = ("temperature", "top_p", "top_k")
+_OF_OPENAI = ("temperature", "top_p", "presence", "frequency", "wants_logprobs", "top_logprobs")
+_UNSAID = Sampling()
+
+
+def refused_sampling(request: Request, aim: Aim) -> Request:
+    """Newer models choose how they sample themselves."""
+    if aim.profile.takes_sampling:
+        return request
+    return _without(request, aim, _OF_CLAUDE, "the model does not take it")
+
+
+def sampling_while_thinking(request: Request, aim: Aim) -> Request:
+    """OpenAI's models take it only while they do not think, which is not by default of all."""
+    profile = aim.profile
+    if not profile.efforts:
+        return request
+    effort = request.thinking.effort or profile.default_effort
+    if effort == "none":
+        return request
+    return _without(request, aim, _OF_OPENAI, "the model does not take it while it thinks")
+
+
+def one_way_of_sampling(request: Request, aim: Aim) -> Request:
+    """Claude takes a temperature or a share of the probability, not both."""
+    sampling = request.sampling
+    if sampling.temperature is None or sampling.top_p is None:
+        return request
+    if sampling.top_p != 1:
+        aim.adapted("sampling.top_p")
+    return replace(request, sampling=replace(sampling, top_p=None))
+
+
+def _without(request: Request, aim: Aim, names: tuple[str, ...], why: str) -> Request:
+    sampling = request.sampling
+    if sampling == _UNSAID:
+        return request
+    lost: dict[str, Any] = {}
+    for name in names:
+        value, unsaid = getattr(sampling, name), getattr(_UNSAID, name)
+        if value == unsaid:
+            continue
+        if value not in _NEUTRAL[name]:
+            aim.unsupported(f"sampling.{name}", why)
+        lost[name] = unsaid
+    return replace(request, sampling=replace(sampling, **lost)) if lost else request

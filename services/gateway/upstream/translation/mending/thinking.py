@@ -1,0 +1,237 @@
+"""How much a model shall think, in the words and within the rules of the target.
+
+Where thinking and something else exclude each other, thinking gives way to what the provider would
+refuse otherwise, and sampling gives way to thinking unless little of it was asked for.
+"""
+
+from msgspec.structs import replace
+
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Effort,
+    Freeform,
+    Function,
+    Request,
+    Result,
+    Thinking,
+    Turn,
+    Wish,
+)
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mending.efforts import (
+    BUDGETS,
+    effort_of,
+    least,
+    snapped,
+)
+
+_NONE = Wish()
+_THINKING = frozenset({"auto", "on", "between_tools"})
+_LITTLE = frozenset({"minimal", "low"})
+_DEFAULT_EFFORT: Effort = "medium"
+_MIN_BUDGET = 1024
+_LEAST_TOP_P = 0.95
+
+
+def thinking_without_ability(request: Request, aim: Aim) -> Request:
+    """A model that cannot think is not asked to; what was left to the model is no loss."""
+    wish = request.thinking
+    if wish == _NONE or aim.profile.can_think:
+        return request
+    if wish.mode == "on" or wish.effort not in (None, "none"):
+        aim.adapted(_name(wish, aim))
+    return replace(request, thinking=_NONE)
+
+
+def thinking_in_tokens(request: Request, aim: Aim) -> Request:
+    """For Claude, which is told a mode, and an effort or a budget as the model knows them."""
+    wish, profile = request.thinking, aim.profile
+    if wish == _NONE:
+        return request
+    if wish.mode == "off" or wish.effort == "none":
+        return replace(request, thinking=_off_for_claude(wish, aim))
+    if wish.mode is None and (wish.effort is None or aim.from_messages):
+        return replace(request, thinking=replace(wish, effort=_snapped(wish.effort, aim)))
+    if profile.is_adaptive and (wish.mode != "on" or not profile.has_budgets):
+        effort: Effort | None = wish.effort
+        if wish.mode == "on":
+            aim.adapted("thinking.mode")
+            if effort is None and wish.budget_tokens is not None:
+                effort = effort_of(wish.budget_tokens)
+        mode = "between_tools" if wish.mode == "between_tools" else "auto"
+        mended = replace(wish, mode=mode, effort=_snapped(effort, aim), budget_tokens=None)
+        return replace(request, thinking=mended)
+    return replace(request, thinking=_budgeted(wish, aim))
+
+
+def _off_for_claude(wish: Wish, aim: Aim) -> Wish:
+    if aim.profile.always_thinks:
+        aim.unsupported(_name(wish, aim), "the model always thinks")
+        return _NONE
+    effort = None if wish.effort == "none" else _snapped(wish.effort, aim)
+    return Wish(mode="off", effort=effort)
+
+
+def _budgeted(wish: Wish, aim: Aim) -> Wish:
+    budget = wish.budget_tokens
+    if budget is None:
+        if wish.mode is not None:
+            aim.adapted("thinking.mode")
+        budget = BUDGETS[wish.effort or _DEFAULT_EFFORT]
+    return replace(
+        wish,
+        mode="between_tools" if wish.mode == "between_tools" else "on",
+        budget_tokens=budget,
+        # Tokens say it, to servers that may know no words for it.
+        effort=None if aim.profile.efforts is None else _snapped(wish.effort, aim),
+    )
+
+
+def thinking_in_words(request: Request, aim: Aim) -> Request:
+    """For all others, which are told an effort."""
+    wish, efforts = request.thinking, aim.profile.efforts
+    if wish == _NONE:
+        return request
+    effort = wish.effort
+    if wish.mode == "off" or effort == "none":
+        effort = _off_in_words(wish, aim)
+    else:
+        if effort is None and wish.mode == "on":
+            told = effort_of(wish.budget_tokens or BUDGETS[_DEFAULT_EFFORT])
+            effort = snapped(told, efforts) if efforts else told
+        effort = _snapped(effort, aim)
+    return replace(request, thinking=replace(wish, effort=effort, budget_tokens=None))
+
+
+def _off_in_words(wish: Wish, aim: Aim) -> Effort | None:
+    """Where it cannot be turned off, Anthropic's `disabled` is as little as the model can."""
+    efforts = aim.profile.efforts
+    if efforts is None:
+        return wish.effort if wish.effort == "none" else None
+    if "none" in efforts:
+        return "none"
+    if wish.effort == "none":
+        aim.unsupported(_name(wish, aim), "the model always thinks")
+        return None
+    if not efforts:
+        return None
+    aim.adapted(_name(wish, aim))
+    return least(efforts)
+
+
+def _snapped(effort: Effort | None, aim: Aim) -> Effort | None:
+    """None where the target has no word for any effort: it is told in tokens then."""
+    efforts = aim.profile.efforts
+    if effort is None or efforts is None:
+        return effort
+    if not efforts:
+        return None
+    nearest = snapped(effort, efforts)
+    if nearest != effort:
+        aim.adapted("thinking.effort")
+    return nearest
+
+
+def thinking_amid_tools(request: Request, aim: Aim) -> Request:
+    """Claude with a budget refuses to go on with calls that no thought of its own stands before."""
+    if request.thinking.mode != "on" or not _has_unthought_calls(request.turns):
+        return request
+    return _without_thinking(request, aim)
+
+
+def _has_unthought_calls(turns: tuple[Turn, ...]) -> bool:
+    """Whether results at the end answer calls of a turn that does not begin with a thought."""
+    last = len(turns) - 1
+    has_results = False
+    while last >= 0 and turns[last].role != "assistant":
+        has_results = has_results or any(type(part) is Result for part in turns[last].parts)
+        last -= 1
+    if not has_results or last < 0:
+        return False
+    first = last
+    while first > 0 and turns[first - 1].role == "assistant":
+        first -= 1
+    parts = [part for turn in turns[first : last + 1] for part in turn.parts]
+    return any(type(part) is Call for part in parts) and type(parts[0]) is not Thinking
+
+
+def thinking_and_forced_tools(request: Request, aim: Aim) -> Request:
+    """Claude with a budget refuses to be told which tool to call."""
+    choice = request.choice
+    if request.thinking.mode != "on" or choice is None or choice.mode != "required":
+        return request
+    return _without_thinking(request, aim)
+
+
+def thinking_and_sampling(request: Request, aim: Aim) -> Request:
+    """Claude samples in its own way while it thinks."""
+    wish, sampling = request.thinking, request.sampling
+    if wish.mode not in _THINKING:
+        return request
+    lost = {}
+    if sampling.temperature not in (None, 1):
+        lost["temperature"] = "sampling.temperature"
+    if sampling.top_k is not None:
+        lost["top_k"] = "sampling.top_k"
+    if sampling.top_p is not None and sampling.top_p < _LEAST_TOP_P:
+        lost["top_p"] = "sampling.top_p"
+    if not lost:
+        return request
+    effort = wish.effort
+    if effort is None and wish.budget_tokens is not None:
+        effort = effort_of(wish.budget_tokens)
+    if effort in _LITTLE and not aim.profile.always_thinks:
+        return _without_thinking(request, aim)
+    for field in lost.values():
+        aim.adapted(field)
+    return replace(request, sampling=replace(sampling, **dict.fromkeys(lost)))
+
+
+def budget_within_limit(request: Request, aim: Aim) -> Request:
+    """Claude wants a budget of 1,024 tokens or more, and room for an answer beside it."""
+    wish, limit = request.thinking, request.limits.output_tokens
+    budget = wish.budget_tokens
+    if wish.mode != "on" or budget is None or limit is None:
+        return request
+    most = limit - _MIN_BUDGET
+    if most < _MIN_BUDGET:
+        return _without_thinking(request, aim)
+    mended = max(_MIN_BUDGET, min(budget, most))
+    if mended == budget:
+        return request
+    aim.adapted(_name(wish, aim))
+    return replace(request, thinking=replace(wish, budget_tokens=mended))
+
+
+def effort_without_thinking(request: Request, aim: Aim) -> Request:
+    """Claude that does not think takes no more than a high effort."""
+    wish = request.thinking
+    if wish.mode != "off" or wish.effort not in ("xhigh", "max"):
+        return request
+    aim.adapted("thinking.effort")
+    return replace(request, thinking=replace(wish, effort="high"))
+
+
+def tools_in_chat(request: Request, aim: Aim) -> Request:
+    """Some models of OpenAI's refuse functions in chat while they think, by default too."""
+    profile, effort = aim.profile, request.thinking.effort
+    if profile.thinks_beside_tools or effort == "none":
+        return request
+    if not any(isinstance(tool, Function | Freeform) for tool in request.tools):
+        return request
+    if effort is not None:
+        aim.unsupported(
+            _name(request.thinking, aim),
+            "the model takes no functions in chat completions while it thinks",
+        )
+    return replace(request, thinking=replace(request.thinking, effort="none"))
+
+
+def _without_thinking(request: Request, aim: Aim) -> Request:
+    aim.adapted(_name(request.thinking, aim))
+    return replace(request, thinking=Wish(mode="off"))
+
+
+def _name(wish: Wish, aim: Aim) -> str:
+    """What the client said of it; OpenAI's formats know efforts alone."""
+    return "thinking.mode" if aim.from_messages and wish.mode is not None else "thinking.effort"

@@ -1,0 +1,142 @@
+"""Turns that the target would refuse, or that are no matter of its."""
+
+from msgspec.structs import replace
+
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Part,
+    Request,
+    Text,
+    Thinking,
+    Turn,
+)
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.seals import UNSIGNED
+
+SYSTEM = ("system", "developer")
+# Claude Code's first line, which differs with each session and would spoil others' caches.
+_BILLING = "x-anthropic-billing-header:"
+
+
+def billing_line(request: Request, _: Aim) -> Request:
+    """It is for Anthropic alone."""
+    for place, turn in enumerate(request.turns):
+        if turn.role not in SYSTEM:
+            break
+        parts = tuple(part for part in turn.parts if not _is_billing(part))
+        if len(parts) < len(turn.parts):
+            mended = (replace(turn, parts=parts),) if parts else ()
+            turns = request.turns[:place] + mended + request.turns[place + 1 :]
+            return replace(request, turns=turns)
+    return request
+
+
+def _is_billing(part: Part) -> bool:
+    return type(part) is Text and part.text.startswith(_BILLING)
+
+
+def foreign_thinking(request: Request, aim: Aim) -> Request:
+    """What one family minted goes to no other; of a turn's thinking all is left out, or nothing."""
+    turns = request.turns
+    changed: dict[int, Turn] = {}
+    for place, turn in enumerate(turns):
+        if turn.role != "assistant":
+            continue
+        parts = _without_foreign(turn.parts, request, aim)
+        if parts is not turn.parts:
+            changed[place] = replace(turn, parts=parts)
+    if not changed:
+        return request
+    return replace(
+        request, turns=tuple(changed.get(place, turn) for place, turn in enumerate(turns))
+    )
+
+
+def _without_foreign(parts: tuple[Part, ...], request: Request, aim: Aim) -> tuple[Part, ...]:
+    is_foreign = has_foreign_calls = False
+    for part in parts:
+        if type(part) is Thinking:
+            is_foreign = is_foreign or not _is_own(part, request, aim)
+        elif type(part) is Call and part.seal is not None:
+            has_foreign_calls = has_foreign_calls or part.seal.family != aim.profile.family
+    if is_foreign:
+        parts = tuple(part for part in parts if type(part) is not Thinking)
+    if has_foreign_calls:
+        parts = tuple(_unsealed(part, aim) for part in parts)
+    return parts
+
+
+def _is_own(thought: Thinking, request: Request, aim: Aim) -> bool:
+    family = UNSIGNED if thought.seal is None else thought.seal.family
+    if family == aim.profile.family:
+        return True
+    if family != UNSIGNED:
+        return False
+    if aim.profile.replays_thinking is not None:
+        return bool(thought.text)
+    # OpenAI finds what it keeps by its id.
+    keeps = aim.is_openai and aim.to == "responses" and request.labels.keeps is True
+    return keeps and thought.item_id is not None
+
+
+def _unsealed(part: Part, aim: Aim) -> Part:
+    if type(part) is not Call or part.seal is None or part.seal.family == aim.profile.family:
+        return part
+    return replace(part, seal=None)
+
+
+def orphaned_thinking(request: Request, _: Aim) -> Request:
+    """OpenAI refuses a thought that nothing of the model follows."""
+    turns = request.turns
+    for place, turn in enumerate(turns):
+        if turn.role != "assistant" or not turn.parts or type(turn.parts[-1]) is not Thinking:
+            continue
+        if place + 1 < len(turns) and turns[place + 1].role == "assistant":
+            continue
+        parts = turn.parts
+        while parts and type(parts[-1]) is Thinking:
+            parts = parts[:-1]
+        mended = (replace(turn, parts=parts),) if parts else ()
+        shorter = replace(request, turns=turns[:place] + mended + turns[place + 1 :])
+        return orphaned_thinking(shorter, _)
+    return request
+
+
+def a_users_turn(request: Request, aim: Aim) -> Request:
+    """Anthropic answers somebody: a conversation has a turn of the user's that says something."""
+    for turn in request.turns:
+        if turn.role == "user" and any(_says_something(part) for part in turn.parts):
+            return request
+    raise invalid(
+        aim.report.paths.turns,
+        "the model's provider needs a message of the user's that is not empty",
+    )
+
+
+def _says_something(part: Part) -> bool:
+    return type(part) is not Text or bool(part.text.strip())
+
+
+def alternation(request: Request, _: Aim) -> Request:
+    """User and assistant in turns, a system message only at the start: neighbours are joined."""
+    joined: list[Turn] = []
+    for turn in request.turns:
+        is_inside = turn.role in SYSTEM and joined and joined[-1].role not in SYSTEM
+        mended = _as_users(turn) if is_inside else turn
+        if joined and joined[-1].role == mended.role and mended.role not in SYSTEM:
+            last = joined[-1]
+            joined[-1] = replace(last, parts=last.parts + mended.parts)
+        else:
+            joined.append(mended)
+    return replace(request, turns=tuple(joined))
+
+
+def _as_users(turn: Turn) -> Turn:
+    parts = tuple(
+        replace(part, text=f"<system-reminder>\n{part.text}\n</system-reminder>")
+        if type(part) is Text
+        else part
+        for part in turn.parts
+    )
+    return replace(turn, role="user", parts=parts)

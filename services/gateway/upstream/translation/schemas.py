@@ -1,0 +1,199 @@
+"""Whether a JSON schema keeps to a provider's strict dialect. Nothing is ever rewritten."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+
+Dialect = Literal["openai", "anthropic"]
+
+_MAX_DEPTH = {"openai": 10, "anthropic": 64}
+_MAX_PROPERTIES = 5_000
+_REFUSED: dict[Dialect, frozenset[str]] = {
+    "openai": frozenset(
+        {
+            "allOf",
+            "oneOf",
+            "not",
+            "if",
+            "then",
+            "else",
+            "dependentRequired",
+            "dependentSchemas",
+            "patternProperties",
+        }
+    ),
+    "anthropic": frozenset(
+        {
+            "oneOf",
+            "not",
+            "if",
+            "then",
+            "else",
+            "dependentRequired",
+            "dependentSchemas",
+            "patternProperties",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "multipleOf",
+            "minLength",
+            "maxLength",
+            "maxItems",
+            "uniqueItems",
+            "minProperties",
+            "maxProperties",
+        }
+    ),
+}
+_FORMATS = frozenset(
+    {
+        "date-time",
+        "time",
+        "date",
+        "duration",
+        "email",
+        "hostname",
+        "uri",
+        "ipv4",
+        "ipv6",
+        "uuid",
+    }
+)
+_TABLES = ("properties", "$defs", "definitions")
+_LISTS = ("anyOf", "allOf", "prefixItems")
+_MAX_KEPT = 1_024
+
+# Clients send the same tools with each call.
+_kept: dict[tuple[bytes, Dialect], str | None] = {}
+
+
+def problem_of(schema: msgspec.Raw, dialect: Dialect) -> str | None:
+    """What of it the dialect does not know, in words for the client; None where it fits."""
+    data = bytes(schema)
+    key = (sha256(data).digest(), dialect)
+    if key not in _kept:
+        if len(_kept) >= _MAX_KEPT:
+            _kept.clear()
+        _kept[key] = _problem(data, dialect)
+    return _kept[key]
+
+
+def _problem(data: bytes, dialect: Dialect) -> str | None:
+    try:
+        root = msgspec.json.decode(data, type=dict[str, Any])
+    except UNREADABLE:
+        return "the schema is no object"
+    if dialect == "openai" and "anyOf" in root:
+        return "a strict schema has no 'anyOf' at its root"
+    properties = 0
+    for node, depth in _nodes(root, 1):
+        if depth > _MAX_DEPTH[dialect]:
+            return f"a strict schema has at most {_MAX_DEPTH[dialect]} levels"
+        members = node.get("properties")
+        properties += len(members) if isinstance(members, dict) else 0
+        if properties > _MAX_PROPERTIES:
+            return f"a strict schema has at most {_MAX_PROPERTIES} properties"
+        problem = _problem_here(node, dialect)
+        if problem is not None:
+            return problem
+    if dialect == "anthropic" and _is_recursive(root):
+        return "a strict schema does not contain itself by '$ref'"
+    return None
+
+
+def _nodes(root: Any, depth: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """The schemas in a schema, without recursion: the client chooses how deep they are."""
+    waiting = [(root, depth)]
+    while waiting:
+        node, depth = waiting.pop()
+        if not isinstance(node, dict):
+            continue
+        yield node, depth
+        inner = [node.get("items"), node.get("additionalProperties")]
+        inner += (each for name in _LISTS for each in _list(node.get(name)))
+        waiting += ((each, depth + 1) for each in inner)
+        for name in _TABLES:
+            table = node.get(name)
+            if isinstance(table, dict):
+                # Definitions are as deep as where they are used, which is not followed.
+                level = depth + 1 if name == "properties" else 1
+                waiting += ((each, level) for each in table.values())
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _problem_here(node: dict[str, Any], dialect: Dialect) -> str | None:
+    for keyword in node:
+        if keyword in _REFUSED[dialect]:
+            return f"a strict schema has no '{keyword}' at this provider"
+    if node.get("type") == "object" or "properties" in node:
+        if node.get("additionalProperties") is not False:
+            return "each object of a strict schema has 'additionalProperties': false"
+        if dialect == "openai":
+            missing = set(node.get("properties") or ()) - set(map(str, _list(node.get("required"))))
+            if missing:
+                return f"a strict schema requires each property, and not {min(missing)[:64]!r}"
+    return _anthropics(node) if dialect == "anthropic" else None
+
+
+def _anthropics(node: dict[str, Any]) -> str | None:
+    if isinstance(node.get("type"), list):
+        return "a strict schema has 'anyOf' in place of a list of types at this provider"
+    if node.get("minItems", 0) not in (0, 1):
+        return "a strict schema has no 'minItems' but 0 and 1 at this provider"
+    if node.get("format", "date") not in _FORMATS:
+        return f"a strict schema has no format {str(node['format'])[:64]!r} at this provider"
+    reference = node.get("$ref")
+    if isinstance(reference, str) and not reference.startswith("#"):
+        return "a strict schema has no '$ref' to another document"
+    return None
+
+
+def _is_recursive(root: dict[str, Any]) -> bool:
+    """Whether a chain of references leads back to where it has been."""
+    names = [f"#/{table}/{name}" for table in _TABLES[1:] for name in root.get(table) or ()]
+    refers = {"#": _references(root)}
+    for path in names:
+        _, table, name = path.split("/", 2)
+        refers[path] = _references(root[table][name])
+    over: set[str] = set()
+    return any(_returns(start, refers, over) for start in refers)
+
+
+def _references(node: Any) -> set[str]:
+    """Of a definition; those of the root are of its own schema, not of its definitions."""
+    found: set[str] = set()
+    body = node
+    if isinstance(node, dict):
+        body = {name: value for name, value in node.items() if name not in _TABLES[1:]}
+    for inner, _ in _nodes(body, 1):
+        reference = inner.get("$ref")
+        if isinstance(reference, str):
+            found.add(reference)
+    return found
+
+
+def _returns(start: str, refers: dict[str, set[str]], over: set[str]) -> bool:
+    """Depth first, with a stack of its own."""
+    under_way = {start}
+    stack = [(start, iter(refers[start]))]
+    while stack:
+        name, rest = stack[-1]
+        following = next(rest, None)
+        if following is None:
+            stack.pop()
+            under_way.discard(name)
+            over.add(name)
+        elif following in under_way:
+            return True
+        elif following in refers and following not in over:
+            under_way.add(following)
+            stack.append((following, iter(refers[following])))
+    return False

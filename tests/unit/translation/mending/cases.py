@@ -1,0 +1,665 @@
+"""What each rule of the mender does: a request, a target, and what is sent to it."""
+
+from hashlib import sha256
+
+import msgspec
+
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.upstream.translation.chat.paths import PATHS as CHAT
+from services.gateway.upstream.translation.conversation import (
+    CacheMark,
+    Call,
+    Choice,
+    Function,
+    Labels,
+    Limits,
+    Request,
+    Result,
+    Sampling,
+    Seal,
+    Shape,
+    Text,
+    Thinking,
+    Turn,
+    Wish,
+)
+from services.gateway.upstream.translation.mending import (
+    Rule,
+    options,
+    results,
+    sampling,
+    thinking,
+    turns,
+)
+from services.gateway.upstream.translation.mending.cache_marks import cache_marks
+from services.gateway.upstream.translation.messages.family import PATHS as MESSAGES
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Paths
+from services.gateway.upstream.translation.responses.paths import PATHS as RESPONSES
+
+USER = Turn(role="user", parts=(Text(text="q", at=(0, 0)),), at=(0,))
+CALL = Call(id="c1", name="f", arguments="{}", at=(1, 0))
+RESULT = Result(call_id="c1", parts=(Text(text="r"),), at=(2, 0))
+TOOL = Function(name="f", at=0)
+OLD_CLAUDE = Profile(
+    family="anthropic",
+    formats=("messages",),
+    efforts=(),
+    has_budgets=True,
+    max_output=64_000,
+    takes_cache_marks=True,
+    takes_top_k=True,
+    checks_results=True,
+    schema_dialect="anthropic",
+    max_user_chars=256,
+)
+NEW_CLAUDE = msgspec.structs.replace(
+    OLD_CLAUDE,
+    efforts=("low", "medium", "high", "xhigh", "max"),
+    has_budgets=False,
+    is_adaptive=True,
+    takes_sampling=False,
+    max_output=128_000,
+)
+BOTH_CLAUDE = msgspec.structs.replace(
+    NEW_CLAUDE, has_budgets=True, takes_sampling=True, efforts=("low", "medium", "high", "max")
+)
+ALWAYS_CLAUDE = msgspec.structs.replace(NEW_CLAUDE, always_thinks=True, takes_forced_tools=False)
+GPT_5 = Profile(
+    family="openai",
+    formats=("responses", "chat"),
+    efforts=("minimal", "low", "medium", "high"),
+    max_output=128_000,
+    checks_results=True,
+    schema_dialect="openai",
+)
+GPT_54 = msgspec.structs.replace(
+    GPT_5,
+    efforts=("none", "low", "medium", "high", "xhigh"),
+    default_effort="none",
+    thinks_beside_tools=False,
+)
+GPT_4 = Profile(
+    family="openai",
+    formats=("responses", "chat"),
+    efforts=(),
+    max_output=32_768,
+    schema_dialect="openai",
+)
+SERVER = Profile()
+STRICT_SERVER = Profile(family="mistral", alternates=True)
+REPLAYING = Profile(family="deepseek", replays_thinking="reasoning_content")
+
+
+def asked(*more: Turn, **fields: object) -> Request:
+    return Request(turns=(USER, *more), **fields)  # type: ignore[arg-type]
+
+
+def said(*parts: object) -> Turn:
+    return Turn(role="assistant", parts=parts, at=(1,))  # type: ignore[arg-type]
+
+
+def answered(*parts: object) -> Turn:
+    return Turn(role="user", parts=parts or (RESULT,), at=(2,))  # type: ignore[arg-type]
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """`sent` None: refused, at the path `refused`."""
+
+    name: str
+    rule: Rule
+    to: ClientFormat
+    profile: Profile
+    request: Request
+    sent: Request | None = None
+    paths: Paths = CHAT
+    adapted: tuple[str, ...] = ()
+    # What is left out and named where options may be, and refused where they may not.
+    dropped: tuple[str, ...] = ()
+    refused: str | None = None
+
+
+def limited(tokens: int, **fields: object) -> dict[str, object]:
+    return {"limits": Limits(output_tokens=tokens), **fields}
+
+
+OFF = Wish(mode="off")
+LONG = "u" * 149
+LONG_DIGEST = sha256(LONG.encode()).hexdigest()
+OWN = Thinking(text="t", seal=Seal("anthropic", "s"), at=(1, 0))
+THEIRS = Thinking(text="t", seal=Seal("openai", "s"), at=(1, 0))
+OPEN_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{"a":{"type":"string"}}}')
+
+
+def marked(ttl_s: int | None, text: str = "m") -> Text:
+    return Text(text=text, cache=None if ttl_s == 0 else CacheMark(ttl_s))
+
+
+def users(*parts: object) -> Turn:
+    return Turn(role="user", parts=parts, at=(0,))  # type: ignore[arg-type]
+
+
+def system(*parts: object, role: str = "system") -> Turn:
+    return Turn(role=role, parts=parts, at=(-1,))  # type: ignore[arg-type]
+
+
+BILLING = Text(text="x-anthropic-billing-header: cc_version=2.1.197.b97;")
+PROMPT = Text(text="You are a coding agent.")
+
+THINKING = [
+    Case(
+        name="a model that cannot think is not asked to, by the client's name",
+        rule=thinking.thinking_without_ability,
+        to="responses",
+        profile=GPT_4,
+        paths=MESSAGES,
+        request=asked(thinking=Wish(mode="on", budget_tokens=31_999)),
+        sent=asked(),
+        adapted=("thinking",),
+    ),
+    Case(
+        name="what is left to the model is no loss",
+        rule=thinking.thinking_without_ability,
+        to="responses",
+        profile=GPT_4,
+        paths=MESSAGES,
+        request=asked(thinking=Wish(mode="auto")),
+        sent=asked(),
+    ),
+    Case(
+        name="a budget is an effort",
+        rule=thinking.thinking_in_words,
+        to="responses",
+        profile=GPT_5,
+        paths=MESSAGES,
+        request=asked(thinking=Wish(mode="on", budget_tokens=31_999)),
+        sent=asked(thinking=Wish(mode="on", effort="high")),
+    ),
+    Case(
+        name="an effort that the model lacks is the nearest",
+        rule=thinking.thinking_in_words,
+        to="chat",
+        profile=GPT_5,
+        request=asked(thinking=Wish(effort="max")),
+        sent=asked(thinking=Wish(effort="high")),
+        adapted=("reasoning_effort",),
+    ),
+    Case(
+        name="none is refused where the model always thinks",
+        rule=thinking.thinking_in_words,
+        to="chat",
+        profile=GPT_5,
+        request=asked(thinking=Wish(effort="none")),
+        sent=asked(),
+        dropped=("reasoning_effort",),
+    ),
+    Case(
+        name="Anthropic's disabled is the least effort there",
+        rule=thinking.thinking_in_words,
+        to="chat",
+        profile=GPT_5,
+        paths=MESSAGES,
+        request=asked(thinking=OFF),
+        sent=asked(thinking=Wish(mode="off", effort="minimal")),
+        adapted=("thinking",),
+    ),
+    Case(
+        name="disabled is none where there is one",
+        rule=thinking.thinking_in_words,
+        to="responses",
+        profile=GPT_54,
+        paths=MESSAGES,
+        request=asked(thinking=OFF),
+        sent=asked(thinking=Wish(mode="off", effort="none")),
+    ),
+    Case(
+        name="an effort is a budget",
+        rule=thinking.thinking_in_tokens,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(thinking=Wish(effort="high"), **limited(20_000)),
+        sent=asked(thinking=Wish(mode="on", budget_tokens=16_384), **limited(20_000)),
+    ),
+    Case(
+        name="an effort is adaptive thinking where the model has it",
+        rule=thinking.thinking_in_tokens,
+        to="messages",
+        profile=NEW_CLAUDE,
+        request=asked(thinking=Wish(effort="minimal"), **limited(20_000)),
+        sent=asked(thinking=Wish(mode="auto", effort="low"), **limited(20_000)),
+        adapted=("reasoning_effort",),
+    ),
+    Case(
+        name="a budget is an effort where the model has none",
+        rule=thinking.thinking_in_tokens,
+        to="messages",
+        profile=NEW_CLAUDE,
+        paths=MESSAGES,
+        request=asked(thinking=Wish(mode="on", budget_tokens=2_000), **limited(20_000)),
+        sent=asked(thinking=Wish(mode="auto", effort="low"), **limited(20_000)),
+        adapted=("thinking",),
+    ),
+    Case(
+        name="adaptive thinking is a budget where the model has no other",
+        rule=thinking.thinking_in_tokens,
+        to="messages",
+        profile=OLD_CLAUDE,
+        paths=MESSAGES,
+        request=asked(thinking=Wish(mode="auto"), **limited(20_000)),
+        sent=asked(thinking=Wish(mode="on", budget_tokens=8_192), **limited(20_000)),
+        adapted=("thinking",),
+    ),
+    Case(
+        name="thinking that cannot be turned off is not",
+        rule=thinking.thinking_in_tokens,
+        to="messages",
+        profile=ALWAYS_CLAUDE,
+        request=asked(thinking=Wish(effort="none"), **limited(20_000)),
+        sent=asked(**limited(20_000)),
+        dropped=("reasoning_effort",),
+    ),
+    Case(
+        name="no thinking amid calls that no thought stands before",
+        rule=thinking.thinking_amid_tools,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(said(CALL), answered(), thinking=Wish(effort="high"), **limited(20_000)),
+        sent=asked(said(CALL), answered(), thinking=OFF, **limited(20_000)),
+        adapted=("reasoning_effort",),
+    ),
+    Case(
+        name="thinking amid calls goes on after a thought",
+        rule=thinking.thinking_in_tokens,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(said(OWN, CALL), answered(), thinking=Wish(effort="high"), **limited(20_000)),
+        sent=asked(
+            said(OWN, CALL),
+            answered(),
+            thinking=Wish(mode="on", budget_tokens=16_384),
+            **limited(20_000),
+        ),
+    ),
+    Case(
+        name="a forced tool excludes a budget",
+        rule=thinking.thinking_and_forced_tools,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(
+            thinking=Wish(effort="high"), choice=Choice(mode="required"), **limited(20_000)
+        ),
+        sent=asked(thinking=OFF, choice=Choice(mode="required"), **limited(20_000)),
+        adapted=("reasoning_effort",),
+    ),
+    Case(
+        name="a budget leaves room for the answer",
+        rule=thinking.budget_within_limit,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(thinking=Wish(effort="high"), **limited(3_000)),
+        sent=asked(thinking=Wish(mode="on", budget_tokens=1_976), **limited(3_000)),
+        adapted=("reasoning_effort",),
+    ),
+    Case(
+        name="without room for a budget there is no thinking",
+        rule=thinking.budget_within_limit,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(thinking=Wish(effort="high"), **limited(1_000)),
+        sent=asked(thinking=OFF, **limited(1_000)),
+        adapted=("reasoning_effort",),
+    ),
+    Case(
+        name="sampling gives way to thinking",
+        rule=thinking.thinking_and_sampling,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(
+            thinking=Wish(effort="high"),
+            sampling=Sampling(temperature=0.2, top_k=5),
+            **limited(20_000),
+        ),
+        sent=asked(thinking=Wish(mode="on", budget_tokens=16_384), **limited(20_000)),
+        adapted=("temperature", "top_k"),
+    ),
+    Case(
+        name="little thinking gives way to sampling",
+        rule=thinking.thinking_and_sampling,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(
+            thinking=Wish(effort="low"), sampling=Sampling(temperature=0), **limited(20_000)
+        ),
+        sent=asked(thinking=OFF, sampling=Sampling(temperature=0), **limited(20_000)),
+        adapted=("reasoning_effort",),
+    ),
+    Case(
+        name="a high effort is the most without thinking",
+        rule=thinking.effort_without_thinking,
+        to="messages",
+        profile=NEW_CLAUDE,
+        paths=MESSAGES,
+        request=asked(thinking=Wish(mode="off", effort="max"), **limited(20_000)),
+        sent=asked(thinking=Wish(mode="off", effort="high"), **limited(20_000)),
+        adapted=("output_config.effort",),
+    ),
+    Case(
+        name="functions in chat exclude thinking, by default too",
+        rule=thinking.tools_in_chat,
+        to="chat",
+        profile=GPT_54,
+        request=asked(tools=(TOOL,)),
+        sent=asked(tools=(TOOL,), thinking=Wish(effort="none")),
+    ),
+    Case(
+        name="functions in chat exclude an effort",
+        rule=thinking.tools_in_chat,
+        to="chat",
+        profile=GPT_54,
+        request=asked(tools=(TOOL,), thinking=Wish(effort="high")),
+        sent=asked(tools=(TOOL,), thinking=Wish(effort="none")),
+        dropped=("reasoning_effort",),
+    ),
+]
+
+OPTIONS = [
+    Case(
+        name="Messages needs a limit",
+        rule=options.output_limit,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(),
+        sent=asked(**limited(64_000)),
+    ),
+    Case(
+        name="Messages needs a limit of unknown models, too",
+        rule=options.output_limit,
+        to="messages",
+        profile=Profile(),
+        request=asked(),
+        sent=asked(**limited(32_000)),
+    ),
+    Case(
+        name="no limit is above the model's",
+        rule=options.output_limit,
+        to="chat",
+        profile=GPT_4,
+        request=asked(**limited(64_000)),
+        sent=asked(**limited(32_768)),
+        adapted=("max_completion_tokens",),
+    ),
+    Case(
+        name="some models cannot be made to call a tool",
+        rule=options.forced_tools,
+        to="messages",
+        profile=ALWAYS_CLAUDE,
+        request=asked(choice=Choice(mode="required", names=("f",)), **limited(1)),
+        sent=asked(choice=Choice(), **limited(1)),
+        dropped=("tool_choice",),
+    ),
+    Case(
+        name="a hint of style is OpenAI's alone",
+        rule=options.verbosity,
+        to="chat",
+        profile=SERVER,
+        request=asked(verbosity="low"),
+        sent=asked(),
+        adapted=("verbosity",),
+    ),
+    Case(
+        name="the usual style is no hint",
+        rule=options.verbosity,
+        to="chat",
+        profile=SERVER,
+        request=asked(verbosity="medium"),
+        sent=asked(),
+    ),
+    Case(
+        name="a user's label that is too long is a digest, and the key of a cache",
+        rule=options.labels,
+        to="responses",
+        profile=GPT_4,
+        paths=MESSAGES,
+        request=asked(labels=Labels(user=LONG)),
+        sent=asked(labels=Labels(user=LONG_DIGEST, cache_key=LONG_DIGEST)),
+    ),
+    Case(
+        name="what OpenAI's clients call a user is no key of a cache",
+        rule=options.labels,
+        to="responses",
+        profile=GPT_4,
+        request=asked(labels=Labels(user=LONG, safety_id=LONG)),
+        sent=asked(labels=Labels(user=LONG_DIGEST, safety_id=LONG_DIGEST)),
+    ),
+    Case(
+        name="metadata beyond OpenAI's bounds",
+        rule=options.metadata,
+        to="responses",
+        profile=GPT_4,
+        request=asked(labels=Labels(metadata=msgspec.Raw(b'{"k":"' + b"v" * 513 + b'"}'))),
+        sent=asked(),
+        dropped=("metadata",),
+    ),
+    Case(
+        name="a schema that is not of the dialect is not strict",
+        rule=options.strict_tools,
+        to="chat",
+        profile=GPT_4,
+        paths=MESSAGES,
+        request=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA, strict=True),)),
+        sent=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA),)),
+        dropped=("tools[2].strict",),
+    ),
+    Case(
+        name="an answer's schema that is not of the dialect is not strict",
+        rule=options.strict_shape,
+        to="responses",
+        profile=GPT_4,
+        paths=RESPONSES,
+        request=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA, strict=True)),
+        sent=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA)),
+        dropped=("text.format.strict",),
+    ),
+    Case(
+        name="Anthropic follows every schema to the letter",
+        rule=options.strict_shape,
+        to="messages",
+        profile=OLD_CLAUDE,
+        paths=RESPONSES,
+        request=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA), **limited(1)),
+        sent=asked(**limited(1)),
+        dropped=("text.format.schema",),
+    ),
+    Case(
+        name="sampling that the model chooses itself",
+        rule=sampling.refused_sampling,
+        to="messages",
+        profile=NEW_CLAUDE,
+        request=asked(sampling=Sampling(temperature=0.2), **limited(1)),
+        sent=asked(**limited(1)),
+        dropped=("temperature",),
+    ),
+    Case(
+        name="sampling that asks for nothing else is left out without a word",
+        rule=sampling.refused_sampling,
+        to="messages",
+        profile=NEW_CLAUDE,
+        request=asked(sampling=Sampling(temperature=1, top_p=1.0), **limited(1)),
+        sent=asked(**limited(1)),
+    ),
+    Case(
+        name="OpenAI's models take no sampling while they think",
+        rule=sampling.sampling_while_thinking,
+        to="responses",
+        profile=GPT_5,
+        request=asked(sampling=Sampling(temperature=0.2, presence=0)),
+        sent=asked(),
+        dropped=("temperature",),
+    ),
+    Case(
+        name="a temperature or a share of the probability",
+        rule=sampling.one_way_of_sampling,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(sampling=Sampling(temperature=0.2, top_p=0.9), **limited(1)),
+        sent=asked(sampling=Sampling(temperature=0.2), **limited(1)),
+        adapted=("top_p",),
+    ),
+]
+
+TURNS = [
+    Case(
+        name="Claude Code's billing line is Anthropic's alone",
+        rule=turns.billing_line,
+        to="chat",
+        profile=GPT_4,
+        paths=MESSAGES,
+        request=Request(turns=(system(BILLING, PROMPT), USER)),
+        sent=Request(turns=(system(PROMPT), USER)),
+    ),
+    Case(
+        name="a billing line alone leaves no turn",
+        rule=turns.billing_line,
+        to="responses",
+        profile=GPT_4,
+        paths=MESSAGES,
+        request=Request(turns=(system(BILLING), USER)),
+        sent=Request(turns=(USER,)),
+    ),
+    Case(
+        name="the billing line of another server",
+        rule=turns.billing_line,
+        to="chat",
+        profile=SERVER,
+        paths=MESSAGES,
+        request=Request(turns=(system(BILLING, PROMPT), USER)),
+        sent=Request(turns=(system(PROMPT), USER)),
+    ),
+    Case(
+        name="another family's thinking is left out, all of its turn's",
+        rule=turns.foreign_thinking,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(said(OWN, THEIRS, Text(text="a")), USER, **limited(1)),
+        sent=asked(said(Text(text="a")), USER, **limited(1)),
+    ),
+    Case(
+        name="another family's seal on a call",
+        rule=turns.foreign_thinking,
+        to="chat",
+        profile=SERVER,
+        request=asked(said(msgspec.structs.replace(CALL, seal=Seal("google", "x"))), answered()),
+        sent=asked(said(CALL), answered()),
+    ),
+    Case(
+        name="unsigned thinking goes where it is asked for, and signed does not",
+        rule=turns.foreign_thinking,
+        to="chat",
+        profile=REPLAYING,
+        request=asked(
+            said(Thinking(text="mine", seal=Seal("none", ""))), USER, said(THEIRS, CALL), answered()
+        ),
+        sent=asked(
+            said(Thinking(text="mine", seal=Seal("none", ""))), USER, said(CALL), answered()
+        ),
+    ),
+    Case(
+        name="a thought that nothing follows",
+        rule=turns.orphaned_thinking,
+        to="responses",
+        profile=GPT_5,
+        request=asked(said(Text(text="a"), THEIRS), USER),
+        sent=asked(said(Text(text="a")), USER),
+    ),
+    Case(
+        name="a user's turn that says something",
+        rule=turns.a_users_turn,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=Request(turns=(system(PROMPT), users(Text(text=" ")))),
+        refused="messages",
+    ),
+    Case(
+        name="neighbours are joined where turns alternate",
+        rule=turns.alternation,
+        to="chat",
+        profile=STRICT_SERVER,
+        request=Request(turns=(USER, USER, system(PROMPT, role="developer"), said(), said())),
+        sent=Request(
+            turns=(
+                users(
+                    *USER.parts,
+                    *USER.parts,
+                    Text(text="<system-reminder>\nYou are a coding agent.\n</system-reminder>"),
+                ),
+                said(),
+            )
+        ),
+    ),
+    Case(
+        name="a result without a call",
+        rule=results.matched_results,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(said(Text(text="a")), answered()),
+        refused="messages[2].content[0]",
+    ),
+    Case(
+        name="a call without a result",
+        rule=results.matched_results,
+        to="chat",
+        profile=GPT_5,
+        request=asked(said(CALL), USER),
+        refused="messages[1].content[0]",
+    ),
+    Case(
+        name="a call without a result, in Responses",
+        rule=results.matched_results,
+        to="responses",
+        profile=GPT_5,
+        paths=RESPONSES,
+        request=asked(said(msgspec.structs.replace(CALL, at=(1,)))),
+        refused="input[1]",
+    ),
+]
+
+MARKS = [
+    Case(
+        name="the newest four marks are kept, and none is shorter than one after it",
+        rule=cache_marks,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=Request(
+            turns=(users(*map(marked, (3600, 300, 0, 1800, 43200, None))),),
+            tools=(Function(name="f", at=0, cache=CacheMark(300)),),
+            **limited(1),  # type: ignore[arg-type]
+        ),
+        sent=Request(
+            turns=(users(*map(marked, (0, 3600, 0, 3600, 3600, None))),),
+            tools=(TOOL,),
+            **limited(1),  # type: ignore[arg-type]
+        ),
+    ),
+    Case(
+        name="the mark of the whole request is one of them",
+        rule=cache_marks,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(
+            users(*map(marked, (300, 300, 300, 300))), auto_cache=CacheMark(43200), **limited(1)
+        ),
+        sent=asked(
+            users(*map(marked, (0, 3600, 3600, 3600))), auto_cache=CacheMark(3600), **limited(1)
+        ),
+    ),
+    Case(
+        name="OpenAI's marks last no shorter than Anthropic's",
+        rule=cache_marks,
+        to="responses",
+        profile=msgspec.structs.replace(GPT_4, takes_cache_marks=True),
+        paths=MESSAGES,
+        request=asked(users(*map(marked, (None, 3600, 300)))),
+        sent=asked(users(*map(marked, (None, 43200, 1800)))),
+    ),
+]
+CASES = [*THINKING, *OPTIONS, *TURNS, *MARKS]

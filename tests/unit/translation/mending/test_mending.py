@@ -1,0 +1,70 @@
+"""The mender: every rule does what the table says, and none of them is in vain."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from libs.common.errors import InvalidRequest
+from services.gateway.upstream.translation import mending
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.mending import Rule, mend, rules_for
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.refusals import Report
+from tests.unit.translation.mending.cases import CASES, Case
+
+ALL_RULES: set[Rule] = {
+    rule
+    for name, value in vars(mending).items()
+    if name.isupper() and isinstance(value, tuple)
+    for rule in value
+}
+NAMES = [case.name for case in CASES]
+
+
+def outcome(
+    case: Case, rules: Iterable[Rule], *, drops: bool
+) -> tuple[Request | str | None, tuple[str, ...], tuple[str, ...]]:
+    """What is sent, or the path of what is refused; with what is adapted and left out."""
+    report = Report(case.paths, drops=drops)
+    request = case.request
+    try:
+        for rule in rules:
+            request = rule(request, Aim(case.profile, report, case.to))
+    except InvalidRequest as error:
+        return error.param, (), ()
+    return request, report.adapted_params, report.dropped_params
+
+
+def expected(case: Case) -> tuple[Request | str | None, tuple[str, ...], tuple[str, ...]]:
+    if case.sent is None:
+        return case.refused, (), ()
+    return case.sent, case.adapted, case.dropped
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_a_request_is_mended(case: Case) -> None:
+    assert outcome(case, rules_for(case.profile, case.to), drops=True) == expected(case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.dropped], ids=lambda c: c.name)
+def test_what_would_be_left_out_is_refused_unless_the_route_says_so(case: Case) -> None:
+    refused = outcome(case, rules_for(case.profile, case.to), drops=False)
+    assert refused == (case.dropped[0], (), ())
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_without_its_rule_a_case_fails(case: Case) -> None:
+    rules = [rule for rule in rules_for(case.profile, case.to) if rule is not case.rule]
+    assert outcome(case, rules, drops=True) != expected(case)
+
+
+def test_every_rule_has_a_case() -> None:
+    assert ALL_RULES - {case.rule for case in CASES} == set()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.sent], ids=lambda c: c.name)
+def test_what_is_mended_needs_no_more(case: Case) -> None:
+    report = Report(case.paths, drops=True)
+    assert case.sent is not None
+    again = mend(case.sent, case.profile, report, case.to)
+    assert again == case.sent
