@@ -71,13 +71,13 @@ def marked(parts: tuple[Part, ...], mark: CacheMark | None) -> tuple[Part, ...]:
 def read_thinking(message: wire.Message, at: At) -> list[Part]:
     """The blocks, where they are, have the text of `reasoning_content` too."""
     if message.thinking_blocks:
-        read = [_read_block(block, at) for block in message.thinking_blocks]
+        read = [read_block(block, at) for block in message.thinking_blocks]
         return [thinking for thinking in read if thinking is not None]
     text = message.reasoning_content or message.reasoning
     return [Thinking(text=text, at=at)] if text else []
 
 
-def _read_block(block: wire.ThinkingBlock, at: At) -> Thinking | None:
+def read_block(block: wire.ThinkingBlock, at: At) -> Thinking | None:
     if block.type == "redacted_thinking":
         seal = sealed(block.data or "", SEALS)
         return None if seal is None else Thinking(seal=seal, is_redacted=True, at=at)

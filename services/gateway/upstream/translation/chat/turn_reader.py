@@ -16,7 +16,7 @@ from services.gateway.upstream.translation.chat.content_reader import (
     read_content,
     read_thinking,
 )
-from services.gateway.upstream.translation.chat.family import CALL_SEAL_MARK, CALL_SEALS
+from services.gateway.upstream.translation.chat.family import CALL_SEALS, parted_id
 from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.conversation import (
     At,
@@ -108,7 +108,7 @@ class _Turns:
         elif not message.tool_call_id:
             raise _missing(at, "tool_call_id")
         else:
-            call_id, _ = _parted_id(message.tool_call_id)
+            call_id, _ = parted_id(message.tool_call_id)
         # The result of a function that gave nothing may be null; that of a tool may not.
         content = message.content if is_legacy else needed(message.content, at)
         return Result(
@@ -150,7 +150,7 @@ class _Turns:
 def _read_call(call: wire.ToolCall, at: At) -> Call:
     if not call.id:
         raise _missing(at, "id")
-    call_id, seal = _parted_id(call.id)
+    call_id, seal = parted_id(call.id)
     extra = call.extra_content
     if extra is not None and extra.google is not None and extra.google.thought_signature:
         seal = Seal(CALL_SEALS, extra.google.thought_signature)
@@ -176,11 +176,3 @@ def _read_call(call: wire.ToolCall, at: At) -> Call:
 
 def _missing(at: At, member: str) -> InvalidRequest:
     return invalid(PATHS.of(at, member), "this field is missing")
-
-
-def _parted_id(call_id: str) -> tuple[str, Seal | None]:
-    """Older gateways joined Gemini's signature to the id."""
-    bare, found, signature = call_id.partition(CALL_SEAL_MARK)
-    if not (found and bare and signature):
-        return call_id, None
-    return bare, Seal(CALL_SEALS, signature)

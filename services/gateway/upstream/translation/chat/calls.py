@@ -1,0 +1,77 @@
+"""Calls of tools as a chat client knows them."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.upstream.translation.chat.family import CALL_SEALS
+from services.gateway.upstream.translation.conversation import Call, Seal
+from services.gateway.upstream.translation.names import ToolNames
+
+
+class _Wrapped(msgspec.Struct, frozen=True):
+    input: str
+
+
+_wrapped = msgspec.json.Decoder(_Wrapped)
+
+
+class CallHead(msgspec.Struct, frozen=True):
+    """`is_wrapped`: the client's tool takes any text, and what came is JSON around it."""
+
+    call_id: str
+    name: str
+    is_freeform: bool
+    is_wrapped: bool
+
+    @property
+    def kind(self) -> str:
+        return "custom" if self.is_freeform else "function"
+
+    @property
+    def member(self) -> str:
+        """Where what the model gives to the tool stands."""
+        return "input" if self.is_freeform else "arguments"
+
+    def said(self, arguments: str) -> str:
+        if self.is_wrapped:
+            return _unwrapped(arguments)
+        return arguments if arguments or self.is_freeform else "{}"
+
+    def written(self, said: str, seal: Seal | None) -> dict[str, Any]:
+        call: dict[str, Any] = {
+            "id": self.call_id,
+            "type": self.kind,
+            self.kind: {"name": self.name, self.member: said},
+        }
+        if seal is not None and seal.family == CALL_SEALS:
+            call["extra_content"] = call_extra(seal)
+        return call
+
+
+def call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> CallHead:
+    _, original, was_freeform = names.original(name)
+    return CallHead(
+        call_id=call_id,
+        name=original,
+        is_freeform=is_freeform or was_freeform,
+        is_wrapped=was_freeform and not is_freeform,
+    )
+
+
+def written_call(call: Call, names: ToolNames) -> dict[str, Any]:
+    head = call_head(call.id, call.name, call.is_freeform, names)
+    return head.written(head.said(call.arguments), call.seal)
+
+
+def call_extra(seal: Seal) -> dict[str, Any]:
+    """Google's own place for the signature of a call."""
+    return {"google": {"thought_signature": seal.data}}
+
+
+def _unwrapped(arguments: str) -> str:
+    try:
+        return _wrapped.decode(arguments).input
+    except UNREADABLE:
+        return arguments

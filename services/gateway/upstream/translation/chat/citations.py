@@ -1,0 +1,56 @@
+"""Citations of an answer's text as chat's annotations, which know addresses alone."""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+
+_URL = "url_citation"
+
+
+class _Citation(msgspec.Struct, frozen=True):
+    """Chat's, which nests; the one of Responses, which does not; or Anthropic's location."""
+
+    type: str = ""
+    url_citation: "_Citation | None" = None
+    url: str | None = None
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+_citation = msgspec.json.Decoder(_Citation)
+_citations = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def annotations(raws: msgspec.Raw, start: int, end: int) -> list[dict[str, Any]]:
+    """Of a list of citations of the text from `start` to `end` of the content."""
+    try:
+        found = [annotation(raw, start, end) for raw in _citations.decode(raws)]
+    except UNREADABLE:
+        return []
+    return [each for each in found if each is not None]
+
+
+def annotation(raw: msgspec.Raw, start: int, end: int) -> dict[str, Any] | None:
+    """None for one that chat has no word for, such as of a page of a document."""
+    try:
+        citation = _citation.decode(raw)
+    except UNREADABLE:
+        return None
+    told = citation.url_citation or citation
+    if told.url is None:
+        return None
+    # OpenAI's indexes count from the text's begin; Anthropic's text is cited as a whole.
+    first = start if told.start_index is None else start + told.start_index
+    last = end if told.end_index is None else start + told.end_index
+    return {
+        "type": _URL,
+        _URL: {
+            "start_index": first,
+            "end_index": last,
+            "url": told.url,
+            "title": told.title or "",
+        },
+    }

@@ -1,0 +1,294 @@
+"""Writes a stream of chat's chunks for a client.
+
+One part is open at a time, as the sequencer sees to. A chunk is a template around one text.
+"""
+
+from typing import Any
+
+import msgspec
+
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.formats.base import MAX_KEPT_BYTES
+from services.gateway.upstream.translation.chat.answer_writer import MALFORMED, answer_id
+from services.gateway.upstream.translation.chat.calls import CallHead, call_extra, call_head
+from services.gateway.upstream.translation.chat.citations import annotation
+from services.gateway.upstream.translation.chat.family import CALL_SEALS
+from services.gateway.upstream.translation.chat.part_writer import BREAK
+from services.gateway.upstream.translation.chat.stops import finish_reason
+from services.gateway.upstream.translation.chat.thoughts import redacted_block, sealed_block
+from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
+from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
+from services.gateway.upstream.translation.seals import UNSIGNED
+
+_encode = msgspec.json.encode
+_MALFORMED = Failure(message=MALFORMED, status=502, code="upstream_malformed_call")
+_SERVER_ERROR = 500
+_TOO_MANY_REQUESTS = 429
+
+
+class _Open:
+    """The call that is open, and the bytes around its deltas."""
+
+    __slots__ = ("end", "head", "key", "said", "start")
+
+    def __init__(self, key: int, head: CallHead, number: int, *, is_legacy: bool) -> None:
+        self.key = key
+        self.head = head
+        # Of a wrapped input, which can be taken out of its JSON only when it is whole.
+        self.said: list[str] = []
+        if is_legacy:
+            self.start, self.end = b'{"function_call":{"arguments":', b"}}"
+        else:
+            place = f'{{"tool_calls":[{{"index":{number},"{head.kind}":{{"{head.member}":'
+            self.start, self.end = place.encode(), b"}}]}"
+
+
+class _Thought:
+    """The text of a part of thinking, which its seal is told with; None for too long a one."""
+
+    __slots__ = ("_chars", "_deltas", "_summary", "is_begun", "is_told")
+
+    def __init__(self, *, is_begun: bool = False) -> None:
+        self.is_begun = is_begun
+        self.is_told = False
+        self._deltas: list[str] = []
+        self._chars = 0
+        self._summary: int | None = None
+
+    def add(self, delta: str, summary: int | None) -> str:
+        """The delta, after a break where another part of the summary begins."""
+        if self._deltas and summary != self._summary:
+            delta = BREAK + delta
+        self._summary = summary
+        self._chars += len(delta)
+        if self._chars <= MAX_KEPT_BYTES:
+            self._deltas.append(delta)
+        return delta
+
+    def text(self) -> str | None:
+        return "".join(self._deltas) if self._chars <= MAX_KEPT_BYTES else None
+
+
+class StreamWriter:
+    def __init__(self, context: AnswerContext) -> None:
+        self._context = context
+        request = context.request
+        self._is_legacy = request.has_legacy_functions
+        self._out: list[bytes] = []
+        self._base = self._head = b""
+        self._usage_member = b',"usage":null' if request.wants_usage else b""
+        self._tail = self._ending(b"null", b"null")
+        # What is open: text, refusal, thinking, call, or nothing.
+        self._kind = ""
+        self._has_role = False
+        self._text_chars = 0
+        self._text_start = 0
+        self._cited: list[msgspec.Raw] = []
+        self._thought = _Thought()
+        self._has_thought = False
+        self._block_count = 0
+        self._open: _Open | None = None
+        self._numbers: dict[str, int] = {}
+        self._call_count = 0
+        self._call_seals: dict[str, Seal] = {}
+        self._usage: TokenUsage | None = None
+        self._stop: Stop | None = None
+        self._has_failed = False
+
+    def take(self) -> bytes:
+        written = b"".join(self._out)
+        self._out.clear()
+        return written
+
+    def started(self, upstream_id: str, model: str, created: int | None) -> None:
+        head = {
+            "id": answer_id(upstream_id),
+            "object": "chat.completion.chunk",
+            "created": self._context.created if created is None else created,
+            "model": self._context.model,
+        }
+        self._base = b"data: " + _encode(head)[:-1] + b',"choices":['
+        self._head = self._base + b'{"index":0,"delta":'
+
+    def text(self, delta: str, logprobs: msgspec.Raw | None = None) -> None:
+        if self._kind != "text":
+            self._begin("text", b'""')
+            self._text_start = self._text_chars
+        if not delta:
+            return
+        self._text_chars += len(delta)
+        said = b'{"content":' + _encode(delta) + b"}"
+        if logprobs is None:
+            self._put(said)
+        else:
+            told = b'{"content":' + bytes(logprobs) + b',"refusal":null}'
+            self._out.append(self._head + said + self._ending(told, b"null"))
+
+    def refusal(self, delta: str) -> None:
+        self._begin("refusal")
+        self._put(b'{"refusal":' + _encode(delta) + b"}")
+
+    def thinking(self, delta: str, summary: int | None = None) -> None:
+        if self._kind != "thinking":
+            self._begin("thinking")
+            self._thought = _Thought(is_begun=True)
+        if not delta:
+            return
+        said = self._thought.add(delta, summary)
+        if not self._thought.is_told and self._has_thought:
+            said = BREAK + said
+        self._thought.is_told = self._has_thought = True
+        self._put(b'{"reasoning_content":' + _encode(said) + b"}")
+
+    def seal(self, seal: Seal, call_id: str | None = None) -> None:
+        if call_id is not None:
+            self._seal_call(seal, call_id)
+            return
+        if seal.family == UNSIGNED:
+            return
+        thought, self._thought = self._thought, _Thought()
+        if self._kind == "thinking":
+            self._kind = ""
+        self._role(b"null")
+        text = thought.text()
+        if text is None:
+            return
+        block = sealed_block(text, seal) if thought.is_begun else redacted_block(seal)
+        numbered = {"index": self._block_count, **block}
+        self._block_count += 1
+        self._put(_encode({"thinking_blocks": [numbered]}))
+
+    def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
+        call = self._open
+        if call is None or call.key != key:
+            call = self._begin_call(key, call_id, name, is_freeform)
+        if call.head.is_wrapped:
+            call.said.append(delta)
+        elif delta:
+            self._put(call.start + _encode(delta) + call.end)
+
+    def cite(self, citation: msgspec.Raw, family: str) -> None:
+        """Told when the text is over, for some are of all of it."""
+        self._cited.append(citation)
+
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
+        """Chat has no word for what the provider's tools did."""
+        self._begin("")
+
+    def ended(self) -> None:
+        self._begin("")
+        self._thought = _Thought()
+
+    def usage(self, usage: TokenUsage) -> None:
+        self._usage = usage
+
+    def stop(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def failed(self, failure: Failure) -> None:
+        if self._has_failed:
+            return
+        self._has_failed = True
+        error = {
+            "message": failure.message,
+            "type": failure.kind or _kind_of(failure.status),
+            "param": failure.param,
+            "code": failure.code,
+        }
+        self._out.append(b"data: " + _encode({"error": error}) + b"\n\n")
+
+    def finish(self) -> None:
+        if self._has_failed:
+            return
+        stop = self._stop or Stop(kind="end")
+        if stop.kind == "malformed":
+            self.failed(_MALFORMED)
+            return
+        if stop.kind == "blocked" and stop.explanation:
+            self.refusal(stop.explanation)
+        self._begin("", b'""')
+        reason = _encode(finish_reason(stop, is_legacy=self._is_legacy))
+        self._out.append(self._head + b"{}" + self._ending(b"null", reason))
+        self._finish_usage()
+        self._out.append(b"data: [DONE]\n\n")
+
+    def _finish_usage(self) -> None:
+        if not self._context.request.wants_usage:
+            return
+        usage = write_usage(self._usage)
+        if usage is None:
+            return
+        tier = tier_of(self._usage.service_tier if self._usage is not None else None)
+        told: dict[str, Any] = {"usage": usage}
+        if tier is not None:
+            told["service_tier"] = tier
+        self._out.append(self._base + b"]," + _encode(told)[1:] + b"\n\n")
+
+    def _begin(self, kind: str, content: bytes = b"null") -> None:
+        """Ends what is open, if it is of another kind; the first chunk tells the role."""
+        if not self._base:
+            self.started("", "", None)
+        if self._kind != kind:
+            self._close()
+            self._kind = kind
+        if kind or content != b"null":
+            self._role(content)
+
+    def _close(self) -> None:
+        if self._kind == "text" and self._cited:
+            found = [annotation(raw, self._text_start, self._text_chars) for raw in self._cited]
+            self._cited.clear()
+            if told := [each for each in found if each is not None]:
+                self._put(_encode({"annotations": told}))
+        call, self._open = self._open, None
+        if call is not None and call.head.is_wrapped:
+            said = call.head.said("".join(call.said))
+            self._put(call.start + _encode(said) + call.end)
+
+    def _role(self, content: bytes) -> None:
+        if not self._has_role:
+            self._has_role = True
+            self._put(b'{"role":"assistant","content":' + content + b',"refusal":null}')
+
+    def _begin_call(self, key: int, call_id: str, name: str, is_freeform: bool) -> _Open:
+        self._close()
+        self._kind = ""
+        self._begin("call")
+        head = call_head(call_id, name, is_freeform, self._context.names)
+        is_legacy = self._is_legacy and not self._numbers and not head.is_freeform
+        number = self._call_count
+        self._numbers[call_id] = number
+        if is_legacy:
+            told: dict[str, Any] = {"function_call": {"name": head.name, "arguments": ""}}
+        else:
+            self._call_count += 1
+            seal = self._call_seals.pop(call_id, None)
+            told = {"tool_calls": [{"index": number, **head.written("", seal)}]}
+        self._put(_encode(told))
+        self._open = _Open(key, head, number, is_legacy=is_legacy)
+        return self._open
+
+    def _seal_call(self, seal: Seal, call_id: str) -> None:
+        """It may come before the call, which may have to wait for another one."""
+        if seal.family != CALL_SEALS:
+            return
+        number = self._numbers.get(call_id)
+        if number is None:
+            self._call_seals[call_id] = seal
+            return
+        told = {"index": number, "extra_content": call_extra(seal)}
+        self._put(_encode({"tool_calls": [told]}))
+
+    def _put(self, delta: bytes) -> None:
+        self._out.append(self._head + delta + self._tail)
+
+    def _ending(self, logprobs: bytes, reason: bytes) -> bytes:
+        end = b',"logprobs":' + logprobs + b',"finish_reason":' + reason + b"}]"
+        return end + self._usage_member + b"}\n\n"
+
+
+def _kind_of(status: int | None) -> str:
+    if status == _TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "api_error" if status is None or status >= _SERVER_ERROR else "invalid_request_error"
