@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 
 import structlog
 
-from libs.common.domain.corrections import priced_model, reprice_entry
-from libs.common.domain.money import EXACT
-from libs.common.domain.posting import Unpostable, bounded_cost
+from libs.common.domain.corrections import priced_models, reprice_entry
+from libs.common.domain.posting import Unpostable, bounded_cost, called_by
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.entries import EntryStore
-from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_book import PriceBook, prices_at
 
 log = structlog.get_logger(__name__)
 
@@ -26,29 +26,32 @@ class Repricer:
     async def corrections(
         self, entries: Sequence[LedgerEntry], *, reason: str, made_by: str, posted_at: datetime
     ) -> list[LedgerEntry]:
-        """Of those entries that have another price now, for the moment in which they started."""
-        models = {entry.entry_id: model for entry in entries if (model := priced_model(entry))}
+        """Of those entries that have another price now, for the moment in which they started.
+
+        One that ran several models waits until all of them have one.
+        """
+        models = {entry.entry_id: found for entry in entries if (found := priced_models(entry))}
         if not models:
             return []
-        price_at = await self._prices.of_models(models.values())
+        price_at = await self._prices.of_models(chain.from_iterable(models.values()))
         earlier: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
         for row in await self._entries.corrections_of(list(models)):
             earlier[row.corrects or ""].append(row)
         corrections: list[LedgerEntry] = []
         for entry in entries:
-            model = models.get(entry.entry_id)
-            price = None if model is None else price_at(model, entry.started_at)
-            if price is None or entry.usage is None:
+            if entry.usage is None or entry.entry_id not in models:
                 continue
-            multiplier = EXACT.multiply(entry.account_multiplier, entry.deployment_multiplier)
-            cost = bounded_cost(entry.usage, price, multiplier, entry.started_at)
-            if isinstance(cost, Unpostable):
-                log.error("repricing.refused", entry_id=entry.entry_id, reason=cost.reason)
+            prices = prices_at(price_at, models[entry.entry_id], entry.started_at)
+            priced = bounded_cost(entry.usage, called_by(entry), prices)
+            if isinstance(priced, Unpostable):
+                log.error("repricing.refused", entry_id=entry.entry_id, reason=priced.reason)
+                continue
+            if priced.unpriced:
                 continue
             correction = reprice_entry(
                 entry,
                 earlier[entry.entry_id],
-                (price.price_id, cost),
+                (priced.price_id, priced.cost),
                 reason=reason,
                 made_by=made_by,
                 posted_at=posted_at,

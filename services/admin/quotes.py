@@ -2,19 +2,22 @@
 
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.domain.call_cost import models_of
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.posting import Unpostable, bounded_cost
+from libs.common.domain.posting import Called, Prices, Unpostable, bounded_cost
 from libs.common.domain.served_terms import surcharges_for, tier_for
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.entry import PriceNote
-from libs.common.schemas.price import AT_COST, PriceVersion
+from libs.common.schemas.price import AT_COST
 from libs.common.schemas.usage import ClientFormat, TokenUsage
+from libs.common.storage.prices.price_book import prices_at
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
 from services.admin.bundled_prices import mapped
@@ -82,10 +85,13 @@ async def quote(request: Request[State]) -> Response:
     at = now if body.at is None else body.at
     multiplier = await _multiplier(state, body)
     served = await _served(state, body)
-    price_at = await state["price_book"].of_models([(s.provider, s.model) for s in served])
+    models = [
+        [(s.provider, name) for name in {s.model, *models_of(usage, s.model)}] for s in served
+    ]
+    price_at = await state["price_book"].of_models(chain.from_iterable(models))
     quotes = [
-        _quote(each, usage, price_at((each.provider, each.model), at), multiplier, at)
-        for each in served
+        _quote(each, usage, prices_at(price_at, names, at), multiplier, at)
+        for each, names in zip(served, models, strict=True)
     ]
     priced = [each for each in quotes if each["price"] is not None]
     if not priced:
@@ -138,23 +144,27 @@ def _bare(model: str) -> _Served:
 def _quote(
     served: _Served,
     usage: TokenUsage,
-    price: PriceVersion | None,
+    prices: Prices,
     multiplier: Decimal,
     at: datetime,
 ) -> dict[str, Any]:
-    """Without a price the cost is null."""
+    """Without a price the cost is null; other models that ran and have none are `unpriced`."""
     whose = msgspec.structs.asdict(served)
+    price = prices.get((served.provider, served.model))
     if price is None:
         return {**whose, "cost_usd": None, "price": None}
-    cost = bounded_cost(usage, price, multiplier, at)
-    if isinstance(cost, Unpostable):
-        raise ValidationFailed([FieldError("usage", cost.reason)])
+    called = Called(provider=served.provider, model=served.model, multiplier=multiplier, at=at)
+    priced = bounded_cost(usage, called, prices)
+    if isinstance(priced, Unpostable):
+        raise ValidationFailed([FieldError("usage", priced.reason)])
+    cost = priced.cost
     tier = tier_for(price, usage, at=at)
     return {
         **whose,
         "at": at,
         "cost_usd": nusd_to_usd(cost.cost_nusd),
         "lines": [line_view(line) for line in cost.lines],
+        "unpriced": priced.unpriced,
         "notes": [_note_view(note, usage) for note in cost.notes],
         "multiplier": cost.multiplier,
         "account_multiplier": multiplier,

@@ -10,12 +10,8 @@ from msgspec import Meta
 from libs.common.domain.message_usage import usage_of_message
 from libs.common.domain.posting import MAX_COUNT
 from libs.common.domain.reported_counts import Report, decode_report
-from libs.common.domain.usage import (
-    total_input,
-    total_output,
-    usage_of_embedding,
-    usage_of_openai,
-)
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import usage_of_embedding, usage_of_openai
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.usage import MAX_RUNS, ClientFormat, TokenUsage
 from services.admin.fields import Model, Rate, model_problem

@@ -1,6 +1,5 @@
 """`/admin/usage`: what an account used, entry by entry."""
 
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -72,12 +71,17 @@ def entry_view(entry: LedgerEntry) -> dict[str, Any]:
     }
 
 
-def line_view(line: CostLine) -> dict[str, str | int | Decimal]:
-    """`amount_usd` is `quantity * rate_usd / per`."""
-    return {
+def line_view(line: CostLine) -> dict[str, Any]:
+    """`amount_usd` is `quantity * rate_usd / per`; an unpriced line has neither yet.
+
+    `model`, `run` and `price_id` are there where the line is another model's, or another run.
+    """
+    view: dict[str, Any] = {
         "item": line.item,
         "quantity": line.quantity,
-        "rate_usd": line.rate,
+        "rate_usd": None if line.unpriced else line.rate,
         "per": _MILLION if line.item in _TOKEN_CLASSES else 1,
-        "amount_usd": line.amount,
+        "amount_usd": None if line.unpriced else line.amount,
     }
+    further = {"model": line.model, "run": line.run, "price_id": line.price_id}
+    return view | {name: value for name, value in further.items() if value is not None}

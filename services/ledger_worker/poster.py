@@ -7,17 +7,18 @@ that fails halfway is retried from the start.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from random import randrange
 from time import monotonic
 
 import structlog
 
-from libs.common.domain.posting import Unpostable, billed_model, entry_of
+from libs.common.domain.posting import Unpostable, billed_models, entry_of, unpriced_models
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.driver import Session
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
-from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_book import PriceBook, prices_at
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
@@ -93,15 +94,14 @@ class Poster:
     async def _entries(
         self, events: Sequence[UsageEvent]
     ) -> tuple[list[LedgerEntry], dict[str, Unpostable]]:
-        models = [model for event in events if (model := billed_model(event)) is not None]
-        price_at = await self._prices.of_models(models)
+        models = [billed_models(event) for event in events]
+        price_at = await self._prices.of_models(chain.from_iterable(models))
         posted_at = self._now()
         entries: list[LedgerEntry] = []
         unpostable: dict[str, Unpostable] = {}
-        for event in events:
-            model = billed_model(event)
-            price = None if model is None else price_at(model, event.started_at)
-            match entry_of(event, price, posted_at):
+        for event, needed in zip(events, models, strict=True):
+            prices = prices_at(price_at, needed, event.started_at)
+            match entry_of(event, prices, posted_at):
                 case LedgerEntry() as entry:
                     entries.append(entry)
                 case Unpostable() as fault:
@@ -137,5 +137,6 @@ class Poster:
     def _report_unpriced(self, entries: Sequence[LedgerEntry]) -> None:
         unpriced = [entry for entry in entries if entry.status == "unpriced"]
         self._metrics.unpriced.inc(len(unpriced))
-        for (provider, model), calls in Counter((e.provider, e.model) for e in unpriced).items():
+        models = Counter(model for entry in unpriced for model in unpriced_models(entry))
+        for (provider, model), calls in models.items():
             log.warning("calls.unpriced", provider=provider, model=model, calls=calls)

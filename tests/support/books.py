@@ -122,7 +122,7 @@ class Books:
         for event in await self.events(secret):
             accepted = accept(event, event.started_at)
             assert isinstance(accepted, UsageEvent)
-            entry = entry_of(accepted, None, event.started_at)
+            entry = entry_of(accepted, {}, event.started_at)
             assert isinstance(entry, LedgerEntry)
             await ledger.post([entry])
         for key in await self.redis.keys("gateway:*:object:*"):

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.domain.call_cost import models_of
 from libs.common.domain.ids import uuid7
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.posting import Unpostable
@@ -127,7 +128,7 @@ def correction_entry(
 def reprice_entry(
     entry: LedgerEntry,
     earlier: Sequence[LedgerEntry],
-    priced: tuple[str, Cost],
+    priced: tuple[str | None, Cost],
     *,
     reason: str,
     made_by: str,
@@ -159,13 +160,15 @@ def reprice_entry(
     )
 
 
-def priced_model(entry: LedgerEntry) -> tuple[str, str] | None:
-    """(provider, model) by whose price the entry costs what it does; None where it has no price."""
+def priced_models(entry: LedgerEntry) -> list[tuple[str, str]]:
+    """(provider, model) pairs by whose prices the entry costs what it does; empty without any."""
     if entry.kind not in ("call", "late_event") or entry.status not in _PRICED:
-        return None
+        return []
     if entry.usage is None or entry.provider is None or entry.model is None:
-        return None
-    return entry.provider, entry.priced_as or entry.model
+        return []
+    return [
+        (entry.provider, model) for model in models_of(entry.usage, entry.model, entry.priced_as)
+    ]
 
 
 def net_nusd(entry: LedgerEntry, corrections: Iterable[LedgerEntry]) -> int:

@@ -6,15 +6,17 @@ money (an endless model name, a clock that is ahead) is brought within bounds in
 call that was made must show.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from uuid import UUID
 
 import msgspec
 
+from libs.common.domain.call_cost import CallCost, cost_of_call, models_of
 from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.periods import period_keys, zone_of
-from libs.common.domain.pricing import cost_of, multiplier_problem
+from libs.common.domain.pricing import multiplier_problem
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import (
@@ -35,12 +37,28 @@ MAX_COUNT = 2**53
 MAX_ID_CHARS = 512
 MAX_TEXT_CHARS = 1024
 
+# By provider and model.
+Prices = Mapping[tuple[str, str], PriceVersion]
+
 _BILLED = frozenset({"ok", "client_closed", "upstream_error"})
 _IDS = ("user_id", "key_id", "provider", "model", "deployment", "priced_as")
 _MULTIPLIERS = ("account_multiplier", "deployment_multiplier")
 _TEXTS = ("requested_model", "error_code", "provider_request_id", "response_id", "client_user")
 _NUMBERS = ("http_status", "latency_ms", "first_byte_ms", "attempts")
 _FREE = Cost(cost_nusd=0, lines=())
+
+
+class Called(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call's prices depend on. Its model may have the price of another name.
+
+    `multiplier` is the account's, times the deployment's; `at` is the call's start.
+    """
+
+    provider: str | None
+    model: str | None
+    priced_as: str | None = None
+    multiplier: Decimal
+    at: datetime
 
 
 class Unpostable(msgspec.Struct, frozen=True):
@@ -67,28 +85,25 @@ def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
     )
 
 
-def billed_model(event: UsageEvent) -> tuple[str, str] | None:
-    """(provider, model) whose price the event needs; None where it needs none, or has no model."""
-    if _billed_usage(event) is None or event.provider is None or event.model is None:
-        return None
-    return event.provider, event.priced_as or event.model
+def billed_models(event: UsageEvent) -> list[tuple[str, str]]:
+    """(provider, model) pairs whose prices the event needs; empty where it needs none."""
+    usage = _billed_usage(event)
+    if usage is None or event.provider is None or event.model is None:
+        return []
+    return [(event.provider, name) for name in models_of(usage, event.model, event.priced_as)]
 
 
-def entry_of(
-    event: UsageEvent, price: PriceVersion | None, posted_at: datetime
-) -> LedgerEntry | Unpostable:
-    """The entry of an accepted event; `price` is its model's, None where there is none."""
+def entry_of(event: UsageEvent, prices: Prices, posted_at: datetime) -> LedgerEntry | Unpostable:
+    """The entry of an accepted event; `prices` has those of its models, where there are any."""
     status: EntryStatus = event.status
     cost, price_id = _FREE, None
     usage = _billed_usage(event)
-    if usage is not None and price is None:
-        status = "unpriced"
-    elif usage is not None and price is not None:
-        multiplier = EXACT.multiply(event.account_multiplier, event.deployment_multiplier)
-        priced = bounded_cost(usage, price, multiplier, event.started_at)
+    if usage is not None:
+        priced = bounded_cost(usage, called_by(event), prices)
         if isinstance(priced, Unpostable):
             return priced
-        cost, price_id = priced, price.price_id
+        cost, price_id = priced.cost, priced.price_id
+        status = "unpriced" if priced.unpriced else event.status
     return LedgerEntry(
         entry_id=event.call_id,
         user_id=event.user_id,
@@ -130,6 +145,24 @@ def entry_of(
     )
 
 
+def called_by(record: UsageEvent | LedgerEntry) -> Called:
+    """What the call of an event or an entry was priced by."""
+    return Called(
+        provider=record.provider,
+        model=record.model,
+        priced_as=record.priced_as,
+        multiplier=EXACT.multiply(record.account_multiplier, record.deployment_multiplier),
+        at=record.started_at,
+    )
+
+
+def unpriced_models(entry: LedgerEntry) -> list[tuple[str | None, str | None]]:
+    """(provider, model) pairs that an entry waits for; its own, where that has no lines."""
+    own = entry.priced_as or entry.model
+    models = [line.model or own for line in entry.lines if line.unpriced]
+    return [(entry.provider, model) for model in dict.fromkeys(models or [own])]
+
+
 def _zone_of(event: UsageEvent) -> tzinfo:
     """A zone that this machine does not know is read as UTC: the entry must be posted."""
     try:
@@ -142,20 +175,22 @@ def _billed_usage(event: UsageEvent) -> TokenUsage | None:
     return event.usage if event.status in _BILLED else None
 
 
-def bounded_cost(
-    usage: TokenUsage, price: PriceVersion, multiplier: Decimal, at: datetime
-) -> Cost | Unpostable:
-    """The cost of a call that began then, unless it is one that no call has.
+def bounded_cost(usage: TokenUsage, called: Called, prices: Prices) -> CallCost | Unpostable:
+    """The cost of a call that used that, unless it is one that no call has."""
 
-    `multiplier` is that of the account, times the deployment's.
-    """
+    def price_of(other: str | None) -> PriceVersion | None:
+        name = other or called.priced_as or called.model
+        provider = called.provider
+        return None if provider is None or name is None else prices.get((provider, name))
+
     try:
-        cost = cost_of(usage, price, multiplier, at=at)
+        priced = cost_of_call(usage, called.model, price_of, called.multiplier, called.at)
     except ArithmeticError:
-        return Unpostable(f"price {price.price_id} cannot be applied exactly")
-    if not 0 <= cost.cost_nusd <= MAX_NUSD:
-        return Unpostable(f"the cost of {cost.cost_nusd} nano-USD is out of range")
-    return cost
+        ids = ", ".join(sorted(price.price_id for price in prices.values()))
+        return Unpostable(f"price {ids} cannot be applied exactly")
+    if not 0 <= priced.cost.cost_nusd <= MAX_NUSD:
+        return Unpostable(f"the cost of {priced.cost.cost_nusd} nano-USD is out of range")
+    return priced
 
 
 def _fault(event: UsageEvent) -> str | None:

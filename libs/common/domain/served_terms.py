@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from libs.common.domain.token_classes import input_tokens
+from libs.common.domain.token_classes import total_input
 from libs.common.schemas.price import FAST, REGIONAL, PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenCounts, TokenUsage
 
@@ -45,13 +45,13 @@ def tier_for(
     """
     if not version.tiers:
         return None
-    total_input = input_tokens(usage if counts is None else counts)
+    read = total_input(usage if counts is None else counts)
     for name in (*tier_names(usage.service_tier), None):
         tiers = [
             tier
             for tier in version.tiers
             if tier.service_tier == name
-            and (total_input > tier.above_input_tokens or tier.above_input_tokens == 0)
+            and (read > tier.above_input_tokens or tier.above_input_tokens == 0)
             and (not tier.hours or (at is not None and is_open(tier, at)))
         ]
         if tiers:

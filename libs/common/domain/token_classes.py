@@ -56,9 +56,14 @@ def total_tokens(usage: TokenCounts) -> int:
     return sum(filter(None, msgspec.structs.astuple(usage)[: len(_CLASSES)]))
 
 
-def input_tokens(usage: TokenCounts) -> int:
-    """Of every class, cached ones included."""
+def total_input(usage: TokenCounts) -> int:
+    """Of every class, cached ones included; 0 also where none is reported."""
     return sum(filter(None, msgspec.structs.astuple(usage)[: len(_INPUT)]))
+
+
+def total_output(usage: TokenCounts) -> int:
+    """As `total_input`."""
+    return sum(filter(None, msgspec.structs.astuple(usage)[len(_INPUT) : len(_CLASSES)]))
 
 
 def used_classes(usage: TokenCounts) -> list[tuple[str, int]]:

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.reported_counts import Counts, Report, ReportReader, usd_of, word_of
-from libs.common.schemas.usage import TokenCounts, TokenUsage
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.schemas.usage import TokenUsage
 
 # Chat's names, those of Responses, and what DeepSeek, Moonshot and Perplexity count beside them.
 _TOTALS = {
@@ -86,9 +87,6 @@ _XAI_TOOLS = {
 }
 # xAI bills in these parts of a dollar.
 _TICKS_PER_USD = Decimal(10) ** 10
-_OUTPUT_FROM = TokenCounts.__struct_fields__.index("output_text")
-_INPUT_CLASSES = TokenCounts.__struct_fields__[:_OUTPUT_FROM]
-_OUTPUT_CLASSES = TokenCounts.__struct_fields__[_OUTPUT_FROM:]
 
 
 def usage_of_openai(report: Report, service_tier: str | None = None) -> TokenUsage:
@@ -134,16 +132,6 @@ def provider_cost(report: Report) -> Decimal | None:
         return ticks / _TICKS_PER_USD
     cost = report.get("cost")
     return usd_of(cost.get("total_cost") if isinstance(cost, dict) else cost)
-
-
-def total_input(counts: TokenCounts) -> int:
-    """Of every class; 0 also where none is reported."""
-    return sum(getattr(counts, name) or 0 for name in _INPUT_CLASSES)
-
-
-def total_output(counts: TokenCounts) -> int:
-    """As `total_input`."""
-    return sum(getattr(counts, name) or 0 for name in _OUTPUT_CLASSES)
 
 
 def filled(reported: TokenUsage, estimated_input: int, uncounted_output: int) -> TokenUsage:

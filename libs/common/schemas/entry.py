@@ -11,6 +11,7 @@ from libs.common.schemas.usage import (
     CallStatus,
     ClientFormat,
     Operation,
+    RunRole,
     TokenUsage,
     UsageSource,
 )
@@ -33,16 +34,23 @@ PriceNote = Literal[
 ]
 
 
-class CostLine(msgspec.Struct, frozen=True, kw_only=True):
+class CostLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`quantity` tokens at `rate` USD per million, or uses at USD each: `amount` USD, exact.
 
-    The rate is the price's, times its surcharges for how the call was served.
+    The rate is the price's, times its surcharges for how the call was served. `model` is the one
+    that ran, with its `price_id`, where it is not the entry's own; `run` says why it ran. An
+    `unpriced` line waits for its model's price, and has none until then. Where the prices of an
+    entry have different multipliers, they are in the rates.
     """
 
     item: str
     quantity: int
     rate: Decimal
     amount: Decimal
+    model: str | None = None
+    run: RunRole | None = None
+    price_id: str | None = None
+    unpriced: bool = False
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import msgspec
 
+from libs.common.domain.call_cost import cost_of_call, is_same_model
 from libs.common.domain.ids import uuid7
 from libs.common.domain.posting import EVENT_VERSION
 from libs.common.domain.pricing import cost_nusd
@@ -106,11 +107,26 @@ class Call:
 
     def charge(self, usage: TokenUsage | None) -> int:
         """The cost that the ledger will post, unless a new price applies by then."""
-        if usage is not None and self.price is not None:
-            self.charged_nusd = cost_nusd(
-                usage, self.price, self.account_multiplier, at=self.started_at
-            )
+        if usage is None or self.price is None or self.target is None:
+            return self.charged_nusd
+        multiplier = self.account_multiplier
+        if usage.runs or usage.model or usage.unbilled:
+            called = self.target.model
+            charged = cost_of_call(usage, called, self._price_of, multiplier, self.started_at)
+            self.charged_nusd = charged.cost.cost_nusd
+        else:
+            self.charged_nusd = cost_nusd(usage, self.price, multiplier, at=self.started_at)
         return self.charged_nusd
+
+    def _price_of(self, model: str | None) -> PriceVersion | None:
+        """Of another model, as far as the request named it; else that of the call's own."""
+        priced, target = self.priced, self.target
+        if model is not None and priced is not None and target is not None:
+            prices = priced.prices_of_models.get(target.deployment_id, ())
+            for named, price in zip(priced.request.models, prices, strict=True):
+                if is_same_model(named.name, model):
+                    return price
+        return self.price
 
     @property
     def user_id(self) -> str:

@@ -16,7 +16,7 @@ from libs.common.domain.access import check_named_model
 from libs.common.domain.attachments import attachments_of
 from libs.common.domain.holds import estimate_input_tokens
 from libs.common.domain.route_tests import TEST_USER_ID
-from libs.common.domain.usage import total_input, total_output
+from libs.common.domain.token_classes import total_input, total_output
 from libs.common.errors import ModelUnpriced
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import UsageSource

@@ -8,7 +8,8 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.reported_counts import Report, merged
-from libs.common.domain.usage import filled, total_input, total_output, usage_of_openai
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import filled, usage_of_openai
 from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.base import (

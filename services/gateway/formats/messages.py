@@ -10,7 +10,8 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.message_usage import usage_of_message
 from libs.common.domain.reported_counts import Report, merged
-from libs.common.domain.usage import filled, total_input, total_output
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import filled
 from libs.common.errors import AppError
 from libs.common.schemas.price import FAST
 from libs.common.schemas.usage import ClientFormat, TokenUsage

@@ -8,7 +8,8 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.hosted_tools import with_tools
-from libs.common.domain.usage import filled, total_input, total_output, usage_of_openai
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import filled, usage_of_openai
 from libs.common.errors import AppError, InvalidRequest
 from libs.common.schemas.usage import MAX_OBJECTS, ClientFormat, TokenUsage
 from services.gateway.formats.base import (

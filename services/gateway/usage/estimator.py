@@ -6,7 +6,8 @@ The entries of such calls are marked `estimated`.
 from typing import Protocol
 
 from libs.common.domain.attachments import attachments_of
-from libs.common.domain.usage import filled, total_input, total_output
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import filled
 from libs.common.schemas.usage import TokenUsage, UsageSource
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.formats.base import Format, StreamReader

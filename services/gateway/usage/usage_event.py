@@ -6,7 +6,7 @@ job `events.post`; then `Admissions.close_call`.
 
 from functools import lru_cache
 
-from libs.common.domain.token_classes import total_tokens
+from libs.common.domain.call_cost import call_tokens
 from libs.common.errors import AnswerWithheld
 from libs.common.schemas.holds import Finished
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
@@ -97,6 +97,6 @@ class UsageEventWriter:
             call_id=event.call_id,
             key_id=key.key_id if key.budgets else None,
             cost_nusd=call.charge(usage),
-            tokens=None if usage is None else total_tokens(usage),
+            tokens=None if usage is None else call_tokens(usage),
         )
         return Metered(event, finished)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.usage import ModelRun, TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
 from services.admin.app import create_app
@@ -315,6 +316,33 @@ async def test_an_unpriced_call_is_settled_once_as_soon_as_it_has_a_price(
     assert (settled["kind"], settled["made_by"]) == ("reprice", "ledger_worker")
     assert (settled["cost_usd"], settled["price_id"]) == (COST, price_id)
     assert [line["item"] for line in settled["lines"]] == ["input_text", "output_text"]
+    assert await stage.database["unpriced"].count_documents({}) == 0
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_call_of_several_models_is_settled_once_all_of_them_have_a_price(
+    admin: httpx2.AsyncClient, stage: Stage, sweep: UnpricedSweep
+) -> None:
+    """What has a price is charged at once, the rest when an administrator has set the last one."""
+    advice = ModelRun(role="advisor", model="late-1", input_text=1_000)
+    more_advice = ModelRun(role="advisor", model="late-2", output_text=100)
+    usage = TokenUsage(input_text=1_000, output_text=100, runs=(advice, more_advice))
+    [entry] = await posted(stage, usage=usage)
+    assert (entry.status, entry.cost_nusd) == ("unpriced", CALL_NUSD)
+    await stage.set_price("late-2", "3", "15")
+    assert await sweep.run() == 0
+    shown = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
+    assert [line["amount_usd"] for line in shown["lines"] if line.get("model")] == [None, None]
+
+    await stage.set_price("late-1", "3", "15")
+    assert await sweep.run() == 1
+    assert await sweep.run() == 0
+    # 1,000 at 3 and 100 at 15 USD per million once more.
+    await assert_sound(admin, 2 * CALL_NUSD)
+    shown = exact(await admin.get(f"/admin/ledger/entries/{entry.entry_id}"))
+    [settled] = shown["corrections"]
+    assert settled["cost_usd"] == COST
+    assert [line.get("model") for line in settled["lines"]] == [None, None, "late-1", "late-2"]
     assert await stage.database["unpriced"].count_documents({}) == 0
 
 

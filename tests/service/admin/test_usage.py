@@ -46,7 +46,7 @@ def entry(n: int, *, user_id: str = "a", model: str = "m", key_id: str = "key_1"
         held_nusd=50_000_000,
         latency_ms=12,
     )
-    made = entry_of(event, PRICE, NOW)
+    made = entry_of(event, {("acme", model): PRICE}, NOW)
     assert isinstance(made, LedgerEntry)
     return made
 
@@ -117,6 +117,7 @@ def explained(posted: LedgerEntry) -> dict[str, Any]:
         "multiplier": 1,
         "account_multiplier": 1,
         "price_id": "price_1",
+        "price_notes": [],
         "latency_ms": 12,
         "first_byte_ms": None,
         "overhead_ms": None,

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from libs.common.domain.posting import billed_model, entry_of
+from libs.common.domain.posting import billed_models, entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.prices import PriceStore
-from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_book import PriceBook, prices_at
 from libs.common.storage.prices.price_map import PriceMap
 from tests.service.gateway.dialects import CHAT
 from tests.service.gateway.routes import add_route, deployment
@@ -36,10 +36,11 @@ async def charged(
 
     assert response.status_code == 200, response.text
     event = await books.the_event(secret)
-    asked = billed_model(event)
-    assert asked is not None
-    price_at = await PriceBook(PriceStore(books.database), PriceMap(b"{}")).of_models([asked])
-    entry = entry_of(event, price_at(asked, event.started_at), event.started_at)
+    asked = billed_models(event)
+    assert asked
+    price_at = await PriceBook(PriceStore(books.database), PriceMap(b"{}")).of_models(asked)
+    prices = prices_at(price_at, asked, event.started_at)
+    entry = entry_of(event, prices, event.started_at)
     assert isinstance(entry, LedgerEntry)
     told = response.headers["x-gateway-cost-usd"]
     assert entry.cost_nusd == Decimal(told) * 10**9 == await books.held(secret)

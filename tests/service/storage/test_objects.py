@@ -33,7 +33,7 @@ async def made(database: Database) -> UsageEvent:
 
 
 async def post(database: Database, call: UsageEvent) -> None:
-    posted = entry_of(call, None, NOW)
+    posted = entry_of(call, {}, NOW)
     assert isinstance(posted, LedgerEntry)
     await LedgerStore(database).post([posted])
 

@@ -15,7 +15,7 @@ from libs.common.domain.corrections import (
     late_event,
     net_nusd,
     one_of_each,
-    priced_model,
+    priced_models,
     reprice_entry,
 )
 from libs.common.domain.posting import Unpostable
@@ -186,7 +186,7 @@ def test_a_repricing_lists_its_cost_lines() -> None:
 )
 def test_calls_with_usage_have_a_price(changes: dict[str, object], priced: bool) -> None:
     changed = msgspec.structs.replace(ORIGINAL, **changes)
-    assert priced_model(changed) == (("openai", "gpt-4o") if priced else None)
+    assert priced_models(changed) == ([("openai", "gpt-4o")] if priced else [])
 
 
 def test_a_repricing_uses_the_prices_multiplier_and_keeps_the_accounts() -> None:

@@ -14,9 +14,10 @@ from libs.common.domain.posting import (
     MAX_COUNT,
     MAX_ID_CHARS,
     MAX_TEXT_CHARS,
+    Prices,
     Unpostable,
     accept,
-    billed_model,
+    billed_models,
     entry_of,
 )
 from libs.common.schemas.entry import LedgerEntry
@@ -58,8 +59,12 @@ def accepted(event: UsageEvent) -> UsageEvent:
     return result
 
 
+def priced(price: PriceVersion | None = PRICE) -> Prices:
+    return {} if price is None else {("anthropic", "stand-in-1"): price}
+
+
 def posted(event: UsageEvent, price: PriceVersion | None = PRICE) -> LedgerEntry:
-    entry = entry_of(accepted(event), price, NOW)
+    entry = entry_of(accepted(event), priced(price), NOW)
     assert isinstance(entry, LedgerEntry)
     return entry
 
@@ -88,14 +93,14 @@ def test_usage_is_charged_whatever_the_outcome(status: str) -> None:
 @pytest.mark.parametrize("status", ["refused", "abandoned"])
 def test_an_unserved_call_costs_nothing(status: str) -> None:
     event = make_event(status=status)
-    assert billed_model(event) is None
+    assert billed_models(event) == []
     entry = posted(event)
     assert (entry.status, entry.cost_nusd, entry.lines, entry.price_id) == (status, 0, (), None)
 
 
 def test_no_usage_costs_nothing_and_needs_no_price() -> None:
     event = make_event(usage=None)
-    assert billed_model(event) is None
+    assert billed_models(event) == []
     for price in (PRICE, None):
         entry = posted(event, price)
         assert (entry.status, entry.cost_nusd, entry.price_id) == ("ok", 0, None)
@@ -103,13 +108,19 @@ def test_no_usage_costs_nothing_and_needs_no_price() -> None:
 
 def test_usage_without_a_price_is_unpriced() -> None:
     entry = posted(make_event(), None)
-    assert (entry.status, entry.cost_nusd, entry.lines, entry.price_id) == ("unpriced", 0, (), None)
+    assert (entry.status, entry.cost_nusd, entry.price_id) == ("unpriced", 0, None)
+    assert [
+        (line.item, line.quantity, int(line.amount), line.unpriced) for line in entry.lines
+    ] == [
+        ("input_text", 1000, 0, True),
+        ("output_text", 100, 0, True),
+    ]
 
 
 @pytest.mark.parametrize("missing", ["provider", "model"])
 def test_usage_of_no_model_is_unpriced(missing: str) -> None:
     event = make_event(**{missing: None})
-    assert billed_model(event) is None
+    assert billed_models(event) == []
     assert posted(event, None).status == "unpriced"
 
 
@@ -180,7 +191,7 @@ def test_an_event_that_breaks_the_contract_is_unpostable(
 
 
 def test_a_cost_that_overflows_the_sums_is_unpostable() -> None:
-    result = entry_of(accepted(make_event(usage=TokenUsage(input_text=MAX_COUNT))), PRICE, NOW)
+    result = entry_of(accepted(make_event(usage=TokenUsage(input_text=MAX_COUNT))), priced(), NOW)
     assert isinstance(result, Unpostable)
     assert "out of range" in result.reason
 
@@ -193,7 +204,7 @@ def test_a_price_that_would_have_to_be_rounded_is_unpostable() -> None:
         rates=Rates(input=Decimal("1." + "1" * 90), output=Decimal(0)),
         created_at=NOW,
     )
-    result = entry_of(accepted(make_event()), endless, NOW)
+    result = entry_of(accepted(make_event()), priced(endless), NOW)
     assert result == Unpostable("price endless cannot be applied exactly")
 
 
@@ -202,7 +213,7 @@ def test_times_are_kept_as_whole_milliseconds_of_utc() -> None:
     event = accepted(make_event(started_at=local))
     assert event.started_at == NOW + timedelta(milliseconds=1)
     assert event.started_at.tzinfo is UTC
-    entry = entry_of(event, PRICE, NOW + timedelta(microseconds=2999))
+    entry = entry_of(event, priced(), NOW + timedelta(microseconds=2999))
     assert isinstance(entry, LedgerEntry)
     assert entry.posted_at == NOW + timedelta(milliseconds=2)
 
@@ -263,7 +274,7 @@ def test_any_event_is_either_posted_within_bounds_or_unpostable(event: UsageEven
         return
     assert accept(result, NOW) == result
     for price in (PRICE, None):
-        entry = entry_of(result, price, NOW)
+        entry = entry_of(result, priced(price), NOW)
         if isinstance(entry, LedgerEntry):
             assert 0 <= entry.cost_nusd <= MAX_NUSD
             assert len(entry.periods) == 4

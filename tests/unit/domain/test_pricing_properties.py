@@ -146,7 +146,9 @@ def test_costs_depend_neither_on_order_nor_on_batching(
 
     def costs(batches: list[list[UsageEvent]]) -> dict[str, int]:
         sent = [raw for batch in batches for raw in split_batch(encode_batch(batch))]
-        entries = [entry_of(decode_event(raw), version, NOW) for raw in sent]
+        entries = [
+            entry_of(decode_event(raw), {("openai", "gpt-4o"): version}, NOW) for raw in sent
+        ]
         return {e.entry_id: e.cost_nusd for e in entries if isinstance(e, LedgerEntry)}
 
     together = costs([calls])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from libs.common.domain.message_usage import usage_of_message
 from libs.common.domain.pricing import cost_nusd
 from libs.common.domain.reported_counts import Report, merged
-from libs.common.domain.usage import total_input, total_output, usage_of_openai
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import usage_of_openai
 from libs.common.schemas.usage import TokenUsage
 from tests.unit.builders import price, rates
 

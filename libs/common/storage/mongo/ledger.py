@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from libs.common.domain.corrections import late_event, one_of_each
+from libs.common.domain.posting import unpriced_models
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.driver import (
     ASCENDING,
@@ -229,11 +230,14 @@ class LedgerStore(LedgerReader):
                 raise EntriesRefused(reason, at_fault=True)
 
     async def _note_unpriced(self, entries: Sequence[LedgerEntry], session: Session) -> None:
-        opened = [
-            InsertOne({"_id": e.entry_id, "provider": e.provider, "model": e.model})
-            for e in entries
-            if e.status == "unpriced" and e.provider is not None and e.model is not None
-        ]
+        opened: list[InsertOne[Document]] = []
+        for entry in entries:
+            if entry.status == "unpriced":
+                # It is settled once it has all of its prices, whichever comes last.
+                provider, model = unpriced_models(entry)[0]
+                if provider is not None and model is not None:
+                    row = {"_id": entry.entry_id, "provider": provider, "model": model}
+                    opened.append(InsertOne(row))
         settled = [entry.corrects for entry in entries if entry.kind == "reprice"]
         if opened:
             await self._unpriced.bulk_write(opened, session=session)

@@ -5,25 +5,11 @@ from collections.abc import Sequence
 
 from libs.common.domain.periods import DAILY
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.usage import TokenCounts
 from libs.common.storage.mongo.driver import Document, UpdateOne, to_document
 
 # Left out of documents that have none, so that the sparse indexes on them stay small.
 SPARSE = ("corrects", "response_id", "objects")
-_TOKEN_CLASSES = (
-    "input_text",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "cache_write_30m",
-    "cache_write_12h",
-    "input_audio",
-    "input_image",
-    "citation",
-    "output_text",
-    "reasoning",
-    "output_audio",
-    "output_image",
-)
 
 
 def numbered_documents(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Document]:
@@ -75,7 +61,8 @@ def spend_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
 def rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
     """For analytics and the budgets of keys: one `$inc` per account, day, key and model.
 
-    Token counts that were not reported add 0. `calls` counts calls alone: a late event is one
+    Token counts that were not reported add 0; those of other models that ran are in the row of the
+    call's, as its cost is. `calls` counts calls alone: a late event is one
     that was counted when it was given up. `revision` counts the transactions, so that of two sums
     the newer can be told.
     """
@@ -89,10 +76,12 @@ def rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
             row["status.abandoned"] -= 1
         if entry.kind in ("call", "late_event"):
             row[f"status.{entry.status}"] += 1
-        for name in _TOKEN_CLASSES:
-            tokens = None if entry.usage is None else getattr(entry.usage, name)
-            if tokens is not None:
-                row[f"tokens.{name}"] += tokens
+        counts = () if entry.usage is None else (entry.usage, *entry.usage.runs)
+        for each in counts:
+            for name in TokenCounts.__struct_fields__:
+                tokens = getattr(each, name)
+                if tokens is not None:
+                    row[f"tokens.{name}"] += tokens
     return [
         UpdateOne(
             {"_id": "|".join(key)},

@@ -14,6 +14,14 @@ from libs.common.storage.prices.provider_fees import with_provider_fees
 PriceAt = Callable[[tuple[str, str], datetime], PriceVersion | None]
 
 
+def prices_at(
+    price_at: PriceAt, models: Iterable[tuple[str, str]], at: datetime
+) -> dict[tuple[str, str], PriceVersion]:
+    """Of those models that have a price then."""
+    found = {model: price_at(model, at) for model in models}
+    return {model: price for model, price in found.items() if price is not None}
+
+
 class PriceBook:
     """Asks MongoDB every time: a price that was set a second ago must count."""
 
