@@ -80,6 +80,9 @@ class StreamReader:
         event = self._frames.read(frame)
         if event is None:
             return
+        if self._failure is not None and event.type != "response.failed":
+            self._report_failure()
+            return
         if event.type == "response.output_text.delta":
             self._text(event)
             return
