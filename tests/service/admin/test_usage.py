@@ -116,6 +116,8 @@ def explained(posted: LedgerEntry) -> dict[str, Any]:
         ],
         "multiplier": 1,
         "account_multiplier": 1,
+        "deployment_multiplier": 1,
+        "priced_as": None,
         "price_id": "price_1",
         "price_notes": [],
         "latency_ms": 12,
