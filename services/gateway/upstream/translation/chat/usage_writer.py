@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from libs.common.domain.usage import total_input, total_output
+from libs.common.domain.token_classes import total_input, total_output
 from libs.common.schemas.usage import TokenUsage
 
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})

@@ -6,7 +6,7 @@ import msgspec
 
 from libs.common.domain.message_usage import usage_of_message
 from libs.common.domain.reported_counts import Report
-from libs.common.domain.usage import total_output
+from libs.common.domain.token_classes import total_output
 from libs.common.schemas.usage import TokenUsage
 
 _INPUT = ("input_text", "input_audio", "input_image", "citation")
