@@ -1,6 +1,6 @@
 """Publishes invalidations to the gateways after a write."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import stamina
 import structlog
@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 # The first attempt fails if the connection died while it was idle.
 _ATTEMPTS = 3
 _TIMEOUT_S = 3.0
+_AT_ONCE = 20
 
 
 class Announcer:
@@ -27,15 +28,16 @@ class Announcer:
     async def announce(self, kind: InvalidationKind, ids: Iterable[str]) -> dict[str, str]:
         """Returns headers for the response, which say if gateways were not notified."""
         try:
-            for object_id in ids:
-                await self._publish(Invalidation(kind=kind, id=object_id))
+            told = [Invalidation(kind=kind, id=object_id) for object_id in ids]
+            for start in range(0, len(told), _AT_ONCE):
+                await self._publish(told[start : start + _AT_ONCE])
         except (RedisError, OSError) as error:
             self._metrics.delayed(kind)
             log.warning("invalidation.delayed", kind=kind, error=error)
             return {"x-invalidation": "delayed"}
         return {}
 
-    async def _publish(self, invalidation: Invalidation) -> None:
+    async def _publish(self, invalidations: Sequence[Invalidation]) -> None:
         async for attempt in stamina.retry_context(
             on=(RedisError, OSError),
             attempts=_ATTEMPTS,
@@ -45,4 +47,4 @@ class Announcer:
             wait_jitter=0.05,
         ):
             with attempt:
-                await publish(self._redis, invalidation)
+                await publish(self._redis, *invalidations)

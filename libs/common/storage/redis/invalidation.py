@@ -21,11 +21,13 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Invalidation).decode
 
 
-async def publish(redis: Redis, invalidation: Invalidation) -> None:
-    """Raises RedisError where nobody could be told; caches then obey their TTL."""
-    # In this order: whoever hears of it must not find the old value in the second level.
-    await tombstone(redis, invalidation.kind, invalidation.id)
-    await redis.publish(CHANNEL, _encode(invalidation))
+async def publish(redis: Redis, *invalidations: Invalidation) -> None:
+    """A few at a time. Raises RedisError where nobody could be told; caches then obey their TTL."""
+    # In this order: whoever hears of it must not find the old value in the second level. Together,
+    # since each waits for Redis to write to its disk.
+    await asyncio.gather(*(tombstone(redis, each.kind, each.id) for each in invalidations))
+    for invalidation in invalidations:
+        await redis.publish(CHANNEL, _encode(invalidation))
 
 
 async def listen(
