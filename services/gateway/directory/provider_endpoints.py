@@ -70,7 +70,9 @@ def _of_settings(settings: Settings) -> tuple[Provider, ...]:
             prefixes=("claude-",),
             was_translated=False,
             defaults=ANTHROPIC,
-            defaults_elsewhere=ProfileFields(family="other", takes_top_k=True, has_budgets=True),
+            defaults_elsewhere=ProfileFields(
+                family="other", takes_top_k=True, has_budgets=True, takes_system_inside=False
+            ),
             is_elsewhere=settings.anthropic_base_url != default["anthropic_base_url"],
         ),
     )

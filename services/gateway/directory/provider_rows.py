@@ -26,6 +26,9 @@ OPENAI = ProfileFields(
 )
 ANTHROPIC = ProfileFields(
     family="anthropic",
+    # Of models that are newer than the map.
+    is_adaptive=True,
+    takes_system_inside=False,
     takes_top_k=True,
     takes_search=True,
     takes_cache_marks=True,
@@ -77,7 +80,7 @@ ROWS = (
         key_variables=("HOSTED_VLLM_API_KEY",),
         needs_key=False,
         paths=_CHAT_AND_EMBEDDINGS,
-        defaults=ProfileFields(family="vllm", takes_top_k=True),
+        defaults=ProfileFields(family="hosted_vllm", takes_top_k=True),
     ),
     ProviderRow(
         name="sglang",

@@ -16,6 +16,7 @@ _PATHS = OPENAI_PATHS | ANTHROPIC_PATHS
 # Whose thinking the models of providers outside the table take back, where it is not their own.
 _FAMILIES = {"gemini": "google", "vertex_ai": "google"}
 _CLAUDE = "claude"
+_CHAT_ENDPOINT = "/v1/chat/completions"
 
 
 class ModelDirectory:
@@ -62,12 +63,23 @@ class ModelDirectory:
             base_url=native.base_url,
             api_key=native.api_key,
             key_variable=native.key_variable,
-            paths=dict(native.paths),
+            paths=self._served(native, model),
             relays=native.relays,
             region=region_of(native.base_url),
             defaults=native.defaults,
             defaults_elsewhere=native.defaults_elsewhere if native.is_elsewhere else None,
         )
+
+    def _served(self, native: Provider, model: str) -> dict[ClientFormat, str]:
+        """OpenAI's models that have no chat are asked by Responses."""
+        row = self._price_map.abilities(native.name, model) or {}
+        is_chatless = row.get("mode") == "responses" and _CHAT_ENDPOINT not in (
+            row.get("supported_endpoints") or ()
+        )
+        paths = dict(native.paths)
+        if is_chatless and "responses" in paths:
+            del paths["chat"]
+        return paths
 
     def deployed(self, deployment: Deployment) -> Target:
         """A deployment's own endpoint, or its provider's."""

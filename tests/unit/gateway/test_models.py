@@ -109,6 +109,14 @@ def test_each_provider_has_its_formats() -> None:
     assert [anthropic.speaks(name) for name in formats] == [False, True, False, False]  # type: ignore[arg-type]
 
 
+def test_models_without_chat_are_asked_by_responses() -> None:
+    models = directory()
+    for name, speaks_chat in (("gpt-4o", True), ("o3-pro", False), ("openai/o3-new", True)):
+        target = models.resolve(name)
+        assert target is not None
+        assert (target.speaks("chat"), target.speaks("responses")) == (speaks_chat, True)
+
+
 def test_models_of_providers_with_a_key_are_listed() -> None:
     assert directory().offered() == ()
     assert directory(openai=True).offered() == ("embed-1", "gpt-4o", "o3-pro")

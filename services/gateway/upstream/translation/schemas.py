@@ -94,8 +94,7 @@ def _problem(data: bytes, dialect: Dialect) -> str | None:
     for node, depth in _nodes(root, 1):
         if depth > _MAX_DEPTH[dialect]:
             return f"a strict schema has at most {_MAX_DEPTH[dialect]} levels"
-        members = node.get("properties")
-        properties += len(members) if isinstance(members, dict) else 0
+        properties += len(_table(node.get("properties")))
         if properties > _MAX_PROPERTIES:
             return f"a strict schema has at most {_MAX_PROPERTIES} properties"
         problem = _problem_here(node, dialect)
@@ -118,11 +117,13 @@ def _nodes(root: Any, depth: int) -> Iterator[tuple[dict[str, Any], int]]:
         inner += (each for name in _LISTS for each in _list(node.get(name)))
         waiting += ((each, depth + 1) for each in inner)
         for name in _TABLES:
-            table = node.get(name)
-            if isinstance(table, dict):
-                # Definitions are as deep as where they are used, which is not followed.
-                level = depth + 1 if name == "properties" else 1
-                waiting += ((each, level) for each in table.values())
+            # Definitions are as deep as where they are used, which is not followed.
+            level = depth + 1 if name == "properties" else 1
+            waiting += ((each, level) for each in _table(node.get(name)).values())
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:
@@ -137,7 +138,9 @@ def _problem_here(node: dict[str, Any], dialect: Dialect) -> str | None:
         if node.get("additionalProperties") is not False:
             return "each object of a strict schema has 'additionalProperties': false"
         if dialect == "openai":
-            missing = set(node.get("properties") or ()) - set(map(str, _list(node.get("required"))))
+            missing = set(_table(node.get("properties"))) - set(
+                map(str, _list(node.get("required")))
+            )
             if missing:
                 return f"a strict schema requires each property, and not {min(missing)[:64]!r}"
     return _anthropics(node) if dialect == "anthropic" else None
@@ -148,8 +151,9 @@ def _anthropics(node: dict[str, Any]) -> str | None:
         return "a strict schema has 'anyOf' in place of a list of types at this provider"
     if node.get("minItems", 0) not in (0, 1):
         return "a strict schema has no 'minItems' but 0 and 1 at this provider"
-    if node.get("format", "date") not in _FORMATS:
-        return f"a strict schema has no format {str(node['format'])[:64]!r} at this provider"
+    form = node.get("format")
+    if isinstance(form, str) and form not in _FORMATS:
+        return f"a strict schema has no format {form[:64]!r} at this provider"
     reference = node.get("$ref")
     if isinstance(reference, str) and not reference.startswith("#"):
         return "a strict schema has no '$ref' to another document"
@@ -158,11 +162,10 @@ def _anthropics(node: dict[str, Any]) -> str | None:
 
 def _is_recursive(root: dict[str, Any]) -> bool:
     """Whether a chain of references leads back to where it has been."""
-    names = [f"#/{table}/{name}" for table in _TABLES[1:] for name in root.get(table) or ()]
     refers = {"#": _references(root)}
-    for path in names:
-        _, table, name = path.split("/", 2)
-        refers[path] = _references(root[table][name])
+    for table in _TABLES[1:]:
+        for name, schema in _table(root.get(table)).items():
+            refers[f"#/{table}/{name}"] = _references(schema)
     over: set[str] = set()
     return any(_returns(start, refers, over) for start in refers)
 
