@@ -10,12 +10,13 @@ import msgspec
 
 from libs.common.cache import Loaded, LoadingCache
 from libs.common.domain.price_lookup import PATTERNS, find_price, matches, model_names
-from libs.common.domain.tool_fees import fee_of
+from libs.common.domain.tool_fees import WEB_SEARCH, fee_of
 from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
 from libs.common.schemas.account import Account
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.keys import KeyStore
@@ -74,6 +75,7 @@ class Directory:
         at: datetime,
         *,
         tools: Mapping[str, int] = _NO_TOOLS,
+        client_format: ClientFormat = "chat",
         models: Sequence[NamedModel] = (),
     ) -> dict[str, PriceVersion]:
         """By deployment, for those that have a price. Raises ModelUnpriced where none has one.
@@ -86,9 +88,8 @@ class Directory:
         for target in targets:
             try:
                 price = await self._price(target.provider, target.priced_as or target.model, at)
-                for tool, uses in tools.items():
-                    if uses and fee_of(price, tool) is None:
-                        raise _no_fee(target, tool)
+                if tools:
+                    _check_fees(target, price, tools, client_format)
                 if models:
                     await self.prices_of_models(target, models, at)
             except ModelUnpriced as error:
@@ -183,6 +184,18 @@ class Directory:
 
 def _named_by(param: str) -> str:
     return "" if param == "model" else f", which '{param}' names,"
+
+
+def _check_fees(
+    target: Target, price: PriceVersion, tools: Mapping[str, int], client_format: ClientFormat
+) -> None:
+    """Of the tools that can reach the provider: a translation carries searches, and refuses or
+    drops what else another provider runs.
+    """
+    for tool, uses in tools.items():
+        is_carried = client_format in target.paths or tool.startswith(WEB_SEARCH)
+        if uses and is_carried and fee_of(price, tool) is None:
+            raise _no_fee(target, tool)
 
 
 def _no_fee(target: Target, tool: str) -> ModelUnpriced:

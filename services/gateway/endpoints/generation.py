@@ -103,6 +103,7 @@ class _CallHandler(Handler):
             self.gateway.directory.prices,
             at=self.call.started_at,
             tools=request.features.tools,
+            client_format=self.call.format.name,
             models=request.models,
         )
         prices = await find(plan.targets)
