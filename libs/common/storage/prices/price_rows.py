@@ -63,6 +63,11 @@ class RowRates(msgspec.Struct, frozen=True):
     tiers: tuple[Tier, ...]
 
 
+def is_rate(key: str) -> bool:
+    """Whether the member of that name is one of the rates that are read."""
+    return _KEY.match(key) is not None
+
+
 def read_rates(row: Row, provider: str, name: str) -> RowRates:
     """Raises WrongField where a rate is not a price."""
     cards = _cards(row)

@@ -7,6 +7,7 @@ from libs.common.storage.prices.provider_fees import provider_fees
 from libs.common.storage.prices.row_fields import Row, checked_usd, decoded
 
 _SEARCHES = "search_context_cost_per_query"
+_REQUEST = "input_cost_per_request"
 _MAPS = "google_maps_grounding_cost_per_query"
 # As litellm reads it: the fees of all other providers do not differ by the size of the context.
 _SIZE = "search_context_size_medium"
@@ -28,6 +29,9 @@ def read_fees(row: Row, provider: str, name: str) -> dict[str, Decimal]:
         fees[WEB_SEARCH] = Decimal(0)
     elif _SIZE in sizes:
         fees[WEB_SEARCH] = sizes[_SIZE]
+    request = decoded(row, _REQUEST, Decimal | None) if _REQUEST in row else None
+    if request:
+        fees["request"] = checked_usd(_REQUEST, request)
     maps = decoded(row, _MAPS, Decimal | None) if _MAPS in row else None
     if maps is not None:
         fees["maps_grounding"] = checked_usd(_MAPS, maps)
