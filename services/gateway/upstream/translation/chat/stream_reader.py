@@ -128,7 +128,9 @@ class StreamReader:
             if not self._has_failed:
                 self._read_call(call)
         if delta.function_call is not None:
-            self._read_call(wire.AnswerCall(index=0, function=delta.function_call))
+            # The first form of calls has one, and no id.
+            call_id = minted_id(self._answer_id or "", 0)
+            self._read_call(wire.AnswerCall(index=0, id=call_id, function=delta.function_call))
         if choice.finish_reason is not None:
             self._read_finish(choice)
 
