@@ -16,17 +16,17 @@ from services.gateway.upstream.translation.conversation import (
     Url,
 )
 from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.responses.paths import PATHS
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import (
     ABSENT,
     MEMBERS,
-    NULL,
     RAWS,
     Breakpoint,
 )
 from services.gateway.upstream.translation.responses.wire import Part as WirePart
 
-_NO_ANNOTATIONS = (ABSENT, NULL, msgspec.Raw(b"[]"))
+_NO_ANNOTATIONS = (b"null", b"[]")
 _TTLS_S = {"30m": 1800, "12h": 43200}
 _BASE64 = ";base64"
 _PDF = "application/pdf"
@@ -51,59 +51,60 @@ class RawItems:
         return RAWS.decode(members[name])[place]
 
 
-def read_part(part: WirePart, at: At, path: str, raws: RawItems) -> Part:
+def read_part(part: WirePart, at: At, raws: RawItems) -> Part:
     kind = part.type
     if kind in ("input_text", "output_text", "text"):
         if part.text is None:
-            raise invalid(f"{path}.text", "this part has a text")
-        has_citations = part.annotations not in _NO_ANNOTATIONS
+            raise invalid(PATHS.of(at, "text"), "this part has a text")
+        annotations = part.annotations
+        has_citations = annotations is not ABSENT and bytes(annotations) not in _NO_ANNOTATIONS
         return Text(
             text=part.text,
-            cache=_mark(part.prompt_cache_breakpoint, path),
-            citations=part.annotations if has_citations else None,
+            cache=_mark(part.prompt_cache_breakpoint, at),
+            citations=annotations if has_citations else None,
             family=FAMILY if has_citations else None,
             at=at,
         )
     if kind == "input_image":
-        return _read_image(part, at, path)
+        return _read_image(part, at)
     if kind == "input_file":
-        return _read_file(part, at, path)
+        return _read_file(part, at)
     if kind == "refusal":
         if part.refusal is None:
-            raise invalid(f"{path}.refusal", "this part has a refusal")
+            raise invalid(PATHS.of(at, "refusal"), "this part has a refusal")
         return Refusal(text=part.refusal, at=at)
     if not kind:
-        raise invalid(f"{path}.type", "a part has a type, such as `input_text`")
+        raise invalid(PATHS.of(at, "type"), "a part has a type, such as `input_text`")
     return Opaque(kind=kind, raw=raws.part(at), family=FAMILY, at=at)
 
 
-def _read_image(part: WirePart, at: At, path: str) -> Image:
+def _read_image(part: WirePart, at: At) -> Image:
     source: Bytes | Url | FileId
     if part.image_url:
-        source = _address(part.image_url, f"{path}.image_url")
+        source = _address(part.image_url, PATHS.of(at, "image_url"))
     elif part.file_id:
         source = FileId(part.file_id, FAMILY)
     else:
-        raise invalid(path, "an image has an image_url or a file_id")
-    mark = _mark(part.prompt_cache_breakpoint, path)
+        raise invalid(PATHS.of(at), "an image has an image_url or a file_id")
+    mark = _mark(part.prompt_cache_breakpoint, at)
     return Image(source=source, detail=part.detail, cache=mark, at=at)
 
 
-def _read_file(part: WirePart, at: At, path: str) -> Document:
+def _read_file(part: WirePart, at: At) -> Document:
     source: Bytes | Url | FileId
     if part.file_data:
-        source = _file_bytes(part.file_data, f"{path}.file_data")
+        source = _file_bytes(part.file_data, PATHS.of(at, "file_data"))
     elif part.file_url:
         source = Url(part.file_url)
     elif part.file_id:
         source = FileId(part.file_id, FAMILY)
     else:
-        raise invalid(path, "a file has file_data, a file_url or a file_id")
+        raise invalid(PATHS.of(at), "a file has file_data, a file_url or a file_id")
     return Document(
         source=source,
         filename=part.filename,
         detail=part.detail,
-        cache=_mark(part.prompt_cache_breakpoint, path),
+        cache=_mark(part.prompt_cache_breakpoint, at),
         at=at,
     )
 
@@ -124,11 +125,10 @@ def _data_url(url: str, path: str) -> Bytes:
     return Bytes(media_type or "text/plain", data)
 
 
-def _mark(breakpoint_: Breakpoint | None, path: str) -> CacheMark | None:
+def _mark(breakpoint_: Breakpoint | None, at: At) -> CacheMark | None:
     if breakpoint_ is None:
         return None
     if breakpoint_.ttl is not None and breakpoint_.ttl not in _TTLS_S:
-        raise invalid(
-            f"{path}.prompt_cache_breakpoint.ttl", f"this is none of {', '.join(_TTLS_S)}"
-        )
+        place = PATHS.of(at, "prompt_cache_breakpoint.ttl")
+        raise invalid(place, f"this is none of {', '.join(_TTLS_S)}")
     return CacheMark(None if breakpoint_.ttl is None else _TTLS_S[breakpoint_.ttl])

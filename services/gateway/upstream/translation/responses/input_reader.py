@@ -116,8 +116,7 @@ class _InputReader:
         if content is None:
             raise invalid(f"input[{index}].content", "a message has a content")
         return tuple(
-            read_part(part, (index, place), f"input[{index}].content[{place}]", self._raws)
-            for place, part in enumerate(content)
+            read_part(part, (index, place), self._raws) for place, part in enumerate(content)
         )
 
     def call(self, index: int, item: Item) -> None:
@@ -160,7 +159,7 @@ class _InputReader:
             parts = (Text(text=output, at=(index,)),) if output else ()
         elif isinstance(output, list):
             parts = tuple(
-                read_part(part, (index, -1 - place), f"input[{index}].output[{place}]", self._raws)
+                read_part(part, (index, -1 - place), self._raws)
                 for place, part in enumerate(output)
             )
         else:
@@ -224,7 +223,7 @@ class _InputReader:
 
 def _is_direct(item: Item, index: int) -> bool:
     """Whether the model itself called the tool, not a program that it wrote."""
-    if item.caller in (ABSENT, NULL):
+    if item.caller is ABSENT or item.caller == NULL:
         return True
     return decoded(TYPED, item.caller, f"input[{index}].caller").type == "direct"
 

@@ -125,6 +125,8 @@ class InputWriter:
         self._said(said, turn)
 
     def _said(self, said: list[Text | Refusal], turn: Turn) -> None:
+        if not said:
+            return
         content = [self._output(part) for part in said if part.text]
         if not content:
             return
@@ -203,7 +205,7 @@ class InputWriter:
 def _plain(content: list[_Item]) -> str | list[_Item]:
     """A single text that nothing is said of is a string."""
     only = content[0]
-    if len(content) == 1 and isinstance(only, dict) and only.keys() == {"type", "text"}:
+    if len(content) == 1 and type(only) is dict and len(only) == 2 and "text" in only:
         return str(only["text"])
     return content
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.token_classes import total_input, total_output
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
 from services.gateway.upstream.translation.responses.ids import digest
@@ -40,19 +41,7 @@ _PAUSES = frozenset({"max_messages", "steered"})
 # Anthropic's word for what OpenAI calls the default.
 _TIERS = {"standard": "default"}
 _NULL = b"null"
-_INPUT = (
-    "input_text",
-    "cache_read",
-    "cache_write_5m",
-    "cache_write_1h",
-    "cache_write_30m",
-    "cache_write_12h",
-    "input_audio",
-    "input_image",
-    "citation",
-)
 _WRITTEN = ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")
-_OUTPUT = ("output_text", "reasoning", "output_audio", "output_image")
 
 
 def compact(raw: msgspec.Raw) -> msgspec.Raw:
@@ -143,10 +132,10 @@ def _tell_usage(response: dict[str, Any], usage: TokenUsage | None) -> None:
 
 def usage_object(usage: TokenUsage) -> dict[str, Any]:
     """Totals include their parts, as OpenAI counts."""
-    sent, made = _sum(usage, _INPUT), _sum(usage, _OUTPUT)
+    sent, made = total_input(usage), total_output(usage)
     details = {
         "cached_tokens": usage.cache_read or 0,
-        "cache_write_tokens": _sum(usage, _WRITTEN),
+        "cache_write_tokens": sum(getattr(usage, name) or 0 for name in _WRITTEN),
     }
     written: dict[str, Any] = {"input_tokens": sent, "input_tokens_details": details}
     if usage.cache_write_1h is not None:
@@ -169,7 +158,3 @@ def usage_object(usage: TokenUsage) -> dict[str, Any]:
         if value is not None:
             written[name] = value
     return written
-
-
-def _sum(usage: TokenUsage, names: tuple[str, ...]) -> int:
-    return sum(filter(None, (getattr(usage, name) for name in names)))

@@ -48,9 +48,9 @@ class ReadReasoning(msgspec.Struct, frozen=True):
 
 def read_reasoning(item: Item, at: At, family: Family = FAMILY) -> ReadReasoning:
     """`family` is the one whose seal a bare `encrypted_content` is."""
-    summaries = tuple(part.text or "" for part in item.summary or ())
-    content = item.content if isinstance(item.content, list) else ()
-    text = "".join(part.text or "" for part in content)
+    summaries = tuple([part.text or "" for part in item.summary]) if item.summary else ()
+    content = item.content
+    text = "".join([part.text or "" for part in content]) if isinstance(content, list) else ""
     value = item.encrypted_content or ""
     if value.startswith(_OLD_MARK):
         return ReadReasoning(_old_thoughts(value, at))

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
     Choice,
     Freeform,
@@ -20,9 +21,13 @@ from services.gateway.upstream.translation.responses.wire import (
     FILTERS,
     GRAMMAR,
     MEMBERS,
+    PLAIN_FUNCTION,
+    PLAIN_FUNCTIONS,
+    RAWS,
     TEXT,
     TOOLS,
     TRUTH,
+    PlainFunction,
     said,
 )
 from services.gateway.upstream.translation.responses.wire import Choice as WireChoice
@@ -53,27 +58,69 @@ _NEUTRAL = {
 
 def read_tools(raw: msgspec.Raw, path: str, at: int | None = None) -> tuple[Tool, ...]:
     """`at` is the index that all of them get, where they are not the request's own list."""
+    try:
+        # As good as all lists are of plain functions alone, and read at once.
+        functions = PLAIN_FUNCTIONS.decode(raw)
+    except UNREADABLE:
+        functions = []
     tools: list[Tool] = []
-    listed: list[dict[str, msgspec.Raw]] = decoded(TOOLS, raw, path)
-    for index, members in enumerate(listed):
-        place = f"{path}[{index}]"
-        tools += _read(members, raw, index, place, index if at is None else at)
+    for index, plain in enumerate(functions):
+        function = _function(plain, index if at is None else at)
+        if function is None:
+            break
+        tools.append(function)
+    if tools and len(tools) == len(functions):
+        return tuple(tools)
+    return _read_each(raw, path, at)
+
+
+def _read_each(raw: msgspec.Raw, path: str, at: int | None) -> tuple[Tool, ...]:
+    tools: list[Tool] = []
+    listed: list[msgspec.Raw] = decoded(RAWS, raw, path)
+    for index, tool in enumerate(listed):
+        place = index if at is None else at
+        plain = _plain_function(tool, place)
+        if plain is not None:
+            tools.append(plain)
+        else:
+            where = f"{path}[{index}]"
+            members: dict[str, msgspec.Raw] = decoded(MEMBERS, tool, where)
+            tools += _read(members, tool, where, place)
     return tuple(tools)
 
 
-def _read(members: Members, raw: msgspec.Raw, index: int, path: str, at: int) -> Iterator[Tool]:
+def _plain_function(raw: msgspec.Raw, at: int) -> Function | None:
+    """None for any other tool, and for one that is misshapen."""
+    try:
+        return _function(PLAIN_FUNCTION.decode(raw), at)
+    except UNREADABLE:
+        return None
+
+
+def _function(plain: PlainFunction, at: int) -> Function | None:
+    if not plain.name or not bytes(plain.parameters).startswith(b"{"):
+        return None
+    return Function(
+        name=plain.name,
+        at=at,
+        description=plain.description,
+        schema=plain.parameters,
+        strict=plain.strict,
+    )
+
+
+def _read(members: Members, raw: msgspec.Raw, path: str, at: int) -> Iterator[Tool]:
     kind = _text(members, "type", path)
-    if kind in ("function", "custom"):
+    if kind in _NAMED:
         yield _read_named(kind, members, path, at)
     elif kind == "namespace":
         yield from _read_namespace(members, path, at)
     elif kind in _SEARCHES or kind in _PREVIEWS:
         yield _read_search(members, path, at, is_preview=kind in _PREVIEWS)
-    elif kind is None:
+    elif not kind:
         raise invalid(f"{path}.type", "a tool has a type, such as `function`")
     else:
-        own = msgspec.json.decode(raw, type=list[msgspec.Raw])[index]
-        yield HostedTool(kind=kind, at=at, raw=own, family=FAMILY)
+        yield HostedTool(kind=kind, at=at, raw=raw, family=FAMILY)
 
 
 def _read_named(

@@ -1,6 +1,5 @@
 """Writes tools, and the choice among them, for a provider that speaks Responses."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -23,6 +22,9 @@ _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _OBJECT_STARTS = (b'{"type":"object"', b'{"type": "object"')
 
 
+_Written = dict[str, Any] | msgspec.Raw
+
+
 class ToolsWriter:
     """`added` are the tools that the client brought in items of its input, by the item's index."""
 
@@ -31,45 +33,45 @@ class ToolsWriter:
         self._report = report
         # The client speaks this format too, so what only it knows has its meaning.
         self._is_own = report.paths is PATHS
-        self._kinds = {tool.name: _kind(tool) for tool in tools if isinstance(tool, _Named)}
-        self.written: list[dict[str, Any] | msgspec.Raw] = []
-        self.added: dict[int, list[dict[str, Any] | msgspec.Raw]] = {}
-        self._write(tools)
-
-    def _write(self, tools: tuple[Tool, ...]) -> None:
-        spaces: dict[tuple[int, str], dict[str, Any]] = {}
+        self._freeform_names = {tool.name for tool in tools if type(tool) is Freeform}
+        self.written: list[_Written] = []
+        self.added: dict[int, list[_Written]] = {}
+        self._spaces: dict[tuple[int, str], dict[str, Any]] = {}
         for tool in tools:
-            is_added = tool.at < 0 and self._is_own
-            target = self.added.setdefault(-1 - tool.at, []) if is_added else self.written
-            space = tool.namespace if isinstance(tool, _Named) else None
-            for written in self._tool(tool):
-                if space is None or not isinstance(tool, _Named):
-                    target.append(written)
-                    continue
-                where = spaces.get((tool.at, space))
-                if where is None:
-                    where = spaces[tool.at, space] = {
-                        "type": "namespace",
-                        "name": space,
-                        "description": tool.namespace_description or "",
-                        "tools": [],
-                    }
-                    target.append(where)
-                where["tools"].append(written)
+            self._write(tool)
 
-    def _tool(self, tool: Tool) -> Iterator[dict[str, Any] | msgspec.Raw]:
+    def _write(self, tool: Tool) -> None:
         if type(tool) is Function:
-            yield self._function(tool)
+            self._list(tool, tool.at).append(self._function(tool))
         elif type(tool) is Freeform:
-            yield self._freeform(tool)
+            self._list(tool, tool.at).append(self._freeform(tool))
         elif type(tool) is Search:
-            yield from self._search(tool)
+            self._search(tool)
         elif type(tool) is HostedTool:
             if self._is_own and tool.family == self._profile.family:
-                yield tool.raw
+                self._list(None, tool.at).append(tool.raw)
             else:
                 why = f"the model's provider has no tool of type {tool.kind}"
                 self._report.unsupported(self._report.paths.tool(tool.at), why)
+
+    def _list(self, tool: Function | Freeform | None, at: int) -> list[_Written]:
+        """Where a tool belongs: in the request's own list, an item's, or a namespace in one."""
+        listed = self.written
+        if at < 0 and self._is_own:
+            listed = self.added.setdefault(-1 - at, [])
+        if tool is None or tool.namespace is None:
+            return listed
+        space = self._spaces.get((at, tool.namespace))
+        if space is None:
+            space = self._spaces[at, tool.namespace] = {
+                "type": "namespace",
+                "name": tool.namespace,
+                "description": tool.namespace_description or "",
+                "tools": [],
+            }
+            listed.append(space)
+        inside: list[_Written] = space["tools"]
+        return inside
 
     def _function(self, tool: Function) -> dict[str, Any]:
         written: dict[str, Any] = {"type": "function", "name": self._name(tool.name)}
@@ -94,7 +96,7 @@ class ToolsWriter:
             }
         return self._with_extra(written, tool)
 
-    def _search(self, tool: Search) -> Iterator[dict[str, Any]]:
+    def _search(self, tool: Search) -> None:
         paths = self._report.paths
         if not self._profile.takes_search and not self._is_own:
             why = "the model's provider has no tool for web searches"
@@ -113,7 +115,7 @@ class ToolsWriter:
             self._report.unsupported(paths.tool(tool.at, "blocked_domains"))
         if tool.max_uses is not None:
             self._report.unsupported(paths.tool(tool.at, "max_uses"))
-        yield self._with_extra(written, tool)
+        self._list(None, tool.at).append(self._with_extra(written, tool))
 
     def _with_extra(
         self, written: dict[str, Any], tool: Function | Freeform | Search
@@ -137,7 +139,10 @@ class ToolsWriter:
             has_tools = self.written or self.added or choice.mode == "required"
             return choice.mode if has_tools else None
         named = [
-            {"type": self._kinds.get(name, "function"), "name": self._name(name)}
+            {
+                "type": "custom" if name in self._freeform_names else "function",
+                "name": self._name(name),
+            }
             for name in choice.names
         ]
         if choice.mode == "required" and len(named) == 1:
@@ -146,13 +151,6 @@ class ToolsWriter:
 
     def _name(self, name: str) -> str:
         return sent_name(name, None, self._profile.max_name_chars)
-
-
-_Named = Function | Freeform
-
-
-def _kind(tool: Function | Freeform) -> str:
-    return "custom" if type(tool) is Freeform else "function"
 
 
 def _object(schema: msgspec.Raw | None) -> msgspec.Raw:

@@ -5,7 +5,7 @@ name, not refused by the decoder. What nobody looks into stays the bytes that ca
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -55,6 +55,16 @@ class Item(msgspec.Struct, frozen=True, rename={"is_async": "async"}):
     tools: msgspec.Raw = ABSENT
 
 
+class PlainFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function that no more is said of than every format can say: as good as all are."""
+
+    type: Literal["function"]
+    name: str
+    parameters: msgspec.Raw = ABSENT
+    description: str | None = None
+    strict: bool | None = None
+
+
 class Reasoning(msgspec.Struct, frozen=True):
     effort: str | None = None
     summary: str | None = None
@@ -98,6 +108,8 @@ TEXTS = msgspec.json.Decoder(list[str])
 INPUT = msgspec.json.Decoder(str | list[Item])
 RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+PLAIN_FUNCTION = msgspec.json.Decoder(PlainFunction)
+PLAIN_FUNCTIONS = msgspec.json.Decoder(list[PlainFunction])
 TOOLS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 REASONING = msgspec.json.Decoder(Reasoning)
 FORMAT = msgspec.json.Decoder(Format)
