@@ -23,12 +23,11 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class _Seen:
-    """What has come of one item: of its texts by (kind, number), and of its call."""
+    """What has come of one item beside its texts."""
 
-    __slots__ = ("call", "chars", "cites", "is_done")
+    __slots__ = ("call", "cites", "is_done")
 
     def __init__(self) -> None:
-        self.chars: dict[tuple[str, int], int] = {}
         self.cites: dict[int, int] = {}
         # The call's id, name, and whether it is freeform, once it is known.
         self.call: tuple[str, str, bool] | None = None
@@ -42,6 +41,8 @@ class StreamedItems:
         self._sink = sink
         self._family = family
         self._items: dict[int, _Seen] = {}
+        # How much of each text has come, by its item, kind and number.
+        self._chars: dict[tuple[int, str, int], int] = {}
 
     def text(self, index: int, number: int, delta: str, logprobs: msgspec.Raw | None) -> None:
         self._count(index, "text", number, len(delta))
@@ -149,7 +150,7 @@ class StreamedItems:
         self.begin_call(index, item)
         said = item.input if item.type == "custom_tool_call" else item.arguments
         self.end_arguments(index, said if isinstance(said, str) else None)
-        if item.type == "function_call" and not self._seen(index).chars.get(("call", 0)):
+        if item.type == "function_call" and not self._chars.get((index, "call", 0)):
             self.argue(index, "{}")
 
     def _seen(self, index: int) -> _Seen:
@@ -159,12 +160,12 @@ class StreamedItems:
         return seen
 
     def _count(self, index: int, kind: str, number: int, chars: int) -> None:
-        counts = self._seen(index).chars
-        counts[kind, number] = counts.get((kind, number), 0) + chars
+        place = (index, kind, number)
+        self._chars[place] = self._chars.get(place, 0) + chars
 
     def _rest(self, index: int, kind: str, number: int, whole: str | None) -> str:
         """What no delta has brought."""
-        return whole[self._seen(index).chars.get((kind, number), 0) :] if whole else ""
+        return whole[self._chars.get((index, kind, number), 0) :] if whole else ""
 
 
 def decoded_member(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
