@@ -23,7 +23,8 @@ def hold_amount(
     """Over the deployments that may serve the call, each with the models that the call names.
 
     A model that may answer in the place of the call's own counts where it is dearer; one beside it
-    counts as often as it may be used, and as if it read the whole request each time.
+    counts as often as it may be used, and as if it read the whole request each time. So does the
+    call's own, where it may have to shorten its context first.
     """
     request = priced.request
     limit = request.max_output_tokens
@@ -35,6 +36,8 @@ def hold_amount(
     amounts = []
     for deployment_id, price in priced.prices.items():
         amount = _amount(priced, account_multiplier, request, price, output_tokens)
+        if request.compacts:
+            amount = min(2 * amount, MAX_NUSD)
         if request.models:
             prices = priced.prices_of_models[deployment_id]
             amount = _with_models(priced, account_multiplier, amount, prices, limit)

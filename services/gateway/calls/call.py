@@ -142,7 +142,22 @@ class Call:
         """The usage in the answer, if it has any. Raises UpstreamFailed if it cannot be read."""
         if self.request is not None:
             self.made = self.format.made_by(self.request, body)
-        return self.format.usage_of_answer(body)
+        usage = self.format.usage_of_answer(body)
+        if usage is None or self.request is None or not self.request.models:
+            return usage
+        return self.answered_by(self.format.model_of_answer(body), usage)
+
+    def answered_by(self, model: str | None, usage: TokenUsage) -> TokenUsage:
+        """The usage as that of the model that answered, where the request lets another do so.
+
+        An answer's word counts only among the models that the request names.
+        """
+        if model is None or usage.model is not None or self.request is None:
+            return usage
+        for named in self.request.models:
+            if named.instead and is_same_model(named.name, model):
+                return msgspec.structs.replace(usage, model=named.name)
+        return usage
 
     def event(
         self,

@@ -183,6 +183,8 @@ class StreamRelay:
         usage, source = self.usage()
         if source == "estimated":
             usage = await self._estimator.of_stream(self._priced, self._reader)
+        if usage is not None and self._priced.request.models:
+            usage = self._call.answered_by(self._reader.model(), usage)
         last_bytes = self._last_bytes
         if self._error is not None:
             last_bytes += self.error_frame(self._error)

@@ -47,7 +47,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `named` are the objects of the provider's that it names, and `models` those that it may run
     beside its own or in its place; `keeps_answer`: a later call may name
-    its answer.
+    its answer; `compacts`: the model may read it all once more, to shorten it.
     """
 
     model: str
@@ -60,6 +60,7 @@ class CallRequest(msgspec.Struct, frozen=True, kw_only=True):
     named: tuple[NamedObject, ...] = ()
     models: tuple[NamedModel, ...] = ()
     keeps_answer: bool = False
+    compacts: bool = False
     features: BillableFeatures = PLAIN_TEXT
     fields: dict[str, msgspec.Raw]
 
@@ -118,6 +119,10 @@ class StreamReader(Protocol):
         """What was reported, with estimates of the prompt and of the text that no report counts."""
         ...
 
+    def model(self) -> str | None:
+        """The model that answers, as the provider names it; None where it has not said so."""
+        ...
+
     def was_delivered(self) -> bool:
         """Whether anything came that is charged for: text, or a report of tokens."""
         ...
@@ -142,6 +147,10 @@ class Format(Protocol):
 
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
         """Raises UpstreamFailed where the answer is not this format's JSON."""
+        ...
+
+    def model_of_answer(self, body: bytes) -> str | None:
+        """The model that answered, as the provider names it."""
         ...
 
     def text_of_answer(self, body: bytes) -> bytes:

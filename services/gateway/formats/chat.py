@@ -88,6 +88,7 @@ class _Choice(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
+    model: str | None = None
     usage: msgspec.Raw = ABSENT
     error: msgspec.Raw = ABSENT
     choices: msgspec.Raw = ABSENT
@@ -147,6 +148,9 @@ class Chat:
             return None
         tokens = usage_of_openai(report, answer.service_tier)
         return tokens if _CITATION not in body else _with_search(tokens)
+
+    def model_of_answer(self, body: bytes) -> str | None:
+        return decode_answer(body, _answer).model
 
     def text_of_answer(self, body: bytes) -> bytes:
         found = _texts_of(decode_answer(body, _texts))
@@ -274,6 +278,13 @@ class ChatReader:
             except UNREADABLE:
                 pass
         return self._tier
+
+    def model(self) -> str | None:
+        """All chunks tell it."""
+        try:
+            return _answer.decode(data_of(self._kept.first())).model
+        except UNREADABLE:
+            return None
 
     def was_delivered(self) -> bool:
         reported = self._reported

@@ -36,6 +36,7 @@ class _Body(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
+    model: str | None = None
     usage: msgspec.Raw = ABSENT
 
 
@@ -67,6 +68,9 @@ class Embeddings:
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
         report = report_in(decode_answer(body, _answer).usage)
         return None if report is None else usage_of_embedding(report)
+
+    def model_of_answer(self, body: bytes) -> str | None:
+        return decode_answer(body, _answer).model
 
     def text_of_answer(self, body: bytes) -> bytes:
         """Vectors are not made of tokens."""

@@ -60,6 +60,7 @@ class _Block(msgspec.Struct):
 class _Answer(msgspec.Struct):
     id: str | None = None
     stop_reason: str | None = None
+    model: str | None = None
     usage: msgspec.Raw = ABSENT
 
 
@@ -82,6 +83,8 @@ class _TextEvent(msgspec.Struct):
     content_block: _Block | None = None
 
 
+# What edits of the context are called that run the model for a summary.
+_COMPACTION = b"compact"
 # Anthropic charges nothing for an answer that a classifier refused before any output, although it
 # reports what the prompt had; its page on refusals says so.
 _REFUSAL = "refusal"
@@ -114,6 +117,7 @@ class Messages:
             client_user=None if known.metadata is None else known.metadata.user_id,
             named=named_objects("messages", body, fields, disguised=disguised),
             keeps_answer=any(fields.get(name, NULL) != NULL for name in _NAMED_LATER),
+            compacts=_COMPACTION in bytes(fields.get("context_management", ABSENT)),
             features=billable_features(body, fields, disguised=disguised),
             models=named_models(body, fields, disguised=disguised),
             fields=fields,
@@ -131,6 +135,9 @@ class Messages:
         if answer.stop_reason == _REFUSAL and not self.text_of_answer(body):
             return msgspec.structs.replace(tokens, unbilled=True)
         return tokens
+
+    def model_of_answer(self, body: bytes) -> str | None:
+        return decode_answer(body, _answer).model
 
     def text_of_answer(self, body: bytes) -> bytes:
         found = chain.from_iterable(map(_texts_of, decode_answer(body, _content).content))
@@ -164,6 +171,7 @@ class MessagesReader:
         self.failed = False
         self._keeps_answer = keeps_answer
         self._message_id: str | None = None
+        self._model: str | None = None
         self._objects: tuple[str, ...] = ()
         self._asked_speed = asked_speed
         self._report: Report = {}
@@ -182,7 +190,7 @@ class MessagesReader:
                 self._objects += _objects_in(frame)
                 message = _decode_event(frame).message
                 if message is not None:
-                    self._message_id = message.id
+                    self._message_id, self._model = message.id, message.model
                     self._merge(message.usage)
             case b"message_delta":
                 self._objects += _objects_in(frame)
@@ -220,6 +228,9 @@ class MessagesReader:
             return reported
         is_silent = (has_output and not has_input) or bool(self.text())
         return None if is_silent else reported
+
+    def model(self) -> str | None:
+        return self._model
 
     def was_delivered(self) -> bool:
         reported = usage_of_message(self._report)

@@ -51,6 +51,7 @@ class _Body(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     id: str | None = None
+    model: str | None = None
     usage: msgspec.Raw = ABSENT
     service_tier: str | None = None
     status: str | None = None
@@ -133,6 +134,9 @@ class Responses:
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
         return _tokens(decode_answer(body, _answer))
 
+    def model_of_answer(self, body: bytes) -> str | None:
+        return decode_answer(body, _answer).model
+
     def text_of_answer(self, body: bytes) -> bytes:
         found = chain.from_iterable(map(_texts_of, decode_answer(body, _output).output))
         return "".join(text for text in found if text is not None).encode()
@@ -164,6 +168,7 @@ class ResponsesReader:
         self.failed = False
         self._asked_tier = asked_tier
         self._told_tier: str | None = None
+        self._model: str | None = None
         self._made = NOTHING_MADE
         self._added: list[bytes] = []
         self._usage: TokenUsage | None = None
@@ -191,6 +196,7 @@ class ResponsesReader:
         except UNREADABLE:
             return
         if response is not None:
+            self._model = response.model or self._model
             self._usage = _tokens(response)
             self._told_tier = response.service_tier or self._told_tier
             if self._usage is not None and total_output(self._usage):
@@ -213,6 +219,9 @@ class ResponsesReader:
         if reported is None or (self._kept.has_uncounted() and self.text()):
             return None
         return reported if total_input(reported) or not total_output(reported) else None
+
+    def model(self) -> str | None:
+        return self._model
 
     def was_delivered(self) -> bool:
         reported = self._usage
