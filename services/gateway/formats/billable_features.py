@@ -7,6 +7,7 @@ import msgspec
 from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures
 from services.gateway.formats.base import NULL
 from services.gateway.formats.billed_tools import billed_tools
+from services.gateway.formats.plain_members import PLAIN_MEMBERS
 
 _CACHE_OPTIONS = "prompt_cache_options"
 _STANDARD_SPEED = msgspec.Raw(b'"standard"')
@@ -22,6 +23,8 @@ def billable_features(
     """Errs on the side of more: whether the words are names or just text is not looked into."""
     cache_writes = disguised or b"cache_control" in body
     audio_input = disguised or b"input_audio" in body
+    if not (cache_writes or audio_input) and fields.keys() <= PLAIN_MEMBERS:
+        return PLAIN_TEXT
     audio_output = "audio" in fields or (
         "modalities" in fields and b"audio" in bytes(fields["modalities"])
     )

@@ -19,6 +19,7 @@ from libs.common.domain.hosted_tools import DEFAULT_IMAGE_MODEL
 from libs.common.errors import InvalidRequest
 from services.gateway.formats.object_fields import OPAQUE, Members
 from services.gateway.formats.objects import decoded, parts_of
+from services.gateway.formats.plain_members import PLAIN_MEMBERS
 
 # Some servers read the names of a body's members in capitals as well.
 _HEAD = re.compile(r"(?:.*_)?(?:models?|fallbacks)", re.IGNORECASE | re.DOTALL)
@@ -65,10 +66,16 @@ def named_models(
 
     `makes_images`: the format has a tool for images that runs a model, even where it names none.
     """
-    # The last letter tells nearly all others apart, sooner than the whole name does.
-    heads = [
-        name for name in fields if name[-1:] in _LAST_LETTERS and name != "model" and _is_head(name)
-    ]
+    heads = (
+        []
+        if fields.keys() <= PLAIN_MEMBERS
+        # The last letter tells nearly all others apart, sooner than the whole name does.
+        else [
+            name
+            for name in fields
+            if name[-1:] in _LAST_LETTERS and name != "model" and _is_head(name)
+        ]
+    )
     images = makes_images and (disguised or _IMAGES.encode() in body)
     if not (heads or disguised or images or _may_name_more(body)):
         return ()

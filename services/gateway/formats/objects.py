@@ -21,6 +21,7 @@ from services.gateway.formats.object_fields import (
     ObjectFields,
     Rule,
 )
+from services.gateway.formats.plain_members import PLAIN_MEMBERS
 
 # Small letters, an underscore or a 1 as escapes: no encoder writes them so, but somebody who wants
 # a name to be overlooked may. A text that speaks of escapes has two backslashes, which is none.
@@ -70,7 +71,10 @@ def named_objects(
     """`fields` are those of the body. Raises InvalidRequest where there are too many."""
     table = OBJECT_FIELDS[client_format]
     heads, elsewhere = table.heads, disguised or _has_any(body, table.coarse)
-    if not elsewhere and heads.isdisjoint(fields) and all(map(str.islower, fields)):
+    if not elsewhere and (
+        fields.keys() <= PLAIN_MEMBERS
+        or (heads.isdisjoint(fields) and all(map(str.islower, fields)))
+    ):
         # As good as every body ends here, so that is said in few steps.
         return ()
     search = _Search(table, everywhere=disguised)
