@@ -38,7 +38,10 @@ def without_foreign_seals(
     if name is None or raw is None:
         return fields
     said = bytes(raw)
-    if not any(sign in said for sign in _SIGNS[client_format]):
+    for sign in _SIGNS[client_format]:
+        if sign in said:
+            break
+    else:
         return fields
     try:
         turns = msgspec.json.decode(said)
