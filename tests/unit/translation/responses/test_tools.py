@@ -15,6 +15,8 @@ from services.gateway.upstream.translation.conversation import (
     HostedTool,
     Search,
 )
+from services.gateway.upstream.translation.names import tool_names
+from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.responses.paths import PATHS
 from tests.unit.translation.responses.bodies import (
@@ -155,3 +157,37 @@ def test_choices(sent: Any, read_as: Choice | None, written: Any) -> None:
     found = read({**CODEX, "tool_choice": sent})
     assert found.choice == read_as
     assert write_own(found)["tool_choice"] == (sent if written is None else written)
+
+
+def test_servers_that_are_not_openai_get_functions_alone() -> None:
+    other = Profile(family="other", takes_search=True)
+    called = [
+        {
+            "type": "function_call",
+            "call_id": "c1",
+            "name": "find",
+            "namespace": "mcp__docs",
+            "arguments": "{}",
+        },
+        {"type": "custom_tool_call", "call_id": "c2", "name": "apply_patch", "input": "*** é"},
+        {"type": "function_call_output", "call_id": "c1", "output": "ok"},
+        {"type": "custom_tool_call_output", "call_id": "c2", "output": "done"},
+    ]
+    choice = {"type": "custom", "name": "apply_patch"}
+    found = read({**CODEX, "input": [USER, *called], "tool_choice": choice})
+    body = write_own(found, other)
+    assert [(tool["type"], tool.get("name")) for tool in body["tools"]] == [
+        ("function", "shell"),
+        ("function", "apply_patch"),
+        ("function", "mcp__docs__find"),
+        ("web_search", None),
+    ]
+    assert "start: x" in body["tools"][1]["description"]
+    assert body["tool_choice"] == {"type": "function", "name": "apply_patch"}
+    first, second, *outputs = body["input"][1:]
+    assert (first["name"], first["type"]) == ("mcp__docs__find", "function_call")
+    assert json.loads(second["arguments"]) == {"input": "*** é"}
+    assert {output["type"] for output in outputs} == {"function_call_output"}
+    names = tool_names(found, other.max_name_chars)
+    assert names.original("mcp__docs__find") == ("mcp__docs", "find", False)
+    assert names.original("apply_patch") == (None, "apply_patch", True)

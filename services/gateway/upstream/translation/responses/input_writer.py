@@ -42,6 +42,8 @@ class InputWriter:
         self._profile = profile
         self._report = report
         self._is_own = report.paths is PATHS
+        # Others that speak the format know functions alone, and no namespaces.
+        self._is_openai = profile.family == FAMILY
         self._keeps = keeps
         self._content = ContentWriter(profile, report)
         self._items: list[_Item] = []
@@ -74,7 +76,7 @@ class InputWriter:
     def _system(self, turn: Turn) -> None:
         role = turn.role
         if not self._is_own:
-            role = "developer" if self._profile.family == FAMILY else self._profile.system_word
+            role = "developer" if self._is_openai else self._profile.system_word
         self._message(role, turn.parts, turn)
 
     def _user(self, turn: Turn) -> None:
@@ -151,19 +153,22 @@ class InputWriter:
         return {"type": "output_text", "text": part.text, "annotations": annotations}
 
     def _call(self, call: Call) -> None:
-        name = sent_name(call.name, None, self._profile.max_name_chars)
         call_id = sent_call_id(call.id, is_plain=False)
+        space = None if self._is_openai else call.namespace
+        name = sent_name(call.name, space, self._profile.max_name_chars)
         item: dict[str, Any]
-        if call.is_freeform:
+        if call.is_freeform and self._is_openai:
             self._freeform_ids.add(call.id)
             item = {"type": "custom_tool_call", "call_id": call_id, "name": name}
             item["input"] = call.arguments
         else:
             item = {"type": "function_call", "call_id": call_id, "name": name}
-            item["arguments"] = call.arguments or "{}"
-        if call.namespace is not None:
+            item["arguments"] = (
+                _wrapped(call.arguments) if call.is_freeform else call.arguments or "{}"
+            )
+        if call.namespace is not None and self._is_openai:
             item["namespace"] = call.namespace
-        is_known = self._is_own and self._profile.family == FAMILY
+        is_known = self._is_own and self._is_openai
         if is_known and call.item_id is not None and not is_minted(call.item_id):
             item["id"] = call.item_id
         for name, raw in call.extra.items():
@@ -176,7 +181,9 @@ class InputWriter:
         content = self._content.write(result.parts)
         if result.has_failed:
             content = _marked(content)
-        is_freeform = result.is_freeform or result.call_id in self._freeform_ids
+        is_freeform = result.call_id in self._freeform_ids or (
+            result.is_freeform and self._is_openai
+        )
         self._put(
             result.at,
             {
@@ -208,6 +215,10 @@ def _plain(content: list[_Item]) -> str | list[_Item]:
     if len(content) == 1 and type(only) is dict and len(only) == 2 and "text" in only:
         return str(only["text"])
     return content
+
+
+def _wrapped(text: str) -> str:
+    return msgspec.json.encode({"input": text}).decode()
 
 
 def _marked(content: list[_Item]) -> list[_Item]:

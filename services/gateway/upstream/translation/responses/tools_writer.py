@@ -16,9 +16,14 @@ from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.responses.paths import PATHS
+from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import TYPED
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
+_ONE_INPUT = msgspec.Raw(
+    b'{"type":"object","properties":{"input":{"type":"string"}},'
+    b'"required":["input"],"additionalProperties":false}'
+)
 _OBJECT_STARTS = (b'{"type":"object"', b'{"type": "object"')
 
 
@@ -33,7 +38,14 @@ class ToolsWriter:
         self._report = report
         # The client speaks this format too, so what only it knows has its meaning.
         self._is_own = report.paths is PATHS
-        self._freeform_names = {tool.name for tool in tools if type(tool) is Freeform}
+        # Others that speak the format know functions alone, and no namespaces.
+        self._is_openai = profile.family == FAMILY
+        self._named = {
+            called: tool
+            for tool in tools
+            if isinstance(tool, (Function, Freeform))
+            for called in (tool.name, self._flat(tool))
+        }
         self.written: list[_Written] = []
         self.added: dict[int, list[_Written]] = {}
         self._spaces: dict[tuple[int, str], dict[str, Any]] = {}
@@ -59,7 +71,7 @@ class ToolsWriter:
         listed = self.written
         if at < 0 and self._is_own:
             listed = self.added.setdefault(-1 - at, [])
-        if tool is None or tool.namespace is None:
+        if tool is None or tool.namespace is None or not self._is_openai:
             return listed
         space = self._spaces.get((at, tool.namespace))
         if space is None:
@@ -74,18 +86,17 @@ class ToolsWriter:
         return inside
 
     def _function(self, tool: Function) -> dict[str, Any]:
-        written: dict[str, Any] = {"type": "function", "name": self._name(tool.name)}
+        written: dict[str, Any] = {"type": "function", "name": self._name(tool)}
         if tool.description is not None:
             written["description"] = tool.description
         written["parameters"] = _object(tool.schema)
         written["strict"] = bool(tool.strict)
-        if tool.strict and not self._profile.takes_strict:
-            self._report.unsupported(self._report.paths.tool(tool.at, "strict"))
-            written["strict"] = False
         return self._with_extra(written, tool)
 
     def _freeform(self, tool: Freeform) -> dict[str, Any]:
-        written: dict[str, Any] = {"type": "custom", "name": self._name(tool.name)}
+        if not self._is_openai:
+            return self._as_function(tool)
+        written: dict[str, Any] = {"type": "custom", "name": self._name(tool)}
         if tool.description is not None:
             written["description"] = tool.description
         if tool.grammar is not None:
@@ -94,6 +105,18 @@ class ToolsWriter:
                 "syntax": tool.syntax,
                 "definition": tool.grammar,
             }
+        return self._with_extra(written, tool)
+
+    def _as_function(self, tool: Freeform) -> dict[str, Any]:
+        """With the whole input as its one argument; a grammar can be told, not enforced."""
+        lines = [] if tool.description is None else [tool.description]
+        if tool.grammar is not None:
+            lines.append(f"The input matches this {tool.syntax} grammar:\n{tool.grammar}")
+        written: dict[str, Any] = {"type": "function", "name": self._name(tool)}
+        if lines:
+            written["description"] = "\n\n".join(lines)
+        written |= {"parameters": _ONE_INPUT, "strict": False}
+        self._report.adapted(self._report.paths.tool(tool.at))
         return self._with_extra(written, tool)
 
     def _search(self, tool: Search) -> None:
@@ -138,19 +161,27 @@ class ToolsWriter:
         if not choice.names:
             has_tools = self.written or self.added or choice.mode == "required"
             return choice.mode if has_tools else None
-        named = [
-            {
-                "type": "custom" if name in self._freeform_names else "function",
-                "name": self._name(name),
-            }
-            for name in choice.names
-        ]
+        named = [self._chosen(name) for name in choice.names]
         if choice.mode == "required" and len(named) == 1:
             return named[0]
         return {"type": "allowed_tools", "mode": choice.mode, "tools": named}
 
-    def _name(self, name: str) -> str:
-        return sent_name(name, None, self._profile.max_name_chars)
+    def _chosen(self, name: str) -> dict[str, Any]:
+        tool = self._named.get(name)
+        is_custom = type(tool) is Freeform and self._is_openai
+        sent = sent_name(name, None, self._profile.max_name_chars)
+        return {
+            "type": "custom" if is_custom else "function",
+            "name": sent if tool is None else self._name(tool),
+        }
+
+    def _name(self, tool: Function | Freeform) -> str:
+        if self._is_openai:
+            return sent_name(tool.name, None, self._profile.max_name_chars)
+        return self._flat(tool)
+
+    def _flat(self, tool: Function | Freeform) -> str:
+        return sent_name(tool.name, tool.namespace, self._profile.max_name_chars)
 
 
 def _object(schema: msgspec.Raw | None) -> msgspec.Raw:
