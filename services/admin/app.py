@@ -16,6 +16,7 @@ from libs.common.web.health import live, ready
 from services.admin import (
     accounts,
     corrections,
+    cost_comparisons,
     cost_imports,
     costs,
     dead_letters,
@@ -110,6 +111,7 @@ def _routes() -> list[BaseRoute]:
             GET=cost_imports.show_import,
             DELETE=cost_imports.undo_import,
         ),
+        _resource("/admin/costs/compare", POST=cost_comparisons.compare_costs),
         _resource("/admin/costs/quote", POST=quotes.quote),
         # The id of a price in LiteLLM's map has slashes; it cannot be ended, as the error says.
         _resource("/admin/costs/{price_id:path}", GET=costs.show_cost, DELETE=costs.end_cost),

@@ -103,7 +103,7 @@ def rows_of(
     price_ids: Iterator[str],
 ) -> list[Row]:
     """`versions` are those stored that may price the models."""
-    stored = _Stored(versions)
+    stored = StoredPrices(versions)
     rows: list[Row] = []
     for model in models:
         found = stored.price_of(model, terms.effective_from)
@@ -131,7 +131,7 @@ def differences(found: PriceVersion, version: PriceVersion) -> dict[str, Any]:
     }
 
 
-class _Stored:
+class StoredPrices:
     """Versions by name, since a scan of all versions for each model is too slow."""
 
     def __init__(self, versions: Sequence[PriceVersion]) -> None:

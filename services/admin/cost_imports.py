@@ -187,7 +187,7 @@ def _price_ids(state: State) -> Iterator[str]:
         yield f"price_{state['new_id']()}"
 
 
-async def _versions(state: State, models: Sequence[MapModel]) -> list[PriceVersion]:
+async def _versions(state: State, models: Sequence[MapModel]) -> Sequence[PriceVersion]:
     """A superset of the versions that may price the models: reading all beats many names."""
     prices = state["prices"]
     if len(models) <= _FEW:
@@ -195,13 +195,7 @@ async def _versions(state: State, models: Sequence[MapModel]) -> list[PriceVersi
             name for model in models for name in model_names(model.provider, routed_name(model))
         }
         return [*await prices.versions_of(names), *await prices.patterns()]
-    versions: list[PriceVersion] = []
-    while True:
-        after = versions[-1].price_id if versions else None
-        page = await prices.list(PriceFilter(), after=after, limit=_PAGE)
-        versions += page
-        if len(page) < _PAGE:
-            return versions
+    return await prices.all()
 
 
 async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, str]:

@@ -9,25 +9,9 @@ from genai_prices import Usage, calc_price
 from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.prices.price_map import MapModel, PriceMap
+from services.admin.genai_prices import PROVIDERS as _PROVIDERS
 from tests.parity.other_prices import OTHER_PRICES, Part
 
-# The map's providers, by the other's names for them.
-_PROVIDERS = {
-    "anthropic": "anthropic",
-    "azure": "azure",
-    "cerebras": "cerebras",
-    "cohere_chat": "cohere",
-    "deepseek": "deepseek",
-    "fireworks_ai": "fireworks",
-    "gemini": "google",
-    "groq": "groq",
-    "mistral": "mistral",
-    "moonshot": "moonshotai",
-    "openai": "openai",
-    "perplexity": "perplexity",
-    "together_ai": "together",
-    "xai": "x-ai",
-}
 # A weekday's hour without off-peak rates.
 _AT = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 _USAGES: dict[Part, tuple[TokenUsage, Usage]] = {

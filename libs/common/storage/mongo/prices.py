@@ -23,6 +23,7 @@ from libs.common.storage.mongo.driver import (
 _MAX_VERSIONS = 5_000
 # Every look-up reads them.
 _MAX_PATTERNS = 1_000
+_PAGE = 500
 
 
 class PriceFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +136,16 @@ class PriceStore:
         query = wanted.query() if after is None else wanted.query() | {"_id": {"$gt": after}}
         cursor = self._prices.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, PriceVersion) for document in await cursor.to_list(limit)]
+
+    async def all(self) -> Sequence[PriceVersion]:
+        """Everything that was ever stored, page by page: for a look at every model."""
+        versions: list[PriceVersion] = []
+        while True:
+            after = versions[-1].price_id if versions else None
+            page = await self.list(PriceFilter(), after=after, limit=_PAGE)
+            versions += page
+            if len(page) < _PAGE:
+                return versions
 
     async def imports(self, *, before: str | None, limit: int) -> Sequence[PriceImport]:
         """The newest first, those before `before`."""
