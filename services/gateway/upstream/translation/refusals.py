@@ -1,7 +1,7 @@
 """What cannot be carried: refused by its path, or left out and named where the route says so."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -59,6 +59,10 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
 
     def field(self, name: str) -> str:
         return self.fields.get(name, name)
+
+    def of_body(self, names: Container[str]) -> "Paths":
+        """For a body with those top-level names, where the format has two words for one thing."""
+        return self
 
     def tool(self, at: int, member: str | None = None) -> str:
         """`tools[2]`; a negative index is of a tool that stands elsewhere."""

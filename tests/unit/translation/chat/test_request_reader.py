@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import InvalidRequest, UnsupportedField
+from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.conversation import (
     Audio,
     Bytes,
@@ -419,6 +420,11 @@ def test_a_clients_mistake_is_named_by_its_path(body: dict[str, Any], path: str)
     assert caught.value.param == path
     assert caught.value.message.startswith(f"{path}: ")
     assert "`$" not in caught.value.message
+
+
+def test_a_limit_is_named_as_its_client_does() -> None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        assert PATHS.of_body({name: 1}).field("limits.output_tokens") == name
 
 
 @pytest.mark.parametrize(

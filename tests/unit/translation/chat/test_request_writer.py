@@ -493,7 +493,6 @@ def test_options() -> None:
             temperature=0.0, top_p=0.5, seed=1, presence=0.1, frequency=0.2, top_logprobs=2
         ),
         thinking=Wish(effort="low"),
-        verbosity="low",
     )
     assert written(request) == {
         "model": "m",
@@ -510,9 +509,7 @@ def test_options() -> None:
         "top_logprobs": 2,
         "reasoning_effort": "low",
     }
-    body = written(request, OPENAI)
-    assert body["verbosity"] == "low"
-    assert body["max_completion_tokens"] == 9
+    assert written(request, OPENAI)["max_completion_tokens"] == 9
 
 
 @pytest.mark.parametrize(
@@ -546,7 +543,7 @@ def test_shapes(shape: Shape, expected: Any) -> None:
 
 def test_labels_of_openai() -> None:
     labels = Labels(
-        user="u" * 65,
+        user="u",
         safety_id="s",
         metadata=msgspec.Raw(b'{"a":"b"}'),
         cache_key="k",
@@ -554,7 +551,7 @@ def test_labels_of_openai() -> None:
         tier="standard_only",
     )
     body = written(Request(turns=(), labels=labels), OPENAI)
-    assert body["user"] == sha256(b"u" * 65).hexdigest()
+    assert (body["user"], body["safety_identifier"]) == ("u", "s")
     assert (body["store"], body["service_tier"]) == (False, "default")
     assert body["prompt_cache_key"] == "k"
     # OpenAI refuses them on answers that it is not to keep.
@@ -572,6 +569,8 @@ def test_labels_elsewhere() -> None:
 def test_a_stream_is_asked_for_its_usage() -> None:
     body = written(Request(turns=(), stream=True, wants_usage=False), OPENAI)
     assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
+    quiet = written(Request(turns=(), stream=True), Profile(takes_stream_options=False))
+    assert "stream_options" not in quiet
 
 
 def test_openais_own_options_go_back_to_openai() -> None:
@@ -607,3 +606,23 @@ def test_a_body_comes_out_as_it_went_in() -> None:
         "service_tier": "flex",
     }
     assert written(read_request(fields_of(body)), OPENAI) == body
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+@pytest.mark.parametrize("profile", [OPENAI, OTHER])
+def test_a_longer_conversation_is_sent_as_an_extension_of_the_shorter_one(
+    cut: int, profile: Profile
+) -> None:
+    """Providers cache by what a prompt begins with."""
+    whole = (
+        *turns(Text(text="s"), role="system"),
+        *turns(Text(text="a"), PNG),
+        *turns(Thinking(text="hm"), Text(text="b"), role="assistant"),
+        *turns(Text(text="c")),
+        *turns(Call(id="c1", name="f", arguments=""), role="assistant"),
+        *turns(Result(call_id="c1", parts=(Text(text="r"), PNG)), Text(text="d")),
+        *turns(Refusal(text="no"), role="assistant"),
+        *turns(Text(text="inside"), role="system"),
+    )
+    part = messages(whole[:cut], profile)
+    assert messages(whole, profile)[: len(part)] == part

@@ -1,7 +1,5 @@
 """Writes a request for a provider that speaks chat."""
 
-from hashlib import sha256
-
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
@@ -48,15 +46,13 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     if request.shape is not None:
         body["response_format"] = _shape(request.shape)
     if request.verbosity is not None:
-        if profile.family == "openai":
-            body["verbosity"] = request.verbosity
-        else:
-            report.adapted(report.paths.field("verbosity"))
+        body["verbosity"] = request.verbosity
     body |= _labels(request.labels, profile, report)
     body |= _own_fields(request, profile, report)
     if request.stream:
         body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
+        if profile.takes_stream_options:
+            body["stream_options"] = {"include_usage": True}
     return body
 
 
@@ -137,11 +133,7 @@ def _title(schema: msgspec.Raw | None) -> str:
 
 def _labels(labels: Labels, profile: Profile, report: Report) -> Written:
     """What the provider notes of the call; those that keep none are not told."""
-    body: Written = {}
-    user = labels.user
-    if user is not None:
-        fits = len(user) <= profile.max_user_chars
-        body["user"] = user if fits else sha256(user.encode()).hexdigest()
+    body: Written = {} if labels.user is None else {"user": labels.user}
     if profile.family == "openai":
         body |= _openai_labels(labels)
     elif labels.keeps:
