@@ -40,7 +40,7 @@ DIFFERENCES = (
         name="perplexity's fee for requests",
         reason="Perplexity's page has a fee for each request beside the tokens; litellm takes the "
         "map's figure for one per search, which Perplexity does not count for these models.",
-        applies=lambda price, case: "request_low" in price.tool_fees,
+        applies=lambda price, case: any(name.startswith("request") for name in price.tool_fees),
     ),
     Difference(
         name="priority at fireworks",
