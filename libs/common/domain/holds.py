@@ -107,7 +107,7 @@ def hold_at(
         if above == 0 or input_tokens > above:
             cost = EXACT.fma(output_count, output_rate, EXACT.multiply(input_count, input_rate))
             micro_usd = max(micro_usd, cost)
-    usd = most_usd(price, tools) if tools or price.tool_fees else _FREE
+    usd = most_usd(price, tools)
     return min(nusd_of(micro_usd, usd, price, account_multiplier), MAX_NUSD)
 
 

@@ -90,7 +90,8 @@ def cost_nusd(
     micro_usd, usd = _FREE, _FREE
     for name, tokens in used_classes(usage):
         micro_usd = EXACT.fma(Decimal(tokens), rate_of(rates, name), micro_usd)
-    micro_usd = _surcharged(micro_usd, surcharges_for(version, usage).values())
+    if version.surcharges:
+        micro_usd = _surcharged(micro_usd, surcharges_for(version, usage).values())
     for tool, uses in charged_uses(version, usage):
         usd = EXACT.fma(Decimal(uses), fee_of(version, tool) or _FREE, usd)
     return nusd_of(micro_usd, usd, version, account_multiplier)

@@ -13,7 +13,9 @@ from services.gateway.formats.base import CallRequest
 
 _MAX_KEPT = 1_000
 # Rates are kept for these; any other word is a client's own, and not worth keeping.
-_USUAL_TIERS = frozenset({None, "auto", "default", "standard", "standard_only", "priority", "flex"})
+_USUAL_TIERS = frozenset(
+    {None, "auto", "default", "standard", "standard_only", "priority", "fast", "flex", "ultrafast"}
+)
 _kept: dict[tuple[str | bool | None, ...], tuple[PriceVersion, DearestRates]] = {}
 
 

@@ -28,7 +28,7 @@ def billable_features(
     audio_output = "audio" in fields or (
         "modalities" in fields and b"audio" in bytes(fields["modalities"])
     )
-    tools = billed_tools(fields, max_tool_calls)
+    tools = billed_tools(fields, max_tool_calls, disguised=disguised)
     long_writes = (
         disguised
         or (cache_writes and b'"1h"' in body)

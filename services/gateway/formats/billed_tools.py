@@ -12,6 +12,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.tool_fees import WEB_SEARCH
+from services.gateway.formats.base import ABSENT
 
 # Run by the client, or paid for by the tokens that they add, or by the model that they run.
 FREE_TOOLS = frozenset(
@@ -64,22 +65,45 @@ class _Tool(msgspec.Struct):
     environment: Any = None
 
 
+class _Item(msgspec.Struct):
+    tools: msgspec.Raw = ABSENT
+
+
 _tools = msgspec.json.Decoder(list[_Tool])
+_items = msgspec.json.Decoder(list[_Item])
 
 
-def billed_tools(fields: Mapping[str, msgspec.Raw], max_tool_calls: int | None) -> dict[str, int]:
+def billed_tools(
+    fields: Mapping[str, msgspec.Raw], max_tool_calls: int | None, *, disguised: bool
+) -> dict[str, int]:
     """The most uses of each that the request allows, by the name of the fee; 0 where it forbids."""
     uses: dict[str, int] = {}
     for name in _SEARCH_FIELDS:
         if name in fields and bytes(fields[name]) not in _NOTHING:
             uses[WEB_SEARCH] = _ASSUMED_USES
-    if "tools" in fields:
-        for name, count in _of_tools(bytes(fields["tools"])):
+    for tools in _lists_of_tools(fields, disguised=disguised):
+        for name, count in _of_tools(tools):
             if name in uses or len(uses) < _MAX_NAMES:
                 uses[name] = uses.get(name, 0) + count
     if max_tool_calls is None:
         return uses
     return {name: min(count, max(max_tool_calls, 0)) for name, count in uses.items()}
+
+
+def _lists_of_tools(fields: Mapping[str, msgspec.Raw], *, disguised: bool) -> Iterator[bytes]:
+    """The request's own, and those that items of a Responses conversation add to them."""
+    if "tools" in fields:
+        yield bytes(fields["tools"])
+    said = bytes(fields.get("input", ABSENT))
+    if said[:1] != b"[" or not (disguised or b'"tools"' in said):
+        return
+    try:
+        items = _items.decode(said)
+    except UNREADABLE:
+        return
+    for item in items:
+        if item.tools != ABSENT:
+            yield bytes(item.tools)
 
 
 def _of_tools(tools: bytes) -> Iterator[tuple[str, int]]:

@@ -185,6 +185,21 @@ def test_tools_that_cost_by_use_are_reached(
     assert features(client_format, tools=tools, **limit).tools == uses
 
 
+def test_tools_that_items_of_a_conversation_add_are_reached() -> None:
+    item = {"type": "additional_tools", "role": "developer", "tools": [{"type": "file_search"}]}
+    found = {"type": "tool_search_output", "tools": [{"type": "function"}, {"type": "x_search"}]}
+    said = [{"role": "user", "content": '"tools"'}, item, found]
+    tools = features(RESPONSES, input=said, tools=[{"type": "file_search"}]).tools
+    assert tools == {"file_search": 20, "x_search": 10}
+    assert features(RESPONSES, input=[{"role": "user", "content": '"tools"'}]) is PLAIN_TEXT
+    assert features(RESPONSES, input=[5, {"tools": []}]) is PLAIN_TEXT
+
+
+def test_a_disguised_member_of_an_item_is_recognized() -> None:
+    raw = rb'{"model": "m", "input": [{"t\u006fols": [{"type": "file_search"}]}]}'
+    assert RESPONSES.decode(raw).features.tools == {"file_search": 10}
+
+
 def test_no_more_names_of_tools_are_kept_than_any_request_has() -> None:
     tools = [{"type": f"tool{number}"} for number in range(1_000)]
     assert len(features(RESPONSES, tools=tools).tools) == 64
