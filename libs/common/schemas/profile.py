@@ -11,8 +11,21 @@ SystemWord = Literal["system", "developer"]
 SchemaDialect = Literal["plain", "openai", "anthropic"]
 Word = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000_000)]
-# What is longer is sent as a digest, which needs so many itself.
-Chars = Annotated[int, Meta(ge=64, le=4096)]
+# A name that is longer is sent shorter and with a digest.
+NameChars = Annotated[int, Meta(ge=64, le=4096)]
+# A label that is longer is sent as a digest, of 64 characters; with room for none it is not sent.
+LabelChars = Annotated[int, Meta(ge=0, le=4096)]
+SeedWord = Literal["seed", "random_seed"]
+SamplingName = Literal[
+    "temperature",
+    "top_p",
+    "seed",
+    "presence",
+    "frequency",
+    "logit_bias",
+    "wants_logprobs",
+    "top_logprobs",
+]
 
 
 class ProfileFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,6 +47,7 @@ class ProfileFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     thinks_beside_tools: bool | None = None
     takes_sampling: bool | None = None
     takes_top_k: bool | None = None
+    lacks: Annotated[tuple[SamplingName, ...], Meta(max_length=8)] | None = None
     takes_forced_tools: bool | None = None
     takes_system_inside: bool | None = None
     takes_prefill: bool | None = None
@@ -45,8 +59,9 @@ class ProfileFields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     alternates: bool | None = None
     max_output: Tokens | None = None
     max_stops: Annotated[int, Meta(ge=0, le=1024)] | None = None
-    max_user_chars: Chars | None = None
-    max_name_chars: Chars | None = None
+    max_user_chars: LabelChars | None = None
+    max_name_chars: NameChars | None = None
+    seed_word: SeedWord | None = None
     limit_word: LimitWord | None = None
     system_word: SystemWord | None = None
     replays_thinking: Word | None = None

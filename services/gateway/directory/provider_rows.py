@@ -146,6 +146,9 @@ ROWS = (
             checks_results=True,
             alternates=True,
             takes_stream_options=False,
+            lacks=("logit_bias", "wants_logprobs", "top_logprobs"),
+            max_user_chars=0,
+            seed_word="random_seed",
         ),
     ),
     ProviderRow(

@@ -160,7 +160,7 @@ def deployed(**fields: Any) -> dict[str, Any]:
         (deployed(profile={"speaks": True}), ["deployments[0].profile.speaks"]),
         (deployed(profile={"efforts": ["huge"]}), ["deployments[0].profile.efforts"]),
         (deployed(profile={"max_output": 0}), ["deployments[0].profile.max_output"]),
-        (deployed(profile={"max_user_chars": 63}), ["deployments[0].profile.max_user_chars"]),
+        (deployed(profile={"max_name_chars": 63}), ["deployments[0].profile.max_name_chars"]),
         (deployed(profile={"family": "Open AI"}), ["deployments[0].profile.family"]),
         ({"answer_model": "mine"}, ["answer_model"]),
         (deployed(model="gpt-4o"), ["deployments[0].model"]),

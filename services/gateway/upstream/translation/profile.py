@@ -2,7 +2,13 @@
 
 import msgspec
 
-from libs.common.schemas.profile import LimitWord, SchemaDialect, SystemWord
+from libs.common.schemas.profile import (
+    LimitWord,
+    SamplingName,
+    SchemaDialect,
+    SeedWord,
+    SystemWord,
+)
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.conversation import Effort, Family
 
@@ -12,7 +18,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     `formats` are those it speaks, the preferred first. `efforts` are the levels it has a word for;
     None: not known, any goes as it is. `thinks_beside_tools` False: in chat it refuses functions
-    while it thinks. `replays_thinking`: the member in which it wants its own thinking back.
+    while it thinks. `lacks` are kinds of sampling that it refuses. `max_user_chars` 0: it takes no
+    label of a user. `replays_thinking`: the member in which it wants its own thinking back.
     """
 
     family: Family = "other"
@@ -28,6 +35,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     thinks_beside_tools: bool = True
     takes_sampling: bool = True
     takes_top_k: bool = False
+    lacks: tuple[SamplingName, ...] = ()
     takes_forced_tools: bool = True
     takes_system_inside: bool = True
     takes_prefill: bool = True
@@ -41,6 +49,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     max_stops: int | None = None
     max_user_chars: int = 64
     max_name_chars: int = 64
+    seed_word: SeedWord = "seed"
     limit_word: LimitWord = "max_tokens"
     system_word: SystemWord = "system"
     replays_thinking: str | None = None

@@ -488,6 +488,34 @@ OPTIONS = [
         sent=asked(**limited(1)),
     ),
     Case(
+        name="kinds of sampling that a server refuses",
+        rule=sampling.lacking_sampling,
+        to="chat",
+        profile=Profile(lacks=("logit_bias", "wants_logprobs")),
+        request=asked(
+            sampling=Sampling(seed=1, logit_bias=msgspec.Raw(b"{}"), wants_logprobs=True)
+        ),
+        sent=asked(sampling=Sampling(seed=1)),
+        dropped=("logprobs",),
+    ),
+    Case(
+        name="a server that knows no users is told of none",
+        rule=options.labels,
+        to="chat",
+        profile=Profile(max_user_chars=0),
+        request=asked(labels=Labels(user="u")),
+        sent=asked(),
+    ),
+    Case(
+        name="a budget of a server that nothing is known of is one of the usual efforts",
+        rule=thinking.thinking_in_words,
+        to="chat",
+        profile=SERVER,
+        paths=MESSAGES,
+        request=asked(thinking=Wish(mode="on", budget_tokens=31_999)),
+        sent=asked(thinking=Wish(mode="on", effort="high")),
+    ),
+    Case(
         name="OpenAI's models take no sampling while they think",
         rule=sampling.sampling_while_thinking,
         to="responses",

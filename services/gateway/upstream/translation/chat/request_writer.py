@@ -90,7 +90,7 @@ def _sampling(sampling: Sampling, profile: Profile, report: Report) -> Written:
         for name, value in (
             ("temperature", sampling.temperature),
             ("top_p", sampling.top_p),
-            ("seed", sampling.seed),
+            (profile.seed_word, sampling.seed),
             ("presence_penalty", sampling.presence),
             ("frequency_penalty", sampling.frequency),
             ("logit_bias", sampling.logit_bias),

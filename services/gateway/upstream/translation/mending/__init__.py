@@ -31,6 +31,7 @@ FIRST: tuple[Rule, ...] = (
 )
 LAST: tuple[Rule, ...] = (
     sampling.refused_sampling,
+    sampling.lacking_sampling,
     options.strict_tools,
     options.strict_shape,
     options.labels,

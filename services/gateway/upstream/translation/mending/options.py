@@ -20,6 +20,7 @@ from services.gateway.upstream.translation.schemas import problem_of
 # For models whose own is not known; Anthropic's format demands a limit.
 _DEFAULT_OUTPUT_TOKENS = 32_000
 _MAX_SAFETY_ID_CHARS = 128
+_DIGEST_CHARS = 64
 _MAX_METADATA = 16
 _MAX_METADATA_KEY_CHARS = 64
 _MAX_METADATA_CHARS = 512
@@ -81,7 +82,9 @@ def labels(request: Request, aim: Aim) -> Request:
 
 
 def _label(label: str | None, max_chars: int) -> str | None:
-    return label if label is None or len(label) <= max_chars else _digest(label)
+    if label is None or len(label) <= max_chars:
+        return label
+    return _digest(label) if max_chars >= _DIGEST_CHARS else None
 
 
 def _digest(label: str) -> str:

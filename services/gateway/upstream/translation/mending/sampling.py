@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import Request, Sampling
@@ -12,6 +13,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (1,),
     "top_p": (1,),
     "top_k": (),
+    "seed": (),
+    "logit_bias": (msgspec.Raw(b"{}"),),
     "presence": (0,),
     "frequency": (0,),
     "wants_logprobs": (False,),
@@ -27,6 +30,13 @@ def refused_sampling(request: Request, aim: Aim) -> Request:
     if aim.profile.takes_sampling:
         return request
     return _without(request, aim, _OF_CLAUDE, "the model does not take it")
+
+
+def lacking_sampling(request: Request, aim: Aim) -> Request:
+    """Some servers refuse fields that they do not know."""
+    if not aim.profile.lacks:
+        return request
+    return _without(request, aim, aim.profile.lacks, "the model's provider does not know it")
 
 
 def sampling_while_thinking(request: Request, aim: Aim) -> Request:

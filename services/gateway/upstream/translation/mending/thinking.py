@@ -29,6 +29,8 @@ _NONE = Wish()
 _THINKING = frozenset({"auto", "on", "between_tools"})
 _LITTLE = frozenset({"minimal", "low"})
 _DEFAULT_EFFORT: Effort = "medium"
+# What servers know that nothing is known of.
+_COMMON: tuple[Effort, ...] = ("low", "medium", "high")
 _MIN_BUDGET = 1024
 _LEAST_TOP_P = 0.95
 
@@ -98,7 +100,7 @@ def thinking_in_words(request: Request, aim: Aim) -> Request:
     else:
         if effort is None and wish.mode == "on":
             told = effort_of(wish.budget_tokens or BUDGETS[_DEFAULT_EFFORT])
-            effort = snapped(told, efforts) if efforts else told
+            effort = snapped(told, efforts or _COMMON)
         effort = _snapped(effort, aim)
     return replace(request, thinking=replace(wish, effort=effort, budget_tokens=None))
 
