@@ -55,6 +55,7 @@ CARRIED = {
     "additional_tools",
 }
 # What is refused by kind and path, each as the SDK's type wants it.
+SAID = {"role": "assistant", "content": "x"}
 OPAQUE: dict[str, dict[str, Any]] = {
     "file_search_call": {"id": "fs", "queries": ["q"], "status": "completed"},
     "computer_call": {
@@ -446,3 +447,43 @@ def test_content_that_the_provider_keeps_is_refused_whatever_a_route_drops(name:
         write(found, report=report)
     assert refused.value.param == name
     assert write_own(found)[name] == kept
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"input": [{**USER, "mood": "good"}]}, "input[0].mood"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": "x", "a": 1}]}]},
+            "input[0].content[0].a",
+        ),
+        (
+            {
+                "input": [
+                    USER,
+                    {
+                        "type": "function_call_output",
+                        "call_id": "c",
+                        "output": [{"type": "input_text", "text": "x", "a": 1}],
+                    },
+                ]
+            },
+            "input[1].output[0].a",
+        ),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "a": 1}}},
+            "text.format.a",
+        ),
+        ({"tool_choice": {"type": "function", "name": "f", "a": 1}}, "tool_choice.a"),
+    ],
+)
+def test_a_member_that_nobody_would_be_told_of_is_refused(body: dict[str, Any], path: str) -> None:
+    with pytest.raises(UnsupportedField) as found:
+        read({"input": "hi", **body})
+    assert found.value.param == path
+
+
+def test_what_says_nothing_may_stand_where_it_is_not_known() -> None:
+    item = {**USER, "mood": None, "status": "completed"}
+    program = {"type": "program", "id": "p", "call_id": "p1", "code": "1", "fingerprint": "f"}
+    assert len(read({"input": [item, program, {**SAID, "created_by": "agent"}]}).turns) == 2

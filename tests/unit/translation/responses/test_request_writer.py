@@ -316,3 +316,29 @@ def test_a_longer_conversation_extends_the_shorter_one() -> None:
     for length in range(1, len(items) * 3):
         part = write_own(read({**CODEX, "input": (items * 3)[:length]}))["input"]
         assert whole[: len(part)] == part
+
+
+def test_a_result_is_marked_at_its_end() -> None:
+    mark = {"mode": "explicit", "ttl": "30m"}
+    result = Result(call_id="c", parts=(Text(text="a"), Text(text="b")), cache=CacheMark(1800))
+    assert write(request(result))["input"][0]["output"] == [
+        {"type": "input_text", "text": "a"},
+        {"type": "input_text", "text": "b", "prompt_cache_breakpoint": mark},
+    ]
+    plain = Profile(family="openai")
+    assert len(write(request(result), plain)["input"][0]["output"][1]) == 2
+    empty = Result(call_id="c", parts=(), cache=CacheMark(1800))
+    assert write(request(empty))["input"][0]["output"] == ""
+
+
+def test_what_is_said_of_a_file_goes_before_it() -> None:
+    source = Bytes("application/pdf", "aGk=")
+    part = Document(source=source, context="from the archive", citable=True, at=(0, 0))
+    report = Report(MESSAGES_PATHS, drops=False)
+    content = write(request(part), report=report)["input"][0]["content"]
+    assert [each["type"] for each in content] == ["input_text", "input_file"]
+    assert content[0]["text"] == "from the archive"
+    assert report.adapted_params == (
+        "messages[0].content[0]",
+        "messages[0].content[0].citations",
+    )

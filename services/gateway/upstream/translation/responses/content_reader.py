@@ -1,5 +1,7 @@
 """Reads the parts of a message's content, and of what a tool gave back."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from services.gateway.upstream.translation.conversation import (
@@ -15,7 +17,7 @@ from services.gateway.upstream.translation.conversation import (
     Text,
     Url,
 )
-from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.refusals import invalid, unsupported
 from services.gateway.upstream.translation.responses.paths import PATHS
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import (
@@ -23,10 +25,17 @@ from services.gateway.upstream.translation.responses.wire import (
     MEMBERS,
     RAWS,
     Breakpoint,
+    Item,
+    said,
 )
 from services.gateway.upstream.translation.responses.wire import Part as WirePart
 
 _NO_ANNOTATIONS = (b"null", b"[]")
+_CARRIED = frozenset(
+    {"input_text", "output_text", "text", "input_image", "input_file", "refusal", "reasoning_text"}
+)
+_ITEM_MEMBERS = frozenset(Item.__struct_encode_fields__)
+_PART_MEMBERS = frozenset(WirePart.__struct_encode_fields__)
 _TTLS_S = {"30m": 1800, "12h": 43200}
 _BASE64 = ";base64"
 _PDF = "application/pdf"
@@ -44,11 +53,30 @@ class RawItems:
             self._items = RAWS.decode(self._raw)
         return self._items[index]
 
+    def check(self, index: int, item: Item) -> None:
+        """Raises UnsupportedField for a member that nobody would be told of."""
+        members = MEMBERS.decode(self.item(index))
+        _check(members, _ITEM_MEMBERS, (index,))
+        for name, parts in (("content", item.content), ("output", item.output)):
+            if not isinstance(parts, list):
+                continue
+            raws = RAWS.decode(members[name])
+            for place, part in enumerate(parts):
+                if part.type in _CARRIED:
+                    at = (index, place if name == "content" else -1 - place)
+                    _check(MEMBERS.decode(raws[place]), _PART_MEMBERS, at)
+
     def part(self, at: At) -> msgspec.Raw:
         index, place = at
         members = MEMBERS.decode(self.item(index))
         name, place = ("content", place) if place >= 0 else ("output", -1 - place)
         return RAWS.decode(members[name])[place]
+
+
+def _check(members: Mapping[str, msgspec.Raw], known: frozenset[str], at: At) -> None:
+    for name in members:
+        if name not in known and said(members, name) is not None:
+            raise unsupported(PATHS.of(at, name))
 
 
 def read_part(part: WirePart, at: At, raws: RawItems) -> Part:

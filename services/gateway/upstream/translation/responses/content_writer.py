@@ -34,6 +34,15 @@ class ContentWriter:
         self._report = report
         self._is_own = report.paths is PATHS
 
+    def marked(
+        self, content: list[dict[str, Any] | msgspec.Raw], mark: CacheMark | None
+    ) -> list[dict[str, Any] | msgspec.Raw]:
+        """With the mark of all of it at its end."""
+        last = content[-1] if content else None
+        if mark is None or not isinstance(last, dict):
+            return content
+        return [*content[:-1], self._with_mark(dict(last), mark)]
+
     def write(self, parts: Iterable[Part]) -> list[dict[str, Any] | msgspec.Raw]:
         """Without empty texts, which say nothing."""
         written: list[dict[str, Any] | msgspec.Raw] = []
@@ -77,24 +86,32 @@ class ContentWriter:
 
     def _document(self, part: Document) -> Iterator[dict[str, Any]]:
         source = part.source
-        if type(source) is Plain:
+        if isinstance(source, Plain):
             yield self._told([part.title, part.context, source.text], part)
             return
-        if type(source) is Blocks:
+        if isinstance(source, Blocks):
             title = self._told([part.title, part.context], part)
             if title["text"]:
                 yield title
             yield from self.write(source.parts)  # type: ignore[misc]  # no Opaque is nested
             return
+        yield from self._file(part, source)
+
+    def _file(self, part: Document, source: Bytes | Url | FileId) -> Iterator[dict[str, Any]]:
         if not self._profile.reads_pdf:
             raise unsupported(self._report.paths.of(part.at), "the model does not take files")
+        if part.context:
+            yield self._told([part.context], msgspec.structs.replace(part, cache=None))
+        if part.citable:
+            # The provider's own citations are of searches alone.
+            self._report.adapted(self._report.paths.of(part.at, "citations"))
         written: dict[str, Any] = {"type": "input_file"}
-        if type(source) is Bytes:
+        if isinstance(source, Bytes):
             written["filename"] = part.filename or part.title or "document.pdf"
             written["file_data"] = _data_url(source)
-        elif type(source) is FileId:
+        elif isinstance(source, FileId):
             written["file_id"] = self._file_id(source, part)
-        elif type(source) is Url:
+        else:
             written["file_url"] = source.url
         if part.detail is not None:
             written["detail"] = part.detail

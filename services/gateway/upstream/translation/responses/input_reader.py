@@ -4,10 +4,11 @@ What the assistant did in consecutive items is one turn, and so are consecutive 
 message of another phase begins a turn of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
     At,
     Call,
@@ -29,6 +30,7 @@ from services.gateway.upstream.translation.responses.wire import (
     ABSENT,
     INPUT,
     NULL,
+    STRICT_INPUT,
     TYPED,
     Item,
 )
@@ -59,11 +61,18 @@ def read_input(raw: msgspec.Raw | None) -> tuple[tuple[Turn, ...], tuple[Tool, .
     """The turns, and the tools that items bring along."""
     if raw is None:
         return (), ()
-    items = decoded(INPUT, raw, "input")
+    raws = RawItems(raw)
+    items: str | Sequence[Item]
+    try:
+        items, is_strict = STRICT_INPUT.decode(raw), True
+    except UNREADABLE:
+        items, is_strict = decoded(INPUT, raw, "input"), False
     if isinstance(items, str):
         return (Turn(role="user", parts=(Text(text=items),)),), ()
-    reader = _InputReader(RawItems(raw))
+    reader = _InputReader(raws)
     for index, item in enumerate(items):
+        if not is_strict and item.type in _CARRIED:
+            raws.check(index, item)
         reader.read(index, item)
     return reader.turns(), tuple(reader.tools)
 
@@ -228,7 +237,7 @@ def _is_direct(item: Item, index: int) -> bool:
     return decoded(TYPED, item.caller, f"input[{index}].caller").type == "direct"
 
 
-_KINDS: dict[str, Callable[[_InputReader, int, Item], None]] = {
+_KINDS: dict[str | None, Callable[[_InputReader, int, Item], None]] = {
     "message": _InputReader.message,
     "function_call": _InputReader.call,
     "custom_tool_call": _InputReader.call,
@@ -238,3 +247,5 @@ _KINDS: dict[str, Callable[[_InputReader, int, Item], None]] = {
     "web_search_call": _InputReader.search,
     "additional_tools": _InputReader.additional_tools,
 }
+# A search is kept as it came.
+_CARRIED = frozenset((None, *_KINDS)) - {"web_search_call"}

@@ -180,7 +180,8 @@ class InputWriter:
     def _result(self, result: Result) -> None:
         content = self._content.write(result.parts)
         if result.has_failed:
-            content = _marked(content)
+            content = _failed(content)
+        content = self._content.marked(content, result.cache)
         is_freeform = result.call_id in self._freeform_ids or (
             result.is_freeform and self._is_openai
         )
@@ -221,7 +222,7 @@ def _wrapped(text: str) -> str:
     return msgspec.json.encode({"input": text}).decode()
 
 
-def _marked(content: list[_Item]) -> list[_Item]:
+def _failed(content: list[_Item]) -> list[_Item]:
     """The format has no word for a tool that failed."""
     for index, part in enumerate(content):
         if isinstance(part, dict) and part["type"] == "input_text":

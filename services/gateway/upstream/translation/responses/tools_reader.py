@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.conversation import (
     Search,
     Tool,
 )
-from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import (
     CHOICE,
@@ -235,6 +235,8 @@ def read_choice(raw: msgspec.Raw) -> Choice | None:
     if choice.type in _NAMED:
         if not choice.name:
             raise invalid("tool_choice.name", "the tool has a name")
+        for name in decoded(MEMBERS, raw, "tool_choice").keys() - {"type", "name"}:
+            raise unsupported(f"tool_choice.{name}")
         return Choice(mode="required", names=(choice.name,))
     if choice.type == "allowed_tools":
         return _allowed(choice)

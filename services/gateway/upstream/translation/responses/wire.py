@@ -13,7 +13,8 @@ ABSENT = msgspec.Raw()
 NULL = msgspec.Raw(b"null")
 
 
-class Breakpoint(msgspec.Struct, frozen=True):
+class Breakpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    mode: str | None = None
     ttl: str | None = None
 
 
@@ -53,6 +54,21 @@ class Item(msgspec.Struct, frozen=True, rename={"is_async": "async"}):
     caller: msgspec.Raw = ABSENT
     is_async: bool | None = None
     tools: msgspec.Raw = ABSENT
+    # Of items as they came from an answer; they say nothing to a model.
+    status: msgspec.Raw = ABSENT
+    created_by: msgspec.Raw = ABSENT
+
+
+class StrictPart(Part, frozen=True, forbid_unknown_fields=True):
+    """One of which nothing would be lost."""
+
+
+class StrictItem(Item, frozen=True, forbid_unknown_fields=True):
+    """One of which nothing would be lost: as good as all are."""
+
+    content: str | list[StrictPart] | None = None  # type: ignore[assignment]  # narrower
+    output: str | list[StrictPart] | dict[str, msgspec.Raw] | None = None  # type: ignore[assignment]
+    summary: list[StrictPart] | None = None  # type: ignore[assignment]
 
 
 class PlainFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +87,7 @@ class Reasoning(msgspec.Struct, frozen=True):
     generate_summary: str | None = None
 
 
-class Format(msgspec.Struct, frozen=True):
+class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str = ""
     name: str | None = None
     description: str | None = None
@@ -86,7 +102,7 @@ class Choice(msgspec.Struct, frozen=True):
     tools: "list[Choice] | None" = None
 
 
-class Grammar(msgspec.Struct, frozen=True):
+class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str = ""
     syntax: str | None = None
     definition: str | None = None
@@ -106,6 +122,7 @@ NUMBER = msgspec.json.Decoder(float)
 TRUTH = msgspec.json.Decoder(bool)
 TEXTS = msgspec.json.Decoder(list[str])
 INPUT = msgspec.json.Decoder(str | list[Item])
+STRICT_INPUT = msgspec.json.Decoder(str | list[StrictItem])
 RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 PLAIN_FUNCTION = msgspec.json.Decoder(PlainFunction)
