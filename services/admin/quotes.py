@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.call_cost import models_of
-from libs.common.domain.money import nusd_to_usd
+from libs.common.domain.money import EXACT, nusd_to_usd
 from libs.common.domain.posting import Called, Prices, Unpostable, bounded_cost
 from libs.common.domain.served_terms import surcharges_for, tier_for
 from libs.common.errors import FieldError, NotFound, ValidationFailed
@@ -69,11 +69,21 @@ class QuoteBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Served(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that would serve the call; `deployment_id` where a route names it."""
+    """A model that would serve the call; `deployment_id` where a route names it.
+
+    The others are as in a deployment, where the model costs other than it does elsewhere.
+    """
 
     provider: str
     model: str
     deployment_id: str | None = None
+    priced_as: str | None = None
+    multiplier: Decimal = AT_COST
+    region: str | None = None
+
+    @property
+    def price_name(self) -> str:
+        return self.model if self.priced_as is None else self.priced_as
 
 
 async def quote(request: Request[State]) -> Response:
@@ -86,7 +96,8 @@ async def quote(request: Request[State]) -> Response:
     multiplier = await _multiplier(state, body)
     served = await _served(state, body)
     models = [
-        [(s.provider, name) for name in {s.model, *models_of(usage, s.model)}] for s in served
+        [(s.provider, name) for name in {s.price_name, *models_of(usage, s.model, s.priced_as)}]
+        for s in served
     ]
     price_at = await state["price_book"].of_models(chain.from_iterable(models))
     quotes = [
@@ -125,7 +136,14 @@ async def _served(state: State, body: QuoteBody) -> list[_Served]:
     if route is not None:
         deployments = sorted(route.deployments, key=lambda each: (each.priority, -each.weight))
         return [
-            _Served(provider=provider, model=model, deployment_id=each.deployment_id)
+            _Served(
+                provider=provider,
+                model=model,
+                deployment_id=each.deployment_id,
+                priced_as=each.priced_as,
+                multiplier=each.multiplier,
+                region=each.region,
+            )
             for each in deployments
             for provider, _, model in [each.model.partition("/")]
         ]
@@ -149,11 +167,24 @@ def _quote(
     at: datetime,
 ) -> dict[str, Any]:
     """Without a price the cost is null; other models that ran and have none are `unpriced`."""
-    whose = msgspec.structs.asdict(served)
-    price = prices.get((served.provider, served.model))
+    whose = {
+        "provider": served.provider,
+        "model": served.model,
+        "deployment_id": served.deployment_id,
+        "priced_as": served.priced_as,
+    }
+    price = prices.get((served.provider, served.price_name))
     if price is None:
         return {**whose, "cost_usd": None, "price": None}
-    called = Called(provider=served.provider, model=served.model, multiplier=multiplier, at=at)
+    if usage.inference_geo is None and served.region is not None:
+        usage = msgspec.structs.replace(usage, inference_geo=served.region)
+    called = Called(
+        provider=served.provider,
+        model=served.model,
+        priced_as=served.priced_as,
+        multiplier=EXACT.multiply(multiplier, served.multiplier),
+        at=at,
+    )
     priced = bounded_cost(usage, called, prices)
     if isinstance(priced, Unpostable):
         raise ValidationFailed([FieldError("usage", priced.reason)])
@@ -168,6 +199,7 @@ def _quote(
         "notes": [_note_view(note, usage) for note in cost.notes],
         "multiplier": cost.multiplier,
         "account_multiplier": multiplier,
+        "deployment_multiplier": served.multiplier,
         "rates": {
             "service_tier": None if tier is None else tier.service_tier,
             "above_input_tokens": 0 if tier is None else tier.above_input_tokens,

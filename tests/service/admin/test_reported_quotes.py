@@ -173,6 +173,44 @@ async def test_a_route_is_quoted_as_it_would_be_served(admin: httpx2.AsyncClient
     assert (await quoted(admin, usage={"output_text": 1}))["deployments"] == []
 
 
+async def test_a_deployment_that_costs_other_than_its_model_is_quoted_so(
+    admin: httpx2.AsyncClient,
+) -> None:
+    await make(admin, model="own", provider="acme", surcharges={"eu": 1.5})
+    deployment = {"model": "acme/m", "multiplier": 2, "priced_as": "own", "region": "eu"}
+    route = {"model": "house/eu", "deployments": [deployment]}
+    assert (await admin.post("/admin/models", json=route)).status_code == 201
+    usage = {"input_text": 1_000_000}
+    told = await quoted(admin, model="house/eu", usage=usage, account_multiplier=3)
+    assert (told["model"], told["priced_as"], told["price"]["model"]) == ("m", "own", "own")
+    assert (told["cost_usd"], told["surcharges"]) == (9, {"eu": Decimal("1.5")})
+    assert (told["account_multiplier"], told["deployment_multiplier"]) == (3, 2)
+    # The region that an answer tells is the one that counts.
+    told = await quoted(admin, model="house/eu", usage={**usage, "inference_geo": "us"})
+    assert (told["cost_usd"], told["surcharges"]) == (2, {})
+
+
+async def test_every_model_that_ran_is_quoted_at_its_own_price(admin: httpx2.AsyncClient) -> None:
+    await make(admin, model="adviser", input_cost_per_million=10, output_cost_per_million=50)
+    iterations = [
+        {"type": "message", "input_tokens": 1_000, "output_tokens": 500},
+        {
+            "type": "advisor_message",
+            "model": "adviser",
+            "input_tokens": 1_000,
+            "output_tokens": 100,
+        },
+    ]
+    usage = {"input_tokens": 1_000, "output_tokens": 500, "iterations": iterations}
+    told = await quoted(admin, usage=usage)
+    # 1,000 at 1 and 500 at 2; 1,000 at 10 and 100 at 50.
+    assert told["cost_usd"] == Decimal("0.002") + Decimal("0.015")
+    assert [line.get("model") for line in told["lines"]] == [None, None, "adviser", "adviser"]
+    iterations[1]["model"] = "unheard-of"
+    told = await quoted(admin, usage=usage)
+    assert (told["cost_usd"], told["unpriced"]) == (Decimal("0.002"), ["unheard-of"])
+
+
 async def test_a_cost_that_the_provider_tells_is_charged_where_the_price_says_so(
     admin: httpx2.AsyncClient,
 ) -> None:
