@@ -96,6 +96,8 @@ class MessagesStreamWriter:
 
     def thinking(self, delta: str, summary: int | None = None) -> None:
         if not delta:
+            if self._waits:
+                self._close()
             self._is_hollow = self._open != _THINKING
             return
         if self._open != _THINKING or self._waits:
