@@ -9,7 +9,7 @@ from libs.common.domain.usage import usage_of_openai
 from libs.common.errors import AnswerBroken
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import decode_answer
-from services.gateway.upstream.translation.chat import wire
+from services.gateway.upstream.translation.chat import answer_wire, wire
 from services.gateway.upstream.translation.chat.content_reader import read_block
 from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ERRED, failure_in
 from services.gateway.upstream.translation.chat.family import CALL_SEALS, FILES, parted_id
@@ -32,7 +32,7 @@ _encode = msgspec.json.encode
 
 def read_answer(body: bytes) -> Reply | Failure:
     """Raises UpstreamFailed where it is no answer of chat's, AnswerBroken for an empty one."""
-    answer = decode_answer(body, wire.answer_decoder)
+    answer = decode_answer(body, answer_wire.answer_decoder)
     choices = answer.choices or []
     errors = (answer.error, *(choice.error for choice in choices))
     for raw in errors:
@@ -70,14 +70,14 @@ def arguments_of(arguments: str | dict[str, msgspec.Raw] | None) -> str:
     return arguments or ""
 
 
-def call_seal(call: wire.AnswerCall) -> Seal | None:
+def call_seal(call: answer_wire.AnswerCall) -> Seal | None:
     extra = call.extra_content
     if extra is None or extra.google is None or not extra.google.thought_signature:
         return None
     return Seal(CALL_SEALS, extra.google.thought_signature)
 
 
-def said_in(content: str | list[wire.ContentPiece] | None) -> tuple[str, str]:
+def said_in(content: str | list[answer_wire.ContentPiece] | None) -> tuple[str, str]:
     """The text of a content, and the thinking that Mistral has in it."""
     if content is None or isinstance(content, str):
         return content or "", ""
@@ -91,8 +91,8 @@ def said_in(content: str | list[wire.ContentPiece] | None) -> tuple[str, str]:
     return "".join(texts), "".join(thoughts)
 
 
-def _reply(answer: wire.Answer, choice: wire.Choice) -> Reply:
-    message = choice.message or wire.AnswerMessage()
+def _reply(answer: answer_wire.Answer, choice: answer_wire.Choice) -> Reply:
+    message = choice.message or answer_wire.AnswerMessage()
     answer_id = answer.id or ""
     text, inner_thought = said_in(message.content)
     parts: list[Part] = _thinking(message, inner_thought)
@@ -127,7 +127,7 @@ def _reply(answer: wire.Answer, choice: wire.Choice) -> Reply:
     )
 
 
-def _thinking(message: wire.AnswerMessage, inner: str) -> list[Part]:
+def _thinking(message: answer_wire.AnswerMessage, inner: str) -> list[Part]:
     """The blocks, where they are, have the text of the other members too."""
     if message.thinking_blocks:
         read = [read_block(block, ()) for block in message.thinking_blocks]
@@ -136,21 +136,21 @@ def _thinking(message: wire.AnswerMessage, inner: str) -> list[Part]:
     return [Thinking(text=text)] if text else []
 
 
-def _calls(message: wire.AnswerMessage, answer_id: str) -> list[Call]:
+def _calls(message: answer_wire.AnswerMessage, answer_id: str) -> list[Call]:
     calls = [_call(call, n, answer_id) for n, call in enumerate(message.tool_calls or ())]
     legacy = message.function_call
     if legacy is not None and not calls:
-        call = wire.AnswerCall(function=legacy)
+        call = answer_wire.AnswerCall(function=legacy)
         calls.append(_call(call, 0, answer_id))
     return calls
 
 
-def _call(call: wire.AnswerCall, index: int, answer_id: str) -> Call:
+def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> Call:
     call_id, seal = parted_id(call.id or minted_id(answer_id, index))
     if call.custom is not None:
         name, said, is_freeform = call.custom.name, call.custom.input or "", True
     else:
-        function = call.function or wire.AnswerFunction()
+        function = call.function or answer_wire.AnswerFunction()
         # No arguments are an empty object.
         name, is_freeform = function.name or "", False
         said = arguments_of(function.arguments) or "{}"

@@ -42,7 +42,8 @@ def read_content(content: Content, at: At) -> tuple[Part, ...]:
 
 
 def is_object(raw: msgspec.Raw) -> bool:
-    return memoryview(raw)[0] == _OPENING
+    view = memoryview(raw)
+    return len(view) > 0 and view[0] == _OPENING
 
 
 def needed(content: Content, at: At) -> Content:

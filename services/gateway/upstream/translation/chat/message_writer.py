@@ -1,5 +1,7 @@
 """Writes turns as a chat body's messages."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from services.gateway.upstream.translation.chat.family import CALL_SEALS, SEALS
@@ -51,6 +53,15 @@ def takes_freeform(profile: Profile) -> bool:
     return profile.family == "openai"
 
 
+class _Told(NamedTuple):
+    """The parts of an assistant's turn, by the member of its message."""
+
+    said: list[Text]
+    refusals: list[str]
+    thoughts: list[Thinking]
+    calls: list[Written]
+
+
 class _Writer:
     def __init__(self, profile: Profile, report: Report) -> None:
         self._profile = profile
@@ -73,6 +84,10 @@ class _Writer:
 
     def user(self, turn: Turn) -> list[Written]:
         """Results of tools come first, and are text; what else they have goes to the user's."""
+        first = turn.parts[0] if len(turn.parts) == 1 else None
+        if type(first) is Text and first.cache is None and first.text and not turn.name:
+            # As most turns are.
+            return [{"role": "user", "content": first.text}]
         messages: list[Written] = []
         content: list[Written] = []
         own: list[Written] = []
@@ -93,46 +108,57 @@ class _Writer:
 
     def assistant(self, turn: Turn) -> list[Written]:
         """No message of a turn that has nothing left to say, such as one of foreign thinking."""
-        said: list[Text] = []
-        refusals: list[str] = []
-        calls: list[Written] = []
-        for part in turn.parts:
-            if type(part) is Text:
-                said.append(part)
-            elif type(part) is Refusal:
-                refusals.append(part.text)
-            elif type(part) is Call:
-                calls.append(self._call(part))
-            elif type(part) is not Thinking and self._parts.write(part):
-                raise unsupported(
-                    self._report.paths.of(part.at), "it cannot be carried in the assistant's turn"
-                )
-        if refusals and self._profile.family != "openai":
-            said += [Text(text=text) for text in refusals]
-            refusals = []
-        content = self._spoken(said)
-        message: Written = {"role": "assistant", "content": content or None}
-        if refusals:
-            message["refusal"] = "".join(refusals)
+        told = self._sorted(turn.parts)
+        message: Written = {"role": "assistant", "content": None}
+        if told.refusals and self._profile.family == "openai":
+            message["refusal"] = "".join(told.refusals)
+        else:
+            told.said.extend([Text(text=text) for text in told.refusals])
+        if told.said:
+            message["content"] = self._spoken(told.said) or None
+        if told.thoughts:
+            message |= self._thinking(told.thoughts)
+        if told.calls:
+            message["tool_calls"] = told.calls
+        if message["content"] is None and len(message) == len(("role", "content")):
+            return []
         if turn.name:
             message["name"] = turn.name
-        message |= self._thinking(turn.parts)
-        if calls:
-            message["tool_calls"] = calls
-        return [message] if content or len(message) > 2 + bool(turn.name) else []
+        return [message]
+
+    def _sorted(self, parts: tuple[Part, ...]) -> _Told:
+        told = _Told([], [], [], [])
+        for part in parts:
+            if type(part) is Text:
+                told.said.append(part)
+            elif type(part) is Call:
+                told.calls.append(self._call(part))
+            elif type(part) is Thinking:
+                told.thoughts.append(part)
+            elif type(part) is Refusal:
+                told.refusals.append(part.text)
+            else:
+                self._refuse(part)
+        return told
+
+    def _refuse(self, part: Part) -> None:
+        """All but what the provider's search left, of which the text stays."""
+        if self._parts.write(part):
+            raise unsupported(
+                self._report.paths.of(part.at), "it cannot be carried in the assistant's turn"
+            )
 
     def _spoken(self, said: list[Text]) -> str | list[Written]:
         """One text, as a chat model's answer is; in parts only where a mark is to be kept."""
+        if len(said) == 1 and said[0].cache is None:
+            return said[0].text
         if self._profile.takes_cache_marks and any(text.cache is not None for text in said):
             return [text_part(text.text, text.cache, self._profile) for text in said if text.text]
         return "".join(text.text for text in said)
 
-    def _thinking(self, parts: tuple[Part, ...]) -> Written:
+    def _thinking(self, thoughts: list[Thinking]) -> Written:
         """In the member where the target wants it, with its seals or of itself."""
         family, member = self._profile.family, self._profile.replays_thinking
-        thoughts = [part for part in parts if type(part) is Thinking]
-        if not thoughts:
-            return {}
         if family == SEALS:
             blocks = [
                 _block(thought, thought.seal)
@@ -172,13 +198,18 @@ class _Writer:
         """The tool's message, and what of the result is no text, each behind its call's id."""
         texts: list[str] = []
         others: list[Written] = []
+        call_id = self._call_id(result.call_id)
         for part in result.parts:
+            if type(part) is Text:
+                if part.text:
+                    texts.append(part.text)
+                continue
             for written in self._parts.write(part):
                 if written["type"] == "text":
                     texts.append(written["text"])
                     continue
                 self._report.adapted(self._report.paths.of(part.at))
-                line = f"From the result of tool call {self._call_id(result.call_id)}:"
+                line = f"From the result of tool call {call_id}:"
                 others += [text_part(line, None, self._profile), written]
         text = BREAK.join(texts)
         if result.has_failed and not text.startswith(_FAILED):
@@ -188,7 +219,7 @@ class _Writer:
             content = [text_part(text, result.cache, self._profile)]
         message = {
             "role": "tool",
-            "tool_call_id": self._call_id(result.call_id),
+            "tool_call_id": call_id,
             "content": content,
         }
         return message, others

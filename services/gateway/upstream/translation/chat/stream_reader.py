@@ -1,26 +1,19 @@
-"""Reads a provider's stream of chat's chunks.
-
-A call is known by its index; but some servers number all calls 0, and tell them apart by their
-ids, and some give no index at all. What of a call comes before its id and name waits for them.
-"""
+"""Reads a provider's stream of chat's chunks."""
 
 import msgspec
 
 from libs.common.domain.reported_counts import Report, decode_report, merged
 from libs.common.domain.usage import usage_of_openai
-from services.gateway.formats.base import MAX_KEPT_BYTES
-from services.gateway.upstream.translation.chat import wire
+from services.gateway.upstream.translation.chat import answer_wire, wire
 from services.gateway.upstream.translation.chat.answer_reader import (
     CITED,
-    arguments_of,
-    call_seal,
     minted_id,
     said_in,
 )
 from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ERRED, failure_in
-from services.gateway.upstream.translation.chat.family import FILES, SEALS, parted_id
+from services.gateway.upstream.translation.chat.family import FILES, SEALS
 from services.gateway.upstream.translation.chat.stops import stop_of
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.chat.stream_calls import StreamCalls
 from services.gateway.upstream.translation.frames import Frames
 from services.gateway.upstream.translation.reply import Failure, Sink
 from services.gateway.upstream.translation.seals import sealed
@@ -29,36 +22,12 @@ _DONE = b"[DONE]"
 # A frame of it is no longer than that.
 _DONE_BYTES = 32
 _NOTHING = (wire.ABSENT, wire.NULL)
-_MAX_CALLS = 256
 _TOO_MUCH = Failure(
     message="The provider sent more tool calls, or more of one without its name, than are kept.",
     status=502,
     code="upstream_unreadable",
 )
-_NO_DELTA = wire.AnswerMessage()
-
-
-class _Call:
-    __slots__ = (
-        "call_id",
-        "has_begun",
-        "has_said",
-        "is_freeform",
-        "key",
-        "name",
-        "seal",
-        "waiting",
-    )
-
-    def __init__(self, key: int) -> None:
-        self.key = key
-        self.call_id = ""
-        self.name = ""
-        self.is_freeform = False
-        self.has_begun = False
-        self.has_said = False
-        self.seal: Seal | None = None
-        self.waiting = ""
+_NO_DELTA = answer_wire.AnswerMessage()
 
 
 class StreamReader:
@@ -67,12 +36,9 @@ class StreamReader:
     def __init__(self, sink: Sink) -> None:
         self.done = False
         self._sink = sink
-        self._frames = Frames(wire.answer_decoder)
+        self._frames = Frames(answer_wire.answer_decoder)
         self._answer_id: str | None = None
-        self._calls: list[_Call] = []
-        # The call that an index, or an id without one, was last used for.
-        self._by_index: dict[int, _Call] = {}
-        self._by_id: dict[str, _Call] = {}
+        self._calls = StreamCalls(sink)
         self._finish_reason: str | None = None
         self._matched: str | int | None = None
         self._has_refused = False
@@ -112,7 +78,7 @@ class StreamReader:
             self.done = True
         return self._finish_reason is not None or self._has_failed
 
-    def _read_choice(self, choice: wire.Choice) -> None:
+    def _read_choice(self, choice: answer_wire.Choice) -> None:
         if choice.error not in _NOTHING:
             self._fail(failure_in(choice.error))
             return
@@ -125,16 +91,17 @@ class StreamReader:
             self._has_cited = self._has_cited or CITED in bytes(citation)
             self._sink.cite(citation, FILES)
         for call in delta.tool_calls or ():
-            if not self._has_failed:
-                self._read_call(call)
+            self._read_call(call)
         if delta.function_call is not None:
             # The first form of calls has one, and no id.
             call_id = minted_id(self._answer_id or "", 0)
-            self._read_call(wire.AnswerCall(index=0, id=call_id, function=delta.function_call))
+            self._read_call(
+                answer_wire.AnswerCall(index=0, id=call_id, function=delta.function_call)
+            )
         if choice.finish_reason is not None:
             self._read_finish(choice)
 
-    def _read_said(self, choice: wire.Choice, delta: wire.AnswerMessage) -> None:
+    def _read_said(self, choice: answer_wire.Choice, delta: answer_wire.AnswerMessage) -> None:
         text, thought = delta.content, delta.reasoning_content or delta.reasoning
         if isinstance(text, list):
             text, inner = said_in(text)
@@ -160,72 +127,16 @@ class StreamReader:
                 self._sink.ended()
             self._sink.seal(seal)
 
-    def _read_finish(self, choice: wire.Choice) -> None:
+    def _read_finish(self, choice: answer_wire.Choice) -> None:
         if choice.finish_reason == ERRED:
             self._fail(ENDED_IN_ERROR)
         elif self._finish_reason is None:
             self._finish_reason = choice.finish_reason
             self._matched = choice.stop_reason
 
-    def _read_call(self, said: wire.AnswerCall) -> None:
-        call = self._call_of(said)
-        if self._has_failed:
-            return
-        if said.id and not call.call_id:
-            call.call_id, call.seal = parted_id(said.id)
-        seal = call_seal(said)
-        delta = ""
-        if said.custom is not None:
-            call.is_freeform = True
-            call.name = call.name or said.custom.name
-            delta = said.custom.input or ""
-        elif said.function is not None:
-            call.name = call.name or said.function.name or ""
-            delta = arguments_of(said.function.arguments)
-        if not call.has_begun and not (call.call_id and call.name):
-            call.waiting += delta
-            call.seal = seal or call.seal
-            if len(call.waiting) > MAX_KEPT_BYTES:
-                self._fail(_TOO_MUCH)
-            return
-        self._tell(call, delta)
-        if seal is not None:
-            self._sink.seal(seal, call.call_id)
-
-    def _call_of(self, said: wire.AnswerCall) -> _Call:
-        if said.index is None:
-            if said.id:
-                return self._by_id.get(said.id) or self._new_call(said)
-            return self._calls[-1] if self._calls else self._new_call(said)
-        call = self._by_index.get(said.index)
-        if call is None:
-            return self._new_call(said)
-        is_other = said.id and call.call_id and parted_id(said.id)[0] != call.call_id
-        if is_other and said.function is not None and said.function.name:
-            return self._by_id.get(said.id or "") or self._new_call(said)
-        return call
-
-    def _new_call(self, said: wire.AnswerCall) -> _Call:
-        call = _Call(len(self._calls))
-        if len(self._calls) >= _MAX_CALLS:
+    def _read_call(self, said: answer_wire.AnswerCall) -> None:
+        if not self._has_failed and not self._calls.read(said):
             self._fail(_TOO_MUCH)
-            return call
-        self._calls.append(call)
-        if said.index is not None:
-            self._by_index[said.index] = call
-        if said.id:
-            self._by_id[said.id] = call
-        return call
-
-    def _tell(self, call: _Call, delta: str) -> None:
-        if not call.has_begun:
-            call.has_begun = True
-            delta, call.waiting = call.waiting + delta, ""
-        call.has_said = call.has_said or bool(delta)
-        self._sink.call(call.key, call.call_id, call.name, delta, call.is_freeform)
-        if call.seal is not None:
-            self._sink.seal(call.seal, call.call_id)
-            call.seal = None
 
     def _take_usage(self, raw: msgspec.Raw) -> None:
         report = decode_report(raw)
@@ -233,20 +144,16 @@ class StreamReader:
             self._report = merged(self._report, report)
 
     def _finish(self) -> None:
-        """Calls whose id has not come get one; those without arguments an empty object."""
         if self._has_failed:
             return
         if self._finish_reason is None:
             self._tell_usage()
             return
-        for index, call in enumerate(self._calls):
-            call.call_id = call.call_id or minted_id(self._answer_id or "", index)
-            if not call.has_begun or not (call.has_said or call.is_freeform):
-                self._tell(call, "" if call.waiting or call.is_freeform else "{}")
+        has_calls = self._calls.finish(self._answer_id or "")
         stop = stop_of(
             self._finish_reason,
             self._matched,
-            has_calls=bool(self._calls),
+            has_calls=has_calls,
             has_refused=self._has_refused,
         )
         self._tell_usage()

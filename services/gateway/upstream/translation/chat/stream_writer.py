@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.formats.base import MAX_KEPT_BYTES
 from services.gateway.upstream.translation.chat.answer_writer import MALFORMED, answer_id
-from services.gateway.upstream.translation.chat.calls import CallHead, call_extra, call_head
+from services.gateway.upstream.translation.chat.calls import call_extra, call_head
 from services.gateway.upstream.translation.chat.citations import annotation
 from services.gateway.upstream.translation.chat.family import CALL_SEALS
+from services.gateway.upstream.translation.chat.open_parts import OpenCall, OpenThought
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import redacted_block, sealed_block
@@ -25,49 +25,6 @@ _encode = msgspec.json.encode
 _MALFORMED = Failure(message=MALFORMED, status=502, code="upstream_malformed_call")
 _SERVER_ERROR = 500
 _TOO_MANY_REQUESTS = 429
-
-
-class _Open:
-    """The call that is open, and the bytes around its deltas."""
-
-    __slots__ = ("end", "head", "key", "said", "start")
-
-    def __init__(self, key: int, head: CallHead, number: int, *, is_legacy: bool) -> None:
-        self.key = key
-        self.head = head
-        # Of a wrapped input, which can be taken out of its JSON only when it is whole.
-        self.said: list[str] = []
-        if is_legacy:
-            self.start, self.end = b'{"function_call":{"arguments":', b"}}"
-        else:
-            place = f'{{"tool_calls":[{{"index":{number},"{head.kind}":{{"{head.member}":'
-            self.start, self.end = place.encode(), b"}}]}"
-
-
-class _Thought:
-    """The text of a part of thinking, which its seal is told with; None for too long a one."""
-
-    __slots__ = ("_chars", "_deltas", "_summary", "is_begun", "is_told")
-
-    def __init__(self, *, is_begun: bool = False) -> None:
-        self.is_begun = is_begun
-        self.is_told = False
-        self._deltas: list[str] = []
-        self._chars = 0
-        self._summary: int | None = None
-
-    def add(self, delta: str, summary: int | None) -> str:
-        """The delta, after a break where another part of the summary begins."""
-        if self._deltas and summary != self._summary:
-            delta = BREAK + delta
-        self._summary = summary
-        self._chars += len(delta)
-        if self._chars <= MAX_KEPT_BYTES:
-            self._deltas.append(delta)
-        return delta
-
-    def text(self) -> str | None:
-        return "".join(self._deltas) if self._chars <= MAX_KEPT_BYTES else None
 
 
 class StreamWriter:
@@ -85,10 +42,10 @@ class StreamWriter:
         self._text_chars = 0
         self._text_start = 0
         self._cited: list[msgspec.Raw] = []
-        self._thought = _Thought()
+        self._thought = OpenThought()
         self._has_thought = False
         self._block_count = 0
-        self._open: _Open | None = None
+        self._open: OpenCall | None = None
         self._numbers: dict[str, int] = {}
         self._call_count = 0
         self._call_seals: dict[str, Seal] = {}
@@ -132,7 +89,7 @@ class StreamWriter:
     def thinking(self, delta: str, summary: int | None = None) -> None:
         if self._kind != "thinking":
             self._begin("thinking")
-            self._thought = _Thought(is_begun=True)
+            self._thought = OpenThought(is_begun=True)
         if not delta:
             return
         said = self._thought.add(delta, summary)
@@ -147,7 +104,7 @@ class StreamWriter:
             return
         if seal.family == UNSIGNED:
             return
-        thought, self._thought = self._thought, _Thought()
+        thought, self._thought = self._thought, OpenThought()
         if self._kind == "thinking":
             self._kind = ""
         self._role(b"null")
@@ -178,7 +135,7 @@ class StreamWriter:
 
     def ended(self) -> None:
         self._begin("")
-        self._thought = _Thought()
+        self._thought = OpenThought()
 
     def usage(self, usage: TokenUsage) -> None:
         self._usage = usage
@@ -251,7 +208,7 @@ class StreamWriter:
             self._has_role = True
             self._put(b'{"role":"assistant","content":' + content + b',"refusal":null}')
 
-    def _begin_call(self, key: int, call_id: str, name: str, is_freeform: bool) -> _Open:
+    def _begin_call(self, key: int, call_id: str, name: str, is_freeform: bool) -> OpenCall:
         self._close()
         self._kind = ""
         self._begin("call")
@@ -266,7 +223,7 @@ class StreamWriter:
             seal = self._call_seals.pop(call_id, None)
             told = {"tool_calls": [{"index": number, **head.written("", seal)}]}
         self._put(_encode(told))
-        self._open = _Open(key, head, number, is_legacy=is_legacy)
+        self._open = OpenCall(key, head, number, is_legacy=is_legacy)
         return self._open
 
     def _seal_call(self, seal: Seal, call_id: str) -> None:

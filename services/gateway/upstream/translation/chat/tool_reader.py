@@ -25,7 +25,8 @@ _NEUTRAL = {"defer_loading": b"false", "allowed_callers": b'["direct"]', "async"
 _TOOL_MEMBERS = frozenset(wire.SentTool.__struct_fields__)
 _FUNCTION_MEMBERS = frozenset(wire.SentFunction.__struct_fields__)
 
-_OWN = ("function", "custom")
+_OWN = frozenset({"function", "custom"})
+_NO_EXTRA: dict[str, msgspec.Raw] = {}
 
 _tools = msgspec.json.Decoder(list[wire.SentTool])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -42,10 +43,10 @@ def read_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
     try:
         # As good as always: all are the client's, in the members that are known.
         tools = _tools.decode(raw)
-        if all(tool.type in _OWN for tool in tools):
-            return tuple([_read_own(tool, at, {}) for at, tool in enumerate(tools)])
     except UNREADABLE:
-        pass
+        tools = []
+    if tools and _OWN.issuperset([tool.type for tool in tools]):
+        return tuple([_read_own(tool, at, _NO_EXTRA) for at, tool in enumerate(tools)])
     raws = decoded(_raws, raw, "tools")
     return tuple([_read_tool(tool, at) for at, tool in enumerate(raws)])
 
@@ -166,12 +167,14 @@ def _asking(extra: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
 
 
 def _function(function: wire.SentFunction, at: int, extra: dict[str, msgspec.Raw]) -> Function:
-    parameters: msgspec.Raw | None = function.parameters
     if not function.name:
         raise invalid(PATHS.tool(at, "name" if at < 0 else "function.name"), "it is empty")
-    if parameters in (wire.ABSENT, wire.NULL):
+    parameters: msgspec.Raw | None = function.parameters
+    if is_object(function.parameters):
+        pass
+    elif parameters in (wire.ABSENT, wire.NULL):
         parameters = None
-    elif not is_object(function.parameters):
+    else:
         raise invalid(
             PATHS.tool(at, "parameters" if at < 0 else "function.parameters"),
             "expected an object, a JSON schema",

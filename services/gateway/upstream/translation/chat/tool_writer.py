@@ -31,16 +31,17 @@ def write_tools(request: Request, profile: Profile, report: Report) -> Written:
     body: Written = {}
     tools: dict[str, Written] = {}
     for tool in request.tools:
-        match tool:
-            case Function():
-                tools[_name(tool, profile)] = _function(tool, profile, report)
-            case Freeform():
-                tools[_name(tool, profile)] = _freeform(tool, profile, report)
-            case Search():
-                body |= _search(tool, profile, report)
-            case HostedTool():
-                why = f"a tool of type {tool.kind} cannot be carried to the model's provider"
-                report.unsupported(report.paths.tool(tool.at), why)
+        if type(tool) is Function:
+            name = sent_name(tool.name, tool.namespace, profile.max_name_chars)
+            tools[name] = _function(tool, name, profile, report)
+        elif type(tool) is Freeform:
+            name = sent_name(tool.name, tool.namespace, profile.max_name_chars)
+            tools[name] = _freeform(tool, name, profile, report)
+        elif type(tool) is Search:
+            body |= _search(tool, profile, report)
+        elif type(tool) is HostedTool:
+            why = f"a tool of type {tool.kind} cannot be carried to the model's provider"
+            report.unsupported(report.paths.tool(tool.at), why)
     if request.choice is not None and request.choice.kind is not None:
         report.unsupported(report.paths.field("choice"))
     elif request.choice is not None and tools:
@@ -52,13 +53,10 @@ def write_tools(request: Request, profile: Profile, report: Report) -> Written:
     return body
 
 
-def _name(tool: Function | Freeform, profile: Profile) -> str:
-    return sent_name(tool.name, tool.namespace, profile.max_name_chars)
-
-
-def _function(tool: Function, profile: Profile, report: Report) -> Written:
-    _refuse(tool.extra, tool.at, report)
-    function: Written = {"name": _name(tool, profile)}
+def _function(tool: Function, name: str, profile: Profile, report: Report) -> Written:
+    if tool.extra:
+        _refuse(tool.extra, tool.at, report)
+    function: Written = {"name": name}
     if tool.description is not None:
         function["description"] = tool.description
     if tool.schema is not None:
@@ -71,9 +69,9 @@ def _function(tool: Function, profile: Profile, report: Report) -> Written:
     return written
 
 
-def _freeform(tool: Freeform, profile: Profile, report: Report) -> Written:
+def _freeform(tool: Freeform, name: str, profile: Profile, report: Report) -> Written:
     _refuse(tool.extra, tool.at, report)
-    name, description = _name(tool, profile), tool.description
+    description = tool.description
     if not takes_freeform(profile):
         return _as_function(tool, name, report)
     custom: Written = {"name": name}

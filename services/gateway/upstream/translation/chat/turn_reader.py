@@ -80,7 +80,8 @@ class _Turns:
             self._turns.append(self._read_assistant(message, at))
         elif role in _ROLES:
             parts = read_content(needed(message.content, at), at)
-            parts = marked(parts, cache_control(message.cache_control, at))
+            if message.cache_control is not None:
+                parts = marked(parts, cache_control(message.cache_control, at))
             self._turns.append(Turn(role=_ROLES[role], parts=parts, at=at, name=message.name))
         else:
             raise invalid(

@@ -1,0 +1,120 @@
+"""The calls of a provider's stream, put together from their deltas.
+
+A call is known by its index; but some servers number all calls 0, and tell them apart by their
+ids, and some give no index at all. What of a call comes before its id and name waits for them.
+"""
+
+from services.gateway.formats.base import MAX_KEPT_BYTES
+from services.gateway.upstream.translation.chat import answer_wire
+from services.gateway.upstream.translation.chat.answer_reader import (
+    arguments_of,
+    call_seal,
+    minted_id,
+)
+from services.gateway.upstream.translation.chat.family import parted_id
+from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.reply import Sink
+
+_MAX_CALLS = 256
+
+
+class _Call:
+    __slots__ = (
+        "call_id",
+        "has_begun",
+        "has_said",
+        "is_freeform",
+        "key",
+        "name",
+        "seal",
+        "waiting",
+    )
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.call_id = ""
+        self.name = ""
+        self.is_freeform = False
+        self.has_begun = False
+        self.has_said = False
+        self.seal: Seal | None = None
+        self.waiting = ""
+
+
+class StreamCalls:
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._calls: list[_Call] = []
+        # The call that an index, or an id without one, was last used for.
+        self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+
+    def read(self, said: answer_wire.AnswerCall) -> bool:
+        """Whether it is not more than is kept."""
+        call = self._call_of(said)
+        if call is None:
+            return False
+        if said.id and not call.call_id:
+            call.call_id, call.seal = parted_id(said.id)
+        seal = call_seal(said)
+        delta = ""
+        if said.custom is not None:
+            call.is_freeform = True
+            call.name = call.name or said.custom.name
+            delta = said.custom.input or ""
+        elif said.function is not None:
+            call.name = call.name or said.function.name or ""
+            delta = arguments_of(said.function.arguments)
+        if not call.has_begun and not (call.call_id and call.name):
+            call.waiting += delta
+            call.seal = seal or call.seal
+            return len(call.waiting) <= MAX_KEPT_BYTES
+        self._tell(call, delta)
+        if seal is not None:
+            self._sink.seal(seal, call.call_id)
+        return True
+
+    def finish(self, answer_id: str) -> bool:
+        """Calls whose id has not come get one; those without arguments an empty object.
+
+        Whether there is any call.
+        """
+        for call in self._calls:
+            call.call_id = call.call_id or minted_id(answer_id, call.key)
+            if not call.has_begun or not (call.has_said or call.is_freeform):
+                self._tell(call, "" if call.waiting or call.is_freeform else "{}")
+        return bool(self._calls)
+
+    def _call_of(self, said: answer_wire.AnswerCall) -> _Call | None:
+        if said.index is None:
+            if said.id:
+                return self._by_id.get(said.id) or self._new_call(said)
+            return self._calls[-1] if self._calls else self._new_call(said)
+        call = self._by_index.get(said.index)
+        if call is None:
+            return self._new_call(said)
+        is_other = said.id and call.call_id and parted_id(said.id)[0] != call.call_id
+        if is_other and said.function is not None and said.function.name:
+            return self._by_id.get(said.id or "") or self._new_call(said)
+        return call
+
+    def _new_call(self, said: answer_wire.AnswerCall) -> _Call | None:
+        if len(self._calls) >= _MAX_CALLS:
+            return None
+        call = _Call(len(self._calls))
+        self._calls.append(call)
+        if said.index is not None:
+            self._by_index[said.index] = call
+        if said.id:
+            self._by_id[said.id] = call
+        return call
+
+    def _tell(self, call: _Call, delta: str) -> None:
+        if not call.has_begun:
+            call.has_begun = True
+            delta, call.waiting = call.waiting + delta, ""
+        call.has_said = call.has_said or bool(delta)
+        self._sink.call(call.key, call.call_id, call.name, delta, call.is_freeform)
+        if call.seal is not None:
+            self._sink.seal(call.seal, call.call_id)
+            call.seal = None
