@@ -210,3 +210,64 @@ async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
     await prices.insert_many([price(model, days=day) for model in "cab" for day in (-1, -2)])
     assert await prices.models(ALL, after=None, limit=2) == ["a", "b"]
     assert await prices.models(ALL, after="b", limit=2) == ["c"]
+
+
+async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
+    versions = [
+        price("a", price_id="p1"),
+        price("ab", price_id="p2", provider="acme", source="litellm", import_id="i"),
+        price("x/a", price_id="p3", provider="acme"),
+    ]
+    await prices.insert_many(versions)
+    for wanted, ids in (
+        (PriceFilter(source="admin"), ["p1", "p3"]),
+        (PriceFilter(provider="acme"), ["p2", "p3"]),
+        (PriceFilter(import_id="i"), ["p2"]),
+        (PriceFilter(pattern="a*"), ["p1", "p2"]),
+        (PriceFilter(pattern="*[!b]", provider="*"), ["p1"]),
+        (PriceFilter(pattern="a.*"), []),
+    ):
+        found = await prices.list(wanted, after=None, limit=9)
+        assert [version.price_id for version in found] == ids
+        assert [version.price_id for version in versions if wanted.matches(version)] == ids
+        models = await prices.models(wanted, after=None, limit=9)
+        assert models == [version.model for version in found]
+    assert await prices.models(PriceFilter(pattern="*a*"), after="a", limit=1) == ["ab"]
+
+
+async def test_an_import_is_ended_as_one(prices: PriceStore) -> None:
+    first = [
+        price(model, price_id=f"1{model}", import_id="i1", made_by="Ada", multiplier=Decimal("1.5"))
+        for model in "abc"
+    ]
+    second = [price("a", price_id="2a", days=-2, import_id="i2"), price("z", price_id="own")]
+    await prices.insert_many([*first, *second])
+    newest, oldest = await prices.imports(before=None, limit=9)
+    assert (newest.import_id, newest.versions, newest.undone) == ("i2", 1, False)
+    assert (oldest.versions, oldest.made_by, oldest.multiplier) == (3, "Ada", Decimal("1.5"))
+    assert oldest.effective_from == first[0].effective_from
+    assert list(await prices.imports(before="i2", limit=9)) == [oldest]
+
+    await prices.end("1a", first[0].effective_from)
+    found = await prices.find_import("i1")
+    assert found is not None
+    assert not found.undone
+    await prices.end_import("i1", oldest.effective_from)
+    ended = await prices.list(PriceFilter(import_id="i1"), after=None, limit=9)
+    assert {version.effective_until for version in ended} == {oldest.effective_from}
+    found = await prices.find_import("i1")
+    assert found is not None
+    assert found.undone
+    for other in ("2a", "own"):
+        version = await prices.get(other)
+        assert version is not None
+        assert version.effective_until is None
+    assert await prices.find_import("none") is None
+
+
+async def test_all_versions_are_read_page_by_page(prices: PriceStore) -> None:
+    for start in (0, 600):
+        await prices.insert_many(
+            [price("m", price_id=f"p{n:04}") for n in range(start, start + 600)]
+        )
+    assert [version.price_id for version in await prices.all()] == [f"p{n:04}" for n in range(1200)]

@@ -41,6 +41,10 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("entries", {"corrects": {"$in": ["a", "b"]}}),
     ("unpriced", {"provider": "p", "model": "m", "_id": {"$gt": "a"}}),
     ("dead_letters", {"replayed_at": None, "_id": {"$gt": "a"}}),
+    # An import's versions, to show or to end them; the prices with patterns.
+    ("prices", {"import_id": "a"}),
+    ("prices", {"import_id": "a", "_id": {"$gt": "b"}}),
+    ("prices", {"has_pattern": True}),
 ]
 
 
@@ -48,7 +52,8 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
 async def test_a_query_is_served_by_an_index(
     database: Database, collection: str, query: dict[str, Any]
 ) -> None:
-    for store in (LedgerStore(database), DeadLetterStore(database), KeyStore(database)):
+    stores = (LedgerStore, DeadLetterStore, KeyStore, PriceStore)
+    for store in (each(database) for each in stores):
         await store.create_indexes()
     await database[collection].insert_many(
         [

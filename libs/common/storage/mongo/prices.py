@@ -38,7 +38,7 @@ class PriceFilter(msgspec.Struct, frozen=True, kw_only=True):
         fields = {"source": self.source, "provider": self.provider, "import_id": self.import_id}
         query: Document = {name: value for name, value in fields.items() if value is not None}
         if self.pattern is not None:
-            query["model"] = {"$regex": translate(self.pattern)}
+            query["model"] = {"$regex": rf"\A{translate(self.pattern)}"}
         return query
 
     def matches(self, version: PriceVersion) -> bool:
