@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 
@@ -12,7 +11,6 @@ from libs.common.breaker import Breaker
 from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import (
-    Admission,
     Admitted,
     Limited,
     LimitScope,
@@ -171,7 +169,16 @@ class Admissions:
         call, budgets = hold.call, hold.budgets
         asked_ms = self._clock.now_ms()
         await self._announced.get(hold.user_id)
-        ask = self._admission_request(hold, tokens, scopes)
+        ask = partial(
+            self._holds.admit,
+            hold.user_id,
+            hold.call.call_id,
+            hold_nusd=hold.nusd,
+            tokens=tokens,
+            lease_s=self._settings.hold_lease_s,
+            scopes=self._without_redis.lower_limits(hold.user_id, scopes),
+            event=hold.abandoned_event(),
+        )
         admission = await ask()
         if isinstance(admission, Unseeded):
             # A flushed Redis has lost the holds of calls under way, too.
@@ -202,20 +209,6 @@ class Admissions:
         hold.call.held_nusd = hold.nusd
         self._open[hold.call.call_id] = hold
         self._backlog.reserve()
-
-    def _admission_request(
-        self, hold: CallHold, tokens: int, scopes: list[LimitScope]
-    ) -> Callable[[], Awaitable[Admission]]:
-        return partial(
-            self._holds.admit,
-            hold.user_id,
-            hold.call.call_id,
-            hold_nusd=hold.nusd,
-            tokens=tokens,
-            lease_s=self._settings.hold_lease_s,
-            scopes=self._without_redis.lower_limits(hold.user_id, scopes),
-            event=hold.abandoned_event(),
-        )
 
     async def _announce(self, user_id: str) -> bool:
         await self._holds.announce_account(user_id)

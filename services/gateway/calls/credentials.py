@@ -16,14 +16,13 @@ def secret_of(headers: Headers) -> str:
             raise Unauthenticated(f"The header {shown} names two different API keys. Send one.")
     authorization = found.get(b"authorization", b"")
     is_bearer = authorization[: len(_BEARER)].lower() == _BEARER
-    for sent in (
-        authorization[len(_BEARER) :] if is_bearer else b"",
-        found.get(b"x-api-key", b""),
-        found.get(b"api-key", b""),
-    ):
-        secret = sent.strip()
-        if secret:
-            return secret.decode("latin-1")
+    secret = (
+        (authorization[len(_BEARER) :].strip() if is_bearer else b"")
+        or found.get(b"x-api-key", b"").strip()
+        or found.get(b"api-key", b"").strip()
+    )
+    if secret:
+        return secret.decode("latin-1")
     raise Unauthenticated(
         "No API key. Send it as 'Authorization: Bearer <key>', 'x-api-key' or 'api-key'."
     )

@@ -20,7 +20,7 @@ def call_headers(call: Call) -> list[Header]:
         (b"x-gateway-attempts", b"%d" % call.attempts),
         (b"x-gateway-overhead-ms", b"%.3f" % call.overhead_ms()),
     ]
-    headers += ((b"x-gateway-budget-warning", line.encode()) for line in call.budget_warnings)
+    headers += [(b"x-gateway-budget-warning", line.encode()) for line in call.budget_warnings]
     headers += rate_headers(call)
     if call.target is not None:
         headers.append((b"x-gateway-model", call.target.name.encode()))

@@ -50,6 +50,10 @@ _BUSY_RETRY_S = 1
 _HIDDEN_STATUSES = frozenset({421, 425, 499})
 
 
+# A provider that the call cannot be translated to, or that the gateway has no key for.
+_NOT_ASKED = (InvalidRequest, ProviderNotConfigured)
+
+
 class Sender(Protocol):
     """Sends a call to one deployment; the forwarder, but for tests."""
 
@@ -151,8 +155,7 @@ class Dispatcher:
         except (InvalidRequest, ProviderNotConfigured, UpstreamFailed, UpstreamRefused) as error:
             outcome = error
         finally:
-            if not isinstance(outcome, InvalidRequest | ProviderNotConfigured):
-                # A provider that the call cannot be translated to, or without a key, was not asked.
+            if not isinstance(outcome, _NOT_ASKED):
                 call.attempts += 1
             if not isinstance(outcome, Stream):
                 self._release(name, user_id)

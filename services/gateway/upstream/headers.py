@@ -31,6 +31,7 @@ _RETURNED = frozenset(
         b"x-reasoning-included",
     }
 )
+_LOOKED_AT = _RETURNED | {b"connection"}
 # Those that need no look at which headers they name.
 _USUAL_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 
@@ -61,7 +62,7 @@ def request_headers(
 
 def response_headers(raw: Iterable[Header]) -> list[Header]:
     """What of the provider's headers the client gets, by their names in lower case."""
-    headers = [(name.lower(), value) for name, value in raw]
+    headers = [(name, value) for spelt, value in raw if (name := spelt.lower()) in _LOOKED_AT]
     names = _without_named_by_connection(_RETURNED, headers)
     returned = [header for header in headers if header[0] in names]
     if _CONTROL.search(b"".join([value for _, value in returned])):

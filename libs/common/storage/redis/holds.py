@@ -182,8 +182,8 @@ def _admission(answer: Sequence[Any], scopes: Sequence[LimitScope]) -> Admission
         case [0, now_ms, windows, standings]:
             return Admitted(
                 now_ms,
-                tuple(Window(*window) for window in windows),
-                tuple(Standing(*standing) for standing in standings),
+                tuple([Window(*window) for window in windows]),
+                tuple([Standing(*standing) for standing in standings]),
             )
         case [1, _, n, m, spent, held]:
             return OverBudget(scopes[n - 1], scopes[n - 1].budgets[m - 1], spent, held)
