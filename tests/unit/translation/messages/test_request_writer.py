@@ -190,6 +190,21 @@ def test_content_is_refused_by_its_path(part: Part, path: str, why: str, drops: 
     assert why in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("part", "ability"),
+    [
+        (Image(source=Url("https://x/a.png"), at=(1,)), "sees"),
+        (Document(source=Url("https://x/a.pdf"), at=(1,)), "reads_pdf"),
+        (Document(source=Bytes("application/pdf", "aGk="), at=(1,)), "reads_pdf"),
+    ],
+)
+def test_models_that_cannot_see(part: Part, ability: str) -> None:
+    profile = msgspec.structs.replace(CLAUDE, **{ability: False})
+    with pytest.raises(UnsupportedField, match=r"^messages\[1\]: the model takes no"):
+        write(request(ASK, said(part, role="user")), profile)
+    write(request(ASK, said(Document(source=Bytes("text/plain", "aGk=")), role="user")), profile)
+
+
 SYSTEM = Turn(role="developer", parts=(Text(text="s"),), at=(1,))
 
 
@@ -283,6 +298,13 @@ def test_options(fields: dict[str, Any], found: dict[str, Any]) -> None:
         return
     assert body | found == body
     assert ("tool_choice" in body) == ("tool_choice" in found)
+
+
+@pytest.mark.parametrize(("asked", "adapted"), [("medium", ()), ("low", ("verbosity",))])
+def test_hints_of_style(asked: str, adapted: tuple[str, ...]) -> None:
+    report = Report(CHAT_PATHS, drops=False)
+    write(request(verbosity=asked), report=report)
+    assert report.adapted_params == adapted
 
 
 def test_allowed_tools_leave_the_others_out() -> None:

@@ -50,6 +50,7 @@ class BlockWriter:
     """
 
     def __init__(self, profile: Profile, report: Report) -> None:
+        self._profile = profile
         self._family = profile.family
         self._takes_marks = profile.takes_cache_marks
         self._max_name_chars = profile.max_name_chars
@@ -89,6 +90,8 @@ class BlockWriter:
         return block if part.cache is None else self.mark(block, part.cache)
 
     def _image(self, part: Image) -> Block:
+        if not self._profile.sees:
+            raise unsupported(self._path(part.at), "the model takes no images")
         source = part.source
         if isinstance(source, Bytes):
             if source.media_type not in _IMAGES:
@@ -111,6 +114,9 @@ class BlockWriter:
         return self.mark(block, part.cache)
 
     def _document_source(self, part: Document) -> Block:
+        is_text = isinstance(part.source, Plain | Blocks) or _is_text(part.source)
+        if not is_text and not self._profile.reads_pdf:
+            raise unsupported(self._path(part.at), "the model takes no documents but texts")
         match part.source:
             case Bytes(media_type=media_type) as file if media_type == _PDF:
                 return _base64(file)
@@ -134,7 +140,7 @@ class BlockWriter:
 
     def _decoded(self, file: Bytes, at: At) -> str:
         """Files of text, which Anthropic takes as text alone."""
-        if file.media_type.startswith("text/"):
+        if _is_text(file):
             try:
                 return b64decode(file.data, validate=True).decode()
             except ValueError:
@@ -224,6 +230,10 @@ class BlockWriter:
         if part.family != self._family:
             raise uncarried(self._path(part.at), part.kind)
         return part.raw
+
+
+def _is_text(source: Any) -> bool:
+    return isinstance(source, Bytes) and source.media_type.startswith("text/")
 
 
 def _base64(source: Bytes) -> Block:

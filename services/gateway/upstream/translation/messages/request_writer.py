@@ -21,6 +21,7 @@ _MODES = {
 _EFFORTS = {"minimal": "low"}
 _TIERS = {"auto": "auto", "default": "standard_only"}
 _MAX_TEMPERATURE = 1
+_USUAL_VERBOSITY = "medium"
 _JSON_MODE = "Answer with a single JSON object and nothing else."
 
 
@@ -68,7 +69,7 @@ def _config(request: Request, report: Report) -> Members:
         config["effort"] = _EFFORTS.get(effort, effort)
     if request.shape is not None and request.shape.kind == "json_schema":
         config["format"] = _format(request.shape, report)
-    if request.verbosity is not None:
+    if request.verbosity not in (None, _USUAL_VERBOSITY):
         report.adapted(report.paths.field("verbosity"))
     return config
 
