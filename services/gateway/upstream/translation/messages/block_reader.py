@@ -54,10 +54,11 @@ def read_block(found: Any, at: At) -> tuple[Part, ...]:
 
 
 def _read(found: Any, at: At, kinds: tuple[str, ...]) -> tuple[Part, ...]:
-    block = _known(found, at, kinds) if type(found) is msgspec.Raw else found
-    if type(block) is msgspec.Raw:
-        return _unknown(block, at)
-    return (_READ[type(block)](block, at),)
+    if type(found) is msgspec.Raw:
+        found = _known(found, at, kinds)
+        if type(found) is msgspec.Raw:
+            return _unknown(found, at)
+    return (_READ[type(found)](found, at),)
 
 
 def _known(raw: msgspec.Raw, at: At, kinds: tuple[str, ...]) -> Any:

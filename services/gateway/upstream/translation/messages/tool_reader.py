@@ -81,7 +81,7 @@ def _custom_tool(raw: msgspec.Raw, index: int) -> tuple[wire.CustomTool, int, Me
 def _function(tool: wire.CustomTool, index: int, unknown: Members) -> Function:
     if bytes(tool.input_schema)[:1] != b"{":
         raise invalid(f"tools[{index}].input_schema", "expected an object")
-    extra, hints = _beside(tool, _OWN)
+    extra, hints = _beside(tool, _OWN) if _has_own(tool) else ({}, {})
     return Function(
         name=tool.name,
         at=index,
@@ -91,6 +91,16 @@ def _function(tool: wire.CustomTool, index: int, unknown: Members) -> Function:
         cache=read_mark(tool.cache_control),
         extra=extra | unknown if unknown else extra,
         hints=hints,
+    )
+
+
+def _has_own(tool: wire.CustomTool) -> bool:
+    return not (
+        tool.input_examples
+        is tool.allowed_callers
+        is tool.defer_loading
+        is tool.eager_input_streaming
+        is ABSENT
     )
 
 

@@ -124,7 +124,8 @@ class _ToolWriter:
             written["strict"] = True
         if tool.cache is not None and self._profile.takes_cache_marks:
             written["cache_control"] = cache_control(tool.cache)
-        self._beside(tool, written)
+        if tool.extra or tool.hints:
+            self._beside(tool, written)
         return written
 
     def _freeform(self, tool: Freeform) -> Members:

@@ -25,7 +25,7 @@ from services.gateway.upstream.translation.refusals import decoded, invalid
 # By Anthropic's rules of who says what: elsewhere, no target would know what to make of it.
 _NAMES = {Call: "tool_use", Result: "tool_result", Thinking: "thinking"}
 _ROLES: dict[type, str] = {Call: "assistant", Thinking: "assistant", Result: "user"}
-_EVERYWHERE = (Text, Hosted, Opaque)
+_EVERYWHERE = (Hosted, Opaque)
 
 _messages = msgspec.json.Decoder(list[wire.Message])
 _raw_messages = msgspec.json.Decoder(list[wire.RawMessage])
@@ -64,7 +64,8 @@ def _turn(message: wire.Message | wire.RawMessage, index: int) -> Turn:
     for number, found in enumerate(content):
         here = (index, number)
         for part in read_block(found, here):
-            _check_role(part, role, here)
+            if type(part) is not Text:
+                _check_role(part, role, here)
             if type(part) is Thinking and part.is_redacted and _seals_of_calls(part, call_seals):
                 continue
             parts.append(part)
