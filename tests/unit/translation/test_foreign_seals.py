@@ -33,6 +33,8 @@ def assistant(*blocks: Any) -> dict[str, Any]:
         {"type": "thinking", "thinking": "t", "signature": UNSIGNED},
         {"type": "thinking", "thinking": "t", "signature": ""},
         {"type": "redacted_thinking", "data": FOREIGN},
+        {"type": "server_tool_use", "id": f"srvtoolu_{FOREIGN}", "name": "web_search", "input": {}},
+        {"type": "web_search_tool_result", "tool_use_id": f"srvtoolu_{FOREIGN}", "content": []},
     ],
 )
 def test_a_message_keeps_its_own_thinking_alone(block: dict[str, Any]) -> None:
@@ -40,6 +42,17 @@ def test_a_message_keeps_its_own_thinking_alone(block: dict[str, Any]) -> None:
     fields = sent("messages", [user, assistant(block, OWN, SAID)])
     kept = without_foreign_seals("messages", fields, "anthropic")
     assert kept == {**fields, "messages": [user, assistant(OWN, SAID)]}
+
+
+def test_a_message_keeps_text_without_what_another_search_is_quoted_by() -> None:
+    ours = {"type": "web_search_result_location", "url": "https://x", "encrypted_index": FOREIGN}
+    own = {**ours, "encrypted_index": "e"}
+    fields = sent("messages", [assistant({**SAID, "citations": [ours]})])
+    kept = without_foreign_seals("messages", fields, "anthropic")
+    assert kept["messages"] == [assistant(SAID)]
+    fields = sent("messages", [assistant({**SAID, "citations": [ours, own]})])
+    kept = without_foreign_seals("messages", fields, "anthropic")
+    assert kept["messages"] == [assistant({**SAID, "citations": [own]})]
 
 
 @pytest.mark.parametrize("sealed", [FOREIGN, UNSIGNED, '[{"type":"thinking","thinking":"t"}]'])

@@ -70,16 +70,38 @@ def _clean_message(turn: dict[str, Any], _provider: str) -> dict[str, Any]:
     content = turn.get("content")
     if turn.get("role") != "assistant" or not isinstance(content, list):
         return turn
-    return {**turn, "content": [block for block in content if not _is_foreign_block(block)]}
+    kept = [_uncited(block) for block in content if not _is_foreign_block(block)]
+    return {**turn, "content": kept}
 
 
 def _is_foreign_block(block: Any) -> bool:
     if not isinstance(block, dict):
         return False
-    if block.get("type") == "thinking":
-        signature = block.get("signature")
-        return signature == "" or _is_envelope(signature)
-    return block.get("type") == "redacted_thinking" and _is_envelope(block.get("data"))
+    match block.get("type"):
+        case "thinking":
+            signature = block.get("signature")
+            return signature == "" or _is_envelope(signature)
+        case "redacted_thinking":
+            return _is_envelope(block.get("data"))
+        case "server_tool_use":
+            return _holds_envelope(block.get("id"))
+        case "web_search_tool_result":
+            return _holds_envelope(block.get("tool_use_id"))
+    return False
+
+
+def _uncited(block: Any) -> Any:
+    """Without what the search of another family's provider is quoted by."""
+    citations = block.get("citations") if isinstance(block, dict) else None
+    if not isinstance(citations, list) or not any(map(_is_foreign_citation, citations)):
+        return block
+    kept = [citation for citation in citations if not _is_foreign_citation(citation)]
+    rest = {name: value for name, value in block.items() if name != "citations"}
+    return {**rest, "citations": kept} if kept else rest
+
+
+def _is_foreign_citation(citation: Any) -> bool:
+    return isinstance(citation, dict) and _is_envelope(citation.get("encrypted_index"))
 
 
 def _clean_chat(turn: dict[str, Any], provider: str) -> dict[str, Any]:
@@ -104,6 +126,10 @@ def _unsigned(call: Any) -> Any:
     others = {name: value for name, value in extra.items() if name != "google"}
     rest = {name: value for name, value in call.items() if name != "extra_content"}
     return {**rest, "extra_content": others} if others else rest
+
+
+def _holds_envelope(value: Any) -> bool:
+    return isinstance(value, str) and MARK in value
 
 
 def _is_envelope(value: Any) -> bool:
