@@ -4,7 +4,7 @@ import json
 from typing import Any, get_args, get_type_hints
 
 import msgspec
-from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
+from openai.types.responses.response_create_params import ResponseCreateParams
 from pydantic import TypeAdapter
 
 from services.gateway.upstream.translation.conversation import Part, Request, Turn
@@ -76,7 +76,7 @@ CODEX: dict[str, Any] = {
     "prompt_cache_key": "0199",
     "text": {"verbosity": "low"},
 }
-_params = TypeAdapter[Any](ResponseCreateParamsNonStreaming)
+_params = TypeAdapter[Any](ResponseCreateParams)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -1,6 +1,6 @@
 """Writes the parts of a user's or system's message, and of what a tool gave back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -60,7 +60,9 @@ class ContentWriter:
         elif type(part) is Document:
             yield from self._document(part)
         elif type(part) is SearchResult:
-            yield self._told([part.source, part.title, *(text.text for text in part.parts)], part)
+            texts = (text.text for text in part.parts)
+            said = self._told([part.source, part.title, *texts], part)
+            yield self._with_mark(said, part.cache)
         elif type(part) is Refusal:
             yield self._text(part.text, None)
         elif type(part) is Opaque:
@@ -84,45 +86,50 @@ class ContentWriter:
             written["image_url"] = source.url if type(source) is Url else _data_url(source)
         return self._with_mark(written, part.cache)
 
-    def _document(self, part: Document) -> Iterator[dict[str, Any]]:
+    def _blocks(self, part: Document, source: Blocks) -> Iterator[dict[str, Any] | msgspec.Raw]:
+        head = self._told([part.title, part.context], part)
+        content = self.write(source.parts)
+        yield from self.marked([head, *content] if head["text"] else content, part.cache)
+
+    def _document(self, part: Document) -> Iterator[dict[str, Any] | msgspec.Raw]:
         source = part.source
         if isinstance(source, Plain):
-            yield self._told([part.title, part.context, source.text], part)
+            said = self._told([part.title, part.context, source.text], part)
+            yield self._with_mark(said, part.cache)
             return
         if isinstance(source, Blocks):
-            title = self._told([part.title, part.context], part)
-            if title["text"]:
-                yield title
-            yield from self.write(source.parts)  # type: ignore[misc]  # no Opaque is nested
+            yield from self._blocks(part, source)
             return
         yield from self._file(part, source)
 
     def _file(self, part: Document, source: Bytes | Url | FileId) -> Iterator[dict[str, Any]]:
         if not self._profile.reads_pdf:
             raise unsupported(self._report.paths.of(part.at), "the model does not take files")
-        if part.context:
-            yield self._told([part.context], msgspec.structs.replace(part, cache=None))
+        # A file that is sent has its title for a name.
+        lines = [None if isinstance(source, Bytes) else part.title, part.context]
+        if any(lines):
+            yield self._told(lines, part)
         if part.citable:
             # The provider's own citations are of searches alone.
             self._report.adapted(self._report.paths.of(part.at, "citations"))
         written: dict[str, Any] = {"type": "input_file"}
         if isinstance(source, Bytes):
-            written["filename"] = part.filename or part.title or "document.pdf"
+            written["filename"] = part.title or "document.pdf"
             written["file_data"] = _data_url(source)
         elif isinstance(source, FileId):
             written["file_id"] = self._file_id(source, part)
         else:
             written["file_url"] = source.url
+        if part.filename is not None:
+            written["filename"] = part.filename
         if part.detail is not None:
             written["detail"] = part.detail
         yield self._with_mark(written, part.cache)
 
-    def _told(
-        self, lines: list[str | None] | list[str], part: Document | SearchResult
-    ) -> dict[str, Any]:
+    def _told(self, lines: Sequence[str | None], part: Document | SearchResult) -> dict[str, Any]:
         """As a text, which keeps all that was said."""
         self._report.adapted(self._report.paths.of(part.at))
-        return self._text("\n".join(line for line in lines if line), part.cache)
+        return self._text("\n".join(line for line in lines if line), None)
 
     def _file_id(self, source: FileId, part: Image | Document) -> str:
         if source.family != self._profile.family:
