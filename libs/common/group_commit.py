@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from libs.common.slots import Slots
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -30,7 +32,7 @@ class GroupCommit(Generic[T, R]):
         self._write = write
         self._max_items = max_items
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._room = asyncio.Semaphore(max_waiting)
+        self._room = Slots(max_waiting)
         self._writer: asyncio.Task[None] | None = None
 
     async def commit(self, item: T) -> R:
@@ -38,11 +40,12 @@ class GroupCommit(Generic[T, R]):
 
         A cancelled caller leaves its item in the batch: what was handed in is written.
         """
-        try:
-            await self._room.acquire()
-        except asyncio.CancelledError:
-            self.submit(item)
-            raise
+        if not self._room.take_free():
+            try:
+                await self._room.take()
+            except asyncio.CancelledError:
+                self.submit(item)
+                raise
         try:
             return await self.submit(item)
         finally:

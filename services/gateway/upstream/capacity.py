@@ -7,6 +7,7 @@ has ended. Whoever gets none is told so: no provider has been asked, so none has
 import asyncio
 
 from libs.common.errors import NoConnection
+from libs.common.slots import Slots
 from services.gateway.metrics import UPSTREAM_CONNECTIONS, UPSTREAM_CONNECTIONS_REFUSED
 
 _RETRY_AFTER_S = 2
@@ -16,7 +17,7 @@ class Capacity:
     """An account that waits for a connection has it counted already."""
 
     def __init__(self, *, limit: int, account_limit: int, wait_s: float) -> None:
-        self._free = asyncio.Semaphore(limit)
+        self._slots = Slots(limit)
         self._limit = limit
         self._account_limit = account_limit
         self._wait_s = wait_s
@@ -39,25 +40,23 @@ class Capacity:
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._of_accounts[user_id] = of_account + 1
-        try:
-            if self._free.locked():
+        if not self._slots.take_free():
+            try:
                 await self._wait()
-            else:
-                await self._free.acquire()
-        except BaseException:
-            self._release_share(user_id)
-            raise
+            except BaseException:
+                self._release_share(user_id)
+                raise
         self._in_use += 1
 
     def release(self, user_id: str) -> None:
         self._in_use -= 1
         self._release_share(user_id)
-        self._free.release()
+        self._slots.release()
 
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
+                await self._slots.take()
         except TimeoutError:
             UPSTREAM_CONNECTIONS_REFUSED.labels("process").inc()
             raise NoConnection(
