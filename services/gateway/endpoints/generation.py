@@ -33,6 +33,7 @@ from services.gateway.endpoints.query import query_of_call
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.usage.charged_refusals import is_charged
 from services.gateway.usage.usage_event import UsageEventWriter
 
 _BAD_STATUS = 400
@@ -122,10 +123,10 @@ class _CallHandler(Handler):
         }
 
     async def _whole(self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer) -> None:
-        if answer.usage is None and answer.status >= _BAD_STATUS:
-            await self.answer(writer, answer)
-            return
         call = self.call
+        if answer.usage is None and answer.status >= _BAD_STATUS:
+            await self._refusal(writer, priced, answer)
+            return
         usage = call.reported_usage(answer.body) if answer.usage is None else answer.usage
         source: UsageSource = "none" if usage is None else "provider"
         if answer.status >= _BAD_STATUS or call.format.has_failed(answer.body):
@@ -137,6 +138,16 @@ class _CallHandler(Handler):
                 call.format, priced, answer.body, usage
             )
         await self.answer(writer, answer, usage, source)
+
+    async def _refusal(
+        self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer
+    ) -> None:
+        target = self.call.target
+        if target is None or not is_charged(target.provider, answer.status, answer.body):
+            await self.answer(writer, answer)
+            return
+        prompt = await self.gateway.estimator.of_prompt(priced)
+        await self.answer(writer, answer, prompt, "estimated")
 
     async def _stream(
         self, writer: UsageEventWriter, priced: PricedRequest, stream: Stream

@@ -46,6 +46,10 @@ class Estimator:
         )
         return usage, "estimated"
 
+    async def of_prompt(self, priced: PricedRequest) -> TokenUsage:
+        """Of a call that was refused and is charged for its prompt."""
+        return TokenUsage(input_text=await self._input_tokens(priced))
+
     async def of_stream(self, priced: PricedRequest, reader: StreamReader) -> TokenUsage:
         output_tokens = await self._tokenizer.count(reader.text())
         return reader.estimate(

@@ -62,7 +62,7 @@ async def test_a_read_is_shared_between_replicas(
 
 async def test_secrets_are_not_cached(redis: Redis, source: Database, clock: Clock) -> None:
     await level(redis, clock).get(HASH, source.read)
-    assert await redis.keys("gateway:l2:*") == [f"gateway:l2:1:key:{HASH}".encode()]
+    assert await redis.keys("gateway:l2:*") == [f"gateway:l2:2:key:{HASH}".encode()]
 
 
 async def test_missing_documents_are_not_cached(

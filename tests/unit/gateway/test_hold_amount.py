@@ -7,6 +7,7 @@ import pytest
 
 from libs.common.domain.holds import PLAIN_TEXT, BillableFeatures, hold_nusd
 from libs.common.schemas.price import AT_COST, PriceVersion
+from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.admission import hold_amount as module
 from services.gateway.admission.hold_amount import hold_amount
 from services.gateway.calls.priced_request import PricedRequest
@@ -92,3 +93,22 @@ def test_kept_rates_are_bounded() -> None:
         held(msgspec.structs.replace(TIERED, price_id=f"price-{n}"))
         held(TIERED, service_tier=f"tier-{n}")
     assert len(module._kept) <= 1_000
+
+
+@pytest.mark.parametrize("service_tier", [None, "auto", "priority", "fast", "turbo"])
+def test_a_call_that_may_be_served_fast_is_held_for_at_that_price(
+    service_tier: str | None,
+) -> None:
+    """gpt-5.5's fast mode is 12.50 / 75, developers.openai.com, pricing, 27 June 2026."""
+    model = PriceMap.open(None).get("gpt-5.5")
+    assert model is not None
+    request = CallRequest(
+        model="gpt-5.5",
+        stream=False,
+        max_output_tokens=10_000,
+        service_tier=service_tier,
+        fields={},
+    )
+    priced = PricedRequest(request=request, prices={"d": model.price}, input_tokens=48)
+    # 48 x 12.50 and 10,000 x 75, a tenth more where the project is regional.
+    assert hold_amount(priced, AT_COST, 4_096) == 750_600_000 * 11 // 10

@@ -22,7 +22,7 @@ from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 
 log = structlog.get_logger(__name__)
 # Part of the keys: values that an older release cannot read, or wrote, have another one.
-_VERSION = 1
+_VERSION = 2
 _TOMBSTONE = b""
 _TOMBSTONE_S = 15
 # A full Redis takes it too, or a revoked key would go on working for the cache's time.
