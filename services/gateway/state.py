@@ -45,7 +45,9 @@ from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
+from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.relay import Relay, open_client
+from services.gateway.upstream.translation.profiles import Profiles
 from services.gateway.usage.estimator import Estimator
 from services.gateway.usage.meter import Meter
 
@@ -103,7 +105,14 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         router = Router(database, ModelDirectory(settings, price_map, os.environ), caches, settings)
         credentials = Credentials(os.environ, Path(settings.secrets_dir))
         cooldowns = Cooldowns(CooldownStore(redis))
-        forwarder = Forwarder(Relay(client, settings), translator, credentials, settings)
+        tokenizer = BundledTokenizer()
+        forwarder = Forwarder(
+            Relay(client, settings),
+            LibraryCalls(translator, settings),
+            Profiles(price_map),
+            tokenizer,
+            credentials,
+        )
         gateway = Parts(
             directory=directory,
             router=router,
@@ -113,7 +122,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             clock=clock,
             open_calls=open_calls,
             recordings=recordings,
-            estimator=Estimator(BundledTokenizer()),
+            estimator=Estimator(tokenizer),
             ownership=Ownership(ObjectStore(redis, database), router),
             body_limits=BodyLimits(
                 max_bytes=settings.max_body_bytes, silence_s=settings.body_timeout_s

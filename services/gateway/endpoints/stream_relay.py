@@ -108,7 +108,8 @@ class StreamRelay:
         None where the provider reported an error before it had delivered anything.
         """
         self._call.made = self._reader.made()
-        reported = self._reader.usage()
+        stream = self._stream
+        reported = self._reader.usage() if stream.usage is None else stream.usage()
         if reported is not None:
             return reported, "provider"
         if self._was_refused() and not self._reader.was_delivered():

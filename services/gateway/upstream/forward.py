@@ -1,43 +1,41 @@
 """Sends an admitted call to its provider: relayed where the formats agree, else translated."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
-
 import msgspec
 
-from libs.common.decode_errors import UNREADABLE
-from libs.common.errors import (
-    AppError,
-    InvalidRequest,
-    ProviderNotConfigured,
-    UpstreamFailed,
-    UpstreamRefused,
-    UpstreamTimeout,
-)
+from libs.common.errors import ProviderNotConfigured
 from libs.common.schemas.usage import Operation
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Target
+from services.gateway.formats import FORMATS
 from services.gateway.formats.base import CallRequest
-from services.gateway.settings import Settings
-from services.gateway.upstream.adapters.fields import sifted
-from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
-from services.gateway.upstream.adapters.translator import Translator
-from services.gateway.upstream.answer import (
-    EVENT_STREAM_HEADERS,
-    JSON_HEADERS,
-    Answer,
-    Stream,
-)
+from services.gateway.upstream.answer import JSON_HEADERS, Answer, Stream
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.early_failures import failure_of_answer, failure_of_stream
-from services.gateway.upstream.headers import changed_headers
+from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.relay import Relay, RelayedRequest
+from services.gateway.upstream.translation.counting import (
+    COUNT_PATHS,
+    count_body,
+    count_in,
+    counted_fields,
+    estimated,
+    readable,
+)
+from services.gateway.upstream.translation.engine import (
+    LANGUAGES,
+    Asked,
+    Translation,
+    closest,
+    translate,
+    translated_answer,
+    translated_stream,
+)
 from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
+from services.gateway.upstream.translation.profiles import Profiles
+from services.gateway.usage.estimator import Tokenizer
 
-_NO_KEY = "none"
 # How servers answer that know the format and do not count.
 _NOT_THERE = frozenset({404, 405, 501})
 _METHODS: dict[Operation, str] = {
@@ -46,24 +44,33 @@ _METHODS: dict[Operation, str] = {
     "cancel": "POST",
     "list_items": "GET",
 }
+# All that goes with a translated call of the client's own headers.
+_TRACING = frozenset({b"traceparent", b"tracestate"})
 
 
 class Forwarder:
-    """Knows both ways; a provider's error comes back as an Answer or as an AppError."""
+    """Knows all ways; a provider's error comes back as an Answer or as an AppError."""
 
     def __init__(
-        self, relay: Relay, translator: Translator, credentials: Credentials, settings: Settings
+        self,
+        relay: Relay,
+        library: LibraryCalls,
+        profiles: Profiles,
+        tokenizer: Tokenizer,
+        credentials: Credentials,
     ) -> None:
         self._relay = relay
+        self._library = library
+        self._profiles = profiles
+        self._tokenizer = tokenizer
         self._credentials = credentials
-        self._translator = translator
-        self._timeout_s = float(settings.upstream_read_timeout_s)
-        self._total_s = float(settings.upstream_total_timeout_s)
 
     async def send(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
-        """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused."""
+        """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused, and InvalidRequest for what
+        cannot be translated.
+        """
         if call.operation == "count":
             return await self._count(call, request, target, headers)
         key = self._key_of(target)
@@ -82,26 +89,70 @@ class Forwarder:
         if target.speaks(call.format.name):
             answer = await self._relay.call(_relayed(call, request, target, key, headers))
             return await _without_early_failure(answer)
-        return await self._translate(call, request, target, key)
+        if call.format.name not in LANGUAGES or target.translation == "library":
+            return await self._library.adapt(call.format.name, request, target, key)
+        return await self._translate(call, request, target, key, headers)
+
+    async def _translate(
+        self, call: Call, request: CallRequest, target: Target, key: str | None, headers: Headers
+    ) -> Answer | Stream:
+        """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
+        asked = _asked(call, request, target)
+        translation = self._translation(asked, target)
+        if closest(asked.client, target.paths):
+            sent = _translated(translation, target, key, headers)
+            answer = await self._relay.call(sent)
+        else:
+            # LiteLLM would leave some fields out without a word, and refuse others in its own.
+            unknown = await self._library.unsupported(target, key, translation.fields)
+            fields = msgspec.json.decode(msgspec.json.encode(translation.without(unknown)))
+            answer = await self._library.call("chat", fields, target, key)
+        if isinstance(answer, Stream):
+            return await translated_stream(translation, answer)
+        return translated_answer(translation, answer)
+
+    def _translation(self, asked: Asked, target: Target) -> Translation:
+        formats = closest(asked.client, target.paths) or ("chat",)
+        return translate(
+            asked, target.model, self._profiles.of(target), formats, drops=target.drop_params
+        )
 
     async def _count(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
         """The provider's own count, else an estimate: not every server counts that speaks."""
-        client_format = call.format.name
-        if target.speaks(client_format):
+        client = call.format.name
+        if target.speaks(client):
             key = self._key_of(target)
             answer = await self._relay.call(_relayed(call, request, target, key, headers))
             if isinstance(answer, Stream) or answer.status not in _NOT_THERE:
                 return answer
-        body = _decoded(request)
-        try:
-            counted = await self._translator.count(
-                client_format, self._destination(target, _NO_KEY), body
-            )
-        except TranslationRefused as refused:
-            raise _as_app_error(refused) from refused
-        return Answer(status=200, headers=JSON_HEADERS, body=counted)
+        asked = _asked(call, request, target)
+        asked = msgspec.structs.replace(asked, fields=readable(client, request.fields))
+        counting = [name for name in closest(client, target.paths) if name in COUNT_PATHS]
+        if not counting or target.speaks(client):
+            LANGUAGES[client].read_request(asked.fields)
+            tokens = await estimated(self._tokenizer, request.fields)
+            return Answer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
+        profile = self._profiles.of(target)
+        translation = translate(asked, target.model, profile, counting, drops=True)
+        sent = _translated(translation, target, self._key_of(target), headers)
+        sent = msgspec.structs.replace(
+            sent,
+            fields=counted_fields(translation.format, translation.fields),
+            resource=COUNT_PATHS[translation.format],
+        )
+        answer = await self._relay.call(sent)
+        if isinstance(answer, Stream) or answer.status in _NOT_THERE:
+            if isinstance(answer, Stream):
+                await answer.close()
+            tokens = await estimated(self._tokenizer, request.fields)
+        elif answer.status != 200:
+            failure = translation.target.read_error(answer.status, answer.body)
+            raise error_of(failure, answer.headers)
+        else:
+            tokens = count_in(answer.body)
+        return Answer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
 
     def _key_of(self, target: Target) -> str | None:
         """None for an endpoint that needs none. Raises ProviderNotConfigured."""
@@ -115,54 +166,6 @@ class Forwarder:
                 f"{target.key_variable}."
             )
         return None
-
-    async def _translate(
-        self, call: Call, request: CallRequest, target: Target, key: str | None
-    ) -> Answer | Stream:
-        client_format = call.format.name
-        body = _decoded(request)
-        destination = self._destination(target, key)
-        await self._translator.prepare()
-        dropped: tuple[str, ...] = ()
-        total_s = self._total_s if target.timeouts.total is None else target.timeouts.total
-        began = asyncio.get_running_loop().time()
-        ends_at = began + total_s
-        try:
-            if target.drop_params:
-                body, dropped = sifted(client_format, body)
-                dropped += await self._translator.unsupported(client_format, destination, body)
-            headers = changed_headers(dropped)
-            async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
-                if not request.stream:
-                    answer = await self._translator.complete(client_format, destination, body)
-                    return Answer(status=200, headers=JSON_HEADERS + headers, body=answer)
-                frames = await self._translator.stream(client_format, destination, body)
-        except TimeoutError:
-            raise UpstreamTimeout(
-                f"The provider '{target.provider}' did not answer in time."
-            ) from None
-        except TranslationRefused as refused:
-            raise _as_app_error(refused) from refused
-        return Stream(
-            headers=EVENT_STREAM_HEADERS + headers,
-            chunks=_frames(frames),
-            close=frames.aclose,
-            ends_at=ends_at,
-        )
-
-    def _destination(self, target: Target, key: str | None) -> TranslationTarget:
-        timeout_s = target.timeouts.between_bytes
-        if key is None and target.base_url is not None:
-            # LiteLLM would take the provider's own key from the environment.
-            key = _NO_KEY
-        return TranslationTarget(
-            provider=target.provider,
-            model=target.model,
-            api_base=target.base_url,
-            api_key=key,
-            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
-            drop_params=target.drop_params,
-        )
 
 
 def _relayed(
@@ -183,6 +186,29 @@ def _relayed(
     )
 
 
+def _translated(
+    translation: Translation, target: Target, key: str | None, headers: Headers
+) -> RelayedRequest:
+    return RelayedRequest(
+        target=target,
+        format=FORMATS[translation.format],
+        key=key,
+        headers=[header for header in headers if header[0] in _TRACING],
+        call_id=translation.call_id,
+        fields=translation.fields,
+    )
+
+
+def _asked(call: Call, request: CallRequest, target: Target) -> Asked:
+    return Asked(
+        client=call.format.name,
+        fields=request.fields,
+        model=request.model,
+        created=int(call.started_at.timestamp()),
+        call_id=call.call_id,
+    )
+
+
 async def _without_early_failure(answer: Answer | Stream) -> Answer | Stream:
     """Raises UpstreamRefused for an error that comes as an answer."""
     if isinstance(answer, Answer):
@@ -194,40 +220,3 @@ async def _without_early_failure(answer: Answer | Stream) -> Answer | Stream:
     if failure is not None:
         raise error_of(failure, answer.headers)
     return answer
-
-
-def _first(ends_at: float, began: float, timeout_s: float | None) -> float:
-    return ends_at if timeout_s is None else min(ends_at, began + timeout_s)
-
-
-def _decoded(request: CallRequest) -> dict[str, Any]:
-    """Raises InvalidRequest for what is JSON and no value, such as a number beyond all bounds."""
-    body: dict[str, Any] = {}
-    for name, raw in request.fields.items():
-        try:
-            body[name] = msgspec.json.decode(raw)
-        except UNREADABLE as error:
-            raise InvalidRequest(f"The field cannot be read: {error}.", param=name[:64]) from None
-    return body
-
-
-async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    try:
-        async for frame in frames:
-            yield frame
-    except TranslationRefused as refused:
-        raise _as_app_error(refused) from refused
-
-
-def _as_app_error(refused: TranslationRefused) -> AppError:
-    if refused.code == ProviderNotConfigured.code:
-        return ProviderNotConfigured(refused.message)
-    if refused.cause is not None:
-        return UpstreamFailed(refused.message, cause=refused.cause)
-    after = refused.retry_after
-    return UpstreamRefused(
-        refused.message,
-        status=refused.status,
-        code=refused.code,
-        retry_after_s=int(after) if after is not None and after.isdecimal() else None,
-    )

@@ -73,7 +73,7 @@ async def test_an_untranslatable_request_is_not_a_failure_of_its_deployment(
 ) -> None:
     endpoints = Endpoints(upstream)
     endpoints.answers("a", ANTHROPIC_MESSAGE)
-    no_schema = {"type": "json_schema", "json_schema": {"name": "n"}}
+    flat = [{"type": "function", "name": "f", "parameters": {}}]
     model = await add_route(
         books,
         deployment(upstream, "a", "anthropic/claude-haiku-4-5"),
@@ -83,7 +83,7 @@ async def test_an_untranslatable_request_is_not_a_failure_of_its_deployment(
     )
     secret = await books.add_key()
     for _ in range(3):
-        assert await call(gateway, secret, model, response_format=no_schema) >= 400
+        assert await call(gateway, secret, model, tools=flat) == 400
     assert endpoints.asked == []
 
     assert await call(gateway, secret, model) == 200

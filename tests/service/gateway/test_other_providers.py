@@ -1,5 +1,6 @@
 """Providers that do not speak the client's format: the call goes through the translator."""
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from libs.common.schemas.usage import ClientFormat
+from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.endpoints.parts import Parts
 from services.gateway.settings import Settings
@@ -19,29 +21,68 @@ from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
+from services.gateway.upstream.library_calls import LibraryCalls
+from services.gateway.upstream.translation.profiles import Profiles
 from tests.service.gateway.conftest import SettingsWith
-from tests.service.gateway.dialects import CHAT, MESSAGES, TEXT, TEXT_TOKENS, TOKENS, Dialect
-from tests.service.gateway.stage import OTHER_MODEL, PROVIDER_KEY, Client, open_gateway, with_parts
+from tests.service.gateway.dialects import (
+    CHAT,
+    MESSAGES,
+    TEXT,
+    TEXT_TOKENS,
+    TOKENS,
+    Dialect,
+    chunk,
+)
+from tests.service.gateway.stage import OTHER_MODEL, Client, open_gateway, with_parts
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+_USAGE = CHAT.whole["usage"]
+_ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gemini-tiny",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": TEXT},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": _USAGE,
+}
+_FRAMES = (
+    chunk({"role": "assistant", "content": ""}, id="chatcmpl-1", created=1, model="gemini-tiny"),
+    chunk({"content": TEXT}),
+    b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\n',
+    b'data: {"choices": [], "usage": %s}\n\n' % json.dumps(_USAGE).encode(),
+    b"data: [DONE]\n\n",
+)
+
+
 class FakeTranslator(Translator):
-    """Answers as told, without LiteLLM."""
+    """Answers in chat as told, without LiteLLM."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[ClientFormat, TranslationTarget, Mapping[str, Any]]] = []
-        self._dialect = CHAT
         self._fault: Exception | None = None
+        self._unknown: tuple[str, ...] = ()
 
-    def speaks(self, dialect: Dialect, fault: Exception | None = None) -> None:
+    def does(self, fault: Exception | None = None, unknown: tuple[str, ...] = ()) -> None:
         """From now on, until the fault, and as if nothing had been asked before."""
         self.asked.clear()
-        self._dialect, self._fault = dialect, fault
+        self._fault, self._unknown = fault, unknown
 
     async def prepare(self) -> None:
         """There is nothing to import."""
+
+    async def unsupported(
+        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        return tuple(name for name in self._unknown if name in body)
 
     async def complete(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
@@ -49,7 +90,7 @@ class FakeTranslator(Translator):
         self.asked.append((client_format, target, body))
         if self._fault is not None:
             raise self._fault
-        return self._dialect.answer
+        return json.dumps(_ANSWER).encode()
 
     async def stream(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
@@ -58,11 +99,11 @@ class FakeTranslator(Translator):
         return self._frames()
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
-        for frame in self._dialect.frames[:2]:
+        for frame in _FRAMES[:2]:
             yield frame
         if self._fault is not None:
             raise self._fault
-        for frame in self._dialect.frames[2:]:
+        for frame in _FRAMES[2:]:
             yield frame
 
 
@@ -77,7 +118,14 @@ async def gateway(translator: FakeTranslator, settings_with: SettingsWith) -> As
 
     def change(_gateway: Parts, state: State, settings: Settings) -> dict[str, Any]:
         relay: Any = None
-        forwarder = Forwarder(relay, translator, Credentials({}, Path()), settings)
+        tokenizer: Any = None
+        forwarder = Forwarder(
+            relay,
+            LibraryCalls(translator, settings),
+            Profiles(PriceMap(b"{}")),
+            tokenizer,
+            Credentials({}, Path()),
+        )
         cooldowns = Cooldowns(CooldownStore(state["redis"]))
         capacity = Capacity(limit=10, account_limit=10, wait_s=1)
         return {"dispatcher": Dispatcher(forwarder, cooldowns, capacity)}
@@ -90,44 +138,45 @@ async def gateway(translator: FakeTranslator, settings_with: SettingsWith) -> As
 async def test_a_call_to_a_provider_only_litellm_knows(
     gateway: Client, translator: FakeTranslator, books: Books, dialect: Dialect, stream: bool
 ) -> None:
-    translator.speaks(dialect)
+    """LiteLLM is asked in chat, whatever the client speaks, and the answer is the client's."""
+    translator.does()
     secret = await books.add_key()
     body = dialect.body(model=OTHER_MODEL, stream=stream)
 
     response = await gateway.post(dialect.path, secret, body)
 
-    assert response.content == (dialect.stream if stream else dialect.answer)
+    assert TEXT in response.text
+    # The name that the client asked for.
+    assert f'"model":"{OTHER_MODEL}"' in response.text
     ((client_format, target, asked),) = translator.asked
-    assert (client_format, target.provider, target.model) == (
-        dialect.name,
+    assert (client_format, target.provider, target.model, target.drop_params) == (
+        "chat",
         "gemini",
         "gemini-tiny",
+        False,
     )
     assert (target.api_base, target.api_key) == (None, None)
-    assert {**asked, "model": OTHER_MODEL} == body
+    assert asked["messages"] == [{"role": "user", "content": "Hi"}]
+    assert asked["max_tokens"] == 100
     event = await books.the_event(secret)
     assert (event.status, event.translated, event.provider) == ("ok", True, "gemini")
     assert (event.usage, event.usage_source) == (TOKENS, "provider")
 
 
-@pytest.mark.parametrize(("dialect", "model"), [(CHAT, MESSAGES.model), (MESSAGES, CHAT.model)])
-async def test_a_native_provider_of_another_format_is_translated_with_its_key(
-    gateway: Client,
-    translator: FakeTranslator,
-    books: Books,
-    settings_with: SettingsWith,
-    dialect: Dialect,
-    model: str,
+async def test_what_litellm_has_no_word_for_is_refused_by_the_clients_name(
+    gateway: Client, translator: FakeTranslator, books: Books
 ) -> None:
-    translator.speaks(dialect)
-    settings = settings_with()
+    translator.does(unknown=("stop",))
+    secret = await books.add_key()
+    body = MESSAGES.body(model=OTHER_MODEL, stop_sequences=["x"])
 
-    await gateway.post(dialect.path, await books.add_key(), dialect.body(model=model))
+    response = await gateway.post(MESSAGES.path, secret, body)
 
-    ((_, target, _),) = translator.asked
-    assert target.api_key == PROVIDER_KEY
-    base_urls = {"anthropic": settings.anthropic_base_url, "openai": settings.openai_base_url}
-    assert target.api_base == base_urls[target.provider]
+    error = MESSAGES.check_error(response, 400, "unsupported_field")
+    assert error["message"].startswith("stop_sequences: ")
+    assert translator.asked == []
+    event = await books.the_event(secret)
+    assert (event.status, event.attempts) == ("refused", 0)
 
 
 async def test_a_refusal_has_the_clients_format(
@@ -136,7 +185,7 @@ async def test_a_refusal_has_the_clients_format(
     fault = TranslationRefused(403, "not for you", code="their_code", retry_after=None)
     secret = await books.add_key()
 
-    translator.speaks(dialect, fault)
+    translator.does(fault)
     response = await gateway.post(dialect.path, secret, dialect.body(model=OTHER_MODEL))
 
     error = dialect.check_error(response, 403, "their_code")
@@ -154,7 +203,7 @@ async def test_a_provider_without_a_key_is_named(
 ) -> None:
     secret = await books.add_key()
 
-    translator.speaks(dialect, TranslationRefused(503, "set A_KEY", code="provider_not_configured"))
+    translator.does(TranslationRefused(503, "set A_KEY", code="provider_not_configured"))
     response = await gateway.post(dialect.path, secret, dialect.body(model=OTHER_MODEL))
 
     error = dialect.check_error(response, 503, "provider_not_configured")
@@ -168,7 +217,7 @@ async def test_a_crash_is_reported_and_costs_nothing(
 ) -> None:
     secret = await books.add_key()
 
-    translator.speaks(dialect, KeyError("secret detail"))
+    translator.does(KeyError("secret detail"))
     response = await gateway.post(dialect.path, secret, dialect.body(model=OTHER_MODEL))
 
     dialect.check_error(response, 500, "internal_error")
@@ -196,18 +245,17 @@ async def test_a_broken_stream_ends_with_an_error_and_is_metered(
     code: str,
 ) -> None:
     secret = await books.add_key()
-    translator.speaks(dialect, fault)
+    translator.does(fault)
 
     response = await gateway.post(
         dialect.path, secret, dialect.body(model=OTHER_MODEL, stream=True)
     )
 
-    sent = b"".join(dialect.frames[:2])
-    assert response.content.startswith(sent)
-    error = response.content.removeprefix(sent)
-    assert b'"error"' in error
-    assert error.count(b"\n\n") == 1
-    assert b"secret detail" not in error
+    assert TEXT in response.text
+    assert '"error"' in response.text
+    assert "secret detail" not in response.text
+    for end in ("[DONE]", "message_stop", "response.completed"):
+        assert end not in response.text
     event = await books.the_event(secret)
     assert (event.status, event.error_code, event.usage_source) == (
         "upstream_error",

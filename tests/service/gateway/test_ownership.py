@@ -603,7 +603,7 @@ async def test_dropped_fields_of_a_translation_are_not_looked_up(
 ) -> None:
     """Hints to a provider, and items whose content only their own provider has."""
     upstream.answers(CHAT.answer)
-    model = await add_route(books, deployment(upstream, "m", OTHER_MODEL))
+    model = await add_route(books, deployment(upstream, "m", formats=("chat",)))
     secret = await books.add_key()
 
     for dialect, fields in (

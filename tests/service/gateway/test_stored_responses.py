@@ -9,7 +9,7 @@ from arq.constants import job_key_prefix
 
 from tests.service.gateway.dialects import CHAT, RESPONSES, named
 from tests.service.gateway.routes import Endpoints, add_route, deployment
-from tests.service.gateway.stage import CHAT_MODEL, OTHER_MODEL, Client, bearer
+from tests.service.gateway.stage import CHAT_MODEL, Client, bearer
 from tests.service.gateway.upstream import Connection, Request, Upstream
 from tests.support.books import Books
 
@@ -244,7 +244,7 @@ async def test_a_translated_response_is_not_stored(
     gateway: Client, books: Books, upstream: Upstream
 ) -> None:
     upstream.answers(CHAT.answer)
-    model = await add_route(books, deployment(upstream, "m", OTHER_MODEL))
+    model = await add_route(books, deployment(upstream, "m", formats=("chat",)))
     secret = await books.add_key()
 
     body = {**RESPONSES.body(), "model": model}

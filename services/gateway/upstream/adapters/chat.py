@@ -19,17 +19,33 @@ _EXTRAS = ("annotations", "audio", "function_call", "images", "thinking_blocks")
 _LISTS = ("annotations", "images", "thinking_blocks")
 # A tool that the provider ran itself: the client never defined it and has nothing to run.
 _HOSTED_CALL = "srvtoolu_"
+_SIGNATURE_MARK = "__thought__"
 
 
 def chat_request(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields, with the numbers off the thinking that the client sends back."""
-    messages = [
-        {**message, "thinking_blocks": [_unnumbered(block) for block in blocks]}
-        if isinstance(blocks := message.get("thinking_blocks"), list)
-        else message
-        for message in fields["messages"]
-    ]
-    return {**fields, "messages": messages}
+    """The fields, with the numbers off the thinking that the client sends back, and Gemini's
+    signatures where LiteLLM looks for them.
+    """
+    return {**fields, "messages": [_sent_message(message) for message in fields["messages"]]}
+
+
+def _sent_message(message: dict[str, Any]) -> dict[str, Any]:
+    blocks, calls = message.get("thinking_blocks"), message.get("tool_calls")
+    if isinstance(blocks, list):
+        message = {**message, "thinking_blocks": [_unnumbered(block) for block in blocks]}
+    if isinstance(calls, list):
+        message = {**message, "tool_calls": [_sent_call(call) for call in calls]}
+    return message
+
+
+def _sent_call(call: Any) -> Any:
+    extra = call.get("extra_content") if isinstance(call, dict) else None
+    google = extra.get("google") if isinstance(extra, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    if not isinstance(signature, str):
+        return call
+    rest = {name: value for name, value in call.items() if name != "extra_content"}
+    return {**rest, "provider_specific_fields": {"thought_signature": signature}}
 
 
 def chat_completion(answer: Any) -> bytes:
@@ -197,13 +213,26 @@ def _unnumbered(block: Any) -> Any:
 
 def _call(call: Any) -> dict[str, Any]:
     function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    return {**_identified(call), "type": "function", "function": function}
+
+
+def _identified(call: Any) -> dict[str, Any]:
+    """Its id, and Gemini's signature in Google's own place for it: LiteLLM puts it behind the id,
+    which no other provider takes back.
+    """
+    call_id, _, signature = call.id.partition(_SIGNATURE_MARK)
+    if not signature:
+        own = getattr(call, "provider_specific_fields", None)
+        signature = own.get("thought_signature") if isinstance(own, dict) else None
+    if not signature:
+        return {"id": call_id}
+    return {"id": call_id, "extra_content": {"google": {"thought_signature": signature}}}
 
 
 def _call_delta(call: Any, number: int) -> dict[str, Any]:
     function = {"name": call.function.name, "arguments": call.function.arguments}
     if call.id:
-        return {"index": number, "id": call.id, "type": "function", "function": function}
+        return {"index": number, **_identified(call), "type": "function", "function": function}
     said = {name: value for name, value in function.items() if value}
     return {"index": number, "function": said}
 

@@ -22,6 +22,8 @@ ENVIRONMENT = {
     # Outside of production it reads a `.env` file from wherever the process was started.
     "LITELLM_MODE": "PRODUCTION",
     "LITELLM_LOG": "CRITICAL",
+    # Its client for Azure is shared by all calls, and takes its retries from the first of them.
+    "DEFAULT_MAX_RETRIES": "0",
     # It would fetch images for providers that take no URLs, from inside our network.
     "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",
 }
@@ -119,6 +121,10 @@ def _load() -> Library:
     litellm.drop_params = False
     litellm.modify_params = False
     litellm.disable_hf_tokenizer_download = True
+    # It would cut stop sequences to four without a word, and end a stream that repeats itself, as
+    # tables do.
+    litellm.disable_stop_sequence_limit = True
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9
     return Library(litellm)
 
 

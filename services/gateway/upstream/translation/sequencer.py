@@ -50,6 +50,7 @@ class Sequencer:
         self._told = told
         self.failure: Failure | None = None
         self.stopped: Stop | None = None
+        self.used: TokenUsage | None = None
         self._calls: dict[int, _Waiting] = {}
         self._over: set[int] = set()
         self._open: int | None = None
@@ -130,6 +131,7 @@ class Sequencer:
             call.deltas.append(delta)
 
     def usage(self, usage: TokenUsage) -> None:
+        self.used = usage
         self._sink.usage(usage)
 
     def stop(self, stop: Stop) -> None:

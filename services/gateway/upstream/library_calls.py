@@ -1,0 +1,149 @@
+"""Calls of providers through LiteLLM, which speaks what no format of ours is."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from typing import Any
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.errors import (
+    AppError,
+    InvalidRequest,
+    ProviderNotConfigured,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.calls.target import Target
+from services.gateway.formats.base import CallRequest
+from services.gateway.settings import Settings
+from services.gateway.upstream.adapters.fields import sifted
+from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
+from services.gateway.upstream.adapters.translator import Translator
+from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.headers import changed_headers
+from services.gateway.upstream.translation.failures import error_of
+from services.gateway.upstream.translation.reply import Failure
+
+_NO_KEY = "none"
+
+
+class LibraryCalls:
+    """A body in one of the client formats goes in, and its answer in the same format comes out."""
+
+    def __init__(self, translator: Translator, settings: Settings) -> None:
+        self._translator = translator
+        self._timeout_s = float(settings.upstream_read_timeout_s)
+        self._total_s = float(settings.upstream_total_timeout_s)
+
+    async def adapt(
+        self, client_format: ClientFormat, request: CallRequest, target: Target, key: str | None
+    ) -> Answer | Stream:
+        """A client's own body, translated by LiteLLM's adapters."""
+        body = _decoded(request)
+        dropped: tuple[str, ...] = ()
+        destination = self._destination(target, key)
+        if target.drop_params:
+            body, dropped = sifted(client_format, body)
+            dropped += await self._unsupported(client_format, destination, body)
+        answer = await self.call(client_format, body, target, key, drops=target.drop_params)
+        headers = answer.headers + changed_headers(dropped)
+        return msgspec.structs.replace(answer, headers=headers)
+
+    async def unsupported(
+        self, target: Target, key: str | None, body: dict[str, Any]
+    ) -> Collection[str]:
+        """Those fields of a chat body that LiteLLM has no word for at the provider."""
+        return await self._unsupported("chat", self._destination(target, key), body)
+
+    async def call(
+        self,
+        client_format: ClientFormat,
+        body: dict[str, Any],
+        target: Target,
+        key: str | None,
+        *,
+        drops: bool = False,
+    ) -> Answer | Stream:
+        """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused."""
+        destination = msgspec.structs.replace(self._destination(target, key), drop_params=drops)
+        await self._translator.prepare()
+        total_s = self._total_s if target.timeouts.total is None else target.timeouts.total
+        began = asyncio.get_running_loop().time()
+        ends_at = began + total_s
+        try:
+            async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
+                if not body.get("stream"):
+                    answer = await self._translator.complete(client_format, destination, body)
+                    return Answer(status=200, headers=JSON_HEADERS, body=answer)
+                frames = await self._translator.stream(client_format, destination, body)
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"The provider '{target.provider}' did not answer in time."
+            ) from None
+        except TranslationRefused as refused:
+            raise _as_app_error(refused) from refused
+        return Stream(
+            headers=EVENT_STREAM_HEADERS,
+            chunks=_frames(frames),
+            close=frames.aclose,
+            ends_at=ends_at,
+        )
+
+    async def _unsupported(
+        self, client_format: ClientFormat, destination: TranslationTarget, body: dict[str, Any]
+    ) -> tuple[str, ...]:
+        try:
+            return await self._translator.unsupported(client_format, destination, body)
+        except TranslationRefused as refused:
+            raise _as_app_error(refused) from refused
+
+    def _destination(self, target: Target, key: str | None) -> TranslationTarget:
+        timeout_s = target.timeouts.between_bytes
+        if key is None and target.base_url is not None:
+            # LiteLLM would take the provider's own key from the environment.
+            key = _NO_KEY
+        return TranslationTarget(
+            provider=target.provider,
+            model=target.model,
+            api_base=target.base_url,
+            api_key=key,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+            drop_params=target.drop_params,
+        )
+
+
+def _first(ends_at: float, began: float, timeout_s: float | None) -> float:
+    return ends_at if timeout_s is None else min(ends_at, began + timeout_s)
+
+
+def _decoded(request: CallRequest) -> dict[str, Any]:
+    """Raises InvalidRequest for what is JSON and no value, such as a number beyond all bounds."""
+    body: dict[str, Any] = {}
+    for name, raw in request.fields.items():
+        try:
+            body[name] = msgspec.json.decode(raw)
+        except UNREADABLE as error:
+            raise InvalidRequest(f"The field cannot be read: {error}.", param=name[:64]) from None
+    return body
+
+
+async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for frame in frames:
+            yield frame
+    except TranslationRefused as refused:
+        raise _as_app_error(refused) from refused
+
+
+def _as_app_error(refused: TranslationRefused) -> AppError:
+    if refused.code == ProviderNotConfigured.code:
+        return ProviderNotConfigured(refused.message)
+    if refused.cause is not None:
+        return UpstreamFailed(refused.message, cause=refused.cause)
+    after = refused.retry_after
+    return error_of(
+        Failure(message=refused.message, status=refused.status, code=refused.code),
+        [] if after is None else [(b"retry-after", after.encode())],
+    )
