@@ -174,6 +174,10 @@ class Dispatcher:
 
     def _next(self, candidates: _Candidates) -> Target | None:
         """Falls back to a cooling deployment if no other is left."""
+        if len(candidates.targets) == 1 and not candidates.tried:
+            # There is none to prefer, so it does not matter whether it cools down.
+            (only,) = candidates.targets
+            return only if self._has_room(only) else None
         for usable in (partial(self._is_usable, candidates.user_id), self._has_room):
             target = next_candidate(
                 candidates.targets
