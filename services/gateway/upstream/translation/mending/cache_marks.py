@@ -29,7 +29,7 @@ def cache_marks(request: Request, aim: Aim) -> Request:
     """
     if not aim.profile.takes_cache_marks:
         return request
-    marks = list(_marks(request))
+    marks = _marks(request)
     if not marks and request.auto_cache is None:
         return request
     auto = request.auto_cache
@@ -66,29 +66,28 @@ def _ttl_s(mark: CacheMark) -> int:
     return _CLAUDE_DEFAULT_TTL_S if mark.ttl_s is None else mark.ttl_s
 
 
-def _marks(request: Request) -> Iterator[CacheMark]:
-    for tool in request.tools:
-        if isinstance(tool, Function) and tool.cache is not None:
-            yield tool.cache
+def _marks(request: Request) -> list[CacheMark]:
+    marks = [
+        tool.cache
+        for tool in request.tools
+        if isinstance(tool, Function) and tool.cache is not None
+    ]
     for turn in request.turns:
         for part in turn.parts:
-            yield from _marks_of(part)
-
-
-def _marks_of(part: Part) -> Iterator[CacheMark]:
-    if type(part) is Result:
-        for inner in part.parts:
-            yield from _marks_of(inner)
-    mark = _mark_of(part)
-    if mark is not None:
-        yield mark
+            if type(part) is Result:
+                marks += [mark for inner in part.parts if (mark := _mark_of(inner)) is not None]
+            mark = _mark_of(part)
+            if mark is not None:
+                marks.append(mark)
+    return marks
 
 
 def _mark_of(part: Part) -> CacheMark | None:
     """None for those on empty texts, which are left out."""
-    if type(part) is Text and not part.text.strip():
+    mark: CacheMark | None = getattr(part, "cache", None)
+    if mark is not None and type(part) is Text and not part.text.strip():
         return None
-    return getattr(part, "cache", None)
+    return mark
 
 
 def _with_marks(request: Request, fresh: Iterator[CacheMark | None]) -> Request:
