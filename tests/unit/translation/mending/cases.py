@@ -10,9 +10,12 @@ from services.gateway.upstream.translation.conversation import (
     CacheMark,
     Call,
     Choice,
+    Document,
     Function,
+    Hosted,
     Labels,
     Limits,
+    Plain,
     Request,
     Result,
     Sampling,
@@ -128,6 +131,7 @@ LONG = "u" * 149
 LONG_DIGEST = sha256(LONG.encode()).hexdigest()
 OWN = Thinking(text="t", seal=Seal("anthropic", "s"), at=(1, 0))
 THEIRS = Thinking(text="t", seal=Seal("openai", "s"), at=(1, 0))
+FOUND = Hosted(kind="web_search", raw=msgspec.Raw(b"{}"), family="anthropic", at=(1, 0))
 OPEN_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{"a":{"type":"string"}}}')
 
 
@@ -389,12 +393,32 @@ OPTIONS = [
         adapted=("max_completion_tokens",),
     ),
     Case(
+        name="a choice of a tool that there is not",
+        rule=options.known_choice,
+        to="chat",
+        profile=SERVER,
+        request=asked(tools=(TOOL,), choice=Choice(mode="required", names=("g",))),
+        refused="tool_choice",
+    ),
+    Case(
+        name="Anthropic's models are not told what a schema is for",
+        rule=options.unnamed_shape,
+        to="messages",
+        profile=msgspec.structs.replace(OLD_CLAUDE, schema_dialect="plain"),
+        paths=RESPONSES,
+        request=asked(
+            shape=Shape(kind="json_schema", schema=OPEN_SCHEMA, description="d"), **limited(1)
+        ),
+        sent=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA), **limited(1)),
+        adapted=("text.format.description",),
+    ),
+    Case(
         name="some models cannot be made to call a tool",
         rule=options.forced_tools,
         to="messages",
         profile=ALWAYS_CLAUDE,
-        request=asked(choice=Choice(mode="required", names=("f",)), **limited(1)),
-        sent=asked(choice=Choice(), **limited(1)),
+        request=asked(tools=(TOOL,), choice=Choice(mode="required", names=("f",)), **limited(1)),
+        sent=asked(tools=(TOOL,), choice=Choice(), **limited(1)),
         dropped=("tool_choice",),
     ),
     Case(
@@ -590,6 +614,37 @@ TURNS = [
         sent=asked(
             said(Thinking(text="mine", seal=Seal("none", ""))), USER, said(CALL), answered()
         ),
+    ),
+    Case(
+        name="what another provider searched for",
+        rule=turns.foreign_searches,
+        to="chat",
+        profile=GPT_5,
+        paths=MESSAGES,
+        request=asked(said(FOUND, Text(text="a")), USER),
+        sent=asked(said(Text(text="a")), USER),
+        adapted=("messages[1].content[0]",),
+    ),
+    Case(
+        name="members of a call that another format has no words for",
+        rule=turns.foreign_members,
+        to="chat",
+        profile=SERVER,
+        paths=MESSAGES,
+        request=asked(
+            said(msgspec.structs.replace(CALL, extra={"caller": msgspec.Raw(b"{}")})), answered()
+        ),
+        refused="messages[1].content[0].caller",
+    ),
+    Case(
+        name="citations that nobody will give",
+        rule=turns.foreign_members,
+        to="chat",
+        profile=SERVER,
+        paths=MESSAGES,
+        request=asked(users(Document(source=Plain("t"), citable=True, at=(3, 1)))),
+        sent=asked(users(Document(source=Plain("t"), citable=True, at=(3, 1)))),
+        adapted=("messages[3].content[1].citations",),
     ),
     Case(
         name="a thought that nothing follows",

@@ -25,7 +25,10 @@ Rule = Callable[[Request, Aim], Request]
 # For everybody, before and after those of the family.
 FIRST: tuple[Rule, ...] = (
     turns.foreign_thinking,
+    turns.foreign_searches,
+    turns.foreign_members,
     options.output_limit,
+    options.known_choice,
     options.forced_tools,
     thinking.thinking_without_ability,
 )
@@ -45,6 +48,7 @@ OF_CLAUDE: tuple[Rule, ...] = (
     thinking.thinking_and_sampling,
     thinking.effort_without_thinking,
     sampling.one_way_of_sampling,
+    options.unnamed_shape,
     turns.a_users_turn,
 )
 OF_OPENAI_IN_CHAT: tuple[Rule, ...] = (

@@ -23,9 +23,16 @@ class Aim(msgspec.Struct, frozen=True):
         return self.profile.family == "openai"
 
     @property
+    def client(self) -> ClientFormat:
+        """The format that the client wrote."""
+        paths = self.report.paths
+        if paths.turns == "input":
+            return "responses"
+        return "messages" if paths.field("labels.user") == "metadata.user_id" else "chat"
+
+    @property
     def from_messages(self) -> bool:
-        """Whether the client wrote Anthropic's format, in which an effort asks for no thinking."""
-        return self.report.paths.field("labels.user") == "metadata.user_id"
+        return self.client == "messages"
 
     def adapted(self, field: str) -> None:
         self.report.adapted(self.report.paths.field(field))

@@ -9,12 +9,16 @@ from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
     Choice,
     Function,
+    HostedTool,
     Labels,
     Request,
+    Search,
     Shape,
     Tool,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.refusals import invalid
 from services.gateway.upstream.translation.schemas import problem_of
 
 # For models whose own is not known; Anthropic's format demands a limit.
@@ -24,6 +28,7 @@ _DIGEST_CHARS = 64
 _MAX_METADATA = 16
 _MAX_METADATA_KEY_CHARS = 64
 _MAX_METADATA_CHARS = 512
+_SEARCHES = frozenset({"web_search", "web_search_preview"})
 _NO_EFFECT = "medium"
 
 _metadata = msgspec.json.Decoder(dict[str, str])
@@ -51,6 +56,23 @@ def forced_tools(request: Request, aim: Aim) -> Request:
     aim.unsupported("choice", "the model cannot be made to call a tool")
     names = choice.names if len(choice.names) > 1 else ()
     return replace(request, choice=Choice(names=names))
+
+
+def known_choice(request: Request, aim: Aim) -> Request:
+    """Raises InvalidRequest where no tool has the name that is to be called."""
+    names = () if request.choice is None else request.choice.names
+    if not names or any(isinstance(tool, HostedTool) for tool in request.tools):
+        return request
+    known: set[str] = set()
+    for tool in request.tools:
+        if isinstance(tool, Search):
+            known |= _SEARCHES
+        elif not isinstance(tool, HostedTool):
+            known |= {tool.name, sent_name(tool.name, tool.namespace, aim.profile.max_name_chars)}
+    for name in names:
+        if name not in known:
+            raise invalid(aim.report.paths.field("choice"), f"no tool has the name {name[:64]!r}")
+    return request
 
 
 def verbosity(request: Request, aim: Aim) -> Request:
@@ -149,6 +171,14 @@ def strict_shape(request: Request, aim: Aim) -> Request:
     aim.unsupported("shape.strict", why)
     loose: Shape = replace(shape, strict=None)
     return replace(request, shape=loose)
+
+
+def unnamed_shape(request: Request, aim: Aim) -> Request:
+    """Anthropic's models are told a schema, and not what it is for."""
+    if request.shape is not None and request.shape.description is not None:
+        aim.adapted("shape.description")
+        return replace(request, shape=replace(request.shape, description=None))
+    return request
 
 
 def _not_strict(schema: msgspec.Raw | None, aim: Aim) -> str | None:

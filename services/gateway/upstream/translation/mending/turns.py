@@ -4,17 +4,22 @@ from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
     Call,
+    Document,
+    Hosted,
     Part,
     Request,
+    Result,
+    SearchResult,
     Text,
     Thinking,
     Turn,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
-from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.refusals import invalid, unsupported
 from services.gateway.upstream.translation.seals import UNSIGNED
 
 SYSTEM = ("system", "developer")
+_SEARCH = "web_search"
 # Claude Code's first line, which differs with each session and would spoil others' caches.
 _BILLING = "x-anthropic-billing-header:"
 
@@ -84,6 +89,49 @@ def _unsealed(part: Part, aim: Aim) -> Part:
     if type(part) is not Call or part.seal is None or part.seal.family == aim.profile.family:
         return part
     return replace(part, seal=None)
+
+
+def foreign_searches(request: Request, aim: Aim) -> Request:
+    """What another provider found, or the client's format tells of it, is in the text after it."""
+    turns = request.turns
+    changed: dict[int, Turn] = {}
+    for place, turn in enumerate(turns):
+        if turn.role != "assistant" or not any(type(part) is Hosted for part in turn.parts):
+            continue
+        kept = tuple(part for part in turn.parts if not _is_foreign_search(part, aim))
+        if len(kept) < len(turn.parts):
+            changed[place] = replace(turn, parts=kept)
+    if not changed:
+        return request
+    mended = (changed.get(place, turn) for place, turn in enumerate(turns))
+    return replace(request, turns=tuple(turn for turn in mended if turn.parts))
+
+
+def _is_foreign_search(part: Part, aim: Aim) -> bool:
+    if type(part) is not Hosted or part.kind != _SEARCH:
+        return False
+    if aim.client == aim.to and part.family == aim.profile.family:
+        return False
+    aim.report.adapted(aim.report.paths.of(part.at))
+    return True
+
+
+def foreign_members(request: Request, aim: Aim) -> Request:
+    """What a part has beside its words, and another format has no words for.
+
+    Raises UnsupportedField where it is content; citations that nobody will give are told.
+    """
+    if aim.client == aim.to:
+        return request
+    paths = aim.report.paths
+    for turn in request.turns:
+        for part in turn.parts:
+            kind = type(part)
+            if (kind is Call or kind is Result) and part.extra:  # type: ignore[union-attr]
+                raise unsupported(paths.of(part.at, next(iter(part.extra))))  # type: ignore[union-attr]
+            if (kind is Document or kind is SearchResult) and part.citable:  # type: ignore[union-attr]
+                aim.report.adapted(paths.of(part.at, "citations"))
+    return request
 
 
 def orphaned_thinking(request: Request, _: Aim) -> Request:
