@@ -90,8 +90,13 @@ def _fields(client: ClientFormat) -> Iterator[Pair]:
         if name in _APART:
             continue
         base = {key: value for key, value in BASES[client].items() if key != name}
+        if name == "function_call":
+            base = {key: value for key, value in base.items() if key != "tools"}
+            base["functions"] = [CHAT_TOOL["function"]]
         for path, old, new in variants(hint, name):
-            without = BASES[client] if old is ABSENT else base | {name: old}
+            without = base | ({name: BASES[client][name]} if name in BASES[client] else {})
+            if old is not ABSENT:
+                without = base | {name: old}
             yield Pair(client, f"{name}{path}", without, base | {name: new})
 
 

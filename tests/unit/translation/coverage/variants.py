@@ -47,7 +47,8 @@ def variants(annotation: Any, name: str = "", depth: int = 0) -> Iterator[Varian
             yield Variant(f"[]{path}", ABSENT if old is ABSENT else [old], [new])
     else:
         for value in _values(annotation, origin, name):
-            yield Variant("", ABSENT, value)
+            is_chosen = origin is Literal or annotation is bool
+            yield Variant(f"={value}" if is_chosen else "", ABSENT, value)
 
 
 def least(annotation: Any, name: str = "", depth: int = 0) -> Any:

@@ -71,7 +71,10 @@ def known_choice(request: Request, aim: Aim) -> Request:
             known |= {tool.name, sent_name(tool.name, tool.namespace, aim.profile.max_name_chars)}
     for name in names:
         if name not in known:
-            raise invalid(aim.report.paths.field("choice"), f"no tool has the name {name[:64]!r}")
+            # OpenAI's first form of tools has its own word for the choice.
+            is_legacy = request.has_legacy_functions
+            path = "function_call" if is_legacy else aim.report.paths.field("choice")
+            raise invalid(path, f"no tool has the name {name[:64]!r}")
     return request
 
 

@@ -123,15 +123,22 @@ def foreign_members(request: Request, aim: Aim) -> Request:
     """
     if aim.client == aim.to:
         return request
-    paths = aim.report.paths
     for turn in request.turns:
         for part in turn.parts:
-            kind = type(part)
-            if (kind is Call or kind is Result) and part.extra:  # type: ignore[union-attr]
-                raise unsupported(paths.of(part.at, next(iter(part.extra))))  # type: ignore[union-attr]
-            if (kind is Document or kind is SearchResult) and part.citable:  # type: ignore[union-attr]
-                aim.report.adapted(paths.of(part.at, "citations"))
+            _check_members(part, aim)
+            if type(part) is Result:
+                for inner in part.parts:
+                    _check_members(inner, aim)
     return request
+
+
+def _check_members(part: Part, aim: Aim) -> None:
+    paths = aim.report.paths
+    if isinstance(part, Call | Result):
+        for name in part.extra:
+            raise unsupported(paths.of(part.at, name))
+    elif isinstance(part, Document | SearchResult) and part.citable:
+        aim.report.adapted(paths.of(part.at, "citations"))
 
 
 def orphaned_thinking(request: Request, _: Aim) -> Request:
