@@ -67,7 +67,8 @@ def with_tools(
     searches = usage.web_searches
     if searches is None:
         searches = _searches(items, told)
-    uses = dict(usage.tool_uses) | _uses(items, offered)
+    # What the usage tells itself is what is billed.
+    uses = _uses(items, offered) | usage.tool_uses
     if searches and _has_preview_alone(offered):
         uses["web_search_preview"], searches = searches, None
     runs = usage.runs

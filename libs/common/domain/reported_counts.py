@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
+from libs.common.domain.money import EXACT
 from libs.common.schemas.usage import UsageNote
 
 # A `usage` object as JSON gives it; fractions are Decimals, so that no cost passes a float.
@@ -22,6 +23,9 @@ Counts = dict[str, Any]
 # No call is so large. The bound keeps costs within the integers that events and MongoDB can hold.
 MAX_TOKENS = 1_000_000_000
 _MAX_DIGITS = 12
+_MAX_USD = 1_000_000
+# The one number that is no count and larger than any: xAI's 1e-10 USD.
+_TICKS, _MOST_TICKS = "cost_in_usd_ticks", _MAX_USD * 10**10
 
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
@@ -101,12 +105,19 @@ def word_of(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def usd_of(value: Any) -> Decimal | None:
-    """An amount that is not negative; floats come from libraries, not from JSON."""
+def usd_of(value: Any, decimals: int = 0) -> Decimal | None:
+    """An amount that no call is beyond, given in units of so many decimals of a dollar.
+
+    None where it is none, is negative, or is finer than any amount. Floats come from libraries.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
-    amount = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    return amount if amount.is_finite() and 0 <= amount <= MAX_TOKENS else None
+    try:
+        amount = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+        usd = EXACT.scaleb(amount, -decimals)
+    except ArithmeticError:
+        return None
+    return usd if usd.is_finite() and 0 <= usd <= _MAX_USD else None
 
 
 def merged(first: Report, later: Report) -> Report:
@@ -115,19 +126,28 @@ def merged(first: Report, later: Report) -> Report:
         return later
     both = dict(first)
     for name, value in later.items():
-        both[name] = _merged_value(both.get(name), value)
+        most = _MOST_TICKS if name == _TICKS else MAX_TOKENS
+        both[name] = _merged_value(both.get(name), value, most)
     return both
 
 
-def _merged_value(first: Any, later: Any) -> Any:
+def _merged_value(first: Any, later: Any, most: int) -> Any:
     if isinstance(first, Mapping) and isinstance(later, Mapping):
         return merged(first, later)
     if isinstance(first, list) and isinstance(later, list):
         return _merged_list(first, later)
-    before, after = usd_of(first), usd_of(later)
+    before, after = _number_of(first, most), _number_of(later, most)
     if before is not None and after is not None:
         return first if before > after else later
     return later if _weight(later) >= _weight(first) else first
+
+
+def _number_of(value: Any, most: int) -> Decimal | None:
+    """Of a count, or of an amount in whatever unit, within what any call has."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    number = Decimal(value)
+    return number if number.is_finite() and 0 <= number <= most else None
 
 
 def _weight(value: Any) -> int:

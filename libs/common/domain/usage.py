@@ -18,7 +18,7 @@ import msgspec
 
 from libs.common.domain.reported_counts import Counts, Report, ReportReader, usd_of, word_of
 from libs.common.domain.token_classes import total_input, total_output
-from libs.common.schemas.usage import TokenUsage
+from libs.common.schemas.usage import MAX_RUNS, TokenUsage
 
 # Chat's names, those of Responses, and what DeepSeek, Moonshot and Perplexity count beside them.
 _TOTALS = {
@@ -76,17 +76,18 @@ _CHARGED = frozenset(
         "search_context_size",
     }
 )
-# Anthropic's and OpenRouter's name, and xAI's for its tools, of which it bills what succeeded.
-_SEARCHES = {"web_search_requests": "searches", "web_search_calls": "searches"}
+# Anthropic's and OpenRouter's name.
+_SEARCHES = {"web_search_requests": "web_search"}
+# What xAI calls its tools, of which it bills what succeeded, and fees have another name for.
 _XAI_TOOLS = {
-    **_SEARCHES,
-    "x_search_calls": "x_search",
     "code_interpreter_calls": "code_execution",
-    "file_search_calls": "file_search",
     "document_search_calls": "attachment_search",
 }
-# xAI bills in these parts of a dollar.
-_TICKS_PER_USD = Decimal(10) ** 10
+# Paid for by their tokens alone.
+_FREE_CALLS = frozenset({"mcp_calls"})
+_MAX_TOOL_NAME = 64
+# xAI bills in so many decimals of a dollar.
+_TICK_DECIMALS = 10
 
 
 def usage_of_openai(report: Report, service_tier: str | None = None) -> TokenUsage:
@@ -127,9 +128,9 @@ def usage_of_embedding(report: Report) -> TokenUsage:
 
 def provider_cost(report: Report) -> Decimal | None:
     """USD that the provider says it charges: xAI, OpenRouter, Perplexity. None = not reported."""
-    ticks = usd_of(report.get("cost_in_usd_ticks"))
+    ticks = usd_of(report.get("cost_in_usd_ticks"), _TICK_DECIMALS)
     if ticks is not None:
-        return ticks / _TICKS_PER_USD
+        return ticks
     cost = report.get("cost")
     return usd_of(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
@@ -211,14 +212,24 @@ def _add_charges(reader: ReportReader, report: Report, members: Counts) -> None:
 
     Perplexity charges a fee for the request by how much it looks up.
     """
-    uses = reader.counts(report.get("server_side_tool_usage_details"), _XAI_TOOLS)
-    searches = reader.counts(report.get("server_tool_use"), _SEARCHES) | {
-        name: uses.pop(name) for name in ("searches",) if name in uses
-    }
-    if "searches" in searches:
-        members["web_searches"] = searches["searches"]
+    uses = _xai_uses(reader, report.get("server_side_tool_usage_details"))
+    uses |= reader.counts(report.get("server_tool_use"), _SEARCHES)
+    if "web_search" in uses:
+        members["web_searches"] = uses.pop("web_search")
     size = report.get("search_context_size")
     if size in ("low", "medium", "high"):
         uses[f"request_{size}"] = 1
     members["tool_uses"] = {name: count for name, count in uses.items() if count}
     members["provider_cost_usd"] = provider_cost(report)
+
+
+def _xai_uses(reader: ReportReader, details: Any) -> Counts:
+    """By the names of fees; what is new there keeps its own name, so that nothing is lost."""
+    if not isinstance(details, dict):
+        return {}
+    names = {
+        name: _XAI_TOOLS.get(name, name.removesuffix("_calls"))
+        for name in list(details)[:MAX_RUNS]
+        if name not in _FREE_CALLS and 0 < len(name) <= _MAX_TOOL_NAME
+    }
+    return reader.counts(details, names)

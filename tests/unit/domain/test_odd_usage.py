@@ -3,6 +3,7 @@
 Each row says where such a report was seen.
 """
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -266,3 +267,68 @@ def test_thinking_and_cache_writes_beyond_their_totals_are_kept() -> None:
         reasoning=5,
         notes=("details_clamped",),
     )
+
+
+# An answer of xAI's that a user published: 1e-10 USD are a tick.
+GROK = {
+    "input_tokens": 7583,
+    "input_tokens_details": {"cached_tokens": 3072},
+    "output_tokens": 3192,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 10775,
+    "cost_in_usd_ticks": 292331500,
+    "server_side_tool_usage_details": {
+        "web_search_calls": 1,
+        "x_search_calls": 3,
+        "code_interpreter_calls": 2,
+        "file_search_calls": 0,
+        "mcp_calls": 4,
+        "document_search_calls": 5,
+        "x_posts_fetched": 6,
+    },
+}
+
+
+def test_what_xai_charges_for_is_read() -> None:
+    assert chat(GROK) == TokenUsage(
+        input_text=4511,
+        cache_read=3072,
+        output_text=3192,
+        reasoning=0,
+        web_searches=1,
+        tool_uses={
+            "x_search": 3,
+            "code_execution": 2,
+            "attachment_search": 5,
+            "x_posts_fetched": 6,
+        },
+        provider_cost_usd=Decimal("0.02923315"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reported", "usd"),
+    [
+        ({"cost": 0.005411}, "0.005411"),  # OpenRouter, in credits that are USD.
+        ({"cost": 0}, "0"),
+        ({"cost": {"total_cost": 0.55, "request_cost": 0.24}}, "0.55"),  # Perplexity.
+        ({"cost_in_usd_ticks": 1}, "1E-10"),
+        ({"cost_in_usd_ticks": 1575680000000}, "157.568"),
+        ({"cost_in_usd_ticks": 37756000, "cost": 9}, "0.0037756"),
+        ({"cost": 1e-9}, "1E-9"),
+    ],
+)
+def test_the_provider_s_own_cost_is_read_exactly(reported: dict[str, Any], usd: str) -> None:
+    payload = {"prompt_tokens": 9, "completion_tokens": 402, **reported}
+    assert chat(payload).provider_cost_usd == Decimal(usd)
+    assert message({"input_tokens": 9, **reported}).provider_cost_usd == Decimal(usd)
+
+
+@pytest.mark.parametrize("odd", [-1, True, "1", "free", [], {}, {"total_cost": "x"}, 10**12])
+def test_a_cost_that_cannot_be_read_is_none(odd: Any) -> None:
+    assert chat({"prompt_tokens": 9, "cost": odd}).provider_cost_usd is None
+
+
+def test_perplexity_charges_for_the_request_by_what_it_looks_up() -> None:
+    usage = chat({"prompt_tokens": 9, "completion_tokens": 4, "search_context_size": "low"})
+    assert usage.tool_uses == {"request_low": 1}
