@@ -20,7 +20,6 @@ from services.gateway.formats.base import (
     NULL,
     CallRequest,
     ErrorAnswer,
-    KeptFrames,
     Made,
     ModelName,
     decode_answer,
@@ -32,6 +31,7 @@ from services.gateway.formats.base import (
 from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import anthropic_answer
 from services.gateway.formats.headers import ANTHROPIC_HEADERS, FormatHeaders
+from services.gateway.formats.kept_frames import KeptFrames
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.sse import data_of, frame

@@ -18,7 +18,6 @@ from services.gateway.formats.base import (
     NOTHING_MADE,
     CallRequest,
     ErrorAnswer,
-    KeptFrames,
     Made,
     ModelName,
     decode_answer,
@@ -31,6 +30,7 @@ from services.gateway.formats.base import (
 from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import openai_answer, openai_error
 from services.gateway.formats.headers import OPENAI_HEADERS, FormatHeaders
+from services.gateway.formats.kept_frames import KeptFrames
 from services.gateway.formats.named_models import named_models
 from services.gateway.formats.objects import brought_objects, is_disguised, named_objects
 from services.gateway.formats.sse import data_of, frame

@@ -9,7 +9,7 @@ from libs.common.errors import UpstreamTimeout
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats import CHAT, MESSAGES, RESPONSES
 from services.gateway.formats.base import MAX_KEPT_BYTES, CallRequest, Format
-from services.gateway.formats.chat import ChatReader
+from services.gateway.formats.chat_stream import ChatReader
 from tests.unit.gateway.streams import (
     CHAT_USAGE,
     MESSAGES_START_USAGE,
