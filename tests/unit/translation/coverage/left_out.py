@@ -29,6 +29,7 @@ NEUTRAL = (
     r"stream_options",
     r"chat:messages<assistant>$",
     r"reasoning\.effort=none$",
+    r"chat:function_call=auto$",
 )
 # It changes nothing in the answer.
 HINTS = (
