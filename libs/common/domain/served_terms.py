@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from libs.common.domain.token_classes import total_input
-from libs.common.schemas.price import FAST, REGIONAL, PriceVersion, Rates, Tier
+from libs.common.schemas.price import FAST, GLOBAL, REGIONAL, PriceVersion, Rates, Tier
 from libs.common.schemas.usage import TokenCounts, TokenUsage
 
 # OpenAI sells one tier under two names, and which one an answer shows depends on the model.
@@ -17,7 +17,7 @@ _OTHER_NAMES = {"fast": "priority", "priority": "fast"}
 # How providers call what a call is served as that asks for nothing.
 STANDARD_TIERS = frozenset({None, "default", "standard", "standard_only", "auto", "on_demand"})
 _STANDARD_SPEEDS = frozenset({None, "standard"})
-_NOWHERE = frozenset({None, "", "global", "not_available"})
+_NOWHERE = frozenset({None, "", GLOBAL, "not_available"})
 
 
 def tier_names(service_tier: str | None) -> tuple[str | None, ...]:

@@ -20,6 +20,8 @@ AT_COST = Decimal(1)
 FAST = "fast"
 # The surcharge for any region that has none of its own, `global` excepted.
 REGIONAL = "regional"
+# Where no region's factor applies.
+GLOBAL = "global"
 # That of OpenAI's endpoint for the government, which no call reaches unasked.
 FEDRAMP = "fedramp"
 EVERY_DAY = (1, 2, 3, 4, 5, 6, 7)

@@ -13,7 +13,7 @@ from libs.common.domain.ids import uuid7
 from libs.common.domain.posting import EVENT_VERSION
 from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.holds import LimitScope, Window
-from libs.common.schemas.price import AT_COST, PriceVersion
+from libs.common.schemas.price import AT_COST, GLOBAL, PriceVersion
 from libs.common.schemas.usage import (
     MAX_OBJECT_ID_CHARS,
     MAX_OBJECTS,
@@ -210,7 +210,7 @@ class Call:
     def _located(self, usage: TokenUsage | None) -> TokenUsage | None:
         """With the deployment's region, where the provider does not say in which the model ran."""
         region = None if self.target is None else self.target.region
-        if region is None or usage is None or usage.inference_geo is not None:
+        if region in (None, GLOBAL) or usage is None or usage.inference_geo is not None:
             return usage
         return msgspec.structs.replace(usage, inference_geo=region)
 

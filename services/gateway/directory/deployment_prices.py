@@ -18,7 +18,7 @@ class DeploymentPrices:
 
     def priced(self, target: Target, price: PriceVersion) -> PriceVersion:
         """For hold and charge in the gateway; the ledger is told the factors by the event."""
-        if target.multiplier == AT_COST and target.region is None:
+        if target.multiplier == AT_COST and (target.region is None or not price.surcharges):
             return price
         key = (target.deployment_id, price.price_id)
         kept = self._kept.get(key)

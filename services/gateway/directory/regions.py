@@ -3,16 +3,16 @@
 import re
 from urllib.parse import urlsplit
 
-from libs.common.schemas.price import FEDRAMP
+from libs.common.schemas.price import FEDRAMP, GLOBAL
 
 # developers.openai.com, data residency, November 2026: us, eu, au, in and jp, and gov for FedRAMP.
 # docs.x.ai, regional endpoints, November 2026: us.
-_REGIONAL = re.compile(r"([a-z]{2,3}(?:-[a-z]+-\d)?)\.api\.(?:openai\.com|x\.ai)")
-_NAMES = {"gov": FEDRAMP}
+_ADDRESS = re.compile(r"(?:([a-z]{2,3}(?:-[a-z]+-\d)?)\.)?api\.(?:openai\.com|x\.ai)")
+_NAMES = {None: GLOBAL, "gov": FEDRAMP}
 
 
 def region_of(base_url: str | None) -> str | None:
-    """None for an address that is not a region's own."""
+    """None for an address that does not tell; `global` for one that is no region's."""
     host = "" if base_url is None else urlsplit(base_url).hostname or ""
-    found = _REGIONAL.fullmatch(host)
+    found = _ADDRESS.fullmatch(host)
     return None if found is None else _NAMES.get(found[1], found[1])

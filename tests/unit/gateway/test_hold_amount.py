@@ -11,6 +11,9 @@ from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.admission import hold_amount as module
 from services.gateway.admission.hold_amount import hold_amount
 from services.gateway.calls.priced_request import PricedRequest
+from services.gateway.calls.target import Target
+from services.gateway.directory.deployment_prices import DeploymentPrices
+from services.gateway.directory.regions import region_of
 from services.gateway.formats.base import CallRequest
 from tests.unit.builders import price, rates, tier
 
@@ -109,6 +112,13 @@ def test_a_call_that_may_be_served_fast_is_held_for_at_that_price(
         service_tier=service_tier,
         fields={},
     )
-    priced = PricedRequest(request=request, prices={"d": model.price}, input_tokens=48)
-    # 48 x 12.50 and 10,000 x 75, a tenth more where the project is regional.
-    assert hold_amount(priced, AT_COST, 4_096) == 750_600_000 * 11 // 10
+    target = Target(
+        deployment_id="d",
+        provider="openai",
+        model="gpt-5.5",
+        region=region_of("https://api.openai.com/v1"),
+    )
+    price_there = DeploymentPrices().priced(target, model.price)
+    priced = PricedRequest(request=request, prices={"d": price_there}, input_tokens=48)
+    # 48 x 12.50 and 10,000 x 75.
+    assert hold_amount(priced, AT_COST, 4_096) == 750_600_000
