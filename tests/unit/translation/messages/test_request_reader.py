@@ -20,6 +20,7 @@ from services.gateway.upstream.translation.conversation import (
     Thinking,
     Wish,
 )
+from services.gateway.upstream.translation.messages import MESSAGES
 from services.gateway.upstream.translation.seals import envelope
 from tests.unit.translation.messages.requests import body, read
 
@@ -297,3 +298,12 @@ def test_records_of_another_familys_search_are_left_out() -> None:
         {"type": "text", "text": "a", "citations": [{"type": "x", "encrypted_index": mark}]},
     ]
     assert read(answered(*blocks)).turns[1].parts == (Text(text="a", at=(1, 2)),)
+
+
+def test_fields_are_named_as_the_client_names_them() -> None:
+    schema = {"type": "json_schema", "schema": {}}
+    names = {"output_format": schema}, {"output_config": {"format": schema}}
+    older, newer = (MESSAGES.paths.of_body(body(**fields)) for fields in names)
+    assert older.field("shape.schema") == "output_format.schema"
+    assert newer.field("shape.schema") == "output_config.format.schema"
+    assert older.field("limits.stop") == newer.field("limits.stop") == "stop_sequences"

@@ -28,7 +28,7 @@ from services.gateway.upstream.translation.conversation import (
     Thinking,
     Url,
 )
-from services.gateway.upstream.translation.messages.family import PATHS
+from services.gateway.upstream.translation.messages.family import is_own
 from services.gateway.upstream.translation.names import sent_call_id, sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, uncarried, unsupported
@@ -177,7 +177,7 @@ class BlockWriter:
 
     def _beside(self, part: Call | Result, block: Block) -> None:
         for name, raw in part.extra.items():
-            if self._report.paths is not PATHS:
+            if not is_own(self._report.paths):
                 raise unsupported(self._report.paths.of(part.at, name))
             block[name] = raw
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from services.gateway.upstream.translation.conversation import Request, Sampling, Shape, Wish
 from services.gateway.upstream.translation.messages.block_writer import cache_control
-from services.gateway.upstream.translation.messages.family import PATHS
+from services.gateway.upstream.translation.messages.family import is_own
 from services.gateway.upstream.translation.messages.tool_writer import write_choice, write_tools
 from services.gateway.upstream.translation.messages.turn_writer import TurnWriter
 from services.gateway.upstream.translation.profile import Profile
@@ -150,7 +150,7 @@ def _labels(request: Request, written: Members, report: Report) -> None:
 
 def _beside(request: Request, written: Members, report: Report) -> None:
     """What the conversation has no words for goes back only to the format that it came in."""
-    if report.paths is not PATHS:
+    if not is_own(report.paths):
         for name in request.extra:
             report.unsupported(report.paths.field(name))
         return

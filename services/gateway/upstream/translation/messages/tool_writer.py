@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.conversation import (
     Tool,
 )
 from services.gateway.upstream.translation.messages.block_writer import cache_control
-from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
+from services.gateway.upstream.translation.messages.family import FAMILY, is_own
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
@@ -91,7 +91,7 @@ class _ToolWriter:
     def __init__(self, request: Request, profile: Profile, report: Report) -> None:
         self._profile = profile
         self._report = report
-        self._is_own = report.paths is PATHS
+        self._is_own = is_own(report.paths)
         self._max_uses = self._hosted_calls(request)
 
     def write(self, tool: Tool) -> Members | msgspec.Raw | None:
