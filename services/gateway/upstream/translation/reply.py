@@ -82,7 +82,10 @@ class Sink(Protocol):
         ...
 
     def seal(self, seal: Seal, call_id: str | None = None) -> None:
-        """Of the thinking before it, which it ends; else a redacted thought. Or of that call."""
+        """Of the thinking before it, which it ends; else a redacted thought.
+
+        Or of that call, and before it where it has come by then.
+        """
         ...
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:

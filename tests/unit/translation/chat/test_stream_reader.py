@@ -123,12 +123,12 @@ def call(
                 ),
                 TOOLS,
             ],
-            [("call", 0, "c1", "f", "{}"), ("seal", "google", "s", "c1"), ("stop", "tool")],
+            [("seal", "google", "s", "c1"), ("call", 0, "c1", "f", "{}"), ("stop", "tool")],
             id="a call that Gemini signed",
         ),
         pytest.param(
             [calls(call(0, "c1__thought__s", "f", "{}")), TOOLS],
-            [("call", 0, "c1", "f", "{}"), ("seal", "google", "s", "c1"), ("stop", "tool")],
+            [("seal", "google", "s", "c1"), ("call", 0, "c1", "f", "{}"), ("stop", "tool")],
             id="a signature in the id",
         ),
         pytest.param(

@@ -56,7 +56,7 @@ class StreamCalls:
             return False
         if said.id and not call.call_id:
             call.call_id, call.seal = parted_id(said.id)
-        seal = call_seal(said)
+        call.seal = call_seal(said) or call.seal
         delta = ""
         if said.custom is not None:
             call.is_freeform = True
@@ -67,11 +67,8 @@ class StreamCalls:
             delta = arguments_of(said.function.arguments)
         if not call.has_begun and not (call.call_id and call.name):
             call.waiting += delta
-            call.seal = seal or call.seal
             return len(call.waiting) <= MAX_KEPT_BYTES
         self._tell(call, delta)
-        if seal is not None:
-            self._sink.seal(seal, call.call_id)
         return True
 
     def finish(self, answer_id: str) -> bool:
@@ -114,7 +111,8 @@ class StreamCalls:
             call.has_begun = True
             delta, call.waiting = call.waiting + delta, ""
         call.has_said = call.has_said or bool(delta)
-        self._sink.call(call.key, call.call_id, call.name, delta, call.is_freeform)
         if call.seal is not None:
+            # Before the call, so that formats which have no place within it may say so first.
             self._sink.seal(call.seal, call.call_id)
             call.seal = None
+        self._sink.call(call.key, call.call_id, call.name, delta, call.is_freeform)

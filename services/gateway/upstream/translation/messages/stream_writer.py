@@ -28,13 +28,15 @@ from services.gateway.upstream.translation.messages.thoughts import (
 from services.gateway.upstream.translation.messages.usage import written_usage
 from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
 
-_TEXT, _THINKING, _CALL = "text", "thinking", "call"
+_TEXT, _REFUSAL, _THINKING, _CALL = "text", "refusal", "thinking", "call"
+_EMPTY_TEXT = {"type": "text", "text": ""}
 _PING = frame(b'{"type":"ping"}', event="ping")
 _STOPPED = frame(b'{"type":"message_stop"}', event="message_stop")
 _BLOCK_STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
 # What stands before and after a delta's text, as JSON.
 _HEADS = {
     _TEXT: b'"delta":{"type":"text_delta","text":',
+    _REFUSAL: b'"delta":{"type":"text_delta","text":',
     _THINKING: b'"delta":{"type":"thinking_delta","thinking":',
     _CALL: b'"delta":{"type":"input_json_delta","partial_json":',
 }
@@ -86,13 +88,18 @@ class MessagesStreamWriter:
         if not delta:
             return
         if self._open != _TEXT:
-            self._begin(_TEXT, {"type": "text", "text": ""})
+            self._begin(_TEXT, _EMPTY_TEXT)
         self._out.append(self._head + _encode(delta) + _TAIL)
         if self._cites:
             self._keep(delta)
 
     def refusal(self, delta: str) -> None:
-        self.text(delta)
+        """Text to Anthropic's clients, and no part of the text before it."""
+        if not delta:
+            return
+        if self._open != _REFUSAL:
+            self._begin(_REFUSAL, _EMPTY_TEXT)
+        self._out.append(self._head + _encode(delta) + _TAIL)
 
     def thinking(self, delta: str, summary: int | None = None) -> None:
         if not delta:
@@ -143,7 +150,7 @@ class MessagesStreamWriter:
     def ended(self) -> None:
         if self._open == _THINKING:
             self._waits = True
-        elif self._open == _TEXT:
+        elif self._open in (_TEXT, _REFUSAL):
             self._close()
 
     def usage(self, usage: TokenUsage) -> None:
