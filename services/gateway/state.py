@@ -19,6 +19,7 @@ from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.invalidation import listen
+from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.storage.redis.standings import StandingStore
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.early_refusals import EarlyRefusals
@@ -90,9 +91,10 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         )
         # After the meter, whose events matter more.
         stack.push_async_callback(recordings.close)
-        holds = HoldStore(redis)
-        standings = Standings(StandingStore(redis), SpendReader(database, holds))
-        caches = Caches(redis, breaker, settings)
+        pipelined = Pipelined(redis)
+        holds = HoldStore(redis, pipelined)
+        standings = Standings(StandingStore(pipelined), SpendReader(database, holds))
+        caches = Caches(pipelined, breaker, settings)
         directory = Directory(database, price_map, caches)
         clock = SharedClock()
         backlog = Backlog(spool)

@@ -8,7 +8,7 @@ from libs.common.breaker import Breaker
 from libs.common.cache import Grace, Loaded, LoadingCache, SourceAway
 from libs.common.schemas.invalidation import InvalidationKind
 from libs.common.storage.mongo.driver import PyMongoError
-from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.storage.redis.shared_cache import SharedCache
 from services.gateway.settings import Settings
 
@@ -29,13 +29,13 @@ class Caches:
 
     def __init__(
         self,
-        redis: Redis,
+        pipelined: Pipelined,
         redis_breaker: Breaker,
         settings: Settings,
         *,
         load_timeout_s: float = _LOAD_TIMEOUT_S,
     ) -> None:
-        self._redis = redis
+        self._pipelined = pipelined
         self._redis_breaker = redis_breaker
         self._settings = settings
         self._load_timeout_s = load_timeout_s
@@ -60,7 +60,7 @@ class Caches:
 
     def in_redis(self, kind: InvalidationKind, value_type: type[V]) -> SharedCache[V]:
         return SharedCache(
-            self._redis,
+            self._pipelined,
             self._redis_breaker,
             kind,
             value_type,

@@ -7,6 +7,7 @@ import pytest
 from libs.common.breaker import Breaker
 from libs.common.schemas.key import ApiKey
 from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.storage.redis.shared_cache import SharedCache, key_of, tombstone
 from tests.servers import HOST, free_port
 from tests.support.clock import Clock
@@ -43,7 +44,9 @@ def clock() -> Clock:
 
 def level(redis: Redis, clock: Clock, breaker: Breaker | None = None) -> SharedCache[ApiKey]:
     """That of one replica."""
-    return SharedCache(redis, breaker or Breaker(1.0, clock), "key", ApiKey, ttl_s=30, clock=clock)
+    return SharedCache(
+        Pipelined(redis), breaker or Breaker(1.0, clock), "key", ApiKey, ttl_s=30, clock=clock
+    )
 
 
 async def test_a_read_is_shared_between_replicas(

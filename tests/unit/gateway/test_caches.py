@@ -32,9 +32,9 @@ def source() -> Source:
 
 
 def caches(*, load_timeout_s: float) -> Caches:
-    redis: Any = None
+    pipelined: Any = None
     settings = Settings(mongo_uri=Secret("mongodb://host/db"), redis_url=Secret("redis://host"))
-    return Caches(redis, Breaker(1.0), settings, load_timeout_s=load_timeout_s)
+    return Caches(pipelined, Breaker(1.0), settings, load_timeout_s=load_timeout_s)
 
 
 async def test_a_source_that_never_answers_is_unavailable(source: Source) -> None:

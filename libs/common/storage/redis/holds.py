@@ -49,10 +49,13 @@ _REFUSALS: tuple[LimitKind, ...] = ("requests", "tokens", "parallel")
 class HoldStore:
     """Every verb is one script, and one round trip, over one account's keys."""
 
-    def __init__(self, redis: Redis, *, visited_s: int = _VISITED_S) -> None:
+    def __init__(
+        self, redis: Redis, pipelined: Pipelined | None = None, *, visited_s: int = _VISITED_S
+    ) -> None:
+        """`pipelined` for a process that has several stores and one connection for all."""
         self._redis = redis
         self._visited_s = visited_s
-        self._scripts = Scripts(Pipelined(redis), *_SCRIPTS)
+        self._scripts = Scripts(pipelined or Pipelined(redis), *_SCRIPTS)
 
     async def load_scripts(self) -> None:
         """For transactions, which cannot load a script that the server has forgotten."""

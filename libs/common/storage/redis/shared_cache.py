@@ -39,7 +39,7 @@ class SharedCache(Generic[V]):
 
     def __init__(
         self,
-        redis: Redis,
+        pipelined: Pipelined,
         breaker: Breaker,
         kind: InvalidationKind,
         value_type: type[V],
@@ -47,7 +47,7 @@ class SharedCache(Generic[V]):
         ttl_s: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._pipelined = Pipelined(redis)
+        self._pipelined = pipelined
         self._breaker = breaker
         self._kind = kind
         self._ttl_ms = int(ttl_s * _MS)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import msgspec
 
 from libs.common.schemas.holds import LimitScope, Unseeded
-from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.storage.redis.scripts import Scripts
 
@@ -24,8 +23,8 @@ class ScopeStanding(msgspec.Struct, frozen=True, kw_only=True):
 class StandingStore:
     """Reads what `HoldStore` writes."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._scripts = Scripts(Pipelined(redis), "look")
+    def __init__(self, pipelined: Pipelined) -> None:
+        self._scripts = Scripts(pipelined, "look")
 
     async def look(
         self, user_id: str, scopes: Sequence[LimitScope]
