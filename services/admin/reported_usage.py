@@ -13,7 +13,14 @@ from libs.common.domain.reported_counts import Report, decode_report
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import usage_of_embedding, usage_of_openai
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.usage import MAX_RUNS, ClientFormat, TokenUsage
+from libs.common.schemas.usage import (
+    MAX_RUNS,
+    ClientFormat,
+    ModelRun,
+    RunRole,
+    TokenUsage,
+    UsageNote,
+)
 from services.admin.fields import Model, Rate, model_problem
 from services.admin.validation import Rule, read_fields
 
@@ -35,8 +42,8 @@ def _tool_uses(uses: dict[str, int], _: datetime) -> str | None:
     return next((f"name {name[:64]!r} {problem}" for name, problem in problems if problem), None)
 
 
-class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
-    """As an entry shows it: classes that do not overlap, and how the call was served."""
+class _CountsBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Classes of tokens that do not overlap."""
 
     input_text: _Count | None = None
     cache_read: _Count | None = None
@@ -51,6 +58,20 @@ class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: _Count | None = None
     output_audio: _Count | None = None
     output_image: _Count | None = None
+
+
+class RunBody(_CountsBody, frozen=True, kw_only=True):
+    role: RunRole
+    model: Model | None = None
+
+
+class UsageBody(_CountsBody, frozen=True, kw_only=True):
+    """As an entry shows it: what ran, what was used, and how the call was served."""
+
+    model: Model | None = None
+    runs: tuple[RunBody, ...] = ()
+    unbilled: bool = False
+    notes: Annotated[tuple[UsageNote, ...], Meta(max_length=16)] = ()
     web_searches: _Count | None = None
     tool_uses: Annotated[dict[str, _Count], Rule(_tool_uses)] = {}
     service_tier: Model | None = None
@@ -71,8 +92,9 @@ def read_usage(
     """
     wanted = _format_of(members.keys()) if usage_format is None else usage_format
     if wanted is None:
-        body = read_fields(members, UsageBody, now, f"{_FIELD}.")
-        usage = TokenUsage(**msgspec.structs.asdict(body))
+        body = msgspec.structs.asdict(read_fields(members, UsageBody, now, f"{_FIELD}."))
+        runs = tuple(ModelRun(**msgspec.structs.asdict(run)) for run in body["runs"])
+        usage = TokenUsage(**body | {"runs": runs})
     else:
         report = decode_report(msgspec.json.encode(members))
         usage = _READERS[wanted](report or {})
