@@ -16,6 +16,9 @@ _PATHS = OPENAI_PATHS | ANTHROPIC_PATHS
 # Whose thinking the models of providers outside the table take back, where it is not their own.
 _FAMILIES = {"gemini": "google", "vertex_ai": "google"}
 _CLAUDE = "claude"
+_CLAUDES_USER_CHARS = 256
+# They take system messages at the start alone.
+_ONE_SYSTEM = frozenset({"bedrock", "gemini", "vertex_ai"})
 _CHAT_ENDPOINT = "/v1/chat/completions"
 
 
@@ -140,12 +143,20 @@ def _of_library(
     base_url: str | None = None,
     paths: dict[ClientFormat, str] | None = None,
 ) -> Target:
-    family = "anthropic" if _CLAUDE in model else _FAMILIES.get(provider, provider)
+    is_claude = _CLAUDE in model
+    family = "anthropic" if is_claude else _FAMILIES.get(provider, provider)
+    defaults = ProfileFields(
+        family=family,
+        # LiteLLM's failures about these come as if they were the provider's.
+        checks_results=True,
+        takes_system_inside=not is_claude and provider not in _ONE_SYSTEM,
+        max_user_chars=_CLAUDES_USER_CHARS if is_claude else None,
+    )
     return Target(
         deployment_id=f"{provider}/{model}",
         provider=provider,
         model=model,
         base_url=base_url,
         paths=paths or {},
-        defaults=ProfileFields(family=family),
+        defaults=defaults,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from anthropic.types import ContentBlockParam, ToolUnionParam
+from anthropic.types.beta import BetaContentBlockParam, BetaToolUnionParam
 from anthropic.types.beta.message_create_params import MessageCreateParamsNonStreaming
 from openai.types.chat import (
     ChatCompletionContentPartParam,
@@ -68,7 +68,7 @@ _REQUESTS: dict[ClientFormat, Any] = {
 }
 _TOOLS: dict[ClientFormat, Any] = {
     "chat": ChatCompletionToolUnionParam,
-    "messages": ToolUnionParam,
+    "messages": BetaToolUnionParam,
     "responses": ToolParam,
 }
 
@@ -79,7 +79,7 @@ def all_pairs() -> Iterator[Pair]:
         yield from _tools(client)
     yield from _around("chat", ChatCompletionContentPartParam, "content", _chat_part)
     yield from _around("chat", ChatCompletionMessageParam, "messages", _chat_turn)
-    yield from _around("messages", ContentBlockParam, "content", _block)
+    yield from _around("messages", BetaContentBlockParam, "content", _block)
     yield from _around("responses", ResponseInputContentParam, "content", _responses_part)
     yield from _around("responses", ResponseInputItemParam, "input", _item)
 

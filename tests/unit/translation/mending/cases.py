@@ -98,6 +98,10 @@ def asked(*more: Turn, **fields: object) -> Request:
     return Request(turns=(USER, *more), **fields)  # type: ignore[arg-type]
 
 
+def whole(*turns: Turn, **fields: object) -> Request:
+    return Request(turns=turns, **fields)  # type: ignore[arg-type]
+
+
 def said(*parts: object) -> Turn:
     return Turn(role="assistant", parts=parts, at=(1,))  # type: ignore[arg-type]
 
@@ -148,6 +152,7 @@ def system(*parts: object, role: str = "system") -> Turn:
 
 
 BILLING = Text(text="x-anthropic-billing-header: cc_version=2.1.197.b97;")
+REMINDER = Text(text="<system-reminder>\nYou are a coding agent.\n</system-reminder>")
 PROMPT = Text(text="You are a coding agent.")
 
 THINKING = [
@@ -399,6 +404,31 @@ OPTIONS = [
         profile=SERVER,
         request=asked(tools=(TOOL,), choice=Choice(mode="required", names=("g",))),
         refused="tool_choice",
+    ),
+    Case(
+        name="a mode that Claude has not is asked for in words",
+        rule=options.json_mode,
+        to="chat",
+        profile=OLD_CLAUDE,
+        request=whole(system(PROMPT), USER, shape=Shape(kind="json_object"), **limited(1)),
+        sent=whole(
+            system(PROMPT),
+            Turn(
+                role="system",
+                parts=(Text(text="Answer with a single JSON object and nothing else."),),
+            ),
+            USER,
+            **limited(1),
+        ),
+        adapted=("response_format",),
+    ),
+    Case(
+        name="Claude needs a limit in chat, too",
+        rule=options.output_limit,
+        to="chat",
+        profile=OLD_CLAUDE,
+        request=asked(),
+        sent=asked(**limited(64_000)),
     ),
     Case(
         name="Anthropic's models are not told what a schema is for",
@@ -661,6 +691,25 @@ TURNS = [
         profile=OLD_CLAUDE,
         request=Request(turns=(system(PROMPT), users(Text(text=" ")))),
         refused="messages",
+    ),
+    Case(
+        name="a system message inside, but not before results",
+        rule=turns.system_inside,
+        to="chat",
+        profile=Profile(takes_system_inside=False),
+        request=Request(
+            turns=(system(PROMPT), said(CALL), system(PROMPT, role="developer"), answered(), said())
+        ),
+        sent=Request(
+            turns=(
+                system(PROMPT),
+                said(CALL),
+                answered(),
+                Turn(role="user", parts=(REMINDER,), at=(-1,)),
+                said(),
+            )
+        ),
+        adapted=("system[0]",),
     ),
     Case(
         name="neighbours are joined where turns alternate",

@@ -106,6 +106,7 @@ TARGETS: tuple[tuple[str, ClientFormat], ...] = (
     ("xai/grok-4", "chat"),
     ("openrouter/some/model", "chat"),
 )
+OLD_BEDROCK = "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0"
 # What servers take that OpenAI's types do not have.
 EXTENSIONS = ("$.random_seed: unknown", "$.top_k: unknown")
 
@@ -261,3 +262,21 @@ def _three_rounds(turns: list[Any]) -> list[Any]:
     first: list[Any]
     first, *rest = [json.loads(each) for each in rounds]
     return first + [turn for each in rest for turn in each if turn["role"] != "system"]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "expected"),
+    [
+        (OLD_BEDROCK, {"reasoning_effort": "high"}, {"type": "enabled", "budget_tokens": 16_384}),
+        (OLD_BEDROCK, {"reasoning_effort": "none"}, {"type": "disabled"}),
+        ("vertex_ai/claude-opus-4-6", {"reasoning_effort": "high"}, "high"),
+        ("gemini/gemini-2.5-pro", {"reasoning_effort": "high"}, "high"),
+    ],
+)
+def test_claude_is_told_how_to_think_in_chat_too(
+    name: str, asked: dict[str, Any], expected: Any
+) -> None:
+    body = {"model": "x", "messages": [{"role": "user", "content": "q"}], **asked}
+    found = sent("chat", body, name, "chat").body
+    assert found.get("thinking") == (expected if isinstance(expected, dict) else None)
+    assert found.get("reasoning_effort") == (None if isinstance(expected, dict) else expected)

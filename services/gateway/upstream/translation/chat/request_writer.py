@@ -12,6 +12,7 @@ from services.gateway.upstream.translation.conversation import (
     Request,
     Sampling,
     Shape,
+    Wish,
 )
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
@@ -21,6 +22,13 @@ from services.gateway.upstream.translation.refusals import Report
 _OPENAI_FIELDS = frozenset({"audio", "modalities", "moderation", "prediction"})
 _OPENAI_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 _PLAIN_TIERS = frozenset({"auto", "default", "standard_only"})
+_CLAUDE = "anthropic"
+_CLAUDES_OWN = {
+    "off": "disabled",
+    "auto": "adaptive",
+    "on": "enabled",
+    "between_tools": "between_tools",
+}
 _SHAPE_NAME = "answer"
 _MAX_SHAPE_NAME_CHARS = 64
 
@@ -41,8 +49,7 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     body |= write_tools(request, profile, report)
     body |= _limits(request, profile, report)
     body |= _sampling(request.sampling, profile, report)
-    if request.thinking.effort is not None:
-        body["reasoning_effort"] = request.thinking.effort
+    body |= _thinking(request.thinking, profile)
     if request.shape is not None:
         body["response_format"] = _shape(request.shape)
     if request.verbosity is not None:
@@ -82,6 +89,17 @@ def _limits(request: Request, profile: Profile, report: Report) -> Written:
     if limits.hosted_calls is not None:
         report.unsupported(report.paths.field("limits.hosted_calls"))
     return body
+
+
+def _thinking(wish: Wish, profile: Profile) -> Written:
+    """An effort; Claude is told in its own words what an effort does not say."""
+    if profile.family == _CLAUDE and wish.mode in _CLAUDES_OWN:
+        thinking: Written = {"type": _CLAUDES_OWN[wish.mode]}
+        if wish.mode == "on":
+            thinking["budget_tokens"] = wish.budget_tokens
+        if wish.mode != "auto" or wish.effort is None:
+            return {"thinking": thinking}
+    return {} if wish.effort is None else {"reasoning_effort": wish.effort}
 
 
 def _sampling(sampling: Sampling, profile: Profile, report: Report) -> Written:

@@ -49,6 +49,7 @@ OF_CLAUDE: tuple[Rule, ...] = (
     thinking.effort_without_thinking,
     sampling.one_way_of_sampling,
     options.unnamed_shape,
+    options.json_mode,
     turns.a_users_turn,
 )
 OF_OPENAI_IN_CHAT: tuple[Rule, ...] = (
@@ -79,6 +80,7 @@ OF_OTHERS_IN_MESSAGES: tuple[Rule, ...] = (
 )
 # What only some targets need, by the field of the profile that says so.
 OF_STRICT_TURNS: tuple[Rule, ...] = (turns.alternation,)
+OF_ONE_SYSTEM: tuple[Rule, ...] = (turns.system_inside,)
 OF_CHECKED_RESULTS: tuple[Rule, ...] = (results.matched_results,)
 
 
@@ -101,6 +103,8 @@ def rules_for(profile: Profile, to: ClientFormat) -> tuple[Rule, ...]:
     else:
         of_family = OF_OTHERS_IN_MESSAGES if to == "messages" else OF_OTHERS
     rules = FIRST + of_family + LAST
+    if not profile.takes_system_inside:
+        rules += OF_ONE_SYSTEM
     if profile.alternates:
         rules += OF_STRICT_TURNS
     if profile.checks_results:

@@ -14,9 +14,12 @@ from services.gateway.upstream.translation.conversation import (
     Request,
     Search,
     Shape,
+    Text,
     Tool,
+    Turn,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mending.turns import SYSTEM
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.refusals import invalid
 from services.gateway.upstream.translation.schemas import problem_of
@@ -28,6 +31,7 @@ _DIGEST_CHARS = 64
 _MAX_METADATA = 16
 _MAX_METADATA_KEY_CHARS = 64
 _MAX_METADATA_CHARS = 512
+_JSON_MODE = "Answer with a single JSON object and nothing else."
 _SEARCHES = frozenset({"web_search", "web_search_preview"})
 _NO_EFFECT = "medium"
 
@@ -35,10 +39,10 @@ _metadata = msgspec.json.Decoder(dict[str, str])
 
 
 def output_limit(request: Request, aim: Aim) -> Request:
-    """Messages needs one; none is above what the model can write."""
+    """Claude needs one, and Messages; none is above what the model can write."""
     asked, most = request.limits.output_tokens, aim.profile.max_output
     limit = asked
-    if limit is None and aim.to == "messages":
+    if limit is None and (aim.is_claude or aim.to == "messages"):
         limit = most or _DEFAULT_OUTPUT_TOKENS
     if limit is not None and most is not None and limit > most:
         aim.adapted("limits.output_tokens")
@@ -174,6 +178,23 @@ def strict_shape(request: Request, aim: Aim) -> Request:
     aim.unsupported("shape.strict", why)
     loose: Shape = replace(shape, strict=None)
     return replace(request, shape=loose)
+
+
+def json_mode(request: Request, aim: Aim) -> Request:
+    """Claude has no such mode: it is asked for one object, below the system's other words.
+
+    In Messages the writer does so.
+    """
+    shape = request.shape
+    if shape is None or shape.kind != "json_object" or aim.to == "messages":
+        return request
+    aim.adapted("shape")
+    place = 0
+    while place < len(request.turns) and request.turns[place].role in SYSTEM:
+        place += 1
+    line = Turn(role="system", parts=(Text(text=_JSON_MODE),))
+    turns = (*request.turns[:place], line, *request.turns[place:])
+    return replace(request, turns=turns, shape=None)
 
 
 def unnamed_shape(request: Request, aim: Aim) -> Request:

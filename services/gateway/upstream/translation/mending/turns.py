@@ -173,6 +173,30 @@ def _says_something(part: Part) -> bool:
     return type(part) is not Text or bool(part.text.strip())
 
 
+def system_inside(request: Request, aim: Aim) -> Request:
+    """A system message amid the conversation is a user's text in a tag, where it stands.
+
+    Not before results, which follow their calls at once. In Messages the writer does so.
+    """
+    first = 0
+    while first < len(request.turns) and request.turns[first].role in SYSTEM:
+        first += 1
+    inside = request.turns[first:]
+    if aim.to == "messages" or all(turn.role not in SYSTEM for turn in inside):
+        return request
+    turns, held = list(request.turns[:first]), list[Turn]()
+    for turn in inside:
+        if turn.role in SYSTEM:
+            aim.report.adapted(aim.report.paths.of(turn.at))
+            held.append(_as_users(turn))
+        elif any(type(part) is Result for part in turn.parts):
+            turns.append(turn)
+        else:
+            turns += [*held, turn]
+            held = []
+    return replace(request, turns=(*turns, *held))
+
+
 def alternation(request: Request, _: Aim) -> Request:
     """User and assistant in turns, a system message only at the start: neighbours are joined."""
     joined: list[Turn] = []
