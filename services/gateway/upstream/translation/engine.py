@@ -84,7 +84,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
         meant = {sent: field for field, sent in reversed(tuple(self.target.paths.fields.items()))}
         left = dict(self.fields)
         for name in names:
-            self.report.unsupported(self.client.paths.field(meant.get(name, name)))
+            self.report.unsupported(self.report.paths.field(meant.get(name, name)))
             left.pop(name, None)
         return left
 
@@ -128,7 +128,7 @@ def _translated(
     asked: Asked, request: Request, target: Language, model: str, profile: Profile, drops: bool
 ) -> tuple[Translation, int]:
     client = LANGUAGES[asked.client]
-    report = Report(client.paths, drops=drops)
+    report = Report(client.paths.of_body(asked.fields), drops=drops)
     names = tool_names(request, profile.max_name_chars)
     fields = target.write_request(
         mend(request, profile, report, target.name), model, profile, report
