@@ -13,6 +13,8 @@ _KEPT_CHARS = 55
 _DIGEST_CHARS = 8
 _MAX_CALL_ID_CHARS = 64
 _CALL_DIGEST_CHARS = 40
+_SHORT_CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
+_SHORT_CHARS = 9
 NAMESPACE_MARK = "__"
 
 
@@ -54,6 +56,13 @@ def sent_name(name: str, namespace: str | None, max_chars: int) -> str:
         return whole
     digest = sha256(whole.encode()).hexdigest()[:_DIGEST_CHARS]
     return f"{_FOREIGN.sub('_', whole)[:_KEPT_CHARS]}_{digest}"
+
+
+def short_call_id(call_id: str) -> str:
+    """As Mistral wants them: nine letters and digits. Both ends map alike."""
+    if _SHORT_CALL_ID.fullmatch(call_id):
+        return call_id
+    return sha256(call_id.encode()).hexdigest()[:_SHORT_CHARS]
 
 
 def sent_call_id(call_id: str, *, is_plain: bool) -> str:

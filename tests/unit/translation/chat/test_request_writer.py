@@ -1,5 +1,6 @@
 """What a chat provider is sent, and what it is not."""
 
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -631,3 +632,16 @@ def test_a_longer_conversation_is_sent_as_an_extension_of_the_shorter_one(
     )
     part = messages(whole[:cut], profile)
     assert messages(whole, profile)[: len(part)] == part
+
+
+@pytest.mark.parametrize("call_id", ["call_AbC-123", "abcDEF123", "x" * 70])
+def test_mistrals_call_ids_have_nine_characters_at_both_ends(call_id: str) -> None:
+    request_turns = (
+        *turns(Call(id=call_id, name="f", arguments="{}"), role="assistant"),
+        *turns(Result(call_id=call_id, parts=())),
+    )
+    call, result = messages(request_turns, Profile(family="mistral"))
+    sent = call["tool_calls"][0]["id"]
+    assert re.fullmatch("[a-zA-Z0-9]{9}", sent)
+    assert result["tool_call_id"] == sent
+    assert (sent == call_id) == (len(call_id) == 9)

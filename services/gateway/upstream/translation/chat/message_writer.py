@@ -21,7 +21,7 @@ from services.gateway.upstream.translation.conversation import (
     Thinking,
     Turn,
 )
-from services.gateway.upstream.translation.names import sent_call_id, sent_name
+from services.gateway.upstream.translation.names import sent_call_id, sent_name, short_call_id
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, unsupported
 from services.gateway.upstream.translation.seals import UNSIGNED
@@ -225,7 +225,10 @@ class _Writer:
         return message, others
 
     def _call_id(self, call_id: str) -> str:
-        return sent_call_id(call_id, is_plain=self._profile.family == "anthropic")
+        family = self._profile.family
+        if family == "mistral":
+            return short_call_id(call_id)
+        return sent_call_id(call_id, is_plain=family == "anthropic")
 
     def _content(self, parts: list[Written]) -> str | list[Written]:
         if len(parts) == 1 and _is_plain(parts[0]):

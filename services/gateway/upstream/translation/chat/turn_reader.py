@@ -55,8 +55,10 @@ def _parted(raw: msgspec.Raw) -> tuple[bytes, dict[str, msgspec.Raw]]:
     unknown: dict[str, msgspec.Raw] = {}
     messages = decoded(_members, raw, _PATH)
     for index, message in enumerate(messages):
-        for name in message.keys() - _KNOWN:
-            unknown[f"{_PATH}[{index}].{name}"] = message.pop(name)
+        for name in sorted(message.keys() - _KNOWN):
+            raw = message.pop(name)
+            if raw != wire.NULL:
+                unknown[f"{_PATH}[{index}].{name}"] = raw
     return msgspec.json.encode(messages), unknown
 
 
