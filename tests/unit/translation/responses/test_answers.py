@@ -486,6 +486,13 @@ def test_an_answer_that_holds_an_error(fields: dict[str, Any], right: Failure) -
     assert RESPONSES.read_answer(answer(**fields), "openai") == right
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled", "queued", "in_progress"])
+def test_an_answer_that_broke_off_is_none(status: str) -> None:
+    half = {"type": "message", "content": [{"type": "output_text", "text": "half"}]}
+    found = RESPONSES.read_answer(answer(half, status=status), "openai")
+    assert found == Failure(message=f"The provider's answer ended as '{status}'.")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"output":[{"type":1}]}', b"[]", b"\xff"])
 def test_an_answer_that_cannot_be_read(body: bytes) -> None:
     with pytest.raises(UpstreamFailed):

@@ -183,6 +183,8 @@ def test_searches_of_others_are_left_out_and_their_text_stays() -> None:
     assert report.adapted_params == ("messages[1].content[0]",)
     own = read({"input": [USER, SEARCHED, USER]})
     assert write_own(own)["input"][1] == SEARCHED
+    told = {**SEARCHED, "id": f"ws_{'0' * 48}_1"}
+    assert write_own(read({"input": [USER, told, USER]}))["input"] == [USER, USER]
 
 
 def test_a_turn_that_the_client_began_is_refused() -> None:
