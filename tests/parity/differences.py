@@ -51,6 +51,12 @@ DIFFERENCES = (
         ),
     ),
     Difference(
+        name="priority at xai",
+        reason="By xAI's page priority costs twice the standard rates; the map has no rates for "
+        "it, and litellm charges the standard ones.",
+        applies=lambda price, case: price.provider == "xai" and case.service_tier == "priority",
+    ),
+    Difference(
         name="cached input in batches",
         reason="Where a row has no batch rate for input and no rate for cached input, litellm "
         "charges nothing for cached input in batches. Nothing is free by accident: it costs what "

@@ -24,28 +24,30 @@ _INPUT = (
     "cache_read",
     "cache_write_5m",
     "cache_write_1h",
+    "cache_write_30m",
+    "cache_write_12h",
     "input_audio",
     "input_image",
+    "citation",
 )
 _OUTPUT = ("output_text", "reasoning", "output_audio", "output_image")
 _CLASSES = _INPUT + _OUTPUT
 
+_TOOLS = ("web_search_preview", "file_search", "container_1g", "container_4g", "x_search")
 _rates = st.decimals(0, 1_000, places=6, allow_nan=False)
 _tokens = st.none() | st.integers(0, 10_000_000)
 _cards = st.builds(
     Rates,
     input=_rates,
     output=_rates,
-    **{
-        name: st.none() | _rates
-        for name in ("cache_read", "cache_write_5m", "cache_write_1h", *_INPUT[4:], *_OUTPUT[1:])
-    },
+    **{name: st.none() | _rates for name in (*_INPUT[1:], *_OUTPUT[1:])},
 )
 _usages: st.SearchStrategy[TokenUsage] = st.builds(
     TokenUsage,
     **dict.fromkeys(_CLASSES, _tokens),
     web_searches=st.none() | st.integers(0, 100),
-    service_tier=st.sampled_from([None, "flex", "priority"]),
+    tool_uses=st.dictionaries(st.sampled_from(_TOOLS), st.integers(0, 100)),
+    service_tier=st.sampled_from([None, "flex", "priority", "fast"]),
     speed=st.sampled_from([None, "standard", "fast"]),
     inference_geo=st.sampled_from([None, "global", "us", "EU"]),
 )
@@ -53,11 +55,16 @@ _usages: st.SearchStrategy[TokenUsage] = st.builds(
 _SERVED = ("speed", "inference_geo")
 _multipliers = st.decimals(0, 1_000, places=6, allow_nan=False)
 _flat = st.builds(
-    lambda card, search, multiplier, surcharges: price(
-        rates=card, web_search=search, multiplier=multiplier, surcharges=surcharges
+    lambda card, search, fees, multiplier, surcharges: price(
+        rates=card,
+        web_search=search,
+        tool_fees=fees,
+        multiplier=multiplier,
+        surcharges=surcharges,
     ),
     _cards,
     _rates,
+    st.dictionaries(st.sampled_from((*_TOOLS, "container")), _rates),
     st.just(Decimal(1)) | _multipliers,
     st.dictionaries(st.sampled_from(["fast", "us", "eu"]), st.decimals(0, 3, places=6)),
 )
@@ -163,8 +170,9 @@ def test_costs_depend_neither_on_order_nor_on_batching(
 @given(_usages, _prices)
 def test_each_line_can_be_recomputed(usage: TokenUsage, version: PriceVersion) -> None:
     for line in cost_of(usage, version).lines:
-        per = 1 if line.item == "web_search" else 1_000_000
-        assert line.quantity == getattr(usage, "web_searches" if per == 1 else line.item)
+        used = usage.tool_uses | {"web_search": usage.web_searches or 0}
+        per = 1 if line.item in used else 1_000_000
+        assert line.quantity == (used[line.item] if per == 1 else getattr(usage, line.item))
         assert Fraction(line.amount) == line.quantity * Fraction(line.rate) / per
 
 
@@ -178,6 +186,7 @@ def test_the_cost_is_additive_over_the_classes(usage: TokenUsage, version: Price
     served = {name: getattr(usage, name) for name in _SERVED}
     names = (*_CLASSES, "web_searches")
     alone = [TokenUsage(**served, **{name: getattr(usage, name)}) for name in names]
+    alone += [TokenUsage(tool_uses={tool: uses}) for tool, uses in usage.tool_uses.items()]
     assert exact(usage, version) == sum(exact(part, version) for part in alone)
 
 
@@ -191,7 +200,8 @@ def test_counting_calls_together_or_apart_gives_the_same_amount(
     summed: dict[str, Any] = {
         name: sum(getattr(usage, name) or 0 for usage in usages) for name in names
     }
-    assert exact(TokenUsage(**served, **summed), version) == sum(
+    uses = {tool: sum(u.tool_uses.get(tool, 0) for u in usages) for tool in _TOOLS}
+    assert exact(TokenUsage(**served, **summed, tool_uses=uses), version) == sum(
         exact(usage, version) for usage in usages
     )
 
@@ -201,6 +211,15 @@ def test_more_tokens_never_cost_less(
     usage: TokenUsage, version: PriceVersion, token_class: str, more: int
 ) -> None:
     later = plus(usage, token_class, more)
+    assert cost_of(later, version).cost_nusd >= cost_of(usage, version).cost_nusd
+
+
+@given(_usages, _flat, st.sampled_from(_TOOLS), st.integers(0, 1_000))
+def test_more_uses_of_a_tool_never_cost_less(
+    usage: TokenUsage, version: PriceVersion, tool: str, more: int
+) -> None:
+    uses = usage.tool_uses | {tool: usage.tool_uses.get(tool, 0) + more}
+    later = replace(usage, tool_uses=uses)
     assert cost_of(later, version).cost_nusd >= cost_of(usage, version).cost_nusd
 
 

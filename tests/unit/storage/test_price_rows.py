@@ -61,7 +61,20 @@ def test_each_crossed_threshold_counts() -> None:
 
 def test_xai_charges_the_higher_rates_from_the_threshold_on() -> None:
     row = ROW | {"input_cost_per_token_above_200k_tokens": 6e-06}
-    assert list(tiers_of(row, provider="xai")) == [(None, 199_999)]
+    assert list(tiers_of(row, provider="xai"))[0] == (None, 199_999)
+
+
+def test_priority_costs_twice_at_xai() -> None:
+    row = ROW | {
+        "input_cost_per_token_above_200k_tokens": 6e-06,
+        "cache_read_input_token_cost": 1e-06,
+    }
+    tiers = tiers_of(row, provider="xai")
+    doubled = Rates(input=Decimal(6), output=Decimal(30), cache_read=Decimal(2))
+    assert tiers["priority", 0] == doubled
+    assert tiers["priority", 199_999] == msgspec.structs.replace(doubled, input=Decimal(12))
+    own = tiers_of(row | {"input_cost_per_token_priority": 4e-06}, provider="xai")
+    assert own["priority", 0].input == 4
 
 
 def test_fireworks_charges_half_for_cached_tokens() -> None:

@@ -42,6 +42,7 @@ _KEY = re.compile(
 # Where the map's word for a service tier is not the one that providers report.
 _BATCH = "batch"
 _SERVICE_TIERS = {"batches": _BATCH}
+_PRIORITY = "priority"
 _HALF = Decimal("0.5")
 _HALVED = frozenset({"input", "output", "cache_write_1h", "output_image"})
 _HALVED_WITH_INPUT = frozenset({"cache_read", "cache_write_5m", "cache_write_30m"})
@@ -49,6 +50,9 @@ _HALVED_WITH_INPUT = frozenset({"cache_read", "cache_write_5m", "cache_write_30m
 _FIVE_MINUTES, _HALF_AN_HOUR = "cache_write_5m", "cache_write_30m"
 # They charge the higher rates from the threshold on, not above it.
 _FROM_THE_THRESHOLD = frozenset({"xai"})
+# What the map lacks: what priority costs there, times the standard rates, those of cached input
+# included. docs.x.ai, pricing and priority processing, September 2026.
+_PRIORITY_FACTORS = {"xai": Decimal(2)}
 # What a cached token costs where the row does not say, as a share of the rate of input.
 _CACHE_READ_SHARES = {"fireworks_ai": Decimal("0.5")}
 
@@ -85,7 +89,11 @@ def read_rates(row: Row, provider: str, name: str) -> RowRates:
             return RowRates(bands[0][1], tuple(_band_tiers(bands)))
     if not {"input", "output"} <= base.keys():
         return RowRates(base, ())
-    tiers = _tiers(cards, 1 if provider in _FROM_THE_THRESHOLD else 0)
+    tiers = list(_tiers(cards, 1 if provider in _FROM_THE_THRESHOLD else 0))
+    factor = _PRIORITY_FACTORS.get(provider)
+    if factor is not None and not any(tier.service_tier == _PRIORITY for tier in tiers):
+        standard = [Tier(rates=Rates(**base)), *(t for t in tiers if t.service_tier is None)]
+        tiers += [_at_priority(tier, factor) for tier in standard]
     return RowRates(base, (*tiers, *_off_peak_tiers(row, base)))
 
 
@@ -163,6 +171,15 @@ def _batch_tiers(cards: _Cards, closer: int) -> Iterator[Tier]:
             above_input_tokens=max(threshold - closer, 0),
             service_tier=_BATCH,
         )
+
+
+def _at_priority(tier: Tier, factor: Decimal) -> Tier:
+    rates: dict[str, Decimal] = {
+        name: plain(EXACT.multiply(rate, factor))
+        for name, rate in msgspec.structs.asdict(tier.rates).items()
+        if rate is not None
+    }
+    return msgspec.structs.replace(tier, rates=Rates(**rates), service_tier=_PRIORITY)
 
 
 def _off_peak_tiers(row: Row, base: dict[str, Decimal]) -> Iterator[Tier]:
