@@ -182,7 +182,8 @@ def _fields(deployment: Deployment, client_format: ClientFormat) -> dict[str, An
             return {"input": _PROMPT}
         case "chat":
             # OpenAI's reasoning models reject `max_tokens`, which all other models accept.
-            own = deployment.model.startswith("openai/") and deployment.api_base is None
+            is_openai = deployment.model.startswith("openai/") and deployment.api_base is None
+            own = is_openai or deployment.model.startswith("azure/")
             limit = "max_completion_tokens" if own else "max_tokens"
             return {"messages": messages, limit: _OUTPUT_TOKENS}
 

@@ -119,12 +119,16 @@ async def test_each_deployment_is_called_once_at_the_ledgers_knowledge(
     assert [key["status"] for key in await database["keys"].find({}).to_list(9)] == ["revoked"]
 
 
-async def test_the_call_is_tiny(admin: httpx2.AsyncClient, upstream: Upstream) -> None:
+async def test_the_call_is_tiny(
+    admin: httpx2.AsyncClient, upstream: Upstream, books: Books
+) -> None:
+    await books.set_price("azure/gpt-4o", input_usd="1", output_usd="1")
     upstream.does(answers_in_its_format)
     await make(
         admin,
         {"model": "openai/gpt-4o"},
         {"model": "openai/gpt-4o", "api_base": f"{upstream.url}/other/v1"},
+        {"model": "azure/gpt-4o", "api_base": f"{upstream.url}/azure"},
         {"model": "anthropic/claude-haiku-4-5"},
     )
     await run_test(admin)
@@ -134,6 +138,7 @@ async def test_the_call_is_tiny(admin: httpx2.AsyncClient, upstream: Upstream) -
     }
     assert limits == {
         "/v1/chat/completions": {"max_completion_tokens": 64},
+        "/azure/openai/v1/chat/completions": {"max_completion_tokens": 64},
         "/other/v1/chat/completions": {"max_tokens": 64},
         "/v1/messages": {"max_tokens": 64},
     }

@@ -529,3 +529,23 @@ async def test_a_route_can_drop_untranslatable_parameters(
     (asked,) = upstream.requests
     assert not asked.fields.keys() & {"moderation", "logit_bias", "presence_penalty"}
     assert asked.fields["messages"][0]["role"] == "user"
+
+
+@pytest.mark.parametrize("provider", ["azure", "hosted_vllm", "groq", "openrouter", "ollama"])
+async def test_a_provider_of_the_table_is_relayed_to(
+    gateway: Client, upstream: Upstream, books: Books, provider: str
+) -> None:
+    """With what no type of ours knows, by the deployment's address and credential alone."""
+    endpoints = Endpoints(upstream)
+    model = f"{provider}/mine"
+    await books.set_price(model, input_usd="1", output_usd="1")
+    name = await add_route(books, deployment(upstream, "a", model))
+
+    response = await call(gateway, await books.add_key(), name, of_tomorrow=[1.0])
+
+    assert response.status_code == 200, response.text
+    assert endpoints.asked == ["a"]
+    (request,) = upstream.requests
+    assert (request.path, request.fields["model"]) == ("/a/v1/chat/completions", "mine")
+    assert request.fields["of_tomorrow"] == [1.0]
+    assert "authorization" not in dict(request.headers)
