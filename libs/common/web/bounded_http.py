@@ -61,10 +61,11 @@ class JoinedWrites:
     `content-length` does not wait, since the first part of a stream may come much later.
     """
 
-    __slots__ = ("_head", "_transport")
+    __slots__ = ("_cycle", "_head", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
         self._head = b""
 
     def write(self, data: bytes) -> None:
@@ -77,6 +78,8 @@ class JoinedWrites:
         elif data.startswith(b"HTTP/") and b"\r\ncontent-length: " in data:
             self._head = data
             return
+        # What follows is not joined: the rest of a stream goes to the connection itself.
+        self._cycle.transport = self._transport
         self._transport.write(data)
 
     def close(self) -> None:
@@ -175,7 +178,7 @@ class BoundedProtocol(ReadingProtocol):
         self._idle.pop(self, None)
         super().on_headers_complete()
         if self.parser.get_method() != b"HEAD":
-            self.cycle.transport = cast("asyncio.Transport", JoinedWrites(self.transport))
+            self.cycle.transport = cast("asyncio.Transport", JoinedWrites(self.cycle))
 
     def on_message_complete(self) -> None:
         if self._upgrade is not None:

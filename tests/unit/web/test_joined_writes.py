@@ -10,9 +10,9 @@ STREAM_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def joined() -> tuple[JoinedWrites, list[bytes]]:
-    transport, written = Mock(), cast("list[bytes]", [])
-    transport.write.side_effect = written.append
-    return JoinedWrites(transport), written
+    cycle, written = Mock(), cast("list[bytes]", [])
+    cycle.transport.write.side_effect = written.append
+    return JoinedWrites(cycle), written
 
 
 def test_head_and_body_leave_in_one_write() -> None:
@@ -51,3 +51,24 @@ def test_close_writes_the_head_that_waits() -> None:
     writes.write(HEAD)
     writes.close()
     assert written == [HEAD]
+
+
+def test_the_rest_of_a_stream_goes_to_the_connection_itself() -> None:
+    cycle = Mock()
+    connection = cycle.transport
+    cycle.transport = JoinedWrites(cycle)
+    cycle.transport.write(STREAM_HEAD)
+    assert cycle.transport is connection
+
+
+def test_a_whole_response_waits_until_its_body_is_there() -> None:
+    cycle = Mock()
+    written: list[bytes] = []
+    connection = cycle.transport
+    connection.write.side_effect = written.append
+    joining = cycle.transport = JoinedWrites(cycle)
+    cycle.transport.write(HEAD)
+    assert cycle.transport is joining
+    cycle.transport.write(b"ok")
+    assert cycle.transport is connection
+    assert written == [HEAD + b"ok"]
