@@ -79,6 +79,16 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (body(temperature="1"), "temperature", "expected a number or null, not a string"),
     (body(stop_sequences=[None]), "stop_sequences[0]", "expected a string, not null"),
     (body(thinking={"type": "enabled"}), "thinking.budget_tokens", "this field is missing"),
+    (
+        body(thinking={"type": "adaptive", "budget_tokens": 5}),
+        "thinking.budget_tokens",
+        "thinking of type adaptive has no budget",
+    ),
+    (
+        body(thinking={"type": "disabled", "display": "omitted"}),
+        "thinking.display",
+        "thinking of type disabled is not displayed",
+    ),
     (body(thinking={"type": "lots"}), "thinking.type", "'lots' is none of the values"),
     (body(output_config={"effort": "huge"}), "output_config.effort", "'huge' is none of the"),
     (body(output_config="x"), "output_config", "expected an object or null, not a string"),

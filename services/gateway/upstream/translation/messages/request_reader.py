@@ -33,6 +33,7 @@ _MODES: dict[str, Literal["off", "auto", "on", "between_tools"]] = {
     "disabled": "off",
     "between_tools": "between_tools",
 }
+_NOT_SHOWN = ("disabled", "between_tools")
 _CHOICES: dict[str, Literal["auto", "none", "required"]] = {
     "auto": "auto",
     "any": "required",
@@ -162,6 +163,10 @@ def _wish(fields: Fields, effort: Effort | None) -> Wish:
         return Wish(effort=effort)
     if found.type == "enabled" and found.budget_tokens is None:
         raise invalid("thinking.budget_tokens", "this field is missing")
+    if found.type != "enabled" and found.budget_tokens is not None:
+        raise invalid("thinking.budget_tokens", f"thinking of type {found.type} has no budget")
+    if found.type in _NOT_SHOWN and found.display is not None:
+        raise invalid("thinking.display", f"thinking of type {found.type} is not displayed")
     return Wish(
         mode=_MODES[found.type],
         effort=effort,
