@@ -33,6 +33,7 @@ _WRITTEN_FOR = {
     "ephemeral_5m_input_tokens": "cache_write_5m",
     "ephemeral_1h_input_tokens": "cache_write_1h",
 }
+_OUTPUT = frozenset({"output_tokens", "output_tokens_details"})
 _THINKING = {"thinking_tokens": "reasoning"}
 _TOOLS = {"web_search_requests": "web_searches", "code_execution_requests": "code_execution"}
 _CHARGED = frozenset({"server_tool_use", "cost", "cost_in_usd_ticks"})
@@ -64,6 +65,11 @@ def usage_of_message(report: Report) -> TokenUsage:
         if name in report:
             members[name] = word_of(report[name])
     return TokenUsage(**members)
+
+
+def started(report: Report) -> Report:
+    """Of a stream's first event, what counts: its output is what is announced, not what came."""
+    return {name: value for name, value in report.items() if name not in _OUTPUT}
 
 
 class _Runs:

@@ -6,6 +6,8 @@ from contextlib import aclosing
 import msgspec
 from starlette.types import Receive, Send
 
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import filled
 from libs.common.errors import (
     AppError,
     ResponseUnread,
@@ -18,7 +20,7 @@ from services.gateway.calls.call import Call
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.endpoints.keep_alive import KeepAlive
 from services.gateway.endpoints.reply_headers import stream_headers
-from services.gateway.formats.base import StreamReader, is_garbled
+from services.gateway.formats.base import StreamReader, is_garbled, tier_in_force
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.answer import Stream
 from services.gateway.usage.estimator import Estimator, by_bytes
@@ -107,15 +109,42 @@ class StreamRelay:
 
         None where the provider reported an error before it had delivered anything.
         """
-        self._call.made = self._reader.made()
-        stream = self._stream
-        reported = self._reader.usage() if stream.usage is None else stream.usage()
+        reported = self._reported(is_whole=False)
         if reported is not None:
             return reported, "provider"
-        if self._was_refused() and not self._reader.was_delivered():
+        if self._was_refused() and not self._was_delivered():
             return None, "none"
         output_tokens = by_bytes(len(self._reader.text()) + self._reader.unkept_bytes())
-        return self._reader.estimate(self._priced.input_tokens, output_tokens), "estimated"
+        return self._estimate(self._priced.input_tokens, output_tokens), "estimated"
+
+    def _reported(self, *, is_whole: bool) -> TokenUsage | None:
+        """None where it lacks the prompt, or text that came.
+
+        A translated stream knows what its provider has reported so far, of which the frames may
+        tell less; only of a whole one that counts all of the text.
+        """
+        self._call.made = self._reader.made()
+        if self._stream.usage is None:
+            return self._reader.usage()
+        told = self._stream.usage()
+        if told is None or told.unbilled:
+            return told
+        if is_whole and total_input(told) and total_output(told):
+            return told
+        return None if self._reader.text() else told
+
+    def _estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
+        """What was reported, with estimates of what that lacks."""
+        if self._stream.usage is None:
+            return self._reader.estimate(input_tokens, output_tokens)
+        told = self._stream.usage() or TokenUsage()
+        tier = tier_in_force(told.service_tier, self._priced.request.service_tier)
+        told = msgspec.structs.replace(told, service_tier=tier)
+        return filled(told, input_tokens, max(output_tokens - total_output(told), 0))
+
+    def _was_delivered(self) -> bool:
+        told = None if self._stream.usage is None else self._stream.usage()
+        return told is not None or self._reader.was_delivered()
 
     def _was_refused(self) -> bool:
         return self._reader.failed or isinstance(self._error, UpstreamRefused)
@@ -181,9 +210,7 @@ class StreamRelay:
             # The provider can stop. After a whole answer the stream stays open: its connection can
             # be used again once its end has arrived, a moment after the last frame.
             await self._stream.close()
-        usage, source = self.usage()
-        if source == "estimated":
-            usage = await self._estimator.of_stream(self._priced, self._reader)
+        usage, source = await self._metered(is_whole=status == "ok")
         if usage is not None and self._priced.request.models:
             usage = self._call.answered_by(self._reader.model(), usage)
         last_bytes = self._last_bytes
@@ -196,6 +223,16 @@ class StreamRelay:
             last_bytes=last_bytes,
             error_code=self._error_code(),
         )
+
+    async def _metered(self, *, is_whole: bool) -> tuple[TokenUsage | None, UsageSource]:
+        """As `usage`, with the tokeniser's estimates."""
+        reported = self._reported(is_whole=is_whole)
+        if reported is not None:
+            return reported, "provider"
+        if self._was_refused() and not self._was_delivered():
+            return None, "none"
+        estimated = await self._estimator.of_stream(self._priced, self._reader)
+        return self._estimate(estimated.input, estimated.output), "estimated"
 
     def _error_code(self) -> str | None:
         if self._error is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.message_usage import usage_of_message
+from libs.common.domain.message_usage import started, usage_of_message
 from libs.common.domain.reported_counts import Report, merged
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled
@@ -175,6 +175,7 @@ class MessagesReader:
         self._objects: tuple[str, ...] = ()
         self._asked_speed = asked_speed
         self._report: Report = {}
+        self._announced = 0
         self._complete = False
         self._stop_reason: str | None = None
         self._kept = KeptFrames()
@@ -191,12 +192,11 @@ class MessagesReader:
                 message = _decode_event(frame).message
                 if message is not None:
                     self._message_id, self._model = message.id, message.model
-                    self._merge(message.usage)
+                    self._announce(message.usage)
             case b"message_delta":
                 self._objects += _objects_in(frame)
                 event = _decode_event(frame)
                 self._merge(event.usage)
-                # Until then, `output_tokens` counts only what the first event announced.
                 self._complete = True
                 if event.delta is not None:
                     self._stop_reason = event.delta.stop_reason or self._stop_reason
@@ -205,6 +205,12 @@ class MessagesReader:
             case b"error":
                 self.failed = True
         return frame
+
+    def _announce(self, raw: msgspec.Raw) -> None:
+        report = report_in(raw)
+        if report is not None:
+            self._announced = total_output(usage_of_message(report))
+            self._report = merged(self._report, started(report))
 
     def _merge(self, raw: msgspec.Raw) -> None:
         report = report_in(raw)
@@ -250,8 +256,8 @@ class MessagesReader:
         reported = usage_of_message(self._report)
         if reported.speed is None:
             reported = msgspec.structs.replace(reported, speed=self._asked_speed)
-        uncounted = max(output_tokens - total_output(reported), 0)
-        return filled(reported, input_tokens, uncounted)
+        uncounted = max(output_tokens, self._announced) - total_output(reported)
+        return filled(reported, input_tokens, max(uncounted, 0))
 
 
 def _objects_in(answer: bytes) -> tuple[str, ...]:

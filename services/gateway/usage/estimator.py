@@ -3,7 +3,7 @@
 The entries of such calls are marked `estimated`.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from libs.common.domain.attachments import attachments_of
 from libs.common.domain.token_classes import total_input, total_output
@@ -19,6 +19,13 @@ class Tokenizer(Protocol):
     """Approximates the provider's count of a text's tokens, off the event loop."""
 
     async def count(self, text: bytes) -> int: ...
+
+
+class Estimate(NamedTuple):
+    """Tokens of either side."""
+
+    input: int
+    output: int
 
 
 class Estimator:
@@ -50,10 +57,12 @@ class Estimator:
         """Of a call that was refused and is charged for its prompt."""
         return TokenUsage(input_text=await self._input_tokens(priced))
 
-    async def of_stream(self, priced: PricedRequest, reader: StreamReader) -> TokenUsage:
+    async def of_stream(self, priced: PricedRequest, reader: StreamReader) -> Estimate:
+        """Of the prompt, and of the text that no report counts."""
         output_tokens = await self._tokenizer.count(reader.text())
-        return reader.estimate(
-            await self._input_tokens(priced), output_tokens + by_bytes(reader.unkept_bytes())
+        return Estimate(
+            input=await self._input_tokens(priced),
+            output=output_tokens + by_bytes(reader.unkept_bytes()),
         )
 
     async def _input_tokens(self, priced: PricedRequest) -> int:

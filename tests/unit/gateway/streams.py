@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -150,9 +150,13 @@ def relayed(
     *,
     input_tokens: int = 100,
     fault: Exception | None = None,
+    told: Callable[[], TokenUsage | None] | None = None,
 ) -> Relayed:
-    """What comes of a provider's stream that arrives in those reads, and may then fail."""
-    return asyncio.run(_relay(client_format, request, reads, input_tokens, fault))
+    """What comes of a provider's stream that arrives in those reads, and may then fail.
+
+    `told`: it is a translation, which knows what the provider has reported.
+    """
+    return asyncio.run(_relay(client_format, request, reads, input_tokens, fault, told))
 
 
 async def _relay(
@@ -161,6 +165,7 @@ async def _relay(
     reads: Sequence[bytes],
     input_tokens: int,
     fault: Exception | None,
+    told: Callable[[], TokenUsage | None] | None,
 ) -> Relayed:
     sent: list[bytes] = []
 
@@ -187,7 +192,7 @@ async def _relay(
     priced = PricedRequest(
         request=counted, prices={}, input_tokens=input_tokens, continued_tokens=input_tokens
     )
-    stream = Stream(headers=[], chunks=chunks(), close=close)
+    stream = Stream(headers=[], chunks=chunks(), close=close, usage=told)
     relay = StreamRelay(
         call,
         priced,

@@ -134,7 +134,7 @@ def message_frames(start: dict[str, Any], end: dict[str, Any]) -> list[bytes]:
         # As an open pull request of sglang has it.
         ({"input_tokens": 1000}, {"input_tokens": 0, "output_tokens": 50}, (1000, 50)),
         ({"input_tokens": 0}, {"input_tokens": 1000, "output_tokens": 50}, (1000, 50)),
-        ({"input_tokens": 1000, "output_tokens": 9}, {"output_tokens": 0}, (1000, 9)),
+        ({"input_tokens": 1000, "output_tokens": 70}, {"output_tokens": 9}, (1000, 9)),
     ],
 )
 def test_the_counts_of_a_message_never_go_down(
@@ -144,6 +144,15 @@ def test_the_counts_of_a_message_never_go_down(
     got = relayed(MESSAGES, request, message_frames(start, end))
     assert (got.usage.input_text, got.usage.output_text) == expected
     assert got.usage_source == "provider"
+
+
+@pytest.mark.parametrize(("announced", "output"), [(1, TEXT_TOKENS), (70, 70)])
+def test_what_a_message_announces_is_no_count_of_its_text(announced: int, output: int) -> None:
+    request = MESSAGES.decode(b'{"model": "m", "stream": true}')
+    start = {"input_tokens": 1000, "output_tokens": announced}
+    got = relayed(MESSAGES, request, message_frames(start, {"output_tokens": 0}))
+    assert (got.usage.input_text, got.usage.output_text) == (1000, output)
+    assert (got.usage_source, got.usage.notes) == ("estimated", ("output_estimated",))
 
 
 def test_a_response_stream_of_zeros_is_estimated() -> None:

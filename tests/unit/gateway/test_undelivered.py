@@ -179,3 +179,39 @@ def test_a_tier_that_earlier_chunks_told_is_kept() -> None:
     ]
     got = relayed(CHAT, CHAT_REQUEST, frames)
     assert (got.usage.service_tier, got.usage_source) == ("priority", "provider")
+
+
+WHOLE = [data(chat_chunk(TEXT)), b"data: [DONE]\n\n"]
+
+
+@pytest.mark.parametrize(
+    ("told", "frames", "expected", "source"),
+    [
+        # It knows more than its frames tell.
+        (TokenUsage(input_text=1000, output_text=7), WHOLE, (1000, 7), "provider"),
+        # What it knows of a stream that broke off is not all of the text.
+        (TokenUsage(input_text=1000, output_text=1), WHOLE[:1], (1000, 10), "estimated"),
+        (TokenUsage(input_text=1000, output_text=70), WHOLE[:1], (1000, 70), "estimated"),
+        (TokenUsage(input_text=1000), [], (1000, None), "provider"),
+        (None, WHOLE[:1], (33, 10), "estimated"),
+        # Zeros are no report here either.
+        (TokenUsage(input_text=0, output_text=0), WHOLE, (33, 10), "estimated"),
+        (TokenUsage(input_text=1000, output_text=0), WHOLE, (1000, 10), "estimated"),
+    ],
+)
+def test_a_translated_stream_is_metered_as_a_relayed_one(
+    told: TokenUsage | None,
+    frames: list[bytes],
+    expected: tuple[int, int | None],
+    source: str,
+) -> None:
+    got = relayed(CHAT, CHAT_REQUEST, frames, input_tokens=33, told=lambda: told)
+    assert (got.usage.input_text, got.usage.output_text) == expected
+    assert got.usage_source == source
+    assert got.status == ("ok" if frames == WHOLE else "upstream_error")
+
+
+def test_a_translated_refusal_is_free() -> None:
+    refused = TokenUsage(input_text=1000, output_text=0, unbilled=True)
+    got = relayed(CHAT, CHAT_REQUEST, WHOLE[1:], told=lambda: refused)
+    assert (got.usage, got.usage_source, got.status) == (refused, "provider", "ok")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from libs.common.domain.message_usage import started
 from libs.common.domain.reported_counts import Report, merged
 from services.gateway.formats.base import report_in
 from services.gateway.upstream.translation.conversation import Family
@@ -65,7 +66,7 @@ class MessagesStreamReader:
         message = event.message or Answer()
         if self._message_id is None:
             self._started(message)
-            self._use(message.usage)
+            self._use(message.usage, is_start=True)
         elif self._blocks.has_begun or message.id != self._message_id:
             raise Garbled("The provider began a second answer within one stream.")
 
@@ -96,10 +97,10 @@ class MessagesStreamReader:
         self._extra |= own_members(delta.container, event.context_management)
         self._use(event.usage)
 
-    def _use(self, usage: msgspec.Raw) -> None:
+    def _use(self, usage: msgspec.Raw, *, is_start: bool = False) -> None:
         report = report_in(usage)
         if report is not None:
-            self._report = merged(self._report, report)
+            self._report = merged(self._report, started(report) if is_start else report)
             self._tell_usage()
 
     def _tell_usage(self) -> None:
