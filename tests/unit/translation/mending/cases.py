@@ -626,6 +626,14 @@ TURNS = [
         sent=asked(said(Text(text="a")), USER, **limited(1)),
     ),
     Case(
+        name="a thought for a model that has none",
+        rule=turns.foreign_thinking,
+        to="responses",
+        profile=GPT_4,
+        request=asked(said(THEIRS, Text(text="a")), USER),
+        sent=asked(said(Text(text="a")), USER),
+    ),
+    Case(
         name="another family's seal on a call",
         rule=turns.foreign_thinking,
         to="chat",

@@ -1,6 +1,7 @@
 """Whole bodies for real models: what providers refused, or clients could not cure."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
@@ -12,6 +13,8 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
+from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.seals import shown
 from tests.unit.translation.judge import faults
 from tests.unit.translation.mending.calls import sent
 
@@ -280,3 +283,55 @@ def test_claude_is_told_how_to_think_in_chat_too(
     found = sent("chat", body, name, "chat").body
     assert found.get("thinking") == (expected if isinstance(expected, dict) else None)
     assert found.get("reasoning_effort") == (None if isinstance(expected, dict) else expected)
+
+
+FAMILIES = ("anthropic", "openai", "google", "deepseek")
+
+
+def _minted(family: str) -> str:
+    return f"minted-by-{family}"
+
+
+def _thought(family: str) -> dict[str, Any]:
+    """As a Messages client has it of that family, from an answer of the gateway's."""
+    seal = Seal(family, _minted(family))
+    return {
+        "type": "thinking",
+        "thinking": f"thought-of-{family}",
+        "signature": shown(seal, "anthropic"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "own"),
+    [
+        ("claude-sonnet-4-6", "messages", "anthropic"),
+        ("gpt-5-mini", "responses", "openai"),
+        ("gpt-5-mini", "chat", None),
+        ("hosted_vllm/qwen", "chat", None),
+        ("gpt-4.1", "responses", None),
+        (OLD_BEDROCK, "chat", "anthropic"),
+    ],
+)
+def test_what_one_family_minted_goes_to_no_other(
+    name: str, to: ClientFormat, own: str | None
+) -> None:
+    """Each in a turn of its own, then all of them in one, which keeps none."""
+    turns: list[dict[str, Any]] = [{"role": "user", "content": "q"}]
+    for family in FAMILIES:
+        turns += [
+            {"role": "assistant", "content": [_thought(family), {"type": "text", "text": "a"}]},
+            {"role": "user", "content": "q"},
+        ]
+    body = {"model": "x", "max_tokens": 9_000, "messages": turns}
+    found = json.dumps(sent("messages", body, name, to).body)
+    assert {family for family in FAMILIES if _minted(family) in found} == ({own} if own else set())
+    for family in FAMILIES:
+        if family != own:
+            assert b64encode(_minted(family).encode()).decode().rstrip("=") not in found
+            assert f"thought-of-{family}" not in found
+    mixed = [*map(_thought, FAMILIES), {"type": "text", "text": "a"}]
+    body["messages"] = [turns[0], {"role": "assistant", "content": mixed}, turns[0]]
+    found = json.dumps(sent("messages", body, name, to).body)
+    assert "minted" not in found
+    assert "thought-of" not in found

@@ -73,6 +73,9 @@ def _without_foreign(parts: tuple[Part, ...], request: Request, aim: Aim) -> tup
 
 
 def _is_own(thought: Thinking, request: Request, aim: Aim) -> bool:
+    if not aim.profile.can_think:
+        # OpenAI refuses thoughts of models that do.
+        return False
     family = UNSIGNED if thought.seal is None else thought.seal.family
     if family == aim.profile.family:
         return True
