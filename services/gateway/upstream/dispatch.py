@@ -204,7 +204,7 @@ class Dispatcher:
         try:
             answer = _raise_or_return(outcome)
         except AppError as error:
-            raise signalled(error) from error.__cause__
+            raise signalled(error, call.format.name) from error.__cause__
         if isinstance(answer, Stream):
             return answer
         return with_signals(answer, call.format.name, self._clock())

@@ -55,10 +55,12 @@ def with_signals(answer: Answer, client_format: ClientFormat, now_s: float) -> A
     return msgspec.structs.replace(answer, headers=kept)
 
 
-def signalled(error: AppError) -> AppError:
+def signalled(error: AppError, client_format: ClientFormat) -> AppError:
     """The same of an error that a translation has told."""
     if not isinstance(error, UpstreamRefused) or isinstance(error, QuotaExhausted):
         return error
+    if client_format != "messages" and error.status in _AS_BAD_REQUEST:
+        error.status = _BAD_REQUEST
     if error.status != _TOO_MANY_REQUESTS:
         return error
     if error.retry_after_s is None:

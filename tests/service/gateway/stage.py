@@ -26,8 +26,13 @@ CHAT_MODEL, MESSAGES_MODEL, OTHER_MODEL = "gpt-4o", "claude-haiku-4-5", "gemini/
 
 _RATES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
 PRICE_MAP = {
-    CHAT_MODEL: {"litellm_provider": "openai", "mode": "chat", **_RATES},
-    MESSAGES_MODEL: {"litellm_provider": "anthropic", "mode": "chat", **_RATES},
+    CHAT_MODEL: {"litellm_provider": "openai", "mode": "chat", "supports_vision": True, **_RATES},
+    MESSAGES_MODEL: {
+        "litellm_provider": "anthropic",
+        "mode": "chat",
+        "supports_vision": True,
+        **_RATES,
+    },
     OTHER_MODEL: {"litellm_provider": "gemini", "mode": "chat", **_RATES},
 }
 StateFactory = Callable[[Settings], AbstractAsyncContextManager[State]]

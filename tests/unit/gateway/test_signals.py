@@ -80,12 +80,18 @@ def refused(status: int, retry_after_s: int | None) -> UpstreamRefused:
 def test_the_same_holds_for_translated_errors(
     status: int, asked_s: int | None, told_s: int | None, should_retry: bool | None
 ) -> None:
-    error = signalled(refused(status, asked_s))
+    error = signalled(refused(status, asked_s), "chat")
     assert (error.retry_after_s, error.should_retry) == (told_s, should_retry)
 
 
 def test_an_exhausted_quota_and_the_gateway_s_own_errors_stay_as_they_are() -> None:
-    quota = signalled(QuotaExhausted("m"))
+    quota = signalled(QuotaExhausted("m"), "chat")
     assert (quota.retry_after_s, quota.should_retry) == (None, False)
     away = Unavailable("m")
-    assert signalled(away) is away
+    assert signalled(away, "chat") is away
+
+
+@pytest.mark.parametrize("status", [413, 422])
+def test_a_translated_413_is_no_reason_to_repeat_a_prompt(status: int) -> None:
+    assert signalled(refused(status, None), "chat").status == 400
+    assert signalled(refused(status, None), "messages").status == status

@@ -1,0 +1,98 @@
+"""Calls that the gateway translates itself: what the provider gets, and what the client."""
+
+import json
+from typing import Any
+
+import pytest
+from anthropic.lib.streaming._messages import accumulate_event
+from anthropic.types import RawMessageStreamEvent
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
+from openai.types.responses import ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
+from tests.service.gateway.routes import Endpoints, add_route, deployment
+from tests.service.gateway.stage import Client
+from tests.service.gateway.translation_calls import BODIES, PIXEL
+from tests.service.gateway.translation_wire import (
+    ANTHROPIC_MESSAGE,
+    CHAT_COMPLETION,
+    anthropic_sse,
+    chat_sse,
+    events_of,
+)
+from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAIRS = [
+    (CHAT, "anthropic/claude-haiku-4-5", ()),
+    (RESPONSES, "anthropic/claude-haiku-4-5", ()),
+    (MESSAGES, "openai/gpt-4o", ("chat",)),
+    (RESPONSES, "openai/gpt-4o", ("chat",)),
+]
+
+
+@pytest.mark.parametrize(("dialect", "model", "formats"), PAIRS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_call_is_translated_both_ways(
+    gateway: Client,
+    upstream: Upstream,
+    books: Books,
+    dialect: Dialect,
+    model: str,
+    formats: tuple[Any, ...],
+    stream: bool,
+) -> None:
+    is_claude = model.startswith("anthropic/")
+    endpoints = Endpoints(upstream)
+    if stream:
+        endpoints.streams("a", anthropic_sse() if is_claude else chat_sse())
+    else:
+        endpoints.answers("a", ANTHROPIC_MESSAGE if is_claude else CHAT_COMPLETION)
+    served = deployment(upstream, "a", model, **({"formats": formats} if formats else {}))
+    route = await add_route(books, served)
+    secret = await books.add_key()
+    body = {**BODIES[dialect.name], "model": route, "stream": stream}
+
+    response = await gateway.post(dialect.path, secret, body)
+
+    assert response.status_code == 200, response.text
+    (asked,) = upstream.requests
+    assert asked.fields["model"] == model.partition("/")[2]
+    for part in ("Be brief.", "Hi", PIXEL, "weather"):
+        assert part in json.dumps(asked.fields)
+    whole = _put_together(dialect, response.text) if stream else response.json()
+    assert whole["model"] == route
+    told = json.dumps(whole)
+    for part in ("Hello", "weather", "Oslo", *(("Rain?",) if is_claude else ())):
+        assert part in told
+    event = await books.the_event(secret)
+    assert (event.status, event.translated, event.usage_source) == ("ok", True, "provider")
+    assert event.usage is not None
+    assert (event.usage.input_text, event.usage.cache_read) == (10, 200)
+
+
+def _put_together(dialect: Dialect, text: str) -> dict[str, Any]:
+    """By the SDKs' own accumulators, each event judged by its type."""
+    events = events_of([part.encode() + b"\n\n" for part in text.split("\n\n") if part])
+    if dialect.name == "messages":
+        message: Any = None
+        buffers: dict[int, bytes] = {}
+        for event in events:
+            adapted = TypeAdapter(RawMessageStreamEvent).validate_python(event, strict=True)
+            message = accumulate_event(
+                event=adapted, current_snapshot=message, json_bufs=buffers
+            )
+        return dict(message.model_dump())
+    if dialect.name == "responses":
+        for event in events:
+            TypeAdapter(ResponseStreamEvent).validate_python(event, strict=True)
+        assert [event["sequence_number"] for event in events] == list(range(len(events)))
+        return dict(events[-1]["response"])
+    state = ChatCompletionStreamState()
+    for event in events:
+        state.handle_chunk(ChatCompletionChunk.model_validate(event))
+    return dict(state.get_final_completion().model_dump())
