@@ -9,6 +9,7 @@ import re
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
+from services.gateway.formats.base import ABSENT, NULL
 from services.gateway.formats.sse import FrameSplitter, data_of
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.translation.reply import Failure
@@ -39,10 +40,10 @@ class _Said(msgspec.Struct, frozen=True):
     response: _Failed | None = None
     message: str | dict[str, msgspec.Raw] | None = None
     code: str | int | None = None
-    choices: msgspec.Raw | None = None
-    content: msgspec.Raw | None = None
-    output: msgspec.Raw | None = None
-    data: msgspec.Raw | None = None
+    choices: msgspec.Raw = ABSENT
+    content: msgspec.Raw = ABSENT
+    output: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
 
 
 _decode = msgspec.json.Decoder(_Said).decode
@@ -53,7 +54,10 @@ def failure_of_answer(answer: Answer) -> Failure | None:
     if answer.status != 200 or not _ERROR_MEMBER.search(answer.body, 0, _SEARCHED_BYTES):
         return None
     said = _said(answer.body)
-    if said is None or any((said.choices, said.content, said.output, said.data)):
+    if said is None:
+        return None
+    answered = (said.choices, said.content, said.output, said.data)
+    if any(member not in (ABSENT, NULL) for member in answered):
         return None
     return _failure(said)
 

@@ -68,7 +68,7 @@ class Chat:
             "tools": {**self._said(_CALL), "tools": self._tools},
             "tool_result": {"messages": turns, "tools": self._tools},
             "structure": {**self._said(_STRUCTURE), "response_format": City},
-            "limited": {**self._said(_LIMITED), "max_completion_tokens": 7},
+            "limited": {**self._said(_LIMITED), "max_completion_tokens": 16},
         }
 
     def _said(self, content: Any) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Messages:
             "tools": {**self._said(_CALL), "tools": self._tools},
             "tool_result": {"messages": turns, "tools": self._tools},
             "structure": {**self._said(_STRUCTURE), "output_format": City},
-            "limited": {**self._said(_LIMITED), "max_tokens": 7},
+            "limited": {**self._said(_LIMITED), "max_tokens": 16},
         }
 
     def _said(self, content: Any) -> dict[str, Any]:

@@ -81,11 +81,10 @@ def _put_together(dialect: Dialect, text: str) -> dict[str, Any]:
     if dialect.name == "messages":
         message: Any = None
         buffers: dict[int, bytes] = {}
-        for event in events:
+        # The SDK itself leaves pings out.
+        for event in (event for event in events if event["type"] != "ping"):
             adapted = TypeAdapter(RawMessageStreamEvent).validate_python(event, strict=True)
-            message = accumulate_event(
-                event=adapted, current_snapshot=message, json_bufs=buffers
-            )
+            message = accumulate_event(event=adapted, current_snapshot=message, json_bufs=buffers)
         return dict(message.model_dump())
     if dialect.name == "responses":
         for event in events:

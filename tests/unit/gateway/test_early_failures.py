@@ -39,6 +39,7 @@ OVERLOADED = Failure(message="busy", kind="overloaded_error")
         (b'{"error":{}}', Failure(message="The provider reported an error.")),
         # An answer that has an error beside what it says is one.
         (b'{"choices":[],"error":{"message":"busy"}}', None),
+        (b'{"choices":null,"error":{"message":"busy"}}', Failure(message="busy")),
         (b'{"status":"failed","error":{"code":"x","message":"m"},"output":[]}', None),
         (b'{"error":null,"output":[]}', None),
         (b'{"error": {"message"', None),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common.errors import AnswerBroken
@@ -9,6 +10,8 @@ from services.gateway.upstream.translation.chat import CHAT
 from services.gateway.upstream.translation.conversation import Request, Seal, Search
 from services.gateway.upstream.translation.language import Language
 from services.gateway.upstream.translation.messages import MESSAGES
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.reply import Reply
 from services.gateway.upstream.translation.responses import RESPONSES
 from services.gateway.upstream.translation.seals import envelope
@@ -248,3 +251,25 @@ def test_a_search_of_openai() -> None:
     assert (asked["name"], asked["input"]) == ("web_search", {"query": "q"})
     assert found["tool_use_id"] == asked["id"]
     assert text["citations"][0]["cited_text"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("schema", "sent"),
+    [
+        (b'{"properties": {}, "type": "object"}', b'{"properties": {}, "type": "object"}'),
+        (b'{"type":["object","null"]}', b'{"type":["object","null"]}'),
+        (b'{"properties":{}}', b'{"type":"object","properties":{}}'),
+        (b"{ }", b'{"type":"object"}'),
+    ],
+)
+def test_a_schema_passes_byte_for_byte_but_for_a_missing_type(schema: bytes, sent: bytes) -> None:
+    tools = b'[{"type":"function","function":{"name":"f","parameters":%s}}]' % schema
+    request = CHAT.read_request(
+        {
+            "messages": msgspec.Raw(b'[{"role":"user","content":"q"}]'),
+            "tools": msgspec.Raw(tools),
+        }
+    )
+    report = Report(CHAT.paths, drops=False)
+    fields = MESSAGES.write_request(request, "m", Profile(family="anthropic"), report)
+    assert bytes(fields["tools"][0]["input_schema"]) == sent

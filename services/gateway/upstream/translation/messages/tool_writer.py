@@ -30,7 +30,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Typed(msgspec.Struct):
-    type: msgspec.Raw | None = None
+    type: msgspec.Raw = msgspec.Raw()
 
 
 _typed = msgspec.json.Decoder(_Typed)
@@ -194,7 +194,7 @@ def _rooted(schema: msgspec.Raw | None) -> msgspec.Raw | Members:
     if schema is None:
         return {"type": "object"}
     raw = bytes(schema)
-    if raw.startswith(_ROOTED) or _typed.decode(raw).type is not None:
+    if raw.startswith(_ROOTED) or _typed.decode(raw).type:
         return schema
     rest = raw[1:].lstrip()
     return msgspec.Raw(_OBJECT + (rest if rest[:1] == b"}" else b"," + rest))
