@@ -49,6 +49,15 @@ _IN_CONTAINERS = frozenset({"code_interpreter", "shell"})
 _CODE_EXECUTION = "code_execution"
 # What asks for searches beside `tools`, each at its provider.
 _SEARCH_FIELDS = ("web_search_options", "enable_search", "search_parameters", "plugins")
+# What the fees for Google's tools are called, by what it calls them, in its own case or the other.
+_GOOGLES = {
+    "google_search": WEB_SEARCH,
+    "google_search_retrieval": WEB_SEARCH,
+    "enterprise_web_search": WEB_SEARCH,
+    "google_maps": "maps_grounding",
+}
+_DECLARATIONS = "function_declarations"
+_BEFORE_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NOTHING = frozenset({b"null", b"false", b"[]"})
 _DATE = re.compile(r"_\d{4}_?\d{2}_?\d{2}$")
 # Providers let a model use a tool as often as it likes where the request sets no limit. LiteLLM's
@@ -60,6 +69,8 @@ _MAX_NAMES, _MAX_NAME_CHARS = 64, 64
 
 class _Tool(msgspec.Struct):
     type: Any = None
+    name: msgspec.Raw = ABSENT
+    function: msgspec.Raw = ABSENT
     max_uses: Any = None
     container: Any = None
     environment: Any = None
@@ -70,6 +81,7 @@ class _Item(msgspec.Struct):
 
 
 _tools = msgspec.json.Decoder(list[_Tool])
+_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _items = msgspec.json.Decoder(list[_Item])
 
 
@@ -116,6 +128,8 @@ def _of_tools(tools: bytes) -> Iterator[tuple[str, int]]:
         if b"_search" in tools:
             yield WEB_SEARCH, _ASSUMED_USES
         return
+    if any(map(_is_googles, found)):
+        yield from _of_googles(tools)
     for tool in found:
         kind = tool.type if isinstance(tool.type, str) else ""
         name = kind if kind in FREE_TOOLS else _DATE.sub("", kind)[:_MAX_NAME_CHARS]
@@ -123,6 +137,20 @@ def _of_tools(tools: bytes) -> Iterator[tuple[str, int]]:
             name = _container(name, tool)
         if name not in FREE_TOOLS:
             yield name, _most_uses(name, tool.max_uses)
+
+
+def _is_googles(tool: _Tool) -> bool:
+    return tool.type is None and tool.name == ABSENT and tool.function == ABSENT
+
+
+def _of_googles(tools: bytes) -> Iterator[tuple[str, int]]:
+    """Google's tools have no type: the name of their one member says what they are."""
+    for members in _members.decode(tools):
+        if "type" not in members and "name" not in members and "function" not in members:
+            for member in members:
+                name = _BEFORE_CAPITAL.sub("_", member).lower()[:_MAX_NAME_CHARS]
+                if name != _DECLARATIONS:
+                    yield _GOOGLES.get(name, name), _ASSUMED_USES
 
 
 def _container(name: str, tool: _Tool) -> str:

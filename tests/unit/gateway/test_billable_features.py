@@ -176,6 +176,18 @@ def test_an_escaped_hour_is_recognized() -> None:
         (MESSAGES, [{"type": "bash_20250124"}, {"type": "advisor_20260301", "model": "m"}], {}),
         (CHAT, [{"type": "custom"}, {"type": "function"}], {}),
         (CHAT, [{"type": "browser_search"}], {"browser_search": 10}),
+        (
+            CHAT,
+            [{"googleSearch": {}}, {"google_maps": {}}],
+            {"web_search": 10, "maps_grounding": 10},
+        ),
+        (
+            CHAT,
+            [{"urlContext": {}, "codeExecution": {}}],
+            {"url_context": 10, "code_execution": 10},
+        ),
+        (CHAT, [{"functionDeclarations": []}, {}], {}),
+        (MESSAGES, [{"name": "mine", "input_schema": {}}], {}),
     ],
 )
 def test_tools_that_cost_by_use_are_reached(

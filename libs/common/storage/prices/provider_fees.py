@@ -17,6 +17,7 @@ from libs.common.schemas.price import PriceVersion
 
 _OPENAI_PAGE = "https://developers.openai.com/api/docs/pricing"
 _ANTHROPIC_PAGE = "https://platform.claude.com/docs/en/about-claude/pricing"
+_GEMINI_PAGE = "https://ai.google.dev/gemini-api/docs/pricing"
 _XAI_PAGE = "https://docs.x.ai/developers/pricing"
 # A server that speaks OpenAI's formats is called `openai` as well, and its models have other names.
 _OPENAIS_OWN = (
@@ -93,6 +94,14 @@ PROVIDER_FEES: tuple[ProviderFee, ...] = (
         web_search="0.01",
         web_fetch="0",
         code_execution="0",
+    ),
+    # Both cost their tokens alone.
+    *(
+        fee
+        for provider in ("gemini", "vertex_ai")
+        for fee in _fees(
+            provider, _GEMINI_PAGE, date(2026, 10, 7), _ANY, code_execution="0", url_context="0"
+        )
     ),
     *_fees(
         "xai",
