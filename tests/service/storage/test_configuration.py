@@ -210,6 +210,10 @@ async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
     await prices.insert_many([price(model, days=day) for model in "cab" for day in (-1, -2)])
     assert await prices.models(ALL, after=None, limit=2) == ["a", "b"]
     assert await prices.models(ALL, after="b", limit=2) == ["c"]
+    never = price("d", days=-3, price_id="never")
+    await prices.insert(never)
+    await prices.end("never", never.effective_from)
+    assert await prices.models(ALL, after="b", limit=2) == ["c"]
 
 
 async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:

@@ -118,11 +118,15 @@ class PriceStore:
         return [from_document(document, PriceVersion) for document in documents]
 
     async def models(self, wanted: PriceFilter, *, after: str | None, limit: int) -> list[str]:
-        """The models that have such versions, ordered by name, those after `after`."""
+        """The models that have such versions, ordered by name, those after `after`.
+
+        Left out are versions that never were: ended at their own start, as an undone import's are.
+        """
         named: list[Document] = [] if after is None else [{"$match": {"model": {"$gt": after}}}]
         pipeline: list[Document] = [
             *named,
             {"$match": wanted.query()},
+            {"$match": {"$expr": {"$ne": ["$effective_until", "$effective_from"]}}},
             {"$group": {"_id": "$model"}},
             {"$sort": {"_id": ASCENDING}},
             {"$limit": limit},
