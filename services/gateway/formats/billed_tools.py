@@ -58,6 +58,8 @@ _GOOGLES = {
 }
 _DECLARATIONS = "function_declarations"
 _BEFORE_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# Items that bring tools: those that the developer adds, and those that a search for tools found.
+_ADDED, _FINDER, _FOUND = b'"additional_tools"', b'"tool_search"', b'"tool_search_output"'
 _NOTHING = frozenset({b"null", b"false", b"[]"})
 _DATE = re.compile(r"_\d{4}_?\d{2}_?\d{2}$")
 # Providers let a model use a tool as often as it likes where the request sets no limit. LiteLLM's
@@ -104,13 +106,17 @@ def billed_tools(
 
 def _lists_of_tools(fields: Mapping[str, msgspec.Raw], *, disguised: bool) -> Iterator[bytes]:
     """The request's own, and those that items of a Responses conversation add to them."""
-    if "tools" in fields:
-        yield bytes(fields["tools"])
-    said = bytes(fields.get("input", ABSENT))
-    if said[:1] != b"[" or not (disguised or b'"tools"' in said):
+    tools = bytes(fields.get("tools", ABSENT))
+    if tools:
+        yield tools
+    said = fields.get("input", ABSENT)
+    if bytes(memoryview(said)[:1]) != b"[":
+        return
+    said_bytes = bytes(said)
+    if not (disguised or _ADDED in said_bytes or (_FINDER in tools and _FOUND in said_bytes)):
         return
     try:
-        items = _items.decode(said)
+        items = _items.decode(said_bytes)
     except UNREADABLE:
         return
     for item in items:

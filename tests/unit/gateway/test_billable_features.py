@@ -201,8 +201,13 @@ def test_tools_that_items_of_a_conversation_add_are_reached() -> None:
     item = {"type": "additional_tools", "role": "developer", "tools": [{"type": "file_search"}]}
     found = {"type": "tool_search_output", "tools": [{"type": "function"}, {"type": "x_search"}]}
     said = [{"role": "user", "content": '"tools"'}, item, found]
-    tools = features(RESPONSES, input=said, tools=[{"type": "file_search"}]).tools
-    assert tools == {"file_search": 20, "x_search": 10}
+    offered = [{"type": "file_search"}, {"type": "tool_search"}]
+    assert features(RESPONSES, input=said, tools=offered).tools == {
+        "file_search": 20,
+        "x_search": 10,
+    }
+    assert features(RESPONSES, input=[item]).tools == {"file_search": 10}
+    assert features(RESPONSES, input=[found], tools=offered[1:]).tools == {"x_search": 10}
     assert features(RESPONSES, input=[{"role": "user", "content": '"tools"'}]) is PLAIN_TEXT
     assert features(RESPONSES, input=[5, {"tools": []}]) is PLAIN_TEXT
 
