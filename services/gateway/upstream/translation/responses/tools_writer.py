@@ -17,7 +17,7 @@ from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.responses.paths import PATHS
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
-from services.gateway.upstream.translation.responses.wire import TYPED
+from services.gateway.upstream.translation.responses.wire import ABSENT
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _ONE_INPUT = msgspec.Raw(
@@ -28,6 +28,13 @@ _OBJECT_STARTS = (b'{"type":"object"', b'{"type": "object"')
 
 
 _Written = dict[str, Any] | msgspec.Raw
+
+
+class _Schema(msgspec.Struct):
+    type: msgspec.Raw = ABSENT
+
+
+_schema = msgspec.json.Decoder(_Schema)
 
 
 class ToolsWriter:
@@ -189,7 +196,10 @@ def _object(schema: msgspec.Raw | None) -> msgspec.Raw:
     if schema is None:
         return _NO_PARAMETERS
     data = bytes(schema)
-    if data.startswith(_OBJECT_STARTS) or (b'"type"' in data and TYPED.decode(data).type):
+    if data.startswith(_OBJECT_STARTS):
+        return schema
+    if b'"type"' in data and _schema.decode(data).type is not ABSENT:
+        # Whatever it is, the provider says best what is wrong with it.
         return schema
     rest = data[1:].lstrip()
     return msgspec.Raw(b'{"type":"object"' + (b"" if rest[:1] == b"}" else b",") + rest)
