@@ -1,7 +1,7 @@
 """`/admin/ledger/provider-costs`: what providers say that calls cost, beside what we make of them.
 
-Compared is the sum of an entry's lines, before mark-ups and discounts; of a call that was priced
-again, those of its last pricing.
+Compared is the sum of an entry's lines, before mark-ups and discounts (but with them where models
+with different ones ran in one call); of a call that was priced again, those of its last pricing.
 """
 
 from collections import defaultdict
