@@ -7,6 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from libs.common.domain.posting import entry_of
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.prices.price_book import PriceBook
+from libs.common.storage.prices.price_map import PriceMap
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.service.gateway.routes import Endpoints, add_route, deployment
 from tests.service.gateway.stage import Client
@@ -131,3 +136,40 @@ async def test_a_deployment_without_a_fee_is_skipped(
         assert (await gateway.post(CHAT.path, secret, asked)).status_code == 200
 
     assert endpoints.asked == ["a", "b"]
+
+
+async def test_an_override_keeps_the_providers_own_fees(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    """A price of rates alone took the tools away, which Codex offers in each request."""
+    model = f"gpt-{uuid4().hex}"
+    await books.set_price(model, input_usd="0", output_usd="0")
+    searches = [{"type": "web_search_call", "status": "completed", "action": {"type": "search"}}]
+    found = [{"type": "file_search_call", "status": "completed"}]
+    tools = [
+        {"type": "web_search"},
+        {"type": "file_search", "vector_store_ids": []},
+        {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}},
+    ]
+    answer = {**RESPONSES.whole, "output": [*searches, *found, *RESPONSES.whole["output"]]}
+    upstream.answers(json.dumps({**answer, "tools": tools}).encode())
+    secret = await books.add_key()
+
+    body = RESPONSES.body(model=model, tools=tools, max_tool_calls=3)
+    response = await gateway.post(RESPONSES.path, secret, body)
+
+    assert response.status_code == 200, response.text
+    # A search and a look into files; the container was not used.
+    assert response.headers["x-gateway-cost-usd"] == "0.0125"
+    event = await books.the_event(secret)
+    # Three searches, three looks into files, one container of four gigabytes.
+    assert event.held_nusd == 30_000_000 + 7_500_000 + 120_000_000
+    price_at = await PriceBook(PriceStore(books.database), PriceMap(b"{}")).of_models(
+        [("openai", model)]
+    )
+    price = price_at(("openai", model), event.started_at)
+    assert price is not None
+    entry = entry_of(event, {("openai", model): price}, event.started_at)
+    assert isinstance(entry, LedgerEntry)
+    assert entry.cost_nusd == 12_500_000
+    assert [line.item for line in entry.lines][-2:] == ["web_search", "file_search"]
