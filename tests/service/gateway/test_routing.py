@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from libs.common.domain.route_tests import TEST_USER_ID
+from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import Deployment, Timeouts
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.routes import RouteStore
 from libs.common.storage.redis.cooldowns import CooldownStore
 from tests.service.gateway.conftest import SettingsWith
-from tests.service.gateway.dialects import CHAT, Dialect
+from tests.service.gateway.dialects import CHAT, MESSAGES, Dialect
 from tests.service.gateway.routes import Endpoints, add_route, announce, deployment
 from tests.service.gateway.stage import PROVIDER_KEY, Client, open_gateway
 from tests.service.gateway.translation_wire import ANTHROPIC_MESSAGE, anthropic_sse
@@ -549,3 +550,51 @@ async def test_a_provider_of_the_table_is_relayed_to(
     assert (request.path, request.fields["model"]) == ("/a/v1/chat/completions", "mine")
     assert request.fields["of_tomorrow"] == [1.0]
     assert "authorization" not in dict(request.headers)
+
+
+@pytest.mark.parametrize(
+    ("profile", "effort", "adapted"),
+    [
+        (None, "low", None),
+        (ProfileFields(efforts=("medium", "high")), "medium", None),
+        (ProfileFields(efforts=()), None, "thinking"),
+    ],
+)
+async def test_a_route_says_what_its_model_can_do(
+    gateway: Client,
+    upstream: Upstream,
+    books: Books,
+    profile: ProfileFields | None,
+    effort: str | None,
+    adapted: str | None,
+) -> None:
+    Endpoints(upstream)
+    await books.set_price("hosted_vllm/mine", input_usd="1", output_usd="1")
+    name = await add_route(books, deployment(upstream, "a", "hosted_vllm/mine", profile=profile))
+    thinking = {"type": "enabled", "budget_tokens": 1_500}
+
+    response = await call(
+        gateway, await books.add_key(), name, MESSAGES, thinking=thinking, max_tokens=3_000
+    )
+
+    assert response.status_code == 200, response.text
+    (request,) = upstream.requests
+    assert request.fields.get("reasoning_effort") == effort
+    assert response.headers.get("x-gateway-adapted-params") == adapted
+
+
+async def test_a_chat_for_mistral_is_written_in_its_words(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    Endpoints(upstream)
+    await books.set_price("mistral/mine", input_usd="1", output_usd="1")
+    name = await add_route(books, deployment(upstream, "a", "mistral/mine"))
+    asked: dict[str, Any] = {"max_completion_tokens": 50, "seed": 1, "user": "u"}
+
+    response = await call(gateway, await books.add_key(), name, **asked)
+
+    assert response.status_code == 200, response.text
+    assert response.json()["choices"][0]["finish_reason"] == "stop"
+    (request,) = upstream.requests
+    assert {"model": "mine", "max_tokens": 50, "random_seed": 1}.items() <= request.fields.items()
+    assert not {"user", "seed", "max_completion_tokens"} & request.fields.keys()
