@@ -25,19 +25,24 @@ class Announcer:
         self._redis = redis
         self._metrics = metrics
 
-    async def announce(self, kind: InvalidationKind, ids: Iterable[str]) -> dict[str, str]:
-        """Returns headers for the response, which say if gateways were not notified."""
+    async def announce(
+        self, kind: InvalidationKind, ids: Iterable[str], *, as_one: bool = False
+    ) -> dict[str, str]:
+        """Returns headers for the response, which say if gateways were not notified.
+
+        `as_one` is for many prices: gateways would forget all of theirs for each of them.
+        """
         try:
             told = [Invalidation(kind=kind, id=object_id) for object_id in ids]
             for start in range(0, len(told), _AT_ONCE):
-                await self._publish(told[start : start + _AT_ONCE])
+                await self._publish(told[start : start + _AT_ONCE], as_one=as_one)
         except (RedisError, OSError) as error:
             self._metrics.delayed(kind)
             log.warning("invalidation.delayed", kind=kind, error=error)
             return {"x-invalidation": "delayed"}
         return {}
 
-    async def _publish(self, invalidations: Sequence[Invalidation]) -> None:
+    async def _publish(self, invalidations: Sequence[Invalidation], *, as_one: bool) -> None:
         async for attempt in stamina.retry_context(
             on=(RedisError, OSError),
             attempts=_ATTEMPTS,
@@ -47,4 +52,4 @@ class Announcer:
             wait_jitter=0.05,
         ):
             with attempt:
-                await publish(self._redis, *invalidations)
+                await publish(self._redis, *invalidations, as_one=as_one)

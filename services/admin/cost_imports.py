@@ -130,7 +130,8 @@ async def undo_import(request: Request[State]) -> Response:
     wanted, after = PriceFilter(import_id=import_id), None
     while versions := await state["prices"].list(wanted, after=after, limit=_PAGE):
         after = versions[-1].price_id
-        headers |= await state["announcer"].announce("price", [v.model for v in versions])
+        names = [version.model for version in versions]
+        headers |= await state["announcer"].announce("price", names, as_one=True)
     return json_response(await state["prices"].find_import(import_id), headers=headers)
 
 
@@ -205,7 +206,7 @@ async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, s
         batch = versions[start : start + _MAX_INSERTS]
         await state["prices"].insert_many(batch)
         names = [version.model for version in batch]
-        headers |= await state["announcer"].announce("price", names)
+        headers |= await state["announcer"].announce("price", names, as_one=True)
     return headers
 
 

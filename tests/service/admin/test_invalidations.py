@@ -20,6 +20,7 @@ from services.admin.settings import Settings
 from tests.fake_redis import FakeConnection
 from tests.servers import redis_server, running
 from tests.service.admin.conftest import app_with, client_of
+from tests.service.admin.price_maps import row
 
 PRICE = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 1}
 ROUTE = {"model": "house/m", "deployments": [{"model": "openai/gpt-4o"}]}
@@ -68,6 +69,10 @@ async def test_every_write_is_announced(
     await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": True})
     await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": False})
     assert await told(heard) == ("price", "gpt-4o")
+    # Of many prices gateways hear once in a while, as they forget all of theirs each time.
+    rows = {f"row-{n:02}": row() for n in range(30)}
+    await admin.post("/admin/costs/import", json={"price_map": rows, "dry_run": False})
+    assert [await told(heard) for _ in range(2)] == [("price", "row-00"), ("price", "row-20")]
     await admin.post("/admin/costs", json={**PRICE, "model": "ft:m*"})
     # The versions with a pattern are cached together.
     assert [await told(heard) for _ in range(2)] == [("price", "ft:m*"), ("price", "*")]

@@ -21,12 +21,15 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Invalidation).decode
 
 
-async def publish(redis: Redis, *invalidations: Invalidation) -> None:
-    """A few at a time. Raises RedisError where nobody could be told; caches then obey their TTL."""
+async def publish(redis: Redis, *invalidations: Invalidation, as_one: bool = False) -> None:
+    """A few at a time. Raises RedisError where nobody could be told; caches then obey their TTL.
+
+    `as_one` tells of the first alone: of prices, since whoever hears of one forgets them all.
+    """
     # In this order: whoever hears of it must not find the old value in the second level. Together,
     # since each waits for Redis to write to its disk.
     await asyncio.gather(*(tombstone(redis, each.kind, each.id) for each in invalidations))
-    for invalidation in invalidations:
+    for invalidation in invalidations[:1] if as_one else invalidations:
         await redis.publish(CHANNEL, _encode(invalidation))
 
 
