@@ -6,7 +6,7 @@ import msgspec
 
 from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
-from libs.common.schemas.route import Route, Timeouts, Translation
+from libs.common.schemas.route import AnswerModel, Route, Timeouts, Translation
 from libs.common.schemas.usage import ClientFormat
 from libs.common.settings import Secret
 
@@ -21,6 +21,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     map, else `defaults`, the provider's; `defaults_elsewhere` are those of a base URL that is not
     the provider's own and of a model that the map does not know. Its price is that of `priced_as`,
     or of its model, times `multiplier`; `region` counts where an answer does not tell one.
+    `answer_model` is the route's word for whose name answers tell; without a route, what is relayed
+    keeps the provider's.
     """
 
     deployment_id: str
@@ -44,6 +46,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: Decimal = AT_COST
     priced_as: str | None = None
     region: str | None = None
+    answer_model: AnswerModel | None = None
 
     def speaks(self, client_format: ClientFormat) -> bool:
         """Whether the client's bytes can pass unchanged."""

@@ -84,17 +84,17 @@ class Router:
             target = self._models.resolve(model) if self._allow_unrouted else None
             return None if target is None else Plan(route=_UNROUTED, targets=(target,))
         route = found.value
-        targets, for_s = await self._targets([model, *route.fallbacks], {model: found})
-        context_targets, context_for_s = await self._targets(route.context_fallbacks, {})
+        targets, for_s = await self._targets(route, [model, *route.fallbacks], {model: found})
+        context_targets, context_for_s = await self._targets(route, route.context_fallbacks, {})
         plan = Plan(route=route, targets=targets, context_targets=context_targets)
         return Loaded(plan, min(for_s, context_for_s))
 
     async def _targets(
-        self, names: Sequence[str], known: Mapping[str, Loaded[Route]]
+        self, asked: Route, names: Sequence[str], known: Mapping[str, Loaded[Route]]
     ) -> tuple[tuple[Target, ...], float]:
         """Deployments of those routes, ranked in that order; fallbacks of fallbacks are not.
 
-        And for how many seconds that may be kept.
+        They answer as the route that is `asked` says. And for how many seconds that may be kept.
         """
         targets: list[Target] = []
         for_s = inf
@@ -106,7 +106,8 @@ class Router:
                 targets += (self._target(deployment, position) for deployment in deployments)
             elif (target := self._models.resolve(name)) is not None:
                 targets.append(msgspec.structs.replace(target, rank=(position, 0)))
-        return tuple(targets), for_s
+        told = {"answer_model": asked.answer_model}
+        return tuple(msgspec.structs.replace(target, **told) for target in targets), for_s
 
     def _target(self, deployment: Deployment, position: int) -> Target:
         target = self._models.deployed(deployment)

@@ -172,7 +172,8 @@ class StreamRelay:
     def _read(self, frames: list[bytes]) -> bytes:
         """The frames to send now. Holds back the one that ends the stream, and all after it."""
         out: list[bytes] = []
-        for frame in frames:
+        for given in frames:
+            frame = given if self._stream.rename is None else self._stream.rename(given)
             if self._is_over():
                 self._last_bytes += frame
                 continue

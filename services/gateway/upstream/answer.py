@@ -32,7 +32,8 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     Whoever has it calls `close`, which ends the provider's call if it is still under way, by
     `ends_at` of the event loop's time at the latest, whether or not its client reads. `begun` is
-    what of `chunks` has come already, where that was soon. A translated one knows its own `usage`,
+    what of `chunks` has come already, where that was soon; `rename` changes the model's name in a
+    frame. A translated one knows its own `usage`,
     and writes its own `error_frame`, since it knows what came before.
     """
 
@@ -42,6 +43,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     provider_request_id: str | None = None
     ends_at: float | None = None
     begun: bytes = b""
+    rename: Callable[[bytes], bytes] | None = None
     usage: Callable[[], TokenUsage | None] | None = None
     error_frame: Callable[[AppError], bytes] | None = None
 

@@ -10,6 +10,7 @@ from services.gateway.calls.target import Target
 from services.gateway.formats import FORMATS
 from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.answer_names import renamed, renaming
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.early_failures import failure_of_answer, failure_of_stream
 from services.gateway.upstream.library_calls import LibraryCalls
@@ -88,7 +89,7 @@ class Forwarder:
             )
         if target.speaks(call.format.name):
             answer = await self._relay.call(_relayed(call, request, target, key, headers))
-            return await _without_early_failure(answer)
+            return _named(await _without_early_failure(answer), request, target)
         if call.format.name not in LANGUAGES or target.translation == "library":
             return await self._library.adapt(call.format.name, request, target, key)
         return await self._translate(call, request, target, key, headers)
@@ -203,10 +204,21 @@ def _asked(call: Call, request: CallRequest, target: Target) -> Asked:
     return Asked(
         client=call.format.name,
         fields=request.fields,
-        model=request.model,
+        model=target.model if target.answer_model == "served" else request.model,
         created=int(call.started_at.timestamp()),
         call_id=call.call_id,
     )
+
+
+def _named(answer: Answer | Stream, request: CallRequest, target: Target) -> Answer | Stream:
+    """A route's public name is what its answers tell, unless the route says otherwise."""
+    if target.answer_model != "asked" or request.model == target.model:
+        return answer
+    if isinstance(answer, Stream):
+        return msgspec.structs.replace(answer, rename=renaming(request.model))
+    if answer.status != 200:
+        return answer
+    return msgspec.structs.replace(answer, body=renamed(answer.body, request.model))
 
 
 async def _without_early_failure(answer: Answer | Stream) -> Answer | Stream:

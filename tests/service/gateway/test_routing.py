@@ -598,3 +598,25 @@ async def test_a_chat_for_mistral_is_written_in_its_words(
     (request,) = upstream.requests
     assert {"model": "mine", "max_tokens": 50, "random_seed": 1}.items() <= request.fields.items()
     assert not {"user", "seed", "max_completion_tokens"} & request.fields.keys()
+
+
+@pytest.mark.parametrize("answer_model", ["asked", "served"])
+async def test_a_route_s_answers_tell_the_name_that_was_asked_for(
+    gateway: Client, upstream: Upstream, books: Books, answer_model: Any
+) -> None:
+    endpoints = Endpoints(upstream)
+    endpoints.answers("a", {**CHAT.whole, "model": "gpt-4o-2024"})
+    model = await add_route(books, deployment(upstream, "a"), answer_model=answer_model)
+    secret = await books.add_key()
+    told = model if answer_model == "asked" else "gpt-4o-2024"
+
+    whole = await call(gateway, secret, model)
+    assert whole.json() == {**CHAT.whole, "model": told}
+    assert whole.headers["x-gateway-model"] == "openai/gpt-4o"
+
+    named = b'data: {"model": "gpt-4o-2024", "choices": []}\n\n'
+    endpoints.streams("a", [named, *CHAT.frames])
+    streamed = await call(gateway, secret, model, stream=True)
+    first, _, rest = streamed.content.partition(b"\n\n")
+    assert json.loads(first.removeprefix(b"data: "))["model"] == told
+    assert rest == b"".join(CHAT.frames)

@@ -1,0 +1,70 @@
+"""Lets a relayed answer tell the model by the name that the client asked for.
+
+A route's public name is what its callers know; some, such as Claude Code, take an answer of another
+name for one of another model, and drop their own thinking before the next turn.
+"""
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.formats.sse import data_of
+
+_Rename = Callable[[bytes], bytes]
+
+
+class _Named(msgspec.Struct):
+    """Where an event has its answer's model: in itself, or in the answer that it tells of."""
+
+    model: str = ""
+
+
+class _Event(_Named):
+    message: _Named | None = None
+    response: _Named | None = None
+
+
+_encode = msgspec.json.encode
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_event = msgspec.json.Decoder(_Event)
+
+
+def renamed(body: bytes, model: str) -> bytes:
+    """A whole answer by that name; what is no object with a model stays as it is."""
+    try:
+        fields = _fields.decode(body)
+    except UNREADABLE:
+        return body
+    if "model" not in fields:
+        return body
+    fields["model"] = msgspec.Raw(_encode(model))
+    return _encode(fields)
+
+
+def renaming(model: str) -> _Rename:
+    """For the frames of one stream, in order: their model's name alone changes."""
+    told = b'"model":' + _encode(model)
+    served: re.Pattern[bytes] | None = None
+
+    def rename(frame: bytes) -> bytes:
+        nonlocal served
+        if b'"model"' not in frame:
+            return frame
+        if served is None:
+            name = _name_in(frame)
+            if name:
+                served = re.compile(rb'"model"\s*:\s*' + re.escape(_encode(name)))
+        return frame if served is None else served.sub(lambda _: told, frame, count=1)
+
+    return rename
+
+
+def _name_in(frame: bytes) -> str:
+    try:
+        event = _event.decode(data_of(frame))
+    except UNREADABLE:
+        return ""
+    inner = event.message or event.response
+    return event.model if inner is None else inner.model

@@ -1,0 +1,51 @@
+"""Relayed answers of a route tell the name that the client asked for."""
+
+import json
+
+import pytest
+
+from services.gateway.upstream.answer_names import renamed, renaming
+
+CHUNK = b'data: {"id":"c","model":"gpt-4o-2024","choices":[{"delta":{"content":"a"}}]}\n\n'
+START = b'event: message_start\ndata: {"type":"message_start","message":{"model": "claude-1"}}\n\n'
+CREATED = b'data: {"type":"response.created","response":{"id":"r","model":"gpt-5-2025"}}\n\n'
+
+
+def test_a_whole_answer_changes_its_model_alone() -> None:
+    body = b'{"id": "c", "choices": [{"model":  1.50}], "model": "gpt-4o-2024", "usage": null}'
+    told = renamed(body, "fast")
+    assert json.loads(told) == {**json.loads(body), "model": "fast"}
+    # Of the rest, the provider's own bytes.
+    assert b'[{"model":  1.50}]' in told
+
+
+@pytest.mark.parametrize("body", [b'{"id":"c"}', b"[1]", b"<html>", b""])
+def test_what_has_no_model_stays_as_it_is(body: bytes) -> None:
+    assert renamed(body, "fast") == body
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (CHUNK, CHUNK.replace(b"gpt-4o-2024", b"fast")),
+        (START, START.replace(b'"model": "claude-1"', b'"model":"fast"')),
+        (CREATED, CREATED.replace(b"gpt-5-2025", b"fast")),
+        (b": ping\n\n", b": ping\n\n"),
+        (b"data: [DONE]\n\n", b"data: [DONE]\n\n"),
+        (b'data: {"model"\n\n', b'data: {"model"\n\n'),
+    ],
+)
+def test_a_frame_changes_its_model_alone(frame: bytes, told: bytes) -> None:
+    assert renaming("fast")(frame) == told
+
+
+def test_what_a_model_says_of_models_stays() -> None:
+    rename = renaming("fast")
+    rename(CHUNK)
+    said = json.dumps({"choices": [{"delta": {"content": '{"model":"gpt-4o-2024"}'}}]})
+    frame = f"data: {said}\n\n".encode()
+    assert rename(frame) == frame
+
+
+def test_a_name_is_written_as_json() -> None:
+    assert b'"model":"a\\"\\\\1"' in renaming('a"\\1')(CHUNK)
