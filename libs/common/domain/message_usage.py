@@ -13,6 +13,8 @@ Invariants: as `domain.usage`. A run of an unknown kind is charged as one on top
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from libs.common.domain.reported_counts import Counts, Report, ReportReader, word_of
 from libs.common.domain.usage import provider_cost
 from libs.common.schemas.usage import MAX_RUNS, ModelRun, RunRole, TokenCounts, TokenUsage
@@ -35,7 +37,8 @@ _WRITTEN_FOR = {
 }
 _OUTPUT = frozenset({"output_tokens", "output_tokens_details"})
 _THINKING = {"thinking_tokens": "reasoning"}
-_TOOLS = {"web_search_requests": "web_searches", "code_execution_requests": "code_execution"}
+_CODE = "code_execution"
+_TOOLS = {"web_search_requests": "web_searches", "code_execution_requests": _CODE}
 _CHARGED = frozenset({"server_tool_use", "cost", "cost_in_usd_ticks"})
 _WORDS = ("service_tier", "speed", "inference_geo")
 # What is compared as a whole, since rounds may not say what it consists of.
@@ -65,6 +68,13 @@ def usage_of_message(report: Report) -> TokenUsage:
         if name in report:
             members[name] = word_of(report[name])
     return TokenUsage(**members)
+
+
+def with_container(usage: TokenUsage, *, ran: bool) -> TokenUsage:
+    """With the use of the container that the message says it ran code in, which no count tells."""
+    if not ran or _CODE in usage.tool_uses:
+        return usage
+    return msgspec.structs.replace(usage, tool_uses={**usage.tool_uses, _CODE: 1})
 
 
 def started(report: Report) -> Report:

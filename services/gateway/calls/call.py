@@ -123,7 +123,7 @@ class Call:
         priced, target = self.priced, self.target
         if model is not None and priced is not None and target is not None:
             prices = priced.prices_of_models.get(target.deployment_id, ())
-            for named, price in zip(priced.request.models, prices, strict=True):
+            for named, price in zip(priced.request.models, prices, strict=False):
                 if is_same_model(named.name, model):
                     return price
         return self.price

@@ -19,7 +19,7 @@ from libs.common.domain.route_tests import TEST_USER_ID
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.errors import ModelUnpriced
 from libs.common.schemas.price import PriceVersion
-from libs.common.schemas.usage import UsageSource
+from libs.common.schemas.usage import TokenUsage, UsageSource
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
@@ -133,7 +133,7 @@ class _CallHandler(Handler):
             # It is sent as it is; what it used until it failed is charged as far as it says so.
             await self.answer(writer, answer, usage, source, failed=True)
             return
-        if usage is None or not (total_input(usage) and total_output(usage)):
+        if usage is None or not _has_both_sides(usage):
             usage, source = await self.gateway.estimator.of_answer(
                 call.format, priced, answer.body, usage
             )
@@ -176,6 +176,13 @@ class _CallHandler(Handler):
             await relay.send_last(end.last_bytes)
         finally:
             await stream.close()
+
+
+def _has_both_sides(usage: TokenUsage) -> bool:
+    """Nearly every usage has text on both of them."""
+    return bool(
+        (usage.input_text or total_input(usage)) and (usage.output_text or total_output(usage))
+    )
 
 
 def _with_prices(plan: Plan, prices: Mapping[str, PriceVersion]) -> Plan:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.message_usage import started, usage_of_message
+from libs.common.domain.message_usage import started, usage_of_message, with_container
 from libs.common.domain.reported_counts import Report, merged
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled
@@ -59,6 +59,7 @@ class _Block(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     id: str | None = None
+    container: msgspec.Raw = NULL
     stop_reason: str | None = None
     model: str | None = None
     usage: msgspec.Raw = ABSENT
@@ -70,6 +71,7 @@ class _Content(msgspec.Struct):
 
 class _Delta(msgspec.Struct):
     stop_reason: str | None = None
+    container: msgspec.Raw = NULL
 
 
 class _Event(msgspec.Struct):
@@ -131,7 +133,7 @@ class Messages:
         report = report_in(answer.usage)
         if report is None:
             return None
-        tokens = usage_of_message(report)
+        tokens = with_container(usage_of_message(report), ran=answer.container != NULL)
         if answer.stop_reason == _REFUSAL and not self.text_of_answer(body):
             return msgspec.structs.replace(tokens, unbilled=True)
         return tokens
@@ -176,6 +178,7 @@ class MessagesReader:
         self._asked_speed = asked_speed
         self._report: Report = {}
         self._announced = 0
+        self._ran_code = False
         self._complete = False
         self._stop_reason: str | None = None
         self._kept = KeptFrames()
@@ -192,6 +195,7 @@ class MessagesReader:
                 message = _decode_event(frame).message
                 if message is not None:
                     self._message_id, self._model = message.id, message.model
+                    self._ran_code = message.container != NULL
                     self._announce(message.usage)
             case b"message_delta":
                 self._objects += _objects_in(frame)
@@ -200,6 +204,7 @@ class MessagesReader:
                 self._complete = True
                 if event.delta is not None:
                     self._stop_reason = event.delta.stop_reason or self._stop_reason
+                    self._ran_code = self._ran_code or event.delta.container != NULL
             case b"message_stop":
                 self.done = True
             case b"error":
@@ -226,7 +231,7 @@ class MessagesReader:
     def usage(self) -> TokenUsage | None:
         if not (self._complete and self._report):
             return None
-        reported = usage_of_message(self._report)
+        reported = self._told()
         if self._stop_reason == _REFUSAL and not self.text():
             return msgspec.structs.replace(reported, unbilled=True)
         has_input, has_output = total_input(reported) > 0, total_output(reported) > 0
@@ -238,8 +243,11 @@ class MessagesReader:
     def model(self) -> str | None:
         return self._model
 
+    def _told(self) -> TokenUsage:
+        return with_container(usage_of_message(self._report), ran=self._ran_code)
+
     def was_delivered(self) -> bool:
-        reported = usage_of_message(self._report)
+        reported = self._told()
         return bool(total_input(reported) or total_output(reported) or self.text())
 
     def text(self) -> bytes:
@@ -253,7 +261,7 @@ class MessagesReader:
 
         As fast as the call asked to be, where no event had said so yet.
         """
-        reported = usage_of_message(self._report)
+        reported = self._told()
         if reported.speed is None:
             reported = msgspec.structs.replace(reported, speed=self._asked_speed)
         uncounted = max(output_tokens, self._announced) - total_output(reported)

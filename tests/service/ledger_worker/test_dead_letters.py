@@ -104,7 +104,7 @@ async def test_an_event_mongodb_refuses_is_found_in_a_large_batch(
 
 
 async def test_a_repeated_poison_event_is_one_letter(stage: Stage, settings: Settings) -> None:
-    raw = altered(make_event(), v=2)
+    raw = altered(make_event(), v=99)
     async with working(stage, settings):
         for _ in range(3):
             await stage.enqueue_raws(raw)
@@ -211,7 +211,7 @@ async def test_replay_posts_postable_events_and_dead_letters_the_rest_again(
     stage: Stage, settings: Settings
 ) -> None:
     curable = make_event("carol")
-    incurable = altered(make_event(), v=2)
+    incurable = altered(make_event(), v=99)
     batch, job = b"\xc1 batch", b"\xc1 job"
     await stage.enqueue_raws(encode_event(curable), incurable)
     await stage.enqueue_payload(batch)
@@ -247,7 +247,7 @@ async def test_a_letter_stays_until_its_entry_is_posted(stage: Stage, settings: 
 async def test_a_letter_dead_lettered_again_survives_its_replay(
     stage: Stage, settings: Settings
 ) -> None:
-    await stage.enqueue_raws(altered(make_event(), v=2))
+    await stage.enqueue_raws(altered(make_event(), v=99))
     async with working(stage, settings):
         await stage.drained()
         [read] = await letters_of(stage)

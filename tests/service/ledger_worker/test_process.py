@@ -213,7 +213,7 @@ async def test_metrics_are_served(
     port = free_port()
     metrics = {"WORKER_METRICS_HOST": "127.0.0.1", "WORKER_METRICS_PORT": str(port)}
     await stage.enqueue([make_event(), make_event(model="nobody-knows")])
-    await stage.enqueue_raws(altered(make_event(), v=2))
+    await stage.enqueue_raws(altered(make_event(), v=99))
     values = environment(mongo_uri, redis_url, **metrics)
     async with started(tmp_path / "log", values) as worker:
         await worker.says("worker.started")

@@ -103,6 +103,14 @@ def test_zeros_after_the_usage_take_nothing_away() -> None:
         )
 
 
+def test_usage_after_the_end_comes_too_late() -> None:
+    """The answer is over; what is not counted by then is estimated."""
+    late = data({"choices": [], "usage": {"prompt_tokens": 5000, "completion_tokens": 20}})
+    got = relayed(CHAT, REQUEST, [*chat_stream(), late], input_tokens=33)
+    assert got.usage == TokenUsage(input_text=33, output_text=TEXT_TOKENS)
+    assert (got.status, got.usage_source) == ("ok", "estimated")
+
+
 def test_a_chat_stream_that_counts_no_output_is_charged_for_its_text() -> None:
     got = relayed(CHAT, REQUEST, chat_stream({"prompt_tokens": 12, "completion_tokens": 0}))
     assert (got.usage.input_text, got.usage.output_text) == (12, TEXT_TOKENS)
