@@ -8,12 +8,24 @@ import msgspec
 import pytest
 
 from libs.common.domain.call_cost import cost_of_call
+from libs.common.domain.holds import BillableFeatures, hold_nusd
+from libs.common.domain.token_classes import total_input, total_output
 from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.formats import FORMATS
 from tests.support.provider_costs import ProviderCost, provider_costs
 
+
+def usage_of(row: ProviderCost) -> TokenUsage:
+    usage = FORMATS[row.format].usage_of_answer(json.dumps(row.answer).encode())
+    assert usage is not None
+    return usage
+
+
 _ROWS = provider_costs()
+# Models beside a call's own are held for by themselves.
+_OF_ONE_MODEL = [row for row in _ROWS if not usage_of(row).runs]
 # A Tuesday noon, for prices that are the same at any time.
 _NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -27,8 +39,7 @@ def price_map() -> PriceMap:
 def test_an_answer_costs_what_its_providers_page_says(
     price_map: PriceMap, row: ProviderCost
 ) -> None:
-    usage = FORMATS[row.format].usage_of_answer(json.dumps(row.answer).encode())
-    assert usage is not None
+    usage = usage_of(row)
     if row.region is not None:
         usage = msgspec.structs.replace(usage, inference_geo=row.region)
 
@@ -41,6 +52,37 @@ def test_an_answer_costs_what_its_providers_page_says(
     assert charged.unpriced == ()
     assert Decimal(charged.cost.cost_nusd).scaleb(-9) == row.usd
     assert round(row.computed_usd() * 10**9) == row.usd * 10**9
+
+
+def asked_for(usage: TokenUsage) -> BillableFeatures:
+    """What the request must have had in it, for the provider to answer so."""
+    tools = dict(usage.tool_uses)
+    if usage.web_searches:
+        tools["web_search"] = usage.web_searches
+    return BillableFeatures(
+        cache_writes=True,
+        long_writes=True,
+        audio_input=bool(usage.input_audio),
+        audio_output=bool(usage.output_audio),
+        tools=tools,
+        fast=usage.speed == "fast",
+    )
+
+
+@pytest.mark.parametrize("row", _OF_ONE_MODEL, ids=[row.name for row in _OF_ONE_MODEL])
+def test_a_hold_covers_what_an_answer_costs(price_map: PriceMap, row: ProviderCost) -> None:
+    """Without knowing the tier that a project's setting chose, the hour, or the region."""
+    usage, found = usage_of(row), price_map.find(row.provider, row.model)
+    assert found is not None
+    unasked = usage.service_tier in ("priority", "fast")
+    held = hold_nusd(
+        found.price,
+        input_tokens=total_input(usage),
+        output_tokens=total_output(usage),
+        service_tier=None if unasked else usage.service_tier,
+        features=asked_for(usage),
+    )
+    assert held >= row.usd * 10**9
 
 
 def test_there_are_enough_of_them() -> None:
