@@ -505,6 +505,15 @@ OPTIONS = [
         dropped=("tools[2].strict",),
     ),
     Case(
+        name="a model that follows no schema to the letter",
+        rule=options.strict_tools,
+        to="chat",
+        profile=Profile(takes_strict=False),
+        request=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA, strict=True),)),
+        sent=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA),)),
+        dropped=("tools[2].function.strict",),
+    ),
+    Case(
         name="an answer's schema that is not of the dialect is not strict",
         rule=options.strict_shape,
         to="responses",

@@ -157,7 +157,8 @@ def _loosened(tool: Tool, aim: Aim) -> Tool:
     why = _not_strict(tool.schema, aim)
     if why is None:
         return tool
-    aim.report.unsupported(aim.report.paths.tool(tool.at, "strict"), why)
+    member = "function.strict" if aim.client == "chat" else "strict"
+    aim.report.unsupported(aim.report.paths.tool(tool.at, member), why)
     return replace(tool, strict=None)
 
 
