@@ -15,7 +15,7 @@ from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
 from libs.common.schemas.account import Account
 from libs.common.schemas.invalidation import Invalidation
 from libs.common.schemas.key import ApiKey
-from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.price import PROVIDER_REPORTED, PriceVersion
 from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database
@@ -88,7 +88,7 @@ class Directory:
         for target in targets:
             try:
                 price = await self._price(target.provider, target.priced_as or target.model, at)
-                if tools:
+                if tools and price.basis != PROVIDER_REPORTED:
                     _check_fees(target, price, tools, client_format)
                 if models:
                     await self.prices_of_models(target, models, at)

@@ -41,7 +41,12 @@ async def test_one_price_covers_all_models_of_a_provider_that_tells_its_costs(
     model = await add_route(books, deployment(upstream, "a", f"openrouter/maker/{uuid4().hex}"))
     secret = await books.add_key()
 
-    body = CHAT.body(model=model, max_tokens=100, stream=stream)
+    # What its tools cost is in the figure.
+    asked: dict[str, Any] = {
+        "tools": [{"type": "openrouter:web_search"}],
+        "plugins": [{"id": "web"}],
+    }
+    body = CHAT.body(model=model, max_tokens=100, stream=stream, **asked)
     assert (await gateway.post(CHAT.path, secret, body)).status_code == 200
 
     event = await books.the_event(secret)
