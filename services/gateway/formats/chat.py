@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.reported_counts import word_of
 from libs.common.domain.usage import usage_of_openai
 from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
@@ -102,7 +103,7 @@ class Chat:
         return tokens if CITATION not in body else with_search(tokens)
 
     def model_of_answer(self, body: bytes) -> str | None:
-        return decode_answer(body, chat_answer).model
+        return word_of(decode_answer(body, chat_answer).model)
 
     def text_of_answer(self, body: bytes) -> bytes:
         found = texts_of(decode_answer(body, chat_texts))

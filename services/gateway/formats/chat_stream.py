@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.reported_counts import Report, merged
+from libs.common.domain.reported_counts import Report, merged, word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled, usage_of_openai
 from libs.common.schemas.usage import TokenUsage
@@ -141,7 +141,7 @@ class ChatReader:
     def model(self) -> str | None:
         """All chunks tell it."""
         try:
-            return chat_answer.decode(data_of(self._kept.first())).model
+            return word_of(chat_answer.decode(data_of(self._kept.first())).model)
         except UNREADABLE:
             return None
 

@@ -39,7 +39,7 @@ class _Choice(msgspec.Struct):
 class ChatAnswer(msgspec.Struct):
     """A whole completion or a chunk of one, but for what it says."""
 
-    model: str | None = None
+    model: Any = None
     usage: msgspec.Raw = ABSENT
     error: msgspec.Raw = ABSENT
     choices: msgspec.Raw = ABSENT

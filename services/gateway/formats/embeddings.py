@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.reported_counts import word_of
 from libs.common.domain.usage import usage_of_embedding
 from libs.common.errors import AppError, UpstreamFailed
 from libs.common.schemas.usage import ClientFormat, TokenUsage
@@ -36,7 +37,7 @@ class _Body(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    model: str | None = None
+    model: Any = None
     usage: msgspec.Raw = ABSENT
 
 
@@ -70,7 +71,7 @@ class Embeddings:
         return None if report is None else usage_of_embedding(report)
 
     def model_of_answer(self, body: bytes) -> str | None:
-        return decode_answer(body, _answer).model
+        return word_of(decode_answer(body, _answer).model)
 
     def text_of_answer(self, body: bytes) -> bytes:
         """Vectors are not made of tokens."""

@@ -8,6 +8,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.hosted_tools import with_tools
+from libs.common.domain.reported_counts import word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled, usage_of_openai
 from libs.common.errors import AppError, InvalidRequest
@@ -51,10 +52,10 @@ class _Body(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     id: str | None = None
-    model: str | None = None
+    model: Any = None
     usage: msgspec.Raw = ABSENT
     service_tier: str | None = None
-    status: str | None = None
+    status: Any = None
     output: msgspec.Raw = ABSENT
     tools: msgspec.Raw = ABSENT
     tool_usage: msgspec.Raw = ABSENT
@@ -135,7 +136,7 @@ class Responses:
         return _tokens(decode_answer(body, _answer))
 
     def model_of_answer(self, body: bytes) -> str | None:
-        return decode_answer(body, _answer).model
+        return word_of(decode_answer(body, _answer).model)
 
     def text_of_answer(self, body: bytes) -> bytes:
         found = chain.from_iterable(map(_texts_of, decode_answer(body, _output).output))
@@ -196,7 +197,7 @@ class ResponsesReader:
         except UNREADABLE:
             return
         if response is not None:
-            self._model = response.model or self._model
+            self._model = word_of(response.model) or self._model
             self._usage = _tokens(response)
             self._told_tier = response.service_tier or self._told_tier
             if self._usage is not None and total_output(self._usage):
