@@ -113,10 +113,11 @@ class Forwarder:
         return translated_answer(translation, answer)
 
     def _translation(self, asked: Asked, target: Target) -> Translation:
-        formats = closest(asked.client, target.paths) or ("chat",)
-        return translate(
-            asked, target.model, self._profiles.of(target), formats, drops=target.drop_params
-        )
+        profile = self._profiles.of(target)
+        # Not every model of a provider is served in all of its formats.
+        spoken = [name for name in profile.formats if name in target.paths]
+        formats = closest(asked.client, spoken or target.paths) or ("chat",)
+        return translate(asked, target.model, profile, formats, drops=target.drop_params)
 
     async def _count(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
