@@ -64,7 +64,7 @@ async def test_tls_applies_to_the_sentinels() -> None:
 @pytest.mark.parametrize(
     ("url", "fault"),
     [
-        ("redis+sentinel://", "must name their master"),
+        ("redis+sentinel://", "must name the sentinels' master"),
         ("redis+sentinel:///mymaster", "must be host"),
         ("redis+sentinel://one,,two/mymaster", "must be host"),
         ("redis+sentinel://::1/mymaster", "must be host"),
@@ -72,10 +72,10 @@ async def test_tls_applies_to_the_sentinels() -> None:
         ("redis+sentinel://one:hush/mymaster", "must be a number from 1 to 65535"),
         ("redis+sentinel://one:0/mymaster", "must be a number from 1 to 65535"),
         ("redis+sentinel://one:65536/mymaster", "must be a number from 1 to 65535"),
-        ("redis+sentinel://one:26379", "must name their master"),
-        ("redis+sentinel://one:26379/", "must name their master"),
-        ("redis+sentinel://one:26379//0", "must name their master"),
-        ("redis+sentinel://one:26379/my master", "must name their master"),
+        ("redis+sentinel://one:26379", "must name the sentinels' master"),
+        ("redis+sentinel://one:26379/", "must name the sentinels' master"),
+        ("redis+sentinel://one:26379//0", "must name the sentinels' master"),
+        ("redis+sentinel://one:26379/my master", "must name the sentinels' master"),
         ("redis+sentinel://one:26379/mymaster/hush", "number of a database"),
         ("redis+sentinel://one:26379/mymaster/-1", "number of a database"),
         ("redis+sentinel://one:26379/mymaster/0/1", "number of a database"),

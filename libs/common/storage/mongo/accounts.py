@@ -17,13 +17,13 @@ from libs.common.storage.mongo.driver import (
 
 
 class AccountStore:
-    """Configuration of accounts. Their `spent_nusd` is the ledger's, see `LedgerStore`."""
+    """Configuration of accounts. `LedgerStore` alone writes `spent_nusd`."""
 
     def __init__(self, database: Database) -> None:
         self._accounts = database["accounts"]
 
     async def insert(self, account: Account) -> bool:
-        """False where the user_id is taken."""
+        """Returns False if the user_id is taken."""
         try:
             await self._accounts.insert_one(to_document(account, key="user_id"))
         except DuplicateKeyError:
@@ -35,19 +35,19 @@ class AccountStore:
         return None if document is None else from_document(document, Account)
 
     async def get_many(self, user_ids: Iterable[str]) -> list[Account]:
-        """Those of the accounts that exist."""
+        """Leaves out unknown accounts."""
         wanted = sorted(set(user_ids))
         found = self._accounts.find({"_id": {"$in": wanted}})
         return [from_document(d, Account) for d in await found.to_list(len(wanted))]
 
     async def time_zones(self, user_ids: Iterable[str]) -> dict[str, str]:
-        """Of those accounts that exist."""
+        """By user_id; leaves out unknown accounts."""
         wanted = sorted(set(user_ids))
         found = self._accounts.find({"_id": {"$in": wanted}}, {"time_zone": 1})
         return {d["_id"]: d.get("time_zone", "UTC") for d in await found.to_list(len(wanted))}
 
     async def list(self, *, after: str | None, limit: int) -> list[Account]:
-        """Ordered by user_id, those after `after`."""
+        """In order of user_id, starting after `after`."""
         query = {} if after is None else {"_id": {"$gt": after}}
         cursor = self._accounts.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, Account) for document in await cursor.to_list(limit)]
@@ -55,7 +55,7 @@ class AccountStore:
     async def update(
         self, user_id: str, changes: Mapping[str, Any], now: datetime
     ) -> Account | None:
-        """Sets the fields in `changes`; the account as it is afterwards, None where unknown."""
+        """Sets the fields in `changes`. Returns the updated account, None if it is unknown."""
         document: Document | None = await self._accounts.find_one_and_update(
             {"_id": user_id},
             {"$set": {**changes, "updated_at": now}},

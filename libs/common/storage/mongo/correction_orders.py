@@ -1,4 +1,4 @@
-"""The collection `correction_orders`: what was ordered, by the key that makes it one order."""
+"""The collection `correction_orders`: orders by their idempotency key."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from libs.common.storage.mongo.driver import Database, Document, DuplicateKeyErr
 
 
 class CorrectionOrderStore:
-    """Orders are kept for good, so that a key never stands for two of them."""
+    """Orders never expire, so that a key never stands for two of them."""
 
     def __init__(self, database: Database) -> None:
         self._orders = database["correction_orders"]
@@ -19,7 +19,7 @@ class CorrectionOrderStore:
         return None if document is None else msgspec.convert(document["order"], CorrectionOrder)
 
     async def keep(self, key: str, order: CorrectionOrder) -> CorrectionOrder:
-        """The first order under that key: this one, or another that was there before."""
+        """Returns the first order under that key: this one, or an earlier one."""
         document: Document = msgspec.to_builtins(order, builtin_types=(datetime,))
         try:
             await self._orders.insert_one({"_id": key, "order": document})

@@ -1,4 +1,4 @@
-"""The collection `dead_letters`: what could not be posted, kept whole until someone looks at it."""
+"""The collection `dead_letters`: payloads that could not be posted, kept for an operator."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -9,21 +9,20 @@ import msgspec
 
 from libs.common.storage.mongo.driver import ASCENDING, Database, from_document, to_document
 
-# An event and what it came in: one event, a batch of them, or arq's job around the batch. And the
-# payload of an order.
+# One event, a batch of events, or arq's job around the batch; and the payload of an order.
 LetterKind = Literal["event", "batch", "job", "correction", "reprice"]
 
-# A MongoDB document holds 16 MiB; an event that is larger than this is damage.
+# A MongoDB document holds 16 MiB. Only a damaged event is larger than this.
 _MAX_RAW_BYTES = 8 * 1024 * 1024
 _MAX_REASON_CHARS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """`raw` is as it was received, unless `size` says that its end was cut off.
+    """`raw` is the payload as received; its end was cut off if `size` is larger than its length.
 
-    `times` counts how often it was dead-lettered; `call_id` and `user_id` are known where readable.
-    A letter that was put back on the queue is kept until its content is posted, or fails again.
+    `times` counts how often the payload was dead-lettered; `call_id` and `user_id` are None if they
+    cannot be read. A replayed letter is kept until its content is posted, or fails again.
     """
 
     letter_id: str
@@ -49,7 +48,7 @@ def new_letter(
     call_id: str | None = None,
     user_id: str | None = None,
 ) -> DeadLetter:
-    """The same bytes are the same letter, however often they are delivered."""
+    """The letter's id is a hash of `kind` and `raw`, so a repeated delivery is the same letter."""
     return DeadLetter(
         letter_id=hashlib.sha256(kind.encode() + b":" + raw).hexdigest(),
         kind=kind,
@@ -64,7 +63,7 @@ def new_letter(
 
 
 class DeadLetterStore:
-    """Letters by their id, which is a hash of what they hold."""
+    """Letters by id."""
 
     def __init__(self, database: Database) -> None:
         self._letters = database["dead_letters"]
@@ -73,7 +72,7 @@ class DeadLetterStore:
         await self._letters.create_index([("replayed_at", ASCENDING), ("_id", ASCENDING)])
 
     async def add(self, letter: DeadLetter) -> bool:
-        """False where the letter was there already; then it is counted once more."""
+        """Returns False if the letter exists already; its `times` then grows by 1."""
         document = to_document(letter, key="letter_id") | {"raw": letter.raw}
         for name in ("_id", "times", "buried_at", "replayed_at"):
             del document[name]
@@ -89,31 +88,31 @@ class DeadLetterStore:
         return result.upserted_id is not None
 
     async def get_many(self, letter_ids: Collection[str]) -> Sequence[DeadLetter]:
-        """Those of them that exist, put back or not."""
+        """Leaves out unknown ids. Includes replayed letters."""
         found = self._letters.find({"_id": {"$in": sorted(letter_ids)}}).sort("_id", ASCENDING)
         documents = await found.to_list(len(letter_ids))
         return [from_document(document, DeadLetter) for document in documents]
 
     async def count(self) -> int:
-        """Of those that wait for somebody to look at them."""
+        """Counts the letters that were not replayed."""
         return await self._letters.count_documents({"replayed_at": None})
 
     async def mark_replayed(self, letter: DeadLetter, at: datetime) -> bool:
-        """False where it has been dead-lettered again since it was read, and so still waits."""
+        """Returns False, and marks nothing, if the letter was dead-lettered again meanwhile."""
         result = await self._letters.update_one(
             {"_id": letter.letter_id, "times": letter.times}, {"$set": {"replayed_at": at}}
         )
         return result.matched_count == 1
 
     async def remove(self, letter: DeadLetter) -> bool:
-        """False where it has been dead-lettered again since it was read, and so must stay."""
+        """Returns False, and removes nothing, if the letter was dead-lettered again meanwhile."""
         result = await self._letters.delete_one({"_id": letter.letter_id, "times": letter.times})
         return result.deleted_count == 1
 
     async def list(
         self, *, after: str | None, limit: int, replayed: bool = False
     ) -> list[DeadLetter]:
-        """Ordered by letter_id, those after `after`: that wait, or that were put back."""
+        """In order of letter_id, starting after `after`: waiting letters, or replayed ones."""
         query: dict[str, Any] = {"replayed_at": {"$gt": _EPOCH} if replayed else None}
         if after is not None:
             query["_id"] = {"$gt": after}

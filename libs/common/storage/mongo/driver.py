@@ -72,12 +72,12 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _DEFAULT_DATABASE = "gateway"
-# Longer than any healthy operation, shorter than a worker's job. The driver looks for a server for
-# as long, whatever its own setting for that says.
+# Longer than any healthy operation, shorter than a worker's job. It also bounds how long the driver
+# looks for a server, whatever `serverSelectionTimeoutMS` is.
 _OPERATION_TIMEOUT_S = 5.0
 _SELECTION_TIMEOUT_MS = 2_000
 _MAX_POOL_SIZE = 50
-# Conflicts on a busy account pass within milliseconds; whoever gives up tries again later.
+# Conflicts on a busy account pass within milliseconds. Callers retry later.
 _CONFLICT_BUDGET_S = 5.0
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.08
@@ -88,23 +88,23 @@ _TRANSIENT_LABELS = (
     "UnknownTransactionCommitResult",
     "RetryableWriteError",
 )
-# Codes that pass with time although no label says so: another writer, an operation cut short, or a
-# user whose role or password is being changed (13, 18).
+# Transient codes that carry no label: another writer, an interrupted operation, or a user whose
+# role or password is being changed (13, 18).
 _TRANSIENT_CODES = frozenset({13, 18, 24, 46, 50, 112, 202, 244, 246, 251, 262, 11000, 11601})
-# BadValue (an overflowing `$inc`), TypeMismatch, DocumentValidationFailure, too large (three).
+# BadValue (an overflowing `$inc`), TypeMismatch, DocumentValidationFailure, and too large (three).
 _DOCUMENT_CODES = frozenset({2, 14, 121, 10334, 17419, 17420})
 
 
 class MongoUnsuitable(Exception):
-    """The server works, but not in a way that the ledger can rely on."""
+    """The server works, but lacks transactions."""
 
 
 def check_mongo_uri(uri: str) -> None:
-    """Raises SettingsError where no client can be made from it; nobody is asked, DNS included."""
+    """Raises SettingsError for an invalid URI. Sends nothing, not even a DNS query."""
     try:
         MongoClient[Document](uri, connect=False).close()
     except (PyMongoError, ValueError) as error:
-        # Its own words may repeat the password.
+        # The driver's message may repeat the password.
         raise SettingsError(
             f"MONGO_URI is wrong ({type(error).__name__}): it must be mongodb://host:port/database "
             "or mongodb+srv://…, with user and password percent-encoded"
@@ -115,7 +115,7 @@ def check_mongo_uri(uri: str) -> None:
 async def open_database(
     uri: str, *, operation_timeout_s: float = _OPERATION_TIMEOUT_S
 ) -> AsyncIterator[Database]:
-    """The database that the URI names, `gateway` without one; connects lazily."""
+    """The database that the URI names, by default `gateway`. Connects lazily."""
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
         uri,
         tz_aware=True,
@@ -135,7 +135,7 @@ async def open_database(
 
 
 async def ping(database: Database) -> None:
-    """Raises PyMongoError where no server answers, MongoUnsuitable for a standalone one."""
+    """Raises PyMongoError if no server answers, MongoUnsuitable for a standalone server."""
     hello = await database.command("hello")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise MongoUnsuitable(
@@ -146,20 +146,20 @@ async def ping(database: Database) -> None:
 
 @asynccontextmanager
 async def open_session(database: Database) -> AsyncIterator[Session]:
-    """A session to keep: its next transaction aborts one that a broken connection left open."""
+    """A session to reuse: its next transaction aborts one that a broken connection left open."""
     async with await database.client.start_session() as session:
         yield session
 
 
 def session_id(session: Session) -> UUID:
-    """What `kill_sessions` knows the session by."""
-    # The stubs take the property for a method.
+    """The id that `kill_sessions` takes."""
+    # The stubs declare the property as a method.
     lsid = cast("Mapping[str, Binary]", session.session_id)
     return UUID(bytes=bytes(lsid["id"]))
 
 
 async def kill_sessions(database: Database, ids: Sequence[UUID]) -> None:
-    """Aborts their open transactions, which otherwise block what they wrote for a minute."""
+    """Aborts the sessions' open transactions, which otherwise lock documents for a minute."""
     sessions = [{"id": Binary.from_uuid(id_)} for id_ in ids]
     await database.client.admin.command("killSessions", sessions)
 
@@ -169,10 +169,10 @@ async def in_transaction(
     work: Callable[[Session], Coroutine[Any, Any, T]],
     session: Session | None = None,
 ) -> T:
-    """Runs `work` in one transaction, again where MongoDB says that a conflict was transient.
+    """Runs `work` in one transaction, and retries it after a transient conflict.
 
-    What it raises may still have been committed, if the connection broke at that very moment. The
-    driver's own `with_transaction` insists for two minutes, longer than any caller can wait.
+    A transaction may be committed although an error is raised, if the connection broke during the
+    commit. The driver's own `with_transaction` retries for two minutes, longer than callers wait.
     """
     if session is None:
         async with open_session(database) as opened:
@@ -194,10 +194,9 @@ async def in_transaction(
 
 
 def refusal(error: Exception) -> Refusal | None:
-    """Why trying again with the same documents is of no use; None where it may help.
+    """Why a retry with the same documents cannot succeed; None if it may.
 
-    `document`: one of them is at fault. `unknown`: MongoDB refuses, for a reason that may as well
-    lie in the deployment.
+    `document`: a document is at fault. `unknown`: the reason may lie in the deployment.
     """
     if isinstance(error, BSONError | OverflowError):
         return "document"
@@ -213,12 +212,12 @@ def refusal(error: Exception) -> Refusal | None:
 
 
 def to_document(struct: msgspec.Struct, *, key: str) -> Document:
-    """The struct's fields, with `_id` beside them; Decimals as strings, which are exact."""
+    """The struct's fields, and `_id`. Decimals become strings, which are exact."""
     document: Document = msgspec.to_builtins(struct, builtin_types=(datetime,))
     document["_id"] = document[key]
     return document
 
 
 def from_document(document: Mapping[str, Any], struct_type: type[S]) -> S:
-    """Fields that the struct does not know, `_id` among them, are passed over."""
+    """Ignores fields that the struct lacks, such as `_id`."""
     return msgspec.convert(document, struct_type)

@@ -1,4 +1,4 @@
-"""Entries by their ids: what corrects them, and which of them wait for a price."""
+"""Entries by id, their corrections, and the entries that wait for a price."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -10,12 +10,12 @@ from libs.common.domain.ids import first_uuid7
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.driver import ASCENDING, Database, Document, from_document
 
-# More corrections of one entry than this are nobody's honest work.
+# No honest use gives one entry more corrections.
 _MAX_CORRECTIONS = 500
-# Calls that one request goes on from; a container has one for each call that ran in it.
+# Calls that one request continues; a container has one for each call that ran in it.
 _MAX_MAKERS = 1_000
 
-# How far an id's own time may lie from the start of its call.
+# The most that the time in an id differs from the start of its call.
 _ID_SLACK = timedelta(hours=1)
 
 
@@ -31,7 +31,7 @@ class EntrySelector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntryStore:
-    """Reads what `LedgerStore` posts: the collections `entries` and `unpriced`."""
+    """Reads the collections `entries` and `unpriced`, which `LedgerStore` writes."""
 
     def __init__(self, database: Database) -> None:
         self._entries = database["entries"]
@@ -42,13 +42,13 @@ class EntryStore:
         return None if document is None else from_document(document, LedgerEntry)
 
     async def get_many(self, entry_ids: Sequence[str]) -> list[LedgerEntry]:
-        """Those of them that exist, ordered by id."""
+        """In order of id. Leaves out unknown ids."""
         found = self._entries.find({"_id": {"$in": list(entry_ids)}}).sort("_id", ASCENDING)
         documents = await found.to_list(len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
 
     async def that_made(self, user_id: str, object_ids: Sequence[str]) -> list[LedgerEntry]:
-        """The account's calls that made those responses and other objects."""
+        """The account's calls that made these responses or other objects."""
         found: list[LedgerEntry] = []
         for name in ("response_id", "objects"):
             wanted = {name: {"$in": list(object_ids)}, "user_id": user_id}
@@ -57,12 +57,12 @@ class EntryStore:
         return found
 
     async def known(self, entry_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are in the ledger."""
+        """The ids that are in the ledger."""
         found = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})
         return {document["_id"] for document in await found.to_list(len(entry_ids) or 1)}
 
     async def corrections_of(self, entry_ids: Sequence[str]) -> list[LedgerEntry]:
-        """What corrects these entries directly, by account in the order of posting."""
+        """Direct corrections of these entries, by account in the order of posting."""
         found = self._entries.find({"corrects": {"$in": list(entry_ids)}})
         documents = await found.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
@@ -70,9 +70,9 @@ class EntryStore:
     async def select(
         self, selector: EntrySelector, *, after: str | None, limit: int
     ) -> Sequence[LedgerEntry]:
-        """In the order of their ids, those after `after`; corrections of calls left out.
+        """Calls in order of id, starting after `after`, without their corrections.
 
-        Ids begin with a time, so that the index on them bounds what is read.
+        Ids begin with a time, so the index on ids bounds the read.
         """
         low = first_uuid7(selector.since - _ID_SLACK)
         ids = {"$gte": low} if after is None else {"$gt": max(low, after)}
@@ -98,7 +98,7 @@ class EntryStore:
     async def open_entries(
         self, provider: str, model: str, *, after: str | None, limit: int
     ) -> list[str]:
-        """Ids of entries without a price, in order, those after `after`."""
+        """Ids of entries without a price, in order, starting after `after`."""
         query: dict[str, Any] = {"provider": provider, "model": model}
         if after is not None:
             query["_id"] = {"$gt": after}

@@ -34,13 +34,13 @@ class KeyStore:
         return self._decode(await self._keys.find_one({"secret_hash": secret_hash}))
 
     async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
-        """Those of the keys that have budgets of their own."""
+        """The keys that have budgets of their own."""
         query = {"_id": {"$in": sorted(key_ids)}, "budgets.0": {"$exists": True}}
         documents = await self._keys.find(query).to_list(None)
         return [from_document(document, ApiKey) for document in documents]
 
     async def list(self, *, user_id: str | None, after: str | None, limit: int) -> list[ApiKey]:
-        """Ordered by key_id, those after `after`."""
+        """In order of key_id, starting after `after`."""
         query: dict[str, Any] = {} if user_id is None else {"user_id": user_id}
         if after is not None:
             query["_id"] = {"$gt": after}
@@ -48,7 +48,7 @@ class KeyStore:
         return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
 
     async def update(self, key_id: str, changes: Mapping[str, Any], now: datetime) -> ApiKey | None:
-        """Sets the fields in `changes`; the key as it is afterwards, None where unknown."""
+        """Sets the fields in `changes`. Returns the updated key, None if it is unknown."""
         return self._decode(
             await self._keys.find_one_and_update(
                 {"_id": key_id},

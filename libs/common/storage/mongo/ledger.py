@@ -1,4 +1,4 @@
-"""Entries, spend and rollups: written together in one transaction, by the ledger worker alone."""
+"""Writes entries, spend and rollups in one transaction. Only the ledger worker does so."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -45,7 +45,7 @@ class _Posted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnknownAccounts(Exception):
-    """None of the entries was posted, because these accounts do not exist."""
+    """These accounts do not exist, so the whole posting was rolled back."""
 
     def __init__(self, user_ids: frozenset[str]) -> None:
         super().__init__(f"unknown accounts: {', '.join(sorted(user_ids))}")
@@ -53,9 +53,9 @@ class UnknownAccounts(Exception):
 
 
 class EntriesRefused(Exception):
-    """None of the entries was posted, and trying the same ones again will not change that.
+    """The whole posting was rolled back, and a retry with the same entries cannot succeed.
 
-    At least one is `at_fault`, unless MongoDB gave a reason that says nothing about them.
+    At least one entry is `at_fault`, unless MongoDB's reason concerns no entry.
     """
 
     def __init__(self, reason: str, *, at_fault: bool) -> None:
@@ -64,7 +64,7 @@ class EntriesRefused(Exception):
 
 
 class LedgerStore(LedgerReader):
-    """Writes what the reader reads, and beside it the accounts' counts of their entries.
+    """Writes the reader's collections and the accounts' counts of entries.
 
     `unpriced` lists the entries that wait for a price.
     """
@@ -81,8 +81,8 @@ class LedgerStore(LedgerReader):
         await self._entries.create_index(
             [("user_id", ASCENDING), ("model", ASCENDING), ("_id", DESCENDING)]
         )
-        # Not unique: where somebody tampers with an account's count, `verify` tells, and calls go
-        # on being posted.
+        # Not unique: if somebody tampers with an account's count, `verify` reports it while calls
+        # are still posted.
         await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
         for name in SPARSE:
             await self._entries.create_index([(name, ASCENDING)], sparse=True)
@@ -97,9 +97,9 @@ class LedgerStore(LedgerReader):
         )
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
-        """Adds the entries that are not there yet, and their cost; how many those were.
+        """Adds the entries that the ledger lacks, and their cost. Returns how many were added.
 
-        Raises UnknownAccounts, EntriesRefused, or a PyMongoError where another try may help.
+        Raises UnknownAccounts, EntriesRefused, or a PyMongoError if a retry may succeed.
         """
         try:
             return await self._post(one_of_each(entries), session)
@@ -112,11 +112,10 @@ class LedgerStore(LedgerReader):
             ) from error
 
     async def _post(self, entries: dict[str, LedgerEntry], kept: Session | None) -> int:
-        """Nearly always all entries are new, so they are inserted without asking first.
+        """Nearly always all entries are new, so they are inserted without a read.
 
-        Their ids are unique, so where one of them is there already the whole transaction is undone
-        and the ledger is asked. It also has the last word on an account that is gone: what was
-        posted to it stays posted.
+        Ids are unique, so an existing entry aborts the transaction; then the ledger is read. It is
+        also read for a missing account, whose entries may be posted already.
         """
         if not entries:
             return 0
@@ -127,7 +126,7 @@ class LedgerStore(LedgerReader):
         try:
             return await self._post_in_transaction(entries, kept, asking=True)
         except DuplicateKeyError:
-            # Another worker posted some of them in the meantime: they are skipped now.
+            # Another worker has posted some of the entries meanwhile; this try skips them.
             return await self._post_in_transaction(entries, kept, asking=True)
 
     async def _post_in_transaction(
@@ -149,7 +148,7 @@ class LedgerStore(LedgerReader):
     async def _missing(
         self, entries: dict[str, LedgerEntry], session: Session
     ) -> list[LedgerEntry]:
-        """Those that are not in the ledger, with corrections for calls that were given up."""
+        """The entries that the ledger lacks, with corrections for abandoned calls."""
         posted = await self._posted(entries, session)
         new = [entry for id_, entry in entries.items() if id_ not in posted]
         late = {
@@ -176,10 +175,10 @@ class LedgerStore(LedgerReader):
         await self._note_unpriced(entries, session)
 
     async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, int]:
-        """Adds to the accounts; how many entries each had before. Raises UnknownAccounts.
+        """Adds to the accounts. Returns their earlier counts of entries. Raises UnknownAccounts.
 
-        This is the first write, because whoever posts to the same account conflicts in it: the
-        one that has to try again has done next to nothing.
+        This is the first write, because postings to one account conflict here: the one that must
+        retry has then done next to nothing.
         """
         updates = account_updates(entries)
         after = await self._update_accounts(updates, session)
@@ -192,11 +191,11 @@ class LedgerStore(LedgerReader):
     async def _update_accounts(
         self, updates: dict[str, Document], session: Session
     ) -> dict[str, int]:
-        """How many entries those have now that exist."""
+        """The new count of entries by user_id. Leaves out unknown accounts."""
         if len(updates) == 1:
-            # One command instead of two.
+            # One command instead of the bulk write and the read.
             ((user_id, update),) = updates.items()
-            # The stubs forget that there may be none.
+            # The stubs leave out None.
             account: Document | None = await self._accounts.find_one_and_update(
                 {"_id": user_id},
                 update,
@@ -213,10 +212,10 @@ class LedgerStore(LedgerReader):
         return {document["_id"]: int(document["entries"]) for document in documents}
 
     async def _refuse_excess(self, entries: Sequence[LedgerEntry], session: Session) -> None:
-        """Raises EntriesRefused where refunds, these included, are more than a call costs.
+        """Raises EntriesRefused if all refunds of a call, with these, exceed its cost.
 
-        All corrections of a call are its account's, and postings to one account follow each other
-        (see `_count`): so none of them is overlooked here, whoever orders another one meanwhile.
+        A call and its corrections have one account, and `_count` serialises the postings to one
+        account, so a refund that is ordered meanwhile is seen here.
         """
         for entry_id in {e.corrects for e in entries if e.kind == "refund" and e.corrects}:
             of_call = [{"$match": {"_id": entry_id}}, _SUM]
@@ -233,7 +232,7 @@ class LedgerStore(LedgerReader):
         opened: list[InsertOne[Document]] = []
         for entry in entries:
             if entry.status == "unpriced":
-                # It is settled once it has all of its prices, whichever comes last.
+                # An entry leaves `unpriced` once all of its models have a price.
                 provider, model = unpriced_models(entry)[0]
                 if provider is not None and model is not None:
                     row = {"_id": entry.entry_id, "provider": provider, "model": model}

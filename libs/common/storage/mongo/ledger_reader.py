@@ -1,4 +1,4 @@
-"""Reads what `LedgerStore` posts: an account's entries, and what it and its keys have spent."""
+"""Reads an account's entries, and the spend of accounts and keys."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,12 +17,12 @@ from libs.common.storage.mongo.driver import (
     from_document,
 )
 
-# A server that compares each document with each of the ids pays for the square of their number.
+# Some servers compare each document with each id, which costs the square of their number.
 _IDS_PER_READ = 100
 
 
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """`since` is inclusive, `until` exclusive; `before` is the entry_id of the last one seen."""
+    """`since` is inclusive, `until` exclusive; `before` is the last page's last entry_id."""
 
     user_id: str
     since: datetime | None = None
@@ -41,14 +41,14 @@ class LedgerReader:
         self._rollups = database["rollups"]
 
     async def spend_of(self, user_id: str, periods: Sequence[str]) -> dict[str, int]:
-        """Nano-USD spent in each of the periods; 0 where nothing was."""
+        """Nano-USD by period, 0 included."""
         spent = await self.spend_of_many([user_id], periods)
         return {period: spent.get((user_id, period), 0) for period in periods}
 
     async def spend_of_many(
         self, user_ids: Sequence[str], periods: Sequence[str]
     ) -> dict[tuple[str, str], int]:
-        """As `spend_of`, keyed by (user_id, period), for those that have any."""
+        """As `spend_of`, by (user_id, period). Leaves out pairs without a posting."""
         spent = await self.spend_with_revisions(user_ids, periods)
         return {of: amount.nusd for of, amount in spent.items()}
 
@@ -69,7 +69,7 @@ class LedgerReader:
     async def key_spend_with_revision(
         self, user_id: str, key_id: str, days: tuple[str, str] | None
     ) -> PeriodSpend:
-        """As `spend_of_key`; its revision is the sum of those of the rollups, which only grow."""
+        """As `spend_of_key`. The revision is the sum of the rollups' revisions, which only grow."""
         match: dict[str, Any] = {"user_id": user_id, "key_id": key_id}
         if days is not None:
             match["day"] = {"$gte": days[0], "$lte": days[1]}
@@ -81,7 +81,7 @@ class LedgerReader:
         )
 
     async def list(self, wanted: EntryFilter, *, limit: int) -> list[LedgerEntry]:
-        """The newest first."""
+        """Newest first."""
         query: dict[str, Any] = {"user_id": wanted.user_id}
         if wanted.model is not None:
             query["model"] = wanted.model
@@ -103,7 +103,7 @@ async def find_by_ids(
     fields: Sequence[str] | None = None,
     session: Session | None = None,
 ) -> list[Document]:
-    """Those that exist, in no order, with the fields or all of them."""
+    """Documents in no order, with `fields` (None: all fields). Leaves out unknown ids."""
     found: list[Document] = []
     for start in range(0, len(ids), _IDS_PER_READ):
         some = list(ids[start : start + _IDS_PER_READ])

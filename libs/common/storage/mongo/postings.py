@@ -1,4 +1,4 @@
-"""The documents that entries become, and what they add to the sums that are kept beside them."""
+"""Makes documents of entries, and the updates of accounts, spend and rollups."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenCounts
 from libs.common.storage.mongo.driver import Document, UpdateOne, to_document
 
-# Left out of documents that have none, so that the sparse indexes on them stay small.
+# Left out of documents if empty, so that the sparse indexes stay small.
 SPARSE = ("corrects", "response_id", "objects")
 
 
 def numbered_documents(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Document]:
-    """Their documents, with the numbers that follow each account's count."""
+    """Each document's `seq` continues its account's count in `counts`."""
     next_seq = Counter(counts)
     documents = []
     for entry in entries:
@@ -27,7 +27,7 @@ def numbered_documents(entries: Sequence[LedgerEntry], counts: dict[str, int]) -
 
 
 def account_updates(entries: Sequence[LedgerEntry]) -> dict[str, Document]:
-    """By user_id, in their order: the cost, and how many entries there are more."""
+    """By user_id, in order: adds the cost and the number of entries."""
     spent: Counter[str] = Counter()
     number: Counter[str] = Counter()
     for entry in entries:
@@ -40,7 +40,7 @@ def account_updates(entries: Sequence[LedgerEntry]) -> dict[str, Document]:
 
 
 def spend_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
-    """One `$inc` per account and period; `revision` counts them, as in the rollups."""
+    """One `$inc` per account and period; `revision` counts transactions, as in the rollups."""
     spent: Counter[tuple[str, str]] = Counter()
     for entry in entries:
         for period in entry.periods:
@@ -59,12 +59,11 @@ def spend_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
 
 
 def rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
-    """For analytics and the budgets of keys: one `$inc` per account, day, key and model.
+    """One `$inc` per account, day, key and model, for analytics and the budgets of keys.
 
-    Token counts that were not reported add 0; those of other models that ran are in the row of the
-    call's, as its cost is. `calls` counts calls alone: a late event is one
-    that was counted when it was given up. `revision` counts the transactions, so that of two sums
-    the newer can be told.
+    Token counts that were not reported add 0. Tokens and cost of the other models that a call ran
+    are in the row of the call's model. `calls` leaves out late events: their calls were counted
+    when they were abandoned. `revision` counts transactions, so the newer of two sums is known.
     """
     rows: defaultdict[tuple[str, str, str, str], Counter[str]] = defaultdict(Counter)
     for entry in entries:

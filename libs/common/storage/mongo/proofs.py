@@ -1,7 +1,7 @@
-"""What `verify` reads: accounts' entries in stretches, the sums kept beside them, checkpoints.
+"""Reads for `verify`: an account's entries in stretches, its kept sums and its checkpoint.
 
-Everything is read by account and sequence number through an index, so that the cost of a proof
-depends on what was added since the last one, not on the size of the ledger.
+Reads go by account and sequence number through an index, so the cost of a proof follows the entries
+since the last proof, not the size of the ledger.
 """
 
 import math
@@ -22,15 +22,15 @@ from libs.common.storage.mongo.driver import (
     to_document,
 )
 
-# Periods of one account: a century's days, weeks and months.
+# Periods of one account: the days, weeks and months of a century.
 _MAX_PERIODS = 50_000
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the workers' round over all accounts has come; `after` is the last one's user_id.
+    """The state of the workers' round over all accounts; `after` is the last user_id proved.
 
-    `sound`: the round under way has found nothing so far. `ok`: what the last round that ended
-    found, or the present one where that is worse.
+    `sound`: the present round has found no difference yet. `ok`: the result of the last complete
+    round, or False once the present one has found a difference.
     """
 
     after: str | None = None
@@ -40,7 +40,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProofStore:
-    """Reads the ledger's collections; writes `checkpoints` and `verification` alone."""
+    """Reads the ledger's collections; writes only `checkpoints` and `verification`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,7 +52,7 @@ class ProofStore:
         self._verification = database["verification"]
 
     async def user_ids(self, *, after: str | None, limit: int) -> list[str]:
-        """In order, those after `after`: of accounts, and of entries without one."""
+        """In order, starting after `after`: ids of accounts, and of entries without an account."""
         known = {} if after is None else {"_id": {"$gt": after}}
         accounts = self._accounts.find(known, {"_id": 1}).sort("_id", ASCENDING).limit(limit)
         ids = {document["_id"] for document in await accounts.to_list(limit)}
@@ -64,23 +64,23 @@ class ProofStore:
         return sorted(ids)[:limit]
 
     async def stray(self, after: str | None) -> str | None:
-        """The next user_id after `after` that has entries, whatever else there is of it."""
+        """The next user_id after `after` that has entries, with or without an account."""
         query = {} if after is None else {"user_id": {"$gt": after}}
         found = self._entries.find(query, {"user_id": 1}).sort("user_id", ASCENDING).limit(1)
         documents = await found.to_list(1)
         return documents[0]["user_id"] if documents else None
 
     async def entries(self, user_id: str) -> int:
-        """How many entries the account says it has."""
+        """The account's own count of its entries."""
         document = await self._accounts.find_one({"_id": user_id}, {"entries": 1})
         return 0 if document is None else int(document.get("entries", 0))
 
     async def unnumbered(self, user_id: str) -> int:
-        """Entries that no posting of ours has written."""
+        """Counts entries without a sequence number, which no posting writes."""
         return await self._entries.count_documents({"user_id": user_id, "seq": None})
 
     async def sums(self, user_id: str, after: int, upto: int) -> Sums:
-        """Of the entries numbered after `after`, `upto` inclusive, as of one moment."""
+        """Sums of the entries from `after` (exclusive) to `upto` (inclusive), in one snapshot."""
 
         async def work(session: Session) -> Sums:
             return await self._sums(user_id, {"$gt": after, "$lte": upto}, session)
@@ -90,9 +90,9 @@ class ProofStore:
     async def tail(
         self, user_id: str, after: int, days: Collection[str] | None
     ) -> tuple[Sums, Kept]:
-        """The entries after `after`, and what is kept beside all entries, as of one moment.
+        """The sums of the entries after `after`, and the account's kept sums, in one snapshot.
 
-        Of the rollups those of `days` and of the days of these entries; None: of every day.
+        Rollups are those of `days` and of the days of these entries; None: of every day.
         """
 
         async def work(session: Session) -> tuple[Sums, Kept]:
@@ -146,14 +146,14 @@ class ProofStore:
         return dict.fromkeys(days or (), 0) | found
 
     async def checkpoint(self, user_id: str) -> Checkpoint:
-        """Without one, that of no entries."""
+        """The stored checkpoint, by default one before the first entry."""
         document = await self._checkpoints.find_one({"_id": user_id})
         if document is None:
             return Checkpoint(user_id=user_id)
         return from_document(document, Checkpoint)
 
     async def save(self, checkpoint: Checkpoint) -> None:
-        """Over one that is further along, too: then some entries are read again."""
+        """Replaces a later checkpoint too: the next proof then reads some entries again."""
         document = to_document(checkpoint, key="user_id")
         await self._checkpoints.update_one(
             {"_id": document.pop("_id")}, {"$set": document}, upsert=True
@@ -169,8 +169,8 @@ class ProofStore:
 
 
 def _whole(nusd: float) -> int:
-    """The amount. A fraction, which only tampering leaves, must not be rounded out of sight.
+    """A fraction, which only tampering leaves, becomes an amount that differs from every true one.
 
-    It becomes neither of the whole amounts beside it, so that it differs from every true one.
+    Rounding it to a whole amount beside it could hide it.
     """
     return int(nusd) if nusd == int(nusd) else math.ceil(nusd) + 1

@@ -21,7 +21,7 @@ class RouteStore:
         self._routes = database["routes"]
 
     async def insert(self, route: Route) -> bool:
-        """False where the name is taken."""
+        """Returns False if the name is taken."""
         try:
             await self._routes.insert_one(to_document(route, key="model"))
         except DuplicateKeyError:
@@ -32,13 +32,13 @@ class RouteStore:
         return self._decode(await self._routes.find_one({"_id": model}))
 
     async def list(self, *, after: str | None, limit: int) -> list[Route]:
-        """Ordered by name, those after `after`."""
+        """In order of name, starting after `after`."""
         query = {} if after is None else {"_id": {"$gt": after}}
         cursor = self._routes.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, Route) for document in await cursor.to_list(limit)]
 
     async def update(self, model: str, changes: Mapping[str, Any]) -> Route | None:
-        """Sets the fields in `changes`; the route as it is afterwards, None where unknown."""
+        """Sets the fields in `changes`. Returns the updated route, None if it is unknown."""
         return self._decode(
             await self._routes.find_one_and_update(
                 {"_id": model}, {"$set": dict(changes)}, return_document=ReturnDocument.AFTER
@@ -46,7 +46,7 @@ class RouteStore:
         )
 
     async def delete(self, model: str) -> bool:
-        """False where there was none."""
+        """Returns False if the name is unknown."""
         result = await self._routes.delete_one({"_id": model})
         return bool(result.deleted_count)
 

@@ -16,7 +16,7 @@ decode_reprice = msgspec.msgpack.Decoder(RepriceOrder).decode
 
 
 class CorrectionQueue:
-    """Durable once a method has returned. The same id again, before it is done, changes nothing."""
+    """A returned method's order is durable. A repeated id is ignored until its job ends."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -1,8 +1,8 @@
-"""The queue of the ledger worker: one arq job carries a batch of usage events from a gateway, or of
-recordings, or an order of the admin service.
+"""The ledger worker's queue: an arq job carries a batch of usage events or of recordings from a
+gateway, or an order of the admin service.
 
-arq's own `enqueue_job` needs three round trips and expires jobs after a day. A job is written
-here in arq's own format in one transaction, together with what else must be durable with it, and
+arq's own `enqueue_job` needs three round trips and expires jobs after a day. Here a job is written
+in arq's format, in one transaction with the other commands that must be durable with it, and
 without an expiry: an unposted event is never dropped.
 """
 
@@ -28,7 +28,7 @@ CORRECT_JOB = "corrections.post"
 REPRICE_JOB = "corrections.reprice"
 RECORD_JOB = "recordings.store"
 
-# Of the jobs at the head of the queue, how many are asked how old they are.
+# How many jobs at the head of the queue are read for their age.
 _AGE_SAMPLE = 4
 _ENQUEUE_SWEPT = (
     ALLOW_OOM
@@ -46,14 +46,14 @@ encode_event = msgspec.msgpack.Encoder().encode
 
 
 class Payload(bytes):
-    """A batch as bytes, which does not print itself into arq's log."""
+    """The bytes of a batch. arq logs a job's arguments by `repr`, which must not print events."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
 
 
 class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A job as arq encodes it and as each of the worker's functions takes it."""
+    """A job in arq's encoding, for a function of the worker."""
 
     f: Literal["events.post", "corrections.post", "corrections.reprice", "recordings.store"]
     a: tuple[bytes]
@@ -64,30 +64,30 @@ class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def encode_batch(events: Sequence[UsageEvent]) -> bytes:
-    """The batch that `split_batch` takes apart."""
+    """The inverse of `split_batch`."""
     return _encode_events(events)
 
 
 def split_batch(payload: bytes) -> list[bytes]:
-    """The events still encoded, so that one which cannot be decoded does not spoil the rest.
+    """The encoded events, so that one damaged event does not spoil the rest.
 
-    Raises one of UNREADABLE where the batch itself is damaged.
+    Raises one of UNREADABLE if the batch itself is damaged.
     """
     return [bytes(raw) for raw in _decode_raws(payload)]
 
 
 def encode_raw_batch(raw_events: Sequence[bytes]) -> bytes:
-    """A batch of events that are encoded already."""
+    """As `encode_batch`, for encoded events."""
     return _encode_events([msgspec.Raw(raw) for raw in raw_events])
 
 
 def batch_of(raw_event: bytes) -> bytes:
-    """A batch of one event that is encoded already."""
+    """A batch of one encoded event."""
     return encode_raw_batch([raw_event])
 
 
 def enqueue_batch(commands: CommandSink, batch_id: str, payload: bytes) -> None:
-    """Adds the job to the commands; the same id again before it is done changes nothing."""
+    """Adds the job to the commands. A repeated id, before the job ends, is ignored."""
     enqueue_payload(commands, POST_JOB, batch_id, payload)
 
 
@@ -98,16 +98,16 @@ def enqueue_payload(commands: CommandSink, function: str, job_id: str, payload: 
 
 
 def enqueue_job(commands: CommandSink, job_id: str, job: bytes) -> None:
-    """Adds a job that is encoded already to the commands."""
+    """As `enqueue_payload`, for an encoded job."""
     commands.execute_command("SET", job_key_prefix + job_id, job)
     commands.execute_command("ZADD", QUEUE, "NX", _now_ms(), job_id)
 
 
 async def enqueue_swept(redis: Redis, raw_events: Sequence[bytes]) -> None:
-    """A batch of events that Redis keeps already, which a full Redis takes too.
+    """Enqueues events that Redis holds already. A full Redis accepts this job too.
 
-    Posting them is what frees their memory. Until that is done the same events again are the same
-    job, so that what is added stays bounded.
+    Posting the events frees their memory. The same events are the same job until they are posted,
+    which bounds the memory that jobs add.
     """
     payload = encode_raw_batch(sorted(raw_events))
     job_id = hashlib.sha256(payload).hexdigest()[:32]
@@ -117,32 +117,32 @@ async def enqueue_swept(redis: Redis, raw_events: Sequence[bytes]) -> None:
 
 
 def encode_job(job: dict[str, Any]) -> bytes:
-    """arq's job serializer; it also encodes results, which may hold an exception."""
+    """arq's job serializer. arq also encodes results with it, which may hold an exception."""
     return _encode_job(job)
 
 
 def decode_job(data: bytes) -> dict[str, Any]:
     """arq's job deserializer.
 
-    arq drops a job that it cannot read, whose function it does not know or whose arguments do not
-    fit, and a number of tries or an enqueue time that is not a sound one ends its main loop.
-    Whatever is not exactly a job of ours is therefore handed to `events.bury` as it is.
+    arq drops a job with damage, an unknown function or wrong arguments, and its main loop ends at
+    an invalid number of tries or enqueue time. Any job that is not exactly in this module's form is
+    therefore passed unchanged to `events.bury`.
     """
     try:
         job = msgspec.msgpack.decode(data, type=_Job)
     except UNREADABLE:
         return {"t": None, "f": DEAD_LETTER_JOB, "a": [Payload(data)], "k": {}, "et": 0}
-    # The gateway never sets the number of tries, and a large one would make arq give the job up.
+    # The gateway never sets the number of tries, and arq would give up a job with a large one.
     return {"t": None, "f": job.f, "a": [Payload(job.a[0])], "k": {}, "et": job.et}
 
 
 async def queue_is_empty(redis: Redis) -> bool:
-    """No job waits or is under way."""
+    """Whether no job waits or runs."""
     return int(await redis.zcard(QUEUE)) == 0
 
 
 async def queue_state(redis: Redis) -> tuple[int, int | None]:
-    """How many jobs wait or are under way, and since when (Unix ms) the oldest of a sample."""
+    """How many jobs wait or run, and the enqueue time (Unix ms) of the oldest in a sample."""
     depth = await redis.zcard(QUEUE)
     job_ids = await redis.zrange(QUEUE, 0, _AGE_SAMPLE - 1)
     jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in job_ids]) if job_ids else []

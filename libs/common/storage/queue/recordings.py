@@ -1,4 +1,4 @@
-"""Recordings on their way to the worker, and the collection `recordings`, which ends by itself."""
+"""The queue of recordings, and the collection `recordings`, whose documents expire."""
 
 import zlib
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from libs.common.storage.mongo.driver import (
 from libs.common.storage.queue.event_queue import QUEUE, RECORD_JOB, enqueue_payload
 from libs.common.storage.redis.client import Redis
 
-# Of text in one job, before it is compressed, unless a single recording is larger.
+# Uncompressed text in one job, unless a single recording is larger.
 _MAX_JOB_BYTES = 1024 * 1024
-# Far more than recordings of any setting have together; a payload that is larger is damage.
+# Far more than the recordings of a job can have; only a damaged payload is larger.
 _MAX_UNPACKED_BYTES = 64 * 1024 * 1024
-# Usage must never find Redis full of prose: with so many jobs waiting, nothing is added to them.
+# Recordings must leave Redis' memory to usage events: no recording is added to a queue this long.
 MAX_QUEUE_JOBS = 500
-# What a list shows of each recording is not what was said.
+# A list leaves out the text of each recording.
 _HEAD = {"request.text": 0, "answer.text": 0}
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -35,11 +35,11 @@ _decode = msgspec.msgpack.Decoder(list[Recording]).decode
 
 
 class DamagedRecordings(Exception):
-    """A payload that `pack` did not make, or that of another version."""
+    """The payload is damaged, or of an unknown version."""
 
 
 def pack(recordings: Sequence[Recording]) -> list[tuple[bytes, int]]:
-    """Payloads of jobs, and how many recordings each holds."""
+    """Pairs of a job's payload and its number of recordings."""
     groups: list[list[Recording]] = []
     size = 0
     for recording in recordings:
@@ -65,14 +65,14 @@ def unpack(payload: bytes) -> list[Recording]:
 
 
 class RecordingQueue:
-    """The worker's queue, for as long as it is short."""
+    """Adds recordings to the worker's queue while the queue is short."""
 
     def __init__(self, redis: Redis, *, max_jobs: int = MAX_QUEUE_JOBS) -> None:
         self._redis = redis
         self._max_jobs = max_jobs
 
     async def put(self, job_id: str, payload: bytes) -> bool:
-        """False where too much waits already."""
+        """Returns False, and adds nothing, if the queue is too long."""
         if await self._redis.zcard(QUEUE) >= self._max_jobs:
             return False
         async with self._redis.pipeline(transaction=True) as pipeline:
@@ -92,19 +92,19 @@ class RecordingFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordingStore:
-    """By the ids of their calls."""
+    """Recordings by the ids of their calls."""
 
     def __init__(self, database: Database) -> None:
         self._recordings = database["recordings"]
 
     async def create_indexes(self) -> None:
-        # Each is removed, by MongoDB itself, at the time that it names.
+        # MongoDB itself removes each document at its own `expires_at`.
         await self._recordings.create_index("expires_at", expireAfterSeconds=0)
         await self._recordings.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
         await self._recordings.create_index([("key_id", ASCENDING), ("_id", ASCENDING)])
 
     async def add(self, recordings: Sequence[Recording]) -> None:
-        """Those that are there already stay as they are."""
+        """Leaves existing recordings unchanged."""
         updates = [
             UpdateOne(
                 {"_id": recording.call_id},
@@ -124,7 +124,7 @@ class RecordingStore:
         return await self._recordings.find_one({"_id": call_id}, {"_id": 1}) is not None
 
     async def list(self, wanted: RecordingFilter, *, limit: int) -> list[Recording]:
-        """The newest first, without what was said."""
+        """Newest first, without their text."""
         query: dict[str, Any] = {
             name: value
             for name, value in (("user_id", wanted.user_id), ("key_id", wanted.key_id))
@@ -145,11 +145,11 @@ class RecordingStore:
         return [from_document(document, Recording) for document in await found.to_list(limit)]
 
     async def delete(self, call_id: str) -> bool:
-        """False where there is none."""
+        """Returns False if the call has no recording."""
         return (await self._recordings.delete_one({"_id": call_id})).deleted_count == 1
 
     async def delete_of_account(self, user_id: str, *, limit: int) -> int:
-        """How many were deleted, the oldest first; fewer than the limit where none is left."""
+        """Deletes the oldest first. Returns how many; fewer than `limit` once all are deleted."""
         found = self._recordings.find({"user_id": user_id}, {"_id": 1}).sort("_id", ASCENDING)
         ids = [document["_id"] for document in await found.limit(limit).to_list(limit)]
         if not ids:
@@ -160,6 +160,6 @@ class RecordingStore:
 
 def _document(recording: Recording) -> dict[str, Any]:
     document = to_document(recording, key="call_id")
-    # It comes from the query.
+    # The upsert takes `_id` from its filter.
     del document["_id"]
     return document

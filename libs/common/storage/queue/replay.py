@@ -1,4 +1,4 @@
-"""Puts dead letters back on the queue, and clears away those that have been posted since."""
+"""Replays dead letters, and removes the letters whose entries are posted."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -37,7 +37,7 @@ _decode_call_id = msgspec.msgpack.Decoder(_CallId).decode
 
 
 async def replay_all(letters: DeadLetterStore, redis: Redis, now: datetime) -> int:
-    """How many were put back, of those that wait."""
+    """Replays all waiting letters. Returns how many were put on the queue."""
     replayed, after = 0, None
     while page := await letters.list(after=after, limit=_PAGE):
         after = page[-1].letter_id
@@ -48,10 +48,10 @@ async def replay_all(letters: DeadLetterStore, redis: Redis, now: datetime) -> i
 async def replay(
     some: Iterable[DeadLetter], letters: DeadLetterStore, redis: Redis, now: datetime
 ) -> int:
-    """How many were put back: those that are whole. What fails again is dead-lettered again.
+    """Puts letters whose payload is complete on the queue. Returns how many.
 
-    It is marked after it is on the queue: a crash in between delivers it twice, which posting
-    tolerates.
+    A letter that fails again is dead-lettered again. It is marked after it is on the queue: a crash
+    in between delivers it twice, which posting tolerates.
     """
     replayed = 0
     for letter in some:
@@ -63,7 +63,7 @@ async def replay(
 
 
 async def clear_posted(letters: DeadLetterStore, entries: EntryStore) -> int:
-    """Removes letters that were put back and whose entries are in the ledger by now."""
+    """Removes replayed letters whose entries are in the ledger. Returns how many."""
     removed, after = 0, None
     for _ in range(_MAX_CLEARED // _PAGE):
         page = await letters.list(after=after, limit=_PAGE, replayed=True)
@@ -78,7 +78,7 @@ async def clear_posted(letters: DeadLetterStore, entries: EntryStore) -> int:
 
 
 def _entry_ids(letter: DeadLetter) -> Sequence[str] | None:
-    """The entries that it becomes; None where it does not say so."""
+    """The ids of the letter's entries; None if they cannot be read."""
     try:
         match letter.kind:
             case "event":
@@ -88,7 +88,7 @@ def _entry_ids(letter: DeadLetter) -> Sequence[str] | None:
             case "correction":
                 return [_decode_entry_id(letter.raw).entry_id]
             case "reprice":
-                # Its corrections exist where they are due; an order leaves nothing else behind.
+                # A re-price order makes corrections as they fall due, and no entry of its own.
                 return []
             case "job":
                 return None
@@ -97,7 +97,7 @@ def _entry_ids(letter: DeadLetter) -> Sequence[str] | None:
 
 
 async def _enqueue(letter: DeadLetter, redis: Redis) -> None:
-    # An earlier replay of the letter may still be under way, so each has a name of its own.
+    # An earlier replay of the letter may still wait, so each replay has its own job id.
     job_id = f"replay-{letter.letter_id}-{letter.times}"
     async with redis.pipeline(transaction=True) as pipeline:
         match letter.kind:

@@ -1,4 +1,4 @@
-"""The Redis client, with every timeout written down."""
+"""Opens the Redis client, with explicit timeouts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ _POOL_WAIT_S = 2.0
 
 @asynccontextmanager
 async def open_redis(url: str, *, max_connections: int = 50) -> AsyncIterator[Redis]:
-    """Connects lazily; answers are bytes. A command waits `_POOL_WAIT_S` for a connection."""
+    """Connects lazily. Replies are bytes. A command waits `_POOL_WAIT_S` for a connection."""
     options = {
         "max_connections": max_connections,
         "timeout": _POOL_WAIT_S,
@@ -37,7 +37,7 @@ async def open_redis(url: str, *, max_connections: int = 50) -> AsyncIterator[Re
 
 
 async def memory_ratio(redis: Redis) -> float:
-    """What is used of `maxmemory`; 0 where there is no limit. At 1 commands are refused."""
+    """The used share of `maxmemory`; 0 without a limit. At 1, Redis rejects commands."""
     memory = await redis.info("memory")
     limit = int(memory.get("maxmemory", 0))
     return int(memory["used_memory"]) / limit if limit else 0.0

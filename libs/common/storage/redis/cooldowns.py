@@ -1,4 +1,4 @@
-"""Deployments that all replicas leave alone, with the Unix time until when."""
+"""Cooldowns that all replicas share: deployments, each with the Unix time of its end."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,13 @@ _KEY = "gateway:cooldowns"
 
 
 class CooldownStore:
-    """One sorted set for all; entries that have ended are dropped."""
+    """One sorted set, from which ended cooldowns are removed."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def exchange(self, until_s: Mapping[str, float], *, now_s: float) -> dict[str, float]:
-        """Adds those, and returns all that have not ended; one round trip."""
+        """Adds cooldowns, and returns all that have not ended, in one round trip."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             if until_s:
                 pipeline.zadd(_KEY, dict(until_s), gt=True)
@@ -24,6 +24,6 @@ class CooldownStore:
         return {name.decode(): score for name, score in rows}
 
     async def active(self, *, now_s: float) -> dict[str, float]:
-        """Those that have not ended, for whoever only looks."""
+        """The cooldowns that have not ended; writes nothing."""
         rows = await self._redis.zrangebyscore(_KEY, f"({now_s}", "+inf", withscores=True)
         return {name.decode(): score for name, score in rows}

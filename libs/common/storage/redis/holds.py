@@ -1,7 +1,7 @@
-"""Holds, limits and the copy of spend in Redis: what admission decides on.
+"""Holds, limits and the copy of spend in Redis, by which admission decides.
 
-All keys of an account share one hash tag, so that one script sees them all on a Cluster too, and
-Redis' own time decides. `lua/common.lua` describes the keys.
+All keys of an account share one hash tag, so that one script can read them on a Cluster too. The
+clock is Redis' own. `lua/common.lua` describes the keys.
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
@@ -27,11 +27,11 @@ from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import CommandSink, Pipelined, Transaction
 from libs.common.storage.redis.scripts import ALLOW_OOM, Scripts, encode_ask, root_of
 
-# Long enough for a period that is still asked about; a key that is gone is seeded anew.
+# Longer than any period but `total`; an expired key is seeded again.
 _SPENT_TTL_S = 40 * 24 * 3600
-# A finished call's hold lives until the ledger has posted it, however long that takes.
+# A finished call keeps its hold until the ledger has posted it.
 _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
-# Accounts that may have holds, by the time of the last announcement; the sweep visits them.
+# Accounts that may have holds, by the time of the last announcement. The sweep visits them.
 _ACCOUNTS = "gateway:noted-accounts"
 _NOTE = ALLOW_OOM + "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
 _FORGET = """
@@ -40,25 +40,25 @@ if noted and redis.call('TIME')[1] - noted >= tonumber(ARGV[2]) then
   redis.call('ZREM', KEYS[1], ARGV[1])
 end
 """
-# Gateways announce an account with open calls several times within this.
+# Gateways announce an account with open calls several times within this time.
 _VISITED_S = 600
 _SCRIPTS = ("admit", "finish", "settle", "renew", "retake", "sweep")
 _REFUSALS: tuple[LimitKind, ...] = ("requests", "tokens", "parallel")
 
 
 class HoldStore:
-    """Every verb is one script, and one round trip, over one account's keys."""
+    """Each method is one script over one account's keys, and one round trip."""
 
     def __init__(
         self, redis: Redis, pipelined: Pipelined | None = None, *, visited_s: int = _VISITED_S
     ) -> None:
-        """`pipelined` for a process that has several stores and one connection for all."""
+        """`pipelined`: the connection that the process's stores share."""
         self._redis = redis
         self._visited_s = visited_s
         self._scripts = Scripts(pipelined or Pipelined(redis), *_SCRIPTS)
 
     async def load_scripts(self) -> None:
-        """For transactions, which cannot load a script that the server has forgotten."""
+        """Loads the scripts: a transaction cannot load one that the server lacks."""
         await self._scripts.load()
 
     async def admit(
@@ -72,9 +72,9 @@ class HoldStore:
         scopes: Sequence[LimitScope],
         event: bytes,
     ) -> Admission:
-        """Limits and budgets checked, expired holds out, the hold taken.
+        """Removes expired holds, checks limits and budgets, and takes the hold.
 
-        `event` is what the ledger is to post should nobody ever hear of the call again.
+        The ledger posts `event` if the hold's lease expires before the call ends.
         """
         key_id = next((scope.key_id for scope in scopes if scope.key_id is not None), None)
         ask = {
@@ -98,11 +98,11 @@ class HoldStore:
         return _admission(answer, scopes)
 
     def transact(self, transaction: Transaction) -> Awaitable[object]:
-        """Runs what the methods below were added to. Raises NoScriptError as they do."""
+        """Runs the transaction. Raises NoScriptError if Redis lacks a script."""
         return self._scripts.transact(transaction)
 
     def finish(self, commands: CommandSink, finished: Finished) -> None:
-        """Adds to the commands: the call is over, and its hold becomes its cost."""
+        """Adds to the commands: ends the call, and resizes its hold to its cost."""
         ask = {
             "call": finished.call_id,
             "amount": finished.cost_nusd,
@@ -114,7 +114,7 @@ class HoldStore:
         commands.execute_command("EVALSHA", sha, 1, root, encode_ask(ask))
 
     async def settle(self, user_id: str, call_ids: Sequence[str], spent: Iterable[Spent]) -> None:
-        """Releases the holds of posted calls; spend as MongoDB committed it."""
+        """Releases the holds of posted calls, and sets the copy of spend to MongoDB's figures."""
         rows = [
             {
                 "scope": scope_name(row.key_id),
@@ -128,16 +128,16 @@ class HoldStore:
         await self._scripts.run("settle", user_id, {"calls": call_ids, "spent": rows})
 
     async def seed(self, user_id: str, spent: Iterable[Spent]) -> None:
-        """Tells Redis what MongoDB says was spent."""
+        """Sets the copy of spend to MongoDB's figures."""
         await self.settle(user_id, (), spent)
 
     async def renew(self, user_id: str, call_ids: Sequence[str], *, lease_s: int) -> list[str]:
-        """Prolongs the leases of calls that are still under way; those that hold nothing here."""
+        """Renews the leases of open calls. Returns the calls that have no hold here."""
         ask = {"calls": call_ids, "lease_ms": lease_s * 1000}
         return [call.decode() for call in await self._scripts.run("renew", user_id, ask)]
 
     async def retake(self, hold: OpenHold) -> None:
-        """Takes the hold of a call that is under way, unless Redis knows of it already."""
+        """Takes the hold of an open call, unless Redis has it already."""
         ask = {
             "call": hold.call_id,
             "amount": hold.hold_nusd,
@@ -148,7 +148,7 @@ class HoldStore:
         await self._scripts.run("retake", hold.user_id, ask, hold.event)
 
     async def announce_account(self, user_id: str) -> None:
-        """For some time from now on the sweep visits the account."""
+        """Makes the sweep visit the account for `_VISITED_S`."""
         await self._scripts.command("EVAL", _NOTE, 1, _ACCOUNTS, user_id)
 
     async def accounts(self) -> list[str]:
@@ -157,10 +157,10 @@ class HoldStore:
         return sorted(member.decode() for member in members)
 
     async def sweep(self, user_id: str, *, limit: int) -> list[bytes]:
-        """Ends leases that are over; events of calls that nobody finished.
+        """Removes holds whose lease has expired. Returns the events of their unfinished calls.
 
-        An account that holds nothing is visited for a while yet: gateways do not say with each
-        call that they have one.
+        An account without holds is still visited for `_VISITED_S`, because gateways do not announce
+        it with each call.
         """
         events, left = await self._scripts.run("sweep", user_id, {"limit": limit})
         if left == 0:
@@ -168,12 +168,12 @@ class HoldStore:
         return list(events)
 
     async def held(self, user_id: str, key_id: str | None = None) -> int:
-        """Nano-USD held by calls that are under way or not posted yet."""
+        """Nano-USD held by calls that are open or not posted yet."""
         held = await self._redis.get(f"{root_of(user_id)}:held{scope_name(key_id)}")
         return 0 if held is None else int(held)
 
     async def held_of_many(self, owners: Sequence[tuple[str, str | None]]) -> list[int]:
-        """As `held`, in the order of the owners: pairs of user_id and key_id."""
+        """As `held`, for pairs of user_id and key_id, in their order."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for user_id, key_id in owners:
                 pipeline.get(f"{root_of(user_id)}:held{scope_name(key_id)}")

@@ -22,12 +22,12 @@ _decode = msgspec.json.Decoder(Invalidation).decode
 
 
 async def publish(redis: Redis, *invalidations: Invalidation, as_one: bool = False) -> None:
-    """A few at a time. Raises RedisError where nobody could be told; caches then obey their TTL.
+    """Publishes invalidations. Raises RedisError on failure; caches then expire by their TTL.
 
-    `as_one` tells of the first alone: of prices, since whoever hears of one forgets them all.
+    `as_one` publishes only the first: one invalidated price clears all cached prices.
     """
-    # In this order: whoever hears of it must not find the old value in the second level. Together,
-    # since each waits for Redis to write to its disk.
+    # Before publishing: a gateway that gets the message must not read the old value from the shared
+    # cache. Concurrently, since each waits for Redis to write to its disk.
     await asyncio.gather(*(tombstone(redis, each.kind, each.id) for each in invalidations))
     for invalidation in invalidations[:1] if as_one else invalidations:
         await redis.publish(CHANNEL, _encode(invalidation))
@@ -42,8 +42,8 @@ async def listen(
 ) -> None:
     """Runs until cancelled. `on_subscribed` is called on each (re)subscription.
 
-    Messages sent while the connection was away are lost, so `on_subscribed` forgets everything. An
-    outage is told once, however long it lasts.
+    Messages are lost while the connection is broken, so `on_subscribed` clears all caches. An outage
+    is logged once.
     """
     told = False
     while True:

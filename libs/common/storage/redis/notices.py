@@ -1,7 +1,6 @@
-"""Messages that wait to be sent, each once: kept in Redis, tried until they are sent or given up.
+"""Notices in Redis: each is sent once, and retried until it is sent or given up.
 
-Several workers may work on them: whoever takes one has it for a while, and if that one dies,
-another takes it again.
+A worker leases a notice while it sends it. If that worker dies, another one takes the notice.
 """
 
 from typing import Any
@@ -11,9 +10,9 @@ import msgspec
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import Pipelined
 
-# One hash slot for all of it.
+# One hash slot for all keys.
 _ROOT = "gateway:{notices}"
-# As long as the longest period goes on, and some more: nobody is told twice in one.
+# Longer than the longest period, so that a notice is not sent twice in one.
 _KNOWN_S = 40 * 24 * 3600
 
 _ADD = """
@@ -37,7 +36,7 @@ return taken
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A message and how often it was tried, this time included."""
+    """`tries` includes the present one."""
 
     name: str
     payload: bytes
@@ -45,23 +44,23 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class NoticeStore:
-    """By a name that says what each is about; the same name is never told again."""
+    """Notices by a name; a name that was added is ignored for `_KNOWN_S`."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._pipelined = Pipelined(redis)
 
     async def add(self, name: str, payload: bytes) -> bool:
-        """False where it is known already, sent or not."""
+        """Returns False if the name was added before."""
         return bool(await self._eval(_ADD, name, payload, _KNOWN_S))
 
     async def take(self, *, lease_s: int) -> Notice | None:
-        """One that is due; it is due again after the lease unless it is done with before."""
+        """A due notice, or None. The notice is due again after the lease, unless it is removed."""
         row = await self._eval(_TAKE, lease_s)
         return Notice(row[0].decode(), row[1], row[2]) if row else None
 
     async def put_back(self, name: str, *, delay_s: int) -> None:
-        """It is due again after the delay."""
+        """Makes the notice due after the delay."""
         now_s, _ = await self._redis.time()
         await self._redis.zadd(f"{_ROOT}:due", {name: now_s + delay_s}, xx=True)
 

@@ -1,8 +1,8 @@
-"""Commands of concurrent calls share one connection to Redis, each without waiting for the others.
+"""Concurrent calls pipeline their commands over one connection to Redis.
 
-redis-py opens the connection (Sentinel, TLS, passwords), and its transport is then read and written
-here: with a lease from the pool, a task and a timer for each reply, redis-py's own pipelines cost a
-call several times what the commands themselves do.
+redis-py opens the connection (Sentinel, TLS, passwords). This module then reads and writes its
+transport: redis-py's own pipelines take a lease from the pool, a task and a timer for each reply,
+which cost a call several times what the commands themselves do.
 """
 
 import asyncio
@@ -35,24 +35,23 @@ _ERRORS = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError, "READONLY": ReadO
 
 
 class CommandSink(Protocol):
-    """What takes commands to be sent later: a Transaction, or a pipeline of redis-py."""
+    """A Transaction, or a pipeline of redis-py."""
 
     def execute_command(self, *command: Any) -> object: ...
 
 
 class Transaction:
-    """Commands that take effect together."""
+    """Commands between MULTI and EXEC."""
 
     def __init__(self) -> None:
         self.packed: list[bytes] = []
 
     def execute_command(self, *command: Any) -> None:
-        """Adds one."""
         self.packed.append(hiredis.pack_command(command))
 
 
 class Pipelined:
-    """Each command has its own answer or error; answers are as Redis gives them, texts as bytes."""
+    """Each command has its own reply or error. Replies are as Redis gives them, texts as bytes."""
 
     def __init__(self, redis: Redis, *, timeout_s: float = _TIMEOUT_S) -> None:
         self._pool = redis.connection_pool
@@ -61,15 +60,15 @@ class Pipelined:
         self._opening: asyncio.Task[_Wire] | None = None
 
     def run(self, *command: Any) -> Awaitable[Any]:
-        """Raises RedisError: what Redis, or the connection to it, says of the command."""
+        """Raises RedisError if Redis rejects the command or the connection fails."""
         return self._send(hiredis.pack_command(command), 1)
 
     async def run_all(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """Several at once, in order; raises the first error."""
+        """The replies, in order. Raises the first error."""
         return list(await asyncio.gather(*(self.run(*command) for command in commands)))
 
     async def transact(self, transaction: Transaction) -> Sequence[Any]:
-        """The answers. Raises the first error among them, which undoes none of the others."""
+        """The replies. Raises the first error; the other commands still took effect."""
         packed = [_MULTI, *transaction.packed, _EXEC]
         answers: Sequence[Any] = await self._send(b"".join(packed), len(packed))
         for answer in answers:
@@ -88,7 +87,7 @@ class Pipelined:
         return await wire.send(packed, replies)
 
     async def _open(self) -> "_Wire":
-        """All that wait for the connection wait for the same one."""
+        """Concurrent callers wait for the same connection."""
         opening = self._opening
         if opening is None:
             opening = self._opening = asyncio.create_task(self._connect())
@@ -98,7 +97,7 @@ class Pipelined:
     def _opened(self, opening: "asyncio.Task[_Wire]") -> None:
         self._opening = None
         if not opening.cancelled():
-            # Whoever waited for it may be gone by now, and its error is not to be missed then.
+            # Its callers may be cancelled; asyncio would then log an error that was never retrieved.
             opening.exception()
 
     async def _connect(self) -> "_Wire":
@@ -109,7 +108,7 @@ class Pipelined:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._pool.get_connection()
         except TimeoutError:
-            raise RedisTimeoutError("Redis cannot be connected to in time") from None
+            raise RedisTimeoutError("Redis did not accept a connection in time") from None
         try:
             self._wire = _Wire(connection, self._timeout_s)
         except RedisConnectionError:
@@ -123,7 +122,7 @@ class Pipelined:
 
 
 class _Ask:
-    """Who waits for the last of so many replies, since when, and what went wrong before it."""
+    """A caller that waits for the last of several replies, and the first error among them."""
 
     __slots__ = ("error", "future", "replies", "since")
 
@@ -134,7 +133,7 @@ class _Ask:
         self.error: Exception | None = None
 
     def answer(self, last_reply: Any) -> None:
-        """Whoever waits may be gone by now."""
+        """Does nothing if the caller is cancelled."""
         if self.future.done():
             return
         if self.error is not None:
@@ -144,7 +143,7 @@ class _Ask:
 
 
 class _Wire(asyncio.Protocol):
-    """The transport of a connection that redis-py has opened, for as long as it lives."""
+    """Takes over the transport of a connection that redis-py has opened, until it ends."""
 
     def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
         self.connection = connection
@@ -155,21 +154,21 @@ class _Wire(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error_of)
         self._watch: asyncio.TimerHandle | None = None
-        # There is no public way to them.
+        # redis-py has no public access to them.
         reader, writer = connection._reader, connection._writer  # noqa: SLF001
         if reader is None or writer is None:
             raise RedisConnectionError("the connection is closed")
         self._transport = cast("asyncio.Transport", writer.transport)
         if reader.at_eof() or self._transport.is_closing():
-            # Its end has been told already, and would not be told again.
+            # The end was reported before this protocol was set, and is not reported again.
             raise RedisConnectionError("Redis closed the connection")
         self._opener = cast("asyncio.Protocol", self._transport.get_protocol())
         self._transport.set_protocol(self)
 
     def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
-        """Leaves at once where nothing is under way, else with the tick's other commands."""
+        """Writes at once if the connection is idle, else with the tick's other commands."""
         if self.is_closed:
-            # It was lost before whoever waited for it could run.
+            # The connection was lost before its caller ran.
             raise RedisConnectionError("the connection to Redis was lost")
         if len(self._asked) >= _MAX_WAITING:
             raise RedisError("too many commands wait for Redis")
@@ -204,7 +203,7 @@ class _Wire(asyncio.Protocol):
                     self._asked.popleft()
                     ask.answer(reply)
         except (hiredis.ProtocolError, IndexError) as error:
-            self._fail(RedisConnectionError(f"Redis' answer cannot be read: {error}"))
+            self._fail(RedisConnectionError(f"Redis' reply cannot be parsed: {error}"))
 
     def eof_received(self) -> None:
         self._fail(RedisConnectionError("Redis closed the connection"))
@@ -214,14 +213,14 @@ class _Wire(asyncio.Protocol):
         self._opener.connection_lost(exc)
 
     def _note(self, ask: _Ask, error: Exception) -> None:
-        # The first one says why; that of the transaction only says that there was one.
+        # The first error has the reason; the transaction's own only says that one occurred.
         ask.error = ask.error or error
         if says_no_master(str(error)):
-            # No master any more: the next command looks for the new one.
+            # The server is no longer the master; the next command connects to the new one.
             self._loop.call_soon(self._fail, error)
 
     def _look(self) -> None:
-        """One timer watches over the oldest command; a new one is not worth its price for each."""
+        """Checks the oldest command's deadline. A timer for each command would cost too much."""
         self._watch = None
         if not self._asked:
             return

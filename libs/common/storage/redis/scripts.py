@@ -1,7 +1,7 @@
-"""Lua scripts over the keys of one account, which share a hash slot; one round trip each.
+"""Lua scripts over the keys of one account, which share a hash slot. Each is one round trip.
 
-A Redis at `maxmemory` refuses commands that may need memory, and a script by its first line: what
-releases memory or posts money names `allow-oom` there and passes, what takes more does not.
+At `maxmemory`, Redis rejects commands that may need memory, and scripts unless their first line has
+`allow-oom`. The scripts that release memory or post money have it; those that take memory do not.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from libs.common.storage.redis.client import NoScriptError, Redis
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
 
 encode_ask = msgspec.json.Encoder().encode
-# The first line of a script that a full Redis runs too. What it adds must be small and bounded.
+# The first line of a script that a full Redis runs too. Such a script may add only a little.
 ALLOW_OOM = "#!lua flags=allow-oom\n"
-# A script without a flag is refused by a full Redis before its first command.
+# A full Redis rejects a script without the flag before its first command.
 _FIRST_LINES = {
     "admit": "#!lua\n",
     "retake": "#!lua\n",
@@ -30,7 +30,7 @@ _FIRST_LINES = {
 
 
 class Script:
-    """A script of `lua/`, with what all those of an account share in front."""
+    """A script of `lua/`, behind the text of `common.lua`."""
 
     def __init__(self, name: str) -> None:
         folder = files(__package__) / "lua"
@@ -40,14 +40,14 @@ class Script:
 
 
 class Scripts:
-    """Runs the named scripts; those that Redis has forgotten are loaded again."""
+    """Runs the named scripts, and loads those that Redis lacks."""
 
     def __init__(self, pipelined: Pipelined, *names: str) -> None:
         self._pipelined = pipelined
         self._scripts = {name: Script(name) for name in names}
 
     def sha(self, name: str) -> str:
-        """For a transaction, which cannot load a script by itself."""
+        """For EVALSHA in a transaction."""
         return self._scripts[name].sha
 
     async def load(self) -> None:
@@ -63,21 +63,21 @@ class Scripts:
             return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
 
     def transact(self, transaction: Transaction) -> Awaitable[object]:
-        """Raises NoScriptError where Redis lacks a script; the other commands took effect."""
+        """Raises NoScriptError if Redis lacks a script; the other commands still took effect."""
         return self._pipelined.transact(transaction)
 
     def command(self, *command: Any) -> Awaitable[Any]:
-        """Any other command, over the same connection."""
+        """Runs any other command over the same connection."""
         return self._pipelined.run(*command)
 
 
 async def run_once(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) -> Any:
-    """Runs a script that is rare enough to be sent whole."""
+    """Runs a script by its text; for rare ones."""
     return await redis.execute_command(  # type: ignore[no-untyped-call]
         "EVAL", script, len(keys), *keys, *arguments
     )
 
 
 def root_of(user_id: str) -> str:
-    """What the account's keys begin with; the braces hold what their slot follows from."""
+    """The prefix of the account's keys; Redis takes the slot from the part in braces."""
     return f"gateway:{{{user_id}}}"

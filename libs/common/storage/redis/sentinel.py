@@ -1,4 +1,4 @@
-"""Connections to the master that Redis Sentinel names, and to no other server."""
+"""Connections to the master that Redis Sentinel names."""
 
 import asyncio
 import logging
@@ -21,27 +21,27 @@ from libs.common.storage.redis.url import SentinelUrl
 
 _CONNECT_TIMEOUT_S = 0.5
 _COMMAND_TIMEOUT_S = 1.0
-# A master that was cut off, with its clients, does not say that it is none any more.
+# A master that is cut off together with its clients does not report its demotion.
 _FOLLOW_S = 1.0
-# What a server says that is no master, or that has lost its replicas, maybe to another master. A
-# script's error has it in the middle where the server is older than Redis 7.
+# Errors of a replica, or of a master without its replicas, which another master may have. Before
+# Redis 7, a script's error has the word in the middle.
 _NO_MASTER = ("READONLY", "NOREPLICAS", "MASTERDOWN", "-READONLY", "-NOREPLICAS")
 
-# Not structlog, whose import would cost the worker's probe more than all it does.
+# Not structlog: importing it would cost the worker's probe more than the rest of its work.
 log = logging.getLogger(__name__)
 
 
 def says_no_master(error: str) -> bool:
-    """Of an error's text: who gave it must not be asked again before Sentinel is."""
+    """Whether the error's text means that Sentinel must be asked for the master again."""
     return any(word in _NO_MASTER for word in error.split())
 
 
 class MasterConnection(SentinelManagedConnection):
-    """An answer that no master gives closes it; it then goes where Sentinel says."""
+    """Closes on an error that no master gives, then reconnects where Sentinel says."""
 
     async def on_connect(self) -> None:
         await super().on_connect()
-        # A sentinel that was cut off may still name the old master. HELLO is open to every user.
+        # A sentinel that is cut off may still name the old master. Every user may send HELLO.
         await self.send_command("HELLO", check_health=False)
         reply = await self.read_response()
         facts = dict(zip(reply[::2], reply[1::2], strict=True))
@@ -55,15 +55,15 @@ class MasterConnection(SentinelManagedConnection):
             if not says_no_master(str(error)):
                 raise
             await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"not the master, or not for long: {error}") from None
+            raise RedisConnectionError(f"the server may not be the master: {error}") from None
 
 
 class TlsMasterConnection(MasterConnection, SentinelManagedSSLConnection):
-    """The same over TLS."""
+    """As MasterConnection, over TLS."""
 
 
 class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Bounded, with a bounded wait for a connection, as redis-py's own for Sentinel is not."""
+    """Bounds the connections and the wait for one, as redis-py's own Sentinel pool does not."""
 
     def __init__(self, master: str, sentinel: Sentinel, **kwargs: Any) -> None:
         super().__init__(master, sentinel, **kwargs)  # type: ignore[no-untyped-call]
@@ -72,8 +72,8 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
         self._failure: str | None = None
 
     async def get_master_address(self) -> Any:
-        """Who waits while Sentinel is asked shares the answer: redis-py's `Sentinel` loses
-        sentinels where it is asked twice at once.
+        """Concurrent callers share the reply: redis-py's `Sentinel` loses sentinels if it is asked
+        twice at once.
         """
         answers = self._answers
         async with self._asking:
@@ -84,15 +84,15 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
         return self.master_address
 
     async def follow(self) -> None:
-        """Runs until cancelled: leaves a master that Sentinel has replaced, in mid-call too."""
+        """Runs until cancelled: disconnects from a replaced master, during calls too."""
         while True:
             await asyncio.sleep(_FOLLOW_S)
             try:
                 await self.get_master_address()
             except MasterNotFoundError:
-                # Open connections need no sentinel, and who opens one says what is wrong.
+                # Open connections work without a sentinel; opening a new one raises the error.
                 continue
-            # One that was being opened at the time is left at the next turn.
+            # The next turn closes a connection that was being opened meanwhile.
             await self._leave_others()
 
     async def _ask(self) -> None:
@@ -130,7 +130,7 @@ async def open_master_pool(url: SentinelUrl, **options: Any) -> AsyncIterator[Ma
             **url.sentinel_options,
         },
     )
-    # They are reordered while they are asked.
+    # redis-py reorders its list while it asks the sentinels.
     sentinels = tuple(sentinel.sentinels)
     connection_class = TlsMasterConnection if url.tls else MasterConnection
     pool = MasterPool(

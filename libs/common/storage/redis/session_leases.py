@@ -1,8 +1,8 @@
 """Leases on the MongoDB sessions that post to the ledger.
 
-A process that is killed leaves its transaction open, and MongoDB keeps what that transaction wrote
-blocked for a minute: on a busy account, nothing could be posted. Whose lease has ended is dead, and
-the others kill its session. A live one that is killed by mistake loses one try, nothing else.
+A killed process leaves its transaction open, and MongoDB keeps the documents that it wrote locked
+for a minute, which would stop the posting of a busy account. Once a process's lease has expired,
+the others kill its session. A live process whose session is killed by mistake loses one try.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 
 _KEY = "gateway:posting-sessions"
-# How many dead sessions are dealt with at a time.
+# How many expired sessions are killed at a time.
 _MAX_EXPIRED = 100
-# A full Redis takes it too: posting is what empties it.
+# A full Redis runs it too: posting frees its memory.
 _RENEW = (
     ALLOW_OOM
     + """
@@ -26,7 +26,7 @@ redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[2]), ARGV[1])
 
 
 class SessionLeases:
-    """Times are Redis' own, so that the clocks of the hosts need not agree."""
+    """Uses Redis' clock, so the hosts' clocks need not agree."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -35,7 +35,7 @@ class SessionLeases:
         await run_once(self._redis, _RENEW, [_KEY], session_id.hex, lease_ms)
 
     async def expired(self) -> list[UUID]:
-        """Sessions whose process has stopped renewing them."""
+        """Sessions whose lease has expired."""
         now_ms = await self._now_ms()
         ids = await self._redis.zrangebyscore(_KEY, "-inf", now_ms, start=0, num=_MAX_EXPIRED)
         return [UUID(hex=id_.decode()) for id_ in ids]

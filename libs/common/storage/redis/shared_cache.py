@@ -1,8 +1,8 @@
-"""The second cache level, in Redis: what one replica has read, the others need not read again.
+"""The second cache level, in Redis, which all replicas share.
 
-Only MongoDB is ever right. An administrator's write leaves a tombstone, so that whoever read the
-old value a moment before cannot put it here; a read that took longer than that is not kept. Keys
-are known by their hashes. While Redis is away everything comes from MongoDB.
+MongoDB is the truth. An administrator's write leaves a tombstone, so that a replica that read the
+old value just before cannot cache it; the value of a read that took too long is not cached. API
+keys appear only by their hashes. While Redis is unavailable, all values come from MongoDB.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,13 +21,13 @@ from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 
 log = structlog.get_logger(__name__)
-# Part of the keys: values that an older release cannot read, or wrote, have another one.
+# Part of the keys. It changes with the form of the values, so releases do not read each other's.
 _VERSION = 2
 _TOMBSTONE = b""
 _TOMBSTONE_S = 15
-# A full Redis takes it too, or a revoked key would go on working for the cache's time.
+# A full Redis runs it too, or a revoked key would work until its cached value expires.
 _SET_TOMBSTONE = ALLOW_OOM + "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
-# Reads that take longer may have begun before a write whose tombstone is gone.
+# A longer read may have begun before a write whose tombstone has expired.
 _MAX_READ_S = 5.0
 _MS = 1000
 
@@ -35,7 +35,7 @@ V = TypeVar("V")
 
 
 class SharedCache(Generic[V]):
-    """Caches one kind of object. Absence is not cached, since anybody can ask for any name."""
+    """Caches one kind of object. Absence is not cached, since a client can send any name."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SharedCache(Generic[V]):
     async def get(
         self, object_id: str, load: Callable[[str], Awaitable[V | None]]
     ) -> Loaded[V] | None:
-        """From Redis, else from `load`. Do not keep the value for longer than `Loaded` says."""
+        """From Redis, else from `load`. `Loaded` bounds how long the caller may keep the value."""
         name = key_of(self._kind, object_id)
         found = await self._find(name)
         if found is not None:
@@ -93,7 +93,7 @@ class SharedCache(Generic[V]):
         if not self._breaker.allows():
             return
         try:
-            # NX: neither over a tombstone, nor over what was read later.
+            # NX: replaces neither a tombstone nor a later value.
             await self._pipelined.run("SET", name, self._encode(value), "NX", "PX", self._ttl_ms)
         except (RedisError, OSError) as error:
             self._breaker.failed()

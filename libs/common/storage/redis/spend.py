@@ -1,4 +1,4 @@
-"""Redis' copy of what accounts have spent, as `lua/settle.lua` writes it; only read here."""
+"""Reads Redis' copy of the accounts' spend, which `lua/settle.lua` writes."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ _READ_AT_ONCE = 500
 
 
 class RedisSpendReader:
-    """Reads the spend of accounts, not of their keys."""
+    """The spend of accounts, not of their keys."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def of(self, user_id: str, periods: Sequence[str]) -> dict[str, PeriodSpend]:
-        """By period; periods that Redis does not hold are left out."""
+        """By period. Leaves out periods that Redis lacks."""
         found: dict[str, PeriodSpend] = {}
         for start in range(0, len(periods), _READ_AT_ONCE):
             some = periods[start : start + _READ_AT_ONCE]

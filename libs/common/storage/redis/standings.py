@@ -1,4 +1,4 @@
-"""How accounts and keys stand, for whoever only looks: nothing is held, counted or cleared."""
+"""Reads the limits and budgets of accounts and keys; writes nothing."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from libs.common.storage.redis.scripts import Scripts
 
 
 class ScopeStanding(msgspec.Struct, frozen=True, kw_only=True):
-    """What an account or key uses now; `spent_nusd` per budget, in the scope's order."""
+    """The present use of an account or key; `spent_nusd` per budget, in the scope's order."""
 
     requests: int
     requests_reset_ms: int
@@ -21,7 +21,7 @@ class ScopeStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StandingStore:
-    """Reads what `HoldStore` writes."""
+    """Reads the keys that `HoldStore` writes."""
 
     def __init__(self, pipelined: Pipelined) -> None:
         self._scripts = Scripts(pipelined, "look")
@@ -29,7 +29,7 @@ class StandingStore:
     async def look(
         self, user_id: str, scopes: Sequence[LimitScope]
     ) -> tuple[ScopeStanding, ...] | Unseeded:
-        """In the scopes' order; or the first period whose spend Redis does not know."""
+        """In the scopes' order; or the first period whose spend Redis lacks."""
         asked = [
             {"scope": scope.scope, "periods": [budget.period for budget in scope.budgets]}
             for scope in scopes
@@ -39,7 +39,7 @@ class StandingStore:
         for scope, (requests, reset_ms, tokens, parallel, held, spent) in zip(
             scopes, rows, strict=True
         ):
-            # Redis ends a list of Lua where a nil is, so unknown figures come as false: None here.
+            # Redis cuts a Lua list at a nil, so an unknown figure is false in Lua: None here.
             for budget, nusd in zip(scope.budgets, spent, strict=True):
                 if nusd is None:
                     return Unseeded(scope, budget.period)

@@ -3,8 +3,9 @@
     redis+sentinel://[[user]:password@]host[:26379][,host2[:port]…]/master[/db][?options]
     rediss+sentinel://…    with TLS, to the sentinels too
 
-As limits, docket and others write it. User and password are the servers'; the sentinels' own are
-the options `sentinel_username` and `sentinel_password`. All other options are redis-py's for TLS.
+The form is that of limits, docket and others. User and password are the servers'; those of the
+sentinels are the options `sentinel_username` and `sentinel_password`. All other options are
+redis-py's for TLS.
 """
 
 import re
@@ -23,12 +24,12 @@ _TLS_OPTIONS = frozenset(
 )
 # An IPv6 address is in brackets.
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:@\s]+))(?::(?P<port>.*))?")
-# What Sentinel itself takes for a name.
+# The characters that Sentinel allows in a name.
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class SentinelUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """The options are redis-py's arguments for connections to the master, and to sentinels."""
+    """The options are redis-py's arguments for connections to the master and to the sentinels."""
 
     sentinels: tuple[tuple[str, int], ...]
     master: str
@@ -42,11 +43,11 @@ class SentinelUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WrongRedisUrl(ValueError):
-    """What is wrong. Never repeats the URL, which may hold a password."""
+    """The message never repeats the URL, which may hold a password."""
 
 
 def check_redis_url(url: str) -> None:
-    """Raises SettingsError where no client can be made from it."""
+    """Raises SettingsError for an invalid URL."""
     try:
         if is_sentinel_url(url):
             parse_sentinel_url(url)
@@ -97,23 +98,23 @@ def _host(text: str) -> tuple[str, int]:
 def _master_and_db(path: str) -> tuple[str, int]:
     master, _, db = unquote(path).removesuffix("/").partition("/")
     if not _MASTER.fullmatch(master):
-        raise WrongRedisUrl("after the sentinels it must name their master, as in …:26379/mymaster")
+        raise WrongRedisUrl("the path must name the sentinels' master, as in …:26379/mymaster")
     if not db:
         return master, 0
     if not (db.isascii() and db.isdecimal() and len(db) < 6):
-        raise WrongRedisUrl("what follows the master's name must be the number of a database")
+        raise WrongRedisUrl("the path after the master's name must be a database number")
     return master, int(db)
 
 
 def _options(query: str, *, tls: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """Those of TLS, with redis-py's own types, and the sentinels' login."""
+    """The TLS options, with redis-py's types, and the sentinels' login."""
     given = dict(parse_qsl(query, keep_blank_values=True))
     login = _login(given.pop("sentinel_username", ""), given.pop("sentinel_password", ""))
     if given.keys() - _TLS_OPTIONS:
         known = ", ".join(sorted({"sentinel_username", "sentinel_password", *_TLS_OPTIONS}))
-        raise WrongRedisUrl(f"it has unknown options; those it may have are {known}")
+        raise WrongRedisUrl(f"it has unknown options; the known ones are {known}")
     if given and not tls:
-        raise WrongRedisUrl("options of TLS need rediss+sentinel://")
+        raise WrongRedisUrl("TLS options need rediss+sentinel://")
     tls_options: dict[str, Any] = dict(given)
     if "ssl_check_hostname" in given:
         tls_options["ssl_check_hostname"] = to_bool(given["ssl_check_hostname"])
