@@ -42,8 +42,8 @@ async def listen(
 ) -> None:
     """Runs until cancelled. `on_subscribed` is called on each (re)subscription.
 
-    Messages are lost while the connection is broken, so `on_subscribed` clears all caches. An outage
-    is logged once.
+    Messages are lost while the connection is broken, so `on_subscribed` clears all caches. One
+    outage is logged once.
     """
     told = False
     while True:

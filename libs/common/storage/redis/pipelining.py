@@ -97,7 +97,7 @@ class Pipelined:
     def _opened(self, opening: "asyncio.Task[_Wire]") -> None:
         self._opening = None
         if not opening.cancelled():
-            # Its callers may be cancelled; asyncio would then log an error that was never retrieved.
+            # If all callers are cancelled, asyncio would log an error that was never retrieved.
             opening.exception()
 
     async def _connect(self) -> "_Wire":

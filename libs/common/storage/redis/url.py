@@ -102,7 +102,7 @@ def _master_and_db(path: str) -> tuple[str, int]:
     if not db:
         return master, 0
     if not (db.isascii() and db.isdecimal() and len(db) < 6):
-        raise WrongRedisUrl("the path after the master's name must be a database number")
+        raise WrongRedisUrl("the master's name must be followed by the number of a database")
     return master, int(db)
 
 
