@@ -12,20 +12,21 @@ from services.gateway.upstream.translation.conversation import (
     Tool,
 )
 from services.gateway.upstream.translation.names import sent_name, tool_names
+from services.gateway.upstream.translation.responses.paths import PATHS
 
 
 def names(*tools: Tool, max_chars: int = 64) -> dict[str, tuple[str | None, str, bool]]:
-    return tool_names(Request(turns=(), tools=tools), max_chars).known
+    return tool_names(Request(turns=(), tools=tools), max_chars, PATHS).known
 
 
 def test_each_tool_is_known_by_the_name_that_is_sent() -> None:
     long, dotted = "f" * 65, "functions.run"
     known = names(
-        Function(name="f", at=0),
-        Freeform(name="patch", at=1),
-        Function(name="g", namespace="ns", at=2),
-        Function(name=long, at=3),
-        Function(name=dotted, at=4),
+        Function(name="f", at=(0,)),
+        Freeform(name="patch", at=(1,)),
+        Function(name="g", namespace="ns", at=(2,)),
+        Function(name=long, at=(3,)),
+        Function(name=dotted, at=(4,)),
     )
     assert known == {
         "f": (None, "f", False),
@@ -38,13 +39,13 @@ def test_each_tool_is_known_by_the_name_that_is_sent() -> None:
 
 
 def test_a_target_with_longer_names_gets_them_as_they_are() -> None:
-    assert names(Function(name="f" * 65, at=0), max_chars=128) == {
+    assert names(Function(name="f" * 65, at=(0,)), max_chars=128) == {
         "f" * 65: (None, "f" * 65, False)
     }
 
 
 def test_a_name_that_the_model_made_up_stays() -> None:
-    made = tool_names(Request(turns=(), tools=(Function(name="f", at=0),)), 64)
+    made = tool_names(Request(turns=(), tools=(Function(name="f", at=(0,)),)), 64, PATHS)
     assert made.original("f") == (None, "f", False)
     assert made.original("h") == (None, "h", False)
 
@@ -52,10 +53,10 @@ def test_a_name_that_the_model_made_up_stays() -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (Function(name="f", at=0), Function(name="f", at=1)),
-        (Function(name="f", at=0), Freeform(name="f", at=1)),
-        (Function(name="b", namespace="a", at=0), Function(name="a__b", at=1)),
-        (Function(name="a__b", at=0), Function(name="b", namespace="a", at=1)),
+        (Function(name="f", at=(0,)), Function(name="f", at=(1,))),
+        (Function(name="f", at=(0,)), Freeform(name="f", at=(1,))),
+        (Function(name="b", namespace="a", at=(0,)), Function(name="a__b", at=(1,))),
+        (Function(name="a__b", at=(0,)), Function(name="b", namespace="a", at=(1,))),
     ],
 )
 def test_two_tools_of_one_name_are_refused(first: Tool, second: Tool) -> None:
@@ -65,11 +66,11 @@ def test_two_tools_of_one_name_are_refused(first: Tool, second: Tool) -> None:
 
 
 def test_tools_that_come_later_do_not_take_a_name_away() -> None:
-    known = names(Function(name="f", at=0), Function(name="f", at=-3))
+    known = names(Function(name="f", at=(0,)), Function(name="f", at=(-3,)))
     assert known == {"f": (None, "f", False)}
 
 
 def test_hosted_tools_have_no_names() -> None:
 
-    tool = HostedTool(kind="mcp", at=0, raw=msgspec.Raw(b"{}"), family="openai")
+    tool = HostedTool(kind="mcp", at=(0,), raw=msgspec.Raw(b"{}"), family="openai")
     assert names(tool, tool) == {}

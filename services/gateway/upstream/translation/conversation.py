@@ -202,11 +202,12 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     """`extra`: members that only the own family knows, such as `input_examples`, by name.
 
     `hints` are such that other formats leave out, as nothing that was asked depends on them.
-    `at` is the tool's index in the client's list, a negative one where it stands elsewhere.
+    `at` is the tool's index in the client's list and, within a namespace, the one there; the first
+    is negative where it stands elsewhere.
     """
 
     name: str
-    at: int
+    at: At
     schema: msgspec.Raw | None = None
     namespace: str | None = None
     namespace_description: str | None = None
@@ -221,7 +222,7 @@ class Freeform(msgspec.Struct, frozen=True, kw_only=True):
     """OpenAI's custom tool; `syntax` lark or regex of its `grammar`, both None for plain text."""
 
     name: str
-    at: int
+    at: At
     namespace: str | None = None
     namespace_description: str | None = None
     description: str | None = None
@@ -236,7 +237,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     `version` is Anthropic's own name of the tool, such as `web_search_20250305`.
     """
 
-    at: int
+    at: At
     domains: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     max_uses: int | None = None
@@ -252,7 +253,7 @@ class HostedTool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that only the provider of `family` can run, or whose schema only its models know."""
 
     kind: str
-    at: int
+    at: At
     raw: msgspec.Raw
     family: Family
 

@@ -129,7 +129,7 @@ def _translated(
 ) -> tuple[Translation, int]:
     client = LANGUAGES[asked.client]
     report = Report(client.paths.of_body(asked.fields), drops=drops)
-    names = tool_names(request, profile.max_name_chars)
+    names = tool_names(request, profile.max_name_chars, client.paths)
     fields = target.write_request(
         mend(request, profile, report, target.name), model, profile, report
     )

@@ -6,7 +6,7 @@ from hashlib import sha256
 import msgspec
 
 from services.gateway.upstream.translation.conversation import Freeform, Function, Request
-from services.gateway.upstream.translation.refusals import invalid
+from services.gateway.upstream.translation.refusals import Paths, invalid
 
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _KEPT_CHARS = 55
@@ -28,7 +28,7 @@ class ToolNames(msgspec.Struct, frozen=True):
         return self.known.get(name, (None, name, False))
 
 
-def tool_names(request: Request, max_chars: int) -> ToolNames:
+def tool_names(request: Request, max_chars: int, paths: Paths) -> ToolNames:
     """Raises InvalidRequest where two tools would be the same to the target.
 
     Of tools that later items bring along, the earliest has the name.
@@ -40,11 +40,11 @@ def tool_names(request: Request, max_chars: int) -> ToolNames:
         original = (tool.namespace, tool.name, isinstance(tool, Freeform))
         if known.setdefault(sent_name(tool.name, tool.namespace, max_chars), original) is original:
             continue
-        if tool.at < 0 and original in known.values():
+        if tool.at[0] < 0 and original in known.values():
             continue
-        path = f"tools[{tool.at}]" if tool.at >= 0 else "tools"
         raise invalid(
-            path, f"another tool has the name {tool.name[:64]!r}, or one sent as the same"
+            paths.tool(tool.at),
+            f"another tool has the name {tool.name[:64]!r}, or one sent as the same",
         )
     return ToolNames(known)
 

@@ -10,7 +10,7 @@ from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.conversation import At
 
-# They stand for content that the provider keeps, or say where it is kept: never left out.
+# They stand for content that the provider keeps, or say where an answer is kept: never left out.
 _CONTENT = {
     name: f"the model's provider keeps none of OpenAI's {what}: send the whole conversation"
     for name, what in (
@@ -18,7 +18,10 @@ _CONTENT = {
         ("conversation", "conversations"),
         ("prompt", "prompts"),
     )
-} | {"thread": "the model's provider keeps no threads: send the whole conversation"}
+} | {
+    "thread": "the model's provider keeps no threads: send the whole conversation",
+    "background": "the model's provider answers while the client waits",
+}
 
 T = TypeVar("T")
 
@@ -64,9 +67,9 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
         """For a body with those top-level names, where the format has two words for one thing."""
         return self
 
-    def tool(self, at: int, member: str | None = None) -> str:
-        """`tools[2]`; a negative index is of a tool that stands elsewhere."""
-        return self._with(f"tools[{at}]" if at >= 0 else "tools", member)
+    def tool(self, at: At, member: str | None = None) -> str:
+        """`tools[2].strict` of (2,) and `strict`, in the format's words."""
+        return self._with(f"tools[{at[0]}]", member)
 
     @staticmethod
     def _with(path: str, member: str | None) -> str:

@@ -267,10 +267,10 @@ def test_tools() -> None:
     assert (function.name, function.description, function.strict) == ("f", "d", True)
     # Byte for byte: what a provider caches by must not change.
     assert bytes(function.schema or b"") == b'{"b": 1, "a": 2}'
-    assert list(function.extra) == ["colour", "input_examples"]
-    assert custom == Freeform(name="g", at=1, syntax="lark", grammar="x")
+    assert list(function.extra) == ["colour", "function.input_examples"]
+    assert custom == Freeform(name="g", at=(1,), syntax="lark", grammar="x")
     assert isinstance(hosted, HostedTool)
-    assert (hosted.kind, hosted.at) == ("web_fetch", 2)
+    assert (hosted.kind, hosted.at) == ("web_fetch", (2,))
     assert isinstance(search, Search)
     assert search.context_size == "low"
     assert bytes(search.location or b"") == b'{"type":"approximate","city":"Basel"}'

@@ -350,8 +350,8 @@ def test_texts_and_calls_of_one_turn_are_one_message() -> None:
 
 
 TOOLS = (
-    Function(name="f", at=0, schema=msgspec.Raw(b'{"b": 1}'), description="d", strict=True),
-    Freeform(name="g", at=1, description="d", syntax="lark", grammar="x"),
+    Function(name="f", at=(0,), schema=msgspec.Raw(b'{"b": 1}'), description="d", strict=True),
+    Freeform(name="g", at=(1,), description="d", syntax="lark", grammar="x"),
 )
 
 
@@ -446,7 +446,7 @@ def test_nothing_is_said_of_tools_where_there_are_none() -> None:
 
 def test_a_search() -> None:
     search = Search(
-        at=-1,
+        at=(-1,),
         context_size="low",
         location=msgspec.Raw(b'{"type":"approximate","city":"Basel"}'),
     )
@@ -459,19 +459,18 @@ def test_a_search() -> None:
 @pytest.mark.parametrize(
     ("request_", "path"),
     [
-        (Request(turns=(), tools=(Search(at=-1),)), "web_search_options"),
+        (Request(turns=(), tools=(Search(at=(-1,)),)), "web_search_options"),
         (
-            Request(turns=(), tools=(HostedTool(kind="mcp", at=3, raw=NONE, family="openai"),)),
+            Request(turns=(), tools=(HostedTool(kind="mcp", at=(3,), raw=NONE, family="openai"),)),
             "tools[3]",
         ),
         (
-            Request(turns=(), tools=(Function(name="f", at=2, extra={"defer_loading": NONE}),)),
+            Request(turns=(), tools=(Function(name="f", at=(2,), extra={"defer_loading": NONE}),)),
             "tools[2].defer_loading",
         ),
         (Request(turns=(), choice=Choice(kind="mcp")), "tool_choice"),
         (Request(turns=(), sampling=Sampling(top_k=1)), "top_k"),
         (Request(turns=(), limits=Limits(hosted_calls=1)), "max_tool_calls"),
-        (Request(turns=(), limits=Limits(output_tokens=0)), "max_completion_tokens"),
         (Request(turns=(), limits=Limits(answers=2), stream=True), "n"),
         (Request(turns=(), limits=Limits(stop=tuple("abc"))), "stop"),
         (Request(turns=(), labels=Labels(keeps=True)), "store"),
@@ -489,6 +488,12 @@ def test_options_are_refused_or_left_out_by_name(request_: Request, path: str) -
     assert report.dropped_params == (path,)
     assert len(body.get("stop", ())) in (0, 2)
     assert body.keys() - {"messages", "model", "tools", "stream", "stream_options", "stop"} == set()
+
+
+def test_a_prewarming_call_is_never_a_whole_one() -> None:
+    with pytest.raises(UnsupportedField) as refused:
+        reported(Request(turns=(), limits=Limits(output_tokens=0)), OPENAI, drops=True)
+    assert refused.value.param == "max_completion_tokens"
 
 
 def test_options() -> None:

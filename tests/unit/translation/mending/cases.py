@@ -43,7 +43,7 @@ from services.gateway.upstream.translation.responses.paths import PATHS as RESPO
 USER = Turn(role="user", parts=(Text(text="q", at=(0, 0)),), at=(0,))
 CALL = Call(id="c1", name="f", arguments="{}", at=(1, 0))
 RESULT = Result(call_id="c1", parts=(Text(text="r"),), at=(2, 0))
-TOOL = Function(name="f", at=0)
+TOOL = Function(name="f", at=(0,))
 OLD_CLAUDE = Profile(
     family="anthropic",
     formats=("messages",),
@@ -500,8 +500,8 @@ OPTIONS = [
         to="chat",
         profile=GPT_4,
         paths=MESSAGES,
-        request=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA, strict=True),)),
-        sent=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA),)),
+        request=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA, strict=True),)),
+        sent=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA),)),
         dropped=("tools[2].strict",),
     ),
     Case(
@@ -509,8 +509,8 @@ OPTIONS = [
         rule=options.strict_tools,
         to="chat",
         profile=Profile(takes_strict=False),
-        request=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA, strict=True),)),
-        sent=asked(tools=(Function(name="f", at=2, schema=OPEN_SCHEMA),)),
+        request=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA, strict=True),)),
+        sent=asked(tools=(Function(name="f", at=(2,), schema=OPEN_SCHEMA),)),
         dropped=("tools[2].function.strict",),
     ),
     Case(
@@ -780,7 +780,7 @@ MARKS = [
         profile=OLD_CLAUDE,
         request=Request(
             turns=(users(*map(marked, (3600, 300, 0, 1800, 43200, None))),),
-            tools=(Function(name="f", at=0, cache=CacheMark(300)),),
+            tools=(Function(name="f", at=(0,), cache=CacheMark(300)),),
             **limited(1),  # type: ignore[arg-type]
         ),
         sent=Request(

@@ -18,7 +18,7 @@ from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
 from tests.unit.translation.messages.answers import accumulated, context, encoded, event, strict
 
-SEARCHING = Request(turns=(), tools=(Search(at=0),))
+SEARCHING = Request(turns=(), tools=(Search(at=(0,)),))
 TEXT = {"type": "text", "text": "a"}
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 

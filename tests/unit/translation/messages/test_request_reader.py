@@ -258,9 +258,9 @@ def test_tools() -> None:
     assert isinstance(second, Function)
     assert set(second.hints) == {"defer_loading"}
     assert not second.extra
-    assert search == Search(at=2, blocked=("x",), version="web_search_20250305")
+    assert search == Search(at=(2,), blocked=("x",), version="web_search_20250305")
     assert isinstance(hosted, HostedTool)
-    assert (hosted.kind, hosted.at) == ("memory_20250818", 3)
+    assert (hosted.kind, hosted.at) == ("memory_20250818", (3,))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ from tests.unit.translation.messages.requests import CHAT_PATHS, CLAUDE, write
 PARAMS: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsNonStreaming)
 RAW = msgspec.Raw(b"{}")
 ASK = Turn(role="user", parts=(Text(text="q", at=(0,)),), at=(0,))
-FUNCTION = Function(name="f", at=0, schema=msgspec.Raw(b'{"properties":{}}'))
+FUNCTION = Function(name="f", at=(0,), schema=msgspec.Raw(b'{"properties":{}}'))
 
 
 def said(*parts: Part, role: str = "assistant") -> Turn:
@@ -268,12 +268,12 @@ OPTIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
         {"tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]},
     ),
     (
-        {"tools": (Function(name="f", at=0),)},
+        {"tools": (Function(name="f", at=(0,)),)},
         {"tools": [{"name": "f", "input_schema": {"type": "object"}}]},
     ),
     (
         {
-            "tools": (Search(at=-1, location=msgspec.Raw(b'{"city":"Bern"}')),),
+            "tools": (Search(at=(-1,), location=msgspec.Raw(b'{"city":"Bern"}')),),
             "limits": Limits(output_tokens=1, hosted_calls=2),
         },
         {
@@ -308,14 +308,14 @@ def test_hints_of_style(asked: str, adapted: tuple[str, ...]) -> None:
 
 
 def test_allowed_tools_leave_the_others_out() -> None:
-    tools = (FUNCTION, Function(name="g", at=1), Function(name="h", at=2))
+    tools = (FUNCTION, Function(name="g", at=(1,)), Function(name="h", at=(2,)))
     body = written(tools=tools, choice=Choice(mode="required", names=("f", "h")))
     assert [tool["name"] for tool in body["tools"]] == ["f", "h"]
     assert body["tool_choice"] == {"type": "any"}
 
 
 def test_freeform_tools_take_one_text() -> None:
-    tool = Freeform(name="patch", at=0, description="d", syntax="lark", grammar="start: /a/")
+    tool = Freeform(name="patch", at=(0,), description="d", syntax="lark", grammar="start: /a/")
     call = Call(id="c", name="patch", arguments="*** a", is_freeform=True)
     result = said(Result(call_id="c", parts=()), role="user")
     body = written(ASK, said(call), result, tools=(tool,))
@@ -333,12 +333,12 @@ UNSUPPORTED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"labels": Labels(keeps=True)}, "labels.keeps"),
     ({"labels": Labels(tier="flex")}, "labels.tier"),
     ({"extra": {"modalities": RAW}}, "modalities"),
-    ({"tools": (Function(name="f", at=0, extra={"async": RAW}),)}, "tools[0].async"),
-    ({"tools": (HostedTool(kind="mcp", at=3, raw=RAW, family="openai"),)}, "tools[3]"),
+    ({"tools": (Function(name="f", at=(0,), extra={"async": RAW}),)}, "tools[0].async"),
+    ({"tools": (HostedTool(kind="mcp", at=(3,), raw=RAW, family="openai"),)}, "tools[3]"),
     ({"tools": (FUNCTION,), "choice": Choice(kind="shell")}, "choice"),
     (
         {
-            "tools": (Search(at=0), Search(at=1)),
+            "tools": (Search(at=(0,)), Search(at=(1,))),
             "limits": Limits(output_tokens=1, hosted_calls=2),
         },
         "tool_calls",

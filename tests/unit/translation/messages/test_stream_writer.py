@@ -122,7 +122,7 @@ PARTS: tuple[Part, ...] = (
     msgspec.structs.replace(CALL, id="d", arguments="", seal=Seal("google", "g")),
     SEARCH,
 )
-USED = context("openai", request=Request(turns=(), tools=(Search(at=0),)))
+USED = context("openai", request=Request(turns=(), tools=(Search(at=(0,)),)))
 
 
 @given(

@@ -207,8 +207,8 @@ def test_a_turn_that_the_client_began_is_refused() -> None:
         ({"sampling": Sampling(logit_bias=msgspec.Raw(b'{"1":2}'))}, "sampling.logit_bias"),
         ({"extra": {"context_management": msgspec.Raw(b"[]")}}, "context_management"),
         ({"extra": {"brand_new": msgspec.Raw(b"1")}}, "brand_new"),
-        ({"tools": (Search(at=0, max_uses=3),)}, "tools[0].max_uses"),
-        ({"tools": (Search(at=0, blocked=("x",)),)}, "tools[0].blocked_domains"),
+        ({"tools": (Search(at=(0,), max_uses=3),)}, "tools[0].max_uses"),
+        ({"tools": (Search(at=(0,), blocked=("x",)),)}, "tools[0].blocked_domains"),
     ],
 )
 def test_options_without_a_word_are_refused_or_named(fields: dict[str, Any], path: str) -> None:
@@ -287,7 +287,7 @@ def test_few_tokens_are_raised_to_openais_least() -> None:
 def test_schemas_go_byte_for_byte(schema: bytes | None, right: bytes) -> None:
     raw = None if schema is None else msgspec.Raw(schema)
     body = write_request_bytes(
-        request(Text(text="x"), tools=(Function(name="f", at=0, schema=raw),))
+        request(Text(text="x"), tools=(Function(name="f", at=(0,), schema=raw),))
     )
     assert b'"parameters":' + right + b',"strict":false' in body
 

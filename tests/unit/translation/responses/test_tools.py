@@ -34,11 +34,11 @@ def test_codex_tools_are_read() -> None:
     found = read(CODEX)
     shell, patch, find, search = found.tools
     assert isinstance(shell, Function)
-    assert (shell.name, shell.strict, shell.at) == ("shell", False, 0)
+    assert (shell.name, shell.strict, shell.at) == ("shell", False, (0,))
     assert isinstance(patch, Freeform)
     assert (patch.syntax, patch.grammar) == ("lark", "start: x")
     assert isinstance(find, Function)
-    assert (find.namespace, find.name, find.at) == ("mcp__docs", "find", 2)
+    assert (find.namespace, find.name, find.at) == ("mcp__docs", "find", (2, 0))
     assert isinstance(search, Search)
     assert (search.context_size, search.extra) == (
         "low",
@@ -72,7 +72,7 @@ def test_hosted_tools_are_for_their_own_family(kind: str) -> None:
     tool = {"type": kind, **HOSTED_TOOLS[kind]}
     found = read({"input": "hi", "tools": [tool]})
     assert found.tools == (
-        HostedTool(kind=kind, at=0, raw=msgspec.Raw(json.dumps(tool).encode()), family="openai"),
+        HostedTool(kind=kind, at=(0,), raw=msgspec.Raw(json.dumps(tool).encode()), family="openai"),
     )
     assert write_own(found)["tools"] == [tool]
     report = Report(MESSAGES_PATHS, drops=True)
@@ -115,12 +115,15 @@ def test_tools_that_items_bring_join_the_list_and_go_back_where_they_stood() -> 
     }
     first = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}
     found = read({"input": [USER, added, USER], "tools": [first]})
-    assert [(tool.name, tool.at) for tool in found.tools] == [("f", 0), ("g", -2)]  # type: ignore[union-attr]
+    known = [tool for tool in found.tools if isinstance(tool, Function)]
+    assert [(tool.name, tool.at) for tool in known] == [("f", (0,)), ("g", (-2, 0))]
     assert [tool["name"] for tool in write(found)["tools"]] == ["f", "g"]
     own = write_own(found)
     assert own["tools"] == [first]
     assert own["input"] == [USER, added | {"tools": added["tools"][:1]}, USER]
-    assert PATHS.tool(-2, "strict") == "input[1].tools.strict"
+    assert PATHS.tool((-2, 0), "strict") == "input[1].tools[0].strict"
+    assert PATHS.tool((-2, 0, 1)) == "input[1].tools[0].tools[1]"
+    assert PATHS.tool((2, 1), "strict") == "tools[2].tools[1].strict"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +191,6 @@ def test_servers_that_are_not_openai_get_functions_alone() -> None:
     assert (first["name"], first["type"]) == ("mcp__docs__find", "function_call")
     assert json.loads(second["arguments"]) == {"input": "*** é"}
     assert {output["type"] for output in outputs} == {"function_call_output"}
-    names = tool_names(found, other.max_name_chars)
+    names = tool_names(found, other.max_name_chars, PATHS)
     assert names.original("mcp__docs__find") == ("mcp__docs", "find", False)
     assert names.original("apply_patch") == (None, "apply_patch", True)

@@ -6,8 +6,19 @@ from services.gateway.upstream.translation.conversation import At
 from services.gateway.upstream.translation.refusals import Paths
 
 # Of tools that stand outside the list: the search's options, and before it the legacy functions.
-SEARCH_AT = -1
-FIRST_LEGACY_AT = -2
+SEARCH_AT: At = (-1,)
+_FIRST_LEGACY_AT = -2
+# Where members stand that have a place in every format.
+_INSIDE = {
+    "name": "function.name",
+    "parameters": "function.parameters",
+    "strict": "function.strict",
+    "format": "custom.format",
+}
+
+
+def legacy_at(index: int) -> At:
+    return (_FIRST_LEGACY_AT - index,)
 
 
 class ChatPaths(Paths, frozen=True):
@@ -22,12 +33,12 @@ class ChatPaths(Paths, frozen=True):
         is_older = "max_tokens" in names and "max_completion_tokens" not in names
         return _OLDER_PATHS if is_older else self
 
-    def tool(self, at: int, member: str | None = None) -> str:
+    def tool(self, at: At, member: str | None = None) -> str:
         if at == SEARCH_AT:
             return self._with("web_search_options", member)
-        return self._with(
-            f"tools[{at}]" if at >= 0 else f"functions[{FIRST_LEGACY_AT - at}]", member
-        )
+        if at[0] < 0:
+            return self._with(f"functions[{_FIRST_LEGACY_AT - at[0]}]", member)
+        return super().tool(at, None if member is None else _INSIDE.get(member, member))
 
 
 _FIELDS = {
@@ -35,6 +46,7 @@ _FIELDS = {
     "choice": "tool_choice",
     "parallel": "parallel_tool_calls",
     "limits.output_tokens": "max_completion_tokens",
+    "limits.prewarm": "max_completion_tokens",
     "limits.stop": "stop",
     "limits.answers": "n",
     "limits.hosted_calls": "max_tool_calls",
@@ -68,7 +80,11 @@ _FIELDS = {
     "labels.tier": "service_tier",
     "auto_cache": "prompt_cache_options",
 }
-_OLDER_LIMIT = {**_FIELDS, "limits.output_tokens": "max_tokens"}
+_OLDER_LIMIT = {
+    **_FIELDS,
+    "limits.output_tokens": "max_tokens",
+    "limits.prewarm": "max_tokens",
+}
 _PARTS = ("content",)
 PATHS = ChatPaths(turns="messages", parts=_PARTS, fields=_FIELDS)
 # For those whose body has the older word for its limit.

@@ -16,7 +16,7 @@ from services.gateway.upstream.translation.conversation import (
 )
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
-from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.refusals import Report, unsupported
 
 # OpenAI's alone, in the form in which its clients send them.
 _OPENAI_FIELDS = frozenset({"audio", "modalities", "moderation", "prediction"})
@@ -67,10 +67,11 @@ def _limits(request: Request, profile: Profile, report: Report) -> Written:
     limits: Limits = request.limits
     body: Written = {}
     if limits.output_tokens == 0:
-        report.unsupported(
-            report.paths.field("limits.output_tokens"), "the provider writes one token at least"
+        # Never left out: the call would be a whole one, and paid for.
+        raise unsupported(
+            report.paths.field("limits.prewarm"), "the provider writes one token at least"
         )
-    elif limits.output_tokens is not None:
+    if limits.output_tokens is not None:
         body[profile.limit_word] = limits.output_tokens
     stop = limits.stop
     if profile.max_stops is not None and len(stop) > profile.max_stops:

@@ -8,8 +8,9 @@ from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.chat import wire
 from services.gateway.upstream.translation.chat.content_reader import cache_mark, is_object
-from services.gateway.upstream.translation.chat.paths import FIRST_LEGACY_AT, PATHS, SEARCH_AT
+from services.gateway.upstream.translation.chat.paths import PATHS, SEARCH_AT, legacy_at
 from services.gateway.upstream.translation.conversation import (
+    At,
     Choice,
     Freeform,
     Function,
@@ -53,7 +54,7 @@ def read_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
 
 def read_legacy_tools(raw: msgspec.Raw) -> tuple[Tool, ...]:
     functions = decoded(_legacy, raw, "functions")
-    return tuple([_function(each, FIRST_LEGACY_AT - n, {}) for n, each in enumerate(functions)])
+    return tuple([_function(each, legacy_at(n), {}) for n, each in enumerate(functions)])
 
 
 def read_search(raw: msgspec.Raw) -> Search:
@@ -115,7 +116,7 @@ def _read_tool(raw: msgspec.Raw, at: int) -> Tool:
     path = f"tools[{at}]"
     kind = decoded(_type, raw, path).type
     if kind not in _OWN:
-        return HostedTool(kind=kind, at=at, raw=raw, family="openai")
+        return HostedTool(kind=kind, at=(at,), raw=raw, family="openai")
     extra: dict[str, msgspec.Raw] = {}
     try:
         tool = decoded(_tool, raw, path)
@@ -130,7 +131,7 @@ def _read_own(tool: wire.SentTool, at: int, extra: dict[str, msgspec.Raw]) -> To
         return _freeform(tool.custom, at, extra)
     if tool.type == "custom" or tool.function is None:
         raise _misplaced(tool, at)
-    read = _function(tool.function, at, extra)
+    read = _function(tool.function, (at,), extra)
     if tool.cache_control is None:
         return read
     mark = cache_mark(tool.cache_control, f"tools[{at}].cache_control")
@@ -151,7 +152,8 @@ def _parted(raw: msgspec.Raw, path: str) -> tuple[bytes, dict[str, msgspec.Raw]]
     extra = {name: tool.pop(name) for name in tool.keys() - _TOOL_MEMBERS}
     if bytes(tool.get("function", b""))[:1] == b"{":
         function = decoded(_members, tool["function"], f"{path}.function")
-        extra |= {name: function.pop(name) for name in function.keys() - _FUNCTION_MEMBERS}
+        unknown = function.keys() - _FUNCTION_MEMBERS
+        extra |= {f"function.{name}": function.pop(name) for name in unknown}
         tool["function"] = msgspec.Raw(msgspec.json.encode(function))
     # In the client's order, so that equal bodies are refused alike.
     extra = {name: extra[name] for name in sorted(extra)}
@@ -162,13 +164,13 @@ def _asking(extra: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     return {
         name: raw
         for name, raw in extra.items()
-        if raw != wire.NULL and bytes(raw) != _NEUTRAL.get(name)
+        if raw != wire.NULL and bytes(raw) != _NEUTRAL.get(name.removeprefix("function."))
     }
 
 
-def _function(function: wire.SentFunction, at: int, extra: dict[str, msgspec.Raw]) -> Function:
+def _function(function: wire.SentFunction, at: At, extra: dict[str, msgspec.Raw]) -> Function:
     if not function.name:
-        raise invalid(PATHS.tool(at, "name" if at < 0 else "function.name"), "it is empty")
+        raise invalid(PATHS.tool(at, "name"), "it is empty")
     parameters: msgspec.Raw | None = function.parameters
     if is_object(function.parameters):
         pass
@@ -176,7 +178,7 @@ def _function(function: wire.SentFunction, at: int, extra: dict[str, msgspec.Raw
         parameters = None
     else:
         raise invalid(
-            PATHS.tool(at, "parameters" if at < 0 else "function.parameters"),
+            PATHS.tool(at, "parameters"),
             "expected an object, a JSON schema",
         )
     return Function(
@@ -204,7 +206,7 @@ def _freeform(custom: wire.SentCustom, at: int, extra: dict[str, msgspec.Raw]) -
         raise invalid(f"{path}.format.type", "it is neither text nor grammar")
     return Freeform(
         name=custom.name,
-        at=at,
+        at=(at,),
         description=custom.description,
         syntax=None if grammar is None else grammar.syntax,
         grammar=None if grammar is None else grammar.definition,

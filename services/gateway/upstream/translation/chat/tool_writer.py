@@ -8,6 +8,7 @@ import msgspec
 from services.gateway.upstream.translation.chat.message_writer import takes_freeform
 from services.gateway.upstream.translation.chat.part_writer import BREAK, Written
 from services.gateway.upstream.translation.conversation import (
+    At,
     Choice,
     Freeform,
     Function,
@@ -113,7 +114,7 @@ def _search(tool: Search, profile: Profile, report: Report) -> Written:
     return {"web_search_options": options}
 
 
-def _refuse(extra: Mapping[str, Any], at: int, report: Report) -> None:
+def _refuse(extra: Mapping[str, Any], at: At, report: Report) -> None:
     for name in extra:
         report.unsupported(report.paths.tool(at, name))
 

@@ -59,7 +59,7 @@ def thinking_in_tokens(request: Request, aim: Aim) -> Request:
         if wish.mode == "on":
             aim.adapted("thinking.mode")
             if effort is None and wish.budget_tokens is not None:
-                effort = effort_of(wish.budget_tokens)
+                effort = snapped(effort_of(wish.budget_tokens), profile.efforts or _COMMON)
         mode = "between_tools" if wish.mode == "between_tools" else "auto"
         mended = replace(wish, mode=mode, effort=_snapped(effort, aim), budget_tokens=None)
         return replace(request, thinking=mended)

@@ -1,5 +1,7 @@
 """Turns that the target would refuse, or that are no matter of its."""
 
+import operator
+
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
@@ -146,19 +148,34 @@ def _check_members(part: Part, aim: Aim) -> None:
 
 def orphaned_thinking(request: Request, _: Aim) -> Request:
     """OpenAI refuses a thought that nothing of the model follows."""
-    turns = request.turns
-    for place, turn in enumerate(turns):
-        if turn.role != "assistant" or not turn.parts or type(turn.parts[-1]) is not Thinking:
-            continue
-        if place + 1 < len(turns) and turns[place + 1].role == "assistant":
-            continue
-        parts = turn.parts
-        while parts and type(parts[-1]) is Thinking:
-            parts = parts[:-1]
-        mended = (replace(turn, parts=parts),) if parts else ()
-        shorter = replace(request, turns=turns[:place] + mended + turns[place + 1 :])
-        return orphaned_thinking(shorter, _)
-    return request
+    kept: list[Turn] = []
+    # Backwards, as a turn that goes leaves the one before it at the end.
+    is_followed = False
+    for turn in reversed(request.turns):
+        mended: Turn | None = turn
+        if turn.role != "assistant":
+            is_followed = False
+        else:
+            if not is_followed:
+                mended = _without_last_thoughts(turn)
+            is_followed = mended is not None
+        if mended is not None:
+            kept.append(mended)
+    kept.reverse()
+    if len(kept) == len(request.turns) and all(map(operator.is_, kept, request.turns)):
+        return request
+    return replace(request, turns=tuple(kept))
+
+
+def _without_last_thoughts(turn: Turn) -> Turn | None:
+    """None where nothing else is in it."""
+    parts = turn.parts
+    count = len(parts)
+    while count and type(parts[count - 1]) is Thinking:
+        count -= 1
+    if count == len(parts):
+        return turn
+    return replace(turn, parts=parts[:count]) if count else None
 
 
 def a_users_turn(request: Request, aim: Aim) -> Request:

@@ -22,6 +22,7 @@ _FIELDS = {
     "choice.kind": "tool_choice.type",
     "parallel": "tool_choice.disable_parallel_tool_use",
     "limits.output_tokens": "max_tokens",
+    "limits.prewarm": "max_tokens",
     "limits.stop": "stop_sequences",
     "sampling.temperature": "temperature",
     "sampling.top_p": "top_p",

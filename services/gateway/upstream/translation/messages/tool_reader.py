@@ -65,7 +65,7 @@ def _read(raw: msgspec.Raw, index: int) -> Tool:
         return _function(*_custom_tool(raw, index))
     if kind.startswith(_SEARCH_PREFIX):
         return _search_tool(decoded(_search, raw, path), index)
-    return HostedTool(kind=kind, at=index, raw=raw, family=FAMILY)
+    return HostedTool(kind=kind, at=(index,), raw=raw, family=FAMILY)
 
 
 def _custom_tool(raw: msgspec.Raw, index: int) -> tuple[wire.CustomTool, int, Members]:
@@ -84,7 +84,7 @@ def _function(tool: wire.CustomTool, index: int, unknown: Members) -> Function:
     extra, hints = _beside(tool, _OWN) if _has_own(tool) else ({}, {})
     return Function(
         name=tool.name,
-        at=index,
+        at=(index,),
         schema=tool.input_schema,
         description=tool.description,
         strict=tool.strict,
@@ -106,13 +106,15 @@ def _has_own(tool: wire.CustomTool) -> bool:
 
 def _search_tool(tool: wire.WebSearchTool, index: int) -> Search:
     extra, hints = _beside(tool, _SEARCH_OWN)
-    location = tool.user_location
+    location = None if tool.user_location in (ABSENT, NULL) else tool.user_location
+    if location is not None and bytes(location)[:1] != b"{":
+        raise invalid(f"tools[{index}].user_location", "expected an object")
     return Search(
-        at=index,
+        at=(index,),
         domains=tuple(tool.allowed_domains or ()),
         blocked=tuple(tool.blocked_domains or ()),
         max_uses=tool.max_uses,
-        location=None if location in (ABSENT, NULL) else location,
+        location=location,
         version=tool.type,
         extra=extra,
         hints=hints,

@@ -196,7 +196,7 @@ class _InputReader:
     def additional_tools(self, index: int, item: Item) -> None:
         if item.tools in (ABSENT, NULL):
             raise invalid(f"input[{index}].tools", "this item has tools")
-        self.tools += read_tools(item.tools, f"input[{index}].tools", -1 - index)
+        self.tools += read_tools(item.tools, f"input[{index}].tools", (-1 - index,))
 
     def _add_opaque(self, index: int, kind: str) -> None:
         role: Role = "user" if kind in _OF_CLIENT or kind.endswith("_output") else "assistant"

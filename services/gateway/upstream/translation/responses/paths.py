@@ -15,9 +15,11 @@ class ResponsesPaths(Paths, frozen=True):
             path += f".content[{index}]" if index >= 0 else f".output[{-1 - index}]"
         return self._with(path, member)
 
-    def tool(self, at: int, member: str | None = None) -> str:
-        """A negative index is of an item that brings tools: -1 - n."""
-        return self._with(f"tools[{at}]" if at >= 0 else f"input[{-1 - at}].tools", member)
+    def tool(self, at: At, member: str | None = None) -> str:
+        """A negative first index is of an item that brings tools: -1 - n."""
+        path = "tools" if at[0] >= 0 else f"input[{-1 - at[0]}].tools"
+        inside = at if at[0] >= 0 else at[1:]
+        return self._with(path + ".tools".join(f"[{index}]" for index in inside), member)
 
 
 PATHS = ResponsesPaths(
@@ -28,6 +30,7 @@ PATHS = ResponsesPaths(
         "choice": "tool_choice",
         "parallel": "parallel_tool_calls",
         "limits.output_tokens": "max_output_tokens",
+        "limits.prewarm": "prompt_cache_options.prewarm",
         "limits.stop": "stop",
         "limits.answers": "n",
         "limits.hosted_calls": "max_tool_calls",

@@ -87,7 +87,7 @@ def _write_limits(body: dict[str, Any], request: Request, profile: Profile, repo
     tokens = limits.output_tokens
     if tokens == 0:
         if profile.family != FAMILY:
-            raise unsupported(paths.field("limits.output_tokens"), "this is at least 1")
+            raise unsupported(paths.field("limits.prewarm"), "this is at least 1")
         body["prompt_cache_options"] = {"prewarm": True}
     elif tokens is not None:
         if profile.family == FAMILY and tokens < _MIN_OUTPUT_TOKENS:

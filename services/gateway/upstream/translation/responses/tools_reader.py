@@ -7,6 +7,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
+    At,
     Choice,
     Freeform,
     Function,
@@ -56,8 +57,8 @@ _NEUTRAL = {
 }
 
 
-def read_tools(raw: msgspec.Raw, path: str, at: int | None = None) -> tuple[Tool, ...]:
-    """`at` is the index that all of them get, where they are not the request's own list."""
+def read_tools(raw: msgspec.Raw, path: str, at: At = ()) -> tuple[Tool, ...]:
+    """`at` is that of the list, where it is not the request's own."""
     try:
         # As good as all lists are of plain functions alone, and read at once.
         functions = PLAIN_FUNCTIONS.decode(raw)
@@ -65,7 +66,7 @@ def read_tools(raw: msgspec.Raw, path: str, at: int | None = None) -> tuple[Tool
         functions = []
     tools: list[Tool] = []
     for index, plain in enumerate(functions):
-        function = _function(plain, index if at is None else at)
+        function = _function(plain, (*at, index))
         if function is None:
             break
         tools.append(function)
@@ -74,11 +75,11 @@ def read_tools(raw: msgspec.Raw, path: str, at: int | None = None) -> tuple[Tool
     return _read_each(raw, path, at)
 
 
-def _read_each(raw: msgspec.Raw, path: str, at: int | None) -> tuple[Tool, ...]:
+def _read_each(raw: msgspec.Raw, path: str, at: At) -> tuple[Tool, ...]:
     tools: list[Tool] = []
     listed: list[msgspec.Raw] = decoded(RAWS, raw, path)
     for index, tool in enumerate(listed):
-        place = index if at is None else at
+        place = (*at, index)
         plain = _plain_function(tool, place)
         if plain is not None:
             tools.append(plain)
@@ -89,7 +90,7 @@ def _read_each(raw: msgspec.Raw, path: str, at: int | None) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def _plain_function(raw: msgspec.Raw, at: int) -> Function | None:
+def _plain_function(raw: msgspec.Raw, at: At) -> Function | None:
     """None for any other tool, and for one that is misshapen."""
     try:
         return _function(PLAIN_FUNCTION.decode(raw), at)
@@ -97,7 +98,7 @@ def _plain_function(raw: msgspec.Raw, at: int) -> Function | None:
         return None
 
 
-def _function(plain: PlainFunction, at: int) -> Function | None:
+def _function(plain: PlainFunction, at: At) -> Function | None:
     if not plain.name or not bytes(plain.parameters).startswith(b"{"):
         return None
     return Function(
@@ -109,7 +110,7 @@ def _function(plain: PlainFunction, at: int) -> Function | None:
     )
 
 
-def _read(members: Members, raw: msgspec.Raw, path: str, at: int) -> Iterator[Tool]:
+def _read(members: Members, raw: msgspec.Raw, path: str, at: At) -> Iterator[Tool]:
     kind = _text(members, "type", path)
     if kind in _NAMED:
         yield _read_named(kind, members, path, at)
@@ -124,7 +125,7 @@ def _read(members: Members, raw: msgspec.Raw, path: str, at: int) -> Iterator[To
 
 
 def _read_named(
-    kind: str, members: Members, path: str, at: int, namespace: tuple[str, str] | None = None
+    kind: str, members: Members, path: str, at: At, namespace: tuple[str, str] | None = None
 ) -> Function | Freeform:
     name = _text(members, "name", path)
     if not name:
@@ -171,7 +172,7 @@ def _read_grammar(members: Members, path: str) -> tuple[str | None, str | None]:
     return grammar.syntax, grammar.definition
 
 
-def _read_namespace(members: Members, path: str, at: int) -> Iterator[Tool]:
+def _read_namespace(members: Members, path: str, at: At) -> Iterator[Tool]:
     name = _text(members, "name", path)
     raw = said(members, "tools")
     if not name or raw is None:
@@ -185,10 +186,10 @@ def _read_namespace(members: Members, path: str, at: int) -> Iterator[Tool]:
         kind = _text(inner, "type", place)
         if kind not in _NAMED:
             raise invalid(f"{place}.type", "a namespace holds tools of type `function` or `custom`")
-        yield _read_named(kind, inner, place, at, namespace)
+        yield _read_named(kind, inner, place, (*at, index), namespace)
 
 
-def _read_search(members: Members, path: str, at: int, *, is_preview: bool) -> Search:
+def _read_search(members: Members, path: str, at: At, *, is_preview: bool) -> Search:
     filters = said(members, "filters")
     extra = _rest(members, _SEARCH)
     domains: tuple[str, ...] = ()
@@ -196,10 +197,13 @@ def _read_search(members: Members, path: str, at: int, *, is_preview: bool) -> S
         domains = decoded(FILTERS, filters, f"{path}.filters").allowed_domains or ()
         inside = decoded(MEMBERS, filters, f"{path}.filters")
         extra |= {f"filters.{name}": inside[name] for name in inside if name != "allowed_domains"}
+    location = said(members, "user_location")
+    if location is not None and bytes(location)[:1] != b"{":
+        raise invalid(f"{path}.user_location", "this is an object")
     return Search(
         at=at,
         domains=domains,
-        location=said(members, "user_location"),
+        location=location,
         context_size=_text(members, "search_context_size", path),
         is_preview=is_preview,
         extra=extra,

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.upstream.translation.conversation import (
+    At,
     Choice,
     Freeform,
     Function,
@@ -55,34 +56,36 @@ class ToolsWriter:
         }
         self.written: list[_Written] = []
         self.added: dict[int, list[_Written]] = {}
-        self._spaces: dict[tuple[int, str], dict[str, Any]] = {}
+        self._spaces: dict[tuple[At, str], dict[str, Any]] = {}
         for tool in tools:
             self._write(tool)
 
     def _write(self, tool: Tool) -> None:
         if type(tool) is Function:
-            self._list(tool, tool.at).append(self._function(tool))
+            self._list(tool).append(self._function(tool))
         elif type(tool) is Freeform:
-            self._list(tool, tool.at).append(self._freeform(tool))
+            self._list(tool).append(self._freeform(tool))
         elif type(tool) is Search:
             self._search(tool)
         elif type(tool) is HostedTool:
             if self._is_own and tool.family == self._profile.family:
-                self._list(None, tool.at).append(tool.raw)
+                self._list(tool).append(tool.raw)
             else:
                 why = f"the model's provider has no tool of type {tool.kind}"
                 self._report.unsupported(self._report.paths.tool(tool.at), why)
 
-    def _list(self, tool: Function | Freeform | None, at: int) -> list[_Written]:
+    def _list(self, tool: Tool) -> list[_Written]:
         """Where a tool belongs: in the request's own list, an item's, or a namespace in one."""
         listed = self.written
-        if at < 0 and self._is_own:
-            listed = self.added.setdefault(-1 - at, [])
-        if tool is None or tool.namespace is None or not self._is_openai:
+        if tool.at[0] < 0 and self._is_own:
+            listed = self.added.setdefault(-1 - tool.at[0], [])
+        if isinstance(tool, Search | HostedTool) or tool.namespace is None or not self._is_openai:
             return listed
-        space = self._spaces.get((at, tool.namespace))
+        # A namespace's tools are all those beside each other in it.
+        key = tool.at[:-1], tool.namespace
+        space = self._spaces.get(key)
         if space is None:
-            space = self._spaces[at, tool.namespace] = {
+            space = self._spaces[key] = {
                 "type": "namespace",
                 "name": tool.namespace,
                 "description": tool.namespace_description or "",
@@ -145,7 +148,7 @@ class ToolsWriter:
             self._report.unsupported(paths.tool(tool.at, "blocked_domains"))
         if tool.max_uses is not None:
             self._report.unsupported(paths.tool(tool.at, "max_uses"))
-        self._list(None, tool.at).append(self._with_extra(written, tool))
+        self._list(tool).append(self._with_extra(written, tool))
 
     def _with_extra(
         self, written: dict[str, Any], tool: Function | Freeform | Search

@@ -1,0 +1,98 @@
+"""Calls through the engine: to a target of the bundled map, and back."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
+
+import msgspec
+
+from libs.common.errors import AppError, UpstreamFailed
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.formats.base import decode_fields
+from services.gateway.upstream.answer import Answer, Stream
+from services.gateway.upstream.translation.engine import (
+    Asked,
+    Translation,
+    closest,
+    translate,
+    translated_answer,
+    translated_stream,
+)
+from tests.unit.translation.mending.calls import profile_of
+
+CREATED = 1_700_000_000
+CALL_ID = "call-1"
+
+
+def translation(
+    client: ClientFormat,
+    body: Any,
+    name: str,
+    *formats: ClientFormat,
+    drops: bool = False,
+    **changes: Any,
+) -> Translation:
+    """To the target of that name, in the first of `formats` that carries it; none: all it speaks.
+
+    `changes` are of its profile. Raises InvalidRequest as the gateway does.
+    """
+    model, profile = profile_of(name)
+    profile = msgspec.structs.replace(profile, **changes)
+    asked = Asked(
+        client=client,
+        fields=decode_fields(json.dumps(body).encode()),
+        model=name,
+        created=CREATED,
+        call_id=CALL_ID,
+    )
+    return translate(
+        asked, model, profile, formats or closest(client, profile.formats), drops=drops
+    )
+
+
+def body_of(sent: Translation) -> dict[str, Any]:
+    """As it goes over the wire."""
+    decoded: dict[str, Any] = json.loads(msgspec.json.encode(sent.fields))
+    return decoded
+
+
+def answer_of(body: Any, status: int = 200) -> Answer:
+    encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Answer(status=status, headers=[], body=encoded)
+
+
+def answered(sent: Translation, body: Any, status: int = 200) -> Answer:
+    return translated_answer(sent, answer_of(body, status))
+
+
+class Streamed(msgspec.Struct, frozen=True):
+    """All bytes that the client gets, and the error that broke the stream off, if one did."""
+
+    written: bytes
+    error: AppError | None
+    stream: Stream
+
+
+def streamed(sent: Translation, reads: Iterable[bytes]) -> Streamed:
+    """As the gateway serves it: a stream that breaks off ends with its error's frame."""
+    return asyncio.run(_streamed(sent, reads))
+
+
+async def _streamed(sent: Translation, reads: Iterable[bytes]) -> Streamed:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        for read in reads:
+            yield read
+
+    async def close() -> None:
+        pass
+
+    told = await translated_stream(sent, Stream(headers=[], chunks=chunks(), close=close))
+    assert told.error_frame is not None
+    written = b""
+    try:
+        async for chunk in told.chunks:
+            written += chunk
+    except (UpstreamFailed, AppError) as error:
+        return Streamed(written + told.error_frame(error), error, told)
+    return Streamed(written, None, told)
