@@ -23,6 +23,7 @@ from libs.common.schemas.usage import (
     MAX_OBJECT_ID_CHARS,
     MAX_OBJECTS,
     MAX_RUNS,
+    MAX_TOOLS,
     TokenUsage,
     UsageEvent,
 )
@@ -226,7 +227,7 @@ def _multiplier_fault(event: UsageEvent) -> str | None:
 
 
 def _usage_fault(usage: TokenUsage) -> str | None:
-    if len(usage.runs) > MAX_RUNS or len(usage.tool_uses) > MAX_RUNS:
+    if len(usage.runs) > MAX_RUNS or len(usage.tool_uses) > MAX_TOOLS:
         return "usage has more parts than any call has"
     for counts in (usage, *usage.runs):
         for name in counts.__struct_fields__:

@@ -11,6 +11,7 @@ endpoint; but a total that the provider states counts, so that no token is dropp
 None, never 0.
 """
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 
 from libs.common.domain.reported_counts import Counts, Report, ReportReader, usd_of, word_of
 from libs.common.domain.token_classes import total_input, total_output
-from libs.common.schemas.usage import MAX_RUNS, TokenUsage
+from libs.common.schemas.usage import TokenUsage
 
 # Chat's names, those of Responses, and what DeepSeek, Moonshot and Perplexity count beside them.
 _TOTALS = {
@@ -85,7 +86,8 @@ _XAI_TOOLS = {
 }
 # Paid for by their tokens alone.
 _FREE_CALLS = frozenset({"mcp_calls"})
-_MAX_TOOL_NAME = 64
+_MAX_NAMES, _OTHER = 63, "other"
+_TOOL_NAME = re.compile(r"[a-z0-9_]{1,64}")
 # xAI bills in so many decimals of a dollar.
 _TICK_DECIMALS = 10
 
@@ -227,9 +229,14 @@ def _xai_uses(reader: ReportReader, details: Any) -> Counts:
     """By the names of fees; what is new there keeps its own name, so that nothing is lost."""
     if not isinstance(details, dict):
         return {}
-    names = {
-        name: _XAI_TOOLS.get(name, name.removesuffix("_calls"))
-        for name in list(details)[:MAX_RUNS]
-        if name not in _FREE_CALLS and 0 < len(name) <= _MAX_TOOL_NAME
-    }
-    return reader.counts(details, names)
+    names = {name: _tool_name(name) for name in details.keys() - _FREE_CALLS}
+    uses = reader.counts(details, names)
+    for name in list(uses)[_MAX_NAMES:]:
+        uses[_OTHER] = uses.get(_OTHER, 0) + uses.pop(name)
+    return uses
+
+
+def _tool_name(reported: str) -> str:
+    """Entries' documents take no other names."""
+    name = _XAI_TOOLS.get(reported, reported.removesuffix("_calls"))
+    return name if _TOOL_NAME.fullmatch(name) else _OTHER

@@ -33,8 +33,10 @@ UsageNote = Literal[
     "output_estimated",
 ]
 
-# Runs of models, or kinds of tools, of one call; those beyond are added to the last of their kind.
+# Runs of models of one call; those beyond are added to the last of their kind.
 MAX_RUNS = 64
+# Kinds of tools: as many as one report may have, and those that the items of a response show.
+MAX_TOOLS = 128
 # What one call can make, of all that providers are known to; whatever goes beyond is not served.
 MAX_OBJECTS = 64
 MAX_OBJECT_ID_CHARS = 256

@@ -306,6 +306,15 @@ def test_what_xai_charges_for_is_read() -> None:
     )
 
 
+def test_odd_names_of_tools_can_be_kept() -> None:
+    odd = {"$inc_calls": 2, "a.b_calls": 3, "": 1, "x" * 99: 1, "Ünlü": 1, "new_tool_calls": 7}
+    many = {f"tool_{number}_calls": 1 for number in range(500)}
+    usage = chat({"prompt_tokens": 1, "server_side_tool_usage_details": odd})
+    assert usage.tool_uses == {"other": 3, "new_tool": 7}
+    usage = chat({"prompt_tokens": 1, "server_side_tool_usage_details": many})
+    assert (len(usage.tool_uses), usage.tool_uses["other"]) == (64, 437)
+
+
 @pytest.mark.parametrize(
     ("reported", "usd"),
     [
