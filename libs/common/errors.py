@@ -1,7 +1,7 @@
-"""The one error tree: every failure that a client may see, with its HTTP status and stable code.
+"""The error tree: every failure that a client may see, with its HTTP status and stable code.
 
-A format decides how an error is written (see `services.gateway.formats` and `libs.common.web`);
-the tree decides what it is. Codes are part of the public contract and never change meaning.
+The formats (`services.gateway.formats`, `libs.common.web`) write the errors. Codes are part of the
+public contract and never change meaning.
 
     AppError 500
         InvalidRequest 400
@@ -54,7 +54,7 @@ class AppError(Exception):
 
     status: int = 500
     code: str = "internal_error"
-    # What `x-should-retry` tells the SDKs; None leaves it to their own rule for the status.
+    # The value of `x-should-retry`; None leaves the SDKs to their own rule for the status.
     should_retry: bool | None = None
 
     def __init__(
@@ -76,13 +76,13 @@ class InvalidJSON(InvalidRequest):
 
 
 class ModelUnpriced(InvalidRequest):
-    """P6: nothing is free by accident, so a model without a price is not called."""
+    """P6: no call is free by accident, so a model without a price is not called."""
 
     code = "model_not_priced"
 
 
 class UnsupportedField(InvalidRequest):
-    """A part, item, field or option that the model's provider has no word for; `param` names it."""
+    """The model's provider lacks this part, item, field or option; `param` names it."""
 
     code = "unsupported_field"
 
@@ -102,7 +102,7 @@ class KeyExpired(Unauthenticated):
 
 
 class BudgetExceeded(AppError):
-    """A budget outlasts any backoff, so the SDKs are told not to retry."""
+    """A budget outlasts any backoff, so the SDKs must not retry."""
 
     status = 402
     code = "budget_exceeded"
@@ -123,7 +123,7 @@ class ModelNotAllowed(Forbidden):
 
 
 class ObjectNotAllowed(Forbidden):
-    """It names an object of the operator's at the provider, which an administrator can allow."""
+    """The call names an object of the operator's at the provider. An administrator can allow it."""
 
     code = "provider_object_not_allowed"
     should_retry = False
@@ -199,7 +199,7 @@ class ValidationFailed(AppError):
 
 
 class UpgradeRequired(AppError):
-    """The client asked for a protocol that is not served, and falls back to plain HTTP."""
+    """The client asked for a protocol that is not served; it can fall back to plain HTTP."""
 
     status = 426
     code = "websocket_not_supported"
@@ -212,33 +212,33 @@ class HeadTooLarge(AppError):
 
 
 class RateLimited(AppError):
-    """Waiting for `retry_after_s` seconds cures it."""
+    """A retry after `retry_after_s` seconds can succeed."""
 
     status = 429
     code = "rate_limit_exceeded"
 
 
 class TooManyTokens(RateLimited):
-    """The call alone is larger than the limit, so no waiting cures it."""
+    """The call alone exceeds the limit, so no retry can succeed."""
 
     code = "tokens_per_minute_too_low"
     should_retry = False
 
 
 class BodiesTooLarge(RateLimited):
-    """The account has too many large requests under way; each alone would be served."""
+    """The account has too many large requests open; each alone would be served."""
 
     code = "request_memory_exceeded"
 
 
-# No connection could be made, or the translation broke down over this request or its answer.
+# No connection could be made, or the translation of the request or its answer failed.
 UpstreamCause = Literal["unreachable", "translation"]
 
 
 class UpstreamFailed(AppError):
     """The provider could not be reached, or its answer cannot be used.
 
-    `cause` says more where it is known, for those who decide what to try next.
+    `cause`, if known, helps the dispatcher to choose the next try.
     """
 
     status = 502
@@ -252,14 +252,14 @@ class UpstreamFailed(AppError):
 
 
 class AnswerBroken(UpstreamFailed):
-    """The provider's answer is paid for and cannot be told to the client. It is not tried again."""
+    """The provider charges for an answer that the client cannot get. The call is not retried."""
 
     code = "upstream_unreadable"
     should_retry = False
 
 
 class CallMalformed(AnswerBroken):
-    """The model tried to call a tool, in a form that its provider could not read."""
+    """The model called a tool in a form that its provider could not parse."""
 
     code = "upstream_malformed_call"
 
@@ -272,7 +272,7 @@ class ProviderNotConfigured(UpstreamFailed):
 
 
 class UpstreamRefused(AppError):
-    """The provider answered with an error; it is passed on with the provider's own words."""
+    """The provider answered with an error. The client gets the provider's message."""
 
     code = "upstream_refused"
 
@@ -286,7 +286,7 @@ class UpstreamRefused(AppError):
 
 
 class QuotaExhausted(UpstreamRefused):
-    """The provider's own credit is used up, which no retry changes."""
+    """The provider's own credit is used up, so no retry can succeed."""
 
     status = 402
     code = "insufficient_quota"
@@ -302,7 +302,7 @@ class UpstreamTimeout(UpstreamFailed):
 
 
 class ResponseUnread(AppError):
-    """The client did not read its response in time. Only a stream that it reads at last says so."""
+    """The client did not read its response in time. Only a late reader of a stream sees it."""
 
     status = 408
     code = "response_unread"
@@ -316,19 +316,19 @@ class Unavailable(AppError):
 
 
 class NoConnection(Unavailable):
-    """All connections to providers that the call might have had are in use."""
+    """All connections to providers that the call may use are in use."""
 
     code = "no_upstream_connection"
 
 
 class NothingRecordable(Unavailable):
-    """Neither Redis nor the spool accepts writes, so no call is made. The client may retry."""
+    """Neither Redis nor the spool accepts writes, so the call is not made. The client may retry."""
 
     code = "usage_not_recordable"
 
 
 class AnswerWithheld(Unavailable):
-    """The provider has answered, and another try would be another call that costs."""
+    """The provider has answered, so a retry would be charged as another call."""
 
     code = "answer_withheld"
     should_retry = False

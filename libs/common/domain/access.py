@@ -1,4 +1,4 @@
-"""Who may call what. A refusal is a value: the error that the client will read."""
+"""Decides who may call which model. A refusal is a value: the client's error."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -16,7 +16,6 @@ from libs.common.schemas.key import ApiKey
 
 
 def check_key(key: ApiKey, now: datetime) -> AppError | None:
-    """Whether the key may still be used."""
     if key.status != "active":
         return KeyRevoked("This API key has been revoked. Ask your administrator for a new one.")
     if key.expires_at is not None and key.expires_at <= now:
@@ -28,7 +27,6 @@ def check_key(key: ApiKey, now: datetime) -> AppError | None:
 
 
 def check_account(account: Account) -> AppError | None:
-    """Whether the account may make calls."""
     if account.status != "active":
         return AccountSuspended(
             f"Account '{account.user_id}' is suspended. Ask your administrator to reactivate it."
@@ -37,7 +35,7 @@ def check_account(account: Account) -> AppError | None:
 
 
 def check_model(key: ApiKey, model: str) -> AppError | None:
-    """Whether the key may use the model, by the name that the client sent."""
+    """`model` is the name that the client sent."""
     if may_use(key, model):
         return None
     return ModelNotAllowed(
@@ -49,10 +47,10 @@ def check_model(key: ApiKey, model: str) -> AppError | None:
 def check_named_model(
     key: ApiKey, model: str, providers: Collection[str], *, param: str
 ) -> AppError | None:
-    """Whether the key may use a model that its call names beside its own.
+    """For a model that a call names beside its own, in the field `param`.
 
-    One of those providers will read the name, so it may be allowed as it is or, for all of them, as
-    `provider/name`.
+    One of `providers` will get the name. So the key must allow the bare name, or `provider/name`
+    for every provider.
     """
     if may_use(key, model):
         return None

@@ -1,7 +1,7 @@
-"""Images, recordings and documents in a request: the length of their base64 says little of tokens.
+"""Images, recordings and documents in a request: their tokens do not follow from their bytes.
 
-Only what stands where a format has its attachments is one: text cannot pose as an image, which
-would take hardly any of a budget.
+Only a part in a place where a format allows attachments is one. Text that looks like an image does
+not count as an image, which would make its hold too small.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,15 +15,15 @@ Kind = Literal["image", "recording", "document"]
 
 # An image of the largest size that providers do not scale down.
 _TOKENS_PER_IMAGE = 1600
-# Base64 characters to a token, where that is more than an image: at 32 tokens a second a recording
-# is speech at some 20 kbit/s, and a document a PDF with little but text in it.
+# Base64 characters per token, if that gives more tokens than an image: a recording has 32 tokens a
+# second, at the 20 kbit/s of speech; a document is a PDF with little but text.
 _CHARS_PER_TOKEN: dict[Kind, int] = {"recording": 80, "document": 30}
-# The members of a body that hold what is said.
+# The members of a body that hold its content.
 _SAID = ("messages", "input")
-# A message holds a tool's result, that a document, and that parts.
+# The deepest nesting: a message, a tool's result, a document, its parts.
 _MAX_DEPTH = 4
-# By the type of a part, the member that holds parts in turn: never what a tool is called with,
-# which is text whatever it looks like.
+# By a part's type, its member that holds further parts. The arguments of a tool call are left out:
+# they are text in any case.
 _INSIDE = {
     "message": "content",
     "tool_result": "content",
@@ -36,21 +36,21 @@ _INSIDE = {
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """Its base64, without what a data URL has in front."""
+    """`data` is base64, without the start of a data URL."""
 
     kind: Kind
     data: str
 
     @property
     def tokens(self) -> int:
-        """What it is taken to have."""
+        """An estimate."""
         chars = _CHARS_PER_TOKEN.get(self.kind)
         by_length = 0 if chars is None else -(-len(self.data) // chars)
         return max(_TOKENS_PER_IMAGE, by_length)
 
 
 def attachments_of(body: bytes, fields: Mapping[str, msgspec.Raw]) -> list[Attachment]:
-    """`fields` are those of the body. Most bodies have none, which two searches tell."""
+    """`fields` are those of the body. Two searches spare most bodies, which have no attachment."""
     if b"base64" not in body and b"input_audio" not in body:
         return []
     found: list[Attachment] = []
@@ -77,7 +77,7 @@ def _in(said: Any, depth: int) -> Iterator[Attachment]:
 
 
 def _of(part: dict[str, Any], depth: int) -> Iterator[Attachment]:
-    """Of a message, or of a part of its content, in any of the formats."""
+    """The attachments of a message, or of a part of its content, in any format."""
     match part:
         case {"type": "image", "source": {"type": "base64", "data": str(data)}}:
             yield Attachment("image", data)

@@ -1,7 +1,7 @@
-"""The amount that a call may cost at most, as far as that can be known before it is made.
+"""The most that a call can cost, as far as its request shows.
 
-Invariant: a call whose tokens and uses of tools stay within what is given here never costs more
-than its hold, whichever token classes the provider counts them in and whichever tier it serves.
+Invariant: a call whose tokens and tool uses stay within the arguments never costs more than its
+hold, whichever token classes and service tier the provider reports.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,22 +19,22 @@ from libs.common.domain.served_terms import STANDARD_TIERS, tier_names
 from libs.common.domain.tool_fees import most_usd
 from libs.common.schemas.price import AT_COST, FAST, FEDRAMP, PriceVersion, Rates
 
-# English text has about four bytes to a token; three errs on the side of a larger hold.
+# English text has about four bytes per token; three gives a larger hold.
 _BYTES_PER_TOKEN = 3
-# No model takes or makes more; a client may still ask for more than can be computed with.
+# Far above any model's limit. Bounds the arithmetic for larger numbers that clients send.
 _MAX_TOKENS = 10**12
 _FREE = Decimal(0)
-# The setting of a provider's project, or capacity that was paid for, may serve it by itself.
+# Tiers that a provider's project setting or reserved capacity can give an unmarked request.
 _UNASKED = STANDARD_TIERS | {*tier_names("priority")}
 _NO_USES: Mapping[str, int] = MappingProxyType({})
-# They write to their caches what a request asks them to, and charge for nothing else.
+# Providers that charge for cache writes only if the request asks for them.
 _CACHING_ON_REQUEST = frozenset({"anthropic"})
 
 
 class BillableFeatures(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request may bring about beyond plain text.
+    """The features of a request that can cost more than plain text.
 
-    `tools` are those that cost by use, each with the most uses that the request allows.
+    `tools` are the tools that are charged by use, each with the most uses that the request allows.
     """
 
     cache_writes: bool = False
@@ -49,20 +49,20 @@ PLAIN_TEXT = BillableFeatures()
 
 
 class DearestRates(msgspec.Struct, frozen=True):
-    """What a token may cost at most, in micro-USD and surcharges included.
+    """The most that a token can cost, in micro-USD, with surcharges.
 
-    A row is (the input tokens above which it applies, a token's rate of input, and of output).
+    A row is (lower bound of input tokens, exclusive; rate per input token; rate per output token).
     """
 
     rows: tuple[tuple[int, Decimal, Decimal], ...]
 
 
-# The rates of some classes of tokens, out of a price's.
+# Selects the rates of some token classes.
 Reader = Callable[[Rates], tuple[Decimal | None, ...]]
 
 
 def estimate_input_tokens(body: bytes, attachments: Sequence[Attachment] = ()) -> int:
-    """Tokens of a request body, rounded up."""
+    """Rounds up."""
     if not attachments:
         return -(-len(body) // _BYTES_PER_TOKEN)
     text_bytes = len(body) - sum(len(each.data) for each in attachments)
@@ -78,7 +78,7 @@ def hold_nusd(
     service_tier: str | None,
     features: BillableFeatures = PLAIN_TEXT,
 ) -> int:
-    """That many tokens of the dearest classes that `features` allow, at the dearest rates."""
+    """The cost in the dearest token classes that `features` allow, at the dearest rates."""
     return hold_at(
         dearest_rates(price, service_tier, features),
         price,
@@ -98,12 +98,12 @@ def hold_at(
     output_tokens: int,
     tools: Mapping[str, int] = _NO_USES,
 ) -> int:
-    """`hold_nusd`, for whoever has kept the price's rates."""
+    """As `hold_nusd`, with the price's rates computed before."""
     input_count = Decimal(min(input_tokens, _MAX_TOKENS))
     output_count = Decimal(min(output_tokens, _MAX_TOKENS))
     micro_usd = _FREE
     for above, input_rate, output_rate in dearest.rows:
-        # A shorter input than estimated may have other rates than a longer one.
+        # An input that is shorter than estimated can have other rates.
         if above == 0 or input_tokens > above:
             cost = EXACT.fma(output_count, output_rate, EXACT.multiply(input_count, input_rate))
             micro_usd = max(micro_usd, cost)
@@ -114,7 +114,7 @@ def hold_at(
 def dearest_rates(
     price: PriceVersion, service_tier: str | None, features: BillableFeatures
 ) -> DearestRates:
-    """Of the classes of tokens that `features` allow, at each tier that may serve the call."""
+    """Over the token classes that `features` allow, and each tier that may serve the call."""
     input_rates = _input_rates(
         features.long_writes,
         features.cache_writes or price.provider not in _CACHING_ON_REQUEST,
@@ -134,14 +134,14 @@ def dearest_rates(
 
 
 def _outdone(row: tuple[int, Decimal, Decimal], by: tuple[int, Decimal, Decimal]) -> bool:
-    """Whether the other row applies wherever this one does, and is never cheaper."""
+    """Whether `by` applies wherever `row` does, and is never cheaper."""
     return by != row and by[0] <= row[0] and by[1] >= row[1] and by[2] >= row[2]
 
 
 def _applicable_rates(price: PriceVersion, service_tier: str | None) -> list[tuple[int, Rates]]:
-    """With the input tokens above which they apply, and whatever the hour.
+    """The rates of all hours, with the input tokens above which they apply.
 
-    A tier that the price knows nothing of may turn out to be any of those that it does.
+    A tier that the price does not list can turn out to be any of the listed ones.
     """
     applicable = [(0, price.rates)]
     if not price.tiers:
@@ -157,7 +157,7 @@ def _applicable_rates(price: PriceVersion, service_tier: str | None) -> list[tup
 
 
 def _dearest_surcharge(price: PriceVersion, features: BillableFeatures) -> Decimal:
-    """Fast is what was asked for and may not be served; a region may be a workspace's setting."""
+    """A fast call may be served at normal speed; a region can be a workspace's setting."""
     regional, fast = AT_COST, AT_COST
     for name, factor in price.surcharges.items():
         if name == FAST:
@@ -169,7 +169,7 @@ def _dearest_surcharge(price: PriceVersion, features: BillableFeatures) -> Decim
 
 @cache
 def _input_rates(long_writes: bool, cache_writes: bool, audio: bool) -> Reader:
-    """Of which any call has those of text, cache reads, images and citations."""
+    """Text, cache reads, images and citations are in every call's reader."""
     classes: tuple[str, ...] = ("input", "cache_read", "input_image", "citation")
     if long_writes or cache_writes:
         classes += ("cache_write_5m", "cache_write_30m")
@@ -185,7 +185,7 @@ def _output_rates(audio: bool) -> Reader:
 
 
 def _dearest(rates: tuple[Decimal | None, ...]) -> Decimal:
-    """The first is there; one that is missing falls back on another one of the same side."""
+    """The first rate is set. A missing rate falls back on another one of the same side."""
     dearest = None
     for rate in rates:
         if rate is not None and (dearest is None or rate > dearest):

@@ -1,4 +1,4 @@
-"""Identifiers and secrets, from a given time and given random bytes."""
+"""Makes identifiers and secrets; time and random bytes are arguments."""
 
 import hashlib
 from base64 import urlsafe_b64encode
@@ -10,7 +10,7 @@ _SHOWN = len(SECRET_PREFIX) + 6
 
 
 def uuid7(now_ms: int, entropy: bytes) -> str:
-    """A UUIDv7 (RFC 9562) of a Unix time in milliseconds and 10 random bytes."""
+    """A UUIDv7 (RFC 9562) from a Unix time in milliseconds and 10 random bytes."""
     value = now_ms << 80 | int.from_bytes(entropy[:10], "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
@@ -19,7 +19,7 @@ def uuid7(now_ms: int, entropy: bytes) -> str:
 
 
 def first_uuid7(at: datetime) -> str:
-    """No UUIDv7 of that moment, or of a later one, is smaller."""
+    """The smallest UUIDv7 of that moment."""
     unix_ms = max(int(at.timestamp() * 1000), 0)
     return str(UUID(int=(unix_ms & (2**48 - 1)) << 80))
 
@@ -30,7 +30,7 @@ def new_secret(entropy: bytes) -> str:
 
 
 def secret_prefix(secret: str) -> str:
-    """The readable start of a secret, enough to recognise it and far too little to use it."""
+    """The readable start of a secret: enough to recognise the secret, too little to use it."""
     return secret[:_SHOWN]
 
 

@@ -34,7 +34,6 @@ def usd_to_nusd(usd: Decimal) -> int:
 
 
 def nusd_to_usd(nusd: int) -> Decimal:
-    """The exact amount."""
     return plain(EXACT.scaleb(Decimal(nusd), -9))
 
 
@@ -46,12 +45,12 @@ def usd_text(nusd: int) -> str:
 
 
 def plain(amount: Decimal) -> Decimal:
-    """The same number without needless zeros; a whole number is written without an exponent."""
+    """The same number without trailing zeros; a whole number has no exponent."""
     if amount == amount.to_integral_value():
         return EXACT.quantize(amount, _NUSD)
     return amount.normalize(EXACT)
 
 
 def round_to_nusd(usd: Decimal) -> int:
-    """The one place where an amount is rounded: to whole nano-USD, half to even."""
+    """Rounds to whole nano-USD, half to even. No other function rounds an amount."""
     return int(_ROUNDING.quantize(_ROUNDING.multiply(usd, Decimal(NUSD_PER_USD)), _NUSD))

@@ -1,7 +1,7 @@
 """Budget periods. A call belongs, for good, to the periods in which it started.
 
 Invariants: period keys are unique across kinds, and a key's period never changes; a new period
-starts at zero because nothing was ever added to its key.
+starts at zero because its key is new.
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -14,13 +14,13 @@ DAILY = PERIODS.index("daily")
 
 
 def zone_of(name: str) -> tzinfo:
-    """An IANA time zone. Raises ValueError for a name that there is none of."""
+    """An IANA time zone. Raises ValueError for an unknown zone."""
     if name == "UTC":
         return UTC
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, OSError, ValueError):
-        raise ValueError(f"there is no time zone '{name[:64]}'") from None
+        raise ValueError(f"unknown time zone '{name[:64]}'") from None
 
 
 def period_key(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> str:
@@ -39,7 +39,7 @@ def period_key(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> str:
 
 
 def period_keys(at: datetime, zone: tzinfo = UTC) -> tuple[str, ...]:
-    """The keys of every period that a call started at `at` counts in, in the order of PERIODS."""
+    """The keys of the periods that contain `at`, in the order of PERIODS."""
     return tuple(period_key(period, at, zone) for period in PERIODS)
 
 
@@ -55,12 +55,12 @@ def period_end(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> dateti
             end = midnight + timedelta(days=7 - midnight.weekday())
         case _:
             end = midnight + timedelta(days=1)
-    # Local midnights are not always 24 hours apart, so the zone is put back only now.
+    # Local midnights are not always 24 hours apart, so the arithmetic was without a zone.
     return end.replace(tzinfo=zone).astimezone(UTC)
 
 
 def days_of(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> tuple[str, str] | None:
-    """The first and the last daily key within the period; None for `total`: all there are."""
+    """The first and the last daily key within the period; None for `total`."""
     end = period_end(period, at, zone)
     if end is None:
         return None

@@ -1,11 +1,11 @@
-"""Takes secrets out of text that is about to be kept.
+"""Redacts secrets in text before it is stored.
 
-Invariants: JSON stays JSON, since no rule takes a quotation mark or a part of an escape away; the
-time is linear in the text, since no rule reads the same run of characters twice; and redacting
-twice changes nothing.
+Invariants: JSON stays JSON, since no rule removes a quotation mark or a part of an escape; the time
+is linear in the text, since no rule reads the same run of characters twice; a second redaction
+changes nothing.
 
-It knows secrets by how they look, or by the name that they are given. It cannot know a password
-that is told in plain words.
+A secret is recognised by its form, or by the name that it is assigned to. A password in a sentence
+is not recognised.
 """
 
 import re
@@ -14,14 +14,14 @@ from collections.abc import Iterator
 import msgspec
 
 MARKER = b"[redacted]"
-# What a secret makes room for may be the start of another; deeper than this nobody nests them.
+# A marker can complete the start of another secret. Secrets are not nested deeper than this.
 _MAX_PASSES = 4
 
 
 class _Rule(msgspec.Struct, frozen=True):
-    """The pattern is tried wherever the needle is; its last group is what goes.
+    """The pattern is matched at each needle; its last group is replaced.
 
-    Looking for a needle, in small letters, costs a hundredth of looking for the pattern.
+    The needle is in lower case. Searching for it costs a hundredth of searching for the pattern.
     """
 
     needle: bytes
@@ -29,7 +29,7 @@ class _Rule(msgspec.Struct, frozen=True):
 
 
 def redact(text: bytes) -> bytes:
-    """The text with a marker in the place of each secret that it knows."""
+    """Replaces each recognised secret with the marker."""
     for _ in range(_MAX_PASSES):
         redacted = _pass(text)
         if redacted == text:
@@ -39,7 +39,7 @@ def redact(text: bytes) -> bytes:
 
 
 def _pass(text: bytes) -> bytes:
-    # Of the same length, because bytes have no letters but ASCII's.
+    # `lower` keeps the length of bytes, since it changes only ASCII letters.
     lowered = text.lower()
     spans = sorted(span for rule in _RULES for span in _spans(rule, text, lowered))
     parts, kept_to = [], 0
@@ -63,13 +63,13 @@ def _spans(rule: _Rule, text: bytes, lowered: bytes) -> Iterator[tuple[int, int]
 def _token(start: bytes, rest: bytes) -> _Rule:
     r"""A secret that begins with `start`, at the start of a word.
 
-    An escape such as `\n` before it ends in a letter, which is none of its word.
+    The letter at the end of an escape such as `\n` is not part of the word.
     """
     begins = rb"(?:(?<![A-Za-z0-9_\\-])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
     return _Rule(start.lower(), re.compile(begins + b"(" + re.escape(start) + rest + b")"))
 
 
-# Words of prose are joined by hyphens, too, but have neither digits nor capitals.
+# Hyphenated words of prose have neither digits nor capitals.
 _MIXED = rb"(?=[a-z_-]*+[A-Z0-9])"
 _TOKENS = (
     # OpenAI, Anthropic, DeepSeek, OpenRouter, and this gateway's own.
@@ -103,24 +103,24 @@ _COLON = _SPACE + b":" + _SPACE
 _MARK = rb'(?P<m>\\++)"' + _COLON + rb'(?P=m)"'
 _BACKSLASHES = rb"(?:\\(?P=m)\\(?P=m))"
 _ESCAPED_MARK = rb"(?P=m)" + _BACKSLASHES + rb'*+\\(?P=m)"'
-# What follows a name: the value of a member of a JSON object, to the end of its string; the same
-# inside a string; and what is assigned in a shell, a file of settings or source code.
+# A value behind a name: the string of a JSON member; the same inside a string; an assignment in a
+# shell, a settings file or source code.
 _PLAIN = b'"' + _COLON + rb'"((?:[^"\\]|\\.)++)'
 _NESTED = (_MARK + rb'(?!(?P=m)")((?:[^"\\]|\\++(?!["\\])|' + _ESCAPED_MARK + b")*+") + (
     b"(?:" + _BACKSLASHES + rb'++(?=(?P=m)"))?)'
 )
 _ASSIGNS = rb"[ \t]*+=[ \t]*+(?:\\*+[\"'])?"
-# Some write JSON with a backslash before each slash.
+# Some encoders of JSON escape each slash.
 _SLASH = rb"\\++/"
 _ASSIGNED = _ASSIGNS + rb"((?:[^\s\"'\\&;,()\[\]{}<>$]|" + _SLASH + b"){6,}+)"
 _GIVEN = b"(?:" + b"|".join((_PLAIN, _NESTED, _ASSIGNED)) + b")"
-# Where probabilities are told a `token` is a piece of text, but then it is short.
+# In log probabilities, a `token` is a piece of text, but a short one.
 _LONG = b"((?:[A-Za-z0-9._~+/=|:-]|" + _SLASH + b"){16,}+)"
 _LONG_GIVEN = b"(?:" + b"|".join((b'"' + _COLON + b'"', _MARK, _ASSIGNS)) + b")" + _LONG
 
 
 def _named(needle: bytes, rest: bytes = b"", before: bytes = b"", given: bytes = _GIVEN) -> _Rule:
-    """What is given to a name that ends in this one, whatever it begins with."""
+    """Redacts the value behind a name that ends in this one."""
     name = b"(?i:" + before + needle + rest + b")"
     return _Rule(needle, re.compile(name + given, re.DOTALL))
 
@@ -140,7 +140,7 @@ _NAMED = (
 
 
 def _credentials(scheme: bytes) -> _Rule:
-    """As a header has them. Prose has `basic understanding`, which is all small letters."""
+    """Credentials as in a header. Prose such as `basic understanding` is all lower case."""
     given = rb")(?:[ \t]|%20)++(?=[a-z-]*+[A-Z0-9._~+/=])"
     return _Rule(scheme, re.compile(rb"(?i:\b" + scheme + given + _LONG))
 
@@ -150,7 +150,7 @@ _RULES = (
         b"-----begin ",
         re.compile(
             rb"(-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY(?: BLOCK)?-----"
-            # To its end, or that of the string that it is in.
+            # To the end of the key, or of the string around it.
             rb'(?:[^-"\\]|\\++(?!["\\])|-(?!----END ))*+(?:-----END [A-Z0-9 ]{0,48}-----)?)'
         ),
     ),

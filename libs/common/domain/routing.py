@@ -1,7 +1,7 @@
-"""Which deployment to try next. Time and chance are arguments.
+"""Chooses the deployment to try next. Time and chance are arguments.
 
-Invariants: nothing is tried twice while something untried is left; a lower rank goes first; among
-equals the chance of each is its weight's share.
+Invariants: no candidate is tried twice while another is untried; a lower rank goes first; among
+equal ranks, the chance of each is its weight's share.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 
 class Candidate(Protocol):
-    """`rank` orders candidates: the route's own before its fallbacks, then by priority."""
+    """`rank` orders candidates: the route's own before its fallbacks', then by priority."""
 
     @property
     def deployment_id(self) -> str: ...
@@ -31,9 +31,9 @@ def next_candidate(
     usable: Callable[[C], bool],
     chance: float,
 ) -> C | None:
-    """The candidate to try next; `chance` is from [0, 1). None where none is usable.
+    """The candidate to try next, None if none is usable; `chance` is from [0, 1).
 
-    Candidates that were tried come last, the one that was tried longest ago first.
+    Tried candidates come last, the one whose try is longest ago first.
     """
     open_to_try = [candidate for candidate in candidates if usable(candidate)]
     if len(open_to_try) == 1:
@@ -60,5 +60,5 @@ def _last_try(deployment_id: str, tried: Sequence[str]) -> int:
 
 
 def backoff_s(attempt: int, chance: float, *, base_s: float = 0.25, cap_s: float = 4.0) -> float:
-    """Full jitter over an exponential ceiling; `attempt` counts from 1."""
+    """Full jitter under an exponential ceiling; `attempt` counts from 1."""
     return float(min(cap_s, base_s * 2 ** (attempt - 1)) * chance)

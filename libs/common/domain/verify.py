@@ -1,8 +1,8 @@
-"""Whether the ledger proves itself (P1): an account's entries, spend and rollups agree.
+"""Proves the ledger (P1): an account's entries, spend and rollups agree.
 
-Invariants: the entries are the truth that the rest is compared with; amounts are equal to the
-last digit or they differ; an account's entries are numbered without gaps, so that a removed one
-shows; what was proved stays proved, so that a checkpoint may stand for the entries before it.
+Invariants: the entries are the truth; amounts are compared to the last digit; an account's entries
+are numbered without gaps, so that a removed one shows; proved entries stay proved, so that a
+checkpoint stands for the entries before it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ from typing import Literal
 
 import msgspec
 
-# `2026-11-24`: no other kind of period has a key as long.
+# The length of `2026-11-24`. Keys of other periods are shorter.
 _DAY_CHARS = 10
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """`where` is `entries`, `account`, `period:<key>`, `rollups:<day>` or `redis:<key>`.
 
-    In nano-USD, or for `entries` their number; None was found where nothing is.
+    `expected` and `found` are in `unit`. `found` is None if there is no figure.
     """
 
     user_id: str
@@ -28,7 +28,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sums(msgspec.Struct, frozen=True, kw_only=True):
-    """Of some of an account's entries: how many, their cost, and that by period."""
+    """Of some of an account's entries: `number`, sum of `seq`, cost in all and by period."""
 
     number: int = 0
     seqs: int = 0
@@ -37,7 +37,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """What the entries up to `seq` add up to; they have been proved and are not read again."""
+    """The sums of the entries up to `seq`, which are proved and not read again."""
 
     user_id: str
     seq: int = 0
@@ -46,7 +46,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """The sums that are kept beside the entries. No account: None, and `entries` 0."""
+    """The sums kept beside the entries. Without an account, `nusd` is None and `entries` 0."""
 
     entries: int
     nusd: int | None
@@ -55,7 +55,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def advance(checkpoint: Checkpoint, added: Sums, upto: int) -> Checkpoint | Difference:
-    """The checkpoint after the entries that follow it, `upto` inclusive, or what is wrong there."""
+    """The checkpoint at `upto`, or the difference found in the entries up to it."""
     number = upto - checkpoint.seq
     seqs = (checkpoint.seq + 1 + upto) * number // 2
     if (added.number, added.seqs) != (number, seqs):
@@ -65,7 +65,7 @@ def advance(checkpoint: Checkpoint, added: Sums, upto: int) -> Checkpoint | Diff
             where="entries",
             unit="entries",
             expected=upto,
-            # As many as there should be, but not those: one is there twice.
+            # The number is right but the sum of `seq` is not: a number is used twice.
             found=None if found == upto else found,
         )
     periods = dict(checkpoint.periods)
@@ -80,11 +80,11 @@ def advance(checkpoint: Checkpoint, added: Sums, upto: int) -> Checkpoint | Diff
 
 
 def compare(proved: Checkpoint, kept: Kept) -> Iterator[Difference]:
-    """Where the kept sums differ from what the entries add up to; `rollups` may be of some days."""
+    """Differences between the kept sums and the entries; `rollups` may cover only some days."""
     expected, found = proved.periods, kept.periods
     rows: list[tuple[str, int, int | None]] = [
         ("account", proved.nusd, kept.nusd),
-        # Every entry counts in the total, so this holds of all entries as of those that say so.
+        # Every entry counts in the total period.
         ("period:total", proved.nusd, found.get("total", 0)),
     ]
     rows += [
@@ -100,5 +100,5 @@ def compare(proved: Checkpoint, kept: Kept) -> Iterator[Difference]:
 
 
 def days_in(periods: Mapping[str, int]) -> list[str]:
-    """The daily keys among those of all kinds."""
+    """The daily keys among the period keys."""
     return sorted(period for period in periods if len(period) == _DAY_CHARS)

@@ -1,9 +1,9 @@
-"""uvicorn's HTTP protocol, with bounds on whatever comes before and between request bodies.
+"""uvicorn's HTTP protocol, with bounds on the bytes before and between request bodies.
 
-uvicorn bounds neither the size of a head nor its number of fields nor the time it takes, and the
-parser copies an unfinished field with each piece that arrives. Whoever can connect could make it
-copy for as long as they like, without a key. The bounds cost a request about two microseconds:
-bytes are counted by the piece, and only while no head is complete.
+uvicorn bounds neither the size of a head nor its number of fields nor its time, and the parser
+copies an unfinished field with each piece that arrives: a client without a key could make it copy
+without end. The bounds cost a request about two microseconds: bytes are counted by the piece, and
+only while no head is complete.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 from libs.common.errors import AppError, HeadTooLarge, InvalidRequest, RequestTimeout
 from libs.common.web.unread import ReadingProtocol
 
-# How an error is written for the path that the request names, as far as that is known.
+# Writes an error in the format of the request's path, which may be incomplete or empty.
 Refuse = Callable[[str, AppError], Response]
 
 
@@ -44,21 +44,21 @@ BOUNDS = Bounds()
 def bounded_protocol(
     bounds: Bounds, refuse: Refuse, send_timeout_s: float
 ) -> type[asyncio.Protocol]:
-    """For `uvicorn.Config(http=…)`, which only calls it; one for each server."""
+    """For `uvicorn.Config(http=…)`, which calls it like a class. Each server needs its own."""
     return cast(
         "type[asyncio.Protocol]", partial(BoundedProtocol, bounds, refuse, {}, send_timeout_s)
     )
 
 
-# A larger body is not copied for the sake of one write.
+# Copying a larger body costs more than a second write.
 _MAX_JOINED_BYTES = 64 * 1024
 
 
 class JoinedWrites:
-    """A transport for one response: its head waits for its body, and both are one write.
+    """A transport for one response: joins its head and its body in one write.
 
     uvicorn writes each by itself, which costs a system call and often a packet. A head without
-    `content-length` does not wait, since the first part of a stream may come much later.
+    `content-length` is written at once, since the first part of a stream may come much later.
     """
 
     __slots__ = ("_cycle", "_head", "_transport")
@@ -78,7 +78,7 @@ class JoinedWrites:
         elif data.startswith(b"HTTP/") and b"\r\ncontent-length: " in data:
             self._head = data
             return
-        # What follows is not joined: the rest of a stream goes to the connection itself.
+        # Later writes, such as the rest of a stream, go to the connection itself.
         self._cycle.transport = self._transport
         self._transport.write(data)
 
@@ -92,9 +92,9 @@ class JoinedWrites:
 
 
 class BoundedProtocol(ReadingProtocol):
-    """A connection: a head is awaited, or the body of a request.
+    """A connection, which waits for a head or for the body of a request.
 
-    `idle` are the server's connections without a request, in the order in which they became so.
+    `idle` holds the server's connections without a request, longest idle first.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class BoundedProtocol(ReadingProtocol):
         self._framing_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._error: AppError | None = None
-        # What the request would rather go on in, while its head is read once more without that.
+        # The request's `upgrade` field, while its head is parsed again without the field.
         self._upgrade: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -160,14 +160,14 @@ class BoundedProtocol(ReadingProtocol):
                 f"The request has more than {self._bounds.head_fields} header fields. Send fewer."
             )
         if self._error is not None or len(self.pipeline) >= self._bounds.max_pipelined:
-            # The parser stops, as where bytes are not HTTP.
+            # Stops the parser, as bytes that are not HTTP do.
             raise ValueError("the request is refused")
         if self._upgrade is not None:
             self.headers.append((b"upgrade", self._upgrade))
             self._upgrade = None
         elif self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise ValueError("there are no tunnels")
+                raise ValueError("CONNECT is not supported")
             self._upgrade = dict(self.headers).get(b"upgrade", b"")
             return
         self._awaits_head = False
@@ -191,7 +191,7 @@ class BoundedProtocol(ReadingProtocol):
         super().on_response_complete()
         self._become_idle()
         if self._framing_bytes or not self._awaits_head:
-            # The next head has begun, or nobody reads the rest of this body.
+            # The next head has begun, or the rest of this body is still to come.
             self._set_deadline()
 
     def _parse(self, data: bytes) -> None:
@@ -205,16 +205,16 @@ class BoundedProtocol(ReadingProtocol):
             self._close_with(self._error or InvalidRequest("The request is not valid HTTP."))
 
     def _head_without_upgrade(self) -> bytes:
-        """For a parser that has not read it yet.
+        """Starts a new parser, and returns the head for it.
 
-        A request to upgrade may be ignored. The parser then passes its body over and takes it for
-        the next request, which would let a client slip one past a proxy in front.
+        A server may ignore a request to upgrade. The parser would then take its body for the next
+        request, which would let a client smuggle a request past a proxy in front.
         """
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b\r\n" % (method, self.url, version)]
         lines += (b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade")
         self.parser = httptools.HttpRequestParser(self)
-        # As uvicorn sets it.
+        # uvicorn's own setting.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"".join((*lines, b"\r\n"))
 
@@ -229,7 +229,7 @@ class BoundedProtocol(ReadingProtocol):
             )
 
     def _become_idle(self) -> None:
-        """The connection that has been idle for longest makes room for the newest."""
+        """Closes the connection that has been idle for longest if there are too many."""
         if self.transport.is_closing():
             return
         self._idle[self] = None
@@ -250,7 +250,7 @@ class BoundedProtocol(ReadingProtocol):
     def _expire(self) -> None:
         self._deadline = None
         if self._is_serving():
-            # It is set again when that response is complete.
+            # `on_response_complete` sets the deadline again.
             return
         if self._framing_bytes:
             within = f"{self._bounds.head_timeout_s:g} s"
@@ -259,12 +259,12 @@ class BoundedProtocol(ReadingProtocol):
             self.transport.close()
 
     def _is_serving(self) -> bool:
-        # uvicorn's type leaves out that there is none before the first request.
+        # uvicorn's type leaves out None, the value before the first request.
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete
 
     def _close_with(self, error: AppError) -> None:
-        """Sends the error, unless another response is under way or due before it."""
+        """Sends the error, unless another response has begun or is due before it, then closes."""
         if self.transport.is_closing():
             return
         if not self._is_serving():

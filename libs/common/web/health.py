@@ -1,4 +1,4 @@
-"""`GET /health` says that the process runs, `GET /ready` that it can work."""
+"""`GET /health` shows that the process runs, `GET /ready` that it can work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,12 +13,12 @@ _CHECK_TIMEOUT_S = 3.0
 
 
 def live() -> Response:
-    """Answers as long as the event loop does."""
+    """Shows that the event loop runs."""
     return json_response({"status": "ok"})
 
 
 async def ready(checks: Mapping[str, Check]) -> Response:
-    """200 when every check passes, else 503; each one is named with what is wrong."""
+    """200 if every check passes, else 503. The body has each check's result."""
     results = await asyncio.gather(*(_result(check) for check in checks.values()))
     named = dict(zip(checks, results, strict=True))
     ok = all(result == "ok" for result in results)
@@ -32,6 +32,6 @@ async def _result(check: Check) -> str:
             await check()
     except TimeoutError:
         return f"no answer within {_CHECK_TIMEOUT_S:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
+    except Exception as error:  # noqa: BLE001 - any error is the check's result
         return f"{type(error).__name__}: {error}"[:300]
     return "ok"

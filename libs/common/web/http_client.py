@@ -1,4 +1,4 @@
-"""Small, rare calls to one HTTP server: each has a connection of its own."""
+"""A client for small, rare calls to one HTTP server: each call opens a connection."""
 
 import asyncio
 import ssl
@@ -18,7 +18,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class HttpUnreachable(Exception):
-    """The server was not there, or gave no answer that can be read."""
+    """The server could not be reached, or its answer could not be read."""
 
 
 class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpClient:
-    """`name` begins the messages, and `setting` is the variable that the URL comes from.
+    """`name` begins error messages; `setting` is the environment variable of the URL.
 
     A `user:password@` in the URL is sent as basic authorization.
     """

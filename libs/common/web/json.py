@@ -1,4 +1,4 @@
-"""JSON over msgspec: amounts are exact, plain numbers, times are RFC 3339 in UTC."""
+"""JSON by msgspec: amounts are exact, plain numbers, times are RFC 3339 in UTC."""
 
 import re
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _EXPONENTS = (b"E-", b"E+")
-# Strings are matched so that what is in them is passed over; never backtracks.
+# Matches strings too, to skip their contents. Never backtracks.
 _STRING_OR_EXPONENT = re.compile(
     rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(?P<number>-?[0-9]++(?:\.[0-9]++)?+E[-+][0-9]++)'
 )
 
 
 def encode_json(content: Any) -> bytes:
-    """Anything that msgspec encodes. `0.0000008` is written so, and not as `8E-7`."""
+    """Encodes numbers without an exponent: `0.0000008`, not `8E-7`."""
     encoded = _encode(content)
     if not any(exponent in encoded for exponent in _EXPONENTS):
         return encoded
@@ -27,7 +27,6 @@ def encode_json(content: Any) -> bytes:
 def json_response(
     content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A response from anything that `encode_json` takes."""
     return Response(
         encode_json(content), status_code=status, headers=headers, media_type="application/json"
     )

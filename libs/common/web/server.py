@@ -14,15 +14,15 @@ from libs.common.web.bounded_http import BOUNDS, Bounds, Refuse, bounded_protoco
 def serve(
     app: ASGIApp, *, refuse: Refuse, host: str, port: int, grace_s: int, send_timeout_s: float
 ) -> None:
-    """Until SIGTERM or SIGINT; requests under way then have `grace_s` to finish.
+    """Serves until SIGTERM or SIGINT; open requests then have `grace_s` to finish.
 
-    A client that reads nothing of what it is sent for `send_timeout_s` is cut off.
+    A client that reads nothing for `send_timeout_s` is disconnected.
     """
-    # Once all is closed, uvicorn raises the signal that stopped it again. It passes over an
-    # interrupt, so that the process then exits with 0 instead of dying of SIGTERM.
+    # After closing, uvicorn raises the signal that stopped it again. It catches an interrupt, so
+    # the process exits with 0 instead of dying of SIGTERM.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Modules live as long as the process, so no collection need look at them again; and a request
-    # makes some hundreds of objects but hardly a cycle, so the default of 700 collects too often.
+    # Modules live as long as the process, so collections need not visit them. A request makes some
+    # hundreds of objects but hardly a cycle, so the default threshold of 700 collects too often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -34,7 +34,7 @@ def serve(
 def server_options(
     *, refuse: Refuse, grace_s: int, send_timeout_s: float, bounds: Bounds = BOUNDS
 ) -> dict[str, Any]:
-    """uvicorn's. `refuse` writes the errors of requests that never reach the app."""
+    """uvicorn's options. `refuse` writes the errors of requests that never reach the app."""
     return {
         "loop": "uvloop",
         "http": bounded_protocol(bounds, refuse, send_timeout_s),
@@ -43,7 +43,7 @@ def server_options(
         "access_log": False,
         "log_config": None,
         "server_header": False,
-        # Whoever wants the client's address knows which proxies there are; uvicorn does not.
+        # Only the app's own settings know which proxies to trust.
         "proxy_headers": False,
         "timeout_graceful_shutdown": grace_s,
         "timeout_keep_alive": 75,
@@ -52,6 +52,6 @@ def server_options(
 
 
 def _allow_open_files() -> None:
-    """Connections to clients and to providers each need one; many shells allow 1024 only."""
+    """Each connection to a client or provider needs a file; many shells allow only 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

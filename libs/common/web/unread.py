@@ -1,9 +1,9 @@
-"""uvicorn's HTTP protocol, with an end to responses that their client does not read.
+"""uvicorn's HTTP protocol, with a deadline for responses that their client does not read.
 
-While a client does not read, `send` waits without end, and so does all that its handler holds; and
-a response that is sent at once stays in the connection's buffer, which nothing bounds in time.
-uvicorn cannot be told to give up. What is here costs nothing as long as a client reads: its timer
-runs only while more than 64 KiB wait to be sent.
+While a client does not read, `send` waits without end, and its handler keeps its memory and
+connections; a response that is sent at once stays in the connection's buffer. uvicorn has no
+setting for a deadline. A client that reads costs nothing: the timer runs only while more than
+64 KiB wait to be sent.
 """
 
 import asyncio
@@ -19,16 +19,17 @@ log = structlog.get_logger(__name__)
 UNREAD = Counter(
     "http_responses_unread_total", "Connections closed since their client did not read."
 )
-# Less in `timeout_s` is no progress: it would keep a response of a few megabytes for days.
+# Less than this in `timeout_s` does not count as progress: a response of a few megabytes would
+# take days.
 _MIN_PROGRESS_BYTES = 16 * 1024
-# What waits at one time may take so many timeouts, however steadily its client reads.
+# Bytes that wait at one time are dropped after so many timeouts, even if the client makes progress.
 _MAX_TIMEOUTS = 60
 
 
 class ReadingProtocol(HttpToolsProtocol):
-    """A connection whose client has to read what it is sent, or else is cut off.
+    """Disconnects a client that does not read its response.
 
-    Its handlers then find the client gone, as if it had hung up.
+    To the handler, that client has hung up.
     """
 
     def __init__(
@@ -74,5 +75,5 @@ class ReadingProtocol(HttpToolsProtocol):
         self._unread = None
         UNREAD.inc()
         log.warning("response.unread", client=self.client, bytes=waiting)
-        # To close it would wait until the client has read.
+        # `close` would wait until the client has read.
         self.transport.abort()
