@@ -232,7 +232,8 @@ def _xai_uses(reader: ReportReader, details: Any) -> Counts:
     names = {name: _tool_name(name) for name in details.keys() - _FREE_CALLS}
     uses = reader.counts(details, names)
     for name in list(uses)[_MAX_NAMES:]:
-        uses[_OTHER] = uses.get(_OTHER, 0) + uses.pop(name)
+        beyond = uses.pop(name)
+        uses[_OTHER] = uses.get(_OTHER, 0) + beyond
     return uses
 
 
