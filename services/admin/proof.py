@@ -10,7 +10,7 @@ from starlette.responses import Response
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.verify import Difference
 from libs.common.errors import Unavailable
-from libs.common.proving import Verdict
+from libs.common.prover import Findings
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
@@ -39,27 +39,27 @@ async def verify_ledger(request: Request[State]) -> Response:
     try:
         if query.user_id is UNSET:
             after = None if query.cursor is UNSET else query.cursor
-            verdict = await prover.prove_all(full=query.full, after=after, within_s=_WITHIN_S)
+            findings = await prover.prove_all(full=query.full, after=after, within_s=_WITHIN_S)
         else:
             await find_account(state, query.user_id)
-            verdict = await prover.prove_one(query.user_id, full=query.full)
+            findings = await prover.prove_one(query.user_id, full=query.full)
     except (RedisError, OSError) as error:
         message = "Redis does not answer, so its copy of spend cannot be compared."
         raise Unavailable(message, retry_after_s=2) from error
-    return json_response({**_view(verdict), "full": query.full, "checked_at": now})
+    return json_response({**_view(findings), "full": query.full, "checked_at": now})
 
 
-def _view(verdict: Verdict) -> dict[str, Any]:
+def _view(findings: Findings) -> dict[str, Any]:
     """`ok` covers the accounts that were proved: all of them if `next_cursor` is null."""
-    difference = verdict.first_difference
+    difference = findings.first_difference
     return {
         "ok": difference is None,
-        "accounts": verdict.accounts,
-        "entries": verdict.entries,
-        "entries_total_usd": nusd_to_usd(verdict.entries_nusd),
-        "drifting_accounts": verdict.drifting,
+        "accounts": findings.accounts,
+        "entries": findings.entries,
+        "entries_total_usd": nusd_to_usd(findings.entries_nusd),
+        "drifting_accounts": findings.drifting,
         "first_difference": None if difference is None else _difference_view(difference),
-        "next_cursor": verdict.next_after,
+        "next_cursor": findings.next_after,
     }
 
 

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import msgspec
 
-from libs.common.proving import Prover, prover_of
+from libs.common.prover import Prover, prover_of
 from libs.common.repricing import Repricer
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.correction_orders import CorrectionOrderStore

@@ -114,7 +114,7 @@ async def _health(_request: Request) -> Response:
 
 
 async def _ready(request: Request) -> Response:
-    state, meter = request.state, request.state.gateway.meter
+    state, meter = request.state, request.state.parts.meter
     checks = storage_checks(state.database, state.redis)
     checks |= {"redis": partial(check_writable, state.redis), "usage": meter.check}
     return await ready(checks)

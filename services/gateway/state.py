@@ -64,7 +64,7 @@ _DECODING_THREADS = 2
 class State(TypedDict):
     """What handlers find in `request.state`."""
 
-    gateway: Parts
+    parts: Parts
     standings: Standings
     database: Database
     redis: Redis
@@ -115,7 +115,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             tokenizer,
             credentials,
         )
-        gateway = Parts(
+        parts = Parts(
             directory=directory,
             router=router,
             admissions=admissions,
@@ -135,13 +135,13 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             keepalive_s=settings.keepalive_s,
         )
         for work in (
-            listen(redis, gateway.invalidate, gateway.invalidate_all),
+            listen(redis, parts.invalidate, parts.invalidate_all),
             cooldowns.share(),
             admissions.renew_leases(),
             meter.drain_spool(),
         ):
             await stack.enter_async_context(_running(work))
-        yield State(gateway=gateway, standings=standings, database=database, redis=redis)
+        yield State(parts=parts, standings=standings, database=database, redis=redis)
 
 
 def _capacity(settings: Settings) -> Capacity:

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from libs.common.group_commit import GroupCommit
-from libs.common.proving import prover_of
+from libs.common.prover import prover_of
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database

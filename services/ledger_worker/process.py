@@ -14,7 +14,7 @@ from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 
 from libs.common.logging import configure_logging
-from libs.common.proving import prover_of
+from libs.common.prover import prover_of
 from libs.common.settings import SettingsError
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import (
@@ -134,13 +134,13 @@ async def work(resources: Resources, stop: asyncio.Event) -> None:
 async def _verify(settings: Settings, *, full: bool) -> str | None:
     async with _stores(settings) as (database, redis):
         await wait_until_ready(database, redis, asyncio.Event())
-        verdict = await prover_of(database, redis).prove_all(full=full)
-    difference = verdict.first_difference
-    log.info("ledger.verified", accounts=verdict.accounts, entries=verdict.entries, full=full)
+        findings = await prover_of(database, redis).prove_all(full=full)
+    difference = findings.first_difference
+    log.info("ledger.verified", accounts=findings.accounts, entries=findings.entries, full=full)
     if difference is None:
         return None
     return (
-        f"the ledger drifts, in {verdict.drifting} of {verdict.accounts} accounts: the first is "
+        f"the ledger drifts, in {findings.drifting} of {findings.accounts} accounts: the first is "
         f"'{difference.user_id}', where {difference.where} is {difference.found} "
         f"instead of {difference.expected} ({difference.unit})"
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 import structlog
 
-from libs.common.proving import Prover, Verdict
+from libs.common.prover import Findings, Prover
 from libs.common.storage.mongo.proofs import Progress, ProofStore
 from libs.common.storage.redis.client import Redis
 from services.ledger_worker.metrics import Metrics
@@ -48,18 +48,18 @@ class Verifier:
         self._show(progress)
 
     async def _prove(self, progress: Progress) -> Progress:
-        verdict = await self._prover.prove_all(
+        findings = await self._prover.prove_all(
             full=False,
             after=progress.after,
             within_s=self._within_s,
             proved=self._proofs.save,
         )
-        _report(verdict)
-        sound = progress.sound and verdict.first_difference is None
-        progress = msgspec.structs.replace(progress, after=verdict.next_after, sound=sound)
-        if verdict.first_difference is not None:
+        _report(findings)
+        sound = progress.sound and findings.first_difference is None
+        progress = msgspec.structs.replace(progress, after=findings.next_after, sound=sound)
+        if findings.first_difference is not None:
             progress = msgspec.structs.replace(progress, ok=False)
-        if verdict.next_after is None:
+        if findings.next_after is None:
             progress = msgspec.structs.replace(
                 progress,
                 sound=True,
@@ -76,10 +76,10 @@ class Verifier:
             self._metrics.verify_last_success.set(progress.last_success_at.timestamp())
 
 
-def _report(verdict: Verdict) -> None:
-    difference = verdict.first_difference
+def _report(findings: Findings) -> None:
+    difference = findings.first_difference
     if difference is None:
-        log.info("ledger.verified", accounts=verdict.accounts, entries=verdict.entries)
+        log.info("ledger.verified", accounts=findings.accounts, entries=findings.entries)
         return
     log.error(
         "ledger.drifted",
@@ -88,5 +88,5 @@ def _report(verdict: Verdict) -> None:
         unit=difference.unit,
         expected=difference.expected,
         found=difference.found,
-        drifting_accounts=verdict.drifting,
+        drifting_accounts=findings.drifting,
     )

@@ -9,7 +9,7 @@ from deploy.local.provider.wire import Refusal
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+
 
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -61,7 +61,7 @@ class Client:
         if departure.done():
             raise ClientGoneError
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def write(self, body: bytes, *, more: bool) -> Awaitable[None]:

@@ -7,7 +7,7 @@ import msgspec
 
 from deploy.local.provider import answers, directives
 from deploy.local.provider.answers import Ask
-from deploy.local.provider.client import Client, ClientGoneError, Headers
+from deploy.local.provider.client import Client, ClientGoneError
 from deploy.local.provider.directives import InvalidDirectiveError, Script
 from deploy.local.provider.oracle import Oracle, Outcome
 from deploy.local.provider.threads import Threads
@@ -129,7 +129,7 @@ class Exchange:
             tokens=answers.count(ask, script, answer, inclusive=endpoint.family == "openai"),
         )
 
-    def _response_headers(self, *more: tuple[bytes, bytes]) -> Headers:
+    def _response_headers(self, *more: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         name = b"request-id" if self._endpoint.family == "anthropic" else b"x-request-id"
         return [STAND_IN, (name, self._request_id.encode()), *more]
 

@@ -14,8 +14,6 @@ _MAX_ANSWER_BYTES = 1024 * 1024
 _READ_BYTES = 65_536
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-Headers = Sequence[tuple[bytes, bytes]]
-
 
 class HttpUnreachable(Exception):
     """The server could not be reached, or its answer could not be read."""
@@ -51,7 +49,9 @@ class HttpClient:
             self._headers.append((b"authorization", b"Basic " + encoded))
         self._prefix = parts.path.rstrip("/")
 
-    async def post(self, path: str, headers: Headers, body: bytes) -> HttpAnswer:
+    async def post(
+        self, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> HttpAnswer:
         """Sends JSON to a path below the URL, or to the URL itself. Raises HttpUnreachable."""
         request = h11.Request(
             method="POST",

@@ -44,17 +44,17 @@ class Directory:
         self._price_map = price_map
         self._price_store = PriceStore(database)
         keys, accounts = KeyStore(database), AccountStore(database)
-        l2_keys = caches.in_redis("key", ApiKey)
-        l2_accounts = caches.in_redis("account", Account)
+        shared_keys = caches.in_redis("key", ApiKey)
+        shared_accounts = caches.in_redis("account", Account)
         self._keys: LoadingCache[ApiKey] = caches.in_memory(
-            lambda hashed: l2_keys.get(hashed, keys.get_by_hash)
+            lambda hashed: shared_keys.get(hashed, keys.get_by_hash)
         )
         self._accounts: LoadingCache[Account] = caches.in_memory(
-            lambda user_id: l2_accounts.get(user_id, accounts.get)
+            lambda user_id: shared_accounts.get(user_id, accounts.get)
         )
         self._prices: LoadingCache[_Prices] = caches.in_memory(self._load_prices)
         self._deployed = DeploymentPrices()
-        self._l2_prices = caches.in_redis("price", tuple[PriceVersion, ...])
+        self._shared_prices = caches.in_redis("price", tuple[PriceVersion, ...])
 
     async def principal(self, secret_hash: str) -> Principal:
         """Raises Unauthenticated for a key that nobody was given."""
@@ -159,8 +159,8 @@ class Directory:
         provider, _, model = routed.partition("/")
         names = model_names(provider, model)
         *named, patterns = await asyncio.gather(
-            *(self._l2_prices.get(name, self._versions) for name in names),
-            self._l2_prices.get(PATTERNS, self._patterns),
+            *(self._shared_prices.get(name, self._versions) for name in names),
+            self._shared_prices.get(PATTERNS, self._patterns),
         )
         row = self._price_map.find(provider, model)
         found = [loaded for loaded in (*named, patterns) if loaded is not None]

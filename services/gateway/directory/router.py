@@ -48,7 +48,7 @@ class Router:
         self._routes = RouteStore(database)
         self._models = models
         self._allow_unrouted = settings.allow_unrouted_models
-        self._l2_routes = caches.in_redis("route", Route)
+        self._shared_routes = caches.in_redis("route", Route)
         self._plans = caches.in_memory(self._load)
 
     async def plan(self, model: str) -> Plan:
@@ -79,7 +79,7 @@ class Router:
         self._plans.clear()
 
     async def _load(self, model: str) -> Plan | Loaded[Plan] | None:
-        found = await self._l2_routes.get(model, self._routes.get)
+        found = await self._shared_routes.get(model, self._routes.get)
         if found is None:
             target = self._models.resolve(model) if self._allow_unrouted else None
             return None if target is None else Plan(route=_UNROUTED, targets=(target,))
@@ -99,7 +99,7 @@ class Router:
         targets: list[Target] = []
         for_s = inf
         for position, name in enumerate(names):
-            found = known.get(name) or await self._l2_routes.get(name, self._routes.get)
+            found = known.get(name) or await self._shared_routes.get(name, self._routes.get)
             if found is not None:
                 for_s = min(for_s, found.for_s)
                 deployments = found.value.deployments

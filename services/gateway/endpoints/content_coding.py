@@ -20,7 +20,7 @@ _ZSTD_WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 _DEFLATED = 8
 
 
-class _Stream(Protocol):
+class _Decompressor(Protocol):
     """A decompressor of zlib or of zstd. Only zlib's hands back what it has not used yet."""
 
     @property
@@ -30,20 +30,20 @@ class _Stream(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def _gzip(_: bytes) -> _Stream:
+def _gzip(_: bytes) -> _Decompressor:
     return zlib.decompressobj(wbits=31)
 
 
-def _deflate(first: bytes) -> _Stream:
+def _deflate(first: bytes) -> _Decompressor:
     """In zlib's format, as HTTP has it, or without, as some send it."""
     return zlib.decompressobj(wbits=15 if first[0] & 15 == _DEFLATED else -15)
 
 
-def _zstd(_: bytes) -> _Stream:
+def _zstd(_: bytes) -> _Decompressor:
     return zstd.ZstdDecompressor(options=_ZSTD_WINDOW)
 
 
-_CODINGS: dict[bytes, Callable[[bytes], _Stream]] = {
+_CODINGS: dict[bytes, Callable[[bytes], _Decompressor]] = {
     b"gzip": _gzip,
     b"x-gzip": _gzip,
     b"deflate": _deflate,
@@ -72,7 +72,7 @@ class DecodedBody:
     def __init__(self, receive: Receive, coding: bytes) -> None:
         self._receive = receive
         self._coding = coding
-        self._stream: _Stream | None = None
+        self._decompressor: _Decompressor | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._has_arrived = False
 
@@ -93,25 +93,28 @@ class DecodedBody:
         return {"type": "http.request", "body": piece, "more_body": not is_last}
 
     def _decoded(self, data: bytes) -> Iterator[bytes]:
-        while data or self._stream is not None:
-            if self._stream is None:
-                self._stream = _CODINGS[self._coding](data)
+        while data or self._decompressor is not None:
+            if self._decompressor is None:
+                self._decompressor = _CODINGS[self._coding](data)
             if self._has_ended():
                 if data:
                     raise self._invalid("there is more behind its end")
                 return
             try:
-                piece = self._stream.decompress(data, _PIECE_BYTES)
+                piece = self._decompressor.decompress(data, _PIECE_BYTES)
             except (zlib.error, zstd.ZstdError) as error:
                 raise self._invalid(str(error)) from None
-            data = getattr(self._stream, "unconsumed_tail", b"") or self._stream.unused_data
+            data = (
+                getattr(self._decompressor, "unconsumed_tail", b"")
+                or self._decompressor.unused_data
+            )
             if piece and not (data and self._has_ended()):
                 yield piece
             if not data and len(piece) < _PIECE_BYTES:
                 return
 
     def _has_ended(self) -> bool:
-        return self._stream is not None and self._stream.eof
+        return self._decompressor is not None and self._decompressor.eof
 
     def _invalid(self, reason: str) -> InvalidRequest:
         return InvalidRequest(f"The request body is not valid {self._coding.decode()}: {reason}.")

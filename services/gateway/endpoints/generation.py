@@ -46,25 +46,25 @@ class GenerationEndpoint:
         self._format = client_format
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        gateway: Parts = scope["state"]["gateway"]
+        parts: Parts = scope["state"]["parts"]
         call = Call(
             self._format,
-            now_ms=gateway.clock.now_ms(),
+            now_ms=parts.clock.now_ms(),
             resource=query_of_call(self._format.name, scope["query_string"]),
         )
-        return _CallHandler(gateway, call, receive, send).handle(scope)
+        return _CallHandler(parts, call, receive, send).handle(scope)
 
 
 class _CallHandler(Handler):
     __slots__ = ()
 
     async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        call, gateway = self.call, self.gateway
+        call, parts = self.call, self.parts
         body, request = await self.read_request(principal, headers, self._refuse_early)
-        plan = await gateway.router.plan(request.model)
+        plan = await parts.router.plan(request.model)
         continued_tokens = 0
         if request.named:
-            owned = await gateway.ownership.check(principal, call.format, request, plan)
+            owned = await parts.ownership.check(principal, call.format, request, plan)
             plan, call.granted = owned.plan, owned.granted
             continued_tokens = owned.input_tokens
         if principal.account.user_id == TEST_USER_ID:
@@ -83,10 +83,10 @@ class _CallHandler(Handler):
             input_tokens=estimate_input_tokens(body, attachments) + continued_tokens,
             continued_tokens=continued_tokens,
         )
-        await gateway.admissions.admit(call, principal, priced)
+        await parts.admissions.admit(call, principal, priced)
         asked_at = perf_counter()
         try:
-            upstream = await gateway.dispatcher.send(call, request, plan, headers)
+            upstream = await parts.dispatcher.send(call, request, plan, headers)
         finally:
             call.upstream_s = perf_counter() - asked_at
         call.provider_request_id = upstream.provider_request_id
@@ -96,12 +96,12 @@ class _CallHandler(Handler):
             await self._whole(writer, priced, upstream)
 
     async def _refuse_early(self, principal: Principal, lease: BodyLease) -> None:
-        await self.gateway.early_refusals.check(self.call, principal, lease.places)
+        await self.parts.early_refusals.check(self.call, principal, lease.places)
 
     async def _prices(self, plan: Plan, request: CallRequest) -> dict[str, PriceVersion]:
         """By deployment. Raises ModelUnpriced if none of the plan's `targets` has one."""
         find = partial(
-            self.gateway.directory.prices,
+            self.parts.directory.prices,
             at=self.call.started_at,
             tools=request.features.tools,
             client_format=self.call.format.name,
@@ -116,7 +116,7 @@ class _CallHandler(Handler):
     async def _prices_of_models(
         self, plan: Plan, request: CallRequest
     ) -> dict[str, tuple[PriceVersion, ...]]:
-        find = self.gateway.directory.prices_of_models
+        find = self.parts.directory.prices_of_models
         return {
             target.deployment_id: await find(target, request.models, self.call.started_at)
             for target in plan.targets + plan.context_targets
@@ -134,7 +134,7 @@ class _CallHandler(Handler):
             await self.answer(writer, answer, usage, source, failed=True)
             return
         if usage is None or not _has_both_sides(usage):
-            usage, source = await self.gateway.estimator.of_answer(
+            usage, source = await self.parts.estimator.of_answer(
                 call.format, priced, answer.body, usage
             )
         await self.answer(writer, answer, usage, source)
@@ -146,7 +146,7 @@ class _CallHandler(Handler):
         if target is None or not is_charged(target.provider, answer.status, answer.body):
             await self.answer(writer, answer)
             return
-        prompt = await self.gateway.estimator.of_prompt(priced)
+        prompt = await self.parts.estimator.of_prompt(priced)
         await self.answer(writer, answer, prompt, "estimated")
 
     async def _stream(
@@ -161,8 +161,8 @@ class _CallHandler(Handler):
                 stream,
                 self.receive,
                 self.send,
-                estimator=self.gateway.estimator,
-                keepalive_s=self.gateway.keepalive_s,
+                estimator=self.parts.estimator,
+                keepalive_s=self.parts.keepalive_s,
             )
             self.respond_by(relay)
             end = await relay.run()

@@ -67,20 +67,20 @@ class Handler(ABC):
         "_relay",
         "_responding",
         "call",
-        "gateway",
+        "parts",
         "receive",
         "send",
     )
 
     def __init__(
         self,
-        gateway: Parts,
+        parts: Parts,
         call: Call,
         receive: Receive,
         send: Send,
         allowed: frozenset[str] = _POST,
     ) -> None:
-        self.gateway = gateway
+        self.parts = parts
         self.call = call
         self.receive = receive
         self.send = send
@@ -104,7 +104,7 @@ class Handler(ABC):
 
         async def begin(announced: int | None, is_late: bool) -> BodyLease:
             key = principal.key
-            lease = self.gateway.body_memory.lease(self.call.operation, key.user_id, key.key_id)
+            lease = self.parts.body_memory.lease(self.call.operation, key.user_id, key.key_id)
             self._body = lease
             try:
                 if is_late:
@@ -117,7 +117,7 @@ class Handler(ABC):
                 raise
             return lease
 
-        body = await read_body(self.receive, headers, self.gateway.body_limits, begin)
+        body = await read_body(self.receive, headers, self.parts.body_limits, begin)
         if self._capture is not None:
             self._capture.replace_request(body)
         if len(body) <= _DECODED_AT_ONCE:
@@ -134,7 +134,7 @@ class Handler(ABC):
     async def _decoded_in_thread(self, body: bytes) -> CallRequest:
         """In a thread, since a large body with many small parts would block other calls."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.gateway.decoding, self.call.format.decode, body)
+        return await loop.run_in_executor(self.parts.decoding, self.call.format.decode, body)
 
     def take_copies(self, plan: Plan) -> None:
         """Reserves the memory for copies of the body, by the plan. Raises AppError."""
@@ -145,17 +145,17 @@ class Handler(ABC):
 
     async def handle(self, scope: Scope) -> None:
         """Raises only CancelledError: all other errors are answered and recorded."""
-        call, gateway, headers = self.call, self.gateway, scope["headers"]
+        call, parts, headers = self.call, self.parts, scope["headers"]
         wrong_method = self._check_method(scope["method"])
-        with gateway.open_calls:
+        with parts.open_calls:
             principal = await self._authenticate(headers, wrong_method)
             if principal is None:
                 return
-            writer = UsageEventWriter(call, principal, gateway.meter)
+            writer = UsageEventWriter(call, principal, parts.meter)
             if principal.key.recording is not None:
                 self._start_capture(principal)
             try:
-                gateway.meter.require_writable()
+                parts.meter.require_writable()
                 refusal = (
                     wrong_method
                     or check_key(principal.key, call.started_at)
@@ -178,14 +178,14 @@ class Handler(ABC):
                 await self._fail(writer, AppError(_CRASHED))
             finally:
                 if not writer.is_waiting:
-                    gateway.admissions.close_call(call.call_id)
+                    parts.admissions.close_call(call.call_id)
                 self._release()
 
     def _release(self) -> None:
         if self._body is not None:
             self._body.release()
         if self._capture is not None:
-            self.gateway.recordings.offer(self._capture)
+            self.parts.recordings.offer(self._capture)
 
     def _check_method(self, method: str) -> AppError | None:
         """Not left to the routes, since a call with a wrong method leaves a usage event too."""
@@ -198,7 +198,7 @@ class Handler(ABC):
     ) -> Principal | None:
         """None if the caller is not known; the error has then been sent."""
         try:
-            principal = await self.gateway.directory.principal(secret_hash(secret_of(headers)))
+            principal = await self.parts.directory.principal(secret_hash(secret_of(headers)))
         except AppError as error:
             UNAUTHENTICATED.labels(self.call.format.name).inc()
             await self._send_error(wrong_method or error)
@@ -212,7 +212,7 @@ class Handler(ABC):
 
     def _start_capture(self, principal: Principal) -> None:
         """From here on, what the client sends and receives passes through the capture."""
-        capture = self._capture = self.gateway.recordings.start(self.call, principal)
+        capture = self._capture = self.parts.recordings.start(self.call, principal)
         if capture is not None:
             self.receive, self.send = (
                 capture.wrap_receive(self.receive),

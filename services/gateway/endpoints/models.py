@@ -24,9 +24,9 @@ _CREATED_AT = "1970-01-01T00:00:00Z"
 
 
 async def list_models(request: Request) -> Response:
-    gateway: Parts = request.state.gateway
+    parts: Parts = request.state.parts
     principal, _ = await caller(request)
-    names = [name for name in await gateway.router.offered() if may_use(principal.key, name)]
+    names = [name for name in await parts.router.offered() if may_use(principal.key, name)]
     if "anthropic-version" not in request.headers:
         return json_response({"object": "list", "data": [_openai_model(name) for name in names]})
     return json_response(
@@ -41,14 +41,14 @@ async def list_models(request: Request) -> Response:
 
 async def show_model(request: Request) -> Response:
     """Any that may be called, listed or not. Others do not exist, whatever the reason."""
-    gateway: Parts = request.state.gateway
+    parts: Parts = request.state.parts
     principal, call = await caller(request)
     name = request.path_params["model"]
     if not may_use(principal.key, name):
         raise _not_found(name)
-    plan = await gateway.router.plan(name)
+    plan = await parts.router.plan(name)
     try:
-        await gateway.directory.prices(plan.targets, call.started_at)
+        await parts.directory.prices(plan.targets, call.started_at)
     except ModelUnpriced:
         raise _not_found(name) from None
     anthropic = "anthropic-version" in request.headers
@@ -57,9 +57,9 @@ async def show_model(request: Request) -> Response:
 
 async def caller(request: Request) -> tuple[Principal, Call]:
     """Who asks, and a call that knows the time. Raises AppError where they may not make calls."""
-    gateway: Parts = request.state.gateway
-    principal = await gateway.directory.principal(secret_hash(secret_of(request.scope["headers"])))
-    call = Call(CHAT, now_ms=gateway.clock.now_ms())
+    parts: Parts = request.state.parts
+    principal = await parts.directory.principal(secret_hash(secret_of(request.scope["headers"])))
+    call = Call(CHAT, now_ms=parts.clock.now_ms())
     refusal = check_key(principal.key, call.started_at) or check_account(principal.account)
     if refusal is not None:
         raise refusal

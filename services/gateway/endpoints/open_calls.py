@@ -1,4 +1,4 @@
-"""The calls under way, for whoever has to wait for the last of them."""
+"""Counts the open calls, so that the process can wait for the last one."""
 
 import asyncio
 
@@ -7,21 +7,21 @@ import structlog
 from services.gateway.metrics import CALLS_OPEN
 
 log = structlog.get_logger(__name__)
-# Calls that still run when the gateway stops have been cancelled: they only have to clean up.
-_PATIENCE_S = 5.0
+# Calls that are open when the gateway stops were cancelled: only their cleanup remains.
+_CLEANUP_S = 5.0
 
 
 class OpenCalls:
-    """Counts them: `with open_calls:` is one more for as long as the block runs.
+    """`with open_calls:` counts one call while the block runs.
 
-    An event that is handed in after the meter has closed would be lost.
+    An event that is enqueued after the meter has closed would be lost.
     """
 
-    def __init__(self, patience_s: float = _PATIENCE_S) -> None:
-        self._patience_s = patience_s
+    def __init__(self, cleanup_s: float = _CLEANUP_S) -> None:
+        self._cleanup_s = cleanup_s
         self._count = 0
         self._none: asyncio.Event | None = None
-        # Asked for when it is scraped, not told with each call.
+        # Read when metrics are scraped.
         CALLS_OPEN.set_function(lambda: self._count)
 
     def __enter__(self) -> None:
@@ -33,12 +33,12 @@ class OpenCalls:
             self._none.set()
 
     async def wait_for_none(self) -> None:
-        """Once no more of them begin."""
+        """Call this once no call can begin."""
         if self._count == 0:
             return
         self._none = asyncio.Event()
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._cleanup_s):
                 await self._none.wait()
         except TimeoutError:
             log.error("calls.still_open", calls=self._count)

@@ -38,16 +38,16 @@ class StoredEndpoint:
         self.path = f"{RESPONSES.path}/{{response_id}}{resource}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway: Parts = scope["state"]["gateway"]
+        parts: Parts = scope["state"]["parts"]
         response_id: str = scope["path_params"]["response_id"]
         query: bytes = scope["query_string"]
         call = Call(
             RESPONSES,
-            now_ms=gateway.clock.now_ms(),
+            now_ms=parts.clock.now_ms(),
             operation=self._operations.get(scope["method"], "retrieve"),
             resource=f"/{response_id}{self._resource}{passed_query(query, OF_STORED_RESPONSES)}",
         )
-        handler = _StoredHandler(gateway, call, receive, send, self._methods, response_id, query)
+        handler = _StoredHandler(parts, call, receive, send, self._methods, response_id, query)
         await handler.handle(scope)
 
 
@@ -56,7 +56,7 @@ class _StoredHandler(Handler):
 
     def __init__(
         self,
-        gateway: Parts,
+        parts: Parts,
         call: Call,
         receive: Receive,
         send: Send,
@@ -64,12 +64,12 @@ class _StoredHandler(Handler):
         response_id: str,
         query: bytes,
     ) -> None:
-        super().__init__(gateway, call, receive, send, allowed)
+        super().__init__(parts, call, receive, send, allowed)
         self._response_id = response_id
         self._query = query
 
     async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        call, gateway = self.call, self.gateway
+        call, parts = self.call, self.parts
         if not _ID.fullmatch(self._response_id):
             # The id becomes a part of the provider's path.
             raise NotFound("No response with this id exists.")
@@ -77,12 +77,12 @@ class _StoredHandler(Handler):
             raise InvalidRequest(
                 "Streaming a stored response is not supported: omit 'stream'.", param="stream"
             )
-        kept = await gateway.ownership.find_response(principal, self._response_id)
+        kept = await parts.ownership.find_response(principal, self._response_id)
         request = call.request = CallRequest(
             model=kept.model, stream=False, max_output_tokens=None, fields={}
         )
         target = await self._target(kept.model, kept.deployment)
-        upstream = await gateway.dispatcher.send_to(call, request, target, headers)
+        upstream = await parts.dispatcher.send_to(call, request, target, headers)
         if isinstance(upstream, Stream):
             await upstream.close()
             raise UpstreamFailed("The provider answered with a stream instead of a response.")
@@ -90,7 +90,7 @@ class _StoredHandler(Handler):
         await self.answer(writer, upstream)
 
     async def _target(self, model: str, deployment_id: str) -> Target:
-        plan = await self.gateway.router.plan(model)
+        plan = await self.parts.router.plan(model)
         for target in plan.targets + plan.context_targets:
             if target.deployment_id == deployment_id and target.speaks(RESPONSES.name):
                 return msgspec.structs.replace(target, max_parallel=None)

@@ -27,27 +27,27 @@ class CountEndpoint:
         self.path = client_format.path + resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway: Parts = scope["state"]["gateway"]
+        parts: Parts = scope["state"]["parts"]
         call = Call(
             self._format,
-            now_ms=gateway.clock.now_ms(),
+            now_ms=parts.clock.now_ms(),
             operation="count",
             resource=self._resource + query_of_call(self._format.name, scope["query_string"]),
         )
-        await _CountHandler(gateway, call, receive, send).handle(scope)
+        await _CountHandler(parts, call, receive, send).handle(scope)
 
 
 class _CountHandler(Handler):
     __slots__ = ()
 
     async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        call, gateway = self.call, self.gateway
+        call, parts = self.call, self.parts
         _, request = await self.read_request(principal, headers)
-        plan = await gateway.router.plan(request.model)
+        plan = await parts.router.plan(request.model)
         if request.named:
-            plan = (await gateway.ownership.check(principal, call.format, request, plan)).plan
+            plan = (await parts.ownership.check(principal, call.format, request, plan)).plan
         self.take_copies(plan)
-        upstream = await gateway.dispatcher.send(call, request, plan, headers)
+        upstream = await parts.dispatcher.send(call, request, plan, headers)
         if isinstance(upstream, Stream):
             await upstream.close()
             raise UpstreamFailed("The provider answered with a stream instead of a count.")

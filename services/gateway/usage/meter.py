@@ -42,7 +42,7 @@ _MAX_WAITING = 10_000
 _DRAIN_PAUSE_S = 1.0
 _RETRY_PAUSE_S = 0.25
 # How long a client waits for an event that cannot be written, before it gets an error.
-_PATIENCE_S = 30.0
+_CLIENT_WAIT_S = 30.0
 # How long the process retries once all calls are over; the platform's kill must come later.
 _CLOSE_S = 8.0
 _WITHHELD = (
@@ -65,10 +65,10 @@ class Meter:
         breaker: Breaker,
         admissions: Admissions,
         *,
-        patience_s: float = _PATIENCE_S,
+        client_wait_s: float = _CLIENT_WAIT_S,
         close_s: float = _CLOSE_S,
     ) -> None:
-        self._patience_s = patience_s
+        self._client_wait_s = client_wait_s
         self._close_s = close_s
         self._admissions = admissions
         self._holds = holds
@@ -176,7 +176,7 @@ class Meter:
         while (error := await self._try(batch)) is not None:
             now = monotonic()
             since = self._failing_since = self._failing_since or now
-            if now >= min(since + self._patience_s, self._give_up_at):
+            if now >= min(since + self._client_wait_s, self._give_up_at):
                 self._trying = 0
                 self._unwritten.append(batch)
                 raise error

@@ -25,7 +25,7 @@ from services.ledger_worker.assembly import open_corrector
 from services.ledger_worker.unpriced_entries import UnpricedSweep
 from tests.service.admin.conftest import NOW, client_of
 from tests.service.admin.test_accounts import exact
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     MODEL,
     PERIODS,

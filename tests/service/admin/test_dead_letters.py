@@ -11,7 +11,7 @@ from libs.common.storage.queue.event_queue import encode_event
 from libs.common.storage.queue.replay import clear_posted
 from libs.common.storage.redis.client import Redis
 from tests.service.admin.test_accounts import exact
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     Stage,
     altered,
     make_event,

@@ -119,8 +119,8 @@ def with_parts(change: Callable[[Parts, State, Settings], dict[str, Any]]) -> St
     @asynccontextmanager
     async def open_changed(settings: Settings) -> AsyncIterator[State]:
         async with open_state(settings) as state:
-            gateway = state["gateway"]
-            changed = msgspec.structs.replace(gateway, **change(gateway, state, settings))
-            yield State(**(state | {"gateway": changed}))
+            parts = state["parts"]
+            changed = msgspec.structs.replace(parts, **change(parts, state, settings))
+            yield State(**(state | {"parts": changed}))
 
     return open_changed

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import Stage, open_stage, settings_for
+from tests.service.ledger_worker.worker_stage import Stage, open_stage, settings_for
 
 
 @pytest.fixture

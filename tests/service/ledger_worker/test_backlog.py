@@ -11,7 +11,7 @@ from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from services.ledger_worker.poster import MAX_EVENTS_PER_TRANSACTION, Poster
-from tests.service.ledger_worker.stage import Stage, make_event
+from tests.service.ledger_worker.worker_stage import Stage, make_event
 
 _EACH = 400
 

@@ -16,8 +16,8 @@ from libs.common.storage.redis.client import open_redis
 from services.ledger_worker.batched_arq import QueueRedis
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from tests.servers import free_port
-from tests.service.ledger_worker.stage import Stage, make_event
 from tests.service.ledger_worker.test_queue_worker import HEALTH_KEY, Running, ScriptedJobs
+from tests.service.ledger_worker.worker_stage import Stage, make_event
 from tests.support.polling import eventually
 
 _LEASE_MS = 60_000

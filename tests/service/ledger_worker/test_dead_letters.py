@@ -9,7 +9,7 @@ from libs.common.storage.mongo.dead_letters import DeadLetter
 from libs.common.storage.queue.event_queue import POST_JOB, QUEUE, encode_event, encode_job
 from libs.common.storage.queue.replay import clear_posted, replay_all
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     NOW,
     Stage,

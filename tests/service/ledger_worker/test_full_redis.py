@@ -14,7 +14,7 @@ from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.sweep import sweep
 from tests.servers import ServerProcess, redis_server, running
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     Stage,
     make_event,
     make_events,

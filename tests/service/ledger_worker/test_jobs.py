@@ -22,7 +22,7 @@ from services.ledger_worker.jobs import Jobs, retry_delay_s
 from services.ledger_worker.poster import Failures
 from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     MODEL,
     NOW,
     Stage,

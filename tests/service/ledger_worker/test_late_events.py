@@ -6,7 +6,7 @@ from libs.common.domain.corrections import derived_id
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.ledger_reader import EntryFilter
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import CALL_NUSD, PERIODS, Stage, make_event, working
+from tests.service.ledger_worker.worker_stage import CALL_NUSD, PERIODS, Stage, make_event, working
 
 
 def given_up(event: UsageEvent) -> UsageEvent:

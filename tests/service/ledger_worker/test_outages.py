@@ -10,7 +10,7 @@ from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.proofs import ProofStore
 from services.ledger_worker.settings import Settings
 from tests.servers import ServerProcess, mongo_server, redis_server, running
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     Stage,
     make_events,

@@ -13,7 +13,7 @@ from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.poster import Poster
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     PERIODS,
     Stage,

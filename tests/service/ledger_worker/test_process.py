@@ -15,7 +15,7 @@ import pytest
 from deploy.local.children import tied
 from deploy.local.environment import ROOT, without_settings
 from tests.servers import free_port, mongo_server, redis_server, running
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     Stage,
     altered,

@@ -11,7 +11,7 @@ from arq import Retry
 from libs.common.storage.queue.event_queue import QUEUE
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import Stage, make_event, make_events, working
+from tests.service.ledger_worker.worker_stage import Stage, make_event, make_events, working
 from tests.support.polling import eventually
 
 HEALTH_KEY = "health"

@@ -23,7 +23,7 @@ from libs.common.storage.queue.recordings import (
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.recordings import NotStored, RecordingKeeper
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     Stage,
     make_event,
     new_call_id,

@@ -5,7 +5,7 @@ import msgspec
 from libs.common.schemas.correction import CorrectionOrder
 from libs.common.storage.queue.correction_queue import CorrectionQueue
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     NOW,
     Stage,

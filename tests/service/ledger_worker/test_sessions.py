@@ -15,7 +15,7 @@ from libs.common.storage.mongo.driver import (
 from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.sessions import kill_expired, leased_session
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.stage import Stage, make_events, working
+from tests.service.ledger_worker.worker_stage import Stage, make_events, working
 from tests.support.polling import eventually
 
 

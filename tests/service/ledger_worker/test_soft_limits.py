@@ -19,7 +19,7 @@ from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.redis.notices import NoticeStore
 from services.ledger_worker.soft_limits import SoftLimitWatch, Webhook, webhook_client
 from tests.servers import HOST, free_port
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     NOW,
     Stage,

@@ -5,7 +5,13 @@ import asyncio
 from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
 from libs.common.storage.queue.event_queue import encode_event
 from services.ledger_worker.sweep import keep_sweeping, sweep
-from tests.service.ledger_worker.stage import Stage, count_of, make_event, settings_for, working
+from tests.service.ledger_worker.worker_stage import (
+    Stage,
+    count_of,
+    make_event,
+    settings_for,
+    working,
+)
 from tests.support.polling import eventually
 
 SCOPE = LimitScope(budgets=(PeriodLimit("total", 10**15),))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from libs.common.domain.verify import Checkpoint
-from libs.common.proving import Prover
+from libs.common.prover import Prover
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Session
 from libs.common.storage.mongo.ledger import LedgerStore
@@ -17,7 +17,7 @@ from libs.common.storage.redis.spend import RedisSpendReader
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.verifier import Verifier
-from tests.service.ledger_worker.stage import (
+from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     NOW,
     PERIODS,

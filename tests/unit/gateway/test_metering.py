@@ -66,13 +66,13 @@ class Stage:
         # It lets everybody try again at once.
         self.breaker = Breaker(0.0)
 
-    def meter(self, *, patience_s: float = math.inf, close_s: float = 5) -> Meter:
+    def meter(self, *, client_wait_s: float = math.inf, close_s: float = 5) -> Meter:
         return Meter(
             self.holds,
             Backlog(self.spool),
             self.breaker,
             cast("Admissions", self.calls),
-            patience_s=patience_s,
+            client_wait_s=client_wait_s,
             close_s=close_s,
         )
 
@@ -122,7 +122,7 @@ async def test_a_call_stays_open_until_its_event_is_durable(stage: Stage) -> Non
 async def test_a_client_that_waited_too_long_gets_an_error_and_its_event_is_kept(
     stage: Stage,
 ) -> None:
-    meter = stage.meter(patience_s=0)
+    meter = stage.meter(client_wait_s=0)
     for call_id in ("a", "b"):
         with pytest.raises(AnswerWithheld):
             await meter.enqueue(metered(call_id))

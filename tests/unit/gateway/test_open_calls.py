@@ -21,6 +21,6 @@ async def test_the_last_call_is_waited_for() -> None:
 
 
 async def test_a_call_that_never_ends_is_abandoned() -> None:
-    calls = OpenCalls(patience_s=0)
+    calls = OpenCalls(cleanup_s=0)
     with calls:
         await calls.wait_for_none()

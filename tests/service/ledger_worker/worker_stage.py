@@ -14,7 +14,7 @@ from prometheus_client import Counter
 
 from libs.common.domain.ids import uuid7
 from libs.common.domain.verify import Checkpoint
-from libs.common.proving import prover_of
+from libs.common.prover import prover_of
 from libs.common.schemas.account import Account
 from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
 from libs.common.schemas.price import PriceVersion, Rates

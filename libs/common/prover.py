@@ -1,4 +1,4 @@
-"""Proves the ledger account by account: entries against spend, periods, rollups and Redis' copy."""
+"""Proves the ledger by account: entries against spend, periods, rollups and Redis' copy."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,23 +21,23 @@ from libs.common.storage.queue.event_queue import queue_is_empty
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.spend import RedisSpendReader
 
-# Entries read in one transaction, which MongoDB ends after a minute and its client after seconds.
+# Entries read in one transaction, which MongoDB bounds to a minute and the driver to seconds.
 _STRETCH = 10_000
 _PAGE = 200
-# How often, and how long apart, a copy that lags behind is looked at again.
+# A lagging copy is read again so often, at this interval.
 _LOOKS = 4
 _PAUSE_S = 0.25
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one account: how far its entries are proved, and what is wrong, if anything is."""
+    """Of one account: its last sound checkpoint, and its first difference."""
 
     checkpoint: Checkpoint
     difference: Difference | None
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the accounts that were looked at; `next_after` is None where those were the last ones."""
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """Of all accounts that were proved; `next_after` is None after the last account."""
 
     accounts: int = 0
     entries: int = 0
@@ -48,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prover:
-    """`settling` says whether postings are under way, which Redis then hears of shortly."""
+    """`settling` returns whether postings may still reach Redis' copy."""
 
     def __init__(
         self,
@@ -74,33 +74,33 @@ class Prover:
         after: str | None = None,
         within_s: float | None = None,
         proved: Callable[[Checkpoint], Awaitable[None]] | None = None,
-    ) -> Verdict:
-        """Accounts in order, those after `after`, until the time is up.
+    ) -> Findings:
+        """Proves accounts in order, starting after `after`, until `within_s` is over.
 
-        `full` takes nothing for proved. `proved` is told how far each sound account has come.
+        `full` ignores checkpoints. `proved` gets the new checkpoint of each sound account.
         """
         give_up_at = None if within_s is None else monotonic() + within_s
-        verdict = Verdict()
+        findings = Findings()
         async for user_id in self._users(after, full=full):
-            if give_up_at is not None and monotonic() > give_up_at and verdict.accounts:
-                return msgspec.structs.replace(verdict, next_after=after)
+            if give_up_at is not None and monotonic() > give_up_at and findings.accounts:
+                return msgspec.structs.replace(findings, next_after=after)
             proof = await self.prove(user_id, full=full)
             if proof.difference is None and proved is not None:
                 await proved(proof.checkpoint)
-            verdict = _with(verdict, proof)
+            findings = _with(findings, proof)
             after = user_id
-        return verdict
+        return findings
 
-    async def prove_one(self, user_id: str, *, full: bool) -> Verdict:
-        """As `prove_all`, of one account."""
-        return _with(Verdict(), await self.prove(user_id, full=full))
+    async def prove_one(self, user_id: str, *, full: bool) -> Findings:
+        """As `prove_all`, for one account."""
+        return _with(Findings(), await self.prove(user_id, full=full))
 
     async def prove(self, user_id: str, *, full: bool) -> Proof:
-        """Of one account, known or not."""
+        """Proves one account, known or not."""
         start = Checkpoint(user_id=user_id) if full else await self._proofs.checkpoint(user_id)
         from_scratch = start.seq == 0
         proved, days = start, set[str]()
-        # What is far from the end cannot change any more, so it need not be read at one moment.
+        # Entries far from the end cannot change, so each stretch may have its own snapshot.
         upto = await self._proofs.entries(user_id)
         while proved.seq + self._stretch < upto:
             end = proved.seq + self._stretch
@@ -111,7 +111,7 @@ class Prover:
                 return Proof(checkpoint=proved, difference=stretched)
             proved = stretched
         added, kept = await self._proofs.tail(user_id, proved.seq, None if from_scratch else days)
-        # Entries without an account are nobody's spend, whatever their number.
+        # Entries without an account: nothing counts them, so their own number is taken.
         entries = proved.seq + added.number if kept.nusd is None else kept.entries
         advanced = advance(proved, added, entries)
         if isinstance(advanced, Difference):
@@ -127,7 +127,7 @@ class Prover:
         return Proof(checkpoint=advanced, difference=difference)
 
     async def _users(self, after: str | None, *, full: bool) -> AsyncIterator[str]:
-        """In order. In full also those of whom nothing but entries is left."""
+        """In order; if `full`, with those that have entries alone."""
         stray = await self._proofs.stray(after) if full else None
         while page := await self._proofs.user_ids(after=after, limit=_PAGE):
             for user_id in page:
@@ -154,7 +154,7 @@ class Prover:
         )
 
     async def _copy_difference(self, user_id: str, periods: list[str]) -> Difference | None:
-        """A copy may be missing, and lag behind while a posting is being settled."""
+        """A copy may be missing, and may lag while a posting settles."""
         first = await self._lagging(user_id, periods)
         lagging = first
         for _ in range(_LOOKS):
@@ -172,7 +172,7 @@ class Prover:
         return stuck[0].difference(user_id)
 
     async def _lagging(self, user_id: str, periods: list[str]) -> list["_Lag"]:
-        # Redis first: a copy that is newer than what MongoDB says afterwards is no copy of it.
+        # Redis first: a copy that is newer than MongoDB's later figure is wrong.
         copies = await self._redis_spend.of(user_id, periods)
         spent = await self._ledger.spend_with_revisions([user_id], periods)
         rows = [
@@ -200,20 +200,20 @@ class _Lag(msgspec.Struct, frozen=True):
         )
 
 
-def _with(verdict: Verdict, proof: Proof) -> Verdict:
+def _with(findings: Findings, proof: Proof) -> Findings:
     difference = proof.difference
     return msgspec.structs.replace(
-        verdict,
-        accounts=verdict.accounts + 1,
-        entries=verdict.entries + proof.checkpoint.seq,
-        entries_nusd=verdict.entries_nusd + proof.checkpoint.nusd,
-        drifting=verdict.drifting + (difference is not None),
-        first_difference=verdict.first_difference or difference,
+        findings,
+        accounts=findings.accounts + 1,
+        entries=findings.entries + proof.checkpoint.seq,
+        entries_nusd=findings.entries_nusd + proof.checkpoint.nusd,
+        drifting=findings.drifting + (difference is not None),
+        first_difference=findings.first_difference or difference,
     )
 
 
 def prover_of(database: Database, redis: Redis) -> Prover:
-    """Of the ledger in `database`, with the worker's queue and the copies of spend in `redis`."""
+    """`database` has the ledger; `redis` has the worker's queue and the copies of spend."""
 
     async def settling() -> bool:
         return not await queue_is_empty(redis)
