@@ -2,23 +2,17 @@
 
 from collections.abc import Mapping
 
-from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import Deployment
 from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.calls.target import Target
+from services.gateway.directory.library_rows import library_target
 from services.gateway.directory.provider_endpoints import Provider, completed, read_providers
 from services.gateway.directory.provider_rows import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.gateway.directory.regions import region_of
 from services.gateway.settings import Settings
 
 _PATHS = OPENAI_PATHS | ANTHROPIC_PATHS
-# Whose thinking the models of providers outside the table take back, where it is not their own.
-_FAMILIES = {"gemini": "google", "vertex_ai": "google"}
-_CLAUDE = "claude"
-_CLAUDES_USER_CHARS = 256
-# They take system messages at the start alone.
-_ONE_SYSTEM = frozenset({"bedrock", "gemini", "vertex_ai"})
 _CHAT_ENDPOINT = "/v1/chat/completions"
 
 
@@ -58,7 +52,7 @@ class ModelDirectory:
         """The provider's own endpoint and key; LiteLLM's where the gateway has neither."""
         native = self._native.get(provider)
         if native is None or not _is_usable(native, model):
-            return _of_library(provider, model)
+            return library_target(provider, model)
         return Target(
             deployment_id=f"{provider}/{model}",
             provider=provider,
@@ -91,11 +85,13 @@ class ModelDirectory:
         if native is not None and not _is_native(native, model, deployment):
             native = None
         if deployment.api_base is None:
-            return _of_library(provider, model) if native is None else self.target(provider, model)
+            return (
+                library_target(provider, model) if native is None else self.target(provider, model)
+            )
         base_url = deployment.api_base.rstrip("/")
         if native is None:
             formats = deployment.formats or ()
-            return _of_library(provider, model, base_url, paths_of(formats, base_url))
+            return library_target(provider, model, base_url, paths_of(formats, base_url))
         base_url = completed(base_url, native.completes_base)
         formats = tuple(native.paths) if deployment.formats is None else deployment.formats
         # A provider's own key goes to the provider's own address, and to no other.
@@ -135,28 +131,3 @@ def _is_native(native: Provider, model: str, deployment: Deployment) -> bool:
     if deployment.translation == "library" and native.was_translated:
         return False
     return model.startswith(native.names)
-
-
-def _of_library(
-    provider: str,
-    model: str,
-    base_url: str | None = None,
-    paths: dict[ClientFormat, str] | None = None,
-) -> Target:
-    is_claude = _CLAUDE in model
-    family = "anthropic" if is_claude else _FAMILIES.get(provider, provider)
-    defaults = ProfileFields(
-        family=family,
-        # LiteLLM's failures about these come as if they were the provider's.
-        checks_results=True,
-        takes_system_inside=not is_claude and provider not in _ONE_SYSTEM,
-        max_user_chars=_CLAUDES_USER_CHARS if is_claude else None,
-    )
-    return Target(
-        deployment_id=f"{provider}/{model}",
-        provider=provider,
-        model=model,
-        base_url=base_url,
-        paths=paths or {},
-        defaults=defaults,
-    )

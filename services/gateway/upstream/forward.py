@@ -105,9 +105,9 @@ class Forwarder:
             answer = await self._relay.call(sent)
         else:
             # LiteLLM would leave some fields out without a word, and refuse others in its own.
-            unknown = await self._library.unsupported(target, key, translation.fields)
+            unknown = await self._library.unknown(target, key, translation.fields)
             fields = msgspec.json.decode(msgspec.json.encode(translation.without(unknown)))
-            answer = await self._library.call("chat", fields, target, key)
+            answer = await self._library.ask(fields, target, key)
         if isinstance(answer, Stream):
             return await translated_stream(translation, answer)
         return translated_answer(translation, answer)

@@ -1,7 +1,7 @@
 """Calls of providers through LiteLLM, which speaks what no format of ours is."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from services.gateway.formats.base import CallRequest
 from services.gateway.settings import Settings
 from services.gateway.upstream.adapters.fields import sifted
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
-from services.gateway.upstream.adapters.translator import Translator
+from services.gateway.upstream.adapters.translator import TranslatedStream, Translator
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.translation.failures import error_of
@@ -40,44 +40,58 @@ class LibraryCalls:
     async def adapt(
         self, client_format: ClientFormat, request: CallRequest, target: Target, key: str | None
     ) -> Answer | Stream:
-        """A client's own body, translated by LiteLLM's adapters."""
+        """A client's own body, translated by LiteLLM's adapters.
+
+        Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused.
+        """
         body = _decoded(request)
         dropped: tuple[str, ...] = ()
         destination = self._destination(target, key)
         if target.drop_params:
             body, dropped = sifted(client_format, body)
             dropped += await self._unsupported(client_format, destination, body)
-        answer = await self.call(client_format, body, target, key, drops=target.drop_params)
+        answer = await self._answered(
+            target,
+            lambda: self._translator.complete(client_format, destination, body),
+            lambda: self._translator.stream(client_format, destination, body),
+            is_stream=bool(body.get("stream")),
+        )
         headers = answer.headers + changed_headers(dropped)
         return msgspec.structs.replace(answer, headers=headers)
 
-    async def unsupported(
+    async def unknown(
         self, target: Target, key: str | None, body: dict[str, Any]
     ) -> Collection[str]:
-        """Those fields of a chat body that LiteLLM has no word for at the provider."""
-        return await self._unsupported("chat", self._destination(target, key), body)
+        """Those fields of the engine's chat body that LiteLLM has no word for at the provider."""
+        return await self._translator.unknown(self._destination(target, key), body)
 
-    async def call(
+    async def ask(self, body: dict[str, Any], target: Target, key: str | None) -> Answer | Stream:
+        """In chat, with the engine's own body. Raises as `adapt`."""
+        destination = msgspec.structs.replace(self._destination(target, key), drop_params=False)
+        return await self._answered(
+            target,
+            lambda: self._translator.answer(destination, body),
+            lambda: self._translator.answer_stream(destination, body),
+            is_stream=bool(body.get("stream")),
+        )
+
+    async def _answered(
         self,
-        client_format: ClientFormat,
-        body: dict[str, Any],
         target: Target,
-        key: str | None,
+        complete: Callable[[], Awaitable[bytes]],
+        stream: Callable[[], Awaitable[TranslatedStream]],
         *,
-        drops: bool = False,
+        is_stream: bool,
     ) -> Answer | Stream:
-        """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused."""
-        destination = msgspec.structs.replace(self._destination(target, key), drop_params=drops)
         await self._translator.prepare()
         total_s = self._total_s if target.timeouts.total is None else target.timeouts.total
         began = asyncio.get_running_loop().time()
         ends_at = began + total_s
         try:
             async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
-                if not body.get("stream"):
-                    answer = await self._translator.complete(client_format, destination, body)
-                    return Answer(status=200, headers=JSON_HEADERS, body=answer)
-                frames = await self._translator.stream(client_format, destination, body)
+                if not is_stream:
+                    return Answer(status=200, headers=JSON_HEADERS, body=await complete())
+                frames = await stream()
         except TimeoutError:
             raise UpstreamTimeout(
                 f"The provider '{target.provider}' did not answer in time."

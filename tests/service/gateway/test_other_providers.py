@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.endpoints.parts import Parts
@@ -67,7 +66,7 @@ class FakeTranslator(Translator):
     """Answers in chat as told, without LiteLLM."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[ClientFormat, TranslationTarget, Mapping[str, Any]]] = []
+        self.asked: list[tuple[TranslationTarget, Mapping[str, Any]]] = []
         self._fault: Exception | None = None
         self._unknown: tuple[str, ...] = ()
 
@@ -79,23 +78,17 @@ class FakeTranslator(Translator):
     async def prepare(self) -> None:
         """There is nothing to import."""
 
-    async def unsupported(
-        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
-    ) -> tuple[str, ...]:
+    async def unknown(self, target: TranslationTarget, body: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(name for name in self._unknown if name in body)
 
-    async def complete(
-        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
-    ) -> bytes:
-        self.asked.append((client_format, target, body))
+    async def answer(self, target: TranslationTarget, body: Mapping[str, Any]) -> bytes:
+        self.asked.append((target, body))
         if self._fault is not None:
             raise self._fault
         return json.dumps(_ANSWER).encode()
 
-    async def stream(
-        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
-    ) -> Any:
-        self.asked.append((client_format, target, body))
+    async def answer_stream(self, target: TranslationTarget, body: Mapping[str, Any]) -> Any:
+        self.asked.append((target, body))
         return self._frames()
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
@@ -148,9 +141,8 @@ async def test_a_call_to_a_provider_only_litellm_knows(
     assert TEXT in response.text
     # The name that the client asked for.
     assert f'"model":"{OTHER_MODEL}"' in response.text
-    ((client_format, target, asked),) = translator.asked
-    assert (client_format, target.provider, target.model, target.drop_params) == (
-        "chat",
+    ((target, asked),) = translator.asked
+    assert (target.provider, target.model, target.drop_params) == (
         "gemini",
         "gemini-tiny",
         False,

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from services.gateway.upstream.adapters.asked import Telling
 from services.gateway.upstream.adapters.chat_stream import ChatStream
 from services.gateway.upstream.adapters.usage import chat_usage, served_tier
 
@@ -20,6 +21,7 @@ _LISTS = ("annotations", "images", "thinking_blocks")
 # A tool that the provider ran itself: the client never defined it and has nothing to run.
 _HOSTED_CALL = "srvtoolu_"
 _SIGNATURE_MARK = "__thought__"
+_AS_IT_IS = Telling()
 
 
 def chat_request(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def _sent_call(call: Any) -> Any:
     return {**rest, "provider_specific_fields": {"thought_signature": signature}}
 
 
-def chat_completion(answer: Any) -> bytes:
+def chat_completion(answer: Any, telling: Telling = _AS_IT_IS) -> bytes:
     usage = getattr(answer, "usage", None)
     return _encode(
         {
@@ -56,9 +58,9 @@ def chat_completion(answer: Any) -> bytes:
             "object": "chat.completion",
             "created": answer.created,
             "model": answer.model,
-            "choices": [_choice(choice) for choice in answer.choices],
+            "choices": [_choice(choice, telling) for choice in answer.choices],
             **_present(
-                usage=chat_usage(usage),
+                usage=_usage(usage, telling),
                 service_tier=served_tier(answer, usage),
                 system_fingerprint=getattr(answer, "system_fingerprint", None),
             ),
@@ -66,19 +68,28 @@ def chat_completion(answer: Any) -> bytes:
     )
 
 
-async def chat_frames(stream: ChatStream) -> AsyncGenerator[bytes, None]:
+def _usage(usage: Any, telling: Telling) -> dict[str, Any] | None:
+    told = chat_usage(usage)
+    if told is not None and telling.thinks_uncounted:
+        del told["completion_tokens_details"]["reasoning_tokens"]
+    return told
+
+
+async def chat_frames(
+    stream: ChatStream, telling: Telling = _AS_IT_IS
+) -> AsyncGenerator[bytes, None]:
     """The chunks as SSE frames, then one with the usage if the provider reported it, then [DONE].
 
     Raises TranslationRefused where the provider's stream ended without a finish reason.
     """
-    writer = _ChunkWriter()
+    writer = _ChunkWriter(telling)
     last: Any = None
     async for chunk in stream:
         last = chunk
         frame = writer.frame(chunk)
         if frame is not None:
             yield frame
-    usage = chat_usage(stream.usage)
+    usage = _usage(stream.usage, telling)
     if usage is not None:
         yield writer.usage_frame(last, usage, stream.service_tier)
     yield DONE
@@ -87,7 +98,9 @@ async def chat_frames(stream: ChatStream) -> AsyncGenerator[bytes, None]:
 class _ChunkWriter:
     """Writes the chunks of one stream; numbers the tool calls that the client shall see."""
 
-    def __init__(self) -> None:
+    def __init__(self, telling: Telling) -> None:
+        self._telling = telling
+        self._has_said = False
         self._calls = CallNumbers()
         self._lists = dict.fromkeys(_LISTS, 0)
         self._has_role = False
@@ -121,24 +134,28 @@ class _ChunkWriter:
 
     def _choice(self, choice: Any) -> dict[str, Any]:
         delta = _content(choice.delta)
+        calls = getattr(choice.delta, "tool_calls", None) or ()
+        self._has_said = self._has_said or bool(delta or calls)
         for name in self._lists.keys() & delta.keys():
             delta[name] = [self._numbered(name, entry) for entry in delta[name]]
         if not self._has_role:
             self._has_role = True
             delta = {"role": "assistant", "content": "", **delta}
-        calls = [
+        told = [
             _call_delta(call, number)
-            for call in getattr(choice.delta, "tool_calls", None) or ()
+            for call in calls
             if (number := self._calls.number(call)) is not None
         ]
-        calls = [call for call in calls if "id" in call or call["function"]]
-        if calls:
-            delta["tool_calls"] = calls
+        told = [call for call in told if "id" in call or call["function"]]
+        if told:
+            delta["tool_calls"] = told
         return {
             "index": choice.index,
             "delta": delta,
             "logprobs": plain(getattr(choice, "logprobs", None)),
-            "finish_reason": choice.finish_reason,
+            "finish_reason": self._telling.end_of_stream(
+                choice.finish_reason, has_said=self._has_said
+            ),
         }
 
     def _numbered(self, name: str, entry: Any) -> Any:
@@ -179,7 +196,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _choice(choice: Any) -> dict[str, Any]:
+def _choice(choice: Any, telling: Telling) -> dict[str, Any]:
     message = choice.message
     calls = [
         _call(call) for call in getattr(message, "tool_calls", None) or () if not is_hosted(call)
@@ -194,7 +211,7 @@ def _choice(choice: Any) -> dict[str, Any]:
             **({"tool_calls": calls} if calls else {}),
         },
         "logprobs": plain(getattr(choice, "logprobs", None)),
-        "finish_reason": choice.finish_reason,
+        "finish_reason": telling.end_of(choice),
     }
 
 

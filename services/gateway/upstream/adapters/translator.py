@@ -1,13 +1,14 @@
 """The gateway's side of a translated call: a client's body in, bytes in the client's format out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.adapters import chat, embeddings, messages, responses
+from services.gateway.upstream.adapters.asked import Telling, asked_fields
 from services.gateway.upstream.adapters.chat_stream import ChatStream
 from services.gateway.upstream.adapters.errors import refusals
 from services.gateway.upstream.adapters.fields import carried, check_provider
@@ -36,12 +37,40 @@ class Translator:
         """The fields of a chat call that LiteLLM leaves out where `drop_params` lets it."""
         if client_format != "chat":
             return ()
+        return await self._not_supported(target, carried("chat", body))
+
+    async def unknown(self, target: TranslationTarget, body: Mapping[str, Any]) -> tuple[str, ...]:
+        """The fields of the engine's chat body that LiteLLM has no word for at the provider."""
+        fields = asked_fields(body)
+        fields.pop("top_k", None)
+        return await self._not_supported(target, fields)
+
+    async def _not_supported(
+        self, target: TranslationTarget, names: Iterable[str]
+    ) -> tuple[str, ...]:
         library = await self._library.get()
         supported = library.supported_params(target.model, custom_llm_provider=target.provider)
         if supported is None:
             return ()
         known = {"messages", *supported}
-        return tuple(name for name in carried("chat", body) if name not in known)
+        return tuple(name for name in names if name not in known)
+
+    async def answer(self, target: TranslationTarget, body: Mapping[str, Any]) -> bytes:
+        """A JSON answer in chat to the engine's own chat body. Raises TranslationRefused."""
+        library = await self._library.get()
+        with refusals(target):
+            answer = await _complete(library, target, chat.chat_request(asked_fields(body)))
+            return chat.chat_completion(answer, Telling(target))
+
+    async def answer_stream(
+        self, target: TranslationTarget, body: Mapping[str, Any]
+    ) -> "TranslatedStream":
+        """As `stream`, of the engine's own chat body, in chat."""
+        library = await self._library.get()
+        with refusals(target):
+            stream = await _stream(library, target, chat.chat_request(asked_fields(body)))
+            frames = chat.chat_frames(stream, Telling(target))
+        return TranslatedStream(stream, frames, target)
 
     async def complete(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]

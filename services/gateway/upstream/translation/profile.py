@@ -20,6 +20,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     None: not known, any goes as it is. `thinks_beside_tools` False: in chat it refuses functions
     while it thinks. `lacks` are kinds of sampling that it refuses. `max_user_chars` 0: it takes no
     label of a user. `replays_thinking`: the member in which it wants its own thinking back.
+    `library` is the provider's name where LiteLLM's chat call is the way to it.
     """
 
     family: Family = "other"
@@ -54,6 +55,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     system_word: SystemWord = "system"
     replays_thinking: str | None = None
     schema_dialect: SchemaDialect = "plain"
+    library: str | None = None
 
     @property
     def can_think(self) -> bool:

@@ -23,6 +23,9 @@ _ENDPOINTS: dict[ClientFormat, str] = {
 }
 # OpenAI's chat refuses functions of models from 5.4 on while they think.
 _CHAT_OR_TOOLS = re.compile(r"gpt-(5\.([4-9]|\d\d)|[6-9]|\d\d)(?![\d])")
+_GOOGLE = "google"
+_NOT_CARRIED = ("takes_strict", "takes_cache_marks")
+_THINKING = ("efforts", "has_budgets", "always_thinks")
 Flag = Callable[[str], bool | None]
 
 
@@ -49,6 +52,7 @@ class Profiles:
             row,
             defaults,
             target.profile,
+            library=None if _spoken(target) else target.provider,
         )
         if len(self._kept) >= _MAX_KEPT:
             self._kept.clear()
@@ -63,17 +67,24 @@ def profile_of(
     row: Mapping[str, Any] | None,
     defaults: ProfileFields,
     changes: ProfileFields | None = None,
+    *,
+    library: str | None = None,
 ) -> Profile:
     """`row` is the model's in the map; `changes` are the route's, and have the last word."""
     said = _said(defaults)
     if row is not None:
         said |= _of_row(provider, model, str(said.get("family", "other")), row)
+    if row is not None and library is not None:
+        said |= _of_library_row(_said(defaults), row)
     if changes is not None:
         said |= _said(changes)
+    if library is not None and said.get("family") != "anthropic":
+        # For Gemini LiteLLM would make a cache at every mark, by calls of its own.
+        said["takes_cache_marks"] = False
     if said.get("family") == "openai" and "takes_search" not in said:
         # In chat only models that do nothing else search.
         said["takes_search"] = "responses" in formats or "search" in model
-    return Profile(formats=formats, **said)
+    return Profile(formats=formats, library=library, **said)
 
 
 def _base_model(model: str) -> str:
@@ -83,12 +94,16 @@ def _base_model(model: str) -> str:
 
 def _formats(target: Target, row: Mapping[str, Any] | None) -> tuple[ClientFormat, ...]:
     """Those that the target speaks and the map does not exclude; LiteLLM is asked in chat."""
-    spoken = tuple(name for name in _PREFERRED if name in target.paths)
+    spoken = _spoken(target)
     endpoints = row and (row.get("supported_endpoints") or _by_mode(row))
     if isinstance(endpoints, list):
         served = tuple(name for name in spoken if _ENDPOINTS[name] in endpoints)
         spoken = served or spoken
     return spoken or ("chat",)
+
+
+def _spoken(target: Target) -> tuple[ClientFormat, ...]:
+    return tuple(name for name in _PREFERRED if name in target.paths)
 
 
 def _by_mode(row: Mapping[str, Any]) -> list[str] | None:
@@ -131,6 +146,22 @@ def _of_row(provider: str, model: str, family: str, row: Mapping[str, Any]) -> d
         said["thinks_beside_tools"] = not (thinks and _CHAT_OR_TOOLS.search(model))
         said["takes_cache_marks"] = flag("prompt_cache_breakpoint") is True
         said["system_word"] = "developer" if thinks and provider == "openai" else "system"
+    return said
+
+
+def _of_library_row(defaults: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """What LiteLLM does not carry stays out, whatever the model can; Gemini's rows do not tell
+    how it thinks, only whether.
+    """
+    said = {name: defaults[name] for name in _NOT_CARRIED if name in defaults}
+    if row.get("supports_tool_choice") is False:
+        said["takes_forced_tools"] = False
+    if defaults.get("family") == _GOOGLE:
+        said |= {"takes_search": row.get("supports_web_search") is True}
+        thinks = row.get("supports_reasoning") is True
+        said |= {name: defaults[name] for name in _THINKING if thinks and name in defaults}
+        if not thinks:
+            said |= {"efforts": (), "has_budgets": False, "always_thinks": False}
     return said
 
 

@@ -10,7 +10,9 @@ from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.mending import Rule, mend, rules_for
 from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.refusals import Report
-from tests.unit.translation.mending.cases import CASES, Case
+from tests.unit.translation.mending.cases import CASES as OF_FORMATS
+from tests.unit.translation.mending.cases import Case
+from tests.unit.translation.mending.library_cases import LIBRARY_CASES
 
 ALL_RULES: set[Rule] = {
     rule
@@ -18,6 +20,7 @@ ALL_RULES: set[Rule] = {
     if name.isupper() and isinstance(value, tuple)
     for rule in value
 }
+CASES = [*OF_FORMATS, *LIBRARY_CASES]
 NAMES = [case.name for case in CASES]
 
 

@@ -273,10 +273,15 @@ def _three_rounds(turns: list[Any]) -> list[Any]:
         (OLD_BEDROCK, {"reasoning_effort": "high"}, {"type": "enabled", "budget_tokens": 16_384}),
         (OLD_BEDROCK, {"reasoning_effort": "none"}, {"type": "disabled"}),
         ("vertex_ai/claude-opus-4-6", {"reasoning_effort": "high"}, "high"),
-        ("gemini/gemini-2.5-pro", {"reasoning_effort": "high"}, "high"),
+        (
+            "gemini/gemini-2.5-pro",
+            {"reasoning_effort": "high"},
+            {"type": "enabled", "budget_tokens": 16_384},
+        ),
+        ("gemini/gemini-3.1-pro-preview", {"reasoning_effort": "high"}, "high"),
     ],
 )
-def test_claude_is_told_how_to_think_in_chat_too(
+def test_models_behind_litellm_are_told_how_to_think_in_their_words(
     name: str, asked: dict[str, Any], expected: Any
 ) -> None:
     body = {"model": "x", "messages": [{"role": "user", "content": "q"}], **asked}

@@ -49,8 +49,8 @@ def write_messages(turns: tuple[Turn, ...], profile: Profile, report: Report) ->
 
 
 def takes_freeform(profile: Profile) -> bool:
-    """OpenAI's models alone are made for tools whose input is no JSON."""
-    return profile.family == "openai"
+    """OpenAI's models alone are made for tools whose input is no JSON; LiteLLM loses some."""
+    return profile.family == "openai" and profile.library is None
 
 
 class _Told(NamedTuple):

@@ -93,8 +93,12 @@ def _limits(request: Request, profile: Profile, report: Report) -> Written:
 
 
 def _thinking(wish: Wish, profile: Profile) -> Written:
-    """An effort; Claude is told in its own words what an effort does not say."""
-    if profile.family == _CLAUDE and wish.mode in _CLAUDES_OWN:
+    """An effort; Claude is told in its own words what an effort does not say.
+
+    So is LiteLLM of any model's budget.
+    """
+    has_budget = profile.library is not None and wish.budget_tokens is not None
+    if (profile.family == _CLAUDE or has_budget) and wish.mode in _CLAUDES_OWN:
         thinking: Written = {"type": _CLAUDES_OWN[wish.mode]}
         if wish.mode == "on":
             thinking["budget_tokens"] = wish.budget_tokens

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.mending import (
+    bedrock,
+    gemini,
+    library,
     options,
     results,
     sampling,
@@ -78,6 +81,37 @@ OF_OTHERS_IN_MESSAGES: tuple[Rule, ...] = (
     thinking.budget_within_limit,
     options.verbosity,
 )
+# Before and after those of the family, where LiteLLM carries the call: what it would lose, invent
+# or send in other words.
+OF_LIBRARY: tuple[Rule, ...] = (
+    library.whole_arguments,
+    library.default_choice,
+)
+OF_GEMINI: tuple[Rule, ...] = (
+    turns.billing_line,
+    turns.a_users_turn,
+    gemini.sent_pictures,
+    gemini.parallel_calls,
+    gemini.shape_beside_tools,
+    gemini.always_strict_shape,
+    options.unnamed_shape,
+    gemini.known_schemas,
+    gemini.equal_calls,
+    gemini.results_in_order,
+    gemini.thinking_for_gemini,
+    options.verbosity,
+)
+OF_BEDROCK: tuple[Rule, ...] = (
+    bedrock.carried_parts,
+    bedrock.no_choice,
+    bedrock.tools_of_history,
+)
+OF_BEDROCKS_OTHERS: tuple[Rule, ...] = (
+    *OF_OTHERS,
+    turns.a_users_turn,
+    bedrock.parallel_calls,
+    options.json_mode,
+)
 # What only some targets need, by the field of the profile that says so.
 OF_STRICT_TURNS: tuple[Rule, ...] = (turns.alternation,)
 OF_ONE_SYSTEM: tuple[Rule, ...] = (turns.system_inside,)
@@ -96,7 +130,9 @@ def mend(request: Request, profile: Profile, report: Report, to: ClientFormat) -
 
 
 def rules_for(profile: Profile, to: ClientFormat) -> tuple[Rule, ...]:
-    if profile.family == "anthropic":
+    if profile.library is not None:
+        of_family = _rules_of_library(profile)
+    elif profile.family == "anthropic":
         of_family = OF_CLAUDE
     elif profile.family == "openai":
         of_family = OF_OPENAI_IN_CHAT if to == "chat" else OF_OPENAI_IN_RESPONSES
@@ -110,3 +146,16 @@ def rules_for(profile: Profile, to: ClientFormat) -> tuple[Rule, ...]:
     if profile.checks_results:
         rules += OF_CHECKED_RESULTS
     return rules
+
+
+def _rules_of_library(profile: Profile) -> tuple[Rule, ...]:
+    is_bedrock = profile.library == "bedrock"
+    if profile.family == "google":
+        of_family = OF_GEMINI
+    elif profile.family == "anthropic":
+        of_family = OF_CLAUDE
+    elif profile.family == "openai":
+        of_family = OF_OPENAI_IN_CHAT
+    else:
+        of_family = OF_BEDROCKS_OTHERS if is_bedrock else OF_OTHERS
+    return OF_LIBRARY + (OF_BEDROCK if is_bedrock else ()) + of_family

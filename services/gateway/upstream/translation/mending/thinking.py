@@ -41,7 +41,7 @@ def thinking_without_ability(request: Request, aim: Aim) -> Request:
     if wish == _NONE or aim.profile.can_think:
         return request
     if wish.mode == "on" or wish.effort not in (None, "none"):
-        aim.adapted(_name(wish, aim))
+        aim.adapted(named_wish(wish, aim))
     return replace(request, thinking=_NONE)
 
 
@@ -68,7 +68,7 @@ def thinking_in_tokens(request: Request, aim: Aim) -> Request:
 
 def _off_for_claude(wish: Wish, aim: Aim) -> Wish:
     if aim.profile.always_thinks:
-        aim.unsupported(_name(wish, aim), "the model always thinks")
+        aim.unsupported(named_wish(wish, aim), "the model always thinks")
         return _NONE
     effort = None if wish.effort == "none" else _snapped(wish.effort, aim)
     return Wish(mode="off", effort=effort)
@@ -113,11 +113,11 @@ def _off_in_words(wish: Wish, aim: Aim) -> Effort | None:
     if "none" in efforts:
         return "none"
     if wish.effort == "none":
-        aim.unsupported(_name(wish, aim), "the model always thinks")
+        aim.unsupported(named_wish(wish, aim), "the model always thinks")
         return None
     if not efforts:
         return None
-    aim.adapted(_name(wish, aim))
+    aim.adapted(named_wish(wish, aim))
     return least(efforts)
 
 
@@ -201,7 +201,7 @@ def budget_within_limit(request: Request, aim: Aim) -> Request:
     mended = max(_MIN_BUDGET, min(budget, most))
     if mended == budget:
         return request
-    aim.adapted(_name(wish, aim))
+    aim.adapted(named_wish(wish, aim))
     return replace(request, thinking=replace(wish, budget_tokens=mended))
 
 
@@ -223,17 +223,17 @@ def tools_in_chat(request: Request, aim: Aim) -> Request:
         return request
     if effort is not None:
         aim.unsupported(
-            _name(request.thinking, aim),
+            named_wish(request.thinking, aim),
             "the model takes no functions in chat completions while it thinks",
         )
     return replace(request, thinking=replace(request.thinking, effort="none"))
 
 
 def _without_thinking(request: Request, aim: Aim) -> Request:
-    aim.adapted(_name(request.thinking, aim))
+    aim.adapted(named_wish(request.thinking, aim))
     return replace(request, thinking=Wish(mode="off"))
 
 
-def _name(wish: Wish, aim: Aim) -> str:
+def named_wish(wish: Wish, aim: Aim) -> str:
     """What the client said of it; OpenAI's formats know efforts alone."""
     return "thinking.mode" if aim.from_messages and wish.mode is not None else "thinking.effort"

@@ -1,0 +1,67 @@
+"""What of the engine's chat bodies goes to LiteLLM's chat call, and what its answers tell truly.
+
+Invariant: a field goes by its name, and no field is one of LiteLLM's own parameters.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.gateway.upstream.adapters.format_fields import FIELDS
+from services.gateway.upstream.adapters.target import TranslationTarget
+
+# Labels of OpenAI's are left out: LiteLLM writes keys of its own into `metadata`, and nobody else
+# keeps answers. Claude's thinking and `top_k` are no fields of OpenAI's.
+_ASKED = FIELDS["chat"].carried | {"thinking", "top_k"}
+_CLAUDE = "claude"
+_GOOGLES = frozenset({"gemini", "vertex_ai"})
+# LiteLLM says `stop` for these; Google's own words stand beside it in whole answers, and nowhere
+# in streams.
+_MALFORMED = frozenset(
+    {
+        "MALFORMED_FUNCTION_CALL",
+        "UNEXPECTED_TOOL_CALL",
+        "TOO_MANY_TOOL_CALLS",
+        "MISSING_THOUGHT_SIGNATURE",
+    }
+)
+_STOP = "stop"
+_BROKEN_CALL = "malformed_function_call"
+
+
+def asked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in _ASKED and value is not None}
+
+
+class Telling:
+    """How one provider's answers are to be read. `thinks_uncounted`: LiteLLM estimates what the
+    model thought. `breaks_silently`: an answer that says nothing stands for a call that broke.
+    """
+
+    def __init__(self, target: TranslationTarget | None = None) -> None:
+        provider = "" if target is None else target.provider
+        is_claude = target is not None and _CLAUDE in target.model
+        self.thinks_uncounted = provider in ("bedrock", "databricks") or (
+            provider == "vertex_ai" and is_claude
+        )
+        self._breaks_silently = not is_claude and provider in _GOOGLES | {"bedrock"}
+        self._is_googles = not is_claude and provider in _GOOGLES
+
+    def end_of(self, choice: Any) -> str | None:
+        """The finish reason of a whole answer's choice."""
+        said: str | None = choice.finish_reason
+        own = getattr(choice, "provider_specific_fields", None)
+        native = own.get("native_finish_reason") if isinstance(own, dict) else None
+        if self._is_googles and isinstance(native, str):
+            return _BROKEN_CALL if native in _MALFORMED else said
+        return self.end_of_stream(said, has_said=_says_something(choice.message))
+
+    def end_of_stream(self, said: str | None, *, has_said: bool) -> str | None:
+        """A choice's, after all else of it."""
+        if said == _STOP and self._breaks_silently and not has_said:
+            return _BROKEN_CALL
+        return said
+
+
+def _says_something(message: Any) -> bool:
+    names = ("content", "tool_calls", "reasoning_content", "images", "audio", "function_call")
+    return any(getattr(message, name, None) for name in names)

@@ -1,0 +1,74 @@
+"""What LiteLLM loses or rewrites on the way to Bedrock's Converse API."""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from services.gateway.upstream.translation.conversation import (
+    Audio,
+    Bytes,
+    Call,
+    Image,
+    Part,
+    Request,
+    Result,
+)
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.refusals import unsupported
+
+_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+
+
+def carried_parts(request: Request, aim: Aim) -> Request:
+    """Raises UnsupportedField for sounds, which would be left out, and for pictures that fail."""
+    for part in parts_of(request):
+        path = aim.report.paths.of(part.at)
+        if isinstance(part, Audio):
+            raise unsupported(path, "the model's provider takes no audio")
+        if isinstance(part, Image):
+            if not isinstance(part.source, Bytes):
+                raise unsupported(path, "the model's provider takes no image by address: send it")
+            if part.source.media_type not in _IMAGES:
+                raise unsupported(path, f"it takes no images of type {part.source.media_type}")
+    return request
+
+
+def no_choice(request: Request, aim: Aim) -> Request:
+    """Converse has no word for calling none: without tools none is called."""
+    choice = request.choice
+    if choice is None or choice.mode != "none":
+        return request
+    if _has_calls(request):
+        aim.unsupported("choice", "the provider cannot be told to call none beside earlier calls")
+        return replace(request, choice=None)
+    return replace(request, choice=None, tools=())
+
+
+def tools_of_history(request: Request, aim: Aim) -> Request:
+    """Raises UnsupportedField for earlier calls without tools: they would become prose."""
+    if not request.tools and _has_calls(request):
+        path = aim.report.paths.field("tools")
+        raise unsupported(path, "the provider wants the tools of the calls in the conversation")
+    return request
+
+
+def parallel_calls(request: Request, aim: Aim) -> Request:
+    """Of Bedrock's models Claude alone can be told to make one call at a time."""
+    if request.parallel is None:
+        return request
+    if not request.parallel and request.tools:
+        aim.unsupported("parallel", "the model cannot be told to make one call at a time")
+    return replace(request, parallel=None)
+
+
+def parts_of(request: Request) -> Iterator[Part]:
+    """Those in results of tools as well."""
+    for turn in request.turns:
+        for part in turn.parts:
+            yield part
+            if isinstance(part, Result):
+                yield from part.parts
+
+
+def _has_calls(request: Request) -> bool:
+    return any(isinstance(part, Call) for turn in request.turns for part in turn.parts)

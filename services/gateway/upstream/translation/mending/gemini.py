@@ -1,0 +1,218 @@
+"""What LiteLLM loses or mis-sends on the way to Gemini, and what Gemini does not know.
+
+Gemini up to 2.5 is told in tokens how much to think; it has no ids of calls on the wire, so that
+only their order tells which result is whose.
+"""
+
+from msgspec.structs import replace
+
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Effort,
+    Function,
+    Image,
+    Part,
+    Request,
+    Result,
+    Tool,
+    Turn,
+    Url,
+    Wish,
+)
+from services.gateway.upstream.translation.google_schemas import MAX_LEVELS, TooDeep, adapted_schema
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mending.bedrock import parts_of
+from services.gateway.upstream.translation.mending.efforts import BUDGETS
+from services.gateway.upstream.translation.mending.thinking import (
+    named_wish,
+    thinking_in_words,
+)
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import unsupported
+
+_OWN_FILES = ("gs://", "https://generativelanguage.googleapis.com/")
+_NONE = Wish()
+_OFF = Wish(mode="off", effort="none")
+_ANSWER_TOKENS = 1024
+# Google's own bounds on budgets, in tokens.
+_LEAST_BUDGET = 128
+_MAX_BUDGET = 24_576
+_PROS_MAX_BUDGET = 32_768
+_DEFAULT_EFFORT: Effort = "medium"
+
+
+def sent_pictures(request: Request, aim: Aim) -> Request:
+    """Raises UnsupportedField for those that the gateway would have to fetch."""
+    for part in parts_of(request):
+        url = part.source if isinstance(part, Image) else None
+        if isinstance(url, Url) and not url.url.startswith(_OWN_FILES):
+            path = aim.report.paths.of(part.at)
+            raise unsupported(path, "the model takes no image by its address: send it")
+    return request
+
+
+def parallel_calls(request: Request, aim: Aim) -> Request:
+    """Gemini cannot be told to make one call at a time."""
+    if request.parallel is None:
+        return request
+    if not request.parallel and request.tools:
+        aim.unsupported("parallel", "the model cannot be told to make one call at a time")
+    return replace(request, parallel=None)
+
+
+def shape_beside_tools(request: Request, aim: Aim) -> Request:
+    """Gemini up to 2.5 answers in a form, or calls tools."""
+    if request.shape is None or not request.tools or not _is_older(aim.profile):
+        return request
+    aim.unsupported("shape", "the model takes no form of the answer beside tools")
+    return replace(request, shape=None)
+
+
+def always_strict_shape(request: Request, _: Aim) -> Request:
+    """It follows each schema of an answer to the letter, and has no word for that."""
+    if request.shape is None or request.shape.strict is None:
+        return request
+    return replace(request, shape=replace(request.shape, strict=None))
+
+
+def known_schemas(request: Request, aim: Aim) -> Request:
+    """The same for a model in the words that it has: LiteLLM would leave the others out."""
+    if not any(isinstance(tool, Function) and tool.schema is not None for tool in request.tools):
+        return request
+    return replace(request, tools=tuple(_known(tool, aim) for tool in request.tools))
+
+
+def _known(tool: Tool, aim: Aim) -> Tool:
+    if not isinstance(tool, Function) or tool.schema is None:
+        return tool
+    try:
+        adapted = adapted_schema(tool.schema)
+    except TooDeep:
+        path = aim.report.paths.tool(tool.at)
+        raise unsupported(path, f"its schema has more than {MAX_LEVELS} levels") from None
+    if adapted is None:
+        return tool
+    aim.report.adapted(aim.report.paths.tool(tool.at))
+    return replace(tool, schema=adapted)
+
+
+def equal_calls(request: Request, aim: Aim) -> Request:
+    """Of two equal calls in one turn LiteLLM sends one, which gets what both gave back."""
+    if not _is_older(aim.profile):
+        return request
+    turns: list[Turn] = []
+    merged: dict[str, str] = {}
+    for turn in request.turns:
+        if turn.role == "assistant":
+            merged = _equal(turn, aim)
+            parts = [part for part in turn.parts if not _is_one_of(part, merged)]
+        else:
+            parts = _joined(turn.parts, merged)
+        same = len(parts) == len(turn.parts)
+        turns.append(turn if same else replace(turn, parts=tuple(parts)))
+    return replace(request, turns=tuple(turns))
+
+
+def _equal(turn: Turn, aim: Aim) -> dict[str, str]:
+    """The ids of later ones, and of the first."""
+    first: dict[tuple[str | None, str, str], str] = {}
+    merged: dict[str, str] = {}
+    for part in turn.parts:
+        if isinstance(part, Call):
+            key = part.namespace, part.name, part.arguments
+            kept = first.setdefault(key, part.id)
+            if kept != part.id:
+                merged[part.id] = kept
+                aim.report.adapted(aim.report.paths.of(part.at))
+    return merged
+
+
+def _is_one_of(part: Part, merged: dict[str, str]) -> bool:
+    return isinstance(part, Call) and part.id in merged
+
+
+def _joined(parts: tuple[Part, ...], merged: dict[str, str]) -> list[Part]:
+    if not merged:
+        return list(parts)
+    whole: dict[str, Result] = {}
+    for part in parts:
+        if isinstance(part, Result):
+            call_id = merged.get(part.call_id, part.call_id)
+            other = whole.get(call_id)
+            whole[call_id] = (
+                replace(part, call_id=call_id)
+                if other is None
+                else replace(
+                    other,
+                    parts=other.parts + part.parts,
+                    has_failed=other.has_failed or part.has_failed,
+                )
+            )
+    return [*whole.values(), *(part for part in parts if not isinstance(part, Result))]
+
+
+def results_in_order(request: Request, aim: Aim) -> Request:
+    """A turn's results stand as its calls do."""
+    if not _is_older(aim.profile):
+        return request
+    turns: list[Turn] = []
+    places: dict[str, int] = {}
+    for turn in request.turns:
+        if turn.role == "assistant":
+            calls = [part.id for part in turn.parts if isinstance(part, Call)]
+            places = {call_id: place for place, call_id in enumerate(calls)}
+        results = [part for part in turn.parts if isinstance(part, Result)]
+        in_order = sorted(results, key=lambda result: places.get(result.call_id, len(places)))
+        if in_order != results:
+            rest = [part for part in turn.parts if not isinstance(part, Result)]
+            turn = replace(turn, parts=(*in_order, *rest))  # noqa: PLW2901
+        turns.append(turn)
+    return replace(request, turns=tuple(turns))
+
+
+def thinking_for_gemini(request: Request, aim: Aim) -> Request:
+    """In words or in tokens, as the model knows it; left to the model where nothing is said."""
+    wish = request.thinking
+    if wish == _NONE:
+        return request
+    is_off = wish.mode == "off" or wish.effort == "none"
+    if not _is_older(aim.profile):
+        return _without_thinking(request, aim) if is_off else thinking_in_words(request, aim)
+    if is_off and aim.profile.always_thinks:
+        return _without_thinking(request, aim)
+    if is_off:
+        return replace(request, thinking=_OFF)
+    if wish.budget_tokens is None and wish.effort is None:
+        return replace(request, thinking=_NONE)
+    return replace(request, thinking=_budgeted(wish, request.limits.output_tokens, aim))
+
+
+def _without_thinking(request: Request, aim: Aim) -> Request:
+    """As little as the model can."""
+    name = named_wish(request.thinking, aim)
+    if request.thinking.mode != "off" and "minimal" not in (aim.profile.efforts or ()):
+        aim.report.unsupported(aim.report.paths.field(name), "the model always thinks")
+        return replace(request, thinking=_NONE)
+    aim.adapted(name)
+    efforts = aim.profile.efforts
+    if not efforts:
+        return replace(request, thinking=Wish(mode="on", budget_tokens=_LEAST_BUDGET))
+    return replace(request, thinking=Wish(effort=efforts[0]))
+
+
+def _budgeted(wish: Wish, limit: int | None, aim: Aim) -> Wish:
+    """Below the limit of the answer, of which it is a part."""
+    asked = wish.budget_tokens
+    if asked is None:
+        asked = BUDGETS[wish.effort or _DEFAULT_EFFORT]
+    most = _PROS_MAX_BUDGET if aim.profile.always_thinks else _MAX_BUDGET
+    if limit is not None:
+        most = min(most, max(limit - _ANSWER_TOKENS, limit // 2))
+    if asked > most:
+        aim.adapted(named_wish(wish, aim))
+    return Wish(mode="on", budget_tokens=min(asked, most))
+
+
+def _is_older(profile: Profile) -> bool:
+    """Up to 2.5: newer ones are told in words how much to think."""
+    return not profile.efforts

@@ -1,0 +1,48 @@
+"""What LiteLLM's chat call loses or breaks on, whoever the provider is."""
+
+import msgspec
+from msgspec.structs import replace
+
+from libs.common.decode_errors import UNREADABLE
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Choice,
+    Part,
+    Request,
+)
+from services.gateway.upstream.translation.mending.aim import Aim
+
+_AUTO = Choice()
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def whole_arguments(request: Request, aim: Aim) -> Request:
+    """A model's own broken arguments go back as the text that they are, in an object: LiteLLM
+    fails over them, or sends none.
+    """
+    turns = tuple(
+        replace(turn, parts=tuple(_whole(part, aim) for part in turn.parts))
+        if turn.role == "assistant" and any(type(part) is Call for part in turn.parts)
+        else turn
+        for turn in request.turns
+    )
+    return replace(request, turns=turns)
+
+
+def _whole(part: Part, aim: Aim) -> Part:
+    if not isinstance(part, Call) or part.is_freeform:
+        return part
+    if part.arguments in ("", "null"):
+        return replace(part, arguments="{}")
+    try:
+        _object.decode(part.arguments)
+    except UNREADABLE:
+        aim.report.adapted(aim.report.paths.of(part.at))
+        wrapped = msgspec.json.encode({"input": part.arguments}).decode()
+        return replace(part, arguments=wrapped)
+    return part
+
+
+def default_choice(request: Request, _: Aim) -> Request:
+    """What holds without being said, and some providers have no word for."""
+    return replace(request, choice=None) if request.choice == _AUTO else request
