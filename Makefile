@@ -128,6 +128,11 @@ format: .venv ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+.PHONY: golden
+golden: .venv ## Write the golden conversations of translation anew, for review as a diff
+	@$(BIN)/python -m tests.unit.translation.golden
+	@git diff --stat -- tests/unit/translation/golden
+
 # --- Proofs and measurements ---------------------------------------------------------------------
 
 .PHONY: bench bench-ledger bench-pieces chaos
