@@ -166,7 +166,7 @@ REFUSED = [
     (OLD, {"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
     (NEW, {"messages": HI, **TOOLS, "parallel_tool_calls": False}, "parallel_tool_calls"),
     (OLD, {"messages": HI, **TOOLS, **SHAPE}, "response_format"),
-    (NEW, {"messages": HI, "tools": [tool(EMPTY, strict=True)]}, "tools[0].strict"),
+    (NEW, {"messages": HI, "tools": [tool(EMPTY, strict=True)]}, "tools[0].function.strict"),
     (NEW, {"messages": HI, "n": 2, "stream": True}, "n"),
     (NEW, {"messages": HI, "logit_bias": {"1": 2}}, "logit_bias"),
     (NEW, {"messages": HI, "cachedContent": "x"}, "cachedContent"),
