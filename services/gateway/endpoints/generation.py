@@ -157,7 +157,6 @@ class _CallHandler(Handler):
             relay = StreamRelay(
                 call,
                 priced,
-                call.format.reader(priced.request),
                 stream,
                 self.receive,
                 self.send,

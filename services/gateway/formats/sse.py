@@ -19,6 +19,12 @@ class FrameSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that `data` completes."""
+        if not self._rest and b"\r" not in data:
+            # As good as every read; and most hold one whole frame.
+            *whole, self._rest = data.split(b"\n\n")
+            if not self._rest and len(whole) == 1:
+                return [data]
+            return self._bounded([part + b"\n\n" for part in whole])
         # What came before was searched already, but for a blank line that was cut in two.
         searched = max(0, len(self._rest) - _FRAME_END_BYTES + 1)
         if self._rest:
@@ -29,6 +35,9 @@ class FrameSplitter:
             frames.append(data[start : end.end()])
             start = end.end()
         self._rest = data[start:]
+        return self._bounded(frames)
+
+    def _bounded(self, frames: list[bytes]) -> list[bytes]:
         if len(self._rest) > MAX_FRAME_BYTES:
             raise UpstreamFailed("The provider sent a stream event that is too large.")
         return frames

@@ -1,6 +1,7 @@
 """What comes back from a provider, relayed or translated."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
@@ -27,14 +28,46 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     is_final: bool = False
 
 
+class StreamTranslation(Protocol):
+    """Writes a stream in the client's format from a provider's bytes.
+
+    `error` is set by bytes that cannot be read, or an answer that cannot be told.
+    """
+
+    error: AppError | None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Whole frames: what can be told now of all that came."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether nothing follows: the answer is whole, or has failed."""
+        ...
+
+    def has_failed(self) -> bool:
+        """Whether the provider has reported an error."""
+        ...
+
+    def end(self) -> bytes:
+        """The frames that close the stream. Raises AppError for an answer that is not whole."""
+        ...
+
+    def usage(self) -> TokenUsage | None:
+        """As the provider has reported it so far."""
+        ...
+
+    def error_frame(self, error: AppError) -> bytes:
+        """How the stream says that it failed, after whatever of it was written."""
+        ...
+
+
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of server-sent events: bytes as they come, in reads of any size.
 
     Whoever has it calls `close`, which ends the provider's call if it is still under way, by
     `ends_at` of the event loop's time at the latest, whether or not its client reads. `begun` is
     what of `chunks` has come already, where that was soon; `rename` changes the model's name in a
-    frame. A translated one knows its own `usage`,
-    and writes its own `error_frame`, since it knows what came before.
+    frame. Where there is a `translation`, the chunks are those of another format.
     """
 
     headers: list[Header]
@@ -44,8 +77,11 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: float | None = None
     begun: bytes = b""
     rename: Callable[[bytes], bytes] | None = None
-    usage: Callable[[], TokenUsage | None] | None = None
-    error_frame: Callable[[AppError], bytes] | None = None
+    translation: StreamTranslation | None = None
+
+    @property
+    def is_relayed(self) -> bool:
+        return self.translation is None
 
 
 def closing_with(stream: Stream, then: Callable[[], None]) -> Stream:

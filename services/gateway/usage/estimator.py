@@ -10,7 +10,7 @@ from libs.common.domain.token_classes import total_input, total_output
 from libs.common.domain.usage import filled
 from libs.common.schemas.usage import TokenUsage, UsageSource
 from services.gateway.calls.priced_request import PricedRequest
-from services.gateway.formats.base import Format, StreamReader
+from services.gateway.formats.base import Format
 
 _BYTES_PER_TOKEN = 4
 
@@ -57,12 +57,12 @@ class Estimator:
         """Of a call that was refused and is charged for its prompt."""
         return TokenUsage(input_text=await self._input_tokens(priced))
 
-    async def of_stream(self, priced: PricedRequest, reader: StreamReader) -> Estimate:
+    async def of_stream(self, priced: PricedRequest, text: bytes, unkept_bytes: int) -> Estimate:
         """Of the prompt, and of the text that no report counts."""
-        output_tokens = await self._tokenizer.count(reader.text())
+        output_tokens = await self._tokenizer.count(text)
         return Estimate(
             input=await self._input_tokens(priced),
-            output=output_tokens + by_bytes(reader.unkept_bytes()),
+            output=output_tokens + by_bytes(unkept_bytes),
         )
 
     async def _input_tokens(self, priced: PricedRequest) -> int:

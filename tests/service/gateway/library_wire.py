@@ -23,6 +23,7 @@ from services.gateway.upstream.forward import Forwarder
 from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.translation.profiles import Profiles
 from tests.service.gateway.upstream import Upstream
+from tests.support.translated_streams import written
 
 NOW_MS = 1_790_000_000_000
 
@@ -75,20 +76,16 @@ class LibraryWire:
 
 
 async def _read(stream: Stream, headers: dict[str, str]) -> Said:
-    written, error = b"", None
+    assert stream.translation is not None
     try:
-        async for chunk in stream.chunks:
-            written += chunk
-    except AppError as broken:
-        error = broken
+        told, error = await written(stream)
     finally:
         await stream.close()
-    usage = None if stream.usage is None else stream.usage()
-    return Said(list(_events(written)), headers, usage, error)
+    return Said(list(_events(told)), headers, stream.translation.usage(), error)
 
 
-def _events(written: bytes) -> Iterable[Any]:
-    for line in written.decode().splitlines():
+def _events(told: bytes) -> Iterable[Any]:
+    for line in told.decode().splitlines():
         if line.startswith("data: ") and line != "data: [DONE]":
             yield json.loads(line.removeprefix("data: "))
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 from starlette.types import Message
 
+from libs.common.errors import AppError, UpstreamFailed
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.calls.call import Call
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.endpoints.stream_relay import StreamRelay
+from services.gateway.formats import FORMATS
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.answer import Stream
 from services.gateway.usage.estimator import Estimator, by_bytes
@@ -143,6 +145,34 @@ def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
     return [body[start:end] for start, end in itertools.pairwise(edges)]
 
 
+class Told:
+    """A translation to chat of a provider that speaks it."""
+
+    def __init__(self, usage: Callable[[], TokenUsage | None]) -> None:
+        self.error: AppError | None = None
+        self.usage = usage
+        self._last = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        if b"[DONE]" in chunk:
+            self._last = chunk
+        return b"" if self._last else chunk
+
+    def is_over(self) -> bool:
+        return bool(self._last)
+
+    def has_failed(self) -> bool:
+        return False
+
+    def end(self) -> bytes:
+        if not self._last:
+            raise UpstreamFailed("The answer is not whole.")
+        return self._last
+
+    def error_frame(self, error: AppError) -> bytes:
+        return FORMATS["chat"].error_frame(error, "")
+
+
 def relayed(
     client_format: Format,
     request: CallRequest,
@@ -192,11 +222,12 @@ async def _relay(
     priced = PricedRequest(
         request=counted, prices={}, input_tokens=input_tokens, continued_tokens=input_tokens
     )
-    stream = Stream(headers=[], chunks=chunks(), close=close, usage=told)
+    stream = Stream(
+        headers=[], chunks=chunks(), close=close, translation=None if told is None else Told(told)
+    )
     relay = StreamRelay(
         call,
         priced,
-        client_format.reader(request),
         stream,
         receive,
         send,

@@ -67,7 +67,6 @@ def relay(
     return StreamRelay(
         Call(client_format, now_ms=NOW_MS, entropy=bytes),
         PricedRequest(request=request, prices={}, input_tokens=1),
-        client_format.reader(request),
         Stream(headers=[], chunks=chunks, close=close),
         client.receive,
         client.send,

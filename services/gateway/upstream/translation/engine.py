@@ -3,8 +3,7 @@
 Pure but for the provider's bytes: the same call and the same answer always give the same bytes.
 """
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -182,7 +181,7 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
 
 
 async def translated_stream(translation: Translation, stream: Stream) -> Stream:
-    """Whole frames in the client's format. Its chunks raise AppError where the provider breaks off.
+    """The provider's stream with what writes it in the client's format.
 
     Raises AppError, with the stream closed, where it begins with an error.
     """
@@ -193,17 +192,13 @@ async def translated_stream(translation: Translation, stream: Stream) -> Stream:
         await stream.close()
         raise
     return msgspec.structs.replace(
-        stream,
-        headers=EVENT_STREAM_HEADERS + translation.headers,
-        chunks=under_way.chunks(),
-        begun=b"",
-        usage=under_way.usage,
-        error_frame=under_way.error_frame,
+        stream, headers=EVENT_STREAM_HEADERS + translation.headers, translation=under_way
     )
 
 
 class _TranslatedStream:
     def __init__(self, translation: Translation, stream: Stream) -> None:
+        self.error: AppError | None = None
         self._source = stream
         self._writer: Writer = translation.client.writer(translation.context)
         self._sequencer = Sequencer(self._writer, lambda failure: failure_of(error_of(failure)))
@@ -211,43 +206,45 @@ class _TranslatedStream:
             self._sequencer, translation.context.family
         )
         self._splitter = FrameSplitter()
-        self._skip = 0
+        self._skip = len(stream.begun)
 
     def begin(self) -> None:
         """Raises AppError where what has come begins with an error."""
         self._feed(self._source.begun)
-        self._skip = len(self._source.begun)
         if self._sequencer.failure is not None:
             raise error_of(self._sequencer.failure, self._source.headers)
+        if self.error is not None:
+            raise self.error
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        skip = self._skip
-        async with aclosing(self._source.chunks) as chunks:
-            async for chunk in chunks:
-                if skip:
-                    # Fed already.
-                    chunk, skip = chunk[skip:], max(0, skip - len(chunk))  # noqa: PLW2901
-                self._feed(chunk)
-                if self._is_over():
-                    break
-                written = self._writer.take()
-                if written:
-                    yield written
-        yield self._last()
+    def feed(self, chunk: bytes) -> bytes:
+        if self._skip:
+            # Fed already.
+            chunk, self._skip = chunk[self._skip :], max(0, self._skip - len(chunk))
+        self._feed(chunk)
+        # The frame of an error is what ends the stream.
+        return b"" if self._sequencer.failure is not None else self._writer.take()
 
     def _feed(self, chunk: bytes) -> None:
-        for frame in self._splitter.feed(chunk):
-            if self._is_over():
-                return
-            self._reader.feed(frame)
+        try:
+            for frame in self._splitter.feed(chunk):
+                if self.is_over():
+                    return
+                self._reader.feed(frame)
+        except AppError as error:
+            self.error = error
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
         return self._reader.done or self._sequencer.failure is not None
 
-    def _last(self) -> bytes:
-        """Raises UpstreamFailed for an answer that is not whole."""
+    def has_failed(self) -> bool:
+        stopped = self._sequencer.stopped
+        return self._sequencer.failure is not None or (
+            stopped is not None and stopped.kind == "malformed"
+        )
+
+    def end(self) -> bytes:
         rest = self._splitter.rest()
-        if rest.strip() and not self._is_over():
+        if rest.strip() and not self.is_over():
             self._reader.feed(rest + b"\n\n")
         if self._sequencer.failure is None:
             if not self._reader.end():
@@ -256,10 +253,8 @@ class _TranslatedStream:
         return self._writer.take()
 
     def usage(self) -> TokenUsage | None:
-        """As the provider has reported it so far."""
         return self._sequencer.used
 
     def error_frame(self, error: AppError) -> bytes:
-        """How the stream says that it failed, after whatever of it was written."""
         self._sequencer.failed(failure_of(error))
         return self._writer.take()

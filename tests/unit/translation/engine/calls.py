@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.errors import AppError, UpstreamFailed
+from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats.base import decode_fields
 from services.gateway.upstream.answer import Answer, Stream
@@ -19,6 +19,7 @@ from services.gateway.upstream.translation.engine import (
     translated_answer,
     translated_stream,
 )
+from tests.support.translated_streams import written
 from tests.unit.translation.mending.calls import profile_of
 
 CREATED = 1_700_000_000
@@ -88,11 +89,7 @@ async def _streamed(sent: Translation, reads: Iterable[bytes]) -> Streamed:
         pass
 
     told = await translated_stream(sent, Stream(headers=[], chunks=chunks(), close=close))
-    assert told.error_frame is not None
-    written = b""
-    try:
-        async for chunk in told.chunks:
-            written += chunk
-    except (UpstreamFailed, AppError) as error:
-        return Streamed(written + told.error_frame(error), error, told)
-    return Streamed(written, None, told)
+    body, error = await written(told)
+    if error is not None and told.translation is not None:
+        body += told.translation.error_frame(error)
+    return Streamed(body, error, told)

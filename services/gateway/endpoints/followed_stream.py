@@ -1,0 +1,226 @@
+"""Follows one stream: what of it goes to the client, what ends it, and what it used.
+
+A relayed stream is read for that, frame by frame. A translated one knows it already, and is read
+only where the provider has left something out.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from libs.common.domain.token_classes import total_input, total_output
+from libs.common.domain.usage import filled
+from libs.common.errors import AppError, UpstreamFailed
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.calls.call import Call
+from services.gateway.calls.priced_request import PricedRequest
+from services.gateway.formats.base import (
+    MAX_KEPT_BYTES,
+    NOTHING_MADE,
+    Made,
+    StreamReader,
+    is_garbled,
+    tier_in_force,
+)
+from services.gateway.formats.sse import FrameSplitter
+from services.gateway.upstream.answer import Stream, StreamTranslation
+
+
+class FollowedStream(Protocol):
+    """`error` is set by bytes that no client can read on after."""
+
+    @property
+    def error(self) -> AppError | None: ...
+
+    def read(self, chunk: bytes) -> bytes:
+        """What to send now. What ends the stream is held back, and all after it."""
+        ...
+
+    def is_over(self) -> bool: ...
+
+    def has_failed(self) -> bool:
+        """Whether the provider has reported an error."""
+        ...
+
+    def end(self) -> bytes:
+        """The provider has closed the stream, or it is over: the bytes that were held back.
+
+        Raises UpstreamFailed if the answer is incomplete.
+        """
+        ...
+
+    def error_frame(self, error: AppError) -> bytes:
+        """How the stream, which has begun, says that it failed."""
+        ...
+
+    def made(self) -> Made: ...
+
+    def reported(self, *, is_whole: bool) -> TokenUsage | None:
+        """None where that lacks the prompt, or text that came."""
+        ...
+
+    def was_delivered(self) -> bool:
+        """Whether anything came that is charged for."""
+        ...
+
+    def text(self) -> bytes:
+        """The text that no report counts, for estimating its tokens."""
+        ...
+
+    def unkept_bytes(self) -> int:
+        """Bytes that were too many to keep."""
+        ...
+
+    def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
+        """What was reported, with estimates of what that lacks."""
+        ...
+
+    def model(self) -> str | None:
+        """The model that answers, as the stream names it."""
+        ...
+
+
+def follow(call: Call, priced: PricedRequest, stream: Stream) -> FollowedStream:
+    """Raises UpstreamFailed where the format has no streams."""
+    if stream.translation is not None:
+        return _Translated(call, priced, stream.translation)
+    return _Relayed(call, priced, stream)
+
+
+class _Relayed:
+    def __init__(self, call: Call, priced: PricedRequest, stream: Stream) -> None:
+        self.error: AppError | None = None
+        self._call = call
+        self._rename = stream.rename
+        self._frames = FrameSplitter()
+        self._last_bytes = b""
+        reader = call.format.reader(priced.request)
+        self._reader = reader
+        self.made = reader.made
+        self.was_delivered = reader.was_delivered
+        self.text = reader.text
+        self.unkept_bytes = reader.unkept_bytes
+        self.estimate = reader.estimate
+        self.model = reader.model
+
+    def read(self, chunk: bytes) -> bytes:
+        reader, out = self._reader, []
+        for given in self._frames.feed(chunk):
+            frame = given if self._rename is None else self._rename(given)
+            if self.is_over():
+                self._last_bytes += frame
+                continue
+            if is_garbled(frame):
+                # No client can read on after it, and most would fail silently.
+                self.error = UpstreamFailed("The provider sent an event that cannot be read.")
+                break
+            sent = reader.read(frame)
+            if self.is_over():
+                self._last_bytes = sent
+            else:
+                out.append(sent)
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def is_over(self) -> bool:
+        return self._reader.done or self._reader.failed
+
+    def has_failed(self) -> bool:
+        return self._reader.failed
+
+    def end(self) -> bytes:
+        if self.is_over():
+            return self._last_bytes
+        rest = self._frames.rest()
+        last_bytes = self._reader.read(rest + b"\n\n") if rest.strip() else b""
+        if not self.is_over() and not self._reader.is_whole():
+            # The cut frame is dropped, since it would hide the error that follows from the client.
+            raise UpstreamFailed("The provider ended its stream before the answer was complete.")
+        return last_bytes
+
+    def error_frame(self, error: AppError) -> bytes:
+        return self._call.format.error_frame(error, self._call.call_id)
+
+    def reported(self, *, is_whole: bool) -> TokenUsage | None:
+        return self._reader.usage()
+
+
+class _Translated:
+    """What was written is kept as it is, for the few whose text has to be read."""
+
+    def __init__(self, call: Call, priced: PricedRequest, translation: StreamTranslation) -> None:
+        self._call = call
+        self._request = priced.request
+        self._translation = translation
+        self._written: list[bytes] = []
+        self._kept_bytes = 0
+        self._unkept_bytes = 0
+        self._reader: StreamReader | None = None
+
+    @property
+    def error(self) -> AppError | None:
+        return self._translation.error
+
+    def read(self, chunk: bytes) -> bytes:
+        return self._keep(self._translation.feed(chunk))
+
+    def _keep(self, written: bytes) -> bytes:
+        size = self._kept_bytes + len(written)
+        if size > MAX_KEPT_BYTES:
+            self._unkept_bytes += len(written)
+        else:
+            self._kept_bytes = size
+            self._written.append(written)
+        return written
+
+    def is_over(self) -> bool:
+        return self._translation.is_over()
+
+    def has_failed(self) -> bool:
+        return self._translation.has_failed()
+
+    def end(self) -> bytes:
+        return self._keep(self._translation.end())
+
+    def error_frame(self, error: AppError) -> bytes:
+        return self._translation.error_frame(error)
+
+    def made(self) -> Made:
+        """What a foreign provider keeps, no client can name."""
+        return NOTHING_MADE
+
+    def reported(self, *, is_whole: bool) -> TokenUsage | None:
+        """Only of a whole stream a report of both sides counts all of the text."""
+        told = self._translation.usage()
+        if told is None or told.unbilled:
+            return told
+        if is_whole and total_input(told) and total_output(told):
+            return told
+        return None if self.text() else told
+
+    def was_delivered(self) -> bool:
+        return self._translation.usage() is not None or self._read().was_delivered()
+
+    def text(self) -> bytes:
+        return self._read().text()
+
+    def unkept_bytes(self) -> int:
+        return self._read().unkept_bytes() + self._unkept_bytes
+
+    def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
+        told = self._translation.usage() or TokenUsage()
+        tier = tier_in_force(told.service_tier, self._request.service_tier)
+        told = msgspec.structs.replace(told, service_tier=tier)
+        return filled(told, input_tokens, max(output_tokens - total_output(told), 0))
+
+    def model(self) -> str | None:
+        return self._read().model()
+
+    def _read(self) -> StreamReader:
+        """The format's own reader, after all that was kept."""
+        if self._reader is None:
+            self._reader = self._call.format.reader(self._request)
+        frames = FrameSplitter().feed(b"".join(self._written))
+        self._written.clear()
+        for frame in frames:
+            self._reader.read(frame)
+        return self._reader

@@ -1,0 +1,21 @@
+"""Reads a translated stream as its relay does."""
+
+from libs.common.errors import AppError
+from services.gateway.upstream.answer import Stream
+
+
+async def written(stream: Stream) -> tuple[bytes, AppError | None]:
+    """All that is written of it, and the error that broke it off, if one did."""
+    translation = stream.translation
+    assert translation is not None
+    told = b""
+    try:
+        async for chunk in stream.chunks:
+            told += translation.feed(chunk)
+            if translation.error is not None:
+                return told, translation.error
+            if translation.is_over():
+                break
+        return told + translation.end(), None
+    except AppError as error:
+        return told, error
