@@ -19,3 +19,11 @@ async def written(stream: Stream) -> tuple[bytes, AppError | None]:
         return told + translation.end(), None
     except AppError as error:
         return told, error
+
+
+async def served(stream: Stream) -> tuple[bytes, AppError | None]:
+    """All that the client gets: what is broken off ends with its error's frame."""
+    told, error = await written(stream)
+    if error is not None and stream.translation is not None:
+        told += stream.translation.error_frame(error)
+    return told, error

@@ -19,7 +19,7 @@ from services.gateway.upstream.translation.engine import (
     translated_answer,
     translated_stream,
 )
-from tests.support.translated_streams import written
+from tests.support.translated_streams import served
 from tests.unit.translation.mending.calls import profile_of
 
 CREATED = 1_700_000_000
@@ -89,7 +89,5 @@ async def _streamed(sent: Translation, reads: Iterable[bytes]) -> Streamed:
         pass
 
     told = await translated_stream(sent, Stream(headers=[], chunks=chunks(), close=close))
-    body, error = await written(told)
-    if error is not None and told.translation is not None:
-        body += told.translation.error_frame(error)
+    body, error = await served(told)
     return Streamed(body, error, told)

@@ -24,6 +24,7 @@ from services.gateway.upstream.translation.engine import (
     translated_answer,
     translated_stream,
 )
+from tests.support.translated_streams import served
 from tests.unit.translation.mending.calls import profile_of
 
 DIRECTORY = Path(__file__).parent / "conversations"
@@ -123,13 +124,7 @@ async def stream_of(translation: Translation, chunks: Sequence[bytes]) -> bytes:
     stream = await translated_stream(
         translation, Stream(headers=[], chunks=sent(), close=close, begun=begun)
     )
-    got = b""
-    try:
-        async for chunk in stream.chunks:
-            got += chunk
-    except AppError as error:
-        assert stream.error_frame is not None
-        got += stream.error_frame(error)
+    got, _ = await served(stream)
     return got
 
 
