@@ -1,4 +1,4 @@
-"""How the gateway caches what administrators set: in memory, in Redis, and then MongoDB's word."""
+"""Makes the caches of administrators' settings: first in memory, then in Redis, before MongoDB."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,18 +14,18 @@ from services.gateway.settings import Settings
 
 V = TypeVar("V")
 
-# What a cache raises where MongoDB would have to be asked and does not answer.
+# A cache raises these if it needs MongoDB, and MongoDB does not answer.
 DATABASE_AWAY = (PyMongoError, SourceAway)
-# How long a MongoDB is left alone that did not answer.
+# How long no request goes to a MongoDB that did not answer.
 _MONGO_PAUSE_S = 1.0
-# The driver would go on looking for a server for longer than a caller should wait for a 503.
+# The driver would look for a server for longer than a caller should wait for a 503.
 _LOAD_TIMEOUT_S = 2.0
-# Long enough to blunt a client that keeps trying a wrong key, short enough for a new one to work.
+# Bounds the reads for a client that retries a wrong key; a new key works soon enough.
 _NEGATIVE_TTL_S = 5.0
 
 
 class Caches:
-    """Makes them, all with the same times and bounds."""
+    """Makes caches with the same times and bounds."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a model costs at one deployment: its price, with the deployment's own factors on it."""
+"""Applies a deployment's own factors to its model's price."""
 
 import msgspec
 
@@ -11,13 +11,13 @@ _MAX_KEPT = 1_000
 
 
 class DeploymentPrices:
-    """Kept, so that whoever keeps what follows from a price finds the same object again."""
+    """Returns the same object for the same input, because callers cache by a price's identity."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], tuple[Target, PriceVersion, PriceVersion]] = {}
 
     def priced(self, target: Target, price: PriceVersion) -> PriceVersion:
-        """For hold and charge in the gateway; the ledger is told the factors by the event."""
+        """For hold and charge in the gateway; the ledger gets the factors with the event."""
         if target.multiplier == AT_COST and (target.region is None or not price.surcharges):
             return price
         key = (target.deployment_id, price.price_id)

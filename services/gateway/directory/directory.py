@@ -1,4 +1,4 @@
-"""What the gateway knows of keys, accounts and prices: cached until invalidated."""
+"""Keys, accounts and prices, cached until they are invalidated."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class _Prices(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """Reads through bounded caches. Raises Unavailable where MongoDB is needed and away."""
+    """Reads through bounded caches. Raises Unavailable if it needs MongoDB in an outage."""
 
     def __init__(self, database: Database, price_map: PriceMap, caches: Caches) -> None:
         self._price_map = price_map
@@ -57,7 +57,7 @@ class Directory:
         self._shared_prices = caches.in_redis("price", tuple[PriceVersion, ...])
 
     async def principal(self, secret_hash: str) -> Principal:
-        """Raises Unauthenticated for a key that nobody was given."""
+        """Raises Unauthenticated for an unknown key."""
         try:
             key = await self._keys.get(secret_hash)
             account = None if key is None else await self._accounts.get(key.user_id)
@@ -78,10 +78,10 @@ class Directory:
         client_format: ClientFormat = "chat",
         models: Sequence[NamedModel] = (),
     ) -> dict[str, PriceVersion]:
-        """By deployment, for those that have a price. Raises ModelUnpriced where none has one.
+        """Prices of the priced deployments. Raises ModelUnpriced if all are unpriced.
 
-        A call that cannot be priced is not made, nor one that may use one of the `tools` without a
-        fee for it, or run one of the `models` that has no price.
+        A call needs a price, a fee for each of the `tools` that it may use, and a price for each of
+        the `models` that it names.
         """
         prices: dict[str, PriceVersion] = {}
         unpriced: ModelUnpriced | None = None
@@ -103,9 +103,9 @@ class Directory:
     async def prices_of_models(
         self, target: Target, models: Iterable[NamedModel], at: datetime
     ) -> tuple[PriceVersion, ...]:
-        """Of those that a call names beside its own, by the names that the target's provider gets.
+        """Prices of the models that a call names beside its own, by the provider's names.
 
-        Raises ModelUnpriced where one has none.
+        Raises ModelUnpriced if one is unpriced.
         """
         return tuple(
             [
@@ -136,26 +136,26 @@ class Directory:
         )
 
     def invalidate(self, invalidation: Invalidation) -> None:
-        """Drops the cached copy of what an administrator changed."""
+        """Drops the cached copy of a changed object."""
         match invalidation.kind:
             case "key":
                 self._keys.drop(invalidation.id)
             case "account":
                 self._accounts.drop(invalidation.id)
             case "price":
-                # An alias or a provider prefix may lead to it: prices change too rarely to be fine.
+                # Aliases and prefixes lead to prices too, and prices change rarely: drop all.
                 self._prices.clear()
             case "route":
-                # The router's.
+                # The router has its own cache.
                 pass
 
     def invalidate_all(self) -> None:
-        """Drops all that is cached, since invalidations may have been missed."""
+        """Clears all caches, since invalidations may have been missed."""
         for cache in (self._keys, self._accounts, self._prices):
             cache.clear()
 
     async def _load_prices(self, routed: str) -> Loaded[_Prices] | None:
-        """Of both names, so that a price that is set for one of them is found at once."""
+        """Reads the prices of both names, so that a new price of either is found at once."""
         provider, _, model = routed.partition("/")
         names = model_names(provider, model)
         *named, patterns = await asyncio.gather(
@@ -189,8 +189,8 @@ def _named_by(param: str) -> str:
 def _check_fees(
     target: Target, price: PriceVersion, tools: Mapping[str, int], client_format: ClientFormat
 ) -> None:
-    """Of the tools that can reach the provider: a translation carries searches, and refuses or
-    drops what else another provider runs.
+    """Checks only tools that can reach the provider: a translation carries searches, and rejects or
+    drops other tools that another provider runs.
     """
     for tool, uses in tools.items():
         is_carried = client_format in target.paths or tool.startswith(WEB_SEARCH)

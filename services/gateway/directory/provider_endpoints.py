@@ -1,4 +1,4 @@
-"""The providers of the table with their addresses and keys, from the environment."""
+"""Reads the addresses and keys of the table's providers from the environment."""
 
 from collections.abc import Mapping
 
@@ -19,9 +19,9 @@ from services.gateway.settings import Settings
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """A row with its address and key. A bare name that starts with a prefix is of its models.
+    """A row with its address and key. A bare name with one of its prefixes is one of its models.
 
-    `was_translated`: LiteLLM's adapters know it as well, and a route may leave it to them.
+    `was_translated`: LiteLLM's adapters know the provider too, and a route may use them.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_providers(settings: Settings, environ: Mapping[str, str]) -> tuple[Provider, ...]:
-    """Raises SettingsError where a variable is wrong."""
+    """Raises SettingsError for an invalid variable."""
     return (*_of_settings(settings), *(_read(row, environ) for row in ROWS))
 
 
@@ -105,7 +105,7 @@ def _read(row: ProviderRow, environ: Mapping[str, str]) -> Provider:
 
 
 def completed(base_url: str, completes_base: str) -> str:
-    """With the version at its end, as of `https://x.openai.azure.com` with `/openai/v1`."""
+    """Appends the version: `/openai/v1` to `https://x.openai.azure.com`."""
     base_url = base_url.rstrip("/")
     if not completes_base or base_url.endswith("/v1"):
         return base_url

@@ -1,4 +1,4 @@
-"""The providers that the gateway talks to itself: whose API is one that clients speak too."""
+"""The providers that the gateway calls without LiteLLM: their API is a client's format too."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ OPENAI = ProfileFields(
 )
 ANTHROPIC = ProfileFields(
     family="anthropic",
-    # Of models that are newer than the map.
+    # Models that are newer than the map.
     is_adaptive=True,
     takes_system_inside=False,
     takes_top_k=True,
@@ -40,12 +40,12 @@ ANTHROPIC = ProfileFields(
 
 
 class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`base_url` None: only the variable or a route's `api_base` says where it is.
+    """`base_url` None: only the variable or a route's `api_base` gives the address.
 
-    `key_variables`: the first that is set counts; one without is asked without a key, unless it
-    `needs_key`. `has_other_credentials`: LiteLLM can get some without a key. `completes_base`: what
-    an address without a version at its end lacks. `names` begins the names of those models that it
-    takes as they are: LiteLLM completes all others. `relays` and `defaults` are Target's.
+    `key_variables`: the first one that is set counts. Without one, calls carry no key, unless
+    `needs_key`. `has_other_credentials`: LiteLLM can authenticate without a key. `completes_base`
+    is appended to an address without a version. `names`: the prefixes of models whose names are
+    sent unchanged; LiteLLM completes all others. `relays` and `defaults` are Target's.
     """
 
     name: str
@@ -61,7 +61,7 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
     defaults: ProfileFields
 
 
-# LiteLLM's names of providers, of their variables and addresses, so that both ways lead there.
+# Names, variables and addresses are LiteLLM's, so that its adapters reach the same endpoint.
 ROWS = (
     ProviderRow(
         name="azure",
@@ -138,7 +138,7 @@ ROWS = (
         base_variable="MISTRAL_API_BASE",
         key_variables=("MISTRAL_API_KEY",),
         completes_base="/v1",
-        # It refuses every field that is not its own.
+        # It rejects unknown fields.
         relays=False,
         defaults=ProfileFields(
             family="mistral",

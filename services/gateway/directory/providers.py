@@ -1,4 +1,4 @@
-"""How a model's name leads to the provider that serves it, and a deployment to its endpoint."""
+"""Resolves a model's name to its provider, and a deployment to its endpoint."""
 
 from collections.abc import Mapping
 
@@ -17,10 +17,10 @@ _CHAT_ENDPOINT = "/v1/chat/completions"
 
 
 class ModelDirectory:
-    """Resolves the names that clients use, from LiteLLM's map and the table of providers."""
+    """Resolves names by LiteLLM's map and the table of providers."""
 
     def __init__(self, settings: Settings, price_map: PriceMap, environ: Mapping[str, str]) -> None:
-        """Raises SettingsError where a provider's variable is wrong."""
+        """Raises SettingsError for an invalid variable of a provider."""
         self._price_map = price_map
         self._native = {each.name: each for each in read_providers(settings, environ)}
         self._known_providers = (price_map.providers() | self._native.keys()) - {""}
@@ -28,7 +28,7 @@ class ModelDirectory:
         self._offered = tuple(price_map.names_of(configured))
 
     def resolve(self, name: str) -> Target | None:
-        """None where nothing says which provider serves the model."""
+        """None if the model's provider is unknown."""
         prefix, slash, rest = name.partition("/")
         if slash and not rest:
             return None
@@ -45,11 +45,11 @@ class ModelDirectory:
         return None
 
     def offered(self) -> tuple[str, ...]:
-        """The models of the providers that the gateway has a key for, by the map's names."""
+        """The map's models of the providers that the gateway has a key for."""
         return self._offered
 
     def target(self, provider: str, model: str) -> Target:
-        """The provider's own endpoint and key; LiteLLM's where the gateway has neither."""
+        """The table's endpoint and key; without a row, LiteLLM's adapter."""
         native = self._native.get(provider)
         if native is None or not _is_usable(native, model):
             return library_target(provider, model)
@@ -68,7 +68,7 @@ class ModelDirectory:
         )
 
     def _served(self, native: Provider, model: str) -> dict[ClientFormat, str]:
-        """OpenAI's models that have no chat are asked by Responses."""
+        """OpenAI's models without a chat API are called by Responses."""
         row = self._price_map.abilities(native.name, model) or {}
         is_chatless = row.get("mode") == "responses" and _CHAT_ENDPOINT not in (
             row.get("supported_endpoints") or ()
@@ -94,7 +94,7 @@ class ModelDirectory:
             return library_target(provider, model, base_url, paths_of(formats, base_url))
         base_url = completed(base_url, native.completes_base)
         formats = tuple(native.paths) if deployment.formats is None else deployment.formats
-        # A provider's own key goes to the provider's own address, and to no other.
+        # A provider's own key is sent only to the provider's own address.
         return Target(
             deployment_id=deployment.deployment_id,
             provider=provider,
@@ -108,9 +108,9 @@ class ModelDirectory:
 
 
 def paths_of(formats: tuple[ClientFormat, ...], base_url: str) -> dict[ClientFormat, str]:
-    """Where an endpoint that speaks those formats serves them.
+    """The path of each format below the base URL.
 
-    OpenAI's base ends in `/v1` and Anthropic's does not; one that serves both has one base.
+    OpenAI's base URL ends in `/v1` and Anthropic's does not; an endpoint of both has one base URL.
     """
     paths = {client_format: _PATHS[client_format] for client_format in formats}
     if base_url.endswith("/v1"):
@@ -125,7 +125,7 @@ def _is_usable(native: Provider, model: str) -> bool:
 
 
 def _is_native(native: Provider, model: str, deployment: Deployment) -> bool:
-    """Formats that the deployment says it speaks are the gateway's, whatever is left to LiteLLM."""
+    """A deployment that states its formats is called without LiteLLM."""
     if deployment.formats is not None:
         return True
     if deployment.translation == "library" and native.was_translated:

@@ -1,4 +1,4 @@
-"""In which region an address of a provider's runs its models, for prices that differ by that."""
+"""The region of a provider's address, for prices that differ by region."""
 
 import re
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ _NAMES = {None: GLOBAL, "gov": FEDRAMP}
 
 
 def region_of(base_url: str | None) -> str | None:
-    """None for an address that does not tell; `global` for one that is no region's."""
+    """None for an unknown address; `global` for one without a region."""
     host = "" if base_url is None else urlsplit(base_url).hostname or ""
     found = _ADDRESS.fullmatch(host)
     return None if found is None else _NAMES.get(found[1], found[1])

@@ -1,4 +1,4 @@
-"""From the name that a client sends to the deployments that may serve it."""
+"""Plans a call: resolves the client's model name to the deployments that may serve it."""
 
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -20,14 +20,14 @@ from services.gateway.directory.regions import region_of
 from services.gateway.settings import Settings
 
 _MAX_LISTED = 1_000
-# A model without a route has one deployment, which gets a second chance.
+# A model without a route has one deployment, and one retry.
 _UNROUTED = Route(model="", deployments=(), max_attempts=2)
 
 
 def pinned(plan: Plan, headers: Headers) -> Plan:
-    """The one deployment that a test of the route is for, tried once.
+    """Plans one try at the deployment that a test of the route names.
 
-    Raises ModelNotFound where the route has no such deployment.
+    Raises ModelNotFound if the route lacks the deployment.
     """
     names = [value.decode("latin-1") for name, value in headers if name == PIN_HEADER]
     if not names:
@@ -36,11 +36,13 @@ def pinned(plan: Plan, headers: Headers) -> Plan:
         if target.deployment_id == names[0]:
             route = msgspec.structs.replace(plan.route, max_attempts=1)
             return Plan(route=route, targets=(target,))
-    raise ModelNotFound(f"The model '{plan.route.model}' has no such deployment.", param="model")
+    raise ModelNotFound(
+        f"The model '{plan.route.model}' does not have this deployment.", param="model"
+    )
 
 
 class Router:
-    """Routes come from MongoDB through a cache; names without one by LiteLLM's rules."""
+    """Routes come from MongoDB through caches; other names are resolved by ModelDirectory."""
 
     def __init__(
         self, database: Database, models: ModelDirectory, caches: Caches, settings: Settings
@@ -52,21 +54,21 @@ class Router:
         self._plans = caches.in_memory(self._load)
 
     async def plan(self, model: str) -> Plan:
-        """Raises ModelNotFound, or Unavailable where routes cannot be read."""
+        """Raises ModelNotFound, or Unavailable if routes cannot be read."""
         try:
             plan = await self._plans.get(model)
         except DATABASE_AWAY as error:
             raise Unavailable("The gateway cannot read its routes. Try again.") from error
         if plan is None:
             raise ModelNotFound(
-                f"The model '{model}' is not known here. GET /v1/models lists the models"
+                f"The model '{model}' is unknown. GET /v1/models lists the models"
                 + (", and 'provider/model' names any other." if self._allow_unrouted else "."),
                 param="model",
             )
         return plan
 
     async def offered(self) -> list[str]:
-        """Names of routes, and of unrouted models where those are allowed."""
+        """Names of routes, and of unrouted models if those are allowed."""
         try:
             routes = await self._routes.list(after=None, limit=_MAX_LISTED)
         except PyMongoError as error:
@@ -75,7 +77,7 @@ class Router:
         return sorted({route.model for route in routes} | set(unrouted))
 
     def invalidate_all(self) -> None:
-        """Fallbacks make plans depend on each other, so a changed route drops them all."""
+        """A changed route drops all plans, because plans include fallback routes."""
         self._plans.clear()
 
     async def _load(self, model: str) -> Plan | Loaded[Plan] | None:
@@ -92,9 +94,9 @@ class Router:
     async def _targets(
         self, asked: Route, names: Sequence[str], known: Mapping[str, Loaded[Route]]
     ) -> tuple[tuple[Target, ...], float]:
-        """Deployments of those routes, ranked in that order; fallbacks of fallbacks are not.
+        """The deployments of the routes, ranked in their order, and how many seconds to cache them.
 
-        They answer as the route that is `asked` says. And for how many seconds that may be kept.
+        They answer under the model name that `asked` states. Fallbacks of fallbacks are left out.
         """
         targets: list[Target] = []
         for_s = inf
@@ -106,8 +108,8 @@ class Router:
                 targets += (self._target(deployment, position) for deployment in deployments)
             elif (target := self._models.resolve(name)) is not None:
                 targets.append(msgspec.structs.replace(target, rank=(position, 0)))
-        told = {"answer_model": asked.answer_model}
-        return tuple(msgspec.structs.replace(target, **told) for target in targets), for_s
+        answers_as = {"answer_model": asked.answer_model}
+        return tuple(msgspec.structs.replace(target, **answers_as) for target in targets), for_s
 
     def _target(self, deployment: Deployment, position: int) -> Target:
         target = self._models.deployed(deployment)

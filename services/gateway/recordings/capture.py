@@ -1,9 +1,9 @@
-"""Records the calls of keys that ask for it: best effort, and never at the cost of the call.
+"""Records the calls of keys with recording on: best effort, and never at the cost of the call.
 
-A capture runs along with its call and keeps references to what goes by. When the call is over, its
-event durable and its answer sent, the capture is offered here; what becomes a recording is made of
-it in a thread, and goes to the ledger worker as a job. Whatever cannot be kept is dropped and
-counted: a call neither waits for its recording nor fails with it.
+A capture keeps references to the bytes of its call. After the call, when its event is durable and
+its answer sent, the capture is offered here; a thread makes a recording of it, which goes to the
+ledger worker as a job. A capture that cannot be kept is dropped and counted: a call neither waits
+for its recording nor fails with it.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ from services.gateway.metrics import RECORDINGS
 from services.gateway.recordings.transcript import transcribe
 
 log = structlog.get_logger(__name__)
-# Attachments are taken out before a side is cut to its bound, so that more of it is looked at.
+# Attachments are removed before a side is cut to its bound, so more bytes than the bound are kept.
 _MAX_RAW_FACTOR = 8
 _MAX_BATCH = 64
 _MAX_WAITING = 1_000
 _MAX_WAITING_BYTES = 32 * 1024 * 1024
-# Nobody waits for a recording, and one job for many costs Redis and the worker far less.
+# Recordings are not urgent, and one job for many costs Redis and the worker far less.
 _PAUSE_S = 0.5
 _LOG_EVERY_S = 10.0
-# At the end of the process, how long what waits may still be sent.
+# How long `close` may send waiting captures.
 _CLOSE_S = 5.0
 
 
 class _Side:
-    """The beginning of what goes one way."""
+    """The first bytes of the request or of the answer."""
 
     __slots__ = ("_kept", "_parts", "max_bytes", "size")
 
@@ -67,7 +67,7 @@ class _Side:
 
 
 class CallCapture:
-    """Of one call, whose body and answer pass through it."""
+    """The first bytes of a call's request and answer."""
 
     __slots__ = ("answer", "call", "principal", "request", "status")
 
@@ -88,7 +88,7 @@ class CallCapture:
         return recorded
 
     def replace_request(self, body: bytes) -> None:
-        """The whole body, of which its client may have sent less, compressed."""
+        """Replaces the bytes as received, which may be compressed, by the decoded body."""
         self.request = _Side(self.request.max_bytes)
         self.request.add(body)
 
@@ -104,12 +104,12 @@ class CallCapture:
 
     @property
     def kept(self) -> int:
-        """Bytes of memory."""
+        """The bytes that the capture keeps in memory."""
         return self.request.kept + self.answer.kept
 
 
 class Recordings:
-    """Takes the captures of calls. Bounded in number and bytes; what is too much is dropped."""
+    """Makes recordings of captures. Bounded in number and bytes; excess captures are dropped."""
 
     def __init__(
         self,
@@ -136,13 +136,13 @@ class Recordings:
         )
 
     def start(self, call: Call, principal: Principal) -> CallCapture | None:
-        """None for a call that makes no tokens, which has nothing to tell."""
+        """None for a call that makes no tokens."""
         if call.operation != "create":
             return None
         return CallCapture(call, principal, self._max_bytes * _MAX_RAW_FACTOR)
 
     def offer(self, capture: CallCapture) -> None:
-        """Takes no time, and raises nothing."""
+        """Does not block, and raises nothing."""
         if self._waiting >= _MAX_WAITING or self._waiting_bytes + capture.kept > _MAX_WAITING_BYTES:
             self._drop("full", 1)
             return
@@ -151,14 +151,14 @@ class Recordings:
         self._commits.submit(capture)
 
     async def close(self) -> None:
-        """Sends what was offered; dropped where Redis is away, or it takes too long."""
+        """Sends the offered captures; drops them if Redis is unavailable, or after `_CLOSE_S`."""
         self._ends_at = self._clock() + _CLOSE_S
         self._closing.set()
         await self._commits.close()
 
     async def _write(self, captures: Sequence[CallCapture]) -> Sequence[None]:
         try:
-            # It is only asked: what becomes of recordings must not keep calls from Redis.
+            # Only reads the breaker: failed recordings must not keep calls from Redis.
             if self._breaker.is_open or self._clock() > self._ends_at:
                 self._drop("redis_away", len(captures))
             else:
@@ -171,7 +171,7 @@ class Recordings:
         return [None] * len(captures)
 
     async def _pause(self) -> None:
-        """Lets the next batch gather, but not beyond `close`."""
+        """Lets the next batch gather, until `close`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._pause_s):
                 await self._closing.wait()
@@ -181,7 +181,7 @@ class Recordings:
             try:
                 queued = await self._queue.put(uuid4().hex, payload)
             except (RedisError, OSError) as error:
-                # Its message may repeat what was to be written.
+                # The error's message may repeat the payload.
                 self._drop("redis_away", count, error=type(error).__name__)
                 continue
             if queued:
@@ -190,13 +190,13 @@ class Recordings:
                 self._drop("queue_full", count)
 
     def _make_recordings(self, captures: Sequence[CallCapture]) -> list[Recording]:
-        """Runs in a thread. A recording that fails leaves the others."""
+        """Runs in a thread. A failed recording leaves the others."""
         recordings = []
         for capture in captures:
             try:
                 recordings.append(self._recording(capture))
             except Exception:
-                # The edge of what nobody waits for.
+                # Logged here, because no caller waits for the recording.
                 log.exception("recording.failed", call_id=capture.call.call_id)
                 RECORDINGS.labels("failed").inc()
         return recordings

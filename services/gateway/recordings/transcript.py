@@ -1,6 +1,6 @@
-"""What is kept of one side of a call: bounded, without attachments and without secrets.
+"""Makes the recorded text of one side of a call: bounded, without attachments and secrets.
 
-All of it is pure, and slow enough to be done in a thread.
+Pure, and slow enough to need a thread.
 """
 
 import re
@@ -15,32 +15,32 @@ from libs.common.domain.redaction import redact
 from libs.common.schemas.recording import Said
 from services.gateway.formats.sse import FrameSplitter, data_of
 
-# A secret that the bound cuts in two is not recognised; it is in the last word, which goes, too,
-# unless it is longer than any of them.
+# A secret that the bound cuts in two is not recognised. So the last word is dropped, unless it is
+# longer than any secret.
 _MAX_WORD_BYTES = 8 * 1024
 _BETWEEN_WORDS = (b" ", b'"', b"\n")
-# A string of so many characters without a space is an image, a file or an embedding.
+# A longer string without a space is an image, a file or an embedding.
 _MIN_ATTACHMENT_BYTES = 1024
 _ATTACHMENT = re.compile(rb"[A-Za-z0-9+/=_\\-]+")
-# Inside a longer string; a backslash at its end belongs to what follows.
+# Inside a longer string. A backslash at the end belongs to the next characters.
 _DATA_URL = re.compile(rb";base64,[A-Za-z0-9+/=_\\-]{256,}(?<!\\)")
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
-# Texts inside of a chat's delta, or of a tool call in it: `function_call` is the older way.
+# Texts in a chat's delta, or in a tool call in it; `function_call` is the older form.
 _PARTS_OF_CHAT = (
     ("function", "arguments"),
     ("function_call", "arguments"),
     ("custom", "input"),
     ("audio", "transcript"),
 )
-# What a piece of a stream's text continues, the object that has it, and by which name.
+# The text that a piece continues, the object that holds the piece, and the piece's member there.
 _Told = tuple[str, dict[str, Any], str]
 
 
 class _Piece(NamedTuple):
-    """Of the frame at that place."""
+    """A piece of text in the frame at that index."""
 
     place: int
     holder: dict[str, Any]
@@ -53,7 +53,7 @@ class _Piece(NamedTuple):
 
 
 def transcribe(raw: bytes, size: int, max_bytes: int, *, stream: bool) -> Said:
-    """`raw` is the beginning, or all, of the `size` bytes that went over the wire."""
+    """`raw` is the start, or all, of the `size` bytes on the wire."""
     text = without_attachments(raw)
     truncated = len(raw) < size or len(text) > max_bytes
     if truncated:
@@ -68,7 +68,7 @@ def _whole_words(text: bytes) -> bytes:
 
 
 def without_attachments(text: bytes) -> bytes:
-    """JSON, or events of JSON, with a marker in the place of each string that is one."""
+    """Replaces each attachment in JSON, or in events of JSON, by a marker."""
     if len(text) < _MIN_ATTACHMENT_BYTES:
         return text
     strings = text.split(b'"')
@@ -90,10 +90,10 @@ def _without_attachment(string: bytes) -> bytes:
 
 
 def _whole_secrets(text: bytes, *, truncated: bool) -> bytes:
-    """A stream tells a secret in pieces, each in an event of its own, where nobody would see it.
+    """A stream can split a secret over events, where no rule recognises it.
 
-    A text with a secret is therefore put together in its first event, and missing in the others.
-    One whose stream is cut loses its last word.
+    A text with a secret is therefore joined in its first event, and removed from the others. A text
+    whose stream was cut loses its last word.
     """
     splitter = FrameSplitter()
     frames = splitter.feed(text)
@@ -114,7 +114,7 @@ def _whole_secrets(text: bytes, *, truncated: bool) -> bytes:
 
 
 def _redact_pieces(pieces: list[_Piece]) -> set[int]:
-    """Where it changed anything."""
+    """Returns the indexes of changed frames."""
     whole = "".join(piece.text for piece in pieces).encode()
     redacted = redact(whole)
     if redacted == whole:
@@ -126,7 +126,7 @@ def _redact_pieces(pieces: list[_Piece]) -> set[int]:
 
 
 def _drop_last_word(pieces: list[_Piece]) -> set[int]:
-    """Where it changed anything."""
+    """Returns the indexes of changed frames."""
     changed, dropped = set(), 0
     for piece in reversed(pieces):
         text = piece.text
@@ -153,7 +153,7 @@ def _again(frame: bytes, event: dict[str, Any] | None) -> bytes:
 
 
 def _pieces(event: dict[str, Any]) -> Iterator[_Told]:
-    """Of any of the formats, which differ enough for each to be tried."""
+    """The pieces of an event of any format; the formats differ enough to try each one."""
     for reader in _READERS:
         yield from reader(event)
 

@@ -1,4 +1,4 @@
-"""What Redis does not have yet, on local disk: events, and the holds of calls under way.
+"""Events and holds on local disk that Redis does not have yet.
 
 The hold of a call that is admitted while Redis is away is recorded here before the call is
 forwarded. If the gateway dies before Redis is back, the process that adopts its spool takes the
@@ -27,8 +27,8 @@ from services.gateway.spool.spool import Spool, SpoolFull
 log = structlog.get_logger(__name__)
 _MAX_BATCH = 200
 _MAX_WAITING = 10_000
-# The most that an event takes in the spool, with names of full length. An event that names dozens
-# of objects is longer, and uses room that other calls leave.
+# The size of an event with names of full length. An event with dozens of objects is longer, and
+# uses room that other calls leave.
 _EVENT_ROOM = 4096
 _RETRY_AFTER_S = 5
 

@@ -1,7 +1,7 @@
-"""How many connections to providers are in use, of all calls and of each account's.
+"""Bounds the connections to providers, of the process and of each account.
 
-Each attempt at a call has one, whether it is relayed or translated, until its answer or its stream
-has ended. Whoever gets none is told so: no provider has been asked, so none has failed.
+Each attempt at a call, relayed or translated, has a connection until its answer or stream ends. A
+call without a connection is rejected before any provider is called, so no deployment has failed.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _RETRY_AFTER_S = 2
 
 
 class Capacity:
-    """An account that waits for a connection has it counted already."""
+    """A waiting call counts towards its account's connections."""
 
     def __init__(self, *, limit: int, account_limit: int, wait_s: float) -> None:
         self._slots = Slots(limit)
@@ -26,7 +26,7 @@ class Capacity:
         UPSTREAM_CONNECTIONS.set_function(lambda: self._in_use)
 
     async def take(self, user_id: str) -> None:
-        """Waits briefly where all are in use, but not for one of the account's own.
+        """Waits up to `wait_s` if all are in use. An account at its own bound is rejected at once.
 
         Raises NoConnection.
         """

@@ -1,8 +1,8 @@
-"""Leaves a failing deployment alone for a while.
+"""Stops calls to a failing deployment for a while.
 
-Invariant: no account makes a deployment cool down for another. What its own requests may have
-brought about counts for that account alone; it takes more accounts than the route allows failures,
-all in a row, until such a failure counts for all. What no request can bring about does so at once.
+Invariant: no account makes a deployment cool down for another. A failure that a request may have
+caused counts for its account alone, until more accounts in a row have failed than the route allows
+failures. A failure that no request can cause counts for all accounts at once.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from services.gateway.upstream.verdict import Failure
 
 log = structlog.get_logger(__name__)
 _SYNC_S = 1.0
-# Pairs of deployment and account that failures are counted for; the oldest make room.
+# Bounds the pairs of deployment and account with counted failures; the oldest are dropped.
 _MAX_PAIRS = 10_000
 
 Pair = tuple[str, str]
@@ -27,10 +27,10 @@ T = TypeVar("T", int, float)
 
 
 class Cooldowns:
-    """Counts failures in a row here, and shares what cools down for all through Redis.
+    """Counts failures in a row, and shares the cooldowns for all accounts through Redis.
 
-    What cools down for one account does so in this process alone. While Redis is away, each
-    replica keeps to what it has seen itself.
+    Cooldowns for one account stay in this process. While Redis is unavailable, each replica uses
+    only its own cooldowns.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Cooldowns:
         self._failing_accounts: defaultdict[str, set[str]] = defaultdict(set)
 
     def is_cooling(self, deployment_id: str, user_id: str) -> bool:
-        """For that account's calls."""
+        """Whether the deployment cools down for this account's calls."""
         if not self._until_s and not self._until_s_of:
             return False
         until_s = max(
@@ -65,7 +65,7 @@ class Cooldowns:
         self._failing_accounts.pop(deployment_id, None)
 
     def refused(self, deployment_id: str, user_id: str) -> None:
-        """It is there, and did not like what that account asked, which tells others nothing."""
+        """Counts a rejection of this account's request: the deployment is up."""
         self._failures.pop(deployment_id, None)
         self._failures_of.pop((deployment_id, user_id), None)
 
@@ -79,7 +79,7 @@ class Cooldowns:
         for_s: float,
         at_once: bool = False,
     ) -> None:
-        """One failure more. From the `after`th in a row on, or `at_once`, it has consequences."""
+        """Counts a failure. A cooldown starts at the `after`th in a row, or `at_once`."""
         if failure is Failure.OF_REQUEST:
             return
         if failure is Failure.OF_DEPLOYMENT:
@@ -135,7 +135,7 @@ class Cooldowns:
             self._until_s_of = running
 
     def _merge(self, shared: Mapping[str, float]) -> None:
-        """What began here while the others were asked must not be lost to what they knew."""
+        """Keeps cooldowns that started here during the exchange."""
         now_s = self._clock()
         mine = self._until_s
         self._until_s = {
@@ -146,7 +146,7 @@ class Cooldowns:
 
 
 def _put(pairs: dict[Pair, T], pair: Pair, value: T) -> None:
-    """As the newest of a bounded number."""
+    """Adds the newest pair, and drops the oldest one above the bound."""
     pairs.pop(pair, None)
     if len(pairs) >= _MAX_PAIRS:
         del pairs[next(iter(pairs))]

@@ -1,4 +1,4 @@
-"""Resolves what a route calls a credential: the name of a secret, never the secret itself."""
+"""Resolves a route's credential, which is the name of a secret."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ class Credentials:
         value = (self._variable(rest) if kind == "env" else self._read(rest)).strip()
         if not value or not is_line(value):
             raise ProviderNotConfigured(
-                f"The gateway has no credential '{name}', which the route names."
+                f"The gateway lacks the credential '{name}', which the route names."
             )
         return Secret(value)
 
@@ -29,8 +29,8 @@ class Credentials:
         return "" if name in NOT_FOR_PROVIDERS else self._environ.get(name, "")
 
     def _read(self, name: str) -> str:
-        # The name stays in the directory; where its links lead is up to whoever mounted it, and
-        # Kubernetes mounts every secret as a link.
+        # The name must stay in the directory. Links may lead elsewhere: Kubernetes mounts every
+        # secret as a link.
         if "/" in name or name in ("", ".", ".."):
             return ""
         try:

@@ -1,7 +1,6 @@
 """Tries a call's deployments until one answers: retries, fallbacks, cooldowns.
 
-A call that has sent a byte to its client is never tried again: what comes back from here is what
-the client gets.
+A call is never tried again once a byte has gone to its client: the dispatcher's answer is final.
 """
 
 import asyncio
@@ -41,21 +40,21 @@ from services.gateway.upstream.verdict import (
     retry_after_s,
 )
 
-# A provider that asks for more time than this is left alone, and not waited for.
+# If a provider asks for a longer wait, its deployment is given up for the call.
 _MAX_WAIT_S = 5.0
 _MAX_COOLDOWN_S = 600.0
 _BUSY_RETRY_S = 1
-# Of the gateway's own connection to the provider, which it is to blame for and not the client. Some
-# clients' own software asks again on them, unmarked.
+# These concern the gateway's own connection to the provider, which is not the client's fault. Some
+# client libraries would repeat the request silently.
 _HIDDEN_STATUSES = frozenset({421, 425, 499})
 
 
-# A provider that the call cannot be translated to, or that the gateway has no key for.
+# No provider was called: the translation failed, or the gateway lacks the key.
 _NOT_ASKED = (InvalidRequest, ProviderNotConfigured)
 
 
 class Sender(Protocol):
-    """Sends a call to one deployment; the forwarder, but for tests."""
+    """Sends a call to one deployment. The forwarder implements it."""
 
     async def send(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
@@ -63,7 +62,7 @@ class Sender(Protocol):
 
 
 class _Candidates(msgspec.Struct, kw_only=True):
-    """What one call has to choose from. Nothing in `given_up` is tried a second time."""
+    """The targets of one call. Those in `given_up` are not tried again."""
 
     user_id: str
     targets: tuple[Target, ...]
@@ -72,7 +71,7 @@ class _Candidates(msgspec.Struct, kw_only=True):
 
 
 class Dispatcher:
-    """Knows which deployments are busy here, and which have to be left alone everywhere."""
+    """Chooses deployments by their load in this process and by the shared cooldowns."""
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ class Dispatcher:
     async def send(
         self, call: Call, request: CallRequest, plan: Plan, headers: Headers
     ) -> Answer | Stream:
-        """The first good answer, else the last bad one. Raises AppError if none came."""
+        """The first good answer, else the last bad one. Raises AppError without an answer."""
         outcome: Outcome | None = None
         candidates = _Candidates(user_id=call.user_id, targets=plan.targets)
         target = self._next(candidates)
@@ -126,21 +125,21 @@ class Dispatcher:
             if target is not None and target.deployment_id in candidates.tried:
                 await self._sleep(wait_s)
                 target = self._next(candidates)
-        return self._told(call, outcome)
+        return self._with_signals(call, outcome)
 
     async def send_to(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
-        """One try at this very deployment, which says nothing of its health. Raises AppError."""
+        """One try at this deployment, which cooldowns do not count. Raises AppError."""
         call.choose(target)
-        return self._told(call, await self._try(call, request, target, headers))
+        return self._with_signals(call, await self._try(call, request, target, headers))
 
     async def _try(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Outcome:
-        """Counts the deployment as busy until the answer, or the stream, has ended.
+        """Counts the deployment as busy until the answer or the stream has ended.
 
-        Raises NoConnection, which says nothing of the deployment.
+        Raises NoConnection, which is not the deployment's fault.
         """
         name, user_id = target.deployment_id, call.user_id
         self._under_way[name] += 1
@@ -175,7 +174,7 @@ class Dispatcher:
     def _next(self, candidates: _Candidates) -> Target | None:
         """Falls back to a cooling deployment if no other is left."""
         if len(candidates.targets) == 1 and not candidates.tried:
-            # There is none to prefer, so it does not matter whether it cools down.
+            # The only deployment is tried even if it cools down.
             (only,) = candidates.targets
             return only if self._has_room(only) else None
         for usable in (partial(self._is_usable, candidates.user_id), self._has_room):
@@ -199,8 +198,8 @@ class Dispatcher:
         limit = target.max_parallel
         return limit is None or self._under_way.get(target.deployment_id, 0) < limit
 
-    def _told(self, call: Call, outcome: Outcome | None) -> Answer | Stream:
-        """What the client gets, with what makes it behave."""
+    def _with_signals(self, call: Call, outcome: Outcome | None) -> Answer | Stream:
+        """The client's answer, with headers that make the SDKs retry correctly."""
         try:
             answer = _raise_or_return(outcome)
         except AppError as error:
@@ -246,5 +245,7 @@ def _raise_or_return(outcome: Outcome | None) -> Answer | Stream:
     if isinstance(outcome, AppError):
         raise outcome
     if isinstance(outcome, Answer) and is_redirect(outcome):
-        raise UpstreamFailed("The provider redirects to another address, which is not followed.")
+        raise UpstreamFailed(
+            "The provider redirects to another address. The gateway does not follow redirects."
+        )
     return outcome

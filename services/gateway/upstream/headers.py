@@ -1,6 +1,6 @@
-"""Which headers pass between client and provider.
+"""Selects the headers that pass between client and provider.
 
-Of the client's, those that `calls.sent_headers` names; of the provider's, those named here.
+`calls.sent_headers` names the client's headers that pass; this module names the provider's.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from services.gateway.calls.headers import Header, Headers
 from services.gateway.formats.headers import FormatHeaders
 
-# How the SDKs of both providers describe themselves, and the try that a request is.
+# The SDKs of both providers describe themselves and the retry count in these.
 _SDK_PREFIX = b"x-stainless-"
 _OURS = (
     (b"content-type", b"application/json"),
@@ -32,7 +32,7 @@ _RETURNED = frozenset(
     }
 )
 _LOOKED_AT = _RETURNED | {b"connection"}
-# Those that need no look at which headers they name.
+# These values name no header.
 _USUAL_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -47,7 +47,7 @@ def request_headers(
     headers: Headers,
     call_id: str,
 ) -> list[Header]:
-    """The client's own that are named, with the deployment's credential where it needs one."""
+    """The client's headers that pass, and the deployment's credential."""
     names = _without_named_by_connection(sent_names, headers)
     sent = [header for header in headers if header[0] in names or header[0].startswith(_SDK_PREFIX)]
     for header in format_headers.required:
@@ -61,20 +61,20 @@ def request_headers(
 
 
 def response_headers(raw: Iterable[Header]) -> list[Header]:
-    """What of the provider's headers the client gets, by their names in lower case."""
+    """The provider's headers that pass, with names in lower case."""
     headers = [(name, value) for spelt, value in raw if (name := spelt.lower()) in _LOOKED_AT]
     names = _without_named_by_connection(_RETURNED, headers)
     returned = [header for header in headers if header[0] in names]
     if _CONTROL.search(b"".join([value for _, value in returned])):
-        # aiohttp lets them in, but nothing can send them on.
+        # aiohttp accepts control characters, but no server can send them.
         return [header for header in returned if not _CONTROL.search(header[1])]
     return returned
 
 
 def changed_headers(dropped: Iterable[str], adapted: Iterable[str] = ()) -> list[Header]:
-    """What a translation left out, and what it weakened or said in other words.
+    """Names the fields that a translation dropped, and those that it adapted.
 
-    Clients choose some of these names, so only harmless ones are told.
+    Clients choose some of these names, so only harmless ones are shown.
     """
     headers: list[Header] = []
     for header, names in (
@@ -88,7 +88,7 @@ def changed_headers(dropped: Iterable[str], adapted: Iterable[str] = ()) -> list
 
 
 def _without_named_by_connection(names: frozenset[bytes], headers: Headers) -> frozenset[bytes]:
-    """Without those that `Connection` says end at the next hop; few requests have any."""
+    """Without the headers that `Connection` names, which end at the next hop."""
     for name, value in headers:
         if name == b"connection" and value not in _USUAL_CONNECTIONS:
             names = names.difference(named.strip().lower() for named in value.split(b","))

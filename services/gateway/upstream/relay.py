@@ -1,4 +1,4 @@
-"""The native relay: bytes in, bytes out, for a provider that speaks the client's format."""
+"""Relays bytes to a provider that speaks the client's format, and its answer back."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -21,9 +21,9 @@ from services.gateway.upstream.http.connections import Connector, is_unreachable
 
 _encode = msgspec.json.encode
 _NO_TIMEOUTS = Timeouts()
-# A provider that is going to fail says so at once; others are not waited for.
+# Waits this long for an early failure; slower answers are streamed at once.
 _FIRST_BYTES_S = 2.0
-# What the HTTP client undoes without further libraries.
+# The codings that the HTTP client decodes without further libraries.
 _READABLE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
@@ -41,7 +41,7 @@ class RelayedRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Relay:
-    """One pool of connections for all providers; limits and timeouts come from the settings."""
+    """All providers share one pool of connections. Limits and timeouts come from the settings."""
 
     def __init__(self, client: UpstreamClient, settings: Settings) -> None:
         self._client = client
@@ -55,7 +55,7 @@ class Relay:
         )
 
     async def call(self, request: RelayedRequest) -> Answer | Stream:
-        """Raises UpstreamFailed or UpstreamTimeout if no usable answer comes."""
+        """Raises UpstreamFailed or UpstreamTimeout without a usable answer."""
         target, client_format = request.target, request.format
         try:
             response = await self._client.request(
@@ -163,7 +163,7 @@ async def _read(reading: Awaitable[bytes], provider: str) -> bytes:
 
 def _closer(response: UpstreamResponse) -> Any:
     async def close() -> None:
-        # Reuses the connection when the stream was read to its end, and drops it otherwise.
+        # Keeps the connection if the stream was read to its end, and closes it otherwise.
         response.release()
 
     return close

@@ -1,4 +1,4 @@
-"""What a deployment's outcome means for its call: done, try it again, or try another one."""
+"""Judges a deployment's outcome: done, retry here, try another deployment, or give up."""
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -19,13 +19,13 @@ Outcome = Answer | Stream | AppError
 
 _REDIRECT_STATUS = 300
 _BAD_STATUS = 400
-# The next try, or another deployment, may well succeed.
+# A retry, or another deployment, may succeed.
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-# This deployment's credential or model name is wrong; another one's may be right.
+# This deployment's credential or model name is wrong; another deployment's may be right.
 _MISCONFIGURED = frozenset({401, 403, 404})
-# A request by itself may well be answered so, whatever it is that it names or holds.
+# A request alone can cause these.
 _OF_REQUESTS = frozenset({400, 402, 405, 409, 413, 415, 422, 424, 425})
-# How providers, and servers that people run themselves, say that a prompt is too long.
+# Providers, and self-hosted servers, report a prompt that is too long in these words.
 _TOO_LONG = (
     b"context_length_exceeded",
     b"prompt is too long",
@@ -35,13 +35,11 @@ _TOO_LONG = (
     b"exceeds the maximum number of tokens",
     b"exceeds the available context size",
 )
-# An error's words come first; nobody needs to search megabytes.
+# An error's message is at the start of its body.
 _SEARCHED_BYTES = 16_384
 
 
 class Verdict(Enum):
-    """What an outcome means for the call."""
-
     GOOD = auto()
     AGAIN = auto()
     ELSEWHERE = auto()
@@ -50,33 +48,32 @@ class Verdict(Enum):
 
 
 class Failure(Enum):
-    """For whom a bad outcome speaks against its deployment."""
+    """For which accounts a bad outcome counts as the deployment's failure."""
 
-    # For nobody: any deployment might have done the same.
+    # For no account: any deployment might have answered so.
     OF_REQUEST = auto()
-    # For its account. The credential may be wrong, or what the request names forbidden.
+    # For its own account: the credential may be wrong, or the request may name a forbidden object.
     OF_ACCOUNT = auto()
-    # For its account, and for all once other accounts meet the same.
+    # For its own account, and for all once other accounts get the same.
     UNEXPLAINED = auto()
-    # For all: nothing that a client sends brings it about.
+    # For all accounts: no request can cause it.
     OF_DEPLOYMENT = auto()
 
 
 def judge(outcome: Outcome) -> Verdict:
-    """By the status alone, but for a prompt that is too long, which only words tell."""
+    """Judges by the status; only a prompt that is too long is recognised by its message."""
     if isinstance(outcome, Stream) or outcome.status < _REDIRECT_STATUS:
         return Verdict.GOOD
     if isinstance(outcome, Answer) and outcome.is_final:
         return Verdict.GOOD
     if isinstance(outcome, InvalidRequest):
-        # Of the translation to this deployment; another one may carry it.
+        # The translation to this deployment failed; another deployment may accept the call.
         return Verdict.ELSEWHERE
     if (
         isinstance(outcome, ProviderNotConfigured | UpstreamTimeout)
         or _cause(outcome) == "translation"
     ):
-        # Who kept the call waiting once is not given the time to do so again, and a translation
-        # does not change.
+        # A second timeout would take too long, and a repeated translation fails in the same way.
         return Verdict.ELSEWHERE
     if isinstance(outcome, Answer) and is_redirect(outcome):
         return Verdict.ELSEWHERE
@@ -90,17 +87,17 @@ def judge(outcome: Outcome) -> Verdict:
 
 
 def says_too_long(words: bytes) -> bool:
-    """Of an error's code and message."""
+    """`words`: an error's code and message."""
     return any(marker in words for marker in _TOO_LONG)
 
 
 def failure_of(outcome: Answer | AppError) -> Failure:
-    """By what can have caused it: a server that crashes, or is slow, may do so over a request."""
+    """Attributes a bad outcome by its possible causes: a request can crash or slow a server."""
     cause = _cause(outcome)
     if cause == "unreachable":
         return Failure.OF_DEPLOYMENT
     if isinstance(outcome, ProviderNotConfigured):
-        # Of a translation, words tell so, among which may be the client's own.
+        # A translation recognises this by words in the error, which can be the client's own.
         return Failure.OF_ACCOUNT
     if cause == "translation" or isinstance(outcome, InvalidRequest):
         return Failure.OF_REQUEST
@@ -120,7 +117,7 @@ def is_redirect(answer: Answer) -> bool:
 
 
 def retry_after_s(outcome: Outcome, now_s: float) -> float | None:
-    """From `retry-after-ms` or `retry-after`, which may be a date; `now_s` is Unix time."""
+    """Reads `retry-after-ms` or `retry-after`, which may be a date; `now_s` is Unix time."""
     if isinstance(outcome, AppError):
         return outcome.retry_after_s
     headers = dict(outcome.headers)

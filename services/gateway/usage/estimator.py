@@ -1,4 +1,4 @@
-"""Estimates the usage of a call whose provider did not report any, from its text.
+"""Estimates the usage of a call from its text if the provider reported no usage.
 
 The entries of such calls are marked `estimated`.
 """
@@ -22,8 +22,6 @@ class Tokenizer(Protocol):
 
 
 class Estimate(NamedTuple):
-    """Tokens of either side."""
-
     input: int
     output: int
 
@@ -37,7 +35,7 @@ class Estimator:
     async def of_answer(
         self, client_format: Format, priced: PricedRequest, body: bytes, reported: TokenUsage | None
     ) -> tuple[TokenUsage, UsageSource]:
-        """What was reported, with estimates of what is missing; zeros beside text are missing.
+        """The reported usage, with estimates of missing sides; a zero beside text is missing.
 
         Raises UpstreamFailed if the answer cannot be read.
         """
@@ -54,11 +52,11 @@ class Estimator:
         return usage, "estimated"
 
     async def of_prompt(self, priced: PricedRequest) -> TokenUsage:
-        """Of a call that was refused and is charged for its prompt."""
+        """For a refused call that is charged for its prompt."""
         return TokenUsage(input_text=await self._input_tokens(priced))
 
     async def of_stream(self, priced: PricedRequest, text: bytes, unkept_bytes: int) -> Estimate:
-        """Of the prompt, and of the text that no report counts."""
+        """Estimates the prompt, and the text that no report covers."""
         output_tokens = await self._tokenizer.count(text)
         return Estimate(
             input=await self._input_tokens(priced),
@@ -77,7 +75,7 @@ class Estimator:
 
 
 def _is_believed(client_format: Format, reported: TokenUsage, text: bytes) -> bool:
-    """Nobody reads nothing, and writes for nothing; of vectors there is no text."""
+    """A prompt has tokens, and text has output tokens; vectors have no text."""
     if client_format.name == "embeddings":
         return total_input(reported) > 0
     if total_output(reported):

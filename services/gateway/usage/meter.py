@@ -52,7 +52,7 @@ _WITHHELD = (
 
 
 class NotDurable(Exception):
-    """Makes `/ready` fail: events in memory could be lost."""
+    """Events in memory could be lost, so `/ready` fails."""
 
 
 class Meter:

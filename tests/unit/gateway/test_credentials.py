@@ -64,5 +64,5 @@ def test_invalid_credentials_are_rejected(secrets: Path, name: str) -> None:
         "TWO_LINES": "sk\r\nx-other: header",
         "UMLAUT": "ü",
     }
-    with pytest.raises(ProviderNotConfigured, match="has no credential"):
+    with pytest.raises(ProviderNotConfigured, match="lacks the credential"):
         Credentials(environ, secrets).get(name)

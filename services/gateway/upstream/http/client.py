@@ -1,8 +1,8 @@
-"""Requests to providers and their answers, over the connections of aiohttp's pool.
+"""Sends requests to providers, over connections of aiohttp's pool.
 
 aiohttp resolves, connects, verifies, tunnels through proxies, pools and parses. Its ClientSession
-would also make objects of each request and answer, with cookies, redirects and traces, which costs
-more than all of that: here, a request is bytes.
+also makes objects of each request and answer, with cookies, redirects and traces, which costs more
+than all of that. Here, a request is bytes.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from services.gateway.upstream.http.destination import Destination
 from services.gateway.upstream.http.environment_proxies import proxy_for
 
 _MAX_ADDRESSES = 1_000
-# A larger body is sent piece by piece, since the loop has other calls to serve.
+# A larger body is sent in pieces, so that the event loop can serve other calls meanwhile.
 _MAX_WRITTEN_AT_ONCE = 1024 * 1024
 _PIECE = 64 * 1024
 _REPEATABLE = frozenset({"GET", "DELETE"})
@@ -32,9 +32,9 @@ _FIRST_FINAL_STATUS = 200
 
 
 class RequestTimeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many seconds each part may take; the last two count from the beginning.
+    """Seconds for each part; the last two count from the start of the request.
 
-    `first_byte_s` is for that of the answer's body: some providers send its head at once.
+    `first_byte_s` is for the first byte of the answer's body: some providers send the head at once.
     """
 
     connect_s: float
@@ -45,19 +45,19 @@ class RequestTimeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=_MAX_ADDRESSES)
 def _connecting(timeouts: RequestTimeouts) -> aiohttp.ClientTimeout:
-    """To be let into the pool may take longer than to connect."""
+    """Waiting for the pool may take longer than connecting."""
     return aiohttp.ClientTimeout(
         connect=min(timeouts.first_byte_s, timeouts.total_s), sock_connect=timeouts.connect_s
     )
 
 
 class UpstreamClient:
-    """Sends requests. `connector` keeps the connections, and bounds how many there are."""
+    """Sends requests. `connector` keeps and bounds the connections."""
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._loop = asyncio.get_running_loop()
-        # To parse an address costs more than to send to it.
+        # Parsing an address costs more than sending to it.
         self._destination = lru_cache(maxsize=_MAX_ADDRESSES)(self._parse)
 
     async def request(
@@ -70,12 +70,12 @@ class UpstreamClient:
         *,
         resource: str = "",
     ) -> "UpstreamResponse":
-        """The answer, whose head is there. `resource` follows the address, which has no query.
+        """Returns once the answer's head is read. `resource` follows the address.
 
-        Raises TimeoutError, or ClientError or OSError where no answer comes, and ValueError where
-        a header would end its line. No redirect is followed. What may be repeated is, once, where
-        its connection ended before the answer: a provider may close one that was kept at any
-        moment.
+        Raises TimeoutError; ClientError or OSError without an answer; ValueError for a line break
+        in a header. Redirects are not followed. A request that may be repeated is retried once if
+        its connection ended before the answer, because a provider may close a kept connection at
+        any time.
         """
         destination, began = self._destination(address), self._loop.time()
         may_repeat = method in _REPEATABLE
@@ -99,11 +99,13 @@ class UpstreamClient:
         try:
             return Destination(address, proxy_for(address), self._loop)
         except ValueError as error:
-            raise aiohttp.InvalidURL(address, f"it, or its proxy, is none: {error}") from error
+            raise aiohttp.InvalidURL(
+                address, f"the address or its proxy is invalid: {error}"
+            ) from error
 
 
 class UpstreamResponse:
-    """An answer: its head is there, its body comes. Whoever has it releases it at the end."""
+    """An answer whose head is read. The caller must release it at the end."""
 
     __slots__ = (
         "_began",
@@ -122,7 +124,7 @@ class UpstreamResponse:
 
     status: int
     headers: CIMultiDictProxy[str]
-    # As they came, in order.
+    # In their order on the wire.
     raw_headers: tuple[Header, ...]
 
     def __init__(
@@ -146,7 +148,7 @@ class UpstreamResponse:
 
     @property
     def ends_at(self) -> float:
-        """When its time is over, by the event loop's clock."""
+        """The deadline of the answer, by the event loop's clock."""
         return self._began + self._timeouts.total_s
 
     @property
@@ -154,16 +156,16 @@ class UpstreamResponse:
         return self.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
 
     async def start(self, head: bytes, body: bytes) -> None:
-        """Sends the request, and returns when the answer's head is there."""
+        """Sends the request, and returns once the answer's head is read."""
         protocol = self._connection.protocol
         if protocol is None or protocol.transport is None or protocol.should_close:
-            # It is lost, or brought an answer that nobody had asked for.
+            # The connection is closed, or received bytes before the request.
             raise aiohttp.ServerDisconnectedError
         protocol.set_response_params(read_until_eof=True)
         if len(body) <= _MAX_WRITTEN_AT_ONCE:
             protocol.transport.write(head + body)
         else:
-            # The answer need not wait for all of it: a refusal often does not.
+            # The answer can come before the whole body is sent, as a rejection often does.
             self._writing = self._loop.create_task(_write(protocol, head, body))
             self._writing.add_done_callback(_retrieved)
         try:
@@ -171,22 +173,22 @@ class UpstreamResponse:
             while message.code < _FIRST_FINAL_STATUS and message.code != _SWITCHING_PROTOCOLS:
                 message, content = await protocol.read()
         except HttpProcessingError as error:
-            raise aiohttp.ClientPayloadError("the provider does not speak HTTP") from error
+            raise aiohttp.ClientPayloadError("the provider's answer is not HTTP") from error
         if message.code == _SWITCHING_PROTOCOLS:
-            raise aiohttp.ClientPayloadError("the provider goes on in another protocol")
+            raise aiohttp.ClientPayloadError("the provider switched to another protocol")
         self.status, self.headers = message.code, message.headers
         self.raw_headers = message.raw_headers
         self._content = content
 
     async def begin(self, within_s: float) -> bytes:
-        """The body's first bytes, which `read` gives again; empty where they take longer.
+        """The body's first bytes, which `read` returns again; empty if they take longer.
 
         Raises as `read`.
         """
         if self._content.total_bytes or self._content.is_eof():
             self._first = await self.read()
         else:
-            # To stop waiting loses nothing: bytes are taken once they are there.
+            # Cancelling the wait loses no bytes.
             waiting = asyncio.timeout(within_s)
             try:
                 async with waiting:
@@ -220,17 +222,17 @@ class UpstreamResponse:
             self.close()
 
     def close(self) -> None:
-        """Nobody is going to read the rest."""
+        """Drops the rest of the answer."""
         self._timer.cancel()
         if self._writing is not None:
             self._writing.cancel()
         if self._connection.protocol is not None:
-            # To close it alone would wait for a provider that no longer reads what was sent.
+            # `close` alone would wait for a provider that no longer reads the request.
             self._connection.protocol.abort()
         self._connection.close()
 
     def _is_sent(self, protocol: Protocol) -> bool:
-        """A provider may answer before it has read the request, and never read the rest."""
+        """False if the provider answered before it read the whole request."""
         if self._writing is not None and not self._writing.done():
             return False
         transport = protocol.transport
@@ -240,7 +242,7 @@ class UpstreamResponse:
         self._timer = self._loop.call_at(self.ends_at, self._expire)
         protocol = self._connection.protocol
         if protocol is not None:
-            # It starts anew with whatever comes, and ends with the body.
+            # aiohttp restarts this timeout with each read, and stops it with the body.
             protocol.read_timeout = self._timeouts.between_bytes_s
             protocol.start_timeout()
 
@@ -260,6 +262,6 @@ async def _write(protocol: ResponseHandler, head: bytes, body: bytes) -> None:
 
 
 def _retrieved(writing: "asyncio.Task[None]") -> None:
-    """What went wrong is what reading the answer fails with, too."""
+    """Retrieves the task's error, since reading the answer raises it too."""
     if not writing.cancelled():
         writing.exception()

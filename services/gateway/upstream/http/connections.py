@@ -1,4 +1,4 @@
-"""The pool of connections to providers: aiohttp's, and what it leaves open of broken answers."""
+"""aiohttp's pool of connections, with the end of broken answers reported to their readers."""
 
 import asyncio
 from errno import EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM
@@ -10,12 +10,12 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.http import HttpProcessingError
 
-# Files, ports and memory, which clients can use up.
+# Shortages of files, ports or memory, which clients can cause.
 _OF_THIS_HOST = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL})
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Refused, no such host, no trust: and not that this host has run out of something."""
+    """Whether the provider refuses, or has no address or trusted certificate."""
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno not in _OF_THIS_HOST
 
 
@@ -29,7 +29,7 @@ class Connector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        """aiohttp says of a wait for the pool and of one for the provider only that it was long."""
+        """Tells a provider's timeout from the pool's, which aiohttp raises alike."""
         try:
             return await super()._create_connection(req, traces, timeout)
         except TimeoutError as error:
@@ -37,22 +37,21 @@ class Connector(aiohttp.TCPConnector):
 
 
 class Protocol(ResponseHandler):
-    """A connection. Whoever reads an answer's body is told if the rest will not come.
+    """A connection. Fails the reader of an answer's body if the rest cannot come.
 
-    aiohttp tells only those who wait for an answer's head of bytes that are not HTTP, tells no
-    reader that the connection was closed on this side, and takes a reset for the end of a body
-    without length.
+    aiohttp reports bytes that are not HTTP only to a caller that waits for a head, reports a local
+    close to no reader, and takes a reset for the end of a body without length.
     """
 
     def expect_nothing(self) -> None:
-        """Until the next request; whatever comes nevertheless must never be taken for its answer.
+        """Rejects bytes until the next request: they must not become its answer.
 
-        The connection is closed then, and so the pool passes it over.
+        Such bytes close the connection, so the pool does not reuse it.
         """
         self._parser = cast("Any", _NOTHING)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        # aiohttp says with a value of its own that there is no cause.
+        # aiohttp marks a missing cause with a value of its own.
         super().set_exception(exc, exc if exc_cause is None else exc_cause)
         if not isinstance(exc, asyncio.TimeoutError):
             exc = aiohttp.ClientPayloadError("the rest of the answer cannot be read")
@@ -72,7 +71,7 @@ class Protocol(ResponseHandler):
         super().abort()
 
     def start_timeout(self) -> None:
-        """Nothing can come while nobody reads; reading on starts the timeout by itself."""
+        """Nothing arrives while reading is paused; resuming starts the timeout."""
         if not self._reading_paused:
             super().start_timeout()
 
@@ -83,15 +82,15 @@ class Protocol(ResponseHandler):
 
 
 class _Nothing:
-    """A parser of answers where none is due."""
+    """A parser that rejects all bytes."""
 
     def feed_data(self, data: bytes) -> tuple[tuple[()], bool, bytes]:
         if data:
-            raise HttpProcessingError(message="nobody had asked for an answer")
+            raise HttpProcessingError(message="an answer came without a request")
         return (), False, b""
 
     def feed_eof(self) -> None:
-        """An end is what may come at any time."""
+        """A connection may end at any time."""
 
 
 _NOTHING: Final = _Nothing()

@@ -1,4 +1,4 @@
-"""Where requests go: what is the same for all to one address."""
+"""The parts that all requests to one address share."""
 
 import asyncio
 
@@ -10,15 +10,15 @@ from services.gateway.calls.headers import Header
 
 
 class Destination:
-    """An address, and how it is reached."""
+    """An address, and its proxy."""
 
     def __init__(self, address: str, proxy: str | None, loop: asyncio.AbstractEventLoop) -> None:
-        """Raises ValueError where it is none."""
+        """Raises ValueError for an invalid address."""
         if not address.isprintable():
-            # A parser of URLs takes line breaks out, which makes it another address.
-            raise ValueError("the address of a request holds what cannot be printed")
+            # URL parsers remove line breaks, which would change the address.
+            raise ValueError("the address of a request holds an unprintable character")
         url = URL(address, encoded=True)
-        # What the pool asks for its connections' sake; it is never sent.
+        # The pool's key for connections; never sent.
         self.request = ClientRequest(
             "POST", url, loop=loop, proxy=None if proxy is None else URL(proxy)
         )
@@ -27,7 +27,7 @@ class Destination:
         self._host = self.request.headers[hdrs.HOST].encode()
 
     def head(self, method: str, resource: str, headers: list[Header], body_bytes: int) -> bytes:
-        """Raises ValueError where one of them would end its line."""
+        """Raises ValueError for a line break in the address or a header."""
         lines = [
             f"{method} {self._target}{resource} HTTP/1.1".encode("latin-1"),
             b"host: " + self._host,
@@ -36,7 +36,7 @@ class Destination:
         if body_bytes or method != "GET":
             lines.append(b"content-length: %d" % body_bytes)
         if self._is_forwarded:
-            # The pool finds out what the proxy wants to be told.
+            # The pool sets the proxy's credentials.
             credentials = self.request.headers.get(hdrs.PROXY_AUTHORIZATION)
             if credentials is not None:
                 lines.append(f"proxy-authorization: {credentials}".encode())

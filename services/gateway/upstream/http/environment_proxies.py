@@ -1,4 +1,4 @@
-"""Which proxy of the environment (`HTTPS_PROXY`, `NO_PROXY`, …) stands before an address."""
+"""Finds an address's proxy in the environment (`HTTPS_PROXY`, `NO_PROXY`, …)."""
 
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
