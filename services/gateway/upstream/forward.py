@@ -29,12 +29,11 @@ from services.gateway.upstream.translation.engine import (
     Translation,
     closest,
     translate,
-    translated_answer,
-    translated_stream,
 )
 from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
 from services.gateway.upstream.translation.profiles import Profiles
+from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from services.gateway.usage.estimator import Tokenizer
 
 # How servers answer that know the format and do not count.

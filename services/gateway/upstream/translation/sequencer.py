@@ -1,5 +1,6 @@
 """Puts a stream's parts one after the other, whatever order a provider sends them in."""
 
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -25,7 +26,7 @@ _GARBLED = Failure(
 class _Waiting:
     """A call that has begun; what of it has come while another part was open."""
 
-    __slots__ = ("call_id", "deltas", "is_freeform", "name", "seen")
+    __slots__ = ("call_id", "deltas", "has_more", "is_freeform", "name", "seen")
 
     def __init__(self, call_id: str, name: str, is_freeform: bool) -> None:
         self.call_id = call_id
@@ -34,6 +35,8 @@ class _Waiting:
         self.deltas: list[str] = []
         # All that has come, to tell whether the arguments are whole.
         self.seen: list[str] = []
+        # Since it was last asked whether they are.
+        self.has_more = True
 
 
 class Sequencer:
@@ -55,7 +58,7 @@ class Sequencer:
         self._over: set[int] = set()
         self._open: int | None = None
         # Calls, and other parts as (method, arguments), that wait for the open call.
-        self._line: list[int | tuple[str, tuple[object, ...]]] = []
+        self._line: deque[int | tuple[str, tuple[object, ...]]] = deque()
         self._kept_bytes = 0
 
     def started(self, answer_id: str, model: str, created: int | None) -> None:
@@ -122,6 +125,7 @@ class Sequencer:
         if not delta and call.seen:
             return
         call.seen.append(delta)
+        call.has_more = True
         self._keep(len(delta))
         if self.failure is not None:
             return
@@ -165,7 +169,7 @@ class Sequencer:
     def _next(self) -> None:
         """Writes what waits up to the next call that is not whole."""
         while self._line:
-            waiting = self._line.pop(0)
+            waiting = self._line.popleft()
             if isinstance(waiting, tuple):
                 method, arguments = waiting
                 getattr(self._sink, method)(*arguments)
@@ -203,6 +207,9 @@ class Sequencer:
         """A freeform input has no end of its own: it is over when something else begins."""
         if call.is_freeform:
             return True
+        if not call.has_more:
+            return False
+        call.has_more = False
         text = "".join(call.seen).strip()
         if not text.endswith("}"):
             return False

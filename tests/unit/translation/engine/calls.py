@@ -16,9 +16,8 @@ from services.gateway.upstream.translation.engine import (
     Translation,
     closest,
     translate,
-    translated_answer,
-    translated_stream,
 )
+from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from tests.support.translated_streams import served
 from tests.unit.translation.mending.calls import profile_of
 
@@ -75,12 +74,15 @@ class Streamed(msgspec.Struct, frozen=True):
     stream: Stream
 
 
-def streamed(sent: Translation, reads: Iterable[bytes]) -> Streamed:
-    """As the gateway serves it: a stream that breaks off ends with its error's frame."""
-    return asyncio.run(_streamed(sent, reads))
+def streamed(sent: Translation, reads: Iterable[bytes], begun: bytes = b"") -> Streamed:
+    """As the gateway serves it: a stream that breaks off ends with its error's frame.
+
+    `begun` is what of it has come before the gateway answers.
+    """
+    return asyncio.run(_streamed(sent, reads, begun))
 
 
-async def _streamed(sent: Translation, reads: Iterable[bytes]) -> Streamed:
+async def _streamed(sent: Translation, reads: Iterable[bytes], begun: bytes) -> Streamed:
     async def chunks() -> AsyncGenerator[bytes, None]:
         for read in reads:
             yield read
@@ -88,6 +90,7 @@ async def _streamed(sent: Translation, reads: Iterable[bytes]) -> Streamed:
     async def close() -> None:
         pass
 
-    told = await translated_stream(sent, Stream(headers=[], chunks=chunks(), close=close))
+    source = Stream(headers=[], chunks=chunks(), close=close, begun=begun)
+    told = await translated_stream(sent, source)
     body, error = await served(told)
     return Streamed(body, error, told)

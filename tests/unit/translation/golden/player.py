@@ -17,13 +17,8 @@ from services.gateway.formats import FORMATS
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.answer import Answer, Stream
 from services.gateway.upstream.signals import signalled
-from services.gateway.upstream.translation.engine import (
-    Asked,
-    Translation,
-    translate,
-    translated_answer,
-    translated_stream,
-)
+from services.gateway.upstream.translation.engine import Asked, Translation, translate
+from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from tests.support.translated_streams import served
 from tests.unit.translation.mending.calls import profile_of
 

@@ -122,7 +122,7 @@ def _reply(answer: answer_wire.Answer, choice: answer_wire.Choice) -> Reply:
         ),
         created=None if answer.created is None else int(answer.created),
         tier=answer.service_tier,
-        logprobs=None if logprobs in (wire.ABSENT, wire.NULL) else logprobs,
+        logprobs=logprobs if bytes(logprobs)[:1] == b"[" else None,
         fingerprint=answer.system_fingerprint,
     )
 

@@ -111,8 +111,9 @@ class StreamReader:
         if delta.thinking_blocks:
             self._read_blocks(delta.thinking_blocks, has_text=bool(thought))
         if text:
-            logprobs = choice.logprobs.content if choice.logprobs is not None else wire.NULL
-            self._sink.text(text, None if logprobs in _NOTHING else logprobs)
+            entries = None if choice.logprobs is None else choice.logprobs.content
+            is_list = entries is not None and bytes(entries)[:1] == b"["
+            self._sink.text(text, entries if is_list else None)
 
     def _read_blocks(self, blocks: list[wire.ThinkingBlock], *, has_text: bool) -> None:
         """LiteLLM's: their text is in `reasoning_content` as well, their seals are not."""

@@ -64,6 +64,11 @@ def own_members(container: Raw, context_management: Raw) -> dict[str, Raw]:
     return {name: raw for name, raw in found.items() if is_said(raw)}
 
 
+def is_filled_list(raw: Raw) -> bool:
+    data = bytes(raw)
+    return data[:1] == b"[" and data != b"[]"
+
+
 def is_said(raw: Raw) -> bool:
     return raw is not ABSENT and raw != NULL
 
@@ -80,7 +85,7 @@ def _part(raw: Raw, family: Family) -> Part | None:
     block = decode_block(raw)
     match block.type:
         case "text":
-            is_cited = is_said(block.citations) and bytes(block.citations) != b"[]"
+            is_cited = is_filled_list(block.citations)
             citations = block.citations if is_cited else None
             text = block.text or ""
             return Text(text=text, citations=citations, family=family if is_cited else None)

@@ -150,7 +150,8 @@ def _content(part: WirePart, family: Family) -> Iterator[Part]:
     if part.type == "refusal":
         yield Refusal(text=part.refusal or "")
     elif part.text is not None:
-        has_citations = len(bytes(part.annotations)) > len(b"[]")
+        annotations = bytes(part.annotations)
+        has_citations = annotations[:1] == b"[" and annotations != b"[]"
         yield Text(
             text=part.text,
             citations=part.annotations if has_citations else None,

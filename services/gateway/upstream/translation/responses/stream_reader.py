@@ -24,7 +24,6 @@ from services.gateway.upstream.translation.responses.wire import ABSENT, Item, P
 
 _METERED = Responses()
 _DONE = b"[DONE]"
-_NO_LOGPROBS = (b"", b"[]", b"null")
 _SAID = ("output_text", "refusal")
 
 
@@ -112,7 +111,7 @@ class StreamReader:
         if type(delta) is not str:
             return
         logprobs = event.logprobs
-        has_logprobs = logprobs is not ABSENT and bytes(logprobs) not in _NO_LOGPROBS
+        has_logprobs = logprobs is not ABSENT and _is_filled(bytes(logprobs))
         told = logprobs if has_logprobs else None
         self._items.text(event.output_index, event.content_index, delta, told)
 
@@ -216,6 +215,10 @@ class StreamReader:
             return
         if usage is not None:
             self._sink.usage(usage)
+
+
+def _is_filled(entries: bytes) -> bool:
+    return entries[:1] == b"[" and entries != b"[]"
 
 
 _EVENTS: dict[str, Callable[[StreamReader, _Event], None]] = {

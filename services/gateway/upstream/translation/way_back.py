@@ -1,0 +1,148 @@
+"""One answer's translation on its way back to the client, whole or streamed.
+
+Pure but for the provider's bytes: the same call and the same answer always give the same bytes.
+"""
+
+import msgspec
+
+from libs.common.errors import AnswerBroken, AppError, CallMalformed, UpstreamFailed
+from libs.common.schemas.usage import TokenCounts, TokenUsage
+from services.gateway.calls.headers import Header
+from services.gateway.formats import FORMATS
+from services.gateway.formats.sse import FrameSplitter
+from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.translation.engine import Translation
+from services.gateway.upstream.translation.failures import error_of, failure_of, unfinished
+from services.gateway.upstream.translation.language import Language
+from services.gateway.upstream.translation.reply import Failure, Reader, Writer
+from services.gateway.upstream.translation.sequencer import Sequencer
+
+_FIRST_BAD_STATUS = 300
+_COUNTS = TokenCounts.__struct_fields__
+_NO_RETRY: Header = (b"x-should-retry", b"false")
+
+
+def translated_answer(translation: Translation, answer: Answer) -> Answer:
+    """In the client's format. Raises AppError for a provider's error, UpstreamFailed for bytes
+    that are none of its format's.
+
+    One that is paid for is an answer nevertheless: an error that costs what it reports.
+    """
+    client, target, context = translation.client, translation.target, translation.context
+    if answer.status >= _FIRST_BAD_STATUS:
+        raise error_of(target.read_error(answer.status, answer.body), answer.headers)
+    headers = JSON_HEADERS + translation.headers
+    try:
+        reply = target.read_answer(answer.body, context.family)
+        if isinstance(reply, Failure):
+            raise error_of(reply, answer.headers)
+        if reply.stop.kind == "malformed":
+            raise CallMalformed("The model called a tool in a form that cannot be read.")
+        body, status, usage = client.write_answer(reply, context), 200, reply.usage
+    except AppError as error:
+        usage = _usage_in(answer, target)
+        if not isinstance(error, AnswerBroken) and not _is_paid_for(usage):
+            raise
+        told = FORMATS[client.name].error(error, translation.call_id)
+        body, status = told.body, told.status
+        headers = [*headers, _NO_RETRY]
+    return Answer(
+        status=status,
+        headers=headers,
+        body=body,
+        provider_request_id=answer.provider_request_id,
+        usage=usage,
+        is_final=True,
+    )
+
+
+def _usage_in(answer: Answer, target: Language) -> TokenUsage | None:
+    """What an answer reports that cannot be told."""
+    try:
+        return FORMATS[target.name].usage_of_answer(answer.body)
+    except UpstreamFailed:
+        return None
+
+
+def _is_paid_for(usage: TokenUsage | None) -> bool:
+    return usage is not None and any(getattr(usage, name) for name in _COUNTS)
+
+
+async def translated_stream(translation: Translation, stream: Stream) -> Stream:
+    """The provider's stream with what writes it in the client's format.
+
+    Raises AppError, with the stream closed, where it begins with an error.
+    """
+    under_way = _TranslatedStream(translation, stream)
+    try:
+        under_way.begin()
+    except BaseException:
+        await stream.close()
+        raise
+    return msgspec.structs.replace(
+        stream, headers=EVENT_STREAM_HEADERS + translation.headers, translation=under_way
+    )
+
+
+class _TranslatedStream:
+    def __init__(self, translation: Translation, stream: Stream) -> None:
+        self.error: AppError | None = None
+        self._source = stream
+        self._writer: Writer = translation.client.writer(translation.context)
+        self._sequencer = Sequencer(self._writer, lambda failure: failure_of(error_of(failure)))
+        self._reader: Reader = translation.target.reader(
+            self._sequencer, translation.context.family
+        )
+        self._splitter = FrameSplitter()
+        self._skip = len(stream.begun)
+
+    def begin(self) -> None:
+        """Raises AppError where what has come begins with an error, before any costs."""
+        self._feed(self._source.begun)
+        if self._sequencer.failure is not None and not _is_paid_for(self._sequencer.used):
+            raise error_of(self._sequencer.failure, self._source.headers)
+        if self.error is not None:
+            raise self.error
+
+    def feed(self, chunk: bytes) -> bytes:
+        if self._skip:
+            # Fed already.
+            chunk, self._skip = chunk[self._skip :], max(0, self._skip - len(chunk))
+        self._feed(chunk)
+        # The frame of an error is what ends the stream.
+        return b"" if self._sequencer.failure is not None else self._writer.take()
+
+    def _feed(self, chunk: bytes) -> None:
+        try:
+            for frame in self._splitter.feed(chunk):
+                if self.is_over():
+                    return
+                self._reader.feed(frame)
+        except AppError as error:
+            self.error = error
+
+    def is_over(self) -> bool:
+        return self._reader.done or self._sequencer.failure is not None
+
+    def has_failed(self) -> bool:
+        stopped = self._sequencer.stopped
+        return self._sequencer.failure is not None or (
+            stopped is not None and stopped.kind == "malformed"
+        )
+
+    def end(self) -> bytes:
+        rest = self._splitter.rest()
+        if rest.strip() and not self.is_over():
+            self._reader.feed(rest + b"\n\n")
+        if self._sequencer.failure is None:
+            if not self._reader.end():
+                raise unfinished()
+            self._writer.finish()
+        return self._writer.take()
+
+    def usage(self) -> TokenUsage | None:
+        return self._sequencer.used
+
+    def error_frame(self, error: AppError) -> bytes:
+        self._sequencer.failed(failure_of(error))
+        return self._writer.take()
