@@ -1,5 +1,7 @@
 """Sends an admitted call to its provider: relayed where the formats agree, else translated."""
 
+import asyncio
+
 import msgspec
 
 from libs.common.errors import ProviderNotConfigured
@@ -44,6 +46,7 @@ _METHODS: dict[Operation, str] = {
     "cancel": "POST",
     "list_items": "GET",
 }
+_TRANSLATED_AT_ONCE = 256 * 1024
 # All that goes with a translated call of the client's own headers.
 _TRACING = frozenset({b"traceparent", b"tracestate"})
 
@@ -98,7 +101,11 @@ class Forwarder:
     ) -> Answer | Stream:
         """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
         asked = _asked(call, request, target)
-        translation = self._translation(asked, target)
+        if sum(map(len, request.fields.values())) <= _TRANSLATED_AT_ONCE:
+            translation = self._translation(asked, target)
+        else:
+            # Other calls would have to wait for a large one.
+            translation = await asyncio.to_thread(self._translation, asked, target)
         if closest(asked.client, target.paths):
             sent = _translated(translation, target, key, headers)
             answer = await self._relay.call(sent)
