@@ -92,7 +92,7 @@ async def _round(
             began = perf_counter()
             await admissions.admit(call, principal, priced)
             latencies_s.append(perf_counter() - began)
-            admissions.close_call(call.call_id)
+            admissions.close_call(call.call_id, 0)
 
     before, cpu = await _scripts_run(redis), process_time()
     await asyncio.gather(*(admit_some() for _ in range(concurrency)))

@@ -115,12 +115,12 @@ class Admissions:
         if hold is not None:
             self._without_redis.observe_hold(hold)
 
-    def close_call(self, call_id: str) -> None:
+    def close_call(self, call_id: str, cost_nusd: int) -> None:
         """Call this once the event is durable; from then on the ledger releases the hold."""
         hold = self._open.pop(call_id, None)
         if hold is not None:
             self._backlog.release()
-            self._without_redis.observe_close(hold)
+            self._without_redis.observe_close(hold, cost_nusd)
 
     def spool_is_drained(self) -> None:
         """Call this once Redis has the events of all closed calls."""

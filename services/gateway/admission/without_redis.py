@@ -97,19 +97,18 @@ class WithoutRedis:
         self._open[hold.call.call_id] = _Taken(_owners(hold.principal), hold.nusd)
         _add(self._taken, _owners(hold.principal), hold.nusd)
 
-    def observe_close(self, hold: CallHold) -> None:
+    def observe_close(self, hold: CallHold, cost_nusd: int) -> None:
         """Replaces the call's hold by its cost."""
         taken = self._open.pop(hold.call.call_id, None)
-        charged_nusd = hold.call.charged_nusd
         if taken is not None:
-            _add(self._taken, taken.owners, charged_nusd - taken.nusd)
-            _add(self._over, taken.owners, charged_nusd)
+            _add(self._taken, taken.owners, cost_nusd - taken.nusd)
+            _add(self._over, taken.owners, cost_nusd)
             return
         _add(self._held, _owners(hold.principal), -hold.nusd)
         for now in hold.budgets:
             known = self._known.get(((hold.user_id, now.key_id), now.period))
             if known is not None:
-                known.nusd += charged_nusd - hold.nusd
+                known.nusd += cost_nusd - hold.nusd
 
     def any_open(self) -> bool:
         """Whether calls are under way that Redis does not know of."""

@@ -40,14 +40,12 @@ class Call:
         "attempts",
         "budget_warnings",
         "call_id",
-        "charged_nusd",
         "first_byte_ms",
         "format",
         "granted",
         "held_nusd",
         "made",
         "operation",
-        "price",
         "priced",
         "principal",
         "provider_request_id",
@@ -78,10 +76,8 @@ class Call:
         self.request: CallRequest | None = None
         self.target: Target | None = None
         self.priced: PricedRequest | None = None
-        self.price: PriceVersion | None = None
         self.attempts = 0
         self.upstream_s = 0.0
-        self.charged_nusd = 0
         self.rate_window: tuple[LimitScope, Window] | None = None
         self.budget_warnings: tuple[str, ...] = ()
         self.held_nusd: int | None = None
@@ -95,38 +91,36 @@ class Call:
     def elapsed_ms(self) -> int:
         return int((perf_counter() - self._started) * 1000)
 
-    def choose(self, target: Target) -> None:
-        """Sets the target, and the price of a call that makes tokens."""
-        self.target = target
-        if self.priced is not None:
-            self.price = self.priced.prices[target.deployment_id]
-
     def overhead_ms(self) -> float:
         """The time so far, without the time that the provider took."""
         return int((perf_counter() - self._started - self.upstream_s) * 1_000_000) / 1000
 
-    def charge(self, usage: TokenUsage | None) -> int:
+    def cost_nusd(self, usage: TokenUsage | None) -> int:
         """The cost that the ledger will post, unless a new price applies by then."""
-        if usage is None or self.price is None or self.target is None:
-            return self.charged_nusd
+        price, target = self._price(), self.target
+        if usage is None or price is None or target is None:
+            return 0
         multiplier = self.account_multiplier
         if usage.runs or usage.model or usage.unbilled:
-            called = self.target.model
-            charged = cost_of_call(usage, called, self._price_of, multiplier, self.started_at)
-            self.charged_nusd = charged.cost.cost_nusd
-        else:
-            self.charged_nusd = cost_nusd(usage, self.price, multiplier, at=self.started_at)
-        return self.charged_nusd
+            charged = cost_of_call(usage, target.model, self._price_of, multiplier, self.started_at)
+            return charged.cost.cost_nusd
+        return cost_nusd(usage, price, multiplier, at=self.started_at)
+
+    def _price(self) -> PriceVersion | None:
+        """The target's price; None for a call that makes no tokens."""
+        if self.priced is None or self.target is None:
+            return None
+        return self.priced.prices.get(self.target.deployment_id)
 
     def _price_of(self, model: str | None) -> PriceVersion | None:
-        """Of another model, as far as the request named it; else that of the call's own."""
+        """The price of another model if the request named it; else the target's."""
         priced, target = self.priced, self.target
         if model is not None and priced is not None and target is not None:
             prices = priced.prices_of_models.get(target.deployment_id, ())
             for named, price in zip(priced.request.models, prices, strict=False):
                 if is_same_model(named.name, model):
                     return price
-        return self.price
+        return self._price()
 
     @property
     def user_id(self) -> str:

@@ -178,7 +178,7 @@ class Handler(ABC):
                 await self._fail(writer, AppError(_CRASHED))
             finally:
                 if not writer.is_waiting:
-                    parts.admissions.close_call(call.call_id)
+                    parts.admissions.close_call(call.call_id, writer.cost_nusd)
                 self._release()
 
     def _release(self) -> None:
@@ -250,7 +250,7 @@ class Handler(ABC):
             )
         else:
             await writer.write("ok", answer.status, usage=usage, usage_source=usage_source)
-            headers += cost_headers(call.charged_nusd)
+            headers += cost_headers(writer.cost_nusd)
         headers += answer.headers + id_headers(call.call_id) + call_headers(call)
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await self._respond(answer.status, headers, answer.body)

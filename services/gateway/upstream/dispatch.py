@@ -102,7 +102,7 @@ class Dispatcher:
             if target is None:
                 break
             candidates.tried.append(target.deployment_id)
-            call.choose(target)
+            call.target = target
             outcome = await self._try(call, request, target, headers)
             verdict = judge(outcome)
             if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
@@ -131,7 +131,7 @@ class Dispatcher:
         self, call: Call, request: CallRequest, target: Target, headers: Headers
     ) -> Answer | Stream:
         """One try at this deployment, which cooldowns do not count. Raises AppError."""
-        call.choose(target)
+        call.target = target
         return self._with_signals(call, await self._try(call, request, target, headers))
 
     async def _try(

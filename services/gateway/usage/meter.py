@@ -188,7 +188,9 @@ class Meter:
         """Retries batches whose clients got an error; their events still belong in the ledger."""
         while self._unwritten and await self._try(self._unwritten[0]) is None:
             for metered in self._unwritten.popleft():
-                self._admissions.close_call(metered.event.call_id)
+                finished = metered.finished
+                cost_nusd = 0 if finished is None else finished.cost_nusd
+                self._admissions.close_call(metered.event.call_id, cost_nusd)
 
     async def _try(self, batch: Sequence[Metered]) -> SpoolFull | OSError | None:
         """Writes to Redis, else to the spool. Returns the error if neither takes the batch."""

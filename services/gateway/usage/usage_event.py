@@ -24,13 +24,15 @@ _call_seconds = lru_cache(maxsize=100)(CALL_SECONDS.labels)
 class UsageEventWriter:
     """The event of one authenticated call. A call has one: later writes are ignored."""
 
-    __slots__ = ("_call", "_is_written", "_meter", "_principal", "is_waiting")
+    __slots__ = ("_call", "_is_written", "_meter", "_principal", "cost_nusd", "is_waiting")
 
     def __init__(self, call: Call, principal: Principal, meter: Meter) -> None:
         self._call = call
         self._principal = principal
         self._meter = meter
         self._is_written = False
+        # The cost of the written event.
+        self.cost_nusd = 0
         # Whether the meter is still trying to write the event, and will close the call.
         self.is_waiting = False
 
@@ -92,11 +94,12 @@ class UsageEventWriter:
         call, key, usage = self._call, self._principal.key, event.usage
         if call.held_nusd is None:
             return Metered(event, None)
+        self.cost_nusd = call.cost_nusd(usage)
         finished = Finished(
             user_id=event.user_id,
             call_id=event.call_id,
             key_id=key.key_id if key.budgets else None,
-            cost_nusd=call.charge(usage),
+            cost_nusd=self.cost_nusd,
             tokens=None if usage is None else call_tokens(usage),
         )
         return Metered(event, finished)

@@ -105,7 +105,7 @@ class SlowToClose:
     """A dispatcher with a stream that never ends, and that takes its time to be closed."""
 
     async def send(self, call: Call, _request: Any, plan: Plan, _headers: Any) -> Stream:
-        call.choose(plan.targets[0])
+        call.target = plan.targets[0]
         call.attempts += 1
         return Stream(headers=EVENT_STREAM_HEADERS, chunks=self._chunks(), close=self._close)
 

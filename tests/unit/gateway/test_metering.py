@@ -44,13 +44,13 @@ class Holds(HoldStore):
 
 
 class Calls:
-    """Stands for the admissions: which calls are over."""
+    """Stands for the admissions: the closed calls, and their costs."""
 
     def __init__(self) -> None:
-        self.over: list[str] = []
+        self.over: list[tuple[str, int]] = []
 
-    def close_call(self, call_id: str) -> None:
-        self.over.append(call_id)
+    def close_call(self, call_id: str, cost_nusd: int) -> None:
+        self.over.append((call_id, cost_nusd))
 
     def spool_is_drained(self) -> None:
         """Nothing counts here."""
@@ -135,7 +135,7 @@ async def test_a_client_that_waited_too_long_gets_an_error_and_its_event_is_kept
         while len(stage.calls.over) < 2:
             await asyncio.sleep(0.01)
     draining.cancel()
-    assert stage.calls.over == ["a", "b"]
+    assert stage.calls.over == [("a", 3), ("b", 3)]
     assert await stage.queued() == 2
     assert meter.in_memory() == 0
 

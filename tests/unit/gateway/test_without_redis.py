@@ -66,8 +66,7 @@ class Desk:
 
     def end(self, hold: CallHold | None, cost_nusd: int) -> None:
         assert hold is not None
-        hold.call.charged_nusd = cost_nusd
-        self.gate.observe_close(hold)
+        self.gate.observe_close(hold, cost_nusd)
 
     async def room(self) -> int:
         """How much a call may hold."""
