@@ -35,7 +35,7 @@ def tool_names(request: Request, max_chars: int, paths: Paths) -> ToolNames:
     """
     known: dict[str, tuple[str | None, str, bool]] = {}
     for tool in request.tools:
-        if not isinstance(tool, Function | Freeform):
+        if not isinstance(tool, (Function, Freeform)):
             continue
         original = (tool.namespace, tool.name, isinstance(tool, Freeform))
         if known.setdefault(sent_name(tool.name, tool.namespace, max_chars), original) is original:
@@ -52,10 +52,15 @@ def tool_names(request: Request, max_chars: int, paths: Paths) -> ToolNames:
 def sent_name(name: str, namespace: str | None, max_chars: int) -> str:
     """A tool's name as a target takes it; the same name is always sent as the same."""
     whole = name if namespace is None else f"{namespace}{NAMESPACE_MARK}{name}"
-    if len(whole) <= max_chars and not _FOREIGN.search(whole):
+    if len(whole) <= max_chars and _is_plain(whole):
         return whole
     digest = sha256(whole.encode()).hexdigest()[:_DIGEST_CHARS]
     return f"{_FOREIGN.sub('_', whole)[:_KEPT_CHARS]}_{digest}"
+
+
+def _is_plain(name: str) -> bool:
+    """Nearly all are identifiers, which is told faster."""
+    return (name.isascii() and name.isidentifier()) or not _FOREIGN.search(name)
 
 
 def short_call_id(call_id: str) -> str:
@@ -67,6 +72,6 @@ def short_call_id(call_id: str) -> str:
 
 def sent_call_id(call_id: str, *, is_plain: bool) -> str:
     """`is_plain`: the target takes letters, digits, `_` and `-` alone. Both ends map alike."""
-    if len(call_id) <= _MAX_CALL_ID_CHARS and not (is_plain and _FOREIGN.search(call_id)):
+    if len(call_id) <= _MAX_CALL_ID_CHARS and not (is_plain and not _is_plain(call_id)):
         return call_id
     return f"c_{sha256(call_id.encode()).hexdigest()[:_CALL_DIGEST_CHARS]}"

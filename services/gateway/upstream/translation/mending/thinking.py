@@ -219,7 +219,7 @@ def tools_in_chat(request: Request, aim: Aim) -> Request:
     profile, effort = aim.profile, request.thinking.effort
     if profile.thinks_beside_tools or effort == "none":
         return request
-    if not any(isinstance(tool, Function | Freeform) for tool in request.tools):
+    if not any(isinstance(tool, (Function, Freeform)) for tool in request.tools):
         return request
     if effort is not None:
         aim.unsupported(

@@ -130,19 +130,22 @@ def foreign_members(request: Request, aim: Aim) -> Request:
         return request
     for turn in request.turns:
         for part in turn.parts:
-            _check_members(part, aim)
+            if type(part) is Text:
+                # Most are, and have nothing beside.
+                continue
             if type(part) is Result:
                 for inner in part.parts:
                     _check_members(inner, aim)
+            _check_members(part, aim)
     return request
 
 
 def _check_members(part: Part, aim: Aim) -> None:
     paths = aim.report.paths
-    if isinstance(part, Call | Result):
+    if isinstance(part, (Call, Result)):
         for name in part.extra:
             raise unsupported(paths.of(part.at, name))
-    elif isinstance(part, Document | SearchResult) and part.citable:
+    elif isinstance(part, (Document, SearchResult)) and part.citable:
         aim.report.adapted(paths.of(part.at, "citations"))
 
 

@@ -72,7 +72,7 @@ def _offered(request: Request, profile: Profile, report: Report) -> tuple[Tool, 
 
 
 def _called(tool: Tool, profile: Profile) -> set[str]:
-    if isinstance(tool, Function | Freeform):
+    if isinstance(tool, (Function, Freeform)):
         return {tool.name, sent_name(tool.name, tool.namespace, profile.max_name_chars)}
     return {"web_search"} if isinstance(tool, Search) else {tool.kind}
 
@@ -82,7 +82,7 @@ def _names(request: Request, profile: Profile) -> dict[str, str]:
     return {
         called: sent_name(tool.name, tool.namespace, profile.max_name_chars)
         for tool in request.tools
-        if isinstance(tool, Function | Freeform)
+        if isinstance(tool, (Function, Freeform))
         for called in _called(tool, profile)
     }
 
@@ -110,7 +110,7 @@ class _ToolWriter:
         limit = request.limits.hosted_calls
         if limit is None:
             return None
-        hosted = [tool for tool in request.tools if isinstance(tool, Search | HostedTool)]
+        hosted = [tool for tool in request.tools if isinstance(tool, (Search, HostedTool))]
         if len(hosted) == 1 and isinstance(hosted[0], Search):
             return limit
         if hosted:

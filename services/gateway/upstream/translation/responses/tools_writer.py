@@ -79,7 +79,7 @@ class ToolsWriter:
         listed = self.written
         if tool.at[0] < 0 and self._is_own:
             listed = self.added.setdefault(-1 - tool.at[0], [])
-        if isinstance(tool, Search | HostedTool) or tool.namespace is None or not self._is_openai:
+        if isinstance(tool, (Search, HostedTool)) or tool.namespace is None or not self._is_openai:
             return listed
         # A namespace's tools are all those beside each other in it.
         key = tool.at[:-1], tool.namespace
