@@ -36,10 +36,7 @@ def same(client: ClientFormat, body: bytes) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(body)
     if client == "messages":
         return _without_tier(answer)
-    if client == "chat":
-        answer = {name: answer.get(name) for name in _CHAT_MEMBERS}
-        answer["choices"] = [_choice(choice) for choice in answer["choices"]]
-    return answer
+    return _told(answer) if client == "chat" else answer
 
 
 _CHAT_MEMBERS = ("id", "created", "model", "choices", "usage", "service_tier")
@@ -58,10 +55,12 @@ def _completion(stream: bytes) -> dict[str, Any]:
         state.handle_chunk(ChatCompletionChunk.model_validate(each, strict=True))
         tier = each.get("service_tier") or tier
     found = state.current_completion_snapshot.to_dict(mode="json", exclude_unset=True)
-    found["service_tier"] = tier
-    found = {name: found.get(name) for name in _CHAT_MEMBERS}
-    found["choices"] = [_choice(choice) for choice in found["choices"]]
-    return found
+    return _told({**found, "service_tier": tier})
+
+
+def _told(completion: dict[str, Any]) -> dict[str, Any]:
+    told = {name: completion.get(name) for name in _CHAT_MEMBERS}
+    return told | {"choices": [_choice(choice) for choice in completion["choices"]]}
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Answers that a provider may give, as it writes them whole and streamed."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -42,7 +43,7 @@ _STOPS: dict[ClientFormat, tuple[StopKind, ...]] = {
     "messages": ("end", "limit", "window", "sequence", "blocked", "pause"),
     "responses": ("end", "limit", "blocked"),
 }
-_texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
+_texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 _values = st.one_of(_texts, st.integers(-9, 9), st.booleans(), st.none(), st.lists(_texts))
 _inputs = st.one_of(
     st.just("{}"),
@@ -60,8 +61,8 @@ def replies(draw: st.DrawFn, target: ClientFormat) -> Reply:
     """Such as the format can tell: chat has one thought, one text, and then its calls."""
     family = TARGETS[target][1]
     seals = st.text("abc=", min_size=1).map(lambda data: Seal(family, data))
-    texts: list[st.SearchStrategy[Part]] = [st.builds(Text, text=_texts)]
-    thoughts: list[st.SearchStrategy[Part]] = {
+    texts: Sequence[st.SearchStrategy[Part]] = [st.builds(Text, text=_texts)]
+    thoughts: Sequence[st.SearchStrategy[Part]] = {
         "chat": [st.builds(Thinking, text=_texts)],
         "messages": [
             st.builds(Thinking, text=_texts, seal=seals),
@@ -82,7 +83,7 @@ def replies(draw: st.DrawFn, target: ClientFormat) -> Reply:
         said = draw(st.tuples(*(st.lists(st.one_of(k), max_size=1) for k in (thoughts, texts))))
         parts = [*said[0], *said[1], *calls]
     else:
-        parts = draw(st.lists(st.one_of(thoughts + texts), max_size=3))
+        parts = draw(st.lists(st.one_of(*thoughts, *texts), max_size=3))
         for call in calls:
             parts.insert(draw(st.integers(0, len(parts))), call)
     kind: StopKind = "tool" if calls else draw(st.sampled_from(_STOPS[target]))

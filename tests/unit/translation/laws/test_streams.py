@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.answer import Answer
-from services.gateway.upstream.translation.engine import translated_answer
+from services.gateway.upstream.translation.way_back import translated_answer
 from tests.unit.translation.golden import player
 from tests.unit.translation.laws.accumulators import put_together, same
 from tests.unit.translation.laws.replies import BODIES, TARGETS, replies, streamed, whole
