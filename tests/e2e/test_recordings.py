@@ -60,8 +60,8 @@ async def test_calls_are_recorded_without_their_secrets(stack: LocalStack, name:
     assert streamed
     refused, _ = recorded.client.call("POST", path, {**recorded.body(name, said), "model": "x/y"})
     assert refused == 404
-    failed, _ = recorded.client.call("POST", path, recorded.body(name, "[[stand-in status=422]]"))
-    assert failed == 422
+    failed, _ = recorded.client.call("POST", path, recorded.body(name, "[[stand-in status=403]]"))
+    assert failed == 403
 
     entries = await recorded.all_posted(4)
     await eventually_in_thread(lambda: len(recorded.ids()) == 4)
@@ -86,7 +86,7 @@ async def test_calls_are_recorded_without_their_secrets(stack: LocalStack, name:
         else:
             assert "error" in row["answer"]["text"]
         ended.append((row["http_status"], row["stream"]))
-    assert ended == [(200, False), (200, True), (404, False), (422, False)]
+    assert ended == [(200, False), (200, True), (404, False), (403, False)]
 
 
 async def test_recording_is_off_by_default_and_stops_at_once(
