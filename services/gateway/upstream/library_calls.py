@@ -1,7 +1,7 @@
 """Calls of providers through LiteLLM, which speaks what no format of ours is."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from typing import Any
 
 import msgspec
@@ -22,11 +22,14 @@ from services.gateway.upstream.adapters.fields import sifted
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.adapters.translator import TranslatedStream, Translator
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.first_frame import Frames
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.reply import Failure
 
 _NO_KEY = "none"
+# A provider that is going to fail says so at once; others are not waited for.
+_FIRST_FRAME_S = 2.0
 
 
 class LibraryCalls:
@@ -91,7 +94,8 @@ class LibraryCalls:
             async with asyncio.timeout_at(_first(ends_at, began, target.timeouts.first_byte)):
                 if not is_stream:
                     return Answer(status=200, headers=JSON_HEADERS, body=await complete())
-                frames = await stream()
+                frames = Frames(await stream())
+                begun = await frames.begin(_FIRST_FRAME_S)
         except TimeoutError:
             raise UpstreamTimeout(
                 f"The provider '{target.provider}' did not answer in time."
@@ -100,9 +104,10 @@ class LibraryCalls:
             raise _as_app_error(refused) from refused
         return Stream(
             headers=EVENT_STREAM_HEADERS,
-            chunks=_frames(frames),
+            chunks=_chunks(frames),
             close=frames.aclose,
             ends_at=ends_at,
+            begun=begun,
         )
 
     async def _unsupported(
@@ -143,7 +148,7 @@ def _decoded(request: CallRequest) -> dict[str, Any]:
     return body
 
 
-async def _frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _chunks(frames: Frames) -> AsyncGenerator[bytes, None]:
     try:
         async for frame in frames:
             yield frame

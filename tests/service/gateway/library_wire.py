@@ -59,6 +59,23 @@ class LibraryWire:
         key: str | None = "sk-secret",
     ) -> Said:
         """Of the model `name`, `provider/model`. Raises AppError as the engine does."""
+        answer = await self.open(client, name, body, drops=drops, key=key)
+        headers = {name.decode(): value.decode() for name, value in answer.headers}
+        if isinstance(answer, Answer):
+            told = json.loads(answer.body)
+            return Said(told, headers, answer.usage, status=answer.status)
+        return await _read(answer, headers)
+
+    async def open(
+        self,
+        client: ClientFormat,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        drops: bool = False,
+        key: str | None = "sk-secret",
+    ) -> Answer | Stream:
+        """What `ask` reads."""
         provider, _, model = name.partition("/")
 
         target = library_target(provider, model, self.upstream.url)
@@ -67,12 +84,7 @@ class LibraryWire:
         )
         call = Call(FORMATS[client], now_ms=NOW_MS)
         request = call.format.decode(json.dumps({"model": "asked", **body}).encode())
-        answer = await self._forwarder.send(call, request, target, [])
-        headers = {name.decode(): value.decode() for name, value in answer.headers}
-        if isinstance(answer, Answer):
-            told = json.loads(answer.body)
-            return Said(told, headers, answer.usage, status=answer.status)
-        return await _read(answer, headers)
+        return await self._forwarder.send(call, request, target, [])
 
 
 async def _read(stream: Stream, headers: dict[str, str]) -> Said:

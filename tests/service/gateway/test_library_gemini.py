@@ -9,44 +9,10 @@ import pytest_asyncio
 
 from libs.common.errors import AppError, UnsupportedField
 from libs.common.schemas.usage import ClientFormat
+from tests.service.gateway.gemini_wire import HI, NEW, NEW_PRO, OLD, OLD_PRO, answer
 from tests.service.gateway.library_wire import LibraryWire, settings, wired
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-OLD, OLD_PRO = "gemini/gemini-2.5-flash", "gemini/gemini-2.5-pro"
-NEW, NEW_PRO = "gemini/gemini-3-flash-preview", "gemini/gemini-3.1-pro-preview"
-HI = [{"role": "user", "content": "hi"}]
-
-
-def answer(*parts: dict[str, Any], finish: str = "STOP", **usage: int) -> dict[str, Any]:
-    return {
-        "candidates": [
-            {"content": {"role": "model", "parts": parts}, "finishReason": finish, "index": 0}
-        ],
-        "usageMetadata": {
-            "promptTokenCount": 5,
-            "candidatesTokenCount": 2,
-            "totalTokenCount": 7,
-            **usage,
-        },
-        "modelVersion": "gemini",
-        "responseId": "r1",
-    }
-
-
-def frames(*chunks: dict[str, Any] | bytes) -> list[bytes]:
-    return [
-        chunk if isinstance(chunk, bytes) else f"data: {json.dumps(chunk)}\r\n\r\n".encode()
-        for chunk in chunks
-    ]
-
-
-def piece(*parts: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    """A chunk of a stream that is not its last."""
-    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
-    if finish is not None:
-        candidate["finishReason"] = finish
-    return {"candidates": [candidate], "modelVersion": "gemini", "responseId": "r1"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

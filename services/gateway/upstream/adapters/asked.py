@@ -14,8 +14,7 @@ from services.gateway.upstream.adapters.target import TranslationTarget
 _ASKED = FIELDS["chat"].carried | {"thinking", "top_k"}
 _CLAUDE = "claude"
 _GOOGLES = frozenset({"gemini", "vertex_ai"})
-# LiteLLM says `stop` for these; Google's own words stand beside it in whole answers, and nowhere
-# in streams.
+# LiteLLM says `stop` for these of Google's words.
 _MALFORMED = frozenset(
     {
         "MALFORMED_FUNCTION_CALL",
@@ -51,12 +50,13 @@ class Telling:
         said: str | None = choice.finish_reason
         own = getattr(choice, "provider_specific_fields", None)
         native = own.get("native_finish_reason") if isinstance(own, dict) else None
-        if self._is_googles and isinstance(native, str):
-            return _BROKEN_CALL if native in _MALFORMED else said
-        return self.end_of_stream(said, has_said=_says_something(choice.message))
+        native = native if isinstance(native, str) else None
+        return self.end(said, native, has_said=_says_something(choice.message))
 
-    def end_of_stream(self, said: str | None, *, has_said: bool) -> str | None:
-        """A choice's, after all else of it."""
+    def end(self, said: str | None, native: str | None, *, has_said: bool) -> str | None:
+        """A choice's, after all else of it. `native` is Google's own word."""
+        if said is not None and self._is_googles and native is not None:
+            return _BROKEN_CALL if native in _MALFORMED else said
         if said == _STOP and self._breaks_silently and not has_said:
             return _BROKEN_CALL
         return said

@@ -82,7 +82,7 @@ async def chat_frames(
 
     Raises TranslationRefused where the provider's stream ended without a finish reason.
     """
-    writer = _ChunkWriter(telling)
+    writer = _ChunkWriter(stream, telling)
     last: Any = None
     async for chunk in stream:
         last = chunk
@@ -98,7 +98,8 @@ async def chat_frames(
 class _ChunkWriter:
     """Writes the chunks of one stream; numbers the tool calls that the client shall see."""
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, stream: ChatStream, telling: Telling) -> None:
+        self._stream = stream
         self._telling = telling
         self._has_said = False
         self._calls = CallNumbers()
@@ -153,8 +154,8 @@ class _ChunkWriter:
             "index": choice.index,
             "delta": delta,
             "logprobs": plain(getattr(choice, "logprobs", None)),
-            "finish_reason": self._telling.end_of_stream(
-                choice.finish_reason, has_said=self._has_said
+            "finish_reason": self._telling.end(
+                choice.finish_reason, self._stream.own_end, has_said=self._has_said
             ),
         }
 

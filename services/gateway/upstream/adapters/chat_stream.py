@@ -11,6 +11,9 @@ from typing import Any
 from services.gateway.upstream.adapters.errors import truncated
 from services.gateway.upstream.adapters.target import TranslationTarget
 from services.gateway.upstream.adapters.usage import served_tier
+from services.gateway.upstream.adapters.watched_stream import GoogleLines, WatchedChunks
+
+_GEMINI = "vertex_ai.gemini"
 
 
 class ChatStream:
@@ -21,11 +24,21 @@ class ChatStream:
         self._target = target
         self._usage: Any = None
         self._is_finished = False
+        self._watched: WatchedChunks | None = None
+        self._google: GoogleLines | None = None
+        self._lines: Any = None
 
     async def open(self) -> None:
         """Some providers' calls are made on the first chunk; make them now, so refusals show."""
         if self._source.completion_stream is None:
             await self._source.fetch_stream()
+        chunks = self._source.completion_stream
+        self._lines = getattr(chunks, "streaming_response", None)
+        if _GEMINI in type(chunks).__module__:
+            self._google = GoogleLines(self._lines)
+            chunks.streaming_response = self._google
+        self._watched = WatchedChunks(chunks)
+        self._source.completion_stream = self._watched
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._chunks()
@@ -34,7 +47,14 @@ class ChatStream:
     def usage(self) -> Any:
         """LiteLLM's usage, complete once the stream has ended; None if none was reported."""
         reported = any(getattr(chunk, "usage", None) is not None for chunk in self._source.chunks)
+        if self._watched is not None and self._watched.is_readable:
+            reported = self._watched.has_usage
         return self._usage if reported else None
+
+    @property
+    def own_end(self) -> str | None:
+        """Google's own word for how the answer ended."""
+        return None if self._google is None else self._google.end
 
     @property
     def service_tier(self) -> str | None:
@@ -45,9 +65,8 @@ class ChatStream:
         return next((tier for tier in tiers if tier is not None), None)
 
     async def aclose(self) -> None:
-        lines = getattr(self._source.completion_stream, "streaming_response", None)
         await self._source.aclose()
-        await _close_response_of(lines)
+        await _close_response_of(self._lines)
 
     async def _chunks(self) -> AsyncIterator[Any]:
         async for chunk in self._source:
@@ -58,11 +77,16 @@ class ChatStream:
         self._check_finished()
 
     def _check_finished(self) -> None:
-        self._is_finished = self._is_finished or any(
-            choice.finish_reason is not None
-            for chunk in self._source.chunks
-            for choice in getattr(chunk, "choices", ())
-        )
+        if self._google is not None:
+            self._is_finished = self._google.end is not None and not self._google.is_broken
+        elif self._watched is not None and self._watched.is_readable:
+            self._is_finished = self._watched.has_ended
+        else:
+            self._is_finished = self._is_finished or any(
+                choice.finish_reason is not None
+                for chunk in self._source.chunks
+                for choice in getattr(chunk, "choices", ())
+            )
         if not self._is_finished:
             raise truncated(self._target)
 

@@ -1,14 +1,15 @@
 """Turns whatever LiteLLM raises into a refusal with the provider's own status and words."""
 
-import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import msgspec
 
 from libs.common.errors import ProviderNotConfigured, UpstreamCause
+from services.gateway.upstream.adapters.provider_words import (
+    MAX_MESSAGE_CHARS,
+    retry_after,
+    said_by_provider,
+)
 from services.gateway.upstream.adapters.target import TranslationRefused, TranslationTarget
 from services.gateway.upstream.http.connections import is_unreachable
 
@@ -31,8 +32,9 @@ _NO_IMAGE_URLS = "Image URL download is disabled"
 _TIMEOUTS = {"Timeout", "TimeoutError", "TimeoutException", "APITimeoutError"}
 # What the HTTP clients inside LiteLLM raise, by the names of their classes.
 _CONNECTIONS = {"TransportError", "ClientError"}
-_MESSAGE_CHARS = 4_000
 _MAX_CAUSES = 16
+_FIRST_ERROR = 400
+_LAST_ERROR = 599
 
 
 @contextmanager
@@ -57,16 +59,26 @@ def refused(error: BaseException, target: TranslationTarget) -> TranslationRefus
             code="upstream_timeout",
         )
     status = _status(causes, kinds)
+    if status is not None and status < _FIRST_ERROR:
+        return TranslationRefused(
+            502,
+            f"{target.provider} redirects the call, which no redirect may take elsewhere",
+            code="upstream_unavailable",
+        )
     text = _cleaned(_text(causes[0]))
-    said = _said_by_provider(causes, text)
+    said = said_by_provider(causes, text)
     if said is None and status is None and not _in_stream(causes, kinds):
         return _unsaid(causes, kinds, text, target)
-    message, code = said if said is not None else (_readable(text, target, status), None)
+    message, code = _readable(text, target, status), None
+    if said is not None:
+        message, code = said.message, said.code
+        if said.status is not None and not _answered_with_status(causes):
+            status = said.status
     return TranslationRefused(
-        status if status is not None else 502,
+        status if status is not None else _stream_status(causes),
         message.replace(target.api_key, "[key]") if target.api_key else message,
         code=code,
-        retry_after=_retry_after(causes),
+        retry_after=retry_after(causes),
     )
 
 
@@ -101,10 +113,10 @@ def _unsaid(
         text = f"{target.provider} takes no image by such a URL: send it as a data: URL"
         return TranslationRefused(400, text, code="unsupported_field")
     if invalid is not None:
-        return TranslationRefused(400, invalid[0][:_MESSAGE_CHARS], code="invalid_request")
+        return TranslationRefused(400, invalid[0][:MAX_MESSAGE_CHARS], code="invalid_request")
     if isinstance(status, int) and 400 <= status < 500:
         said = text.partition("\n")[0].strip()
-        return TranslationRefused(400, said[:_MESSAGE_CHARS], code="unsupported_field")
+        return TranslationRefused(400, said[:MAX_MESSAGE_CHARS], code="unsupported_field")
     return TranslationRefused(
         502,
         f"{target.provider} could not be reached, or gave an answer that cannot be read",
@@ -138,15 +150,28 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _status(causes: list[BaseException], kinds: set[str]) -> int | None:
     """The provider's own status: LiteLLM's differs (529 becomes 500)."""
-    for cause in causes:
-        response = getattr(cause, "response", None)
-        if type(cause).__name__ == "HTTPStatusError" and response is not None:
-            return int(response.status_code)
+    answered = _answered_with_status(causes)
+    if answered is not None:
+        return answered
     headers = getattr(causes[0], "litellm_response_headers", None)
     if headers is None or "JSONDecodeError" in kinds:
         return None
     status = getattr(causes[0], "status_code", None)
-    return status if isinstance(status, int) and 400 <= status <= 599 else None
+    return status if isinstance(status, int) and _FIRST_ERROR <= status <= _LAST_ERROR else None
+
+
+def _answered_with_status(causes: list[BaseException]) -> int | None:
+    for cause in causes:
+        response = getattr(cause, "response", None)
+        if type(cause).__name__ == "HTTPStatusError" and response is not None:
+            return int(response.status_code)
+    return None
+
+
+def _stream_status(causes: list[BaseException]) -> int:
+    """Of an error event: LiteLLM knows it by the provider's own number."""
+    status = getattr(causes[0], "status_code", None)
+    return status if isinstance(status, int) and _FIRST_ERROR <= status <= _LAST_ERROR else 502
 
 
 def _in_stream(causes: list[BaseException], kinds: set[str]) -> bool:
@@ -158,43 +183,11 @@ def _in_stream(causes: list[BaseException], kinds: set[str]) -> bool:
     )
 
 
-def _said_by_provider(causes: list[BaseException], text: str) -> tuple[str, str | None] | None:
-    """(message, code) of the provider's error body, wherever LiteLLM left it."""
-    for cause in causes:
-        body = getattr(cause, "body", None)
-        found = _message_and_code(body) if isinstance(body, Mapping) else None
-        if found is not None:
-            return found
-    if text.startswith(("b'", 'b"')):
-        try:
-            text = ast.literal_eval(text).decode("utf-8", "replace")
-        except (SyntaxError, ValueError):
-            return None
-    try:
-        decoded = msgspec.json.decode(text[text.find("{") :])
-    except msgspec.DecodeError:
-        return None
-    return _message_and_code(decoded) if isinstance(decoded, Mapping) else None
-
-
-def _message_and_code(body: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    inner = body.get("error", body)
-    if isinstance(inner, str):
-        return inner[:_MESSAGE_CHARS], None
-    if not isinstance(inner, Mapping) or not isinstance(inner.get("message"), str):
-        return None
-    code = inner.get("code")
-    if not isinstance(code, str):
-        # Anthropic's type and Gemini's status are what OpenAI calls the code.
-        code = inner.get("status", inner.get("type"))
-    return inner["message"][:_MESSAGE_CHARS], code if isinstance(code, str) else None
-
-
 def _readable(text: str, target: TranslationTarget, status: int | None) -> str:
     """A proxy's page of HTML in front of the provider is no message."""
     if not text or text.startswith(("<", "b'", 'b"')) or "Traceback (most recent" in text:
         return f"{target.provider} answered {status or 502} and said nothing readable"
-    return text[:_MESSAGE_CHARS]
+    return text[:MAX_MESSAGE_CHARS]
 
 
 def _text(error: BaseException) -> str:
@@ -204,12 +197,3 @@ def _text(error: BaseException) -> str:
 
 def _cleaned(text: str) -> str:
     return _SUFFIX.sub("", _PREFIX.sub("", text.strip())).strip()
-
-
-def _retry_after(causes: list[BaseException]) -> str | None:
-    for cause in causes:
-        headers = getattr(cause, "litellm_response_headers", None)
-        value = headers.get("retry-after") if headers is not None else None
-        if isinstance(value, str):
-            return value
-    return None

@@ -105,8 +105,10 @@ def _load() -> Library:
     # pydantic's remarks on LiteLLM's own types and habits say nothing to an operator.
     warnings.filterwarnings("ignore", r"Items? .* using the `ReadOnly` qualifier", UserWarning)
     warnings.filterwarnings("ignore", r"Accessing the 'model_(\w+)' attr", DeprecationWarning)
+    import httpx
     import litellm
 
+    _stay(httpx.AsyncClient)
     for name in _LOADED_LATE:
         importlib.import_module(name)
     litellm.telemetry = False
@@ -126,6 +128,22 @@ def _load() -> Library:
     litellm.disable_stop_sequence_limit = True
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = 10**9
     return Library(litellm)
+
+
+def _stay(client: Any) -> None:
+    """Its clients, and those of the SDKs inside it, would follow a redirect with the call's body
+    and go to hosts that no route names. They offer no other place to say so; the gateway's own
+    client is of another library.
+    """
+    send = client.send
+    if getattr(send, "stays", False):
+        return
+
+    async def stay(self: Any, request: Any, **options: Any) -> Any:
+        return await send(self, request, **{**options, "follow_redirects": False})
+
+    stay.stays = True  # type: ignore[attr-defined]
+    client.send = stay
 
 
 def bundled_tokenizers() -> str:

@@ -1,0 +1,303 @@
+"""What Gemini answers, by LiteLLM, and what becomes of it: ends, faults and what they cost."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from libs.common.errors import AppError, CallMalformed
+from services.gateway.upstream.answer import Stream
+from tests.service.gateway.gemini_wire import HI, NEW, OLD, answer, frames, piece
+from tests.service.gateway.library_wire import LibraryWire, settings, wired
+from tests.service.gateway.upstream import Connection, Request
+from tests.support.polling import PATIENCE_S
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": EMPTY}}]
+BODY = {"messages": HI, "tools": TOOLS}
+STREAM = {**BODY, "stream": True, "stream_options": {"include_usage": True}}
+MALFORMED = [
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def wire() -> AsyncIterator[LibraryWire]:
+    async with wired(settings()) as found:
+        yield found
+
+
+@pytest.mark.parametrize("word", MALFORMED)
+async def test_a_call_that_broke_is_no_good_end(wire: LibraryWire, word: str) -> None:
+    """It costs what it reported, and is not tried again."""
+    wire.upstream.answers(json.dumps(answer(finish=word)).encode())
+
+    said = await wire.ask("chat", NEW, BODY)
+
+    assert said.status == CallMalformed.status
+    assert said.body["error"]["code"] == CallMalformed.code
+    assert said.headers["x-should-retry"] == "false"
+    assert said.usage is not None
+    assert (said.usage.input_text, said.usage.output_text) == (5, 2)
+    assert len(wire.upstream.requests) == 1
+
+
+async def test_a_stream_that_says_nothing_is_none_either(wire: LibraryWire) -> None:
+    wire.upstream.streams(frames(piece(), answer(finish="MALFORMED_FUNCTION_CALL")))
+
+    said = await wire.ask("chat", NEW, STREAM)
+
+    assert [event["error"]["code"] for event in said.body if "error" in event] == [
+        CallMalformed.code
+    ]
+    assert said.usage is not None
+
+
+ENDS = [
+    ("STOP", "stop"),
+    ("MAX_TOKENS", "length"),
+    ("SAFETY", "content_filter"),
+    ("PROHIBITED_CONTENT", "content_filter"),
+]
+
+
+@pytest.mark.parametrize(("word", "told"), ENDS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_how_answers_end(wire: LibraryWire, word: str, told: str, stream: bool) -> None:
+    whole = answer({"text": "hello"}, finish=word)
+    if stream:
+        wire.upstream.streams(frames(whole))
+    else:
+        wire.upstream.answers(json.dumps(whole).encode())
+
+    said = await wire.ask("chat", NEW, STREAM if stream else BODY)
+
+    choices = [choice for event in said.body for choice in event["choices"]] if stream else []
+    ends = [choice["finish_reason"] for choice in choices or said.body["choices"]]
+    assert [end for end in ends if end] == [told]
+
+
+async def test_calls_of_one_stream_are_numbered(wire: LibraryWire) -> None:
+    calls = [{"functionCall": {"name": "f", "args": {"n": n}}} for n in range(3)]
+    wire.upstream.streams(frames(piece(*calls[:2]), answer(calls[2])))
+
+    said = await wire.ask("chat", NEW, STREAM)
+
+    found: dict[int, str] = {}
+    for event in said.body:
+        for choice in event["choices"]:
+            for delta in choice["delta"].get("tool_calls", ()):
+                known = found.setdefault(delta["index"], "")
+                found[delta["index"]] = known + delta["function"]["arguments"]
+    assert {index: json.loads(text) for index, text in found.items()} == {
+        0: {"n": 0},
+        1: {"n": 1},
+        2: {"n": 2},
+    }
+
+
+async def test_usage_is_the_providers(wire: LibraryWire) -> None:
+    counted = answer(
+        {"text": "thought", "thought": True},
+        {"text": "hello"},
+        thoughtsTokenCount=4,
+        totalTokenCount=11,
+        cachedContentTokenCount=3,
+    )
+    wire.upstream.answers(json.dumps(counted).encode())
+    whole = await wire.ask("chat", NEW, BODY)
+    wire.upstream.streams(frames(counted))
+    streamed = await wire.ask("chat", NEW, STREAM)
+
+    for said in (whole, streamed):
+        usage = said.usage
+        assert usage is not None
+        assert (usage.input_text, usage.cache_read) == (2, 3)
+        assert (usage.output_text, usage.reasoning) == (2, 4)
+
+
+async def test_usage_that_nobody_reported_is_none(wire: LibraryWire) -> None:
+    wire.upstream.streams(frames(piece({"text": "hello"}), piece({"text": "!"}, finish="STOP")))
+
+    said = await wire.ask("chat", NEW, STREAM)
+
+    assert (said.usage, said.error) == (None, None)
+    assert [event["choices"] for event in said.body if event.get("usage")] == []
+
+
+CUTS = [
+    frames(piece({"text": "hel"})),
+    frames(piece({"text": "hel"}), b"data: [DONE]\n\n"),
+    frames(piece({"text": "hel"}), b'data: {"candidates": [\r\n\r\n', answer({"text": "lo"})),
+]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=["cut", "done", "unreadable"])
+@pytest.mark.parametrize("client", ["chat", "messages", "responses"])
+async def test_a_cut_stream_is_never_a_success(
+    wire: LibraryWire, cut: list[bytes], client: Any
+) -> None:
+    wire.upstream.streams(cut)
+    body: dict[str, Any] = {"stream": True, "max_tokens": 100, "messages": HI}
+    if client == "responses":
+        body = {"stream": True, "input": "hi"}
+
+    said = await wire.ask(client, NEW, body)
+
+    assert said.error is not None
+    assert (said.error.status, said.error.code) == (502, "upstream_incomplete")
+    told = json.dumps(said.body)
+    ends = ('"finish_reason": "', "message_stop", "response.completed")
+    assert not any(end in told for end in ends)
+    assert "hel" in told
+    assert len(wire.upstream.requests) == 1
+
+
+async def test_a_stream_may_repeat_itself(wire: LibraryWire) -> None:
+    rows = [piece({"text": "| 0 |"}) for _ in range(150)]
+    wire.upstream.streams(frames(*rows, answer({"text": "."})))
+
+    said = await wire.ask("chat", NEW, STREAM)
+
+    text = "".join(
+        choice["delta"].get("content") or "" for event in said.body for choice in event["choices"]
+    )
+    assert (text.count("| 0 |"), said.error) == (150, None)
+
+
+def fault(status: int, word: str, *details: Any) -> bytes:
+    error = {"code": status, "message": "It cannot be.", "status": word, "details": details}
+    return json.dumps({"error": error}).encode()
+
+
+DELAY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "31.4s"}
+FAULTS = [
+    (400, fault(400, "INVALID_ARGUMENT"), {}, "INVALID_ARGUMENT", None),
+    (403, fault(403, "PERMISSION_DENIED"), {}, "PERMISSION_DENIED", None),
+    (429, fault(429, "RESOURCE_EXHAUSTED"), {"retry-after": "7"}, "RESOURCE_EXHAUSTED", 7),
+    (429, fault(429, "RESOURCE_EXHAUSTED", DELAY), {}, "RESOURCE_EXHAUSTED", 32),
+    (500, fault(500, "INTERNAL"), {}, "INTERNAL", None),
+    (503, fault(503, "UNAVAILABLE"), {}, "overloaded", None),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "headers", "code", "after"), FAULTS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_is_the_providers_own(
+    wire: LibraryWire,
+    status: int,
+    body: bytes,
+    headers: dict[str, str],
+    code: str,
+    after: int | None,
+    stream: bool,
+) -> None:
+    wire.upstream.answers(body, status=status, headers=headers)
+
+    with pytest.raises(AppError) as failed:
+        await wire.ask("chat", OLD, STREAM if stream else BODY)
+
+    error: Any = failed.value
+    assert (error.status, error.code, error.message) == (status, code, "It cannot be.")
+    assert error.retry_after_s == after
+    assert len(wire.upstream.requests) == 1
+
+
+PAGES = [
+    (502, b"<html>nginx</html>"),
+    (500, b'Traceback (most recent call last):\n  File "/srv/app.py", line 3\nKeyError'),
+    (500, b""),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), PAGES)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_no_error_of_the_providers_is_not_shown(
+    wire: LibraryWire, status: int, body: bytes, stream: bool
+) -> None:
+    wire.upstream.answers(body, status=status)
+
+    with pytest.raises(AppError) as failed:
+        await wire.ask("chat", OLD, STREAM if stream else BODY)
+
+    message = failed.value.message
+    assert failed.value.status == status
+    assert not any(word in message for word in ("html", "Traceback", ".py", "b'", "litellm"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_within_an_answer_200(wire: LibraryWire, stream: bool) -> None:
+    body = fault(429, "RESOURCE_EXHAUSTED", DELAY)
+    if stream:
+        wire.upstream.streams([b"data: " + body + b"\r\n\r\n"])
+    else:
+        wire.upstream.answers(body)
+
+    with pytest.raises(AppError) as failed:
+        await wire.ask("chat", OLD, STREAM if stream else BODY)
+
+    error: Any = failed.value
+    assert (error.status, error.code, error.message) == (
+        429,
+        "RESOURCE_EXHAUSTED",
+        "It cannot be.",
+    )
+
+
+async def test_an_error_amid_a_stream(wire: LibraryWire) -> None:
+    wire.upstream.streams(
+        [*frames(piece({"text": "hel"})), b"data: " + fault(503, "UNAVAILABLE") + b"\r\n\r\n"]
+    )
+
+    said = await wire.ask("chat", OLD, STREAM)
+
+    assert said.error is not None
+    assert (said.error.status, said.error.message) == (503, "It cannot be.")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_credential_follows_a_redirect(wire: LibraryWire, stream: bool) -> None:
+    async def script(request: Request, connection: Connection) -> None:
+        if request.path.startswith("/elsewhere"):
+            await connection.answer(json.dumps(answer({"text": "hi"})).encode())
+            return
+        headers = {"location": f"{wire.upstream.url}/elsewhere"}
+        await connection.answer(b"", status=307, headers=headers)
+
+    wire.upstream.does(script)
+
+    with pytest.raises(AppError) as failed:
+        await wire.ask("chat", OLD, STREAM if stream else BODY)
+
+    assert failed.value.status == 502
+    assert [request.path.partition("?")[0][:10] for request in wire.upstream.requests] == [
+        "/models/ge"
+    ]
+
+
+async def test_giving_up_closes_the_providers_connection(wire: LibraryWire) -> None:
+    closed = asyncio.Event()
+
+    async def script(_request: Request, connection: Connection) -> None:
+        await connection.begin_stream()
+        for frame in frames(piece({"text": "hel"})):
+            await connection.chunk(frame)
+        await connection.closed()
+        closed.set()
+
+    wire.upstream.does(script)
+    stream = await wire.open("chat", NEW, STREAM)
+    assert isinstance(stream, Stream)
+    async for _ in stream.chunks:
+        break
+    await stream.close()
+    async with asyncio.timeout(PATIENCE_S):
+        await closed.wait()
