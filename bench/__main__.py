@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from statistics import median, quantiles
+from typing import Any
 
 import msgspec
 import uvloop
@@ -18,6 +19,7 @@ import uvloop
 from bench.admission import admission_lines, measure_admission
 from bench.load import Job, Result
 from bench.systems import System, synced_each_second, systems
+from tests.support.agent_calls import agent_call
 
 _PADDING = "x" * 820
 _SOAK_PARTS = 10
@@ -32,9 +34,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     concurrency: int
     requests: int
-    model: str = "gpt-4o-mini"
-    # A translated call has no counterpart: neither the provider nor a relay speaks both formats.
-    gateway_only: bool = False
+    # A coding agent's call, of 65 KB, instead of one of 1 KB.
+    is_agents: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 # In a scenario with one call at a time nobody shares a sync to disk: what it costs is shown apart.
 _EACH_SECOND = "gateway, Redis synced each second"
+_TRANSLATED = "gateway, translated"
+_TRANSLATED_MODEL = "claude-haiku-4-5"
 _NAME_WIDTH = len(_EACH_SECOND)
 
 
@@ -64,12 +67,11 @@ def scenarios(requests: int) -> list[Scenario]:
         for concurrency in (1, 16, 64)
     ] + [
         Scenario(
-            name=f"{'SSE, 20 chunks' if stream else 'JSON'}, translated by LiteLLM, 16 at a time",
+            name=f"{'SSE, 20 chunks' if stream else 'JSON'}, an agent's call, 16 at a time",
             stream=stream,
             concurrency=16,
             requests=requests // 8,
-            model="claude-haiku-4-5",
-            gateway_only=True,
+            is_agents=True,
         )
         for stream in (False, True)
     ]
@@ -93,11 +95,11 @@ def measure(system: System, scenario: Scenario, requests: int) -> Row:
 
 def _load(system: System, scenario: Scenario, requests: int) -> Result:
     script = "[[stand-in chunks=20]]" if scenario.stream else ""
-    body = {
-        "model": scenario.model,
-        "stream": scenario.stream,
-        "messages": [{"role": "user", "content": f"{script} {_PADDING}"}],
-    }
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": f"{script} {_PADDING}"}]}
+    if scenario.is_agents:
+        body = msgspec.json.decode(agent_call("chat", system.model))
+        body["messages"][-1]["content"] += script
+    body |= {"model": system.model, "stream": scenario.stream}
     job = Job(
         url=f"{system.url}/v1/chat/completions",
         api_key=system.api_key,
@@ -133,7 +135,22 @@ def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
         )
         if bare and "gateway" in cpu:
             lines.append(f"  {name} / bare relay: CPU {cpu['gateway'] / median(bare):.2f}")
+    if _TRANSLATED in rows:
+        relayed, translated = (
+            median(row.cpu_us["gateway"] for row in rows[name]) for name in ("gateway", _TRANSLATED)
+        )
+        more = f"({translated - relayed:+.0f} us)"
+        lines.append(f"  translated / relayed: CPU {translated / relayed:.2f} {more}")
     return lines
+
+
+def _compared(scenario: Scenario, measured: list[System]) -> list[System]:
+    """A translated call's target is Anthropic's format, and its client speaks chat."""
+    gateway = measured[-1]
+    if scenario.concurrency == 1:
+        return measured
+    translated = msgspec.structs.replace(gateway, name=_TRANSLATED, model=_TRANSLATED_MODEL)
+    return [*measured, translated]
 
 
 def soak(system: System, requests: int) -> Iterator[str]:
@@ -150,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=4000)
+    parser.add_argument("--only", default="", help="the scenarios whose names have this in them")
     parser.add_argument("--soak", type=int, help="only watch the memory over that many requests")
     arguments = parser.parse_args()
     commit = subprocess.run(
@@ -164,8 +182,9 @@ def main() -> None:
             for line in soak(measured[-1], arguments.soak):
                 print(line, flush=True)
             return
-        for scenario in scenarios(arguments.requests):
-            compared = measured[-1:] if scenario.gateway_only else measured
+        chosen = [each for each in scenarios(arguments.requests) if arguments.only in each.name]
+        for scenario in chosen:
+            compared = _compared(scenario, measured)
             rows: defaultdict[str, list[Row]] = defaultdict(list)
             for system in compared:
                 measure(system, scenario, max(100, scenario.requests // 10))

@@ -29,6 +29,7 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     api_key: str
     pids: dict[str, int]
+    model: str = "gpt-4o-mini"
 
     def cpu_s(self) -> dict[str, float]:
         """User and system time of each process so far."""
