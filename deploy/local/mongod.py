@@ -40,7 +40,7 @@ def command(binary: str, port: int, data: Path) -> tuple[str, ...]:
     )
 
 
-def check_primary(port: int) -> str | None:
+def check_primary(port: int, timeout_ms: int = TIMEOUT_MS) -> str | None:
     """As a readiness check: None once the member is primary, else why it is not.
 
     The first check initiates the replica set.
@@ -50,9 +50,9 @@ def check_primary(port: int) -> str | None:
             HOST,
             port,
             directConnection=True,
-            serverSelectionTimeoutMS=TIMEOUT_MS,
-            connectTimeoutMS=TIMEOUT_MS,
-            socketTimeoutMS=TIMEOUT_MS,
+            serverSelectionTimeoutMS=timeout_ms,
+            connectTimeoutMS=timeout_ms,
+            socketTimeoutMS=timeout_ms,
         ) as client:
             return initiate(client.admin, f"{HOST}:{port}")
     except PyMongoError as error:

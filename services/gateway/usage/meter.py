@@ -67,9 +67,11 @@ class Meter:
         *,
         client_wait_s: float = _CLIENT_WAIT_S,
         close_s: float = _CLOSE_S,
+        drain_pause_s: float = _DRAIN_PAUSE_S,
     ) -> None:
         self._client_wait_s = client_wait_s
         self._close_s = close_s
+        self._drain_pause_s = drain_pause_s
         self._admissions = admissions
         self._holds = holds
         self._backlog = backlog
@@ -140,7 +142,7 @@ class Meter:
     async def drain_spool(self) -> None:
         """Runs until cancelled: empties memory and spool whenever Redis can be reached."""
         while True:
-            await asyncio.sleep(_DRAIN_PAUSE_S)
+            await asyncio.sleep(self._drain_pause_s)
             await self._write_again()
             await self._backlog.keep_room()
             SPOOL_LACKS_ROOM.set(self._backlog.lacks_room is not None)

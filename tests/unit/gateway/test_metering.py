@@ -74,6 +74,7 @@ class Stage:
             cast("Admissions", self.calls),
             client_wait_s=client_wait_s,
             close_s=close_s,
+            drain_pause_s=0.01,
         )
 
     async def queued(self) -> int:

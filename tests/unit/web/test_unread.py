@@ -96,7 +96,7 @@ async def test_a_client_that_does_not_read_is_disconnected(app: object) -> None:
 async def test_a_client_that_reads_slowly_is_served(app: object) -> None:
     before = UNREAD._value.get()
     async with connected(app, 0.5) as client:
-        received, stands = await read_all(client, lambda: asyncio.sleep(0.01))
+        received, stands = await read_all(client, lambda: asyncio.sleep(0.005))
     assert stands
     assert received >= len(_BODY)
     assert UNREAD._value.get() == before

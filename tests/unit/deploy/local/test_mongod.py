@@ -80,6 +80,6 @@ def test_a_member_is_not_initiated_again(hello: dict[str, Any]) -> None:
 
 
 def test_a_closed_port_is_a_reason() -> None:
-    reason = mongod.check_primary(1)
+    reason = mongod.check_primary(1, timeout_ms=50)
     assert reason is not None
     assert "port 1" in reason
