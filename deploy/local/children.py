@@ -1,8 +1,8 @@
-"""Starts child processes so that a killed parent leaves none behind that nobody knows of.
+"""Starts child processes so that a killed parent leaves no unknown process behind.
 
-A tied child ends with this process, `kill -9` included. Linux alone can do that: elsewhere a killed
-parent leaves its children running. A child that is not tied outlives this process, and does not
-begin before `register` has noted its pid where a later command finds it.
+A tied child ends with this process, even after `kill -9`. Only Linux can do that: elsewhere the
+children of a killed parent go on running. A child that is not tied outlives this process; it begins
+only once `register` has recorded its pid for later commands.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def start(
     )
     process = child.result()
     assert process.stdin is not None
-    # A launcher that is gone already has said why in its log.
+    # A launcher that has ended already has logged the reason.
     with contextlib.suppress(BrokenPipeError), process.stdin as gate:
         register(process.pid)
         gate.write(b"\n")
@@ -48,9 +48,9 @@ def start(
 
 
 def tied(command: Sequence[str]) -> tuple[str, ...]:
-    """The command as one that ends with the thread that starts it.
+    """Wraps the command so that it ends with the thread that starts it.
 
-    The main thread lives as long as the process; another one may not, and needs `start`.
+    The main thread lives as long as the process. Use `start` in other threads, which may not.
     """
     return _launched(command, parent=os.getpid(), is_gated=False)
 
@@ -63,5 +63,5 @@ def _launched(command: Sequence[str], *, parent: int, is_gated: bool) -> tuple[s
 
 @cache
 def _forker() -> ThreadPoolExecutor:
-    """Its one thread lives as long as this process: to the kernel, that thread is the parent."""
+    """One thread that lives as long as this process: the kernel takes that thread as the parent."""
     return ThreadPoolExecutor(1, thread_name_prefix="forker")

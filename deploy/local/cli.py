@@ -84,7 +84,7 @@ def _up(directory: Path, stack: str) -> None:
 
 
 def _down(directory: Path, *, with_data: bool) -> None:
-    """The local stack's data is a directory, and its removal is up to whoever wants that."""
+    """The local stack's data is a directory, which `make clean` removes."""
     with _one_at_a_time(directory):
         if load_state(directory).kind == "docker":
             compose.down(with_data=with_data)
@@ -141,7 +141,7 @@ def _logs(directory: Path, service: str | None) -> None:
 
 
 def demo_model(environment: Mapping[str, str]) -> str:
-    """A cheap model of a provider that is configured; DEMO_MODEL overrides it."""
+    """A cheap model of a configured provider; DEMO_MODEL overrides it."""
     chosen = environment.get("DEMO_MODEL")
     if chosen:
         return chosen
@@ -186,7 +186,7 @@ def _environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _one_at_a_time(directory: Path) -> Iterator[None]:
-    """Two commands at once would each start their own servers on the same data."""
+    """Two commands at once would both start servers on the same data."""
     directory.mkdir(parents=True, exist_ok=True)
     with Path(directory / "lock").open("w") as lock:
         try:

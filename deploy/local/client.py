@@ -17,7 +17,7 @@ class Client:
     def __init__(self, base_url: str, api_key: str) -> None:
         self._base_url = base_url
         self._headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
-        # A proxy from the environment has no business with this machine's own addresses.
+        # Addresses of this machine are never reached through a proxy.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
@@ -64,7 +64,7 @@ class Client:
 
 def _decode(content: bytes) -> Any:
     try:
-        # Amounts of money come as exact numbers and stay exact.
+        # Amounts of money stay exact.
         return json.loads(content, parse_float=Decimal)
     except ValueError:
         return content.decode(errors="replace")

@@ -29,13 +29,13 @@ PASSWORDS = (
     *(f"REDIS_{user}_PASSWORD" for user in USERS),
 )
 SECRETS = ("ADMIN_API_KEY", *PASSWORDS)
-# What stands in a URL as it is.
+# Characters that a URL needs not encode.
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 EVERY_PROFILE = ("--profile", "stand-in")
 
 
 def is_available() -> bool:
-    """Whether an engine answers and Compose is installed."""
+    """Whether a Docker engine answers and Compose is installed."""
     commands = (("docker", "info"), ("docker", "compose", "version"))
     try:
         return all(
@@ -60,7 +60,7 @@ def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
     stand_in = needs_stand_in(values)
     if stand_in:
         values |= stand_in_settings(STAND_IN_URL)
-    # Remembered first, so that `down` finds the containers of a start that failed.
+    # Saved first, so that `down` finds the containers of a failed start.
     state.kind = "docker"
     save_state(directory, state)
     profile = EVERY_PROFILE if stand_in else ()
@@ -80,7 +80,7 @@ def up(directory: Path, environment: Mapping[str, str]) -> StackInfo:
         admin_api_key=values["ADMIN_API_KEY"],
         demo_api_key=state.demo_api_key,
         demo_user_id=DEMO_USER_ID,
-        # As the gateway's container sees them; neither database is published to the host.
+        # Addresses within the containers' network: neither database is published to the host.
         mongo_uri=_mongo_uri(values),
         redis_url=_redis_url(values),
         provider_url=STAND_IN_URL if stand_in else "",
@@ -119,7 +119,7 @@ def logs(service: str | None, *, follow: bool) -> None:
 
 
 def ensure_secrets(env_file: Path, environment: Mapping[str, str]) -> list[str]:
-    """Add a random value to `.env` for each secret that is not set; the names of those."""
+    """Add a random value to `.env` for each unset secret. Returns the names of the added ones."""
     given = read_environment(environment, env_file)
     for name in PASSWORDS:
         if not _UNRESERVED.fullmatch(given.get(name, "unset")):
@@ -139,7 +139,7 @@ def _new_secret(name: str) -> str:
 
 
 def _with_any_secrets() -> dict[str, str]:
-    """The file demands secrets even of commands that do not use them."""
+    """Compose demands the secrets even for commands that do not use them."""
     unused = dict.fromkeys(SECRETS, "unused")
     return {**unused, **read_environment(os.environ, ROOT / ".env")}
 

@@ -133,6 +133,6 @@ def _usd(amount: Decimal | int) -> str:
 
 
 def _plain(number: Decimal | int) -> str:
-    """As a person writes it: not 1E-7, not 10.000000."""
+    """Without an exponent and trailing zeros: not 1E-7, not 10.000000."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -33,12 +33,12 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_environment(environment: Mapping[str, str], env_file: Path) -> dict[str, str]:
-    """What is set, an empty setting counting as unset: a copied `.env.example` has empty ones."""
+    """The set variables. An empty one counts as unset: a copied `.env.example` has empty ones."""
     from_file = {name: value for name, value in dotenv_values(env_file).items() if value}
     given = {name: value for name, value in environment.items() if value or not is_setting(name)}
     return {**from_file, **given}
 
 
 def needs_stand_in(environment: Mapping[str, str]) -> bool:
-    """Whether no provider is configured, so that the scripted one has to stand in."""
+    """Whether no provider is configured, so that the stack needs the stand-in."""
     return not any(environment.get(name) for name in PROVIDER_SETTINGS)

@@ -1,4 +1,4 @@
-"""What can go wrong while a stack starts: one line for a person, and a log's tail if it helps."""
+"""The error of a failed start: one line for a person, and the tail of a log if it helps."""
 
 
 class StackError(Exception):

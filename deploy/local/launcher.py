@@ -1,8 +1,8 @@
-"""Prepares a new process and then becomes the command: `launcher.py PARENT GATE COMMAND`.
+"""Prepares a new process, then executes the command: `launcher.py PARENT GATE COMMAND`.
 
-PARENT is the pid of the process to end with, or 0 for none. GATE is 1 to wait for a byte on stdin
-first; a parent that dies before it sends one has no child. Run by its path and with few imports,
-because every server's start waits for it (see children.py).
+PARENT is the pid of the process to end with, or 0. GATE is 1 to wait for a byte on stdin first: if
+the parent dies before it sends the byte, the command is not started. It runs by its path and with
+few imports, because every server's start waits for it (see children.py).
 """
 
 import ctypes
@@ -21,7 +21,7 @@ def main() -> None:
         if not os.read(0, 1):
             sys.exit(f"{command[0]}: not started, because its parent ended")
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    # Python ignores these two, and what is ignored stays so across an exec.
+    # Python ignores these two signals, and ignored signals stay ignored across an exec.
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(signum, signal.SIG_DFL)
     try:
@@ -31,12 +31,12 @@ def main() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """The kernel kills this process as soon as its parent ends, however that ends. Linux alone."""
+    """Makes the kernel kill this process once its parent ends. Only on Linux."""
     if sys.platform != "linux":
         return
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    # One that ended before the line above sends no signal any more.
+    # A parent that ended before the call above sends no signal.
     if os.getppid() != parent:
         sys.exit("not started, because its parent ended")
 

@@ -1,4 +1,4 @@
-"""A mongod on PATH, run as a replica set of one member, which is what transactions need."""
+"""Runs a mongod on PATH as a replica set of one member, because transactions need a set."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ CACHE_GB = "0.25"
 
 
 class Admin(Protocol):
-    """pymongo's `admin` database, of which only this is used."""
+    """The used part of pymongo's `admin` database."""
 
     def command(self, command: str, value: Any = 1, /) -> Any: ...
 
@@ -41,7 +41,7 @@ def command(binary: str, port: int, data: Path) -> tuple[str, ...]:
 
 
 def check_primary(port: int, timeout_ms: int = TIMEOUT_MS) -> str | None:
-    """As a readiness check: None once the member is primary, else why it is not.
+    """A readiness check: None once the member is primary, else the reason.
 
     The first check initiates the replica set.
     """
@@ -60,7 +60,7 @@ def check_primary(port: int, timeout_ms: int = TIMEOUT_MS) -> str | None:
 
 
 def initiate(admin: Admin, member: str) -> str | None:
-    """Initiates the replica set where the server has no configuration yet."""
+    """Initiates the replica set if the server has no configuration yet."""
     hello = admin.command("hello")
     if hello.get("isWritablePrimary"):
         return None

@@ -1,4 +1,4 @@
-"""Print the images of the compose file as lines for `.env`, each with the digest that it has now.
+"""Print the images of the compose file as lines for `.env`, each with its present digest.
 
 Run by `make pin-images`. It asks the registries by `docker buildx imagetools`, which needs no
 running engine, and pins the list of an image's platforms, not one of them.
@@ -21,17 +21,17 @@ _NEEDS_BUILDX = (
 
 
 def default_images() -> dict[str, str]:
-    """By the variable that chooses another one."""
+    """By the variable that overrides the image."""
     compose = (ROOT / "docker-compose.yml").read_text()
     return dict(re.findall(r"\$\{([A-Z]+_IMAGE):-([^}]+)\}", compose))
 
 
 class NotPinned(Exception):
-    """The image and why."""
+    """The message has the image and the reason."""
 
 
 def pinned(image: str) -> str:
-    """`name:tag@sha256:…`, of which the digest counts and the tag says what it was."""
+    """`name:tag@sha256:…`: Docker uses the digest, and the tag informs the reader."""
     name = image.partition("@")[0]
     try:
         done = subprocess.run(
@@ -50,7 +50,7 @@ def pinned(image: str) -> str:
 
 
 def _has_buildx() -> bool:
-    """Without the plugin, Docker complains of an option instead."""
+    """Checked first, because without the plugin Docker only reports an unknown option."""
     asked = subprocess.run(
         ("docker", "buildx", "version"), capture_output=True, check=False, timeout=_TIMEOUT_S
     )

@@ -17,7 +17,7 @@ from deploy.local.servers import (
     worker_service,
 )
 
-# Shorter than the stack waits before it kills, so that each service ends by itself.
+# Shorter than the stack's deadline for SIGKILL, so that each service ends by itself.
 GRACE_S = 10
 HIGHEST_PORT = 65_535
 
@@ -46,7 +46,7 @@ def make_plan(
     workers: int,
     port_of: Callable[[str], int],
 ) -> Plan:
-    """Settings in the environment win; a database that it names is used instead of an own one."""
+    """Settings in the environment win. A database that it names replaces the stack's own."""
     machine = without_settings(environment)
     values = {
         "ADMIN_API_KEY": admin_api_key,
@@ -76,7 +76,7 @@ def make_plan(
     for name in replicas("gateway", gateways):
         own = {**values, "SPOOL_DIR": _spool(values, name, data, shared=gateways > 1)}
         served.append(http_service(name, "gateway", own, port_of(name)))
-    # A stack's own state names a GATEWAY_URL too, maybe that of another port.
+    # The environment may hold the GATEWAY_URL of an earlier start, with another port.
     to_gateway = {"GATEWAY_URL": served[0].url} if served else {}
     services.append(http_service("admin", "admin", values | to_gateway, port_of("admin")))
     services += served
@@ -102,7 +102,7 @@ def chosen_port(environment: Mapping[str, str], variable: str, default: int) -> 
 
 
 def _spool(values: Mapping[str, str], name: str, data: Path, *, shared: bool) -> str:
-    """A spool belongs to one process: replicas on a machine must not drain each other's."""
+    """A spool belongs to one process: replicas that share SPOOL_DIR get a folder each in it."""
     given = values.get("SPOOL_DIR")
     if given is None:
         return str(data / "spool" / name)

@@ -1,4 +1,4 @@
-"""Ports of this machine: free ones for the stack's servers, and a clear word on taken ones."""
+"""Finds free ports for the stack's servers, and the owners of taken ones."""
 
 import fcntl
 import os
@@ -18,13 +18,13 @@ import psutil
 LOWEST, HIGHEST = 20_000, 32_000
 ATTEMPTS = 200
 HOST = "127.0.0.1"
-# Of a program's command line, in a message.
+# The length of a program's command line in a message.
 COMMAND_CHARACTERS = 120
 
 
 def is_free(port: int, host: str = HOST) -> bool:
     with closing(socket.socket()) as probe:
-        # As the servers do: a port whose last connections linger in TIME_WAIT is free.
+        # As the servers do: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -34,7 +34,7 @@ def is_free(port: int, host: str = HOST) -> bool:
 
 
 def answers(port: int, host: str = HOST) -> bool:
-    """Whether something accepts connections, also where the kernel would let us bind beside it."""
+    """Whether a process accepts connections, even if the kernel would allow a second bind."""
     with closing(socket.socket()) as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((host, port)) == 0
@@ -42,9 +42,9 @@ def answers(port: int, host: str = HOST) -> bool:
 
 @contextmanager
 def claimed(port: int) -> Iterator[None]:
-    """Raises BlockingIOError while another start of this user has it claimed.
+    """Raises BlockingIOError while another start of this user claims the port.
 
-    Two that each took one of the other's ports would both fail.
+    Otherwise two starts could take each other's ports, and both would fail.
     """
     path = Path(tempfile.gettempdir()) / f"gateway-stack-{os.getuid()}-{port}.lock"
     with path.open("a") as lock:
@@ -53,7 +53,7 @@ def claimed(port: int) -> Iterator[None]:
 
 
 def is_listening(pid: int, port: int) -> bool:
-    """Whether it is this process that accepts connections there."""
+    """Whether the process `pid` accepts connections on the port."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:
@@ -62,7 +62,7 @@ def is_listening(pid: int, port: int) -> bool:
 
 
 def owner(port: int) -> str:
-    """Who accepts connections there, as far as the system lets us see it."""
+    """The process that accepts connections on the port, as far as the system shows it."""
     try:
         for connection in psutil.net_connections("tcp"):
             if _listens(connection, port) and connection.pid is not None:

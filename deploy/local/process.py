@@ -1,8 +1,8 @@
-"""The processes of a directory, which a later command finds again.
+"""Starts and stops the processes of a directory, which later commands find again.
 
-Each process has a record (`run/NAME.json`) and a log (`log/NAME.log`). A record holds the time at
-which the process was created beside its pid, because after a crash or a reboot the pid may belong
-to somebody else's process, which must never be signalled.
+Each process has a record (`run/NAME.json`) and a log (`log/NAME.log`). A record holds the creation
+time of the process beside its pid, because after a crash or a reboot the pid may belong to another
+process, which must never be signalled.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ CREATED_TOLERANCE_S = 2.0
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run; `digest` changes when a running process should be replaced by this one."""
+    """A command to run. If `digest` differs from a running process's, that process is replaced."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str]
     directory: Path
     digest: str
-    # 0 for a process that listens on none.
+    # 0 for a process without a port.
     port: int = 0
 
 
@@ -44,7 +44,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     digest: str
     port: int = 0
-    # Where its own part of the log begins.
+    # The start of this process's part of the log.
     log_offset: int = 0
 
 
@@ -58,7 +58,7 @@ class Supervisor:
         self._detached = detached
         self._run = directory / "run"
         self._log = directory / "log"
-        # Kept to reap our own children; a later command finds them by their records instead.
+        # Needed to reap children; later commands find the processes by their records.
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def log_path(self, name: str) -> Path:
@@ -68,14 +68,14 @@ class Supervisor:
         return sorted(path.stem for path in self._run.glob("*.json"))
 
     def find(self, name: str) -> Record | None:
-        """The record of a process that lives, or None."""
+        """The record of a living process, or None."""
         record = self._read(name)
         if record is None or self._process(record) is None:
             return None
         return record
 
     def port(self, name: str) -> int:
-        """Where the process recorded last was to listen, alive or not; 0 for none."""
+        """The port of the last recorded process, alive or not; 0 without one."""
         record = self._read(name)
         return 0 if record is None else record.port
 
@@ -104,14 +104,14 @@ class Supervisor:
         return True
 
     def stop(self, name: str, deadline_s: float) -> bool:
-        """SIGTERM, then SIGKILL after the deadline; True if it went by itself."""
+        """SIGTERM, then SIGKILL after the deadline; True if SIGTERM was enough."""
         record = self._read(name)
         process = self._process(record) if record else None
         graceful = True
         if process is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
-                # A paused process (SIGSTOP) would not even see the signal.
+                # A paused process (SIGSTOP) would not handle the signal.
                 process.resume()
             graceful = self._wait(process, deadline_s)
             if not graceful:
@@ -128,7 +128,7 @@ class Supervisor:
         self._forget(name)
 
     def tail(self, name: str, lines: int) -> str:
-        """The last lines that the process recorded last has written."""
+        """The last lines in the log of the last recorded process."""
         path = self.log_path(name)
         record = self._read(name)
         if record is None or not path.exists():
@@ -149,7 +149,7 @@ class Supervisor:
         write_private(self._record_path(launch.name), msgspec.json.encode(record))
 
     def _kill(self, process: psutil.Process) -> None:
-        # Each child leads a process group of its own, so that its children go with it.
+        # Each child leads a process group, so that its own children end with it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         self._wait(process, KILL_WAIT_S)
@@ -193,7 +193,7 @@ class Supervisor:
 
 
 def lives(process: psutil.Process) -> bool:
-    """A zombie is dead, only its parent has not looked yet, which can take seconds."""
+    """A zombie counts as dead: its parent may reap it only seconds later."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""How each kind of server shows that it is ready. A check answers None, or why it is not."""
+"""The readiness checks of each kind of server. A check returns None, or the reason."""
 
 import http.client
 import socket
@@ -53,7 +53,7 @@ def check(probe: Probe) -> str | None:
         case Listens(port=port):
             return _check_socket(port, b"", b"")
         case AnswersPing(port=port):
-            # While it loads its file, the server answers -LOADING instead.
+            # A server that is loading its file replies -LOADING.
             return _check_socket(port, b"PING\r\n", b"+PONG")
         case IsPrimary(port=port):
             return mongod.check_primary(port)
@@ -64,7 +64,7 @@ def check(probe: Probe) -> str | None:
 
 
 def await_ready(probes: Mapping[str, Probe], supervisor: Supervisor, *, timeout_s: float) -> None:
-    """Wait until all are ready; a process that dies or never gets ready is a StackError."""
+    """Waits until all are ready. Raises StackError if a process dies or is not ready in time."""
     pending = dict(probes)
     deadline = time.monotonic() + timeout_s
     while pending:
@@ -84,7 +84,7 @@ def await_ready(probes: Mapping[str, Probe], supervisor: Supervisor, *, timeout_
 def _check_own(name: str, probe: Probe, supervisor: Supervisor) -> str | None:
     """As `check`, but an answer counts only if the process itself has its port.
 
-    A stranger's answer looks the same while the process has not tried to take the port yet.
+    Before the process binds the port, another process may answer there in the same way.
     """
     reason = check(probe)
     record = supervisor.find(name)
@@ -113,7 +113,7 @@ def _check_socket(port: int, question: bytes, answer: bytes) -> str | None:
 
 
 def _check_http(url: str) -> str | None:
-    # A proxy from the environment has no business with this machine's own addresses.
+    # Addresses of this machine are never reached through a proxy.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=CHECK_TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""The demo account and its key, made once through the admin API like any other."""
+"""Makes the demo account and its key through the admin API."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ DEMO_KEY = {"user_id": DEMO_USER_ID, "name": "Demo key"}
 
 
 def seed_demo(*, gateway_url: str, admin_url: str, admin_api_key: str, demo_api_key: str) -> str:
-    """Make the account unless it exists, and a key unless the one given still works."""
+    """Makes the account unless it exists, and a key unless `demo_api_key` still works."""
     admin = Client(admin_url, admin_api_key)
     status, answer = admin.call("POST", "/admin/accounts", DEMO_ACCOUNT)
     if status not in (201, 409):

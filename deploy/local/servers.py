@@ -1,4 +1,4 @@
-"""The servers of a stack, as rows: what to run, with which settings, and when it is ready."""
+"""The servers of a stack as rows: command, settings and readiness check."""
 
 import hashlib
 import shutil
@@ -45,7 +45,7 @@ def launch_of(
     port: int = 0,
     code: tuple[str, ...] = (),
 ) -> Launch:
-    """`code` names the folders whose change should restart the process."""
+    """`code`: folders; a change in them restarts the process."""
     digest = hashlib.sha256()
     for part in (*command, *(f"{k}={v}" for k, v in sorted(settings_of(environment).items()))):
         digest.update(part.encode() + b"\0")
@@ -63,7 +63,7 @@ def launch_of(
 
 
 def mongo_server(machine: Mapping[str, str], port: int, data: Path) -> Server:
-    """A mongod on PATH, else the stand-in. Neither can read the other's data."""
+    """A mongod on PATH, else its stand-in. The two cannot read each other's data."""
     binary = mongod.find()
     if binary is not None:
         member = mongod.command(binary, port, data / "mongod")
@@ -77,7 +77,7 @@ def mongo_server(machine: Mapping[str, str], port: int, data: Path) -> Server:
     command = (
         str(Path(sys.executable).with_name("secantusd-py")),
         *("--host", HOST, "--port", str(port)),
-        # Without --sync-on-commit a kill loses writes that were acknowledged.
+        # Without --sync-on-commit a kill loses acknowledged writes.
         *("--storage-path", str(data / "mongo"), "--sync-on-commit"),
     )
     return Server(
@@ -140,7 +140,7 @@ def http_service(name: str, module: str, environment: Mapping[str, str], port: i
 
 
 def worker_service(name: str, environment: Mapping[str, str], port: int) -> Server:
-    """`port` is where its metrics are; its name tells its sign of life from another worker's."""
+    """`port` serves the metrics; `name` makes the worker's sign of life unique."""
     values = {
         "WORKER_METRICS_HOST": HOST,
         **environment,

@@ -26,7 +26,7 @@ STOP_ORDER = ("gateway", "admin", "ledger_worker", "provider", "redis", "mongo")
 
 
 class LocalStack:
-    """`environment` is what the processes inherit; settings in it win over the stack's own.
+    """The processes inherit `environment`; its settings win over the stack's own.
 
     `free_ports` takes free ports for the gateway and the admin service too, whatever GATEWAY_PORT
     and ADMIN_PORT say. Replicas are named `gateway`, `gateway-2`, … and `ledger_worker`, ….
@@ -64,9 +64,9 @@ class LocalStack:
         return [s.url for s in self._servers.values() if s.name.startswith("gateway")]
 
     def start(self) -> StackInfo:
-        """Bring up what does not run yet, replace what changed, and create the demo account.
+        """Starts missing processes, replaces changed ones, and creates the demo account.
 
-        A start that fails or is interrupted stops what it has started.
+        A start that fails or is interrupted stops the processes that it has started.
         """
         started: list[str] = []
         with contextlib.ExitStack() as claims:
@@ -93,7 +93,7 @@ class LocalStack:
         self._state.kind = "local"
         save_state(self.directory, self._state)
         for name in set(self.supervisor.names()) - self._servers.keys():
-            # Left by an earlier start that had more, such as the stand-in.
+            # A process of an earlier start that this one does not need, such as the stand-in.
             self.supervisor.stop(name, STOP_DEADLINE_S)
         self._bring_up(plan.backing, started)
         self._bring_up(plan.services, started)
@@ -103,25 +103,25 @@ class LocalStack:
         return self._info
 
     def stop(self) -> list[str]:
-        """Stop all; the data stays. Returns the names of those that had to be killed."""
+        """Stops all processes; the data stays. Returns the names of killed ones."""
         names = sorted(self.supervisor.names(), key=_stop_rank)
         return [name for name in names if not self.supervisor.stop(name, STOP_DEADLINE_S)]
 
     def kill(self, name: str) -> None:
-        """kill -9, as a crash would; returns once the process is gone."""
+        """kill -9, like a crash. Returns once the process has ended."""
         self.supervisor.kill(name)
 
     def terminate(self, name: str) -> bool:
-        """SIGTERM and wait; True if the process went by itself before the deadline."""
+        """SIGTERM; True if the process ended before the deadline."""
         return self.supervisor.stop(name, STOP_DEADLINE_S)
 
     def signal(self, name: str, signum: signal.Signals) -> None:
-        """For instance SIGSTOP and SIGCONT, to pause a process."""
+        """For example SIGSTOP and SIGCONT, to pause a process."""
         if not self.supervisor.signal(name, signum):
             raise StackError(f"{name} is not running")
 
     def start_process(self, name: str) -> None:
-        """Start one process again, on its port and data, and wait until it is ready."""
+        """Starts one process again, on its port and data, and waits until it is ready."""
         self._bring_up([self._servers[name]], [])
 
     def restart(self, name: str) -> None:
@@ -153,12 +153,12 @@ class LocalStack:
         try:
             await_ready(probes, self.supervisor, timeout_s=START_TIMEOUT_S)
         except StackError as error:
-            # Another stack may have taken it since it was found free.
+            # Another stack may have taken the port since it was found free.
             self._require_chosen_ports(error.detail)
             raise
 
     def _port_of(self, name: str) -> int:
-        """A port that was chosen, else the one remembered, unless a stranger has taken it."""
+        """The chosen port, else the last one, unless another process has taken it."""
         if name in CHOSEN_PORTS and not self._free_ports:
             return chosen_port(self._environment, *CHOSEN_PORTS[name])
         port = self._state.ports.get(name)
@@ -175,7 +175,7 @@ class LocalStack:
                 raise _port_taken(name, port, "another start that is under way") from None
 
     def _require_chosen_ports(self, log: str = "") -> None:
-        """Say which port is taken, and by whom; before anything is started or stopped."""
+        """Raises StackError with the taken port and its owner, before any start or stop."""
         for name, port in self._chosen_ports():
             record = self.supervisor.find(name)
             ours = record is not None and record.port == port

@@ -1,4 +1,4 @@
-"""What a stack remembers between commands: ports, its own secrets, and which kind it is."""
+"""The state of a stack between commands: its ports, secrets and kind."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ class State(msgspec.Struct, kw_only=True):
 
 
 class StackInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a started stack is found; written to `stack.env` for people, scripts and tests."""
+    """The addresses and keys of a started stack, as in `stack.env`."""
 
     gateway_url: str
     admin_url: str

@@ -1,4 +1,4 @@
-"""What the stand-in says and what it counts. Both follow from the request alone."""
+"""Makes the stand-in's answers and counts. Both depend only on the request."""
 
 import itertools
 
@@ -14,7 +14,7 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stand-in understands of a request, whatever its format."""
+    """The parts of a request that the stand-in reads, in any format."""
 
     model: str
     prompt: str = ""

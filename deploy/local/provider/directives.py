@@ -1,8 +1,7 @@
-"""What a caller may script, written inside the text of its last user message.
+"""Reads scripts, which callers write into the text of the last user message.
 
 `[[stand-in status=429 retry_after=1]]` or `[[stand-in chunks=20 text="two words" no_usage]]`.
-A directive that cannot be obeyed is refused, because a misspelt one that passes in silence makes
-a test that proves nothing.
+An invalid directive is rejected: a misspelt one that is ignored makes a test that proves nothing.
 """
 
 import re

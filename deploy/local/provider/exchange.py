@@ -1,4 +1,4 @@
-"""One call from its request to its last byte, with everything that a script can do to it."""
+"""Serves one call, from its request to its last byte, by its script."""
 
 import time
 from typing import NamedTuple
@@ -28,12 +28,12 @@ _SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 _NO_CACHE = (b"cache-control", b"no-cache")
 _GARBAGE = b'{"local stand-in": garbage, '
 _CLIENT_CLOSED_REQUEST = 499
-# A stream without delays would otherwise keep the event loop to itself to its end.
+# A stream without delays would otherwise block the event loop.
 _WRITES_BETWEEN_CHECKS = 64
 
 
 def require_credential(family: Family, headers: dict[bytes, bytes]) -> None:
-    """Any credential does; none is what a gateway that lost its key would send."""
+    """Accepts any credential. A gateway without its key would send none."""
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer" and token.strip():
         return
@@ -61,7 +61,7 @@ def _break_off(script: Script) -> _BreakOff | None:
 
 
 class Exchange:
-    """Answers one request to a generating endpoint and records what came of it."""
+    """Answers one request to a generating endpoint, and records the outcome."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""What the stand-in served, as evidence against which a ledger can be checked.
+"""Records the calls that the stand-in served, to check a ledger against.
 
-A call is recorded before the last byte of its response is sent, so whoever has a whole response
-finds its record. The list of calls is bounded; the totals are not cut when it is.
+A call is recorded before the last byte of its response is sent, so a whole response always has a
+record. The list of calls is bounded; the totals cover all calls.
 """
 
 import asyncio

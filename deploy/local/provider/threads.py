@@ -1,6 +1,6 @@
-"""Message threads: what was said in a conversation is kept under the id of its last answer.
+"""Message threads: a conversation is stored under the id of its last answer.
 
-Like the provider's own, they belong to nobody: whoever has a credential may go on with any.
+As at the provider, any credential may continue any thread.
 """
 
 from collections import OrderedDict
@@ -19,13 +19,13 @@ class _Thread(msgspec.Struct, frozen=True):
 
 
 class Threads:
-    """The latest ones."""
+    """A bounded number of threads; the oldest are dropped."""
 
     def __init__(self) -> None:
         self._threads: OrderedDict[str, _Thread] = OrderedDict()
 
     def resume(self, ask: Ask) -> Ask:
-        """The request with what its thread holds. Raises Refusal where there is none such."""
+        """Adds the thread's content to the request. Raises Refusal for an unknown thread."""
         if ask.continues is None:
             return ask
         thread = self._threads.get(ask.continues)
@@ -39,7 +39,7 @@ class Threads:
         )
 
     def keep(self, message_id: str, ask: Ask, answer: Answer) -> None:
-        """Under the answer's id, where the request asks for it."""
+        """Stores the thread under the answer's id if the request asks for it."""
         if not ask.in_thread:
             return
         characters = ask.characters + len(answer.whole)
