@@ -109,7 +109,7 @@ async def create_account(request: Request[State]) -> Response:
 async def list_accounts(request: Request[State]) -> Response:
     state = request.state
     query = query_struct(request, PageQuery, state["now"]())
-    fetched = await state["accounts"].list(after=query.after, limit=query.fetch)
+    fetched = await state["accounts"].list(after=query.after("user_id"), limit=query.fetch)
     views = await _views(state, query.page(fetched))
     return json_response(query.answer(fetched, views, "user_id"))
 

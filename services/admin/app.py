@@ -29,6 +29,7 @@ from services.admin import (
     quotes,
     recordings,
     usage,
+    usage_sums,
 )
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7, utc_now
@@ -124,6 +125,9 @@ def _routes() -> list[BaseRoute]:
             PATCH=models.change_model,
             DELETE=models.delete_model,
         ),
+        _resource("/admin/usage", GET=usage.list_usage),
+        _resource("/admin/usage/summary", GET=usage_sums.show_summary),
+        _resource("/admin/usage/series", GET=usage_sums.show_series),
         _resource("/admin/usage/user/{user_id}", GET=usage.show_usage),
         _resource("/admin/ledger/verify", GET=proof.verify_ledger),
         _resource("/admin/ledger/entries/{entry_id}", GET=ledger.show_entry),

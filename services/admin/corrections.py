@@ -24,7 +24,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
-from services.admin.fields import Cursor, Name, Reason, UserId
+from services.admin.fields import Id, Name, Reason, UserId
 from services.admin.state import State
 from services.admin.usage import entry_view
 from services.admin.validation import Rule, read_struct
@@ -56,8 +56,8 @@ class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
     kind: OrderedKind
     amount_usd: Annotated[Decimal, Rule(_amount)]
     reason: Reason
-    idempotency_key: Cursor
-    entry_id: Cursor | None = None
+    idempotency_key: Id
+    entry_id: Id | None = None
     made_by: Name = "admin"
 
 

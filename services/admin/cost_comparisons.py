@@ -21,9 +21,9 @@ from libs.common.web.json import json_response
 from services.admin.bundled_prices import routed_name
 from services.admin.cost_changes import StoredPrices, differences
 from services.admin.cost_imports import MAX_MAP_BYTES
-from services.admin.fields import Cursor, Model, PageSize, Provider, Time
+from services.admin.fields import Model, PageSize, Provider, Time
 from services.admin.genai_prices import GenaiPrices
-from services.admin.pages import DEFAULT_PAGE_SIZE
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
 from services.admin.state import State
 from services.admin.validation import read_optional_struct
 
@@ -53,7 +53,7 @@ class CompareBody(msgspec.Struct, frozen=True, kw_only=True):
     pattern: Model | None = None
     at: Time | None = None
     limit: PageSize = DEFAULT_PAGE_SIZE
-    cursor: Cursor | UnsetType = UNSET
+    cursor: ListCursor | UnsetType = UNSET
 
 
 class _Differing(msgspec.Struct, frozen=True):
@@ -69,9 +69,10 @@ async def compare_costs(request: Request[State]) -> Response:
     now = state["now"]()
     body = await read_optional_struct(request, CompareBody, now, max_bytes=MAX_MAP_BYTES)
     at = now if body.at is None else body.at
+    after = place_of("model", body.cursor)
     stored = StoredPrices(await state["prices"].all())
     compared, found = await asyncio.to_thread(_compare, state["price_map"], stored, body, at)
-    rest = [each for each in found if body.cursor is UNSET or each.model > body.cursor]
+    rest = [each for each in found if after is None or each.model > after]
     page = rest[: body.limit]
     other: Literal["bundled", "genai-prices"] = (
         "bundled" if body.genai_prices is None else "genai-prices"
@@ -93,7 +94,7 @@ async def compare_costs(request: Request[State]) -> Response:
                 }
                 for each in page
             ],
-            "next_cursor": page[-1].model if len(rest) > len(page) else None,
+            "next_cursor": cursor_of("model", page[-1].model) if len(rest) > len(page) else None,
         }
     )
 

@@ -26,8 +26,8 @@ from libs.common.web.json import json_response
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
 from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
-from services.admin.fields import Cursor, Model, Multiplier, Name, PageSize, Provider, Time
-from services.admin.pages import DEFAULT_PAGE_SIZE, PageQuery
+from services.admin.fields import Model, Multiplier, Name, PageSize, Provider, Time
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, PageQuery, cursor_of, place_of
 from services.admin.state import State
 from services.admin.validation import NoQuery, Rule, query_struct, read_optional_struct
 
@@ -61,7 +61,7 @@ class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = True
     made_by: Name = "admin"
     limit: PageSize = DEFAULT_PAGE_SIZE
-    cursor: Cursor | UnsetType = UNSET
+    cursor: ListCursor | UnsetType = UNSET
 
 
 async def import_costs(request: Request[State]) -> Response:
@@ -102,7 +102,7 @@ async def list_imports(request: Request[State]) -> Response:
     """The newest first."""
     state = request.state
     query = query_struct(request, PageQuery, state["now"]())
-    fetched = await state["prices"].imports(before=query.after, limit=query.fetch)
+    fetched = await state["prices"].imports(before=query.after("import_id"), limit=query.fetch)
     return json_response(query.answer(fetched, query.page(fetched), "import_id"))
 
 
@@ -215,16 +215,17 @@ def _page(rows: Sequence[Row], body: ImportBody) -> dict[str, Any]:
     changes = [row for row in rows if row.change != "same"]
     changes.sort(key=lambda row: (not row.differences, row.version.model))
     start = 0
-    if body.cursor is not UNSET:
+    after = place_of("model", body.cursor)
+    if after is not None:
         places = {row.version.model: place for place, row in enumerate(changes)}
-        if body.cursor not in places:
+        if after not in places:
             raise InvalidRequest("This cursor is of another import.", param="cursor")
-        start = places[body.cursor] + 1
+        start = places[after] + 1
     page = changes[start : start + body.limit]
     more = body.dry_run and start + len(page) < len(changes)
     return {
         "changes": [_change_view(row, body.dry_run) for row in page],
-        "next_cursor": page[-1].version.model if more else None,
+        "next_cursor": cursor_of("model", page[-1].version.model) if more else None,
     }
 
 

@@ -26,8 +26,8 @@ from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of
 from services.admin.cost_changes import differences
 from services.admin.cost_overrides import Underlay
-from services.admin.fields import Cursor, Model, Provider, Time
-from services.admin.pages import PageQuery
+from services.admin.fields import Id, Model, Provider, Time
+from services.admin.pages import PageQuery, cursor_of
 from services.admin.state import State
 from services.admin.validation import NoQuery, query_struct, read_struct
 
@@ -41,7 +41,7 @@ class CostQuery(PageQuery, frozen=True, kw_only=True):
     pattern: Model | UnsetType = UNSET
     provider: Provider | UnsetType = UNSET
     source: PriceSource | UnsetType = UNSET
-    import_id: Cursor | UnsetType = UNSET
+    import_id: Id | UnsetType = UNSET
     bundled: bool = False
     history: bool = False
     at: Time | UnsetType = UNSET
@@ -139,18 +139,20 @@ async def list_costs(request: Request[State]) -> Response:
     if query.history:
         if query.bundled:
             raise ValidationFailed([FieldError("bundled", "cannot be given together with history")])
-        fetched = await state["prices"].list(query.filter, after=query.after, limit=query.fetch)
+        fetched = await state["prices"].list(
+            query.filter, after=query.after("price_id"), limit=query.fetch
+        )
         views = [cost_view(version) for version in query.page(fetched)]
         return json_response(query.answer(fetched, views, "price_id"))
     return await _of_models(state, query, at)
 
 
 async def _of_models(state: State, query: CostQuery, at: datetime) -> Response:
-    prices = state["prices"]
-    models = await prices.models(query.filter, after=query.after, limit=query.fetch)
+    prices, after = state["prices"], query.after("model")
+    models = await prices.models(query.filter, after=after, limit=query.fetch)
     rows: dict[str, MapModel] = {}
     if query.bundled:
-        rows = rows_after(state["price_map"], query.filter, query.after, query.fetch)
+        rows = rows_after(state["price_map"], query.filter, after, query.fetch)
     models = sorted({*models, *rows})[: query.fetch]
     page = query.page(models)
     names = {name for model in page for name in _names(model, rows.get(model))}
@@ -167,7 +169,7 @@ async def _of_models(state: State, query: CostQuery, at: datetime) -> Response:
         if find_price([*versions, *patterns], row.provider, routed_name(row), at) is None:
             found.append(row.price)
     found.sort(key=lambda version: (version.model, version.price_id))
-    cursor = page[-1] if len(models) > len(page) else None
+    cursor = cursor_of("model", page[-1]) if len(models) > len(page) else None
     return json_response({"data": [cost_view(v) for v in found], "next_cursor": cursor})
 
 
@@ -181,7 +183,7 @@ async def _of_model(state: State, query: CostQuery, model: str, at: datetime) ->
     versions = [version for version in versions if query.filter.matches(version)]
     if not query.history:
         versions = [version for version in versions if version.price_id in in_force]
-    fetched = _after(versions, query.after)[: query.fetch]
+    fetched = _after(versions, query.after("price_id"))[: query.fetch]
     views = [{**cost_view(v), "in_force": v.price_id in in_force} for v in query.page(fetched)]
     return json_response(query.answer(fetched, views, "price_id"))
 

@@ -43,7 +43,7 @@ async def list_letters(request: Request[State]) -> Response:
     state = request.state
     query = query_struct(request, LetterQuery, state["now"]())
     fetched = await state["dead_letters"].list(
-        after=query.after, limit=query.fetch, replayed=query.state == "replayed"
+        after=query.after("letter_id"), limit=query.fetch, replayed=query.state == "replayed"
     )
     views = [_view(letter) for letter in query.page(fetched)]
     answer = query.answer(fetched, views, "letter_id")

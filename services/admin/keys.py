@@ -130,7 +130,9 @@ async def list_keys(request: Request[State]) -> Response:
     state = request.state
     query = query_struct(request, KeyQuery, state["now"]())
     user_id = None if query.user_id is UNSET else query.user_id
-    fetched = await state["keys"].list(user_id=user_id, after=query.after, limit=query.fetch)
+    fetched = await state["keys"].list(
+        user_id=user_id, after=query.after("key_id"), limit=query.fetch
+    )
     views = await _views(state, query.page(fetched))
     return json_response(query.answer(fetched, views, "key_id"))
 

@@ -18,7 +18,8 @@ from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
-from services.admin.fields import Cursor, Model, Name, Provider, Reason, Time, UserId
+from services.admin.fields import Model, Name, Provider, Reason, Time, UserId
+from services.admin.pages import ListCursor, cursor_of, place_of
 from services.admin.state import State
 from services.admin.usage import entry_view
 from services.admin.validation import NoQuery, query_struct, read_struct
@@ -49,7 +50,7 @@ class RepriceBody(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = True
     reason: Reason = "Priced again."
     made_by: Name = "admin"
-    cursor: Cursor | UnsetType = UNSET
+    cursor: ListCursor | UnsetType = UNSET
 
 
 async def show_entry(request: Request[State]) -> Response:
@@ -90,7 +91,7 @@ async def reprice(request: Request[State]) -> Response:
         message = f"must be later than since, by at most {_MAX_SPAN.days} days"
         raise ValidationFailed([FieldError("selector.until", message)])
     selector = EntrySelector(**msgspec.structs.asdict(chosen))
-    after = None if body.cursor is UNSET else body.cursor
+    after = place_of("reprice", body.cursor)
     selected, changes = 0, list[LedgerEntry]()
     more = True
     while more and selected < _MAX_SELECTED:
@@ -107,7 +108,7 @@ async def reprice(request: Request[State]) -> Response:
             await _order(state, body, found)
     answer = _differences(changes)
     counts = {"entries_selected": selected, "entries_changed": len(changes)}
-    cursor = after if more else None
+    cursor = cursor_of("reprice", after) if more and after is not None else None
     return json_response(
         {"dry_run": body.dry_run, **counts, **answer, "next_cursor": cursor},
         status=200 if body.dry_run else 202,

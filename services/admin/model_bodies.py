@@ -17,10 +17,10 @@ from services.admin.fields import (
     Attempts,
     CooldownTime,
     Credential,
-    Cursor,
     FailureCount,
     Fallbacks,
     Formats,
+    Id,
     Model,
     Multiplier,
     ParallelCalls,
@@ -49,7 +49,7 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
     """`deployment_id` keeps the identity of an existing deployment."""
 
     model: RoutedModel
-    deployment_id: Cursor | None = None
+    deployment_id: Id | None = None
     api_base: ApiBase | None = None
     credential: Credential | None = None
     formats: Formats | None = None

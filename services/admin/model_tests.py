@@ -27,7 +27,7 @@ from libs.common.schemas.route import Deployment, Route
 from libs.common.schemas.usage import ClientFormat
 from libs.common.web.http_client import HttpAnswer, HttpUnreachable
 from libs.common.web.json import json_response
-from services.admin.fields import Cursor
+from services.admin.fields import Id
 from services.admin.keys import SECRET_BYTES
 from services.admin.models import find_route
 from services.admin.state import State
@@ -52,7 +52,7 @@ _PATHS: dict[ClientFormat, str] = {
 class TestBody(msgspec.Struct, frozen=True, kw_only=True):
     """Without an id, all deployments are tested."""
 
-    deployment_id: Cursor | None = None
+    deployment_id: Id | None = None
 
 
 class TestResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,7 +43,7 @@ async def create_model(request: Request[State]) -> Response:
 async def list_models(request: Request[State]) -> Response:
     state = request.state
     query = query_struct(request, PageQuery, state["now"]())
-    fetched = await state["routes"].list(after=query.after, limit=query.fetch)
+    fetched = await state["routes"].list(after=query.after("model"), limit=query.fetch)
     cooling = await _cooling(state)
     views = [_view(route, cooling) for route in query.page(fetched)]
     return json_response(query.answer(fetched, views, "model"))

@@ -14,7 +14,8 @@ from libs.common.prover import Findings
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
-from services.admin.fields import Cursor, UserId
+from services.admin.fields import UserId
+from services.admin.pages import ListCursor, cursor_of, place_of
 from services.admin.state import State
 from services.admin.validation import query_struct
 
@@ -27,7 +28,7 @@ class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     user_id: UserId | UnsetType = UNSET
     full: bool = False
-    cursor: Cursor | UnsetType = UNSET
+    cursor: ListCursor | UnsetType = UNSET
 
 
 async def verify_ledger(request: Request[State]) -> Response:
@@ -36,9 +37,9 @@ async def verify_ledger(request: Request[State]) -> Response:
     now = state["now"]()
     query = query_struct(request, VerifyQuery, now)
     prover = state["prover"]
+    after = place_of("proved", query.cursor)
     try:
         if query.user_id is UNSET:
-            after = None if query.cursor is UNSET else query.cursor
             findings = await prover.prove_all(full=query.full, after=after, within_s=_WITHIN_S)
         else:
             await find_account(state, query.user_id)
@@ -52,6 +53,7 @@ async def verify_ledger(request: Request[State]) -> Response:
 def _view(findings: Findings) -> dict[str, Any]:
     """`ok` covers the accounts that were proved: all of them if `next_cursor` is null."""
     difference = findings.first_difference
+    after = findings.next_after
     return {
         "ok": difference is None,
         "accounts": findings.accounts,
@@ -59,7 +61,7 @@ def _view(findings: Findings) -> dict[str, Any]:
         "entries_total_usd": nusd_to_usd(findings.entries_nusd),
         "drifting_accounts": findings.drifting,
         "first_difference": None if difference is None else _difference_view(difference),
-        "next_cursor": findings.next_after,
+        "next_cursor": None if after is None else cursor_of("proved", after),
     }
 
 

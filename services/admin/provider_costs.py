@@ -21,7 +21,7 @@ from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.web.json import json_response
 from services.admin.fields import Model, Provider, Rate, Time, UserId
-from services.admin.pages import PageQuery
+from services.admin.pages import PageQuery, cursor_of
 from services.admin.state import State
 from services.admin.validation import query_struct
 
@@ -68,7 +68,7 @@ async def list_provider_costs(request: Request[State]) -> Response:
     selector = _selector(query, now)
     found: list[_Reported] = []
     differing: list[_Reported] = []
-    read, after, more = 0, query.after, True
+    read, after, more = 0, query.after("provider_cost"), True
     while more and read < _MAX_READ and len(differing) < query.limit:
         page = await state["entries"].select(selector, after=after, limit=_PAGE)
         more = len(page) == _PAGE
@@ -93,7 +93,7 @@ async def list_provider_costs(request: Request[State]) -> Response:
             **_sums(found),
             "models": _by_model(found),
             "data": [_view(each) for each in differing],
-            "next_cursor": after if more else None,
+            "next_cursor": cursor_of("provider_cost", after) if more and after else None,
         }
     )
 

@@ -10,7 +10,7 @@ from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.recording import Recording
 from libs.common.storage.queue.recordings import RecordingFilter
 from libs.common.web.json import json_response
-from services.admin.fields import Cursor, Time, UserId
+from services.admin.fields import Id, Time, UserId
 from services.admin.pages import PageQuery
 from services.admin.state import State
 from services.admin.validation import NoQuery, query_struct
@@ -24,7 +24,7 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
     """`since` is inclusive, `until` exclusive."""
 
     user_id: UserId | None = None
-    key_id: Cursor | None = None
+    key_id: Id | None = None
     since: Time | None = None
     until: Time | None = None
 
@@ -46,7 +46,7 @@ async def list_recordings(request: Request[State]) -> Response:
         key_id=query.key_id,
         since=query.since,
         until=query.until,
-        before=query.after,
+        before=query.after("call_id"),
     )
     fetched = await state["recordings"].list(wanted, limit=query.fetch)
     views = [_head(recording) for recording in query.page(fetched)]

@@ -18,6 +18,7 @@ from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.mongo.rollups import RollupReader
 from libs.common.storage.mongo.routes import RouteStore
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
@@ -51,6 +52,7 @@ class State(TypedDict):
     price_book: PriceBook
     ledger: LedgerStore
     entries: EntryStore
+    rollups: RollupReader
     prover: Prover
     repricer: Repricer
     correction_queue: CorrectionQueue
@@ -123,6 +125,7 @@ async def open_state(
         price_book=price_book,
         ledger=ledger,
         entries=entries,
+        rollups=RollupReader(database),
         prover=prover_of(database, redis),
         repricer=Repricer(entries, price_book),
         correction_queue=CorrectionQueue(redis),

@@ -1,70 +1,122 @@
-"""`/admin/usage`: what an account used, entry by entry."""
+"""`/admin/usage`: what accounts used, entry by entry."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.domain.money import nusd_to_usd
+from libs.common.domain.money import nusd_to_usd, usd_to_nusd
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.entry import CostLine, LedgerEntry
-from libs.common.schemas.usage import TokenCounts
-from libs.common.storage.mongo.ledger_reader import EntryFilter
+from libs.common.schemas.entry import CostLine, EntryKind, EntryStatus, LedgerEntry
+from libs.common.schemas.usage import TokenCounts, UsageSource
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
-from services.admin.fields import Cursor, Model, Time
-from services.admin.pages import PageQuery
+from services.admin.fields import Id, LimitUsd, Model, Provider, Time, UserId
+from services.admin.pages import PageQuery, cursor_of
 from services.admin.spend import spend_of_accounts
 from services.admin.state import State
 from services.admin.validation import query_struct
 
 _MILLION = 1_000_000
 _TOKEN_CLASSES = frozenset(TokenCounts.__struct_fields__)
+_LIST = "usage"
+_MS = 1000
 
 
 class UsageQuery(PageQuery, frozen=True, kw_only=True):
-    """`since` is inclusive, `until` exclusive."""
+    """`since` is inclusive, `until` exclusive; shown are entries that cost more than `above_usd`.
 
-    since: Time | UnsetType = UNSET
-    until: Time | UnsetType = UNSET
-    model: Model | UnsetType = UNSET
-    key_id: Cursor | UnsetType = UNSET
+    `model` is the name that was asked for, the one that was routed to, or provider/model.
+    """
+
+    since: Time | None = None
+    until: Time | None = None
+    model: Model | None = None
+    key_id: Id | None = None
+    provider: Provider | None = None
+    deployment: Id | None = None
+    status: EntryStatus | None = None
+    error_code: Id | None = None
+    kind: EntryKind | None = None
+    usage_source: UsageSource | None = None
+    client_user: Id | None = None
+    provider_request_id: Id | None = None
+    above_usd: LimitUsd | None = None
+
+    def wanted(self, user_id: str | None) -> EntryFilter:
+        """Raises ValidationFailed."""
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValidationFailed([FieldError("until", "must be later than since")])
+        fields = {
+            name: value
+            for name, value in msgspec.structs.asdict(self).items()
+            if name in EntryFilter.__struct_fields__ and name != "user_id"
+        }
+        return EntryFilter(
+            **fields,
+            user_id=user_id,
+            above_nusd=None if self.above_usd is None else usd_to_nusd(self.above_usd),
+            before=_place_of(self.after(_LIST)),
+        )
+
+
+class AllUsageQuery(UsageQuery, frozen=True, kw_only=True):
+    user_id: UserId | None = None
+
+
+async def list_usage(request: Request[State]) -> Response:
+    """Entries of all accounts, or of those that the filters leave, the newest first."""
+    state = request.state
+    query = query_struct(request, AllUsageQuery, state["now"]())
+    wanted = query.wanted(query.user_id)
+    if query.user_id is not None:
+        await find_account(state, query.user_id)
+    return json_response(await _page(state, wanted, query))
 
 
 async def show_usage(request: Request[State]) -> Response:
     """The account's entries, the newest first, and its spend."""
     state, user_id = request.state, request.path_params["user_id"]
     query = query_struct(request, UsageQuery, state["now"]())
-    if query.since is not UNSET and query.until is not UNSET and query.since >= query.until:
-        raise ValidationFailed([FieldError("until", "must be later than since")])
+    wanted = query.wanted(user_id)
     account = await find_account(state, user_id)
-    wanted = EntryFilter(
-        user_id=user_id,
-        since=_given(query.since),
-        until=_given(query.until),
-        model=_given(query.model),
-        key_id=_given(query.key_id),
-        before=query.after,
-    )
-    fetched = await state["ledger"].list(wanted, limit=query.fetch)
+    page = await _page(state, wanted, query)
     spends = await spend_of_accounts(state, [account])
-    views = [entry_view(entry) for entry in query.page(fetched)]
-    answer = query.answer(fetched, views, "entry_id")
-    return json_response({"user_id": user_id, "spend": spends[0], **answer})
+    return json_response({"user_id": user_id, "spend": spends[0], **page})
 
 
-def _given(value: Any) -> Any:
-    return None if value is UNSET else value
+async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> dict[str, Any]:
+    """It may be short before the end: `next_cursor` alone tells whether there is more."""
+    page = await state["ledger"].list(wanted, limit=query.limit)
+    last = None if page.last is None else cursor_of(_LIST, _text_of(page.last))
+    return {"data": [entry_view(entry) for entry in page.entries], "next_cursor": last}
+
+
+def _text_of(place: EntryPlace) -> str:
+    """MongoDB keeps milliseconds."""
+    return f"{round(place.started_at.timestamp() * _MS)} {place.entry_id}"
+
+
+def _place_of(text: str | None) -> EntryPlace | None:
+    if text is None:
+        return None
+    unix_ms, _, entry_id = text.partition(" ")
+    return EntryPlace(datetime.fromtimestamp(int(unix_ms) / _MS, UTC), entry_id)
 
 
 def entry_view(entry: LedgerEntry) -> dict[str, Any]:
-    """The entry with its amounts in USD; `usage` leaves out what was not reported."""
+    """The entry with its amounts in USD; `usage` leaves out what was not reported.
+
+    `key_id` is null where it is no key's: a credit to the account.
+    """
     fields = msgspec.structs.asdict(entry)
     cost_nusd, held_nusd = fields.pop("cost_nusd"), fields.pop("held_nusd")
     return {
         **fields,
+        "key_id": entry.key_id or None,
         "cost_usd": nusd_to_usd(cost_nusd),
         "held_usd": nusd_to_usd(held_nusd),
         "lines": [line_view(line) for line in entry.lines],

@@ -116,7 +116,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     deployment_multiplier: Decimal = AT_COST
     priced_as: str | None = None
     attempts: int = 0
-    provider_request_id: str | None
+    provider_request_id: str | None = None
     response_id: str | None = None
     objects: tuple[str, ...] = ()
     client_user: str | None

@@ -110,7 +110,7 @@ async def test_a_credit_counts_in_the_current_periods(
 ) -> None:
     credit = exact(await correct(admin, amount_usd=-5))
     assert (credit["corrects"], credit["periods"]) == (None, list(PERIODS))
-    assert (credit["key_id"], credit["format"], credit["model"]) == ("", None, None)
+    assert (credit["key_id"], credit["format"], credit["model"]) == (None, None, None)
     await assert_sound(admin, -5 * 10**9)
     # The credit is spent like any other room in the budget.
     await posted(stage)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -12,6 +13,7 @@ from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.web.bounded_http import BOUNDS
 from services.admin.errors import refuse
+from services.admin.pages import cursor_of
 from services.admin.settings import Settings
 from services.admin.validation import MAX_BODY_BYTES
 from services.admin.wrong_keys import PER_SOURCE
@@ -314,3 +316,31 @@ async def test_days_and_unencoded_offsets_are_times(admin: httpx2.AsyncClient, a
     assert made.json()["effective_from"] == "2027-01-01T00:00:00Z"
     shown = await admin.get(f"/admin/costs?model=m&at={at.replace(' ', '+')}")
     assert [version["in_force"] for version in shown.json()["data"]] == [True]
+
+
+LISTS = (
+    "accounts",
+    "keys",
+    "costs",
+    "costs?history=true",
+    "costs?model=gpt-4o",
+    "costs/imports",
+    "models",
+    "usage",
+    "ledger/verify",
+    "ledger/provider-costs",
+    "ledger/dead-letters",
+    "recordings",
+)
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("cursor", ["zzz", "key_1", "é", cursor_of("another list", "a")])
+async def test_a_cursor_of_another_list_is_refused(
+    admin: httpx2.AsyncClient, path: str, cursor: str
+) -> None:
+    """Else `verify` would prove nothing, and a list would seem to be at its end."""
+    sign = "&" if "?" in path else "?"
+    answer = await admin.get(f"/admin/{path}{sign}cursor={quote(cursor)}")
+    assert answer.status_code == 422, answer.text
+    assert set(answer.json()["error"]["fields"]) == {"cursor"}

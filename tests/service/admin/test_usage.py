@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from libs.common.domain.ids import uuid7
@@ -13,7 +14,9 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.entry_filter import EntryFilter
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
 from tests.service.admin.conftest import NOW
 from tests.service.admin.test_accounts import exact
 
@@ -220,3 +223,113 @@ async def test_every_invalid_filter_is_named(
 async def test_an_unknown_user_is_not_found(admin: httpx2.AsyncClient) -> None:
     assert (await admin.get("/admin/usage/user/a")).json()["data"] == []
     assert (await admin.get("/admin/usage/user/nobody")).status_code == 404
+
+
+def another(n: int, **fields: Any) -> LedgerEntry:
+    return msgspec.structs.replace(entry(n), **fields)
+
+
+ASKED: list[tuple[dict[str, str], list[int]]] = [
+    ({}, [0, 1, 2, 3]),
+    ({"user_id": "b"}, [1]),
+    # The name that was asked for, the one routed to, and with its provider.
+    ({"model": "house/best"}, [2]),
+    ({"model": "grok"}, [2]),
+    ({"model": "xai/grok"}, [2]),
+    ({"model": "acme/grok"}, []),
+    ({"provider": "xai"}, [2]),
+    ({"deployment": "dep_1"}, [2]),
+    ({"status": "upstream_error"}, [3]),
+    ({"error_code": "upstream_timeout"}, [3]),
+    ({"kind": "refund"}, []),
+    ({"usage_source": "estimated"}, [3]),
+    ({"client_user": "$where"}, [0]),
+    ({"provider_request_id": "req_1"}, [1]),
+    ({"key_id": "key_9"}, [0]),
+    ({"above_usd": "0.01017115"}, [2]),
+    ({"above_usd": "0.010171149"}, [0, 1, 2, 3]),
+    ({"since": "2026-11-24T11:58:00Z", "until": "2026-11-24T12:00:00Z"}, [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("params", "minutes"), ASKED)
+async def test_usage_of_all_accounts_is_filtered(
+    admin: httpx2.AsyncClient, database: Database, params: dict[str, str], minutes: list[int]
+) -> None:
+    rows = [
+        another(0, key_id="key_9", client_user="$where"),
+        another(1, user_id="b", provider_request_id="req_1"),
+        another(
+            2,
+            requested_model="house/best",
+            provider="xai",
+            model="grok",
+            deployment="dep_1",
+            cost_nusd=99_000_000,
+        ),
+        another(
+            3, status="upstream_error", error_code="upstream_timeout", usage_source="estimated"
+        ),
+    ]
+    await LedgerStore(database).post(rows)
+    answer = await admin.get("/admin/usage", params=params)
+    assert answer.status_code == 200, answer.text
+    assert [row["entry_id"] for row in answer.json()["data"]] == [rows[n].entry_id for n in minutes]
+
+
+async def test_pages_of_all_accounts_have_each_entry_once(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    """Also where calls started in the same millisecond."""
+    rows = [another(n // 3, entry_id=f"{n:08}", user_id="ab"[n % 2]) for n in range(9)]
+    await LedgerStore(database).post(rows)
+    seen: list[str] = []
+    params: dict[str, Any] = {"limit": 2}
+    while True:
+        page = (await admin.get("/admin/usage", params=params)).json()
+        seen += [row["entry_id"] for row in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        params["cursor"] = page["next_cursor"]
+    order = [2, 1, 0, 5, 4, 3, 8, 7, 6]
+    assert seen == [rows[n].entry_id for n in order]
+
+
+@pytest.mark.parametrize("user_id", [None, "a"])
+async def test_a_page_looks_at_a_bounded_number_of_entries(
+    database: Database, user_id: str | None
+) -> None:
+    """What is rare is found in steps, each of which goes on where the last one ended."""
+    rows = [another(n, status="upstream_error" if n == 8 else "ok") for n in range(11)]
+    await LedgerStore(database).post(rows)
+    reader = LedgerReader(database, looked_at=3)
+    wanted = EntryFilter(user_id=user_id, status="upstream_error")
+    found: list[list[str]] = []
+    while True:
+        page = await reader.list(wanted, limit=5)
+        found.append([each.entry_id for each in page.entries])
+        if page.last is None:
+            break
+        wanted = msgspec.structs.replace(wanted, before=page.last)
+    assert found == [[], [], [rows[8].entry_id], []]
+
+
+@pytest.mark.parametrize(
+    ("params", "fields"),
+    [
+        ({"status": "fine", "kind": "call", "tag": "x"}, {"status", "tag"}),
+        ({"above_usd": "NaN", "user_id": "a b"}, {"above_usd", "user_id"}),
+        ({"model": "m\n"}, {"model"}),
+    ],
+)
+async def test_wrong_filters_of_all_accounts_are_named(
+    admin: httpx2.AsyncClient, params: dict[str, str], fields: set[str]
+) -> None:
+    answer = await admin.get("/admin/usage", params=params)
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]["fields"]) == fields
+
+
+async def test_usage_of_an_unknown_account_is_not_found(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.get("/admin/usage", params={"user_id": "nobody"})
+    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (404, ["user_id"])

@@ -4,7 +4,7 @@ import msgspec
 
 from libs.common.domain.corrections import derived_id
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.mongo.ledger_reader import EntryFilter
+from libs.common.storage.mongo.entry_filter import EntryFilter
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.worker_stage import CALL_NUSD, PERIODS, Stage, make_event, working
 
@@ -30,7 +30,7 @@ async def test_the_late_event_of_an_abandoned_call_corrects_it(
         await stage.enqueue([given_up(event)])
         await stage.drained()
     late, abandoned = sorted(
-        await stage.ledger.list(EntryFilter(user_id="alice"), limit=10),
+        (await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)).entries,
         key=lambda entry: entry.kind != "late_event",
     )
     assert (abandoned.kind, abandoned.status, abandoned.cost_nusd) == ("call", "abandoned", 0)

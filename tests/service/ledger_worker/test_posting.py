@@ -7,7 +7,7 @@ from libs.common.domain.money import round_to_nusd
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.driver import open_session
 from libs.common.storage.mongo.entries import EntryStore
-from libs.common.storage.mongo.ledger_reader import EntryFilter
+from libs.common.storage.mongo.entry_filter import EntryFilter
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.client import RedisError
@@ -156,7 +156,7 @@ async def test_a_price_just_set_counts_and_beats_the_bundled_map(
         await stage.drained()
     entries = {
         entry.entry_id: entry
-        for entry in await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)
+        for entry in (await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)).entries
     }
     assert entries[before.call_id].cost_nusd == 1_200_000
     assert str(entries[before.call_id].price_id).startswith("litellm:mapped-1@")
@@ -174,8 +174,8 @@ async def test_calls_without_a_price_or_usage_are_posted_at_no_cost(
     await stage.enqueue([unpriced, refused, failed, partial])
     async with working(stage, settings):
         await stage.drained()
-    entries = await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)
-    assert {entry.entry_id: (entry.status, entry.cost_nusd) for entry in entries} == {
+    page = await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)
+    assert {entry.entry_id: (entry.status, entry.cost_nusd) for entry in page.entries} == {
         unpriced.call_id: ("unpriced", 0),
         refused.call_id: ("refused", 0),
         failed.call_id: ("upstream_error", 0),

@@ -24,9 +24,9 @@ from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.entry_filter import EntryFilter
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
-from libs.common.storage.mongo.ledger_reader import EntryFilter
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.event_queue import (
@@ -188,8 +188,8 @@ class Stage:
         await eventually(self.queue_is_empty)
 
     async def entry_ids(self, user_id: str = "alice") -> list[str]:
-        entries = await self.ledger.list(EntryFilter(user_id=user_id), limit=100_000)
-        return [entry.entry_id for entry in entries]
+        page = await self.ledger.list(EntryFilter(user_id=user_id), limit=100_000)
+        return [entry.entry_id for entry in page.entries]
 
     async def retried(self) -> None:
         """At least one job has been put back since the stage was opened."""

@@ -17,8 +17,8 @@ from libs.common.schemas.spend import PeriodSpend
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
-from libs.common.storage.mongo.ledger_reader import EntryFilter
 from tests.unit.builders import NOW, account, entry, rates
 
 _PERIODS = period_keys(NOW)
@@ -42,7 +42,7 @@ async def listed(
     ledger: LedgerStore, user_id: str = "acme", *, limit: int = 500, **wanted: Any
 ) -> list[str]:
     found = await ledger.list(EntryFilter(user_id=user_id, **wanted), limit=limit)
-    return [row.entry_id for row in found]
+    return [row.entry_id for row in found.entries]
 
 
 async def assert_posted(database: Database, expected: list[LedgerEntry]) -> None:
@@ -50,7 +50,7 @@ async def assert_posted(database: Database, expected: list[LedgerEntry]) -> None
     ledger, accounts = LedgerStore(database), AccountStore(database)
     for user_id in ("acme", "other"):
         own = [row for row in expected if row.user_id == user_id]
-        found = await ledger.list(EntryFilter(user_id=user_id), limit=1_000)
+        found = (await ledger.list(EntryFilter(user_id=user_id), limit=1_000)).entries
         assert [row.entry_id for row in found] == sorted((r.entry_id for r in own), reverse=True)
         assert sorted(row.seq or 0 for row in found) == list(range(1, len(own) + 1))
         cost = sum(row.cost_nusd for row in own)
@@ -89,7 +89,7 @@ async def test_an_entry_comes_back_as_it_was_posted(ledger: LedgerStore) -> None
         latency_ms=0,
     )
     assert await ledger.post([posted]) == 1
-    (found,) = await ledger.list(EntryFilter(user_id="acme"), limit=10)
+    (found,) = (await ledger.list(EntryFilter(user_id="acme"), limit=10)).entries
     assert found.usage is not None
     assert found.usage.cache_read is None
     assert found.seq == 1
@@ -192,9 +192,14 @@ async def test_an_entry_that_mongodb_cannot_hold_is_refused_with_all_its_batch(
 async def test_entries_are_paged_newest_first(ledger: LedgerStore) -> None:
     await ledger.post([*entries(7), entry("other-1", user_id="other")])
     seen: list[str] = []
-    while page := await listed(ledger, limit=3, before=seen[-1] if seen else None):
-        assert len(page) <= 3
-        seen += page
+    before: EntryPlace | None = None
+    while True:
+        page = await ledger.list(EntryFilter(user_id="acme", before=before), limit=3)
+        assert len(page.entries) <= 3
+        seen += [row.entry_id for row in page.entries]
+        before = page.last
+        if before is None:
+            break
     assert seen == [f"call-{n:03}" for n in reversed(range(7))]
 
 
@@ -214,7 +219,7 @@ async def test_entries_are_filtered(ledger: LedgerStore) -> None:
     # The start is included, the end is not.
     assert await listed(ledger, since=NOW + hour, until=NOW + 3 * hour) == ["c", "b"]
     assert await listed(ledger, since=NOW + 4 * hour) == []
-    assert await listed(ledger, until=NOW + hour, before="a") == []
+    assert await listed(ledger, until=NOW + hour, before=EntryPlace(NOW, "a")) == []
     assert await listed(ledger, "nobody") == []
 
 

@@ -11,10 +11,25 @@ import pytest
 
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Collection, Database, Document
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.mongo.rollups import RollupFilter
 from tests.unit.builders import NOW, price
+
+_PLACE = EntryPlace(NOW, "b")
+_DAYS: dict[str, Any] = {"since": NOW.date(), "until": NOW.date()}
+
+
+def bounds_of(query: Document) -> Document:
+    """Of a query whose rows are filtered further: what bounds the rows of an index."""
+    bounds: Document = {
+        name: query[name] for name in ("user_id", "started_at", "day") if name in query
+    }
+    assert bounds
+    return bounds
+
 
 PLANS: list[tuple[str, dict[str, Any]]] = [
     # Posting: which of the batch's entries exist; the accounts' counts.
@@ -23,10 +38,21 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     # Spend, for admission and settling.
     ("spend", {"_id": {"$in": ["a|total", "b|total"]}}),
     ("rollups", {"user_id": "a", "key_id": "k", "day": {"$gte": "2026-11-01"}}),
-    # Usage, with and without a cursor, a model.
+    # Usage, with and without an account, a cursor; the call of a provider's request.
     ("entries", {"user_id": "a"}),
-    ("entries", {"user_id": "a", "_id": {"$lt": "b"}}),
-    ("entries", {"user_id": "a", "model": "m", "_id": {"$lt": "b"}}),
+    ("entries", EntryFilter(user_id="a", since=NOW, until=NOW).in_order()),
+    ("entries", bounds_of(EntryFilter(user_id="a", before=_PLACE).query(_PLACE))),
+    ("entries", EntryFilter(since=NOW).in_order()),
+    ("entries", bounds_of(EntryFilter(before=_PLACE, model="m", status="ok").query(_PLACE))),
+    ("entries", EntryFilter(provider_request_id="r").query()),
+    # Sums of usage: of all accounts, one, a key, a model, some groups.
+    ("rollups", RollupFilter(**_DAYS).query()),
+    ("rollups", RollupFilter(**_DAYS, user_id="a").query()),
+    ("rollups", RollupFilter(**_DAYS, user_id="a", key_id="k").query()),
+    ("rollups", RollupFilter(**_DAYS, model="m").query()),
+    ("rollups", bounds_of(RollupFilter(**_DAYS, model="acme/m").query())),
+    ("rollups", bounds_of(RollupFilter(**_DAYS, among=("model", ("", "m"))).query())),
+    ("rollups", {"model": "m"}),
     # The proof: a stretch of an account's entries, its periods and days; the accounts themselves.
     ("entries", {"user_id": "a", "seq": {"$gt": 3, "$lte": 9}}),
     ("entries", {"user_id": "a", "seq": None}),

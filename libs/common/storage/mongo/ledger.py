@@ -76,11 +76,10 @@ class LedgerStore(LedgerReader):
         self._unpriced = database["unpriced"]
 
     async def create_indexes(self) -> None:
-        # UUIDv7 ids sort by time, so these serve "newest first" and its cursor.
-        await self._entries.create_index([("user_id", ASCENDING), ("_id", DESCENDING)])
-        await self._entries.create_index(
-            [("user_id", ASCENDING), ("model", ASCENDING), ("_id", DESCENDING)]
-        )
+        # Usage, of all accounts and of one.
+        in_order = [("started_at", ASCENDING), ("_id", ASCENDING)]
+        await self._entries.create_index(in_order)
+        await self._entries.create_index([("user_id", ASCENDING), *in_order])
         # Not unique: if somebody tampers with an account's count, `verify` reports it while calls
         # are still posted.
         await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
@@ -95,6 +94,8 @@ class LedgerStore(LedgerReader):
         await self._rollups.create_index(
             [("user_id", ASCENDING), ("key_id", ASCENDING), ("day", ASCENDING)]
         )
+        await self._rollups.create_index("day")
+        await self._rollups.create_index([("model", ASCENDING), ("day", ASCENDING)])
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
         """Adds the entries that the ledger lacks, and their cost. Returns how many were added.

@@ -1,7 +1,6 @@
 """Reads an account's entries, and the spend of accounts and keys."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,26 +15,27 @@ from libs.common.storage.mongo.driver import (
     Session,
     from_document,
 )
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 
 # Some servers compare each document with each id, which costs the square of their number.
 _IDS_PER_READ = 100
+# Entries that one page of a list looks at.
+_LOOKED_AT = 10_000
+_NEWEST_FIRST = [("started_at", DESCENDING), ("_id", DESCENDING)]
 
 
-class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """`since` is inclusive, `until` exclusive; `before` is the last page's last entry_id."""
+class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest first; `last` is where the next page goes on, None at the end."""
 
-    user_id: str
-    since: datetime | None = None
-    until: datetime | None = None
-    model: str | None = None
-    key_id: str | None = None
-    before: str | None = None
+    entries: list[LedgerEntry]
+    last: EntryPlace | None
 
 
 class LedgerReader:
     """Reads the collections `entries`, `spend` (per account and period) and `rollups` (per day)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, looked_at: int = _LOOKED_AT) -> None:
+        self._looked_at = looked_at
         self._entries = database["entries"]
         self._spend = database["spend"]
         self._rollups = database["rollups"]
@@ -80,21 +80,28 @@ class LedgerReader:
             PeriodSpend(int(rows[0]["nusd"]), int(rows[0]["revision"])) if rows else PeriodSpend()
         )
 
-    async def list(self, wanted: EntryFilter, *, limit: int) -> list[LedgerEntry]:
-        """Newest first."""
-        query: dict[str, Any] = {"user_id": wanted.user_id}
-        if wanted.model is not None:
-            query["model"] = wanted.model
-        if wanted.key_id is not None:
-            query["key_id"] = wanted.key_id
-        if wanted.before is not None:
-            query["_id"] = {"$lt": wanted.before}
-        started = {"$gte": wanted.since, "$lt": wanted.until}
-        bounds = {operator: at for operator, at in started.items() if at is not None}
-        if bounds:
-            query["started_at"] = bounds
-        cursor = self._entries.find(query).sort("_id", DESCENDING).limit(limit)
-        return [from_document(document, LedgerEntry) for document in await cursor.to_list(limit)]
+    async def list(self, wanted: EntryFilter, *, limit: int) -> EntryPage:
+        """A page may be short, or empty, before the end: it looks at a bounded number of entries.
+
+        So no filter needs an index of its own, which every posting would have to keep.
+        """
+        edge = await self._edge(wanted) if wanted.is_selective else None
+        cursor = self._entries.find(wanted.query(edge)).sort(_NEWEST_FIRST).limit(limit + 1)
+        found = [from_document(d, LedgerEntry) for d in await cursor.to_list(limit + 1)]
+        if len(found) > limit:
+            return EntryPage(entries=found[:limit], last=_place(found[limit - 1]))
+        return EntryPage(entries=found, last=edge)
+
+    async def _edge(self, wanted: EntryFilter) -> EntryPlace | None:
+        """The last entry to look at; None where that is the last one there is."""
+        in_order = self._entries.find(wanted.in_order(), {"started_at": 1})
+        cursor = in_order.sort(_NEWEST_FIRST).skip(self._looked_at - 1).limit(1)
+        rows = await cursor.to_list(1)
+        return EntryPlace(rows[0]["started_at"], rows[0]["_id"]) if rows else None
+
+
+def _place(entry: LedgerEntry) -> EntryPlace:
+    return EntryPlace(entry.started_at, entry.entry_id)
 
 
 async def find_by_ids(

@@ -9,7 +9,8 @@ from libs.common.schemas.usage import TokenCounts
 from libs.common.storage.mongo.driver import Document, UpdateOne, to_document
 
 # Left out of documents if empty, so that the sparse indexes stay small.
-SPARSE = ("corrects", "response_id", "objects")
+SPARSE = ("corrects", "response_id", "objects", "provider_request_id")
+_ROLLED_UP_BY = ("user_id", "day", "key_id", "model", "provider")
 
 
 def numbered_documents(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Document]:
@@ -59,15 +60,16 @@ def spend_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
 
 
 def rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
-    """One `$inc` per account, day, key and model, for analytics and the budgets of keys.
+    """One `$inc` per account, day, key, model and provider, for analytics and budgets of keys.
 
     Token counts that were not reported add 0. Tokens and cost of the other models that a call ran
     are in the row of the call's model. `calls` leaves out late events: their calls were counted
     when they were abandoned. `revision` counts transactions, so the newer of two sums is known.
     """
-    rows: defaultdict[tuple[str, str, str, str], Counter[str]] = defaultdict(Counter)
+    rows: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for entry in entries:
-        row = rows[entry.user_id, entry.periods[DAILY], entry.key_id, entry.model or ""]
+        of = (entry.user_id, entry.periods[DAILY], entry.key_id, entry.model, entry.provider)
+        row = rows[tuple(name or "" for name in of)]
         row["revision"] = 1
         row["cost_nusd"] += entry.cost_nusd
         row["calls" if entry.kind == "call" else "corrections"] += 1
@@ -86,7 +88,7 @@ def rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
             {"_id": "|".join(key)},
             {
                 "$inc": dict(row),
-                "$setOnInsert": dict(zip(("user_id", "day", "key_id", "model"), key, strict=True)),
+                "$setOnInsert": dict(zip(_ROLLED_UP_BY, key, strict=True)),
             },
             upsert=True,
         )

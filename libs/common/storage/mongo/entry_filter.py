@@ -1,0 +1,105 @@
+"""Which entries a list of usage wants, as a query of the collection `entries`."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from libs.common.schemas.entry import EntryKind, EntryStatus
+from libs.common.schemas.usage import UsageSource
+from libs.common.storage.mongo.driver import Document
+
+_EQUAL = (
+    "user_id",
+    "key_id",
+    "provider",
+    "deployment",
+    "status",
+    "error_code",
+    "kind",
+    "usage_source",
+    "client_user",
+    "provider_request_id",
+)
+
+
+class EntryPlace(msgspec.Struct, frozen=True):
+    """Where an entry stands in a list, which is the newest start first."""
+
+    started_at: datetime
+    entry_id: str
+
+
+class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """None leaves a field out. `since` is inclusive, `until` exclusive, `above_nusd` too.
+
+    `model` is the name that was asked for, the one that was routed to, or provider/model. `before`
+    is the place of the last entry that was seen.
+    """
+
+    user_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    model: str | None = None
+    key_id: str | None = None
+    provider: str | None = None
+    deployment: str | None = None
+    status: EntryStatus | None = None
+    error_code: str | None = None
+    kind: EntryKind | None = None
+    usage_source: UsageSource | None = None
+    client_user: str | None = None
+    provider_request_id: str | None = None
+    above_nusd: int | None = None
+    before: EntryPlace | None = None
+
+    def in_order(self, upto: EntryPlace | None = None) -> Document:
+        """What the indexes on start times serve by themselves, through the entry at `upto`."""
+        query: Document = {} if self.user_id is None else {"user_id": self.user_id}
+        bounds: Document = {}
+        places: list[Document] = []
+        if self.since is not None:
+            bounds["$gte"] = self.since
+        if self.until is not None:
+            bounds["$lt"] = self.until
+        if self.before is not None:
+            at, entry_id = self.before.started_at, self.before.entry_id
+            bounds["$lte"] = at
+            # Calls that started in the same millisecond are in the order of their ids.
+            places.append({"$or": [{"started_at": {"$lt": at}}, {"_id": {"$lt": entry_id}}]})
+        if upto is not None:
+            at, entry_id = upto.started_at, upto.entry_id
+            bounds["$gte"] = at if self.since is None else max(at, self.since)
+            places.append({"$or": [{"started_at": {"$gt": at}}, {"_id": {"$gte": entry_id}}]})
+        if bounds:
+            query["started_at"] = bounds
+        return query | ({"$and": places} if places else {})
+
+    def query(self, upto: EntryPlace | None = None) -> Document:
+        """All conditions."""
+        query = self.in_order(upto)
+        given: dict[str, Any] = {name: getattr(self, name) for name in _EQUAL}
+        query |= {name: value for name, value in given.items() if value is not None}
+        if self.above_nusd is not None:
+            query["cost_nusd"] = {"$gt": self.above_nusd}
+        if self.model is not None:
+            query |= of_model(self.model, {"requested_model": self.model})
+        return query
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether more is asked than the order of entries serves, so that many may be read."""
+        others = [name for name in _EQUAL if name not in ("user_id", "provider_request_id")]
+        asked = [getattr(self, name) for name in (*others, "model", "above_nusd")]
+        # An index of its own finds those of one request.
+        return self.provider_request_id is None and any(value is not None for value in asked)
+
+
+def of_model(name: str, *more: Document) -> Document:
+    """What is of the model, by the name that was routed to or provider/model, or as in `more`."""
+    named: Document = {"model": name}
+    names: list[Document] = [named, *more]
+    provider, slash, model = name.partition("/")
+    if slash and provider and model:
+        names.append({"provider": provider, "model": model})
+    return {"$or": names} if len(names) > 1 else named

@@ -1,0 +1,231 @@
+"""`/admin/usage/summary` and `/admin/usage/series`."""
+
+from decimal import Decimal
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.ledger import LedgerStore
+from tests.service.admin.test_accounts import exact
+from tests.service.admin.test_usage import entry
+
+SMALL_USD = Decimal("3.000000001")
+# Usage of a call as `entry` makes it.
+TOKENS = {"input_text": 1001, "output_text": 7}
+
+
+def on(day: str, n: int, cost_nusd: int, **fields: Any) -> LedgerEntry:
+    """An entry of November's day, whose number tells it from others."""
+    periods = ("total", "2026-11", "2026-W48", f"2026-11-{day}")
+    return msgspec.structs.replace(
+        entry(n), periods=periods, cost_nusd=cost_nusd, **({"user_id": "a"} | fields)
+    )
+
+
+@pytest.fixture(autouse=True)
+async def posted(admin: httpx2.AsyncClient, database: Database) -> None:
+    for user_id in ("a", "b"):
+        await admin.post("/admin/accounts", json={"user_id": user_id})
+    await LedgerStore(database).post(
+        [
+            on("22", 0, 5_000_000_000, model="big"),
+            on("23", 1, 1_000_000_001, model="small", status="client_closed"),
+            on("23", 2, 2_000_000_000, model="small", provider="other", user_id="b"),
+            on("24", 3, 500_000_000, model="tiny", key_id="key_2"),
+            on("24", 4, 0, model=None, provider=None, usage=None, status="refused"),
+            on("24", 5, -250_000_000, kind="refund", status="correction", usage=None, key_id=""),
+        ]
+    )
+
+
+async def summed(admin: httpx2.AsyncClient, **params: Any) -> Any:
+    answer = await admin.get("/admin/usage/summary", params=params)
+    assert answer.status_code == 200, answer.text
+    return exact(answer)
+
+
+def costs(answer: Any, *fields: str) -> list[tuple[Any, ...]]:
+    return [(*(row[field] for field in fields), row["cost_usd"]) for row in answer["data"]]
+
+
+async def test_groups_are_summed_the_dearest_first(admin: httpx2.AsyncClient) -> None:
+    answer = await summed(admin, since="2026-11-01", until="2026-12-01")
+    assert (answer["since"], answer["until"]) == ("2026-11-01", "2026-12-01")
+    assert answer["group_by"] == ["model"]
+    assert answer["data"][:2] == [
+        {
+            "model": "big",
+            "cost_usd": 5,
+            "calls": 1,
+            "corrections": 0,
+            "statuses": {"ok": 1},
+            "tokens": TOKENS,
+        },
+        {
+            "model": "small",
+            "cost_usd": SMALL_USD,
+            "calls": 2,
+            "corrections": 0,
+            "statuses": {"ok": 1, "client_closed": 1},
+            "tokens": {"input_text": 2002, "output_text": 14},
+        },
+    ]
+    assert costs(answer, "model")[2:] == [
+        ("tiny", Decimal("0.5")),
+        (None, 0),
+        ("m", Decimal("-0.25")),
+    ]
+    assert answer["rest"] is None
+    total = answer["total"]
+    assert (total["cost_usd"], total["calls"], total["corrections"]) == (
+        Decimal("8.250000001"),
+        5,
+        1,
+    )
+    assert total["statuses"] == {"ok": 3, "client_closed": 1, "refused": 1}
+
+
+@pytest.mark.parametrize(
+    ("group_by", "expected"),
+    [
+        (
+            "day",
+            [
+                ("2026-11-22", 5),
+                ("2026-11-23", SMALL_USD),
+                ("2026-11-24", Decimal("0.25")),
+            ],
+        ),
+        ("month", [("2026-11", Decimal("8.250000001"))]),
+        ("provider", [("acme", Decimal("6.250000001")), ("other", 2), (None, 0)]),
+    ],
+)
+async def test_by_one_field(
+    admin: httpx2.AsyncClient, group_by: str, expected: list[tuple[Any, ...]]
+) -> None:
+    assert costs(await summed(admin, group_by=group_by), group_by) == expected
+
+
+async def test_by_several_fields(admin: httpx2.AsyncClient) -> None:
+    answer = await summed(admin, group_by="account,key", since="2026-11-24")
+    assert costs(answer, "user_id", "key_id") == [
+        ("a", "key_2", Decimal("0.5")),
+        ("a", "key_1", 0),
+        ("a", None, Decimal("-0.25")),
+    ]
+
+
+async def test_what_is_not_shown_is_the_rest(admin: httpx2.AsyncClient) -> None:
+    answer = await summed(admin, limit=1)
+    assert costs(answer, "model") == [("big", 5)]
+    assert answer["rest"]["cost_usd"] == Decimal("3.250000001")
+    assert answer["rest"]["statuses"] == {"ok": 2, "client_closed": 1, "refused": 1}
+    assert answer["total"]["cost_usd"] == Decimal("8.250000001")
+
+
+@pytest.mark.parametrize(
+    ("params", "cost_usd"),
+    [
+        ({"user_id": "b"}, 2),
+        ({"model": "small"}, SMALL_USD),
+        ({"model": "other/small"}, 2),
+        ({"provider": "other"}, 2),
+        ({"since": "2026-11-23", "until": "2026-11-24"}, SMALL_USD),
+        ({"since": "2026-11-25"}, 0),
+        # The default is the last 30 days, today included.
+        ({}, Decimal("8.250000001")),
+        ({"until": "2026-12-22"}, Decimal("8.250000001")),
+        ({"until": "2026-12-23"}, Decimal("3.250000001")),
+    ],
+)
+async def test_sums_are_filtered(
+    admin: httpx2.AsyncClient, params: dict[str, str], cost_usd: Any
+) -> None:
+    assert (await summed(admin, **params))["total"]["cost_usd"] == cost_usd
+
+
+async def test_a_key_has_its_own_sums(admin: httpx2.AsyncClient, database: Database) -> None:
+    key = (await admin.post("/admin/keys", json={"user_id": "a"})).json()
+    await LedgerStore(database).post([on("24", 6, 7_000_000, key_id=key["key_id"])])
+    mine = await summed(admin, key_id=key["key_id"])
+    assert mine["total"]["cost_usd"] == Decimal("0.007")
+    for other in ({"key_id": "key_2"}, {"key_id": key["key_id"], "user_id": "b"}):
+        answer = await admin.get("/admin/usage/summary", params=other)
+        assert (answer.status_code, list(answer.json()["error"]["fields"])) == (404, ["key_id"])
+
+
+async def test_an_unknown_account_is_not_found(admin: httpx2.AsyncClient) -> None:
+    for path in ("summary", "series"):
+        answer = await admin.get(f"/admin/usage/{path}", params={"user_id": "nobody"})
+        assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "field"),
+    [
+        ("summary", {"group_by": "colour"}, "group_by"),
+        ("summary", {"group_by": "day,day"}, "group_by"),
+        ("summary", {"group_by": "day,account,key,model"}, "group_by"),
+        ("summary", {"limit": "1001"}, "limit"),
+        ("summary", {"since": "2026-11-24", "until": "2026-11-24"}, "until"),
+        ("summary", {"since": "2025-01-01", "until": "2026-11-24"}, "until"),
+        ("summary", {"since": "last week"}, "since"),
+        ("series", {"until": "0001-01-01"}, "until"),
+        ("series", {"interval": "hour"}, "interval"),
+        ("series", {"group_by": "day"}, "group_by"),
+        ("series", {"limit": "21"}, "limit"),
+    ],
+)
+async def test_wrong_parameters_are_named(
+    admin: httpx2.AsyncClient, path: str, params: dict[str, str], field: str
+) -> None:
+    answer = await admin.get(f"/admin/usage/{path}", params=params)
+    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, [field])
+
+
+async def test_a_series_has_every_day(admin: httpx2.AsyncClient) -> None:
+    params = {"since": "2026-11-21", "until": "2026-11-25", "group_by": "model", "limit": "2"}
+    answer = exact(await admin.get("/admin/usage/series", params=params))
+    points = {row["model"]: [p["cost_usd"] for p in row["points"]] for row in answer["data"]}
+    assert points == {"big": [0, 5, 0, 0], "small": [0, 0, SMALL_USD, 0]}
+    assert answer["total"] == [
+        {"start": "2026-11-21", "cost_usd": 0, "calls": 0},
+        {"start": "2026-11-22", "cost_usd": 5, "calls": 1},
+        {"start": "2026-11-23", "cost_usd": SMALL_USD, "calls": 2},
+        {"start": "2026-11-24", "cost_usd": Decimal("0.25"), "calls": 2},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "starts"),
+    [
+        ("week", {"2026-11-16": 5, "2026-11-23": Decimal("3.250000001")}),
+        ("month", {"2026-11-01": Decimal("8.250000001")}),
+    ],
+)
+async def test_longer_intervals_are_those_of_the_calendar(
+    admin: httpx2.AsyncClient, interval: str, starts: dict[str, Any]
+) -> None:
+    params = {"since": "2026-11-20", "until": "2026-11-26", "interval": interval}
+    answer = exact(await admin.get("/admin/usage/series", params=params))
+    assert {point["start"]: point["cost_usd"] for point in answer["total"]} == starts
+
+
+async def test_calls_without_a_provider_have_a_series(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    """Also where the rollup was written before rollups had providers."""
+    await database["rollups"].insert_one(
+        {"_id": "old", "user_id": "a", "day": "2026-11-24", "key_id": "k", "model": "m"}
+        | {"cost_nusd": 3_000_000_000, "calls": 4}
+    )
+    params = {"since": "2026-11-24", "until": "2026-11-25", "group_by": "provider"}
+    answer = exact(await admin.get("/admin/usage/series", params=params))
+    assert answer["data"][0] == {
+        "provider": None,
+        "points": [{"start": "2026-11-24", "cost_usd": 3, "calls": 5}],
+    }
