@@ -95,7 +95,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         holds = HoldStore(redis, pipelined)
         standings = Standings(StandingStore(pipelined), SpendReader(database, holds))
         caches = Caches(pipelined, breaker, settings)
-        directory = Directory(database, price_map, caches)
+        profiles = Profiles(price_map)
+        directory = Directory(database, price_map, caches, profiles.searches)
         clock = SharedClock()
         backlog = Backlog(spool)
         admissions = Admissions(holds, database, backlog, breaker, clock, settings)
@@ -111,7 +112,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         forwarder = Forwarder(
             Relay(client, settings),
             LibraryCalls(translator, settings),
-            Profiles(price_map),
+            profiles,
             tokenizer,
             credentials,
         )

@@ -1,7 +1,7 @@
 """Keys, accounts and prices, cached until they are invalidated."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from math import inf
 from types import MappingProxyType
@@ -38,10 +38,20 @@ class _Prices(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """Reads through bounded caches. Raises Unavailable if it needs MongoDB in an outage."""
+    """Reads through bounded caches. Raises Unavailable if it needs MongoDB in an outage.
 
-    def __init__(self, database: Database, price_map: PriceMap, caches: Caches) -> None:
+    `searches` tells whether a translated call's search reaches the target.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        price_map: PriceMap,
+        caches: Caches,
+        searches: Callable[[Target], bool],
+    ) -> None:
         self._price_map = price_map
+        self._searches = searches
         self._price_store = PriceStore(database)
         keys, accounts = KeyStore(database), AccountStore(database)
         shared_keys = caches.in_redis("key", ApiKey)
@@ -89,7 +99,7 @@ class Directory:
             try:
                 price = await self._price(target.provider, target.priced_as or target.model, at)
                 if tools and price.basis != PROVIDER_REPORTED:
-                    _check_fees(target, price, tools, client_format)
+                    self._check_fees(target, price, tools, client_format)
                 if models:
                     await self.prices_of_models(target, models, at)
             except ModelUnpriced as error:
@@ -149,6 +159,23 @@ class Directory:
                 # The router has its own cache.
                 pass
 
+    def _check_fees(
+        self,
+        target: Target,
+        price: PriceVersion,
+        tools: Mapping[str, int],
+        client_format: ClientFormat,
+    ) -> None:
+        """Checks only tools that can reach the provider: a translation carries searches to those
+        that can search, and rejects or drops other tools that another provider runs.
+        """
+        for tool, uses in tools.items():
+            if not uses or fee_of(price, tool) is not None:
+                continue
+            is_search = tool.startswith(WEB_SEARCH)
+            if client_format in target.paths or (is_search and self._searches(target)):
+                raise _no_fee(target, tool)
+
     def invalidate_all(self) -> None:
         """Clears all caches, since invalidations may have been missed."""
         for cache in (self._keys, self._accounts, self._prices):
@@ -184,18 +211,6 @@ class Directory:
 
 def _named_by(param: str) -> str:
     return "" if param == "model" else f", which '{param}' names,"
-
-
-def _check_fees(
-    target: Target, price: PriceVersion, tools: Mapping[str, int], client_format: ClientFormat
-) -> None:
-    """Checks only tools that can reach the provider: a translation carries searches, and rejects or
-    drops other tools that another provider runs.
-    """
-    for tool, uses in tools.items():
-        is_carried = client_format in target.paths or tool.startswith(WEB_SEARCH)
-        if uses and is_carried and fee_of(price, tool) is None:
-            raise _no_fee(target, tool)
 
 
 def _no_fee(target: Target, tool: str) -> ModelUnpriced:

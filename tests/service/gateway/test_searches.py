@@ -73,6 +73,30 @@ async def test_a_tool_without_a_known_fee_is_refused(
     assert await books.held(secret) == 0
 
 
+@pytest.mark.parametrize("drops", [False, True], ids=["refuses", "drops"])
+async def test_a_search_that_reaches_nobody_needs_no_fee(
+    gateway: Client, upstream: Upstream, books: Books, drops: bool
+) -> None:
+    """A server that only chats gets none, whatever the client offers."""
+    Endpoints(upstream)
+    await books.set_price("hosted_vllm/plain", input_usd="1", output_usd="1")
+    server = deployment(upstream, "a", "hosted_vllm/plain", formats=("chat",), drop_params=drops)
+    route = await add_route(books, server)
+    body = RESPONSES.body(model=route, tools=[FUNCTION, {"type": "web_search"}])
+
+    response = await gateway.post(RESPONSES.path, await books.add_key(), body)
+
+    if drops:
+        assert response.status_code == 200, response.text
+        assert response.headers["x-gateway-dropped-params"] == "tools[1]"
+        (asked,) = upstream.requests
+        assert [tool["type"] for tool in asked.fields["tools"]] == ["function"]
+    else:
+        error = RESPONSES.check_error(response, 400, "unsupported_field")
+        assert error["param"] == "tools[1]"
+        assert upstream.requests == []
+
+
 async def test_a_function_of_that_name_is_the_clients_own(
     gateway: Client, upstream: Upstream, books: Books
 ) -> None:

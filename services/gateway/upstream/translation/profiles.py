@@ -59,6 +59,13 @@ class Profiles:
         self._kept[target.deployment_id] = (target, profile)
         return profile
 
+    def searches(self, target: Target) -> bool:
+        """Whether a translated call's web search can reach the target, as far as is known."""
+        if target.translation == "library":
+            return True
+        profile = self.of(target)
+        return profile.family == "anthropic" or profile.takes_search
+
 
 def profile_of(
     provider: str,

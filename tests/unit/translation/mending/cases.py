@@ -20,6 +20,7 @@ from services.gateway.upstream.translation.conversation import (
     Result,
     Sampling,
     Seal,
+    Search,
     Shape,
     Text,
     Thinking,
@@ -44,6 +45,7 @@ USER = Turn(role="user", parts=(Text(text="q", at=(0, 0)),), at=(0,))
 CALL = Call(id="c1", name="f", arguments="{}", at=(1, 0))
 RESULT = Result(call_id="c1", parts=(Text(text="r"),), at=(2, 0))
 TOOL = Function(name="f", at=(0,))
+STORED = Search(at=(1,), extra={"external_web_access": msgspec.Raw(b"false")})
 OLD_CLAUDE = Profile(
     family="anthropic",
     formats=("messages",),
@@ -450,6 +452,15 @@ OPTIONS = [
         request=asked(tools=(TOOL,), choice=Choice(mode="required", names=("f",)), **limited(1)),
         sent=asked(tools=(TOOL,), choice=Choice(), **limited(1)),
         dropped=("tool_choice",),
+    ),
+    Case(
+        name="what OpenAI has stored is searched there alone",
+        rule=options.stored_searches,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=asked(tools=(TOOL, STORED), **limited(1)),
+        sent=asked(tools=(TOOL,), **limited(1)),
+        adapted=("tools[1]",),
     ),
     Case(
         name="a hint of style is OpenAI's alone",

@@ -85,7 +85,10 @@ CODEX: dict[str, Any] = {
     "store": False,
     "include": ["reasoning.encrypted_content"],
     "parallel_tool_calls": False,
-    "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}],
+    "tools": [
+        {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False},
+        {"type": "web_search", "external_web_access": False},
+    ],
 }
 TARGETS: tuple[tuple[str, ClientFormat], ...] = (
     ("gpt-4.1-mini", "responses"),
@@ -188,7 +191,9 @@ def test_codex_on_claude_and_on_a_server() -> None:
     assert claude.body["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
     server = sent("responses", CODEX, "hosted_vllm/qwen", "chat")
     assert server.body["reasoning_effort"] == "high"
-    assert server.adapted == claude.adapted == ("text.verbosity",)
+    assert set(server.adapted) == set(claude.adapted) == {"tools[1]", "text.verbosity"}
+    for found in (claude, server):
+        assert [tool.get("type", "function") for tool in found.body["tools"]] == ["function"]
 
 
 @pytest.mark.parametrize(

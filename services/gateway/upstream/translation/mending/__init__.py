@@ -31,6 +31,7 @@ FIRST: tuple[Rule, ...] = (
     turns.foreign_searches,
     turns.foreign_members,
     options.output_limit,
+    options.stored_searches,
     options.known_choice,
     options.forced_tools,
     thinking.thinking_without_ability,

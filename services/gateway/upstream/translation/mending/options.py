@@ -34,6 +34,7 @@ _MAX_METADATA_CHARS = 512
 _JSON_MODE = "Answer with a single JSON object and nothing else."
 _SEARCHES = frozenset({"web_search", "web_search_preview"})
 _NO_EFFECT = "medium"
+_WEB_ACCESS = "external_web_access"
 
 _metadata = msgspec.json.Decoder(dict[str, str])
 
@@ -80,6 +81,23 @@ def known_choice(request: Request, aim: Aim) -> Request:
             path = "function_call" if is_legacy else aim.report.paths.field("choice")
             raise invalid(path, f"no tool has the name {name[:64]!r}")
     return request
+
+
+def stored_searches(request: Request, aim: Aim) -> Request:
+    """A search of what OpenAI has stored is known to it alone: elsewhere the model gets none, for
+    another provider would search the web itself. Codex offers it in every call.
+    """
+    kept = tuple(tool for tool in request.tools if not _is_stored_search(tool))
+    if len(kept) == len(request.tools) or (aim.is_openai and aim.to == "responses"):
+        return request
+    for tool in request.tools:
+        if _is_stored_search(tool):
+            aim.report.adapted(aim.report.paths.tool(tool.at))
+    return replace(request, tools=kept)
+
+
+def _is_stored_search(tool: Tool) -> bool:
+    return isinstance(tool, Search) and bytes(tool.extra.get(_WEB_ACCESS, b"")) == b"false"
 
 
 def verbosity(request: Request, aim: Aim) -> Request:
