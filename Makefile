@@ -135,6 +135,11 @@ golden: .venv ## Write the golden conversations of translation anew, for review 
 
 # --- Proofs and measurements ---------------------------------------------------------------------
 
+# Needs node, npm and a gigabyte for a while; AGENTS_DIR=directory keeps what npm installs.
+.PHONY: test-agents
+test-agents: .venv ## Run Claude Code, Codex and the AI SDK against a local stack (asks npm's registry)
+	@TEST_AGENTS=1 $(BIN)/python -m pytest tests/agents $(ARGS)
+
 .PHONY: bench bench-ledger bench-pieces chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
