@@ -202,10 +202,12 @@ def strict_shape(request: Request, aim: Aim) -> Request:
 def json_mode(request: Request, aim: Aim) -> Request:
     """Claude has no such mode: it is asked for one object, below the system's other words.
 
+    A form that has a name and no schema is any object, too.
+
     In Messages the writer does so.
     """
     shape = request.shape
-    if shape is None or shape.kind != "json_object" or aim.to == "messages":
+    if shape is None or shape.schema is not None or aim.to == "messages":
         return request
     aim.adapted("shape")
     place = 0

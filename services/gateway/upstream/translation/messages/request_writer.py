@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.gateway.upstream.translation.conversation import Request, Sampling, Shape, Wish
+from services.gateway.upstream.translation.conversation import Request, Sampling, Wish
 from services.gateway.upstream.translation.messages.block_writer import cache_control
 from services.gateway.upstream.translation.messages.family import is_own
 from services.gateway.upstream.translation.messages.tool_writer import write_choice, write_tools
@@ -33,7 +33,8 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     if request.limits.output_tokens is not None:
         written["max_tokens"] = request.limits.output_tokens
     system, written["messages"] = TurnWriter(profile, report).write(request.turns)
-    if request.shape is not None and request.shape.kind == "json_object":
+    if request.shape is not None and request.shape.schema is None:
+        # Any object; Anthropic takes no schema that would allow it.
         system.append({"type": "text", "text": _JSON_MODE})
         report.adapted(report.paths.field("shape"))
     optional = {
@@ -67,19 +68,11 @@ def _config(request: Request, report: Report) -> Members:
     effort = request.thinking.effort
     if effort is not None and effort != "none":
         config["effort"] = _EFFORTS.get(effort, effort)
-    if request.shape is not None and request.shape.kind == "json_schema":
-        config["format"] = _format(request.shape, report)
+    if request.shape is not None and request.shape.schema is not None:
+        config["format"] = {"type": "json_schema", "schema": request.shape.schema}
     if request.verbosity not in (None, _USUAL_VERBOSITY):
         report.adapted(report.paths.field("verbosity"))
     return config
-
-
-def _format(shape: Shape, report: Report) -> Members:
-    """Without a schema, OpenAI's clients ask for any object."""
-    if shape.schema is None:
-        report.adapted(report.paths.field("shape"))
-        return {"type": "json_schema", "schema": {"type": "object"}}
-    return {"type": "json_schema", "schema": shape.schema}
 
 
 def _stop(stop: tuple[str, ...], report: Report) -> tuple[str, ...]:
