@@ -17,6 +17,8 @@ from services.gateway.upstream.translation.reply import Failure
 _ERROR_MEMBER = re.compile(rb'"error"\s*:\s*[{"]')
 # Before its answer's own members, a provider says little.
 _SEARCHED_BYTES = 2_048
+# As every answer of OpenAI's has at its beginning.
+_NO_ERROR = b'"error":null'
 _MAX_MESSAGE_CHARS = 4_000
 _ERROR_TYPES = frozenset({"error", "response.failed"})
 
@@ -65,7 +67,7 @@ def failure_of_answer(answer: Answer) -> Failure | None:
 def failure_of_stream(stream: Stream) -> Failure | None:
     """Of one whose first event is an error, as far as it has come."""
     begun = stream.begun
-    if b"error" not in begun and b"failed" not in begun:
+    if begun.count(b"error") == begun.count(_NO_ERROR) and b"failed" not in begun:
         return None
     for frame in FrameSplitter().feed(begun):
         data = data_of(frame)

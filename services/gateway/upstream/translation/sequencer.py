@@ -65,7 +65,7 @@ class Sequencer:
         self._sink.started(answer_id, model, created)
 
     def text(self, delta: str, logprobs: msgspec.Raw | None = None) -> None:
-        if self._may_pass():
+        if self._open is None or self._may_pass():
             self._sink.text(delta, logprobs)
         else:
             self._wait("text", delta, logprobs)
@@ -77,7 +77,7 @@ class Sequencer:
             self._wait("refusal", delta)
 
     def thinking(self, delta: str, summary: int | None = None) -> None:
-        if self._may_pass():
+        if self._open is None or self._may_pass():
             self._sink.thinking(delta, summary)
         else:
             self._wait("thinking", delta, summary)

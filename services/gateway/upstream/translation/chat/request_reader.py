@@ -81,8 +81,10 @@ class _Said:
         self._rest = dict.fromkeys(name for name in self._fields if name not in _SET_ASIDE)
 
     def raw(self, name: str) -> msgspec.Raw | None:
-        self._rest.pop(name, None)
-        return self._fields.get(name)
+        raw = self._fields.get(name)
+        if raw is not None:
+            self._rest.pop(name, None)
+        return raw
 
     def needed(self, name: str) -> msgspec.Raw:
         raw = self.raw(name)
@@ -91,8 +93,11 @@ class _Said:
         return raw
 
     def read(self, name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
-        raw = self.raw(name)
-        return None if raw is None else decoded(decoder, raw, name)
+        if name not in self._fields:
+            # As most are of which a format has so many.
+            return None
+        self._rest.pop(name, None)
+        return decoded(decoder, self._fields[name], name)
 
     def one_of(self, name: str, words: tuple[str, ...]) -> Any:
         word = self.read(name, _text)
