@@ -115,15 +115,20 @@ def misshapen(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """With one value anywhere in it replaced by another, or left out."""
     for path in _paths(body):
         for value in (*WRONG, ...):
-            changed = copy.deepcopy(body)
-            holder: Any = changed
-            for step in path[:-1]:
-                holder = holder[step]
-            if value is ...:
-                del holder[path[-1]]
-            else:
-                holder[path[-1]] = value
-            yield f"{path}: {value!r}", changed
+            yield f"{path}: {value!r}", _changed(body, path, value)
+
+
+def _changed(holder: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """A copy that shares all that is not on the path."""
+    changed = copy.copy(holder)
+    step, *rest = path
+    if rest:
+        changed[step] = _changed(holder[step], tuple(rest), value)
+    elif value is ...:
+        del changed[step]
+    else:
+        changed[step] = value
+    return changed
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
