@@ -33,7 +33,8 @@ def asked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 
 class Telling:
     """How one provider's answers are to be read. `thinks_uncounted`: LiteLLM estimates what the
-    model thought. `breaks_silently`: an answer that says nothing stands for a call that broke.
+    model thought. `caches_as_claude`: caches are kept for five minutes where no time is told, which
+    LiteLLM does not say. `breaks_silently`: an answer that says nothing stands for a call that broke.
     """
 
     def __init__(self, target: TranslationTarget | None = None) -> None:
@@ -42,6 +43,7 @@ class Telling:
         self.thinks_uncounted = provider in ("bedrock", "databricks") or (
             provider == "vertex_ai" and is_claude
         )
+        self.caches_as_claude = is_claude or provider == "bedrock"
         self._breaks_silently = not is_claude and provider in _GOOGLES | {"bedrock"}
         self._is_googles = not is_claude and provider in _GOOGLES
 

@@ -70,7 +70,13 @@ def chat_completion(answer: Any, telling: Telling = _AS_IT_IS) -> bytes:
 
 def _usage(usage: Any, telling: Telling) -> dict[str, Any] | None:
     told = chat_usage(usage)
-    if told is not None and telling.thinks_uncounted:
+    if told is None:
+        return None
+    details = told["prompt_tokens_details"]
+    if telling.caches_as_claude and details["cache_write_tokens"]:
+        for_an_hour = details.get("cache_write_1h_tokens", 0)
+        details["cache_write_5m_tokens"] = max(details["cache_write_tokens"] - for_an_hour, 0)
+    if telling.thinks_uncounted:
         del told["completion_tokens_details"]["reasoning_tokens"]
     return told
 
