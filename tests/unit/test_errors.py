@@ -31,7 +31,7 @@ def test_each_error_has_a_status_and_a_stable_code(error: type[AppError]) -> Non
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error.code)
 
 
-def test_a_permanent_refusal_tells_the_sdks_not_to_retry() -> None:
+def test_sdks_do_not_retry_a_permanent_refusal() -> None:
     # The SDKs retry 409 and 429 on their own, and sleep for as long as they are told.
     refusals = {error.code for error in _TREE if error.should_retry is False}
     assert refusals >= {"budget_exceeded", "invalid_api_key", "api_key_revoked", "conflict"}

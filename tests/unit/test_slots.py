@@ -21,7 +21,7 @@ async def test_no_more_are_taken_than_there_are() -> None:
     assert not slots.take_free()
 
 
-async def test_whoever_waited_longest_is_next() -> None:
+async def test_the_longest_waiter_is_next() -> None:
     slots = Slots(1)
     await slots.take()
     first, second = await waiters(slots, 2)

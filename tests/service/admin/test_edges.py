@@ -71,7 +71,9 @@ async def test_health_readiness_and_metrics_are_open(admin: httpx2.AsyncClient) 
     assert line in metrics.text
 
 
-async def test_readiness_names_what_is_down(settings: Settings, database: Database) -> None:
+async def test_readiness_names_the_unavailable_database(
+    settings: Settings, database: Database
+) -> None:
     async with (
         open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
         client_of(app_with(settings, database, away)) as admin,
@@ -161,7 +163,7 @@ async def test_a_405_lists_the_allowed_methods(admin: httpx2.AsyncClient) -> Non
         b'{"metadata":' + b"[" * 50_000,
     ],
 )
-async def test_what_is_not_json_is_400(admin: httpx2.AsyncClient, body: bytes) -> None:
+async def test_invalid_json_is_400(admin: httpx2.AsyncClient, body: bytes) -> None:
     answer = await admin.post("/admin/accounts", content=body, headers=JSON)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["code"] == "invalid_json"
@@ -291,7 +293,7 @@ async def test_wrong_keys_are_throttled_and_the_right_one_is_not(
         ("/admin/costs", {"at": "2026-11-01T00:00:00"}, "at", "a time such as"),
     ],
 )
-async def test_what_would_be_right_is_told(
+async def test_a_rejection_names_the_valid_values(
     admin: httpx2.AsyncClient, path: str, params: dict[str, str], field: str, told: str
 ) -> None:
     answer = await admin.get(path, params=params)
@@ -299,7 +301,7 @@ async def test_what_would_be_right_is_told(
     assert told in answer.json()["error"]["fields"][field]
 
 
-async def test_an_enum_in_a_list_tells_what_it_may_be(admin: httpx2.AsyncClient) -> None:
+async def test_an_invalid_enum_in_a_list_names_the_valid_values(admin: httpx2.AsyncClient) -> None:
     budgets = [{"limit_usd": 1, "period": "yearly"}]
     answer = await admin.post("/admin/accounts", json={"user_id": "a", "budgets": budgets})
     [message] = answer.json()["error"]["fields"].values()

@@ -54,7 +54,7 @@ async def listed(admin: httpx2.AsyncClient, **params: Any) -> list[str]:
     return [row["call_id"] for row in answer.json()["data"]]
 
 
-async def test_a_key_says_whether_it_records(
+async def test_a_key_shows_whether_it_records(
     admin: httpx2.AsyncClient, database: Database, redis: Redis
 ) -> None:
     key = (await admin.post("/admin/keys", json={"user_id": "a"})).json()
@@ -186,7 +186,7 @@ async def test_the_recordings_of_an_account_are_deleted(
     assert again.json() == {"deleted": 0, "more": False}
 
 
-async def test_an_entry_says_whether_it_is_recorded(
+async def test_an_entry_shows_whether_it_is_recorded(
     admin: httpx2.AsyncClient, database: Database
 ) -> None:
     (call_id,) = await stored(database, recording(NOW))

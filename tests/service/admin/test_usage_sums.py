@@ -119,7 +119,7 @@ async def test_by_several_fields(admin: httpx2.AsyncClient) -> None:
     ]
 
 
-async def test_what_is_not_shown_is_the_rest(admin: httpx2.AsyncClient) -> None:
+async def test_the_rest_is_summed_apart(admin: httpx2.AsyncClient) -> None:
     answer = await summed(admin, limit=1)
     assert costs(answer, "model") == [("big", 5)]
     assert answer["rest"]["cost_usd"] == Decimal("3.250000001")

@@ -179,7 +179,7 @@ def test_images_of_a_response_cost_what_their_model_does() -> None:
     assert nusd_to_usd(charged.cost.cost_nusd) == Decimal("0.16696")
 
 
-def test_what_the_provider_says_is_for_all_that_ran() -> None:
+def test_a_reported_cost_covers_all_runs() -> None:
     reported = price(basis="provider_reported")
     usage = TokenUsage(
         input_text=1,

@@ -119,7 +119,7 @@ def test_images_are_tokens_of_the_model_that_made_them() -> None:
     assert run.model == DEFAULT_IMAGE_MODEL
 
 
-def test_images_whose_tokens_are_not_told_are_counted() -> None:
+def test_images_without_reported_tokens_are_counted() -> None:
     image = {"type": "image_generation_call", "status": "completed"}
     usage = counted([image, image | {"status": "failed"}], [{"type": "image_generation"}])
     assert (usage.tool_uses, usage.runs) == ({"image_generation": 1}, ())

@@ -157,7 +157,7 @@ def test_runs_beyond_the_bound_are_added_to_the_last_of_their_kind() -> None:
     assert sum(run.output_text or 0 for run in usage.runs) == 3500 * (MAX_RUNS + 10) + 3
 
 
-def test_the_runs_of_a_stream_are_told_cumulatively() -> None:
+def test_the_runs_of_a_stream_are_cumulative() -> None:
     start = report({"input_tokens": 23000, "output_tokens": 1})
     first = report({"output_tokens": 500, "iterations": [COMPACTION]})
     last = report({"output_tokens": 1000, "iterations": [COMPACTION, MESSAGE]})

@@ -93,9 +93,7 @@ def test_the_end_is_the_first_instant_with_another_key(
 
 
 @given(st.sampled_from(PERIODS), _moments)
-def test_the_kind_of_a_period_can_be_told_from_its_key(
-    period: BudgetPeriod, moment: datetime
-) -> None:
+def test_a_key_shows_the_kind_of_its_period(period: BudgetPeriod, moment: datetime) -> None:
     key = period_key(period, moment)
     assert [kind for kind, shape in _SHAPES.items() if re.fullmatch(shape, key)] == [period]
 

@@ -193,7 +193,7 @@ _VALUES = st.recursive(
 
 
 @given(st.binary(max_size=200) | _TEXTS.map(str.encode))
-def test_redaction_takes_any_bytes_and_is_idempotent(text: bytes) -> None:
+def test_redaction_accepts_any_bytes_and_is_idempotent(text: bytes) -> None:
     redacted = redact(text)
     assert redact(redacted) == redacted
     # At worst a value of one letter behind the shortest name.

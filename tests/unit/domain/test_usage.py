@@ -254,7 +254,7 @@ def test_how_a_translated_message_was_served_is_kept() -> None:
         assert usage == TokenUsage(input_text=5, output_text=2, speed="fast", inference_geo="us")
 
 
-def test_a_side_that_nobody_reports_stays_unknown() -> None:
+def test_an_unreported_side_stays_unknown() -> None:
     assert message({"input_tokens": 3}) == TokenUsage(input_text=3)
     assert message({"output_tokens": 3}) == TokenUsage(output_text=3)
     assert chat({"prompt_tokens": 3}) == TokenUsage(input_text=3)

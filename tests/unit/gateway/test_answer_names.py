@@ -39,7 +39,7 @@ def test_a_frame_changes_its_model_alone(frame: bytes, told: bytes) -> None:
     assert renaming("fast")(frame) == told
 
 
-def test_what_a_model_says_of_models_stays() -> None:
+def test_models_in_the_text_of_an_answer_stay() -> None:
     rename = renaming("fast")
     rename(CHUNK)
     said = json.dumps({"choices": [{"delta": {"content": '{"model":"gpt-4o-2024"}'}}]})

@@ -23,13 +23,13 @@ RAN = {"code_execution": 1}
         ({"content": [{"type": "tool_use", "input": {"container": {"id": "c1"}}}]}, {}),
     ],
 )
-def test_a_message_tells_the_container_that_it_ran_in(fields: Any, uses: dict[str, int]) -> None:
+def test_a_message_names_its_container(fields: Any, uses: dict[str, int]) -> None:
     usage = MESSAGES.usage_of_answer(json.dumps({"usage": USAGE, **fields}).encode())
     assert usage is not None
     assert usage.tool_uses == uses
 
 
-def test_a_stream_tells_it_at_its_start_or_its_end() -> None:
+def test_a_stream_names_its_container_at_its_start_or_end() -> None:
     assert relayed(MESSAGES, REQUEST, messages_stream(["Hi"])).usage.tool_uses == {}
     container = {"id": "c1"}
     frames = messages_stream(["Hi"])

@@ -38,7 +38,7 @@ _TARGET = Target(deployment_id="dep_1", provider="openai", model="gpt-4o")
         (None, None),
     ],
 )
-def test_an_address_tells_its_region(base_url: str | None, region: str | None) -> None:
+def test_the_region_follows_from_the_address(base_url: str | None, region: str | None) -> None:
     assert region_of(base_url) == region
 
 
@@ -53,7 +53,7 @@ def test_an_address_tells_its_region(base_url: str | None, region: str | None) -
         ("global", 18 * 3),
     ],
 )
-def test_a_region_decides_what_is_held(region: str | None, usd: float) -> None:
+def test_the_hold_depends_on_the_region(region: str | None, usd: float) -> None:
     target = msgspec.structs.replace(_TARGET, region=region)
     priced = DeploymentPrices().priced(target, _PRICE)
     assert hold(priced) == round(usd * 10**9)

@@ -34,7 +34,7 @@ def answer(status: int, *headers: Header, body: bytes = b'{"error":{"message":"m
     ],
 )
 @pytest.mark.parametrize("client_format", ["chat", "responses", "messages"])
-def test_a_provider_that_wants_time_says_how_long(
+def test_a_provider_can_ask_for_a_wait(
     client_format: ClientFormat, given: list[Header], told: list[Header]
 ) -> None:
     assert with_signals(answer(429, *given), client_format, NOW_S) == answer(429, *told)
@@ -53,12 +53,12 @@ def test_openai_s_clients_know_no_402(client_format: ClientFormat) -> None:
         with_signals(answer(402), client_format, NOW_S)
 
 
-def test_anthropic_s_do_and_are_told_to_stop() -> None:
+def test_anthropics_clients_get_the_header_to_stop() -> None:
     assert with_signals(answer(402), "messages", NOW_S) == answer(402, STOP)
 
 
 @pytest.mark.parametrize("status", [413, 422])
-def test_openai_s_clients_repeat_a_prompt_over_some_statuses(status: int) -> None:
+def test_openais_clients_repeat_a_prompt_over_some_statuses(status: int) -> None:
     assert with_signals(answer(status), "responses", NOW_S) == answer(400)
     assert with_signals(answer(status), "messages", NOW_S) == answer(status)
 

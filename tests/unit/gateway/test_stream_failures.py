@@ -183,7 +183,7 @@ def test_text_that_is_too_long_to_keep_still_counts(client_format: Format, frame
     assert MAX_KEPT_BYTES // 4 <= got.usage.output_text < MAX_KEPT_BYTES // 4 + 100  # type: ignore[operator]
 
 
-def test_counts_that_contradict_each_other_keep_what_is_known() -> None:
+def test_contradictory_counts_keep_their_known_part() -> None:
     usage = CHAT_USAGE | {"prompt_tokens_details": {"cached_tokens": 1_000}}
     frames = [*chat_frames(), data({"choices": [], "usage": usage}), b"data: [DONE]\n\n"]
 

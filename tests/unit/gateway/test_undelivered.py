@@ -80,7 +80,7 @@ def test_what_came_before_an_error_is_charged_for() -> None:
         (RESPONSES, {"status": "incomplete", "output": []}, False),
     ],
 )
-def test_an_answer_with_a_good_status_says_that_it_failed(
+def test_a_failed_answer_under_a_good_status_is_recognised(
     client_format: Format, answer: dict[str, Any], failed: bool
 ) -> None:
     assert client_format.has_failed(json.dumps(answer).encode()) is failed
@@ -158,7 +158,7 @@ def test_a_message_without_a_reason_to_stop_is_broken() -> None:
         (None, None, None),
     ],
 )
-def test_a_broken_stream_has_the_tier_that_was_told_or_asked_for(
+def test_a_broken_stream_has_the_reported_or_requested_tier(
     told: str | None, asked: str | None, expected: str | None
 ) -> None:
     body = json.dumps({"model": "m", "messages": [], "stream": True, "service_tier": asked})
@@ -171,7 +171,7 @@ def test_a_broken_stream_has_the_tier_that_was_told_or_asked_for(
     assert (got.usage.service_tier, got.usage_source) == (expected, "estimated")
 
 
-def test_a_tier_that_earlier_chunks_told_is_kept() -> None:
+def test_a_tier_of_earlier_chunks_is_kept() -> None:
     frames = [
         data(chat_chunk(TEXT, service_tier="priority")),
         data({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}),

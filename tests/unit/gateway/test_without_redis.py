@@ -110,7 +110,7 @@ async def test_a_settled_hold_releases_the_rest() -> None:
     assert await desk.room() == 1_000 - 300 - 250 + 60
 
 
-async def test_finished_calls_stay_counted_until_redis_knows_them() -> None:
+async def test_finished_calls_stay_counted_until_redis_has_them() -> None:
     """Or the same money could be spent again and again in one outage."""
     desk = Desk()
     for _ in range(10):

@@ -351,7 +351,7 @@ def test_a_map_can_be_read_from_a_file(tmp_path: Path) -> None:
         ({**_ROW, "max_output_tokens": 10**30}, "unreadable", None),
     ],
 )
-def test_a_row_that_is_no_price_says_why(row: Any, reason: str, field: str | None) -> None:
+def test_a_row_without_a_price_has_a_reason(row: Any, reason: str, field: str | None) -> None:
     rows = map_of(model=row)
     told = rows.read("model")
     assert isinstance(told, NotPriced)

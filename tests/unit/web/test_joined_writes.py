@@ -53,7 +53,7 @@ def test_close_writes_the_head_that_waits() -> None:
     assert written == [HEAD]
 
 
-def test_the_rest_of_a_stream_goes_to_the_connection_itself() -> None:
+def test_the_rest_of_a_stream_is_written_to_the_connection() -> None:
     cycle = Mock()
     connection = cycle.transport
     cycle.transport = JoinedWrites(cycle)

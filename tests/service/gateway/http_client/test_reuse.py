@@ -115,7 +115,7 @@ async def test_a_cancelled_request_closes_its_connection(client: UpstreamClient)
     assert provider.asked == [1, 2]
 
 
-async def test_a_late_answer_reaches_nobody(client: UpstreamClient) -> None:
+async def test_a_late_answer_is_dropped(client: UpstreamClient) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.rest()
@@ -141,7 +141,7 @@ async def test_a_late_answer_reaches_nobody(client: UpstreamClient) -> None:
         pytest.param(b"evil", id="no answer"),
     ],
 )
-async def test_unsolicited_bytes_reach_nobody(
+async def test_unsolicited_bytes_are_dropped(
     client: UpstreamClient, connector: Connector, surplus: bytes
 ) -> None:
     """It comes while the connection waits for its next request, which then takes another one."""
@@ -168,7 +168,7 @@ async def test_unsolicited_bytes_reach_nobody(
 
 
 @pytest.mark.parametrize("surplus", [EVIL, EVIL[:-2], b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_bytes_after_an_answer_reach_nobody(client: UpstreamClient, surplus: bytes) -> None:
+async def test_bytes_after_an_answer_are_dropped(client: UpstreamClient, surplus: bytes) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
         await wire.send(answer(b"first") + surplus)
@@ -182,7 +182,7 @@ async def test_bytes_after_an_answer_reach_nobody(client: UpstreamClient, surplu
     assert provider.asked == [1, 2]
 
 
-async def test_bytes_between_an_answer_and_its_release_reach_nobody(
+async def test_bytes_between_an_answer_and_its_release_are_dropped(
     client: UpstreamClient, connector: Connector
 ) -> None:
     read = asyncio.Event()

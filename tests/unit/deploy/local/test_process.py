@@ -95,9 +95,7 @@ def test_a_paused_process_still_stops_by_itself(supervisor: Supervisor, spawn: S
     assert supervisor.stop("child", 10)
 
 
-def test_kill_takes_the_children_along(
-    supervisor: Supervisor, spawn: Spawn, tmp_path: Path
-) -> None:
+def test_kill_ends_the_children_too(supervisor: Supervisor, spawn: Spawn, tmp_path: Path) -> None:
     child = tmp_path / "grandchild"
     spawn(
         "pid = os.fork()",

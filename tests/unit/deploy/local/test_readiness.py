@@ -59,7 +59,7 @@ def answer_once(listener: socket.socket, reply: bytes) -> threading.Thread:
     return thread
 
 
-def test_http_says_why_it_is_not_ready(http_url: str) -> None:
+def test_an_http_check_returns_the_reason(http_url: str) -> None:
     assert check(AnswersHttp(url=f"{http_url}/ready")) is None
     reason = check(AnswersHttp(url=f"{http_url}/down"))
     assert reason is not None
@@ -86,7 +86,7 @@ def test_redis_is_ready_once_it_has_loaded(
     thread.join()
 
 
-def test_a_command_says_why_it_is_not_ready(tmp_path: Path) -> None:
+def test_a_command_check_returns_the_reason(tmp_path: Path) -> None:
     def probe(code: str) -> CommandSucceeds:
         command = (sys.executable, "-c", code)
         return CommandSucceeds(command=command, environment=dict(os.environ), directory=tmp_path)
