@@ -32,9 +32,11 @@ def asked_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Telling:
-    """How one provider's answers are to be read. `thinks_uncounted`: LiteLLM estimates what the
-    model thought. `caches_as_claude`: caches are kept for five minutes where no time is told, which
-    LiteLLM does not say. `breaks_silently`: an answer that says nothing stands for a call that broke.
+    """How one provider's answers are to be read.
+
+    `thinks_uncounted`: LiteLLM estimates what the model thought. `caches_as_claude`: caches are
+    kept for five minutes where no time is told, which LiteLLM does not say. `breaks_silently`: an
+    answer that says nothing stands for a call that broke.
     """
 
     def __init__(self, target: TranslationTarget | None = None) -> None:
