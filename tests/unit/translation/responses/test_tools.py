@@ -8,6 +8,7 @@ import pytest
 from openai.types.responses.tool_param import ToolParam
 
 from libs.common.errors import UnsupportedField
+from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.conversation import (
     Choice,
     Freeform,
@@ -19,6 +20,8 @@ from services.gateway.upstream.translation.names import tool_names
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.responses.paths import PATHS
+from tests.unit.translation.coverage.bodies import RESPONSES_TOOL
+from tests.unit.translation.engine.calls import body_of, translation
 from tests.unit.translation.responses.bodies import (
     CODEX,
     MESSAGES_PATHS,
@@ -194,3 +197,27 @@ def test_servers_that_are_not_openai_get_functions_alone() -> None:
     names = tool_names(found, other.max_name_chars, PATHS)
     assert names.original("mcp__docs__find") == ("mcp__docs", "find", False)
     assert names.original("apply_patch") == (None, "apply_patch", True)
+
+
+def test_a_namespace_that_has_no_word_elsewhere_is_named() -> None:
+    space = {
+        "type": "namespace",
+        "name": "docs",
+        "description": "the library",
+        "tools": [RESPONSES_TOOL],
+    }
+    added = {"type": "additional_tools", "role": "developer", "tools": [space | {"name": "more"}]}
+    body = {"model": "x", "input": [USER, added, USER], "tools": [space]}
+    roads: tuple[tuple[str, ClientFormat], ...] = (
+        ("gpt-4.1", "chat"),
+        ("claude-haiku-4-5", "messages"),
+    )
+    for name, to in roads:
+        sent = translation("responses", body, name, to)
+        assert sent.report.adapted_params == (
+            "tools[0].description",
+            "input[1].tools[0].description",
+        )
+    own = translation("responses", body, "gpt-4.1", "responses")
+    assert own.report.adapted_params == ()
+    assert body_of(own)["tools"] == [space]

@@ -34,6 +34,7 @@ FIRST: tuple[Rule, ...] = (
     options.stored_searches,
     options.known_choice,
     options.forced_tools,
+    options.namespaces,
     thinking.thinking_without_ability,
 )
 LAST: tuple[Rule, ...] = (

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
     Choice,
+    Freeform,
     Function,
     HostedTool,
     Labels,
@@ -98,6 +99,16 @@ def stored_searches(request: Request, aim: Aim) -> Request:
 
 def _is_stored_search(tool: Tool) -> bool:
     return isinstance(tool, Search) and bytes(tool.extra.get(_WEB_ACCESS, b"")) == b"false"
+
+
+def namespaces(request: Request, aim: Aim) -> Request:
+    """Others than OpenAI's Responses know no more of one than its name in those of its tools."""
+    if aim.client != "responses" or (aim.to == "responses" and aim.is_openai):
+        return request
+    for tool in request.tools:
+        if isinstance(tool, Function | Freeform) and tool.namespace_description:
+            aim.report.adapted(aim.report.paths.tool(tool.at[:-1], "description"))
+    return request
 
 
 def verbosity(request: Request, aim: Aim) -> Request:
