@@ -208,7 +208,8 @@ class _Translated:
 
     def estimate(self, input_tokens: int, output_tokens: int) -> TokenUsage:
         told = self._translation.usage() or TokenUsage()
-        tier = tier_in_force(told.service_tier, self._request.service_tier)
+        tier = told.service_tier or self._translation.tier()
+        tier = tier_in_force(tier, self._request.service_tier)
         told = msgspec.structs.replace(told, service_tier=tier)
         return filled(told, input_tokens, max(output_tokens - total_output(told), 0))
 

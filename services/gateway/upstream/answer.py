@@ -56,6 +56,10 @@ class StreamTranslation(Protocol):
         """As the provider has reported it so far."""
         ...
 
+    def tier(self) -> str | None:
+        """The service tier that the provider has told so far beside the usage."""
+        ...
+
     def error_frame(self, error: AppError) -> bytes:
         """How the stream says that it failed, after whatever of it was written."""
         ...

@@ -115,6 +115,7 @@ class Forwarder:
             fields = msgspec.json.decode(msgspec.json.encode(translation.without(unknown)))
             answer = await self._library.ask(fields, target, key)
         if isinstance(answer, Stream):
+            await _without_early_failure(answer)
             return await translated_stream(translation, answer)
         return translated_answer(translation, answer)
 

@@ -169,6 +169,9 @@ class Told:
             raise UpstreamFailed("The answer is not whole.")
         return self._last
 
+    def tier(self) -> str | None:
+        return None
+
     def error_frame(self, error: AppError) -> bytes:
         return FORMATS["chat"].error_frame(error, "")
 

@@ -126,9 +126,13 @@ class Writer(Sink, Protocol):
 
 
 class Reader(Protocol):
-    """Reads a provider's stream into a sink. `done`: its last event has come, or an error."""
+    """Reads a provider's stream into a sink. `done`: its last event has come, or an error.
+
+    `tier` is the service tier that is told so far beside the usage.
+    """
 
     done: bool
+    tier: str | None
 
     def feed(self, frame: bytes) -> None:
         """One whole frame. Raises UpstreamFailed where it cannot be read."""

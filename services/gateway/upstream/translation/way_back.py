@@ -143,6 +143,9 @@ class _TranslatedStream:
     def usage(self) -> TokenUsage | None:
         return self._sequencer.used
 
+    def tier(self) -> str | None:
+        return self._reader.tier
+
     def error_frame(self, error: AppError) -> bytes:
         self._sequencer.failed(failure_of(error))
         return self._writer.take()

@@ -242,7 +242,7 @@ def test_how_a_stream_begins() -> None:
 
 def usage_of(*reports: Any) -> TokenUsage:
     chunks = [chunk({"content": "a"}, usage=report) for report in reports]
-    ((_, usage),) = [event for event in events(*chunks, STOP) if event[0] == "usage"]
+    *_, (_, usage) = [event for event in events(*chunks, STOP) if event[0] == "usage"]
     assert isinstance(usage, TokenUsage)
     return usage
 

@@ -4,6 +4,7 @@ import msgspec
 
 from libs.common.domain.reported_counts import Report, decode_report, merged
 from libs.common.domain.usage import usage_of_openai
+from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat import answer_wire, wire
 from services.gateway.upstream.translation.chat.answer_reader import (
     CITED,
@@ -35,6 +36,7 @@ class StreamReader:
 
     def __init__(self, sink: Sink) -> None:
         self.done = False
+        self.tier: str | None = None
         self._sink = sink
         self._frames = Frames(answer_wire.answer_decoder)
         self._answer_id: str | None = None
@@ -45,7 +47,7 @@ class StreamReader:
         self._has_failed = False
         self._has_cited = False
         self._report: Report = {}
-        self._tier: str | None = None
+        self._told: TokenUsage | None = None
 
     def feed(self, frame: bytes) -> None:
         if self.done:
@@ -65,7 +67,7 @@ class StreamReader:
             created = None if chunk.created is None else int(chunk.created)
             self._sink.started(self._answer_id, chunk.model or "", created)
         if chunk.service_tier is not None:
-            self._tier = chunk.service_tier
+            self.tier = chunk.service_tier
         for choice in chunk.choices or ():
             if choice.index == 0:
                 self._read_choice(choice)
@@ -143,6 +145,8 @@ class StreamReader:
         report = decode_report(raw)
         if report is not None:
             self._report = merged(self._report, report)
+            # Some servers report after each chunk: a stream that breaks off has used that much.
+            self._tell_usage()
 
     def _finish(self) -> None:
         if self._has_failed:
@@ -163,11 +167,13 @@ class StreamReader:
     def _tell_usage(self) -> None:
         if not self._report:
             return
-        usage = usage_of_openai(self._report, self._tier)
+        usage = usage_of_openai(self._report, self.tier)
         if self._has_cited and usage.web_searches is None:
             # OpenAI's models that search do so once, and their usage does not count it.
             usage = msgspec.structs.replace(usage, web_searches=1)
-        self._sink.usage(usage)
+        if usage != self._told:
+            self._told = usage
+            self._sink.usage(usage)
 
     def _fail(self, failure: Failure) -> None:
         """What was used until then is charged for."""

@@ -25,6 +25,8 @@ class MessagesStreamReader:
 
     def __init__(self, sink: Sink, family: Family) -> None:
         self.done = False
+        # The usage tells it.
+        self.tier: str | None = None
         self._sink = sink
         self._frames: Frames[Event] = Frames(_event)
         self._blocks = StreamBlocks(sink, family)

@@ -1,6 +1,7 @@
 """Reads whole answers of a provider that speaks Responses."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -48,6 +49,7 @@ class WireResponse(msgspec.Struct, frozen=True):
     model: str = ""
     created_at: float | None = None
     status: str | None = None
+    service_tier: Any = None
     error: WireError | str | None = None
     incomplete_details: Incomplete | None = None
     output: list[WireItem] = []

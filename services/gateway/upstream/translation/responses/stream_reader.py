@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from libs.common.domain.reported_counts import word_of
 from libs.common.errors import UpstreamFailed
 from services.gateway.formats.responses import Responses
 from services.gateway.upstream.translation.conversation import Family
@@ -62,6 +63,7 @@ _output = msgspec.json.Decoder(_Output)
 class StreamReader:
     def __init__(self, sink: Sink, family: Family) -> None:
         self.done = False
+        self.tier: str | None = None
         self._sink = sink
         self._frames = Frames(_event)
         self._items = StreamedItems(sink, family)
@@ -103,6 +105,7 @@ class StreamReader:
         if response is None:
             return
         self._has_started = True
+        self.tier = word_of(response.service_tier)
         created = None if response.created_at is None else int(response.created_at)
         self._sink.started(response.id, response.model, created)
 
