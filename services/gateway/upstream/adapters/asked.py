@@ -35,8 +35,7 @@ class Telling:
     """How one provider's answers are to be read.
 
     `thinks_uncounted`: LiteLLM estimates what the model thought. `caches_as_claude`: caches are
-    kept for five minutes where no time is told, which LiteLLM does not say. `breaks_silently`: an
-    answer that says nothing stands for a call that broke.
+    kept for five minutes where no time is told, which LiteLLM does not say.
     """
 
     def __init__(self, target: TranslationTarget | None = None) -> None:
@@ -46,6 +45,7 @@ class Telling:
             provider == "vertex_ai" and is_claude
         )
         self.caches_as_claude = is_claude or provider == "bedrock"
+        # An answer that says nothing stands for a call that broke.
         self._breaks_silently = not is_claude and provider in _GOOGLES | {"bedrock"}
         self._is_googles = not is_claude and provider in _GOOGLES
 
