@@ -129,6 +129,12 @@ def test_what_the_client_asked_for_is_told_again() -> None:
     assert "store" not in whole(reply(Text(text="a")))
 
 
+def test_options_of_a_cache_are_not_told_as_applied() -> None:
+    """A response's have a mode and a time that a request may leave out, as `whole` judges."""
+    body = whole(reply(Text(text="a")), prompt_cache_options={"prewarm": True})
+    assert "prompt_cache_options" not in body
+
+
 def test_a_body_of_many_lines_is_told_again_on_one() -> None:
     said = msgspec.structs.replace(
         context(), fields={"tools": msgspec.Raw(b'[\n {"type":"web_search",\r\n "x":1.50}\n]')}

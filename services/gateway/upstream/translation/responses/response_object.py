@@ -28,8 +28,9 @@ _ECHOED: tuple[tuple[str, Any], ...] = (
     ("truncation", "disabled"),
     ("user", None),
 )
-# Only where they were sent.
-_ECHOED_IF_SENT = ("prompt_cache_options", "prompt_cache_retention", "store")
+# Only where they were sent. Options of the prompt cache are told as they were applied, which here
+# is not known.
+_ECHOED_IF_SENT = ("prompt_cache_retention", "store")
 _INCOMPLETE = {
     "limit": "max_output_tokens",
     "window": "max_output_tokens",
