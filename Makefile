@@ -128,6 +128,10 @@ format: .venv ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+.PHONY: test-api
+test-api: .venv ## Send thousands of generated bodies to every endpoint, relayed and translated
+	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/service/gateway/test_any_body.py $(ARGS)
+
 .PHONY: golden
 golden: .venv ## Write the golden conversations of translation anew, for review as a diff
 	@$(BIN)/python -m tests.unit.translation.golden
