@@ -222,16 +222,21 @@ def system_inside(request: Request, aim: Aim) -> Request:
 
 def alternation(request: Request, _: Aim) -> Request:
     """User and assistant in turns, a system message only at the start: neighbours are joined."""
-    joined: list[Turn] = []
+    groups: list[list[Turn]] = []
     for turn in request.turns:
-        is_inside = turn.role in SYSTEM and joined and joined[-1].role not in SYSTEM
+        is_inside = turn.role in SYSTEM and groups and groups[-1][0].role not in SYSTEM
         mended = _as_users(turn) if is_inside else turn
-        if joined and joined[-1].role == mended.role and mended.role not in SYSTEM:
-            last = joined[-1]
-            joined[-1] = replace(last, parts=last.parts + mended.parts)
+        if groups and groups[-1][0].role == mended.role and mended.role not in SYSTEM:
+            groups[-1].append(mended)
         else:
-            joined.append(mended)
-    return replace(request, turns=tuple(joined))
+            groups.append([mended])
+    return replace(request, turns=tuple(map(_joined, groups)))
+
+
+def _joined(turns: list[Turn]) -> Turn:
+    if len(turns) == 1:
+        return turns[0]
+    return replace(turns[0], parts=tuple(part for turn in turns for part in turn.parts))
 
 
 def _as_users(turn: Turn) -> Turn:
