@@ -1,7 +1,7 @@
 """What is known of the providers that are reached through LiteLLM's chat call.
 
 Some of it is what LiteLLM leaves out on the way, without a word, so that nothing can be asked by
-it: https://docs.litellm.ai does not tell; the wire does.
+it. `tests/service/gateway/test_library_*` hold it to what goes over the wire.
 """
 
 import re
@@ -17,7 +17,7 @@ from services.gateway.directory.provider_rows import OPENAI
 _CLAUDE = "claude"
 # Theirs goes from LiteLLM to `metadata.user_id`.
 _CLAUDES_USER_CHARS = 256
-# A label of the user's is lost on the way to these, `strict` of tools and cache marks as well.
+# On the way to these `strict` of tools is lost, and cache marks.
 _LOSSY = frozenset(
     {"bedrock", "cohere", "cohere_chat", "databricks", "gemini", "vertex_ai", "watsonx"}
 )
@@ -47,9 +47,15 @@ def _defaults(provider: str, model: str) -> ProfileFields:
     if provider == "azure":
         return msgspec.structs.replace(OPENAI, takes_system_inside=True)
     # LiteLLM's failures about results without a call come as if they were the provider's.
-    said: dict[str, Any] = {"family": provider, "checks_results": True, "takes_search": False}
+    said: dict[str, Any] = {
+        "family": provider,
+        "checks_results": True,
+        "takes_search": False,
+        # Most lose the label of a user, or LiteLLM refuses it for them.
+        "max_user_chars": 0,
+    }
     if provider in _LOSSY:
-        said |= {"max_user_chars": 0, "takes_strict": False, "takes_cache_marks": False}
+        said |= {"takes_strict": False, "takes_cache_marks": False}
     if _CLAUDE in model:
         said |= _of_claude(provider)
     elif "gemini" in model or provider == "gemini":
