@@ -45,6 +45,7 @@ USER = Turn(role="user", parts=(Text(text="q", at=(0, 0)),), at=(0,))
 CALL = Call(id="c1", name="f", arguments="{}", at=(1, 0))
 RESULT = Result(call_id="c1", parts=(Text(text="r"),), at=(2, 0))
 TOOL = Function(name="f", at=(0,))
+IN_NAMESPACE = Function(name="f", at=(1, 0), namespace="n", namespace_description="what for")
 STORED = Search(at=(1,), extra={"external_web_access": msgspec.Raw(b"false")})
 OLD_CLAUDE = Profile(
     family="anthropic",
@@ -461,6 +462,16 @@ OPTIONS = [
         request=asked(tools=(TOOL, STORED), **limited(1)),
         sent=asked(tools=(TOOL,), **limited(1)),
         adapted=("tools[1]",),
+    ),
+    Case(
+        name="what a namespace is for has no word at others",
+        rule=options.namespaces,
+        to="chat",
+        profile=SERVER,
+        paths=RESPONSES,
+        request=asked(tools=(IN_NAMESPACE,)),
+        sent=asked(tools=(IN_NAMESPACE,)),
+        adapted=("tools[1].description",),
     ),
     Case(
         name="a hint of style is OpenAI's alone",
