@@ -187,6 +187,25 @@ ROWS = (
         defaults=ProfileFields(family="openrouter", takes_top_k=True, max_user_chars=128),
     ),
     ProviderRow(
+        # LiteLLM cannot read the streams of Cohere's own API, and loses its choice of tools.
+        name="cohere_chat",
+        base_url="https://api.cohere.ai/compatibility/v1",
+        base_variable="COHERE_COMPATIBLE_API_BASE",
+        key_variables=("COHERE_API_KEY", "CO_API_KEY"),
+        # It refuses `stream_options`, by which relayed streams are made to report their usage.
+        relays=False,
+        defaults=ProfileFields(
+            family="cohere",
+            hears=False,
+            reads_pdf=False,
+            checks_results=True,
+            takes_stream_options=False,
+            lacks=("logit_bias", "wants_logprobs", "top_logprobs"),
+            max_stops=5,
+            max_user_chars=0,
+        ),
+    ),
+    ProviderRow(
         name="perplexity",
         base_url="https://api.perplexity.ai",
         base_variable="PERPLEXITY_API_BASE",

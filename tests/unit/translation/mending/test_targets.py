@@ -295,6 +295,27 @@ def test_models_behind_litellm_are_told_how_to_think_in_their_words(
     assert found.get("reasoning_effort") == (None if isinstance(expected, dict) else expected)
 
 
+def test_cohere_is_asked_in_its_own_words() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    body = {
+        "model": "x",
+        "messages": [{"role": "user", "content": "q"}],
+        "max_completion_tokens": 9,
+        "user": "u",
+        "tools": [tool],
+        "tool_choice": "required",
+        "stream": True,
+    }
+    assert sent("chat", body, "cohere_chat/command-a-03-2025", "chat").body == {
+        "model": "command-a-03-2025",
+        "messages": [{"role": "user", "content": "q"}],
+        "max_tokens": 9,
+        "tools": [tool],
+        "tool_choice": "required",
+        "stream": True,
+    }
+
+
 FAMILIES = ("anthropic", "openai", "google", "deepseek")
 
 
