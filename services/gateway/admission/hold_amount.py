@@ -42,7 +42,8 @@ def hold_amount(
             amount = min(2 * amount, MAX_NUSD)
         if request.models:
             prices = priced.prices_of_models[deployment_id]
-            amount = _with_models(priced, account_multiplier, amount, prices, limit)
+            beside = max(limit, default_max_output_tokens)
+            amount = _with_models(priced, account_multiplier, amount, prices, limit, beside)
         amounts.append(amount)
     return max(amounts)
 
@@ -53,7 +54,9 @@ def _with_models(
     own_nusd: int,
     prices: Sequence[PriceVersion],
     limit: int,
+    limit_beside: int,
 ) -> int:
+    """The call's own limit does not bind models beside it, which may have one of theirs."""
     request = priced.request
     dearest_nusd, beside_nusd = own_nusd, 0
     for model, price in zip(request.models, prices, strict=True):
@@ -61,7 +64,9 @@ def _with_models(
         if model.fast:
             features = msgspec.structs.replace(request.features, fast=True)
             asked = msgspec.structs.replace(request, features=features)
-        output = limit if model.max_tokens is None else model.max_tokens
+        output = model.max_tokens
+        if output is None:
+            output = limit if model.instead else limit_beside
         if model.instead:
             output *= max(request.answers, 1)
         amount = _amount(priced, account_multiplier, asked, price, output)
