@@ -23,6 +23,7 @@ public contract and never change meaning.
         RequestTimeout 408
         ResponseUnread 408
         Conflict 409
+        PreconditionFailed 412
         BodyTooLarge 413
         UnsupportedMediaType 415
             UnsupportedContentCoding 415
@@ -159,6 +160,14 @@ class RequestTimeout(AppError):
 class Conflict(AppError):
     status = 409
     code = "conflict"
+    should_retry = False
+
+
+class PreconditionFailed(AppError):
+    """`If-Match` names another revision than the one that is stored."""
+
+    status = 412
+    code = "precondition_failed"
     should_retry = False
 
 

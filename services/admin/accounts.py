@@ -1,6 +1,6 @@
 """`/admin/accounts`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -17,23 +17,30 @@ from libs.common.schemas.price import AT_COST
 from libs.common.web.json import json_response
 from services.admin.budgets import (
     BudgetBody,
+    BudgetChanges,
     Budgets,
     BudgetView,
     LimitsBody,
+    LimitsChanges,
     budget_of,
     budget_view,
     budgets_of,
     limits_of,
+    merged_budget,
+    merged_limits,
 )
 from services.admin.fields import (
     Metadata,
+    MetadataChanges,
     Multiplier,
     Name,
     ProviderObjects,
     TimeZone,
     UserId,
+    metadata_problem,
 )
 from services.admin.pages import PageQuery
+from services.admin.revisions import changed, etag_of
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
 from services.admin.validation import query_struct, read_struct
@@ -55,17 +62,20 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """An absent field stays as it is; `budget` replaces all budgets, and null removes them."""
+    """A merge patch: an absent field stays as it is, at every depth, and null removes one.
+
+    `budgets` replaces all budgets, as `budget` does where there is not one before.
+    """
 
     name: Name | UnsetType = UNSET
     status: AccountStatus | UnsetType = UNSET
-    budget: BudgetBody | UnsetType | None = UNSET
+    budget: BudgetChanges | UnsetType | None = UNSET
     budgets: Budgets | UnsetType = UNSET
-    limits: LimitsBody | UnsetType | None = UNSET
+    limits: LimitsChanges | UnsetType | None = UNSET
     time_zone: TimeZone | UnsetType = UNSET
     price_multiplier: Multiplier | UnsetType = UNSET
     provider_objects: ProviderObjects | UnsetType = UNSET
-    metadata: Metadata | UnsetType = UNSET
+    metadata: MetadataChanges | UnsetType | None = UNSET
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +108,7 @@ async def create_account(request: Request[State]) -> Response:
         price_multiplier=plain(body.price_multiplier),
         provider_objects=body.provider_objects,
         metadata={} if body.metadata is None else body.metadata,
+        revision=state["new_id"](),
         created_at=now,
         updated_at=now,
     )
@@ -116,24 +127,51 @@ async def list_accounts(request: Request[State]) -> Response:
 
 async def show_account(request: Request[State]) -> Response:
     account = await find_account(request.state, request.path_params["user_id"])
-    return json_response((await _views(request.state, [account]))[0])
+    return json_response((await _views(request.state, [account]))[0], headers=etag_of(account))
 
 
 async def change_account(request: Request[State]) -> Response:
     state, user_id = request.state, request.path_params["user_id"]
     now = state["now"]()
     changes = changed_fields(await read_struct(request, AccountChanges, now))
-    if "budget" in changes or "budgets" in changes:
-        budgets = _budgets(changes.pop("budget", None), changes.get("budgets"))
-        changes["budgets"] = msgspec.to_builtins(budgets)
-    if "limits" in changes:
-        changes["limits"] = msgspec.to_builtins(limits_of(changes["limits"]))
-    if "price_multiplier" in changes:
-        changes["price_multiplier"] = str(plain(changes["price_multiplier"]))
-    account = await state["accounts"].update(user_id, changes, now)
-    if account is None:
-        raise unknown_account(user_id)
+    if "budget" in changes and "budgets" in changes:
+        raise ValidationFailed([FieldError("budget", "cannot be given together with budgets")])
+
+    async def change(before: Account) -> Account | None:
+        fields = {**_stored(before, changes), "revision": state["new_id"]()}
+        return await state["accounts"].update(user_id, fields, now, revision=before.revision)
+
+    account = await changed(request, lambda: find_account(state, user_id), change)
     return await _answer(state, account, status=200)
+
+
+def _stored(before: Account, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that the changes set, as they are stored. Raises ValidationFailed."""
+    fields = dict(changes)
+    if "budget" in fields:
+        budgets = merged_budget(before.budgets, fields.pop("budget"))
+        fields["budgets"] = msgspec.to_builtins(budgets)
+    elif "budgets" in fields:
+        fields["budgets"] = msgspec.to_builtins(budgets_of(fields["budgets"]))
+    if "limits" in fields:
+        fields["limits"] = msgspec.to_builtins(merged_limits(before.limits, fields["limits"]))
+    if "metadata" in fields:
+        fields["metadata"] = _merged_metadata(before.metadata, fields["metadata"])
+    if "price_multiplier" in fields:
+        fields["price_multiplier"] = str(plain(fields["price_multiplier"]))
+    return fields
+
+
+def _merged_metadata(
+    metadata: Mapping[str, str], changes: Mapping[str, str | None] | None
+) -> dict[str, str]:
+    """Raises ValidationFailed."""
+    merged = {} if changes is None else {**metadata, **changes}
+    kept = {key: text for key, text in merged.items() if text is not None}
+    problem = metadata_problem(kept)
+    if problem is not None:
+        raise ValidationFailed([FieldError("metadata", problem)])
+    return kept
 
 
 async def find_account(state: State, user_id: str) -> Account:
@@ -159,6 +197,7 @@ def changed_fields(changes: msgspec.Struct) -> dict[str, Any]:
 
 async def _answer(state: State, account: Account, *, status: int) -> Response:
     headers = await state["announcer"].announce("account", [account.user_id])
+    headers = etag_of(account) | headers
     views = await _views(state, [account])
     return json_response(views[0], status=status, headers=headers)
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from libs.common.domain.money import nusd_to_usd, usd_to_nusd
 from libs.common.errors import FieldError, ValidationFailed
@@ -32,6 +32,22 @@ class LimitsBody(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_minute: RateLimit | None = None
     tokens_per_minute: RateLimit | None = None
     parallel_calls: RateLimit | None = None
+
+
+class LimitsChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """An absent limit stays as it is, null removes it."""
+
+    requests_per_minute: RateLimit | UnsetType | None = UNSET
+    tokens_per_minute: RateLimit | UnsetType | None = UNSET
+    parallel_calls: RateLimit | UnsetType | None = UNSET
+
+
+class BudgetChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the one budget; an absent field stays as it is."""
+
+    limit_usd: LimitUsd | UnsetType = UNSET
+    period: BudgetPeriod | UnsetType = UNSET
+    soft_limit_usd: LimitUsd | UnsetType | None = UNSET
 
 
 class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +81,30 @@ def budget_of(body: BudgetBody) -> Budget:
 
 def limits_of(body: LimitsBody | None) -> Limits:
     return Limits() if body is None else Limits(**msgspec.structs.asdict(body))
+
+
+def merged_limits(limits: Limits, changes: LimitsChanges | None) -> Limits:
+    """None removes all of them."""
+    if changes is None:
+        return Limits()
+    return msgspec.structs.replace(limits, **_given(changes))
+
+
+def merged_budget(budgets: Sequence[Budget], changes: BudgetChanges | None) -> tuple[Budget, ...]:
+    """Without exactly one budget before, the changes are a new one. Raises ValidationFailed."""
+    if changes is None:
+        return ()
+    fields = msgspec.structs.asdict(budget_view(budgets[0])) if len(budgets) == 1 else {}
+    fields |= _given(changes)
+    missing = [name for name in ("limit_usd", "period") if name not in fields]
+    if missing:
+        raise ValidationFailed([FieldError(f"budget.{name}", "is required") for name in missing])
+    return (budget_of(BudgetBody(**fields)),)
+
+
+def _given(changes: msgspec.Struct) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(changes)
+    return {name: value for name, value in fields.items() if value is not UNSET}
 
 
 def budget_view(budget: Budget) -> BudgetView:

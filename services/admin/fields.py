@@ -1,6 +1,7 @@
 """The kinds of fields that requests have, each with its bounds."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Context, Decimal
 from typing import Annotated
@@ -85,15 +86,20 @@ def _text(value: str, _: datetime) -> str | None:
     return None if value.isprintable() else "must consist of printable characters"
 
 
-def _metadata(value: dict[str, str], _: datetime) -> str | None:
+def metadata_problem(value: Mapping[str, str | None]) -> str | None:
+    """What is wrong with metadata, or with changes of it, or None."""
     if len(value) > _MAX_METADATA:
         return f"has more than {_MAX_METADATA} pairs"
     for key, text in value.items():
         if not _METADATA_KEY.fullmatch(key):
             return f"key {key[:64]!r} must be 1 to 64 letters, digits or _ : / -"
-        if len(text) > _MAX_METADATA_VALUE:
+        if text is not None and len(text) > _MAX_METADATA_VALUE:
             return f"value of {key!r} is longer than {_MAX_METADATA_VALUE} characters"
     return None
+
+
+def _metadata(value: Mapping[str, str | None], _: datetime) -> str | None:
+    return metadata_problem(value)
 
 
 def _limit_usd(value: Decimal, _: datetime) -> str | None:
@@ -212,6 +218,7 @@ UserId = Annotated[str, Rule(_user_id)]
 Name = Annotated[str, Meta(max_length=256), Rule(_text)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500), Rule(_text)]
 Metadata = Annotated[dict[str, str], Rule(_metadata)]
+MetadataChanges = Annotated[dict[str, str | None], Rule(_metadata)]
 LimitUsd = Annotated[Decimal, Rule(_limit_usd)]
 Rate = Annotated[Decimal, Rule(_rate)]
 Multiplier = Annotated[Decimal, Rule(_multiplier)]

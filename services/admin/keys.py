@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -9,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.domain.ids import SECRET_PREFIX, new_secret, secret_hash, secret_prefix
-from libs.common.errors import NotFound
+from libs.common.errors import Conflict, NotFound
 from libs.common.schemas.account import Limits
 from libs.common.schemas.key import ApiKey, KeyStatus
 from libs.common.schemas.recording import RecordingTerms
@@ -19,9 +20,11 @@ from services.admin.budgets import (
     Budgets,
     BudgetView,
     LimitsBody,
+    LimitsChanges,
     budget_view,
     budgets_of,
     limits_of,
+    merged_limits,
 )
 from services.admin.clock import to_utc_ms
 from services.admin.fields import (
@@ -33,6 +36,7 @@ from services.admin.fields import (
     UserId,
 )
 from services.admin.pages import PageQuery
+from services.admin.revisions import changed, etag_of
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
 from services.admin.validation import query_struct, read_struct
@@ -58,14 +62,14 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """An absent field stays as it is; null removes the restriction."""
+    """A merge patch: an absent field stays as it is, at every depth; null removes a restriction."""
 
     name: Name | UnsetType = UNSET
     allowed_models: AllowedModels | UnsetType | None = UNSET
     provider_objects: ProviderObjects | UnsetType = UNSET
     expires_at: FutureTime | UnsetType | None = UNSET
     budgets: Budgets | UnsetType = UNSET
-    limits: LimitsBody | UnsetType | None = UNSET
+    limits: LimitsChanges | UnsetType | None = UNSET
     recording: RecordingBody | UnsetType | None = UNSET
     status: KeyStatus | UnsetType = UNSET
 
@@ -86,7 +90,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     recording: RecordingTerms | None
     spend: KeySpend
-    status: KeyStatus
+    status: KeyStatus | Literal["expired"]
     created_at: datetime
     updated_at: datetime
 
@@ -115,6 +119,7 @@ async def create_key(request: Request[State]) -> Response:
         budgets=budgets_of(body.budgets),
         limits=limits_of(body.limits),
         recording=_terms_of(body.recording),
+        revision=state["new_id"](),
         created_at=now,
         updated_at=now,
     )
@@ -123,13 +128,15 @@ async def create_key(request: Request[State]) -> Response:
     headers = await state["announcer"].announce("key", [key.secret_hash])
     (shown,) = await _views(state, [key])
     view = NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
-    return json_response(view, status=201, headers=headers)
+    return json_response(view, status=201, headers=etag_of(key) | headers)
 
 
 async def list_keys(request: Request[State]) -> Response:
     state = request.state
     query = query_struct(request, KeyQuery, state["now"]())
     user_id = None if query.user_id is UNSET else query.user_id
+    if user_id is not None:
+        await find_account(state, user_id)
     fetched = await state["keys"].list(
         user_id=user_id, after=query.after("key_id"), limit=query.fetch
     )
@@ -139,7 +146,7 @@ async def list_keys(request: Request[State]) -> Response:
 
 async def show_key(request: Request[State]) -> Response:
     key = await _find_key(request)
-    return json_response((await _views(request.state, [key]))[0])
+    return json_response((await _views(request.state, [key]))[0], headers=etag_of(key))
 
 
 async def change_key(request: Request[State]) -> Response:
@@ -148,8 +155,6 @@ async def change_key(request: Request[State]) -> Response:
         changes["expires_at"] = to_utc_ms(changes["expires_at"])
     if "budgets" in changes:
         changes["budgets"] = msgspec.to_builtins(budgets_of(changes["budgets"]))
-    if "limits" in changes:
-        changes["limits"] = msgspec.to_builtins(limits_of(changes["limits"]))
     if "recording" in changes:
         changes["recording"] = msgspec.to_builtins(_terms_of(changes["recording"]))
     return await _update(request, changes)
@@ -160,14 +165,23 @@ async def revoke_key(request: Request[State]) -> Response:
     return await _update(request, {"status": "revoked"})
 
 
-async def _update(request: Request[State], changes: dict[str, object]) -> Response:
+async def _update(request: Request[State], changes: dict[str, Any]) -> Response:
     state = request.state
-    key_id = (await _find_key(request)).key_id
-    key = await state["keys"].update(key_id, changes, state["now"]())
-    if key is None:
-        raise _unknown_key()
+    now = state["now"]()
+
+    async def change(before: ApiKey) -> ApiKey | None:
+        if before.status == "revoked" and changes.get("status") == "active":
+            message = "A revoked key stays revoked: create another one with POST /admin/keys."
+            raise Conflict(message, param="status")
+        fields = {**changes, "revision": state["new_id"]()}
+        if "limits" in changes:
+            limits = merged_limits(before.limits, changes["limits"])
+            fields["limits"] = msgspec.to_builtins(limits)
+        return await state["keys"].update(before.key_id, fields, now, revision=before.revision)
+
+    key = await changed(request, lambda: _find_key(request), change)
     headers = await state["announcer"].announce("key", [key.secret_hash])
-    return json_response((await _views(state, [key]))[0], headers=headers)
+    return json_response((await _views(state, [key]))[0], headers=etag_of(key) | headers)
 
 
 async def _find_key(request: Request[State]) -> ApiKey:
@@ -193,10 +207,12 @@ def _unknown_key() -> NotFound:
 
 async def _views(state: State, keys: Sequence[ApiKey]) -> list[KeyView]:
     spends = await spend_of_keys(state, keys)
-    return [_view(key, spend) for key, spend in zip(keys, spends, strict=True)]
+    now = state["now"]()
+    return [_view(key, spend, now) for key, spend in zip(keys, spends, strict=True)]
 
 
-def _view(key: ApiKey, spend: KeySpend) -> KeyView:
+def _view(key: ApiKey, spend: KeySpend, now: datetime) -> KeyView:
+    expired = key.expires_at is not None and key.expires_at <= now
     return KeyView(
         key_id=key.key_id,
         user_id=key.user_id,
@@ -209,7 +225,7 @@ def _view(key: ApiKey, spend: KeySpend) -> KeyView:
         limits=key.limits,
         recording=key.recording,
         spend=spend,
-        status=key.status,
+        status="expired" if expired and key.status == "active" else key.status,
         created_at=key.created_at,
         updated_at=key.updated_at,
     )

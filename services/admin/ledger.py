@@ -18,6 +18,7 @@ from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.storage.redis.client import RedisError
 from libs.common.web.json import json_response
+from services.admin.accounts import find_account
 from services.admin.fields import Model, Name, Provider, Reason, Time, UserId
 from services.admin.pages import ListCursor, cursor_of, place_of
 from services.admin.state import State
@@ -90,6 +91,11 @@ async def reprice(request: Request[State]) -> Response:
     if not chosen.since < chosen.until <= chosen.since + _MAX_SPAN:
         message = f"must be later than since, by at most {_MAX_SPAN.days} days"
         raise ValidationFailed([FieldError("selector.until", message)])
+    if chosen.user_id is not None:
+        await find_account(state, chosen.user_id)
+    if chosen.model is not None and not await state["rollups"].has_model(chosen.model):
+        message = f"No call was ever routed to the model '{chosen.model}'."
+        raise NotFound(message, param="selector.model")
     selector = EntrySelector(**msgspec.structs.asdict(chosen))
     after = place_of("reprice", body.cursor)
     selected, changes = 0, list[LedgerEntry]()

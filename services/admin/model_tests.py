@@ -118,7 +118,8 @@ async def _secret_for(state: State, route: Route) -> AsyncIterator[str]:
     try:
         yield secret
     finally:
-        await state["keys"].update(key.key_id, {"status": "revoked"}, state["now"]())
+        revoked = {"status": "revoked", "revision": state["new_id"]()}
+        await state["keys"].update(key.key_id, revoked, state["now"]())
         await state["announcer"].announce("key", [key.secret_hash])
 
 

@@ -23,6 +23,7 @@ from services.admin.model_bodies import (
     RouteView,
 )
 from services.admin.pages import PageQuery
+from services.admin.revisions import changed, etag_of
 from services.admin.state import State
 from services.admin.validation import query_struct, read_struct
 
@@ -33,7 +34,8 @@ async def create_model(request: Request[State]) -> Response:
     state = request.state
     body = await read_struct(request, NewRoute, state["now"]())
     fields = {name: getattr(body, name) for name in NewRoute.__struct_fields__}
-    route = Route(**fields | {"deployments": _built(state, body.deployments, known=())})
+    fields["deployments"] = _built(state, body.deployments, known=())
+    route = Route(**fields, revision=state["new_id"]())
     _check(route)
     if not await state["routes"].insert(route):
         raise Conflict(f"The model '{route.model}' already has a route.", param="model")
@@ -51,28 +53,36 @@ async def list_models(request: Request[State]) -> Response:
 
 async def show_model(request: Request[State]) -> Response:
     route = await find_route(request)
-    return json_response(_view(route, await _cooling(request.state)))
+    view = _view(route, await _cooling(request.state))
+    return json_response(view, headers=etag_of(route))
 
 
 async def change_model(request: Request[State]) -> Response:
     state = request.state
     changes = changed_fields(await read_struct(request, RouteChanges, state["now"]()))
-    before = await find_route(request)
-    if "deployments" in changes:
-        known = [deployment.deployment_id for deployment in before.deployments]
-        changes["deployments"] = _built(state, changes["deployments"], known=known)
-    _check(msgspec.structs.replace(before, **changes))
-    route = await state["routes"].update(before.model, msgspec.to_builtins(changes))
-    if route is None:
-        raise _unknown_route(before.model)
+
+    async def change(before: Route) -> Route | None:
+        fields = {**changes, "revision": state["new_id"]()}
+        if "deployments" in changes:
+            known = [deployment.deployment_id for deployment in before.deployments]
+            fields["deployments"] = _built(state, changes["deployments"], known=known)
+        _check(msgspec.structs.replace(before, **fields))
+        stored = msgspec.to_builtins(fields)
+        return await state["routes"].update(before.model, stored, revision=before.revision)
+
+    route = await changed(request, lambda: find_route(request), change)
     return await _answer(state, route, status=200)
 
 
 async def delete_model(request: Request[State]) -> Response:
     """The gateway then routes the name as one without a route."""
     state, model = request.state, request.path_params["name"]
-    if not await state["routes"].delete(model):
-        raise _unknown_route(model)
+
+    async def delete(before: Route) -> Route | None:
+        deleted = await state["routes"].delete(model, revision=before.revision)
+        return before if deleted else None
+
+    await changed(request, lambda: find_route(request), delete)
     headers = await state["announcer"].announce("route", [model])
     return Response(status_code=204, headers=headers)
 
@@ -141,7 +151,8 @@ def _check(route: Route) -> None:
 
 async def _answer(state: State, route: Route, *, status: int) -> Response:
     headers = await state["announcer"].announce("route", [route.model])
-    return json_response(_view(route, await _cooling(state)), status=status, headers=headers)
+    view = _view(route, await _cooling(state))
+    return json_response(view, status=status, headers=etag_of(route) | headers)
 
 
 async def _cooling(state: State) -> Mapping[str, float]:
@@ -155,6 +166,7 @@ async def _cooling(state: State) -> Mapping[str, float]:
 
 def _view(route: Route, cooling: Mapping[str, float]) -> RouteView:
     fields: dict[str, Any] = msgspec.structs.asdict(route)
+    del fields["revision"]
     fields["deployments"] = tuple(
         DeploymentView(**msgspec.structs.asdict(deployment), cooling_until=until)
         for deployment in route.deployments

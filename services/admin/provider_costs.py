@@ -20,6 +20,7 @@ from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.web.json import json_response
+from services.admin.accounts import find_account
 from services.admin.fields import Model, Provider, Rate, Time, UserId
 from services.admin.pages import PageQuery, cursor_of
 from services.admin.state import State
@@ -66,6 +67,8 @@ async def list_provider_costs(request: Request[State]) -> Response:
     now = state["now"]()
     query = query_struct(request, DifferencesQuery, now)
     selector = _selector(query, now)
+    if query.user_id is not None:
+        await find_account(state, query.user_id)
     found: list[_Reported] = []
     differing: list[_Reported] = []
     read, after, more = 0, query.after("provider_cost"), True

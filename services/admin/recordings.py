@@ -10,6 +10,7 @@ from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.recording import Recording
 from libs.common.storage.queue.recordings import RecordingFilter
 from libs.common.web.json import json_response
+from services.admin.accounts import find_account
 from services.admin.fields import Id, Time, UserId
 from services.admin.pages import PageQuery
 from services.admin.state import State
@@ -41,6 +42,8 @@ async def list_recordings(request: Request[State]) -> Response:
     query = query_struct(request, RecordingQuery, state["now"]())
     if query.since is not None and query.until is not None and query.since >= query.until:
         raise ValidationFailed([FieldError("until", "must be later than since")])
+    if query.user_id is not None:
+        await find_account(state, query.user_id)
     wanted = RecordingFilter(
         user_id=query.user_id,
         key_id=query.key_id,

@@ -47,5 +47,6 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     provider_objects: tuple[str, ...] = ()
     spent_nusd: int = 0
+    revision: str = ""
     created_at: datetime
     updated_at: datetime

@@ -30,5 +30,6 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     recording: RecordingTerms | None = None
     status: KeyStatus = "active"
+    revision: str = ""
     created_at: datetime
     updated_at: datetime

@@ -75,3 +75,4 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_s: int = 30
     provider_objects: tuple[str, ...] = ()
     answer_model: AnswerModel = "asked"
+    revision: str = ""

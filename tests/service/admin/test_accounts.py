@@ -225,7 +225,7 @@ async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient) -> No
     steps: list[dict[str, Any]] = [
         {"status": "suspended"},
         {"budget": {"limit_usd": 7, "period": "weekly", "soft_limit_usd": None}},
-        {"name": "B", "metadata": {}},
+        {"name": "B", "metadata": {"k": "w"}},
         {"budget": None},
     ]
     for changes in steps:
@@ -240,7 +240,7 @@ async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient) -> No
         ({}, {"body"}),
         ({"user_id": "b"}, {"user_id"}),
         ({"spent_nusd": 0}, {"spent_nusd"}),
-        ({"name": None, "status": None, "metadata": None}, {"name", "status", "metadata"}),
+        ({"name": None, "status": None, "metadata": 5}, {"name", "status", "metadata"}),
         ({"budget": {"limit_usd": 1}}, {"budget.period"}),
     ],
 )

@@ -116,7 +116,8 @@ async def test_a_route_needs_only_a_model(admin: httpx2.AsyncClient, database: D
     stored = await RouteStore(database).get("house")
     (deployment,) = made["deployments"]
     wanted = Deployment(deployment_id=deployment["deployment_id"], model="openai/gpt-4o")
-    assert stored == Route(model="house", deployments=(wanted,))
+    assert stored is not None
+    assert stored == Route(model="house", deployments=(wanted,), revision=stored.revision)
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "a/b/test", "a b?c#d%2F", "ü:*", "test"])

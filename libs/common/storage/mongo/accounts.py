@@ -11,6 +11,7 @@ from libs.common.storage.mongo.driver import (
     Document,
     DuplicateKeyError,
     ReturnDocument,
+    at_revision,
     from_document,
     to_document,
 )
@@ -53,11 +54,19 @@ class AccountStore:
         return [from_document(document, Account) for document in await cursor.to_list(limit)]
 
     async def update(
-        self, user_id: str, changes: Mapping[str, Any], now: datetime
+        self,
+        user_id: str,
+        changes: Mapping[str, Any],
+        now: datetime,
+        *,
+        revision: str | None = None,
     ) -> Account | None:
-        """Sets the fields in `changes`. Returns the updated account, None if it is unknown."""
+        """Sets the fields in `changes`. Returns the updated account.
+
+        Returns None if it is unknown, or does not have the `revision` any more.
+        """
         document: Document | None = await self._accounts.find_one_and_update(
-            {"_id": user_id},
+            {"_id": user_id, **at_revision(revision)},
             {"$set": {**changes, "updated_at": now}},
             return_document=ReturnDocument.AFTER,
         )

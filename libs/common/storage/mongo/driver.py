@@ -52,6 +52,7 @@ __all__ = [
     "ReturnDocument",
     "Session",
     "UpdateOne",
+    "at_revision",
     "check_mongo_uri",
     "from_document",
     "in_transaction",
@@ -216,6 +217,14 @@ def to_document(struct: msgspec.Struct, *, key: str) -> Document:
     document: Document = msgspec.to_builtins(struct, builtin_types=(datetime,))
     document["_id"] = document[key]
     return document
+
+
+def at_revision(revision: str | None) -> Document:
+    """The condition that a document still has this revision; None: whichever it has."""
+    if revision is None:
+        return {}
+    # Documents from before there were revisions have none.
+    return {"revision": revision} if revision else {"revision": {"$in": [None, ""]}}
 
 
 def from_document(document: Mapping[str, Any], struct_type: type[S]) -> S:

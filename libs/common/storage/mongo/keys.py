@@ -9,6 +9,7 @@ from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
     ReturnDocument,
+    at_revision,
     from_document,
     to_document,
 )
@@ -47,11 +48,21 @@ class KeyStore:
         cursor = self._keys.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
 
-    async def update(self, key_id: str, changes: Mapping[str, Any], now: datetime) -> ApiKey | None:
-        """Sets the fields in `changes`. Returns the updated key, None if it is unknown."""
+    async def update(
+        self,
+        key_id: str,
+        changes: Mapping[str, Any],
+        now: datetime,
+        *,
+        revision: str | None = None,
+    ) -> ApiKey | None:
+        """Sets the fields in `changes`. Returns the updated key.
+
+        Returns None if it is unknown, or does not have the `revision` any more.
+        """
         return self._decode(
             await self._keys.find_one_and_update(
-                {"_id": key_id},
+                {"_id": key_id, **at_revision(revision)},
                 {"$set": {**changes, "updated_at": now}},
                 return_document=ReturnDocument.AFTER,
             )

@@ -9,6 +9,7 @@ from libs.common.storage.mongo.driver import (
     Database,
     DuplicateKeyError,
     ReturnDocument,
+    at_revision,
     from_document,
     to_document,
 )
@@ -37,17 +38,24 @@ class RouteStore:
         cursor = self._routes.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, Route) for document in await cursor.to_list(limit)]
 
-    async def update(self, model: str, changes: Mapping[str, Any]) -> Route | None:
-        """Sets the fields in `changes`. Returns the updated route, None if it is unknown."""
+    async def update(
+        self, model: str, changes: Mapping[str, Any], *, revision: str | None = None
+    ) -> Route | None:
+        """Sets the fields in `changes`. Returns the updated route.
+
+        Returns None if it is unknown, or does not have the `revision` any more.
+        """
         return self._decode(
             await self._routes.find_one_and_update(
-                {"_id": model}, {"$set": dict(changes)}, return_document=ReturnDocument.AFTER
+                {"_id": model, **at_revision(revision)},
+                {"$set": dict(changes)},
+                return_document=ReturnDocument.AFTER,
             )
         )
 
-    async def delete(self, model: str) -> bool:
-        """Returns False if the name is unknown."""
-        result = await self._routes.delete_one({"_id": model})
+    async def delete(self, model: str, *, revision: str | None = None) -> bool:
+        """Returns False if the name is unknown, or without the `revision`."""
+        result = await self._routes.delete_one({"_id": model, **at_revision(revision)})
         return bool(result.deleted_count)
 
     @staticmethod
