@@ -90,7 +90,7 @@ def messages(draw: st.DrawFn) -> Case:
     if draw(st.booleans()):
         most_uses = draw(st.none() | st.integers(0, 5))
         searches = draw(st.integers(0, 10 if most_uses is None else most_uses))
-        search = {"type": "web_search_20250305", "name": "web_search"}
+        search: dict[str, object] = {"type": "web_search_20250305", "name": "web_search"}
         tools.append(search if most_uses is None else {**search, "max_uses": most_uses})
     if draw(st.booleans()):
         body["context_management"] = {"edits": [{"type": "compact_20260112"}]}
