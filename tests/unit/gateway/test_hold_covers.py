@@ -68,7 +68,8 @@ def messages(draw: st.DrawFn) -> Case:
         "max_tokens": limit,
     }
     said: dict[str, Any] = {"type": "text", "text": "Hi"}
-    tools, classes, runs = [], ["cache_read"], []
+    tools: list[dict[str, Any]] = []
+    classes, runs = ["cache_read"], []
     ttl = draw(st.sampled_from((None, "5m", "1h")))
     if ttl is not None:
         said["cache_control"] = {"type": "ephemeral", "ttl": ttl}
