@@ -410,6 +410,7 @@ def test_unknown_members_of_messages_are_named() -> None:
         ({"reasoning_effort": "much"}, "reasoning_effort"),
         ({"logit_bias": []}, "logit_bias"),
         ({"metadata": "x"}, "metadata"),
+        ({"metadata": {"a": None}}, "metadata[...]"),
         ({"modalities": "text"}, "modalities"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
     ],

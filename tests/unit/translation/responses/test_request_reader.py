@@ -347,6 +347,7 @@ def test_a_part_that_is_not_known_is_refused_by_its_path() -> None:
         ({"text": {"format": {"type": "json_schema", "schema": {}}}}, "text.format.name"),
         ({"text": {"verbosity": 1}}, "text.verbosity"),
         ({"metadata": "x"}, "metadata"),
+        ({"metadata": {"a": None}}, "metadata[...]"),
         ({"include": "x"}, "include"),
         ({"include": [1]}, "include[0]"),
         ({"store": "no"}, "store"),

@@ -39,6 +39,7 @@ _number = msgspec.json.Decoder(float)
 _integer = msgspec.json.Decoder(int)
 _truth = msgspec.json.Decoder(bool)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_labels = msgspec.json.Decoder(dict[str, str])
 _stop = msgspec.json.Decoder(str | list[str])
 _texts = msgspec.json.Decoder(list[str])
 _shape = msgspec.json.Decoder(wire.ResponseFormat)
@@ -191,7 +192,7 @@ def _read_shape(said: _Said) -> Shape | None:
 
 
 def _read_labels(said: _Said) -> Labels:
-    said.read("metadata", _object)
+    said.read("metadata", _labels)
     return Labels(
         user=said.read("user", _text),
         safety_id=said.read("safety_identifier", _text),

@@ -63,6 +63,7 @@ _READ = frozenset(
         "user",
     }
 )
+_LABELS = msgspec.json.Decoder(dict[str, str])
 # Their lack changes nothing that was asked.
 _HINTS = frozenset({"client_metadata", "include", "prompt_cache_options", "stream_options"})
 _REASONING_MEMBERS = frozenset({"effort", "summary", "generate_summary"})
@@ -217,7 +218,7 @@ def _read_format(raw: msgspec.Raw) -> Shape | None:
 def _read_labels(fields: Fields) -> Labels:
     metadata = said(fields, "metadata")
     if metadata is not None:
-        decoded(MEMBERS, metadata, "metadata")
+        decoded(_LABELS, metadata, "metadata")
     return Labels(
         user=_read(fields, "user", TEXT),
         safety_id=_read(fields, "safety_identifier", TEXT),
