@@ -379,7 +379,7 @@ def test_a_custom_tool_is_a_function_elsewhere() -> None:
     function = body["tools"][1]["function"]
     assert function["parameters"]["required"] == ["input"]
     assert function["description"] == "d\n\nThe input follows this grammar (lark):\nx"
-    assert report.adapted_params == ("tools[1]",)
+    assert report.adapted_params == ("tools[1].custom.format",)
 
 
 def test_a_schema_goes_byte_for_byte() -> None:

@@ -86,9 +86,9 @@ def _freeform(tool: Freeform, name: str, profile: Profile, report: Report) -> Wr
 
 def _as_function(tool: Freeform, name: str, report: Report) -> Written:
     """With the whole input as its one argument; the grammar can be told, not enforced."""
-    report.adapted(report.paths.tool(tool.at))
     lines = [tool.description] if tool.description else []
     if tool.grammar is not None:
+        report.adapted(report.paths.tool(tool.at, "format"))
         lines.append(f"The input follows this grammar ({tool.syntax}):\n{tool.grammar}")
     function: Written = {"name": name, "parameters": _INPUT_SCHEMA}
     if lines:
