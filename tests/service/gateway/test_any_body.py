@@ -5,6 +5,7 @@ Relayed and translated alike; `make test-api` takes many more examples of each.
 
 import json
 from collections.abc import AsyncIterator
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion
 
 from libs.common.schemas.usage import ClientFormat
 from tests.service.gateway.api_bodies import bodies
@@ -22,6 +24,7 @@ from tests.support.books import Books
 from tests.unit.translation.golden import player
 from tests.unit.translation.laws.accumulators import put_together
 from tests.unit.translation.messages.answers import strict
+from tests.unit.translation.responses.streams import judge_response
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,10 +43,10 @@ EMBEDDINGS = {
     "usage": {"prompt_tokens": 2, "total_tokens": 2},
 }
 # The client's format, the one that its model's server speaks, and whose server that is.
-WAYS: list[tuple[str, ClientFormat, str]] = [
+TRANSLATED: tuple[ClientFormat, ...] = ("chat", "messages", "responses")
+WAYS: list[tuple[ClientFormat, ClientFormat, str]] = [
     (client, target, "anthropic" if target == "messages" else "openai")
-    for client in ("chat", "messages", "responses")
-    for target in ("chat", "messages", "responses")
+    for client, target in product(TRANSLATED, TRANSLATED)
 ] + [("embeddings", "embeddings", "openai")]
 
 
@@ -99,10 +102,27 @@ def check_error(client: str, body: Any) -> None:
     assert (body.get("type") == "error") is (client == "messages")
 
 
+def check_answer(client: ClientFormat, content: bytes, *, is_stream: bool) -> None:
+    """By the SDK's types, strictly."""
+    if is_stream:
+        put_together(client, content)
+    elif client == "messages":
+        strict(content)
+    elif client == "chat":
+        ChatCompletion.model_validate_json(content, strict=True)
+    else:
+        judge_response(json.loads(content))
+
+
 @pytest.mark.parametrize(("client", "target", "provider"), WAYS, ids=str)
 @given(data=st.data())
 async def test_any_body_is_answered_or_refused(
-    gateway: Client, served: Served, client: str, target: str, provider: str, data: st.DataObject
+    gateway: Client,
+    served: Served,
+    client: ClientFormat,
+    target: str,
+    provider: str,
+    data: st.DataObject,
 ) -> None:
     route = data.draw(st.sampled_from(served.routes[client, target]))
     body = data.draw(bodies(client, route))
@@ -112,8 +132,5 @@ async def test_any_body_is_answered_or_refused(
     assert response.status_code < 500, response.text
     if response.status_code != 200:
         check_error(client, response.json())
-    elif client in ("chat", "messages", "responses") and client != target:
-        if body["stream"] is True:
-            put_together(client, response.content)  # type: ignore[arg-type]
-        elif client == "messages":
-            strict(response.content)
+    elif client != target:
+        check_answer(client, response.content, is_stream=body["stream"])
