@@ -25,6 +25,8 @@ FAMILIES: dict[ClientFormat, Family] = {
 }
 MOST = 0.35
 ROUNDS = 60
+# A busy machine may disturb as many as the first ones; what has become slow stays so in all.
+MOST_ROUNDS = 4000
 
 fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -52,12 +54,17 @@ def test_a_call_costs_a_third_of_reading_and_writing_json(
 
 
 def cost_ratio(ours: Callable[[], None], other: Callable[[], None]) -> float:
-    """Of their CPU times, each the least of many; the collector's turns are nobody's."""
+    """Of their CPU times, each the least of many; the collector's turns are nobody's.
+
+    More rounds are made while it is above what it may be.
+    """
     least = {ours: 10**9, other: 10**9}
     gc.collect()
     gc.disable()
     try:
-        for _ in range(ROUNDS):
+        for made in range(MOST_ROUNDS):
+            if made >= ROUNDS and least[ours] / least[other] <= MOST:
+                break
             for verb in (ours, other):
                 began = process_time_ns()
                 verb()
