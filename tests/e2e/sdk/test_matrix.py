@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from deploy.local.client import Client
 from deploy.local.stack import LocalStack
 from tests.e2e.sdk.conftest import NewKey, RunScript
 
@@ -15,6 +16,9 @@ OTHERS = {
     "responses": f"anthropic/{ANTHROPIC}",
     "messages": f"openai/{OPENAI}",
 }
+# Where OpenAI's own models are asked in the other one of its formats, by routes that say so.
+ELSEWHERE = {"chat": "sdk/responses", "responses": "sdk/chat", "messages": "sdk/chat"}
+BY_OTHERS = pytest.mark.parametrize("models", [OTHERS, ELSEWHERE], ids=["others", "elsewhere"])
 # Each answer has its own.
 IDENTITIES = {
     "id",
@@ -46,6 +50,23 @@ def key(new_key: NewKey) -> str:
     return new_key()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def routes(stack: LocalStack) -> None:
+    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    for spoken in ("chat", "responses"):
+        base = f"{stack.info.provider_url}/v1"
+        deployment: dict[str, Any] = {
+            "model": f"openai/{OPENAI}",
+            "formats": [spoken],
+            "api_base": base,
+        }
+        # Another address than the provider's own gets no key unasked.
+        deployment["credential"] = "env:OPENAI_API_KEY"
+        admin.expect(
+            "POST", "/admin/models", {"model": f"sdk/{spoken}", "deployments": [deployment]}
+        )
+
+
 @pytest.fixture(scope="module")
 def direct(stack: LocalStack, run_script: RunScript) -> Results:
     found: Results = run_script("matrix.py", asked(stack.info.provider_url, "any", OWN))
@@ -67,10 +88,11 @@ def test_relayed_calls_give_the_same_except_for_ids(
         assert without_identities(relayed[name]) == without_identities(row), name
 
 
+@BY_OTHERS
 def test_translated_calls_give_the_same_text_tools_and_usage(
-    stack: LocalStack, run_script: RunScript, direct: Results, key: str
+    stack: LocalStack, run_script: RunScript, direct: Results, key: str, models: dict[str, str]
 ) -> None:
-    translated: Results = run_script("matrix.py", asked(stack.gateway_urls[0], key, OTHERS))
+    translated: Results = run_script("matrix.py", asked(stack.gateway_urls[0], key, models))
 
     for name, row in direct.items():
         got = translated[name]
@@ -81,7 +103,8 @@ def test_translated_calls_give_the_same_text_tools_and_usage(
         client_format, call, way = name.split()
         if call == "cached":
             # Cached tokens come on top at Anthropic and are part of the count at OpenAI.
-            provider = "chat" if client_format == "messages" else "messages"
+            is_claude = models[client_format].startswith("anthropic/")
+            provider = "messages" if is_claude else "chat"
             expected = {**expected, "tokens": direct[f"{provider} cached {way}"]["gist"]["tokens"]}
         assert got.get("gist") == expected, (name, got)
 
@@ -99,4 +122,5 @@ def test_langchain_gets_the_same_results(
 
     assert len(direct) == 3 * 5 + 1
     assert run(stack.gateway_urls[0], key, OWN) == direct
-    assert run(stack.gateway_urls[0], key, OTHERS) == direct
+    for models in (OTHERS, ELSEWHERE):
+        assert run(stack.gateway_urls[0], key, models) == direct
