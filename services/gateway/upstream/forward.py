@@ -15,6 +15,7 @@ from services.gateway.upstream.answer import JSON_HEADERS, Answer, Stream
 from services.gateway.upstream.answer_names import renamed, renaming
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.early_failures import failure_of_answer, failure_of_stream
+from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.relay import Relay, RelayedRequest
 from services.gateway.upstream.translation.counting import (
@@ -90,8 +91,11 @@ class Forwarder:
                 )
             )
         if target.speaks(call.format.name):
-            answer = await self._relay.call(_relayed(call, request, target, key, headers))
-            return _named(await _without_early_failure(answer), request, target)
+            sent = _relayed(call, request, target, key, headers)
+            answer = await _without_early_failure(await self._relay.call(sent))
+            if not _thinks_as_asked(sent, request):
+                answer = _weakened(answer)
+            return _named(answer, request, target)
         if call.format.name not in LANGUAGES or target.translation == "library":
             return await self._library.adapt(call.format.name, request, target, key)
         return await self._translate(call, request, target, key, headers)
@@ -193,6 +197,16 @@ def _relayed(
         ),
         resource=call.resource,
     )
+
+
+def _thinks_as_asked(sent: RelayedRequest, request: CallRequest) -> bool:
+    return (sent.fields or {}).get("thinking") is request.fields.get("thinking")
+
+
+def _weakened(answer: Answer | Stream) -> Answer | Stream:
+    """Says that the model was not let think, amid tools that another provider's had called."""
+    headers = [*answer.headers, *changed_headers((), ("thinking",))]
+    return msgspec.structs.replace(answer, headers=headers)
 
 
 def _translated(

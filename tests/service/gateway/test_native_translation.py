@@ -64,7 +64,7 @@ async def test_a_call_is_translated_both_ways(
     assert asked.fields["model"] == model.partition("/")[2]
     for part in ("Be brief.", "Hi", PIXEL, "weather"):
         assert part in json.dumps(asked.fields)
-    whole = _put_together(dialect, response.text) if stream else response.json()
+    whole = put_together(dialect, response.text) if stream else response.json()
     assert whole["model"] == route
     told = json.dumps(whole)
     for part in ("Hello", "weather", "Oslo", *(("Rain?",) if is_claude else ())):
@@ -75,7 +75,7 @@ async def test_a_call_is_translated_both_ways(
     assert (event.usage.input_text, event.usage.cache_read) == (10, 200)
 
 
-def _put_together(dialect: Dialect, text: str) -> dict[str, Any]:
+def put_together(dialect: Dialect, text: str) -> dict[str, Any]:
     """By the SDKs' own accumulators, each event judged by its type."""
     events = events_of([part.encode() + b"\n\n" for part in text.split("\n\n") if part])
     if dialect.name == "messages":

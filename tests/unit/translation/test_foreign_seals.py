@@ -15,6 +15,7 @@ FOREIGN = envelope(Seal("google", "s"))
 UNSIGNED = envelope(Seal("none", ""))
 SAID = {"type": "text", "text": "said"}
 OWN = {"type": "thinking", "thinking": "t", "signature": "c2ln"}
+THOUGHT = {"type": "thinking", "thinking": "t", "signature": FOREIGN}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
@@ -108,3 +109,30 @@ def test_everything_else_stays_byte_for_byte(
 def test_what_cannot_be_read_is_the_provider_s_to_refuse() -> None:
     fields = {"messages": msgspec.Raw(b'[{"content": gws1.}]')}
     assert without_foreign_seals("messages", fields, "anthropic") is fields
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "expected"),
+    [
+        ({"type": "enabled", "budget_tokens": 2048}, THOUGHT, {"type": "disabled"}),
+        ({"type": "adaptive"}, THOUGHT, {"type": "adaptive"}),
+        ({"type": "enabled", "budget_tokens": 2048}, OWN, None),
+    ],
+    ids=["budget", "adaptive", "own"],
+)
+def test_a_budget_is_given_up_amid_the_tools_of_another(
+    asked: dict[str, Any], first: dict[str, Any], expected: dict[str, Any] | None
+) -> None:
+    """Anthropic refuses calls that do not follow thinking, and an envelope is none of its own."""
+    use = {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": "r"}
+    turns = [
+        {"role": "user", "content": [{"type": "text", "text": "q"}]},
+        {"role": "assistant", "content": [THOUGHT, {"type": "text", "text": "a"}]},
+        {"role": "user", "content": [{"type": "text", "text": "q"}]},
+        {"role": "assistant", "content": [first, use]},
+        {"role": "user", "content": [result]},
+    ]
+    fields = {**sent("messages", turns), "thinking": msgspec.Raw(json.dumps(asked).encode())}
+    got = without_foreign_seals("messages", fields, "anthropic")
+    assert msgspec.json.decode(msgspec.json.encode(got["thinking"])) == (expected or asked)

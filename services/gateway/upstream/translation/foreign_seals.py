@@ -32,7 +32,16 @@ _SIGNS: Mapping[ClientFormat, tuple[bytes, ...]] = {
     "responses": (MARK.encode(), b'"encrypted_content":"[', b'"encrypted_content": "['),
 }
 _GOOGLE = frozenset({"gemini", "vertex_ai"})
+_OFF = {"type": "disabled"}
+_THOUGHTS = ("thinking", "redacted_thinking")
 _MINTED_BLOCKS = '[{"type":'
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    type: str = ""
+
+
+_kind = msgspec.json.Decoder(_Kind)
 
 
 def without_foreign_seals(
@@ -59,7 +68,29 @@ def without_foreign_seals(
         kept = [clean(turn, provider) if isinstance(turn, dict) else turn for turn in turns]
     if kept == turns:
         return fields
-    return {**fields, name: kept}
+    cleaned = {**fields, name: kept}
+    if client_format == "messages" and _wants_thinking_amid_tools(fields, kept):
+        cleaned["thinking"] = _OFF
+    return cleaned
+
+
+def _wants_thinking_amid_tools(fields: Mapping[str, Any], turns: list[Any]) -> bool:
+    """Whether Anthropic would refuse the call: with a budget, the calls whose results come now have
+    to follow thinking, which another provider's have not.
+    """
+    try:
+        thinking = _kind.decode(fields.get("thinking", b"{}"))
+    except UNREADABLE:
+        return False
+    if thinking.type != "enabled":
+        return False
+    for turn in reversed(turns):
+        if not isinstance(turn, dict) or turn.get("role") != "assistant":
+            continue
+        content = turn.get("content")
+        kinds = [b.get("type") for b in content if isinstance(b, dict)] if content else []
+        return "tool_use" in kinds and kinds[0] not in _THOUGHTS and turn is not turns[-1]
+    return False
 
 
 def _has_one(said: bytes, signs: tuple[bytes, ...]) -> bool:
