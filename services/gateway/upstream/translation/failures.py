@@ -3,7 +3,13 @@
 import re
 from collections.abc import Iterable
 
-from libs.common.errors import AppError, QuotaExhausted, UpstreamFailed, UpstreamRefused
+from libs.common.errors import (
+    AppError,
+    QuotaExhausted,
+    RateLimited,
+    UpstreamFailed,
+    UpstreamRefused,
+)
 from services.gateway.calls.headers import Header
 from services.gateway.upstream.translation.reply import Failure
 from services.gateway.upstream.verdict import says_too_long
@@ -15,6 +21,7 @@ _SEARCHED_BYTES = 16_384
 _OVERLOADED = re.compile(r"overloaded|engine_overloaded|server_overloaded", re.IGNORECASE)
 _BAD_REQUEST = 400
 _PAYMENT_REQUIRED = 402
+_TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = frozenset({503, 529})
 _FIRST_ERROR_STATUS = 400
 _SERVER_ERROR = 500
@@ -49,11 +56,16 @@ def error_of(failure: Failure, headers: Iterable[Header] = ()) -> AppError:
     if status == _PAYMENT_REQUIRED or is_out_of_credit(words.encode()):
         return QuotaExhausted(failure.message)
     code = failure.code or failure.kind
+    retry_after_s = _retry_after_s(headers)
+    message = failure.message
+    if status == _TOO_MANY_REQUESTS:
+        code = RateLimited.code
+        if retry_after_s is not None and "try again in" not in message.lower():
+            # Codex reads the time here.
+            message = f"{message} Please try again in {retry_after_s}s."
     if status in _UNAVAILABLE or (status >= _SERVER_ERROR and _OVERLOADED.search(words)):
         code = "overloaded"
-    return UpstreamRefused(
-        failure.message, status=status, code=code, retry_after_s=_retry_after_s(headers)
-    )
+    return UpstreamRefused(message, status=status, code=code, retry_after_s=retry_after_s)
 
 
 def is_out_of_credit(words: bytes) -> bool:
@@ -73,7 +85,7 @@ def status_of(failure: Failure) -> int:
 
 def failure_of(error: AppError) -> Failure:
     """For a stream that has begun; its writer owns the form of the frame."""
-    kind = "rate_limit_error" if error.status == 429 else None
+    kind = "rate_limit_error" if error.status == _TOO_MANY_REQUESTS else None
     return Failure(message=error.message, status=error.status, kind=kind, code=error.code)
 
 
