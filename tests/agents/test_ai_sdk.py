@@ -20,7 +20,7 @@ THINKING = {
     "responses": {"openai": {"store": False, "reasoningSummary": "auto", **EFFORT}},
     "chat": {"openai": EFFORT},
 }
-# The pairs in which thinking is asked for, and reaches a client that reads it: of Responses' items it
+# The pairs in which thinking is asked for, and reaches a client that reads it: of items it
 # reads the summary alone, and what a server thinks is no summary.
 TOLD = {
     ("messages", "messages"),
