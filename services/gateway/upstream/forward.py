@@ -194,6 +194,7 @@ def _relayed(
             call.format.name,
             call.format.upstream_fields(request, target.model),
             target.provider,
+            is_elsewhere=target.defaults_elsewhere is not None,
         ),
         resource=call.resource,
     )

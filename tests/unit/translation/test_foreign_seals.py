@@ -136,3 +136,24 @@ def test_a_budget_is_given_up_amid_the_tools_of_another(
     fields = {**sent("messages", turns), "thinking": msgspec.Raw(json.dumps(asked).encode())}
     got = without_foreign_seals("messages", fields, "anthropic")
     assert msgspec.json.decode(msgspec.json.encode(got["thinking"])) == (expected or asked)
+
+
+@pytest.mark.parametrize(
+    ("provider", "is_elsewhere", "is_kept"),
+    [
+        ("openai", False, False),
+        ("deepseek", True, False),
+        # Another gateway, which may have Claude's models.
+        ("openai", True, True),
+    ],
+)
+def test_claude_s_own_thinking_goes_to_no_chat_that_cannot_be_claude_s(
+    provider: str, is_elsewhere: bool, is_kept: bool
+) -> None:
+    turn = {"role": "assistant", "content": "a", "thinking_blocks": [OWN]}
+    fields = sent("messages", [turn])
+    kept = without_foreign_seals("chat", fields, provider, is_elsewhere=is_elsewhere)
+    if is_kept:
+        assert kept is fields
+    else:
+        assert kept["messages"] == [{"role": "assistant", "content": "a"}]

@@ -4,7 +4,8 @@ A conversation that went to several providers holds thinking of each, in envelop
 gateway's; a provider refuses those of another. All else of the body stays byte for byte.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ _PLACES: Mapping[ClientFormat, tuple[bytes, ...]] = {
 # Before there were envelopes, thinking that no provider had signed had an empty signature, and
 # Anthropic's blocks stood as JSON in OpenAI's place for its own.
 _SIGNS: Mapping[ClientFormat, tuple[bytes, ...]] = {
-    "chat": (MARK.encode(), b'"extra_content"'),
+    "chat": (MARK.encode(), b'"extra_content"', b'"thinking_blocks"'),
     "messages": (MARK.encode(), b'"signature":""', b'"signature": ""'),
     "responses": (MARK.encode(), b'"encrypted_content":"[', b'"encrypted_content": "['),
 }
@@ -45,9 +46,17 @@ _kind = msgspec.json.Decoder(_Kind)
 
 
 def without_foreign_seals(
-    client_format: ClientFormat, fields: dict[str, Any], provider: str
+    client_format: ClientFormat,
+    fields: dict[str, Any],
+    provider: str,
+    *,
+    is_elsewhere: bool = False,
 ) -> dict[str, Any]:
-    """The same fields where nothing of that kind is in them."""
+    """The same fields where nothing of that kind is in them.
+
+    `is_elsewhere`: the base URL is not the provider's own. Behind OpenAI's format there may be
+    another gateway with Claude's models, which takes their thinking in chat.
+    """
     name = _FIELD.get(client_format)
     raw = fields.get(name) if name is not None else None
     if name is None or raw is None:
@@ -64,8 +73,11 @@ def without_foreign_seals(
     if client_format == "responses":
         kept = [item for item in turns if not _is_foreign_item(item)]
     else:
-        clean = _clean_chat if client_format == "chat" else _clean_message
-        kept = [clean(turn, provider) if isinstance(turn, dict) else turn for turn in turns]
+        clean: Callable[[dict[str, Any]], dict[str, Any]] = _clean_message
+        if client_format == "chat":
+            may_be_claude = provider == "openai" and is_elsewhere
+            clean = partial(_clean_chat, provider=provider, may_be_claude=may_be_claude)
+        kept = [clean(turn) if isinstance(turn, dict) else turn for turn in turns]
     if kept == turns:
         return fields
     cleaned = {**fields, name: kept}
@@ -107,7 +119,7 @@ def _is_foreign_item(item: Any) -> bool:
     return isinstance(sealed, str) and sealed.startswith((MARK, _MINTED_BLOCKS))
 
 
-def _clean_message(turn: dict[str, Any], _provider: str) -> dict[str, Any]:
+def _clean_message(turn: dict[str, Any]) -> dict[str, Any]:
     content = turn.get("content")
     if turn.get("role") != "assistant" or not isinstance(content, list):
         return turn
@@ -145,11 +157,11 @@ def _is_foreign_citation(citation: Any) -> bool:
     return isinstance(citation, dict) and _is_envelope(citation.get("encrypted_index"))
 
 
-def _clean_chat(turn: dict[str, Any], provider: str) -> dict[str, Any]:
+def _clean_chat(turn: dict[str, Any], *, provider: str, may_be_claude: bool) -> dict[str, Any]:
     blocks, calls = turn.get("thinking_blocks"), turn.get("tool_calls")
     changed = dict(turn)
     if isinstance(blocks, list):
-        kept = [block for block in blocks if not _is_foreign_block(block)]
+        kept = [block for block in blocks if may_be_claude and not _is_foreign_block(block)]
         if kept:
             changed["thinking_blocks"] = kept
         else:
