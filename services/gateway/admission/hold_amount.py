@@ -26,7 +26,7 @@ def hold_amount(
 
     A model that may answer in the place of the call's own counts where it is dearer; one beside it
     counts as often as it may be used, and as if it read the whole request each time. So does the
-    call's own, where it may have to shorten its context first.
+    one that answers, where it may have to shorten its context first.
     """
     request = priced.request
     limit = request.max_output_tokens
@@ -38,13 +38,17 @@ def hold_amount(
     amounts = []
     for deployment_id, price in priced.prices.items():
         amount = _amount(priced, account_multiplier, request, price, output_tokens)
-        if request.compacts:
-            amount = min(2 * amount, MAX_NUSD)
+        beside_nusd = 0
         if request.models:
             prices = priced.prices_of_models[deployment_id]
             beside = max(limit, default_max_output_tokens)
-            amount = _with_models(priced, account_multiplier, amount, prices, limit, beside)
-        amounts.append(amount)
+            amount, beside_nusd = _with_models(
+                priced, account_multiplier, amount, prices, limit, beside
+            )
+        if request.compacts:
+            # Whichever model answers shortens the context.
+            amount *= 2
+        amounts.append(min(amount + beside_nusd, MAX_NUSD))
     return max(amounts)
 
 
@@ -55,8 +59,11 @@ def _with_models(
     prices: Sequence[PriceVersion],
     limit: int,
     limit_beside: int,
-) -> int:
-    """The call's own limit does not bind models beside it, which may have one of theirs."""
+) -> tuple[int, int]:
+    """For the dearest model that may answer, and for those beside it.
+
+    The call's own limit does not bind models beside it, which may have one of theirs.
+    """
     request = priced.request
     dearest_nusd, beside_nusd = own_nusd, 0
     for model, price in zip(request.models, prices, strict=True):
@@ -74,7 +81,7 @@ def _with_models(
             dearest_nusd = max(dearest_nusd, amount)
         else:
             beside_nusd += model.uses * amount
-    return min(dearest_nusd + beside_nusd, MAX_NUSD)
+    return dearest_nusd, beside_nusd
 
 
 def _amount(

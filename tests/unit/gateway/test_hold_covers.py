@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from libs.common.domain.call_cost import cost_of_call
@@ -155,6 +155,28 @@ def responses(draw: st.DrawFn) -> Case:
 
 
 @settings(max_examples=300, deadline=None)
+@example(
+    case=Case(
+        "messages",
+        {
+            "model": "claude-haiku-4-5",
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": "Hi"}],
+            "context_management": {"edits": [{"type": "compact_20260112"}]},
+            "fallbacks": [{"model": _OTHER}],
+        },
+        500,
+        # The fallback answers, and has shortened the context.
+        TokenUsage(
+            input_text=500,
+            output_text=1,
+            model=_OTHER,
+            runs=(ModelRun(input_text=500, output_text=1, role="compaction"),),
+        ),
+    ),
+    hour=0,
+    multiplier=Decimal(1),
+)
 @given(
     case=st.one_of(messages(), responses()),
     hour=st.integers(0, 167),
