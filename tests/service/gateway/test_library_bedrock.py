@@ -286,6 +286,7 @@ async def test_an_error_of_bedrocks(wire: LibraryWire) -> None:
         await wire.ask("chat", CLAUDE, {"messages": HI})
 
     error: Any = failed.value
-    assert (error.status, error.message) == (429, "Too many requests.")
+    assert error.status == 429
+    assert error.message == "Too many requests. Please try again in 9s."
     assert error.retry_after_s == 9
     assert len(wire.upstream.requests) == 1

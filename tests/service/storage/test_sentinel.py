@@ -128,7 +128,7 @@ async def test_before_redis_7_a_scripts_error_contains_readonly(
     refusal = "ERR Error running script (call to f_0): @user_script: 1: -READONLY You cannot write"
     async with opened(word) as redis, redis.pipeline(transaction=False) as pipeline:
         pipeline.eval("return redis.error_reply(ARGV[1])", 0, refusal)
-        with pytest.raises(RedisConnectionError, match="not the master"):
+        with pytest.raises(RedisConnectionError, match="not be the master"):
             await pipeline.execute()
         word.master = second
         await by_a_script(redis)

@@ -16,20 +16,22 @@ class WatchedChunks:
 
     def __init__(self, source: Any) -> None:
         self._source = source
+        self._chunks: AsyncIterator[Any] | None = None
         self.is_readable = True
         self.has_ended = False
         self.has_usage = False
 
     def __getattr__(self, name: str) -> Any:
-        # LiteLLM asks the stream for more than its chunks.
+        # LiteLLM asks the stream for more than its chunks; by closing it, for the connection's end.
         return getattr(self._source, name)
 
     def __aiter__(self) -> "WatchedChunks":
-        self._source = aiter(self._source)
         return self
 
     async def __anext__(self) -> Any:
-        chunk = await anext(self._source)
+        if self._chunks is None:
+            self._chunks = aiter(self._source)
+        chunk = await anext(self._chunks)
         if isinstance(chunk, Mapping):
             ended = bool(chunk.get("is_finished") or chunk.get("finish_reason"))
             usage = chunk.get("usage")

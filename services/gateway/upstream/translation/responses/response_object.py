@@ -42,6 +42,7 @@ _PAUSES = frozenset({"max_messages", "steered"})
 # Anthropic's word for what OpenAI calls the default.
 _TIERS = {"standard": "default"}
 _NULL = b"null"
+_TRUNCATIONS = ("disabled", msgspec.Raw(b'"disabled"'), msgspec.Raw(b'"auto"'))
 _WRITTEN = ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")
 
 
@@ -71,6 +72,9 @@ def new_response(context: AnswerContext, answer_id: str, created: int | None) ->
     for name, default in _ECHOED:
         raw = fields.get(name)
         response[name] = default if raw is None or bytes(raw) == _NULL else compact(raw)
+    if response["truncation"] not in _TRUNCATIONS:
+        # OpenAI would not have taken it, and no other provider gets it.
+        response["truncation"] = "disabled"
     for name in _ECHOED_IF_SENT:
         if name in fields:
             response[name] = compact(fields[name])
