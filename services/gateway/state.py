@@ -106,7 +106,6 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         open_calls = OpenCalls()
         stack.push_async_callback(open_calls.wait_for_none)
         router = Router(database, ModelDirectory(settings, price_map, os.environ), caches, settings)
-        credentials = Credentials(os.environ, Path(settings.secrets_dir))
         cooldowns = Cooldowns(CooldownStore(redis))
         tokenizer = BundledTokenizer()
         forwarder = Forwarder(
@@ -114,7 +113,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             LibraryCalls(translator, settings),
             profiles,
             tokenizer,
-            credentials,
+            Credentials(os.environ, Path(settings.secrets_dir)),
         )
         parts = Parts(
             directory=directory,

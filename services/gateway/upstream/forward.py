@@ -37,6 +37,7 @@ from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
 from services.gateway.upstream.translation.profiles import Profiles
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
+from services.gateway.upstream.verdict import asked_pause_s
 from services.gateway.usage.estimator import Tokenizer
 
 # How servers answer that know the format and do not count.
@@ -92,7 +93,7 @@ class Forwarder:
             )
         if target.speaks(call.format.name):
             sent = _relayed(call, request, target, key, headers)
-            answer = await _without_early_failure(await self._relay.call(sent))
+            answer = await _without_early_failure(call, await self._relay.call(sent))
             if not _thinks_as_asked(sent, request):
                 answer = _weakened(answer)
             return _named(answer, request, target)
@@ -119,7 +120,7 @@ class Forwarder:
             fields = msgspec.json.decode(msgspec.json.encode(translation.without(unknown)))
             answer = await self._library.ask(fields, target, key)
         if isinstance(answer, Stream):
-            await _without_early_failure(answer)
+            await _without_early_failure(call, answer)
             return await translated_stream(translation, answer)
         return translated_answer(translation, answer)
 
@@ -162,7 +163,7 @@ class Forwarder:
             tokens = await estimated(self._tokenizer, request.fields)
         elif answer.status != 200:
             failure = translation.target.read_error(answer.status, answer.body)
-            raise error_of(failure, answer.headers)
+            raise error_of(failure, asked_pause_s(answer.headers, asked.created))
         else:
             tokens = count_in(answer.body)
         return Answer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
@@ -244,7 +245,7 @@ def _named(answer: Answer | Stream, request: CallRequest, target: Target) -> Ans
     return msgspec.structs.replace(answer, body=renamed(answer.body, request.model))
 
 
-async def _without_early_failure(answer: Answer | Stream) -> Answer | Stream:
+async def _without_early_failure(call: Call, answer: Answer | Stream) -> Answer | Stream:
     """Raises UpstreamRefused for an error that comes as an answer."""
     if isinstance(answer, Answer):
         failure = failure_of_answer(answer)
@@ -253,5 +254,5 @@ async def _without_early_failure(answer: Answer | Stream) -> Answer | Stream:
         if failure is not None:
             await answer.close()
     if failure is not None:
-        raise error_of(failure, answer.headers)
+        raise error_of(failure, asked_pause_s(answer.headers, call.started_at.timestamp()))
     return answer

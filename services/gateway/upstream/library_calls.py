@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from time import time
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from services.gateway.upstream.first_frame import Frames
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.verdict import asked_pause_s
 
 _NO_KEY = "none"
 # A provider that is going to fail says so at once; others are not waited for.
@@ -162,7 +164,8 @@ def _as_app_error(refused: TranslationRefused) -> AppError:
     if refused.cause is not None:
         return UpstreamFailed(refused.message, cause=refused.cause)
     after = refused.retry_after
+    headers = [] if after is None else [(b"retry-after", after.encode())]
     return error_of(
         Failure(message=refused.message, status=refused.status, code=refused.code),
-        [] if after is None else [(b"retry-after", after.encode())],
+        asked_pause_s(headers, time()),
     )

@@ -1,5 +1,6 @@
 """Judges a deployment's outcome: done, retry here, try another deployment, or give up."""
 
+from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
@@ -13,6 +14,7 @@ from libs.common.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from services.gateway.calls.headers import Header
 from services.gateway.upstream.answer import Answer, Stream
 
 Outcome = Answer | Stream | AppError
@@ -117,12 +119,17 @@ def is_redirect(answer: Answer) -> bool:
 
 
 def retry_after_s(outcome: Outcome, now_s: float) -> float | None:
-    """Reads `retry-after-ms` or `retry-after`, which may be a date; `now_s` is Unix time."""
+    """How long the provider wants to be left alone; `now_s` is Unix time."""
     if isinstance(outcome, AppError):
         return outcome.retry_after_s
-    headers = dict(outcome.headers)
+    return asked_pause_s(outcome.headers, now_s)
+
+
+def asked_pause_s(headers: Iterable[Header], now_s: float) -> float | None:
+    """Reads `retry-after-ms` or `retry-after`, which may be a date."""
+    found = dict(headers)
     for name, divisor in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
-        value = headers.get(name)
+        value = found.get(name)
         if value is not None:
             seconds = _seconds(value.decode("latin-1"), now_s * divisor)
             if seconds is not None:

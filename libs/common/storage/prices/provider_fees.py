@@ -33,7 +33,6 @@ _OPENAIS_OWN = (
     "o4*",
 )
 _NOT_REASONING = ("gpt-3.5*", "gpt-4*", "chatgpt-4*", "ft:gpt-3.5*", "ft:gpt-4*")
-_SEARCHING = ("gpt-4*-search-preview*",)
 _ANY = ("*",)
 
 

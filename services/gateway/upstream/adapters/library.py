@@ -50,7 +50,6 @@ class Library:
 
         self.acompletion = litellm.acompletion
         self.aembedding = litellm.aembedding
-        self.token_counter = litellm.token_counter
         self.supported_params = litellm.get_supported_openai_params
         self.anthropic_adapter = messages.AnthropicAdapter()
         self.anthropic_stream = streaming_iterator.AnthropicStreamWrapper

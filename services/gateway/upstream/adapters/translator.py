@@ -1,6 +1,5 @@
 """The gateway's side of a translated call: a client's body in, bytes in the client's format out."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
@@ -14,7 +13,6 @@ from services.gateway.upstream.adapters.errors import refusals
 from services.gateway.upstream.adapters.fields import carried, check_provider
 from services.gateway.upstream.adapters.library import LazyLibrary, Library
 from services.gateway.upstream.adapters.target import TranslationTarget
-from services.gateway.upstream.adapters.token_counts import counted_input
 
 _encode = msgspec.json.Encoder().encode
 # Translations to Anthropic are written for this version; later ones refuse sampling parameters.
@@ -94,21 +92,6 @@ class Translator:
                 return responses.response(answer, body, responses.tool_names(library, fields))
             answer = await _complete(library, target, chat.chat_request(fields))
             return chat.chat_completion(answer)
-
-    async def count(
-        self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]
-    ) -> bytes:
-        """The estimated tokens of a Messages or Responses prompt, in the format's own words.
-
-        Raises TranslationRefused for what no translation could carry.
-        """
-        unlimited = {"max_tokens": 1} if client_format == "messages" else {}
-        fields = carried(client_format, {**unlimited, **body})
-        library = await self._library.get()
-        with refusals(target):
-            tokens = await asyncio.to_thread(counted_input, library, client_format, target, fields)
-        kind = {"object": "response.input_tokens"} if client_format == "responses" else {}
-        return _encode({**kind, "input_tokens": tokens})
 
     async def stream(
         self, client_format: ClientFormat, target: TranslationTarget, body: Mapping[str, Any]

@@ -1,7 +1,7 @@
 """What a provider's error means for a client of another format."""
 
 import re
-from collections.abc import Iterable
+from math import ceil
 
 from libs.common.errors import (
     AppError,
@@ -10,7 +10,6 @@ from libs.common.errors import (
     UpstreamFailed,
     UpstreamRefused,
 )
-from services.gateway.calls.headers import Header
 from services.gateway.upstream.translation.reply import Failure
 from services.gateway.upstream.verdict import says_too_long
 
@@ -45,8 +44,11 @@ _STATUSES = {
 TOO_LONG = "context_length_exceeded"
 
 
-def error_of(failure: Failure, headers: Iterable[Header] = ()) -> AppError:
-    """The provider's own words, under the code that the client's family has for the case."""
+def error_of(failure: Failure, pause_s: float | None = None) -> AppError:
+    """The provider's own words, under the code that the client's family has for the case.
+
+    `pause_s` is how long its answer's headers ask to be left alone.
+    """
     status = status_of(failure)
     words = f"{failure.code or ''} {failure.kind or ''} {failure.message}"
     if says_too_long(words.encode()):
@@ -56,7 +58,7 @@ def error_of(failure: Failure, headers: Iterable[Header] = ()) -> AppError:
     if status == _PAYMENT_REQUIRED or is_out_of_credit(words.encode()):
         return QuotaExhausted(failure.message)
     code = failure.code or failure.kind
-    retry_after_s = _retry_after_s(headers)
+    retry_after_s = None if pause_s is None else ceil(pause_s)
     message = failure.message
     if status == _TOO_MANY_REQUESTS:
         code = RateLimited.code
@@ -91,12 +93,3 @@ def failure_of(error: AppError) -> Failure:
 
 def unfinished() -> UpstreamFailed:
     return UpstreamFailed("The provider ended its stream before the answer was complete.")
-
-
-def _retry_after_s(headers: Iterable[Header]) -> int | None:
-    found = dict(headers)
-    for name, per_second in ((b"retry-after-ms", 1000), (b"retry-after", 1)):
-        value = found.get(name, b"")
-        if value.isdigit() and len(value) <= 9:
-            return -(-int(value) // per_second)
-    return None

@@ -1,7 +1,7 @@
-"""What each format implements: six functions, all pure but for their sink."""
+"""What each format implements: functions that are pure but for their sink."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -19,42 +19,27 @@ from services.gateway.upstream.translation.reply import (
 )
 
 
-class Language(Protocol):
-    """A format in both directions; a frozen row of the engine's table.
+class Language(msgspec.Struct, frozen=True, kw_only=True):
+    """A format in both directions: a row of the engine's table.
 
-    `family` is the one whose seals the format shows bare.
+    `family` is the one whose seals the format shows bare; the one that a function is given is the
+    provider's.
+
+    `read_request` reads a client's body by its top-level names. It raises InvalidRequest, which
+    names the path. `write_request` writes the body for a provider's model, after the mender. It
+    raises UnsupportedField for what it has no word for; the report notes what was left out or
+    weakened. `read_answer` gives a Failure where an answer 200 holds an error, and raises
+    UpstreamFailed for one that it cannot read. `read_error` is for answers that are no 2xx, of any
+    body. `reader` reads a provider's stream, `writer` writes a client's.
     """
 
     name: ClientFormat
     family: Family
     paths: Paths
-
-    def read_request(self, fields: Mapping[str, msgspec.Raw]) -> Request:
-        """From a client's body by top-level names. Raises InvalidRequest, which names the path."""
-        ...
-
-    def write_request(
-        self, request: Request, model: str, profile: Profile, report: Report
-    ) -> dict[str, Any]:
-        """The body for a provider, after the mender. Raises UnsupportedField for what it has no
-        word for; `report` notes what was left out or weakened.
-        """
-        ...
-
-    def read_answer(self, body: bytes, family: Family) -> Reply | Failure:
-        """A Failure where an answer 200 holds an error. Raises UpstreamFailed if unreadable."""
-        ...
-
-    def write_answer(self, reply: Reply, context: AnswerContext) -> bytes: ...
-
-    def read_error(self, status: int, body: bytes) -> Failure:
-        """Of an answer that is no 2xx; any body, JSON or not."""
-        ...
-
-    def reader(self, sink: Sink, family: Family) -> Reader:
-        """Of a provider's stream."""
-        ...
-
-    def writer(self, context: AnswerContext) -> Writer:
-        """Of a client's stream."""
-        ...
+    read_request: Callable[[Mapping[str, msgspec.Raw]], Request]
+    write_request: Callable[[Request, str, Profile, Report], dict[str, Any]]
+    read_answer: Callable[[bytes, Family], Reply | Failure]
+    write_answer: Callable[[Reply, AnswerContext], bytes]
+    read_error: Callable[[int, bytes], Failure]
+    reader: Callable[[Sink, Family], Reader]
+    writer: Callable[[AnswerContext], Writer]

@@ -16,6 +16,7 @@ from services.gateway.upstream.translation.failures import error_of, failure_of,
 from services.gateway.upstream.translation.language import Language
 from services.gateway.upstream.translation.reply import Failure, Reader, Writer
 from services.gateway.upstream.translation.sequencer import Sequencer
+from services.gateway.upstream.verdict import asked_pause_s
 
 _FIRST_BAD_STATUS = 300
 _COUNTS = TokenCounts.__struct_fields__
@@ -29,13 +30,15 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
     One that is paid for is an answer nevertheless: an error that costs what it reports.
     """
     client, target, context = translation.client, translation.target, translation.context
+    pause_s = asked_pause_s(answer.headers, context.created)
     if answer.status >= _FIRST_BAD_STATUS:
-        raise error_of(target.read_error(answer.status, answer.body), answer.headers)
+        failure = target.read_error(answer.status, answer.body)
+        raise error_of(failure, pause_s)
     headers = JSON_HEADERS + translation.headers
     try:
         reply = target.read_answer(answer.body, context.family)
         if isinstance(reply, Failure):
-            raise error_of(reply, answer.headers)
+            raise error_of(reply, pause_s)
         if reply.stop.kind == "malformed":
             raise CallMalformed("The model called a tool in a form that cannot be read.")
         body, status, usage = client.write_answer(reply, context), 200, reply.usage
@@ -88,6 +91,7 @@ class _TranslatedStream:
     def __init__(self, translation: Translation, stream: Stream) -> None:
         self.error: AppError | None = None
         self._source = stream
+        self._created = translation.context.created
         self._writer: Writer = translation.client.writer(translation.context)
         self._sequencer = Sequencer(self._writer, lambda failure: failure_of(error_of(failure)))
         self._reader: Reader = translation.target.reader(
@@ -100,7 +104,9 @@ class _TranslatedStream:
         """Raises AppError where what has come begins with an error, before any costs."""
         self._feed(self._source.begun)
         if self._sequencer.failure is not None and not _is_paid_for(self._sequencer.used):
-            raise error_of(self._sequencer.failure, self._source.headers)
+            raise error_of(
+                self._sequencer.failure, asked_pause_s(self._source.headers, self._created)
+            )
         if self.error is not None:
             raise self.error
 

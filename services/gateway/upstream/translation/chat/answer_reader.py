@@ -16,6 +16,7 @@ from services.gateway.upstream.translation.chat.family import CALL_SEALS, FILES,
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.conversation import (
     Call,
+    Family,
     Part,
     Refusal,
     Seal,
@@ -30,8 +31,10 @@ CITED = b"url_citation"
 _encode = msgspec.json.encode
 
 
-def read_answer(body: bytes) -> Reply | Failure:
-    """Raises UpstreamFailed where it is no answer of chat's, AnswerBroken for an empty one."""
+def read_answer(body: bytes, _family: Family) -> Reply | Failure:
+    """The same of every family: chat names none of what it carries.
+
+    Raises UpstreamFailed where it is no answer of chat's, AnswerBroken for an empty one."""
     answer = decode_answer(body, answer_wire.answer_decoder)
     choices = answer.choices or []
     errors = (answer.error, *(choice.error for choice in choices))

@@ -15,6 +15,7 @@ from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ER
 from services.gateway.upstream.translation.chat.family import FILES, SEALS
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.chat.stream_calls import StreamCalls
+from services.gateway.upstream.translation.conversation import Family
 from services.gateway.upstream.translation.frames import Frames
 from services.gateway.upstream.translation.reply import Failure, Sink
 from services.gateway.upstream.translation.seals import sealed
@@ -34,7 +35,7 @@ _NO_DELTA = answer_wire.AnswerMessage()
 class StreamReader:
     """Of one stream with one choice; others than the first are passed over."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, _family: Family) -> None:
         self.done = False
         self.tier: str | None = None
         self._sink = sink
