@@ -21,6 +21,7 @@ from deploy.local.process import Supervisor, lives
 from tests.support.polling import block_until
 
 PATIENCE_S = 90.0
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Checkout:
@@ -149,7 +150,20 @@ def test_a_stranger_takes_a_port_while_the_stack_starts(
     assert first.processes() == {}
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """As a terminal starts processes: of a shell's background jobs, children ignore SIGINT."""
+    before = {signum: signal.getsignal(signum) for signum in INTERRUPTIONS}
+    for signum, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.usefixtures("heeded_signals")
+@pytest.mark.parametrize("signum", INTERRUPTIONS)
 def test_an_interrupted_start_leaves_nothing(
     checkouts: list[Checkout], signum: signal.Signals
 ) -> None:
