@@ -24,7 +24,7 @@ def compile_lock(uv: str, name: str, *arguments: str) -> None:
 
 def main() -> None:
     (uv,) = sys.argv[1:]
-    extras = [f"--extra={name}" for name in (*SERVICES, "dev")]
+    extras = [f"--extra={name}" for name in (*SERVICES, "parquet", "dev")]
     compile_lock(uv, "dev", "pyproject.toml", *extras)
     for name in SERVICES:
         compile_lock(
