@@ -79,7 +79,7 @@ def create_app(
         routes=[*_routes(), _resource("/metrics", GET=show_metrics)],
         middleware=[
             Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
-            Middleware(RequireAdminKey, key=settings.admin_api_key, metrics=metrics, clock=clock),
+            Middleware(RequireAdminKey, keys=settings.root_keys, metrics=metrics, clock=clock),
         ],
         exception_handlers=exception_handlers(),
         lifespan=lifespan,

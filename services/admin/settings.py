@@ -20,6 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mongo_uri: Secret
     redis_url: Secret
     admin_api_key: Secret
+    # A second root key, while the first is replaced.
+    admin_api_key_next: Secret | None = None
     admin_host: str = "0.0.0.0"  # noqa: S104 - a container's own address is not known beforehand
     admin_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8001
     log_level: LogLevel = "info"
@@ -39,9 +41,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_mongo_uri(self.mongo_uri.reveal())
         check_redis_url(self.redis_url.reveal())
-        if len(self.admin_api_key.reveal()) < _MIN_KEY_LENGTH:
-            raise SettingsError(
-                f"ADMIN_API_KEY is too short: it needs at least {_MIN_KEY_LENGTH} characters. "
-                "`openssl rand -hex 32` makes a good one."
-            )
+        _check_key("ADMIN_API_KEY", self.admin_api_key)
+        if self.admin_api_key_next is not None:
+            _check_key("ADMIN_API_KEY_NEXT", self.admin_api_key_next)
         check_http_url("GATEWAY_URL", self.gateway_url)
+
+    @property
+    def root_keys(self) -> tuple[Secret, ...]:
+        """Each of them is as good as the other."""
+        following = self.admin_api_key_next
+        return (self.admin_api_key,) if following is None else (self.admin_api_key, following)
+
+
+def _check_key(variable: str, key: Secret) -> None:
+    if len(key.reveal()) < _MIN_KEY_LENGTH:
+        raise SettingsError(
+            f"{variable} is too short: it needs at least {_MIN_KEY_LENGTH} characters. "
+            "`openssl rand -hex 32` makes a good one."
+        )

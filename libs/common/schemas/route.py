@@ -13,7 +13,7 @@ Translation = Literal["native", "library"]
 AnswerModel = Literal["asked", "served"]
 
 # What the services themselves are told by their environment: no credential for a provider.
-NOT_FOR_PROVIDERS = frozenset({"MONGO_URI", "REDIS_URL", "ADMIN_API_KEY"})
+NOT_FOR_PROVIDERS = frozenset({"MONGO_URI", "REDIS_URL", "ADMIN_API_KEY", "ADMIN_API_KEY_NEXT"})
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import httpx2
 import msgspec
 import pytest
 
+from libs.common.settings import Secret
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.web.bounded_http import BOUNDS
@@ -282,6 +283,18 @@ async def test_wrong_keys_are_throttled_and_the_right_one_is_not(
     metrics = (await admin.get("/metrics")).text
     assert f'admin_unauthenticated_total{{answer="refused"}} {PER_SOURCE}.0' in metrics
     assert 'admin_unauthenticated_total{answer="slowed"} 1.0' in metrics
+
+
+async def test_two_root_keys_work_while_one_is_replaced(
+    settings: Settings, database: Database, redis: Redis
+) -> None:
+    following = f"{ADMIN_KEY}-2"
+    both = msgspec.structs.replace(settings, admin_api_key_next=Secret(following))
+    async with client_of(app_with(both, database, redis)) as client:
+        for key, status in ((ADMIN_KEY, 200), (following, 200), (f"{following}x", 401)):
+            headers = {"authorization": f"Bearer {key}"}
+            answer = await client.get("/admin/accounts", headers=headers)
+            assert answer.status_code == status
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def refusal(environment: dict[str, str]) -> str:
     [
         ("ADMIN_API_KEY", ""),
         ("ADMIN_API_KEY", "too-short"),
+        ("ADMIN_API_KEY_NEXT", "too-short"),
         ("MONGO_URI", ""),
         ("MONGO_URI", "http://user:hush@host"),
         ("REDIS_URL", "http://user:hush@host"),
