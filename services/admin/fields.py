@@ -12,6 +12,7 @@ from msgspec import Meta
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import zone_of
 from libs.common.domain.pricing import multiplier_problem
+from libs.common.domain.tags import is_tag
 from libs.common.domain.tool_fees import WEB_SEARCH
 from libs.common.schemas.recording import MAX_RETENTION_DAYS
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
@@ -214,6 +215,10 @@ def _formats(values: tuple[str, ...], _: datetime) -> str | None:
     return None if len(set(values)) == len(values) else "names a format twice"
 
 
+def _tag(value: str, _: datetime) -> str | None:
+    return None if is_tag(value) else "must be a tag as calls have them: name or name:value"
+
+
 UserId = Annotated[str, Rule(_user_id)]
 Name = Annotated[str, Meta(max_length=256), Rule(_text)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500), Rule(_text)]
@@ -237,6 +242,7 @@ TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PageSize = Annotated[int, Meta(ge=1, le=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=256), Rule(_text)]
+Tag = Annotated[str, Rule(_tag)]
 RoutedModel = Annotated[str, Rule(_routed_model)]
 ApiBase = Annotated[str, Rule(_api_base)]
 Credential = Annotated[str, Rule(_credential)]

@@ -14,7 +14,7 @@ from libs.common.schemas.usage import TokenCounts, UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.web.json import json_response
 from services.admin.accounts import find_account
-from services.admin.fields import Id, LimitUsd, Model, Provider, Time, UserId
+from services.admin.fields import Id, LimitUsd, Model, Provider, Tag, Time, UserId
 from services.admin.pages import PageQuery, cursor_of
 from services.admin.spend import spend_of_accounts
 from services.admin.state import State
@@ -45,6 +45,7 @@ class UsageQuery(PageQuery, frozen=True, kw_only=True):
     client_user: Id | None = None
     provider_request_id: Id | None = None
     above_usd: LimitUsd | None = None
+    tag: Tag | None = None
 
     def wanted(self, user_id: str | None) -> EntryFilter:
         """Raises ValidationFailed."""

@@ -17,6 +17,7 @@ from libs.common.domain.call_cost import CallCost, cost_of_call, models_of
 from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.periods import period_keys, zone_of
 from libs.common.domain.pricing import multiplier_problem
+from libs.common.domain.tags import kept_tags
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import (
@@ -82,7 +83,11 @@ def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
     clipped = {name: _clip(getattr(event, name)) for name in _TEXTS}
     objects = tuple(i for i in event.objects if 0 < len(i) <= MAX_OBJECT_ID_CHARS)[:MAX_OBJECTS]
     return msgspec.structs.replace(
-        event, started_at=whole_ms(started_at), objects=objects, **clipped
+        event,
+        started_at=whole_ms(started_at),
+        objects=objects,
+        tags=kept_tags(event.tags),
+        **clipped,
     )
 
 
@@ -143,6 +148,7 @@ def entry_of(event: UsageEvent, prices: Prices, posted_at: datetime) -> LedgerEn
         response_id=event.response_id,
         objects=event.objects,
         client_user=event.client_user,
+        tags=event.tags,
     )
 
 

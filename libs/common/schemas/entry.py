@@ -68,8 +68,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One call's row, or a correction of one: it counts, with its sign, in `periods`.
 
-    A call's `entry_id` is the call's id. A correction `corrects` another entry, whose key, model
-    and periods it shares, or no entry where it is a credit to the account (`key_id` is then empty);
+    A call's `entry_id` is the call's id. A correction `corrects` another entry, whose key, model,
+    tags and periods it shares, or no entry where it is a credit to the account (`key_id` is empty);
     `status` is `correction`, but for a `late_event`, which is a call that had been given up. The
     `lines` of a `reprice` explain what the call costs now, `cost_nusd` how much that is more.
     A cost is the sum of the `lines` times `multiplier`, of which `account_multiplier` is the
@@ -120,3 +120,4 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     response_id: str | None = None
     objects: tuple[str, ...] = ()
     client_user: str | None
+    tags: tuple[str, ...] = ()

@@ -108,9 +108,9 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before routing; `deployment` is the one that answered, after `attempts`. `overhead_ms` is the
     gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
     amount of its hold, 0 when it held none. `response_id` is the provider's id of a response that
-    it may be asked for again, `objects` are those of what else the call made there.
-    `account_multiplier` is the account's `price_multiplier` when the
-    call was admitted; `deployment_multiplier` and `priced_as` are the deployment's, as they were.
+    it may be asked for again, `objects` are those of what else the call made there. `tags` are the
+    client's (`domain.tags`). `account_multiplier` is the account's `price_multiplier` when the call
+    was admitted; `deployment_multiplier` and `priced_as` are the deployment's, as they were.
     """
 
     v: int = 1
@@ -144,3 +144,4 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     response_id: str | None = None
     objects: tuple[str, ...] = ()
     client_user: str | None = None
+    tags: tuple[str, ...] = ()

@@ -53,6 +53,7 @@ class Call:
         "request",
         "resource",
         "started_at",
+        "tags",
         "target",
         "upstream_s",
     )
@@ -84,6 +85,7 @@ class Call:
         self.first_byte_ms: int | None = None
         self.provider_request_id: str | None = None
         self.made = NOTHING_MADE
+        self.tags: tuple[str, ...] = ()
         # Ids of the operator's objects that an administrator allows the caller to name.
         self.granted: frozenset[str] = frozenset()
         self._started = perf_counter()
@@ -199,6 +201,7 @@ class Call:
             response_id=None if translated else _bounded(self.made.response_id),
             objects=() if translated or not self.made.objects else self._objects(),
             client_user=None if request is None else _bounded(request.client_user),
+            tags=self.tags,
         )
 
     def _located(self, usage: TokenUsage | None) -> TokenUsage | None:

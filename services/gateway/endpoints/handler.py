@@ -29,6 +29,7 @@ from services.gateway.calls.call import Call
 from services.gateway.calls.credentials import secret_of
 from services.gateway.calls.headers import Header, Headers
 from services.gateway.calls.principal import Principal
+from services.gateway.calls.tags import tags_of, with_metadata
 from services.gateway.calls.target import Plan
 from services.gateway.endpoints.body import ClientDisconnected, read_body
 from services.gateway.endpoints.body_memory import BodyLease
@@ -126,6 +127,9 @@ class Handler(ABC):
             request = await self._decoded_in_thread(body)
         check_model_name(request.model)
         self.call.request = request
+        if "metadata" in request.fields:
+            metadata = request.fields["metadata"]
+            self.call.tags = with_metadata(self.call.tags, metadata, self.call.format.name)
         refusal = check_model(principal.key, request.model)
         if refusal is not None:
             raise refusal
@@ -163,6 +167,7 @@ class Handler(ABC):
                 )
                 if refusal is not None:
                     raise refusal
+                call.tags = tags_of(headers)
                 await self.serve(principal, headers, writer)
             except ClientDisconnected:
                 with suppress(Unavailable):

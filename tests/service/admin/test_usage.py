@@ -132,6 +132,7 @@ def explained(posted: LedgerEntry) -> dict[str, Any]:
         "response_id": None,
         "objects": [],
         "client_user": None,
+        "tags": [],
     }
 
 
@@ -247,6 +248,9 @@ ASKED: list[tuple[dict[str, str], list[int]]] = [
     ({"provider_request_id": "req_1"}, [1]),
     ({"key_id": "key_9"}, [0]),
     ({"above_usd": "0.01017115"}, [2]),
+    ({"tag": "team:$ne"}, [0]),
+    ({"tag": "team"}, []),
+    ({"tag": "beta"}, [0, 3]),
     ({"above_usd": "0.010171149"}, [0, 1, 2, 3]),
     ({"since": "2026-11-24T11:58:00Z", "until": "2026-11-24T12:00:00Z"}, [1, 2]),
 ]
@@ -257,7 +261,7 @@ async def test_usage_of_all_accounts_is_filtered(
     admin: httpx2.AsyncClient, database: Database, params: dict[str, str], minutes: list[int]
 ) -> None:
     rows = [
-        another(0, key_id="key_9", client_user="$where"),
+        another(0, key_id="key_9", client_user="$where", tags=("team:$ne", "beta")),
         another(1, user_id="b", provider_request_id="req_1"),
         another(
             2,
@@ -268,7 +272,11 @@ async def test_usage_of_all_accounts_is_filtered(
             cost_nusd=99_000_000,
         ),
         another(
-            3, status="upstream_error", error_code="upstream_timeout", usage_source="estimated"
+            3,
+            status="upstream_error",
+            error_code="upstream_timeout",
+            usage_source="estimated",
+            tags=("beta",),
         ),
     ]
     await LedgerStore(database).post(rows)

@@ -51,6 +51,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     client_user: str | None = None
     provider_request_id: str | None = None
     above_nusd: int | None = None
+    tag: str | None = None
     before: EntryPlace | None = None
 
     def in_order(self, upto: EntryPlace | None = None) -> Document:
@@ -82,6 +83,8 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         query |= {name: value for name, value in given.items() if value is not None}
         if self.above_nusd is not None:
             query["cost_nusd"] = {"$gt": self.above_nusd}
+        if self.tag is not None:
+            query["tags"] = self.tag
         if self.model is not None:
             query |= of_model(self.model, {"requested_model": self.model})
         return query
@@ -90,7 +93,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     def is_selective(self) -> bool:
         """Whether more is asked than the order of entries serves, so that many may be read."""
         others = [name for name in _EQUAL if name not in ("user_id", "provider_request_id")]
-        asked = [getattr(self, name) for name in (*others, "model", "above_nusd")]
+        asked = [getattr(self, name) for name in (*others, "model", "above_nusd", "tag")]
         # An index of its own finds those of one request.
         return self.provider_request_id is None and any(value is not None for value in asked)
 

@@ -10,6 +10,7 @@ from libs.common.storage.mongo.driver import Document, UpdateOne, to_document
 
 # Left out of documents if empty, so that the sparse indexes stay small.
 SPARSE = ("corrects", "response_id", "objects", "provider_request_id")
+_LEFT_OUT = (*SPARSE, "tags")
 _ROLLED_UP_BY = ("user_id", "day", "key_id", "model", "provider")
 
 
@@ -20,7 +21,7 @@ def numbered_documents(entries: Sequence[LedgerEntry], counts: dict[str, int]) -
     for entry in entries:
         next_seq[entry.user_id] += 1
         document = to_document(entry, key="entry_id") | {"seq": next_seq[entry.user_id]}
-        for name in SPARSE:
+        for name in _LEFT_OUT:
             if not document[name]:
                 del document[name]
         documents.append(document)

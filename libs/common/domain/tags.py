@@ -1,0 +1,43 @@
+"""Tags of a call: `name` or `name:value`, by which its usage is found, and summed where wanted.
+
+Invariants: a call has at most MAX_TAGS, and no two of one name, so that sums by a tag's values
+add up to the whole.
+"""
+
+from collections.abc import Iterable
+
+# As many of a header, and as many of a request's `metadata`, which has no more at OpenAI either.
+MAX_TAGS_OF_EACH = 16
+MAX_TAGS = 2 * MAX_TAGS_OF_EACH
+MAX_TAG_CHARS = 128
+_MAX_NAME_CHARS = 64
+
+
+def name_of(tag: str) -> str:
+    return tag.partition(":")[0]
+
+
+def value_of(tag: str) -> str:
+    """Empty for a tag that is a name alone."""
+    return tag.partition(":")[2]
+
+
+def is_tag(text: str) -> bool:
+    """Printable characters, of any script; the first colon ends the name."""
+    return (
+        0 < len(name_of(text)) <= _MAX_NAME_CHARS
+        and len(text) <= MAX_TAG_CHARS
+        and text.isprintable()
+        and text == text.strip()
+    )
+
+
+def kept_tags(tags: Iterable[str], room: int = MAX_TAGS) -> tuple[str, ...]:
+    """Those that are tags, the first of each name, as many as there is room for."""
+    kept: dict[str, str] = {}
+    for tag in tags:
+        if len(kept) == room:
+            break
+        if is_tag(tag):
+            kept.setdefault(name_of(tag), tag)
+    return tuple(kept.values())

@@ -1,0 +1,86 @@
+"""What a client tags its call with: the header `x-gateway-tags`, and its request's `metadata`.
+
+The header is the gateway's own, so what is wrong with it is refused. `metadata` is the provider's
+to judge, and clients fill it freely: what makes a tag is kept, nothing is refused.
+"""
+
+import re
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.domain.tags import (
+    MAX_TAG_CHARS,
+    MAX_TAGS_OF_EACH,
+    is_tag,
+    kept_tags,
+    name_of,
+)
+from libs.common.errors import InvalidRequest
+from libs.common.schemas.usage import ClientFormat
+from services.gateway.calls.headers import Headers
+
+_SHOWN = "x-gateway-tags"
+_HEADER = _SHOWN.encode()
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+=-]*(:[A-Za-z0-9._/@+=:-]+)?")
+# What OpenAI allows is smaller, however it is escaped.
+_MAX_METADATA_BYTES = 64 * 1024
+# Anthropic's name for the end user, whom the entry has already.
+_END_USER = "user_id"
+
+_metadata = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+
+
+def tags_of(headers: Headers) -> tuple[str, ...]:
+    """Raises InvalidRequest."""
+    values = [value for name, value in headers if name == _HEADER]
+    return _told(b",".join(values).decode("latin-1")) if values else ()
+
+
+def with_metadata(
+    tags: tuple[str, ...], metadata: msgspec.Raw, client_format: ClientFormat
+) -> tuple[str, ...]:
+    """A name that the header has stays as it is there."""
+    if len(bytes(metadata)) > _MAX_METADATA_BYTES:
+        return tags
+    try:
+        pairs = _metadata.decode(metadata)
+    except UNREADABLE:
+        return tags
+    if client_format == "messages":
+        pairs.pop(_END_USER, None)
+    own = (
+        f"{name}:{text}" if text else name
+        for name, raw in pairs.items()
+        if ":" not in name and (text := _text_in(raw)) is not None
+    )
+    return kept_tags((*tags, *own), len(tags) + MAX_TAGS_OF_EACH)
+
+
+def _text_in(raw: msgspec.Raw) -> str | None:
+    try:
+        return _text.decode(raw)
+    except UNREADABLE:
+        return None
+
+
+def _told(text: str) -> tuple[str, ...]:
+    told = dict.fromkeys(tag for part in text.split(",") if (tag := part.strip()))
+    if len(told) > MAX_TAGS_OF_EACH:
+        raise _wrong(f"has {len(told)} tags, and may have {MAX_TAGS_OF_EACH}")
+    names = set()
+    for place, tag in enumerate(told):
+        if not (is_tag(tag) and _TAG.fullmatch(tag)):
+            raise _wrong(
+                f"is wrong at tag {place + 1}: a tag is 'name' or 'name:value', of letters, digits "
+                f"and . _ / @ + = -, of {MAX_TAG_CHARS} characters at most, its name of 64"
+            )
+        if name_of(tag) in names:
+            raise _wrong(f"has the name '{name_of(tag)}' twice")
+        names.add(name_of(tag))
+    return tuple(told)
+
+
+def _wrong(message: str) -> InvalidRequest:
+    return InvalidRequest(f"The header {_SHOWN} {message}.", param=_SHOWN)
