@@ -325,9 +325,10 @@ async def test_a_page_looks_at_a_bounded_number_of_entries(
 @pytest.mark.parametrize(
     ("params", "fields"),
     [
-        ({"status": "fine", "kind": "call", "tag": "x"}, {"status", "tag"}),
+        ({"status": "fine", "kind": "call", "tags": "x"}, {"status", "tags"}),
         ({"above_usd": "NaN", "user_id": "a b"}, {"above_usd", "user_id"}),
         ({"model": "m\n"}, {"model"}),
+        ({"tag": ":x"}, {"tag"}),
     ],
 )
 async def test_wrong_filters_of_all_accounts_are_named(
