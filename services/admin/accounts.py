@@ -8,13 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.account import Account, AccountStatus, Budget, Limits
 from libs.common.schemas.price import AT_COST
-from libs.common.web.json import json_response
 from services.admin.budgets import (
     BudgetBody,
     BudgetChanges,
@@ -29,6 +27,7 @@ from services.admin.budgets import (
     merged_budget,
     merged_limits,
 )
+from services.admin.endpoints import Answer
 from services.admin.fields import (
     Metadata,
     MetadataChanges,
@@ -43,7 +42,6 @@ from services.admin.pages import PageQuery
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
-from services.admin.validation import query_struct, read_struct
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,10 +92,9 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-async def create_account(request: Request[State]) -> Response:
+async def create_account(request: Request[State], body: NewAccount) -> Answer[AccountView]:
     state = request.state
     now = state["now"]()
-    body = await read_struct(request, NewAccount, now)
     account = Account(
         user_id=body.user_id,
         name=body.user_id if body.name is None else body.name,
@@ -114,26 +111,25 @@ async def create_account(request: Request[State]) -> Response:
     )
     if not await state["accounts"].insert(account):
         raise Conflict(f"The account '{body.user_id}' already exists.", param="user_id")
-    return await _answer(state, account, status=201)
+    return await _answer(state, account)
 
 
-async def list_accounts(request: Request[State]) -> Response:
+async def list_accounts(request: Request[State], query: PageQuery) -> Answer[Any]:
     state = request.state
-    query = query_struct(request, PageQuery, state["now"]())
     fetched = await state["accounts"].list(after=query.after("user_id"), limit=query.fetch)
     views = await _views(state, query.page(fetched))
-    return json_response(query.answer(fetched, views, "user_id"))
+    return Answer(query.answer(fetched, views, "user_id"))
 
 
-async def show_account(request: Request[State]) -> Response:
+async def show_account(request: Request[State]) -> Answer[AccountView]:
     account = await find_account(request.state, request.path_params["user_id"])
-    return json_response((await _views(request.state, [account]))[0], headers=etag_of(account))
+    return Answer((await _views(request.state, [account]))[0], headers=etag_of(account))
 
 
-async def change_account(request: Request[State]) -> Response:
+async def change_account(request: Request[State], body: AccountChanges) -> Answer[AccountView]:
     state, user_id = request.state, request.path_params["user_id"]
     now = state["now"]()
-    changes = changed_fields(await read_struct(request, AccountChanges, now))
+    changes = changed_fields(body)
     if "budget" in changes and "budgets" in changes:
         raise ValidationFailed([FieldError("budget", "cannot be given together with budgets")])
 
@@ -142,7 +138,7 @@ async def change_account(request: Request[State]) -> Response:
         return await state["accounts"].update(user_id, fields, now, revision=before.revision)
 
     account = await changed(request, lambda: find_account(state, user_id), change)
-    return await _answer(state, account, status=200)
+    return await _answer(state, account)
 
 
 def _stored(before: Account, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,11 +191,11 @@ def changed_fields(changes: msgspec.Struct) -> dict[str, Any]:
     return fields
 
 
-async def _answer(state: State, account: Account, *, status: int) -> Response:
+async def _answer(state: State, account: Account) -> Answer[AccountView]:
     headers = await state["announcer"].announce("account", [account.user_id])
     headers = etag_of(account) | headers
     views = await _views(state, [account])
-    return json_response(views[0], status=status, headers=headers)
+    return Answer(views[0], headers=headers)
 
 
 async def _views(state: State, accounts: Sequence[Account]) -> list[AccountView]:

@@ -3,11 +3,10 @@
 import asyncio
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.corrections import net_nusd
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
@@ -22,12 +21,12 @@ from libs.common.errors import (
 from libs.common.schemas.correction import CorrectionOrder, OrderedKind
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.redis.client import RedisError
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.endpoints import Answer
 from services.admin.fields import Id, Name, Reason, UserId
 from services.admin.state import State
 from services.admin.usage import entry_view
-from services.admin.validation import Rule, read_struct
+from services.admin.validation import Rule
 
 _FIRST_LOOK_S = 0.02
 _SLOWEST_LOOK_S = 0.5
@@ -61,11 +60,10 @@ class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
     made_by: Name = "admin"
 
 
-async def create_correction(request: Request[State]) -> Response:
+async def create_correction(request: Request[State], body: NewCorrection) -> Answer[Any]:
     """201 with the entry, or 202 if the worker has not posted it yet."""
     state = request.state
     now = state["now"]()
-    body = await read_struct(request, NewCorrection, now)
     wanted = CorrectionOrder(
         entry_id=state["new_id"](),
         user_id=body.user_id,
@@ -85,8 +83,8 @@ async def create_correction(request: Request[State]) -> Response:
         raise Conflict(message, param="idempotency_key")
     entry = await _posted(state, order)
     if entry is None:
-        return json_response({"entry_id": order.entry_id, "status": "queued"}, status=202)
-    return json_response(entry_view(entry), status=201)
+        return Answer({"entry_id": order.entry_id, "status": "queued"}, status=202)
+    return Answer(entry_view(entry), status=201)
 
 
 async def _posted(state: State, order: CorrectionOrder) -> LedgerEntry | None:

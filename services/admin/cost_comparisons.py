@@ -10,22 +10,19 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import EXACT, plain
 from libs.common.domain.token_classes import rate_of
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.storage.prices.price_map import MapModel, PriceMap
-from libs.common.web.json import json_response
 from services.admin.bundled_prices import routed_name
 from services.admin.cost_changes import StoredPrices, differences
-from services.admin.cost_imports import MAX_MAP_BYTES
+from services.admin.endpoints import Answer
 from services.admin.fields import Model, PageSize, Provider, Time
 from services.admin.genai_prices import GenaiPrices
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
 from services.admin.state import State
-from services.admin.validation import read_optional_struct
 
 # The classes that both lists have, by the fields that set their rates.
 _CLASSES = {
@@ -63,11 +60,10 @@ class _Differing(msgspec.Struct, frozen=True):
     differences: Any
 
 
-async def compare_costs(request: Request[State]) -> Response:
+async def compare_costs(request: Request[State], body: CompareBody) -> Answer[Any]:
     """The models whose price in force differs, by the map's names for them."""
     state = request.state
     now = state["now"]()
-    body = await read_optional_struct(request, CompareBody, now, max_bytes=MAX_MAP_BYTES)
     at = now if body.at is None else body.at
     after = place_of("model", body.cursor)
     stored = StoredPrices(await state["prices"].all())
@@ -77,7 +73,7 @@ async def compare_costs(request: Request[State]) -> Response:
     other: Literal["bundled", "genai-prices"] = (
         "bundled" if body.genai_prices is None else "genai-prices"
     )
-    return json_response(
+    return Answer(
         {
             "with": other,
             "at": at,

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import plain
 from libs.common.domain.price_lookup import model_names
@@ -22,14 +21,14 @@ from libs.common.errors import FieldError, InvalidRequest, NotFound, ValidationF
 from libs.common.schemas.price import AT_COST, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
 from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
-from libs.common.web.json import json_response
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
 from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
+from services.admin.endpoints import Answer
 from services.admin.fields import Model, Multiplier, Name, PageSize, Provider, Time
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, PageQuery, cursor_of, place_of
 from services.admin.state import State
-from services.admin.validation import NoQuery, Rule, query_struct, read_optional_struct
+from services.admin.validation import Rule
 
 # LiteLLM's own has 3.5 MB and 5,000 rows.
 MAX_MAP_BYTES = 16 * 1024 * 1024
@@ -64,11 +63,10 @@ class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
     cursor: ListCursor | UnsetType = UNSET
 
 
-async def import_costs(request: Request[State]) -> Response:
+async def import_costs(request: Request[State], body: ImportBody) -> Answer[Any]:
     """Idempotent: stores `new` and `changed` prices only, and nothing in a dry run."""
     state = request.state
     now = state["now"]()
-    body = await read_optional_struct(request, ImportBody, now, max_bytes=MAX_MAP_BYTES)
     _check(body)
     price_map = state["price_map"]
     if body.price_map is not None:
@@ -95,33 +93,30 @@ async def import_costs(request: Request[State]) -> Response:
         },
         **_page(rows, body),
     }
-    return json_response(answer, status=200 if body.dry_run else 201, headers=headers)
+    return Answer(answer, status=200 if body.dry_run else 201, headers=headers)
 
 
-async def list_imports(request: Request[State]) -> Response:
+async def list_imports(request: Request[State], query: PageQuery) -> Answer[Any]:
     """The newest first."""
     state = request.state
-    query = query_struct(request, PageQuery, state["now"]())
     fetched = await state["prices"].imports(before=query.after("import_id"), limit=query.fetch)
-    return json_response(query.answer(fetched, query.page(fetched), "import_id"))
+    return Answer(query.answer(fetched, query.page(fetched), "import_id"))
 
 
-async def show_import(request: Request[State]) -> Response:
+async def show_import(request: Request[State]) -> Answer[Any]:
     state, import_id = request.state, request.path_params["import_id"]
-    query_struct(request, NoQuery, state["now"]())
     found = await state["prices"].find_import(import_id)
     if found is None:
         raise _unknown(import_id)
-    return json_response(found)
+    return Answer(found)
 
 
-async def undo_import(request: Request[State]) -> Response:
+async def undo_import(request: Request[State]) -> Answer[Any]:
     """Its versions count no longer, not even for the time since: what was before comes back.
 
     Entries that they priced stay as they are until they are priced again.
     """
     state, import_id = request.state, request.path_params["import_id"]
-    query_struct(request, NoQuery, state["now"]())
     found = await state["prices"].find_import(import_id)
     if found is None:
         raise _unknown(import_id)
@@ -132,7 +127,7 @@ async def undo_import(request: Request[State]) -> Response:
         after = versions[-1].price_id
         names = [version.model for version in versions]
         headers |= await state["announcer"].announce("price", names, as_one=True)
-    return json_response(await state["prices"].find_import(import_id), headers=headers)
+    return Answer(await state["prices"].find_import(import_id), headers=headers)
 
 
 def _check(body: ImportBody) -> None:

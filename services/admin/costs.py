@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.price_lookup import (
     PATTERNS,
@@ -20,16 +19,15 @@ from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import PriceSource, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
 from libs.common.storage.prices.price_map import MapModel
-from libs.common.web.json import json_response
 from services.admin.bundled_prices import mapped, priced_by_id, routed_name, rows_after
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of
 from services.admin.cost_changes import differences
 from services.admin.cost_overrides import Underlay
+from services.admin.endpoints import Answer
 from services.admin.fields import Id, Model, Provider, Time
 from services.admin.pages import PageQuery, cursor_of
 from services.admin.state import State
-from services.admin.validation import NoQuery, query_struct, read_struct
 
 
 class CostQuery(PageQuery, frozen=True, kw_only=True):
@@ -59,10 +57,9 @@ class EndQuery(msgspec.Struct, frozen=True, kw_only=True):
     at: Time | UnsetType = UNSET
 
 
-async def create_cost(request: Request[State]) -> Response:
+async def create_cost(request: Request[State], body: NewCost) -> Answer[Any]:
     state = request.state
     now = state["now"]()
-    body = await read_struct(request, NewCost, now)
     if body.aliases is not UNSET and body.model in body.aliases:
         raise ValidationFailed([FieldError("aliases", "repeats the model's own name")])
     at = now if body.effective_from is None else to_utc_ms(body.effective_from)
@@ -79,10 +76,10 @@ async def create_cost(request: Request[State]) -> Response:
         "inherits": None if base is None else base.price_id,
         "replaces": underlay.replaced_by(version),
     }
-    return json_response(answer, status=201, headers=headers)
+    return Answer(answer, status=201, headers=headers)
 
 
-async def end_cost(request: Request[State]) -> Response:
+async def end_cost(request: Request[State], query: EndQuery) -> Answer[Any]:
     """The version applies until `at`; entries that it priced stay as they are.
 
     Afterwards the earlier version does not apply again. The price is the one that the model would
@@ -90,7 +87,6 @@ async def end_cost(request: Request[State]) -> Response:
     """
     state, price_id = request.state, request.path_params["price_id"]
     now = state["now"]()
-    query = query_struct(request, EndQuery, now)
     until = now if query.at is UNSET else to_utc_ms(query.at)
     if until < now:
         message = "must not be in the past: calls since then are already priced"
@@ -107,30 +103,26 @@ async def end_cost(request: Request[State]) -> Response:
             param="price_id",
         )
     headers = await announce_prices(state, [version])
-    return json_response(cost_view(version), headers=headers)
+    return Answer(cost_view(version), headers=headers)
 
 
-async def show_cost(request: Request[State]) -> Response:
+async def show_cost(request: Request[State]) -> Answer[Any]:
     """One version, whether calls are priced by it now, and how it differs from LiteLLM's row."""
     state, price_id = request.state, request.path_params["price_id"]
     now = state["now"]()
-    query_struct(request, NoQuery, now)
     version = await state["prices"].get(price_id)
     if version is None:
         version = priced_by_id(state["price_map"], price_id)
     row = mapped(state["price_map"], version.model)
     versions = await _versions(state, version.model, row)
     in_force = version.price_id in _in_force(versions, row, version.model, now)
-    return json_response(
-        {**cost_view(version), "in_force": in_force, "bundled": _beside(version, row)}
-    )
+    return Answer({**cost_view(version), "in_force": in_force, "bundled": _beside(version, row)})
 
 
-async def list_costs(request: Request[State]) -> Response:
+async def list_costs(request: Request[State], query: CostQuery) -> Answer[Any]:
     """For one model, includes LiteLLM's price and says which versions are in force."""
     state = request.state
     now = state["now"]()
-    query = query_struct(request, CostQuery, now)
     at = now if query.at is UNSET else query.at
     if query.model is not UNSET:
         if query.pattern is not UNSET:
@@ -143,11 +135,11 @@ async def list_costs(request: Request[State]) -> Response:
             query.filter, after=query.after("price_id"), limit=query.fetch
         )
         views = [cost_view(version) for version in query.page(fetched)]
-        return json_response(query.answer(fetched, views, "price_id"))
+        return Answer(query.answer(fetched, views, "price_id"))
     return await _of_models(state, query, at)
 
 
-async def _of_models(state: State, query: CostQuery, at: datetime) -> Response:
+async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Any]:
     prices, after = state["prices"], query.after("model")
     models = await prices.models(query.filter, after=after, limit=query.fetch)
     rows: dict[str, MapModel] = {}
@@ -170,10 +162,10 @@ async def _of_models(state: State, query: CostQuery, at: datetime) -> Response:
             found.append(row.price)
     found.sort(key=lambda version: (version.model, version.price_id))
     cursor = cursor_of("model", page[-1]) if len(models) > len(page) else None
-    return json_response({"data": [cost_view(v) for v in found], "next_cursor": cursor})
+    return Answer({"data": [cost_view(v) for v in found], "next_cursor": cursor})
 
 
-async def _of_model(state: State, query: CostQuery, model: str, at: datetime) -> Response:
+async def _of_model(state: State, query: CostQuery, model: str, at: datetime) -> Answer[Any]:
     row = mapped(state["price_map"], model)
     names = set(_names(model, row))
     versions = await _versions(state, model, row)
@@ -185,7 +177,7 @@ async def _of_model(state: State, query: CostQuery, model: str, at: datetime) ->
         versions = [version for version in versions if version.price_id in in_force]
     fetched = _after(versions, query.after("price_id"))[: query.fetch]
     views = [{**cost_view(v), "in_force": v.price_id in in_force} for v in query.page(fetched)]
-    return json_response(query.answer(fetched, views, "price_id"))
+    return Answer(query.answer(fetched, views, "price_id"))
 
 
 def _names(model: str, row: MapModel | None) -> tuple[str, ...]:

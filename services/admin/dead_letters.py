@@ -5,17 +5,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from libs.common.storage.mongo.dead_letters import DeadLetter
 from libs.common.storage.queue.replay import replay
 from libs.common.storage.redis.client import RedisError
-from libs.common.web.json import json_response
+from services.admin.endpoints import Answer
 from services.admin.pages import PageQuery
 from services.admin.state import State
-from services.admin.validation import query_struct, read_struct
 
 _PAGE = 100
 # Letters that one request replays; `remaining` counts the rest.
@@ -39,22 +37,20 @@ class ReplayBody(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False
 
 
-async def list_letters(request: Request[State]) -> Response:
+async def list_letters(request: Request[State], query: LetterQuery) -> Answer[Any]:
     state = request.state
-    query = query_struct(request, LetterQuery, state["now"]())
     fetched = await state["dead_letters"].list(
         after=query.after("letter_id"), limit=query.fetch, replayed=query.state == "replayed"
     )
     views = [_view(letter) for letter in query.page(fetched)]
     answer = query.answer(fetched, views, "letter_id")
-    return json_response({"count": await state["dead_letters"].count(), **answer})
+    return Answer({"count": await state["dead_letters"].count(), **answer})
 
 
-async def replay_letters(request: Request[State]) -> Response:
+async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[Any]:
     """202: the letters are on the queue again. A delivery that fails again is a letter again."""
     state = request.state
     now = state["now"]()
-    body = await read_struct(request, ReplayBody, now)
     if (body.ids is None) == (not body.all):
         raise ValidationFailed([FieldError("ids", "must be given, or all must be true; not both")])
     letters, redis = state["dead_letters"], state["redis"]
@@ -83,7 +79,7 @@ async def replay_letters(request: Request[State]) -> Response:
         )
         raise Unavailable(message, retry_after_s=2) from error
     counts = {"replayed": replayed, "cut_off": cut_off, "remaining": await letters.count()}
-    return json_response(counts, status=202)
+    return Answer(counts, status=202)
 
 
 def _view(letter: DeadLetter) -> dict[str, Any]:

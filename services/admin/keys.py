@@ -7,14 +7,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.ids import SECRET_PREFIX, new_secret, secret_hash, secret_prefix
 from libs.common.errors import Conflict, NotFound
 from libs.common.schemas.account import Limits
 from libs.common.schemas.key import ApiKey, KeyStatus
 from libs.common.schemas.recording import RecordingTerms
-from libs.common.web.json import json_response
 from services.admin.accounts import changed_fields, find_account
 from services.admin.budgets import (
     Budgets,
@@ -27,6 +25,7 @@ from services.admin.budgets import (
     merged_limits,
 )
 from services.admin.clock import to_utc_ms
+from services.admin.endpoints import Answer
 from services.admin.fields import (
     AllowedModels,
     FutureTime,
@@ -39,7 +38,6 @@ from services.admin.pages import PageQuery
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
-from services.admin.validation import query_struct, read_struct
 
 SECRET_BYTES = 32
 
@@ -101,10 +99,9 @@ class NewKeyView(KeyView, frozen=True, kw_only=True):
     api_key: str
 
 
-async def create_key(request: Request[State]) -> Response:
+async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView]:
     state = request.state
     now = state["now"]()
-    body = await read_struct(request, NewKey, now)
     await find_account(state, body.user_id)
     secret = new_secret(state["entropy"](SECRET_BYTES))
     key = ApiKey(
@@ -128,12 +125,11 @@ async def create_key(request: Request[State]) -> Response:
     headers = await state["announcer"].announce("key", [key.secret_hash])
     (shown,) = await _views(state, [key])
     view = NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
-    return json_response(view, status=201, headers=etag_of(key) | headers)
+    return Answer(view, status=201, headers=etag_of(key) | headers)
 
 
-async def list_keys(request: Request[State]) -> Response:
+async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Any]:
     state = request.state
-    query = query_struct(request, KeyQuery, state["now"]())
     user_id = None if query.user_id is UNSET else query.user_id
     if user_id is not None:
         await find_account(state, user_id)
@@ -141,16 +137,16 @@ async def list_keys(request: Request[State]) -> Response:
         user_id=user_id, after=query.after("key_id"), limit=query.fetch
     )
     views = await _views(state, query.page(fetched))
-    return json_response(query.answer(fetched, views, "key_id"))
+    return Answer(query.answer(fetched, views, "key_id"))
 
 
-async def show_key(request: Request[State]) -> Response:
+async def show_key(request: Request[State]) -> Answer[KeyView]:
     key = await _find_key(request)
-    return json_response((await _views(request.state, [key]))[0], headers=etag_of(key))
+    return Answer((await _views(request.state, [key]))[0], headers=etag_of(key))
 
 
-async def change_key(request: Request[State]) -> Response:
-    changes = changed_fields(await read_struct(request, KeyChanges, request.state["now"]()))
+async def change_key(request: Request[State], body: KeyChanges) -> Answer[KeyView]:
+    changes = changed_fields(body)
     if changes.get("expires_at") is not None:
         changes["expires_at"] = to_utc_ms(changes["expires_at"])
     if "budgets" in changes:
@@ -160,12 +156,12 @@ async def change_key(request: Request[State]) -> Response:
     return await _update(request, changes)
 
 
-async def revoke_key(request: Request[State]) -> Response:
+async def revoke_key(request: Request[State]) -> Answer[KeyView]:
     """The row stays, because entries of the ledger name it."""
     return await _update(request, {"status": "revoked"})
 
 
-async def _update(request: Request[State], changes: dict[str, Any]) -> Response:
+async def _update(request: Request[State], changes: dict[str, Any]) -> Answer[KeyView]:
     state = request.state
     now = state["now"]()
 
@@ -181,7 +177,7 @@ async def _update(request: Request[State], changes: dict[str, Any]) -> Response:
 
     key = await changed(request, lambda: _find_key(request), change)
     headers = await state["announcer"].announce("key", [key.secret_hash])
-    return json_response((await _views(state, [key]))[0], headers=etag_of(key) | headers)
+    return Answer((await _views(state, [key]))[0], headers=etag_of(key) | headers)
 
 
 async def _find_key(request: Request[State]) -> ApiKey:

@@ -8,7 +8,6 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.corrections import net_nusd
 from libs.common.domain.money import nusd_to_usd
@@ -17,13 +16,12 @@ from libs.common.schemas.correction import RepriceOrder
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.storage.redis.client import RedisError
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.endpoints import Answer
 from services.admin.fields import Model, Name, Provider, Reason, Time, UserId
 from services.admin.pages import ListCursor, cursor_of, place_of
 from services.admin.state import State
 from services.admin.usage import entry_view
-from services.admin.validation import NoQuery, query_struct, read_struct
 
 # A late event that was unpriced has corrections of its own; no chain is deeper.
 _MAX_DEPTH = 4
@@ -54,10 +52,9 @@ class RepriceBody(msgspec.Struct, frozen=True, kw_only=True):
     cursor: ListCursor | UnsetType = UNSET
 
 
-async def show_entry(request: Request[State]) -> Response:
+async def show_entry(request: Request[State]) -> Answer[Any]:
     """One entry, the version that priced it, and everything that corrects it."""
     state, entry_id = request.state, request.path_params["entry_id"]
-    query_struct(request, NoQuery, state["now"]())
     entry = await state["entries"].get(entry_id)
     if entry is None:
         raise NotFound(f"There is no entry '{entry_id[:128]}'.", param="entry_id")
@@ -69,7 +66,7 @@ async def show_entry(request: Request[State]) -> Response:
             break
         corrections += layer
     price = None if entry.price_id is None else await state["prices"].get(entry.price_id)
-    return json_response(
+    return Answer(
         {
             **entry_view(entry),
             "net_cost_usd": nusd_to_usd(net_nusd(entry, corrections)),
@@ -82,11 +79,10 @@ async def show_entry(request: Request[State]) -> Response:
     )
 
 
-async def reprice(request: Request[State]) -> Response:
+async def reprice(request: Request[State], body: RepriceBody) -> Answer[Any]:
     """Answers the differences to the prices valid now; the worker posts them unless `dry_run`."""
     state = request.state
     now = state["now"]()
-    body = await read_struct(request, RepriceBody, now)
     chosen = body.selector
     if not chosen.since < chosen.until <= chosen.since + _MAX_SPAN:
         message = f"must be later than since, by at most {_MAX_SPAN.days} days"
@@ -115,7 +111,7 @@ async def reprice(request: Request[State]) -> Response:
     answer = _differences(changes)
     counts = {"entries_selected": selected, "entries_changed": len(changes)}
     cursor = cursor_of("reprice", after) if more and after is not None else None
-    return json_response(
+    return Answer(
         {"dry_run": body.dry_run, **counts, **answer, "next_cursor": cursor},
         status=200 if body.dry_run else 202,
     )

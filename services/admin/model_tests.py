@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.ids import new_secret, secret_hash, secret_prefix
@@ -26,12 +25,11 @@ from libs.common.schemas.key import ApiKey
 from libs.common.schemas.route import Deployment, Route
 from libs.common.schemas.usage import ClientFormat
 from libs.common.web.http_client import HttpAnswer, HttpUnreachable
-from libs.common.web.json import json_response
+from services.admin.endpoints import Answer
 from services.admin.fields import Id
 from services.admin.keys import SECRET_BYTES
 from services.admin.models import find_route
 from services.admin.state import State
-from services.admin.validation import read_optional_struct
 
 _PROMPT = "Reply with OK."
 # Enough for two letters after some thought.
@@ -79,10 +77,9 @@ class _ErrorBody(msgspec.Struct):
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
-async def test_model(request: Request[State]) -> Response:
+async def test_model(request: Request[State], body: TestBody) -> Answer[Any]:
     """Answers 200 even if deployments fail; `results` holds each outcome."""
     state = request.state
-    body = await read_optional_struct(request, TestBody, state["now"]())
     route = await find_route(request)
     chosen = [d for d in route.deployments if body.deployment_id in (None, d.deployment_id)]
     if not chosen:
@@ -93,7 +90,7 @@ async def test_model(request: Request[State]) -> Response:
         results = await asyncio.gather(
             *(_result(state, secret, route, deployment, at_once) for deployment in chosen)
         )
-    return json_response({"model": route.model, "user_id": TEST_USER_ID, "results": results})
+    return Answer({"model": route.model, "user_id": TEST_USER_ID, "results": results})
 
 
 @asynccontextmanager

@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 import structlog
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.route import Deployment, Route, Timeouts
 from libs.common.storage.redis.client import RedisError
-from libs.common.web.json import json_response
 from services.admin.accounts import changed_fields
+from services.admin.endpoints import Answer
 from services.admin.model_bodies import (
     DeploymentBody,
     DeploymentView,
@@ -25,41 +24,38 @@ from services.admin.model_bodies import (
 from services.admin.pages import PageQuery
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
-from services.admin.validation import query_struct, read_struct
 
 log = structlog.get_logger(__name__)
 
 
-async def create_model(request: Request[State]) -> Response:
+async def create_model(request: Request[State], body: NewRoute) -> Answer[RouteView]:
     state = request.state
-    body = await read_struct(request, NewRoute, state["now"]())
     fields = {name: getattr(body, name) for name in NewRoute.__struct_fields__}
     fields["deployments"] = _built(state, body.deployments, known=())
     route = Route(**fields, revision=state["new_id"]())
     _check(route)
     if not await state["routes"].insert(route):
         raise Conflict(f"The model '{route.model}' already has a route.", param="model")
-    return await _answer(state, route, status=201)
+    return await _answer(state, route)
 
 
-async def list_models(request: Request[State]) -> Response:
+async def list_models(request: Request[State], query: PageQuery) -> Answer[Any]:
     state = request.state
-    query = query_struct(request, PageQuery, state["now"]())
     fetched = await state["routes"].list(after=query.after("model"), limit=query.fetch)
     cooling = await _cooling(state)
     views = [_view(route, cooling) for route in query.page(fetched)]
-    return json_response(query.answer(fetched, views, "model"))
+    return Answer(query.answer(fetched, views, "model"))
 
 
-async def show_model(request: Request[State]) -> Response:
+async def show_model(request: Request[State]) -> Answer[RouteView]:
     route = await find_route(request)
     view = _view(route, await _cooling(request.state))
-    return json_response(view, headers=etag_of(route))
+    return Answer(view, headers=etag_of(route))
 
 
-async def change_model(request: Request[State]) -> Response:
+async def change_model(request: Request[State], body: RouteChanges) -> Answer[RouteView]:
     state = request.state
-    changes = changed_fields(await read_struct(request, RouteChanges, state["now"]()))
+    changes = changed_fields(body)
 
     async def change(before: Route) -> Route | None:
         fields = {**changes, "revision": state["new_id"]()}
@@ -71,10 +67,10 @@ async def change_model(request: Request[State]) -> Response:
         return await state["routes"].update(before.model, stored, revision=before.revision)
 
     route = await changed(request, lambda: find_route(request), change)
-    return await _answer(state, route, status=200)
+    return await _answer(state, route)
 
 
-async def delete_model(request: Request[State]) -> Response:
+async def delete_model(request: Request[State]) -> Answer[None]:
     """The gateway then routes the name as one without a route."""
     state, model = request.state, request.path_params["name"]
 
@@ -84,7 +80,7 @@ async def delete_model(request: Request[State]) -> Response:
 
     await changed(request, lambda: find_route(request), delete)
     headers = await state["announcer"].announce("route", [model])
-    return Response(status_code=204, headers=headers)
+    return Answer(None, headers=headers)
 
 
 async def find_route(request: Request[State]) -> Route:
@@ -149,10 +145,10 @@ def _check(route: Route) -> None:
         raise ValidationFailed(problems)
 
 
-async def _answer(state: State, route: Route, *, status: int) -> Response:
+async def _answer(state: State, route: Route) -> Answer[RouteView]:
     headers = await state["announcer"].announce("route", [route.model])
     view = _view(route, await _cooling(state))
-    return json_response(view, status=status, headers=etag_of(route) | headers)
+    return Answer(view, headers=etag_of(route) | headers)
 
 
 async def _cooling(state: State) -> Mapping[str, float]:

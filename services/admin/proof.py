@@ -5,19 +5,17 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.verify import Difference
 from libs.common.errors import Unavailable
 from libs.common.prover import Findings
 from libs.common.storage.redis.client import RedisError
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.endpoints import Answer
 from services.admin.fields import UserId
 from services.admin.pages import ListCursor, cursor_of, place_of
 from services.admin.state import State
-from services.admin.validation import query_struct
 
 # The time of one request; its cursor continues with the rest.
 _WITHIN_S = 20.0
@@ -31,11 +29,10 @@ class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: ListCursor | UnsetType = UNSET
 
 
-async def verify_ledger(request: Request[State]) -> Response:
+async def verify_ledger(request: Request[State], query: VerifyQuery) -> Answer[Any]:
     """Proves one account, or all accounts in the order of their ids."""
     state = request.state
     now = state["now"]()
-    query = query_struct(request, VerifyQuery, now)
     prover = state["prover"]
     after = place_of("proved", query.cursor)
     try:
@@ -47,7 +44,7 @@ async def verify_ledger(request: Request[State]) -> Response:
     except (RedisError, OSError) as error:
         message = "Redis does not answer, so its copy of spend cannot be compared."
         raise Unavailable(message, retry_after_s=2) from error
-    return json_response({**_view(findings), "full": query.full, "checked_at": now})
+    return Answer({**_view(findings), "full": query.full, "checked_at": now})
 
 
 def _view(findings: Findings) -> dict[str, Any]:

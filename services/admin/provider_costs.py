@@ -13,18 +13,16 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import EXACT, plain
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.endpoints import Answer
 from services.admin.fields import Model, Provider, Rate, Time, UserId
 from services.admin.pages import PageQuery, cursor_of
 from services.admin.state import State
-from services.admin.validation import query_struct
 
 _PAGE = 500
 # Entries that one request reads; its cursor goes on with the rest.
@@ -61,11 +59,10 @@ class _Reported(msgspec.Struct, frozen=True):
         return EXACT.subtract(self.lines_usd, self.provider_usd)
 
 
-async def list_provider_costs(request: Request[State]) -> Response:
+async def list_provider_costs(request: Request[State], query: DifferencesQuery) -> Answer[Any]:
     """The differing calls of a page, and sums of all that the page read, by model."""
     state = request.state
     now = state["now"]()
-    query = query_struct(request, DifferencesQuery, now)
     selector = _selector(query, now)
     if query.user_id is not None:
         await find_account(state, query.user_id)
@@ -88,7 +85,7 @@ async def list_provider_costs(request: Request[State]) -> Response:
         else:
             after = page[-1].entry_id if page else after
         read += len(page)
-    return json_response(
+    return Answer(
         {
             "since": selector.since,
             "until": selector.until,

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.call_cost import models_of
 from libs.common.domain.money import EXACT, nusd_to_usd
@@ -18,15 +17,15 @@ from libs.common.schemas.entry import PriceNote
 from libs.common.schemas.price import AT_COST
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from libs.common.storage.prices.price_book import prices_at
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
 from services.admin.bundled_prices import mapped
 from services.admin.cost_bodies import cost_view, rates_view
+from services.admin.endpoints import Answer
 from services.admin.fields import Model, Multiplier, Provider, Time, UserId
 from services.admin.reported_usage import read_usage, usage_view
 from services.admin.state import State
 from services.admin.usage import line_view
-from services.admin.validation import Rule, read_struct
+from services.admin.validation import Rule
 
 _MAX_MEMBERS = 128
 # What a note of a cost is about.
@@ -86,11 +85,10 @@ class _Served(msgspec.Struct, frozen=True, kw_only=True):
         return self.model if self.priced_as is None else self.priced_as
 
 
-async def quote(request: Request[State]) -> Response:
+async def quote(request: Request[State], body: QuoteBody) -> Answer[Any]:
     """Of a route, the deployment that is tried first; the others' costs follow."""
     state = request.state
     now = state["now"]()
-    body = await read_struct(request, QuoteBody, now)
     usage = read_usage(body.usage, body.format, body.service_tier, now)
     at = now if body.at is None else body.at
     multiplier = await _multiplier(state, body)
@@ -115,7 +113,7 @@ async def quote(request: Request[State]) -> Response:
         if each["deployment_id"] is not None
     ]
     answer = {**priced[0], "usage": usage_view(usage), "deployments": deployments}
-    return json_response(answer)
+    return Answer(answer)
 
 
 async def _multiplier(state: State, body: QuoteBody) -> Decimal:

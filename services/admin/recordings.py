@@ -4,17 +4,15 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.recording import Recording
 from libs.common.storage.queue.recordings import RecordingFilter
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.endpoints import Answer
 from services.admin.fields import Id, Time, UserId
 from services.admin.pages import PageQuery
 from services.admin.state import State
-from services.admin.validation import NoQuery, query_struct
 
 _BATCH = 1_000
 # Recordings that one request deletes; `more` says that some are left.
@@ -36,10 +34,9 @@ class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId
 
 
-async def list_recordings(request: Request[State]) -> Response:
+async def list_recordings(request: Request[State], query: RecordingQuery) -> Answer[Any]:
     """The newest first, without the texts."""
     state = request.state
-    query = query_struct(request, RecordingQuery, state["now"]())
     if query.since is not None and query.until is not None and query.since >= query.until:
         raise ValidationFailed([FieldError("until", "must be later than since")])
     if query.user_id is not None:
@@ -53,36 +50,33 @@ async def list_recordings(request: Request[State]) -> Response:
     )
     fetched = await state["recordings"].list(wanted, limit=query.fetch)
     views = [_head(recording) for recording in query.page(fetched)]
-    return json_response(query.answer(fetched, views, "call_id"))
+    return Answer(query.answer(fetched, views, "call_id"))
 
 
-async def show_recording(request: Request[State]) -> Response:
+async def show_recording(request: Request[State]) -> Answer[Recording]:
     state, call_id = request.state, request.path_params["call_id"]
-    query_struct(request, NoQuery, state["now"]())
     recording = await state["recordings"].get(call_id)
     if recording is None:
         raise _unknown(call_id)
-    return json_response(recording)
+    return Answer(recording)
 
 
-async def delete_recording(request: Request[State]) -> Response:
+async def delete_recording(request: Request[State]) -> Answer[None]:
     """Its ledger entry stays."""
     state, call_id = request.state, request.path_params["call_id"]
-    query_struct(request, NoQuery, state["now"]())
     if not await state["recordings"].delete(call_id):
         raise _unknown(call_id)
-    return Response(status_code=204)
+    return Answer(None)
 
 
-async def delete_recordings(request: Request[State]) -> Response:
+async def delete_recordings(request: Request[State], query: AccountQuery) -> Answer[Any]:
     """All recordings of an account, the oldest first. `more` asks the client to repeat."""
     state = request.state
-    query = query_struct(request, AccountQuery, state["now"]())
     deleted, more = 0, True
     while more and deleted < _MAX_DELETED:
         batch = await state["recordings"].delete_of_account(query.user_id, limit=_BATCH)
         deleted, more = deleted + batch, batch == _BATCH
-    return json_response({"deleted": deleted, "more": more})
+    return Answer({"deleted": deleted, "more": more})
 
 
 def _head(recording: Recording) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from libs.common.web.health import Check
 from libs.common.web.http_client import HttpClient
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7
+from services.admin.metrics import Metrics
 from services.admin.settings import Settings
 
 # The longest test of a route: its provider may be slow.
@@ -65,6 +66,7 @@ class State(TypedDict):
     cooldowns: CooldownStore
     gateway: HttpClient
     announcer: Announcer
+    metrics: Metrics
     price_map: PriceMap
     redis: Redis
     checks: Mapping[str, Check]
@@ -98,7 +100,7 @@ async def open_state(
     settings: Settings,
     resources: Resources,
     *,
-    announcer: Announcer,
+    metrics: Metrics,
     now: Callable[[], datetime],
     correction_wait_s: float,
 ) -> AsyncIterator[State]:
@@ -138,7 +140,8 @@ async def open_state(
         routes=RouteStore(database),
         cooldowns=CooldownStore(redis),
         gateway=gateway,
-        announcer=announcer,
+        announcer=Announcer(redis, metrics),
+        metrics=metrics,
         price_map=price_map,
         redis=redis,
         checks=storage_checks(database, redis),

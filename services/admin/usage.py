@@ -5,20 +5,18 @@ from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd, usd_to_nusd
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import CostLine, EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import TokenCounts, UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.endpoints import Answer
 from services.admin.fields import Id, LimitUsd, Model, Provider, Tag, Time, UserId
 from services.admin.pages import PageQuery, cursor_of
 from services.admin.spend import spend_of_accounts
 from services.admin.state import State
-from services.admin.validation import query_struct
 
 _MILLION = 1_000_000
 _TOKEN_CLASSES = frozenset(TokenCounts.__struct_fields__)
@@ -68,25 +66,23 @@ class AllUsageQuery(UsageQuery, frozen=True, kw_only=True):
     user_id: UserId | None = None
 
 
-async def list_usage(request: Request[State]) -> Response:
+async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[Any]:
     """Entries of all accounts, or of those that the filters leave, the newest first."""
     state = request.state
-    query = query_struct(request, AllUsageQuery, state["now"]())
     wanted = query.wanted(query.user_id)
     if query.user_id is not None:
         await find_account(state, query.user_id)
-    return json_response(await _page(state, wanted, query))
+    return Answer(await _page(state, wanted, query))
 
 
-async def show_usage(request: Request[State]) -> Response:
+async def show_usage(request: Request[State], query: UsageQuery) -> Answer[Any]:
     """The account's entries, the newest first, and its spend."""
     state, user_id = request.state, request.path_params["user_id"]
-    query = query_struct(request, UsageQuery, state["now"]())
     wanted = query.wanted(user_id)
     account = await find_account(state, user_id)
     page = await _page(state, wanted, query)
     spends = await spend_of_accounts(state, [account])
-    return json_response({"user_id": user_id, "spend": spends[0], **page})
+    return Answer({"user_id": user_id, "spend": spends[0], **page})
 
 
 async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> dict[str, Any]:

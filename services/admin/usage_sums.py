@@ -12,16 +12,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
-from starlette.responses import Response
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.storage.mongo.rollups import RollupField, RollupFilter, Sums
-from libs.common.web.json import json_response
 from services.admin.accounts import find_account
+from services.admin.endpoints import Answer
 from services.admin.fields import Id, Model, Provider, UserId
 from services.admin.state import State
-from services.admin.validation import Rule, query_struct
+from services.admin.validation import Rule
 
 _MAX_FIELDS = 3
 _MAX_SPAN = timedelta(days=400)
@@ -70,10 +69,9 @@ class SeriesQuery(_SumsQuery, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=20)] = 10
 
 
-async def show_summary(request: Request[State]) -> Response:
+async def show_summary(request: Request[State], query: SummaryQuery) -> Answer[Any]:
     """The dearest groups, the sum of the `rest` and of all; by no clock but the rollups' days."""
     state = request.state
-    query = query_struct(request, SummaryQuery, state["now"]())
     wanted = await _filter(state, query)
     by = typing.cast("list[RollupField]", query.group_by.split(","))
     found = await state["rollups"].sums(wanted, by, limit=query.limit + 1)
@@ -82,7 +80,7 @@ async def show_summary(request: Request[State]) -> Response:
     if len(found) > query.limit:
         total = _added(await state["rollups"].sums(wanted, (), limit=1))
         rest = _sums_view(_subtracted(total, _added(shown)))
-    return json_response(
+    return Answer(
         {
             "since": wanted.since,
             "until": wanted.until,
@@ -94,10 +92,9 @@ async def show_summary(request: Request[State]) -> Response:
     )
 
 
-async def show_series(request: Request[State]) -> Response:
+async def show_series(request: Request[State], query: SeriesQuery) -> Answer[Any]:
     """Cost and calls of every interval, those without any included."""
     state = request.state
-    query = query_struct(request, SeriesQuery, state["now"]())
     wanted = await _filter(state, query)
     series = []
     if query.group_by is not None:
@@ -113,7 +110,7 @@ async def show_series(request: Request[State]) -> Response:
     days = {
         row.group[0]: row for row in await state["rollups"].sums(wanted, ("day",), limit=_MAX_ROWS)
     }
-    return json_response(
+    return Answer(
         {
             "since": wanted.since,
             "until": wanted.until,

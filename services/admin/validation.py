@@ -47,19 +47,17 @@ class NoQuery(msgspec.Struct, frozen=True, kw_only=True):
     """For a request without query parameters."""
 
 
-async def read_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
-    """Decodes the JSON body. Raises AppError."""
-    return _read_json(await _read_body(request, MAX_BODY_BYTES), wanted, now)
-
-
-async def read_optional_struct(
-    request: Request[Any], wanted: type[S], now: datetime, *, max_bytes: int = MAX_BODY_BYTES
-) -> S:
-    """Decodes a JSON body whose fields are all optional, or a missing body as an empty one."""
+async def read_content(request: Request[Any], max_bytes: int) -> bytes:
+    """The JSON body as it came, empty where there is none. Raises AppError."""
     headers = request.headers
     if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
-        return wanted()
-    return _read_json(await _read_body(request, max_bytes), wanted, now)
+        return b""
+    return await _read_body(request, max_bytes)
+
+
+def decode_struct(content: bytes, wanted: type[S], now: datetime) -> S:
+    """Decodes a JSON body; a missing one is an empty object. Raises AppError."""
+    return _read_json(content or b"{}", wanted, now)
 
 
 def read_fields(values: Mapping[str, msgspec.Raw], wanted: type[S], now: datetime, path: str) -> S:
@@ -80,7 +78,7 @@ def _read_json(body: bytes, wanted: type[S], now: datetime) -> S:
         raise InvalidJSON(f"The body is not valid JSON: {error}") from None
 
 
-def query_struct(request: Request[Any], wanted: type[S], now: datetime) -> S:
+def decode_query(request: Request[Any], wanted: type[S], now: datetime) -> S:
     """The query parameters. Raises ValidationFailed."""
     reader = _Reader(now, lambda text, kind: msgspec.convert(text, kind, strict=False))
     values: dict[str, Any] = {}

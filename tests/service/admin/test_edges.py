@@ -152,7 +152,7 @@ async def test_a_405_lists_the_allowed_methods(admin: httpx2.AsyncClient) -> Non
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
+        b" ",
         b"{",
         b'{"user_id": a}',
         b'{"user_id": "a",}',
@@ -168,6 +168,12 @@ async def test_invalid_json_is_400(admin: httpx2.AsyncClient, body: bytes) -> No
     answer = await admin.post("/admin/accounts", content=body, headers=JSON)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["code"] == "invalid_json"
+
+
+async def test_a_missing_body_is_one_without_fields(admin: httpx2.AsyncClient) -> None:
+    answer = await admin.post("/admin/accounts")
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["error"]["fields"] == {"user_id": "is required"}
 
 
 @pytest.mark.parametrize("media_type", [None, "text/plain", "application/x-www-form-urlencoded"])

@@ -1,0 +1,153 @@
+"""An endpoint: what a row of the route table says of it, and how its requests are served.
+
+A handler is `async def (request, query, body) -> Answer[...]`, without `query` or `body` where it
+has none. Their structs are those of its annotations, so a handler gets what it declares, and the
+table repeats nothing.
+"""
+
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
+from types import NoneType
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from libs.common.errors import AppError
+from libs.common.web.json import json_response
+from services.admin.state import State
+from services.admin.validation import (
+    MAX_BODY_BYTES,
+    NoQuery,
+    decode_query,
+    decode_struct,
+    read_content,
+)
+
+T = TypeVar("T")
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Role = Literal["viewer", "operator", "billing", "owner"]
+_NO_CONTENT = 204
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True):
+    """`content` is a struct. Without a `status`, it is the first of the endpoint's."""
+
+    content: T
+    status: int | None = None
+    headers: Mapping[str, str] = {}
+
+
+# Whatever is no JSON: an export, a page.
+Served = Answer[Any] | Response
+Handler = Callable[..., Awaitable[Served]]
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request at its endpoint. `content` is the body as it came, empty where there is none."""
+
+    endpoint: "Endpoint"
+    request: Request[State]
+    content: bytes
+
+
+Next = Callable[[Call], Awaitable[Served]]
+# Does something around every call, as roles do; `next` serves the call.
+Around = Callable[[Call, Next], Awaitable[Served]]
+
+
+class Endpoint(msgspec.Struct, frozen=True, dict=True):
+    """A row of the table. `role` is the least that may call it; None is anybody, without a key.
+
+    `statuses` are those of its answers, the usual one first; `errors` those that not every endpoint
+    may have. `writes` tells what the method does not: a POST that changes nothing.
+    """
+
+    method: Method
+    path: str
+    handler: Handler
+    summary: str
+    role: Role | None = "viewer"
+    statuses: tuple[int, ...] = (200,)
+    errors: tuple[type[AppError], ...] = ()
+    max_body_bytes: int = MAX_BODY_BYTES
+    writes: bool | None = None
+
+    @property
+    def tag(self) -> str:
+        """The noun that its path begins with."""
+        return self.path.removeprefix("/admin").split("/")[1]
+
+    @property
+    def is_write(self) -> bool:
+        return self.method != "GET" if self.writes is None else self.writes
+
+    @cached_property
+    def query(self) -> type[msgspec.Struct]:
+        return self._hints.get("query", NoQuery)  # type: ignore[no-any-return]
+
+    @cached_property
+    def body(self) -> type[msgspec.Struct] | None:
+        return self._hints.get("body")
+
+    @cached_property
+    def answer(self) -> Any:
+        """The type of the answer's content; None where it has none, or is no JSON."""
+        returned = self._hints["return"]
+        if typing.get_origin(returned) is not Answer:
+            return None
+        (content,) = typing.get_args(returned)
+        return None if content is NoneType else content
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return typing.get_type_hints(self.handler, include_extras=True)
+
+
+def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] = ()) -> Route:
+    """One route for all methods of a path, so that a 405 lists all of them."""
+    by_method = {endpoint.method: endpoint for endpoint in endpoints}
+    served: Next = _called
+    for each in reversed(around):
+        served = _within(each, served)
+
+    async def dispatch(request: Request[State]) -> Response:
+        endpoint = by_method["GET" if request.method == "HEAD" else request.method]  # type: ignore[index]
+        content = b""
+        if endpoint.body is not None:
+            content = await read_content(request, endpoint.max_body_bytes)
+        call = Call(endpoint=endpoint, request=request, content=content)
+        return _response(endpoint, await served(call))
+
+    return Route(path, dispatch, methods=list(by_method))
+
+
+def _within(around: Around, inner: Next) -> Next:
+    return lambda call: around(call, inner)
+
+
+async def _called(call: Call) -> Served:
+    """Decodes the query and the body, and hands them to the handler. Raises AppError."""
+    endpoint, request = call.endpoint, call.request
+    given: dict[str, Any] = {}
+    if endpoint.role is not None:
+        now = request.state["now"]()
+        query = decode_query(request, endpoint.query, now)
+        if endpoint.query is not NoQuery:
+            given["query"] = query
+        if endpoint.body is not None:
+            given["body"] = decode_struct(call.content, endpoint.body, now)
+    return await endpoint.handler(request, **given)
+
+
+def _response(endpoint: Endpoint, answer: Served) -> Response:
+    if isinstance(answer, Response):
+        return answer
+    status = endpoint.statuses[0] if answer.status is None else answer.status
+    if status == _NO_CONTENT:
+        return Response(status_code=status, headers=answer.headers)
+    return json_response(answer.content, status=status, headers=answer.headers)

@@ -1,0 +1,119 @@
+"""The route table: every endpoint of the service, a row each.
+
+A path is that of one route, whatever its methods. Of two paths that match a request the earlier
+one serves it.
+"""
+
+from collections.abc import Sequence
+
+from starlette.routing import Route
+
+from libs.common.errors import Conflict, InvalidRequest, PreconditionFailed
+from services.admin import (
+    accounts,
+    corrections,
+    cost_comparisons,
+    cost_imports,
+    costs,
+    dead_letters,
+    health,
+    keys,
+    ledger,
+    model_tests,
+    models,
+    proof,
+    provider_costs,
+    quotes,
+    recordings,
+    usage,
+    usage_sums,
+)
+from services.admin.endpoints import Around, Endpoint, route_of
+
+_CHANGE = (Conflict, PreconditionFailed)
+
+# fmt: off
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("GET", "/health", health.show_health, "Show that the process runs", role=None),
+    Endpoint("GET", "/ready", health.show_ready,
+             "Show that it can work", role=None, statuses=(200, 503)),
+    Endpoint("GET", "/metrics", health.show_metrics, "Show metrics for Prometheus", role=None),
+    Endpoint("GET", "/admin/accounts", accounts.list_accounts, "List accounts"),
+    Endpoint("POST", "/admin/accounts", accounts.create_account,
+             "Create an account", role="operator", statuses=(201,), errors=(Conflict,)),
+    Endpoint("GET", "/admin/accounts/{user_id}", accounts.show_account, "Show an account"),
+    Endpoint("PATCH", "/admin/accounts/{user_id}", accounts.change_account,
+             "Change an account", role="operator", errors=_CHANGE),
+    Endpoint("GET", "/admin/keys", keys.list_keys, "List keys"),
+    Endpoint("POST", "/admin/keys", keys.create_key,
+             "Create a key; its secret is shown once", role="operator", statuses=(201,)),
+    Endpoint("GET", "/admin/keys/{api_key}", keys.show_key, "Show a key, by its id or its secret"),
+    Endpoint("PATCH", "/admin/keys/{api_key}", keys.change_key,
+             "Change a key", role="operator", errors=_CHANGE),
+    Endpoint("DELETE", "/admin/keys/{api_key}", keys.revoke_key,
+             "Revoke a key", role="operator", errors=_CHANGE),
+    Endpoint("GET", "/admin/costs", costs.list_costs, "List prices"),
+    Endpoint("POST", "/admin/costs", costs.create_cost,
+             "Set a price", role="billing", statuses=(201,)),
+    Endpoint("POST", "/admin/costs/import", cost_imports.import_costs,
+             "Import a price map, or show what that changes", role="billing", statuses=(200, 201),
+             errors=(InvalidRequest,), max_body_bytes=cost_imports.MAX_MAP_BYTES),
+    Endpoint("GET", "/admin/costs/imports", cost_imports.list_imports, "List imports"),
+    Endpoint("GET", "/admin/costs/imports/{import_id}", cost_imports.show_import, "Show an import"),
+    Endpoint("DELETE", "/admin/costs/imports/{import_id}", cost_imports.undo_import,
+             "Undo an import", role="billing"),
+    Endpoint("POST", "/admin/costs/compare", cost_comparisons.compare_costs,
+             "Compare prices with another list", writes=False,
+             max_body_bytes=cost_imports.MAX_MAP_BYTES),
+    Endpoint("POST", "/admin/costs/quote", quotes.quote, "Show what a usage costs", writes=False),
+    # The id of a price in LiteLLM's map has slashes; it cannot be ended, as the error says.
+    Endpoint("GET", "/admin/costs/{price_id:path}", costs.show_cost, "Show a price"),
+    Endpoint("DELETE", "/admin/costs/{price_id:path}", costs.end_cost,
+             "End a price", role="billing"),
+    Endpoint("GET", "/admin/models", models.list_models, "List routes"),
+    Endpoint("POST", "/admin/models", models.create_model,
+             "Create a route", role="operator", statuses=(201,), errors=(Conflict,)),
+    # Before the next path, which also matches this one.
+    Endpoint("POST", "/admin/models/{name:path}/test", model_tests.test_model,
+             "Call each deployment of a route", role="operator"),
+    Endpoint("GET", "/admin/models/{name:path}", models.show_model, "Show a route"),
+    Endpoint("PATCH", "/admin/models/{name:path}", models.change_model,
+             "Change a route", role="operator", errors=_CHANGE),
+    Endpoint("DELETE", "/admin/models/{name:path}", models.delete_model,
+             "Delete a route", role="operator", statuses=(204,), errors=_CHANGE),
+    Endpoint("GET", "/admin/usage", usage.list_usage, "List entries of all accounts"),
+    Endpoint("GET", "/admin/usage/summary", usage_sums.show_summary, "Sum up usage by group"),
+    Endpoint("GET", "/admin/usage/series", usage_sums.show_series, "Show usage over time"),
+    Endpoint("GET", "/admin/usage/user/{user_id}", usage.show_usage,
+             "List an account's entries, with its spend"),
+    Endpoint("GET", "/admin/ledger/verify", proof.verify_ledger, "Prove that the books agree"),
+    Endpoint("GET", "/admin/ledger/entries/{entry_id}", ledger.show_entry, "Explain an entry"),
+    Endpoint("GET", "/admin/ledger/provider-costs", provider_costs.list_provider_costs,
+             "List calls that cost other than their provider says"),
+    Endpoint("POST", "/admin/ledger/corrections", corrections.create_correction,
+             "Correct what an account has spent", role="billing", statuses=(201, 202),
+             errors=(Conflict,)),
+    Endpoint("POST", "/admin/ledger/reprice", ledger.reprice,
+             "Price entries again", role="billing", statuses=(200, 202)),
+    Endpoint("GET", "/admin/ledger/dead-letters", dead_letters.list_letters,
+             "List deliveries that could not be posted"),
+    Endpoint("POST", "/admin/ledger/dead-letters/replay", dead_letters.replay_letters,
+             "Put dead letters back on the queue", role="operator", statuses=(202,)),
+    Endpoint("GET", "/admin/recordings", recordings.list_recordings,
+             "List recordings, without their texts"),
+    Endpoint("DELETE", "/admin/recordings", recordings.delete_recordings,
+             "Delete an account's recordings", role="operator"),
+    Endpoint("GET", "/admin/recordings/{call_id}", recordings.show_recording,
+             "Show the recording of a call", role="operator"),
+    Endpoint("DELETE", "/admin/recordings/{call_id}", recordings.delete_recording,
+             "Delete the recording of a call", role="operator", statuses=(204,)),
+)
+# fmt: on
+
+
+def routes_of(endpoints: Sequence[Endpoint], around: Sequence[Around] = ()) -> list[Route]:
+    """In the order of their paths' first rows."""
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        by_path.setdefault(endpoint.path, []).append(endpoint)
+    return [route_of(path, rows, around) for path, rows in by_path.items()]

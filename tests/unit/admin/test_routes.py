@@ -1,0 +1,49 @@
+"""The route table says what its handlers do, and every path reaches its own handler."""
+
+import inspect
+import re
+import typing
+
+import msgspec
+import pytest
+from starlette.responses import Response
+from starlette.routing import Match
+
+from services.admin.endpoints import Answer, Endpoint
+from services.admin.routes import ENDPOINTS, routes_of
+
+_ROWS = [pytest.param(endpoint, id=f"{endpoint.method} {endpoint.path}") for endpoint in ENDPOINTS]
+
+
+@pytest.mark.parametrize("endpoint", _ROWS)
+def test_a_handler_takes_and_answers_what_can_be_documented(endpoint: Endpoint) -> None:
+    hints = typing.get_type_hints(endpoint.handler)
+    returned = hints.pop("return")
+    assert typing.get_origin(returned) is Answer or returned is Response
+    first, *given = inspect.signature(endpoint.handler).parameters
+    assert first in ("request", "_")
+    assert set(given) <= {"query", "body"}
+    assert all(issubclass(hints[name], msgspec.Struct) for name in given)
+    if endpoint.role is None:
+        assert not given, "without a key nothing is decoded"
+    else:
+        assert endpoint.path.startswith("/admin/")
+    if endpoint.method == "GET":
+        assert endpoint.body is None
+    elif endpoint.is_write:
+        assert endpoint.role != "viewer"
+
+
+def test_a_path_has_each_method_once() -> None:
+    rows = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
+    assert len(set(rows)) == len(rows)
+
+
+@pytest.mark.parametrize("endpoint", _ROWS)
+def test_no_earlier_path_serves_the_requests_of_a_later_one(endpoint: Endpoint) -> None:
+    path = re.sub(r"\{\w+(:path)?\}", "x", endpoint.path)
+    scope = {"type": "http", "method": endpoint.method, "path": path}
+    matches = [
+        route.path for route in routes_of(ENDPOINTS) if route.matches(scope)[0] is Match.FULL
+    ]
+    assert matches[0] == endpoint.path
