@@ -76,11 +76,19 @@ class KeyQuery(PageQuery, frozen=True, kw_only=True):
     user_id: UserId | UnsetType = UNSET
 
 
+class OldSecretView(msgspec.Struct, frozen=True, kw_only=True):
+    """A rotation replaced it; it works until then."""
+
+    prefix: str
+    until: datetime
+
+
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     user_id: str
     name: str
     prefix: str
+    old_secrets: tuple[OldSecretView, ...]
     allowed_models: tuple[str, ...] | None
     provider_objects: tuple[str, ...]
     expires_at: datetime | None
@@ -94,7 +102,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKeyView(KeyView, frozen=True, kw_only=True):
-    """`api_key` is the secret, shown only in this response."""
+    """`api_key` is the secret, shown only in this answer."""
 
     api_key: str
 
@@ -122,9 +130,8 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
     )
     await state["keys"].insert(key)
     # A gateway may have cached the hash as unknown.
-    headers = await state["announcer"].announce("key", [key.secret_hash])
-    (shown,) = await _views(state, [key])
-    view = NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
+    headers = await announce_key(state, key)
+    view = await view_with_secret(state, key, secret)
     return Answer(view, status=201, headers=etag_of(key) | headers)
 
 
@@ -136,13 +143,13 @@ async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Any]:
     fetched = await state["keys"].list(
         user_id=user_id, after=query.after("key_id"), limit=query.fetch
     )
-    views = await _views(state, query.page(fetched))
+    views = await views_of_keys(state, query.page(fetched))
     return Answer(query.answer(fetched, views, "key_id"))
 
 
 async def show_key(request: Request[State]) -> Answer[KeyView]:
-    key = await _find_key(request)
-    return Answer((await _views(request.state, [key]))[0], headers=etag_of(key))
+    key = await find_key(request)
+    return Answer((await views_of_keys(request.state, [key]))[0], headers=etag_of(key))
 
 
 async def change_key(request: Request[State], body: KeyChanges) -> Answer[KeyView]:
@@ -175,12 +182,12 @@ async def _update(request: Request[State], changes: dict[str, Any]) -> Answer[Ke
             fields["limits"] = msgspec.to_builtins(limits)
         return await state["keys"].update(before.key_id, fields, now, revision=before.revision)
 
-    key = await changed(request, lambda: _find_key(request), change)
-    headers = await state["announcer"].announce("key", [key.secret_hash])
-    return Answer((await _views(state, [key]))[0], headers=etag_of(key) | headers)
+    key = await changed(request, lambda: find_key(request), change)
+    headers = await announce_key(state, key)
+    return Answer((await views_of_keys(state, [key]))[0], headers=etag_of(key) | headers)
 
 
-async def _find_key(request: Request[State]) -> ApiKey:
+async def find_key(request: Request[State]) -> ApiKey:
     """By its id or its secret. No message or log may repeat the secret."""
     named: str = request.path_params["api_key"]
     keys = request.state["keys"]
@@ -201,7 +208,19 @@ def _unknown_key() -> NotFound:
     return NotFound("There is no key with this id or secret.", param="api_key")
 
 
-async def _views(state: State, keys: Sequence[ApiKey]) -> list[KeyView]:
+async def announce_key(state: State, *copies: ApiKey) -> dict[str, str]:
+    """Invalidates the key by its secrets, and by those that it had before the change."""
+    hashes = {key.secret_hash: None for key in copies}
+    hashes |= {old.secret_hash: None for key in copies for old in key.old_secrets}
+    return await state["announcer"].announce("key", hashes)
+
+
+async def view_with_secret(state: State, key: ApiKey, secret: str) -> NewKeyView:
+    (shown,) = await views_of_keys(state, [key])
+    return NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
+
+
+async def views_of_keys(state: State, keys: Sequence[ApiKey]) -> list[KeyView]:
     spends = await spend_of_keys(state, keys)
     now = state["now"]()
     return [_view(key, spend, now) for key, spend in zip(keys, spends, strict=True)]
@@ -214,6 +233,9 @@ def _view(key: ApiKey, spend: KeySpend, now: datetime) -> KeyView:
         user_id=key.user_id,
         name=key.name,
         prefix=key.prefix,
+        old_secrets=tuple(
+            OldSecretView(prefix=old.prefix, until=old.until) for old in key.old_secrets
+        ),
         allowed_models=key.allowed_models,
         provider_objects=key.provider_objects,
         expires_at=key.expires_at,

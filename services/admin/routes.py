@@ -25,6 +25,7 @@ from services.admin import (
     provider_costs,
     quotes,
     recordings,
+    rotations,
     usage,
     usage_sums,
 )
@@ -52,6 +53,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              "Change a key", role="operator", errors=_CHANGE),
     Endpoint("DELETE", "/admin/keys/{api_key}", keys.revoke_key,
              "Revoke a key", role="operator", errors=_CHANGE),
+    Endpoint("POST", "/admin/keys/{api_key}/rotate", rotations.rotate_key,
+             "Give a key another secret", role="operator", errors=_CHANGE),
     Endpoint("GET", "/admin/costs", costs.list_costs, "List prices"),
     Endpoint("POST", "/admin/costs", costs.create_cost,
              "Set a price", role="billing", statuses=(201,)),

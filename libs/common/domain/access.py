@@ -16,9 +16,15 @@ from libs.common.schemas.key import ApiKey
 
 
 def check_key(key: ApiKey, now: datetime) -> AppError | None:
+    """The key as the holder of its secret has it (`rotation.held_by`)."""
     if key.status != "active":
         return KeyRevoked("This API key has been revoked. Ask your administrator for a new one.")
     if key.expires_at is not None and key.expires_at <= now:
+        if any(key.secret_hash == old.secret_hash for old in key.old_secrets):
+            return KeyExpired(
+                f"Another secret replaced this one, which worked until "
+                f"{key.expires_at.isoformat()}. Use the new one, or ask your administrator for it."
+            )
         return KeyExpired(
             f"This API key expired at {key.expires_at.isoformat()}. "
             "Ask your administrator for a new one."

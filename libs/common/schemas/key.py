@@ -11,11 +11,20 @@ from libs.common.schemas.recording import RecordingTerms
 KeyStatus = Literal["active", "revoked"]
 
 
+class OldSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that another one replaced. It works until then."""
+
+    prefix: str
+    secret_hash: str
+    until: datetime
+
+
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """`prefix` is the readable start of the secret; `allowed_models` None means every model.
 
     `budgets` and `limits` lie inside the account's own. `recording` None keeps nothing of what is
     said in its calls. `provider_objects` are those that it may name beyond its account's.
+    `old_secrets` are those that rotations replaced, the oldest first.
     """
 
     key_id: str
@@ -23,6 +32,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     prefix: str
     secret_hash: str
+    old_secrets: tuple[OldSecret, ...] = ()
     allowed_models: tuple[str, ...] | None = None
     provider_objects: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] = ()

@@ -85,15 +85,16 @@ class CurrentScopes:
         self._kept: dict[str, ScopesNow] = {}
 
     def of(self, principal: Principal, at: datetime) -> ScopesNow:
-        key_id = principal.key.key_id
-        kept = self._kept.get(key_id)
+        # Not by the key's id: two secrets of one key may be in use.
+        secret_hash = principal.key.secret_hash
+        kept = self._kept.get(secret_hash)
         if kept is not None and kept.hold_for(principal, at):
             return kept
         budgets = budgets_now(principal, at)
         ends = [end for now in budgets if (end := now.ends_at()) is not None]
         if len(self._kept) >= self._max_kept:
             self._kept.clear()
-        found = self._kept[key_id] = ScopesNow(
+        found = self._kept[secret_hash] = ScopesNow(
             principal, at, min(ends, default=None), budgets, scopes_of(principal, budgets)
         )
         return found

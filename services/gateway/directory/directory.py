@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.cache import Loaded, LoadingCache
 from libs.common.domain.price_lookup import PATTERNS, find_price, matches, model_names
+from libs.common.domain.rotation import held_by
 from libs.common.domain.tool_fees import WEB_SEARCH, fee_of
 from libs.common.errors import ModelUnpriced, Unauthenticated, Unavailable
 from libs.common.schemas.account import Account
@@ -56,8 +57,13 @@ class Directory:
         keys, accounts = KeyStore(database), AccountStore(database)
         shared_keys = caches.in_redis("key", ApiKey)
         shared_accounts = caches.in_redis("account", Account)
+
+        async def held_key(hashed: str) -> ApiKey | None:
+            key = await keys.get_by_hash(hashed)
+            return None if key is None else held_by(key, hashed)
+
         self._keys: LoadingCache[ApiKey] = caches.in_memory(
-            lambda hashed: shared_keys.get(hashed, keys.get_by_hash)
+            lambda hashed: shared_keys.get(hashed, held_key)
         )
         self._accounts: LoadingCache[Account] = caches.in_memory(
             lambda user_id: shared_accounts.get(user_id, accounts.get)

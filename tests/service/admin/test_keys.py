@@ -13,6 +13,7 @@ PUBLIC = {
     "user_id",
     "name",
     "prefix",
+    "old_secrets",
     "allowed_models",
     "provider_objects",
     "expires_at",

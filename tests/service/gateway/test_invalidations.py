@@ -1,6 +1,6 @@
 """What an administrator changes is obeyed as soon as it is announced."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -9,6 +9,7 @@ import pytest
 from libs.common.domain.ids import secret_hash
 from libs.common.domain.price_lookup import PATTERNS
 from libs.common.schemas.invalidation import Invalidation, InvalidationKind
+from libs.common.schemas.key import OldSecret
 from libs.common.settings import Secret
 from libs.common.storage.redis.invalidation import publish
 from tests.servers import redis_server, running
@@ -53,6 +54,32 @@ async def test_a_revoked_key_is_refused(gateway: Client, upstream: Upstream, boo
     await announce(books, "key", key.secret_hash)
 
     await status_becomes(gateway, secret, 401, CHAT.model)
+
+
+async def test_old_secrets_of_a_key_work_until_their_time(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    upstream.answers(CHAT.answer)
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    old = {name: now + hours * hour for name, hours in (("ended", -1), ("in-grace", 1))}
+    account = await books.add_account(limit_usd="1")
+    secret = await books.add_key(
+        account,
+        old_secrets=tuple(
+            OldSecret(prefix=name, secret_hash=secret_hash(f"{name}-{account}"), until=until)
+            for name, until in old.items()
+        ),
+    )
+    keys = set()
+    for used in (secret, f"in-grace-{account}", secret):
+        assert (await gateway.post(CHAT.path, used, CHAT.body())).status_code == 200
+        key = await books.keys.get_by_hash(secret_hash(used))
+        assert key is not None
+        keys.add(key.key_id)
+    assert len(keys) == 1
+    refused = await gateway.post(CHAT.path, f"ended-{account}", CHAT.body())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "api_key_expired")
+    assert "Another secret replaced this one" in refused.text
 
 
 async def test_a_key_created_after_its_first_use_is_accepted(

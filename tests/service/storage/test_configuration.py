@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from libs.common.schemas.account import Budget, Limits
+from libs.common.schemas.key import OldSecret
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, DuplicateKeyError
 from libs.common.storage.mongo.keys import KeyStore
@@ -93,6 +94,14 @@ async def test_a_key_comes_back_as_it_was_stored(keys: KeyStore) -> None:
     assert await keys.get_by_hash("hash of key-2") == narrow
     assert await keys.get_by_hash("hash of nothing") is None
     assert await keys.budgeted(["key-1", "key-2", "unknown"]) == [narrow]
+
+
+async def test_a_key_is_found_by_its_old_secrets(keys: KeyStore) -> None:
+    old = tuple(OldSecret(prefix="p", secret_hash=name, until=NOW) for name in ("old-1", "old-2"))
+    await keys.insert(api_key("key-1", old_secrets=old))
+    await keys.insert(api_key("key-2"))
+    for name in ("hash of key-1", "old-1", "old-2"):
+        assert await keys.get_by_hash(name) == api_key("key-1", old_secrets=old)
 
 
 async def test_an_empty_list_of_models_allows_none(keys: KeyStore) -> None:

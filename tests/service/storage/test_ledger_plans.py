@@ -71,6 +71,9 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("prices", {"import_id": "a"}),
     ("prices", {"import_id": "a", "_id": {"$gt": "b"}}),
     ("prices", {"has_pattern": True}),
+    # Whose a secret is, and a replaced one.
+    ("keys", {"secret_hash": "a"}),
+    ("keys", {"old_secrets.secret_hash": "a"}),
 ]
 
 
@@ -83,7 +86,13 @@ async def test_a_query_is_served_by_an_index(
         await store.create_indexes()
     await database[collection].insert_many(
         [
-            {"_id": f"{n}", "user_id": f"{n}", "seq": n, "started_at": NOW + timedelta(days=n)}
+            {
+                "_id": f"{n}",
+                "user_id": f"{n}",
+                "seq": n,
+                "secret_hash": f"{n}",
+                "started_at": NOW + timedelta(days=n),
+            }
             for n in range(20)
         ]
     )

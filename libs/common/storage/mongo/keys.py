@@ -14,6 +14,8 @@ from libs.common.storage.mongo.driver import (
     to_document,
 )
 
+_OLD_HASH = "old_secrets.secret_hash"
+
 
 class KeyStore:
     """API keys, by id and by the hash of their secret."""
@@ -23,6 +25,7 @@ class KeyStore:
 
     async def create_indexes(self) -> None:
         await self._keys.create_index("secret_hash", unique=True)
+        await self._keys.create_index(_OLD_HASH, sparse=True)
         await self._keys.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
 
     async def insert(self, key: ApiKey) -> None:
@@ -32,7 +35,12 @@ class KeyStore:
         return self._decode(await self._keys.find_one({"_id": key_id}))
 
     async def get_by_hash(self, secret_hash: str) -> ApiKey | None:
-        return self._decode(await self._keys.find_one({"secret_hash": secret_hash}))
+        """Of its secret, or of one that was replaced, whether or not that still works."""
+        for field in ("secret_hash", _OLD_HASH):
+            key = self._decode(await self._keys.find_one({field: secret_hash}))
+            if key is not None:
+                return key
+        return None
 
     async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
         """The keys that have budgets of their own."""
