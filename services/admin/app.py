@@ -11,7 +11,8 @@ from starlette.middleware import Middleware
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.errors import exception_handlers
 from services.admin.metrics import Metrics
-from services.admin.middleware import RequestContext, RequireAdminKey
+from services.admin.middleware import RequestContext, RequireActor
+from services.admin.people.access import with_role
 from services.admin.routes import ENDPOINTS, routes_of
 from services.admin.settings import Settings
 from services.admin.state import OpenResources, State, open_resources, open_state
@@ -46,10 +47,10 @@ def create_app(
             yield state
 
     app = Starlette(
-        routes=routes_of(ENDPOINTS),
+        routes=routes_of(ENDPOINTS, around=(with_role,)),
         middleware=[
             Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
-            Middleware(RequireAdminKey, keys=settings.root_keys, metrics=metrics, clock=clock),
+            Middleware(RequireActor, metrics=metrics, clock=clock),
         ],
         exception_handlers=exception_handlers(),
         lifespan=lifespan,

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from libs.common.errors import AppError
+from libs.common.schemas.person import Role
 from libs.common.web.json import json_response
 from services.admin.state import State
 from services.admin.validation import (
@@ -30,7 +31,6 @@ from services.admin.validation import (
 T = TypeVar("T")
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Role = Literal["viewer", "operator", "billing", "owner"]
 _NO_CONTENT = 204
 
 
@@ -64,7 +64,8 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     """A row of the table. `role` is the least that may call it; None is anybody, without a key.
 
     `statuses` are those of its answers, the usual one first; `errors` those that not every endpoint
-    may have. `writes` tells what the method does not: a POST that changes nothing.
+    may have. `writes` tells what the method does not: a POST that changes nothing. One that is
+    `scoped` is open to actors with accounts in scope: its handler keeps them to these.
     """
 
     method: Method
@@ -76,6 +77,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     errors: tuple[type[AppError], ...] = ()
     max_body_bytes: int = MAX_BODY_BYTES
     writes: bool | None = None
+    scoped: bool = False
 
     @property
     def tag(self) -> str:

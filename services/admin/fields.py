@@ -38,10 +38,15 @@ _MAX_MODEL = 256
 _MAX_URL = 2048
 
 
-def _user_id(value: str, _: datetime) -> str | None:
+def user_id_problem(value: str) -> str | None:
+    """What is wrong with the id of an account, or None."""
     if _USER_ID.fullmatch(value):
         return None
     return "must be 1 to 128 letters, digits or . _ @ : + -, and start with a letter or digit"
+
+
+def _user_id(value: str, _: datetime) -> str | None:
+    return user_id_problem(value)
 
 
 def provider_problem(value: str) -> str | None:

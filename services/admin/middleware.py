@@ -1,19 +1,18 @@
-"""Around every request: its id, metrics and log line, and the check of the admin key."""
+"""Around every request: its id, metrics and log line, and who makes it."""
 
-import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common.errors import RateLimited, Unauthenticated
-from libs.common.settings import Secret
+from libs.common.errors import AppError, RateLimited, Unauthenticated
 from services.admin.errors import error_response, fault_response
 from services.admin.metrics import Metrics
+from services.admin.people.sign_in import SignIn
 from services.admin.wrong_keys import WrongKeys
 
 log = structlog.get_logger(__name__)
@@ -65,46 +64,46 @@ class RequestContext:
                 route=route,
                 status=status,
                 latency_ms=round(seconds * 1000, 1),
+                actor=scope["actor"].id if "actor" in scope else None,
             )
 
 
-class RequireAdminKey:
-    """Rejects requests under `/admin` without the admin key, and limits guesses at it.
+class RequireActor:
+    """Rejects requests under `/admin` of nobody that is known, and limits guesses at keys.
 
-    A request with the right key is never limited, whatever else its address sends.
+    A request with a right key is never limited, whatever else its address sends.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        keys: Sequence[Secret],
-        metrics: Metrics,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, clock: Callable[[], float]) -> None:
         self._app = app
-        self._keys = [key.reveal().encode() for key in keys]
         self._metrics = metrics
         self._wrong_keys = WrongKeys(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and is_admin_path(scope) and not self._holds_key(scope):
-            await self._refusal(scope)(scope, receive, send)
-            return
+        if scope["type"] == "http" and is_admin_path(scope):
+            sign_in: SignIn = scope["state"]["sign_in"]
+            try:
+                scope["actor"] = await sign_in.actor(scope)
+            except Unauthenticated as error:
+                await self._refusal(scope, error)(scope, receive, send)
+                return
+            except AppError as error:
+                await error_response(Request(scope), error)(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response:
+    def _refusal(self, scope: Scope, reason: Unauthenticated) -> Response:
         host = (scope.get("client") or ("unknown",))[0]
         throttle = self._wrong_keys.count(host)
         is_slowed = throttle.wait_s is not None
         self._metrics.unauthenticated(slowed=is_slowed)
         if throttle.notable:
             log.warning("admin.unauthenticated", client=host, slowed=is_slowed)
-        advice = "Send `Authorization: Bearer` with the value of ADMIN_API_KEY"
         if throttle.wait_s is None:
-            return error_response(Request(scope), Unauthenticated(f"{advice}."))
+            return error_response(Request(scope), reason)
         error = RateLimited(
-            f"Too many requests without the admin key. {advice}; requests with it are not limited.",
+            "Too many requests without an admin key that is right. Those with one are not limited. "
+            f"{reason.message}",
             retry_after_s=throttle.wait_s,
         )
         response = error_response(Request(scope), error)
@@ -112,16 +111,8 @@ class RequireAdminKey:
         response.headers["connection"] = "close"
         return response
 
-    def _holds_key(self, scope: Scope) -> bool:
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return False
-        # All are compared: the time must not tell which one is nearer.
-        token = given.strip().encode("latin-1")
-        return sum(hmac.compare_digest(token, key) for key in self._keys) > 0
-
 
 def is_admin_path(scope: Scope) -> bool:
-    """Whether the path requires the admin key."""
+    """Whether the path is closed to the unknown."""
     path: str = scope["path"]
     return path == "/admin" or path.startswith("/admin/")

@@ -30,6 +30,7 @@ from services.admin import (
     usage_sums,
 )
 from services.admin.endpoints import Around, Endpoint, route_of
+from services.admin.people import people
 
 _CHANGE = (Conflict, PreconditionFailed)
 
@@ -84,6 +85,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              "Change a route", role="operator", errors=_CHANGE),
     Endpoint("DELETE", "/admin/models/{name:path}", models.delete_model,
              "Delete a route", role="operator", statuses=(204,), errors=_CHANGE),
+    Endpoint("GET", "/admin/people", people.list_people,
+             "List the people who may call this API", role="owner"),
+    Endpoint("POST", "/admin/people", people.create_person,
+             "Create an admin key; its secret is shown once", role="owner", statuses=(201,)),
+    Endpoint("GET", "/admin/people/me", people.show_me, "Show who you are", scoped=True),
+    Endpoint("GET", "/admin/people/{person_id}", people.show_person, "Show a person", role="owner"),
+    Endpoint("PATCH", "/admin/people/{person_id}", people.change_person,
+             "Change a person", role="owner", errors=_CHANGE),
+    Endpoint("DELETE", "/admin/people/{person_id}", people.revoke_person,
+             "Revoke a person's admin key", role="owner", errors=_CHANGE),
     Endpoint("GET", "/admin/usage", usage.list_usage, "List entries of all accounts"),
     Endpoint("GET", "/admin/usage/summary", usage_sums.show_summary, "Sum up usage by group"),
     Endpoint("GET", "/admin/usage/series", usage_sums.show_series, "Show usage over time"),

@@ -17,6 +17,7 @@ from libs.common.storage.mongo.driver import Database, open_database, ping
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.people import PersonStore
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.rollups import RollupReader
 from libs.common.storage.mongo.routes import RouteStore
@@ -33,6 +34,7 @@ from libs.common.web.http_client import HttpClient
 from services.admin.announcer import Announcer
 from services.admin.clock import new_uuid7
 from services.admin.metrics import Metrics
+from services.admin.people.sign_in import SignIn
 from services.admin.settings import Settings
 
 # The longest test of a route: its provider may be slow.
@@ -47,6 +49,8 @@ class State(TypedDict):
     """
 
     body_timeout_s: float
+    sign_in: SignIn
+    people: PersonStore
     accounts: AccountStore
     keys: KeyStore
     prices: PriceStore
@@ -118,9 +122,12 @@ async def open_state(
     )
     keys, ledger = KeyStore(database), LedgerStore(database)
     dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
-    for store in (keys, prices, ledger, dead_letters, recordings):
+    people = PersonStore(database)
+    for store in (people, keys, prices, ledger, dead_letters, recordings):
         await store.create_indexes()
     yield State(
+        sign_in=SignIn(root_keys=settings.root_keys, people=people, now=now),
+        people=people,
         accounts=AccountStore(database),
         keys=keys,
         prices=prices,

@@ -163,6 +163,8 @@ def _configure(admin: Client) -> str:
     made = admin.expect("POST", "/admin/keys", key)
     admin.expect("PATCH", f"/admin/keys/{made['key_id']}", {"name": "Hers"})
     admin.expect("POST", "/admin/costs/import", {"provider": "openai", "dry_run": False})
+    person = admin.expect("POST", "/admin/people", {"name": "Ada", "role": "viewer"})
+    admin.expect("DELETE", f"/admin/people/{person['person_id']}")
     route = {"model": "fast", "deployments": [{"model": "openai/gpt-4.1-mini"}]}
     admin.expect("POST", "/admin/models", route)
     return str(made["api_key"])

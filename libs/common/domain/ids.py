@@ -6,7 +6,9 @@ from datetime import datetime
 from uuid import UUID
 
 SECRET_PREFIX = "sk-gw-"
-_SHOWN = len(SECRET_PREFIX) + 6
+# Of the keys of the admin API.
+ADMIN_SECRET_PREFIX = "sk-admin-"
+_SHOWN = 6
 
 
 def uuid7(now_ms: int, entropy: bytes) -> str:
@@ -24,14 +26,14 @@ def first_uuid7(at: datetime) -> str:
     return str(UUID(int=(unix_ms & (2**48 - 1)) << 80))
 
 
-def new_secret(entropy: bytes) -> str:
-    """An API key's secret from 32 random bytes."""
-    return SECRET_PREFIX + urlsafe_b64encode(entropy).rstrip(b"=").decode()
+def new_secret(entropy: bytes, prefix: str = SECRET_PREFIX) -> str:
+    """A key's secret from 32 random bytes."""
+    return prefix + urlsafe_b64encode(entropy).rstrip(b"=").decode()
 
 
-def secret_prefix(secret: str) -> str:
+def secret_prefix(secret: str, prefix: str = SECRET_PREFIX) -> str:
     """The readable start of a secret: enough to recognise the secret, too little to use it."""
-    return secret[:_SHOWN]
+    return secret[: len(prefix) + _SHOWN]
 
 
 def secret_hash(secret: str) -> str:

@@ -1,0 +1,57 @@
+"""Who makes a request: an actor, whose role and accounts bound what he reaches.
+
+The middleware puts him into `request.scope["actor"]`, of every request under `/admin`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from libs.common.errors import Forbidden
+from libs.common.schemas.person import GRANTS, Role
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """`id` names him in the audit log. `accounts` None means all accounts, and what is global."""
+
+    id: str
+    name: str
+    role: Role
+    accounts: tuple[str, ...] | None = None
+
+    def has_role(self, needed: Role) -> bool:
+        return needed in GRANTS[self.role]
+
+    def reaches(self, user_id: str) -> bool:
+        """Whether the account is in his scope."""
+        return self.accounts is None or user_id in self.accounts
+
+
+# Who holds ADMIN_API_KEY. No other actor can take it from him.
+ROOT = Actor(id="root", name="root", role="owner")
+
+
+def actor_of(request: Request[Any]) -> Actor:
+    actor: Actor = request.scope["actor"]
+    return actor
+
+
+def check_role(actor: Actor, needed: Role) -> None:
+    """Raises Forbidden, which names the role."""
+    if not actor.has_role(needed):
+        raise Forbidden(f"This needs the role {needed}; you are {actor.role}. Ask an owner for it.")
+
+
+def check_global(actor: Actor) -> None:
+    """Raises Forbidden for an actor with accounts in scope: others' accounts depend on this too."""
+    if actor.accounts is not None:
+        raise Forbidden(
+            "This is not of one account: it is closed to you, since you have accounts in scope."
+        )
+
+
+def narrowed(actor: Actor, user_ids: Sequence[str]) -> list[str]:
+    """Those of the accounts that are in his scope."""
+    return [user_id for user_id in user_ids if actor.reaches(user_id)]

@@ -1,0 +1,58 @@
+"""Finds out who makes a request: the root, a person by their admin key, or whom a sign-on names."""
+
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from libs.common.domain.ids import ADMIN_SECRET_PREFIX, secret_hash
+from libs.common.errors import KeyExpired, KeyRevoked, Unauthenticated, Unavailable
+from libs.common.settings import Secret
+from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.mongo.people import PersonStore
+from services.admin.people.actor import ROOT, Actor
+
+_ADVICE = "Send `Authorization: Bearer` with the value of ADMIN_API_KEY or an admin key."
+
+
+class SignIn:
+    """A person is read from MongoDB with each request, so that a revoked key ends at once."""
+
+    def __init__(
+        self, *, root_keys: Sequence[Secret], people: PersonStore, now: Callable[[], datetime]
+    ) -> None:
+        self._root_keys = [key.reveal().encode() for key in root_keys]
+        self._people = people
+        self._now = now
+
+    async def actor(self, scope: Scope) -> Actor:
+        """Raises Unauthenticated, and Unavailable while nobody but the root can be told."""
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        credential = given.strip() if scheme.lower() == "bearer" else ""
+        if self._is_root(credential):
+            return ROOT
+        if credential.startswith(ADMIN_SECRET_PREFIX):
+            return await self._person(credential)
+        raise Unauthenticated(_ADVICE)
+
+    def _is_root(self, credential: str) -> bool:
+        given = credential.encode("latin-1")
+        return any(hmac.compare_digest(given, key) for key in self._root_keys)
+
+    async def _person(self, credential: str) -> Actor:
+        try:
+            person = await self._people.get_by_hash(secret_hash(credential))
+        except PyMongoError as error:
+            message = "MongoDB does not answer, so it cannot be said who you are; retry shortly."
+            raise Unavailable(message, retry_after_s=2) from error
+        if person is None:
+            raise Unauthenticated(f"This admin key is not known. {_ADVICE}")
+        if person.status == "revoked":
+            raise KeyRevoked("This admin key was revoked. Ask an owner for another one.")
+        if person.expires_at is not None and person.expires_at <= self._now():
+            raise KeyExpired("This admin key has expired. Ask an owner for another one.")
+        return Actor(
+            id=person.person_id, name=person.name, role=person.role, accounts=person.accounts
+        )

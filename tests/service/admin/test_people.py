@@ -1,0 +1,195 @@
+"""Admin keys with names and roles: who gets in, how far, and for how long."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.domain.ids import ADMIN_SECRET_PREFIX, secret_hash
+from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.redis.client import Redis
+from services.admin.settings import Settings
+from services.admin.wrong_keys import PER_SOURCE
+from tests.servers import mongo_server, running
+from tests.service.admin.conftest import ADMIN_KEY, NOW, app_with, client_of
+
+LATER = (NOW + timedelta(hours=1)).isoformat()
+
+
+async def made(admin: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await admin.post("/admin/people", json={"name": "Ada", "role": "viewer", **fields})
+    assert answer.status_code == 201, answer.text
+    person: dict[str, Any] = answer.json()
+    return person
+
+
+def by(person: dict[str, Any]) -> dict[str, str]:
+    return {"authorization": f"Bearer {person['admin_key']}"}
+
+
+async def test_a_secret_is_shown_once_and_stored_as_its_hash(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    person = await made(admin, role="operator", expires_at=LATER)
+    secret = person.pop("admin_key")
+    assert secret.startswith(ADMIN_SECRET_PREFIX)
+    assert secret.startswith(person["prefix"])
+    assert len(person["prefix"]) < 16
+    path = f"/admin/people/{person['person_id']}"
+    assert (await admin.get(path)).json() == person
+    assert (await admin.get("/admin/people")).json()["data"] == [person]
+    assert (person["created_by"], person["updated_by"]) == ("root", "root")
+    stored = await database["people"].find_one({"_id": person["person_id"]})
+    assert stored is not None
+    assert stored["secret_hash"] == secret_hash(secret)
+    assert secret not in str(stored)
+
+
+async def test_a_person_knows_who_they_are(admin: httpx2.AsyncClient) -> None:
+    person = await made(admin, name="Ada", role="billing")
+    me = await admin.get("/admin/people/me", headers=by(person))
+    assert me.json() == {
+        "id": person["person_id"],
+        "name": "Ada",
+        "role": "billing",
+        "accounts": None,
+    }
+    assert (await admin.get("/admin/people/me")).json()["role"] == "owner"
+
+
+async def test_a_key_ends_at_once(admin: httpx2.AsyncClient) -> None:
+    person = await made(admin)
+    path = f"/admin/people/{person['person_id']}"
+    assert (await admin.get("/admin/accounts", headers=by(person))).status_code == 200
+    assert (await admin.delete(path)).json()["status"] == "revoked"
+    refused = await admin.get("/admin/accounts", headers=by(person))
+    assert refused.status_code == 401
+    assert refused.json()["error"]["code"] == "api_key_revoked"
+    again = await admin.patch(path, json={"status": "active"})
+    assert again.status_code == 409
+
+
+async def test_an_expired_key_says_so(admin: httpx2.AsyncClient, database: Database) -> None:
+    person = await made(admin, expires_at=LATER)
+    await database["people"].update_one({}, {"$set": {"expires_at": NOW}})
+    refused = await admin.get("/admin/accounts", headers=by(person))
+    assert refused.status_code == 401
+    assert refused.json()["error"]["code"] == "api_key_expired"
+    shown = await admin.get(f"/admin/people/{person['person_id']}")
+    assert shown.json()["status"] == "expired"
+
+
+WRITES = [
+    ("POST", "/admin/accounts", {"user_id": "a"}, {"operator"}),
+    ("POST", "/admin/ledger/corrections", {}, {"billing"}),
+    ("POST", "/admin/costs", {}, {"billing"}),
+    ("POST", "/admin/models", {}, {"operator"}),
+    ("POST", "/admin/people", {"name": "x", "role": "viewer"}, set()),
+    ("GET", "/admin/people", None, set()),
+    ("GET", "/admin/accounts", None, {"viewer", "operator", "billing"}),
+    ("GET", "/admin/costs", None, {"viewer", "operator", "billing"}),
+]
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "billing", "owner"])
+async def test_a_role_bounds_what_is_reached(admin: httpx2.AsyncClient, role: str) -> None:
+    person = await made(admin, role=role)
+    for method, path, body, allowed in WRITES:
+        answer = await admin.request(method, path, json=body, headers=by(person))
+        reached = role == "owner" or role in allowed
+        assert (answer.status_code != 403) == reached, (method, path, answer.text)
+        if not reached:
+            error = answer.json()["error"]
+            assert error["code"] == "forbidden"
+            assert "needs the role" in error["message"]
+            assert f"you are {role}" in error["message"]
+
+
+async def test_nobody_changes_their_own_access(admin: httpx2.AsyncClient) -> None:
+    owner = await made(admin, role="owner")
+    path = f"/admin/people/{owner['person_id']}"
+    for change in ({"role": "viewer"}, {"status": "revoked"}, {"expires_at": LATER}):
+        assert (await admin.patch(path, json=change, headers=by(owner))).status_code == 403
+    assert (await admin.delete(path, headers=by(owner))).status_code == 403
+    renamed = await admin.patch(path, json={"name": "Grace"}, headers=by(owner))
+    assert (renamed.json()["name"], renamed.json()["updated_by"]) == ("Grace", owner["person_id"])
+    # The root always can, even where it ends the last owner.
+    assert (await admin.delete(path)).status_code == 200
+    assert (await admin.get("/admin/people")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"role": "admin"}, "role"),
+        ({"role": None}, "role"),
+        ({"name": ""}, "name"),
+        ({"name": 1}, "name"),
+        ({"name": "a" * 257}, "name"),
+        ({"accounts": []}, "accounts"),
+        ({"accounts": ["nobody"]}, "accounts"),
+        ({"accounts": ["a", "a"]}, "accounts"),
+        ({"accounts": [{"$ne": 1}]}, "accounts"),
+        ({"accounts": ["a/b"]}, "accounts"),
+        ({"expires_at": NOW.isoformat()}, "expires_at"),
+        ({"secret_hash": "0"}, "secret_hash"),
+        ({"role": "owner", "accounts": ["a"]}, "accounts"),
+    ],
+)
+async def test_wrong_fields_are_named(
+    admin: httpx2.AsyncClient, fields: dict[str, Any], wrong: str
+) -> None:
+    await admin.post("/admin/accounts", json={"user_id": "a"})
+    body = {"name": "Ada", "role": "viewer", **fields}
+    answer = await admin.post("/admin/people", json=body)
+    assert answer.status_code == 422
+    assert list(answer.json()["error"]["fields"]) == [wrong]
+    assert (await admin.get("/admin/people")).json()["data"] == []
+
+
+async def test_a_change_over_another_one_is_refused(admin: httpx2.AsyncClient) -> None:
+    person = await made(admin)
+    path = f"/admin/people/{person['person_id']}"
+    seen = (await admin.get(path)).headers["etag"]
+    first = await admin.patch(path, json={"role": "operator"}, headers={"if-match": seen})
+    assert first.status_code == 200
+    second = await admin.patch(path, json={"role": "billing"}, headers={"if-match": seen})
+    assert second.status_code == 412
+    assert (await admin.get(path)).json()["role"] == "operator"
+
+
+async def test_guesses_are_limited_and_right_keys_are_not(admin: httpx2.AsyncClient) -> None:
+    person = await made(admin)
+    wrong = {"authorization": f"Bearer {ADMIN_SECRET_PREFIX}{'x' * 43}"}
+    codes = [
+        (await admin.get("/admin/accounts", headers=wrong)).status_code
+        for _ in range(PER_SOURCE + 1)
+    ]
+    assert codes == [401] * PER_SOURCE + [429]
+    assert (await admin.get("/admin/accounts", headers=by(person))).status_code == 200
+
+
+@pytest.fixture
+async def unreachable(
+    settings: Settings, redis: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """An admin service whose MongoDB has stopped since its start."""
+    server = mongo_server(tmp_path_factory.mktemp("mongo"))
+    with running(server) as mongo:
+        database = open_database(mongo.url, operation_timeout_s=1)
+        opened = await database.__aenter__()
+        client = client_of(app_with(settings, opened, redis))
+        admin = await client.__aenter__()
+    yield admin
+    await client.__aexit__(None, None, None)
+    await database.__aexit__(None, None, None)
+
+
+async def test_without_mongo_the_root_alone_is_known(unreachable: httpx2.AsyncClient) -> None:
+    wrong = {"authorization": f"Bearer {ADMIN_SECRET_PREFIX}{'x' * 43}"}
+    refused = await unreachable.get("/admin/people/me", headers=wrong)
+    assert refused.status_code == 503
+    right = {"authorization": f"Bearer {ADMIN_KEY}"}
+    assert (await unreachable.get("/admin/people/me", headers=right)).status_code == 200
