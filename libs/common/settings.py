@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from libs.common.domain.tags import rolled_up_names
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -90,6 +92,14 @@ def check_header(variable: str, secret: Secret | None) -> None:
     """Raises SettingsError where no header can hold it."""
     if secret is not None and not is_line(secret.reveal()):
         raise SettingsError(f"{variable} is wrong: it must be printable ASCII on one line")
+
+
+def check_rollup_tags(text: str) -> None:
+    """Raises SettingsError."""
+    try:
+        rolled_up_names(text)
+    except ValueError as error:
+        raise SettingsError(f"ROLLUP_TAGS is wrong: {error}") from None
 
 
 def is_line(text: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret, SettingsError, check_http_url
+from libs.common.settings import Secret, SettingsError, check_http_url, check_rollup_tags
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
 
@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # How long the body of a request may take.
     body_timeout_s: Annotated[int, msgspec.Meta(ge=1)] = 30
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
+    # Names of the tags by whose values usage can be summed, as the worker has them.
+    rollup_tags: str = ""
     # How long the start waits for MongoDB before it gives up.
     mongo_wait_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
 
@@ -45,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.admin_api_key_next is not None:
             _check_key("ADMIN_API_KEY_NEXT", self.admin_api_key_next)
         check_http_url("GATEWAY_URL", self.gateway_url)
+        check_rollup_tags(self.rollup_tags)
 
     @property
     def root_keys(self) -> tuple[Secret, ...]:

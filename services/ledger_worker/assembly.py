@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from libs.common.domain.tags import rolled_up_names
 from libs.common.group_commit import GroupCommit
 from libs.common.prover import prover_of
 from libs.common.storage.mongo.accounts import AccountStore
@@ -70,7 +71,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
         open_corrector(resources) as corrector,
     ):
         poster = Poster(
-            ledger=LedgerStore(database),
+            ledger=_ledger(resources),
             session=session,
             prices=PriceBook(PriceStore(database), resources.price_map),
             settler=_settler(resources, _soft_limits(resources)),
@@ -106,7 +107,7 @@ async def open_corrector(resources: Resources) -> AsyncIterator[Corrector]:
     database, redis = resources.database, resources.redis
     async with leased_session(database, redis) as session:
         yield Corrector(
-            ledger=LedgerStore(database),
+            ledger=_ledger(resources),
             entries=EntryStore(database),
             accounts=AccountStore(database),
             prices=PriceBook(PriceStore(database), resources.price_map),
@@ -144,6 +145,11 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def _ledger(resources: Resources) -> LedgerStore:
+    names = rolled_up_names(resources.settings.rollup_tags)
+    return LedgerStore(resources.database, rollup_tags=names)
 
 
 def _settler(resources: Resources, soft_limits: SoftLimitWatch | None = None) -> Settler:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret
+from libs.common.settings import Secret, check_rollup_tags
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
 
@@ -33,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
     # Receives a notice when a soft limit is reached; unset, no notice is sent.
     budget_webhook_url: Secret | None = None
+    # Names of the tags by whose values usage can be summed, with commas.
+    rollup_tags: str = ""
     # On SIGTERM, how long running jobs may take to finish.
     worker_grace_s: Annotated[int, Meta(ge=0, le=600)] = 25
     worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container
@@ -42,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_mongo_uri(self.mongo_uri.reveal())
         check_redis_url(self.redis_url.reveal())
+        check_rollup_tags(self.rollup_tags)
 
     @property
     def name(self) -> str:

@@ -59,6 +59,12 @@ def period_end(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> dateti
     return end.replace(tzinfo=zone).astimezone(UTC)
 
 
+def hour_of(at: datetime, zone: tzinfo = UTC) -> datetime:
+    """The start, in UTC, of the hour of the zone's clock in which `at` is."""
+    # Of an hour that comes twice, `replace` keeps which one it is.
+    return at.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
+
+
 def days_of(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> tuple[str, str] | None:
     """The first and the last daily key within the period; None for `total`."""
     end = period_end(period, at, zone)

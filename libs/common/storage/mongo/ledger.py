@@ -1,7 +1,7 @@
 """Writes entries, spend and rollups in one transaction. Only the ledger worker does so."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -30,9 +30,10 @@ from libs.common.storage.mongo.postings import (
     SPARSE,
     account_updates,
     numbered_documents,
-    rollup_updates,
     spend_updates,
 )
+from libs.common.storage.mongo.rollup_rows import rollup_updates, wanted_values
+from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
@@ -66,11 +67,14 @@ class EntriesRefused(Exception):
 class LedgerStore(LedgerReader):
     """Writes the reader's collections and the accounts' counts of entries.
 
-    `unpriced` lists the entries that wait for a price.
+    `unpriced` lists the entries that wait for a price. `rollup_tags` are the names of tags whose
+    values have sums.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, rollup_tags: Collection[str] = ()) -> None:
         super().__init__(database)
+        self._rollup_tags = rollup_tags
+        self._rollup_values = RollupValues(database)
         self._database = database
         self._accounts = database["accounts"]
         self._unpriced = database["unpriced"]
@@ -96,6 +100,7 @@ class LedgerStore(LedgerReader):
         )
         await self._rollups.create_index("day")
         await self._rollups.create_index([("model", ASCENDING), ("day", ASCENDING)])
+        await self._rollup_values.create_indexes()
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
         """Adds the entries that the ledger lacks, and their cost. Returns how many were added.
@@ -172,8 +177,14 @@ class LedgerStore(LedgerReader):
         await self._entries.insert_many(numbered_documents(entries, counts), session=session)
         await self._refuse_excess(entries, session)
         await self._spend.bulk_write(spend_updates(entries), session=session)
-        await self._rollups.bulk_write(rollup_updates(entries), session=session)
+        await self._roll_up(entries, session)
         await self._note_unpriced(entries, session)
+
+    async def _roll_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+        wanted = wanted_values(entries, self._rollup_tags)
+        is_own = await self._rollup_values.admit(wanted, session)
+        updates = rollup_updates(entries, self._rollup_tags, is_own)
+        await self._rollups.bulk_write(updates, session=session)
 
     async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, int]:
         """Adds to the accounts. Returns their earlier counts of entries. Raises UnknownAccounts.

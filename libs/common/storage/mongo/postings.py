@@ -1,17 +1,14 @@
-"""Makes documents of entries, and the updates of accounts, spend and rollups."""
+"""Makes documents of entries, and the updates of accounts and spend."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
-from libs.common.domain.periods import DAILY
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.schemas.usage import TokenCounts
 from libs.common.storage.mongo.driver import Document, UpdateOne, to_document
 
 # Left out of documents if empty, so that the sparse indexes stay small.
 SPARSE = ("corrects", "response_id", "objects", "provider_request_id")
 _LEFT_OUT = (*SPARSE, "tags")
-_ROLLED_UP_BY = ("user_id", "day", "key_id", "model", "provider")
 
 
 def numbered_documents(entries: Sequence[LedgerEntry], counts: dict[str, int]) -> list[Document]:
@@ -57,41 +54,4 @@ def spend_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
             upsert=True,
         )
         for (user_id, period), nusd in sorted(spent.items())
-    ]
-
-
-def rollup_updates(entries: Sequence[LedgerEntry]) -> list[UpdateOne]:
-    """One `$inc` per account, day, key, model and provider, for analytics and budgets of keys.
-
-    Token counts that were not reported add 0. Tokens and cost of the other models that a call ran
-    are in the row of the call's model. `calls` leaves out late events: their calls were counted
-    when they were abandoned. `revision` counts transactions, so the newer of two sums is known.
-    """
-    rows: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-    for entry in entries:
-        of = (entry.user_id, entry.periods[DAILY], entry.key_id, entry.model, entry.provider)
-        row = rows[tuple(name or "" for name in of)]
-        row["revision"] = 1
-        row["cost_nusd"] += entry.cost_nusd
-        row["calls" if entry.kind == "call" else "corrections"] += 1
-        if entry.kind == "late_event":
-            row["status.abandoned"] -= 1
-        if entry.kind in ("call", "late_event"):
-            row[f"status.{entry.status}"] += 1
-        counts = () if entry.usage is None else (entry.usage, *entry.usage.runs)
-        for each in counts:
-            for name in TokenCounts.__struct_fields__:
-                tokens = getattr(each, name)
-                if tokens is not None:
-                    row[f"tokens.{name}"] += tokens
-    return [
-        UpdateOne(
-            {"_id": "|".join(key)},
-            {
-                "$inc": dict(row),
-                "$setOnInsert": dict(zip(_ROLLED_UP_BY, key, strict=True)),
-            },
-            upsert=True,
-        )
-        for key, row in sorted(rows.items())
     ]
