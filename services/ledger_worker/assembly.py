@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -12,13 +13,17 @@ import structlog
 
 from libs.common.domain.tags import rolled_up_names
 from libs.common.group_commit import GroupCommit
+from libs.common.outbox import outbox_of
 from libs.common.prover import prover_of
 from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.alert_receivers import ReceiverStore
+from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.prices.price_book import PriceBook
@@ -27,7 +32,9 @@ from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.queue.replay import clear_posted
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.holds import HoldStore
-from libs.common.storage.redis.notices import NoticeStore
+from libs.common.web.destinations import Destinations, allowed_hosts
+from services.ledger_worker.alerts.postings import PostingWatch
+from services.ledger_worker.alerts.sender import Sender
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
@@ -37,14 +44,14 @@ from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.settler import Settler
-from services.ledger_worker.soft_limits import SoftLimitWatch, Webhook, webhook_client
 from services.ledger_worker.unpriced_entries import UnpricedSweep
 from services.ledger_worker.verifier import Verifier
 
 # The share of a job's timeout that its work may take; the rest is for postponing the job.
 _DEADLINE_SHARE = 0.75
 _CLEARED_EVERY_S = 60.0
-_NOTICES_EVERY_S = 1.0
+# For the names of receivers' hosts.
+_RESOLVERS = 8
 
 Chore = tuple[str, Callable[[], Awaitable[Any]], float]
 
@@ -74,7 +81,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
             ledger=_ledger(resources),
             session=session,
             prices=PriceBook(PriceStore(database), resources.price_map),
-            settler=_settler(resources, _soft_limits(resources)),
+            settler=_settler(resources),
             metrics=metrics,
             now=now,
         )
@@ -136,11 +143,16 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
-            *_webhook(resources),
         ]
-        async with asyncio.TaskGroup() as tasks:
-            for chore, work, every_s in chores:
-                tasks.create_task(repeat_chore(chore, work, stop, every_s=every_s))
+        resolver = ThreadPoolExecutor(_RESOLVERS, "resolver")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_sender(resources, resolver).run(stop))
+                for chore, work, every_s in chores:
+                    tasks.create_task(repeat_chore(chore, work, stop, every_s=every_s))
+        finally:
+            # The process' other tasks do not wait for a name that is still being looked up.
+            resolver.shutdown(wait=False)
 
 
 def now() -> datetime:
@@ -148,34 +160,30 @@ def now() -> datetime:
 
 
 def _ledger(resources: Resources) -> LedgerStore:
-    names = rolled_up_names(resources.settings.rollup_tags)
-    return LedgerStore(resources.database, rollup_tags=names)
+    """Which tells, in the transaction of each posting, what there is to be told of it."""
+    database = resources.database
+    return LedgerStore(
+        database,
+        rollup_tags=rolled_up_names(resources.settings.rollup_tags),
+        beside=PostingWatch(outbox_of(database), LedgerReader(database), KeyStore(database)),
+    )
 
 
-def _settler(resources: Resources, soft_limits: SoftLimitWatch | None = None) -> Settler:
+def _settler(resources: Resources) -> Settler:
     return Settler(
         ledger=LedgerStore(resources.database),
         holds=HoldStore(resources.redis),
         keys=KeyStore(resources.database),
         accounts=AccountStore(resources.database),
-        soft_limits=soft_limits,
     )
 
 
-def _soft_limits(resources: Resources) -> SoftLimitWatch | None:
-    if resources.settings.budget_webhook_url is None:
-        return None
-    return SoftLimitWatch(
-        notices=NoticeStore(resources.redis),
-        accounts=AccountStore(resources.database),
-        keys=KeyStore(resources.database),
+def _sender(resources: Resources, resolver: Executor) -> Sender:
+    allowed = allowed_hosts(resources.settings.alert_allowed_hosts)
+    return Sender(
+        alerts=AlertStore(resources.database),
+        receivers=ReceiverStore(resources.database),
+        destinations=Destinations(allowed, resolver),
+        metrics=resources.metrics,
         now=now,
     )
-
-
-def _webhook(resources: Resources) -> list[Chore]:
-    url = resources.settings.budget_webhook_url
-    if url is None:
-        return []
-    webhook = Webhook(NoticeStore(resources.redis), webhook_client(url), resources.metrics)
-    return [("webhook", webhook.send_all, _NOTICES_EVERY_S)]

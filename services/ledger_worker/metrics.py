@@ -39,7 +39,11 @@ class Metrics:
             "ledger_calls_abandoned",
             "Calls that their gateway never finished, counted each time the sweep finds them",
         )
-        self.notices = counter("ledger_notices", "Messages to the webhook by outcome", ["end"])
+        self.alerts = counter(
+            "ledger_alerts",
+            "Tries to send an alert by outcome: delivered, postponed or failed",
+            ["end"],
+        )
         self.dead_letters = counter(
             "ledger_dead_letters", "Deliveries that cannot be posted", ["kind"]
         )

@@ -18,10 +18,15 @@ async def repeat_chore(
 ) -> None:
     """Until `stop`; `every_s` of 0 disables the chore. The next run retries a failed one."""
     while every_s > 0 and not stop.is_set():
-        try:
-            await work()
-        except (RedisError, PyMongoError, OSError) as error:
-            log.warning("chore.postponed", chore=chore, error=error)
-        except Exception:
-            log.exception("chore.failed", chore=chore)
+        await run_chore(chore, work)
         await pause(stop, every_s)
+
+
+async def run_chore(chore: str, work: Callable[[], Awaitable[Any]]) -> None:
+    """Once. No failure of one chore ends the others."""
+    try:
+        await work()
+    except (RedisError, PyMongoError, OSError) as error:
+        log.warning("chore.postponed", chore=chore, error=error)
+    except Exception:
+        log.exception("chore.failed", chore=chore)

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from libs.common.logging import configure_logging
 from libs.common.prover import prover_of
 from libs.common.settings import SettingsError
+from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import (
     Database,
@@ -42,7 +43,6 @@ from services.ledger_worker.queue_worker import (
     pause,
 )
 from services.ledger_worker.settings import Settings
-from services.ledger_worker.soft_limits import webhook_client
 from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
@@ -83,9 +83,6 @@ async def _serve(settings: Settings) -> str | None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    if settings.budget_webhook_url is not None:
-        # Rejects an invalid URL at the start rather than with the first message.
-        webhook_client(settings.budget_webhook_url)
     metrics = Metrics()
     price_map = _open_price_map(settings.price_map_path)
     async with _stores(settings) as (database, redis), _served(metrics, settings):
@@ -177,6 +174,7 @@ async def wait_until_ready(database: Database, redis: Redis, stop: asyncio.Event
         await LedgerStore(database).create_indexes()
         await DeadLetterStore(database).create_indexes()
         await RecordingStore(database).create_indexes()
+        await AlertStore(database).create_indexes()
 
     async def answers() -> None:
         await redis.ping()

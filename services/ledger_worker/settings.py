@@ -10,6 +10,7 @@ from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, check_rollup_tags
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
+from libs.common.web.destinations import allowed_hosts
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,8 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # The intervals of the ledger's proof and of settling unpriced entries; 0 disables either.
     worker_verify_s: Annotated[int, Meta(ge=0, le=86_400)] = 300
     worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
-    # Receives a notice when a soft limit is reached; unset, no notice is sent.
-    budget_webhook_url: Secret | None = None
+    # Hosts that alerts may be sent to without TLS, or at addresses that are not public.
+    alert_allowed_hosts: str = ""
     # Names of the tags by whose values usage can be summed, with commas.
     rollup_tags: str = ""
     # On SIGTERM, how long running jobs may take to finish.
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         check_mongo_uri(self.mongo_uri.reveal())
         check_redis_url(self.redis_url.reveal())
         check_rollup_tags(self.rollup_tags)
+        allowed_hosts(self.alert_allowed_hosts)
 
     @property
     def name(self) -> str:

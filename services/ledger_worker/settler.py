@@ -4,20 +4,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import structlog
-
 from libs.common.domain.periods import days_of, period_key, zone_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.holds import Spent
 from libs.common.storage.mongo.accounts import AccountStore
-from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.holds import HoldStore
-from services.ledger_worker.soft_limits import SoftLimitWatch
 
-log = structlog.get_logger(__name__)
 # Accounts settled at a time: their scripts share a round trip and a sync of the append-only file.
 # Redis serves no other client while they run.
 _SETTLED_AT_ONCE = 100
@@ -33,9 +28,7 @@ class Settler:
         holds: HoldStore,
         keys: KeyStore,
         accounts: AccountStore,
-        soft_limits: SoftLimitWatch | None = None,
     ) -> None:
-        self._soft_limits = soft_limits
         self._ledger = ledger
         self._holds = holds
         self._keys = keys
@@ -62,17 +55,7 @@ class Settler:
             for user_id, error in zip(some, errors, strict=True):
                 if error is not None:
                     failures |= dict.fromkeys(entry_ids[user_id], error)
-        await self._watch(spent)
         return failures
-
-    async def _watch(self, spent: Mapping[str, Sequence[Spent]]) -> None:
-        if self._soft_limits is None:
-            return
-        try:
-            await self._soft_limits.check(spent)
-        except (RedisError, PyMongoError, OSError) as error:
-            # The next call of the account checks again; a notice is no reason to post twice.
-            log.warning("soft_limits.not_checked", error=error)
 
     async def _spent(
         self, users: Sequence[str], periods: Sequence[str], entries: Sequence[LedgerEntry]

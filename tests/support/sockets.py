@@ -19,14 +19,18 @@ Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def accepting(
-    handle: Handle, *, tls: ssl.SSLContext | None = None, receive_buffer: int | None = None
+    handle: Handle,
+    *,
+    tls: ssl.SSLContext | None = None,
+    receive_buffer: int | None = None,
+    port: int = 0,
 ) -> AsyncIterator[int]:
     """The port of a server that runs `handle` on each connection and then closes it.
 
     At the end the open connections are reset, and what any `handle` raised is raised here, unless
     its connection had ended.
     """
-    listener = socket.create_server((HOST, 0))
+    listener = socket.create_server((HOST, port))
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     tasks: set[asyncio.Task[None]] = set()
@@ -39,7 +43,7 @@ async def accepting(
             await handle(reader, writer)
         writer.transport.abort() if task.cancelling() else writer.close()
 
-    port: int = listener.getsockname()[1]
+    port = listener.getsockname()[1]
     server = await asyncio.start_server(connected, sock=listener, ssl=tls)
     try:
         yield port

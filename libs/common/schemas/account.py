@@ -13,11 +13,15 @@ AccountStatus = Literal["active", "suspended"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `limit_nusd` may be spent within each period; from `soft_limit_nusd` on it warns."""
+    """At most `limit_nusd` may be spent within each period; from `soft_limit_nusd` on it warns.
+
+    At each of `alert_percents` of the limit, and at the soft limit, operators are told.
+    """
 
     limit_nusd: int
     period: BudgetPeriod
     soft_limit_nusd: int | None = None
+    alert_percents: tuple[int, ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,16 +30,26 @@ class HttpAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class HttpClient:
     """`name` begins error messages; `setting` is the environment variable of the URL.
 
-    A `user:password@` in the URL is sent as basic authorization.
+    A `user:password@` in the URL is sent as basic authorization. `addresses` are asked, in order
+    until one can be reached, in place of those of the URL's host. Redirects are not followed.
     """
 
-    def __init__(self, url: str, *, name: str, setting: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        setting: str,
+        timeout_s: float,
+        addresses: Sequence[str] = (),
+    ) -> None:
         self._name = name
         self._setting = setting
         self._timeout_s = timeout_s
         parts = urlsplit(url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._host = parts.hostname or ""
+        self._addresses = addresses or (self._host,)
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         credentials, _, authority = parts.netloc.rpartition("@")
@@ -81,13 +91,28 @@ class HttpClient:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
+        reader, writer = await self._connect()
         try:
             yield reader, writer
         finally:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises OSError, that of the last address."""
+        *others, last = self._addresses
+        for address in others:
+            with suppress(OSError):
+                return await self._open(address)
+        return await self._open(last)
+
+    async def _open(self, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        # The certificate is that of the host, whichever address is asked.
+        name = None if self._tls is None else self._host
+        return await asyncio.open_connection(
+            address, self._port, ssl=self._tls, server_hostname=name
+        )
 
 
 async def _read_answer(connection: h11.Connection, reader: asyncio.StreamReader) -> HttpAnswer:

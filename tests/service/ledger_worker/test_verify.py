@@ -10,7 +10,7 @@ import pytest
 from libs.common.domain.verify import Checkpoint
 from libs.common.prover import Prover
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.mongo.driver import Session
+from libs.common.storage.mongo.driver import Document, Session
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.redis.spend import RedisSpendReader
@@ -139,12 +139,12 @@ async def test_an_inserted_entry_is_found_by_full(stage: Stage, settings: Settin
 class Forgetful(LedgerStore):
     """A store with the bug that the proof is there for: one `$inc` is skipped."""
 
-    async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, int]:
-        counts = await super()._count(entries, session)
+    async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, Document]:
+        accounts = await super()._count(entries, session)
         await self._accounts.update_one(
             {"_id": entries[0].user_id}, {"$inc": {"spent_nusd": -CALL_NUSD}}, session=session
         )
-        return counts
+        return accounts
 
 
 async def test_a_skipped_increment_is_found(stage: Stage, settings: Settings) -> None:

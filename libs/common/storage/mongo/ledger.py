@@ -1,7 +1,7 @@
 """Writes entries, spend and rollups in one transaction. Only the ledger worker does so."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -36,6 +36,9 @@ from libs.common.storage.mongo.rollup_rows import rollup_updates, wanted_values
 from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
+# Gets the new entries and their accounts' `entries` and `budgets`, by user_id.
+Beside = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
+_OF_ACCOUNTS = ("entries", "budgets")
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
 
 
@@ -68,13 +71,20 @@ class LedgerStore(LedgerReader):
     """Writes the reader's collections and the accounts' counts of entries.
 
     `unpriced` lists the entries that wait for a price. `rollup_tags` are the names of tags whose
-    values have sums.
+    values have sums. `beside` writes in the same transaction.
     """
 
-    def __init__(self, database: Database, *, rollup_tags: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        rollup_tags: Collection[str] = (),
+        beside: Beside | None = None,
+    ) -> None:
         super().__init__(database)
         self._rollup_tags = rollup_tags
         self._rollup_values = RollupValues(database)
+        self._beside = beside
         self._database = database
         self._accounts = database["accounts"]
         self._unpriced = database["unpriced"]
@@ -173,12 +183,16 @@ class LedgerStore(LedgerReader):
         return {document["_id"]: from_document(document, _Posted) for document in documents}
 
     async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> None:
-        counts = await self._count(entries, session)
+        accounts = await self._count(entries, session)
+        number = Counter(entry.user_id for entry in entries)
+        counts = {id_: int(of["entries"]) - number[id_] for id_, of in accounts.items()}
         await self._entries.insert_many(numbered_documents(entries, counts), session=session)
         await self._refuse_excess(entries, session)
         await self._spend.bulk_write(spend_updates(entries), session=session)
         await self._roll_up(entries, session)
         await self._note_unpriced(entries, session)
+        if self._beside is not None:
+            await self._beside(entries, accounts, session)
 
     async def _roll_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         wanted = wanted_values(entries, self._rollup_tags)
@@ -186,8 +200,8 @@ class LedgerStore(LedgerReader):
         updates = rollup_updates(entries, self._rollup_tags, is_own)
         await self._rollups.bulk_write(updates, session=session)
 
-    async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, int]:
-        """Adds to the accounts. Returns their earlier counts of entries. Raises UnknownAccounts.
+    async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, Document]:
+        """Adds to the accounts. Returns them after that, by user_id. Raises UnknownAccounts.
 
         This is the first write, because postings to one account conflict here: the one that must
         retry has then done next to nothing.
@@ -197,13 +211,12 @@ class LedgerStore(LedgerReader):
         unknown = frozenset(updates) - after.keys()
         if unknown:
             raise UnknownAccounts(unknown)
-        number = Counter(entry.user_id for entry in entries)
-        return {user_id: count - number[user_id] for user_id, count in after.items()}
+        return after
 
     async def _update_accounts(
         self, updates: dict[str, Document], session: Session
-    ) -> dict[str, int]:
-        """The new count of entries by user_id. Leaves out unknown accounts."""
+    ) -> dict[str, Document]:
+        """The accounts' new documents by user_id. Leaves out unknown accounts."""
         if len(updates) == 1:
             # One command instead of the bulk write and the read.
             ((user_id, update),) = updates.items()
@@ -211,17 +224,17 @@ class LedgerStore(LedgerReader):
             account: Document | None = await self._accounts.find_one_and_update(
                 {"_id": user_id},
                 update,
-                {"entries": 1},
+                dict.fromkeys(_OF_ACCOUNTS, 1),
                 return_document=ReturnDocument.AFTER,
                 session=session,
             )
-            return {} if account is None else {user_id: int(account["entries"])}
+            return {} if account is None else {user_id: account}
         await self._accounts.bulk_write(
             [UpdateOne({"_id": user_id}, update) for user_id, update in updates.items()],
             session=session,
         )
-        documents = await find_by_ids(self._accounts, list(updates), ("entries",), session)
-        return {document["_id"]: int(document["entries"]) for document in documents}
+        documents = await find_by_ids(self._accounts, list(updates), _OF_ACCOUNTS, session)
+        return {document["_id"]: document for document in documents}
 
     async def _refuse_excess(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         """Raises EntriesRefused if all refunds of a call, with these, exceed its cost.

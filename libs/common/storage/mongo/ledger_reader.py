@@ -53,13 +53,13 @@ class LedgerReader:
         return {of: amount.nusd for of, amount in spent.items()}
 
     async def spend_with_revisions(
-        self, user_ids: Sequence[str], periods: Sequence[str]
+        self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None
     ) -> dict[tuple[str, str], PeriodSpend]:
         """As `spend_of_many`, with the revision of each figure."""
         ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
         return {
             (d["user_id"], d["period"]): PeriodSpend(int(d["spent_nusd"]), d.get("revision", 0))
-            for d in await find_by_ids(self._spend, ids)
+            for d in await find_by_ids(self._spend, ids, session=session)
         }
 
     async def spend_of_key(self, user_id: str, key_id: str, days: tuple[str, str] | None) -> int:
@@ -67,7 +67,11 @@ class LedgerReader:
         return (await self.key_spend_with_revision(user_id, key_id, days)).nusd
 
     async def key_spend_with_revision(
-        self, user_id: str, key_id: str, days: tuple[str, str] | None
+        self,
+        user_id: str,
+        key_id: str,
+        days: tuple[str, str] | None,
+        session: Session | None = None,
     ) -> PeriodSpend:
         """As `spend_of_key`. The revision is the sum of the rollups' revisions, which only grow."""
         match: dict[str, Any] = {"user_id": user_id, "key_id": key_id}
@@ -75,7 +79,7 @@ class LedgerReader:
             match["day"] = {"$gte": days[0], "$lte": days[1]}
         sums = {"nusd": {"$sum": "$cost_nusd"}, "revision": {"$sum": "$revision"}}
         pipeline: list[Document] = [{"$match": match}, {"$group": {"_id": None, **sums}}]
-        rows = await self._rollups.aggregate(pipeline).to_list(1)
+        rows = await self._rollups.aggregate(pipeline, session=session).to_list(1)
         return (
             PeriodSpend(int(rows[0]["nusd"]), int(rows[0]["revision"])) if rows else PeriodSpend()
         )

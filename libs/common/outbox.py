@@ -1,0 +1,105 @@
+"""Writes alerts to the outbox, a message for each receiver that wants them."""
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+
+import msgspec
+from cachetools import LRUCache
+
+from libs.common.schemas.alert import Alert, AlertKind, Delivery, Payload, Receiver
+from libs.common.storage.mongo.alert_receivers import ReceiverStore
+from libs.common.storage.mongo.alerts import AlertStore
+from libs.common.storage.mongo.driver import Database, Session
+from libs.common.web.json import encode_json
+
+# How long a change of a receiver may go unnoticed.
+_RECEIVERS_S = 1.0
+# Messages are kept for that long, and at least until their fact cannot be found again.
+RETENTION = timedelta(days=30)
+# Late events may reach a period after its end.
+_AFTER_PERIOD = timedelta(days=7)
+_MAX_KNOWN = 10_000
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True):
+    """The body; the message's id is in its header."""
+
+    type: AlertKind
+    timestamp: datetime
+    data: Payload
+
+
+class Outbox:
+    """Receivers that do not exist yet, or are disabled, miss what is told meanwhile."""
+
+    def __init__(
+        self,
+        alerts: AlertStore,
+        receivers: ReceiverStore,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._alerts = alerts
+        self._store = receivers
+        self._clock = clock
+        self._receivers: Sequence[Receiver] = ()
+        self._read_at: float | None = None
+        # Ids of messages that exist, so that a fact that is found with every posting costs nothing.
+        self._known: LRUCache[str, bool] = LRUCache(_MAX_KNOWN)
+
+    async def wants(self, kinds: Collection[AlertKind]) -> bool:
+        """Whether any receiver does."""
+        receivers = await self._current()
+        return any(r.enabled and (not r.kinds or set(r.kinds) & set(kinds)) for r in receivers)
+
+    async def tell(self, alerts: Sequence[Alert], session: Session | None = None) -> None:
+        """Writes the messages that do not exist yet; in a session, as a part of its transaction."""
+        receivers = await self._current()
+        wanted: dict[str, Delivery] = {}
+        for alert in alerts:
+            for receiver in receivers:
+                if receiver.wants(alert.kind, alert.user_id):
+                    delivery = delivery_of(alert, receiver.receiver_id)
+                    if delivery.alert_id not in self._known:
+                        wanted.setdefault(delivery.alert_id, delivery)
+        if not wanted:
+            return
+        # Only what was committed is known: the transaction may yet be rolled back.
+        known = await self._alerts.known(wanted.keys(), session)
+        self._known.update(dict.fromkeys(known, True))
+        new = [delivery for id_, delivery in wanted.items() if id_ not in known]
+        if new:
+            await self._alerts.add(new, session)
+
+    async def _current(self) -> Sequence[Receiver]:
+        now = self._clock()
+        if self._read_at is None or now - self._read_at >= _RECEIVERS_S:
+            self._receivers = await self._store.all()
+            self._read_at = now
+        return self._receivers
+
+
+def outbox_of(database: Database) -> Outbox:
+    return Outbox(AlertStore(database), ReceiverStore(database))
+
+
+def delivery_of(alert: Alert, receiver_id: str) -> Delivery:
+    """Its id is a hash of the fact's name and the receiver, so a repeated fact is no new message.
+
+    That of an endless fact, such as of a budget for ever, is kept for good.
+    """
+    digest = hashlib.sha256(f"{alert.kind}\0{alert.name}\0{receiver_id}".encode()).hexdigest()
+    body = encode_json(_Message(type=alert.kind, timestamp=alert.at, data=alert.data)).decode()
+    until = alert.at if alert.until is None else max(alert.at, alert.until + _AFTER_PERIOD)
+    return Delivery(
+        alert_id=f"msg_{digest[:32]}",
+        receiver_id=receiver_id,
+        kind=alert.kind,
+        user_id=alert.user_id,
+        body=body,
+        due_at=alert.at,
+        created_at=alert.at,
+        expires_at=None if alert.endless else until + RETENTION,
+    )
