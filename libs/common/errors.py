@@ -23,6 +23,7 @@ public contract and never change meaning.
         RequestTimeout 408
         ResponseUnread 408
         Conflict 409
+            RequestUnderWay 409
         PreconditionFailed 412
         BodyTooLarge 413
         UnsupportedMediaType 415
@@ -161,6 +162,13 @@ class Conflict(AppError):
     status = 409
     code = "conflict"
     should_retry = False
+
+
+class RequestUnderWay(Conflict):
+    """The first request with this `Idempotency-Key` has no answer yet. A retry gets it."""
+
+    code = "request_under_way"
+    should_retry = True
 
 
 class PreconditionFailed(AppError):

@@ -27,6 +27,7 @@ from services.admin.budgets import (
     merged_budget,
     merged_limits,
 )
+from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import (
     Metadata,
@@ -105,12 +106,16 @@ async def create_account(request: Request[State], body: NewAccount) -> Answer[Ac
         price_multiplier=plain(body.price_multiplier),
         provider_objects=body.provider_objects,
         metadata={} if body.metadata is None else body.metadata,
-        revision=state["new_id"](),
+        revision=creation_of(request).new_id,
         created_at=now,
         updated_at=now,
     )
     if not await state["accounts"].insert(account):
-        raise Conflict(f"The account '{body.user_id}' already exists.", param="user_id")
+        before = await state["accounts"].get(body.user_id)
+        if before is None or before.revision != account.revision:
+            raise Conflict(f"The account '{body.user_id}' already exists.", param="user_id")
+        # This request made it before its process died.
+        account = before
     return await _answer(state, account)
 
 

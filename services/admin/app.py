@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.errors import exception_handlers
+from services.admin.idempotency import Idempotency
 from services.admin.metrics import Metrics
 from services.admin.middleware import RequestContext, RequireActor
 from services.admin.people.access import with_role
@@ -47,7 +48,7 @@ def create_app(
             yield state
 
     app = Starlette(
-        routes=routes_of(ENDPOINTS, around=(with_role,)),
+        routes=routes_of(ENDPOINTS, around=(with_role, Idempotency(settings.root_keys))),
         middleware=[
             Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
             Middleware(RequireActor, metrics=metrics, clock=clock),

@@ -24,6 +24,7 @@ from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of
 from services.admin.cost_changes import differences
 from services.admin.cost_overrides import Underlay
+from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Model, Provider, Time
 from services.admin.pages import PageQuery, cursor_of
@@ -67,9 +68,11 @@ async def create_cost(request: Request[State], body: NewCost) -> Answer[Any]:
     if body.inherit:
         underlay = await Underlay.of(state, body.provider, [body.model])
         base = underlay.base(body.provider, body.model, at)
-    version = version_of(body, base, f"price_{state['new_id']()}", at, now)
+    version = version_of(body, base, f"price_{creation_of(request).new_id}", at, now)
     underlay = await Underlay.of(state, body.provider, [version.model, *version.aliases])
-    await state["prices"].insert(version)
+    if not await state["prices"].insert(version):
+        # This request made it before its process died.
+        version = await state["prices"].get(version.price_id) or version
     headers = await announce_prices(state, [version])
     answer = {
         **cost_view(version),

@@ -123,7 +123,7 @@ def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] 
         if endpoint.body is not None:
             content = await read_content(request, endpoint.max_body_bytes)
         call = Call(endpoint=endpoint, request=request, content=content)
-        return _response(endpoint, await served(call))
+        return response_of(endpoint, await served(call))
 
     return Route(path, dispatch, methods=list(by_method))
 
@@ -146,7 +146,7 @@ async def _called(call: Call) -> Served:
     return await endpoint.handler(request, **given)
 
 
-def _response(endpoint: Endpoint, answer: Served) -> Response:
+def response_of(endpoint: Endpoint, answer: Served) -> Response:
     if isinstance(answer, Response):
         return answer
     status = endpoint.statuses[0] if answer.status is None else answer.status

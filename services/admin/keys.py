@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
 from libs.common.domain.ids import SECRET_PREFIX, new_secret, secret_hash, secret_prefix
+from libs.common.domain.rotation import has_secret
 from libs.common.errors import Conflict, NotFound
 from libs.common.schemas.account import Limits
 from libs.common.schemas.key import ApiKey, KeyStatus
@@ -25,6 +26,7 @@ from services.admin.budgets import (
     merged_limits,
 )
 from services.admin.clock import to_utc_ms
+from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import (
     AllowedModels,
@@ -38,8 +40,6 @@ from services.admin.pages import PageQuery
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
-
-SECRET_BYTES = 32
 
 
 class RecordingBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,9 +111,10 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
     state = request.state
     now = state["now"]()
     await find_account(state, body.user_id)
-    secret = new_secret(state["entropy"](SECRET_BYTES))
+    creation = creation_of(request)
+    secret = new_secret(creation.entropy)
     key = ApiKey(
-        key_id=f"key_{state['new_id']()}",
+        key_id=f"key_{creation.new_id}",
         user_id=body.user_id,
         name="" if body.name is None else body.name,
         prefix=secret_prefix(secret),
@@ -128,11 +129,25 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
         created_at=now,
         updated_at=now,
     )
-    await state["keys"].insert(key)
+    if not await state["keys"].insert(key):
+        key = await _made_before(state, key)
     # A gateway may have cached the hash as unknown.
     headers = await announce_key(state, key)
     view = await view_with_secret(state, key, secret)
     return Answer(view, status=201, headers=etag_of(key) | headers)
+
+
+async def _made_before(state: State, key: ApiKey) -> ApiKey:
+    """The key as this request made it before its process died. Raises Conflict."""
+    made = await state["keys"].get(key.key_id)
+    if made is None or not has_secret(made, key.secret_hash):
+        message = (
+            f"This request made the key '{key.key_id}' before, and its secret cannot be shown: "
+            "ADMIN_API_KEY is another one since then. POST /admin/keys/{api_key}/rotate gives it "
+            "another secret."
+        )
+        raise Conflict(message)
+    return made
 
 
 async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Any]:

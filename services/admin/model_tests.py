@@ -25,9 +25,9 @@ from libs.common.schemas.key import ApiKey
 from libs.common.schemas.route import Deployment, Route
 from libs.common.schemas.usage import ClientFormat
 from libs.common.web.http_client import HttpAnswer, HttpUnreachable
+from services.admin.creations import SECRET_BYTES
 from services.admin.endpoints import Answer
 from services.admin.fields import Id
-from services.admin.keys import SECRET_BYTES
 from services.admin.models import find_route
 from services.admin.state import State
 

@@ -13,6 +13,7 @@ from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.route import Deployment, Route, Timeouts
 from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import changed_fields
+from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.model_bodies import (
     DeploymentBody,
@@ -32,10 +33,14 @@ async def create_model(request: Request[State], body: NewRoute) -> Answer[RouteV
     state = request.state
     fields = {name: getattr(body, name) for name in NewRoute.__struct_fields__}
     fields["deployments"] = _built(state, body.deployments, known=())
-    route = Route(**fields, revision=state["new_id"]())
+    route = Route(**fields, revision=creation_of(request).new_id)
     _check(route)
     if not await state["routes"].insert(route):
-        raise Conflict(f"The model '{route.model}' already has a route.", param="model")
+        before = await state["routes"].get(route.model)
+        if before is None or before.revision != route.revision:
+            raise Conflict(f"The model '{route.model}' already has a route.", param="model")
+        # This request made it before its process died.
+        route = before
     return await _answer(state, route)
 
 

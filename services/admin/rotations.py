@@ -12,13 +12,13 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from libs.common.domain.ids import new_secret, secret_hash, secret_prefix
-from libs.common.domain.rotation import MAX_OLD_SECRETS, old_secrets_after
+from libs.common.domain.rotation import MAX_OLD_SECRETS, has_secret, old_secrets_after
 from libs.common.errors import Conflict
 from libs.common.schemas.key import ApiKey
 from services.admin.clock import to_utc_ms
+from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.keys import (
-    SECRET_BYTES,
     NewKeyView,
     announce_key,
     find_key,
@@ -40,12 +40,15 @@ class RotationBody(msgspec.Struct, frozen=True, kw_only=True):
 async def rotate_key(request: Request[State], body: RotationBody) -> Answer[NewKeyView]:
     state = request.state
     now = state["now"]()
-    secret = new_secret(state["entropy"](SECRET_BYTES))
+    secret = new_secret(creation_of(request).entropy)
     until = to_utc_ms(now + timedelta(seconds=body.grace_s))
     seen: list[ApiKey] = []
 
     async def change(before: ApiKey) -> ApiKey | None:
         seen.append(before)
+        if has_secret(before, secret_hash(secret)):
+            # This request gave it to the key before its process died.
+            return before
         if before.status == "revoked":
             message = "A revoked key stays revoked: create another one with POST /admin/keys."
             raise Conflict(message, param="api_key")

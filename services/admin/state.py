@@ -15,6 +15,7 @@ from libs.common.storage.mongo.correction_orders import CorrectionOrderStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database, open_database, ping
 from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.idempotent_requests import IdempotentRequestStore
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.people import PersonStore
@@ -65,6 +66,7 @@ class State(TypedDict):
     correction_wait_s: float
     dead_letters: DeadLetterStore
     recordings: RecordingStore
+    idempotent_requests: IdempotentRequestStore
     holds: HoldStore
     routes: RouteStore
     cooldowns: CooldownStore
@@ -123,7 +125,9 @@ async def open_state(
     keys, ledger = KeyStore(database), LedgerStore(database)
     dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
     people = PersonStore(database)
-    for store in (people, keys, prices, ledger, dead_letters, recordings):
+    idempotent_requests = IdempotentRequestStore(database)
+    stores = (people, keys, prices, ledger, dead_letters, recordings, idempotent_requests)
+    for store in stores:
         await store.create_indexes()
     yield State(
         sign_in=SignIn(root_keys=settings.root_keys, people=people, now=now),
@@ -143,6 +147,7 @@ async def open_state(
         body_timeout_s=settings.body_timeout_s,
         dead_letters=dead_letters,
         recordings=recordings,
+        idempotent_requests=idempotent_requests,
         holds=HoldStore(redis),
         routes=RouteStore(database),
         cooldowns=CooldownStore(redis),

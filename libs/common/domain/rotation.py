@@ -24,6 +24,11 @@ def old_secrets_after(key: ApiKey, until: datetime, now: datetime) -> tuple[OldS
     return (*kept, replaced)
 
 
+def has_secret(key: ApiKey, secret_hash: str) -> bool:
+    """Whether it is the key's, or was."""
+    return secret_hash in (key.secret_hash, *(old.secret_hash for old in key.old_secrets))
+
+
 def held_by(key: ApiKey, secret_hash: str) -> ApiKey:
     """The key as the holder of one of its secrets has it: an old secret expires earlier."""
     for old in key.old_secrets:

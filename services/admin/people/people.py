@@ -13,6 +13,7 @@ from libs.common.errors import Conflict, FieldError, Forbidden, NotFound, Valida
 from libs.common.schemas.person import Person, PersonStatus, Role
 from services.admin.accounts import changed_fields
 from services.admin.clock import to_utc_ms
+from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import FutureTime, Name, user_id_problem
 from services.admin.pages import PageQuery
@@ -21,7 +22,6 @@ from services.admin.revisions import changed, etag_of
 from services.admin.state import State
 from services.admin.validation import Rule
 
-_SECRET_BYTES = 32
 _MAX_ACCOUNTS = 100
 
 
@@ -80,9 +80,10 @@ async def create_person(request: Request[State], body: NewPerson) -> Answer[NewP
     state, actor = request.state, actor_of(request)
     now = state["now"]()
     check_role(actor, body.role)
-    secret = new_secret(state["entropy"](_SECRET_BYTES), ADMIN_SECRET_PREFIX)
+    creation = creation_of(request)
+    secret = new_secret(creation.entropy, ADMIN_SECRET_PREFIX)
     person = Person(
-        person_id=f"person_{state['new_id']()}",
+        person_id=f"person_{creation.new_id}",
         name=body.name,
         role=body.role,
         accounts=body.accounts,
@@ -96,7 +97,15 @@ async def create_person(request: Request[State], body: NewPerson) -> Answer[NewP
         updated_at=now,
     )
     await _check_scope(state, person.role, person.accounts)
-    await state["people"].insert(person)
+    if not await state["people"].insert(person):
+        # This request made him before its process died.
+        person = await state["people"].get(person.person_id) or person
+        if person.secret_hash != secret_hash(secret):
+            message = (
+                f"This request made '{person.person_id}' before, and the key cannot be shown: "
+                "ADMIN_API_KEY is another one since then. Revoke it, and make another."
+            )
+            raise Conflict(message)
     view = NewPersonView(**msgspec.structs.asdict(_view(person, now)), admin_key=secret)
     return Answer(view, headers=etag_of(person))
 

@@ -8,6 +8,7 @@ from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
+    DuplicateKeyError,
     ReturnDocument,
     at_revision,
     from_document,
@@ -28,8 +29,13 @@ class KeyStore:
         await self._keys.create_index(_OLD_HASH, sparse=True)
         await self._keys.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
 
-    async def insert(self, key: ApiKey) -> None:
-        await self._keys.insert_one(to_document(key, key="key_id"))
+    async def insert(self, key: ApiKey) -> bool:
+        """Returns False if its id or its secret is taken."""
+        try:
+            await self._keys.insert_one(to_document(key, key="key_id"))
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def get(self, key_id: str) -> ApiKey | None:
         return self._decode(await self._keys.find_one({"_id": key_id}))

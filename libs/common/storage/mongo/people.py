@@ -8,6 +8,7 @@ from libs.common.schemas.person import Person
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
+    DuplicateKeyError,
     ReturnDocument,
     at_revision,
     from_document,
@@ -24,8 +25,13 @@ class PersonStore:
     async def create_indexes(self) -> None:
         await self._people.create_index("secret_hash", unique=True)
 
-    async def insert(self, person: Person) -> None:
-        await self._people.insert_one(to_document(person, key="person_id"))
+    async def insert(self, person: Person) -> bool:
+        """Returns False if its id or its secret is taken."""
+        try:
+            await self._people.insert_one(to_document(person, key="person_id"))
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def get(self, person_id: str) -> Person | None:
         return self._decode(await self._people.find_one({"_id": person_id}))

@@ -14,6 +14,7 @@ from libs.common.storage.mongo.driver import (
     DESCENDING,
     Database,
     Document,
+    DuplicateKeyError,
     ReturnDocument,
     from_document,
     to_document,
@@ -63,8 +64,13 @@ class PriceStore:
         await self._prices.create_index("has_pattern", sparse=True)
         await self._prices.create_index([("import_id", ASCENDING), ("_id", ASCENDING)])
 
-    async def insert(self, version: PriceVersion) -> None:
-        await self._prices.insert_one(_document(version))
+    async def insert(self, version: PriceVersion) -> bool:
+        """Returns False if its id is taken."""
+        try:
+            await self._prices.insert_one(_document(version))
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def insert_many(self, versions: Sequence[PriceVersion]) -> None:
         """At once, so no more than MongoDB takes within the time of one operation."""
