@@ -29,6 +29,12 @@ LOADS = (
     Load(name="1 account, 2 workers", accounts=1, workers=2),
     Load(name="1,000 accounts, 1 worker", accounts=1000, workers=1),
     Load(name="1,000 accounts, 2 workers", accounts=1000, workers=2),
+    Load(
+        name="1,000 accounts, keys with budgets, 1 worker",
+        accounts=1000,
+        workers=1,
+        key_budgets=True,
+    ),
     Load(name="1,000 accounts, one takes half, 2 workers", accounts=1000, workers=2, hot_share=0.5),
     Load(name="1 account, 1 worker, 1 event a job", accounts=1, workers=1, events_per_job=1),
     Load(
@@ -134,7 +140,7 @@ def main() -> None:
         for load in loads:
             results[load.name].append(run(load, arguments.events))
     for name, measured in results.items():
-        print(f"{name:<42} {summary(measured)}", flush=True)
+        print(f"{name:<47} {summary(measured)}", flush=True)
 
 
 if __name__ == "__main__":

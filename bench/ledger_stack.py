@@ -15,10 +15,12 @@ import pymongo
 
 from deploy.local.stack import LocalStack
 from libs.common.domain.ids import uuid7
-from libs.common.schemas.account import Account
+from libs.common.schemas.account import Account, Budget
+from libs.common.schemas.key import ApiKey
 from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import open_database
+from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.queue.event_queue import QUEUE, encode_batch, enqueue_batch
 from libs.common.storage.redis.client import open_redis
 
@@ -34,6 +36,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     # Of all events, how many go to the first account.
     hot_share: float = 0.0
+    # Each account's key has a budget of its own.
+    key_budgets: bool = False
     # 1: as gateways send them that serve one call at a time.
     events_per_job: int = EVENTS_PER_JOB
     # Events per second; None: all of them wait when the workers begin.
@@ -64,12 +68,14 @@ class Ledger:
     async def create_accounts(self) -> None:
         now = datetime.now(UTC)
         async with open_database(self._stack.info.mongo_uri) as database:
-            store = AccountStore(database)
+            accounts, keys = AccountStore(database), KeyStore(database)
             for n in range(self._load.accounts):
                 user_id = f"bench-{n}"
-                await store.insert(
+                await accounts.insert(
                     Account(user_id=user_id, name=user_id, created_at=now, updated_at=now)
                 )
+                if self._load.key_budgets:
+                    await keys.insert(_key(n, now))
 
     async def enqueue(self, events: Sequence[UsageEvent], *, rate: float = 0.0) -> list[float]:
         """When each event was enqueued; at that many events per second, 0 is at once."""
@@ -157,6 +163,19 @@ class Ledger:
 def _cpu_s(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def _key(account: int, now: datetime) -> ApiKey:
+    return ApiKey(
+        key_id=f"key-{account}",
+        user_id=f"bench-{account}",
+        name="bench",
+        prefix="sk-gw-bench",
+        secret_hash=f"{account}",
+        budgets=(Budget(limit_nusd=10**15, period="monthly"),),
+        created_at=now,
+        updated_at=now,
+    )
 
 
 def _event(account: int) -> UsageEvent:

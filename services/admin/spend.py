@@ -1,6 +1,5 @@
 """What accounts and keys have spent, hold and have left, as responses show it."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import Decimal
@@ -12,12 +11,11 @@ from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
 from libs.common.schemas.account import Account, Budget
 from libs.common.schemas.key import ApiKey
+from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.redis.client import RedisError
 from services.admin.state import State
 
 log = structlog.get_logger(__name__)
-# Concurrent queries for the spend of keys.
-_SUMMED_AT_ONCE = 16
 
 
 class BudgetSpend(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,21 +86,15 @@ async def spend_of_keys(state: State, keys: Sequence[ApiKey]) -> list[KeySpend]:
 async def _spent_by_keys(
     state: State, keys: Sequence[ApiKey], zones: Mapping[str, str], now: datetime
 ) -> dict[tuple[str, Budget], int]:
-    rows = [(key, budget) for key in keys for budget in key.budgets]
-    spent: dict[tuple[str, Budget], int] = {}
-    for start in range(0, len(rows), _SUMMED_AT_ONCE):
-        some = rows[start : start + _SUMMED_AT_ONCE]
-        sums = await asyncio.gather(
-            *(
-                state["ledger"].spend_of_key(
-                    key.user_id, key.key_id, days_of(budget.period, now, _zone(zones, key))
-                )
-                for key, budget in some
-            )
+    rows = {
+        (key.key_id, budget): KeyPeriod(
+            key.user_id, key.key_id, days_of(period_key(budget.period, now, _zone(zones, key)))
         )
-        for (key, budget), nusd in zip(some, sums, strict=True):
-            spent[key.key_id, budget] = nusd
-    return spent
+        for key in keys
+        for budget in key.budgets
+    }
+    spent = await state["ledger"].spend_of_keys(set(rows.values()))
+    return {of: spent[period].nusd for of, period in rows.items()}
 
 
 def _zone(zones: Mapping[str, str], key: ApiKey) -> tzinfo:

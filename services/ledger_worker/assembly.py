@@ -174,7 +174,6 @@ def _settler(resources: Resources) -> Settler:
         ledger=LedgerStore(resources.database),
         holds=HoldStore(resources.redis),
         keys=KeyStore(resources.database),
-        accounts=AccountStore(resources.database),
     )
 
 

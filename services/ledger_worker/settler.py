@@ -4,10 +4,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from libs.common.domain.periods import days_of, period_key, zone_of
+from libs.common.domain.periods import PERIODS, days_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.holds import Spent
-from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.redis.client import RedisError
@@ -27,12 +27,10 @@ class Settler:
         ledger: LedgerStore,
         holds: HoldStore,
         keys: KeyStore,
-        accounts: AccountStore,
     ) -> None:
         self._ledger = ledger
         self._holds = holds
         self._keys = keys
-        self._accounts = accounts
 
     async def settle(self, entries: Sequence[LedgerEntry]) -> Mapping[str, RedisError]:
         """Settles entries of earlier postings too: their worker may have died before settling.
@@ -74,31 +72,27 @@ class Settler:
     async def _spent_by_keys(self, entries: Sequence[LedgerEntry]) -> list[tuple[str, Spent]]:
         """Pairs of user_id and spend, for keys with their own budgets, in the entries' periods."""
         budgeted = await self._keys.budgeted({entry.key_id for entry in entries})
-        zones: dict[str, str] = {}
-        for user_id in {key.user_id for key in budgeted}:
-            account = await self._accounts.get(user_id)
-            zones[user_id] = "UTC" if account is None else account.time_zone
-        rows: dict[tuple[str, str], tuple[str, Spent]] = {}
-        for key in budgeted:
-            zone = zone_of(zones[key.user_id])
-            for at in {entry.started_at for entry in entries if entry.key_id == key.key_id}:
-                for budget in key.budgets:
-                    period = period_key(budget.period, at, zone)
-                    if (key.key_id, period) in rows:
-                        continue
-                    amount = await self._ledger.key_spend_with_revision(
-                        key.user_id, key.key_id, days_of(budget.period, at, zone)
-                    )
-                    rows[key.key_id, period] = (
-                        key.user_id,
-                        Spent(
-                            key_id=key.key_id,
-                            period=period,
-                            nusd=amount.nusd,
-                            revision=amount.revision,
-                        ),
-                    )
-        return list(rows.values())
+        budgets = {(key.user_id, key.key_id): key.budgets for key in budgeted}
+        names: dict[KeyPeriod, str] = {}
+        for entry in entries:
+            for budget in budgets.get((entry.user_id, entry.key_id), ()):
+                period = entry.periods[PERIODS.index(budget.period)]
+                names[KeyPeriod(entry.user_id, entry.key_id, days_of(period))] = period
+        if not names:
+            return []
+        spent = await self._ledger.spend_of_keys(names)
+        return [
+            (
+                of.user_id,
+                Spent(
+                    key_id=of.key_id,
+                    period=names[of],
+                    nusd=amount.nusd,
+                    revision=amount.revision,
+                ),
+            )
+            for of, amount in spent.items()
+        ]
 
     async def _settle(
         self, user_id: str, entry_ids: Sequence[str], spent: Sequence[Spent]

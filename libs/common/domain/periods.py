@@ -4,7 +4,7 @@ Invariants: period keys are unique across kinds, and a key's period never change
 starts at zero because its key is new.
 """
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from libs.common.schemas.account import BudgetPeriod
@@ -65,17 +65,16 @@ def hour_of(at: datetime, zone: tzinfo = UTC) -> datetime:
     return at.astimezone(zone).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
 
 
-def days_of(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> tuple[str, str] | None:
-    """The first and the last daily key within the period; None for `total`."""
-    end = period_end(period, at, zone)
-    if end is None:
+def days_of(period: str) -> tuple[str, str] | None:
+    """The first and the last daily key within the period of that key; None for `total`."""
+    if period == "total":
         return None
-    last = (end.astimezone(zone).replace(tzinfo=None) - timedelta(days=1)).date()
-    match period:
-        case "monthly":
-            first = last.replace(day=1)
-        case "weekly":
-            first = last - timedelta(days=6)
-        case _:
-            first = last
+    year, _, rest = period.partition("-")
+    if rest.startswith("W"):
+        first = date.fromisocalendar(int(year), int(rest[1:]), 1)
+        return first.isoformat(), (first + timedelta(days=6)).isoformat()
+    if "-" in rest:
+        return period, period
+    first = date(int(year), int(rest), 1)
+    last = (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
     return first.isoformat(), last.isoformat()

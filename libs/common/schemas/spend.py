@@ -8,3 +8,11 @@ class PeriodSpend(msgspec.Struct, frozen=True):
 
     nusd: int = 0
     revision: int = 0
+
+
+class KeyPeriod(msgspec.Struct, frozen=True):
+    """A key's period, by its first and its last day; None: ever."""
+
+    user_id: str
+    key_id: str
+    days: tuple[str, str] | None

@@ -38,7 +38,7 @@ class BudgetNow(msgspec.Struct, frozen=True, kw_only=True):
 
     def days(self) -> tuple[str, str] | None:
         """The first and last day that a key's spend is summed over; None for all days."""
-        return days_of(self.budget.period, self.at, self.zone)
+        return days_of(self.period)
 
 
 def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from libs.common.schemas.holds import Spent
-from libs.common.schemas.spend import PeriodSpend
+from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.redis.holds import HoldStore
@@ -27,7 +27,8 @@ class SpendReader:
     ) -> PeriodSpend:
         """Raises PyMongoError. `days` are those of a key's period, None for all."""
         if key_id is not None:
-            return await self._ledger.key_spend_with_revision(user_id, key_id, days)
+            of = KeyPeriod(user_id, key_id, days)
+            return (await self._ledger.spend_of_keys([of]))[of]
         found = await self._ledger.spend_with_revisions([user_id], [period])
         return found.get((user_id, period), PeriodSpend())
 

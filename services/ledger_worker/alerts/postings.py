@@ -22,6 +22,7 @@ from libs.common.schemas.alert import (
     ThresholdReached,
 )
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.mongo.driver import Document, Session
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
@@ -120,16 +121,19 @@ class PostingWatch:
         of_accounts = await self._ledger.spend_with_revisions(
             sorted(users), sorted(periods), session
         )
-        spent: list[int] = []
-        for row in rows:
-            user_id, key_id = row.owner
-            if key_id is None:
-                spent.append(of_accounts[user_id, row.current].nusd)
-                continue
-            days = days_of(row.budget.period, row.entry.started_at, row.zone)
-            amount = await self._ledger.key_spend_with_revision(user_id, key_id, days, session)
-            spent.append(amount.nusd)
-        return spent
+        of_keys = await self._ledger.spend_of_keys(
+            {_key_period(row) for row in rows if row.owner[1] is not None}, session
+        )
+        return [
+            of_accounts[row.owner[0], row.current].nusd
+            if row.owner[1] is None
+            else of_keys[_key_period(row)].nusd
+            for row in rows
+        ]
+
+
+def _key_period(row: _Row) -> KeyPeriod:
+    return KeyPeriod(row.owner[0], row.owner[1] or "", days_of(row.current))
 
 
 def _period(budget: Budget, entry: LedgerEntry) -> str:

@@ -109,7 +109,6 @@ class Stage:
             ledger=self.ledger,
             holds=self.holds,
             keys=KeyStore(database),
-            accounts=self.accounts,
         )
         self.metrics = Metrics()
 

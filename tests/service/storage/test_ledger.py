@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from libs.common.domain.money import MAX_NUSD
 from libs.common.domain.periods import period_keys
 from libs.common.schemas.entry import CostLine, LedgerEntry
-from libs.common.schemas.spend import PeriodSpend
+from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, PyMongoError
@@ -253,7 +253,16 @@ async def test_a_keys_spend_is_its_own(ledger: LedgerStore) -> None:
             ),
         ]
     )
-    assert await ledger.spend_of_key("acme", "key-2", None) == 6
-    assert await ledger.spend_of_key("acme", "key-2", ("2026-11-24", "2026-11-24")) == 2
-    assert await ledger.spend_of_key("acme", "key-2", ("2026-11-24", "2026-11-30")) == 6
-    assert await ledger.spend_of_key("other", "key-2", None) == 0
+    day, week = ("2026-11-24", "2026-11-24"), ("2026-11-23", "2026-11-29")
+    expected = {
+        KeyPeriod("acme", "key-2", None): 6,
+        KeyPeriod("acme", "key-2", day): 2,
+        KeyPeriod("acme", "key-2", week): 6,
+        KeyPeriod("acme", "key-1", day): 1,
+        KeyPeriod("acme", "key-1", ("2026-11-25", "2026-11-25")): 0,
+        KeyPeriod("other", "key-2", None): 0,
+    }
+    found = await ledger.spend_of_keys(expected)
+    assert {of: amount.nusd for of, amount in found.items()} == expected
+    for of, amount in found.items():
+        assert await ledger.spend_of_keys([of]) == {of: amount}

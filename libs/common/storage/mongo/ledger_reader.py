@@ -1,12 +1,12 @@
 """Reads an account's entries, and the spend of accounts and keys."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.schemas.spend import PeriodSpend
+from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.storage.mongo.driver import (
     DESCENDING,
     Collection,
@@ -62,27 +62,50 @@ class LedgerReader:
             for d in await find_by_ids(self._spend, ids, session=session)
         }
 
-    async def spend_of_key(self, user_id: str, key_id: str, days: tuple[str, str] | None) -> int:
-        """Nano-USD that one key spent from the first through the last day; None: ever."""
-        return (await self.key_spend_with_revision(user_id, key_id, days)).nusd
+    async def spend_of_keys(
+        self, wanted: Iterable[KeyPeriod], session: Session | None = None
+    ) -> dict[KeyPeriod, PeriodSpend]:
+        """What keys spent. A revision is the sum of the rollups' revisions, which only grow."""
+        spent = dict.fromkeys(wanted, PeriodSpend())
+        ever = [each for each in spent if each.days is None]
+        bounded = [each for each in spent if each.days is not None]
+        for row in await self._key_rows(ever, session, by_day=False):
+            of = KeyPeriod(row["_id"]["user_id"], row["_id"]["key_id"], None)
+            if of in spent:
+                spent[of] = PeriodSpend(int(row["nusd"]), int(row["revision"]))
+        days: defaultdict[tuple[str, str], list[Document]] = defaultdict(list)
+        for row in await self._key_rows(bounded, session, by_day=True):
+            days[row["_id"]["user_id"], row["_id"]["key_id"]].append(row)
+        for each in bounded:
+            first, last = each.days or ("", "")
+            rows = [r for r in days[each.user_id, each.key_id] if first <= r["_id"]["day"] <= last]
+            nusd = sum(int(row["nusd"]) for row in rows)
+            spent[each] = PeriodSpend(nusd, sum(int(row["revision"]) for row in rows))
+        return spent
 
-    async def key_spend_with_revision(
-        self,
-        user_id: str,
-        key_id: str,
-        days: tuple[str, str] | None,
-        session: Session | None = None,
-    ) -> PeriodSpend:
-        """As `spend_of_key`. The revision is the sum of the rollups' revisions, which only grow."""
-        match: dict[str, Any] = {"user_id": user_id, "key_id": key_id}
-        if days is not None:
-            match["day"] = {"$gte": days[0], "$lte": days[1]}
-        sums = {"nusd": {"$sum": "$cost_nusd"}, "revision": {"$sum": "$revision"}}
-        pipeline: list[Document] = [{"$match": match}, {"$group": {"_id": None, **sums}}]
-        rows = await self._rollups.aggregate(pipeline, session=session).to_list(1)
-        return (
-            PeriodSpend(int(rows[0]["nusd"]), int(rows[0]["revision"])) if rows else PeriodSpend()
-        )
+    async def _key_rows(
+        self, wanted: Sequence[KeyPeriod], session: Session | None, *, by_day: bool
+    ) -> list[Document]:
+        """Sums by account and key, of all days or by day, of at least what is `wanted`."""
+        fields = ("user_id", "key_id", "day") if by_day else ("user_id", "key_id")
+        group = {
+            "_id": {name: f"${name}" for name in fields},
+            "nusd": {"$sum": "$cost_nusd"},
+            "revision": {"$sum": "$revision"},
+        }
+        rows: list[Document] = []
+        for start in range(0, len(wanted), _IDS_PER_READ):
+            some = wanted[start : start + _IDS_PER_READ]
+            match: Document = {
+                "user_id": _one_of(each.user_id for each in some),
+                "key_id": _one_of(each.key_id for each in some),
+            }
+            if by_day:
+                days = [each.days for each in some if each.days is not None]
+                match["day"] = {"$gte": min(d[0] for d in days), "$lte": max(d[1] for d in days)}
+            pipeline: list[Document] = [{"$match": match}, {"$group": group}]
+            rows += await self._rollups.aggregate(pipeline, session=session).to_list(None)
+        return rows
 
     async def list(self, wanted: EntryFilter, *, limit: int) -> EntryPage:
         """A page may be short, or empty, before the end: it looks at a bounded number of entries.
@@ -102,6 +125,12 @@ class LedgerReader:
         cursor = in_order.sort(_NEWEST_FIRST).skip(self._looked_at - 1).limit(1)
         rows = await cursor.to_list(1)
         return EntryPlace(rows[0]["started_at"], rows[0]["_id"]) if rows else None
+
+
+def _one_of(values: Iterable[str]) -> str | Document:
+    """A condition; one value alone is an equality, which every server plans best."""
+    distinct = sorted(set(values))
+    return distinct[0] if len(distinct) == 1 else {"$in": distinct}
 
 
 def _place(entry: LedgerEntry) -> EntryPlace:
