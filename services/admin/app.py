@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from services.admin.clock import new_uuid7, utc_now
+from services.admin.console.site import console_routes
 from services.admin.errors import exception_handlers
 from services.admin.idempotency import Idempotency
 from services.admin.metrics import Metrics
@@ -17,6 +18,7 @@ from services.admin.people.access import with_role
 from services.admin.routes import ENDPOINTS, routes_of
 from services.admin.settings import Settings
 from services.admin.state import OpenResources, State, open_resources, open_state
+from services.admin.wrong_keys import WrongKeys
 
 # How long a request waits for the worker to post its correction.
 _CORRECTION_WAIT_S = 10.0
@@ -47,11 +49,13 @@ def create_app(
         ):
             yield state
 
+    around = (with_role, Idempotency(settings.root_keys))
+    wrong_keys = WrongKeys(clock)
     app = Starlette(
-        routes=routes_of(ENDPOINTS, around=(with_role, Idempotency(settings.root_keys))),
+        routes=[*routes_of(ENDPOINTS, around), *console_routes(ENDPOINTS, around, wrong_keys)],
         middleware=[
             Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
-            Middleware(RequireActor, metrics=metrics, clock=clock),
+            Middleware(RequireActor, metrics=metrics, wrong_keys=wrong_keys),
         ],
         exception_handlers=exception_handlers(),
         lifespan=lifespan,

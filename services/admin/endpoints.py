@@ -113,9 +113,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] = ()) -> Route:
     """One route for all methods of a path, so that a 405 lists all of them."""
     by_method = {endpoint.method: endpoint for endpoint in endpoints}
-    served: Next = _called
-    for each in reversed(around):
-        served = _within(each, served)
+    served = served_within(around)
 
     async def dispatch(request: Request[State]) -> Response:
         endpoint = by_method["GET" if request.method == "HEAD" else request.method]  # type: ignore[index]
@@ -126,6 +124,14 @@ def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] 
         return response_of(endpoint, await served(call))
 
     return Route(path, dispatch, methods=list(by_method))
+
+
+def served_within(around: Sequence[Around]) -> Next:
+    """Serves a call with all that is around it, the first outermost."""
+    served: Next = _called
+    for each in reversed(around):
+        served = _within(each, served)
+    return served
 
 
 def _within(around: Around, inner: Next) -> Next:

@@ -74,10 +74,10 @@ class RequireActor:
     A request with a right key is never limited, whatever else its address sends.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, wrong_keys: WrongKeys) -> None:
         self._app = app
         self._metrics = metrics
-        self._wrong_keys = WrongKeys(clock)
+        self._wrong_keys = wrong_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and is_admin_path(scope):

@@ -52,7 +52,7 @@ async def read_content(request: Request[Any], max_bytes: int) -> bytes:
     headers = request.headers
     if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
         return b""
-    return await _read_body(request, max_bytes)
+    return await read_body(request, max_bytes)
 
 
 def decode_struct(content: bytes, wanted: type[S], now: datetime) -> S:
@@ -89,10 +89,13 @@ def decode_query(request: Request[Any], wanted: type[S], now: datetime) -> S:
     return reader.read(values, wanted)
 
 
-async def _read_body(request: Request[Any], max_bytes: int) -> bytes:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType("Send the body as JSON, with `content-type: application/json`.")
+async def read_body(
+    request: Request[Any], max_bytes: int, media_type: str = "application/json"
+) -> bytes:
+    """Raises AppError."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise UnsupportedMediaType(f"Send the body with `content-type: {media_type}`.")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
         raise UnsupportedContentCoding("Send the body uncompressed, without `content-encoding`.")

@@ -23,27 +23,31 @@ class SignIn:
     def __init__(
         self, *, root_keys: Sequence[Secret], people: PersonStore, now: Callable[[], datetime]
     ) -> None:
-        self._root_keys = [key.reveal().encode() for key in root_keys]
+        self._root_hashes = [secret_hash(key.reveal()) for key in root_keys]
         self._people = people
         self._now = now
 
     async def actor(self, scope: Scope) -> Actor:
         """Raises Unauthenticated, and Unavailable while nobody but the root can be told."""
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        credential = given.strip() if scheme.lower() == "bearer" else ""
-        if self._is_root(credential):
-            return ROOT
-        if credential.startswith(ADMIN_SECRET_PREFIX):
-            return await self._person(credential)
-        raise Unauthenticated(_ADVICE)
+        return await self.of_key(given.strip() if scheme.lower() == "bearer" else "")
 
-    def _is_root(self, credential: str) -> bool:
-        given = credential.encode("latin-1")
-        return any(hmac.compare_digest(given, key) for key in self._root_keys)
+    async def of_key(self, key: str) -> Actor:
+        """Raises Unauthenticated and Unavailable."""
+        if not self.is_root(secret_hash(key)) and not key.startswith(ADMIN_SECRET_PREFIX):
+            raise Unauthenticated(_ADVICE)
+        return await self.of_hash(secret_hash(key))
 
-    async def _person(self, credential: str) -> Actor:
+    async def of_hash(self, hashed: str) -> Actor:
+        """Whose key has this hash, by now. Raises Unauthenticated and Unavailable."""
+        return ROOT if self.is_root(hashed) else await self._person(hashed)
+
+    def is_root(self, hashed: str) -> bool:
+        return any(hmac.compare_digest(hashed, key) for key in self._root_hashes)
+
+    async def _person(self, hashed: str) -> Actor:
         try:
-            person = await self._people.get_by_hash(secret_hash(credential))
+            person = await self._people.get_by_hash(hashed)
         except PyMongoError as error:
             message = "MongoDB does not answer, so it cannot be said who you are; retry shortly."
             raise Unavailable(message, retry_after_s=2) from error

@@ -53,14 +53,19 @@ async def admin(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-def app_with(settings: Settings, database: Database, redis: Redis) -> Starlette:
+def app_with(
+    settings: Settings,
+    database: Database,
+    redis: Redis,
+    now: Callable[[], datetime] = lambda: NOW,
+) -> Starlette:
     """An app on connections that the test opened."""
 
     @asynccontextmanager
     async def opened(_: Settings) -> AsyncIterator[Resources]:
         yield Resources(database=database, redis=redis)
 
-    return create_app(settings, open_resources=opened, now=lambda: NOW)
+    return create_app(settings, open_resources=opened, now=now)
 
 
 @asynccontextmanager

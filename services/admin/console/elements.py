@@ -1,0 +1,211 @@
+"""What pages are made of: amounts, times, tables, bars. Text is escaped by htpy."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, tzinfo
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import msgspec
+from htpy import (
+    Element,
+    Node,
+    Renderable,
+    a,
+    caption,
+    code,
+    dd,
+    div,
+    dl,
+    dt,
+    g,
+    h2,
+    p,
+    rect,
+    section,
+    span,
+    svg,
+    table,
+    tbody,
+    td,
+    th,
+    thead,
+    time,
+    tr,
+)
+from htpy import title as svg_title
+
+# What stands where there is nothing to show.
+NOTHING = "\u2013"
+_MINUS = "\u2212"
+_CENT = Decimal("0.01")
+_FINE = Decimal("0.000001")
+_CHART_W, _CHART_H = 640, 160
+
+
+class Column(msgspec.Struct, frozen=True):
+    """`kind` "number" aligns its cells to the right."""
+
+    title: str
+    kind: str = "text"
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One interval of a chart; `label` is what its axis says, `shown` its value in words."""
+
+    label: str
+    value: Decimal | int
+    shown: str
+
+
+def usd(amount: Decimal | None) -> Node:
+    """In cents, or finer below one; the exact amount is on hover."""
+    if amount is None:
+        return span(".none", title="not known")[NOTHING]
+    return data_usd(amount)
+
+
+def data_usd(amount: Decimal) -> Element:
+    return span(".usd", title=f"{amount:f} USD")[usd_text(amount)]
+
+
+def usd_text(amount: Decimal) -> str:
+    """Rounded for reading; never computed with."""
+    step = _CENT if abs(amount) >= 1 or not amount else _FINE
+    rounded = amount.quantize(step, rounding=ROUND_HALF_EVEN)
+    text = f"{abs(rounded):,f}"
+    if step is _FINE:
+        whole, _, decimals = text.partition(".")
+        text = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+    return f"{_MINUS if rounded < 0 else ''}${text}"
+
+
+def count(number: int | None) -> str:
+    return NOTHING if number is None else f"{number:,}"
+
+
+def share(part: Decimal | int, whole: Decimal | int) -> str:
+    return NOTHING if not whole else f"{Decimal(part) * 100 / Decimal(whole):.1f} %"
+
+
+def when(moment: datetime | None, zone: tzinfo, *, seconds: bool = False) -> Node:
+    """In the viewer's zone; UTC is on hover."""
+    if moment is None:
+        return NOTHING
+    utc = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    local = moment.astimezone(zone)
+    shown = local.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+    return time(datetime=utc, title=f"{utc} UTC")[shown]
+
+
+def badge(text: str, tone: str = "") -> Element:
+    """`tone` is good, bad, warn or nothing."""
+    return span(class_=["badge", tone])[text]
+
+
+_TONES = {
+    **dict.fromkeys(("active", "ok", "posted", "delivered", "healthy"), "good"),
+    **dict.fromkeys(
+        ("suspended", "aborted", "unpriced", "expired", "pending", "estimated"), "warn"
+    ),
+    **dict.fromkeys(
+        ("revoked", "refused", "upstream_error", "error", "failed", "drifted", "cooling"), "bad"
+    ),
+}
+
+
+def status_badge(status: str) -> Element:
+    return badge(status.replace("_", " "), _TONES.get(status, ""))
+
+
+def rows_table(
+    name: str, columns: Sequence[Column], rows: Iterable[Sequence[Node]], *, empty: Node
+) -> Renderable:
+    """A table that scrolls by itself on a narrow screen; `empty` says what to do next."""
+    filled = [list(row) for row in rows]
+    if not filled:
+        return div(".empty")[empty]
+    return div(".scroll", tabindex="0", role="region", aria_label=f"{name}, table")[
+        table[
+            caption(".visually-hidden")[name],
+            thead[tr[(th(scope="col", class_=column.kind)[column.title] for column in columns)]],
+            tbody[
+                (
+                    tr[
+                        (
+                            td(class_=column.kind)[cell]
+                            for column, cell in zip(columns, row, strict=True)
+                        )
+                    ]
+                    for row in filled
+                )
+            ],
+        ]
+    ]
+
+
+def facts(pairs: Iterable[tuple[str, Node]]) -> Element:
+    return dl(".facts")[([dt[name], dd[value]] for name, value in pairs)]
+
+
+def panel(name: str, *content: Node, actions: Node = None) -> Element:
+    return section(".panel", aria_label=name)[div(".panel-head")[h2[name], actions], content]
+
+
+def figure_tile(name: str, value: Node, note: Node = None) -> Element:
+    return div(".tile")[span(".tile-name")[name], span(".tile-value")[value], note and p[note]]
+
+
+def meter(name: str, spent: Decimal, held: Decimal, limit: Decimal) -> Element:
+    """How much of a budget is spent and held, as one bar."""
+    width = 100
+
+    def part(amount: Decimal) -> int:
+        full = Decimal(width)
+        return int(max(Decimal(0), min(full, amount * full / limit))) if limit else 0
+
+    spent_w = part(spent)
+    held_w = min(part(held), width - spent_w)
+    label = f"{name}: {usd_text(spent)} spent and {usd_text(held)} held of {usd_text(limit)}"
+    return svg(
+        ".meter", viewBox=f"0 0 {width} 6", preserveAspectRatio="none", role="img", aria_label=label
+    )[
+        rect(".track", x="0", y="0", width=str(width), height="6"),
+        rect(
+            class_=["spent", "full" if limit and spent >= limit else ""],
+            x="0",
+            y="0",
+            width=str(spent_w),
+            height="6",
+        ),
+        rect(".held", x=str(spent_w), y="0", width=str(held_w), height="6"),
+    ]
+
+
+def bar_chart(name: str, bars: Sequence[Bar]) -> Renderable:
+    """A chart of one series; the caller puts its table beside it, in `with_table`."""
+    most = max((Decimal(bar.value) for bar in bars), default=Decimal(0))
+    step = Decimal(_CHART_W) / max(len(bars), 1)
+
+    def column(number: int, bar: Bar) -> Element:
+        height = 0 if most <= 0 else max(Decimal(0), Decimal(bar.value) * (_CHART_H - 4) / most)
+        return rect(
+            x=f"{number * step + step * Decimal('0.1'):.2f}",
+            y=f"{_CHART_H - height:.2f}",
+            width=f"{step * Decimal('0.8'):.2f}",
+            height=f"{height:.2f}",
+        )[svg_title[f"{bar.label}: {bar.shown}"]]
+
+    return svg(
+        ".chart",
+        viewBox=f"0 0 {_CHART_W} {_CHART_H}",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=name,
+    )[g[(column(number, bar) for number, bar in enumerate(bars))]]
+
+
+def link(to: str, text: Node) -> Element:
+    return a(href=to)[text]
+
+
+def mono(text: str) -> Element:
+    return code[text]

@@ -1,0 +1,204 @@
+"""Forms: their fields, what was typed into them, and the JSON body that they mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from htpy import (
+    Element,
+    Node,
+    Renderable,
+    button,
+    div,
+    fieldset,
+    form,
+    label,
+    legend,
+    li,
+    option,
+    p,
+    select,
+    small,
+    span,
+    textarea,
+    ul,
+)
+from htpy import (
+    input as field_input,
+)
+
+from libs.common.errors import AppError, ValidationFailed
+from services.admin.console.elements import NOTHING
+
+Kind = Literal["text", "number", "amount", "time", "choice", "list", "long", "password", "flag"]
+Typed = Mapping[str, str]
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """`path` is the body's member that it means, as errors name it: `limits.requests_per_minute`.
+
+    A `list` is one item a line; a `choice` without a value among `choices` is left out.
+    """
+
+    path: str
+    label: str
+    kind: Kind = "text"
+    help: str = ""
+    choices: Sequence[str] = ()
+    required: bool = False
+    # What an empty field means: nothing is said, or null, which removes what was there.
+    empty: Literal["absent", "null"] = "absent"
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+
+def body_of(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
+    """The JSON body, nested by the paths. What is no number stays text, which the API refuses."""
+    body: dict[str, Any] = {}
+    for field in fields:
+        text = typed.get(field.name, "").strip()
+        if not text and field.empty == "absent" and field.kind != "flag":
+            continue
+        *parents, last = field.path.split(".")
+        inner = body
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = _value(field, text)
+    return body
+
+
+def _value(field: Field, text: str) -> Any:
+    if field.kind == "flag":
+        return bool(text)
+    if not text:
+        return None
+    match field.kind:
+        case "number":
+            digits = text.replace(",", "")
+            return int(digits) if digits.isascii() and digits.isdigit() else text
+        case "list":
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        case _:
+            return text
+
+
+def problems_of(error: AppError | None) -> dict[str, str]:
+    """What is wrong, by the member's path."""
+    if isinstance(error, ValidationFailed):
+        return dict(error.fields)
+    if error is not None and error.param is not None:
+        return {error.param: error.message}
+    return {}
+
+
+def form_of(
+    action: str,
+    csrf: str,
+    fields: Sequence[Field],
+    *,
+    submit: str,
+    typed: Typed | None = None,
+    error: AppError | None = None,
+    hidden: Typed | None = None,
+    danger: bool = False,
+    now: Typed | None = None,
+) -> Renderable:
+    """`now` has what others changed meanwhile: it is shown beside each field that differs."""
+    typed, now = typed or {}, now or {}
+    problems = problems_of(error)
+    elsewhere = {name: text for name, text in problems.items() if not _owner(name, fields)}
+    return form(method="post", action=action, class_="fields")[
+        field_input(type="hidden", name="csrf", value=csrf),
+        (
+            field_input(type="hidden", name=name, value=text)
+            for name, text in (hidden or {}).items()
+        ),
+        None if error is None else _summary(error, elsewhere),
+        (_row(field, typed.get(field.name, ""), problems, now.get(field.name)) for field in fields),
+        div(".buttons")[button(type="submit", class_="danger" if danger else "primary")[submit]],
+    ]
+
+
+def _hidden(values: Typed) -> Node:
+    return [field_input(type="hidden", name=name, value=text) for name, text in values.items()]
+
+
+def _owner(name: str, fields: Sequence[Field]) -> Field | None:
+    """The field that a problem's path is in: `budgets[0].limit_usd` is in `budgets`."""
+    for field in fields:
+        rest = name.removeprefix(field.path)
+        if name.startswith(field.path) and (not rest or rest[0] in ".["):
+            return field
+    return None
+
+
+def _summary(error: AppError, elsewhere: Mapping[str, str]) -> Element:
+    return div(".notice.bad", role="alert")[
+        p[error.message],
+        elsewhere and ul[(li[f"{name}: {text}"] for name, text in elsewhere.items())],
+    ]
+
+
+def _row(field: Field, text: str, problems: Mapping[str, str], now: str | None) -> Element:
+    said = [each for name, each in problems.items() if _owner(name, [field])]
+    described = f"{field.name}-said"
+    return div(class_=["field", "wrong" if said else ""])[
+        label(for_=field.name)[field.label, field.required and span(".required")[" (needed)"]],
+        _control(field, text, described, wrong=bool(said)),
+        small(id=described)[
+            [span(".problem")[each, " "] for each in said],
+            now is not None and now != text and span(".problem")[f"Is now: {now or '(empty)'}. "],
+            field.help,
+        ],
+    ]
+
+
+def _control(field: Field, text: str, described: str, *, wrong: bool) -> Renderable:
+    common: dict[str, Any] = {
+        "id": field.name,
+        "name": field.name,
+        "required": field.required,
+        "aria_describedby": described,
+        "aria_invalid": "true" if wrong else None,
+    }
+    match field.kind:
+        case "choice":
+            blank = () if field.required else ("",)
+            return select(**common)[
+                (
+                    option(value=each, selected=each == text)[each or NOTHING]
+                    for each in (*blank, *field.choices)
+                )
+            ]
+        case "list" | "long":
+            return textarea(**common, rows="4", spellcheck="false")[text]
+        case "flag":
+            return field_input(**common, type="checkbox", value="yes", checked=bool(text))
+        case "password":
+            return field_input(**common, type="password", autocomplete="current-password")
+        case _:
+            mode = {"number": "numeric", "amount": "decimal"}.get(field.kind)
+            return field_input(
+                **common, type="text", value=text, inputmode=mode, autocomplete="off",
+                placeholder="2027-01-31T00:00:00Z" if field.kind == "time" else None,
+            )  # fmt: skip
+
+
+def confirm_form(
+    action: str, csrf: str, *, submit: str, asks: Node, hidden: Typed | None = None
+) -> Renderable:
+    """A destructive action: it says what it will do, and is done by a button of its own."""
+    return form(method="post", action=action, class_="confirm")[
+        fieldset[
+            legend(".visually-hidden")[submit],
+            p[asks],
+            field_input(type="hidden", name="csrf", value=csrf),
+            (
+                field_input(type="hidden", name=name, value=text)
+                for name, text in (hidden or {}).items()
+            ),
+            button(type="submit", class_="danger")[submit],
+        ]
+    ]

@@ -1,0 +1,101 @@
+"""The frame of every page: head, navigation, title and what just happened."""
+
+import msgspec
+from htpy import (
+    Node,
+    Renderable,
+    a,
+    body,
+    button,
+    div,
+    form,
+    h1,
+    head,
+    header,
+    html,
+    li,
+    link,
+    main,
+    meta,
+    nav,
+    script,
+    span,
+    title,
+    ul,
+)
+from htpy import (
+    input as field_input,
+)
+
+from services.admin.console.static_files import address_of
+from services.admin.people.actor import Actor
+
+# htmx adds a style element of its own unless told not to, which the policy forbids.
+_HTMX = '{"includeIndicatorCSS":false,"history":false,"mode":"same-origin"}'
+
+
+class Place(msgspec.Struct, frozen=True):
+    """An entry of the navigation."""
+
+    path: str
+    name: str
+
+
+PLACES = (
+    Place("/console", "Overview"),
+    Place("/console/accounts", "Accounts"),
+    Place("/console/keys", "Keys"),
+    Place("/console/calls", "Calls"),
+    Place("/console/prices", "Prices"),
+    Place("/console/models", "Models"),
+    Place("/console/ledger", "Ledger"),
+    Place("/console/audit", "Audit"),
+    Place("/console/alerts", "Alerts"),
+    Place("/console/people", "People"),
+    Place("/console/settings", "Settings"),
+)
+
+
+def frame(
+    name: str, content: Node, *, at: str, actor: Actor | None, csrf: str = "", notice: Node = None
+) -> Renderable:
+    """`at` is the page's path; `actor` is None before sign-in."""
+    return html(lang="en")[
+        head[
+            meta(charset="utf-8"),
+            meta(name="viewport", content="width=device-width, initial-scale=1"),
+            meta(name="color-scheme", content="light dark"),
+            meta(name="htmx-config", content=_HTMX),
+            title[f"{name} · gateway"],
+            link(rel="icon", href=address_of("icon.svg"), type="image/svg+xml"),
+            link(rel="stylesheet", href=address_of("console.css")),
+            script(src=address_of("htmx.min.js"), defer=True),
+            script(src=address_of("console.js"), defer=True),
+        ],
+        body[
+            a(".skip", href="#content")["Skip to the content"],
+            None if actor is None else _header(at, actor, csrf),
+            main("#content", tabindex="-1")[
+                h1[name],
+                notice and div(".notice", role="status")[notice],
+                content,
+            ],
+        ],
+    ]
+
+
+def _header(at: str, actor: Actor, csrf: str) -> Renderable:
+    return header[
+        div(".brand")[a(href="/console")["Gateway"]],
+        nav(aria_label="Pages")[ul[(_entry(place, at) for place in PLACES)]],
+        form(".who", method="post", action="/console/sign-out")[
+            field_input(type="hidden", name="csrf", value=csrf),
+            span[actor.name, " · ", actor.role],
+            button(type="submit")["Sign out"],
+        ],
+    ]
+
+
+def _entry(place: Place, at: str) -> Renderable:
+    is_here = at == place.path or (place.path != "/console" and at.startswith(place.path + "/"))
+    return li[a(href=place.path, aria_current="page" if is_here else None)[place.name]]

@@ -1,0 +1,150 @@
+"""A page of the console: who may see it, how it is called, and how errors look."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, tzinfo
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+from zoneinfo import ZoneInfo
+
+import msgspec
+from htpy import Node, Renderable, a, nav
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from libs.common.errors import InvalidRequest
+from services.admin.console.layout import frame
+from services.admin.console.session import Session
+from services.admin.console.verbs import Verbs
+from services.admin.state import State
+from services.admin.validation import read_body
+
+_ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
+MAX_FORM_BYTES = 256 * 1024
+_MAX_FIELDS = 200
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page shows: its name, its content, and a word on what was just done."""
+
+    name: str
+    content: Node
+    notice: Node = None
+    status: int = 200
+
+
+class View:
+    """A request for a page, by somebody who signed in."""
+
+    def __init__(
+        self, request: Request[State], session: Session, api: Verbs, typed: Mapping[str, str]
+    ) -> None:
+        self.request = request
+        self.session = session
+        self.api = api
+        # The fields of the form that was posted, without the token.
+        self.typed = typed
+
+    @property
+    def path(self) -> str:
+        path: str = self.request.scope["path"]
+        return path
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The URL's filters; of a name given twice the last one."""
+        return dict(self.request.query_params)
+
+    @property
+    def now(self) -> datetime:
+        return self.request.state["now"]()
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The viewer's, as his browser told it; else UTC."""
+        name = unquote(self.request.cookies.get("zone", "UTC"))
+        try:
+            return ZoneInfo(name if _ZONE.fullmatch(name) else "UTC")
+        except (KeyError, ValueError, OSError):
+            return ZoneInfo("UTC")
+
+    @property
+    def is_fragment(self) -> bool:
+        """Whether htmx asks, for a part of the page."""
+        return "hx-request" in self.request.headers
+
+    def with_query(self, **changes: str | None) -> str:
+        """The page's URL with some of its filters changed, and no cursor but one given."""
+        kept = {name: text for name, text in self.query.items() if name != "cursor"}
+        wanted = {name: text for name, text in (kept | changes).items() if text}
+        return f"{self.path}?{urlencode(wanted)}" if wanted else self.path
+
+    def pager(self, listed: Any) -> Node:
+        """Links to the page before and after, where there are any."""
+        following = listed.get("next_cursor")
+        return (
+            following
+            and nav(".pages", aria_label="Pages of the list")[
+                a(href=self.with_query(cursor=following))["Next page"]
+            ]
+        )
+
+
+Shown = Page | Response | Renderable
+Handler = Callable[[View], Awaitable[Shown]]
+
+
+def show(view: View, shown: Shown) -> Response:
+    if isinstance(shown, Response):
+        shown.headers.update(HEADERS)
+        return shown
+    if not isinstance(shown, Page):
+        return HTMLResponse(str(shown), headers=HEADERS)
+    return HTMLResponse(
+        str(
+            frame(
+                shown.name,
+                shown.content,
+                at=view.path,
+                actor=view.session.actor,
+                csrf=view.session.csrf,
+                notice=shown.notice,
+            )
+        ),
+        status_code=shown.status,
+        headers=HEADERS,
+    )
+
+
+def go_to(path: str) -> Response:
+    """After a form was done: a reload of the next page repeats nothing."""
+    return RedirectResponse(path, status_code=HTTPStatus.SEE_OTHER)
+
+
+def segment(text: str) -> str:
+    """A name or id as one part of a path."""
+    return quote(text, safe="")
+
+
+async def typed_fields(request: Request[Any]) -> dict[str, str]:
+    """The fields of a form that was posted. Raises AppError."""
+    content = await read_body(request, MAX_FORM_BYTES, "application/x-www-form-urlencoded")
+    try:
+        pairs = parse_qsl(
+            content.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
+        )
+    except ValueError:
+        raise InvalidRequest("The form could not be read: it is no UTF-8, or too long.") from None
+    return dict(pairs)

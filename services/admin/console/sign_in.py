@@ -1,0 +1,133 @@
+"""Signing in to the console with an admin key, and signing out."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from htpy import Node, button, code, dd, dl, dt, form, label, p
+from htpy import input as field_input
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from libs.common.domain.ids import secret_hash
+from libs.common.errors import AppError, Forbidden, RateLimited, Unauthenticated
+from services.admin.console.layout import frame
+from services.admin.console.page import HEADERS, go_to, typed_fields
+from services.admin.console.session import COOKIE, Session, Sessions, set_cookie
+from services.admin.state import State
+from services.admin.wrong_keys import WrongKeys
+
+_HOME = "/console"
+_PATH = "/console/sign-in"
+# Fields of forms that are no typed text.
+_NOT_TYPED = frozenset({"csrf", "admin_key", "then", "typed"})
+
+
+def sign_in_routes(wrong_keys: WrongKeys) -> list[BaseRoute]:
+    """`wrong_keys` counts guesses here and at the API together."""
+
+    async def show_or_sign_in(request: Request[State]) -> Response:
+        if request.method != "POST":
+            return sign_in_page(request, then=request.query_params.get("then", _HOME))
+        return await _sign_in(request, wrong_keys)
+
+    return [
+        Route(_PATH, show_or_sign_in, methods=["GET", "POST"]),
+        Route("/console/sign-out", _sign_out, methods=["POST"]),
+    ]
+
+
+def sign_in_page(
+    request: Request[Any],
+    *,
+    then: str,
+    typed: Mapping[str, str] | None = None,
+    said: Node = None,
+    status: int = HTTPStatus.OK,
+) -> Response:
+    """`typed` is what a form held when its session had ended: it is kept through the sign-in."""
+    kept = {name: text for name, text in (typed or {}).items() if name not in _NOT_TYPED}
+    content = form(".fields", method="post", action=_PATH)[
+        field_input(type="hidden", name="then", value=then),
+        kept and field_input(type="hidden", name="typed", value=urlencode(kept)),
+        label(for_="admin_key")["Admin key"],
+        field_input(
+            "#admin_key", name="admin_key", type="password", required=True, autofocus=True,
+            autocomplete="current-password",
+        ),
+        p(".faint")[
+            "The value of ", code["ADMIN_API_KEY"], ", or an admin key that an owner made for you "
+            "on the page People."
+        ],
+        button(".primary", type="submit")["Sign in"],
+    ]  # fmt: skip
+    shown = frame("Sign in", content, at=_PATH, actor=None, notice=said)
+    return HTMLResponse(str(shown), status_code=status, headers=HEADERS)
+
+
+def typed_before(typed: Mapping[str, str]) -> Node:
+    if not typed:
+        return None
+    return "Your session has ended. Sign in again: what you typed is kept; nothing was done yet."
+
+
+async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
+    state = request.state
+    then, kept = _HOME, {}
+    try:
+        typed = await typed_fields(request)
+        then, kept = _then_of(typed.get("then", _HOME)), dict(parse_qsl(typed.get("typed", "")))
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise Forbidden("Sign in on this page itself; another site sent this form.")
+        key = typed.get("admin_key", "").strip()
+        actor = await state["sign_in"].of_key(key)
+    except Unauthenticated as error:
+        throttle = wrong_keys.count((request.client or ("unknown",))[0])
+        refused: AppError = error
+        if throttle.wait_s is not None:
+            refused = RateLimited(
+                "Too many keys were wrong. Wait a minute, then try again.",
+                retry_after_s=throttle.wait_s,
+            )
+        return sign_in_page(
+            request, then=then, typed=kept, said=refused.message, status=refused.status
+        )
+    except AppError as error:
+        return sign_in_page(request, then=then, typed=kept, said=error.message, status=error.status)
+    cookie, session = await Sessions(state["redis"]).begin(actor, secret_hash(key), state["now"]())
+    response = _send_again(then, kept, session) if kept else go_to(then)
+    response.headers.update(HEADERS)
+    set_cookie(request, response, cookie)
+    return response
+
+
+def _send_again(then: str, kept: Mapping[str, str], session: Session) -> Response:
+    """The form of the session that ended, to be sent by a click: nobody else may send it."""
+    content = form(".fields", method="post", action=then)[
+        p["You are signed in again. This is what you typed; nothing was done with it yet."],
+        dl(".facts")[([dt[name], dd[text]] for name, text in kept.items())],
+        field_input(type="hidden", name="csrf", value=session.csrf),
+        (field_input(type="hidden", name=name, value=text) for name, text in kept.items()),
+        button(".primary", type="submit")["Send it"],
+    ]
+    shown = frame("What you typed", content, at=then, actor=session.actor, csrf=session.csrf)
+    return HTMLResponse(str(shown), headers=HEADERS)
+
+
+async def _sign_out(request: Request[State]) -> Response:
+    """Needs no token: to be signed out by another site is no harm, and Lax cookies do not do it."""
+    cookie = request.cookies.get(COOKIE)
+    if cookie is not None:
+        await Sessions(request.state["redis"]).end(cookie)
+    response = go_to(_PATH)
+    response.delete_cookie(COOKIE, path=_HOME)
+    response.headers.update({**HEADERS, "clear-site-data": '"cache"'})
+    return response
+
+
+def _then_of(path: str) -> str:
+    """A page of the console, never another site."""
+    safe = path.startswith(_HOME) and "//" not in path and "\\" not in path and path.isprintable()
+    return path if safe else _HOME

@@ -1,0 +1,164 @@
+"""The console's routes: who may see a page, which form may be posted, how an error looks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+from htpy import a, div, li, p, ul
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from libs.common.errors import AppError, Forbidden, NotFound, Unauthenticated, Unavailable
+from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.redis.client import RedisError
+from services.admin.console.layout import frame
+from services.admin.console.page import HEADERS, Handler, View, go_to, show, typed_fields
+from services.admin.console.pages import PAGES
+from services.admin.console.session import COOKIE, Session, Sessions
+from services.admin.console.sign_in import sign_in_page, sign_in_routes, typed_before
+from services.admin.console.static_files import show_file
+from services.admin.console.verbs import Verbs
+from services.admin.endpoints import Around, Endpoint, Next, served_within
+from services.admin.state import State
+from services.admin.wrong_keys import WrongKeys
+
+log = structlog.get_logger(__name__)
+
+_FOREIGN = (
+    "This form did not come from the console, or is from an earlier session. "
+    "Nothing was done. Go back, load the page again, and send it once more."
+)
+_NAMES: Mapping[int, str] = {403: "Not allowed", 404: "Not found", 503: "Not available"}
+_ADVICE: Mapping[int, str] = {
+    403: "An owner can give you the role that this needs, on the page People.",
+    404: "It may have been removed, or the address is mistyped. The lists have what there is.",
+    412: "Somebody changed it meanwhile. Go back and load it again to see what it is now.",
+    429: "Wait a moment, then load the page again.",
+    503: "Calls through the gateway go on by their own rules. Load the page again in some seconds.",
+}
+
+
+def console_routes(
+    endpoints: Sequence[Endpoint], around: Sequence[Around], wrong_keys: WrongKeys
+) -> list[BaseRoute]:
+    """Pages call the endpoints with what is around them; guesses at keys are counted together."""
+    by_handler = {endpoint.handler: endpoint for endpoint in endpoints}
+    served = served_within(around)
+
+    def route(path: str, handlers: Mapping[str, Handler]) -> Route:
+        async def dispatch(request: Request[State]) -> Response:
+            handler = handlers["GET" if request.method == "HEAD" else request.method]
+            return await _dispatch(request, handler, by_handler, served)
+
+        return Route(path, dispatch, methods=list(handlers))
+
+    return [
+        *sign_in_routes(wrong_keys),
+        Route("/console/static/{version}/{name}", show_file),
+        *(route(path, handlers) for path, handlers in PAGES.items()),
+        Route("/console/{rest:path}", _nothing_here),
+    ]
+
+
+async def _dispatch(
+    request: Request[State],
+    handler: Handler,
+    endpoints: Mapping[Callable[..., Any], Endpoint],
+    served: Next,
+) -> Response:
+    session: Session | None = None
+    try:
+        typed = await typed_fields(request) if request.method == "POST" else {}
+        session = await current_session(request)
+        if session is None:
+            return _to_sign_in(request, typed)
+        _check_form(request, session, typed)
+        typed.pop("csrf", None)
+        view = View(request, session, Verbs(request, session.actor, served, endpoints), typed)
+        return show(view, await handler(view))
+    except AppError as error:
+        return error_page(request, session, error)
+    except (PyMongoError, RedisError, OSError) as error:
+        log.error("console.unavailable", error=error)
+        return error_page(request, session, _away(error))
+
+
+async def current_session(request: Request[State]) -> Session | None:
+    """Whoever signed in, as what he is by now: a revoked key ends its sessions at once."""
+    cookie = request.cookies.get(COOKIE)
+    if cookie is None:
+        return None
+    session = await Sessions(request.state["redis"]).find(cookie, request.state["now"]())
+    if session is None:
+        return None
+    try:
+        actor = await request.state["sign_in"].of_hash(session.proof)
+        return msgspec.structs.replace(session, actor=actor)
+    except Unauthenticated:
+        return None
+
+
+def _check_form(request: Request[State], session: Session, typed: Mapping[str, str]) -> None:
+    """Raises Forbidden for a form of another site."""
+    if request.method != "POST":
+        return
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    if site != "same-origin" or not session.is_form_of(typed.get("csrf", "")):
+        raise Forbidden(_FOREIGN)
+
+
+def _to_sign_in(request: Request[State], typed: Mapping[str, str]) -> Response:
+    """What was typed is asked back, so that nothing of it is lost."""
+    if "hx-request" in request.headers:
+        return Response(
+            status_code=HTTPStatus.NO_CONTENT, headers={**HEADERS, "hx-refresh": "true"}
+        )
+    if request.method == "POST":
+        return sign_in_page(request, then=request.url.path, typed=typed, said=typed_before(typed))
+    query = f"?{request.url.query}" if request.url.query else ""
+    return go_to(f"/console/sign-in?then={quote(request.url.path + query, safe='')}")
+
+
+def _away(error: Exception) -> Unavailable:
+    if isinstance(error, PyMongoError):
+        return Unavailable(
+            "MongoDB does not answer. If you sent a form, it may or may not have been applied. "
+            "Usage of calls waits in the queue meanwhile, and nothing of it is lost."
+        )
+    return Unavailable(
+        "Redis does not answer, so sessions cannot be read and holds are not known. "
+        "What MongoDB holds, accounts, prices and the ledger, is as it was."
+    )
+
+
+def error_page(request: Request[Any], session: Session | None, error: AppError) -> Response:
+    """What happened, and what to do."""
+    advice = _ADVICE.get(error.status)
+    request_id = request.scope.get("request_id")
+    content = div(".panel")[
+        p[error.message],
+        advice and p[advice],
+        ul[
+            li[a(href=request.url.path)["Load this page again"]], li[a(href="/console")["Overview"]]
+        ],
+        request_id and p(".faint")[f"Request {request_id}"],
+    ]
+    name = {404: "Not found", 403: "Not allowed", 503: "Not available"}.get(
+        error.status, "It failed"
+    )
+    shown = frame(
+        name,
+        content,
+        at=request.url.path,
+        actor=None if session is None else session.actor,
+        csrf="" if session is None else session.csrf,
+    )
+    return HTMLResponse(str(shown), status_code=error.status, headers=HEADERS)
+
+
+async def _nothing_here(request: Request[State]) -> Response:
+    return error_page(request, None, NotFound("The console has no page at this address."))

@@ -1,0 +1,83 @@
+"""The API's verbs, called from a page as its actor would: with the same roles, audit and errors."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from libs.common.web.json import encode_json
+from services.admin.endpoints import Answer, Call, Endpoint, Next
+from services.admin.people.actor import Actor
+from services.admin.state import State
+
+T = TypeVar("T")
+
+Query = Mapping[str, Any]
+Headers = Mapping[str, str]
+
+
+class Verbs:
+    """Endpoints are named by their handlers, whose answers' types they have."""
+
+    def __init__(
+        self,
+        request: Request[State],
+        actor: Actor,
+        served: Next,
+        endpoints: Mapping[Callable[..., Any], Endpoint],
+    ) -> None:
+        self._request = request
+        self._actor = actor
+        self._served = served
+        self._endpoints = endpoints
+
+    async def call(
+        self,
+        handler: Callable[..., Awaitable[Answer[T]]],
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        headers: Headers | None = None,
+        **path: str,
+    ) -> T:
+        """The answer's content. Query parameters that are None or empty are left out."""
+        answer = await self.answer(handler, query=query, body=body, headers=headers, **path)
+        return answer.content
+
+    async def answer(
+        self,
+        handler: Callable[..., Awaitable[Answer[T]]],
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        headers: Headers | None = None,
+        **path: str,
+    ) -> Answer[T]:
+        """With its headers, such as the ETag. Raises AppError."""
+        endpoint = self._endpoints[handler]
+        content = b"" if body is None else encode_json(body)
+        request = self._as(endpoint, query or {}, headers or {}, path)
+        call = Call(endpoint=endpoint, request=request, content=content)
+        return cast("Answer[T]", await self._served(call))
+
+    def may(self, handler: Callable[..., Any]) -> bool:
+        """Whether the actor's role allows it: what he may not do is not offered."""
+        role = self._endpoints[handler].role
+        return role is None or self._actor.has_role(role)
+
+    def _as(
+        self, endpoint: Endpoint, query: Query, headers: Headers, path: Mapping[str, str]
+    ) -> Request[State]:
+        given = {name: value for name, value in query.items() if value not in (None, "")}
+        fields = {"content-type": "application/json", **headers}
+        scope = {
+            **self._request.scope,
+            "method": endpoint.method,
+            "path": endpoint.path,
+            "path_params": path,
+            "query_string": urlencode(given).encode(),
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields.items()],
+            "actor": self._actor,
+        }
+        return Request(scope)
