@@ -47,8 +47,18 @@ public contract and never change meaning.
             NothingRecordable 503
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
+
+
+class FieldError(Exception):
+    """One invalid field of a request; `allowed` are its values where these are few."""
+
+    def __init__(self, field: str, message: str, *, allowed: Sequence[str] = ()) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+        self.allowed = allowed
 
 
 class AppError(Exception):
@@ -66,6 +76,11 @@ class AppError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+
+    @property
+    def wrong_fields(self) -> Sequence[FieldError]:
+        """The fields that are wrong, as far as it is about any."""
+        return () if self.param is None else (FieldError(self.param, self.message),)
 
 
 class InvalidRequest(AppError):
@@ -195,15 +210,6 @@ class UnsupportedContentCoding(UnsupportedMediaType):
     code = "unsupported_content_encoding"
 
 
-class FieldError(Exception):
-    """One invalid field of a request; `ValidationFailed` gathers them."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-        self.message = message
-
-
 class ValidationFailed(AppError):
     """Names every field that is wrong."""
 
@@ -212,7 +218,11 @@ class ValidationFailed(AppError):
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         super().__init__("; ".join(str(error) for error in errors))
-        self.fields: Mapping[str, str] = {error.field: error.message for error in errors}
+        self._errors = tuple(errors)
+
+    @property
+    def wrong_fields(self) -> Sequence[FieldError]:
+        return self._errors
 
 
 class UpgradeRequired(AppError):

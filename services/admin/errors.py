@@ -1,4 +1,4 @@
-"""Error responses: one shape, a stable code, and what the client can do."""
+"""Which error a failure is, and how it is answered: as a problem document."""
 
 from http import HTTPStatus
 from typing import Any
@@ -8,9 +8,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from libs.common.errors import AppError, NotFound, RequestTimeout, Unavailable, ValidationFailed
+from libs.common.errors import AppError, MethodNotAllowed, NotFound, RequestTimeout, Unavailable
 from libs.common.storage.mongo.driver import OperationFailure, PyMongoError
-from libs.common.web.json import json_response
+from libs.common.web.json import encode_json
+from services.admin.problems import MEDIA_TYPE, problem_of
 
 log = structlog.get_logger(__name__)
 _NOT_SERVED = (
@@ -20,7 +21,6 @@ _NOT_SERVED = (
 
 
 def error_response(request: Request[Any], error: AppError) -> Response:
-    """`{"error": {"code", "message", "fields"?, "request_id"}}`."""
     return _answer(error, request.scope.get("request_id"))
 
 
@@ -30,12 +30,6 @@ def refuse(_path: str, error: AppError) -> Response:
 
 
 def _answer(error: AppError, request_id: str | None) -> Response:
-    content: dict[str, Any] = {"code": error.code, "message": error.message}
-    if isinstance(error, ValidationFailed):
-        content["fields"] = error.fields
-    elif error.param is not None:
-        content["fields"] = {error.param: error.message}
-    content["request_id"] = request_id
     headers = {}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
@@ -44,7 +38,12 @@ def _answer(error: AppError, request_id: str | None) -> Response:
         headers["connection"] = "close"
     if error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
-    return json_response({"error": content}, status=error.status, headers=headers)
+    return Response(
+        encode_json(problem_of(error, request_id)),
+        status_code=error.status,
+        headers=headers,
+        media_type=MEDIA_TYPE,
+    )
 
 
 def exception_handlers() -> dict[type[Exception], Any]:
@@ -59,16 +58,13 @@ def exception_handlers() -> dict[type[Exception], Any]:
 
 def _on_http_exception(request: Request[Any], error: HTTPException) -> Response:
     """Errors of the router. The message leaves out the path, which may hold a secret."""
-    match error.status_code:
-        case HTTPStatus.NOT_FOUND:
-            return error_response(request, NotFound(_NOT_SERVED))
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-            code, message = "method_not_allowed", f"This path supports {allowed} only."
-        case _:
-            code, message = "http_error", error.detail
-    content = {"code": code, "message": message, "request_id": request.scope.get("request_id")}
-    return json_response({"error": content}, status=error.status_code, headers=error.headers)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return error_response(request, NotFound(_NOT_SERVED))
+    allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
+    message = f"This path supports {', '.join(allowed)} only."
+    response = error_response(request, MethodNotAllowed(message))
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _on_mongo_error(request: Request[Any], error: PyMongoError) -> Response:

@@ -6,9 +6,10 @@ A field's rules stand in its type: `Annotated[Decimal, Rule(check)]`.
 import asyncio
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import msgspec
@@ -132,9 +133,7 @@ class _Reader:
 
     def _struct(self, values: Mapping[str, Any], wanted: type[S], path: str) -> S | None:
         fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
-        for name in values:
-            if name not in fields:
-                self._problem(path + name[:100], "is not a known field")
+        self._refuse([name for name in values if name not in fields], list(fields), path)
         read: dict[str, Any] = {}
         before = len(self.problems)
         for name, field in fields.items():
@@ -168,8 +167,10 @@ class _Reader:
             return self._leaf(_instant(raw) if datetime in _parts(annotation) else raw, annotation)
         except msgspec.ValidationError as error:
             place = _PLACE.search(str(error))
-            message = _told(_PLACE.sub("", str(error)), annotation)
-            self._problem(path, f"{message} at `{path}{place[1]}`" if place else message)
+            allowed = _allowed(annotation)
+            message = _told(_PLACE.sub("", str(error)), annotation, allowed)
+            message = f"{message} at `{path}{place[1]}`" if place else message
+            self.problems.append(FieldError(path, message, allowed=allowed))
             return None
 
     def _structs(
@@ -184,18 +185,30 @@ class _Reader:
         )
         return None if len(self.problems) > before else read
 
+    def _refuse(self, unknown: Sequence[str], known: Sequence[str], path: str) -> None:
+        """The first of the unknown fields lists the known ones."""
+        for place, name in enumerate(unknown[:_MAX_PROBLEMS]):
+            close = get_close_matches(name[:100], known, n=1)
+            message = "is not a known field" + (f": did you mean {close[0]}?" if close else "")
+            allowed = () if place else known
+            self.problems.append(FieldError(path + name[:100], message, allowed=allowed))
+
     def _problem(self, field: str, message: str) -> None:
         self.problems.append(FieldError(field, message))
 
 
-def _told(message: str, annotation: Any) -> str:
+def _allowed(annotation: Any) -> list[str]:
+    """The values of an enumeration."""
+    literals = [part for part in _parts(annotation) if typing.get_origin(part) is typing.Literal]
+    return [str(value) for literal in literals for value in typing.get_args(literal)]
+
+
+def _told(message: str, annotation: Any, allowed: Sequence[str]) -> str:
     """msgspec's words, and what would be right where they do not say so."""
-    parts = _parts(annotation)
-    literals = [part for part in parts if typing.get_origin(part) is typing.Literal]
-    allowed = [value for literal in literals for value in typing.get_args(literal)]
     if message.startswith("Invalid enum value") and allowed:
-        return f"{message}: must be one of {', '.join(map(str, allowed))}"
-    if message.startswith("Invalid RFC3339") or (datetime in parts and "timezone" in message):
+        return f"{message}: must be one of {', '.join(allowed)}"
+    is_time = datetime in _parts(annotation)
+    if message.startswith("Invalid RFC3339") or (is_time and "timezone" in message):
         return f"{message}: must be a time such as {_A_TIME}, or a day such as {_A_TIME[:10]}"
     return message
 

@@ -45,7 +45,8 @@ def test_an_error_includes_its_details() -> None:
 
 def test_a_failed_validation_names_every_field() -> None:
     error = ValidationFailed([FieldError("name", "is empty"), FieldError("budget", "is negative")])
-    assert error.fields == {"name": "is empty", "budget": "is negative"}
+    wrong = [(each.field, each.message) for each in error.wrong_fields]
+    assert wrong == [("name", "is empty"), ("budget", "is negative")]
     assert error.message == "name: is empty; budget: is negative"
 
 

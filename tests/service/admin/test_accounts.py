@@ -14,6 +14,7 @@ from libs.common.storage.redis.holds import HoldStore
 from services.admin.settings import Settings
 from tests.servers import free_port
 from tests.service.admin.conftest import app_with, client_of
+from tests.service.admin.problems import problem, wrong_fields
 
 NO_LIMITS = {"requests_per_minute": None, "tokens_per_minute": None, "parallel_calls": None}
 
@@ -90,7 +91,7 @@ async def test_a_user_id_is_taken_once(admin: httpx2.AsyncClient) -> None:
     await admin.post("/admin/accounts", json={"user_id": "a", "name": "first"})
     again = await admin.post("/admin/accounts", json={"user_id": "a", "name": "second"})
     assert again.status_code == 409
-    assert again.json()["error"]["code"] == "conflict"
+    assert again.json()["code"] == "conflict"
     assert (await admin.get("/admin/accounts/a")).json()["name"] == "first"
 
 
@@ -161,10 +162,10 @@ async def test_every_invalid_field_is_named(
 ) -> None:
     answer = await admin.post("/admin/accounts", json=body)
     assert answer.status_code == 422, answer.text
-    error = answer.json()["error"]
+    error = problem(answer)
     assert error["code"] == "validation_failed"
-    assert set(error["fields"]) == fields
-    assert all(field in error["message"] for field in fields)
+    assert set(wrong_fields(answer)) == fields
+    assert all(field in error["detail"] for field in fields)
     assert await database["accounts"].count_documents({}) == 0
 
 
@@ -200,7 +201,7 @@ async def test_every_invalid_parameter_is_named(
 ) -> None:
     answer = await admin.get(f"/admin/accounts?{query}")
     assert answer.status_code == 422
-    assert set(answer.json()["error"]["fields"]) == fields
+    assert set(wrong_fields(answer)) == fields
 
 
 async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient) -> None:
@@ -250,7 +251,7 @@ async def test_an_invalid_change_changes_nothing(
     before = (await admin.post("/admin/accounts", json={"user_id": "a"})).json()
     answer = await admin.patch("/admin/accounts/a", json=body)
     assert answer.status_code == 422
-    assert set(answer.json()["error"]["fields"]) == fields
+    assert set(wrong_fields(answer)) == fields
     assert (await admin.get("/admin/accounts/a")).json() == before
 
 
@@ -260,7 +261,7 @@ async def test_unknown_accounts_are_not_found(admin: httpx2.AsyncClient) -> None
         await admin.patch("/admin/accounts/nobody", json={"name": "x"}),
     ):
         assert answer.status_code == 404
-        assert answer.json()["error"]["code"] == "not_found"
+        assert answer.json()["code"] == "not_found"
 
 
 async def test_spend_is_that_of_the_budgets_period(

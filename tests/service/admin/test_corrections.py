@@ -24,6 +24,7 @@ from services.admin.state import Resources
 from services.ledger_worker.assembly import open_corrector
 from services.ledger_worker.unpriced_entries import UnpricedSweep
 from tests.service.admin.conftest import NOW, client_of
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
@@ -131,7 +132,7 @@ async def test_the_same_idempotency_key_is_the_same_correction(admin: httpx2.Asy
     ):
         answer = await correct(admin, **change)
         assert answer.status_code == 409
-        assert "idempotency_key" in exact(answer)["error"]["fields"]
+        assert "idempotency_key" in wrong_fields(answer)
     await assert_sound(admin, -(10**9))
 
 
@@ -144,7 +145,7 @@ async def test_a_call_is_refunded_up_to_what_it_cost(
     assert (await correct(admin, amount_usd=-0.004, **refund)).status_code == 201
     too_much = await correct(admin, amount_usd=-0.001, idempotency_key="key-2", **refund)
     assert too_much.status_code == 422
-    assert "0.0005" in exact(too_much)["error"]["fields"]["amount_usd"]
+    assert "0.0005" in wrong_fields(too_much)["amount_usd"]
     # The first one's key still stands for it.
     assert (await correct(admin, amount_usd=-0.004, **refund)).status_code == 201
 
@@ -162,7 +163,7 @@ async def test_an_abandoned_calls_cost_is_refunded_under_the_calls_id(
     [late] = await stage.entries.corrections_of([call.call_id])
     refused = await correct(admin, kind="refund", amount_usd=-0.004, entry_id=late.entry_id)
     assert refused.status_code == 422
-    assert call.call_id in exact(refused)["error"]["fields"]["entry_id"]
+    assert call.call_id in wrong_fields(refused)["entry_id"]
     refund = await correct(admin, kind="refund", amount_usd=-0.0045, entry_id=call.call_id)
     assert refund.status_code == 201
     await assert_sound(admin, 0)
@@ -191,7 +192,7 @@ async def test_an_invalid_field_is_named_and_nothing_is_corrected(
 ) -> None:
     answer = await correct(admin, **fields)
     assert answer.status_code == status
-    assert param in exact(answer)["error"]["fields"]
+    assert param in wrong_fields(answer)
     await assert_sound(admin, 0)
 
 
@@ -202,7 +203,7 @@ async def test_a_call_of_another_account_is_not_corrected(
     [entry] = await posted(stage, user_id="bob")
     answer = await correct(admin, kind="refund", amount_usd=-0.001, entry_id=entry.entry_id)
     assert answer.status_code == 422
-    assert "entry_id" in exact(answer)["error"]["fields"]
+    assert "entry_id" in wrong_fields(answer)
 
 
 async def test_without_a_worker_a_correction_waits_for_one(

@@ -12,6 +12,7 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import admin_with_map, make, map_file, row
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 
 
@@ -181,4 +182,4 @@ async def test_what_is_no_such_document_is_refused(
 ) -> None:
     answer = await admin.post("/admin/costs/compare", json=body)
     assert answer.status_code == 422
-    assert set(answer.json()["error"]["fields"]) == {field}
+    assert set(wrong_fields(answer)) == {field}

@@ -16,6 +16,7 @@ from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import admin_with_map, make, map_file, row
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 from tests.unit.builders import rates, tier
 
@@ -215,4 +216,4 @@ async def test_invalid_fields_are_named(
 ) -> None:
     answer = await admin.post("/admin/costs/import", json=body)
     assert answer.status_code == 422
-    assert set(answer.json()["error"]["fields"]) == {field}
+    assert set(wrong_fields(answer)) == {field}

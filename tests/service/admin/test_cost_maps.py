@@ -18,6 +18,7 @@ from libs.common.storage.redis.client import Redis
 from services.admin.cost_imports import MAX_MAP_BYTES
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import admin_with_map, make, map_file, row
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 
 BEFORE = datetime(2026, 11, 24, 11, 0, tzinfo=UTC)
@@ -149,7 +150,7 @@ async def test_an_unknown_import_is_not_found(admin: httpx2.AsyncClient, method:
     for import_id in ("import_0", "None", "$ne"):
         answer = await admin.request(method, f"/admin/costs/imports/{import_id}")
         assert answer.status_code == 404
-        assert answer.json()["error"]["fields"].keys() == {"import_id"}
+        assert wrong_fields(answer).keys() == {"import_id"}
 
 
 async def test_nothing_to_store_is_no_import(admin: httpx2.AsyncClient) -> None:
@@ -235,7 +236,7 @@ async def test_an_import_that_cannot_be_is_refused(
 ) -> None:
     answer = await admin.post("/admin/costs/import", json={"dry_run": False, **body})
     assert answer.status_code == status, answer.text
-    assert set(answer.json()["error"]["fields"]) == {field}
+    assert set(wrong_fields(answer)) == {field}
     assert await database["prices"].count_documents({}) == 0
 
 

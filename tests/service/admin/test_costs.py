@@ -17,6 +17,7 @@ from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import BASE, admin_with_map, make, map_file, row
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 
 
@@ -181,7 +182,7 @@ async def test_every_invalid_field_is_named(
     answer = await admin.post("/admin/costs", json={**BASE, **changes})
     assert answer.status_code == 422, answer.text
     expected = {"tiers[1].output_cost_per_million"} if fields is None else fields
-    assert set(answer.json()["error"]["fields"]) == expected
+    assert set(wrong_fields(answer)) == expected
     assert await database["prices"].count_documents({}) == 0
 
 

@@ -20,6 +20,7 @@ from services.admin.validation import MAX_BODY_BYTES
 from services.admin.wrong_keys import PER_SOURCE
 from tests.servers import free_port, mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY, app_with, client_of
+from tests.service.admin.problems import problem, wrong_fields
 from tests.service.web.test_bounded_http import START, connecting
 from tests.support.sockets import serving
 
@@ -48,7 +49,7 @@ async def test_requests_without_the_key_are_rejected(
     answer = await admin.get(path, headers={b"authorization": authorization.encode("latin-1")})
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
-    error = answer.json()["error"]
+    error = problem(answer)
     assert error["code"] == "invalid_api_key"
     assert error["request_id"] == answer.headers["x-request-id"]
     assert ADMIN_KEY not in answer.text
@@ -108,10 +109,10 @@ async def test_heads_are_bounded(settings: Settings, database: Database, redis: 
             async with connecting(url) as client:
                 await client.send(head + b"\r\n")
                 status, body = await client.answer()
-                assert (status, json.loads(body)["error"]["code"]) == (431, code)
+                assert (status, json.loads(body)["code"]) == (431, code)
                 assert await client.is_closed()
         status, body = await slow.answer()
-        assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
+        assert (status, json.loads(body)["code"]) == (408, "request_timeout")
         assert await slow.is_closed()
 
 
@@ -139,7 +140,7 @@ async def test_unknown_paths_and_methods(
 ) -> None:
     answer = await admin.request(method, path)
     assert answer.status_code == status
-    error = answer.json()["error"]
+    error = problem(answer)
     assert error["code"] == code
     assert error["request_id"] == answer.headers["x-request-id"]
 
@@ -167,13 +168,24 @@ async def test_a_405_lists_the_allowed_methods(admin: httpx2.AsyncClient) -> Non
 async def test_invalid_json_is_400(admin: httpx2.AsyncClient, body: bytes) -> None:
     answer = await admin.post("/admin/accounts", content=body, headers=JSON)
     assert answer.status_code == 400, answer.text
-    assert answer.json()["error"]["code"] == "invalid_json"
+    assert answer.json()["code"] == "invalid_json"
+
+
+async def test_an_error_says_what_is_allowed(admin: httpx2.AsyncClient) -> None:
+    body = {"user_id": "a", "limit": 1, "budget": {"limit_usd": 1, "period": "yearly"}}
+    errors = {
+        each["field"]: each
+        for each in problem(await admin.post("/admin/accounts", json=body))["errors"]
+    }
+    assert errors["limit"]["detail"] == "is not a known field: did you mean limits?"
+    assert "limits" in errors["limit"]["allowed"]
+    assert errors["budget.period"]["allowed"] == ["total", "daily", "weekly", "monthly"]
 
 
 async def test_a_missing_body_is_one_without_fields(admin: httpx2.AsyncClient) -> None:
     answer = await admin.post("/admin/accounts")
     assert answer.status_code == 422, answer.text
-    assert answer.json()["error"]["fields"] == {"user_id": "is required"}
+    assert wrong_fields(answer) == {"user_id": "is required"}
 
 
 @pytest.mark.parametrize("media_type", [None, "text/plain", "application/x-www-form-urlencoded"])
@@ -183,7 +195,7 @@ async def test_other_content_types_are_415(
     headers = {} if media_type is None else {"content-type": media_type}
     answer = await admin.post("/admin/accounts", content=b'{"user_id": "a"}', headers=headers)
     assert answer.status_code == 415
-    assert answer.json()["error"]["code"] == "unsupported_media_type"
+    assert answer.json()["code"] == "unsupported_media_type"
 
 
 @pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("x", 415), ("identity", 201)])
@@ -194,7 +206,7 @@ async def test_a_compressed_body_is_rejected(
     answer = await admin.post("/admin/accounts", content=b'{"user_id": "a"}', headers=headers)
     assert answer.status_code == status
     if status == 415:
-        assert answer.json()["error"]["code"] == "unsupported_content_encoding"
+        assert answer.json()["code"] == "unsupported_content_encoding"
 
 
 async def test_a_content_type_can_have_parameters(admin: httpx2.AsyncClient) -> None:
@@ -218,7 +230,7 @@ async def test_a_body_is_at_most_1_mib(admin: httpx2.AsyncClient, announced: boo
 
     answer = await send(MAX_BODY_BYTES + 1)
     assert answer.status_code == 413
-    assert answer.json()["error"]["code"] == "request_too_large"
+    assert answer.json()["code"] == "request_too_large"
     assert (await send(MAX_BODY_BYTES)).status_code == 201
 
 
@@ -233,7 +245,7 @@ async def test_a_body_that_does_not_arrive_is_a_408_and_closes_its_connection(
     async with client_of(app) as client:
         answer = await client.post("/admin/accounts", content=chunks(), headers=JSON)
     assert answer.status_code == 408
-    assert answer.json()["error"]["code"] == "request_timeout"
+    assert answer.json()["code"] == "request_timeout"
     assert answer.headers["connection"] == "close"
 
 
@@ -256,7 +268,7 @@ async def test_while_mongo_is_down_the_answer_is_503(
             answer = await admin.get("/admin/accounts/a")
             ready = await admin.get("/ready")
     assert answer.status_code == 503
-    assert answer.json()["error"]["code"] == "service_unavailable"
+    assert answer.json()["code"] == "service_unavailable"
     assert answer.headers["retry-after"] == "2"
     assert ready.status_code == 503
 
@@ -268,7 +280,7 @@ async def test_a_fault_is_answered_and_logged(
     await database["accounts"].insert_one({"_id": "broken"})
     answer = await admin.get("/admin/accounts/broken")
     assert answer.status_code == 500
-    error = answer.json()["error"]
+    error = problem(answer)
     assert error["code"] == "internal_error"
     assert error["request_id"] == answer.headers["x-request-id"]
 
@@ -281,7 +293,7 @@ async def test_wrong_keys_are_throttled_and_the_right_one_is_not(
         assert (await admin.get("/admin/accounts", headers=wrong)).status_code == 401
     answer = await admin.get("/admin/nothing", headers=wrong)
     assert answer.status_code == 429
-    assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+    assert answer.json()["code"] == "rate_limit_exceeded"
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert answer.headers["connection"] == "close"
     assert (await admin.get("/admin/accounts")).status_code == 200
@@ -317,13 +329,13 @@ async def test_a_rejection_names_the_valid_values(
 ) -> None:
     answer = await admin.get(path, params=params)
     assert answer.status_code == 422
-    assert told in answer.json()["error"]["fields"][field]
+    assert told in wrong_fields(answer)[field]
 
 
 async def test_an_invalid_enum_in_a_list_names_the_valid_values(admin: httpx2.AsyncClient) -> None:
     budgets = [{"limit_usd": 1, "period": "yearly"}]
     answer = await admin.post("/admin/accounts", json={"user_id": "a", "budgets": budgets})
-    [message] = answer.json()["error"]["fields"].values()
+    [message] = wrong_fields(answer).values()
     assert "'yearly': must be one of" in message
     assert "monthly" in message
 
@@ -364,4 +376,4 @@ async def test_a_cursor_of_another_list_is_refused(
     sign = "&" if "?" in path else "?"
     answer = await admin.get(f"/admin/{path}{sign}cursor={quote(cursor)}")
     assert answer.status_code == 422, answer.text
-    assert set(answer.json()["error"]["fields"]) == {"cursor"}
+    assert set(wrong_fields(answer)) == {"cursor"}

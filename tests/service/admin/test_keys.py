@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from libs.common.storage.mongo.driver import Database
+from tests.service.admin.problems import problem, wrong_fields
 
 PUBLIC = {
     "key_id",
@@ -81,9 +82,8 @@ async def test_two_keys_never_share_a_secret(admin: httpx2.AsyncClient) -> None:
 async def test_a_key_needs_an_account(admin: httpx2.AsyncClient, database: Database) -> None:
     answer = await admin.post("/admin/keys", json={"user_id": "nobody"})
     assert answer.status_code == 404
-    error = answer.json()["error"]
-    assert error["code"] == "not_found"
-    assert error["fields"] == {"user_id": "There is no account 'nobody'."}
+    assert problem(answer)["code"] == "not_found"
+    assert wrong_fields(answer) == {"user_id": "There is no account 'nobody'."}
     assert await database["keys"].count_documents({}) == 0
 
 
@@ -111,7 +111,7 @@ async def test_every_invalid_field_is_named(
 ) -> None:
     answer = await admin.post("/admin/keys", json=body)
     assert answer.status_code == 422, answer.text
-    assert set(answer.json()["error"]["fields"]) == fields
+    assert set(wrong_fields(answer)) == fields
     assert await database["keys"].count_documents({}) == 0
 
 
@@ -167,7 +167,7 @@ async def test_an_invalid_change_changes_nothing(
     key = await make(admin)
     answer = await admin.patch(f"/admin/keys/{key['key_id']}", json=body)
     assert answer.status_code == 422
-    assert set(answer.json()["error"]["fields"]) == (fields or set(body))
+    assert set(wrong_fields(answer)) == (fields or set(body))
     shown = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
     assert shown == {field: key[field] for field in PUBLIC}
 

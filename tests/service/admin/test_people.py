@@ -14,6 +14,7 @@ from services.admin.settings import Settings
 from services.admin.wrong_keys import PER_SOURCE
 from tests.servers import mongo_server, running
 from tests.service.admin.conftest import ADMIN_KEY, NOW, app_with, client_of
+from tests.service.admin.problems import problem, wrong_fields
 
 LATER = (NOW + timedelta(hours=1)).isoformat()
 
@@ -66,7 +67,7 @@ async def test_a_key_ends_at_once(admin: httpx2.AsyncClient) -> None:
     assert (await admin.delete(path)).json()["status"] == "revoked"
     refused = await admin.get("/admin/accounts", headers=by(person))
     assert refused.status_code == 401
-    assert refused.json()["error"]["code"] == "api_key_revoked"
+    assert refused.json()["code"] == "api_key_revoked"
     again = await admin.patch(path, json={"status": "active"})
     assert again.status_code == 409
 
@@ -76,7 +77,7 @@ async def test_an_expired_key_says_so(admin: httpx2.AsyncClient, database: Datab
     await database["people"].update_one({}, {"$set": {"expires_at": NOW}})
     refused = await admin.get("/admin/accounts", headers=by(person))
     assert refused.status_code == 401
-    assert refused.json()["error"]["code"] == "api_key_expired"
+    assert refused.json()["code"] == "api_key_expired"
     shown = await admin.get(f"/admin/people/{person['person_id']}")
     assert shown.json()["status"] == "expired"
 
@@ -101,10 +102,10 @@ async def test_a_role_bounds_what_is_reached(admin: httpx2.AsyncClient, role: st
         reached = role == "owner" or role in allowed
         assert (answer.status_code != 403) == reached, (method, path, answer.text)
         if not reached:
-            error = answer.json()["error"]
+            error = problem(answer)
             assert error["code"] == "forbidden"
-            assert "needs the role" in error["message"]
-            assert f"you are {role}" in error["message"]
+            assert "needs the role" in error["detail"]
+            assert f"you are {role}" in error["detail"]
 
 
 async def test_nobody_changes_their_own_access(admin: httpx2.AsyncClient) -> None:
@@ -145,7 +146,7 @@ async def test_wrong_fields_are_named(
     body = {"name": "Ada", "role": "viewer", **fields}
     answer = await admin.post("/admin/people", json=body)
     assert answer.status_code == 422
-    assert list(answer.json()["error"]["fields"]) == [wrong]
+    assert list(wrong_fields(answer)) == [wrong]
     assert (await admin.get("/admin/people")).json()["data"] == []
 
 

@@ -11,6 +11,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 from tests.service.admin.test_usage import entry
 
@@ -146,4 +147,4 @@ async def test_invalid_parameters_are_named(
 ) -> None:
     answer = await admin.get("/admin/ledger/provider-costs", params=params)
     assert answer.status_code == 422
-    assert set(answer.json()["error"]["fields"]) == {field}
+    assert set(wrong_fields(answer)) == {field}

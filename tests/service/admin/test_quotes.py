@@ -12,6 +12,7 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import admin_with_map, make, map_file, row
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 
 USAGE = {"input_text": 100_000, "cache_read": 150_001, "reasoning": 1_000, "web_searches": 2}
@@ -90,7 +91,7 @@ async def test_the_provider_is_taken_from_the_name(
     answer = await admin.post("/admin/costs/quote", json=body)
     if found is None:
         assert answer.status_code == 404
-        assert "has no price" in answer.json()["error"]["message"]
+        assert "has no price" in answer.json()["detail"]
     else:
         assert answer.json()["provider"] == found
         assert answer.json()["price"]["source"] == "litellm"
@@ -143,7 +144,7 @@ async def test_invalid_fields_are_named(
     answer = await admin.post("/admin/costs/quote", json=body)
     assert answer.status_code == status, answer.text
     if field is not None:
-        assert set(answer.json()["error"]["fields"]) == {field}
+        assert set(wrong_fields(answer)) == {field}
 
 
 async def test_an_accounts_multiplier_applies(admin: httpx2.AsyncClient) -> None:

@@ -12,6 +12,7 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.price_maps import admin_with_map, make, map_file, row
+from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 
 # One dollar for input, two for output, ten cents for cached input, three for reasoning.
@@ -245,4 +246,4 @@ async def test_a_usage_that_cannot_be_read_is_refused(
 ) -> None:
     answer = await admin.post("/admin/costs/quote", json={"model": "m", **body})
     assert answer.status_code == 422, answer.text
-    assert set(answer.json()["error"]["fields"]) == {field}
+    assert set(wrong_fields(answer)) == {field}

@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.storage.mongo.driver import Database
 from tests.service.admin.conftest import NOW
+from tests.service.admin.problems import wrong_fields
 
 DEPLOYMENT = {"model": "openai/gpt-4o"}
 ACCOUNT = "/admin/accounts/a"
@@ -46,7 +47,7 @@ async def test_a_change_over_another_revision_is_refused(
     assert first.status_code == 200, first.text
     second = await admin.patch(path, json=two, headers={"if-match": seen})
     assert second.status_code == 412
-    assert second.json()["error"]["code"] == "precondition_failed"
+    assert second.json()["code"] == "precondition_failed"
     shown = await admin.get(path)
     assert shown.json().items() >= one.items()
     assert shown.headers["etag"] == first.headers["etag"] != seen
@@ -146,7 +147,7 @@ async def test_metadata_is_merged(
 async def test_merged_metadata_has_its_bound(admin: httpx2.AsyncClient) -> None:
     more = {f"k{n}": "v" for n in range(31)}
     answer = await admin.patch(ACCOUNT, json={"metadata": more})
-    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, ["metadata"])
+    assert (answer.status_code, list(wrong_fields(answer))) == (422, ["metadata"])
     answer = await admin.patch(ACCOUNT, json={"metadata": {**more, "team": None}})
     assert answer.status_code == 200
     assert len(answer.json()["metadata"]) == 32
@@ -155,7 +156,7 @@ async def test_merged_metadata_has_its_bound(admin: httpx2.AsyncClient) -> None:
 @pytest.mark.usefixtures("paths")
 async def test_the_one_budget_is_merged(admin: httpx2.AsyncClient) -> None:
     missing = await admin.patch(ACCOUNT, json={"budget": {"soft_limit_usd": 1}})
-    assert set(missing.json()["error"]["fields"]) == {"budget.limit_usd", "budget.period"}
+    assert set(wrong_fields(missing)) == {"budget.limit_usd", "budget.period"}
     budget: dict[str, Any] = {"limit_usd": 10, "period": "monthly", "soft_limit_usd": 8}
     for change, expected in (
         (budget, budget),
@@ -171,7 +172,7 @@ async def test_a_revoked_key_stays_revoked(
 ) -> None:
     await admin.delete(paths["key"])
     answer = await admin.patch(paths["key"], json={"status": "active", "name": "back"})
-    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (409, ["status"])
+    assert (answer.status_code, list(wrong_fields(answer))) == (409, ["status"])
     shown = (await admin.get(paths["key"])).json()
     assert (shown["status"], shown["name"]) == ("revoked", "")
     assert (await admin.patch(paths["key"], json={"name": "old"})).json()["name"] == "old"
@@ -192,7 +193,7 @@ SELECTOR = {"since": "2026-11-01T00:00:00Z", "until": "2026-12-01T00:00:00Z"}
 async def test_who_and_what_there_is_not_is_not_found(admin: httpx2.AsyncClient) -> None:
     for path in ("keys", "recordings", "ledger/provider-costs", "usage"):
         answer = await admin.get(f"/admin/{path}?user_id=nobody")
-        assert (answer.status_code, list(answer.json()["error"]["fields"])) == (404, ["user_id"])
+        assert (answer.status_code, list(wrong_fields(answer))) == (404, ["user_id"])
     for wrong, field in (({"user_id": "nobody"}, "user_id"), ({"model": "x"}, "selector.model")):
         answer = await admin.post("/admin/ledger/reprice", json={"selector": SELECTOR | wrong})
-        assert (answer.status_code, list(answer.json()["error"]["fields"])) == (404, [field])
+        assert (answer.status_code, list(wrong_fields(answer))) == (404, [field])
