@@ -27,7 +27,7 @@ from htpy import (
     input as field_input,
 )
 
-from libs.common.errors import AppError, ValidationFailed
+from libs.common.errors import AppError
 from services.admin.console.elements import NOTHING
 
 Kind = Literal["text", "number", "amount", "time", "choice", "list", "long", "password", "flag"]
@@ -86,11 +86,8 @@ def _value(field: Field, text: str) -> Any:
 
 def problems_of(error: AppError | None) -> dict[str, str]:
     """What is wrong, by the member's path."""
-    if isinstance(error, ValidationFailed):
-        return dict(error.fields)
-    if error is not None and error.param is not None:
-        return {error.param: error.message}
-    return {}
+    wrong = () if error is None else error.wrong_fields
+    return {each.field: each.message for each in wrong}
 
 
 def form_of(
