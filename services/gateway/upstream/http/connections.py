@@ -43,6 +43,9 @@ class Protocol(ResponseHandler):
     close to no reader, and takes a reset for the end of a body without length.
     """
 
+    # The event loop's time of the last read.
+    _heard_at = 0.0
+
     def expect_nothing(self) -> None:
         """Rejects bytes until the next request: they must not become its answer.
 
@@ -74,6 +77,22 @@ class Protocol(ResponseHandler):
         """Nothing arrives while reading is paused; resuming starts the timeout."""
         if not self._reading_paused:
             super().start_timeout()
+
+    def _reschedule_timeout(self) -> None:
+        """Notes the time of each read; a new timer for each would cost a stream more."""
+        self._heard_at = self._loop.time()
+        if self._read_timeout and self._read_timeout_handle is None:
+            self._wait_until(self._heard_at + self._read_timeout)
+
+    def _on_read_timeout(self) -> None:
+        due = self._heard_at + (self._read_timeout or 0.0)
+        if due > self._loop.time():
+            self._wait_until(due)
+        else:
+            super()._on_read_timeout()
+
+    def _wait_until(self, due: float) -> None:
+        self._read_timeout_handle = self._loop.call_at(due, self._on_read_timeout)
 
     def _fail_body(self, error: BaseException) -> None:
         body = self._payload
