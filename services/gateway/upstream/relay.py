@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from libs.common.errors import UpstreamFailed, UpstreamTimeout
+from libs.common.errors import AppError, UpstreamFailed, UpstreamTimeout
 from libs.common.schemas.route import Timeouts
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.sent_headers import sent_headers
@@ -148,17 +148,24 @@ async def open_client(settings: Settings) -> AsyncIterator[UpstreamClient]:
 
 
 async def _chunks(response: UpstreamResponse, provider: str) -> AsyncGenerator[bytes, None]:
-    while chunk := await _read(response.read(), provider):
-        yield chunk
+    try:
+        while chunk := await response.read():
+            yield chunk
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise _broken_off(error, provider) from error
 
 
 async def _read(reading: Awaitable[bytes], provider: str) -> bytes:
     try:
         return await reading
-    except TimeoutError:
-        raise UpstreamTimeout(_late(provider)) from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.") from error
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise _broken_off(error, provider) from error
+
+
+def _broken_off(error: Exception, provider: str) -> AppError:
+    if isinstance(error, TimeoutError):
+        return UpstreamTimeout(_late(provider))
+    return UpstreamFailed(f"The provider's answer broke off: {type(error).__name__}.")
 
 
 def _closer(response: UpstreamResponse) -> Any:

@@ -6,6 +6,7 @@ than all of that. Here, a request is bytes.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from functools import lru_cache
 
 import aiohttp
@@ -198,17 +199,21 @@ class UpstreamResponse:
                     raise
         return self._first or b""
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """The next bytes of the body, empty at its end. Raises as `UpstreamClient.request`."""
+        if self._has_begun and self._first is None:
+            return self._content.readany()
+        return self._read_first()
+
+    async def _read_first(self) -> bytes:
         if self._first is not None:
             chunk, self._first = self._first, None
             return chunk
         chunk = await self._content.readany()
-        if not self._has_begun:
-            self._has_begun = True
-            self._timer.cancel()
-            if not self._content.is_eof():
-                self._watch_the_rest()
+        self._has_begun = True
+        self._timer.cancel()
+        if not self._content.is_eof():
+            self._watch_the_rest()
         return chunk
 
     def release(self) -> None:
