@@ -6,8 +6,9 @@ than all of that. Here, a request is bytes.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from functools import lru_cache
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -199,7 +200,7 @@ class UpstreamResponse:
                     raise
         return self._first or b""
 
-    def read(self) -> Awaitable[bytes]:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """The next bytes of the body, empty at its end. Raises as `UpstreamClient.request`."""
         if self._has_begun and self._first is None:
             return self._content.readany()
