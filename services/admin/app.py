@@ -8,6 +8,7 @@ from datetime import datetime
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from services.admin.audit.around import with_audit, with_refusals
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.console.site import console_routes
 from services.admin.errors import exception_handlers
@@ -49,7 +50,13 @@ def create_app(
         ):
             yield state
 
-    around = (with_role, Idempotency(settings.root_keys))
+    around = (
+        with_refusals(clock),
+        with_role,
+        # An answer that is given again is no write.
+        Idempotency(settings.root_keys),
+        with_audit(ENDPOINTS),
+    )
     wrong_keys = WrongKeys(clock)
     app = Starlette(
         routes=[*routes_of(ENDPOINTS, around), *console_routes(ENDPOINTS, around, wrong_keys)],

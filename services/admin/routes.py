@@ -29,6 +29,7 @@ from services.admin import (
     usage,
     usage_sums,
 )
+from services.admin.audit import audit
 from services.admin.endpoints import Around, Endpoint, route_of
 from services.admin.people import people
 
@@ -95,6 +96,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              "Change a person", role="owner", errors=_CHANGE),
     Endpoint("DELETE", "/admin/people/{person_id}", people.revoke_person,
              "Revoke a person's admin key", role="owner", errors=_CHANGE),
+    Endpoint("GET", "/admin/audit", audit.list_audit, "List writes, with who made them"),
+    Endpoint("GET", "/admin/audit/verify", audit.verify_audit,
+             "Prove that no record was changed or removed"),
+    Endpoint("GET", "/admin/audit/export", audit.export_audit, "Export records as NDJSON"),
     Endpoint("GET", "/admin/usage", usage.list_usage, "List entries of all accounts"),
     Endpoint("GET", "/admin/usage/summary", usage_sums.show_summary, "Sum up usage by group"),
     Endpoint("GET", "/admin/usage/series", usage_sums.show_series, "Show usage over time"),

@@ -11,6 +11,7 @@ import msgspec
 from libs.common.prover import Prover, prover_of
 from libs.common.repricing import Repricer
 from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.audit import AuditStore
 from libs.common.storage.mongo.correction_orders import CorrectionOrderStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database, open_database, ping
@@ -33,6 +34,7 @@ from libs.common.storage.redis.holds import HoldStore
 from libs.common.web.health import Check
 from libs.common.web.http_client import HttpClient
 from services.admin.announcer import Announcer
+from services.admin.audit.trail import AuditTrail
 from services.admin.clock import new_uuid7
 from services.admin.metrics import Metrics
 from services.admin.people.sign_in import SignIn
@@ -52,6 +54,8 @@ class State(TypedDict):
     body_timeout_s: float
     sign_in: SignIn
     people: PersonStore
+    audit: AuditTrail
+    audit_log: AuditStore
     accounts: AccountStore
     keys: KeyStore
     prices: PriceStore
@@ -124,14 +128,24 @@ async def open_state(
     )
     keys, ledger = KeyStore(database), LedgerStore(database)
     dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
-    people = PersonStore(database)
+    people, audit_log = PersonStore(database), AuditStore(database)
     idempotent_requests = IdempotentRequestStore(database)
-    stores = (people, keys, prices, ledger, dead_letters, recordings, idempotent_requests)
-    for store in stores:
+    for store in (
+        people,
+        audit_log,
+        keys,
+        prices,
+        ledger,
+        dead_letters,
+        recordings,
+        idempotent_requests,
+    ):
         await store.create_indexes()
     yield State(
         sign_in=SignIn(root_keys=settings.root_keys, people=people, now=now),
         people=people,
+        audit=AuditTrail(audit_log),
+        audit_log=audit_log,
         accounts=AccountStore(database),
         keys=keys,
         prices=prices,

@@ -208,6 +208,7 @@ async def _correct(stack: Stack) -> None:
     await eventually_in_thread(lambda: any(entry["kind"] == "refund" for entry in stack.entries()))
     for how in ("", "?full=true"):
         assert admin.expect("GET", f"/admin/ledger/verify{how}")["ok"]
+    assert admin.expect("GET", "/admin/audit/verify")["ok"]
 
 
 async def _lose_a_price(stack: Stack, gateway: Client) -> None:

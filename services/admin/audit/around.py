@@ -1,0 +1,204 @@
+"""Around every endpoint: each write is recorded before it is done, and how it ended after it.
+
+So no handler can forget it, and a process that dies in between leaves the intent, which shows that
+the outcome is not known.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.domain.ids import ADMIN_SECRET_PREFIX, SECRET_PREFIX
+from libs.common.errors import AppError, Forbidden, Unavailable
+from libs.common.schemas.audit import AuditRecord
+from libs.common.storage.mongo.driver import PyMongoError
+from services.admin.audit.contents import kept_answer, kept_body
+from services.admin.endpoints import Around, Call, Endpoint, Next, Served
+from services.admin.people.actor import actor_of
+from services.admin.state import State
+from services.admin.validation import NoQuery
+from services.admin.wrong_keys import WrongKeys
+
+log = structlog.get_logger(__name__)
+
+# What was said in calls is kept nowhere else.
+_PRIVATE = frozenset({"recordings"})
+_MAX_OBJECT = 256
+
+
+def with_audit(endpoints: Sequence[Endpoint]) -> Around:
+    """What a write's object was before is what the path's own GET says of it."""
+    readers = {
+        endpoint.path: endpoint
+        for endpoint in endpoints
+        if endpoint.method == "GET" and "{" in endpoint.path and endpoint.tag not in _PRIVATE
+    }
+
+    async def audited(call: Call, following: Next) -> Served:
+        if call.endpoint.role is None or not call.endpoint.is_write:
+            return await following(call)
+        writing = _Writing(call, readers.get(call.endpoint.path))
+        await writing.begin()
+        try:
+            served = await following(call)
+        except Exception as error:
+            await writing.fail(error)
+            raise
+        await writing.succeed(served)
+        return served
+
+    return audited
+
+
+def with_refusals(clock: Callable[[], float]) -> Around:
+    """Records that somebody tried what they may not; of each one's tries only some in a minute."""
+    counts = WrongKeys(clock)
+
+    async def watched(call: Call, following: Next) -> Served:
+        try:
+            return await following(call)
+        except Forbidden as error:
+            # A write that had begun has its own outcome.
+            if not call.request.scope.get("audited"):
+                await _refuse(call, error, counts)
+            raise
+
+    return watched
+
+
+async def _refuse(call: Call, error: Forbidden, counts: WrongKeys) -> None:
+    if counts.count(actor_of(call.request).id).wait_s is not None:
+        return
+    record = msgspec.structs.replace(
+        _record(call), phase="refusal", status=error.status, code=error.code
+    )
+    trail = call.request.state["audit"]
+    try:
+        await trail.note_head(await trail.add(record))
+    except Unavailable:
+        log.exception("audit.refusal_lost", actor=record.actor, action=record.action)
+
+
+class _Writing:
+    """One write: its intent, and what is known of its object before and after."""
+
+    def __init__(self, call: Call, reader: Endpoint | None) -> None:
+        self._call = call
+        self._reader = reader
+        self._trail = call.request.state["audit"]
+        self._etag: str | None = None
+        self._intent = _record(call)
+
+    async def begin(self) -> None:
+        """Raises Unavailable: what cannot be recorded is not done."""
+        scope = self._call.request.scope
+        before = await self._read()
+        self._intent = await self._trail.add(
+            msgspec.structs.replace(
+                self._intent,
+                asked=kept_body(self._call.content),
+                before=before,
+            )
+        )
+        scope["audited"] = True
+        scope["see_before"] = self._see
+
+    async def succeed(self, served: Served) -> None:
+        if isinstance(served, Response):
+            await self._end(served.status_code, None, None)
+            return
+        status = self._call.endpoint.statuses[0] if served.status is None else served.status
+        await self._end(status, None, served.content)
+
+    async def fail(self, error: Exception) -> None:
+        match error:
+            case AppError():
+                await self._end(error.status, error.code, None)
+            case PyMongoError():
+                await self._end(Unavailable.status, Unavailable.code, None)
+            case _:
+                await self._end(AppError.status, AppError.code, None)
+
+    async def _end(self, status: int, code: str | None, content: Any) -> None:
+        intent = self._intent
+        outcome = msgspec.structs.replace(
+            intent,
+            phase="outcome",
+            intent=intent.seq,
+            at=self._call.request.state["now"](),
+            object=_id_in(content) or intent.object,
+            status=status,
+            code=code,
+            after=None if content is None else kept_answer(content),
+        )
+        try:
+            await self._trail.note_head(await self._trail.add(outcome))
+        except Unavailable:
+            # The write is done, or is not. Its intent says that the log does not know.
+            log.exception("audit.outcome_lost", intent=intent.seq, status=status, code=code)
+
+    async def _see(self, etag: str) -> None:
+        """The change is made over this state, which may be later than the one that was read."""
+        if etag != self._etag:
+            self._intent = msgspec.structs.replace(self._intent, before=await self._read())
+
+    async def _read(self) -> str | None:
+        if self._reader is None:
+            return None
+        request = self._call.request
+        reading = Request[State](
+            {**request.scope, "method": "GET", "query_string": b"", "headers": []}, request.receive
+        )
+        given = {} if self._reader.query is NoQuery else {"query": self._reader.query()}
+        try:
+            served = await self._reader.handler(reading, **given)
+        except AppError:
+            return None
+        if isinstance(served, Response):
+            return None
+        self._etag = served.headers.get("etag")
+        named = _id_in(served.content)
+        if named is not None:
+            self._intent = msgspec.structs.replace(self._intent, object=named)
+        return kept_answer(served.content)
+
+
+def _record(call: Call) -> AuditRecord:
+    """The intent of a call, without what its object is."""
+    request, endpoint, actor = call.request, call.endpoint, actor_of(call.request)
+    return AuditRecord(
+        seq=0,
+        phase="intent",
+        intent=None,
+        at=request.state["now"](),
+        actor=actor.id,
+        actor_name=actor.name,
+        role=actor.role,
+        action=endpoint.handler.__name__,
+        kind=endpoint.tag,
+        object=_named_by(request),
+        address="unknown" if request.client is None else request.client.host,
+        request_id=request.scope["request_id"],
+    )
+
+
+def _named_by(request: Request[State]) -> str | None:
+    """What the path names; a secret stands there too."""
+    for named in request.path_params.values():
+        if not str(named).startswith((SECRET_PREFIX, ADMIN_SECRET_PREFIX)):
+            return str(named)[:_MAX_OBJECT]
+    return None
+
+
+def _id_in(content: Any) -> str | None:
+    """Every answer about an object begins with the object's id."""
+    if not isinstance(content, msgspec.Struct) or not content.__struct_fields__:
+        return None
+    name = content.__struct_fields__[0]
+    named = getattr(content, name)
+    is_id = isinstance(named, str) and (name.endswith("_id") or name in ("model", "name"))
+    return named[:_MAX_OBJECT] if is_id else None

@@ -1,0 +1,242 @@
+"""`/admin/audit`: what was done by this API, by whom; its proof, and its export."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from libs.common.domain.audit_chain import EMPTY, Fault, checked, head_of
+from libs.common.errors import FieldError, ValidationFailed
+from libs.common.schemas.audit import AuditHead, AuditRecord
+from libs.common.schemas.person import Role
+from services.admin.clock import to_utc_ms
+from services.admin.endpoints import Answer
+from services.admin.fields import Id, PageSize, Time
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
+from services.admin.state import State
+
+_KIND = "audit_seq"
+_BATCH = 200
+# An intent and its outcome are one row, so half of what is read is not shown.
+_MAX_BATCHES = 20
+_VERIFIED = 10_000
+_FIRST_ERROR = 400
+_FIRST_FAULT = 500
+_EXPORT_TYPE = "application/x-ndjson"
+_HASH = r"^[0-9a-f]{64}$"
+
+# An intent without an outcome: the write may have been done, or not.
+Outcome = Literal["done", "refused", "failed", "unknown"]
+
+
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """`since` is inclusive, `until` exclusive; `actor` an id; `action` such as change_account."""
+
+    actor: Id | UnsetType = UNSET
+    action: Id | UnsetType = UNSET
+    kind: Id | UnsetType = UNSET
+    object: Id | UnsetType = UNSET
+    request_id: Id | UnsetType = UNSET
+    since: Time | UnsetType = UNSET
+    until: Time | UnsetType = UNSET
+
+    def query(self) -> dict[str, Any]:
+        """As the store takes it."""
+        names = ("actor", "action", "kind", "object", "request_id")
+        wanted = {name: getattr(self, name) for name in names}
+        query = {name: value for name, value in wanted.items() if value is not UNSET}
+        times = {"$gte": self.since, "$lt": self.until}
+        given = {name: to_utc_ms(at) for name, at in times.items() if at is not UNSET}
+        return {**query, "at": given} if given else query
+
+
+class AuditQuery(AuditFilter, frozen=True, kw_only=True):
+    """A page of writes, the newest first."""
+
+    limit: PageSize = DEFAULT_PAGE_SIZE
+    cursor: ListCursor | UnsetType = UNSET
+
+
+class AuditView(msgspec.Struct, frozen=True, kw_only=True):
+    """A write. `status` and `code` are those of its answer, `asked` the body that it came with."""
+
+    seq: int
+    at: datetime
+    actor: str
+    actor_name: str
+    role: Role
+    action: str
+    kind: str
+    object: str | None
+    outcome: Outcome
+    status: int | None
+    code: str | None
+    address: str
+    request_id: str
+    asked: Any
+    before: Any
+    after: Any
+    hash: str
+
+
+class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[AuditView]
+    next_cursor: str | None
+
+
+class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """`seq` and `hash` are of a head that an earlier answer had: it must still be in the chain."""
+
+    cursor: ListCursor | UnsetType = UNSET
+    seq: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    hash: Annotated[str, Meta(pattern=_HASH)] | UnsetType = UNSET
+
+
+class AuditProof(msgspec.Struct, frozen=True, kw_only=True):
+    """`records` fit together up to `head`. With a `next_cursor` there are more to be checked."""
+
+    ok: bool
+    records: int
+    head: AuditHead
+    fault: Fault | None
+    next_cursor: str | None
+
+
+async def list_audit(request: Request[State], query: AuditQuery) -> Answer[AuditPage]:
+    below = _place(query.cursor)
+    rows: list[AuditRecord] = []
+    more = True
+    for _ in range(_MAX_BATCHES):
+        found = await request.state["audit_log"].newest(query.query(), before=below, limit=_BATCH)
+        shown = await _shown(request.state, found)
+        room = query.limit - len(rows)
+        rows += shown[:room]
+        if len(shown) > room:
+            below = rows[-1].seq
+            break
+        more = len(found) == _BATCH
+        if not more:
+            break
+        below = found[-1].seq
+    following = cursor_of(_KIND, str(below)) if more else None
+    return Answer(AuditPage(data=[_view(row) for row in rows], next_cursor=following))
+
+
+async def verify_audit(request: Request[State], query: VerifyQuery) -> Answer[AuditProof]:
+    """Checks 10,000 records at most; `next_cursor` goes on."""
+    log = request.state["audit_log"]
+    if (query.seq is UNSET) is not (query.hash is UNSET):
+        raise ValidationFailed([FieldError("hash", "is of a head: give its seq and its hash")])
+    start = _place(query.cursor) or 0
+    # Read before the records: those that come meanwhile are after it.
+    noted = [head for head in (await log.noted_head(), _given_head(query)) if head is not None]
+    head = EMPTY
+    if start:
+        before = (await log.get([start])).get(start)
+        if before is None:
+            return _proof(EMPTY, Fault(seq=start, problem="is missing"), 0, more=False)
+        head = head_of(before)
+    records = await log.after(start, limit=_VERIFIED)
+    more = len(records) == _VERIFIED
+    head, fault = checked(records, head)
+    if fault is None:
+        fault = _missing(noted, records, start, head, more)
+    return _proof(head, fault, len(records), more=more and fault is None)
+
+
+async def export_audit(request: Request[State], query: AuditFilter) -> StreamingResponse:
+    """The records themselves, one a line, the oldest first."""
+    return StreamingResponse(
+        _lines(request.state, query.query()),
+        media_type=_EXPORT_TYPE,
+        headers={"content-disposition": 'attachment; filename="audit.ndjson"'},
+    )
+
+
+async def _lines(state: State, query: dict[str, Any]) -> AsyncIterator[bytes]:
+    seq = 0
+    while records := await state["audit_log"].after(seq, limit=_BATCH, query=query):
+        yield msgspec.json.Encoder().encode_lines(records)
+        seq = records[-1].seq
+
+
+async def _shown(state: State, found: Sequence[AuditRecord]) -> list[AuditRecord]:
+    """Without the intents whose outcome is known."""
+    intents = [record.seq for record in found if record.phase == "intent"]
+    settled = await state["audit_log"].settled(intents) if intents else set()
+    return [record for record in found if record.seq not in settled]
+
+
+def _missing(
+    noted: Sequence[AuditHead],
+    records: Sequence[AuditRecord],
+    start: int,
+    head: AuditHead,
+    more: bool,
+) -> Fault | None:
+    """Whether a head that was noted is not in the chain any more."""
+    hashes = {record.seq: record.hash for record in records}
+    for known in noted:
+        if known.seq <= start or (more and known.seq > head.seq):
+            continue
+        if known.seq > head.seq:
+            return Fault(seq=head.seq + 1, problem=f"is missing: there were {known.seq} records")
+        if hashes[known.seq] != known.hash:
+            return Fault(seq=known.seq, problem="is not the record whose hash was noted")
+    return None
+
+
+def _given_head(query: VerifyQuery) -> AuditHead | None:
+    if query.seq is UNSET or query.hash is UNSET:
+        return None
+    return AuditHead(seq=query.seq, hash=query.hash)
+
+
+def _proof(head: AuditHead, fault: Fault | None, records: int, *, more: bool) -> Answer[AuditProof]:
+    following = cursor_of(_KIND, str(head.seq)) if more else None
+    return Answer(
+        AuditProof(ok=fault is None, records=records, head=head, fault=fault, next_cursor=following)
+    )
+
+
+def _place(cursor: str | UnsetType) -> int | None:
+    place = place_of(_KIND, cursor)
+    return None if place is None else int(place)
+
+
+def _view(record: AuditRecord) -> AuditView:
+    return AuditView(
+        seq=record.seq,
+        at=record.at,
+        actor=record.actor,
+        actor_name=record.actor_name,
+        role=record.role,
+        action=record.action,
+        kind=record.kind,
+        object=record.object,
+        outcome=_outcome(record),
+        status=record.status,
+        code=record.code,
+        address=record.address,
+        request_id=record.request_id,
+        asked=_json(record.asked),
+        before=_json(record.before),
+        after=_json(record.after),
+        hash=record.hash,
+    )
+
+
+def _outcome(record: AuditRecord) -> Outcome:
+    if record.status is None:
+        return "unknown"
+    if record.status < _FIRST_ERROR:
+        return "done"
+    return "refused" if record.status < _FIRST_FAULT else "failed"
+
+
+def _json(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())

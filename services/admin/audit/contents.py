@@ -1,0 +1,69 @@
+"""What is kept of a body or an answer: JSON as text, bounded, without secrets."""
+
+import re
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from libs.common.decode_errors import UNREADABLE
+from libs.common.domain.redaction import MARKER, redact
+from libs.common.web.json import encode_json
+
+_MAX_BYTES = 16_384
+# More is not decoded, only measured.
+_MAX_DECODED_BYTES = 262_144
+_MAX_DEPTH = 32
+# Names of our own members that hold a secret; what else looks like one is found by its form.
+_SECRET_NAMES = re.compile(
+    r"(?i)(secret|password|passphrase|authorization|(api|admin)_key|token)s?"
+)
+# What changes by itself, and by no write of this service.
+_LEFT_OUT = frozenset({"spend"})
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def kept_body(content: bytes) -> str | None:
+    """Of a request's body."""
+    if not content:
+        return None
+    if len(content) > _MAX_DECODED_BYTES:
+        return _measured(content)
+    try:
+        return _kept(_decode(content))
+    except (*UNREADABLE, RecursionError):
+        return _measured(content)
+
+
+def kept_answer(content: Any) -> str:
+    """Of a struct of ours."""
+    encoded = encode_json(content)
+    return _measured(encoded) if len(encoded) > _MAX_DECODED_BYTES else _kept(_decode(encoded))
+
+
+def _kept(content: Any) -> str:
+    encoded = encode_json(_clean(content, 0))
+    return _measured(encoded) if len(encoded) > _MAX_BYTES else encoded.decode()
+
+
+def _measured(content: bytes) -> str:
+    left_out = {"omitted_bytes": len(content), "sha256": sha256(content).hexdigest()}
+    return encode_json(left_out).decode()
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        return "…"
+    if isinstance(value, dict):
+        return {
+            name: MARKER.decode()
+            if isinstance(item, str) and _SECRET_NAMES.fullmatch(name)
+            else _clean(item, depth + 1)
+            for name, item in value.items()
+            if depth or name not in _LEFT_OUT
+        }
+    if isinstance(value, list):
+        return [_clean(item, depth + 1) for item in value]
+    return redact(value.encode()).decode() if isinstance(value, str) else value

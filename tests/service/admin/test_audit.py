@@ -1,0 +1,289 @@
+"""The audit log: every write is in it, in one chain, and nothing that is secret."""
+
+import asyncio
+import json
+from hashlib import sha256
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.domain.audit_chain import EMPTY, checked
+from libs.common.errors import Unavailable
+from libs.common.schemas.audit import AuditRecord
+from libs.common.storage.mongo.audit import AuditStore
+from libs.common.storage.mongo.driver import Database, PyMongoError
+from services.admin.audit.trail import AuditTrail
+from services.admin.wrong_keys import PER_SOURCE
+from tests.service.admin.conftest import NOW
+from tests.service.admin.problems import wrong_fields
+from tests.service.admin.test_people import by, made
+
+ACCOUNT = {"user_id": "a", "name": "A"}
+
+
+async def rows(admin: httpx2.AsyncClient, **filters: Any) -> list[dict[str, Any]]:
+    answer = await admin.get("/admin/audit", params=filters)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["next_cursor"] is None
+    data: list[dict[str, Any]] = answer.json()["data"]
+    return data
+
+
+async def verified(admin: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:
+    proof: dict[str, Any] = (await admin.get("/admin/audit/verify", params=query)).json()
+    return proof
+
+
+async def test_a_change_is_recorded_with_what_was_before_and_after(
+    admin: httpx2.AsyncClient,
+) -> None:
+    ada = await made(admin, name="Ada", role="operator")
+    created = await admin.post("/admin/accounts", json=ACCOUNT, headers=by(ada))
+    changed = await admin.patch("/admin/accounts/a", json={"name": "B"}, headers=by(ada))
+    second, first = await rows(admin, object="a", kind="accounts")
+    assert (first["action"], first["before"], first["asked"]) == ("create_account", None, ACCOUNT)
+    assert first["after"]["name"] == "A"
+    assert (second["action"], second["asked"]) == ("change_account", {"name": "B"})
+    assert (second["before"]["name"], second["after"]["name"]) == ("A", "B")
+    for row, answer in ((first, created), (second, changed)):
+        assert row["request_id"] == answer.headers["x-request-id"]
+        assert (row["actor"], row["actor_name"], row["role"]) == (
+            ada["person_id"],
+            "Ada",
+            "operator",
+        )
+        assert (row["outcome"], row["status"], row["code"]) == ("done", answer.status_code, None)
+        assert row["address"] == "127.0.0.1"
+        assert row["at"] == NOW.isoformat().replace("+00:00", "Z")
+        assert "spend" not in row["after"]
+
+
+async def test_reads_are_not_recorded(admin: httpx2.AsyncClient) -> None:
+    for path in ("/admin/accounts", "/admin/audit", "/admin/people/me", "/health"):
+        assert (await admin.get(path)).status_code == 200
+    quote = {"model": "openai/gpt-4o", "usage": {"input": 1}}
+    await admin.post("/admin/costs/quote", json=quote)
+    assert await rows(admin) == []
+
+
+async def test_a_refused_write_is_recorded_with_its_reason(admin: httpx2.AsyncClient) -> None:
+    await admin.post("/admin/accounts", json=ACCOUNT)
+    await admin.post("/admin/accounts", json=ACCOUNT)
+    await admin.patch("/admin/accounts/nobody", json={"name": "x"})
+    await admin.post("/admin/accounts", json={"user_id": {"$ne": 1}})
+    outcomes = [(row["outcome"], row["status"], row["code"]) for row in await rows(admin)]
+    assert outcomes == [
+        ("refused", 422, "validation_failed"),
+        ("refused", 404, "not_found"),
+        ("refused", 409, "conflict"),
+        ("done", 201, None),
+    ]
+
+
+async def test_no_secret_is_recorded(admin: httpx2.AsyncClient, database: Database) -> None:
+    person = await made(admin, role="owner")
+    await admin.post("/admin/accounts", json=ACCOUNT)
+    key = (await admin.post("/admin/keys", json={"user_id": "a", "name": "k"})).json()
+    rotated = await admin.post(f"/admin/keys/{key['key_id']}/rotate", json={})
+    await admin.patch(f"/admin/keys/{key['api_key']}", json={"name": "l"}, headers=by(person))
+    await admin.delete(f"/admin/keys/{key['api_key']}")
+    await admin.delete("/admin/keys/sk-gw-unknownUnknownUnknown0123")
+    documents = str(await database["audit"].find().to_list(None))
+    secrets = [person["admin_key"], key["api_key"], rotated.json().get("api_key", "none")]
+    for secret in (*secrets, "sk-gw-unknownUnknown", "an-admin-key-for-tests", "secret_hash"):
+        assert secret not in documents
+    renamed = (await rows(admin, action="change_key"))[0]
+    assert (renamed["object"], renamed["actor"]) == (key["key_id"], person["person_id"])
+
+
+async def test_roles_that_are_exceeded_are_recorded_some_of_them(
+    admin: httpx2.AsyncClient,
+) -> None:
+    viewer = await made(admin)
+    for _ in range(PER_SOURCE + 5):
+        answer = await admin.post("/admin/accounts", json=ACCOUNT, headers=by(viewer))
+        assert answer.status_code == 403
+    assert (await admin.get("/admin/people", headers=by(viewer))).status_code == 403
+    refused = await rows(admin, actor=viewer["person_id"])
+    assert [(row["outcome"], row["action"]) for row in refused] == [
+        ("refused", "create_account")
+    ] * PER_SOURCE
+
+
+async def test_filters(admin: httpx2.AsyncClient) -> None:
+    ada = await made(admin, role="operator")
+    await admin.post("/admin/accounts", json=ACCOUNT, headers=by(ada))
+    made_b = await admin.post("/admin/accounts", json={"user_id": "b"})
+    for filters, objects in (
+        ({"actor": ada["person_id"]}, ["a"]),
+        ({"object": "b"}, ["b"]),
+        ({"kind": "people"}, [ada["person_id"]]),
+        ({"action": "create_account"}, ["b", "a"]),
+        ({"request_id": made_b.headers["x-request-id"]}, ["b"]),
+        ({"since": "2026-11-24T12:00:00Z"}, ["b", "a", ada["person_id"]]),
+        ({"since": "2026-11-24T12:00:00.001Z"}, []),
+        ({"until": "2026-11-24T12:00:00Z"}, []),
+        ({"actor": "$where"}, []),
+        ({"actor": '{"$ne":""}'}, []),
+    ):
+        assert [row["object"] for row in await rows(admin, **filters)] == objects, filters
+    unknown = await admin.get("/admin/audit", params={"who": "x"})
+    assert unknown.status_code == 422
+    wrong = await admin.get("/admin/audit", params={"cursor": "zzz"})
+    assert list(wrong_fields(wrong)) == ["cursor"]
+
+
+async def test_pages_have_each_write_once(admin: httpx2.AsyncClient) -> None:
+    wanted = [f"account-{number}" for number in range(7)]
+    for user_id in wanted:
+        await admin.post("/admin/accounts", json={"user_id": user_id})
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 3}
+    while True:
+        page = (await admin.get("/admin/audit", params=query)).json()
+        assert len(page["data"]) <= 3
+        seen += [row["object"] for row in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert seen == wanted[::-1]
+
+
+async def test_a_write_whose_process_ends_shows_its_intent(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    await admin.post("/admin/accounts", json=ACCOUNT)
+    await admin.patch("/admin/accounts/a", json={"name": "B"})
+    # What a kill between the write and its outcome leaves.
+    await database["audit"].delete_one({"phase": "outcome", "action": "change_account"})
+    row, _ = await rows(admin)
+    assert (row["outcome"], row["status"], row["after"]) == ("unknown", None, None)
+    assert (row["before"]["name"], row["asked"]) == ("A", {"name": "B"})
+
+
+async def test_the_chain_tells_what_was_done_to_it(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    assert await verified(admin) == {
+        "ok": True,
+        "records": 0,
+        "head": {"seq": 0, "hash": ""},
+        "fault": None,
+        "next_cursor": None,
+    }
+    for number in range(4):
+        await admin.post("/admin/accounts", json={"user_id": f"account-{number}"})
+    proof = await verified(admin)
+    assert (proof["ok"], proof["records"], proof["head"]["seq"]) == (True, 8, 8)
+    records = database["audit"]
+    third = await records.find_one({"_id": 3})
+    assert third is not None
+    await records.update_one({"_id": 3}, {"$set": {"actor": "person_x"}})
+    assert (await verified(admin))["fault"]["seq"] == 3
+    await records.delete_one({"_id": 3})
+    missing = await verified(admin)
+    assert (missing["ok"], missing["fault"]["seq"]) == (False, 3)
+    await records.insert_one(third)
+    assert (await verified(admin))["ok"]
+    await records.delete_many({"_id": {"$gt": 6}})
+    cut = await verified(admin)
+    assert (cut["ok"], cut["fault"]["seq"]) == (False, 7)
+    # Even where the noted head was removed too, a head that somebody kept tells it.
+    await database["audit_head"].delete_many({})
+    assert (await verified(admin))["ok"]
+    assert not (await verified(admin, **proof["head"]))["ok"]
+
+
+async def test_a_rewritten_chain_does_not_have_the_head_that_was_kept(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    await admin.post("/admin/accounts", json=ACCOUNT)
+    head = (await verified(admin))["head"]
+    assert (await verified(admin, **head))["ok"]
+    forged = {**head, "hash": "0" * 64}
+    assert (await verified(admin, **forged))["fault"]["seq"] == head["seq"]
+    assert (await admin.get("/admin/audit/verify?seq=1")).status_code == 422
+    assert (await admin.get("/admin/audit/verify?seq=1&hash=x")).status_code == 422
+
+
+async def test_the_export_can_be_checked_without_the_service(
+    admin: httpx2.AsyncClient,
+) -> None:
+    await made(admin)
+    for number in range(3):
+        await admin.post("/admin/accounts", json={"user_id": f"account-{number}"})
+    answer = await admin.get("/admin/audit/export")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    previous = ""
+    lines = answer.text.splitlines()
+    assert len(lines) == 8
+    for line in lines:
+        rest, _, _ = line.rpartition(',"hash":')
+        record = json.loads(line)
+        assert record["previous"] == previous
+        assert record["hash"] == sha256(f"{rest}}}".encode()).hexdigest()
+        previous = record["hash"]
+    some = await admin.get("/admin/audit/export", params={"kind": "accounts"})
+    assert {json.loads(line)["kind"] for line in some.text.splitlines()} == {"accounts"}
+
+
+def _record(number: int) -> AuditRecord:
+    return AuditRecord(
+        seq=0,
+        phase="refusal",
+        intent=None,
+        at=NOW,
+        actor="root",
+        actor_name="root",
+        role="owner",
+        action="x",
+        kind="x",
+        object=str(number),
+        address="",
+        request_id="",
+    )
+
+
+async def test_processes_share_one_chain(database: Database) -> None:
+    store = AuditStore(database)
+    trails = [AuditTrail(store) for _ in range(3)]
+    await asyncio.gather(*(trails[n % 3].add(_record(n)) for n in range(30)))
+    records = await store.after(0, limit=100)
+    assert sorted(int(record.object or "") for record in records) == list(range(30))
+    head, fault = checked(records, EMPTY)
+    assert (head.seq, fault) == (30, None)
+
+
+class AwayStore(AuditStore):
+    """As if MongoDB refused the records, while all else works."""
+
+    async def add(self, record: AuditRecord) -> bool:
+        raise PyMongoError("away")
+
+
+class CrowdedStore(AuditStore):
+    """Every number is taken by somebody else."""
+
+    async def add(self, record: AuditRecord) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("store", [AwayStore, CrowdedStore])
+async def test_what_cannot_be_recorded_is_not_done(
+    database: Database, store: type[AuditStore]
+) -> None:
+    with pytest.raises(Unavailable):
+        await AuditTrail(store(database)).add(_record(1))
+
+
+async def test_without_the_log_writes_are_refused_and_reads_served(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    # Its records would be duplicates of one that cannot be read back as the last.
+    await database["audit"].create_index("actor", unique=True)
+    await database["audit"].insert_one({"_id": 0, "actor": "root", "seq": 0, "hash": ""})
+    answer = await admin.post("/admin/accounts", json=ACCOUNT)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert (await admin.get("/admin/accounts")).json()["data"] == []
