@@ -34,6 +34,12 @@ UPSTREAM_CONNECTIONS_REFUSED = Counter(
     "Calls refused since no connection to a provider was free.",
     ["bound"],
 )
+# `cause`: the gateway's own error code, status_429, status_5xx, misconfigured or request.
+ATTEMPTS_FAILED = Counter(
+    "gateway_attempts_failed_total",
+    "Tries of a deployment that failed, by provider and cause.",
+    ["provider", "cause"],
+)
 EVENTS_SPOOLED = Counter("gateway_events_spooled_total", "Usage events written to the spool.")
 EVENTS_IN_MEMORY = Gauge(
     "gateway_events_in_memory",

@@ -38,6 +38,7 @@ CLOCK_TOLERANCE = timedelta(hours=1)
 MAX_COUNT = 2**53
 MAX_ID_CHARS = 512
 MAX_TEXT_CHARS = 1024
+MAX_FAILED_ATTEMPTS = 10
 
 # By provider and model.
 Prices = Mapping[tuple[str, str], PriceVersion]
@@ -144,6 +145,7 @@ def entry_of(event: UsageEvent, prices: Prices, posted_at: datetime) -> LedgerEn
         deployment_multiplier=event.deployment_multiplier,
         priced_as=event.priced_as,
         attempts=event.attempts,
+        failed_attempts=event.failed_attempts[:MAX_FAILED_ATTEMPTS],
         provider_request_id=event.provider_request_id,
         response_id=event.response_id,
         objects=event.objects,

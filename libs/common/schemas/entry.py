@@ -10,6 +10,7 @@ from libs.common.schemas.price import AT_COST
 from libs.common.schemas.usage import (
     CallStatus,
     ClientFormat,
+    FailedAttempt,
     Operation,
     RunRole,
     TokenUsage,
@@ -116,6 +117,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     deployment_multiplier: Decimal = AT_COST
     priced_as: str | None = None
     attempts: int = 0
+    failed_attempts: tuple[FailedAttempt, ...] = ()
     provider_request_id: str | None = None
     response_id: str | None = None
     objects: tuple[str, ...] = ()

@@ -99,13 +99,30 @@ class TokenUsage(TokenCounts, frozen=True, kw_only=True, omit_defaults=True):
     notes: tuple[UsageNote, ...] = ()
 
 
+class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A try of a deployment that brought no answer that the client could get.
+
+    `status` is the provider's, None where it sent none; `code` and `message` are its words, or the
+    gateway's about it, redacted and bounded.
+    """
+
+    deployment: str
+    provider: str
+    model: str
+    status: int | None = None
+    code: str = ""
+    message: str = ""
+    elapsed_ms: int
+
+
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call, as the gateway saw it. `call_id` (UUIDv7) makes posting it idempotent.
 
     `started_at` (UTC, whole milliseconds) decides the price version and, in the account's
     `time_zone`, the budget periods.
     `model` and `provider` are what the call was routed to; both are None when it was refused
-    before routing; `deployment` is the one that answered, after `attempts`. `overhead_ms` is the
+    before routing; `deployment` is the one that answered, after `attempts`, of which those in
+    `failed_attempts` were of no use, in their order. `overhead_ms` is the
     gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
     amount of its hold, 0 when it held none. `response_id` is the provider's id of a response that
     it may be asked for again, `objects` are those of what else the call made there. `tags` are the
@@ -129,6 +146,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deployment_multiplier: Decimal = AT_COST
     priced_as: str | None = None
     attempts: int = 0
+    failed_attempts: tuple[FailedAttempt, ...] = ()
     translated: bool = False
     stream: bool = False
     status: CallStatus

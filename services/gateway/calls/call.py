@@ -18,6 +18,7 @@ from libs.common.schemas.usage import (
     MAX_OBJECT_ID_CHARS,
     MAX_OBJECTS,
     CallStatus,
+    FailedAttempt,
     Operation,
     TokenUsage,
     UsageEvent,
@@ -40,6 +41,7 @@ class Call:
         "attempts",
         "budget_warnings",
         "call_id",
+        "failed_attempts",
         "first_byte_ms",
         "format",
         "granted",
@@ -78,6 +80,7 @@ class Call:
         self.target: Target | None = None
         self.priced: PricedRequest | None = None
         self.attempts = 0
+        self.failed_attempts: tuple[FailedAttempt, ...] = ()
         self.upstream_s = 0.0
         self.rate_window: tuple[LimitScope, Window] | None = None
         self.budget_warnings: tuple[str, ...] = ()
@@ -185,6 +188,7 @@ class Call:
             deployment_multiplier=AT_COST if target is None else target.multiplier,
             priced_as=None if target is None else target.priced_as,
             attempts=self.attempts,
+            failed_attempts=self.failed_attempts,
             translated=translated,
             stream=request is not None and request.stream,
             status=status,

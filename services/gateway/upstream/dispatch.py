@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
-from time import time
+from time import perf_counter, time
 from typing import Protocol
 
 import msgspec
@@ -30,6 +30,7 @@ from services.gateway.formats.base import CallRequest
 from services.gateway.upstream.answer import Answer, Stream, closing_with
 from services.gateway.upstream.capacity import Capacity
 from services.gateway.upstream.cooldowns import Cooldowns
+from services.gateway.upstream.failed_attempts import note_failure
 from services.gateway.upstream.signals import signalled, with_signals
 from services.gateway.upstream.verdict import (
     Outcome,
@@ -103,11 +104,13 @@ class Dispatcher:
                 break
             candidates.tried.append(target.deployment_id)
             call.target = target
+            started_s = perf_counter()
             outcome = await self._try(call, request, target, headers)
             verdict = judge(outcome)
             if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
                 self._cooldowns.succeeded(target.deployment_id, call.user_id)
                 break
+            note_failure(call, target, outcome, _ms_since(started_s))
             asked_s = retry_after_s(outcome, self._clock())
             self._remember(call, target, outcome, verdict, asked_s, plan.route)
             if attempt == plan.route.max_attempts or verdict is Verdict.FINAL:
@@ -132,7 +135,11 @@ class Dispatcher:
     ) -> Answer | Stream:
         """One try at this deployment, which cooldowns do not count. Raises AppError."""
         call.target = target
-        return self._with_signals(call, await self._try(call, request, target, headers))
+        started_s = perf_counter()
+        outcome = await self._try(call, request, target, headers)
+        if not isinstance(outcome, Stream) and judge(outcome) is not Verdict.GOOD:
+            note_failure(call, target, outcome, _ms_since(started_s))
+        return self._with_signals(call, outcome)
 
     async def _try(
         self, call: Call, request: CallRequest, target: Target, headers: Headers
@@ -232,6 +239,10 @@ class Dispatcher:
             for_s=for_s,
             at_once=wants_time,
         )
+
+
+def _ms_since(started_s: float) -> int:
+    return int((perf_counter() - started_s) * 1000)
 
 
 def _raise_or_return(outcome: Outcome | None) -> Answer | Stream:

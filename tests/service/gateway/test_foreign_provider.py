@@ -132,6 +132,7 @@ async def test_a_transient_fault_is_hidden_from_the_client(
     event = await books.the_event(secret)
     attempts = 2 if fault["type"] == "fail" else 1
     assert (event.status, event.attempts) == ("ok", attempts)
+    assert len(event.failed_attempts) == attempts - 1
     assert mock.verdict()["findings"] == []
     assert len(mock.requests()) == attempts
 

@@ -21,6 +21,7 @@ from libs.common.errors import (
     UpstreamTimeout,
 )
 from libs.common.schemas.route import Route
+from libs.common.schemas.usage import FailedAttempt
 from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
@@ -69,6 +70,7 @@ class Stage:
         self.pauses: list[float] = []
         self.tried: list[str] = []
         self.attempts = 0
+        self.failed: tuple[FailedAttempt, ...] = ()
         self.outcomes: dict[str, list[Outcome]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         # Its store is not asked before `share` runs.
@@ -109,7 +111,7 @@ class Stage:
         try:
             return await self.dispatcher.send(call, REQUEST, plan, [])
         finally:
-            self.attempts = call.attempts
+            self.attempts, self.failed = call.attempts, call.failed_attempts
 
     async def refusal(self, targets: Sequence[Target], **fields: Any) -> AppError:
         with pytest.raises(AppError) as caught:

@@ -1,0 +1,114 @@
+"""Why an attempt failed, for the operator: in the call's entry, the log and the metrics.
+
+Providers repeat parts of keys and of requests in their messages, so what looks like a secret or
+like a client's text is left out. A client is never shown this.
+"""
+
+import re
+
+import msgspec
+import structlog
+
+from libs.common.errors import AppError
+from libs.common.schemas.usage import FailedAttempt
+from services.gateway.calls.call import Call
+from services.gateway.calls.target import Target
+from services.gateway.metrics import ATTEMPTS_FAILED
+from services.gateway.upstream.answer import Answer
+from services.gateway.upstream.verdict import Failure, failure_of
+
+log = structlog.get_logger(__name__)
+
+_READ_BYTES = 16_384
+_MAX_MESSAGE = 300
+_MAX_CODE = 64
+# More are never made: a route's `max_attempts` has this bound.
+_MAX_KEPT = 10
+_SECRET = re.compile(r"(?i)\b(?:bearer\s+)?(?=[^\s'\"]*\d)[\w*.-]{20,}")
+_QUOTED = re.compile(r"(['\"`])(?:(?!\1).){40,}\1", re.DOTALL)
+_SPACES = re.compile(r"\s+")
+
+
+class _Error(msgspec.Struct, frozen=True):
+    message: str | None = None
+    code: str | int | None = None
+    type: str | None = None
+    status: str | None = None
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """An error as the providers write it; some put it at the top level."""
+
+    error: _Error | str | None = None
+    message: str | None = None
+    code: str | int | None = None
+    type: str | None = None
+
+
+def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed_ms: int) -> None:
+    """Keeps it for the entry, and logs and counts it."""
+    code, message = _words_of(outcome)
+    failure = failure_of(outcome)
+    attempt = FailedAttempt(
+        deployment=target.deployment_id,
+        provider=target.provider,
+        model=target.model,
+        status=outcome.status if isinstance(outcome, Answer) else None,
+        code=code[:_MAX_CODE],
+        message=redacted(message),
+        elapsed_ms=elapsed_ms,
+    )
+    if len(call.failed_attempts) < _MAX_KEPT:
+        call.failed_attempts = (*call.failed_attempts, attempt)
+    cause = _cause(outcome, failure)
+    ATTEMPTS_FAILED.labels(target.provider, cause).inc()
+    # A request that its provider refuses is nothing for the operator to mend.
+    level = "info" if failure is Failure.OF_REQUEST else "warning"
+    getattr(log, level)(
+        "upstream.attempt_failed",
+        call_id=call.call_id,
+        route=None if call.request is None else call.request.model,
+        deployment=attempt.deployment,
+        provider=attempt.provider,
+        model=attempt.model,
+        status=attempt.status,
+        code=attempt.code,
+        cause=cause,
+        reason=attempt.message,
+        elapsed_ms=elapsed_ms,
+    )
+
+
+def redacted(message: str) -> str:
+    """On one line, bounded, without what looks like a secret or quotes a text at length."""
+    short = _SPACES.sub(" ", message[:_READ_BYTES]).strip()
+    without = _QUOTED.sub("'...'", _SECRET.sub("...", short))
+    return without if len(without) <= _MAX_MESSAGE else f"{without[: _MAX_MESSAGE - 3]}..."
+
+
+def _words_of(outcome: Answer | AppError) -> tuple[str, str]:
+    """Its code and message."""
+    if isinstance(outcome, AppError):
+        # What could not be read, or reached, is in the exception that this one was raised from.
+        inner = outcome.__cause__
+        because = "" if inner is None else f" {type(inner).__name__}: {inner}"
+        return outcome.code, f"{outcome.message}{because}"
+    try:
+        body = msgspec.json.decode(outcome.body[:_READ_BYTES], type=_Body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return "", outcome.body[:_READ_BYTES].decode(errors="replace")
+    error = body.error
+    if isinstance(error, _Error):
+        return str(error.code or error.type or error.status or ""), error.message or ""
+    return str(body.code or body.type or ""), error or body.message or ""
+
+
+def _cause(outcome: Answer | AppError, failure: Failure) -> str:
+    """Of few: what a metric may have as its label."""
+    if isinstance(outcome, AppError):
+        return outcome.code
+    if failure is Failure.UNEXPLAINED:
+        return "status_429" if outcome.status == 429 else "status_5xx"
+    return {Failure.OF_ACCOUNT: "misconfigured", Failure.OF_REQUEST: "request"}.get(
+        failure, "other"
+    )
