@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Context, Decimal
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -36,6 +36,7 @@ _FINEST_RATE = Decimal(1).scaleb(-_RATE_DECIMALS)
 _ROUNDING = Context(prec=60)
 _MAX_MODEL = 256
 _MAX_URL = 2048
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
 def user_id_problem(value: str) -> str | None:
@@ -220,6 +221,11 @@ def _formats(values: tuple[str, ...], _: datetime) -> str | None:
     return None if len(set(values)) == len(values) else "names a format twice"
 
 
+def _day(value: date, _: datetime) -> str | None:
+    # Beyond them, calendars with time zones have no days.
+    return None if _FIRST_YEAR <= value.year <= _LAST_YEAR else "must be in 1970 to 2999"
+
+
 def _tag(value: str, _: datetime) -> str | None:
     return None if is_tag(value) else "must be a tag as calls have them: name or name:value"
 
@@ -241,6 +247,7 @@ Aliases = Annotated[tuple[str, ...], Meta(max_length=32), Rule(_models)]
 AllowedModels = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_nonempty), Rule(_models)]
 ProviderObjects = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_provider_objects)]
 TimeZone = Annotated[str, Rule(_time_zone)]
+Day = Annotated[date, Rule(_day)]
 Time = Annotated[datetime, Meta(tz=True)]
 FutureTime = Annotated[datetime, Meta(tz=True), Rule(_future)]
 TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]

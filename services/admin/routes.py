@@ -27,6 +27,7 @@ from services.admin import (
     recordings,
     rotations,
     usage,
+    usage_series,
     usage_sums,
 )
 from services.admin.audit import audit
@@ -102,7 +103,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/admin/audit/export", audit.export_audit, "Export records as NDJSON"),
     Endpoint("GET", "/admin/usage", usage.list_usage, "List entries of all accounts"),
     Endpoint("GET", "/admin/usage/summary", usage_sums.show_summary, "Sum up usage by group"),
-    Endpoint("GET", "/admin/usage/series", usage_sums.show_series, "Show usage over time"),
+    Endpoint("GET", "/admin/usage/series", usage_series.show_series, "Show usage over time"),
     Endpoint("GET", "/admin/usage/user/{user_id}", usage.show_usage,
              "List an account's entries, with its spend"),
     Endpoint("GET", "/admin/ledger/verify", proof.verify_ledger, "Prove that the books agree"),

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 import msgspec
 
+from libs.common.domain.tags import rolled_up_names
 from libs.common.prover import Prover, prover_of
 from libs.common.repricing import Repricer
 from libs.common.storage.mongo.accounts import AccountStore
@@ -63,6 +64,7 @@ class State(TypedDict):
     ledger: LedgerStore
     entries: EntryStore
     rollups: RollupReader
+    rollup_tags: tuple[str, ...]
     prover: Prover
     repricer: Repricer
     correction_queue: CorrectionQueue
@@ -153,6 +155,7 @@ async def open_state(
         ledger=ledger,
         entries=entries,
         rollups=RollupReader(database),
+        rollup_tags=rolled_up_names(settings.rollup_tags),
         prover=prover_of(database, redis),
         repricer=Repricer(entries, price_book),
         correction_queue=CorrectionQueue(redis),

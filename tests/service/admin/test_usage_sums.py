@@ -170,13 +170,21 @@ async def test_an_unknown_account_is_not_found(admin: httpx2.AsyncClient) -> Non
     [
         ("summary", {"group_by": "colour"}, "group_by"),
         ("summary", {"group_by": "day,day"}, "group_by"),
-        ("summary", {"group_by": "day,account,key,model"}, "group_by"),
+        ("summary", {"group_by": "day,account,key,model,status"}, "group_by"),
         ("summary", {"limit": "1001"}, "limit"),
         ("summary", {"since": "2026-11-24", "until": "2026-11-24"}, "until"),
         ("summary", {"since": "2025-01-01", "until": "2026-11-24"}, "until"),
         ("summary", {"since": "last week"}, "since"),
         ("series", {"until": "0001-01-01"}, "until"),
-        ("series", {"interval": "hour"}, "interval"),
+        ("summary", {"group_by": "tag:"}, "group_by"),
+        ("summary", {"group_by": "tag:unknown"}, "group_by"),
+        ("summary", {"tag": "unknown:x"}, "tag"),
+        ("summary", {"zone": "Mars/Olympus"}, "zone"),
+        ("summary", {"group_by": "day", "compare": "previous"}, "compare"),
+        ("summary", {"group_by": "hour", "since": "2026-10-01", "until": "2026-11-24"}, "until"),
+        ("series", {"interval": "hour", "until": "2026-11-24", "since": "2026-10-01"}, "until"),
+        ("series", {"interval": "minute"}, "interval"),
+        ("series", {"group_by": "status"}, "group_by"),
         ("series", {"group_by": "day"}, "group_by"),
         ("series", {"limit": "21"}, "limit"),
     ],
@@ -230,3 +238,83 @@ async def test_calls_without_a_provider_have_a_series(
         "provider": None,
         "points": [{"start": "2026-11-24", "cost_usd": 3, "calls": 5}],
     }
+
+
+async def test_a_period_is_compared_with_the_one_before(admin: httpx2.AsyncClient) -> None:
+    params = {"since": "2026-11-24", "until": "2026-11-25", "compare": "previous", "limit": "1"}
+    answer = await summed(admin, **params)
+    assert answer["previous"] == {"since": "2026-11-23", "until": "2026-11-24"}
+    (tiny,) = answer["data"]
+    assert (tiny["model"], tiny["previous"]["cost_usd"], tiny["previous"]["calls"]) == (
+        "tiny",
+        0,
+        0,
+    )
+    assert answer["rest"]["previous"]["cost_usd"] == SMALL_USD
+    assert answer["total"]["previous"]["statuses"] == {"ok": 1, "client_closed": 1}
+    answer = await summed(admin, **params | {"since": "2026-11-23", "until": "2026-11-25"})
+    assert [row["previous"]["cost_usd"] for row in answer["data"]] == [0]
+    answer = await summed(admin, **params | {"group_by": "account,provider"})
+    assert answer["data"][0]["previous"]["cost_usd"] == Decimal("1.000000001")
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "before"),
+    [
+        ("2026-11-01", "2026-12-01", "2026-10-01"),
+        ("2026-01-01", "2026-03-01", "2025-11-01"),
+        ("2024-03-01", "2024-03-15", "2024-02-16"),
+    ],
+)
+async def test_months_are_compared_with_months(
+    admin: httpx2.AsyncClient, since: str, until: str, before: str
+) -> None:
+    answer = await summed(admin, since=since, until=until, compare="previous")
+    assert answer["previous"] == {"since": before, "until": since}
+
+
+async def test_a_series_by_hour_has_those_of_the_zone(admin: httpx2.AsyncClient) -> None:
+    """The clock of Berlin is set back on the first day."""
+    params = {"since": "2026-10-25", "until": "2026-10-26", "interval": "hour"}
+    answer = exact(await admin.get("/admin/usage/series", params=params))
+    assert (answer["zone"], len(answer["total"])) == ("UTC", 24)
+    answer = exact(
+        await admin.get("/admin/usage/series", params=params | {"zone": "Europe/Berlin"})
+    )
+    starts = [point["start"] for point in answer["total"]]
+    assert starts[:4] == [
+        "2026-10-25T00:00:00+02:00",
+        "2026-10-25T01:00:00+02:00",
+        "2026-10-25T02:00:00+02:00",
+        "2026-10-25T02:00:00+01:00",
+    ]
+    assert (len(starts), starts[-1]) == (25, "2026-10-25T23:00:00+01:00")
+    params |= {"since": "2026-11-24", "until": "2026-11-25", "group_by": "model"}
+    answer = exact(await admin.get("/admin/usage/series", params=params | {"zone": "Asia/Kolkata"}))
+    points = {row["model"]: row["points"] for row in answer["data"]}
+    # The entries are of 11:54 to 12:00 UTC, whatever their periods say.
+    assert points["big"][17] == {"start": "2026-11-24T17:00:00+05:30", "cost_usd": 5, "calls": 1}
+    assert sum(point["cost_usd"] for point in answer["total"]) == Decimal("8.250000001")
+
+
+async def test_what_was_rolled_up_before_there_were_cells_is_still_summed(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    """Also what is posted to such a rollup since."""
+    await database["rollups"].insert_one(
+        {"_id": "a|2026-11-24|key_1|old|acme", "user_id": "a", "day": "2026-11-24"}
+        | {"key_id": "key_1", "model": "old", "cost_nusd": 3_000_000_000, "calls": 4}
+    )
+    await LedgerStore(database).post(
+        [on("24", 7, 1_000_000_000, model="old", requested_model="old")]
+    )
+    params = {"model": "old", "since": "2026-11-24", "until": "2026-11-25"}
+    assert costs(await summed(admin, **params, group_by="requested_model"), "requested_model") == [
+        (None, 4)
+    ]
+    for extra in ({}, {"zone": "Asia/Tokyo"}):
+        answer = await summed(admin, **params, **extra, group_by="day,status")
+        assert costs(answer, "day", "status") == [("2026-11-24", None, 4)]
+        answer = await summed(admin, **params, **extra, group_by="hour")
+        assert costs(answer, "hour") == [(None, 4)]
+        assert answer["total"]["calls"] == 5

@@ -37,8 +37,8 @@ Dimensions = dict[str, str]
 def dimensions_of(entry: LedgerEntry, tags: Collection[str]) -> Dimensions:
     """Of a call with the usual name of its model, without user and tags: none."""
     found: Dimensions = {}
-    if entry.requested_model and entry.requested_model != entry.model:
-        found["requested_model"] = entry.requested_model[:_MAX_VALUE_CHARS]
+    if entry.requested_model != entry.model:
+        found["requested_model"] = (entry.requested_model or "")[:_MAX_VALUE_CHARS]
     if entry.client_user:
         found["client_user"] = entry.client_user[:_MAX_VALUE_CHARS]
     if tags:
