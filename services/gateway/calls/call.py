@@ -37,6 +37,7 @@ class Call:
     """Extended from authentication to the last byte, within one request's handler."""
 
     __slots__ = (
+        "_overhead_ms",
         "_started",
         "attempts",
         "budget_warnings",
@@ -91,13 +92,20 @@ class Call:
         self.tags: tuple[str, ...] = ()
         # Ids of the operator's objects that an administrator allows the caller to name.
         self.granted: frozenset[str] = frozenset()
+        self._overhead_ms: float | None = None
         self._started = perf_counter()
+
+    def stream_begins(self) -> None:
+        """What follows takes as long as the provider streams: none of it is the gateway's own."""
+        self._overhead_ms = self.overhead_ms()
 
     def elapsed_ms(self) -> int:
         return int((perf_counter() - self._started) * 1000)
 
     def overhead_ms(self) -> float:
-        """The time so far, without the time that the provider took."""
+        """The time until a stream began, else so far, without the time that the provider took."""
+        if self._overhead_ms is not None:
+            return self._overhead_ms
         return int((perf_counter() - self._started - self.upstream_s) * 1_000_000) / 1000
 
     def cost_nusd(self, usage: TokenUsage | None) -> int:

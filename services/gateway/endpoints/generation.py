@@ -153,6 +153,7 @@ class _CallHandler(Handler):
         self, writer: UsageEventWriter, priced: PricedRequest, stream: Stream
     ) -> None:
         call = self.call
+        call.stream_begins()
         try:
             relay = StreamRelay(
                 call,

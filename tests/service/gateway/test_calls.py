@@ -208,6 +208,19 @@ async def test_a_stream_is_neither_buffered_nor_delayed(
     assert response.headers["x-accel-buffering"] == "no"
 
 
+async def test_the_time_that_a_provider_streams_is_not_the_gateways_own(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect
+) -> None:
+    """The entry says what the head of the answer said, before the stream took its time."""
+    upstream.streams(dialect.frames)
+    secret = await books.add_key()
+
+    response = await gateway.post(dialect.path, secret, dialect.body(stream=True))
+
+    said = float(response.headers["x-gateway-overhead-ms"])
+    assert (await books.the_event(secret)).overhead_ms == said
+
+
 async def test_the_providers_connection_is_reused(
     upstream: Upstream, books: Books, settings_with: SettingsWith, dialect: Dialect
 ) -> None:
