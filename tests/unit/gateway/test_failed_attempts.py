@@ -16,7 +16,7 @@ OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Ove
 
 
 def counted(cause: str) -> float:
-    return float(ATTEMPTS_FAILED.labels("openai", cause)._value.get())  # noqa: SLF001
+    return float(ATTEMPTS_FAILED.labels("openai", cause)._value.get())
 
 
 async def test_a_call_that_succeeds_at_last_keeps_why_it_did_not_at_first() -> None:
