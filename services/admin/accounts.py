@@ -40,6 +40,7 @@ from services.admin.fields import (
     metadata_problem,
 )
 from services.admin.pages import PageQuery
+from services.admin.people.actor import actor_of
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
@@ -121,9 +122,19 @@ async def create_account(request: Request[State], body: NewAccount) -> Answer[Ac
 
 async def list_accounts(request: Request[State], query: PageQuery) -> Answer[Any]:
     state = request.state
-    fetched = await state["accounts"].list(after=query.after("user_id"), limit=query.fetch)
+    fetched = await _reached(request, after=query.after("user_id"), limit=query.fetch)
     views = await _views(state, query.page(fetched))
     return Answer(query.answer(fetched, views, "user_id"))
+
+
+async def _reached(request: Request[State], *, after: str | None, limit: int) -> list[Account]:
+    """The accounts that the actor reaches, in order of user_id, starting after `after`."""
+    accounts, reached = request.state["accounts"], actor_of(request).accounts
+    if reached is None:
+        return await accounts.list(after=after, limit=limit)
+    wanted = [user_id for user_id in reached if after is None or user_id > after]
+    found = await accounts.get_many(sorted(wanted)[:limit])
+    return sorted(found, key=lambda account: account.user_id)
 
 
 async def show_account(request: Request[State]) -> Answer[AccountView]:

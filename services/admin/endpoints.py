@@ -19,6 +19,7 @@ from starlette.routing import Route
 from libs.common.errors import AppError
 from libs.common.schemas.person import Role
 from libs.common.web.json import json_response
+from services.admin.people.actor import Actor
 from services.admin.state import State
 from services.admin.validation import (
     MAX_BODY_BYTES,
@@ -60,12 +61,16 @@ Next = Callable[[Call], Awaitable[Served]]
 Around = Callable[[Call, Next], Awaitable[Served]]
 
 
+# Raises NotFound for what is of an account that the actor does not reach.
+Scope = Callable[[Call, Actor], Awaitable[None]]
+
+
 class Endpoint(msgspec.Struct, frozen=True, dict=True):
     """A row of the table. `role` is the least that may call it; None is anybody, without a key.
 
     `statuses` are those of its answers, the usual one first; `errors` those that not every endpoint
-    may have. `writes` tells what the method does not: a POST that changes nothing. One that is
-    `scoped` is open to actors with accounts in scope: its handler keeps them to these.
+    may have. `writes` tells what the method does not: a POST that changes nothing. Without a
+    `scope` it is closed to actors with accounts in scope; else that keeps them to these.
     """
 
     method: Method
@@ -77,7 +82,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     errors: tuple[type[AppError], ...] = ()
     max_body_bytes: int = MAX_BODY_BYTES
     writes: bool | None = None
-    scoped: bool = False
+    scope: Scope | None = None
 
     @property
     def tag(self) -> str:

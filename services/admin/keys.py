@@ -211,7 +211,7 @@ async def find_key(request: Request[State]) -> ApiKey:
     else:
         key = await keys.get(named)
     if key is None:
-        raise _unknown_key()
+        raise unknown_key()
     return key
 
 
@@ -219,7 +219,7 @@ def _terms_of(body: RecordingBody | None) -> RecordingTerms | None:
     return None if body is None else RecordingTerms(retention_days=body.retention_days)
 
 
-def _unknown_key() -> NotFound:
+def unknown_key() -> NotFound:
     return NotFound("There is no key with this id or secret.", param="api_key")
 
 

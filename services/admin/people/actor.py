@@ -3,7 +3,6 @@
 The middleware puts him into `request.scope["actor"]`, of every request under `/admin`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -50,8 +49,3 @@ def check_global(actor: Actor) -> None:
         raise Forbidden(
             "This is not of one account: it is closed to you, since you have accounts in scope."
         )
-
-
-def narrowed(actor: Actor, user_ids: Sequence[str]) -> list[str]:
-    """Those of the accounts that are in his scope."""
-    return [user_id for user_id in user_ids if actor.reaches(user_id)]
