@@ -4,10 +4,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from libs.common.web.reference import reference_routes
 from services.admin.audit.around import with_audit, with_refusals
 from services.admin.clock import new_uuid7, utc_now
 from services.admin.console.site import console_routes
@@ -16,6 +18,7 @@ from services.admin.idempotency import Idempotency
 from services.admin.metrics import Metrics
 from services.admin.middleware import RequestContext, RequireActor
 from services.admin.people.access import with_role
+from services.admin.reference import APPENDIX, describe
 from services.admin.routes import ENDPOINTS, routes_of
 from services.admin.settings import Settings
 from services.admin.state import OpenResources, State, open_resources, open_state
@@ -59,7 +62,11 @@ def create_app(
     )
     wrong_keys = WrongKeys(clock)
     app = Starlette(
-        routes=[*routes_of(ENDPOINTS, around), *console_routes(ENDPOINTS, around, wrong_keys)],
+        routes=[
+            *routes_of(ENDPOINTS, around),
+            *console_routes(ENDPOINTS, around, wrong_keys),
+            *reference_routes(partial(describe, ENDPOINTS), APPENDIX),
+        ],
         middleware=[
             Middleware(RequestContext, metrics=metrics, new_id=new_uuid7),
             Middleware(RequireActor, metrics=metrics, wrong_keys=wrong_keys),

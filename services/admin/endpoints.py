@@ -19,6 +19,7 @@ from starlette.routing import Route
 from libs.common.errors import AppError
 from libs.common.schemas.person import Role
 from libs.common.web.json import json_response
+from libs.common.web.openapi import JSON
 from services.admin.people.actor import Actor
 from services.admin.state import State
 from services.admin.validation import (
@@ -69,8 +70,9 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     """A row of the table. `role` is the least that may call it; None is anybody, without a key.
 
     `statuses` are those of its answers, the usual one first; `errors` those that not every endpoint
-    may have. `writes` tells what the method does not: a POST that changes nothing. Without a
-    `scope` it is closed to actors with accounts in scope; else that keeps them to these.
+    may have; `media` is the type of an answer that is no struct. `writes` tells what the method
+    does not: a POST that changes nothing. Without a `scope` it is closed to actors with accounts in
+    scope; else that keeps them to these.
     """
 
     method: Method
@@ -81,6 +83,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     statuses: tuple[int, ...] = (200,)
     errors: tuple[type[AppError], ...] = ()
     max_body_bytes: int = MAX_BODY_BYTES
+    media: str = JSON
     writes: bool | None = None
     scope: Scope | None = None
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Context, Decimal
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import zone_of
-from libs.common.domain.pricing import multiplier_problem
+from libs.common.domain.pricing import MAX_MULTIPLIER, multiplier_problem
 from libs.common.domain.tags import is_tag
 from libs.common.domain.tool_fees import WEB_SEARCH
 from libs.common.schemas.recording import MAX_RETENTION_DAYS
@@ -230,34 +230,87 @@ def _tag(value: str, _: datetime) -> str | None:
     return None if is_tag(value) else "must be a tag as calls have them: name or name:value"
 
 
-UserId = Annotated[str, Rule(_user_id)]
+def _as(**schema: Any) -> Meta:
+    """How the API's description tells of a rule."""
+    return Meta(extra_json_schema=schema)
+
+
+def _whole(pattern: re.Pattern[str]) -> str:
+    """For JSON Schema, where a pattern may match anywhere."""
+    return f"^(?:{pattern.pattern})$"
+
+
+_NANO = "USD, with at most 9 decimals"
+_PICO = f"USD, with at most {_RATE_DECIMALS} decimals"
+_MULTIPLIER = _as(minimum=0, maximum=MAX_MULTIPLIER, description="With at most 6 decimals")
+_SURCHARGE_NAME = {"pattern": _whole(_SURCHARGE)}
+
+UserId = Annotated[str, _as(pattern=_whole(_USER_ID)), Rule(_user_id)]
 Name = Annotated[str, Meta(max_length=256), Rule(_text)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500), Rule(_text)]
-Metadata = Annotated[dict[str, str], Rule(_metadata)]
-MetadataChanges = Annotated[dict[str, str | None], Rule(_metadata)]
-LimitUsd = Annotated[Decimal, Rule(_limit_usd)]
-Rate = Annotated[Decimal, Rule(_rate)]
-Multiplier = Annotated[Decimal, Rule(_multiplier)]
-ToolFees = Annotated[dict[str, Decimal], Rule(_tool_fees)]
-Surcharges = Annotated[dict[str, Decimal], Rule(_surcharges)]
-Model = Annotated[str, Rule(_model)]
-Provider = Annotated[str, Rule(_provider)]
-Region = Annotated[str, Rule(_region)]
-Aliases = Annotated[tuple[str, ...], Meta(max_length=32), Rule(_models)]
-AllowedModels = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_nonempty), Rule(_models)]
+_PAIRS = _as(maxProperties=_MAX_METADATA, propertyNames={"pattern": _whole(_METADATA_KEY)})
+_MetadataValue = Annotated[str, _as(maxLength=_MAX_METADATA_VALUE)]
+Metadata = Annotated[dict[str, _MetadataValue], _PAIRS, Rule(_metadata)]
+MetadataChanges = Annotated[dict[str, _MetadataValue | None], _PAIRS, Rule(_metadata)]
+LimitUsd = Annotated[
+    Decimal,
+    _as(minimum=0, maximum=float(nusd_to_usd(MAX_NUSD)), description=_NANO),
+    Rule(_limit_usd),
+]
+Rate = Annotated[Decimal, _as(minimum=0, maximum=_MAX_RATE_USD, description=_PICO), Rule(_rate)]
+Multiplier = Annotated[Decimal, _MULTIPLIER, Rule(_multiplier)]
+ToolFees = Annotated[
+    dict[str, Annotated[Decimal, _as(minimum=0, maximum=_MAX_RATE_USD)]],
+    _as(maxProperties=_MAX_TOOL_FEES, propertyNames=_SURCHARGE_NAME),
+    Rule(_tool_fees),
+]
+Surcharges = Annotated[
+    dict[str, Annotated[Decimal, _MULTIPLIER]],
+    _as(maxProperties=_MAX_SURCHARGES, propertyNames=_SURCHARGE_NAME),
+    Rule(_surcharges),
+]
+_ModelName = Annotated[str, _as(minLength=1, maxLength=_MAX_MODEL)]
+Model = Annotated[
+    str,
+    _as(minLength=1, maxLength=_MAX_MODEL, description="Printable, without spaces around it"),
+    Rule(_model),
+]
+Provider = Annotated[str, _as(pattern=_whole(_PROVIDER)), Rule(_provider)]
+Region = Annotated[str, _as(pattern=_whole(_SURCHARGE)), Rule(_region)]
+Aliases = Annotated[tuple[_ModelName, ...], Meta(max_length=32), Rule(_models)]
+AllowedModels = Annotated[
+    tuple[_ModelName, ...],
+    Meta(max_length=256, extra_json_schema={"minItems": 1, "uniqueItems": True}),
+    Rule(_nonempty),
+    Rule(_models),
+]
 ProviderObjects = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_provider_objects)]
-TimeZone = Annotated[str, Rule(_time_zone)]
+TimeZone = Annotated[
+    str,
+    _as(description="Of the IANA database", examples=["Europe/Berlin"]),
+    Rule(_time_zone),
+]
 Day = Annotated[date, Rule(_day)]
 Time = Annotated[datetime, Meta(tz=True)]
-FutureTime = Annotated[datetime, Meta(tz=True), Rule(_future)]
+FutureTime = Annotated[
+    datetime, Meta(tz=True, description="It must lie in the future"), Rule(_future)
+]
 TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PageSize = Annotated[int, Meta(ge=1, le=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=256), Rule(_text)]
 Tag = Annotated[str, Rule(_tag)]
-RoutedModel = Annotated[str, Rule(_routed_model)]
-ApiBase = Annotated[str, Rule(_api_base)]
-Credential = Annotated[str, Rule(_credential)]
+RoutedModel = Annotated[
+    str,
+    _as(pattern="^[a-z0-9][a-z0-9._-]{0,63}/.+$", maxLength=_MAX_MODEL, examples=["openai/gpt-4o"]),
+    Rule(_routed_model),
+]
+ApiBase = Annotated[str, _as(pattern="^https?://[^?#@ ]+$", maxLength=_MAX_URL), Rule(_api_base)]
+Credential = Annotated[
+    str,
+    _as(pattern=f"^(env:{_VARIABLE.pattern}|file:{_SECRET_FILE.pattern})$"),
+    Rule(_credential),
+]
 Formats = Annotated[tuple[ClientFormat, ...], Rule(_formats)]
 Fallbacks = Annotated[tuple[str, ...], Meta(max_length=16), Rule(_models)]
 Weight = Annotated[int, Meta(ge=1, le=1000)]

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from libs.common.errors import AppError, InvalidRequest, MethodNotAllowed, NotFound
 from libs.common.storage.readiness import check_writable, storage_checks
 from libs.common.web.health import live, ready
+from libs.common.web.reference import reference_routes
 from services.gateway.cors import allow_origins, origins_of
 from services.gateway.endpoints.budget import show_budget
 from services.gateway.endpoints.generation import GenerationEndpoint
@@ -25,6 +26,7 @@ from services.gateway.endpoints.refusals import refuse, upgrade_required, wants_
 from services.gateway.endpoints.stored_responses import StoredEndpoint
 from services.gateway.endpoints.token_counts import CountEndpoint
 from services.gateway.formats import FORMATS, MESSAGES, RESPONSES
+from services.gateway.reference import describe
 from services.gateway.settings import Settings
 from services.gateway.state import State, open_state
 
@@ -96,6 +98,7 @@ def create_app(settings: Settings, state_factory: StateFactory = open_state) -> 
             Route("/health", _health, methods=["GET"]),
             Route("/ready", _ready, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),
+            *reference_routes(describe),
         ],
         exception_handlers={
             AppError: _app_error,

@@ -19,7 +19,7 @@ from libs.common.schemas.usage import TokenUsage
 _PER_MILLION = Decimal("1e-6")
 _EACH = Decimal(1)
 _FREE = Decimal(0)
-_MAX_MULTIPLIER = 1_000
+MAX_MULTIPLIER = 1_000
 _FINEST_MULTIPLIER = Decimal("1e-6")
 _ROUNDING = Context(prec=60)
 _UNKNOWN: dict[str, PriceNote] = {
@@ -33,8 +33,8 @@ def multiplier_problem(multiplier: Decimal) -> str | None:
     """What is wrong with a multiplier, or None. Within its bounds every product of it is exact."""
     if not multiplier.is_finite():
         return "must be a finite number"
-    if not 0 <= multiplier <= _MAX_MULTIPLIER:
-        return f"must be between 0 and {_MAX_MULTIPLIER}"
+    if not 0 <= multiplier <= MAX_MULTIPLIER:
+        return f"must be between 0 and {MAX_MULTIPLIER}"
     if multiplier != multiplier.quantize(_FINEST_MULTIPLIER, context=_ROUNDING):
         return "must have at most 6 decimals"
     return None

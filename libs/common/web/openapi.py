@@ -1,0 +1,234 @@
+"""OpenAPI 3.1 documents, made from what services declare: their operations and msgspec types.
+
+Amounts are numbers, as they are on the wire. Objects that a service reads refuse unknown members;
+those that it answers may get further ones.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+# A msgspec type, or a schema as it is.
+Schema = Any
+Json = dict[str, Any]
+_REF = "#/components/schemas/"
+_OPENAPI = "3.1.1"
+_CONVERTER = re.compile(r"\{(\w+):\w+\}")
+JSON = "application/json"
+
+
+class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+    """Beside those of the query: of the path, where all are required, or a header."""
+
+    name: str
+    place: str
+    description: str
+    schema: Json = msgspec.field(default_factory=lambda: {"type": "string"})
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a status, or a kind of them (4XX), means.
+
+    `content` is by media type; `headers` are described by their names.
+    """
+
+    description: str
+    content: Mapping[str, Schema] = {}
+    headers: Mapping[str, str] = {}
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """`path` may have Starlette's converters. `keyed` needs a key; `body` is of JSON."""
+
+    method: str
+    path: str
+    operation_id: str
+    summary: str
+    tag: str
+    description: str = ""
+    parameters: Sequence[Parameter] = ()
+    query: type[msgspec.Struct] | None = None
+    body: Schema = None
+    replies: Mapping[int | str, Reply]
+    keyed: bool = True
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """`keys` describes how requests show theirs; `tags` what each of them is about."""
+
+    title: str
+    version: str
+    description: str
+    keys: Mapping[str, Json]
+    operations: Sequence[Operation]
+
+
+def document_of(service: Service) -> Json:
+    types = list(dict.fromkeys(_types(service.operations)))
+    found, components = msgspec.json.schema_components(types, ref_template=_REF + "{name}")
+    schemas = dict(zip(types, found, strict=True))
+    document: Json = {
+        "openapi": _OPENAPI,
+        "info": {
+            "title": service.title,
+            "version": service.version,
+            "description": service.description,
+        },
+        "tags": [{"name": name} for name in dict.fromkeys(o.tag for o in service.operations)],
+        "paths": {},
+        "components": {"schemas": components, "securitySchemes": dict(service.keys)},
+    }
+    for operation in service.operations:
+        path = _CONVERTER.sub(r"{\1}", operation.path)
+        described = _described(operation, schemas, components, list(service.keys))
+        document["paths"].setdefault(path, {})[operation.method.lower()] = described
+    _close(document, components)
+    for operation in service.operations:
+        if operation.query is not None:
+            components.pop(_name_of(schemas[operation.query]), None)
+    plain: Json = _plain(document)
+    return plain
+
+
+def _types(operations: Iterable[Operation]) -> Iterable[Any]:
+    for operation in operations:
+        told = [operation.query, operation.body]
+        told += [each for reply in operation.replies.values() for each in reply.content.values()]
+        for each in told:
+            if each is not None and not isinstance(each, dict):
+                yield each
+
+
+def _described(
+    operation: Operation, schemas: Mapping[Any, Json], components: Json, keys: Sequence[str]
+) -> Json:
+    def schema(of: Schema) -> Json:
+        return of if isinstance(of, dict) else schemas[of]
+
+    told: Json = {
+        "operationId": operation.operation_id,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "security": [{name: []} for name in keys] if operation.keyed else [],
+        "responses": {
+            str(status): _reply(reply, schema) for status, reply in operation.replies.items()
+        },
+    }
+    if operation.description:
+        told["description"] = inspect.cleandoc(operation.description)
+    parameters = [_parameter(each) for each in operation.parameters]
+    if operation.query is not None:
+        parameters += _query_parameters(components[_name_of(schema(operation.query))])
+    if parameters:
+        told["parameters"] = parameters
+    if operation.body is not None:
+        body = schema(operation.body)
+        fields = components.get(_name_of(body), body)
+        told["requestBody"] = {
+            "content": {JSON: {"schema": body}},
+            "required": bool(fields.get("required")),
+        }
+    return told
+
+
+def _reply(reply: Reply, schema: Any) -> Json:
+    told: Json = {"description": reply.description}
+    if reply.content:
+        told["content"] = {
+            media: {"schema": schema(content)} for media, content in reply.content.items()
+        }
+    if reply.headers:
+        told["headers"] = {
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in reply.headers.items()
+        }
+    return told
+
+
+def _parameter(parameter: Parameter) -> Json:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.place == "path",
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+
+
+def _query_parameters(struct: Json) -> list[Json]:
+    """Absent is what null is in a body."""
+    required = struct.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _not_null(schema)}
+        for name, schema in struct.get("properties", {}).items()
+    ]
+
+
+def _not_null(schema: Json) -> Json:
+    parts = [part for part in schema.get("anyOf", ()) if part != {"type": "null"}]
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    match parts:
+        case []:
+            return schema
+        case [only]:
+            return {**only, **rest}
+        case _:
+            return {"anyOf": parts, **rest}
+
+
+def _name_of(schema: Json) -> str:
+    return str(schema.get("$ref", "")).removeprefix(_REF)
+
+
+def _close(document: Json, components: Json) -> None:
+    """Objects that bodies have refuse members that they do not name."""
+    waiting = [
+        operation["requestBody"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "requestBody" in operation
+    ]
+    closed: set[str] = set()
+    while waiting:
+        for name in set(_references(waiting.pop())) - closed:
+            closed.add(name)
+            waiting.append(components[name])
+            components[name].setdefault("additionalProperties", False)
+
+
+def _references(told: Any) -> Iterable[str]:
+    if isinstance(told, dict):
+        if "$ref" in told:
+            yield _name_of(told)
+        told = list(told.values())
+    if isinstance(told, list):
+        for each in told:
+            yield from _references(each)
+
+
+def _plain(told: Any) -> Any:
+    """In fewer words, and with amounts as numbers."""
+    if isinstance(told, list):
+        return [_plain(each) for each in told]
+    if not isinstance(told, dict):
+        return told
+    told = {name: _plain(value) for name, value in told.items()}
+    if told.get("format") == "decimal":
+        del told["format"]
+        told["type"] = "number"
+        if isinstance(told.get("default"), str):
+            told["default"] = msgspec.json.decode(told["default"])
+    if all(isinstance(each, str) for each in told.get("enum") or (0,)):
+        told["type"] = "string"
+    if isinstance(told.get("title"), str) and "type" in told:
+        del told["title"]
+    if isinstance(told.get("description"), str):
+        told["description"] = inspect.cleandoc(told["description"])
+    if told.get("required") == []:
+        del told["required"]
+    if "default" in told and told["default"] is None:
+        del told["default"]
+    return told

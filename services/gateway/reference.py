@@ -1,0 +1,262 @@
+"""What the gateway's OpenAPI document says of its paths.
+
+A body of a format of OpenAI's or Anthropic's is open: named are the fields that the gateway itself
+reads, the others are the provider's or the translation's.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from libs.common.web.openapi import JSON, Json, Operation, Parameter, Reply, Service
+from services.gateway.endpoints.budget import View
+
+_TEXT: Json = {"type": "string"}
+_BOOL: Json = {"type": "boolean"}
+_COUNT: Json = {"type": "integer", "minimum": 1}
+_OBJECT: Json = {"type": "object"}
+_TURNS: Json = {"type": "array", "items": _OBJECT}
+_TOOLS: Json = {"type": "array", "items": _OBJECT}
+_MODEL: Json = {
+    "type": "string",
+    "minLength": 1,
+    "description": "The name of a route, `provider/model`, or a provider's own name of a model",
+}
+_STREAM: Json = {"type": "boolean", "description": "Whether the answer comes as events"}
+
+
+def _open(required: Mapping[str, Json], others: Mapping[str, Json]) -> Json:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": {**required, **others},
+        "additionalProperties": True,
+    }
+
+
+_COMMON = {"stream": _STREAM, "tools": _TOOLS, "metadata": {"type": ["object", "null"]}}
+_RESPONSES: Mapping[str, Json] = {
+    **_COMMON,
+    "max_output_tokens": {**_COUNT, "type": ["integer", "null"]},
+    "previous_response_id": {"type": ["string", "null"]},
+    "instructions": {},
+    "store": {"type": ["boolean", "null"]},
+    "user": _TEXT,
+}
+_INPUT: Json = {"type": ["string", "array"]}
+_BODIES: Mapping[str, Json] = {
+    "chat": _open(
+        {"model": _MODEL, "messages": _TURNS},
+        {
+            **_COMMON,
+            "stream_options": {"type": ["object", "null"]},
+            "max_tokens": {**_COUNT, "type": ["integer", "null"]},
+            "max_completion_tokens": {**_COUNT, "type": ["integer", "null"]},
+            "n": {**_COUNT, "type": ["integer", "null"]},
+            "service_tier": {"type": ["string", "null"]},
+            "user": _TEXT,
+        },
+    ),
+    "messages": _open(
+        {"model": _MODEL, "messages": _TURNS, "max_tokens": _COUNT},
+        {**_COMMON, "system": {"type": ["string", "array"]}, "thinking": _OBJECT},
+    ),
+    "count": _open({"model": _MODEL, "messages": _TURNS}, {"tools": _TOOLS}),
+    "responses": _open({"model": _MODEL}, {"input": _INPUT, **_RESPONSES}),
+    "embeddings": _open(
+        {"model": _MODEL, "input": _INPUT}, {"dimensions": _COUNT, "encoding_format": _TEXT}
+    ),
+}
+
+_REQUEST_ID = {"x-request-id": "The call's id, which its entry and the log have"}
+_CALL = _REQUEST_ID | {
+    "x-gateway-model": "The deployment's model that answered",
+    "x-gateway-attempts": "Attempts that were made, this one included",
+    "x-gateway-overhead-ms": "The gateway's own time",
+    "x-gateway-cost-usd": "What the call costs; a stream's is only known at its end",
+    "x-gateway-budget-warning": "A budget that is past its soft limit",
+    "x-gateway-dropped-params": "Fields that a translation left out",
+    "x-gateway-adapted-params": "Fields that a translation weakened",
+}
+_EVENTS = "text/event-stream"
+_TAGS = Parameter(
+    name="x-gateway-tags",
+    place="header",
+    description="Tags of the call, by commas: `name` or `name:value`.",
+)
+_OPENAI_ERROR: Json = _open(
+    {"error": _open({"message": _TEXT, "type": _TEXT}, {"param": {}, "code": {}})}, {}
+)
+_ANTHROPIC_ERROR: Json = _open(
+    {"type": {"const": "error"}, "error": _open({"type": _TEXT, "message": _TEXT}, {})}, {}
+)
+_ERRORS = {"OpenAI": _OPENAI_ERROR, "Anthropic": _ANTHROPIC_ERROR}
+_EITHER: Json = {"anyOf": [_OPENAI_ERROR, _ANTHROPIC_ERROR]}
+_HEALTH: Json = _open({"status": _TEXT}, {"checks": _OBJECT})
+_RESPONSE_ID = Parameter(
+    name="response_id",
+    place="path",
+    description="Of a response of the same account",
+    schema={"type": "string", "pattern": "^[A-Za-z0-9_-]{1,256}$"},
+)
+_MODEL_ID = Parameter(name="model", place="path", description="It may have slashes.")
+
+
+def _replies(
+    schema: Any, error: Json, *, streams: bool = False, headers: Mapping[str, str] = _REQUEST_ID
+) -> dict[int | str, Reply]:
+    content: dict[str, Any] = {JSON: schema}
+    if streams:
+        content[_EVENTS] = _TEXT
+    wrong = "The request was refused; the error's code says why"
+    failed = "The provider or the gateway failed"
+    return {
+        200: Reply(description="The answer", content=content, headers=headers),
+        "4XX": Reply(description=wrong, content={JSON: error}, headers=_REQUEST_ID),
+        "5XX": Reply(description=failed, content={JSON: error}, headers=_REQUEST_ID),
+    }
+
+
+def _call(path: str, name: str, summary: str, whose: str, body: str, answer: Json) -> Operation:
+    streams = body in ("chat", "messages", "responses")
+    return Operation(
+        method="POST",
+        path=path,
+        operation_id=name,
+        summary=summary,
+        tag=whose,
+        parameters=[_TAGS],
+        body=_BODIES[body],
+        replies=_replies(answer, _ERRORS[whose], streams=streams, headers=_CALL),
+    )
+
+
+def _read(
+    path: str, name: str, summary: str, tag: str, answer: Any, *parameters: Parameter
+) -> Operation:
+    return Operation(
+        method="GET",
+        path=path,
+        operation_id=name,
+        summary=summary,
+        tag=tag,
+        parameters=parameters,
+        replies=_replies(answer, _EITHER),
+    )
+
+
+def _open_to_all(path: str, name: str, summary: str, content: Mapping[str, Json]) -> Operation:
+    replies: dict[int | str, Reply] = {200: Reply(description="The answer", content=content)}
+    if path == "/ready":
+        replies[503] = Reply(description="It cannot work now", content=content)
+    return Operation(
+        method="GET",
+        path=path,
+        operation_id=name,
+        summary=summary,
+        tag="Service",
+        replies=replies,
+        keyed=False,
+    )
+
+
+def _kept(method: str, resource: str, name: str, summary: str) -> Operation:
+    return Operation(
+        method=method,
+        path=f"/v1/responses/{{response_id}}{resource}",
+        operation_id=name,
+        summary=summary,
+        tag="OpenAI",
+        parameters=[_RESPONSE_ID],
+        replies=_replies(_OBJECT, _OPENAI_ERROR),
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    _call(
+        "/v1/chat/completions",
+        "create_chat_completion",
+        "Answer a chat",
+        "OpenAI",
+        "chat",
+        _open({"id": _TEXT, "choices": _TURNS, "model": _TEXT}, {"usage": {}}),
+    ),
+    _call(
+        "/v1/responses",
+        "create_response",
+        "Answer by the Responses API",
+        "OpenAI",
+        "responses",
+        _open({"id": _TEXT, "output": _TURNS, "status": _TEXT}, {"usage": {}}),
+    ),
+    _call(
+        "/v1/responses/input_tokens",
+        "count_response_tokens",
+        "Count the tokens of a response's input, free",
+        "OpenAI",
+        "responses",
+        _open({"input_tokens": {"type": "integer"}}, {}),
+    ),
+    _kept("GET", "", "show_response", "Show a response that the provider keeps"),
+    _kept("DELETE", "", "delete_response", "Delete a response at the provider"),
+    _kept("GET", "/input_items", "list_input_items", "List what a kept response was given"),
+    _kept("POST", "/cancel", "cancel_response", "Cancel what is made in the background"),
+    _call(
+        "/v1/embeddings",
+        "create_embedding",
+        "Embed texts",
+        "OpenAI",
+        "embeddings",
+        _open({"data": _TURNS}, {"usage": {}}),
+    ),
+    _call(
+        "/v1/messages",
+        "create_message",
+        "Answer by the Messages API",
+        "Anthropic",
+        "messages",
+        _open({"id": _TEXT, "type": _TEXT, "content": _TURNS}, {"usage": {}}),
+    ),
+    _call(
+        "/v1/messages/count_tokens",
+        "count_message_tokens",
+        "Count the tokens of a message's input, free",
+        "Anthropic",
+        "count",
+        _open({"input_tokens": {"type": "integer"}}, {}),
+    ),
+    _read(
+        "/v1/models",
+        "list_models",
+        "List what the key may use, in the client's format",
+        "Gateway",
+        _open({"data": _TURNS}, {}),
+    ),
+    _read(
+        "/v1/models/{model:path}",
+        "show_model",
+        "Show a model",
+        "Gateway",
+        _open({"id": _TEXT}, {}),
+        _MODEL_ID,
+    ),
+    _read("/v1/budget", "show_budget", "Show how the key and its account stand", "Gateway", View),
+    _open_to_all("/health", "show_health", "Show that the process runs", {JSON: _HEALTH}),
+    _open_to_all("/ready", "show_ready", "Show that it can work", {JSON: _HEALTH}),
+    _open_to_all("/metrics", "show_metrics", "Show metrics for Prometheus", {"text/plain": _TEXT}),
+)
+
+
+def describe() -> Service:
+    return Service(
+        title="LLM gateway",
+        version="1",
+        description=(
+            "OpenAI's and Anthropic's APIs in front of any model: the bodies, answers and errors "
+            "are those of the format of the path. Described are the fields that the gateway reads."
+        ),
+        keys={
+            "key": {"type": "http", "scheme": "bearer"},
+            "x_api_key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        },
+        operations=OPERATIONS,
+    )
