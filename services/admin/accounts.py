@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,6 +13,7 @@ from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.account import Account, AccountStatus, Budget, Limits
 from libs.common.schemas.price import AT_COST
+from libs.common.storage.mongo.slices import Place, Rows, Slice, sliced
 from services.admin.budgets import (
     BudgetBody,
     BudgetChanges,
@@ -35,11 +36,12 @@ from services.admin.fields import (
     Multiplier,
     Name,
     ProviderObjects,
+    Search,
     TimeZone,
     UserId,
     metadata_problem,
 )
-from services.admin.pages import PageQuery
+from services.admin.pages import Page, PageQuery, found_in
 from services.admin.people.actor import actor_of
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import Spend, spend_of_accounts
@@ -76,6 +78,21 @@ class AccountChanges(msgspec.Struct, frozen=True, kw_only=True):
     price_multiplier: Multiplier | UnsetType = UNSET
     provider_objects: ProviderObjects | UnsetType = UNSET
     metadata: MetadataChanges | UnsetType | None = UNSET
+
+
+class AccountQuery(PageQuery, frozen=True, kw_only=True):
+    """`q` is part of the user_id or the name. Archived accounts are shown where `status` asks."""
+
+    q: Search | UnsetType = UNSET
+    status: AccountStatus | UnsetType = UNSET
+    sort: Literal["user_id", "-user_id", "created_at", "-created_at"] = "user_id"
+
+    def wants(self, account: Account) -> bool:
+        if self.status is UNSET:
+            shown = account.status != "archived"
+        else:
+            shown = account.status == self.status
+        return shown and found_in(self.q, account.user_id, account.name)
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,21 +137,25 @@ async def create_account(request: Request[State], body: NewAccount) -> Answer[Ac
     return await _answer(state, account)
 
 
-async def list_accounts(request: Request[State], query: PageQuery) -> Answer[Any]:
-    state = request.state
-    fetched = await _reached(request, after=query.after("user_id"), limit=query.fetch)
-    views = await _views(state, query.page(fetched))
-    return Answer(query.answer(fetched, views, "user_id"))
+async def list_accounts(request: Request[State], query: AccountQuery) -> Answer[Page[AccountView]]:
+    reading = query.reading("user_id", query.sort)
+    found = await _reached(request, query, reading.slice)
+    return Answer(reading.page(found, await _views(request.state, found.rows)))
 
 
-async def _reached(request: Request[State], *, after: str | None, limit: int) -> list[Account]:
-    """The accounts that the actor reaches, in order of user_id, starting after `after`."""
+async def _reached(request: Request[State], query: AccountQuery, part: Slice) -> Rows[Account]:
+    """The accounts that the actor reaches, and wants."""
     accounts, reached = request.state["accounts"], actor_of(request).accounts
     if reached is None:
-        return await accounts.list(after=after, limit=limit)
-    wanted = [user_id for user_id in reached if after is None or user_id > after]
-    found = await accounts.get_many(sorted(wanted)[:limit])
-    return sorted(found, key=lambda account: account.user_id)
+        return await accounts.slice(part, keep=query.wants)
+    found = filter(query.wants, await accounts.get_many(reached))
+
+    def place_of(account: Account) -> Place:
+        return Place(
+            account.user_id if part.field == "_id" else account.created_at, account.user_id
+        )
+
+    return sliced(found, part, place_of)
 
 
 async def show_account(request: Request[State]) -> Answer[AccountView]:

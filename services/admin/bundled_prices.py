@@ -3,6 +3,7 @@
 from libs.common.errors import NotFound
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
+from libs.common.storage.mongo.slices import Slice, by_id
 from libs.common.storage.prices.price_map import MapModel, PriceMap
 
 
@@ -20,16 +21,14 @@ def routed_name(row: MapModel) -> str:
     return row.price.model.removeprefix(f"{row.provider}/")
 
 
-def rows_after(
-    price_map: PriceMap, wanted: PriceFilter, after: str | None, limit: int
-) -> dict[str, MapModel]:
-    """By name and in its order, those after that name that the filter lets through."""
+def rows_in(price_map: PriceMap, wanted: PriceFilter, part: Slice) -> dict[str, MapModel]:
+    """By name and in its order, those of the slice that the filter lets through, and one more."""
     rows: dict[str, MapModel] = {}
-    for name in sorted(price_map.names()):
-        row = price_map.get(name) if after is None or name > after else None
+    for name in sorted(price_map.names(), reverse=part.descending):
+        row = price_map.get(name) if part.covers(by_id(name)) else None
         if row is not None and wanted.matches(row.price):
             rows[name] = row
-            if len(rows) == limit:
+            if len(rows) > part.limit:
                 break
     return rows
 

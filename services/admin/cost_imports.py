@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from libs.common.domain.money import plain
 from libs.common.domain.price_lookup import model_names
 from libs.common.errors import FieldError, InvalidRequest, NotFound, ValidationFailed
-from libs.common.schemas.price import AT_COST, PriceVersion
+from libs.common.schemas.price import AT_COST, PriceImport, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
 from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
 from services.admin.bundled_prices import mapped, routed_name
@@ -26,7 +26,7 @@ from services.admin.clock import to_utc_ms
 from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, Multiplier, Name, PageSize, Provider, Time
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, PageQuery, cursor_of, place_of
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery, cursor_of, place_of
 from services.admin.state import State
 from services.admin.validation import Rule
 
@@ -63,6 +63,10 @@ class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
     cursor: ListCursor | UnsetType = UNSET
 
 
+class ImportQuery(PageQuery, frozen=True, kw_only=True):
+    sort: Literal["import_id", "-import_id"] = "-import_id"
+
+
 async def import_costs(request: Request[State], body: ImportBody) -> Answer[Any]:
     """Idempotent: stores `new` and `changed` prices only, and nothing in a dry run."""
     state = request.state
@@ -96,11 +100,11 @@ async def import_costs(request: Request[State], body: ImportBody) -> Answer[Any]
     return Answer(answer, status=200 if body.dry_run else 201, headers=headers)
 
 
-async def list_imports(request: Request[State], query: PageQuery) -> Answer[Any]:
-    """The newest first."""
-    state = request.state
-    fetched = await state["prices"].imports(before=query.after("import_id"), limit=query.fetch)
-    return Answer(query.answer(fetched, query.page(fetched), "import_id"))
+async def list_imports(request: Request[State], query: ImportQuery) -> Answer[Page[PriceImport]]:
+    """The newest first, unless `sort` says otherwise."""
+    reading = query.reading("import_id", query.sort)
+    found = await request.state["prices"].imports(reading.slice)
+    return Answer(reading.page(found, found.rows))
 
 
 async def show_import(request: Request[State]) -> Answer[Any]:

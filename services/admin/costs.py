@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,8 +18,9 @@ from libs.common.domain.price_lookup import (
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import PriceSource, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
+from libs.common.storage.mongo.slices import Place, by_id, sliced
 from libs.common.storage.prices.price_map import MapModel
-from services.admin.bundled_prices import mapped, priced_by_id, routed_name, rows_after
+from services.admin.bundled_prices import mapped, priced_by_id, routed_name, rows_in
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of
 from services.admin.cost_changes import differences
@@ -27,8 +28,11 @@ from services.admin.cost_overrides import Underlay
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Model, Provider, Time
-from services.admin.pages import PageQuery, cursor_of
+from services.admin.pages import Page, PageQuery
 from services.admin.state import State
+
+# Of all models, of every version, and of one model's versions.
+CostOrder = Literal["model", "-model", "price_id", "-price_id", "effective_from", "-effective_from"]
 
 
 class CostQuery(PageQuery, frozen=True, kw_only=True):
@@ -44,6 +48,16 @@ class CostQuery(PageQuery, frozen=True, kw_only=True):
     bundled: bool = False
     history: bool = False
     at: Time | UnsetType = UNSET
+    sort: CostOrder | UnsetType = UNSET
+
+    def order(self, field: str, usual: str | None = None) -> str:
+        """Raises ValidationFailed for the order of another list."""
+        if self.sort is UNSET:
+            return usual or field
+        if self.sort.removeprefix("-") != field:
+            message = f"must be {field} or -{field} with these parameters"
+            raise ValidationFailed([FieldError("sort", message)])
+        return self.sort
 
     @property
     def filter(self) -> PriceFilter:
@@ -122,11 +136,10 @@ async def show_cost(request: Request[State]) -> Answer[Any]:
     return Answer({**cost_view(version), "in_force": in_force, "bundled": _beside(version, row)})
 
 
-async def list_costs(request: Request[State], query: CostQuery) -> Answer[Any]:
+async def list_costs(request: Request[State], query: CostQuery) -> Answer[Page[Any]]:
     """For one model, includes LiteLLM's price and says which versions are in force."""
     state = request.state
-    now = state["now"]()
-    at = now if query.at is UNSET else query.at
+    at = state["now"]() if query.at is UNSET else query.at
     if query.model is not UNSET:
         if query.pattern is not UNSET:
             raise ValidationFailed([FieldError("pattern", "cannot be given together with model")])
@@ -134,25 +147,23 @@ async def list_costs(request: Request[State], query: CostQuery) -> Answer[Any]:
     if query.history:
         if query.bundled:
             raise ValidationFailed([FieldError("bundled", "cannot be given together with history")])
-        fetched = await state["prices"].list(
-            query.filter, after=query.after("price_id"), limit=query.fetch
-        )
-        views = [cost_view(version) for version in query.page(fetched)]
-        return Answer(query.answer(fetched, views, "price_id"))
+        reading = query.reading("price_id", query.order("price_id"))
+        found = await state["prices"].slice(query.filter, reading.slice)
+        return Answer(reading.page(found, [cost_view(version) for version in found.rows]))
     return await _of_models(state, query, at)
 
 
-async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Any]:
-    prices, after = state["prices"], query.after("model")
-    models = await prices.models(query.filter, after=after, limit=query.fetch)
-    rows: dict[str, MapModel] = {}
-    if query.bundled:
-        rows = rows_after(state["price_map"], query.filter, after, query.fetch)
-    models = sorted({*models, *rows})[: query.fetch]
-    page = query.page(models)
-    names = {name for model in page for name in _names(model, rows.get(model))}
+async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Page[Any]]:
+    reading, prices = query.reading("model", query.order("model")), state["prices"]
+    part = reading.slice
+    models = await prices.models(query.filter, part)
+    rows = rows_in(state["price_map"], query.filter, part) if query.bundled else {}
+    page = sliced({**dict.fromkeys(models.rows), **rows}, part, by_id)
+    if page.rest is None and models.rest is not None:
+        page = msgspec.structs.replace(page, rest=models.rest)
+    names = {name for model in page.rows for name in _names(model, rows.get(model))}
     versions = await prices.versions_of(names) if names else []
-    named = set(page)
+    named = set(page.rows)
     found = [
         version
         for version in versions_in_force([v for v in versions if v.model in named], at)
@@ -163,12 +174,11 @@ async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Any
         row = rows[model]
         if find_price([*versions, *patterns], row.provider, routed_name(row), at) is None:
             found.append(row.price)
-    found.sort(key=lambda version: (version.model, version.price_id))
-    cursor = cursor_of("model", page[-1]) if len(models) > len(page) else None
-    return Answer({"data": [cost_view(v) for v in found], "next_cursor": cursor})
+    found.sort(key=lambda version: (version.model, version.price_id), reverse=part.descending)
+    return Answer(reading.page(page, [cost_view(version) for version in found]))
 
 
-async def _of_model(state: State, query: CostQuery, model: str, at: datetime) -> Answer[Any]:
+async def _of_model(state: State, query: CostQuery, model: str, at: datetime) -> Answer[Page[Any]]:
     row = mapped(state["price_map"], model)
     names = set(_names(model, row))
     versions = await _versions(state, model, row)
@@ -178,9 +188,10 @@ async def _of_model(state: State, query: CostQuery, model: str, at: datetime) ->
     versions = [version for version in versions if query.filter.matches(version)]
     if not query.history:
         versions = [version for version in versions if version.price_id in in_force]
-    fetched = _after(versions, query.after("price_id"))[: query.fetch]
-    views = [{**cost_view(v), "in_force": v.price_id in in_force} for v in query.page(fetched)]
-    return Answer(query.answer(fetched, views, "price_id"))
+    reading = query.reading("price_id", query.order("effective_from", "-effective_from"))
+    found = sliced(versions, reading.slice, lambda each: Place(each.effective_from, each.price_id))
+    views = [{**cost_view(v), "in_force": v.price_id in in_force} for v in found.rows]
+    return Answer(reading.page(found, views))
 
 
 def _names(model: str, row: MapModel | None) -> tuple[str, ...]:
@@ -225,11 +236,3 @@ def _in_force(
         elif imported is not None and imported.provider == provider:
             found.add(imported.price.price_id)
     return found
-
-
-def _after(versions: list[PriceVersion], price_id: str | None) -> list[PriceVersion]:
-    """The versions after the named one; all versions if it is not among them."""
-    for place, version in enumerate(versions):
-        if version.price_id == price_id:
-            return versions[place + 1 :]
-    return versions

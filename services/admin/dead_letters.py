@@ -12,7 +12,7 @@ from libs.common.storage.mongo.dead_letters import DeadLetter
 from libs.common.storage.queue.replay import replay
 from libs.common.storage.redis.client import RedisError
 from services.admin.endpoints import Answer
-from services.admin.pages import PageQuery
+from services.admin.pages import Page, PageQuery
 from services.admin.state import State
 
 _PAGE = 100
@@ -28,6 +28,13 @@ class LetterQuery(PageQuery, frozen=True, kw_only=True):
     """`replayed` letters are on the queue again, and are kept until their content is posted."""
 
     state: Literal["waiting", "replayed"] = "waiting"
+    sort: Literal["letter_id", "-letter_id"] = "letter_id"
+
+
+class Letters(Page[Any], frozen=True, kw_only=True):
+    """`count` is that of all letters that wait."""
+
+    count: int
 
 
 class ReplayBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,14 +44,12 @@ class ReplayBody(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False
 
 
-async def list_letters(request: Request[State], query: LetterQuery) -> Answer[Any]:
-    state = request.state
-    fetched = await state["dead_letters"].list(
-        after=query.after("letter_id"), limit=query.fetch, replayed=query.state == "replayed"
-    )
-    views = [_view(letter) for letter in query.page(fetched)]
-    answer = query.answer(fetched, views, "letter_id")
-    return Answer({"count": await state["dead_letters"].count(), **answer})
+async def list_letters(request: Request[State], query: LetterQuery) -> Answer[Letters]:
+    letters = request.state["dead_letters"]
+    reading = query.reading("letter_id", query.sort)
+    found = await letters.slice(reading.slice, replayed=query.state == "replayed")
+    page = reading.page(found, [_view(letter) for letter in found.rows])
+    return Answer(Letters(**msgspec.structs.asdict(page), count=await letters.count()))
 
 
 async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[Any]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from libs.common.domain.ids import SECRET_PREFIX
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import zone_of
 from libs.common.domain.pricing import MAX_MULTIPLIER, multiplier_problem
@@ -25,6 +26,7 @@ _PROVIDER = re.compile(r"\*|[a-z0-9][a-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _SECRET_FILE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SURCHARGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_KEY_PREFIX = re.compile(rf"{SECRET_PREFIX}[A-Za-z0-9_-]{{6}}")
 _MAX_SURCHARGES = 16
 _MAX_TOOL_FEES = 32
 _METADATA_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:/-]{0,63}")
@@ -230,6 +232,13 @@ def _tag(value: str, _: datetime) -> str | None:
     return None if is_tag(value) else "must be a tag as calls have them: name or name:value"
 
 
+def _key_prefix(value: str, _: datetime) -> str | None:
+    if _KEY_PREFIX.fullmatch(value):
+        return None
+    # Whoever has the whole secret must not put it into a URL.
+    return "must be the 12 characters that the prefix of a key shows, such as sk-gw-a1B2c3"
+
+
 def _as(**schema: Any) -> Meta:
     """How the API's description tells of a rule."""
     return Meta(extra_json_schema=schema)
@@ -299,6 +308,9 @@ TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PageSize = Annotated[int, Meta(ge=1, le=200)]
 Id = Annotated[str, Meta(min_length=1, max_length=256), Rule(_text)]
+# A part of a name or an id, in either case.
+Search = Annotated[str, Meta(min_length=1, max_length=100), Rule(_text)]
+KeyPrefix = Annotated[str, _as(pattern=_whole(_KEY_PREFIX)), Rule(_key_prefix)]
 Tag = Annotated[str, Rule(_tag)]
 RoutedModel = Annotated[
     str,

@@ -14,6 +14,7 @@ from libs.common.errors import Conflict, NotFound
 from libs.common.schemas.account import Limits
 from libs.common.schemas.key import ApiKey, KeyStatus
 from libs.common.schemas.recording import RecordingTerms
+from libs.common.storage.mongo.slices import by_id, sliced
 from services.admin.accounts import changed_fields, find_account
 from services.admin.budgets import (
     Budgets,
@@ -31,15 +32,20 @@ from services.admin.endpoints import Answer
 from services.admin.fields import (
     AllowedModels,
     FutureTime,
+    KeyPrefix,
     Name,
     ProviderObjects,
     RetentionDays,
+    Search,
+    Time,
     UserId,
 )
-from services.admin.pages import PageQuery
+from services.admin.pages import Page, PageQuery, found_in
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
+
+ShownStatus = Literal["active", "expired", "revoked"]
 
 
 class RecordingBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +79,25 @@ class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyQuery(PageQuery, frozen=True, kw_only=True):
+    """`q` is part of the key_id, the user_id or the name; `prefix` that of any of its secrets."""
+
     user_id: UserId | UnsetType = UNSET
+    q: Search | UnsetType = UNSET
+    prefix: KeyPrefix | UnsetType = UNSET
+    status: ShownStatus | UnsetType = UNSET
+    expires_before: Time | UnsetType = UNSET
+    sort: Literal["key_id", "-key_id"] = "key_id"
+
+    def wants(self, key: ApiKey, now: datetime) -> bool:
+        if self.status is not UNSET and status_of(key, now) != self.status:
+            return False
+        if self.expires_before is not UNSET and (
+            key.expires_at is None or key.expires_at >= self.expires_before
+        ):
+            return False
+        if self.user_id is not UNSET and key.user_id != self.user_id:
+            return False
+        return found_in(self.q, key.key_id, key.user_id, key.name)
 
 
 class OldSecretView(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +120,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     recording: RecordingTerms | None
     spend: KeySpend
-    status: KeyStatus | Literal["expired"]
+    status: ShownStatus
     created_at: datetime
     updated_at: datetime
 
@@ -110,7 +134,10 @@ class NewKeyView(KeyView, frozen=True, kw_only=True):
 async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView]:
     state = request.state
     now = state["now"]()
-    await find_account(state, body.user_id)
+    account = await find_account(state, body.user_id)
+    if account.status == "archived":
+        message = f"The account '{body.user_id}' is archived: make it active first."
+        raise Conflict(message, param="user_id")
     creation = creation_of(request)
     secret = new_secret(creation.entropy)
     key = ApiKey(
@@ -150,16 +177,23 @@ async def _made_before(state: State, key: ApiKey) -> ApiKey:
     return made
 
 
-async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Any]:
+async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Page[KeyView]]:
+    """In the order of their creation."""
     state = request.state
+    now = state["now"]()
     user_id = None if query.user_id is UNSET else query.user_id
     if user_id is not None:
         await find_account(state, user_id)
-    fetched = await state["keys"].list(
-        user_id=user_id, after=query.after("key_id"), limit=query.fetch
-    )
-    views = await views_of_keys(state, query.page(fetched))
-    return Answer(query.answer(fetched, views, "key_id"))
+    reading = query.reading("key_id", query.sort)
+    if query.prefix is UNSET:
+        found = await state["keys"].slice(
+            reading.slice, user_id=user_id, keep=lambda key: query.wants(key, now)
+        )
+    else:
+        alike = await state["keys"].with_prefix(query.prefix)
+        wanted = [key for key in alike if query.wants(key, now)]
+        found = sliced(wanted, reading.slice, lambda key: by_id(key.key_id))
+    return Answer(reading.page(found, await views_of_keys(state, found.rows)))
 
 
 async def show_key(request: Request[State]) -> Answer[KeyView]:
@@ -215,6 +249,12 @@ async def find_key(request: Request[State]) -> ApiKey:
     return key
 
 
+def status_of(key: ApiKey, now: datetime) -> ShownStatus:
+    if key.status == "active" and key.expires_at is not None and key.expires_at <= now:
+        return "expired"
+    return key.status
+
+
 def _terms_of(body: RecordingBody | None) -> RecordingTerms | None:
     return None if body is None else RecordingTerms(retention_days=body.retention_days)
 
@@ -242,7 +282,6 @@ async def views_of_keys(state: State, keys: Sequence[ApiKey]) -> list[KeyView]:
 
 
 def _view(key: ApiKey, spend: KeySpend, now: datetime) -> KeyView:
-    expired = key.expires_at is not None and key.expires_at <= now
     return KeyView(
         key_id=key.key_id,
         user_id=key.user_id,
@@ -258,7 +297,7 @@ def _view(key: ApiKey, spend: KeySpend, now: datetime) -> KeyView:
         limits=key.limits,
         recording=key.recording,
         spend=spend,
-        status="expired" if expired and key.status == "active" else key.status,
+        status=status_of(key, now),
         created_at=key.created_at,
         updated_at=key.updated_at,
     )

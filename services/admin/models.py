@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
 from libs.common.domain.money import plain
@@ -15,6 +16,7 @@ from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import changed_fields
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
+from services.admin.fields import Search
 from services.admin.model_bodies import (
     DeploymentBody,
     DeploymentView,
@@ -22,11 +24,21 @@ from services.admin.model_bodies import (
     RouteChanges,
     RouteView,
 )
-from services.admin.pages import PageQuery
+from services.admin.pages import Page, PageQuery, found_in
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
 
 log = structlog.get_logger(__name__)
+
+
+class RouteQuery(PageQuery, frozen=True, kw_only=True):
+    """`q` is part of the route's name, or of a deployment's model."""
+
+    q: Search | UnsetType = UNSET
+    sort: Literal["model", "-model"] = "model"
+
+    def wants(self, route: Route) -> bool:
+        return found_in(self.q, route.model, *(each.model for each in route.deployments))
 
 
 async def create_model(request: Request[State], body: NewRoute) -> Answer[RouteView]:
@@ -44,12 +56,12 @@ async def create_model(request: Request[State], body: NewRoute) -> Answer[RouteV
     return await _answer(state, route)
 
 
-async def list_models(request: Request[State], query: PageQuery) -> Answer[Any]:
+async def list_models(request: Request[State], query: RouteQuery) -> Answer[Page[RouteView]]:
     state = request.state
-    fetched = await state["routes"].list(after=query.after("model"), limit=query.fetch)
+    reading = query.reading("model", query.sort)
+    found = await state["routes"].slice(reading.slice, keep=query.wants)
     cooling = await _cooling(state)
-    views = [_view(route, cooling) for route in query.page(fetched)]
-    return Answer(query.answer(fetched, views, "model"))
+    return Answer(reading.page(found, [_view(route, cooling) for route in found.rows]))
 
 
 async def show_model(request: Request[State]) -> Answer[RouteView]:

@@ -1,4 +1,4 @@
-"""Pages of lists: `{"data", "next_cursor"}`.
+"""Pages of lists: `{"data", "next_cursor", "previous_cursor"}`.
 
 A cursor says where its list goes on, and which kind of list gave it: another one is refused, since
 it would be answered with rows from anywhere, or with none as if these were all.
@@ -6,23 +6,32 @@ it would be answered with rows from anywhere, or with none as if these were all.
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from libs.common.errors import FieldError, ValidationFailed
+from libs.common.storage.mongo.slices import Place, Rows, Slice
 from services.admin.fields import PageSize
 
 T = TypeVar("T")
 
 DEFAULT_PAGE_SIZE = 50
 _DIGEST_BYTES = 6
+_MS = 1000
 # Of the longest name of a model, each of whose characters takes four bytes.
 _MAX_CURSOR = 2048
 
+_encode = msgspec.json.Encoder().encode
 ListCursor = Annotated[str, Meta(min_length=1, max_length=_MAX_CURSOR)]
+
+
+def found_in(q: str | UnsetType, *texts: str) -> bool:
+    """Whether one of the texts contains what is searched for."""
+    return q is UNSET or any(q.casefold() in text.casefold() for text in texts)
 
 
 def cursor_of(kind: str, place: str) -> str:
@@ -50,11 +59,89 @@ def _digest(kind: str, place: bytes) -> bytes:
     return sha256(kind.encode() + b"\0" + place).digest()[:_DIGEST_BYTES]
 
 
+class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """`next_cursor` and `previous_cursor` lead to the pages beside it; null where there is none.
+
+    A page of a list with filters may be short, or empty, before the end: one request reads a
+    bounded number of rows.
+    """
+
+    data: Sequence[T]
+    next_cursor: str | None
+    previous_cursor: str | None
+
+
+class _Mark(msgspec.Struct, frozen=True, array_like=True):
+    """What a cursor holds: a place, and which way to read from it. A time is milliseconds."""
+
+    backwards: bool
+    inclusive: bool
+    row_id: str
+    value: str | int | None = None
+
+    @property
+    def place(self) -> Place:
+        if isinstance(self.value, int):
+            return Place(datetime.fromtimestamp(self.value / _MS, UTC), self.row_id)
+        return Place(self.row_id if self.value is None else self.value, self.row_id)
+
+
+_decode = msgspec.json.Decoder(_Mark).decode
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that is asked for. `kind` names the list and its order."""
+
+    kind: str
+    slice: Slice
+    backwards: bool
+
+    def page(self, rows: Rows[Any], views: Sequence[T]) -> Page[T]:
+        """Of the rows that the slice found; `views` are theirs, in the order of reading."""
+        # The rest is ahead; behind is where this reading came from, if it did not begin the list.
+        ahead = None if rows.rest is None else self._cursor(rows.rest, self.backwards)
+        behind = None
+        start = self.slice.start
+        if start is not None:
+            # With no rows there is no first one to go back from: the page ends with the start.
+            inclusive = rows.first is None and not self.slice.inclusive
+            behind = self._cursor(rows.first or start, not self.backwards, inclusive)
+        if self.backwards:
+            return Page(data=views[::-1], next_cursor=behind, previous_cursor=ahead)
+        return Page(data=views, next_cursor=ahead, previous_cursor=behind)
+
+    def _cursor(self, place: Place, backwards: bool, inclusive: bool = False) -> str:
+        value: str | int | None = None
+        if isinstance(place.value, datetime):
+            value = round(place.value.timestamp() * _MS)
+        elif place.value != place.row_id:
+            value = place.value
+        mark = _Mark(backwards, inclusive, place.row_id, value)
+        return cursor_of(self.kind, _encode(mark).decode())
+
+
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The query parameters of every list."""
 
     limit: PageSize = DEFAULT_PAGE_SIZE
     cursor: ListCursor | UnsetType = UNSET
+
+    def reading(self, id_field: str, sort: str | None = None) -> Reading:
+        """`sort` is a field, with a minus for the other way; None: by id. Raises AppError."""
+        sort = sort or id_field
+        kind = f"{id_field} by {sort}"
+        field = sort.removeprefix("-")
+        text = place_of(kind, self.cursor)
+        mark = None if text is None else _decode(text)
+        backwards = mark is not None and mark.backwards
+        wanted = Slice(
+            limit=self.limit,
+            field="_id" if field == id_field else field,
+            descending=sort.startswith("-") != backwards,
+            start=None if mark is None else mark.place,
+            inclusive=mark is not None and mark.inclusive,
+        )
+        return Reading(kind=kind, slice=wanted, backwards=backwards)
 
     def after(self, id_field: str) -> str | None:
         """The id that the page goes on after. Raises ValidationFailed."""

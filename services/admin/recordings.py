@@ -1,6 +1,6 @@
 """`/admin/recordings`: shows and deletes the recordings of calls."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from libs.common.storage.queue.recordings import RecordingFilter
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Time, UserId
-from services.admin.pages import PageQuery
+from services.admin.pages import Page, PageQuery
 from services.admin.state import State
 
 _BATCH = 1_000
@@ -26,6 +26,7 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
     key_id: Id | None = None
     since: Time | None = None
     until: Time | None = None
+    sort: Literal["call_id", "-call_id"] = "-call_id"
 
 
 class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +35,8 @@ class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId
 
 
-async def list_recordings(request: Request[State], query: RecordingQuery) -> Answer[Any]:
-    """The newest first, without the texts."""
+async def list_recordings(request: Request[State], query: RecordingQuery) -> Answer[Page[Any]]:
+    """Without the texts; the newest first, unless `sort` says otherwise."""
     state = request.state
     if query.since is not None and query.until is not None and query.since >= query.until:
         raise ValidationFailed([FieldError("until", "must be later than since")])
@@ -46,11 +47,10 @@ async def list_recordings(request: Request[State], query: RecordingQuery) -> Ans
         key_id=query.key_id,
         since=query.since,
         until=query.until,
-        before=query.after("call_id"),
     )
-    fetched = await state["recordings"].list(wanted, limit=query.fetch)
-    views = [_head(recording) for recording in query.page(fetched)]
-    return Answer(query.answer(fetched, views, "call_id"))
+    reading = query.reading("call_id", query.sort)
+    found = await state["recordings"].slice(wanted, reading.slice)
+    return Answer(reading.page(found, [_head(recording) for recording in found.rows]))
 
 
 async def show_recording(request: Request[State]) -> Answer[Recording]:

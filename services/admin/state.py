@@ -132,7 +132,9 @@ async def open_state(
     dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
     people, audit_log = PersonStore(database), AuditStore(database)
     idempotent_requests = IdempotentRequestStore(database)
+    accounts = AccountStore(database)
     for store in (
+        accounts,
         people,
         audit_log,
         keys,
@@ -148,7 +150,7 @@ async def open_state(
         people=people,
         audit=AuditTrail(audit_log),
         audit_log=audit_log,
-        accounts=AccountStore(database),
+        accounts=accounts,
         keys=keys,
         prices=prices,
         price_book=price_book,

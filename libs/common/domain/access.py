@@ -35,7 +35,8 @@ def check_key(key: ApiKey, now: datetime) -> AppError | None:
 def check_account(account: Account) -> AppError | None:
     if account.status != "active":
         return AccountSuspended(
-            f"Account '{account.user_id}' is suspended. Ask your administrator to reactivate it."
+            f"Account '{account.user_id}' is {account.status}. "
+            "Ask your administrator to reactivate it."
         )
     return None
 

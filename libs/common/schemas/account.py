@@ -9,7 +9,7 @@ import msgspec
 from libs.common.schemas.price import AT_COST
 
 BudgetPeriod = Literal["total", "daily", "weekly", "monthly"]
-AccountStatus = Literal["active", "suspended"]
+AccountStatus = Literal["active", "suspended", "archived"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +37,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     `provider_objects` are ids, or patterns such as `file-*`, of what the operator keeps at
     providers and the account may name.
+    An `archived` one is suspended, and in no list that does not ask for it.
     `time_zone` (IANA) is where budget periods begin and end. Every budget has to have room. What
     the account is charged is the price times `price_multiplier`.
     """

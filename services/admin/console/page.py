@@ -93,13 +93,13 @@ class View:
 
     def pager(self, listed: Any) -> Node:
         """Links to the page before and after, where there are any."""
-        following = listed.get("next_cursor")
-        return (
-            following
-            and nav(".pages", aria_label="Pages of the list")[
-                a(href=self.with_query(cursor=following))["Next page"]
-            ]
-        )
+        cursors = listed if isinstance(listed, dict) else msgspec.structs.asdict(listed)
+        links = [
+            a(href=self.with_query(cursor=cursors[name]))[text]
+            for name, text in (("previous_cursor", "Previous page"), ("next_cursor", "Next page"))
+            if cursors.get(name) is not None
+        ]
+        return bool(links) and nav(".pages", aria_label="Pages of the list")[*links]
 
 
 Shown = Page | Response | Renderable

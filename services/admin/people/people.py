@@ -15,8 +15,8 @@ from services.admin.accounts import changed_fields
 from services.admin.clock import to_utc_ms
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
-from services.admin.fields import FutureTime, Name, user_id_problem
-from services.admin.pages import PageQuery
+from services.admin.fields import FutureTime, Name, Search, user_id_problem
+from services.admin.pages import Page, PageQuery, found_in
 from services.admin.people.actor import Actor, actor_of, check_role
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
@@ -76,6 +76,16 @@ class NewPersonView(PersonView, frozen=True, kw_only=True):
     admin_key: str
 
 
+class PersonQuery(PageQuery, frozen=True, kw_only=True):
+    """`q` is part of the name or the id."""
+
+    q: Search | UnsetType = UNSET
+    sort: Literal["person_id", "-person_id"] = "person_id"
+
+    def wants(self, person: Person) -> bool:
+        return found_in(self.q, person.person_id, person.name)
+
+
 async def create_person(request: Request[State], body: NewPerson) -> Answer[NewPersonView]:
     state, actor = request.state, actor_of(request)
     now = state["now"]()
@@ -110,12 +120,13 @@ async def create_person(request: Request[State], body: NewPerson) -> Answer[NewP
     return Answer(view, headers=etag_of(person))
 
 
-async def list_people(request: Request[State], query: PageQuery) -> Answer[Any]:
+async def list_people(request: Request[State], query: PersonQuery) -> Answer[Page[PersonView]]:
+    """In the order in which they were added."""
     state = request.state
     now = state["now"]()
-    fetched = await state["people"].list(after=query.after("person_id"), limit=query.fetch)
-    views = [_view(person, now) for person in query.page(fetched)]
-    return Answer(query.answer(fetched, views, "person_id"))
+    reading = query.reading("person_id", query.sort)
+    found = await state["people"].slice(reading.slice, keep=query.wants)
+    return Answer(reading.page(found, [_view(person, now) for person in found.rows]))
 
 
 async def show_me(request: Request[State]) -> Answer[Actor]:

@@ -38,7 +38,8 @@ async def test_the_list_shows_what_is_in_force(admin: httpx2.AsyncClient) -> Non
     other = await make(admin, model="other")
 
     assert await shown(admin) == [current["price_id"], own["price_id"], other["price_id"]]
-    assert await shown(admin, model="m") == [current["price_id"], own["price_id"]]
+    # Of one model: the newest first.
+    assert await shown(admin, model="m") == [own["price_id"], current["price_id"]]
     at_that_time = await shown(admin, model="m", at="2027-06-01T00:00:00Z")
     assert at_that_time == [future["price_id"], own["price_id"]]
     assert await shown(admin, at="2025-06-01T00:00:00Z") == []

@@ -240,4 +240,4 @@ async def test_an_imported_price_is_shown_and_overridden(
 
 async def test_an_unknown_model_has_no_price(admin: httpx2.AsyncClient) -> None:
     shown = (await admin.get("/admin/costs", params={"model": "unheard-of"})).json()
-    assert shown == {"data": [], "next_cursor": None}
+    assert shown == {"data": [], "next_cursor": None, "previous_cursor": None}

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from libs.common.schemas.recording import Recording, Said
 from libs.common.storage.mongo.driver import OperationFailure, PyMongoError
+from libs.common.storage.mongo.slices import Place, Slice
 from libs.common.storage.queue.event_queue import QUEUE
 from libs.common.storage.queue.recordings import (
     DamagedRecordings,
@@ -176,18 +177,25 @@ async def test_a_recording_mongodb_refuses_is_eventually_dropped(stage: Stage) -
     assert ended(stage.metrics, "refused") == 2
 
 
+def _newest(limit: int, start: Place | None = None) -> Slice:
+    return Slice(limit=limit, descending=True, start=start)
+
+
 async def test_lists_pages_and_removal(stage: Stage) -> None:
     store = RecordingStore(stage.database)
     recordings = [make_recording(key_id=f"key-{number % 2}") for number in range(5)]
     newest = sorted((row.call_id for row in recordings), reverse=True)
     await store.add([*recordings, make_recording("bob")])
     await store.add([])
-    listed = await store.list(RecordingFilter(user_id="alice"), limit=3)
+    first = await store.slice(RecordingFilter(user_id="alice"), _newest(3))
+    listed = first.rows
     assert [row.call_id for row in listed] == newest[:3]
     assert {row.request.text for row in listed} == {""}
     assert {row.request.size for row in listed} == {16}
-    rest = RecordingFilter(user_id="alice", before=listed[-1].call_id)
-    assert [row.call_id for row in await store.list(rest, limit=3)] == newest[3:]
-    assert len(await store.list(RecordingFilter(key_id="key-0"), limit=9)) == 3
+    rest = await store.slice(RecordingFilter(user_id="alice"), _newest(3, first.rest))
+    assert [row.call_id for row in rest.rows] == newest[3:]
+    assert len((await store.slice(RecordingFilter(key_id="key-0"), _newest(9))).rows) == 3
+    both = RecordingFilter(user_id="alice", key_id="key-1")
+    assert len((await store.slice(both, _newest(9))).rows) == 2
     assert [await store.delete_of_account("alice", limit=3) for _ in range(3)] == [3, 2, 0]
-    assert len(await store.list(RecordingFilter(), limit=9)) == 1
+    assert len((await store.slice(RecordingFilter(), _newest(9))).rows) == 1

@@ -11,6 +11,7 @@ from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.prices import PriceFilter, PriceStore
+from libs.common.storage.mongo.slices import Place, Slice
 from tests.unit.builders import NOW, account, api_key, price, rates, tier
 
 ALL = PriceFilter()
@@ -59,15 +60,6 @@ async def test_a_user_id_is_taken_once(accounts: AccountStore) -> None:
     assert found.name == "first"
 
 
-async def test_accounts_are_listed_in_pages(accounts: AccountStore) -> None:
-    for user_id in ("c", "a", "b", "B"):
-        await accounts.insert(account(user_id))
-    first = await accounts.list(after=None, limit=3)
-    assert [row.user_id for row in first] == ["B", "a", "b"]
-    assert [row.user_id for row in await accounts.list(after="b", limit=3)] == ["c"]
-    assert await accounts.list(after="c", limit=3) == []
-
-
 async def test_a_change_of_an_account_leaves_its_spend_alone(
     accounts: AccountStore, database: Database
 ) -> None:
@@ -104,6 +96,14 @@ async def test_a_key_is_found_by_its_old_secrets(keys: KeyStore) -> None:
         assert await keys.get_by_hash(name) == api_key("key-1", old_secrets=old)
 
 
+async def test_keys_are_found_by_what_their_secrets_begin_with(keys: KeyStore) -> None:
+    old = OldSecret(prefix="sk-gw-000000", secret_hash="old", until=NOW)
+    await keys.insert(api_key("k1", prefix="sk-gw-111111", old_secrets=(old,)))
+    await keys.insert(api_key("k2", prefix="sk-gw-000000"))
+    for prefix, ids in (("sk-gw-111111", {"k1"}), ("sk-gw-000000", {"k1", "k2"}), ("sk", set())):
+        assert {key.key_id for key in await keys.with_prefix(prefix)} == ids
+
+
 async def test_an_empty_list_of_models_allows_none(keys: KeyStore) -> None:
     await keys.insert(api_key("none", allowed_models=()))
     found = await keys.get("none")
@@ -122,7 +122,9 @@ async def test_keys_are_listed_in_pages_and_by_account(keys: KeyStore) -> None:
         await keys.insert(api_key(key_id, user_id=user_id))
 
     async def listed(user_id: str | None, after: str | None) -> list[str]:
-        return [key.key_id for key in await keys.list(user_id=user_id, after=after, limit=2)]
+        part = Slice(limit=2, start=None if after is None else Place(after, after))
+        found = await keys.slice(part, user_id=user_id, keep=lambda _: True)
+        return [key.key_id for key in found.rows]
 
     assert await listed(None, None) == ["k1", "k2"]
     assert await listed(None, "k2") == ["k3", "k4"]
@@ -214,14 +216,20 @@ async def test_of_a_model_found_by_its_alias_all_versions_are_found(prices: Pric
     assert await prices.versions_of(["gpt-4o"]) == [without, alias]
 
 
+async def models_of(prices: PriceStore, wanted: PriceFilter, part: Slice) -> list[str]:
+    return (await prices.models(wanted, part)).rows
+
+
 async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
     await prices.insert_many([price(model, days=day) for model in "cab" for day in (-1, -2)])
-    assert await prices.models(ALL, after=None, limit=2) == ["a", "b"]
-    assert await prices.models(ALL, after="b", limit=2) == ["c"]
+    assert await models_of(prices, ALL, Slice(limit=2)) == ["a", "b"]
+    assert await models_of(prices, ALL, Slice(limit=2, start=Place("b", "b"))) == ["c"]
+    back = Slice(limit=2, descending=True, start=Place("c", "c"))
+    assert await models_of(prices, ALL, back) == ["b", "a"]
     never = price("d", days=-3, price_id="never")
     await prices.insert(never)
     await prices.end("never", never.effective_from)
-    assert await prices.models(ALL, after="b", limit=2) == ["c"]
+    assert await models_of(prices, ALL, Slice(limit=2, start=Place("b", "b"))) == ["c"]
 
 
 async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
@@ -242,9 +250,11 @@ async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
         found = await prices.list(wanted, after=None, limit=9)
         assert [version.price_id for version in found] == ids
         assert [version.price_id for version in versions if wanted.matches(version)] == ids
-        models = await prices.models(wanted, after=None, limit=9)
+        models = await models_of(prices, wanted, Slice(limit=9))
         assert models == [version.model for version in found]
-    assert await prices.models(PriceFilter(pattern="*a*"), after="a", limit=1) == ["ab"]
+    assert await models_of(
+        prices, PriceFilter(pattern="*a*"), Slice(limit=1, start=Place("a", "a"))
+    ) == ["ab"]
 
 
 async def test_an_import_is_ended_as_one(prices: PriceStore) -> None:
@@ -254,11 +264,12 @@ async def test_an_import_is_ended_as_one(prices: PriceStore) -> None:
     ]
     second = [price("a", price_id="2a", days=-2, import_id="i2"), price("z", price_id="own")]
     await prices.insert_many([*first, *second])
-    newest, oldest = await prices.imports(before=None, limit=9)
+    newest, oldest = (await prices.imports(Slice(limit=9, descending=True))).rows
     assert (newest.import_id, newest.versions, newest.undone) == ("i2", 1, False)
     assert (oldest.versions, oldest.made_by, oldest.multiplier) == (3, "Ada", Decimal("1.5"))
     assert oldest.effective_from == first[0].effective_from
-    assert list(await prices.imports(before="i2", limit=9)) == [oldest]
+    older = Slice(limit=9, descending=True, start=Place("i2", "i2"))
+    assert (await prices.imports(older)).rows == [oldest]
 
     await prices.end("1a", first[0].effective_from)
     found = await prices.find_import("i1")

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Collection, Database, Document
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
@@ -74,6 +75,11 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     # Whose a secret is, and a replaced one.
     ("keys", {"secret_hash": "a"}),
     ("keys", {"old_secrets.secret_hash": "a"}),
+    # Lists: an account's keys, those with a prefix, accounts by their time.
+    ("keys", {"user_id": "a", "_id": {"$gt": "a"}}),
+    ("keys", {"prefix": "a"}),
+    ("keys", {"old_secrets.prefix": "a"}),
+    ("accounts", {"created_at": {"$gt": NOW}}),
 ]
 
 
@@ -81,7 +87,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
 async def test_a_query_is_served_by_an_index(
     database: Database, collection: str, query: dict[str, Any]
 ) -> None:
-    stores = (LedgerStore, DeadLetterStore, KeyStore, PriceStore)
+    stores = (AccountStore, LedgerStore, DeadLetterStore, KeyStore, PriceStore)
     for store in (each(database) for each in stores):
         await store.create_indexes()
     await database[collection].insert_many(
@@ -119,9 +125,9 @@ class Asked:
         self.queries: list[Document] = []
         self._collection = collection
 
-    def find(self, query: Document) -> Any:
+    def find(self, query: Document, *more: Any) -> Any:
         self.queries.append(query)
-        return self._collection.find(query)
+        return self._collection.find(query, *more)
 
 
 async def assert_indexed(collection: Collection, query: Document) -> None:

@@ -1,6 +1,6 @@
 """The collection `accounts`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 
 class AccountStore:
@@ -22,6 +23,9 @@ class AccountStore:
 
     def __init__(self, database: Database) -> None:
         self._accounts = database["accounts"]
+
+    async def create_indexes(self) -> None:
+        await self._accounts.create_index([("created_at", ASCENDING), ("_id", ASCENDING)])
 
     async def insert(self, account: Account) -> bool:
         """Returns False if the user_id is taken."""
@@ -47,11 +51,9 @@ class AccountStore:
         found = self._accounts.find({"_id": {"$in": wanted}}, {"time_zone": 1})
         return {d["_id"]: d.get("time_zone", "UTC") for d in await found.to_list(len(wanted))}
 
-    async def list(self, *, after: str | None, limit: int) -> list[Account]:
-        """In order of user_id, starting after `after`."""
-        query = {} if after is None else {"_id": {"$gt": after}}
-        cursor = self._accounts.find(query).sort("_id", ASCENDING).limit(limit)
-        return [from_document(document, Account) for document in await cursor.to_list(limit)]
+    async def slice(self, wanted: Slice, *, keep: Callable[[Account], bool]) -> Rows[Account]:
+        """In the order of `_id` or `created_at`."""
+        return await read_slice(self._accounts, {}, wanted, Account, keep=keep)
 
     async def update(
         self,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from libs.common.storage.mongo.driver import ASCENDING, Database, from_document, to_document
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 # One event, a batch of events, or arq's job around the batch; and the payload of an order.
 LetterKind = Literal["event", "batch", "job", "correction", "reprice"]
@@ -108,6 +109,16 @@ class DeadLetterStore:
         """Returns False, and removes nothing, if the letter was dead-lettered again meanwhile."""
         result = await self._letters.delete_one({"_id": letter.letter_id, "times": letter.times})
         return result.deleted_count == 1
+
+    async def slice(self, wanted: Slice, *, replayed: bool) -> Rows[DeadLetter]:
+        """In the order of `_id`: waiting letters, or replayed ones."""
+        if not replayed:
+            return await read_slice(self._letters, {"replayed_at": None}, wanted, DeadLetter)
+
+        def keep(letter: DeadLetter) -> bool:
+            return letter.replayed_at is not None
+
+        return await read_slice(self._letters, {}, wanted, DeadLetter, keep=keep)
 
     async def list(
         self, *, after: str | None, limit: int, replayed: bool = False

@@ -1,6 +1,6 @@
 """The collection `keys`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,14 +8,18 @@ from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
+    Document,
     DuplicateKeyError,
     ReturnDocument,
     at_revision,
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 _OLD_HASH = "old_secrets.secret_hash"
+_PREFIXES = ("prefix", "old_secrets.prefix")
+_MAX_ALIKE = 1_000
 
 
 class KeyStore:
@@ -27,6 +31,8 @@ class KeyStore:
     async def create_indexes(self) -> None:
         await self._keys.create_index("secret_hash", unique=True)
         await self._keys.create_index(_OLD_HASH, sparse=True)
+        for field in _PREFIXES:
+            await self._keys.create_index(field, sparse=True)
         await self._keys.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
 
     async def insert(self, key: ApiKey) -> bool:
@@ -54,13 +60,21 @@ class KeyStore:
         documents = await self._keys.find(query).to_list(None)
         return [from_document(document, ApiKey) for document in documents]
 
-    async def list(self, *, user_id: str | None, after: str | None, limit: int) -> list[ApiKey]:
-        """In order of key_id, starting after `after`."""
-        query: dict[str, Any] = {} if user_id is None else {"user_id": user_id}
-        if after is not None:
-            query["_id"] = {"$gt": after}
-        cursor = self._keys.find(query).sort("_id", ASCENDING).limit(limit)
-        return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
+    async def slice(
+        self, wanted: Slice, *, user_id: str | None, keep: Callable[[ApiKey], bool]
+    ) -> Rows[ApiKey]:
+        """In the order of `_id`, which is that of their creation."""
+        query: Document = {} if user_id is None else {"user_id": user_id}
+        return await read_slice(self._keys, query, wanted, ApiKey, keep=keep)
+
+    async def with_prefix(self, prefix: str) -> list[ApiKey]:
+        """Those with a secret, or an old one, that begins with it: nearly always one."""
+        found: dict[str, ApiKey] = {}
+        for field in _PREFIXES:
+            cursor = self._keys.find({field: prefix}).limit(_MAX_ALIKE)
+            for document in await cursor.to_list(_MAX_ALIKE):
+                found[document["_id"]] = from_document(document, ApiKey)
+        return list(found.values())
 
     async def update(
         self,

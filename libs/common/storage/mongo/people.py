@@ -1,12 +1,11 @@
 """The collection `people`, which the gateway's user cannot read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from libs.common.schemas.person import Person
 from libs.common.storage.mongo.driver import (
-    ASCENDING,
     Database,
     DuplicateKeyError,
     ReturnDocument,
@@ -14,6 +13,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 
 class PersonStore:
@@ -39,11 +39,9 @@ class PersonStore:
     async def get_by_hash(self, secret_hash: str) -> Person | None:
         return self._decode(await self._people.find_one({"secret_hash": secret_hash}))
 
-    async def list(self, *, after: str | None, limit: int) -> list[Person]:
-        """In order of person_id, starting after `after`."""
-        query: dict[str, Any] = {} if after is None else {"_id": {"$gt": after}}
-        cursor = self._people.find(query).sort("_id", ASCENDING).limit(limit)
-        return [from_document(document, Person) for document in await cursor.to_list(limit)]
+    async def slice(self, wanted: Slice, *, keep: Callable[[Person], bool]) -> Rows[Person]:
+        """In the order of `_id`."""
+        return await read_slice(self._people, {}, wanted, Person, keep=keep)
 
     async def update(
         self, person_id: str, changes: Mapping[str, Any], now: datetime, *, revision: str

@@ -19,6 +19,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, by_id, read_slice, sliced
 
 # A model with more versions than this has been re-priced daily for years.
 _MAX_VERSIONS = 5_000
@@ -123,21 +124,22 @@ class PriceStore:
         documents = await cursor.to_list(_MAX_VERSIONS)
         return [from_document(document, PriceVersion) for document in documents]
 
-    async def models(self, wanted: PriceFilter, *, after: str | None, limit: int) -> list[str]:
-        """The models that have such versions, ordered by name, those after `after`.
+    async def models(self, wanted: PriceFilter, part: Slice) -> Rows[str]:
+        """The models that have such versions, in the order of their names.
 
         Left out are versions that never were: ended at their own start, as an undone import's are.
         """
-        named: list[Document] = [] if after is None else [{"$match": {"model": {"$gt": after}}}]
+        (named,) = part.stretches()
         pipeline: list[Document] = [
-            *named,
+            *({"$match": {"model": bounds}} for bounds in named.values()),
             {"$match": wanted.query()},
             {"$match": {"$expr": {"$ne": ["$effective_until", "$effective_from"]}}},
             {"$group": {"_id": "$model"}},
-            {"$sort": {"_id": ASCENDING}},
-            {"$limit": limit},
+            {"$sort": dict(part.order(same_value=False))},
+            {"$limit": part.limit + 1},
         ]
-        return [row["_id"] for row in await self._prices.aggregate(pipeline).to_list(limit)]
+        rows = await self._prices.aggregate(pipeline).to_list(part.limit + 1)
+        return sliced([row["_id"] for row in rows], part, by_id)
 
     async def list(
         self, wanted: PriceFilter, *, after: str | None, limit: int
@@ -146,6 +148,11 @@ class PriceStore:
         query = wanted.query() if after is None else wanted.query() | {"_id": {"$gt": after}}
         cursor = self._prices.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, PriceVersion) for document in await cursor.to_list(limit)]
+
+    async def slice(self, wanted: PriceFilter, part: Slice) -> Rows[PriceVersion]:
+        """In the order of `_id`."""
+        query = {} if wanted.import_id is None else {"import_id": wanted.import_id}
+        return await read_slice(self._prices, query, part, PriceVersion, keep=wanted.matches)
 
     async def all(self) -> Sequence[PriceVersion]:
         """Everything that was ever stored, page by page: for a look at every model."""
@@ -157,14 +164,16 @@ class PriceStore:
             if len(page) < _PAGE:
                 return versions
 
-    async def imports(self, *, before: str | None, limit: int) -> Sequence[PriceImport]:
-        """The newest first, those before `before`."""
-        return await self._imports(
-            {"$gt": ""} if before is None else {"$gt": "", "$lt": before}, limit
-        )
+    async def imports(self, part: Slice) -> Rows[PriceImport]:
+        """In the order of their ids, which is that of their making."""
+        (bounds,) = part.stretches()
+        ids = {"$gt": "", **bounds.get("_id", {})}
+        order = dict(part.order(same_value=False))
+        found = await self._imports(ids, part.limit + 1, order)
+        return sliced(found, part, lambda each: by_id(each.import_id))
 
     async def find_import(self, import_id: str) -> PriceImport | None:
-        found = await self._imports(import_id, 1)
+        found = await self._imports(import_id, 1, {"_id": ASCENDING})
         return found[0] if found else None
 
     async def end_import(self, import_id: str, until: datetime) -> None:
@@ -173,7 +182,9 @@ class PriceStore:
             {"import_id": import_id}, {"$set": {"effective_until": until}}
         )
 
-    async def _imports(self, ids: Document | str, limit: int) -> Sequence[PriceImport]:
+    async def _imports(
+        self, ids: Document | str, limit: int, order: Document
+    ) -> Sequence[PriceImport]:
         ended = {"$cond": [{"$eq": ["$effective_until", "$effective_from"]}, 1, 0]}
         same = ("multiplier", "effective_from", "made_by", "created_at")
         group: Document = {
@@ -185,7 +196,7 @@ class PriceStore:
         pipeline: list[Document] = [
             {"$match": {"import_id": ids}},
             {"$group": group},
-            {"$sort": {"_id": DESCENDING}},
+            {"$sort": order},
             {"$limit": limit},
         ]
         return [

@@ -1,6 +1,6 @@
 """The collection `routes`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from libs.common.schemas.route import Route
@@ -13,6 +13,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 
 class RouteStore:
@@ -37,6 +38,10 @@ class RouteStore:
         query = {} if after is None else {"_id": {"$gt": after}}
         cursor = self._routes.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, Route) for document in await cursor.to_list(limit)]
+
+    async def slice(self, wanted: Slice, *, keep: Callable[[Route], bool]) -> Rows[Route]:
+        """In the order of `_id`."""
+        return await read_slice(self._routes, {}, wanted, Route, keep=keep)
 
     async def update(
         self, model: str, changes: Mapping[str, Any], *, revision: str | None = None

@@ -12,12 +12,12 @@ from libs.common.domain.ids import first_uuid7
 from libs.common.schemas.recording import Recording
 from libs.common.storage.mongo.driver import (
     ASCENDING,
-    DESCENDING,
     Database,
     UpdateOne,
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 from libs.common.storage.queue.event_queue import QUEUE, RECORD_JOB, enqueue_payload
 from libs.common.storage.redis.client import Redis
 
@@ -88,7 +88,6 @@ class RecordingFilter(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    before: str | None = None
 
 
 class RecordingStore:
@@ -123,26 +122,24 @@ class RecordingStore:
     async def exists(self, call_id: str) -> bool:
         return await self._recordings.find_one({"_id": call_id}, {"_id": 1}) is not None
 
-    async def list(self, wanted: RecordingFilter, *, limit: int) -> list[Recording]:
-        """Newest first, without their text."""
-        query: dict[str, Any] = {
-            name: value
-            for name, value in (("user_id", wanted.user_id), ("key_id", wanted.key_id))
-            if value is not None
-        }
+    async def slice(self, wanted: RecordingFilter, part: Slice) -> Rows[Recording]:
+        """In the order of `_id`, which is that of the calls' starts. Without their text."""
+        query: dict[str, Any] = {} if wanted.user_id is None else {"user_id": wanted.user_id}
+        keep = None
+        if wanted.key_id is not None and query:
+            # An index serves one of them.
+            def keep(recording: Recording) -> bool:
+                return recording.key_id == wanted.key_id
+        elif wanted.key_id is not None:
+            query = {"key_id": wanted.key_id}
         # A call's id begins with the time of its start.
-        ids: dict[str, str] = {}
-        if wanted.since is not None:
-            ids["$gte"] = first_uuid7(wanted.since)
-        ends = [] if wanted.until is None else [first_uuid7(wanted.until)]
-        if wanted.before is not None:
-            ends.append(wanted.before)
-        if ends:
-            ids["$lt"] = min(ends)
+        bounds = {"$gte": wanted.since, "$lt": wanted.until}
+        ids = {name: first_uuid7(at) for name, at in bounds.items() if at is not None}
         if ids:
             query["_id"] = ids
-        found = self._recordings.find(query, _HEAD).sort("_id", DESCENDING).limit(limit)
-        return [from_document(document, Recording) for document in await found.to_list(limit)]
+        return await read_slice(
+            self._recordings, query, part, Recording, keep=keep, projection=_HEAD
+        )
 
     async def delete(self, call_id: str) -> bool:
         """Returns False if the call has no recording."""

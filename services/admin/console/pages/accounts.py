@@ -65,7 +65,7 @@ async def list_page(view: View) -> Shown:
         Column("Account"), Column("Name"), Column("Status"), Column("Spent in all", "number"),
         Column("Held", "number"), Column("Budget"), Column("Left", "number"),
     )  # fmt: skip
-    rows = [_row(account) for account in listed["data"]]
+    rows = [_row(account) for account in listed.data]
     empty = div[
         p["No account matches. An account is what a budget belongs to; keys belong to accounts."],
         _new_link(view),
@@ -139,7 +139,7 @@ async def show_page(view: View) -> Shown:
             ],
             panel(
                 "Keys",
-                _keys_table(view, its_keys["data"]),
+                _keys_table(view, list(its_keys.data)),
                 actions=view.api.may(keys.create_key)
                 and a(".button", href=f"/console/keys/new?user_id={segment(user_id)}")["New key"],
             ),

@@ -1,0 +1,160 @@
+"""Reads a slice of a collection in the order of one field, in either direction.
+
+One query in the order of an index, which reads a bounded number of documents. So whatever else a
+list is asked for needs no index: rows are left out as they are read, and a slice may be short
+before the end.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from libs.common.storage.mongo.driver import (
+    ASCENDING,
+    DESCENDING,
+    Collection,
+    Document,
+    from_document,
+)
+
+S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
+
+# Documents that one slice reads.
+MAX_READ = 5_000
+_BATCH = 500
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a row stands: by the value of the field in whose order it is read, then by its id."""
+
+    value: str | datetime
+    row_id: str
+
+    @property
+    def order(self) -> tuple[Any, str]:
+        """Comparable with that of places by the same field."""
+        return self.value, self.row_id
+
+
+def by_id(row_id: str) -> Place:
+    """In the order of ids."""
+    return Place(row_id, row_id)
+
+
+class Slice(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows beyond `start`, or with it if `inclusive`; None is the beginning."""
+
+    limit: int
+    field: str = "_id"
+    descending: bool = False
+    start: Place | None = None
+    inclusive: bool = False
+
+    def covers(self, place: Place) -> bool:
+        """Whether a row that stands there is in the slice, apart from the limit."""
+        start = self.start
+        if start is None or place == start:
+            return start is None or self.inclusive
+        return (place.order < start.order) == self.descending
+
+    def stretches(self) -> list[Document]:
+        """Conditions of the queries that find the rows, in their order."""
+        if self.start is None:
+            return [{}]
+        beyond = "$lt" if self.descending else "$gt"
+        ids = {f"{beyond}e" if self.inclusive else beyond: self.start.row_id}
+        if self.field == "_id":
+            return [{"_id": ids}]
+        value = self.start.value
+        return [{self.field: value, "_id": ids}, {self.field: {beyond: value}}]
+
+    def order(self, *, same_value: bool) -> list[tuple[str, int]]:
+        direction = DESCENDING if self.descending else ASCENDING
+        fields = ["_id"] if same_value or self.field == "_id" else [self.field, "_id"]
+        return [(field, direction) for field in fields]
+
+
+class Rows(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """`first` is where the first row stands, `rest` where reading goes on: None at the end."""
+
+    rows: list[T]
+    first: Place | None
+    rest: Place | None
+
+
+async def read_slice(
+    collection: Collection,
+    query: Document,
+    wanted: Slice,
+    struct_type: type[S],
+    *,
+    keep: Callable[[S], bool] | None = None,
+    projection: Document | None = None,
+) -> Rows[S]:
+    """`query` has conditions that the index serves before the field of the order; `keep` others."""
+    rows: list[S] = []
+    first = last = None
+    part, left, size = wanted, MAX_READ, wanted.limit + 1
+    while True:
+        documents = await _chunk(collection, query, part, min(size, left), projection)
+        for document in documents:
+            row = from_document(document, struct_type)
+            if keep is None or keep(row):
+                if len(rows) == wanted.limit:
+                    return Rows(rows=rows, first=first, rest=last)
+                rows.append(row)
+                last = _place(document, wanted.field)
+                first = first or last
+        if len(documents) < min(size, left):
+            return Rows(rows=rows, first=first, rest=None)
+        place = _place(documents[-1], wanted.field)
+        left -= len(documents)
+        if left == 0:
+            return Rows(rows=rows, first=first, rest=place)
+        part = msgspec.structs.replace(part, start=place, inclusive=False)
+        size = min(2 * size, _BATCH)
+
+
+async def _chunk(
+    collection: Collection, query: Document, part: Slice, size: int, projection: Document | None
+) -> list[Document]:
+    found: list[Document] = []
+    for stretch in part.stretches():
+        if len(found) < size:
+            order = part.order(same_value=isinstance(stretch.get(part.field), str | datetime))
+            cursor = collection.find(_both(query, stretch), projection).sort(order)
+            found += await cursor.limit(size - len(found)).to_list(size - len(found))
+    return found
+
+
+def sliced(rows: Iterable[T], wanted: Slice, place_of: Callable[[T], Place]) -> Rows[T]:
+    """The same of rows in memory."""
+    found = [(place_of(row), row) for row in rows]
+    found = [pair for pair in found if wanted.covers(pair[0])]
+    found.sort(key=lambda pair: pair[0].order, reverse=wanted.descending)
+    shown = found[: wanted.limit]
+    more = len(found) > len(shown)
+    return Rows(
+        rows=[row for _, row in shown],
+        first=shown[0][0] if shown else None,
+        rest=shown[-1][0] if more else None,
+    )
+
+
+def _both(query: Document, stretch: Document) -> Document:
+    """Both conditions, of one field as well."""
+    both = {**query, **stretch}
+    for field in query.keys() & stretch.keys():
+        bounds = {**query[field]}
+        for name, value in stretch[field].items():
+            tighter = min if name.startswith("$lt") else max
+            bounds[name] = tighter(bounds.get(name, value), value)
+        both[field] = bounds
+    return both
+
+
+def _place(document: Document, field: str) -> Place:
+    return Place(document[field], document["_id"])
