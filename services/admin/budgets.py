@@ -1,6 +1,7 @@
 """Budgets and limits, as accounts and keys have them in bodies and answers."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -11,16 +12,32 @@ from libs.common.domain.money import nusd_to_usd, usd_to_nusd
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.account import Budget, BudgetPeriod, Limits
 from services.admin.fields import LimitUsd
+from services.admin.validation import Rule
 
+_MAX_PERCENTS = 10
+
+
+def _percents(values: tuple[int, ...], _: datetime) -> str | None:
+    if any(not 1 <= value <= 100 for value in values):
+        return "must be whole percentages from 1 to 100"
+    return None if len(set(values)) == len(values) else "names a percentage twice"
+
+
+AlertPercents = Annotated[tuple[int, ...], Meta(max_length=_MAX_PERCENTS), Rule(_percents)]
 RateLimit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 
 class BudgetBody(msgspec.Struct, frozen=True, kw_only=True):
-    """From `soft_limit_usd` on, calls carry a warning; at `limit_usd` they are rejected."""
+    """From `soft_limit_usd` on, calls carry a warning; at `limit_usd` they are rejected.
+
+    Receivers of alerts are told once a period at each of `alert_percents` of the limit, and at the
+    soft limit.
+    """
 
     limit_usd: LimitUsd
     period: BudgetPeriod
     soft_limit_usd: LimitUsd | None = None
+    alert_percents: AlertPercents = ()
 
 
 Budgets = Annotated[tuple[BudgetBody, ...], Meta(max_length=4)]
@@ -48,12 +65,14 @@ class BudgetChanges(msgspec.Struct, frozen=True, kw_only=True):
     limit_usd: LimitUsd | UnsetType = UNSET
     period: BudgetPeriod | UnsetType = UNSET
     soft_limit_usd: LimitUsd | UnsetType | None = UNSET
+    alert_percents: AlertPercents | UnsetType = UNSET
 
 
 class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
     limit_usd: Decimal
     period: BudgetPeriod
     soft_limit_usd: Decimal | None
+    alert_percents: tuple[int, ...]
 
 
 def budgets_of(bodies: Sequence[BudgetBody]) -> tuple[Budget, ...]:
@@ -113,6 +132,7 @@ def budget_view(budget: Budget) -> BudgetView:
         limit_usd=nusd_to_usd(budget.limit_nusd),
         period=budget.period,
         soft_limit_usd=None if soft is None else nusd_to_usd(soft),
+        alert_percents=budget.alert_percents,
     )
 
 
@@ -128,4 +148,5 @@ def _budget(body: BudgetBody) -> Budget:
         limit_nusd=usd_to_nusd(body.limit_usd),
         period=body.period,
         soft_limit_nusd=None if soft is None else usd_to_nusd(soft),
+        alert_percents=tuple(sorted(body.alert_percents)),
     )

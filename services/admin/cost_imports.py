@@ -21,6 +21,7 @@ from libs.common.errors import FieldError, InvalidRequest, NotFound, ValidationF
 from libs.common.schemas.price import AT_COST, PriceImport, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
 from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
+from services.admin.alerts.prices import tell_import
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
 from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
@@ -79,6 +80,8 @@ async def import_costs(request: Request[State], body: ImportBody) -> Answer[Any]
     rows = await _rows(state, reading.models, body, now)
     stored = [] if body.dry_run else [row.version for row in rows if row.is_stored]
     headers = await _insert(state, stored)
+    if stored:
+        await tell_import(state, stored[0], len(stored))
     counts = Counter(row.change for row in rows)
     answer = {
         "dry_run": body.dry_run,
@@ -131,6 +134,7 @@ async def undo_import(request: Request[State]) -> Answer[Any]:
         after = versions[-1].price_id
         names = [version.model for version in versions]
         headers |= await state["announcer"].announce("price", names, as_one=True)
+    await tell_import(state, found, found.versions, undone=True)
     return Answer(await state["prices"].find_import(import_id), headers=headers)
 
 

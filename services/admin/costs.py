@@ -20,6 +20,7 @@ from libs.common.schemas.price import PriceSource, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
 from libs.common.storage.mongo.slices import Place, by_id, sliced
 from libs.common.storage.prices.price_map import MapModel
+from services.admin.alerts.prices import tell_price
 from services.admin.bundled_prices import mapped, priced_by_id, routed_name, rows_in
 from services.admin.clock import to_utc_ms
 from services.admin.cost_bodies import NewCost, cost_view, version_of
@@ -87,6 +88,7 @@ async def create_cost(request: Request[State], body: NewCost) -> Answer[Any]:
     if not await state["prices"].insert(version):
         # This request made it before its process died.
         version = await state["prices"].get(version.price_id) or version
+    await tell_price(state, version)
     headers = await announce_prices(state, [version])
     answer = {
         **cost_view(version),
@@ -119,6 +121,7 @@ async def end_cost(request: Request[State], query: EndQuery) -> Answer[Any]:
             "ended: set another one with POST /admin/costs.",
             param="price_id",
         )
+    await tell_price(state, version, ended=True)
     headers = await announce_prices(state, [version])
     return Answer(cost_view(version), headers=headers)
 

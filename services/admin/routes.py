@@ -30,6 +30,7 @@ from services.admin import (
     usage_series,
     usage_sums,
 )
+from services.admin.alerts import deliveries, receivers
 from services.admin.audit import audit
 from services.admin.endpoints import Around, Endpoint, route_of
 from services.admin.people import people, scopes
@@ -92,6 +93,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              "Change a route", role="operator", errors=_CHANGE),
     Endpoint("DELETE", "/admin/models/{name:path}", models.delete_model,
              "Delete a route", role="operator", statuses=(204,), errors=_CHANGE),
+    Endpoint("GET", "/admin/alerts", deliveries.list_alerts, "List alerts and their deliveries"),
+    Endpoint("GET", "/admin/alerts/receivers", receivers.list_receivers, "List receivers"),
+    Endpoint("POST", "/admin/alerts/receivers", receivers.create_receiver,
+             "Create a receiver of alerts; its secret is shown once", role="operator",
+             statuses=(201,), errors=(Conflict,)),
+    Endpoint("GET", "/admin/alerts/receivers/{receiver_id}", receivers.show_receiver,
+             "Show a receiver"),
+    Endpoint("PATCH", "/admin/alerts/receivers/{receiver_id}", receivers.change_receiver,
+             "Change a receiver", role="operator", errors=_CHANGE),
+    Endpoint("DELETE", "/admin/alerts/receivers/{receiver_id}", receivers.remove_receiver,
+             "Remove a receiver", role="operator", statuses=(204,), errors=_CHANGE),
+    Endpoint("POST", "/admin/alerts/receivers/{receiver_id}/rotate", receivers.rotate_secret,
+             "Give a receiver another secret", role="operator", errors=_CHANGE),
+    Endpoint("POST", "/admin/alerts/receivers/{receiver_id}/test", receivers.test_receiver,
+             "Send a receiver a test", role="operator", statuses=(202,), errors=(Conflict,)),
+    Endpoint("GET", "/admin/alerts/{alert_id}", deliveries.show_alert, "Show an alert"),
+    Endpoint("POST", "/admin/alerts/{alert_id}/replay", deliveries.replay_alert,
+             "Send an alert again", role="operator", statuses=(202,), errors=(Conflict,)),
     Endpoint("GET", "/admin/people", people.list_people,
              "List the people who may call this API", role="owner"),
     Endpoint("POST", "/admin/people", people.create_person,

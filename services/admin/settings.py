@@ -8,6 +8,7 @@ from libs.common.logging import LogFormat, LogLevel
 from libs.common.settings import Secret, SettingsError, check_http_url, check_rollup_tags
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
+from libs.common.web.destinations import allowed_hosts
 
 _MIN_KEY_LENGTH = 16
 # The service's name in a cluster and under compose.
@@ -37,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_grace_s: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 30
     # Names of the tags by whose values usage can be summed, as the worker has them.
     rollup_tags: str = ""
+    # Hosts that alerts may be sent to without TLS, or at addresses that are not public.
+    alert_allowed_hosts: str = ""
     # How long the start waits for MongoDB before it gives up.
     mongo_wait_s: Annotated[int, msgspec.Meta(ge=1, le=600)] = 30
 
@@ -48,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             _check_key("ADMIN_API_KEY_NEXT", self.admin_api_key_next)
         check_http_url("GATEWAY_URL", self.gateway_url)
         check_rollup_tags(self.rollup_tags)
+        allowed_hosts(self.alert_allowed_hosts)
 
     @property
     def root_keys(self) -> tuple[Secret, ...]:

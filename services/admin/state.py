@@ -9,9 +9,12 @@ from typing import TypedDict
 import msgspec
 
 from libs.common.domain.tags import rolled_up_names
+from libs.common.outbox import Outbox
 from libs.common.prover import Prover, prover_of
 from libs.common.repricing import Repricer
 from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.alert_receivers import ReceiverStore
+from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.audit import AuditStore
 from libs.common.storage.mongo.correction_orders import CorrectionOrderStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
@@ -32,6 +35,7 @@ from libs.common.storage.readiness import storage_checks
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.web.destinations import Destinations, allowed_hosts
 from libs.common.web.health import Check
 from libs.common.web.http_client import HttpClient
 from services.admin.announcer import Announcer
@@ -72,6 +76,10 @@ class State(TypedDict):
     correction_wait_s: float
     dead_letters: DeadLetterStore
     recordings: RecordingStore
+    alerts: AlertStore
+    receivers: ReceiverStore
+    outbox: Outbox
+    destinations: Destinations
     idempotent_requests: IdempotentRequestStore
     holds: HoldStore
     routes: RouteStore
@@ -131,6 +139,7 @@ async def open_state(
     keys, ledger = KeyStore(database), LedgerStore(database)
     dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
     people, audit_log = PersonStore(database), AuditStore(database)
+    alerts, receivers = AlertStore(database), ReceiverStore(database)
     idempotent_requests = IdempotentRequestStore(database)
     accounts = AccountStore(database)
     for store in (
@@ -142,6 +151,7 @@ async def open_state(
         ledger,
         dead_letters,
         recordings,
+        alerts,
         idempotent_requests,
     ):
         await store.create_indexes()
@@ -166,6 +176,10 @@ async def open_state(
         body_timeout_s=settings.body_timeout_s,
         dead_letters=dead_letters,
         recordings=recordings,
+        alerts=alerts,
+        receivers=receivers,
+        outbox=Outbox(alerts, receivers),
+        destinations=Destinations(allowed_hosts(settings.alert_allowed_hosts)),
         idempotent_requests=idempotent_requests,
         holds=HoldStore(redis),
         routes=RouteStore(database),

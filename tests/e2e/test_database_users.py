@@ -101,6 +101,7 @@ def _servers(
         **stand_in_settings(provider.url),
         "ADMIN_API_KEY": admin_key,
         "GATEWAY_URL": f"http://127.0.0.1:{gateway_port}",
+        "ALERT_ALLOWED_HOSTS": "127.0.0.1:9",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "SPOOL_DIR": str(directory / "spool"),
         "WORKER_REPRICE_S": "1",
@@ -163,11 +164,26 @@ def _configure(admin: Client) -> str:
     made = admin.expect("POST", "/admin/keys", key)
     admin.expect("PATCH", f"/admin/keys/{made['key_id']}", {"name": "Hers"})
     admin.expect("POST", "/admin/costs/import", {"provider": "openai", "dry_run": False})
+    _watch(admin)
     person = admin.expect("POST", "/admin/people", {"name": "Ada", "role": "viewer"})
     admin.expect("DELETE", f"/admin/people/{person['person_id']}")
     route = {"model": "fast", "deployments": [{"model": "openai/gpt-4.1-mini"}]}
     admin.expect("POST", "/admin/models", route)
     return str(made["api_key"])
+
+
+def _watch(admin: Client) -> None:
+    """Nobody listens at the receivers' address."""
+    path = "/admin/alerts/receivers"
+    receiver = {"url": "https://127.0.0.1:9/", "kinds": ["entry.unpriced"]}
+    kept = admin.expect("POST", path, receiver)
+    admin.expect("PATCH", f"{path}/{kept['receiver_id']}", {"name": "ops"})
+    alert = admin.expect("POST", f"{path}/{kept['receiver_id']}/test")
+    admin.expect("POST", f"/admin/alerts/{alert['alert_id']}/replay")
+    admin.expect("GET", "/admin/alerts")
+    other = admin.expect("POST", path, receiver)
+    admin.expect("POST", f"{path}/{other['receiver_id']}/test")
+    admin.expect("DELETE", f"{path}/{other['receiver_id']}")
 
 
 def _call(gateway: Client) -> int:

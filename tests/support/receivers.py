@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 from standardwebhooks import Webhook
 
-from libs.common.schemas.alert import AlertKind, Receiver
+from libs.common.schemas.alert import AlertKind, Delivery, Receiver
+from libs.common.storage.mongo.alerts import AlertFilter, AlertStore
+from libs.common.storage.mongo.slices import Slice
 from tests.servers import HOST
 from tests.service.ledger_worker.worker_stage import NOW
 from tests.support.sockets import accepting
@@ -72,3 +74,9 @@ def receiver(receiver_id: str, url: str, **changes: Any) -> Receiver:
         "updated_at": NOW,
     }
     return Receiver(**(fields | changes))
+
+
+async def told_by(alerts: AlertStore, **wanted: Any) -> list[Delivery]:
+    """All messages that the filter wants, the oldest first."""
+    part = Slice(limit=1000, field="created_at")
+    return (await alerts.slice(AlertFilter(**wanted), part)).rows

@@ -35,7 +35,12 @@ async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClie
         },
     )
     assert made.status_code == 201
-    budget = {"limit_usd": Decimal("12.5"), "period": "monthly", "soft_limit_usd": None}
+    budget = {
+        "limit_usd": Decimal("12.5"),
+        "period": "monthly",
+        "soft_limit_usd": None,
+        "alert_percents": [],
+    }
     assert exact(made) == {
         "user_id": "team-a",
         "name": "Team A",
@@ -205,7 +210,7 @@ async def test_every_invalid_parameter_is_named(
 
 
 async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient) -> None:
-    budget = {"limit_usd": 5, "period": "daily", "soft_limit_usd": 4}
+    budget = {"limit_usd": 5, "period": "daily", "soft_limit_usd": 4, "alert_percents": [50]}
     await admin.post(
         "/admin/accounts",
         json={"user_id": "a", "name": "A", "budget": budget, "metadata": {"k": "v"}},
@@ -225,7 +230,7 @@ async def test_changes_leave_other_fields_alone(admin: httpx2.AsyncClient) -> No
     }
     steps: list[dict[str, Any]] = [
         {"status": "suspended"},
-        {"budget": {"limit_usd": 7, "period": "weekly", "soft_limit_usd": None}},
+        {"budget": {**budget, "limit_usd": 7, "period": "weekly", "soft_limit_usd": None}},
         {"name": "B", "metadata": {"k": "w"}},
         {"budget": None},
     ]

@@ -16,8 +16,9 @@ from tests.service.admin.conftest import app_with, client_of
 from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 
-TOTAL: dict[str, Any] = {"limit_usd": 10, "period": "total", "soft_limit_usd": 8}
-DAILY: dict[str, Any] = {"limit_usd": 1, "period": "daily", "soft_limit_usd": None}
+PLAIN: dict[str, Any] = {"soft_limit_usd": None, "alert_percents": []}
+TOTAL: dict[str, Any] = {**PLAIN, "limit_usd": 10, "period": "total", "soft_limit_usd": 8}
+DAILY: dict[str, Any] = {**PLAIN, "limit_usd": 1, "period": "daily"}
 LIMITS = {"requests_per_minute": 60, "tokens_per_minute": 0, "parallel_calls": None}
 LIMITED: dict[str, Any] = {"budgets": [TOTAL, DAILY], "limits": LIMITS}
 # What neither accounts nor keys may have, and the fields that the answer then names.
@@ -78,7 +79,7 @@ async def test_budgets_and_limits_are_set_changed_and_lifted(
 async def test_the_bounds_of_a_limit_are_limits_themselves(
     admin: httpx2.AsyncClient, made: tuple[str, str], limit: float
 ) -> None:
-    budget = {"limit_usd": limit, "period": "weekly", "soft_limit_usd": limit}
+    budget = {**PLAIN, "limit_usd": limit, "period": "weekly", "soft_limit_usd": limit}
     answer = await admin.patch(made[1], json={"budgets": [budget]})
     assert answer.status_code == 200, answer.text
     assert answer.json()["budgets"] == [budget]

@@ -157,7 +157,12 @@ async def test_merged_metadata_has_its_bound(admin: httpx2.AsyncClient) -> None:
 async def test_the_one_budget_is_merged(admin: httpx2.AsyncClient) -> None:
     missing = await admin.patch(ACCOUNT, json={"budget": {"soft_limit_usd": 1}})
     assert set(wrong_fields(missing)) == {"budget.limit_usd", "budget.period"}
-    budget: dict[str, Any] = {"limit_usd": 10, "period": "monthly", "soft_limit_usd": 8}
+    budget: dict[str, Any] = {
+        "limit_usd": 10,
+        "period": "monthly",
+        "soft_limit_usd": 8,
+        "alert_percents": [50],
+    }
     for change, expected in (
         (budget, budget),
         ({"limit_usd": 20}, {**budget, "limit_usd": 20}),

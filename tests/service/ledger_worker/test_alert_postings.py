@@ -12,7 +12,7 @@ from libs.common.schemas.alert import Delivery
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
-from libs.common.storage.mongo.alerts import AlertFilter, AlertStore
+from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.driver import Session, open_session
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
@@ -28,7 +28,7 @@ from tests.service.ledger_worker.worker_stage import (
     make_event,
     make_events,
 )
-from tests.support.receivers import receiver
+from tests.support.receivers import receiver, told_by
 
 URL = "https://hooks.example/alerts"
 MONTHLY = Budget(limit_nusd=10 * CALL_NUSD, period="monthly", alert_percents=(25, 50, 100))
@@ -63,7 +63,7 @@ async def limit(stage: Stage, *budgets: Budget, user_id: str = "alice") -> None:
 
 
 async def deliveries(told: AlertStore) -> list[Delivery]:
-    found = await told.list(AlertFilter(), limit=1000)
+    found = await told_by(told)
     return sorted(found, key=lambda each: (each.kind, data_of(each).get("percent") or 0))
 
 

@@ -13,14 +13,14 @@ from libs.common.outbox import delivery_of
 from libs.common.schemas.account import Budget
 from libs.common.schemas.alert import Alert, Delivery, Receiver, ReceiverTest
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
-from libs.common.storage.mongo.alerts import AlertFilter, AlertStore
+from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.web.destinations import Destinations
 from services.ledger_worker.alerts.sender import MAX_TRIES, Sender
 from tests.servers import HOST, free_port
 from tests.service.ledger_worker.test_process import environment, started
 from tests.service.ledger_worker.worker_stage import CALL_NUSD, NOW, Stage, count_of, make_events
 from tests.support.polling import eventually
-from tests.support.receivers import SECRET, HttpReceiver, receiver
+from tests.support.receivers import SECRET, HttpReceiver, receiver, told_by
 
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
@@ -75,7 +75,7 @@ class Desk:
             await self.sender.take_turn(tasks, asyncio.Event())
 
     async def all(self) -> list[Delivery]:
-        return await self.alerts.list(AlertFilter(), limit=1000)
+        return await told_by(self.alerts)
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ async def test_a_worker_killed_before_it_delivers(
     async def is_tried() -> bool:
         if listens:
             return bool(hooks.messages)
-        return any(d.fault for d in await alerts.list(AlertFilter(), limit=10))
+        return any(d.fault for d in await told_by(alerts))
 
     async def post_and_kill() -> None:
         async with started(tmp_path / "killed.log", values) as killed:
@@ -267,14 +267,14 @@ async def test_a_worker_killed_before_it_delivers(
         if listens:
             await post_and_kill()
         hooks.answers.set()
-        [pending] = await alerts.list(AlertFilter(state="pending"), limit=10)
+        [pending] = await told_by(alerts, state="pending")
         # The killed worker's claim, or the next try after a failed one, is due.
         pending_one = {"_id": pending.alert_id}
         await stage.database["alerts"].update_one(pending_one, {"$set": {"due_at": NOW}})
         async with started(tmp_path / "next.log", values):
 
             async def is_delivered() -> bool:
-                return bool(await alerts.list(AlertFilter(state="delivered"), limit=10))
+                return bool(await told_by(alerts, state="delivered"))
 
             await eventually(is_delivered)
     assert {message.id for message in hooks.messages} == {pending.alert_id}

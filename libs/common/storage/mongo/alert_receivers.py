@@ -6,14 +6,15 @@ from typing import Any
 
 from libs.common.schemas.alert import Receiver
 from libs.common.storage.mongo.driver import (
-    ASCENDING,
     Database,
     Document,
+    DuplicateKeyError,
     ReturnDocument,
     at_revision,
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 # The admin service makes no more; each costs the worker a task and every alert a message.
 MAX_RECEIVERS = 20
@@ -25,8 +26,13 @@ class ReceiverStore:
     def __init__(self, database: Database) -> None:
         self._receivers = database["alert_receivers"]
 
-    async def insert(self, receiver: Receiver) -> None:
-        await self._receivers.insert_one(to_document(receiver, key="receiver_id"))
+    async def insert(self, receiver: Receiver) -> bool:
+        """Returns False if its id is taken."""
+        try:
+            await self._receivers.insert_one(to_document(receiver, key="receiver_id"))
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def get(self, receiver_id: str) -> Receiver | None:
         document = await self._receivers.find_one({"_id": receiver_id})
@@ -37,13 +43,11 @@ class ReceiverStore:
 
     async def all(self) -> list[Receiver]:
         """In order of their ids, which is that of their making."""
-        return await self.list(after=None, limit=2 * MAX_RECEIVERS)
+        return (await self.slice(Slice(limit=2 * MAX_RECEIVERS))).rows
 
-    async def list(self, *, after: str | None, limit: int) -> list[Receiver]:
-        """In order of receiver_id, starting after `after`."""
-        query: Document = {} if after is None else {"_id": {"$gt": after}}
-        cursor = self._receivers.find(query).sort("_id", ASCENDING).limit(limit)
-        return [from_document(document, Receiver) for document in await cursor.to_list(limit)]
+    async def slice(self, wanted: Slice) -> Rows[Receiver]:
+        """In the order of `_id`."""
+        return await read_slice(self._receivers, {}, wanted, Receiver)
 
     async def update(
         self,

@@ -12,7 +12,6 @@ import msgspec
 from libs.common.schemas.alert import AlertKind, Delivery, DeliveryState
 from libs.common.storage.mongo.driver import (
     ASCENDING,
-    DESCENDING,
     BulkWriteError,
     Database,
     Document,
@@ -21,16 +20,13 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 _DUPLICATE_KEY = 11000
-_NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 
 
 class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """None leaves a field out. `since` is inclusive, `until` exclusive.
-
-    `before` is where the last message that was seen stands: when it was made, and its id.
-    """
+    """None leaves a field out. `since` is inclusive, `until` exclusive."""
 
     kind: AlertKind | None = None
     receiver_id: str | None = None
@@ -38,24 +34,21 @@ class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    before: tuple[datetime, str] | None = None
 
-    def query(self) -> Document:
-        fields = ("kind", "receiver_id", "state", "user_id")
-        query: Document = {
-            name: value for name in fields if (value := getattr(self, name)) is not None
-        }
-        bounds: Document = {}
-        if self.since is not None:
-            bounds["$gte"] = self.since
-        if self.until is not None:
-            bounds["$lt"] = self.until
-        if self.before is not None:
-            at, alert_id = self.before
-            bounds["$lte"] = at
-            # Those of the same millisecond are in the order of their ids.
-            query["$or"] = [{"created_at": {"$lt": at}}, {"_id": {"$lt": alert_id}}]
-        return query | ({"created_at": bounds} if bounds else {})
+    def in_time(self) -> Document:
+        """As a query."""
+        bounds = {"$gte": self.since, "$lt": self.until}
+        times = {name: at for name, at in bounds.items() if at is not None}
+        return {"created_at": times} if times else {}
+
+    def matches(self, delivery: Delivery) -> bool:
+        """Apart from the time."""
+        return (
+            self.kind in (None, delivery.kind)
+            and self.receiver_id in (None, delivery.receiver_id)
+            and self.state in (None, delivery.state)
+            and self.user_id in (None, delivery.user_id)
+        )
 
 
 class AlertStore:
@@ -129,10 +122,9 @@ class AlertStore:
         document = await self._alerts.find_one({"_id": alert_id})
         return None if document is None else from_document(document, Delivery)
 
-    async def list(self, wanted: AlertFilter, *, limit: int) -> list[Delivery]:
-        """The newest first."""
-        cursor = self._alerts.find(wanted.query()).sort(_NEWEST_FIRST).limit(limit)
-        return [from_document(document, Delivery) for document in await cursor.to_list(limit)]
+    async def slice(self, wanted: AlertFilter, part: Slice) -> Rows[Delivery]:
+        """In the order of `created_at`."""
+        return await read_slice(self._alerts, wanted.in_time(), part, Delivery, keep=wanted.matches)
 
     async def replay(self, alert_id: str, now: datetime) -> Delivery | None:
         """Makes the message pending and due, whatever became of it. None if it is unknown."""

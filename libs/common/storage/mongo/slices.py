@@ -148,6 +148,9 @@ def _both(query: Document, stretch: Document) -> Document:
     """Both conditions, of one field as well."""
     both = {**query, **stretch}
     for field in query.keys() & stretch.keys():
+        if not isinstance(stretch[field], dict):
+            # The value itself, of a row that was found within the bounds.
+            continue
         bounds = {**query[field]}
         for name, value in stretch[field].items():
             tighter = min if name.startswith("$lt") else max
