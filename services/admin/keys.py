@@ -193,7 +193,8 @@ async def list_keys(request: Request[State], query: KeyQuery) -> Answer[Page[Key
         alike = await state["keys"].with_prefix(query.prefix)
         wanted = [key for key in alike if query.wants(key, now)]
         found = sliced(wanted, reading.slice, lambda key: by_id(key.key_id))
-    return Answer(reading.page(found, await views_of_keys(state, found.rows)))
+    views = await views_of_keys(state, found.rows, totals=False)
+    return Answer(reading.page(found, views))
 
 
 async def show_key(request: Request[State]) -> Answer[KeyView]:
@@ -275,8 +276,10 @@ async def view_with_secret(state: State, key: ApiKey, secret: str) -> NewKeyView
     return NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
 
 
-async def views_of_keys(state: State, keys: Sequence[ApiKey]) -> list[KeyView]:
-    spends = await spend_of_keys(state, keys)
+async def views_of_keys(
+    state: State, keys: Sequence[ApiKey], *, totals: bool = True
+) -> list[KeyView]:
+    spends = await spend_of_keys(state, keys, totals=totals)
     now = state["now"]()
     return [_view(key, spend, now) for key, spend in zip(keys, spends, strict=True)]
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from libs.common.errors import Conflict, InvalidRequest, PreconditionFailed
 from services.admin import (
     accounts,
+    budget_outlooks,
     corrections,
     cost_comparisons,
     cost_imports,
@@ -126,6 +127,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              "Prove that no record was changed or removed"),
     Endpoint("GET", "/admin/audit/export", audit.export_audit, "Export records as NDJSON",
              media="application/x-ndjson"),
+    Endpoint("GET", "/admin/budgets", budget_outlooks.list_budgets,
+             "List budgets, those at risk too", scope=scopes.of_query),
     Endpoint("GET", "/admin/usage", usage.list_usage, "List entries of all accounts",
              scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/summary", usage_sums.show_summary, "Sum up usage by group",

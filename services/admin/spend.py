@@ -6,7 +6,9 @@ from decimal import Decimal
 
 import msgspec
 import structlog
+from msgspec import UNSET, UnsetType
 
+from libs.common.domain.forecasts import Outlook, forecast, pace_days
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
 from libs.common.schemas.account import Account, Budget
@@ -19,13 +21,20 @@ log = structlog.get_logger(__name__)
 
 
 class BudgetSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """One budget's current period; `remaining_usd` is null while Redis is unavailable."""
+    """One budget's current period; `remaining_usd` is null while Redis is unavailable.
+
+    At the pace of yesterday and today, the period will have cost `expected_usd` at its end (null
+    for `total`, which has none), and the limit is reached at `runs_out_at`, where that is before.
+    """
 
     period: str
     spent_usd: Decimal
     limit_usd: Decimal
     remaining_usd: Decimal | None
     ends_at: datetime | None
+    outlook: Outlook
+    expected_usd: Decimal | None
+    runs_out_at: datetime | None
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +53,12 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a key's own budgets. A key without budgets has no `held_usd` either."""
+    """Of a key's own budgets. A key without budgets has no `held_usd` either.
 
+    `total_usd` is what it ever spent; lists leave it out.
+    """
+
+    total_usd: Decimal | UnsetType = UNSET
     budgets: tuple[BudgetSpend, ...]
     held_usd: Decimal | None
 
@@ -55,46 +68,63 @@ async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[S
     now = state["now"]()
     held = await _held(state, [(account.user_id, None) for account in accounts])
     limited = [account for account in accounts if account.budgets]
-    periods = {p for account in limited for p in _periods(account, now)}
+    periods = {
+        p for account in limited for p in (*_periods(account, now), *_pace_days(account, now))
+    }
     users = [account.user_id for account in limited]
     spent = await state["ledger"].spend_of_many(users, sorted(periods)) if users else {}
     return [_spend(account, now, spent, nusd) for account, nusd in zip(accounts, held, strict=True)]
 
 
-async def spend_of_keys(state: State, keys: Sequence[ApiKey]) -> list[KeySpend]:
+async def spend_of_keys(
+    state: State, keys: Sequence[ApiKey], *, totals: bool = True
+) -> list[KeySpend]:
     """In the keys' order; periods are those of their accounts' time zones."""
     now = state["now"]()
     budgeted = [key for key in keys if key.budgets]
-    if not budgeted:
-        return [KeySpend(budgets=(), held_usd=None)] * len(keys)
-    zones = await state["accounts"].time_zones(key.user_id for key in budgeted)
-    held = await _held(state, [(key.user_id, key.key_id) for key in budgeted])
-    spent = await _spent_by_keys(state, budgeted, zones, now)
-    spends = {
-        key.key_id: KeySpend(
-            budgets=tuple(
-                _budget_spend(budget, now, _zone(zones, key), spent[key.key_id, budget], nusd)
-                for budget in key.budgets
-            ),
-            held_usd=_usd(nusd),
-        )
-        for key, nusd in zip(budgeted, held, strict=True)
-    }
-    return [spends.get(key.key_id, KeySpend(budgets=(), held_usd=None)) for key in keys]
-
-
-async def _spent_by_keys(
-    state: State, keys: Sequence[ApiKey], zones: Mapping[str, str], now: datetime
-) -> dict[tuple[str, Budget], int]:
-    rows = {
-        (key.key_id, budget): KeyPeriod(
-            key.user_id, key.key_id, days_of(period_key(budget.period, now, _zone(zones, key)))
-        )
+    zones = await state["accounts"].time_zones(key.user_id for key in budgeted) if budgeted else {}
+    held = dict[str, int | None]()
+    if budgeted:
+        amounts = await _held(state, [(key.user_id, key.key_id) for key in budgeted])
+        held = {key.key_id: nusd for key, nusd in zip(budgeted, amounts, strict=True)}
+    periods = {
+        KeyPeriod(key.user_id, key.key_id, days)
         for key in keys
-        for budget in key.budgets
+        for days in (*_days_of_key(key, now, _zone(zones, key)), *([None] if totals else []))
     }
-    spent = await state["ledger"].spend_of_keys(set(rows.values()))
-    return {of: spent[period].nusd for of, period in rows.items()}
+    spent = await state["ledger"].spend_of_keys(periods) if periods else {}
+
+    def spent_of(key: ApiKey, days: tuple[str, str] | None) -> int:
+        return spent[KeyPeriod(key.user_id, key.key_id, days)].nusd
+
+    def of(key: ApiKey) -> KeySpend:
+        zone = _zone(zones, key)
+        owner = _Owner(
+            now=now,
+            zone=zone,
+            created_at=key.created_at,
+            recent_nusd=spent_of(key, pace_days(now, zone)) if key.budgets else 0,
+            held_nusd=held.get(key.key_id),
+        )
+        days = _days_of_key(key, now, zone)
+        return KeySpend(
+            total_usd=nusd_to_usd(spent_of(key, None)) if totals else UNSET,
+            budgets=tuple(
+                _budget_spend(budget, owner, spent_of(key, of_budget))
+                for budget, of_budget in zip(key.budgets, days, strict=False)
+            ),
+            held_usd=_usd(owner.held_nusd),
+        )
+
+    return [of(key) for key in keys]
+
+
+def _days_of_key(key: ApiKey, now: datetime, zone: tzinfo) -> list[tuple[str, str] | None]:
+    """Of its budgets, in their order, and of its pace."""
+    if not key.budgets:
+        return []
+    of_budgets = [days_of(period_key(budget.period, now, zone)) for budget in key.budgets]
+    return [*of_budgets, pace_days(now, zone)]
 
 
 def _zone(zones: Mapping[str, str], key: ApiKey) -> tzinfo:
@@ -104,6 +134,10 @@ def _zone(zones: Mapping[str, str], key: ApiKey) -> tzinfo:
 def _periods(account: Account, now: datetime) -> list[str]:
     zone = zone_of(account.time_zone)
     return [period_key(budget.period, now, zone) for budget in account.budgets]
+
+
+def _pace_days(account: Account, now: datetime) -> tuple[str, str]:
+    return pace_days(now, zone_of(account.time_zone))
 
 
 async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Sequence[int | None]:
@@ -120,9 +154,16 @@ def _spend(
     spent: Mapping[tuple[str, str], int],
     held_nusd: int | None,
 ) -> Spend:
-    zone = zone_of(account.time_zone)
+    recent_nusd = sum(spent.get((account.user_id, day), 0) for day in _pace_days(account, now))
+    owner = _Owner(
+        now=now,
+        zone=zone_of(account.time_zone),
+        created_at=account.created_at,
+        recent_nusd=recent_nusd,
+        held_nusd=held_nusd,
+    )
     budgets = [
-        _budget_spend(budget, now, zone, spent.get((account.user_id, period), 0), held_nusd)
+        _budget_spend(budget, owner, spent.get((account.user_id, period), 0))
         for budget, period in zip(account.budgets, _periods(account, now), strict=True)
     ]
     spend = Spend(
@@ -142,16 +183,36 @@ def _spend(
     )
 
 
-def _budget_spend(
-    budget: Budget, now: datetime, zone: tzinfo, spent_nusd: int, held_nusd: int | None
-) -> BudgetSpend:
+class _Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """An account or a key; `recent_nusd` is what it spent yesterday and today."""
+
+    now: datetime
+    zone: tzinfo
+    created_at: datetime
+    recent_nusd: int
+    held_nusd: int | None
+
+
+def _budget_spend(budget: Budget, owner: _Owner, spent_nusd: int) -> BudgetSpend:
+    held_nusd, now, zone = owner.held_nusd, owner.now, owner.zone
     left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
+    found = forecast(
+        budget,
+        spent_nusd=spent_nusd,
+        recent_nusd=owner.recent_nusd,
+        now=now,
+        zone=zone,
+        created_at=owner.created_at,
+    )
     return BudgetSpend(
         period=period_key(budget.period, now, zone),
         spent_usd=nusd_to_usd(spent_nusd),
         limit_usd=nusd_to_usd(budget.limit_nusd),
         remaining_usd=_usd(left),
         ends_at=period_end(budget.period, now, zone),
+        outlook=found.outlook,
+        expected_usd=_usd(found.expected_nusd),
+        runs_out_at=found.runs_out_at,
     )
 
 

@@ -61,6 +61,9 @@ async def test_an_account_is_created_with_all_its_fields(admin: httpx2.AsyncClie
                     "limit_usd": Decimal("12.5"),
                     "remaining_usd": Decimal("12.5"),
                     "ends_at": "2026-12-01T00:00:00Z",
+                    "outlook": "lasts",
+                    "expected_usd": 0,
+                    "runs_out_at": None,
                 }
             ],
             "period": "2026-11",

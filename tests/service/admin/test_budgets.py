@@ -182,6 +182,10 @@ async def test_a_key_shows_what_it_spent_and_holds(
                 "limit_usd": 10,
                 "remaining_usd": Decimal("7.399999999"),
                 "ends_at": None,
+                # The key was made just now, so its pace is that of an hour.
+                "outlook": "runs_out",
+                "expected_usd": None,
+                "runs_out_at": "2026-11-24T14:59:59Z",
             },
             {
                 "period": "2026-11-24",
@@ -189,14 +193,21 @@ async def test_a_key_shows_what_it_spent_and_holds(
                 "limit_usd": 1,
                 "remaining_usd": Decimal("0.4"),
                 "ends_at": "2026-11-25T00:00:00Z",
+                "outlook": "runs_out",
+                "expected_usd": Decimal("30.500000012"),
+                "runs_out_at": "2026-11-24T12:11:59Z",
             },
         ],
         "held_usd": Decimal("0.1"),
+        "total_usd": Decimal("2.500000001"),
     }
     nothing: dict[str, Any] = {"budgets": [], "held_usd": None}
     assert exact(await admin.get(f"/admin/keys/{key_id}"))["spend"] == expected
     listed = exact(await admin.get("/admin/keys", params={"user_id": "a"}))["data"]
-    assert [row["spend"] for row in listed] == [expected, nothing]
+    assert [row["spend"] for row in listed] == [
+        {name: value for name, value in expected.items() if name != "total_usd"},
+        nothing,
+    ]
 
 
 async def test_without_redis_a_key_is_shown(settings: Settings, database: Database) -> None:

@@ -55,6 +55,14 @@ class AccountStore:
         """In the order of `_id` or `created_at`."""
         return await read_slice(self._accounts, {}, wanted, Account, keep=keep)
 
+    async def with_budgets(self, *, after: str | None, limit: int) -> list[Account]:
+        """Those that have budgets, in order of user_id, starting after `after`."""
+        query: Document = {"budgets.0": {"$exists": True}}
+        if after is not None:
+            query["_id"] = {"$gt": after}
+        cursor = self._accounts.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, Account) for document in await cursor.to_list(limit)]
+
     async def update(
         self,
         user_id: str,

@@ -76,6 +76,18 @@ class KeyStore:
                 found[document["_id"]] = from_document(document, ApiKey)
         return list(found.values())
 
+    async def with_budgets(
+        self, *, user_id: str | None, after: str | None, limit: int
+    ) -> list[ApiKey]:
+        """Those that have budgets of their own, in order of key_id, starting after `after`."""
+        query: Document = {"budgets.0": {"$exists": True}}
+        if user_id is not None:
+            query["user_id"] = user_id
+        if after is not None:
+            query["_id"] = {"$gt": after}
+        cursor = self._keys.find(query).sort("_id", ASCENDING).limit(limit)
+        return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
+
     async def update(
         self,
         key_id: str,

@@ -1,0 +1,102 @@
+"""Whether a budget lasts, at the pace of yesterday and today."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.domain.forecasts import Forecast, forecast, pace_days
+from libs.common.domain.money import MAX_NUSD
+from libs.common.schemas.account import Budget, BudgetPeriod
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def of(period: BudgetPeriod, limit: int, spent: int, recent: int, **fields: Any) -> Forecast:
+    defaults: dict[str, Any] = {"now": NOW, "zone": UTC, "created_at": LONG_AGO}
+    return forecast(
+        Budget(limit_nusd=limit, period=period),
+        spent_nusd=spent,
+        recent_nusd=recent,
+        **(defaults | fields),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "outlook", "expected", "runs_out_at"),
+    [
+        # 36 hours at 10 an hour; 156 hours of the month are left.
+        (of("monthly", 5_000, 1_000, 360), "lasts", 2_560, None),
+        (of("monthly", 2_560, 1_000, 360), "lasts", 2_560, None),
+        (of("monthly", 1_600, 1_000, 360), "runs_out", 2_560, NOW + timedelta(hours=60)),
+        (of("daily", 300, 200, 360), "runs_out", 320, NOW + timedelta(hours=10)),
+        (of("weekly", 99, 100, 360), "exhausted", 100 + 1_320, None),
+        (of("weekly", 100, 100, 0), "exhausted", 100, None),
+        (of("total", 10_000, 1_000, 360), "lasts", None, None),
+        (of("total", 8_199, 1_000, 360), "runs_out", None, NOW + timedelta(minutes=6 * 7_199)),
+        # Refunds are no pace.
+        (of("monthly", 2_000, 1_000, -50), "lasts", 1_000, None),
+        (of("daily", 1, 0, 0), "lasts", 0, None),
+        # Made two hours ago, or just now: an hour at least.
+        (of("daily", 300, 200, 200, created_at=NOW - timedelta(hours=2)), "runs_out", 1_400,
+         NOW + timedelta(hours=1)),
+        (of("daily", 300, 200, 200, created_at=NOW), "runs_out", 2_600,
+         NOW + timedelta(minutes=30)),
+    ],
+)  # fmt: skip
+def test_forecasts(
+    found: Forecast, outlook: str, expected: int | None, runs_out_at: datetime | None
+) -> None:
+    assert (found.outlook, found.expected_nusd, found.runs_out_at) == (
+        outlook,
+        expected,
+        runs_out_at,
+    )
+
+
+def test_days_are_those_of_the_zone() -> None:
+    auckland = ZoneInfo("Pacific/Auckland")
+    assert pace_days(NOW, auckland) == ("2026-11-24", "2026-11-25")
+    found = of("daily", 10_000, 60, 360, zone=auckland)
+    # It is 1:00 there: 25 hours so far, 23 to go.
+    assert found.expected_nusd == 60 + 360 * 23 // 25
+
+
+amounts = st.integers(0, MAX_NUSD)
+
+
+@given(
+    period=st.sampled_from(["total", "daily", "weekly", "monthly"]),
+    limit=amounts,
+    spent=st.integers(-MAX_NUSD, MAX_NUSD),
+    recent=st.integers(-MAX_NUSD, MAX_NUSD),
+    hours=st.integers(0, 700_000),
+    zone=st.sampled_from(["UTC", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati"]),
+    age=st.timedeltas(timedelta(0), timedelta(days=5)),
+)
+def test_a_forecast_agrees_with_itself(
+    period: BudgetPeriod,
+    limit: int,
+    spent: int,
+    recent: int,
+    hours: int,
+    zone: str,
+    age: timedelta,
+) -> None:
+    now = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=hours, minutes=7)
+    found = of(period, limit, spent, recent, now=now, zone=ZoneInfo(zone), created_at=now - age)
+    assert (found.outlook == "exhausted") == (spent >= limit)
+    assert (found.outlook == "runs_out") == (found.runs_out_at is not None)
+    if found.runs_out_at is not None:
+        assert found.runs_out_at >= now
+        assert recent > 0
+    if found.expected_nusd is not None:
+        assert found.expected_nusd >= spent
+        if found.outlook == "lasts":
+            assert found.expected_nusd <= limit
+        if found.outlook == "runs_out":
+            assert found.expected_nusd >= limit
