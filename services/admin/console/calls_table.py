@@ -6,15 +6,17 @@ from typing import Any
 from htpy import Node, p
 
 from services.admin.console.elements import (
+    NOTHING,
     Column,
     count,
-    data_usd,
     link,
     rows_table,
     status_badge,
+    usd,
     when,
 )
 from services.admin.console.page import View, segment
+from services.admin.console.token_sums import counts_of, input_tokens, output_tokens
 
 _COLUMNS = (
     Column("Time"), Column("Account"), Column("Model"), Column("Status"),
@@ -29,16 +31,17 @@ def calls_table(view: View, entries: Sequence[Any]) -> Node:
 
 
 def _row(view: View, entry: Any) -> list[Node]:
+    tokens = counts_of(entry.usage)
     return [
         link(
-            f"/console/calls/{segment(entry['entry_id'])}",
-            when(entry["started_at"], view.zone, seconds=True),
+            f"/console/calls/{segment(entry.entry_id)}",
+            when(entry.started_at, view.zone, seconds=True),
         ),
-        link(f"/console/accounts/{segment(entry['user_id'])}", entry["user_id"]),
-        entry["model"],
-        status_badge(entry["status"]),
-        count(entry["usage"].input_tokens if hasattr(entry["usage"], "input_tokens") else None),
-        "",
-        data_usd(entry["cost_usd"]),
-        "",
+        link(f"/console/accounts/{segment(entry.user_id)}", entry.user_id),
+        entry.requested_model or NOTHING,
+        status_badge(entry.status if entry.kind == "call" else entry.kind),
+        count(input_tokens(tokens)) if tokens else NOTHING,
+        count(output_tokens(tokens)) if tokens else NOTHING,
+        usd(entry.cost_usd),
+        count(entry.latency_ms),
     ]

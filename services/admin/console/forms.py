@@ -1,6 +1,7 @@
 """Forms: their fields, what was typed into them, and the JSON body that they mean."""
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
@@ -88,6 +89,10 @@ def problems_of(error: AppError | None) -> dict[str, str]:
     """What is wrong, by the member's path."""
     wrong = () if error is None else error.wrong_fields
     return {each.field: each.message for each in wrong}
+
+
+def status_of(error: AppError | None) -> int:
+    return HTTPStatus.OK if error is None else error.status
 
 
 def form_of(

@@ -14,7 +14,7 @@ from htpy import Node, Renderable, a, nav
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from libs.common.errors import InvalidRequest
+from libs.common.errors import InvalidRequest, PreconditionFailed
 from services.admin.console.layout import frame
 from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
@@ -34,6 +34,7 @@ HEADERS = {
 }
 MAX_FORM_BYTES = 256 * 1024
 _MAX_FIELDS = 200
+_ONCE = "once"
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +91,20 @@ class View:
         kept = {name: text for name, text in self.query.items() if name != "cursor"}
         wanted = {name: text for name, text in (kept | changes).items() if text}
         return f"{self.path}?{urlencode(wanted)}" if wanted else self.path
+
+    def once(self) -> dict[str, str]:
+        """A hidden field: a form that is sent twice is done once."""
+        return {_ONCE: self.typed.get(_ONCE) or self.request.state["new_id"]()}
+
+    def once_headers(self) -> dict[str, str]:
+        key = self.typed.get(_ONCE)
+        return {"idempotency-key": key} if key else {}
+
+    def raced(self, noun: str) -> PreconditionFailed:
+        return PreconditionFailed(
+            f"Somebody changed this {noun} while you did. Nothing of yours was saved. What is "
+            "stored now stands below each field that differs: save again to replace it."
+        )
 
     def pager(self, listed: Any) -> Node:
         """Links to the page before and after, where there are any."""

@@ -32,6 +32,7 @@ _FOREIGN = (
     "This form did not come from the console, or is from an earlier session. "
     "Nothing was done. Go back, load the page again, and send it once more."
 )
+_FAILED = "The console failed to show this. The service's log has the reason."
 _NAMES: Mapping[int, str] = {403: "Not allowed", 404: "Not found", 503: "Not available"}
 _ADVICE: Mapping[int, str] = {
     403: "An owner can give you the role that this needs, on the page People.",
@@ -85,6 +86,9 @@ async def _dispatch(
     except (PyMongoError, RedisError, OSError) as error:
         log.error("console.unavailable", error=error)
         return error_page(request, session, _away(error))
+    except Exception as error:
+        log.error("console.failed", error=error, exc_info=error)
+        return error_page(request, session, AppError(_FAILED))
 
 
 async def current_session(request: Request[State]) -> Session | None:

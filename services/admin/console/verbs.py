@@ -4,14 +4,34 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
+import msgspec
 from starlette.requests import Request
+from starlette.responses import Response
 
 from libs.common.web.json import encode_json
 from services.admin.endpoints import Answer, Call, Endpoint, Next
+from services.admin.pages import Page
 from services.admin.people.actor import Actor
 from services.admin.state import State
 
 T = TypeVar("T")
+
+
+class _Members(dict[str, Any]):
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def _attributes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _Members({name: _attributes(each) for name, each in value.items()})
+    if isinstance(value, Page):
+        return msgspec.structs.replace(value, data=_attributes(list(value.data)))
+    return [_attributes(each) for each in value] if isinstance(value, list | tuple) else value
+
 
 Query = Mapping[str, Any]
 Headers = Mapping[str, str]
@@ -43,7 +63,7 @@ class Verbs:
     ) -> T:
         """The answer's content. Query parameters that are None or empty are left out."""
         answer = await self.answer(handler, query=query, body=body, headers=headers, **path)
-        return answer.content
+        return cast("T", _attributes(answer.content))
 
     async def answer(
         self,
@@ -59,7 +79,12 @@ class Verbs:
         content = b"" if body is None else encode_json(body)
         request = self._as(endpoint, query or {}, headers or {}, path)
         call = Call(endpoint=endpoint, request=request, content=content)
-        return cast("Answer[T]", await self._served(call))
+        served = await self._served(call)
+        if isinstance(served, Response):
+            # A request with an Idempotency-Key is answered as it was kept.
+            kept = msgspec.json.decode(served.body, type=endpoint.answer or Any)
+            served = Answer(kept, headers=dict(served.headers))
+        return cast("Answer[T]", served)
 
     def may(self, handler: Callable[..., Any]) -> bool:
         """Whether the actor's role allows it: what he may not do is not offered."""

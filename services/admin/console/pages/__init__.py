@@ -3,9 +3,26 @@
 from collections.abc import Mapping
 
 from services.admin.console.page import Handler
-from services.admin.console.pages import accounts, overview
+from services.admin.console.pages import (
+    accounts,
+    audit,
+    calls,
+    keys,
+    ledger,
+    models,
+    overview,
+    people,
+    prices,
+)
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     **overview.PAGES,
     **accounts.PAGES,
+    **keys.PAGES,
+    **calls.PAGES,
+    **prices.PAGES,
+    **models.PAGES,
+    **ledger.PAGES,
+    **audit.PAGES,
+    **people.PAGES,
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, get_args
 
-from htpy import Node, a, code, div, p
+from htpy import Node, a, div, p
 
 from libs.common.errors import AppError, Conflict, PreconditionFailed, ValidationFailed
 from libs.common.schemas.account import BudgetPeriod
@@ -25,8 +25,9 @@ from services.admin.console.elements import (
     usd,
     when,
 )
-from services.admin.console.forms import Field, Typed, body_of, form_of
+from services.admin.console.forms import Field, Typed, body_of, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.pages.keys import keys_table
 from services.admin.spend import BudgetSpend
 
 _STATUSES = ("active", "suspended")
@@ -105,15 +106,17 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "New account",
         form_of(
             view.path, view.session.csrf, _NEW, submit="Create the account", typed=view.typed,
-            error=error,
+            error=error, hidden=view.once(),
         ),
     )  # fmt: skip
-    return Page(name="New account", content=content, status=_status(error))
+    return Page(name="New account", content=content, status=status_of(error))
 
 
 async def create(view: View) -> Shown:
     try:
-        account = await view.api.call(accounts.create_account, body=_body(_NEW, view.typed))
+        account = await view.api.call(
+            accounts.create_account, body=_body(_NEW, view.typed), headers=view.once_headers()
+        )
     except (ValidationFailed, Conflict) as error:
         return await new_page(view, error)
     return go_to(f"/console/accounts/{segment(account.user_id)}")
@@ -139,13 +142,13 @@ async def show_page(view: View) -> Shown:
             ],
             panel(
                 "Keys",
-                _keys_table(view, list(its_keys.data)),
+                keys_table(view, its_keys.data),
                 actions=view.api.may(keys.create_key)
                 and a(".button", href=f"/console/keys/new?user_id={segment(user_id)}")["New key"],
             ),
             panel(
                 "Latest calls",
-                calls_table(view, calls["data"]),
+                calls_table(view, calls.data),
                 actions=link(f"/console/calls?user_id={segment(user_id)}", "All calls"),
             ),
         ],
@@ -196,32 +199,19 @@ def _budget(view: View, period: str, spend: BudgetSpend, held: Decimal) -> Node:
     ]  # fmt: skip
 
 
-def _keys_table(view: View, shown: list[Any]) -> Node:
-    columns = (Column("Key"), Column("Name"), Column("Status"), Column("Expires"), Column("Made"))
-    rows = [
-        [
-            link(f"/console/keys/{segment(key.key_id)}", code[f"{key.prefix}…"]),
-            key.name,
-            status_badge(key.status),
-            when(key.expires_at, view.zone) if key.expires_at else "never",
-            when(key.created_at, view.zone),
-        ]
-        for key in shown
-    ]
-    return rows_table("Keys", columns, rows, empty=p["No key yet: nobody can call with it."])
-
-
-async def edit_page(view: View, error: AppError | None = None, now: Typed | None = None) -> Shown:
+async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
     user_id = view.request.path_params["user_id"]
     answer = await view.api.answer(accounts.show_account, user_id=user_id)
     stored = _typed(answer.content)
     fields = _fields(answer.content)
     form = form_of(
         view.path, view.session.csrf, fields, submit="Save", typed=view.typed or stored,
-        error=error, hidden={"etag": answer.headers["etag"]}, now=now and stored,
+        error=error, hidden={"etag": answer.headers["etag"]}, now=stored if raced else None,
     )  # fmt: skip
     return Page(
-        name=f"Change {answer.content.name}", content=panel("Account", form), status=_status(error)
+        name=f"Change {answer.content.name}",
+        content=panel("Account", form),
+        status=status_of(error),
     )
 
 
@@ -237,11 +227,7 @@ async def change(view: View) -> Shown:
             user_id=user_id,
         )
     except PreconditionFailed:
-        said = PreconditionFailed(
-            "Somebody changed this account while you did. Nothing of yours was saved. What is "
-            "stored now stands below each field that differs: save again to replace it."
-        )
-        return await edit_page(view, said, now=view.typed)
+        return await edit_page(view, view.raced("account"), raced=True)
     except (ValidationFailed, Conflict) as error:
         return await edit_page(view, error)
     return go_to(f"/console/accounts/{segment(user_id)}")
@@ -274,10 +260,6 @@ def _typed(account: AccountView) -> Mapping[str, str]:
         "budget.soft_limit_usd": budget and budget.soft_limit_usd and f"{budget.soft_limit_usd:f}",
     }
     return {name: "" if value is None else str(value) for name, value in values.items()}
-
-
-def _status(error: AppError | None) -> int:
-    return 200 if error is None else error.status
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {

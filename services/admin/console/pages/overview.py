@@ -1,15 +1,192 @@
-"""The overview."""
+"""The overview: what was spent, by whom, on what, beside the period before; what needs a look."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from urllib.parse import urlencode
 
-from htpy import p
+from htpy import Node, a, code, details, div, li, nav, ol, p, span, summary
 
-from services.admin.console.elements import panel
-from services.admin.console.page import Handler, Page, Shown, View
+from services.admin import accounts, dead_letters, keys, usage_series, usage_sums
+from services.admin.console.elements import (
+    NOTHING,
+    Bar,
+    Column,
+    badge,
+    bar_chart,
+    count,
+    figure_tile,
+    link,
+    panel,
+    rows_table,
+    share,
+    usd,
+    usd_text,
+)
+from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.console.token_sums import input_tokens, output_tokens
+from services.admin.usage_views import GroupView, PointView, SumsView
+
+_PERIODS: Mapping[str, tuple[str, int]] = {
+    "1": ("today", 1),
+    "7": ("7 days", 7),
+    "30": ("30 days", 30),
+    "90": ("90 days", 90),
+}
+_TOP = 5
+_SUM_COLUMNS = (Column("Cost", "number"), Column("Calls", "number"), Column("Share", "number"))
 
 
 async def show_page(view: View) -> Shown:
-    return Page(name="Overview", content=panel("Overview", p["…"]))
+    chosen = view.query.get("days", "7")
+    name, days = _PERIODS.get(chosen, _PERIODS["7"])
+    until = view.now.astimezone(view.zone).date() + timedelta(days=1)
+    period = {"since": until - timedelta(days=days), "until": until}
+    summed = await view.api.call(
+        usage_sums.show_summary,
+        query={**period, "group_by": "account", "compare": "previous", "limit": _TOP},
+    )
+    models, by_key = [
+        await view.api.call(
+            usage_sums.show_summary, query={**period, "group_by": field, "limit": _TOP}
+        )
+        for field in ("model", "key")
+    ]
+    interval = "hour" if days == 1 else "day"
+    series = await view.api.call(
+        usage_series.show_series, query={**period, "interval": interval, "zone": _zone(view, days)}
+    )
+    total = summed.total
+    return Page(
+        name="Overview",
+        content=[
+            await _first_steps(view, total),
+            _period_links(view, chosen),
+            _tiles(total, total.previous or None),
+            panel(f"Spent in {name}", _chart(series.total)),
+            div(".columns")[
+                panel("Accounts", _top("Account", summed.data, total, _account)),
+                panel("Models", _top("Model", models.data, total, _model)),
+                panel("Keys", _top("Key", by_key.data, total, _key)),
+                panel("Ledger", *await _ledger(view)),
+            ],
+        ],
+    )
+
+
+def _zone(view: View, days: int) -> str | None:
+    """Hours are the viewer's; days are those of each account's own zone."""
+    return str(view.zone) if days == 1 else None
+
+
+def _period_links(view: View, chosen: str) -> Node:
+    return nav(".pages", aria_label="Period")[
+        (
+            a(href=view.with_query(days=key), aria_current="true" if key == chosen else None)[name]
+            for key, (name, _) in _PERIODS.items()
+        )
+    ]
+
+
+def _tiles(total: SumsView, before: SumsView | None) -> Node:
+    failed = total.statuses.get("upstream_error", 0)
+    refused = total.statuses.get("refused", 0)
+    return div(".tiles")[
+        figure_tile("Spent", usd(total.cost_usd), _change(total, before)),
+        figure_tile("Calls", count(total.calls), _calls_before(before)),
+        figure_tile("Tokens in", count(input_tokens(total.tokens))),
+        figure_tile("Tokens out", count(output_tokens(total.tokens))),
+        figure_tile("Failed", count(failed), f"{share(failed, total.calls)} of the calls"),
+        figure_tile("Refused", count(refused), f"{share(refused, total.calls)} of the calls"),
+    ]
+
+
+def _calls_before(before: SumsView | None) -> str | None:
+    return None if before is None else f"{count(before.calls)} in the period before"
+
+
+def _change(total: SumsView, before: SumsView | None) -> str | None:
+    if before is None:
+        return None
+    if not before.cost_usd:
+        return "nothing in the period before"
+    change = (total.cost_usd - before.cost_usd) * 100 / before.cost_usd
+    return f"{change:+.0f} % on {usd_text(before.cost_usd)} before"
+
+
+def _chart(points: Sequence[PointView]) -> Node:
+    bars = [Bar(point.start, point.cost_usd, usd_text(point.cost_usd)) for point in points]
+    columns = (Column("From"), Column("Spent", "number"), Column("Calls", "number"))
+    rows = [[point.start, usd(point.cost_usd), count(point.calls)] for point in points]
+    return [
+        bar_chart("Spent over time", bars),
+        div(".axis", aria_hidden="true")[span[points[0].start], span[points[-1].start]],
+        details[summary["As a table"], rows_table("Spent over time", columns, rows, empty=None)],
+    ]
+
+
+def _top(
+    name: str, rows: Sequence[GroupView], total: SumsView, shown: Callable[[GroupView], Node]
+) -> Node:
+    table = [
+        [shown(row), usd(row.cost_usd), count(row.calls), share(row.cost_usd, total.cost_usd)]
+        for row in rows
+    ]
+    empty = p["No call in this period."]
+    return rows_table(name, (Column(name), *_SUM_COLUMNS), table, empty=empty)
+
+
+def _account(row: GroupView) -> Node:
+    return link(f"/console/accounts/{segment(str(row.user_id))}", str(row.user_id))
+
+
+def _model(row: GroupView) -> Node:
+    name = row.model or NOTHING
+    return link(f"/console/calls?{urlencode({'model': row.model})}", name) if row.model else name
+
+
+def _key(row: GroupView) -> Node:
+    key_id = row.key_id
+    return link(f"/console/keys/{segment(key_id)}", code[key_id]) if key_id else "no key"
+
+
+async def _ledger(view: View) -> list[Node]:
+    letters = await view.api.call(dead_letters.list_letters, query={"limit": 1})
+    waiting = (
+        p["No usage waits for a repair: every delivery was posted."]
+        if letters.count == 0
+        else p[
+            badge(count(letters.count), "bad"),
+            " deliveries could not be posted. ",
+            link("/console/ledger", "Look at them"),
+        ]
+    )
+    return [waiting, p[link("/console/ledger", "Prove the books")]]
+
+
+async def _first_steps(view: View, total: SumsView) -> Node:
+    """Until the first call of this period: account, key, price, call."""
+    if total.calls:
+        return None
+    listed = await view.api.call(accounts.list_accounts, query={"limit": 1})
+    made = await view.api.call(keys.list_keys, query={"limit": 1})
+    steps = (
+        (
+            bool(listed.data),
+            link("/console/accounts/new", "Make an account"),
+            "that a budget is of",
+        ),
+        (
+            bool(made.data),
+            link("/console/keys/new", "Make a key"),
+            "of the account; its page has a command that works",
+        ),
+        (False, link("/console/prices", "Look up the price"), "of the model that will be called"),
+        (False, "Call it", "and see the call here within a second"),
+    )
+    return panel(
+        "First steps",
+        ol[(li[step, f" {why}. ", done and badge("done", "good")] for done, step, why in steps)],
+    )
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {"/console": {"GET": show_page}}

@@ -1,0 +1,57 @@
+"""The audit log: who did what, and what was before and after."""
+
+from collections.abc import Mapping
+
+import msgspec
+from htpy import Node, button, details, form, label, p, pre, summary
+from htpy import input as field_input
+
+from services.admin.audit import audit
+from services.admin.audit.audit import AuditView
+from services.admin.console.elements import NOTHING, Column, panel, rows_table, status_badge, when
+from services.admin.console.page import Handler, Page, Shown, View
+
+_FILTERS = {
+    "actor": "Who (id)", "action": "Action", "kind": "Kind", "object": "Object",
+    "request_id": "Request id", "since": "Since", "until": "Until",
+}  # fmt: skip
+_COLUMNS = (
+    Column("When"), Column("Who"), Column("Action"), Column("Object"), Column("Outcome"),
+    Column("From"), Column("Change"),
+)  # fmt: skip
+
+
+async def list_page(view: View) -> Shown:
+    listed = await view.api.call(audit.list_audit, query=view.query)
+    filters = form(".filters", method="get", action=view.path, role="search")[
+        (
+            label[name, field_input(name=field, value=view.query.get(field, ""))]
+            for field, name in _FILTERS.items()
+        ),
+        button(type="submit")["Filter"],
+    ]
+    rows = [_row(view, each) for each in listed.data]
+    table = rows_table("Writes", _COLUMNS, rows, empty=p["No write matches."])
+    return Page(name="Audit", content=panel("Writes", filters, table, view.pager(listed)))
+
+
+def _row(view: View, each: AuditView) -> list[Node]:
+    return [
+        when(each.at, view.zone, seconds=True),
+        f"{each.actor_name} ({each.role})",
+        each.action.replace("_", " "),
+        each.object or NOTHING,
+        status_badge("ok" if each.outcome == "done" else each.outcome),
+        each.address,
+        details[
+            summary["Show"],
+            pre(tabindex="0")[_text({"before": each.before, "after": each.after})],
+        ],
+    ]
+
+
+def _text(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {"/console/audit": {"GET": list_page}}

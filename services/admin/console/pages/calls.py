@@ -1,0 +1,264 @@
+"""Calls: the ledger's entries by filters, as they come, and one by one."""
+
+import typing
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from htpy import Node, button, code, div, form, label, option, p, pre, rect, select, span, svg
+from htpy import input as field_input
+from htpy import title as svg_title
+from starlette.responses import Response
+
+from libs.common.schemas.entry import EntryKind, EntryStatus
+from services.admin import ledger, recordings, usage
+from services.admin.console.calls_table import calls_table
+from services.admin.console.elements import (
+    NOTHING,
+    Column,
+    count,
+    facts,
+    link,
+    mono,
+    panel,
+    rows_table,
+    status_badge,
+    usd,
+    when,
+)
+from services.admin.console.page import Handler, Page, Shown, View, segment
+
+_TEXTS = {
+    "user_id": "Account",
+    "key_id": "Key id",
+    "model": "Model",
+    "provider": "Provider",
+    "deployment": "Deployment",
+    "error_code": "Error code",
+    "client_user": "End user",
+    "tag": "Tag",
+    "provider_request_id": "Provider's request id",
+    "above_usd": "Cost above, USD",
+    "since": "Since",
+    "until": "Until",
+}
+_CHOICES = {"status": EntryStatus, "kind": EntryKind}
+_TAIL = "/console/calls/tail"
+
+
+async def list_page(view: View) -> Shown:
+    listed = await view.api.call(usage.list_usage, query=view.query)
+    return Page(
+        name="Calls",
+        content=[
+            _filters(view),
+            panel(
+                "Entries", _live(view, listed.data), view.pager(listed), actions=_tail_note(view)
+            ),
+        ],
+    )
+
+
+def _filters(view: View) -> Node:
+    query = view.query
+    return form(
+        ".filters.panel", method="get", action=view.path, role="search", aria_label="Calls"
+    )[
+        (
+            label[name, field_input(name=field, value=query.get(field, ""), autocomplete="off")]
+            for field, name in _TEXTS.items()
+        ),
+        (label[field.title(), _choice(field, query.get(field, ""))] for field in _CHOICES),
+        button(".primary", type="submit")["Filter"],
+    ]
+
+
+def _choice(field: str, chosen: str) -> Node:
+    values = ("", *_values(_CHOICES[field]))
+    return select(name=field)[
+        (option(value=each, selected=each == chosen)[each or "any"] for each in values)
+    ]
+
+
+def _values(annotation: Any) -> list[str]:
+    """The words of a Literal, or of a union of some."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return list(typing.get_args(annotation))
+    return [word for part in typing.get_args(annotation) for word in _values(part)]
+
+
+def _tail_note(view: View) -> Node:
+    return None if "cursor" in view.query else span(".faint")["New ones appear by themselves"]
+
+
+def _live(view: View, entries: Sequence[Any]) -> Node:
+    """The first page asks for what is new; a later one stands still."""
+    table = calls_table(view, entries)
+    if "cursor" in view.query:
+        return table
+    newest = entries[0].entry_id if entries else ""
+    url = f"{_TAIL}?{view.with_query(seen=newest).partition('?')[2]}"
+    return div(hx_get=url, hx_trigger="every 2s", hx_swap="outerHTML")[table]
+
+
+async def tail(view: View) -> Shown:
+    """Nothing while the newest call is the one that the page has."""
+    query = dict(view.query)
+    seen = query.pop("seen", "")
+    newest = await view.api.call(usage.list_usage, query={**query, "limit": 1})
+    if [entry.entry_id for entry in newest.data] == ([seen] if seen else []):
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    listed = await view.api.call(usage.list_usage, query=query)
+    return div[_live(view, listed.data)]
+
+
+async def show_page(view: View) -> Shown:
+    entry_id = view.request.path_params["entry_id"]
+    entry = await view.api.call(ledger.show_entry, entry_id=entry_id)
+    return Page(
+        name=f"Call of {entry.requested_model}" if entry.kind == "call" else entry.kind.title(),
+        content=[
+            div(".columns")[
+                panel("What happened", _facts(view, entry)),
+                panel("What it cost", *_cost(entry)),
+            ],
+            entry.kind == "call" and panel("Its life", *_life(entry)),
+            entry.corrections and panel("Corrections", calls_table(view, entry.corrections)),
+            await _recording(view, entry),
+        ],
+    )
+
+
+def _facts(view: View, entry: Any) -> Node:
+    account = link(f"/console/accounts/{segment(entry.user_id)}", entry.user_id)
+    key = entry.key_id and link(f"/console/keys/{segment(entry.key_id)}", code[entry.key_id])
+    rows: list[tuple[str, Node]] = [
+        ("Id", mono(entry.entry_id)),
+        ("Status", status_badge(entry.status)),
+        ("Error", entry.error_code and mono(entry.error_code)),
+        ("HTTP status", entry.http_status and str(entry.http_status)),
+        ("Began", when(entry.started_at, view.zone, seconds=True)),
+        ("Posted", when(entry.posted_at, view.zone, seconds=True)),
+        ("Account", account),
+        ("Key", key),
+        ("Asked for", entry.requested_model),
+        ("Ran on", entry.model and f"{entry.provider}/{entry.model}"),
+        ("Deployment", entry.deployment and mono(entry.deployment)),
+        ("Format", entry.format and f"{entry.format}{', translated' if entry.translated else ''}"),
+        ("Stream", "yes" if entry.stream else "no"),
+        ("End user", entry.client_user),
+        ("Tags", ", ".join(entry.tags)),
+        ("Provider's request id", entry.provider_request_id and mono(entry.provider_request_id)),
+        ("Corrects", entry.corrects and link(f"/console/calls/{entry.corrects}", entry.corrects)),
+        ("Reason", entry.reason),
+        ("Made by", entry.made_by),
+    ]
+    return facts([(name, value) for name, value in rows if value])
+
+
+def _cost(entry: Any) -> list[Node]:
+    columns = (
+        Column("Item"), Column("Quantity", "number"), Column("Rate", "number"),
+        Column("Amount", "number"),
+    )  # fmt: skip
+    rows = [
+        [
+            line.item.replace("_", " ") + (f" ({line.model})" if line.get("model") else ""),
+            count(line.quantity),
+            NOTHING if line.rate_usd is None else f"${line.rate_usd:f} per {line.per:,}",
+            usd(line.amount_usd),
+        ]
+        for line in entry.lines
+    ]
+    empty = p["Nothing was charged."]
+    pairs: list[tuple[str, Node]] = [
+        ("Cost", usd(entry.cost_usd)),
+        ("After corrections", usd(entry.net_cost_usd)),
+        ("Multiplier", str(entry.multiplier)),
+        ("Held while it ran", usd(entry.held_usd)),
+        ("Usage from", entry.usage_source),
+        ("Price", entry.price_id and mono(entry.price_id)),
+        ("Notes", ", ".join(note.replace("_", " ") for note in entry.price_notes)),
+    ]
+    return [
+        rows_table("Cost", columns, rows, empty=empty),
+        facts([(name, value) for name, value in pairs if value]),
+    ]
+
+
+class _Span(msgspec.Struct, frozen=True):
+    """A part of a call's life, in milliseconds from its start."""
+
+    name: str
+    start: int
+    length: int
+    detail: str
+    failed: bool = False
+
+
+def _life(entry: Any) -> list[Node]:
+    spans = _spans(entry)
+    whole = max((each.start + each.length for each in spans), default=0) or 1
+    columns = (
+        Column("Part"), Column("From, ms", "number"), Column("Took, ms", "number"), Column("When"),
+        Column("Detail"),
+    )  # fmt: skip
+    rows = [
+        [each.name, count(each.start), count(each.length), _bar(each, whole), each.detail]
+        for each in spans
+    ]
+    return [rows_table("Life", columns, rows, empty=p["Nothing is known of its times."])]
+
+
+def _spans(entry: Any) -> list[_Span]:
+    """From what the entry has: failed tries in their order, then the answer, then the posting.
+
+    What lay between the tries, admission and pauses, is before the answer.
+    """
+    spans, at = [], 0
+    for attempt in entry.failed_attempts:
+        said = " ".join(
+            str(word) for word in (attempt.status, attempt.code, attempt.message) if word
+        )
+        name = f"Tried {attempt.deployment}"
+        spans.append(_Span(name, at, attempt.elapsed_ms, said, failed=True))
+        at += attempt.elapsed_ms
+    whole, first = entry.latency_ms or 0, entry.first_byte_ms
+    if entry.deployment is not None and entry.error_code is None:
+        begin = whole if first is None else first
+        spans.append(_Span("First byte", at, max(begin - at, 0), entry.deployment))
+        if entry.stream and first is not None:
+            spans.append(_Span("Stream", first, whole - first, "until its last byte"))
+    own = "" if entry.overhead_ms is None else f"{entry.overhead_ms:.1f} ms of it the gateway's own"
+    spans.append(_Span("Call", 0, whole, own))
+    posted = round((entry.posted_at - entry.started_at).total_seconds() * 1000)
+    return [*spans, _Span("Queue and posting", whole, max(posted - whole, 0), "to the ledger")]
+
+
+def _bar(part: _Span, whole: int) -> Node:
+    start, width = part.start * 100 // whole, max(part.length * 100 // whole, 1)
+    shape = rect(
+        x=str(start), y="1", width=str(width), height="8", class_="bad" if part.failed else ""
+    )
+    return svg(".life", viewBox="0 0 100 10", width="100", height="10", aria_hidden="true")[
+        shape[svg_title[f"{part.length} ms"]]
+    ]
+
+
+async def _recording(view: View, entry: Any) -> Node:
+    if not entry.recorded or not view.api.may(recordings.show_recording):
+        return None
+    if view.query.get("recording") != "shown":
+        link_ = link(view.with_query(recording="shown"), "Show the texts of this call")
+        return panel("Recording", p["Its request and answer were recorded. ", link_, "."])
+    found = await view.api.call(recordings.show_recording, call_id=entry.entry_id)
+    text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+    return panel("Recording", pre(tabindex="0")[text])
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/calls": {"GET": list_page},
+    _TAIL: {"GET": tail},
+    "/console/calls/{entry_id}": {"GET": show_page},
+}

@@ -1,0 +1,190 @@
+"""Models: routes, their deployments and how these are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from htpy import Node, a, p
+
+from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
+from services.admin import model_tests, models
+from services.admin.console.elements import (
+    NOTHING,
+    Column,
+    count,
+    facts,
+    link,
+    mono,
+    panel,
+    rows_table,
+    status_badge,
+    usd,
+    when,
+)
+from services.admin.console.forms import Field, confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.model_bodies import DeploymentView, RouteView
+
+_NEW = (
+    Field(path="model", label="Name that clients send", required=True),
+    Field(
+        path="deployments", label="Deployments", kind="list", required=True,
+        help="One a line, as provider/model, such as openai/gpt-4.1-mini; tried in this order.",
+    ),
+    Field(path="fallbacks", label="Fall back to these routes", kind="list"),
+)  # fmt: skip
+
+
+async def list_page(view: View) -> Shown:
+    listed = await view.api.call(models.list_models, query=view.query)
+    columns = (
+        Column("Model"),
+        Column("Deployments"),
+        Column("Cooling", "number"),
+        Column("Falls back to"),
+    )
+    rows: list[list[Node]] = [
+        [
+            link(f"/console/models/{segment(route.model)}", route.model),
+            ", ".join(each.model for each in route.deployments),
+            count(sum(each.cooling_until is not None for each in route.deployments)),
+            ", ".join(route.fallbacks) or NOTHING,
+        ]
+        for route in listed.data
+    ]
+    empty = p["No route yet: models are called by provider/model, or by a name that has a price."]
+    new = (
+        view.api.may(models.create_model)
+        and a(".button.primary", href="/console/models/new")["New route"]
+    )
+    return Page(
+        name="Models",
+        content=panel(
+            "Routes",
+            rows_table("Routes", columns, rows, empty=empty),
+            view.pager(listed),
+            actions=new,
+        ),
+    )
+
+
+async def new_page(view: View, error: AppError | None = None) -> Shown:
+    made = form_of(
+        "/console/models/new", view.session.csrf, _NEW, submit="Make the route", typed=view.typed,
+        error=error, hidden=view.once(),
+    )  # fmt: skip
+    return Page(name="New route", content=panel("Route", made), status=status_of(error))
+
+
+async def create(view: View) -> Shown:
+    lines = _lines(view.typed.get("deployments", ""))
+    body = {
+        "model": view.typed.get("model", "").strip(),
+        "deployments": [{"model": name, "priority": place} for place, name in enumerate(lines)],
+        "fallbacks": _lines(view.typed.get("fallbacks", "")),
+    }
+    try:
+        route = await view.api.call(models.create_model, body=body, headers=view.once_headers())
+    except (ValidationFailed, Conflict, NotFound) as error:
+        return await new_page(view, error)
+    return go_to(f"/console/models/{segment(route.model)}")
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+async def show_page(view: View, results: Any = None) -> Shown:
+    route = await view.api.call(models.show_model, name=view.request.path_params["name"])
+    at = f"/console/models/{segment(route.model)}"
+    remove = confirm_form(
+        f"{at}/delete", view.session.csrf, submit="Delete this route",
+        asks=f"Calls of {route.model} are refused, unless a provider's model has this name.",
+    )  # fmt: skip
+    test = confirm_form(
+        f"{at}/test", view.session.csrf, submit="Call each deployment",
+        asks="Makes a short call of each deployment, which costs what such a call costs.",
+    )  # fmt: skip
+    return Page(
+        name=route.model,
+        content=[
+            panel("Deployments", _deployments(view, route)),
+            results and panel("Test", _results(results)),
+            panel("Route", _facts(route)),
+            view.api.may(model_tests.test_model) and panel("Try it", test),
+            view.api.may(models.delete_model) and panel("Delete", remove),
+        ],
+    )
+
+
+def _deployments(view: View, route: RouteView) -> Node:
+    columns = (
+        Column("Deployment"), Column("Model"), Column("Health"), Column("Priority", "number"),
+        Column("Weight", "number"), Column("Base URL"), Column("Credential"),
+    )  # fmt: skip
+    return rows_table(
+        "Deployments", columns, [_row(view, each) for each in route.deployments], empty=None
+    )
+
+
+def _row(view: View, each: DeploymentView) -> list[Node]:
+    cooling = each.cooling_until
+    health: list[Node] = [status_badge("healthy")]
+    if cooling is not None:
+        health = [status_badge("cooling"), " until ", when(cooling, view.zone, seconds=True)]
+    return [
+        mono(each.deployment_id), each.model, health, count(each.priority), count(each.weight),
+        each.api_base or "the provider's", each.credential or "the gateway's",
+    ]  # fmt: skip
+
+
+def _facts(route: RouteView) -> Node:
+    return facts(
+        [
+            ("Tries at most", count(route.max_attempts)),
+            ("Rests after failures", count(route.cooldown_after)),
+            ("Rests for, seconds", count(route.cooldown_s)),
+            ("Falls back to", ", ".join(route.fallbacks) or NOTHING),
+            ("When the prompt is too long", ", ".join(route.context_fallbacks) or NOTHING),
+            ("Answers name", route.answer_model),
+        ]
+    )
+
+
+def _results(results: Any) -> Node:
+    columns = (
+        Column("Deployment"), Column("Outcome"), Column("ms", "number"), Column("Cost", "number"),
+        Column("Why"),
+    )  # fmt: skip
+    rows = [
+        [
+            mono(each.deployment_id),
+            status_badge("ok" if each.ok else "failed"),
+            count(each.latency_ms),
+            usd(each.cost_usd),
+            each.error
+            or (each.request_id and link(f"/console/calls/{each.request_id}", "the call")),
+        ]
+        for each in results
+    ]
+    return rows_table("Outcomes", columns, rows, empty=None)
+
+
+async def test(view: View) -> Shown:
+    answer = await view.api.call(
+        model_tests.test_model, body={}, name=view.request.path_params["name"]
+    )
+    return await show_page(view, answer.results)
+
+
+async def delete(view: View) -> Shown:
+    await view.api.call(models.delete_model, name=view.request.path_params["name"])
+    return go_to("/console/models")
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/models": {"GET": list_page},
+    "/console/models/new": {"GET": new_page, "POST": create},
+    "/console/models/{name:path}/test": {"POST": test},
+    "/console/models/{name:path}/delete": {"POST": delete},
+    "/console/models/{name:path}": {"GET": show_page},
+}

@@ -1,0 +1,307 @@
+"""Prices: what a model costs, from when, and what a usage would come to."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from htpy import Node, a, button, div, form, label, p
+from htpy import input as field_input
+
+from libs.common.errors import AppError, Conflict, InvalidRequest, NotFound, ValidationFailed
+from services.admin import cost_imports, costs, quotes
+from services.admin.console.elements import (
+    NOTHING,
+    Column,
+    badge,
+    count,
+    facts,
+    link,
+    mono,
+    panel,
+    rows_table,
+    usd,
+    when,
+)
+from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+
+_COLUMNS = (
+    Column("Model"), Column("Provider"), Column("Source"), Column("In, per million", "number"),
+    Column("Out, per million", "number"), Column("From"), Column("Until"),
+)  # fmt: skip
+_RATE = "_cost_per_million"
+_NEW = (
+    Field(
+        path="model", label="Model", required=True,
+        help="As its provider names it; * stands for any text.",
+    ),
+    Field(path="provider", label="Provider", help="Empty: whatever serves the model."),
+    Field(
+        path="inherit", label="Keep what I leave empty as it is now", kind="flag",
+        help="Otherwise the empty rates are none, and those of LiteLLM's map are lost.",
+    ),
+    Field(path=f"input{_RATE}", label="Input, USD per million tokens", kind="amount"),
+    Field(path=f"output{_RATE}", label="Output, USD per million tokens", kind="amount"),
+    Field(path=f"cached_read{_RATE}", label="Cached input, USD per million", kind="amount"),
+    Field(path=f"cache_write{_RATE}", label="Cache write, USD per million", kind="amount"),
+    Field(path="web_search_cost", label="A web search, USD", kind="amount"),
+    Field(path="effective_from", label="In force from", kind="time", help="Empty: from now on."),
+)  # fmt: skip
+_QUOTE = (
+    Field(path="model", label="Model or route", required=True),
+    Field(
+        path="usage", label="Usage", kind="long", required=True,
+        help="The usage object of a provider's answer, pasted as it is.",
+    ),
+    Field(path="user_id", label="Account", help="With its multiplier."),
+    Field(path="at", label="At", kind="time", help="Empty: now."),
+)  # fmt: skip
+
+
+async def list_page(view: View) -> Shown:
+    query = dict(view.query)
+    wanted = {"bundled": "true"} if not query.get("history") else {}
+    listed = await view.api.call(costs.list_costs, query={**wanted, **query})
+    may = view.api.may(costs.create_cost)
+    search = form(".filters", method="get", action=view.path, role="search")[
+        label["Model", field_input(name="model", value=query.get("model", ""))],
+        label["Provider", field_input(name="provider", value=query.get("provider", ""))],
+        button(type="submit")["Look up"],
+    ]
+    rows = [_row(view, price) for price in listed.data]
+    empty = p["No price matches. A model without a price is refused, so that no call is free."]
+    actions = [
+        may and a(".button.primary", href="/console/prices/new")["Set a price"], " ",
+        may and a(".button", href="/console/prices/import")["Import"], " ",
+        a(".button", href="/console/prices/quote")["What would it cost?"],
+    ]  # fmt: skip
+    return Page(
+        name="Prices",
+        content=panel(
+            "In force now",
+            search,
+            rows_table("Prices", _COLUMNS, rows, empty=empty),
+            view.pager(listed),
+            actions=div[actions],
+        ),
+    )
+
+
+def _row(view: View, price: Any) -> list[Node]:
+    return [
+        link(f"/console/prices/{segment(price.price_id)}", price.model),
+        price.provider,
+        price.source,
+        _rate(price.input_cost_per_million),
+        _rate(price.output_cost_per_million),
+        when(price.effective_from, view.zone),
+        when(price.effective_until, view.zone) if price.effective_until else NOTHING,
+    ]
+
+
+def _rate(rate: Any) -> str:
+    return NOTHING if rate is None else f"${rate:f}"
+
+
+async def show_page(view: View) -> Shown:
+    price = await view.api.call(costs.show_cost, price_id=view.request.path_params["price_id"])
+    rates = [
+        (name.removesuffix(_RATE).replace("_", " "), _rate(value))
+        for name, value in _members(price).items()
+        if name.endswith(_RATE) and value is not None
+    ]
+    end = confirm_form(
+        f"/console/prices/{segment(price.price_id)}/end", view.session.csrf,
+        submit="End this price now",
+        asks="Calls from now on cost what they would without it; entries stay as they are.",
+    )  # fmt: skip
+    stored = price.effective_until is None and not price.price_id.startswith("litellm:")
+    history = f"/console/prices?{_query(model=price.model, history='true')}"
+    return Page(
+        name=price.model,
+        content=[
+            div(".columns")[
+                panel(
+                    "Version",
+                    facts(
+                        [
+                            ("Id", mono(price.price_id)),
+                            ("Provider", price.provider),
+                            ("In force", badge("now", "good") if price.in_force else "not now"),
+                            ("From", when(price.effective_from, view.zone)),
+                            ("Until", when(price.effective_until, view.zone)),
+                            ("Source", price.source),
+                            ("Made by", price.made_by or NOTHING),
+                        ]
+                    ),
+                    actions=link(history, "All versions"),
+                ),
+                panel("Rates, USD per million tokens", facts(rates)),
+            ],
+            price.bundled and _beside(price.bundled),
+            stored and view.api.may(costs.end_cost) and panel("End", end),
+        ],
+    )
+
+
+def _beside(bundled: Any) -> Node:
+    """What LiteLLM's map says otherwise."""
+    differences = _builtins(bundled.differences)
+    if not differences:
+        return panel("LiteLLM's map", p["It says the same."])
+    shown = msgspec.json.format(msgspec.json.encode(differences), indent=2).decode()
+    return panel("What LiteLLM's map says otherwise", div(".scroll", tabindex="0")[mono(shown)])
+
+
+async def new_page(view: View, error: AppError | None = None) -> Shown:
+    typed = view.typed or {"model": view.query.get("model", ""), "inherit": "yes"}
+    made = form_of(
+        "/console/prices/new", view.session.csrf, _NEW, submit="Set the price", typed=typed,
+        error=error, hidden=view.once(),
+    )  # fmt: skip
+    return Page(name="Set a price", content=panel("New version", made), status=status_of(error))
+
+
+async def create(view: View) -> Shown:
+    try:
+        made = await view.api.call(
+            costs.create_cost, body=body_of(_NEW, view.typed), headers=view.once_headers()
+        )
+    except (ValidationFailed, Conflict, NotFound) as error:
+        return await new_page(view, error)
+    return go_to(f"/console/prices/{segment(made.price_id)}")
+
+
+async def end(view: View) -> Shown:
+    price_id = view.request.path_params["price_id"]
+    await view.api.call(costs.end_cost, price_id=price_id)
+    return go_to(f"/console/prices/{segment(price_id)}")
+
+
+async def quote_page(view: View, error: AppError | None = None, answer: Any | None = None) -> Shown:
+    asked = form_of(
+        "/console/prices/quote", view.session.csrf, _QUOTE, submit="What does it cost?",
+        typed=view.typed, error=error,
+    )  # fmt: skip
+    return Page(
+        name="What would it cost?",
+        content=[answer and _quoted(answer), panel("Usage", asked)],
+        status=status_of(error),
+    )
+
+
+async def quote(view: View) -> Shown:
+    body = body_of(_QUOTE, view.typed)
+    try:
+        body["usage"] = msgspec.Raw(body.get("usage", "{}").encode())
+        msgspec.json.decode(body["usage"], type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError as error:
+        return await quote_page(
+            view, InvalidRequest(f"It is no JSON object: {error}", param="usage")
+        )
+    try:
+        answer = await view.api.call(quotes.quote, body=body)
+    except (ValidationFailed, NotFound, InvalidRequest) as error:
+        return await quote_page(view, error)
+    return await quote_page(view, answer=answer)
+
+
+def _quoted(answer: Any) -> Node:
+    columns = (
+        Column("Item"), Column("Quantity", "number"), Column("Rate", "number"),
+        Column("Amount", "number"),
+    )  # fmt: skip
+    rows = [
+        [
+            line.item.replace("_", " "),
+            count(line.quantity),
+            _rate(line.rate_usd),
+            usd(line.amount_usd),
+        ]
+        for line in answer.lines
+    ]
+    return panel(
+        "It costs",
+        p[usd(answer.cost_usd), f" by {answer.provider}/{answer.model}"],
+        rows_table("Lines", columns, rows, empty=None),
+    )
+
+
+async def import_page(
+    view: View, error: AppError | None = None, answer: Any | None = None
+) -> Shown:
+    fields = (
+        Field(path="provider", label="Provider", help="Empty: all of them."),
+        Field(path="model", label="Model", help="Empty: all of them."),
+        Field(
+            path="multiplier", label="Multiplier", kind="amount", help="1.1 marks it up by 10 %."
+        ),
+    )
+    asked = form_of(
+        "/console/prices/import", view.session.csrf, fields, submit="Show what would change",
+        typed=view.typed, error=error,
+    )  # fmt: skip
+    done = None
+    if answer is not None and not answer.dry_run:
+        done = f"Imported {answer.new + answer.changed} prices as {answer.import_id}."
+    return Page(
+        name="Import prices",
+        notice=done,
+        content=[
+            answer and answer.dry_run and _difference(view, answer),
+            panel("From LiteLLM's bundled map", asked),
+        ],
+        status=status_of(error),
+    )
+
+
+def _difference(view: View, answer: Any) -> Node:
+    kept = {name: text for name, text in view.typed.items() if name != "really"}
+    columns = (Column("Model"), Column("Change"))
+    rows = [[row.model, row.change] for row in answer.data]
+    go = confirm_form(
+        "/console/prices/import", view.session.csrf, submit="Import them",
+        asks=f"Stores {answer.new} new and {answer.changed} changed prices; from now on they win "
+        "over the bundled map. An import can be undone as a whole.",
+        hidden={**kept, "really": "yes"},
+    )  # fmt: skip
+    return panel(
+        "What would change",
+        p[f"{answer.new} new, {answer.changed} changed, {answer.same} as now, {answer.kept} kept."],
+        rows_table("Changes", columns, rows, empty=p["Nothing would change."]),
+        go if answer.new or answer.changed else None,
+    )
+
+
+async def import_(view: View) -> Shown:
+    names = ("provider", "model", "multiplier")
+    body: dict[str, Any] = {name: view.typed[name] for name in names if view.typed.get(name)}
+    body["dry_run"] = view.typed.get("really") != "yes"
+    try:
+        answer = await view.api.call(cost_imports.import_costs, body=body)
+    except (ValidationFailed, NotFound, InvalidRequest) as error:
+        return await import_page(view, error)
+    return await import_page(view, answer=answer)
+
+
+def _members(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else msgspec.structs.asdict(value)
+
+
+def _builtins(value: Any) -> Any:
+    return msgspec.to_builtins(value, enc_hook=str, builtin_types=())
+
+
+def _query(**fields: str) -> str:
+    return urlencode(fields)
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/prices": {"GET": list_page},
+    "/console/prices/new": {"GET": new_page, "POST": create},
+    "/console/prices/quote": {"GET": quote_page, "POST": quote},
+    "/console/prices/import": {"GET": import_page, "POST": import_},
+    "/console/prices/{price_id:path}/end": {"POST": end},
+    "/console/prices/{price_id:path}": {"GET": show_page},
+}

@@ -1,0 +1,244 @@
+"""The console's pages: each is shown, empty and filled, and does what its forms say."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.usage import FailedAttempt
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.ledger import LedgerStore
+from services.admin.console.layout import PLACES
+from services.admin.console.pages import PAGES
+from tests.service.admin.console import browser_of, forms_of, send_form
+from tests.service.admin.test_console import MARKUP, made
+from tests.unit import builders
+
+GET_ALONE = [path for path, handlers in PAGES.items() if "GET" in handlers and "{" not in path]
+
+
+@pytest.fixture
+async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+    async with browser_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def entries(admin: httpx2.AsyncClient, database: Database) -> list[LedgerEntry]:
+    """Two calls of the account a; the first one was tried elsewhere before."""
+    await made(admin, "accounts", user_id="a")
+    broken = FailedAttempt(
+        deployment="broken", provider="openai", model="m", status=529, code="overloaded_error",
+        message="Overloaded", elapsed_ms=40,
+    )  # fmt: skip
+    first = builders.entry(
+        "call-1", user_id="a", attempts=2, failed_attempts=(broken,), deployment="good",
+        latency_ms=900, first_byte_ms=300, stream=True, overhead_ms=1.5,
+    )  # fmt: skip
+    later = builders.NOW + timedelta(seconds=5)
+    second = builders.entry("call-2", user_id="a", started_at=later, posted_at=later)
+    await LedgerStore(database).post([first, second])
+    return [first, second]
+
+
+@pytest.mark.parametrize("path", GET_ALONE)
+async def test_every_page_is_shown_while_there_is_nothing(
+    browser: httpx2.AsyncClient, path: str
+) -> None:
+    page = await browser.get(path)
+    assert page.status_code in (200, 204), page.text
+    assert "Decimal(" not in page.text
+    assert "<h1>" in page.text or path.endswith("/tail")
+
+
+def test_every_place_of_the_navigation_is_a_page() -> None:
+    assert {place.path for place in PLACES} <= set(PAGES)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["accounts/a", "keys/a", "calls/a", "prices/a", "models/a", "people/a"],
+)
+async def test_what_does_not_exist_is_said_to_be_missing(
+    browser: httpx2.AsyncClient, path: str
+) -> None:
+    page = await browser.get(f"/console/{path}")
+    assert page.status_code == 404
+    assert "<h1>Not found</h1>" in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        ("calls", "status", "odd"),
+        ("calls", "since", "yesterday"),
+        ("accounts", "limit", "0"),
+        ("keys", "cursor", "zzz"),
+    ],
+)
+async def test_a_filter_that_cannot_be_read_is_named(
+    browser: httpx2.AsyncClient, path: str, field: str, value: str
+) -> None:
+    page = await browser.get(f"/console/{path}?{field}={value}")
+    assert page.status_code == 422
+    assert field in page.text
+
+
+async def test_a_key_is_made_shown_once_rotated_and_revoked(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    shown = await send_form(
+        browser, "/console/keys/new?user_id=a", "/console/keys/new", name=MARKUP,
+        **{"budget.limit_usd": "2.5", "budget.period": "daily", "allowed_models": "gpt-*\no3"},
+    )  # fmt: skip
+    assert shown.status_code == 200, shown.text
+    secret = _secret(shown)
+    key = (await admin.get(f"/admin/keys/{secret}")).json()
+    assert key["allowed_models"] == ["gpt-*", "o3"]
+    assert [budget["limit_usd"] for budget in key["budgets"]] == [2.5]
+    path = f"/console/keys/{key['key_id']}"
+    page = await browser.get(path)
+    assert secret not in page.text
+    assert "<script>alert" not in page.text
+
+    rotated = await send_form(browser, f"{path}/rotate", grace_s="3600")
+    assert _secret(rotated) != secret
+    assert (await admin.get(f"/admin/keys/{_secret(rotated)}")).json()["key_id"] == key["key_id"]
+
+    assert (await send_form(browser, path, f"{path}/revoke")).status_code == 303
+    assert (await admin.get(f"/admin/keys/{key['key_id']}")).json()["status"] == "revoked"
+    assert f"{path}/revoke" not in forms_of(await browser.get(path))
+
+
+async def test_a_form_that_is_sent_twice_is_done_once(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    page = await browser.get("/console/keys/new?user_id=a")
+    fields = forms_of(page)["/console/keys/new"]
+    first, second = [await browser.post("/console/keys/new", data=fields) for _ in range(2)]
+    assert _secret(first) == _secret(second)
+    assert len((await admin.get("/admin/keys?user_id=a")).json()["data"]) == 1
+
+
+async def test_a_key_is_changed_and_keeps_what_the_form_does_not_show(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    key = await made(
+        admin, "keys", user_id="a", allowed_models=["m"], limits={"parallel_calls": 2},
+        recording={"retention_days": 3},
+    )  # fmt: skip
+    await send_form(browser, f"/console/keys/{key['key_id']}/edit", name="new")
+    after = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
+    for name in ("allowed_models", "limits", "recording", "budgets", "expires_at"):
+        assert after[name] == key[name]
+    assert after["name"] == "new"
+
+
+async def test_a_call_is_explained_line_by_line_and_try_by_try(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, entries: list[LedgerEntry]
+) -> None:
+    entry = entries[0]
+    page = await browser.get(f"/console/calls/{entry.entry_id}")
+    assert page.status_code == 200, page.text
+    for text in ("Tried broken", "529", "Overloaded", "Queue and posting", entry.entry_id):
+        assert text in page.text
+    listed = await browser.get("/console/calls?user_id=a")
+    assert listed.text.count(f"/console/calls/{entry.entry_id}") == 1
+    assert entry.entry_id not in (await browser.get("/console/calls?status=refused")).text
+
+
+async def test_the_tail_is_silent_while_nothing_is_new(
+    browser: httpx2.AsyncClient, entries: list[LedgerEntry]
+) -> None:
+    newest = max(entries, key=lambda entry: entry.started_at).entry_id
+    quiet = await browser.get(f"/console/calls/tail?seen={newest}")
+    assert (quiet.status_code, quiet.content) == (204, b"")
+    news = await browser.get("/console/calls/tail?seen=")
+    assert newest in news.text
+    assert "<html" not in news.text
+
+
+async def test_a_price_is_set_looked_up_and_ended(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    done = await send_form(
+        browser, "/console/prices/new", model="a/b m", inherit="",
+        input_cost_per_million="0.5", output_cost_per_million="2",
+    )  # fmt: skip
+    assert done.status_code == 303, done.text
+    page = await browser.get(done.headers["location"])
+    assert "$0.5" in page.text
+    (action,) = [each for each in forms_of(page) if each.endswith("/end")]
+    assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
+    assert "$0.5" not in (await browser.get("/console/prices?model=a/b+m")).text
+
+
+async def test_a_pasted_usage_is_quoted(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    await made(admin, "costs", model="m", input_cost_per_million=1, output_cost_per_million=2)
+    usage = '{"prompt_tokens": 1000000, "completion_tokens": 500000, "total_tokens": 1500000}'
+    page = await send_form(browser, "/console/prices/quote", model="m", usage=usage)
+    assert "$2.00" in page.text
+    wrong = await send_form(browser, "/console/prices/quote", model="m", usage="{")
+    assert wrong.status_code == 400
+    assert forms_of(wrong)["/console/prices/quote"]["usage"].strip() == "{"
+
+
+async def test_a_route_is_made_and_deleted(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    await made(admin, "costs", model="gpt-x", input_cost_per_million=1, output_cost_per_million=2)
+    done = await send_form(
+        browser, "/console/models/new", model="team/m", deployments="openai/gpt-x"
+    )
+    assert done.status_code == 303, done.text
+    path = done.headers["location"]
+    assert (await browser.get(path)).status_code == 200
+    assert (await send_form(browser, path, f"{path}/delete")).status_code == 303
+    assert (await browser.get(path)).status_code == 404
+
+
+async def test_the_books_are_proved_and_letters_replayed(
+    browser: httpx2.AsyncClient, entries: list[LedgerEntry]
+) -> None:
+    for how in ("new", "all"):
+        page = await browser.get(f"/console/ledger?prove={how}")
+        assert page.status_code == 200
+        assert "Verdict" in page.text
+    assert "unbroken" in (await browser.get("/console/ledger?prove=audit")).text
+
+
+async def test_an_audit_record_shows_who_did_what(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    await send_form(browser, "/console/accounts/new", user_id="a", name=MARKUP)
+    page = await browser.get("/console/audit?object=a")
+    assert "create account" in page.text
+    assert "&lt;script&gt;" in page.text
+    assert "<script>alert" not in page.text
+
+
+async def test_a_person_is_made_and_revoked(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    shown = await send_form(browser, "/console/people/new", name="Ada", role="viewer")
+    assert _secret(shown)
+    page = await browser.get("/console/people")
+    (action,) = [each for each in forms_of(page) if each.endswith("/revoke")]
+    assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
+    (person,) = (await admin.get("/admin/people")).json()["data"]
+    assert person["status"] == "revoked"
+
+
+def _secret(page: httpx2.Response) -> str:
+    found = re.search(r'<code id="secret"[^>]*>([^<]+)</code>', page.text)
+    assert found is not None, page.text
+    return found[1]
