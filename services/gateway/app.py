@@ -25,6 +25,7 @@ from services.gateway.endpoints.paths import canonical, not_served
 from services.gateway.endpoints.refusals import refuse, upgrade_required, wants_websocket
 from services.gateway.endpoints.stored_responses import StoredEndpoint
 from services.gateway.endpoints.token_counts import CountEndpoint
+from services.gateway.endpoints.usage import show_usage
 from services.gateway.formats import FORMATS, MESSAGES, RESPONSES
 from services.gateway.reference import describe
 from services.gateway.settings import Settings
@@ -94,6 +95,7 @@ def create_app(settings: Settings, state_factory: StateFactory = open_state) -> 
             *(Route(endpoint.path, endpoint) for endpoint in _OTHER_ENDPOINTS),
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/budget", show_budget, methods=["GET"]),
+            Route("/v1/usage", show_usage, methods=["GET"]),
             Route("/v1/models/{model:path}", show_model, methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
             Route("/ready", _ready, methods=["GET"]),

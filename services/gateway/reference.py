@@ -9,6 +9,7 @@ from typing import Any
 
 from libs.common.web.openapi import JSON, Json, Operation, Parameter, Reply, Service
 from services.gateway.endpoints.budget import View
+from services.gateway.endpoints.usage import UsageView
 
 _TEXT: Json = {"type": "string"}
 _BOOL: Json = {"type": "boolean"}
@@ -240,6 +241,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _MODEL_ID,
     ),
     _read("/v1/budget", "show_budget", "Show how the key and its account stand", "Gateway", View),
+    _read("/v1/usage", "show_usage", "Show what the key used lately", "Gateway", UsageView),
     _open_to_all("/health", "show_health", "Show that the process runs", {JSON: _HEALTH}),
     _open_to_all("/ready", "show_ready", "Show that it can work", {JSON: _HEALTH}),
     _open_to_all("/metrics", "show_metrics", "Show metrics for Prometheus", {"text/plain": _TEXT}),

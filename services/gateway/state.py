@@ -28,6 +28,7 @@ from services.gateway.admission.standings import Standings
 from services.gateway.calls.clock import SharedClock
 from services.gateway.directory.caches import Caches
 from services.gateway.directory.directory import Directory
+from services.gateway.directory.key_usage import KeyUsage
 from services.gateway.directory.providers import ModelDirectory
 from services.gateway.directory.router import Router
 from services.gateway.endpoints.body import BodyLimits
@@ -66,6 +67,7 @@ class State(TypedDict):
 
     parts: Parts
     standings: Standings
+    key_usage: KeyUsage
     database: Database
     redis: Redis
 
@@ -141,7 +143,13 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             meter.drain_spool(),
         ):
             await stack.enter_async_context(_running(work))
-        yield State(parts=parts, standings=standings, database=database, redis=redis)
+        yield State(
+            parts=parts,
+            standings=standings,
+            key_usage=KeyUsage(database),
+            database=database,
+            redis=redis,
+        )
 
 
 def _capacity(settings: Settings) -> Capacity:

@@ -201,10 +201,11 @@ def _call(gateway: Client) -> int:
 
 
 def _look_around(gateway: Client) -> None:
-    """A response that only the ledger still knows, the models, and the budget."""
+    """A response that only the ledger still knows, the models, the budget and the usage."""
     assert gateway.call("GET", "/v1/responses/resp_unknown")[0] == 404
     gateway.expect("GET", "/v1/models")
     gateway.expect("GET", "/v1/budget")
+    gateway.expect("GET", "/v1/usage")
 
 
 async def _correct(stack: Stack) -> None:

@@ -78,10 +78,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 async def show_budget(request: Request) -> Response:
     standings: Standings = request.state.standings
     principal, call = await caller(request)
-    return json_response(await _view(standings, principal, call.started_at))
+    return json_response(await show_standing(standings, principal, call.started_at))
 
 
-async def _view(standings: Standings, principal: Principal, at: datetime) -> View:
+async def show_standing(standings: Standings, principal: Principal, at: datetime) -> View:
     account, key = principal.account, principal.key
     budgets = budgets_now(principal, at)
     scopes = [

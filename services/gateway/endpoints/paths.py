@@ -6,9 +6,11 @@ with a slash at its end.
 
 from services.gateway.formats import FORMATS
 
-_API_NAMES = {"models", "budget"} | {row.path.split("/")[2] for row in FORMATS.values()}
+_API_NAMES = {"models", "budget", "usage"} | {row.path.split("/")[2] for row in FORMATS.values()}
 _MAX_SHOWN = 128
-_SERVED = ", ".join([*(row.path for row in FORMATS.values()), "/v1/models", "/v1/budget"])
+_SERVED = ", ".join(
+    [*(row.path for row in FORMATS.values()), "/v1/models", "/v1/budget", "/v1/usage"]
+)
 
 
 def canonical(path: str) -> str:

@@ -44,7 +44,7 @@ async def test_the_page_loads_nothing(gateway: Client) -> None:
 async def test_answers_are_as_described(gateway: Client, books: Books) -> None:
     told = (await gateway.http.get("/openapi.json")).json()
     bearer = {"authorization": f"Bearer {await books.add_key()}"}
-    for path in ("/v1/budget", "/v1/models"):
+    for path in ("/v1/budget", "/v1/usage", "/v1/models"):
         for headers, status in ((bearer, "200"), ({}, "4XX")):
             reply = told["paths"][path]["get"]["responses"][status]
             schema = reply["content"]["application/json"]["schema"]
