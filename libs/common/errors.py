@@ -20,6 +20,7 @@ public contract and never change meaning.
             ModelNotFound 404
             ThreadNotFound 404
         MethodNotAllowed 405
+        NotAcceptable 406
         RequestTimeout 408
         ResponseUnread 408
         Conflict 409
@@ -164,6 +165,13 @@ class ThreadNotFound(NotFound):
 class MethodNotAllowed(AppError):
     status = 405
     code = "method_not_allowed"
+
+
+class NotAcceptable(AppError):
+    """None of the formats that the client accepts can be written."""
+
+    status = 406
+    code = "not_acceptable"
 
 
 class RequestTimeout(AppError):

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from libs.common.domain.ids import SECRET_PREFIX
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
-from libs.common.domain.periods import zone_of
+from libs.common.domain.periods import PERIOD_KEY, period_bounds, zone_of
 from libs.common.domain.pricing import MAX_MULTIPLIER, multiplier_problem
 from libs.common.domain.tags import is_tag
 from libs.common.domain.tool_fees import WEB_SEARCH
@@ -178,6 +178,14 @@ def _time_zone(value: str, _: datetime) -> str | None:
     return None
 
 
+def _period(value: str, _: datetime) -> str | None:
+    try:
+        period_bounds(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _future(value: datetime, now: datetime) -> str | None:
     return None if value > now else "must lie in the future"
 
@@ -300,6 +308,11 @@ TimeZone = Annotated[
     Rule(_time_zone),
 ]
 Day = Annotated[date, Rule(_day)]
+Period = Annotated[
+    str,
+    _as(pattern=_whole(PERIOD_KEY), examples=["2026-11", "2026-W48", "2026-11-24"]),
+    Rule(_period),
+]
 Time = Annotated[datetime, Meta(tz=True)]
 FutureTime = Annotated[
     datetime, Meta(tz=True, description="It must lie in the future"), Rule(_future)

@@ -60,6 +60,9 @@ KINDS: dict[str, Kind] = {
     "method_not_allowed": Kind(
         405, "The path does not support the method", "The header `allow` lists those it supports."
     ),
+    "not_acceptable": Kind(
+        406, "No format that the client accepts can be written", "Ask for one that is named."
+    ),
     "request_timeout": Kind(
         408, "The request did not arrive in time", "Repeat it on a new connection."
     ),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from libs.common.errors import Conflict, InvalidRequest, PreconditionFailed
+from libs.common.errors import Conflict, InvalidRequest, NotAcceptable, PreconditionFailed
 from services.admin import (
     accounts,
     budget_outlooks,
@@ -34,6 +34,7 @@ from services.admin import (
 from services.admin.alerts import deliveries, receivers
 from services.admin.audit import audit
 from services.admin.endpoints import Around, Endpoint, route_of
+from services.admin.exports import usage_export
 from services.admin.people import people, scopes
 
 _CHANGE = (Conflict, PreconditionFailed)
@@ -135,6 +136,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/series", usage_series.show_series, "Show usage over time",
              scope=scopes.of_query),
+    Endpoint("GET", "/admin/usage/export", usage_export.export_usage,
+             "Export entries as CSV, lines of JSON or Parquet", errors=(NotAcceptable,),
+             media="text/csv", scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/user/{user_id}", usage.show_usage,
              "List an account's entries, with its spend", scope=scopes.of_path),
     Endpoint("GET", "/admin/ledger/verify", proof.verify_ledger, "Prove that the books agree"),

@@ -12,6 +12,7 @@ from libs.common.domain.tags import rolled_up_names
 from libs.common.outbox import Outbox
 from libs.common.prover import Prover, prover_of
 from libs.common.repricing import Repricer
+from libs.common.slots import Slots
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
@@ -41,6 +42,7 @@ from libs.common.web.http_client import HttpClient
 from services.admin.announcer import Announcer
 from services.admin.audit.trail import AuditTrail
 from services.admin.clock import new_uuid7
+from services.admin.exports.stream import MAX_EXPORTS
 from services.admin.metrics import Metrics
 from services.admin.people.sign_in import SignIn
 from services.admin.settings import Settings
@@ -89,6 +91,7 @@ class State(TypedDict):
     announcer: Announcer
     metrics: Metrics
     price_map: PriceMap
+    export_slots: Slots
     redis: Redis
     checks: Mapping[str, Check]
     now: Callable[[], datetime]
@@ -190,6 +193,7 @@ async def open_state(
         announcer=Announcer(redis, metrics),
         metrics=metrics,
         price_map=price_map,
+        export_slots=Slots(MAX_EXPORTS),
         redis=redis,
         checks=storage_checks(database, redis),
         now=now,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
 from libs.common.domain.money import nusd_to_usd, usd_to_nusd
@@ -13,8 +14,18 @@ from libs.common.schemas.usage import TokenCounts, UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
-from services.admin.fields import Id, LimitUsd, Model, Provider, Tag, Time, UserId
-from services.admin.pages import PageQuery, cursor_of
+from services.admin.fields import (
+    Id,
+    LimitUsd,
+    Model,
+    PageSize,
+    Period,
+    Provider,
+    Tag,
+    Time,
+    UserId,
+)
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
 from services.admin.spend import spend_of_accounts
 from services.admin.state import State
 
@@ -24,14 +35,16 @@ _LIST = "usage"
 _MS = 1000
 
 
-class UsageQuery(PageQuery, frozen=True, kw_only=True):
-    """`since` is inclusive, `until` exclusive; shown are entries that cost more than `above_usd`.
+class EntryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """`since` is inclusive, `until` exclusive; wanted are entries that cost more than `above_usd`.
 
-    `model` is the name that was asked for, the one that was routed to, or provider/model.
+    `period` (`2026-11`, `2026-W48` or `2026-11-24`) is one of each account's own time zone. `model`
+    is the name that was asked for, the one that was routed to, or provider/model.
     """
 
     since: Time | None = None
     until: Time | None = None
+    period: Period | None = None
     model: Model | None = None
     key_id: Id | None = None
     provider: Provider | None = None
@@ -58,8 +71,17 @@ class UsageQuery(PageQuery, frozen=True, kw_only=True):
             **fields,
             user_id=user_id,
             above_nusd=None if self.above_usd is None else usd_to_nusd(self.above_usd),
-            before=_place_of(self.after(_LIST)),
         )
+
+
+class UsageQuery(EntryQuery, frozen=True, kw_only=True):
+    limit: PageSize = DEFAULT_PAGE_SIZE
+    cursor: ListCursor | UnsetType = UNSET
+
+    def page_of(self, user_id: str | None) -> EntryFilter:
+        """Raises ValidationFailed."""
+        before = _place_of(place_of(_LIST, self.cursor))
+        return msgspec.structs.replace(self.wanted(user_id), before=before)
 
 
 class AllUsageQuery(UsageQuery, frozen=True, kw_only=True):
@@ -69,7 +91,7 @@ class AllUsageQuery(UsageQuery, frozen=True, kw_only=True):
 async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[Any]:
     """Entries of all accounts, or of those that the filters leave, the newest first."""
     state = request.state
-    wanted = query.wanted(query.user_id)
+    wanted = query.page_of(query.user_id)
     if query.user_id is not None:
         await find_account(state, query.user_id)
     return Answer(await _page(state, wanted, query))
@@ -78,7 +100,7 @@ async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[An
 async def show_usage(request: Request[State], query: UsageQuery) -> Answer[Any]:
     """The account's entries, the newest first, and its spend."""
     state, user_id = request.state, request.path_params["user_id"]
-    wanted = query.wanted(user_id)
+    wanted = query.page_of(user_id)
     account = await find_account(state, user_id)
     page = await _page(state, wanted, query)
     spends = await spend_of_accounts(state, [account])
@@ -87,7 +109,7 @@ async def show_usage(request: Request[State], query: UsageQuery) -> Answer[Any]:
 
 async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> dict[str, Any]:
     """It may be short before the end: `next_cursor` alone tells whether there is more."""
-    page = await state["ledger"].list(wanted, limit=query.limit)
+    page = await state["ledger"].list(wanted, now=state["now"](), limit=query.limit)
     last = None if page.last is None else cursor_of(_LIST, _text_of(page.last))
     return {"data": [entry_view(entry) for entry in page.entries], "next_cursor": last}
 

@@ -4,6 +4,7 @@ Invariants: period keys are unique across kinds, and a key's period never change
 starts at zero because its key is new.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,6 +12,11 @@ from libs.common.schemas.account import BudgetPeriod
 
 PERIODS: tuple[BudgetPeriod, ...] = ("total", "monthly", "weekly", "daily")
 DAILY = PERIODS.index("daily")
+# No zone is further from UTC.
+_ANY_ZONE = timedelta(hours=14)
+_FIRST_YEAR, _LAST_YEAR = 1970, 9990
+# A month, a week or a day.
+PERIOD_KEY = re.compile(r"[0-9]{4}-(?:[0-9]{2}(?:-[0-9]{2})?|W[0-9]{2})")
 
 
 def zone_of(name: str) -> tzinfo:
@@ -78,3 +84,19 @@ def days_of(period: str) -> tuple[str, str] | None:
     first = date(int(year), int(rest), 1)
     last = (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
     return first.isoformat(), last.isoformat()
+
+
+def period_bounds(key: str) -> tuple[datetime, datetime]:
+    """From the start (inclusive) to the end (exclusive) of a period, in whichever zone.
+
+    Raises ValueError for what is not the key of a month, a week or a day.
+    """
+    if not PERIOD_KEY.fullmatch(key):
+        raise ValueError("must be a month, a week or a day: 2026-11, 2026-W48 or 2026-11-24")
+    if not _FIRST_YEAR <= int(key[:4]) <= _LAST_YEAR:
+        raise ValueError(f"must be between {_FIRST_YEAR} and {_LAST_YEAR}")
+    first, last = map(datetime.fromisoformat, days_of(key) or ())
+    return (
+        first.replace(tzinfo=UTC) - _ANY_ZONE,
+        last.replace(tzinfo=UTC) + timedelta(days=1) + _ANY_ZONE,
+    )

@@ -315,7 +315,7 @@ async def test_a_page_looks_at_a_bounded_number_of_entries(
     wanted = EntryFilter(user_id=user_id, status="upstream_error")
     found: list[list[str]] = []
     while True:
-        page = await reader.list(wanted, limit=5)
+        page = await reader.list(wanted, now=NOW, limit=5)
         found.append([each.entry_id for each in page.entries])
         if page.last is None:
             break

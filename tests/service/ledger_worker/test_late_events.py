@@ -6,7 +6,14 @@ from libs.common.domain.corrections import derived_id
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.entry_filter import EntryFilter
 from services.ledger_worker.settings import Settings
-from tests.service.ledger_worker.worker_stage import CALL_NUSD, PERIODS, Stage, make_event, working
+from tests.service.ledger_worker.worker_stage import (
+    CALL_NUSD,
+    NOW,
+    PERIODS,
+    Stage,
+    make_event,
+    working,
+)
 
 
 def given_up(event: UsageEvent) -> UsageEvent:
@@ -30,7 +37,7 @@ async def test_the_late_event_of_an_abandoned_call_corrects_it(
         await stage.enqueue([given_up(event)])
         await stage.drained()
     late, abandoned = sorted(
-        (await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)).entries,
+        (await stage.ledger.list(EntryFilter(user_id="alice"), now=NOW, limit=10)).entries,
         key=lambda entry: entry.kind != "late_event",
     )
     assert (abandoned.kind, abandoned.status, abandoned.cost_nusd) == ("call", "abandoned", 0)

@@ -15,6 +15,7 @@ from services.ledger_worker.poster import Poster
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
+    NOW,
     PERIODS,
     Stage,
     count_of,
@@ -156,7 +157,9 @@ async def test_a_price_just_set_counts_and_beats_the_bundled_map(
         await stage.drained()
     entries = {
         entry.entry_id: entry
-        for entry in (await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)).entries
+        for entry in (
+            await stage.ledger.list(EntryFilter(user_id="alice"), now=NOW, limit=10)
+        ).entries
     }
     assert entries[before.call_id].cost_nusd == 1_200_000
     assert str(entries[before.call_id].price_id).startswith("litellm:mapped-1@")
@@ -174,7 +177,7 @@ async def test_calls_without_a_price_or_usage_are_posted_at_no_cost(
     await stage.enqueue([unpriced, refused, failed, partial])
     async with working(stage, settings):
         await stage.drained()
-    page = await stage.ledger.list(EntryFilter(user_id="alice"), limit=10)
+    page = await stage.ledger.list(EntryFilter(user_id="alice"), now=NOW, limit=10)
     assert {entry.entry_id: (entry.status, entry.cost_nusd) for entry in page.entries} == {
         unpriced.call_id: ("unpriced", 0),
         refused.call_id: ("refused", 0),

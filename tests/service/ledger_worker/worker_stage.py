@@ -187,7 +187,7 @@ class Stage:
         await eventually(self.queue_is_empty)
 
     async def entry_ids(self, user_id: str = "alice") -> list[str]:
-        page = await self.ledger.list(EntryFilter(user_id=user_id), limit=100_000)
+        page = await self.ledger.list(EntryFilter(user_id=user_id), now=NOW, limit=100_000)
         return [entry.entry_id for entry in page.entries]
 
     async def retried(self) -> None:

@@ -41,7 +41,7 @@ def entries(count: int, **fields: Any) -> list[LedgerEntry]:
 async def listed(
     ledger: LedgerStore, user_id: str = "acme", *, limit: int = 500, **wanted: Any
 ) -> list[str]:
-    found = await ledger.list(EntryFilter(user_id=user_id, **wanted), limit=limit)
+    found = await ledger.list(EntryFilter(user_id=user_id, **wanted), now=NOW, limit=limit)
     return [row.entry_id for row in found.entries]
 
 
@@ -50,7 +50,7 @@ async def assert_posted(database: Database, expected: list[LedgerEntry]) -> None
     ledger, accounts = LedgerStore(database), AccountStore(database)
     for user_id in ("acme", "other"):
         own = [row for row in expected if row.user_id == user_id]
-        found = (await ledger.list(EntryFilter(user_id=user_id), limit=1_000)).entries
+        found = (await ledger.list(EntryFilter(user_id=user_id), now=NOW, limit=1_000)).entries
         assert [row.entry_id for row in found] == sorted((r.entry_id for r in own), reverse=True)
         assert sorted(row.seq or 0 for row in found) == list(range(1, len(own) + 1))
         cost = sum(row.cost_nusd for row in own)
@@ -89,7 +89,7 @@ async def test_an_entry_comes_back_as_it_was_posted(ledger: LedgerStore) -> None
         latency_ms=0,
     )
     assert await ledger.post([posted]) == 1
-    (found,) = (await ledger.list(EntryFilter(user_id="acme"), limit=10)).entries
+    (found,) = (await ledger.list(EntryFilter(user_id="acme"), now=NOW, limit=10)).entries
     assert found.usage is not None
     assert found.usage.cache_read is None
     assert found.seq == 1
@@ -194,7 +194,7 @@ async def test_entries_are_paged_newest_first(ledger: LedgerStore) -> None:
     seen: list[str] = []
     before: EntryPlace | None = None
     while True:
-        page = await ledger.list(EntryFilter(user_id="acme", before=before), limit=3)
+        page = await ledger.list(EntryFilter(user_id="acme", before=before), now=NOW, limit=3)
         assert len(page.entries) <= 3
         seen += [row.entry_id for row in page.entries]
         before = page.last

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from libs.common.domain.periods import (
     PERIODS,
     days_of,
+    period_bounds,
     period_end,
     period_key,
     period_keys,
@@ -182,3 +183,19 @@ def test_the_total_has_all_days() -> None:
 def test_an_unknown_zone_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="unknown time zone"):
         zone_of(name)
+
+
+@given(_moments, st.sampled_from(_ending))
+def test_a_period_is_within_its_bounds_in_any_zone(moment: datetime, period: BudgetPeriod) -> None:
+    since, until = period_bounds(period_key(period, moment, moment.tzinfo or UTC))
+    assert since <= moment < until
+    assert until - since <= timedelta(days=31, hours=28)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["total", "", "2026", "2026-13", "2026-W54", "2026-02-30", "0001-01", "9999-12", "2026-1"],
+)
+def test_what_is_no_key_of_a_month_a_week_or_a_day_has_no_bounds(key: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        period_bounds(key)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.periods import period_bounds
 from libs.common.schemas.entry import EntryKind, EntryStatus
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.driver import Document
@@ -33,13 +34,15 @@ class EntryPlace(msgspec.Struct, frozen=True):
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     """None leaves a field out. `since` is inclusive, `until` exclusive, `above_nusd` too.
 
-    `model` is the name that was asked for, the one that was routed to, or provider/model. `before`
-    is the place of the last entry that was seen.
+    `period` is the key of a month, a week or a day, in which the entries count. `model` is the name
+    that was asked for, the one that was routed to, or provider/model. `before` is the place of the
+    last entry that was seen.
     """
 
     user_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    period: str | None = None
     model: str | None = None
     key_id: str | None = None
     provider: str | None = None
@@ -58,11 +61,15 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         """What the indexes on start times serve by themselves, through the entry at `upto`."""
         query: Document = {} if self.user_id is None else {"user_id": self.user_id}
         bounds: Document = {}
+        in_period = None if self.period is None else period_bounds(self.period)
         places: list[Document] = []
         if self.since is not None:
             bounds["$gte"] = self.since
         if self.until is not None:
             bounds["$lt"] = self.until
+        if in_period is not None:
+            bounds["$gte"] = max(in_period[0], bounds.get("$gte", in_period[0]))
+            bounds["$lt"] = min(in_period[1], bounds.get("$lt", in_period[1]))
         if self.before is not None:
             at, entry_id = self.before.started_at, self.before.entry_id
             bounds["$lte"] = at
@@ -70,7 +77,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
             places.append({"$or": [{"started_at": {"$lt": at}}, {"_id": {"$lt": entry_id}}]})
         if upto is not None:
             at, entry_id = upto.started_at, upto.entry_id
-            bounds["$gte"] = at if self.since is None else max(at, self.since)
+            bounds["$gte"] = max(at, bounds.get("$gte", at))
             places.append({"$or": [{"started_at": {"$gt": at}}, {"_id": {"$gte": entry_id}}]})
         if bounds:
             query["started_at"] = bounds
@@ -83,6 +90,8 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         query |= {name: value for name, value in given.items() if value is not None}
         if self.above_nusd is not None:
             query["cost_nusd"] = {"$gt": self.above_nusd}
+        if self.period is not None:
+            query["periods"] = self.period
         if self.tag is not None:
             query["tags"] = self.tag
         if self.model is not None:
@@ -93,7 +102,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     def is_selective(self) -> bool:
         """Whether more is asked than the order of entries serves, so that many may be read."""
         others = [name for name in _EQUAL if name not in ("user_id", "provider_request_id")]
-        asked = [getattr(self, name) for name in (*others, "model", "above_nusd", "tag")]
+        asked = [getattr(self, name) for name in (*others, "model", "above_nusd", "tag", "period")]
         # An index of its own finds those of one request.
         return self.provider_request_id is None and any(value is not None for value in asked)
 

@@ -1,27 +1,29 @@
 """Reads an account's entries, and the spend of accounts and keys."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from datetime import datetime
 
 import msgspec
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.storage.mongo.driver import (
-    DESCENDING,
     Collection,
     Database,
     Document,
     Session,
-    from_document,
 )
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
+from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
 
 # Some servers compare each document with each id, which costs the square of their number.
 _IDS_PER_READ = 100
 # Entries that one page of a list looks at.
 _LOOKED_AT = 10_000
-_NEWEST_FIRST = [("started_at", DESCENDING), ("_id", DESCENDING)]
+# Entries of one page of an export.
+_PAGE = 1_000
 
 
 class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,34 +109,54 @@ class LedgerReader:
             rows += await self._rollups.aggregate(pipeline, session=session).to_list(None)
         return rows
 
-    async def list(self, wanted: EntryFilter, *, limit: int) -> EntryPage:
+    async def list(self, wanted: EntryFilter, *, now: datetime, limit: int) -> EntryPage:
         """A page may be short, or empty, before the end: it looks at a bounded number of entries.
 
         So no filter needs an index of its own, which every posting would have to keep.
         """
-        edge = await self._edge(wanted) if wanted.is_selective else None
-        cursor = self._entries.find(wanted.query(edge)).sort(_NEWEST_FIRST).limit(limit + 1)
-        found = [from_document(d, LedgerEntry) for d in await cursor.to_list(limit + 1)]
-        if len(found) > limit:
-            return EntryPage(entries=found[:limit], last=_place(found[limit - 1]))
-        return EntryPage(entries=found, last=edge)
+        entries: list[LedgerEntry] = []
+        async with aclosing(self._stretches(wanted, now, limit + 1)) as found:
+            async for stretch in found:
+                entries += stretch.entries
+                if len(entries) > limit:
+                    shown = entries[:limit]
+                    return EntryPage(entries=shown, last=place_of(shown[-1]))
+                if stretch.is_cut:
+                    return EntryPage(entries=entries, last=stretch.last)
+        return EntryPage(entries=entries, last=None)
 
-    async def _edge(self, wanted: EntryFilter) -> EntryPlace | None:
-        """The last entry to look at; None where that is the last one there is."""
-        in_order = self._entries.find(wanted.in_order(), {"started_at": 1})
-        cursor = in_order.sort(_NEWEST_FIRST).skip(self._looked_at - 1).limit(1)
-        rows = await cursor.to_list(1)
-        return EntryPlace(rows[0]["started_at"], rows[0]["_id"]) if rows else None
+    async def pages(
+        self,
+        wanted: EntryFilter,
+        *,
+        now: datetime,
+        without: tuple[str, ...] = (),
+        size: int = _PAGE,
+    ) -> AsyncIterator[Sequence[LedgerEntry]]:
+        """All entries, the newest first, without the fields `without`.
+
+        Between two pages nothing is held.
+
+        An entry that was in the ledger before is there once; one that is posted meanwhile is there
+        if it started before those that were read until then.
+        """
+        async with aclosing(self._stretches(wanted, now, size, without)) as found:
+            async for stretch in found:
+                if stretch.entries:
+                    yield stretch.entries
+
+    def _stretches(
+        self, wanted: EntryFilter, now: datetime, size: int, without: tuple[str, ...] = ()
+    ) -> AsyncGenerator[Stretch, None]:
+        return stretches(
+            self._entries, wanted, now, size=size, looked_at=self._looked_at, without=without
+        )
 
 
 def _one_of(values: Iterable[str]) -> str | Document:
     """A condition; one value alone is an equality, which every server plans best."""
     distinct = sorted(set(values))
     return distinct[0] if len(distinct) == 1 else {"$in": distinct}
-
-
-def _place(entry: LedgerEntry) -> EntryPlace:
-    return EntryPlace(entry.started_at, entry.entry_id)
 
 
 async def find_by_ids(
