@@ -1,7 +1,7 @@
 """Writes alerts to the outbox, a message for each receiver that wants them."""
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -21,6 +21,8 @@ RETENTION = timedelta(days=30)
 # Late events may reach a period after its end.
 _AFTER_PERIOD = timedelta(days=7)
 _MAX_KNOWN = 10_000
+# Messages read and written at a time.
+_AT_ONCE = 100
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,10 +51,10 @@ class Outbox:
         # Ids of messages that exist, so that a fact that is found with every posting costs nothing.
         self._known: LRUCache[str, bool] = LRUCache(_MAX_KNOWN)
 
-    async def wants(self, kinds: Collection[AlertKind]) -> bool:
+    async def wants(self, *kinds: AlertKind) -> bool:
         """Whether any receiver does."""
         receivers = await self._current()
-        return any(r.enabled and (not r.kinds or set(r.kinds) & set(kinds)) for r in receivers)
+        return any(r.enabled and (not r.kinds or set(r.kinds) & {*kinds}) for r in receivers)
 
     async def tell(self, alerts: Sequence[Alert], session: Session | None = None) -> None:
         """Writes the messages that do not exist yet; in a session, as a part of its transaction."""
@@ -64,14 +66,13 @@ class Outbox:
                     delivery = delivery_of(alert, receiver.receiver_id)
                     if delivery.alert_id not in self._known:
                         wanted.setdefault(delivery.alert_id, delivery)
-        if not wanted:
-            return
-        # Only what was committed is known: the transaction may yet be rolled back.
-        known = await self._alerts.known(wanted.keys(), session)
-        self._known.update(dict.fromkeys(known, True))
-        new = [delivery for id_, delivery in wanted.items() if id_ not in known]
-        if new:
-            await self._alerts.add(new, session)
+        for some in _parts(list(wanted.values())):
+            # Only what was committed is known: the transaction may yet be rolled back.
+            known = await self._alerts.known([each.alert_id for each in some], session)
+            self._known.update(dict.fromkeys(known, True))
+            new = [delivery for delivery in some if delivery.alert_id not in known]
+            if new:
+                await self._alerts.add(new, session)
 
     async def _current(self) -> Sequence[Receiver]:
         now = self._clock()
@@ -103,3 +104,8 @@ def delivery_of(alert: Alert, receiver_id: str) -> Delivery:
         created_at=alert.at,
         expires_at=None if alert.endless else until + RETENTION,
     )
+
+
+def _parts(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    for start in range(0, len(deliveries), _AT_ONCE):
+        yield deliveries[start : start + _AT_ONCE]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from socket import gethostname
 from typing import Any, TypedDict
 
 import structlog
@@ -20,6 +21,7 @@ from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.invalidation import listen
 from libs.common.storage.redis.pipelining import Pipelined
+from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.storage.redis.standings import StandingStore
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.early_refusals import EarlyRefusals
@@ -52,6 +54,7 @@ from services.gateway.upstream.relay import Relay, open_client
 from services.gateway.upstream.translation.profiles import Profiles
 from services.gateway.usage.estimator import Estimator
 from services.gateway.usage.meter import Meter
+from services.gateway.usage.spool_reports import report_spool
 
 log = structlog.get_logger(__name__)
 # How long admissions and metering leave a Redis alone that did not answer.
@@ -141,6 +144,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             cooldowns.share(),
             admissions.renew_leases(),
             meter.drain_spool(),
+            report_spool(backlog, SpoolNoteStore(redis), gethostname()),
         ):
             await stack.enter_async_context(_running(work))
         yield State(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -31,10 +31,13 @@ from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.queue.replay import clear_posted
 from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.web.destinations import Destinations, allowed_hosts
 from services.ledger_worker.alerts.postings import PostingWatch
 from services.ledger_worker.alerts.sender import Sender
+from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
@@ -50,6 +53,10 @@ from services.ledger_worker.verifier import Verifier
 # The share of a job's timeout that its work may take; the rest is for postponing the job.
 _DEADLINE_SHARE = 0.75
 _CLEARED_EVERY_S = 60.0
+# Shorter than most cooldowns, which are forgotten when they end.
+_COOLDOWNS_EVERY_S = 2.0
+_SPOOLS_EVERY_S = 5.0
+_EXPIRIES_EVERY_S = 600.0
 # For the names of receivers' hosts.
 _RESOLVERS = 8
 
@@ -97,6 +104,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
             holds=HoldStore(redis),
             corrector=corrector,
             recordings=RecordingKeeper(RecordingStore(database), metrics, now),
+            outbox=outbox_of(database),
             metrics=metrics,
             deadline_s=settings.worker_job_timeout_s * _DEADLINE_SHARE,
             now=now,
@@ -132,6 +140,7 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         prover=prover_of(database, redis),
         proofs=ProofStore(database),
         redis=redis,
+        outbox=outbox_of(database),
         metrics=metrics,
         every_s=settings.worker_verify_s,
         now=now,
@@ -143,6 +152,7 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
+            *_watches(resources),
         ]
         resolver = ThreadPoolExecutor(_RESOLVERS, "resolver")
         try:
@@ -175,6 +185,20 @@ def _settler(resources: Resources) -> Settler:
         holds=HoldStore(resources.redis),
         keys=KeyStore(resources.database),
     )
+
+
+def _watches(resources: Resources) -> list[Chore]:
+    database, redis, settings = resources.database, resources.redis, resources.settings
+    outbox = outbox_of(database)
+    cooldowns = CooldownWatch(CooldownStore(redis), outbox, now)
+    spools = SpoolWatch(SpoolNoteStore(redis), outbox, now, after_s=settings.alert_spool_s)
+    within = timedelta(days=settings.alert_key_days)
+    expiries = ExpiryWatch(KeyStore(database), outbox, now, within=within)
+    return [
+        ("cooldowns", cooldowns.look, _COOLDOWNS_EVERY_S),
+        ("spools", spools.look, _SPOOLS_EVERY_S),
+        ("expiries", expiries.look, _EXPIRIES_EVERY_S),
+    ]
 
 
 def _sender(resources: Resources, resolver: Executor) -> Sender:

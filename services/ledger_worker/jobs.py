@@ -14,6 +14,7 @@ from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.posting import Unpostable, accept
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import describe
+from libs.common.outbox import Outbox
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.dead_letters import (
@@ -31,6 +32,7 @@ from libs.common.storage.queue.correction_queue import (
 from libs.common.storage.queue.event_queue import decode_event, split_batch
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.holds import HoldStore
+from services.ledger_worker.alerts.letters import alert_of_letter
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.poster import Failures
@@ -75,6 +77,7 @@ class Jobs:
         holds: HoldStore,
         corrector: Corrector,
         recordings: RecordingKeeper,
+        outbox: Outbox,
         metrics: Metrics,
         deadline_s: float,
         now: Callable[[], datetime],
@@ -84,6 +87,7 @@ class Jobs:
         self._holds = holds
         self._corrector = corrector
         self._recordings = recordings
+        self._outbox = outbox
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._now = now
@@ -218,7 +222,7 @@ class Jobs:
         )
 
     async def _dead_letter(self, letter: DeadLetter) -> None:
-        """Stores the letter, then releases the hold of its call, which no entry will release."""
+        """Stores the letter, tells of it, and releases its call's hold, which no entry will."""
         if await self._dead_letters.add(letter):
             self._metrics.dead_letters.labels(letter.kind).inc()
             log.error(
@@ -230,6 +234,8 @@ class Jobs:
                 call_id=letter.call_id,
                 user_id=letter.user_id,
             )
+        # Each time, since a worker may have died after it had stored the letter.
+        await self._outbox.tell([alert_of_letter(letter)])
         if letter.user_id is not None and letter.call_id is not None:
             await self._holds.settle(letter.user_id, [letter.call_id], ())
 

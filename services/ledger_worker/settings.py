@@ -34,6 +34,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_reprice_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
     # Hosts that alerts may be sent to without TLS, or at addresses that are not public.
     alert_allowed_hosts: str = ""
+    # How long a gateway's spool may have records before receivers of alerts are told.
+    alert_spool_s: Annotated[int, Meta(ge=5, le=86_400)] = 60
+    # How long before they expire receivers are told of keys.
+    alert_key_days: Annotated[int, Meta(ge=1, le=365)] = 7
     # Names of the tags by whose values usage can be summed, with commas.
     rollup_tags: str = ""
     # On SIGTERM, how long running jobs may take to finish.

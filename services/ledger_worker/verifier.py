@@ -6,7 +6,10 @@ from datetime import datetime
 import msgspec
 import structlog
 
+from libs.common.domain.periods import period_key
+from libs.common.outbox import Outbox
 from libs.common.prover import Findings, Prover
+from libs.common.schemas.alert import Alert, LedgerDrifted
 from libs.common.storage.mongo.proofs import Progress, ProofStore
 from libs.common.storage.redis.client import Redis
 from services.ledger_worker.metrics import Metrics
@@ -27,6 +30,7 @@ class Verifier:
         prover: Prover,
         proofs: ProofStore,
         redis: Redis,
+        outbox: Outbox,
         metrics: Metrics,
         every_s: float,
         now: Callable[[], datetime],
@@ -35,6 +39,7 @@ class Verifier:
         self._prover = prover
         self._proofs = proofs
         self._redis = redis
+        self._outbox = outbox
         self._metrics = metrics
         self._every_s = every_s
         self._now = now
@@ -55,6 +60,7 @@ class Verifier:
             proved=self._proofs.save,
         )
         _report(findings)
+        await self._tell(findings)
         sound = progress.sound and findings.first_difference is None
         progress = msgspec.structs.replace(progress, after=findings.next_after, sound=sound)
         if findings.first_difference is not None:
@@ -68,6 +74,28 @@ class Verifier:
             )
         await self._proofs.save_progress(progress)
         return progress
+
+    async def _tell(self, findings: Findings) -> None:
+        """Once a day for a place that differs: it is found again in each round."""
+        difference, now = findings.first_difference, self._now()
+        if difference is None:
+            return
+        data = LedgerDrifted(
+            user_id=difference.user_id,
+            where=difference.where,
+            unit=difference.unit,
+            expected=difference.expected,
+            found=difference.found,
+            drifting_accounts=findings.drifting,
+        )
+        alert = Alert(
+            kind="ledger.drifted",
+            name=f"{difference.user_id}|{difference.where}|{period_key('daily', now)}",
+            user_id=difference.user_id,
+            at=now,
+            data=data,
+        )
+        await self._outbox.tell([alert])
 
     def _show(self, progress: Progress) -> None:
         if progress.ok is not None:

@@ -110,7 +110,6 @@ class SpoolNotEmpty(Payload, frozen=True, kw_only=True):
     gateway: str
     since: datetime
     until: datetime | None
-    records_bytes: int
 
 
 class KeyExpiring(Payload, frozen=True, kw_only=True):

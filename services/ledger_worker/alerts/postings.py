@@ -76,9 +76,9 @@ class PostingWatch:
     ) -> None:
         alerts: list[Alert] = []
         unpriced = [entry for entry in entries if entry.status == "unpriced"]
-        if unpriced and await self._outbox.wants((_UNPRICED,)):
+        if unpriced and await self._outbox.wants(_UNPRICED):
             alerts += [_unpriced(entry) for entry in unpriced]
-        if await self._outbox.wants(_OF_BUDGETS):
+        if await self._outbox.wants(*_OF_BUDGETS):
             alerts += await self._of_budgets(entries, accounts, session)
         if alerts:
             await self._outbox.tell(alerts, session)

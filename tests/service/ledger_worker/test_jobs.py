@@ -12,6 +12,7 @@ import pytest
 from arq import Retry
 
 from libs.common.group_commit import GroupCommit
+from libs.common.outbox import outbox_of
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.ledger import EntriesRefused
@@ -46,6 +47,7 @@ async def jobs_over(stage: Stage, write: Write, *, deadline_s: float = 10) -> As
             recordings=RecordingKeeper(
                 RecordingStore(stage.database), stage.metrics, lambda: datetime.now(UTC)
             ),
+            outbox=outbox_of(stage.database),
             metrics=stage.metrics,
             deadline_s=deadline_s,
             now=lambda: datetime.now(UTC),

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from libs.common.domain.verify import Checkpoint
+from libs.common.outbox import outbox_of
 from libs.common.prover import Prover
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Document, Session
@@ -47,6 +48,7 @@ def verifier_of(stage: Stage, metrics: Metrics) -> Verifier:
         prover=prover_of(stage),
         proofs=ProofStore(stage.database),
         redis=stage.redis,
+        outbox=outbox_of(stage.database),
         metrics=metrics,
         # No turn keeps the next one waiting.
         every_s=0.001,

@@ -34,6 +34,7 @@ class KeyStore:
         for field in _PREFIXES:
             await self._keys.create_index(field, sparse=True)
         await self._keys.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
+        await self._keys.create_index([("expires_at", ASCENDING)])
 
     async def insert(self, key: ApiKey) -> bool:
         """Returns False if its id or its secret is taken."""
@@ -53,6 +54,12 @@ class KeyStore:
             if key is not None:
                 return key
         return None
+
+    async def expiring(self, after: datetime, until: datetime, *, limit: int) -> list[ApiKey]:
+        """Active keys that expire then, the soonest first."""
+        query = {"expires_at": {"$gt": after, "$lte": until}, "status": "active"}
+        cursor = self._keys.find(query).sort("expires_at", ASCENDING).limit(limit)
+        return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
 
     async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
         """The keys that have budgets of their own."""

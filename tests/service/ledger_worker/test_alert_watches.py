@@ -1,0 +1,154 @@
+"""What the worker tells of beside postings: letters, drift, cooldowns, spools, keys that expire."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.outbox import outbox_of
+from libs.common.schemas.alert import Delivery
+from libs.common.schemas.key import ApiKey
+from libs.common.storage.mongo.alert_receivers import ReceiverStore
+from libs.common.storage.mongo.alerts import AlertStore
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.redis.cooldowns import CooldownStore
+from libs.common.storage.redis.spool_notes import SpoolNote, SpoolNoteStore
+from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
+from services.ledger_worker.settings import Settings
+from tests.service.ledger_worker.test_jobs import context, jobs_over
+from tests.service.ledger_worker.test_verify import post, verifier_of
+from tests.service.ledger_worker.worker_stage import CALL_NUSD, NOW, Stage, altered, make_event
+from tests.support.receivers import receiver, told_by
+
+
+class Told:
+    """What is in the outbox, and a clock that the test moves."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.now = NOW
+        self._alerts = AlertStore(stage.database)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    async def deliveries(self) -> list[Delivery]:
+        return await told_by(self._alerts)
+
+    async def data(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(each.body)["data"] for each in await self.deliveries()]
+
+
+@pytest.fixture
+async def told(stage: Stage) -> Told:
+    await ReceiverStore(stage.database).insert(receiver("rcv_1", "https://hooks.example/"))
+    return Told(stage)
+
+
+async def test_dead_letters_are_told_once_for_a_reason(stage: Stage, told: Told) -> None:
+    raws = [altered(make_event(), v=99) for _ in range(3)]
+    other = altered(make_event("bob"), v=99)
+
+    async def nothing(_: Any) -> Any:
+        raise AssertionError
+
+    async with jobs_over(stage, nothing) as jobs:
+        for _ in range(2):
+            # The job is delivered again, as when its worker died behind the letter.
+            for raw in (*raws, other):
+                await jobs.post(context(), msgspec.msgpack.encode([msgspec.Raw(raw)]))
+    assert await stage.dead_letters.count() == 4
+    data = await told.data()
+    assert sorted(row["user_id"] for row in data) == ["alice", "bob"]
+    [letter] = [row for row in data if row["user_id"] == "bob"]
+    assert (letter["letter_kind"], letter["reason"]) == ("event", "version 99 is unknown")
+
+
+async def test_drift_is_told_once_a_day(stage: Stage, settings: Settings, told: Told) -> None:
+    await post(stage, settings, 2)
+    verifier = verifier_of(stage, stage.metrics)
+    await verifier.take_turn()
+    assert await told.data() == []
+    tampered = {"$inc": {"spent_nusd": 1}}
+    await stage.database["accounts"].update_one({"_id": "alice"}, tampered)
+    for _ in range(2):
+        await verifier.take_turn()
+    [data] = await told.data()
+    assert (data["user_id"], data["where"], data["unit"]) == ("alice", "account", "nusd")
+    assert (data["expected"], data["found"]) == (2 * CALL_NUSD, 2 * CALL_NUSD + 1)
+    assert data["drifting_accounts"] == 1
+
+
+async def test_cooldowns_are_told_once_an_hour(stage: Stage, told: Told) -> None:
+    cooldowns = CooldownStore(stage.redis)
+    watch = CooldownWatch(cooldowns, outbox_of(stage.database), told.clock)
+    await watch.look()
+    for minutes in (0, 1, 60):
+        told.now = NOW + timedelta(minutes=minutes)
+        now_s = told.now.timestamp()
+        await cooldowns.exchange({"dep_1": now_s + 30}, now_s=now_s)
+        await watch.look()
+    told.now += timedelta(minutes=1)
+    await watch.look()
+    assert [row["deployment"] for row in await told.data()] == ["dep_1", "dep_1"]
+    assert (await told.data())[0]["until"] == "2026-11-24T12:00:30Z"
+
+
+async def test_spools_are_told_once_they_wait_for_long(stage: Stage, told: Told) -> None:
+    notes = SpoolNoteStore(stage.redis)
+    watch = SpoolWatch(notes, outbox_of(stage.database), told.clock, after_s=60)
+    began_ms = int(NOW.timestamp() * 1000)
+    waiting = SpoolNote(gateway="gw-1", since_ms=began_ms)
+    short = SpoolNote(gateway="gw-2", since_ms=began_ms, until_ms=began_ms + 59_999)
+    # Redis was away all the time, so the note comes when it is over.
+    late = SpoolNote(gateway="gw-3", since_ms=began_ms - 90_000, until_ms=began_ms)
+    for note in (waiting, short, late):
+        await notes.put(note)
+    await watch.look()
+    assert [row["gateway"] for row in await told.data()] == ["gw-3"]
+    assert await notes.all() == [waiting]
+    told.now += timedelta(seconds=60)
+    for _ in range(2):
+        await watch.look()
+    await notes.put(msgspec.structs.replace(waiting, until_ms=began_ms + 70_000))
+    await watch.look()
+    assert await notes.all() == []
+    assert [(row["gateway"], row["until"]) for row in await told.data()] == [
+        ("gw-3", "2026-11-24T12:00:00Z"),
+        ("gw-1", None),
+    ]
+
+
+async def test_keys_are_told_before_they_expire(stage: Stage, told: Told) -> None:
+    keys = KeyStore(stage.database)
+
+    async def add(name: str, days: float | None, **changes: Any) -> None:
+        fields: dict[str, Any] = {
+            "key_id": f"key_{name}",
+            "user_id": "alice",
+            "name": name,
+            "prefix": "sk-gw-1",
+            "secret_hash": name,
+            "expires_at": None if days is None else NOW + timedelta(days=days),
+            "created_at": NOW,
+            "updated_at": NOW,
+        }
+        assert await keys.insert(ApiKey(**(fields | changes)))
+
+    await add("soon", 6.9)
+    await add("later", 7.1)
+    await add("never", None)
+    await add("expired", -0.1)
+    await add("revoked", 1, status="revoked")
+    watch = ExpiryWatch(keys, outbox_of(stage.database), told.clock, within=timedelta(days=7))
+    for _ in range(2):
+        await watch.look()
+    assert [row["name"] for row in await told.data()] == ["soon"]
+    told.now += timedelta(days=1)
+    await watch.look()
+    assert [row["name"] for row in await told.data()] == ["soon", "later"]
+    # Another expiry is another fact.
+    await keys.update("key_soon", {"expires_at": told.now + timedelta(days=6.95)}, NOW)
+    await watch.look()
+    assert len(await told.data()) == 3
+    assert {each.user_id for each in await told.deliveries()} == {"alice"}
