@@ -1,5 +1,6 @@
 """The admin service's settings, read from the environment."""
 
+from time import monotonic
 from typing import Annotated
 
 import msgspec
@@ -9,13 +10,15 @@ from libs.common.settings import Secret, SettingsError, check_http_url, check_ro
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
 from libs.common.web.destinations import allowed_hosts
+from services.admin.clock import utc_now
+from services.admin.people.sign_on import SignOnSettings, sign_on
 
 _MIN_KEY_LENGTH = 16
 # The service's name in a cluster and under compose.
 GATEWAY_URL = "http://gateway:8000"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(SignOnSettings, frozen=True, kw_only=True):
     """Field `name` is the variable `NAME`. The URIs may hold passwords, so they are secrets too."""
 
     mongo_uri: Secret
@@ -52,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         check_http_url("GATEWAY_URL", self.gateway_url)
         check_rollup_tags(self.rollup_tags)
         allowed_hosts(self.alert_allowed_hosts)
+        sign_on(self, utc_now, monotonic)
 
     @property
     def root_keys(self) -> tuple[Secret, ...]:

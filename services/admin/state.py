@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from time import monotonic
 from typing import TypedDict
 
 import msgspec
@@ -45,6 +46,7 @@ from services.admin.clock import new_uuid7
 from services.admin.exports.stream import MAX_EXPORTS
 from services.admin.metrics import Metrics
 from services.admin.people.sign_in import SignIn
+from services.admin.people.sign_on import SignOn, sign_on
 from services.admin.settings import Settings
 
 # The longest test of a route: its provider may be slow.
@@ -60,6 +62,7 @@ class State(TypedDict):
 
     body_timeout_s: float
     sign_in: SignIn
+    sign_on: SignOn
     people: PersonStore
     audit: AuditTrail
     audit_log: AuditStore
@@ -142,6 +145,7 @@ async def open_state(
     )
     keys, ledger = KeyStore(database), LedgerStore(database)
     dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
+    signing_on = sign_on(settings, now, monotonic)
     people, audit_log = PersonStore(database), AuditStore(database)
     alerts, receivers = AlertStore(database), ReceiverStore(database)
     idempotent_requests = IdempotentRequestStore(database)
@@ -160,7 +164,8 @@ async def open_state(
     ):
         await store.create_indexes()
     yield State(
-        sign_in=SignIn(root_keys=settings.root_keys, people=people, now=now),
+        sign_in=SignIn(root_keys=settings.root_keys, people=people, now=now, sign_on=signing_on),
+        sign_on=signing_on,
         people=people,
         audit=AuditTrail(audit_log),
         audit_log=audit_log,

@@ -13,7 +13,16 @@ Translation = Literal["native", "library"]
 AnswerModel = Literal["asked", "served"]
 
 # What the services themselves are told by their environment: no credential for a provider.
-NOT_FOR_PROVIDERS = frozenset({"MONGO_URI", "REDIS_URL", "ADMIN_API_KEY", "ADMIN_API_KEY_NEXT"})
+NOT_FOR_PROVIDERS = frozenset(
+    {
+        "MONGO_URI",
+        "REDIS_URL",
+        "ADMIN_API_KEY",
+        "ADMIN_API_KEY_NEXT",
+        "OIDC_CLIENT_SECRET",
+        "TRUSTED_PROXY_SECRET",
+    }
+)
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,20 +59,30 @@ class HttpClient:
             self._headers.append((b"authorization", b"Basic " + encoded))
         self._prefix = parts.path.rstrip("/")
 
+    async def get(self) -> HttpAnswer:
+        """Of the URL itself. Raises HttpUnreachable."""
+        return await self._exchange("GET", self._target, [(b"accept", b"application/json")], b"")
+
     async def post(
-        self, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self,
+        path: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        content_type: bytes = b"application/json",
     ) -> HttpAnswer:
-        """Sends JSON to a path below the URL, or to the URL itself. Raises HttpUnreachable."""
+        """Sends to a path below the URL, or to the URL itself. Raises HttpUnreachable."""
+        target = self._prefix + path if path else self._target
+        sent = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
+        return await self._exchange("POST", target, [*sent, *headers], body)
+
+    async def _exchange(
+        self, method: str, target: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> HttpAnswer:
         request = h11.Request(
-            method="POST",
-            target=self._prefix + path if path else self._target,
-            headers=[
-                *self._headers,
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(body)),
-                (b"connection", b"close"),
-                *headers,
-            ],
+            method=method,
+            target=target,
+            headers=[*self._headers, (b"connection", b"close"), *headers],
         )
         try:
             async with asyncio.timeout(self._timeout_s), self._connected() as (reader, writer):

@@ -12,6 +12,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.ids import ADMIN_SECRET_PREFIX, SECRET_PREFIX
 from libs.common.errors import AppError, Forbidden, Unavailable
 from libs.common.schemas.audit import AuditRecord
@@ -156,7 +157,8 @@ class _Writing:
         given = {} if self._reader.query is NoQuery else {"query": self._reader.query()}
         try:
             served = await self._reader.handler(reading, **given)
-        except AppError:
+        except (AppError, *UNREADABLE):
+            # The write itself says what is wrong with its object.
             return None
         if isinstance(served, Response):
             return None

@@ -13,6 +13,8 @@ from libs.common.settings import Secret
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.people import PersonStore
 from services.admin.people.actor import ROOT, Actor
+from services.admin.people.sign_on import SignOn
+from services.admin.people.tokens import is_token
 
 _ADVICE = "Send `Authorization: Bearer` with the value of ADMIN_API_KEY or an admin key."
 
@@ -21,16 +23,29 @@ class SignIn:
     """A person is read from MongoDB with each request, so that a revoked key ends at once."""
 
     def __init__(
-        self, *, root_keys: Sequence[Secret], people: PersonStore, now: Callable[[], datetime]
+        self,
+        *,
+        root_keys: Sequence[Secret],
+        people: PersonStore,
+        now: Callable[[], datetime],
+        sign_on: SignOn,
     ) -> None:
         self._root_hashes = [secret_hash(key.reveal()) for key in root_keys]
         self._people = people
         self._now = now
+        self._sign_on = sign_on
 
     async def actor(self, scope: Scope) -> Actor:
-        """Raises Unauthenticated, and Unavailable while nobody but the root can be told."""
+        """Raises Unauthenticated, Forbidden, and Unavailable while it cannot be told."""
+        proxy, tokens = self._sign_on.proxy, self._sign_on.tokens
+        by_proxy = None if proxy is None else proxy.actor(scope)
+        if by_proxy is not None:
+            return by_proxy
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        return await self.of_key(given.strip() if scheme.lower() == "bearer" else "")
+        credential = given.strip() if scheme.lower() == "bearer" else ""
+        if tokens is not None and is_token(credential):
+            return await tokens.actor(credential)
+        return await self.of_key(credential)
 
     async def of_key(self, key: str) -> Actor:
         """Raises Unauthenticated and Unavailable."""
