@@ -26,6 +26,7 @@ from services.admin.model_bodies import (
 )
 from services.admin.pages import Page, PageQuery, found_in
 from services.admin.revisions import changed, etag_of
+from services.admin.route_references import check_references
 from services.admin.state import State
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ async def create_model(request: Request[State], body: NewRoute) -> Answer[RouteV
     fields["deployments"] = _built(state, body.deployments, known=())
     route = Route(**fields, revision=creation_of(request).new_id)
     _check(route)
+    await check_references(state, route, None)
     if not await state["routes"].insert(route):
         before = await state["routes"].get(route.model)
         if before is None or before.revision != route.revision:
@@ -79,7 +81,9 @@ async def change_model(request: Request[State], body: RouteChanges) -> Answer[Ro
         if "deployments" in changes:
             known = [deployment.deployment_id for deployment in before.deployments]
             fields["deployments"] = _built(state, changes["deployments"], known=known)
-        _check(msgspec.structs.replace(before, **fields))
+        after = msgspec.structs.replace(before, **fields)
+        _check(after)
+        await check_references(state, after, before)
         stored = msgspec.to_builtins(fields)
         return await state["routes"].update(before.model, stored, revision=before.revision)
 

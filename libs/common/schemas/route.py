@@ -12,6 +12,28 @@ from libs.common.schemas.usage import ClientFormat
 Translation = Literal["native", "library"]
 AnswerModel = Literal["asked", "served"]
 
+# Those that the gateway has rows for; it knows those of LiteLLM's map, too.
+NATIVE_PROVIDERS = frozenset(
+    {
+        "anthropic",
+        "azure",
+        "cohere_chat",
+        "deepseek",
+        "fireworks_ai",
+        "groq",
+        "hosted_vllm",
+        "mistral",
+        "ollama",
+        "ollama_chat",
+        "openai",
+        "openrouter",
+        "perplexity",
+        "sglang",
+        "together_ai",
+        "xai",
+    }
+)
+
 # What the services themselves are told by their environment: no credential for a provider.
 NOT_FOR_PROVIDERS = frozenset(
     {

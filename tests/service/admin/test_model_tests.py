@@ -177,6 +177,8 @@ async def test_failures_are_reported_in_the_providers_words(
 
     upstream.does(script)
     model = "openai/gpt-4o"
+    price = {"model": "unheard-of", "input_cost_per_million": 0, "output_cost_per_million": 0}
+    priced = (await admin.post("/admin/costs", json=price)).json()
     await make(
         admin,
         {"model": model},
@@ -186,6 +188,7 @@ async def test_failures_are_reported_in_the_providers_words(
         {"model": "openai/unheard-of"},
         fallbacks=["gpt-4o"],
     )
+    await admin.delete(f"/admin/costs/{priced['price_id']}")
     good, bad, html, keyless, unpriced = await run_test(admin)
     assert good["ok"]
     assert (bad["ok"], bad["status"], bad["error"]) == (False, 404, "no such model")

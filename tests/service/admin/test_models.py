@@ -53,6 +53,14 @@ DEFAULTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+async def named_models(admin: httpx2.AsyncClient) -> None:
+    """What these routes name has a price."""
+    for model in ("gpt-4o-eu", "large", "other/route", "x"):
+        body = {"model": model, "input_cost_per_million": 1, "output_cost_per_million": 2}
+        assert (await admin.post("/admin/costs", json=body)).status_code == 201
+
+
 async def make(admin: httpx2.AsyncClient, model: str = "house", **fields: Any) -> dict[str, Any]:
     made = await admin.post(PATH, json={"model": model, "deployments": [PLAIN], **fields})
     assert made.status_code == 201, made.text
@@ -368,3 +376,49 @@ async def test_without_redis_routes_are_shown_and_changed(
         assert made.json()["deployments"][0]["cooling_until"] is None
         deleted = await admin.delete(f"{PATH}/house")
         assert (deleted.status_code, deleted.headers["x-invalidation"]) == (204, "delayed")
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        (deployed(model="nobody/m"), "deployments[0].model"),
+        (deployed(model="nobody/m", api_base="http://own/v1"), "deployments[0].model"),
+        (deployed(model="openai/unheard-of"), "deployments[0].model"),
+        (deployed(priced_as="unheard-of"), "deployments[0].priced_as"),
+        ({"fallbacks": ["gpt-4o", "missing"]}, "fallbacks[1]"),
+        ({"context_fallbacks": ["openai/missing"]}, "context_fallbacks[0]"),
+    ],
+)
+async def test_what_a_route_names_must_be_there(
+    admin: httpx2.AsyncClient, fields: dict[str, Any], wrong: str
+) -> None:
+    refused = await admin.post(PATH, json={"model": "house", "deployments": [PLAIN], **fields})
+    assert refused.status_code == 422
+    assert wrong_fields(refused).keys() == {wrong}
+    await make(admin)
+    changed = await admin.patch(f"{PATH}/house", json=fields)
+    assert wrong_fields(changed).keys() == {wrong}
+
+
+async def test_what_an_operator_adds_can_be_named(admin: httpx2.AsyncClient) -> None:
+    await make(admin, "other")
+    body = {"model": "own", "input_cost_per_million": 0, "output_cost_per_million": 0}
+    assert (await admin.post("/admin/costs", json=body)).status_code == 201
+    own = {"model": "mine/own", "api_base": "http://own/v1", "formats": ["chat"]}
+    await make(admin, deployments=[own], fallbacks=["other", "sglang/own", "gpt-4o"])
+
+
+async def test_what_was_there_before_may_stay(admin: httpx2.AsyncClient) -> None:
+    made = await make(admin, deployments=[FULL], fallbacks=["x"])
+    prices = (await admin.get("/admin/costs")).json()["data"]
+    for price in prices:
+        await admin.delete(f"/admin/costs/{price['price_id']}")
+    (kept,) = made["deployments"]
+    same = {**FULL, "deployment_id": kept["deployment_id"], "weight": 7}
+    changed = await admin.patch(
+        f"{PATH}/house", json={"deployments": [same], "fallbacks": ["x"], "cooldown_s": 1}
+    )
+    assert changed.status_code == 200, changed.text
+    moved = {**same, "priced_as": "large"}
+    refused = await admin.patch(f"{PATH}/house", json={"deployments": [moved]})
+    assert wrong_fields(refused).keys() == {"deployments[0].priced_as"}

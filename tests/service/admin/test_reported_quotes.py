@@ -157,7 +157,10 @@ async def test_a_route_is_quoted_as_it_would_be_served(admin: httpx2.AsyncClient
         {"model": "acme/m", "priority": 1, "weight": 5},
     ]
     route = {"model": "house/best", "deployments": deployments}
+    price = {"model": "unpriced", "input_cost_per_million": 0, "output_cost_per_million": 0}
+    priced = (await admin.post("/admin/costs", json=price)).json()
     assert (await admin.post("/admin/models", json=route)).status_code == 201
+    await admin.delete(f"/admin/costs/{priced['price_id']}")
     told = await quoted(admin, model="house/best", usage={"output_text": 1_000_000})
     # The first with a price; gateways do not use those without one.
     assert (told["provider"], told["model"], told["cost_usd"]) == ("acme", "m", 2)

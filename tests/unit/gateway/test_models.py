@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.schemas.route import Deployment
+from libs.common.schemas.route import NATIVE_PROVIDERS, Deployment
 from libs.common.settings import Secret, SettingsError
 from libs.common.storage.prices.price_map import PriceMap
 from services.gateway.directory.provider_rows import ROWS
@@ -249,3 +249,7 @@ def test_every_variable_of_a_provider_is_documented() -> None:
         assert f"`{row.name}`" in readme
         for variable in (row.base_variable, *row.key_variables[:1]):
             assert f"\n{variable}=\n" in example, variable
+
+
+def test_the_admin_service_knows_every_provider_of_the_table() -> None:
+    assert {row.name for row in ROWS} | {"openai", "anthropic"} == NATIVE_PROVIDERS
