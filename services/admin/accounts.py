@@ -46,6 +46,7 @@ from services.admin.people.actor import actor_of
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
+from services.admin.zone_changes import check_zone
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +172,8 @@ async def change_account(request: Request[State], body: AccountChanges) -> Answe
         raise ValidationFailed([FieldError("budget", "cannot be given together with budgets")])
 
     async def change(before: Account) -> Account | None:
+        if changes.get("time_zone", before.time_zone) != before.time_zone:
+            await check_zone(state, before, changes["time_zone"])
         fields = {**_stored(before, changes), "revision": state["new_id"]()}
         return await state["accounts"].update(user_id, fields, now, revision=before.revision)
 
