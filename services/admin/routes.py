@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from libs.common.errors import Conflict, InvalidRequest, NotAcceptable, PreconditionFailed
 from services.admin import (
+    account_statuses,
     accounts,
     budget_outlooks,
     corrections,
@@ -54,6 +55,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              scope=scopes.of_path),
     Endpoint("PATCH", "/admin/accounts/{user_id}", accounts.change_account,
              "Change an account", role="operator", errors=_CHANGE, scope=scopes.of_path),
+    Endpoint("POST", "/admin/account-status", account_statuses.change_statuses,
+             "Suspend, resume or archive the accounts that a filter finds", role="operator"),
     Endpoint("GET", "/admin/keys", keys.list_keys, "List keys", scope=scopes.of_query),
     Endpoint("POST", "/admin/keys", keys.create_key,
              "Create a key; its secret is shown once", role="operator", statuses=(201,),
@@ -75,7 +78,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/admin/costs/imports", cost_imports.list_imports, "List imports"),
     Endpoint("GET", "/admin/costs/imports/{import_id}", cost_imports.show_import, "Show an import"),
     Endpoint("DELETE", "/admin/costs/imports/{import_id}", cost_imports.undo_import,
-             "Undo an import", role="billing"),
+             "Undo an import", role="billing", errors=(PreconditionFailed,)),
     Endpoint("POST", "/admin/costs/compare", cost_comparisons.compare_costs,
              "Compare prices with another list", writes=False,
              max_body_bytes=cost_imports.MAX_MAP_BYTES),
@@ -83,7 +86,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     # The id of a price in LiteLLM's map has slashes; it cannot be ended, as the error says.
     Endpoint("GET", "/admin/costs/{price_id:path}", costs.show_cost, "Show a price"),
     Endpoint("DELETE", "/admin/costs/{price_id:path}", costs.end_cost,
-             "End a price", role="billing"),
+             "End a price", role="billing", errors=_CHANGE),
     Endpoint("GET", "/admin/models", models.list_models, "List routes"),
     Endpoint("POST", "/admin/models", models.create_model,
              "Create a route", role="operator", statuses=(201,), errors=(Conflict,)),
@@ -163,7 +166,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              "Show the recording of a call", role="operator", scope=scopes.of_recording),
     Endpoint("DELETE", "/admin/recordings/{call_id}", recordings.delete_recording,
              "Delete the recording of a call", role="operator", statuses=(204,),
-             scope=scopes.of_recording),
+             errors=(PreconditionFailed,), scope=scopes.of_recording),
 )
 # fmt: on
 
