@@ -28,6 +28,7 @@ from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, Multiplier, Name, PageSize, Provider, Time
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery, cursor_of, place_of
+from services.admin.revisions import check_match, etag_of
 from services.admin.state import State
 from services.admin.validation import Rule
 
@@ -115,7 +116,7 @@ async def show_import(request: Request[State]) -> Answer[Any]:
     found = await state["prices"].find_import(import_id)
     if found is None:
         raise _unknown(import_id)
-    return Answer(found)
+    return Answer(found, headers=etag_of(found))
 
 
 async def undo_import(request: Request[State]) -> Answer[Any]:
@@ -127,6 +128,7 @@ async def undo_import(request: Request[State]) -> Answer[Any]:
     found = await state["prices"].find_import(import_id)
     if found is None:
         raise _unknown(import_id)
+    check_match(request, found)
     await state["prices"].end_import(import_id, found.effective_from)
     headers: dict[str, str] = {}
     wanted, after = PriceFilter(import_id=import_id), None

@@ -30,6 +30,7 @@ from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Model, Provider, Time
 from services.admin.pages import Page, PageQuery
+from services.admin.revisions import changed, etag_of
 from services.admin.state import State
 
 # Of all models, of every version, and of one model's versions.
@@ -95,7 +96,7 @@ async def create_cost(request: Request[State], body: NewCost) -> Answer[Any]:
         "inherits": None if base is None else base.price_id,
         "replaces": underlay.replaced_by(version),
     }
-    return Answer(answer, status=201, headers=headers)
+    return Answer(answer, status=201, headers=etag_of(version) | headers)
 
 
 async def end_cost(request: Request[State], query: EndQuery) -> Answer[Any]:
@@ -110,20 +111,25 @@ async def end_cost(request: Request[State], query: EndQuery) -> Answer[Any]:
     if until < now:
         message = "must not be in the past: calls since then are already priced"
         raise ValidationFailed([FieldError("at", message)])
-    version = await state["prices"].get(price_id)
-    if version is not None:
+
+    async def find() -> PriceVersion:
+        version = await state["prices"].get(price_id)
+        if version is None:
+            raise NotFound(
+                f"There is no price '{price_id[:128]}'. A price of LiteLLM's bundled map cannot be "
+                "ended: set another one with POST /admin/costs.",
+                param="price_id",
+            )
+        return version
+
+    async def end(version: PriceVersion) -> PriceVersion | None:
         # A version that has not started yet never will.
-        until = max(until, version.effective_from)
-        version = await state["prices"].end(price_id, until)
-    if version is None:
-        raise NotFound(
-            f"There is no price '{price_id[:128]}'. A price of LiteLLM's bundled map cannot be "
-            "ended: set another one with POST /admin/costs.",
-            param="price_id",
-        )
+        return await state["prices"].end(version, max(until, version.effective_from))
+
+    version = await changed(request, find, end)
     await tell_price(state, version, ended=True)
     headers = await announce_prices(state, [version])
-    return Answer(cost_view(version), headers=headers)
+    return Answer(cost_view(version), headers=etag_of(version) | headers)
 
 
 async def show_cost(request: Request[State]) -> Answer[Any]:
@@ -136,7 +142,8 @@ async def show_cost(request: Request[State]) -> Answer[Any]:
     row = mapped(state["price_map"], version.model)
     versions = await _versions(state, version.model, row)
     in_force = version.price_id in _in_force(versions, row, version.model, now)
-    return Answer({**cost_view(version), "in_force": in_force, "bundled": _beside(version, row)})
+    content = {**cost_view(version), "in_force": in_force, "bundled": _beside(version, row)}
+    return Answer(content, headers=etag_of(version))
 
 
 async def list_costs(request: Request[State], query: CostQuery) -> Answer[Page[Any]]:

@@ -12,6 +12,7 @@ from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Time, UserId
 from services.admin.pages import Page, PageQuery
+from services.admin.revisions import check_match, etag_of
 from services.admin.state import State
 
 _BATCH = 1_000
@@ -58,12 +59,16 @@ async def show_recording(request: Request[State]) -> Answer[Recording]:
     recording = await state["recordings"].get(call_id)
     if recording is None:
         raise _unknown(call_id)
-    return Answer(recording)
+    return Answer(recording, headers=etag_of(recording))
 
 
 async def delete_recording(request: Request[State]) -> Answer[None]:
     """Its ledger entry stays."""
     state, call_id = request.state, request.path_params["call_id"]
+    recording = await state["recordings"].get(call_id)
+    if recording is None:
+        raise _unknown(call_id)
+    check_match(request, recording)
     if not await state["recordings"].delete(call_id):
         raise _unknown(call_id)
     return Answer(None)

@@ -100,6 +100,11 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     made_by: str | None = None
     created_at: datetime
 
+    @property
+    def revision(self) -> str:
+        """Of the one thing that may change."""
+        return "open" if self.effective_until is None else self.effective_until.isoformat()
+
 
 class PriceImport(msgspec.Struct, frozen=True, kw_only=True):
     """The versions that came with one import: all count from the same time until it is undone."""
@@ -111,3 +116,7 @@ class PriceImport(msgspec.Struct, frozen=True, kw_only=True):
     effective_from: datetime
     made_by: str | None
     created_at: datetime
+
+    @property
+    def revision(self) -> str:
+        return "undone" if self.undone else "made"

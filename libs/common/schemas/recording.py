@@ -45,3 +45,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     request: Said
     answer: Said
     expires_at: datetime
+
+    @property
+    def revision(self) -> str:
+        """It never changes."""
+        return self.call_id

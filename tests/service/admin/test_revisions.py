@@ -76,6 +76,32 @@ async def test_a_deletion_may_name_what_it_has_seen(
     assert (await admin.delete(path, headers={"if-match": seen})).is_success
 
 
+async def test_a_price_is_ended_as_it_was_seen(admin: httpx2.AsyncClient) -> None:
+    body = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 2}
+    made = await admin.post("/admin/costs", json=body)
+    path = f"/admin/costs/{made.json()['price_id']}"
+    seen = (await admin.get(path)).headers["etag"]
+    assert seen == made.headers["etag"]
+    params = {"at": "2026-12-01"}
+    first = await admin.delete(path, params=params, headers={"if-match": seen})
+    assert first.status_code == 200
+    assert (await admin.delete(path, headers={"if-match": seen})).status_code == 412
+    shown = await admin.get(path)
+    assert shown.json()["effective_until"] == first.json()["effective_until"]
+    assert shown.headers["etag"] == first.headers["etag"] != seen
+    assert (await admin.delete(path, headers={"if-match": first.headers["etag"]})).is_success
+
+
+async def test_an_import_is_undone_as_it_was_seen(admin: httpx2.AsyncClient) -> None:
+    made = await admin.post("/admin/costs/import", json={"model": "gpt-4o", "dry_run": False})
+    path = f"/admin/costs/imports/{made.json()['import_id']}"
+    seen = (await admin.get(path)).headers["etag"]
+    assert (await admin.delete(path, headers={"if-match": '"other"'})).status_code == 412
+    assert (await admin.delete(path, headers={"if-match": seen})).status_code == 200
+    assert (await admin.get(path)).headers["etag"] != seen
+    assert (await admin.delete(path, headers={"if-match": seen})).status_code == 412
+
+
 async def test_a_route_made_again_has_another_etag(
     admin: httpx2.AsyncClient, paths: dict[str, str]
 ) -> None:

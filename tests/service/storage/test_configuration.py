@@ -201,13 +201,17 @@ async def test_prices_are_listed_in_pages(prices: PriceStore) -> None:
 
 
 async def test_a_versions_end_can_only_be_moved_earlier(prices: PriceStore) -> None:
-    await prices.insert(price(price_id="p1"))
-    assert await prices.end("p0", NOW) is None
+    stored = price(price_id="p1")
+    await prices.insert(stored)
+    assert await prices.end(price(price_id="p0"), NOW) is None
     ended = price(price_id="p1", effective_until=_LATER)
-    assert await prices.end("p1", _LATER) == ended
-    assert await prices.end("p1", _LATER + timedelta(days=1)) == ended
-    assert await prices.end("p1", NOW) == price(price_id="p1", effective_until=NOW)
-    assert await prices.end("p1", _LATER) == price(price_id="p1", effective_until=NOW)
+    assert await prices.end(stored, _LATER) == ended
+    assert await prices.end(ended, _LATER + timedelta(days=1)) == ended
+    # Somebody else has ended it since.
+    assert await prices.end(stored, NOW) is None
+    sooner = price(price_id="p1", effective_until=NOW)
+    assert await prices.end(ended, NOW) == sooner
+    assert await prices.end(sooner, _LATER) == sooner
 
 
 async def test_of_a_model_found_by_its_alias_all_versions_are_found(prices: PriceStore) -> None:
@@ -228,7 +232,7 @@ async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
     assert await models_of(prices, ALL, back) == ["b", "a"]
     never = price("d", days=-3, price_id="never")
     await prices.insert(never)
-    await prices.end("never", never.effective_from)
+    await prices.end(never, never.effective_from)
     assert await models_of(prices, ALL, Slice(limit=2, start=Place("b", "b"))) == ["c"]
 
 
@@ -271,7 +275,7 @@ async def test_an_import_is_ended_as_one(prices: PriceStore) -> None:
     older = Slice(limit=9, descending=True, start=Place("i2", "i2"))
     assert (await prices.imports(older)).rows == [oldest]
 
-    await prices.end("1a", first[0].effective_from)
+    await prices.end(first[0], first[0].effective_from)
     found = await prices.find_import("i1")
     assert found is not None
     assert not found.undone

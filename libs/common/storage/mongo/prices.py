@@ -77,20 +77,20 @@ class PriceStore:
         """At once, so no more than MongoDB takes within the time of one operation."""
         await self._prices.insert_many([_document(v) for v in versions])
 
-    async def end(self, price_id: str, until: datetime) -> PriceVersion | None:
-        """Ends the version at `until`, unless it ends before; None where there is no such version.
+    async def end(self, version: PriceVersion, until: datetime) -> PriceVersion | None:
+        """Ends the version at `until`, unless it ends before.
 
-        The one thing about a version that may change, and only towards an earlier end.
+        The one thing about a version that may change, and only towards an earlier end. None where
+        there is no such version, or somebody else has ended it meanwhile.
         """
-        later: Document = {"$or": [{"effective_until": None}, {"effective_until": {"$gt": until}}]}
+        if version.effective_until is not None and version.effective_until <= until:
+            return version
         document: Document | None = await self._prices.find_one_and_update(
-            {"_id": price_id, **later},
+            {"_id": version.price_id, "effective_until": version.effective_until},
             {"$set": {"effective_until": until}},
             return_document=ReturnDocument.AFTER,
         )
-        if document is None:
-            return await self.get(price_id)
-        return from_document(document, PriceVersion)
+        return None if document is None else from_document(document, PriceVersion)
 
     async def get(self, price_id: str) -> PriceVersion | None:
         document = await self._prices.find_one({"_id": price_id})
