@@ -81,7 +81,7 @@ class Prover:
         """
         give_up_at = None if within_s is None else monotonic() + within_s
         findings = Findings()
-        async for user_id in self._users(after, full=full):
+        async for user_id in self._users(after):
             if give_up_at is not None and monotonic() > give_up_at and findings.accounts:
                 return msgspec.structs.replace(findings, next_after=after)
             proof = await self.prove(user_id, full=full)
@@ -126,9 +126,9 @@ class Prover:
             difference = await self._copy_difference(user_id, sorted(kept.periods))
         return Proof(checkpoint=advanced, difference=difference)
 
-    async def _users(self, after: str | None, *, full: bool) -> AsyncIterator[str]:
-        """In order; if `full`, with those that have entries alone."""
-        stray = await self._proofs.stray(after) if full else None
+    async def _users(self, after: str | None) -> AsyncIterator[str]:
+        """In order: accounts, and those that have entries alone."""
+        stray = await self._proofs.stray(after)
         while page := await self._proofs.user_ids(after=after, limit=_PAGE):
             for user_id in page:
                 while stray is not None and stray <= user_id:

@@ -280,13 +280,10 @@ async def test_spend_is_that_of_the_budgets_period(
             "/admin/accounts",
             json={"user_id": user_id, "budget": {"limit_usd": 10, "period": period}},
         )
+        spend = {"total": 3_000_000_001, "2026-11": 2_000_000_000}
         await database["accounts"].update_one(
-            {"_id": user_id}, {"$inc": {"spent_nusd": 3_000_000_001}}
+            {"_id": user_id}, {"$set": {"spent_nusd": spend["total"], "spend": spend}}
         )
-        for key, nusd in (("total", 3_000_000_001), ("2026-11", 2_000_000_000)):
-            await database["spend"].insert_one(
-                {"_id": f"{user_id}|{key}", "user_id": user_id, "period": key, "spent_nusd": nusd}
-            )
     holds = HoldStore(redis)
     await holds.seed("a", [Spent(period="2026-11", nusd=2_000_000_000)])
     await holds.admit(

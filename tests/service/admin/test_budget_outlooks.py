@@ -24,11 +24,8 @@ async def account(admin: httpx2.AsyncClient, database: Database, name: str, **fi
     assert document is not None
     old = document["created_at"].replace(year=2025)
     await database["accounts"].update_one({"_id": name}, {"$set": {"created_at": old}})
-    for period, usd in ((YESTERDAY, 30), (TODAY, 6), ("2026-11", 60)):
-        await database["spend"].insert_one(
-            {"_id": f"{name}|{period}", "user_id": name, "period": period}
-            | {"spent_nusd": usd * 10**9, "revision": 1}
-        )
+    spend = {YESTERDAY: 30 * 10**9, TODAY: 6 * 10**9, "2026-11": 60 * 10**9}
+    await database["accounts"].update_one({"_id": name}, {"$set": {"spend": spend}})
 
 
 async def test_an_account_shows_how_its_budgets_will_do(

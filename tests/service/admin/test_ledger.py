@@ -47,9 +47,9 @@ async def test_an_honest_ledger_is_ok(admin: httpx2.AsyncClient, database: Datab
         ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": 0.25}}, "account", None),
         ("accounts", {"_id": "b"}, {"$inc": {"spent_nusd": -0.75}}, "account", None),
         ("rollups", {"user_id": "b"}, {"$inc": {"cost_nusd": -1}}, "rollups:2026-11-24", None),
-        ("spend", {"_id": "b|total"}, {"$inc": {"spent_nusd": 1}}, "period:total", None),
-        ("spend", {"_id": "b|2026-11"}, {"$inc": {"spent_nusd": 1}}, "period:2026-11", None),
-        ("spend", {"_id": "b|2026-W48"}, {"$set": {"spent_nusd": 0}}, "period:2026-W48", 0),
+        ("accounts", {"_id": "b"}, {"$inc": {"spend.total": 1}}, "period:total", None),
+        ("accounts", {"_id": "b"}, {"$inc": {"spend.2026-11": 1}}, "period:2026-11", None),
+        ("accounts", {"_id": "b"}, {"$set": {"spend.2026-W48": 0}}, "period:2026-W48", 0),
     ],
 )
 async def test_a_tampered_sum_is_found(

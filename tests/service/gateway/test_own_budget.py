@@ -147,9 +147,7 @@ async def test_without_redis_what_is_spent_is_shown(
 ) -> None:
     secret = await limited(books)
     user_id = await books.user_of(secret)
-    await books.database["spend"].insert_one(
-        {"_id": f"{user_id}|total", "user_id": user_id, "period": "total", "spent_nusd": 5}
-    )
+    await books.database["accounts"].update_one({"_id": user_id}, {"$set": {"spend": {"total": 5}}})
     away = msgspec.structs.replace(
         settings_with(), redis_url=Secret(f"redis://{HOST}:{free_port()}/0")
     )

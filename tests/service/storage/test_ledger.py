@@ -177,7 +177,7 @@ async def test_entries_of_an_unknown_account_are_refused_with_all_their_batch(
         await ledger.post([entry("known"), entry("lost", user_id="nobody")])
     assert raised.value.user_ids == {"nobody"}
     await assert_posted(database, [])
-    assert await database["spend"].count_documents({}) == 0
+    assert await database["accounts"].count_documents({"spend": {"$exists": True}}) == 0
 
 
 async def test_an_entry_that_mongodb_cannot_hold_is_refused_with_all_its_batch(

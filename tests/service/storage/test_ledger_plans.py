@@ -38,6 +38,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("accounts", {"_id": {"$in": ["a", "b"]}}),
     # Spend, for admission and settling.
     ("spend", {"_id": {"$in": ["a|total", "b|total"]}}),
+    ("spend", {"user_id": "a", "period": {"$gte": "2026-10"}}),
     ("rollups", {"user_id": "a", "key_id": "k", "day": {"$gte": "2026-11-01"}}),
     # Usage, with and without an account, a cursor; the call of a provider's request.
     ("entries", {"user_id": "a"}),
@@ -59,7 +60,6 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("entries", {"user_id": "a", "seq": None}),
     ("entries", {"user_id": {"$gt": "a"}}),
     ("spend", {"user_id": "a"}),
-    ("spend", {"period": "total", "user_id": {"$gt": "a"}}),
     ("rollups", {"user_id": "a", "day": {"$in": ["2026-11-24"]}}),
     # Whose a response is, or another object.
     ("entries", {"response_id": {"$in": ["r", "s"]}}),

@@ -8,6 +8,8 @@ import msgspec
 from libs.common.domain.corrections import late_event, one_of_each
 from libs.common.domain.posting import unpriced_models
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
+from libs.common.storage.mongo.account_spend import FIELDS, account_updates
+from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     DESCENDING,
@@ -18,27 +20,25 @@ from libs.common.storage.mongo.driver import (
     DuplicateKeyError,
     InsertOne,
     PyMongoError,
-    ReturnDocument,
     Session,
     UpdateOne,
     from_document,
     in_transaction,
     refusal,
 )
-from libs.common.storage.mongo.ledger_reader import LedgerReader, find_by_ids
+from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.postings import (
     SPARSE,
-    account_updates,
     numbered_documents,
-    spend_updates,
 )
 from libs.common.storage.mongo.rollup_rows import rollup_updates, wanted_values
 from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
-# Gets the new entries and their accounts' `entries` and `budgets`, by user_id.
+# Gets the new entries and their accounts, by user_id: `budgets`, and the FIELDS of their spend
+# as they were before `tidy`.
 Beside = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
-_OF_ACCOUNTS = ("entries", "budgets")
+_OF_ACCOUNTS = (*FIELDS, "budgets")
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
 
 
@@ -102,8 +102,7 @@ class LedgerStore(LedgerReader):
         await self._unpriced.create_index(
             [("provider", ASCENDING), ("model", ASCENDING), ("_id", ASCENDING)]
         )
-        await self._spend.create_index([("period", ASCENDING), ("user_id", ASCENDING)])
-        await self._spend.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
+        await self._database["spend"].create_index([("user_id", ASCENDING), ("period", ASCENDING)])
         await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
         await self._rollups.create_index(
             [("user_id", ASCENDING), ("key_id", ASCENDING), ("day", ASCENDING)]
@@ -188,7 +187,8 @@ class LedgerStore(LedgerReader):
         counts = {id_: int(of["entries"]) - number[id_] for id_, of in accounts.items()}
         await self._entries.insert_many(numbered_documents(entries, counts), session=session)
         await self._refuse_excess(entries, session)
-        await self._spend.bulk_write(spend_updates(entries), session=session)
+        posted_at = max(entry.posted_at for entry in entries)
+        await self._of_accounts.tidy(accounts.values(), posted_at, session)
         await self._roll_up(entries, session)
         await self._note_unpriced(entries, session)
         if self._beside is not None:
@@ -217,18 +217,6 @@ class LedgerStore(LedgerReader):
         self, updates: dict[str, Document], session: Session
     ) -> dict[str, Document]:
         """The accounts' new documents by user_id. Leaves out unknown accounts."""
-        if len(updates) == 1:
-            # One command instead of the bulk write and the read.
-            ((user_id, update),) = updates.items()
-            # The stubs leave out None.
-            account: Document | None = await self._accounts.find_one_and_update(
-                {"_id": user_id},
-                update,
-                dict.fromkeys(_OF_ACCOUNTS, 1),
-                return_document=ReturnDocument.AFTER,
-                session=session,
-            )
-            return {} if account is None else {user_id: account}
         await self._accounts.bulk_write(
             [UpdateOne({"_id": user_id}, update) for user_id, update in updates.items()],
             session=session,

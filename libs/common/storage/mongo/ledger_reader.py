@@ -9,8 +9,9 @@ import msgspec
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
+from libs.common.storage.mongo.account_spend import AccountSpend
+from libs.common.storage.mongo.batched_reads import IDS_PER_READ
 from libs.common.storage.mongo.driver import (
-    Collection,
     Database,
     Document,
     Session,
@@ -18,8 +19,6 @@ from libs.common.storage.mongo.driver import (
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
 
-# Some servers compare each document with each id, which costs the square of their number.
-_IDS_PER_READ = 100
 # Entries that one page of a list looks at.
 _LOOKED_AT = 10_000
 # Entries of one page of an export.
@@ -34,12 +33,12 @@ class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerReader:
-    """Reads the collections `entries`, `spend` (per account and period) and `rollups` (per day)."""
+    """Reads entries, what accounts spent (by period) and `rollups` (by day)."""
 
     def __init__(self, database: Database, *, looked_at: int = _LOOKED_AT) -> None:
         self._looked_at = looked_at
         self._entries = database["entries"]
-        self._spend = database["spend"]
+        self._of_accounts = AccountSpend(database)
         self._rollups = database["rollups"]
 
     async def spend_of(self, user_id: str, periods: Sequence[str]) -> dict[str, int]:
@@ -58,11 +57,7 @@ class LedgerReader:
         self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None
     ) -> dict[tuple[str, str], PeriodSpend]:
         """As `spend_of_many`, with the revision of each figure."""
-        ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
-        return {
-            (d["user_id"], d["period"]): PeriodSpend(int(d["spent_nusd"]), d.get("revision", 0))
-            for d in await find_by_ids(self._spend, ids, session=session)
-        }
+        return await self._of_accounts.read(user_ids, periods, session)
 
     async def spend_of_keys(
         self, wanted: Iterable[KeyPeriod], session: Session | None = None
@@ -96,8 +91,8 @@ class LedgerReader:
             "revision": {"$sum": "$revision"},
         }
         rows: list[Document] = []
-        for start in range(0, len(wanted), _IDS_PER_READ):
-            some = wanted[start : start + _IDS_PER_READ]
+        for start in range(0, len(wanted), IDS_PER_READ):
+            some = wanted[start : start + IDS_PER_READ]
             match: Document = {
                 "user_id": _one_of(each.user_id for each in some),
                 "key_id": _one_of(each.key_id for each in some),
@@ -157,18 +152,3 @@ def _one_of(values: Iterable[str]) -> str | Document:
     """A condition; one value alone is an equality, which every server plans best."""
     distinct = sorted(set(values))
     return distinct[0] if len(distinct) == 1 else {"$in": distinct}
-
-
-async def find_by_ids(
-    collection: Collection,
-    ids: Sequence[str],
-    fields: Sequence[str] | None = None,
-    session: Session | None = None,
-) -> list[Document]:
-    """Documents in no order, with `fields` (None: all fields). Leaves out unknown ids."""
-    found: list[Document] = []
-    for start in range(0, len(ids), _IDS_PER_READ):
-        some = list(ids[start : start + _IDS_PER_READ])
-        cursor = collection.find({"_id": {"$in": some}}, fields, session=session)
-        found += await cursor.to_list(len(some))
-    return found

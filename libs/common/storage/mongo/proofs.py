@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.verify import Checkpoint, Kept, Sums, days_in
+from libs.common.storage.mongo.account_spend import AccountSpend
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
@@ -46,22 +47,16 @@ class ProofStore:
         self._database = database
         self._accounts = database["accounts"]
         self._entries = database["entries"]
-        self._spend = database["spend"]
+        self._of_accounts = AccountSpend(database)
         self._rollups = database["rollups"]
         self._checkpoints = database["checkpoints"]
         self._verification = database["verification"]
 
     async def user_ids(self, *, after: str | None, limit: int) -> list[str]:
-        """In order, starting after `after`: ids of accounts, and of entries without an account."""
+        """In order, starting after `after`: ids of accounts."""
         known = {} if after is None else {"_id": {"$gt": after}}
         accounts = self._accounts.find(known, {"_id": 1}).sort("_id", ASCENDING).limit(limit)
-        ids = {document["_id"] for document in await accounts.to_list(limit)}
-        spent: dict[str, Any] = {"period": "total"}
-        if after is not None:
-            spent["user_id"] = {"$gt": after}
-        found = self._spend.find(spent, {"user_id": 1}).sort("user_id", ASCENDING).limit(limit)
-        ids.update([document["user_id"] for document in await found.to_list(limit)])
-        return sorted(ids)[:limit]
+        return [document["_id"] for document in await accounts.to_list(limit)]
 
     async def stray(self, after: str | None) -> str | None:
         """The next user_id after `after` that has entries, with or without an account."""
@@ -100,13 +95,12 @@ class ProofStore:
             account = await self._accounts.find_one(
                 {"_id": user_id}, {"spent_nusd": 1, "entries": 1}, session=session
             )
-            found = self._spend.find({"user_id": user_id}, session=session)
-            documents = await found.to_list(_MAX_PERIODS)
+            periods = await self._of_accounts.of_account(user_id, session)
             wanted = None if days is None else sorted({*days, *days_in(added.periods)})
             kept = Kept(
                 entries=0 if account is None else int(account.get("entries", 0)),
                 nusd=None if account is None else _whole(account.get("spent_nusd", 0)),
-                periods={d["period"]: _whole(d["spent_nusd"]) for d in documents},
+                periods={period: _whole(nusd) for period, nusd in periods.items()},
                 rollups=await self._rolled_up(user_id, wanted, session),
             )
             return added, kept

@@ -7,8 +7,8 @@ their own, the others share one. What has a sum of its own keeps it.
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import ASCENDING, Database, Document, Session, UpdateOne
-from libs.common.storage.mongo.ledger_reader import find_by_ids
 from libs.common.storage.mongo.rollup_rows import Day
 
 # Of each dimension, by account and day.

@@ -1,0 +1,211 @@
+"""What accounts spent by period: kept in their own documents, and what is not, beside them.
+
+An account's document has `spend`, nano-USD by period, so that a posting changes one document for
+all periods of an account; `summed` is how many of the account's `entries` are in there. Periods
+that ended long ago, and whatever a worker of an earlier release posts, are documents of the
+collection `spend`, one per account and period. What was spent in a period is the sum of both.
+
+Invariant: where `summed` is `entries`, `spend` is whole from the day `spend_since` on; a document
+without `spend_since` is whole from the first day.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from libs.common.domain.periods import days_of, period_keys
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.schemas.spend import PeriodSpend
+from libs.common.storage.mongo.batched_reads import find_by_ids
+from libs.common.storage.mongo.driver import (
+    Database,
+    Document,
+    Session,
+    UpdateOne,
+    in_transaction,
+)
+
+# What `read` and `tidy` need of an account.
+FIELDS = ("entries", "summed", "spend", "spend_since")
+# Periods that ended earlier may leave an account's document, when it has more than so many.
+_KEPT_DAYS = 40
+_MAX_PERIODS = 64
+# Added to the revisions of accounts that have `spend`: a worker of an earlier release, which reads
+# the collection alone and counts revisions from 1, does not replace a whole figure in Redis.
+_WHOLE = 1 << 40
+# Accounts that one transaction tidies; the others wait for the next.
+_TIDIED_AT_ONCE = 20
+
+Spent = dict[tuple[str, str], PeriodSpend]
+
+
+def account_updates(entries: Iterable[LedgerEntry]) -> dict[str, Document]:
+    """By user_id, in order: adds the cost, by period too, and the number of entries."""
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for entry in entries:
+        row = sums[entry.user_id]
+        row["entries"] += 1
+        row["summed"] += 1
+        row["spent_nusd"] += entry.cost_nusd
+        for period in entry.periods:
+            row[f"spend.{period}"] += entry.cost_nusd
+    return {user_id: {"$inc": dict(row)} for user_id, row in sorted(sums.items())}
+
+
+class AccountSpend:
+    """Reads both places, and keeps the accounts' documents small. Decides no amount."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._accounts = database["accounts"]
+        self._beside = database["spend"]
+
+    async def read(
+        self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None
+    ) -> Spent:
+        """By (user_id, period). Leaves out pairs without a posting.
+
+        The revision follows the account's number of entries, which grows with each posting.
+        """
+        spent: Spent = {}
+        others = set(user_ids)
+        for account in await find_by_ids(self._accounts, user_ids, FIELDS, session):
+            if all(_has_whole(account, period) for period in periods):
+                others.discard(account["_id"])
+                spent |= _amounts(account, periods, {})
+        if others:
+            spent |= await self._read_both(sorted(others), periods, session)
+        return spent
+
+    async def of_account(self, user_id: str, session: Session) -> dict[str, float]:
+        """All that is kept, by period; fractions, which only tampering leaves, included."""
+        account = await self._accounts.find_one({"_id": user_id}, {"spend": 1}, session=session)
+        kept: Counter[str] = Counter((account or {}).get("spend", {}))
+        async for document in self._beside.find({"user_id": user_id}, session=session):
+            kept[document["period"]] += document["spent_nusd"]
+        return dict(kept)
+
+    async def tidy(
+        self, accounts: Iterable[Document], posted_at: datetime, session: Session
+    ) -> None:
+        """Moves recent periods into the accounts' documents and long past ones out of them.
+
+        `accounts` have FIELDS, as the transaction of the session sees them.
+        """
+        due = [
+            account
+            for account in accounts
+            if account.get("summed") != account["entries"] or len(account["spend"]) > _MAX_PERIODS
+        ][:_TIDIED_AT_ONCE]
+        if not due:
+            return
+        since = posted_at.date() - timedelta(days=_KEPT_DAYS)
+        moved_in = await self._recent_beside([account["_id"] for account in due], since, session)
+        beside: list[UpdateOne] = []
+        updates: list[UpdateOne] = []
+        for account in due:
+            user_id, added = account["_id"], moved_in[account["_id"]]
+            moved_out = {
+                period: nusd for period, nusd in account["spend"].items() if _ended(period, since)
+            }
+            taken = {period: -nusd for period, nusd in added.items()}
+            beside += [_add(user_id, period, n) for period, n in (taken | moved_out).items()]
+            updates.append(UpdateOne({"_id": user_id}, _tidied(account, added, moved_out, since)))
+        if beside:
+            await self._beside.bulk_write(beside, session=session)
+        await self._accounts.bulk_write(updates, session=session)
+
+    async def _recent_beside(
+        self, user_ids: Sequence[str], since: date, session: Session
+    ) -> dict[str, dict[str, int]]:
+        """Amounts by user_id and period, of the documents that are in `spend`."""
+        # The least of the keys of all periods that end on the day or later.
+        first = min(period_keys(datetime.combine(since, datetime.min.time(), UTC)))
+        recent: dict[str, dict[str, int]] = {}
+        for user_id in user_ids:
+            found = self._beside.find(
+                {"user_id": user_id, "period": {"$gte": first}}, session=session
+            )
+            recent[user_id] = {
+                document["period"]: document["spent_nusd"]
+                async for document in found
+                if document["spent_nusd"] and not _ended(document["period"], since)
+            }
+        return recent
+
+    async def _read_both(
+        self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None
+    ) -> Spent:
+        """In one snapshot: an amount that moves meanwhile counts once."""
+
+        async def work(session: Session) -> Spent:
+            ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
+            beside: defaultdict[str, dict[str, Document]] = defaultdict(dict)
+            for document in await find_by_ids(self._beside, ids, session=session):
+                beside[document["user_id"]][document["period"]] = document
+            accounts = await find_by_ids(self._accounts, user_ids, FIELDS, session)
+            # What is left of an account that was removed.
+            missing = beside.keys() - {account["_id"] for account in accounts}
+            spent: Spent = {}
+            for account in (*accounts, *({"_id": user_id} for user_id in missing)):
+                spent |= _amounts(account, periods, beside[account["_id"]])
+            return spent
+
+        if session is not None:
+            return await work(session)
+        return await in_transaction(self._database, work)
+
+
+def _amounts(account: Document, periods: Iterable[str], beside: Mapping[str, Document]) -> Spent:
+    kept = account.get("spend", {})
+    amounts: Spent = {}
+    for period in periods:
+        if period in kept or period in beside:
+            other = beside.get(period, {})
+            nusd = int(kept.get(period, 0)) + int(other.get("spent_nusd", 0))
+            amounts[account["_id"], period] = PeriodSpend(nusd, _revision(account, other))
+    return amounts
+
+
+def _revision(account: Document, other: Document) -> int:
+    if "entries" not in account:
+        return int(other.get("revision", 0))
+    return int(account["entries"]) + (_WHOLE if "summed" in account else 0)
+
+
+def _has_whole(account: Document, period: str) -> bool:
+    if account.get("summed") != account.get("entries"):
+        return False
+    if "spend_since" not in account:
+        return True
+    days = days_of(period)
+    return days is None or days[1] >= account["spend_since"]
+
+
+def _ended(period: str, day: date) -> bool:
+    days = days_of(period)
+    return days is not None and days[1] < day.isoformat()
+
+
+def _add(user_id: str, period: str, nusd: int) -> UpdateOne:
+    return UpdateOne(
+        {"_id": f"{user_id}|{period}"},
+        {
+            "$inc": {"spent_nusd": nusd, "revision": 1},
+            "$setOnInsert": {"user_id": user_id, "period": period},
+        },
+        upsert=True,
+    )
+
+
+def _tidied(
+    account: Document, added: Mapping[str, int], moved_out: Iterable[str], since: date
+) -> Document:
+    update: Document = {
+        "$set": {"summed": account["entries"]},
+        "$max": {"spend_since": since.isoformat()},
+    }
+    if added:
+        update["$inc"] = {f"spend.{period}": nusd for period, nusd in added.items()}
+    gone = {f"spend.{period}": "" for period in moved_out}
+    return update | ({"$unset": gone} if gone else {})
