@@ -35,6 +35,7 @@ from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.web.destinations import Destinations, allowed_hosts
+from services.ledger_worker.alerts.forecasts import ForecastWatch
 from services.ledger_worker.alerts.postings import PostingWatch
 from services.ledger_worker.alerts.sender import Sender
 from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
@@ -57,6 +58,7 @@ _CLEARED_EVERY_S = 60.0
 _COOLDOWNS_EVERY_S = 2.0
 _SPOOLS_EVERY_S = 5.0
 _EXPIRIES_EVERY_S = 600.0
+_FORECASTS_EVERY_S = 900.0
 # For the names of receivers' hosts.
 _RESOLVERS = 8
 
@@ -194,7 +196,17 @@ def _watches(resources: Resources) -> list[Chore]:
     spools = SpoolWatch(SpoolNoteStore(redis), outbox, now, after_s=settings.alert_spool_s)
     within = timedelta(days=settings.alert_key_days)
     expiries = ExpiryWatch(KeyStore(database), outbox, now, within=within)
+    forecasts = ForecastWatch(
+        accounts=AccountStore(database),
+        keys=KeyStore(database),
+        ledger=LedgerReader(database),
+        outbox=outbox,
+        redis=redis,
+        now=now,
+        every_s=_FORECASTS_EVERY_S,
+    )
     return [
+        ("forecasts", forecasts.look, _FORECASTS_EVERY_S),
         ("cooldowns", cooldowns.look, _COOLDOWNS_EVERY_S),
         ("spools", spools.look, _SPOOLS_EVERY_S),
         ("expiries", expiries.look, _EXPIRIES_EVERY_S),

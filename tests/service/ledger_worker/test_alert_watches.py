@@ -7,18 +7,28 @@ import msgspec
 import pytest
 
 from libs.common.outbox import outbox_of
+from libs.common.schemas.account import Budget
 from libs.common.schemas.alert import Delivery
 from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.spool_notes import SpoolNote, SpoolNoteStore
+from services.ledger_worker.alerts.forecasts import ForecastWatch
 from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
 from services.ledger_worker.settings import Settings
 from tests.service.ledger_worker.test_jobs import context, jobs_over
 from tests.service.ledger_worker.test_verify import post, verifier_of
-from tests.service.ledger_worker.worker_stage import CALL_NUSD, NOW, Stage, altered, make_event
+from tests.service.ledger_worker.worker_stage import (
+    CALL_NUSD,
+    NOW,
+    Stage,
+    altered,
+    make_event,
+    working,
+)
 from tests.support.receivers import receiver, told_by
 
 
@@ -152,3 +162,55 @@ async def test_keys_are_told_before_they_expire(stage: Stage, told: Told) -> Non
     await watch.look()
     assert len(await told.data()) == 3
     assert {each.user_id for each in await told.deliveries()} == {"alice"}
+
+
+@pytest.mark.parametrize("of_key", [False, True])
+async def test_a_budget_that_will_run_out_is_told_once_a_period(
+    stage: Stage, settings: Settings, told: Told, *, of_key: bool
+) -> None:
+    """At 12:00 of the 24th, one of the days' two calls a day is spent each half a day."""
+    tight = Budget(limit_nusd=8 * CALL_NUSD, period="weekly")
+    budgets = msgspec.to_builtins(
+        (tight, Budget(limit_nusd=10**15, period="monthly"), Budget(limit_nusd=1, period="total"))
+    )
+    made_at = NOW - timedelta(days=30)
+    if of_key:
+        key = ApiKey(
+            key_id="key-1",
+            user_id="alice",
+            name="ci",
+            prefix="",
+            secret_hash="h",
+            budgets=msgspec.convert(budgets, tuple[Budget, ...]),
+            created_at=made_at,
+            updated_at=NOW,
+        )
+        assert await KeyStore(stage.database).insert(key)
+    else:
+        await stage.accounts.update("alice", {"budgets": budgets, "created_at": made_at}, NOW)
+    async with working(stage, settings):
+        yesterday = NOW - timedelta(days=1)
+        await stage.enqueue([make_event(), *(make_event(started_at=yesterday) for _ in range(2))])
+        await stage.drained()
+    await stage.database["alerts"].delete_many({})
+    for _ in range(2):
+        # Of a worker that has just started.
+        watch = ForecastWatch(
+            accounts=stage.accounts,
+            keys=KeyStore(stage.database),
+            ledger=LedgerReader(stage.database),
+            outbox=outbox_of(stage.database),
+            redis=stage.redis,
+            now=told.clock,
+            every_s=900,
+        )
+        await watch.look()
+        # Another worker has the turn.
+        await watch.look()
+        await stage.redis.delete("gateway:worker:forecasts")
+    [data] = await told.data()
+    assert (data["key_id"], data["period"]) == ("key-1" if of_key else None, "weekly")
+    assert (data["current"], data["spent_usd"]) == ("2026-W48", 0.0135)
+    # Three calls in a day and a half: five more take two and a half days, to the 27th.
+    assert data["runs_out_at"] == "2026-11-27T00:00:00Z"
+    assert (data["ends_at"], data["expected_usd"]) == ("2026-11-30T00:00:00Z", 0.063)
