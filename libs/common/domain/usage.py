@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.plain_usage import plain_usage
 from libs.common.domain.reported_counts import Counts, Report, ReportReader, usd_of, word_of
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.schemas.usage import TokenUsage
@@ -94,6 +95,11 @@ _TICK_DECIMALS = 10
 
 def usage_of_openai(report: Report, service_tier: str | None = None) -> TokenUsage:
     """Of a chat completion or a response; `service_tier` is the answer's own."""
+    return plain_usage(report, service_tier) or read_usage(report, service_tier)
+
+
+def read_usage(report: Report, service_tier: str | None = None) -> TokenUsage:
+    """As `usage_of_openai`, of any report, member by member."""
     reader = ReportReader()
     totals = reader.counts(report, _TOTALS)
     inputs = _input_details(reader, report, totals)

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.domain.message_usage import usage_of_message
+from libs.common.domain.plain_usage import plain_usage
 from libs.common.domain.pricing import cost_nusd
-from libs.common.domain.reported_counts import Report, merged
+from libs.common.domain.reported_counts import Report, decode_report, merged
 from libs.common.domain.token_classes import total_input, total_output
-from libs.common.domain.usage import usage_of_openai
+from libs.common.domain.usage import read_usage, usage_of_openai
 from libs.common.schemas.usage import TokenUsage
 from tests.unit.builders import price, rates
 
@@ -233,3 +235,73 @@ def test_nothing_that_is_reported_makes_a_reader_fail(
             for counts in (usage, *usage.runs):
                 assert total_input(counts) >= 0
                 assert total_output(counts) >= 0
+
+
+_unfit = st.integers(-1, 5) | st.none() | st.sampled_from([1.5, 2.0, "3", True, 10**12, {}])
+_number = st.integers(0, 60) | _unfit
+_plain_input = st.none() | st.dictionaries(
+    st.sampled_from(["cached_tokens", "audio_tokens", "cache_write_tokens", "new_tokens"]),
+    st.integers(0, 20) | _unfit,
+)
+_plain_output = st.none() | st.dictionaries(
+    st.sampled_from(
+        ["reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "image_tokens"]
+    ),
+    st.integers(0, 20) | _unfit,
+)
+
+
+@given(
+    st.booleans(), _number, _number, st.none() | _number, _plain_input, _plain_output, st.booleans()
+)
+def test_a_plain_report_is_read_in_one_step_as_member_by_member(
+    as_chat: bool,
+    read: object,
+    written: object,
+    total: object,
+    details: dict[str, object] | None,
+    made: dict[str, object] | None,
+    is_sound: bool,
+) -> None:
+    if is_sound and isinstance(read, int) and isinstance(written, int):
+        total = read + written
+    members: dict[str, object] = {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": total,
+        "prompt_tokens_details": details,
+        "completion_tokens_details": made,
+    }
+    if not as_chat:
+        members = {
+            name.replace("prompt", "input").replace("completion", "output"): value
+            for name, value in members.items()
+        }
+    report = decode_report(msgspec.json.encode(members))
+    assert report is not None
+    plain = plain_usage(report, "default")
+    assert plain is None or plain == read_usage(report, "default")
+
+
+def test_what_openai_reports_today_is_plain() -> None:
+    chat = {
+        "prompt_tokens": 20,
+        "completion_tokens": 9,
+        "total_tokens": 29,
+        "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 4,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 1,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+    response = {
+        "input_tokens": 20,
+        "input_tokens_details": {"cached_tokens": 8},
+        "output_tokens": 9,
+        "output_tokens_details": {"reasoning_tokens": 4},
+        "total_tokens": 29,
+    }
+    for report in (chat, response):
+        assert plain_usage(report, None) == read_usage(report)
