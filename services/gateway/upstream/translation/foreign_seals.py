@@ -62,6 +62,9 @@ def without_foreign_seals(
     if name is None or raw is None:
         return fields
     said = bytes(raw)
+    if client_format != "messages" and b"_" not in said:
+        # The other formats' places have one. A byte is found soonest, and prose lacks it.
+        return fields
     if not (_has_one(said, _PLACES[client_format]) and _has_one(said, _SIGNS[client_format])):
         return fields
     try:
