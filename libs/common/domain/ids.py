@@ -13,11 +13,10 @@ _SHOWN = 6
 
 def uuid7(now_ms: int, entropy: bytes) -> str:
     """A UUIDv7 (RFC 9562) from a Unix time in milliseconds and 10 random bytes."""
-    value = now_ms << 80 | int.from_bytes(entropy[:10], "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = (now_ms.to_bytes(6, "big") + entropy[:10]).hex()
+    # The version, and the two bits of the variant, are in the place of random ones.
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def first_uuid7(at: datetime) -> str:

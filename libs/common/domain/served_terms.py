@@ -47,16 +47,24 @@ def tier_for(
         return None
     read = total_input(usage if counts is None else counts)
     for name in (*tier_names(usage.service_tier), None):
-        tiers = [
-            tier
-            for tier in version.tiers
-            if tier.service_tier == name
-            and (read > tier.above_input_tokens or tier.above_input_tokens == 0)
-            and (not tier.hours or (at is not None and is_open(tier, at)))
-        ]
-        if tiers:
-            return max(tiers, key=lambda tier: (tier.above_input_tokens, bool(tier.hours)))
+        best: Tier | None = None
+        for tier in version.tiers:
+            if (
+                tier.service_tier == name
+                and (read > tier.above_input_tokens or tier.above_input_tokens == 0)
+                and (not tier.hours or (at is not None and is_open(tier, at)))
+                and (best is None or _is_closer(tier, best))
+            ):
+                best = tier
+        if best is not None:
+            return best
     return None
+
+
+def _is_closer(tier: Tier, other: Tier) -> bool:
+    """Whether it is for larger inputs or, for the same ones, for some hours."""
+    rank = (tier.above_input_tokens, bool(tier.hours))
+    return rank > (other.above_input_tokens, bool(other.hours))
 
 
 def is_open(tier: Tier, at: datetime) -> bool:
