@@ -58,9 +58,9 @@ class _Responses(
 
 def plain_usage(report: Report, service_tier: str | None) -> TokenUsage | None:
     """None where the report is not plain."""
-    shape = _Chat if "prompt_tokens" in report else _Responses
+    shape: type[_Chat | _Responses] = _Chat if "prompt_tokens" in report else _Responses
     try:
-        told: _Chat | _Responses = msgspec.convert(report, shape)
+        told = msgspec.convert(report, shape)
     except msgspec.ValidationError:
         return None
     read = told.prompt_tokens_details or _NO_INPUT
