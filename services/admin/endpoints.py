@@ -70,7 +70,8 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     """A row of the table. `role` is the least that may call it; None is anybody, without a key.
 
     `statuses` are those of its answers, the usual one first; `errors` those that not every endpoint
-    may have; `media` is the type of an answer that is no struct. `writes` tells what the method
+    may have; `media` is the type of an answer that is no struct, `also` are others that a
+    request may ask for. `writes` tells what the method
     does not: a POST that changes nothing. Without a `scope` it is closed to actors with accounts in
     scope; else that keeps them to these.
     """
@@ -84,6 +85,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     errors: tuple[type[AppError], ...] = ()
     max_body_bytes: int = MAX_BODY_BYTES
     media: str = JSON
+    also: tuple[str, ...] = ()
     writes: bool | None = None
     scope: Scope | None = None
 
@@ -108,10 +110,11 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     def answer(self) -> Any:
         """The type of the answer's content; None where it has none, or is no JSON."""
         returned = self._hints["return"]
-        if typing.get_origin(returned) is not Answer:
-            return None
-        (content,) = typing.get_args(returned)
-        return None if content is NoneType else content
+        for option in (returned, *typing.get_args(returned)):
+            if typing.get_origin(option) is Answer:
+                (content,) = typing.get_args(option)
+                return None if content is NoneType else content
+        return None
 
     @cached_property
     def _hints(self) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def _answers(endpoint: Endpoint) -> dict[int | str, Reply]:
         content = {JSON: endpoint.answer}
     elif endpoint.statuses != (HTTPStatus.NO_CONTENT,):
         content = {endpoint.media: {} if endpoint.media == JSON else {"type": "string"}}
+    content |= {media: {"type": "string"} for media in endpoint.also}
     headers = {"etag": "Its revision, for `if-match`"} if _is_revised(endpoint) else {}
     return {
         status: Reply(

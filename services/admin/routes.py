@@ -35,7 +35,7 @@ from services.admin import (
 from services.admin.alerts import deliveries, receivers
 from services.admin.audit import audit
 from services.admin.endpoints import Around, Endpoint, route_of
-from services.admin.exports import usage_export
+from services.admin.exports import statements, usage_export
 from services.admin.people import people, scopes
 
 _CHANGE = (Conflict, PreconditionFailed)
@@ -53,6 +53,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              "Create an account", role="operator", statuses=(201,), errors=(Conflict,)),
     Endpoint("GET", "/admin/accounts/{user_id}", accounts.show_account, "Show an account",
              scope=scopes.of_path),
+    Endpoint("GET", "/admin/accounts/{user_id}/statements/{month}", statements.show_statement,
+             "Show what an account spent in a month, by key and model", role="billing",
+             errors=(InvalidRequest, NotAcceptable), also=("text/csv",), scope=scopes.of_path),
     Endpoint("PATCH", "/admin/accounts/{user_id}", accounts.change_account,
              "Change an account", role="operator", errors=_CHANGE, scope=scopes.of_path),
     Endpoint("POST", "/admin/account-status", account_statuses.change_statuses,
@@ -141,7 +144,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/export", usage_export.export_usage,
              "Export entries as CSV, lines of JSON or Parquet", errors=(NotAcceptable,),
-             media="text/csv", scope=scopes.of_query),
+             media="text/csv", also=("application/x-ndjson", "application/vnd.apache.parquet"),
+             scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/user/{user_id}", usage.show_usage,
              "List an account's entries, with its spend", scope=scopes.of_path),
     Endpoint("GET", "/admin/ledger/verify", proof.verify_ledger, "Prove that the books agree"),

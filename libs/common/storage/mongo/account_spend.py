@@ -85,6 +85,17 @@ class AccountSpend:
             kept[document["period"]] += document["spent_nusd"]
         return dict(kept)
 
+    async def before(self, user_id: str, month: str) -> int:
+        """Nano-USD of all months before that one."""
+
+        async def work(session: Session) -> dict[str, float]:
+            return await self.of_account(user_id, session)
+
+        kept = await in_transaction(self._database, work)
+        # Days and weeks have longer keys.
+        months = [period for period in kept if len(period) == len(month) and period < month]
+        return sum(int(kept[period]) for period in months)
+
     async def tidy(
         self, accounts: Iterable[Document], posted_at: datetime, session: Session
     ) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from libs.common.schemas.key import ApiKey
+from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
@@ -60,6 +61,11 @@ class KeyStore:
         query = {"expires_at": {"$gt": after, "$lte": until}, "status": "active"}
         cursor = self._keys.find(query).sort("expires_at", ASCENDING).limit(limit)
         return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
+
+    async def names(self, key_ids: Iterable[str]) -> dict[str, str]:
+        """By key_id; leaves out unknown keys."""
+        found = await find_by_ids(self._keys, sorted(key_ids), ("name",))
+        return {document["_id"]: document["name"] for document in found}
 
     async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
         """The keys that have budgets of their own."""

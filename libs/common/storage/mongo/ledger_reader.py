@@ -104,6 +104,10 @@ class LedgerReader:
             rows += await self._rollups.aggregate(pipeline, session=session).to_list(None)
         return rows
 
+    async def spend_before(self, user_id: str, month: str) -> int:
+        """Nano-USD of all months before that one."""
+        return await self._of_accounts.before(user_id, month)
+
     async def list(self, wanted: EntryFilter, *, now: datetime, limit: int) -> EntryPage:
         """A page may be short, or empty, before the end: it looks at a bounded number of entries.
 
