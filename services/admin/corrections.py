@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -23,9 +23,9 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
+from services.admin.entry_views import EntryView, entry_view
 from services.admin.fields import Id, Name, Reason, UserId
 from services.admin.state import State
-from services.admin.usage import entry_view
 from services.admin.validation import Rule
 
 _FIRST_LOOK_S = 0.02
@@ -60,7 +60,16 @@ class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
     made_by: Name = "admin"
 
 
-async def create_correction(request: Request[State], body: NewCorrection) -> Answer[Any]:
+class QueuedView(msgspec.Struct, frozen=True, kw_only=True):
+    """The entry that the worker is going to post."""
+
+    entry_id: str
+    status: Literal["queued"] = "queued"
+
+
+async def create_correction(
+    request: Request[State], body: NewCorrection
+) -> Answer[EntryView | QueuedView]:
     """201 with the entry, or 202 if the worker has not posted it yet."""
     state = request.state
     now = state["now"]()
@@ -83,7 +92,7 @@ async def create_correction(request: Request[State], body: NewCorrection) -> Ans
         raise Conflict(message, param="idempotency_key")
     entry = await _posted(state, order)
     if entry is None:
-        return Answer({"entry_id": order.entry_id, "status": "queued"}, status=202)
+        return Answer(QueuedView(entry_id=order.entry_id), status=202)
     return Answer(entry_view(entry), status=201)
 
 

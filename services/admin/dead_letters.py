@@ -44,6 +44,14 @@ class ReplayBody(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False
 
 
+class ReplayView(msgspec.Struct, frozen=True, kw_only=True):
+    """`cut_off` letters have lost their end, and stay; `remaining` wait."""
+
+    replayed: int
+    cut_off: int
+    remaining: int
+
+
 async def list_letters(request: Request[State], query: LetterQuery) -> Answer[Letters]:
     letters = request.state["dead_letters"]
     reading = query.reading("letter_id", query.sort)
@@ -52,7 +60,7 @@ async def list_letters(request: Request[State], query: LetterQuery) -> Answer[Le
     return Answer(Letters(**msgspec.structs.asdict(page), count=await letters.count()))
 
 
-async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[Any]:
+async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[ReplayView]:
     """202: the letters are on the queue again. A delivery that fails again is a letter again."""
     state = request.state
     now = state["now"]()
@@ -83,8 +91,8 @@ async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[An
             "Redis does not answer. Some letters may be on the queue already; repeat the request."
         )
         raise Unavailable(message, retry_after_s=2) from error
-    counts = {"replayed": replayed, "cut_off": cut_off, "remaining": await letters.count()}
-    return Answer(counts, status=202)
+    left = await letters.count()
+    return Answer(ReplayView(replayed=replayed, cut_off=cut_off, remaining=left))
 
 
 def _view(letter: DeadLetter) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from decimal import Decimal
 from uuid import UUID
 
 import msgspec
@@ -14,14 +14,15 @@ from libs.common.domain.money import nusd_to_usd
 from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from libs.common.schemas.correction import RepriceOrder
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
+from libs.common.schemas.price import PriceVersion
 from libs.common.storage.mongo.entries import EntrySelector
 from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
+from services.admin.entry_views import EntryView, entry_view
 from services.admin.fields import Model, Name, Provider, Reason, Time, UserId
 from services.admin.pages import ListCursor, cursor_of, place_of
 from services.admin.state import State
-from services.admin.usage import entry_view
 
 # A late event that was unpriced has corrections of its own; no chain is deeper.
 _MAX_DEPTH = 4
@@ -52,7 +53,36 @@ class RepriceBody(msgspec.Struct, frozen=True, kw_only=True):
     cursor: ListCursor | UnsetType = UNSET
 
 
-async def show_entry(request: Request[State]) -> Answer[Any]:
+class ExplainedEntryView(EntryView, frozen=True, kw_only=True):
+    """`price` is null for one of LiteLLM's map, which `price_id` names.
+
+    `recorded`: whether GET /admin/recordings/{entry_id} has a recording of the call.
+    """
+
+    net_cost_usd: Decimal
+    price: PriceVersion | None
+    corrections: tuple[EntryView, ...]
+    recorded: bool
+
+
+class AccountDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the account's entries whose price changes."""
+
+    user_id: str
+    entries: int
+    difference_usd: Decimal
+
+
+class RepriceView(msgspec.Struct, frozen=True, kw_only=True):
+    dry_run: bool
+    entries_selected: int
+    entries_changed: int
+    difference_usd: Decimal
+    accounts: tuple[AccountDifference, ...]
+    next_cursor: str | None
+
+
+async def show_entry(request: Request[State]) -> Answer[ExplainedEntryView]:
     """One entry, the version that priced it, and everything that corrects it."""
     state, entry_id = request.state, request.path_params["entry_id"]
     entry = await state["entries"].get(entry_id)
@@ -67,19 +97,17 @@ async def show_entry(request: Request[State]) -> Answer[Any]:
         corrections += layer
     price = None if entry.price_id is None else await state["prices"].get(entry.price_id)
     return Answer(
-        {
-            **entry_view(entry),
-            "net_cost_usd": nusd_to_usd(net_nusd(entry, corrections)),
-            # Null for a price of LiteLLM's map, which `price_id` names.
-            "price": price,
-            "corrections": [entry_view(row) for row in corrections],
-            # Whether GET /admin/recordings/{entry_id} has a recording of the call.
-            "recorded": await state["recordings"].exists(entry_id),
-        }
+        ExplainedEntryView(
+            **msgspec.structs.asdict(entry_view(entry)),
+            net_cost_usd=nusd_to_usd(net_nusd(entry, corrections)),
+            price=price,
+            corrections=tuple(map(entry_view, corrections)),
+            recorded=await state["recordings"].exists(entry_id),
+        )
     )
 
 
-async def reprice(request: Request[State], body: RepriceBody) -> Answer[Any]:
+async def reprice(request: Request[State], body: RepriceBody) -> Answer[RepriceView]:
     """Answers the differences to the prices valid now; the worker posts them unless `dry_run`."""
     state = request.state
     now = state["now"]()
@@ -108,13 +136,15 @@ async def reprice(request: Request[State], body: RepriceBody) -> Answer[Any]:
         changes += found
         if found and not body.dry_run:
             await _order(state, body, found)
-    answer = _differences(changes)
-    counts = {"entries_selected": selected, "entries_changed": len(changes)}
-    cursor = cursor_of("reprice", after) if more and after is not None else None
-    return Answer(
-        {"dry_run": body.dry_run, **counts, **answer, "next_cursor": cursor},
-        status=200 if body.dry_run else 202,
+    view = RepriceView(
+        dry_run=body.dry_run,
+        entries_selected=selected,
+        entries_changed=len(changes),
+        difference_usd=nusd_to_usd(sum(row.cost_nusd for row in changes)),
+        accounts=_by_account(changes),
+        next_cursor=cursor_of("reprice", after) if more and after is not None else None,
     )
+    return Answer(view, status=200 if body.dry_run else 202)
 
 
 async def _order(state: State, body: RepriceBody, corrections: list[LedgerEntry]) -> None:
@@ -131,20 +161,15 @@ async def _order(state: State, body: RepriceBody, corrections: list[LedgerEntry]
         raise Unavailable(message, retry_after_s=2) from error
 
 
-def _differences(corrections: list[LedgerEntry]) -> dict[str, Any]:
+def _by_account(corrections: list[LedgerEntry]) -> tuple[AccountDifference, ...]:
     nusd: Counter[str] = Counter()
     entries: Counter[str] = Counter()
     for row in corrections:
         nusd[row.user_id] += row.cost_nusd
         entries[row.user_id] += 1
-    return {
-        "difference_usd": nusd_to_usd(sum(nusd.values())),
-        "accounts": [
-            {
-                "user_id": user_id,
-                "entries": entries[user_id],
-                "difference_usd": nusd_to_usd(nusd[user_id]),
-            }
-            for user_id in sorted(entries)
-        ],
-    }
+    return tuple(
+        AccountDifference(
+            user_id=user_id, entries=entries[user_id], difference_usd=nusd_to_usd(nusd[user_id])
+        )
+        for user_id in sorted(entries)
+    )

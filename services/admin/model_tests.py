@@ -66,6 +66,14 @@ class TestResult(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
 
 
+class TestView(msgspec.Struct, frozen=True, kw_only=True):
+    """`user_id` is the account that the calls are charged to."""
+
+    model: str
+    user_id: str
+    results: tuple[TestResult, ...]
+
+
 class _ErrorFields(msgspec.Struct):
     message: str
 
@@ -77,7 +85,7 @@ class _ErrorBody(msgspec.Struct):
 _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
-async def test_model(request: Request[State], body: TestBody) -> Answer[Any]:
+async def test_model(request: Request[State], body: TestBody) -> Answer[TestView]:
     """Answers 200 even if deployments fail; `results` holds each outcome."""
     state = request.state
     route = await find_route(request)
@@ -90,7 +98,7 @@ async def test_model(request: Request[State], body: TestBody) -> Answer[Any]:
         results = await asyncio.gather(
             *(_result(state, secret, route, deployment, at_once) for deployment in chosen)
         )
-    return Answer({"model": route.model, "user_id": TEST_USER_ID, "results": results})
+    return Answer(TestView(model=route.model, user_id=TEST_USER_ID, results=tuple(results)))
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Context, Decimal
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -59,7 +58,41 @@ class _Reported(msgspec.Struct, frozen=True):
         return EXACT.subtract(self.lines_usd, self.provider_usd)
 
 
-async def list_provider_costs(request: Request[State], query: DifferencesQuery) -> Answer[Any]:
+class _Costs(msgspec.Struct, frozen=True, kw_only=True):
+    provider_cost_usd: Decimal
+    lines_usd: Decimal
+    difference_usd: Decimal
+
+
+class ModelCosts(_Costs, frozen=True, kw_only=True):
+    provider: str | None
+    model: str | None
+    entries: int
+
+
+class CallCosts(_Costs, frozen=True, kw_only=True):
+    entry_id: str
+    user_id: str
+    started_at: datetime
+    provider: str | None
+    model: str | None
+    price_id: str | None
+
+
+class ProviderCostsPage(_Costs, frozen=True, kw_only=True):
+    """The differing calls, and the sums of all that the page read."""
+
+    since: datetime
+    until: datetime
+    entries_reported: int
+    models: tuple[ModelCosts, ...]
+    data: tuple[CallCosts, ...]
+    next_cursor: str | None
+
+
+async def list_provider_costs(
+    request: Request[State], query: DifferencesQuery
+) -> Answer[ProviderCostsPage]:
     """The differing calls of a page, and sums of all that the page read, by model."""
     state = request.state
     now = state["now"]()
@@ -86,15 +119,15 @@ async def list_provider_costs(request: Request[State], query: DifferencesQuery) 
             after = page[-1].entry_id if page else after
         read += len(page)
     return Answer(
-        {
-            "since": selector.since,
-            "until": selector.until,
-            "entries_reported": len(found),
+        ProviderCostsPage(
+            since=selector.since,
+            until=selector.until,
+            entries_reported=len(found),
             **_sums(found),
-            "models": _by_model(found),
-            "data": [_view(each) for each in differing],
-            "next_cursor": cursor_of("provider_cost", after) if more and after else None,
-        }
+            models=tuple(_by_model(found)),
+            data=tuple(map(_view, differing)),
+            next_cursor=cursor_of("provider_cost", after) if more and after else None,
+        )
     )
 
 
@@ -154,29 +187,29 @@ def _sums(found: Sequence[_Reported]) -> dict[str, Decimal]:
     }
 
 
-def _by_model(found: Sequence[_Reported]) -> list[dict[str, Any]]:
+def _by_model(found: Sequence[_Reported]) -> list[ModelCosts]:
     """Those that differ most first."""
     groups: defaultdict[tuple[str | None, str | None], list[_Reported]] = defaultdict(list)
     for each in found:
         groups[each.entry.provider, each.entry.model].append(each)
-    views: list[dict[str, Any]] = [
-        {"provider": provider, "model": model, "entries": len(group), **_sums(group)}
+    views = [
+        ModelCosts(provider=provider, model=model, entries=len(group), **_sums(group))
         for (provider, model), group in groups.items()
     ]
-    views.sort(key=lambda view: -abs(view["difference_usd"]))
+    views.sort(key=lambda view: -abs(view.difference_usd))
     return views[:_MAX_MODELS]
 
 
-def _view(each: _Reported) -> dict[str, Any]:
+def _view(each: _Reported) -> CallCosts:
     entry = each.entry
-    return {
-        "entry_id": entry.entry_id,
-        "user_id": entry.user_id,
-        "started_at": entry.started_at,
-        "provider": entry.provider,
-        "model": entry.model,
-        "price_id": entry.price_id,
-        "provider_cost_usd": plain(each.provider_usd),
-        "lines_usd": plain(each.lines_usd),
-        "difference_usd": plain(each.difference_usd),
-    }
+    return CallCosts(
+        entry_id=entry.entry_id,
+        user_id=entry.user_id,
+        started_at=entry.started_at,
+        provider=entry.provider,
+        model=entry.model,
+        price_id=entry.price_id,
+        provider_cost_usd=plain(each.provider_usd),
+        lines_usd=plain(each.lines_usd),
+        difference_usd=plain(each.difference_usd),
+    )

@@ -21,10 +21,10 @@ from services.admin.accounts import find_account
 from services.admin.bundled_prices import mapped
 from services.admin.cost_bodies import cost_view, rates_view
 from services.admin.endpoints import Answer
+from services.admin.entry_views import line_view
 from services.admin.fields import Model, Multiplier, Provider, Time, UserId
 from services.admin.reported_usage import read_usage, usage_view
 from services.admin.state import State
-from services.admin.usage import line_view
 from services.admin.validation import Rule
 
 _MAX_MEMBERS = 128

@@ -36,6 +36,13 @@ class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId
 
 
+class DeletedView(msgspec.Struct, frozen=True, kw_only=True):
+    """`more` asks to repeat the request."""
+
+    deleted: int
+    more: bool
+
+
 async def list_recordings(request: Request[State], query: RecordingQuery) -> Answer[Page[Any]]:
     """Without the texts; the newest first, unless `sort` says otherwise."""
     state = request.state
@@ -74,14 +81,14 @@ async def delete_recording(request: Request[State]) -> Answer[None]:
     return Answer(None)
 
 
-async def delete_recordings(request: Request[State], query: AccountQuery) -> Answer[Any]:
+async def delete_recordings(request: Request[State], query: AccountQuery) -> Answer[DeletedView]:
     """All recordings of an account, the oldest first. `more` asks the client to repeat."""
     state = request.state
     deleted, more = 0, True
     while more and deleted < _MAX_DELETED:
         batch = await state["recordings"].delete_of_account(query.user_id, limit=_BATCH)
         deleted, more = deleted + batch, batch == _BATCH
-    return Answer({"deleted": deleted, "more": more})
+    return Answer(DeletedView(deleted=deleted, more=more))
 
 
 def _head(recording: Recording) -> dict[str, Any]:

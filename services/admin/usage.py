@@ -7,13 +7,14 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from libs.common.domain.money import nusd_to_usd, usd_to_nusd
+from libs.common.domain.money import usd_to_nusd
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.entry import CostLine, EntryKind, EntryStatus, LedgerEntry
-from libs.common.schemas.usage import TokenCounts, UsageSource
+from libs.common.schemas.entry import EntryKind, EntryStatus
+from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
+from services.admin.entry_views import entry_view
 from services.admin.fields import (
     Id,
     LimitUsd,
@@ -29,8 +30,6 @@ from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place
 from services.admin.spend import spend_of_accounts
 from services.admin.state import State
 
-_MILLION = 1_000_000
-_TOKEN_CLASSES = frozenset(TokenCounts.__struct_fields__)
 _LIST = "usage"
 _MS = 1000
 
@@ -124,35 +123,3 @@ def _place_of(text: str | None) -> EntryPlace | None:
         return None
     unix_ms, _, entry_id = text.partition(" ")
     return EntryPlace(datetime.fromtimestamp(int(unix_ms) / _MS, UTC), entry_id)
-
-
-def entry_view(entry: LedgerEntry) -> dict[str, Any]:
-    """The entry with its amounts in USD; `usage` leaves out what was not reported.
-
-    `key_id` is null where it is no key's: a credit to the account.
-    """
-    fields = msgspec.structs.asdict(entry)
-    cost_nusd, held_nusd = fields.pop("cost_nusd"), fields.pop("held_nusd")
-    return {
-        **fields,
-        "key_id": entry.key_id or None,
-        "cost_usd": nusd_to_usd(cost_nusd),
-        "held_usd": nusd_to_usd(held_nusd),
-        "lines": [line_view(line) for line in entry.lines],
-    }
-
-
-def line_view(line: CostLine) -> dict[str, Any]:
-    """`amount_usd` is `quantity * rate_usd / per`; an unpriced line has neither yet.
-
-    `model`, `run` and `price_id` are there where the line is another model's, or another run.
-    """
-    view: dict[str, Any] = {
-        "item": line.item,
-        "quantity": line.quantity,
-        "rate_usd": None if line.unpriced else line.rate,
-        "per": _MILLION if line.item in _TOKEN_CLASSES else 1,
-        "amount_usd": None if line.unpriced else line.amount,
-    }
-    further = {"model": line.model, "run": line.run, "price_id": line.price_id}
-    return view | {name: value for name, value in further.items() if value is not None}

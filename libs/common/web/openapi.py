@@ -6,7 +6,9 @@ those that it answers may get further ones.
 
 import inspect
 import re
+import typing
 from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
 from typing import Any
 
 import msgspec
@@ -99,14 +101,22 @@ def _types(operations: Iterable[Operation]) -> Iterable[Any]:
         told += [each for reply in operation.replies.values() for each in reply.content.values()]
         for each in told:
             if each is not None and not isinstance(each, dict):
-                yield each
+                yield from _members(each)
+
+
+def _members(of: Any) -> tuple[Any, ...]:
+    """Of a union of structs, which msgspec cannot tell apart."""
+    return typing.get_args(of) if isinstance(of, UnionType) else (of,)
 
 
 def _described(
     operation: Operation, schemas: Mapping[Any, Json], components: Json, keys: Sequence[str]
 ) -> Json:
     def schema(of: Schema) -> Json:
-        return of if isinstance(of, dict) else schemas[of]
+        if isinstance(of, dict):
+            return of
+        members = _members(of)
+        return schemas[of] if len(members) == 1 else {"anyOf": [schemas[m] for m in members]}
 
     told: Json = {
         "operationId": operation.operation_id,
