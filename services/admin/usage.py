@@ -1,7 +1,6 @@
 """`/admin/usage`: what accounts used, entry by entry."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,7 +13,7 @@ from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
-from services.admin.entry_views import entry_view
+from services.admin.entry_views import EntryView, entry_view
 from services.admin.fields import (
     Id,
     LimitUsd,
@@ -27,7 +26,7 @@ from services.admin.fields import (
     UserId,
 )
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
-from services.admin.spend import spend_of_accounts
+from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
 
 _LIST = "usage"
@@ -87,7 +86,19 @@ class AllUsageQuery(UsageQuery, frozen=True, kw_only=True):
     user_id: UserId | None = None
 
 
-async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[Any]:
+class EntriesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """It may be short before the end: `next_cursor` alone tells whether there is more."""
+
+    data: tuple[EntryView, ...]
+    next_cursor: str | None
+
+
+class AccountEntriesPage(EntriesPage, frozen=True, kw_only=True):
+    user_id: str
+    spend: Spend
+
+
+async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[EntriesPage]:
     """Entries of all accounts, or of those that the filters leave, the newest first."""
     state = request.state
     wanted = query.page_of(query.user_id)
@@ -96,21 +107,24 @@ async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[An
     return Answer(await _page(state, wanted, query))
 
 
-async def show_usage(request: Request[State], query: UsageQuery) -> Answer[Any]:
+async def show_usage(request: Request[State], query: UsageQuery) -> Answer[AccountEntriesPage]:
     """The account's entries, the newest first, and its spend."""
     state, user_id = request.state, request.path_params["user_id"]
     wanted = query.page_of(user_id)
     account = await find_account(state, user_id)
     page = await _page(state, wanted, query)
     spends = await spend_of_accounts(state, [account])
-    return Answer({"user_id": user_id, "spend": spends[0], **page})
+    return Answer(
+        AccountEntriesPage(
+            user_id=user_id, spend=spends[0], data=page.data, next_cursor=page.next_cursor
+        )
+    )
 
 
-async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> dict[str, Any]:
-    """It may be short before the end: `next_cursor` alone tells whether there is more."""
+async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> EntriesPage:
     page = await state["ledger"].list(wanted, now=state["now"](), limit=query.limit)
     last = None if page.last is None else cursor_of(_LIST, _text_of(page.last))
-    return {"data": [entry_view(entry) for entry in page.entries], "next_cursor": last}
+    return EntriesPage(data=tuple(map(entry_view, page.entries)), next_cursor=last)
 
 
 def _text_of(place: EntryPlace) -> str:

@@ -15,6 +15,7 @@ from libs.common.storage.redis.client import Redis, open_redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources
+from tests.service.admin.documented import check_documented
 
 ADMIN_KEY = "an-admin-key-for-tests"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -79,5 +80,6 @@ async def client_of(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
             transport=httpx2.ASGITransport(with_state),
             base_url="http://admin",
             headers={"authorization": f"Bearer {ADMIN_KEY}"},
+            event_hooks={"response": [check_documented]},
         ) as client:
             yield client

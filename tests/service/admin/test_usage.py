@@ -129,6 +129,7 @@ def explained(posted: LedgerEntry) -> dict[str, Any]:
         "overhead_ms": None,
         "deployment": None,
         "attempts": 0,
+        "failed_attempts": [],
         "provider_request_id": None,
         "response_id": None,
         "objects": [],

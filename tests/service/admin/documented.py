@@ -1,0 +1,60 @@
+"""Compares every answer that the tests get with what the OpenAPI document says of it."""
+
+import json
+from functools import cache
+from typing import Any
+
+import httpx2
+import jsonschema_rs
+from starlette.routing import Match, Route
+
+from libs.common.web.json import encode_json
+from libs.common.web.openapi import document_of
+from services.admin.reference import describe
+from services.admin.routes import ENDPOINTS, routes_of
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@cache
+def document() -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(encode_json(document_of(describe(ENDPOINTS))))
+    return told
+
+
+@cache
+def _routes() -> list[Route]:
+    return routes_of(ENDPOINTS)
+
+
+@cache
+def _validator(path: str, method: str, status: int) -> tuple[str, Any] | None:
+    """The media type and the schema's validator; None where the answer has no content."""
+    told = document()
+    reply = told["paths"][path.replace(":path", "")][method]["responses"].get(str(status))
+    assert reply is not None, f"{method} {path} does not document the status {status}"
+    if "content" not in reply:
+        return None
+    [(media, content)] = reply["content"].items()
+    schema = {"$schema": _DIALECT, "components": told["components"], **content["schema"]}
+    return media, jsonschema_rs.validator_for(schema)
+
+
+async def check_documented(answer: httpx2.Response) -> None:
+    """For `event_hooks`."""
+    method = answer.request.method
+    scope = {"type": "http", "method": method, "path": answer.request.url.path}
+    route = next((r for r in _routes() if r.matches(scope)[0] is Match.FULL), None)
+    if route is None:
+        return
+    found = _validator(
+        route.path, "get" if method == "HEAD" else method.lower(), answer.status_code
+    )
+    content = await answer.aread()
+    if found is None or method == "HEAD":
+        assert not content
+        return
+    media, validator = found
+    assert answer.headers["content-type"].partition(";")[0] == media.partition(";")[0]
+    if "json" in media:
+        validator.validate(answer.json())
