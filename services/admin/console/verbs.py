@@ -1,6 +1,7 @@
 """The API's verbs, called from a page as its actor would: with the same roles, audit and errors."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import UnionType
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -82,7 +83,10 @@ class Verbs:
         served = await self._served(call)
         if isinstance(served, Response):
             # A request with an Idempotency-Key is answered as it was kept.
-            kept = msgspec.json.decode(served.body, type=endpoint.answer or Any)
+            answered = endpoint.answer
+            # Structs that are not told apart: their members will do.
+            kind = Any if answered is None or isinstance(answered, UnionType) else answered
+            kept = msgspec.json.decode(served.body, type=kind)
             served = Answer(kept, headers=dict(served.headers))
         return cast("Answer[T]", served)
 

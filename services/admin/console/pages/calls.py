@@ -124,7 +124,7 @@ async def show_page(view: View) -> Shown:
                 panel("What it cost", *_cost(entry)),
             ],
             entry.kind == "call" and panel("Its life", *_life(entry)),
-            entry.corrections and panel("Corrections", calls_table(view, entry.corrections)),
+            bool(entry.corrections) and panel("Corrections", calls_table(view, entry.corrections)),
             await _recording(view, entry),
         ],
     )
