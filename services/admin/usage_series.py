@@ -46,15 +46,18 @@ async def show_series(request: Request[State], query: SeriesQuery) -> Answer[Ser
     wanted = await rollup_filter(state, query, (*by, time))
     lines = []
     if by:
-        dearest = await rollups.sums(wanted, by, limit=query.limit)
+        dearest = await rollups.sums(wanted, by, limit=query.limit, brief=True)
         names = [row.group[0] for row in dearest]
         among = msgspec.structs.replace(wanted, among=(by[0], tuple(names)))
-        rows = await rollups.sums(among, (*by, time), limit=_MAX_ROWS)
+        rows = await rollups.sums(among, (*by, time), limit=_MAX_ROWS, brief=True)
         for name in names:
             times = {row.group[1]: row for row in rows if row.group[0] == name}
             points = _points(query.interval, wanted, times)
             lines.append(LineView(**group_fields(by, (name,)), points=points))
-    times = {row.group[0]: row for row in await rollups.sums(wanted, (time,), limit=_MAX_ROWS)}
+    times = {
+        row.group[0]: row
+        for row in await rollups.sums(wanted, (time,), limit=_MAX_ROWS, brief=True)
+    }
     return Answer(
         SeriesView(
             since=wanted.since,

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
+
 from libs.common.domain.money import round_to_nusd
 from libs.common.schemas.usage import TokenUsage
+from libs.common.settings import SettingsError
 from libs.common.storage.mongo.driver import open_session
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.entry_filter import EntryFilter
@@ -21,6 +24,7 @@ from tests.service.ledger_worker.worker_stage import (
     count_of,
     make_event,
     make_events,
+    settings_for,
     working,
 )
 
@@ -203,3 +207,28 @@ async def test_a_cost_uses_the_multipliers_of_the_event_and_the_version(
     assert (entry.multiplier, entry.account_multiplier) == (Decimal("1.5"), Decimal("1.5"))
     listed = sum((line.amount for line in entry.lines), Decimal(0))
     assert round_to_nusd(listed * entry.multiplier) == entry.cost_nusd == nusd
+
+
+async def test_tags_that_the_setting_names_are_rolled_up(
+    stage: Stage, mongo_uri: str, redis_url: str
+) -> None:
+    tags = ("team:search", "env:prod")
+    await stage.enqueue([make_event(tags=tags), make_event(tags=("team:ads",)), make_event()])
+    async with working(stage, settings_for(mongo_uri, redis_url, rollup_tags="team,region")):
+        await stage.drained()
+    await stage.assert_exact("alice", 3)
+    found = await stage.ledger.list(EntryFilter(user_id="alice", tag="env:prod"), limit=9, now=NOW)
+    assert [entry.tags for entry in found.entries] == [tags]
+    rows = await stage.database["rollups"].find({"user_id": "alice"}).to_list(9)
+    assert sorted((row.get("tags", {}).get("team", ""), row["cost_nusd"]) for row in rows) == [
+        ("", CALL_NUSD),
+        ("team:ads", CALL_NUSD),
+        ("team:search", CALL_NUSD),
+    ]
+    assert all("env" not in row.get("tags", {}) for row in rows)
+
+
+@pytest.mark.parametrize("names", ["a,b,c,d,e", "team:x", "$where"])
+def test_a_wrong_list_of_tags_stops_the_start(names: str) -> None:
+    with pytest.raises(SettingsError, match="ROLLUP_TAGS is wrong"):
+        settings_for("mongodb://h/d", "redis://h", rollup_tags=names)

@@ -141,12 +141,14 @@ class RollupReader:
         *,
         limit: int,
         groups: Sequence[tuple[str, ...]] | None = None,
+        brief: bool = False,
     ) -> list[Sums]:
         """One row per group, the dearest first; without fields to group by, one row or none.
 
-        `groups` leaves these alone.
+        `groups` leaves these alone. A `brief` row has no statuses and tokens, most of the work.
         """
-        pipeline = [*_rows(wanted, by), {"$group": _group(wanted, by)}]
+        group = _group(wanted, by) if brief else _group(wanted, by) | _details(wanted, by)
+        pipeline = [*_rows(wanted, by), {"$group": group}]
         if groups is not None:
             ids = [dict(zip(map(_name, by), group, strict=True)) for group in groups]
             pipeline.append({"$match": {"_id": {"$in": ids}}})
@@ -177,16 +179,24 @@ def _rows(wanted: RollupFilter, by: Sequence[Grouping]) -> list[Document]:
 
 
 def _group(wanted: RollupFilter, by: Sequence[Grouping]) -> Document:
-    by_cell = _by_cell(wanted, by)
-    root = "$cells.v." if by_cell else "$"
+    root = _root(wanted, by)
     group: Document = {"_id": {_name(name): _value(name, wanted.zone) for name in by} or None}
-    group |= {name: {"$sum": f"{root}{name}"} for name in _COUNTED}
+    return group | {name: {"$sum": f"{root}{name}"} for name in _COUNTED}
+
+
+def _details(wanted: RollupFilter, by: Sequence[Grouping]) -> Document:
+    by_cell, root = _by_cell(wanted, by), _root(wanted, by)
+    sums: Document = {}
     for name in TokenCounts.__struct_fields__:
-        group[f"tokens_{name}"] = {"$sum": f"{root}tokens.{name}"}
+        sums[f"tokens_{name}"] = {"$sum": f"{root}tokens.{name}"}
     for status in _STATUSES:
         of_cell = {"$cond": [{"$eq": [_CELL_STATUS, status]}, "$cells.v.calls", 0]}
-        group[f"status_{status}"] = {"$sum": of_cell if by_cell else f"$status.{status}"}
-    return group
+        sums[f"status_{status}"] = {"$sum": of_cell if by_cell else f"$status.{status}"}
+    return sums
+
+
+def _root(wanted: RollupFilter, by: Sequence[Grouping]) -> str:
+    return "$cells.v." if _by_cell(wanted, by) else "$"
 
 
 def _value(field: Grouping, zone: str | None) -> Any:
@@ -231,8 +241,10 @@ def _sums(row: Document, by: Sequence[Grouping]) -> Sums:
         cost_nusd=int(row["cost_nusd"]),
         calls=int(row["calls"]),
         corrections=int(row["corrections"]),
-        statuses={name: int(n) for name in _STATUSES if (n := row[f"status_{name}"])},
+        statuses={name: int(n) for name in _STATUSES if (n := row.get(f"status_{name}"))},
         tokens={
-            name: int(n) for name in TokenCounts.__struct_fields__ if (n := row[f"tokens_{name}"])
+            name: int(n)
+            for name in TokenCounts.__struct_fields__
+            if (n := row.get(f"tokens_{name}"))
         },
     )
