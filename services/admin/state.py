@@ -91,6 +91,7 @@ class State(TypedDict):
     cooldowns: CooldownStore
     gateway: HttpClient
     gateway_url: str
+    settings: Settings
     announcer: Announcer
     metrics: Metrics
     price_map: PriceMap
@@ -195,6 +196,7 @@ async def open_state(
         cooldowns=CooldownStore(redis),
         gateway=gateway,
         gateway_url=settings.gateway_url,
+        settings=settings,
         announcer=Announcer(redis, metrics),
         metrics=metrics,
         price_map=price_map,

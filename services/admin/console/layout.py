@@ -50,7 +50,9 @@ PLACES = (
     Place("/console/models", "Models"),
     Place("/console/ledger", "Ledger"),
     Place("/console/audit", "Audit"),
+    Place("/console/alerts", "Alerts"),
     Place("/console/people", "People"),
+    Place("/console/settings", "Settings"),
 )
 
 

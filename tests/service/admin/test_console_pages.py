@@ -8,12 +8,14 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
+from libs.common.domain.money import nusd_to_usd
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import FailedAttempt
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from services.admin.console.layout import PLACES
 from services.admin.console.pages import PAGES
+from services.admin.settings import Settings
 from tests.service.admin.console import browser_of, forms_of, send_form
 from tests.service.admin.test_console import MARKUP, made
 from tests.unit import builders
@@ -236,6 +238,43 @@ async def test_a_person_is_made_and_revoked(
     assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
     (person,) = (await admin.get("/admin/people")).json()["data"]
     assert person["status"] == "revoked"
+
+
+async def test_a_receiver_is_made_shown_and_removed(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    wrong = await send_form(browser, "/console/alerts/new", url="ftp://x", kinds="odd")
+    assert wrong.status_code == 422
+    assert "odd" in wrong.text
+    shown = await send_form(browser, "/console/alerts/new", url="https://8.8.8.8/hook", name=MARKUP)
+    assert _secret(shown).startswith("whsec_")
+    page = await browser.get("/console/alerts")
+    assert "https://8.8.8.8/hook" in page.text
+    assert "<script>alert" not in page.text
+    (action,) = [each for each in forms_of(page) if each.endswith("/remove")]
+    assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
+    assert (await admin.get("/admin/alerts/receivers")).json()["data"] == []
+
+
+async def test_the_overview_sums_what_was_spent_and_names_budgets_at_risk(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, entries: list[LedgerEntry]
+) -> None:
+    spent = sum(entry.cost_nusd for entry in entries)
+    limit = {"limit_usd": str(nusd_to_usd(spent)), "period": "monthly"}
+    await admin.patch("/admin/accounts/a", json={"budget": limit})
+    page = await browser.get("/console")
+    assert page.text.count(f'title="{nusd_to_usd(spent):f} USD"') >= 2
+    assert "exhausted" in page.text
+    assert "First steps" not in page.text
+    account = await browser.get("/console/accounts/a")
+    assert "exhausted" in account.text
+
+
+async def test_settings_show_no_secret(browser: httpx2.AsyncClient, settings: Settings) -> None:
+    page = await browser.get("/console/settings")
+    assert "ADMIN_API_KEY" in page.text
+    for secret in (settings.admin_api_key, settings.mongo_uri, settings.redis_url):
+        assert secret.reveal() not in page.text
 
 
 def _secret(page: httpx2.Response) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from services.admin.console.page import Handler
 from services.admin.console.pages import (
     accounts,
+    alerts,
     audit,
     calls,
     keys,
@@ -13,6 +14,7 @@ from services.admin.console.pages import (
     overview,
     people,
     prices,
+    settings,
 )
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
@@ -24,5 +26,7 @@ PAGES: Mapping[str, Mapping[str, Handler]] = {
     **models.PAGES,
     **ledger.PAGES,
     **audit.PAGES,
+    **alerts.PAGES,
     **people.PAGES,
+    **settings.PAGES,
 }

@@ -8,7 +8,7 @@ from htpy import Node, a, div, p
 
 from libs.common.errors import AppError, Conflict, PreconditionFailed, ValidationFailed
 from libs.common.schemas.account import BudgetPeriod
-from services.admin import accounts, keys, usage
+from services.admin import accounts, keys, usage, usage_series
 from services.admin.accounts import AccountView
 from services.admin.console.calls_table import calls_table
 from services.admin.console.elements import (
@@ -28,6 +28,7 @@ from services.admin.console.elements import (
 from services.admin.console.forms import Field, Typed, body_of, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.console.pages.keys import keys_table
+from services.admin.console.spend_chart import outlook_words, spend_chart
 from services.admin.spend import BudgetSpend
 
 _STATUSES = ("active", "suspended")
@@ -127,6 +128,7 @@ async def show_page(view: View) -> Shown:
     account = await view.api.call(accounts.show_account, user_id=user_id)
     its_keys = await view.api.call(keys.list_keys, query={"user_id": user_id, "limit": 20})
     calls = await view.api.call(usage.show_usage, query={"limit": 10}, user_id=user_id)
+    series = await view.api.call(usage_series.show_series, query={"user_id": user_id})
     at = f"/console/accounts/{segment(user_id)}"
     return Page(
         name=account.name,
@@ -140,6 +142,7 @@ async def show_page(view: View) -> Shown:
                 ),
                 panel("Budgets", *_budgets(view, account)),
             ],
+            panel("Spent in 30 days", spend_chart(series.total)),
             panel(
                 "Keys",
                 keys_table(view, its_keys.data),
@@ -194,6 +197,7 @@ def _budget(view: View, period: str, spend: BudgetSpend, held: Decimal) -> Node:
             usd(spend.spent_usd), " of ", usd(spend.limit_usd), f" {period}, ",
             usd(spend.remaining_usd), " left",
             [", until ", when(spend.ends_at, view.zone)] if spend.ends_at else None,
+            ". At today's pace it ", outlook_words(spend, view.zone), ".",
         ],
         meter(period, spend.spent_usd, held, spend.limit_usd),
     ]  # fmt: skip

@@ -4,15 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from urllib.parse import urlencode
 
-from htpy import Node, a, code, details, div, li, nav, ol, p, span, summary
+from htpy import Node, a, code, div, li, nav, ol, p
 
-from services.admin import accounts, dead_letters, keys, usage_series, usage_sums
+from services.admin import accounts, budget_outlooks, dead_letters, keys, usage_series, usage_sums
 from services.admin.console.elements import (
     NOTHING,
-    Bar,
     Column,
     badge,
-    bar_chart,
     count,
     figure_tile,
     link,
@@ -23,8 +21,9 @@ from services.admin.console.elements import (
     usd_text,
 )
 from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.console.spend_chart import outlook_words, spend_chart
 from services.admin.console.token_sums import input_tokens, output_tokens
-from services.admin.usage_views import GroupView, PointView, SumsView
+from services.admin.usage_views import GroupView, SumsView
 
 _PERIODS: Mapping[str, tuple[str, int]] = {
     "1": ("today", 1),
@@ -62,11 +61,12 @@ async def show_page(view: View) -> Shown:
             await _first_steps(view, total),
             _period_links(view, chosen),
             _tiles(total, total.previous or None),
-            panel(f"Spent in {name}", _chart(series.total)),
+            panel(f"Spent in {name}", spend_chart(series.total)),
             div(".columns")[
                 panel("Accounts", _top("Account", summed.data, total, _account)),
                 panel("Models", _top("Model", models.data, total, _model)),
                 panel("Keys", _top("Key", by_key.data, total, _key)),
+                panel("Budgets at risk", *await _at_risk(view)),
                 panel("Ledger", *await _ledger(view)),
             ],
         ],
@@ -113,17 +113,6 @@ def _change(total: SumsView, before: SumsView | None) -> str | None:
     return f"{change:+.0f} % on {usd_text(before.cost_usd)} before"
 
 
-def _chart(points: Sequence[PointView]) -> Node:
-    bars = [Bar(point.start, point.cost_usd, usd_text(point.cost_usd)) for point in points]
-    columns = (Column("From"), Column("Spent", "number"), Column("Calls", "number"))
-    rows = [[point.start, usd(point.cost_usd), count(point.calls)] for point in points]
-    return [
-        bar_chart("Spent over time", bars),
-        div(".axis", aria_hidden="true")[span[points[0].start], span[points[-1].start]],
-        details[summary["As a table"], rows_table("Spent over time", columns, rows, empty=None)],
-    ]
-
-
 def _top(
     name: str, rows: Sequence[GroupView], total: SumsView, shown: Callable[[GroupView], Node]
 ) -> Node:
@@ -147,6 +136,22 @@ def _model(row: GroupView) -> Node:
 def _key(row: GroupView) -> Node:
     key_id = row.key_id
     return link(f"/console/keys/{segment(key_id)}", code[key_id]) if key_id else "no key"
+
+
+async def _at_risk(view: View) -> list[Node]:
+    query = {"at_risk": "true", "limit": _TOP}
+    found = await view.api.call(budget_outlooks.list_budgets, query=query)
+    columns = (Column("Account"), Column("Left", "number"), Column("Of", "number"), Column("Until"))
+    rows: list[list[Node]] = [
+        [
+            link(f"/console/accounts/{segment(each.user_id)}", each.user_id),
+            usd(each.remaining_usd),
+            usd(each.limit_usd),
+            outlook_words(each, view.zone),
+        ]
+        for each in found.data
+    ]
+    return [rows_table("Budgets at risk", columns, rows, empty=p["Every budget lasts its period."])]
 
 
 async def _ledger(view: View) -> list[Node]:

@@ -27,7 +27,7 @@ _NEW = (
 )  # fmt: skip
 _COLUMNS = (
     Column("Name"), Column("Role"), Column("Accounts"), Column("Key"), Column("Status"),
-    Column("Expires"), Column("Made by"), Column(""),
+    Column("Expires"), Column("Made by"), Column("Do"),
 )  # fmt: skip
 
 

@@ -1,0 +1,180 @@
+"""Alerts: who is told of what, and what they were told."""
+
+from collections.abc import Mapping
+
+from htpy import Node, a, button, code, details, form, label, option, p, select, summary
+
+from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
+from libs.common.schemas.alert import KINDS
+from services.admin.alerts import deliveries, receivers
+from services.admin.alerts.deliveries import AlertView
+from services.admin.alerts.receivers import ReceiverView
+from services.admin.console.elements import (
+    NOTHING,
+    Column,
+    count,
+    link,
+    panel,
+    rows_table,
+    status_badge,
+    when,
+)
+from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+
+_NEW = (
+    Field(path="url", label="Address", required=True, help="https, where the webhooks are sent."),
+    Field(path="name", label="Name"),
+    Field(
+        path="kinds", label="Only of these kinds", kind="list",
+        help=f"One a line; empty means all: {', '.join(KINDS)}.",
+    ),
+    Field(path="user_ids", label="Only of these accounts", kind="list", help="One a line."),
+)  # fmt: skip
+_RECEIVERS = (
+    Column("Receiver"),
+    Column("Told of"),
+    Column("Accounts"),
+    Column("State"),
+    Column(""),
+)
+_ALERTS = (
+    Column("When"), Column("Kind"), Column("Account"), Column("State"), Column("Tries", "number"),
+    Column("Fault"), Column("Do"),
+)  # fmt: skip
+
+
+async def list_page(view: View) -> Shown:
+    told = await view.api.call(deliveries.list_alerts, query=view.query)
+    listed = await view.api.call(receivers.list_receivers, query={"limit": 50})
+    new = a(".button.primary", href="/console/alerts/new")["New receiver"]
+    return Page(
+        name="Alerts",
+        content=[
+            panel(
+                "Receivers",
+                rows_table(
+                    "Receivers", _RECEIVERS, [_receiver(view, each) for each in listed.data],
+                    empty=p["Nobody is told of anything yet: make a receiver of webhooks."],
+                ),
+                actions=view.api.may(receivers.create_receiver) and new,
+            ),
+            panel(
+                "What they were told",
+                _filters(view),
+                rows_table(
+                    "Alerts", _ALERTS, [_alert(view, each) for each in told.data],
+                    empty=p["No alert matches."],
+                ),
+                view.pager(told),
+            ),
+        ],
+    )  # fmt: skip
+
+
+def _filters(view: View) -> Node:
+    chosen = view.query.get("kind", "")
+    return form(".filters", method="get", action=view.path, role="search")[
+        label[
+            "Kind",
+            select(name="kind")[
+                (
+                    option(value=each, selected=each == chosen)[each or "any"]
+                    for each in ("", *KINDS)
+                )
+            ],
+        ],
+        button(type="submit")["Filter"],
+    ]
+
+
+def _receiver(view: View, each: ReceiverView) -> list[Node]:
+    at = f"/console/alerts/receivers/{segment(each.receiver_id)}"
+    test = confirm_form(
+        f"{at}/test", view.session.csrf, submit="Send a test",
+        asks=f"Sends one alert of the kind test to {each.url}.",
+    )  # fmt: skip
+    remove = confirm_form(
+        f"{at}/remove", view.session.csrf, submit="Remove it",
+        asks=f"{each.name or each.url} is told of nothing any more.",
+    )  # fmt: skip
+    may = view.api.may(receivers.remove_receiver)
+    return [
+        [each.name, " ", code[each.url]],
+        ", ".join(each.kinds) or "all",
+        ", ".join(each.user_ids) or "all",
+        status_badge("active" if each.enabled else "suspended"),
+        details[summary["Test or remove"], test, remove] if may else None,
+    ]
+
+
+def _alert(view: View, each: AlertView) -> list[Node]:
+    again = confirm_form(
+        f"/console/alerts/{segment(each.alert_id)}/replay", view.session.csrf, submit="Send again",
+        asks="Sends it again, with the id that it had.",
+    )  # fmt: skip
+    account = each.user_id and link(f"/console/accounts/{segment(each.user_id)}", each.user_id)
+    return [
+        when(each.created_at, view.zone, seconds=True),
+        each.kind,
+        account or NOTHING,
+        status_badge(each.state),
+        count(each.tries),
+        each.fault or NOTHING,
+        details[summary["Replay"], again] if view.api.may(deliveries.replay_alert) else None,
+    ]
+
+
+async def new_page(view: View, error: AppError | None = None) -> Shown:
+    made = form_of(
+        "/console/alerts/new", view.session.csrf, _NEW, submit="Make the receiver",
+        typed=view.typed, error=error, hidden=view.once(),
+    )  # fmt: skip
+    return Page(name="New receiver", content=panel("Receiver", made), status=status_of(error))
+
+
+async def create(view: View) -> Shown:
+    try:
+        made = await view.api.call(
+            receivers.create_receiver, body=body_of(_NEW, view.typed), headers=view.once_headers()
+        )
+    except (ValidationFailed, Conflict, NotFound) as error:
+        return await new_page(view, error)
+    return Page(
+        name=made.name or "Receiver",
+        notice="The receiver is made. Its signing secret is shown now and never again.",
+        content=panel(
+            "Signing secret",
+            code("#secret.secret")[made.secret],
+            p[button(type="button", data_copy="secret")["Copy the secret"]],
+            p[link("/console/alerts", "I have it: go on to the alerts")],
+        ),
+    )
+
+
+async def test(view: View) -> Shown:
+    await view.api.call(
+        receivers.test_receiver, receiver_id=view.request.path_params["receiver_id"]
+    )
+    return go_to("/console/alerts")
+
+
+async def remove(view: View) -> Shown:
+    await view.api.call(
+        receivers.remove_receiver, receiver_id=view.request.path_params["receiver_id"]
+    )
+    return go_to("/console/alerts")
+
+
+async def replay(view: View) -> Shown:
+    await view.api.call(deliveries.replay_alert, alert_id=view.request.path_params["alert_id"])
+    return go_to("/console/alerts")
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/alerts": {"GET": list_page},
+    "/console/alerts/new": {"GET": new_page, "POST": create},
+    "/console/alerts/receivers/{receiver_id}/test": {"POST": test},
+    "/console/alerts/receivers/{receiver_id}/remove": {"POST": remove},
+    "/console/alerts/{alert_id}/replay": {"POST": replay},
+}

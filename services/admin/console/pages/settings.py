@@ -1,0 +1,33 @@
+"""Settings: what the admin service was started with, to be read."""
+
+from collections.abc import Mapping
+
+from htpy import code, p
+
+from services.admin import shown_settings
+from services.admin.console.elements import NOTHING, Column, panel, rows_table
+from services.admin.console.page import Handler, Page, Shown, View
+
+
+async def show_page(view: View) -> Shown:
+    settings = await view.api.call(shown_settings.show_settings)
+    columns = (Column("Variable"), Column("Value"), Column("From"))
+    rows = [
+        [
+            code[each.name],
+            NOTHING if each.value is None else code[each.value],
+            "the default" if each.is_default else "the environment",
+        ]
+        for each in settings.data
+    ]
+    return Page(
+        name="Settings",
+        content=panel(
+            "Admin service",
+            p["They are read from the environment at the start; change them there and restart."],
+            rows_table("Settings", columns, rows, empty=None),
+        ),
+    )
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {"/console/settings": {"GET": show_page}}

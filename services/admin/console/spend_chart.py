@@ -1,0 +1,42 @@
+"""What was spent over time as a chart with its table, and how long a budget lasts in words."""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+
+from htpy import Node, details, div, span, summary
+
+from services.admin.console.elements import (
+    Bar,
+    Column,
+    badge,
+    bar_chart,
+    count,
+    rows_table,
+    usd,
+    usd_text,
+    when,
+)
+from services.admin.spend import BudgetSpend
+from services.admin.usage_views import PointView
+
+
+def spend_chart(points: Sequence[PointView]) -> Node:
+    bars = [Bar(point.start, point.cost_usd, usd_text(point.cost_usd)) for point in points]
+    columns = (Column("From"), Column("Spent", "number"), Column("Calls", "number"))
+    rows = [[point.start, usd(point.cost_usd), count(point.calls)] for point in points]
+    return [
+        bar_chart("Spent over time", bars),
+        div(".axis", aria_hidden="true")[span[points[0].start], span[points[-1].start]],
+        details[summary["As a table"], rows_table("Spent over time", columns, rows, empty=None)],
+    ]
+
+
+def outlook_words(budget: BudgetSpend, zone: tzinfo) -> Node:
+    """At the pace of yesterday and today."""
+    match budget.outlook:
+        case "exhausted":
+            return badge("exhausted", "bad")
+        case "runs_out":
+            return [badge("runs out", "warn"), " ", when(budget.runs_out_at, zone)]
+        case _:
+            return "lasts"
