@@ -15,7 +15,7 @@ from libs.common.schemas.key import ApiKey
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import UserId
-from services.admin.pages import PageQuery, cursor_of
+from services.admin.pages import PageQuery, cursor_of, place_of
 from services.admin.spend import BudgetSpend, spend_of_accounts, spend_of_keys
 from services.admin.state import State
 
@@ -51,7 +51,7 @@ class BudgetPage(msgspec.Struct, frozen=True, kw_only=True):
 async def list_budgets(request: Request[State], query: BudgetQuery) -> Answer[BudgetPage]:
     """In the order of user_id or key_id, of those that have budgets."""
     state, kind = request.state, f"budgets of {query.of}"
-    after, looked_at, has_more = query.after(kind), 0, True
+    after, looked_at, has_more = place_of(kind, query.cursor), 0, True
     if query.user_id is not None:
         await find_account(state, query.user_id)
     chosen: list[list[OwnedBudget]] = []

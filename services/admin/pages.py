@@ -142,22 +142,3 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
             inclusive=mark is not None and mark.inclusive,
         )
         return Reading(kind=kind, slice=wanted, backwards=backwards)
-
-    def after(self, id_field: str) -> str | None:
-        """The id that the page goes on after. Raises ValidationFailed."""
-        return place_of(id_field, self.cursor)
-
-    @property
-    def fetch(self) -> int:
-        """One row more than the page, to learn whether there is a next page."""
-        return self.limit + 1
-
-    def page(self, fetched: Sequence[T]) -> list[T]:
-        """The fetched rows that belong on this page."""
-        return list(fetched[: self.limit])
-
-    def answer(self, fetched: Sequence[Any], data: Sequence[Any], id_field: str) -> dict[str, Any]:
-        """`data` holds the views of the page's rows."""
-        more = len(fetched) > self.limit
-        last = getattr(fetched[self.limit - 1], id_field) if more else None
-        return {"data": data, "next_cursor": None if last is None else cursor_of(id_field, last)}

@@ -20,7 +20,7 @@ from libs.common.storage.mongo.entries import EntrySelector
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, Provider, Rate, Time, UserId
-from services.admin.pages import PageQuery, cursor_of
+from services.admin.pages import PageQuery, cursor_of, place_of
 from services.admin.state import State
 
 _PAGE = 500
@@ -101,7 +101,7 @@ async def list_provider_costs(
         await find_account(state, query.user_id)
     found: list[_Reported] = []
     differing: list[_Reported] = []
-    read, after, more = 0, query.after("provider_cost"), True
+    read, after, more = 0, place_of("provider_cost", query.cursor), True
     while more and read < _MAX_READ and len(differing) < query.limit:
         page = await state["entries"].select(selector, after=after, limit=_PAGE)
         more = len(page) == _PAGE

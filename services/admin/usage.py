@@ -1,5 +1,6 @@
 """`/admin/usage`: what accounts used, entry by entry."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -8,9 +9,11 @@ from starlette.requests import Request
 
 from libs.common.domain.money import usd_to_nusd
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.entry import EntryKind, EntryStatus
+from libs.common.schemas.entry import EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
+from libs.common.storage.mongo.entry_stretches import place_of as entry_place
+from libs.common.storage.mongo.slices import Place, Slice
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.entry_views import EntryView, entry_view
@@ -25,11 +28,13 @@ from services.admin.fields import (
     Time,
     UserId,
 )
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of, place_of
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
 
 _LIST = "usage"
+# A cursor that begins so leads back: to what is before an entry, or with it.
+_BACK = ("^", "=")
 _MS = 1000
 
 
@@ -76,32 +81,20 @@ class UsageQuery(EntryQuery, frozen=True, kw_only=True):
     limit: PageSize = DEFAULT_PAGE_SIZE
     cursor: ListCursor | UnsetType = UNSET
 
-    def page_of(self, user_id: str | None) -> EntryFilter:
-        """Raises ValidationFailed."""
-        before = _place_of(place_of(_LIST, self.cursor))
-        return msgspec.structs.replace(self.wanted(user_id), before=before)
-
 
 class AllUsageQuery(UsageQuery, frozen=True, kw_only=True):
     user_id: UserId | None = None
 
 
-class EntriesPage(msgspec.Struct, frozen=True, kw_only=True):
-    """It may be short before the end: `next_cursor` alone tells whether there is more."""
-
-    data: tuple[EntryView, ...]
-    next_cursor: str | None
-
-
-class AccountEntriesPage(EntriesPage, frozen=True, kw_only=True):
+class AccountEntriesPage(Page[EntryView], frozen=True, kw_only=True):
     user_id: str
     spend: Spend
 
 
-async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[EntriesPage]:
+async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[Page[EntryView]]:
     """Entries of all accounts, or of those that the filters leave, the newest first."""
     state = request.state
-    wanted = query.page_of(query.user_id)
+    wanted = query.wanted(query.user_id)
     if query.user_id is not None:
         await find_account(state, query.user_id)
     return Answer(await _page(state, wanted, query))
@@ -110,21 +103,58 @@ async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[En
 async def show_usage(request: Request[State], query: UsageQuery) -> Answer[AccountEntriesPage]:
     """The account's entries, the newest first, and its spend."""
     state, user_id = request.state, request.path_params["user_id"]
-    wanted = query.page_of(user_id)
+    wanted = query.wanted(user_id)
     account = await find_account(state, user_id)
     page = await _page(state, wanted, query)
     spends = await spend_of_accounts(state, [account])
     return Answer(
-        AccountEntriesPage(
-            user_id=user_id, spend=spends[0], data=page.data, next_cursor=page.next_cursor
-        )
+        AccountEntriesPage(**msgspec.structs.asdict(page), user_id=user_id, spend=spends[0])
     )
 
 
-async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> EntriesPage:
-    page = await state["ledger"].list(wanted, now=state["now"](), limit=query.limit)
-    last = None if page.last is None else cursor_of(_LIST, _text_of(page.last))
-    return EntriesPage(data=tuple(map(entry_view, page.entries)), next_cursor=last)
+async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> Page[EntryView]:
+    """It may be short before the end: its cursors alone tell whether there is more."""
+    text = place_of(_LIST, query.cursor)
+    if text is not None and text[0] in _BACK:
+        return await _page_before(state, wanted, query.limit, text)
+    before = None if text is None else _place_of(text)
+    page = await state["ledger"].list(
+        msgspec.structs.replace(wanted, before=before), now=state["now"](), limit=query.limit
+    )
+    previous = None
+    if before is not None:
+        first = page.entries[0] if page.entries else None
+        # Without a first one, the page before ends with the place that this one went on after.
+        previous = f"={text}" if first is None else f"^{_text_of(entry_place(first))}"
+    following = None if page.last is None else _text_of(page.last)
+    return _shown(page.entries, following, previous)
+
+
+async def _page_before(state: State, wanted: EntryFilter, limit: int, text: str) -> Page[EntryView]:
+    place = _place_of(text[1:])
+    start = Place(place.started_at, place.entry_id)
+    part = Slice(limit=limit, field="started_at", start=start, inclusive=text[0] == "=")
+    found = await state["ledger"].list_newer(wanted, part)
+    entries = found.rows[::-1]
+    # Without any, the next page begins with the place that this one went back from, which comes
+    # after such an id.
+    beyond = EntryPlace(place.started_at, f"{place.entry_id}~")
+    last = entry_place(entries[-1]) if entries else beyond
+    rest = found.rest
+    previous = None
+    if rest is not None and isinstance(rest.value, datetime):
+        previous = f"^{_text_of(EntryPlace(rest.value, rest.row_id))}"
+    return _shown(entries, _text_of(last), previous)
+
+
+def _shown(
+    entries: Sequence[LedgerEntry], following: str | None, previous: str | None
+) -> Page[EntryView]:
+    return Page(
+        data=tuple(map(entry_view, entries)),
+        next_cursor=None if following is None else cursor_of(_LIST, following),
+        previous_cursor=None if previous is None else cursor_of(_LIST, previous),
+    )
 
 
 def _text_of(place: EntryPlace) -> str:
@@ -132,8 +162,6 @@ def _text_of(place: EntryPlace) -> str:
     return f"{round(place.started_at.timestamp() * _MS)} {place.entry_id}"
 
 
-def _place_of(text: str | None) -> EntryPlace | None:
-    if text is None:
-        return None
+def _place_of(text: str) -> EntryPlace:
     unix_ms, _, entry_id = text.partition(" ")
     return EntryPlace(datetime.fromtimestamp(int(unix_ms) / _MS, UTC), entry_id)

@@ -155,6 +155,7 @@ async def test_an_entry_explains_its_cost(admin: httpx2.AsyncClient, database: D
         },
         "data": [explained(posted)],
         "next_cursor": None,
+        "previous_cursor": None,
     }
 
 
@@ -175,6 +176,39 @@ async def test_entries_come_in_pages_the_newest_first(
         params["cursor"] = page["next_cursor"]
     assert seen == [each.entry_id for each in entries]
     assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"model": "n"}, {"key_id": "key_2"}, {"above_usd": 0}, {"status": "ok"}]
+)
+@pytest.mark.parametrize("path", ["/admin/usage", "/admin/usage/user/a"])
+async def test_pages_of_entries_lead_back(
+    admin: httpx2.AsyncClient, database: Database, path: str, params: dict[str, Any]
+) -> None:
+    made = [entry(n // 2, model="mn"[n % 2], key_id=f"key_{n % 3}") for n in range(9)]
+    # Two of them started at the same moment.
+    entries = [msgspec.structs.replace(each, entry_id=f"entry-{n}") for n, each in enumerate(made)]
+    await LedgerStore(database).post(entries)
+
+    async def page(**more: Any) -> dict[str, Any]:
+        answer = await admin.get(path, params={**params, "limit": 2, **more})
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    there = [await page()]
+    assert there[0]["previous_cursor"] is None
+    while there[-1]["next_cursor"] is not None:
+        there.append(await page(cursor=there[-1]["next_cursor"]))
+    back = [there[-1]]
+    while back[-1]["previous_cursor"] is not None:
+        back.append(await page(cursor=back[-1]["previous_cursor"]))
+    seen, expected = (
+        [row["entry_id"] for each in pages for row in each["data"]] for pages in (back[::-1], there)
+    )
+    assert seen == expected != []
+    again = await page(cursor=back[-1]["next_cursor"])
+    assert again["data"] == there[1]["data"]
 
 
 @pytest.mark.parametrize(

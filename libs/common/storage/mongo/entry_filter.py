@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.periods import period_bounds
-from libs.common.schemas.entry import EntryKind, EntryStatus
+from libs.common.schemas.entry import EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.driver import Document
 
@@ -97,6 +97,18 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         if self.model is not None:
             query |= of_model(self.model, {"requested_model": self.model})
         return query
+
+    def matches(self, entry: LedgerEntry) -> bool:
+        """As the query would find it, among those of its account and its times."""
+        given = [(name, getattr(self, name)) for name in _EQUAL]
+        return (
+            all(value is None or getattr(entry, name) == value for name, value in given)
+            and (self.above_nusd is None or entry.cost_nusd > self.above_nusd)
+            and (self.period is None or self.period in entry.periods)
+            and (self.tag is None or self.tag in entry.tags)
+            and self.model
+            in (None, entry.model, entry.requested_model, f"{entry.provider}/{entry.model}")
+        )
 
     @property
     def is_selective(self) -> bool:

@@ -18,9 +18,12 @@ from libs.common.storage.mongo.driver import (
 )
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
+from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 # Entries that one page of a list looks at.
 _LOOKED_AT = 10_000
+# The same, on the way back: they are decoded to be looked at.
+_NEWER_LOOKED_AT = 2_000
 # Entries of one page of an export.
 _PAGE = 1_000
 
@@ -123,6 +126,17 @@ class LedgerReader:
                 if stretch.is_cut:
                     return EntryPage(entries=entries, last=stretch.last)
         return EntryPage(entries=entries, last=None)
+
+    async def list_newer(self, wanted: EntryFilter, part: Slice) -> Rows[LedgerEntry]:
+        """The oldest first, from a place in the list on; as few of them as `list` may find."""
+        return await read_slice(
+            self._entries,
+            wanted.in_order(),
+            part,
+            LedgerEntry,
+            keep=wanted.matches,
+            most=_NEWER_LOOKED_AT,
+        )
 
     async def pages(
         self,

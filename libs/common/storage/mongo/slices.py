@@ -93,11 +93,15 @@ async def read_slice(
     *,
     keep: Callable[[S], bool] | None = None,
     projection: Document | None = None,
+    most: int = MAX_READ,
 ) -> Rows[S]:
-    """`query` has conditions that the index serves before the field of the order; `keep` others."""
+    """Reads no more than `most` rows.
+
+    `query` has conditions that the index serves before the field of the order; `keep` others.
+    """
     rows: list[S] = []
     first = last = None
-    part, left, size = wanted, MAX_READ, wanted.limit + 1
+    part, left, size = wanted, most, wanted.limit + 1
     while True:
         documents = await _chunk(collection, query, part, min(size, left), projection)
         for document in documents:
@@ -148,11 +152,9 @@ def _both(query: Document, stretch: Document) -> Document:
     """Both conditions, of one field as well."""
     both = {**query, **stretch}
     for field in query.keys() & stretch.keys():
-        if not isinstance(stretch[field], dict):
-            # The value itself, of a row that was found within the bounds.
-            continue
+        wanted = stretch[field]
         bounds = {**query[field]}
-        for name, value in stretch[field].items():
+        for name, value in (wanted if isinstance(wanted, dict) else {"$eq": wanted}).items():
             tighter = min if name.startswith("$lt") else max
             bounds[name] = tighter(bounds.get(name, value), value)
         both[field] = bounds
