@@ -1,5 +1,6 @@
 """Alerts that postings bring about: written with them, once per fact and receiver."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -255,3 +256,14 @@ async def test_a_time_that_has_passed_is_told_of_its_own_period(
     await post(stage, make_event(started_at=yesterday), make_event())
     days = [data_of(d)["current"] for d in await deliveries(told) if "percent" in data_of(d)]
     assert sorted(days) == ["2026-11-23", "2026-11-24"]
+
+
+async def test_several_workers_at_once_tell_once(stage: Stage, told: AlertStore) -> None:
+    await limit(stage, MONTHLY)
+    events = make_events(12)
+    # Some events are delivered to two workers.
+    shares = (events[:8], events[4:], [*events[:2], *events[10:]])
+    await asyncio.gather(*(post(stage, *share, watch=watch_of(stage)) for share in shares))
+    await stage.assert_exact("alice", 12)
+    assert await percents(told) == [25, 50, 100]
+    assert [d.kind for d in await deliveries(told)].count("budget.exhausted") == 1

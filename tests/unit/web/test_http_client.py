@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from libs.common.web.http_client import HttpClient, HttpUnreachable
 from tests.servers import HOST, free_port
+from tests.service.gateway.http_client.certificates import Certificate
 from tests.support.sockets import accepting
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -107,3 +109,45 @@ async def test_user_and_password_of_the_url_are_sent_as_authorization() -> None:
         await client_of(f"http://an%40ops:a%3Aword@{authority}/hook").post("", [], b"{}")
     assert b"\r\nhost: " + authority.encode() + b"\r\n" in seen[0].lower()
     assert b"\r\nauthorization: basic yw5ab3bzome6d29yza==\r\n" in seen[0].lower()
+
+
+async def test_given_addresses_are_asked_in_turn_under_the_name_of_the_host() -> None:
+    async with answering(OK + b"content-length: 0\r\n\r\n") as (url, seen):
+        port = url.rpartition(":")[2]
+        client = HttpClient(
+            f"http://nowhere.invalid:{port}/",
+            name="It",
+            setting="X",
+            timeout_s=10,
+            # Nobody listens at the first one.
+            addresses=["127.0.0.2", HOST],
+        )
+        assert (await client.post("", [], b"{}")).status == 200
+    assert f"\r\nhost: nowhere.invalid:{port}\r\n".encode() in seen[0].lower()
+
+
+async def test_the_certificate_is_that_of_the_host_whichever_address_is_asked(
+    tmp_path: Path,
+) -> None:
+    certificate = Certificate(tmp_path, "hooks.example")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"content-length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with accepting(serve, tls=certificate.serving()) as port:
+        for host, trusts in (("hooks.example", True), ("other.example", False)):
+            client = HttpClient(
+                f"https://{host}:{port}/",
+                name="It",
+                setting="X",
+                timeout_s=10,
+                addresses=[HOST],
+            )
+            client._tls = certificate.trusting()
+            if trusts:
+                assert (await client.post("", [], b"{}")).status == 200
+            else:
+                with pytest.raises(HttpUnreachable, match="SSLCertVerificationError"):
+                    await client.post("", [], b"{}")
