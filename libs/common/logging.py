@@ -10,7 +10,10 @@ import sys
 import traceback
 from typing import Literal
 
-import structlog
+from libs.common.hidden_packages import hidden
+
+with hidden("rich"):
+    import structlog
 
 LogFormat = Literal["json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]

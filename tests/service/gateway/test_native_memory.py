@@ -16,7 +16,7 @@ from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MAX_RESIDENT_BYTES = 100 * 1024 * 1024
+MAX_RESIDENT_BYTES = 80 * 1024 * 1024
 
 
 async def test_native_translations_import_no_litellm(
