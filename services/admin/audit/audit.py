@@ -16,10 +16,13 @@ from libs.common.schemas.person import Role
 from services.admin.clock import to_utc_ms
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, PageSize, Time
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, cursor_of, place_of
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of, place_of
 from services.admin.state import State
 
 _KIND = "audit_seq"
+_PROOF = "audit_proof"
+# A cursor that begins so leads to newer records.
+_BACK = "^"
 _BATCH = 200
 # An intent and its outcome are one row, so half of what is read is not shown.
 _MAX_BATCHES = 20
@@ -83,11 +86,6 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
-class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
-    data: list[AuditView]
-    next_cursor: str | None
-
-
 class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
     """`seq` and `hash` are of a head that an earlier answer had: it must still be in the chain."""
 
@@ -106,24 +104,62 @@ class AuditProof(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-async def list_audit(request: Request[State], query: AuditQuery) -> Answer[AuditPage]:
-    below = _place(query.cursor)
+async def list_audit(request: Request[State], query: AuditQuery) -> Answer[Page[AuditView]]:
+    """The newest first."""
+    start = _mark(query.cursor)
+    read = await _read(request.state, query, start)
+    ahead = None if read.rest is None else _cursor(_Mark(start.backwards, read.rest))
+    behind = None
+    if start.seq is not None:
+        # Without a row, the page that leads here ends with the record where this one began.
+        begins = read.rows[0].seq if read.rows else start.seq + (1 if start.backwards else -1)
+        behind = _cursor(_Mark(not start.backwards, begins))
+    views = [_view(row) for row in read.rows]
+    if start.backwards:
+        return Answer(Page(data=views[::-1], next_cursor=behind, previous_cursor=ahead))
+    return Answer(Page(data=views, next_cursor=ahead, previous_cursor=behind))
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """Where reading goes on, and whether towards the newer records."""
+
+    backwards: bool
+    seq: int | None
+
+
+class _Read(msgspec.Struct, frozen=True):
+    rows: Sequence[AuditRecord]
+    rest: int | None
+
+
+async def _read(state: State, query: AuditQuery, start: _Mark) -> _Read:
+    log, at = state["audit_log"], start.seq
     rows: list[AuditRecord] = []
-    more = True
     for _ in range(_MAX_BATCHES):
-        found = await request.state["audit_log"].newest(query.query(), before=below, limit=_BATCH)
-        shown = await _shown(request.state, found)
+        if start.backwards:
+            found = await log.after(at or 0, limit=_BATCH, query=query.query())
+        else:
+            found = await log.newest(query.query(), before=at, limit=_BATCH)
+        shown = await _shown(state, found)
         room = query.limit - len(rows)
         rows += shown[:room]
         if len(shown) > room:
-            below = rows[-1].seq
-            break
-        more = len(found) == _BATCH
-        if not more:
-            break
-        below = found[-1].seq
-    following = cursor_of(_KIND, str(below)) if more else None
-    return Answer(AuditPage(data=[_view(row) for row in rows], next_cursor=following))
+            return _Read(rows, rows[-1].seq)
+        if len(found) < _BATCH:
+            return _Read(rows, None)
+        at = found[-1].seq
+    return _Read(rows, at)
+
+
+def _mark(cursor: str | UnsetType) -> _Mark:
+    text = place_of(_KIND, cursor)
+    if text is None:
+        return _Mark(False, None)
+    return _Mark(text.startswith(_BACK), int(text.removeprefix(_BACK)))
+
+
+def _cursor(mark: _Mark) -> str:
+    return cursor_of(_KIND, f"{_BACK if mark.backwards else ''}{mark.seq}")
 
 
 async def verify_audit(request: Request[State], query: VerifyQuery) -> Answer[AuditProof]:
@@ -197,14 +233,14 @@ def _given_head(query: VerifyQuery) -> AuditHead | None:
 
 
 def _proof(head: AuditHead, fault: Fault | None, records: int, *, more: bool) -> Answer[AuditProof]:
-    following = cursor_of(_KIND, str(head.seq)) if more else None
+    following = cursor_of(_PROOF, str(head.seq)) if more else None
     return Answer(
         AuditProof(ok=fault is None, records=records, head=head, fault=fault, next_cursor=following)
     )
 
 
 def _place(cursor: str | UnsetType) -> int | None:
-    place = place_of(_KIND, cursor)
+    place = place_of(_PROOF, cursor)
     return None if place is None else int(place)
 
 

@@ -148,6 +148,12 @@ async def test_pages_have_each_write_once(admin: httpx2.AsyncClient) -> None:
             break
         query["cursor"] = page["next_cursor"]
     assert seen == wanted[::-1]
+    back = [row["object"] for row in page["data"]]
+    while page["previous_cursor"] is not None:
+        query["cursor"] = page["previous_cursor"]
+        page = (await admin.get("/admin/audit", params=query)).json()
+        back = [row["object"] for row in page["data"]] + back
+    assert back == seen
 
 
 async def test_a_write_whose_process_ends_shows_its_intent(
