@@ -24,7 +24,8 @@ from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.entry_views import EntryView, entry_view
-from services.admin.fields import Id, Name, Reason, UserId
+from services.admin.fields import Id, Reason, UserId
+from services.admin.people.actor import actor_of
 from services.admin.state import State
 from services.admin.validation import Rule
 
@@ -57,7 +58,6 @@ class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     idempotency_key: Id
     entry_id: Id | None = None
-    made_by: Name = "admin"
 
 
 class QueuedView(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,14 +80,15 @@ async def create_correction(
         cost_nusd=usd_to_nusd(body.amount_usd),
         corrects=body.entry_id,
         reason=body.reason,
-        made_by=body.made_by,
+        made_by=actor_of(request).id,
         at=now,
     )
     order = await state["correction_orders"].get(body.idempotency_key)
     if order is None:
         await _check(state, wanted)
         order = await state["correction_orders"].keep(body.idempotency_key, wanted)
-    if order != msgspec.structs.replace(wanted, entry_id=order.entry_id, at=order.at):
+    first = {"entry_id": order.entry_id, "at": order.at, "made_by": order.made_by}
+    if order != msgspec.structs.replace(wanted, **first):
         message = "This idempotency_key belongs to another correction."
         raise Conflict(message, param="idempotency_key")
     entry = await _posted(state, order)

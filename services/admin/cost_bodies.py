@@ -15,7 +15,6 @@ from services.admin.fields import (
     Aliases,
     Model,
     Multiplier,
-    Name,
     OutputLimit,
     Provider,
     Rate,
@@ -103,7 +102,6 @@ class NewCost(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider = "*"
     inherit: bool = False
     effective_from: Time | None = None
-    made_by: Name = "admin"
     aliases: Aliases | UnsetType = UNSET
     input_cost_per_million: Rate | UnsetType = UNSET
     output_cost_per_million: Rate | UnsetType = UNSET
@@ -129,7 +127,7 @@ class NewCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def version_of(
-    body: NewCost, base: PriceVersion | None, price_id: str, at: datetime, now: datetime
+    body: NewCost, base: PriceVersion | None, *, price_id: str, at: datetime, by: str, now: datetime
 ) -> PriceVersion:
     """With `base`, the version that it inherits from. Raises ValidationFailed without a rate."""
     required = ("input_cost_per_million", "output_cost_per_million")
@@ -152,7 +150,7 @@ def version_of(
         provider=body.provider,
         effective_from=at,
         rates=msgspec.convert(rates, Rates),
-        made_by=body.made_by,
+        made_by=by,
         created_at=now,
         **terms,
     )
@@ -195,6 +193,7 @@ def cost_view(version: PriceVersion) -> dict[str, Any]:
         "source": version.source,
         "import_id": version.import_id,
         "made_by": version.made_by,
+        "ended_by": version.ended_by,
         **terms_view(version),
         "effective_from": version.effective_from,
         "effective_until": version.effective_until,

@@ -26,8 +26,9 @@ from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
 from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
 from services.admin.endpoints import Answer
-from services.admin.fields import Model, Multiplier, Name, PageSize, Provider, Time
+from services.admin.fields import Model, Multiplier, PageSize, Provider, Time
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery, cursor_of, place_of
+from services.admin.people.actor import actor_of
 from services.admin.revisions import check_match, etag_of
 from services.admin.state import State
 from services.admin.validation import Rule
@@ -60,7 +61,6 @@ class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: Multiplier = AT_COST
     effective_from: Time | None = None
     dry_run: bool = True
-    made_by: Name = "admin"
     limit: PageSize = DEFAULT_PAGE_SIZE
     cursor: ListCursor | UnsetType = UNSET
 
@@ -78,7 +78,7 @@ async def import_costs(request: Request[State], body: ImportBody) -> Answer[Any]
     if body.price_map is not None:
         price_map = PriceMap(msgspec.json.encode(body.price_map))
     reading = await asyncio.to_thread(_read, price_map, body)
-    rows = await _rows(state, reading.models, body, now)
+    rows = await _rows(state, reading.models, body, by=actor_of(request).id, now=now)
     stored = [] if body.dry_run else [row.version for row in rows if row.is_stored]
     headers = await _insert(state, stored)
     if stored:
@@ -129,7 +129,7 @@ async def undo_import(request: Request[State]) -> Answer[Any]:
     if found is None:
         raise _unknown(import_id)
     check_match(request, found)
-    await state["prices"].end_import(import_id, found.effective_from)
+    await state["prices"].end_import(import_id, found.effective_from, by=actor_of(request).id)
     headers: dict[str, str] = {}
     wanted, after = PriceFilter(import_id=import_id), None
     while versions := await state["prices"].list(wanted, after=after, limit=_PAGE):
@@ -173,13 +173,13 @@ def _read(price_map: PriceMap, body: ImportBody) -> Reading:
 
 
 async def _rows(
-    state: State, models: Sequence[MapModel], body: ImportBody, now: datetime
+    state: State, models: Sequence[MapModel], body: ImportBody, *, by: str, now: datetime
 ) -> list[Row]:
     terms = Terms(
         import_id=None if body.dry_run else f"import_{state['new_id']()}",
         effective_from=now if body.effective_from is None else to_utc_ms(body.effective_from),
         multiplier=plain(body.multiplier),
-        made_by=body.made_by,
+        made_by=by,
         created_at=now,
     )
     versions = await _versions(state, models)

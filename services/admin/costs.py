@@ -30,6 +30,7 @@ from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Model, Provider, Time
 from services.admin.pages import Page, PageQuery
+from services.admin.people.actor import actor_of
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
 
@@ -84,7 +85,8 @@ async def create_cost(request: Request[State], body: NewCost) -> Answer[Any]:
     if body.inherit:
         underlay = await Underlay.of(state, body.provider, [body.model])
         base = underlay.base(body.provider, body.model, at)
-    version = version_of(body, base, f"price_{creation_of(request).new_id}", at, now)
+    price_id, by = f"price_{creation_of(request).new_id}", actor_of(request).id
+    version = version_of(body, base, price_id=price_id, at=at, by=by, now=now)
     underlay = await Underlay.of(state, body.provider, [version.model, *version.aliases])
     if not await state["prices"].insert(version):
         # This request made it before its process died.
@@ -124,7 +126,8 @@ async def end_cost(request: Request[State], query: EndQuery) -> Answer[Any]:
 
     async def end(version: PriceVersion) -> PriceVersion | None:
         # A version that has not started yet never will.
-        return await state["prices"].end(version, max(until, version.effective_from))
+        end_at = max(until, version.effective_from)
+        return await state["prices"].end(version, end_at, by=actor_of(request).id)
 
     version = await changed(request, find, end)
     await tell_price(state, version, ended=True)

@@ -41,6 +41,7 @@ from services.admin.fields import (
     UserId,
 )
 from services.admin.pages import Page, PageQuery, found_in
+from services.admin.people.actor import actor_of
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
@@ -121,6 +122,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     recording: RecordingTerms | None
     spend: KeySpend
     status: ShownStatus
+    created_by: str | None
+    updated_by: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -153,6 +156,8 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
         limits=limits_of(body.limits),
         recording=_terms_of(body.recording),
         revision=state["new_id"](),
+        created_by=actor_of(request).id,
+        updated_by=actor_of(request).id,
         created_at=now,
         updated_at=now,
     )
@@ -226,7 +231,7 @@ async def _update(request: Request[State], changes: dict[str, Any]) -> Answer[Ke
         if before.status == "revoked" and changes.get("status") == "active":
             message = "A revoked key stays revoked: create another one with POST /admin/keys."
             raise Conflict(message, param="status")
-        fields = {**changes, "revision": state["new_id"]()}
+        fields = {**changes, "revision": state["new_id"](), "updated_by": actor_of(request).id}
         if "limits" in changes:
             limits = merged_limits(before.limits, changes["limits"])
             fields["limits"] = msgspec.to_builtins(limits)
@@ -301,6 +306,8 @@ def _view(key: ApiKey, spend: KeySpend, now: datetime) -> KeyView:
         recording=key.recording,
         spend=spend,
         status=status_of(key, now),
+        created_by=key.created_by,
+        updated_by=key.updated_by,
         created_at=key.created_at,
         updated_at=key.updated_at,
     )

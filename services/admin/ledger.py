@@ -20,8 +20,9 @@ from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.entry_views import EntryView, entry_view
-from services.admin.fields import Model, Name, Provider, Reason, Time, UserId
+from services.admin.fields import Model, Provider, Reason, Time, UserId
 from services.admin.pages import ListCursor, cursor_of, place_of
+from services.admin.people.actor import actor_of
 from services.admin.state import State
 
 # A late event that was unpriced has corrections of its own; no chain is deeper.
@@ -49,7 +50,6 @@ class RepriceBody(msgspec.Struct, frozen=True, kw_only=True):
     selector: Selector
     dry_run: bool = True
     reason: Reason = "Priced again."
-    made_by: Name = "admin"
     cursor: ListCursor | UnsetType = UNSET
 
 
@@ -123,6 +123,7 @@ async def reprice(request: Request[State], body: RepriceBody) -> Answer[RepriceV
     selector = EntrySelector(**msgspec.structs.asdict(chosen))
     after = place_of("reprice", body.cursor)
     selected, changes = 0, list[LedgerEntry]()
+    made_by = actor_of(request).id
     more = True
     while more and selected < _MAX_SELECTED:
         page = await state["entries"].select(selector, after=after, limit=_PAGE)
@@ -131,11 +132,11 @@ async def reprice(request: Request[State], body: RepriceBody) -> Answer[RepriceV
             break
         selected, after = selected + len(page), page[-1].entry_id
         found = await state["repricer"].corrections(
-            page, reason=body.reason, made_by=body.made_by, posted_at=now
+            page, reason=body.reason, made_by=made_by, posted_at=now
         )
         changes += found
         if found and not body.dry_run:
-            await _order(state, body, found)
+            await _order(state, body, found, made_by)
     view = RepriceView(
         dry_run=body.dry_run,
         entries_selected=selected,
@@ -147,12 +148,14 @@ async def reprice(request: Request[State], body: RepriceBody) -> Answer[RepriceV
     return Answer(view, status=200 if body.dry_run else 202)
 
 
-async def _order(state: State, body: RepriceBody, corrections: list[LedgerEntry]) -> None:
+async def _order(
+    state: State, body: RepriceBody, corrections: list[LedgerEntry], made_by: str
+) -> None:
     """One order per page. The worker prices the entries again when it runs the order."""
     order = RepriceOrder(
         entry_ids=tuple(row.corrects for row in corrections if row.corrects is not None),
         reason=body.reason,
-        made_by=body.made_by,
+        made_by=made_by,
     )
     try:
         await state["correction_queue"].reprice(UUID(state["new_id"]()), order)

@@ -24,6 +24,7 @@ from services.admin.keys import (
     find_key,
     view_with_secret,
 )
+from services.admin.people.actor import actor_of
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
 
@@ -67,6 +68,7 @@ async def rotate_key(request: Request[State], body: RotationBody) -> Answer[NewK
             "secret_hash": secret_hash(secret),
             "old_secrets": msgspec.to_builtins(old_secrets, builtin_types=(type(now),)),
             "revision": state["new_id"](),
+            "updated_by": actor_of(request).id,
         }
         return await state["keys"].update(before.key_id, fields, now, revision=before.revision)
 

@@ -41,5 +41,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     recording: RecordingTerms | None = None
     status: KeyStatus = "active"
     revision: str = ""
+    created_by: str | None = None
+    updated_by: str | None = None
     created_at: datetime
     updated_at: datetime

@@ -76,8 +76,8 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     `surcharges` are factors on every rate, each for calls that were served so: `fast`, or by the
     region that the model ran in, such as `us`. All of it is multiplied by `multiplier`: a mark-up
     above 1, a discount below. By the basis `provider_reported` the rates are for holds alone, and
-    for answers that tell no cost. `import_id` names the import that it came with, `made_by` who set
-    it.
+    for answers that tell no cost. `import_id` names the import that it came with. `made_by` and
+    `ended_by` are ids of actors.
     """
 
     price_id: str
@@ -98,6 +98,7 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True):
     source: PriceSource = "admin"
     import_id: str | None = None
     made_by: str | None = None
+    ended_by: str | None = None
     created_at: datetime
 
     @property

@@ -234,7 +234,7 @@ async def test_a_replay_makes_a_message_pending_again(
 
 async def test_prices_that_change_are_told(admin: httpx2.AsyncClient, made: dict[str, Any]) -> None:
     price = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 2}
-    set_ = (await admin.post("/admin/costs", json={**price, "made_by": "ada"})).json()
+    set_ = (await admin.post("/admin/costs", json=price)).json()
     await admin.delete(f"/admin/costs/{set_['price_id']}")
     body = {"provider": "openai", "model": "gpt-4.1-mini", "dry_run": False}
     imported = (await admin.post("/admin/costs/import", json=body)).json()
@@ -243,7 +243,7 @@ async def test_prices_that_change_are_told(admin: httpx2.AsyncClient, made: dict
     alerts = (await admin.get("/admin/alerts?kind=price.changed")).json()["data"]
     data = {alert["message"]["data"]["change"]: alert["message"]["data"] for alert in alerts}
     assert len(alerts) == 4
-    assert (data["set"]["model"], data["set"]["made_by"]) == ("m", "ada")
+    assert (data["set"]["model"], data["set"]["made_by"]) == ("m", "root")
     assert data["ended"]["effective_until"] == "2026-11-24T12:00:00Z"
     for change in ("imported", "import_undone"):
         assert (data[change]["import_id"], data[change]["versions"]) == (imported["import_id"], 1)

@@ -82,13 +82,13 @@ async def test_a_newer_map_is_compared_with_what_is_in_force_and_stored(
     assert added["differences"] == {}
     assert await input_cost(database, path) == 1
 
-    done = await imported(admin, price_map=newer, made_by="Ada")
+    done = await imported(admin, price_map=newer)
     assert (done["models"], done["new"]) == (2, 2)
     assert await input_cost(database, path) == 3
     assert await input_cost(database, path, "added") == 1
     version = await price_at(database, path, "added", NOON)
     assert version is not None
-    assert (version.import_id, version.made_by) == (done["import_id"], "Ada")
+    assert (version.import_id, version.made_by) == (done["import_id"], "root")
 
 
 async def test_an_import_is_undone_as_one(
@@ -110,7 +110,7 @@ async def test_an_import_is_undone_as_one(
         "undone": True,
         "multiplier": Decimal("1.5"),
         "effective_from": "2026-11-24T12:00:00Z",
-        "made_by": "admin",
+        "made_by": "root",
         "created_at": "2026-11-24T12:00:00Z",
     }
     # What the first import stored is back, and what had no price has none.

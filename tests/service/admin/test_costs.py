@@ -68,7 +68,8 @@ async def test_a_price_is_stored_as_given(admin: httpx2.AsyncClient, database: D
         "created_at": "2026-11-24T12:00:00Z",
         "source": "admin",
         "import_id": None,
-        "made_by": "admin",
+        "made_by": "root",
+        "ended_by": None,
         "inherits": None,
         "replaces": [],
         "tiers": [

@@ -23,6 +23,8 @@ PUBLIC = {
     "recording",
     "spend",
     "status",
+    "created_by",
+    "updated_by",
     "created_at",
     "updated_at",
 }

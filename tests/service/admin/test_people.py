@@ -194,3 +194,30 @@ async def test_without_mongo_the_root_alone_is_known(unreachable: httpx2.AsyncCl
     assert refused.status_code == 503
     right = {"authorization": f"Bearer {ADMIN_KEY}"}
     assert (await unreachable.get("/admin/people/me", headers=right)).status_code == 200
+
+
+async def test_prices_and_keys_tell_who_made_and_changed_them(admin: httpx2.AsyncClient) -> None:
+    ada, bo = await made(admin, role="owner"), await made(admin, role="owner")
+    await admin.post("/admin/accounts", json={"user_id": "a"})
+    key = (await admin.post("/admin/keys", json={"user_id": "a"}, headers=by(ada))).json()
+    assert (key["created_by"], key["updated_by"]) == (ada["person_id"], ada["person_id"])
+    path = f"/admin/keys/{key['key_id']}"
+    for method, where, body, person in (
+        ("PATCH", path, {"name": "x"}, bo),
+        ("PATCH", path, {"name": "y"}, ada),
+        ("POST", f"{path}/rotate", {}, bo),
+        ("DELETE", path, None, ada),
+    ):
+        answer = await admin.request(method, where, json=body, headers=by(person))
+        assert answer.json()["created_by"] == ada["person_id"]
+        assert answer.json()["updated_by"] == person["person_id"]
+    terms = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 1}
+    price = (await admin.post("/admin/costs", json=terms, headers=by(ada))).json()
+    assert (price["made_by"], price["ended_by"]) == (ada["person_id"], None)
+    ended = await admin.delete(f"/admin/costs/{price['price_id']}", headers=by(bo))
+    assert (ended.json()["made_by"], ended.json()["ended_by"]) == (
+        ada["person_id"],
+        bo["person_id"],
+    )
+    forged = await admin.post("/admin/costs", json={**terms, "made_by": "somebody"})
+    assert list(wrong_fields(forged)) == ["made_by"]

@@ -77,17 +77,19 @@ class PriceStore:
         """At once, so no more than MongoDB takes within the time of one operation."""
         await self._prices.insert_many([_document(v) for v in versions])
 
-    async def end(self, version: PriceVersion, until: datetime) -> PriceVersion | None:
+    async def end(
+        self, version: PriceVersion, until: datetime, *, by: str | None = None
+    ) -> PriceVersion | None:
         """Ends the version at `until`, unless it ends before.
 
-        The one thing about a version that may change, and only towards an earlier end. None where
-        there is no such version, or somebody else has ended it meanwhile.
+        The one thing about a version that may change, and only towards an earlier end, with who
+        ended it. None where there is no such version, or somebody else has ended it meanwhile.
         """
         if version.effective_until is not None and version.effective_until <= until:
             return version
         document: Document | None = await self._prices.find_one_and_update(
             {"_id": version.price_id, "effective_until": version.effective_until},
-            {"$set": {"effective_until": until}},
+            {"$set": {"effective_until": until, "ended_by": by}},
             return_document=ReturnDocument.AFTER,
         )
         return None if document is None else from_document(document, PriceVersion)
@@ -176,10 +178,10 @@ class PriceStore:
         found = await self._imports(import_id, 1, {"_id": ASCENDING})
         return found[0] if found else None
 
-    async def end_import(self, import_id: str, until: datetime) -> None:
+    async def end_import(self, import_id: str, until: datetime, *, by: str | None = None) -> None:
         """Ends all versions of an import; at their own start it is as if it had not been made."""
         await self._prices.update_many(
-            {"import_id": import_id}, {"$set": {"effective_until": until}}
+            {"import_id": import_id}, {"$set": {"effective_until": until, "ended_by": by}}
         )
 
     async def _imports(
