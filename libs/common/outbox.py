@@ -63,9 +63,9 @@ class Outbox:
         for alert in alerts:
             for receiver in receivers:
                 if receiver.wants(alert.kind, alert.user_id):
-                    delivery = delivery_of(alert, receiver.receiver_id)
-                    if delivery.alert_id not in self._known:
-                        wanted.setdefault(delivery.alert_id, delivery)
+                    alert_id = _id_of(alert, receiver.receiver_id)
+                    if alert_id not in self._known and alert_id not in wanted:
+                        wanted[alert_id] = delivery_of(alert, receiver.receiver_id)
         for some in _parts(list(wanted.values())):
             # Only what was committed is known: the transaction may yet be rolled back.
             known = await self._alerts.known([each.alert_id for each in some], session)
@@ -87,15 +87,11 @@ def outbox_of(database: Database) -> Outbox:
 
 
 def delivery_of(alert: Alert, receiver_id: str) -> Delivery:
-    """Its id is a hash of the fact's name and the receiver, so a repeated fact is no new message.
-
-    That of an endless fact, such as of a budget for ever, is kept for good.
-    """
-    digest = hashlib.sha256(f"{alert.kind}\0{alert.name}\0{receiver_id}".encode()).hexdigest()
+    """What tells of an endless fact, such as of a budget for ever, is kept for good."""
     body = encode_json(_Message(type=alert.kind, timestamp=alert.at, data=alert.data)).decode()
     until = alert.at if alert.until is None else max(alert.at, alert.until + _AFTER_PERIOD)
     return Delivery(
-        alert_id=f"msg_{digest[:32]}",
+        alert_id=_id_of(alert, receiver_id),
         receiver_id=receiver_id,
         kind=alert.kind,
         user_id=alert.user_id,
@@ -104,6 +100,12 @@ def delivery_of(alert: Alert, receiver_id: str) -> Delivery:
         created_at=alert.at,
         expires_at=None if alert.endless else until + RETENTION,
     )
+
+
+def _id_of(alert: Alert, receiver_id: str) -> str:
+    """A hash of the fact's name and the receiver, so that a repeated fact is no new message."""
+    digest = hashlib.sha256(f"{alert.kind}\0{alert.name}\0{receiver_id}".encode()).hexdigest()
+    return f"msg_{digest[:32]}"
 
 
 def _parts(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:

@@ -266,3 +266,19 @@ async def test_percentages_of_budgets(admin: httpx2.AsyncClient) -> None:
 def test_every_kind_has_a_payload() -> None:
     assert tuple(PAYLOADS) == KINDS
     assert len(set(PAYLOADS.values())) == len(KINDS)
+
+
+@pytest.mark.usefixtures("listed")
+async def test_who_has_accounts_in_scope_sees_their_alerts_alone(
+    admin: httpx2.AsyncClient,
+) -> None:
+    await admin.post("/admin/accounts", json={"user_id": "user-1"})
+    body = {"name": "Ada", "role": "operator", "accounts": ["user-1"]}
+    person = (await admin.post("/admin/people", json=body)).json()
+    admin.headers["authorization"] = f"Bearer {person['admin_key']}"
+    alerts = (await admin.get("/admin/alerts")).json()["data"]
+    assert [alert["user_id"] for alert in alerts] == ["user-1"] * 3
+    assert (await admin.get("/admin/alerts?user_id=user-0")).status_code == 404
+    closed = [RECEIVERS, f"/admin/alerts/{alerts[0]['alert_id']}"]
+    assert [(await admin.get(path)).status_code for path in closed] == [403, 403]
+    assert (await admin.post(RECEIVERS, json={"url": URL})).status_code == 403
