@@ -35,6 +35,7 @@ from services.admin import (
 )
 from services.admin.alerts import deliveries, receivers
 from services.admin.audit import audit
+from services.admin.audit import proof as audit_proof
 from services.admin.endpoints import Around, Endpoint, route_of
 from services.admin.exports import statements, usage_export
 from services.admin.people import people, scopes
@@ -134,7 +135,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("DELETE", "/admin/people/{person_id}", people.revoke_person,
              "Revoke a person's admin key", role="owner", errors=_CHANGE),
     Endpoint("GET", "/admin/audit", audit.list_audit, "List writes, with who made them"),
-    Endpoint("GET", "/admin/audit/verify", audit.verify_audit,
+    Endpoint("GET", "/admin/audit/verify", audit_proof.verify_audit,
              "Prove that no record was changed or removed"),
     Endpoint("GET", "/admin/audit/export", audit.export_audit, "Export records as NDJSON",
              media="application/x-ndjson"),

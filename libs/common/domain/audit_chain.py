@@ -12,6 +12,7 @@ import msgspec
 from libs.common.schemas.audit import AuditHead, AuditRecord
 
 _LAST_MEMBER = b',"hash":"'
+_UNREADABLE = "was changed: it cannot be read any more"
 EMPTY = AuditHead(seq=0, hash="")
 
 
@@ -38,9 +39,16 @@ def head_of(record: AuditRecord) -> AuditHead:
     return AuditHead(seq=record.seq, hash=record.hash)
 
 
-def checked(records: Iterable[AuditRecord], head: AuditHead) -> tuple[AuditHead, Fault | None]:
-    """Follows the records from the head on, to their end or the first fault."""
+def checked(
+    records: Iterable[AuditRecord | None], head: AuditHead
+) -> tuple[AuditHead, Fault | None]:
+    """Follows the records from the head on, to their end or the first fault.
+
+    None is a record that cannot be read any more.
+    """
     for record in records:
+        if record is None:
+            return head, Fault(seq=head.seq + 1, problem=_UNREADABLE)
         problem = _problem(record, head)
         if problem is not None:
             return head, Fault(seq=head.seq + 1, problem=problem)

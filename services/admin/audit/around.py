@@ -42,7 +42,10 @@ def with_audit(endpoints: Sequence[Endpoint]) -> Around:
     async def audited(call: Call, following: Next) -> Served:
         if call.endpoint.role is None or not call.endpoint.is_write:
             return await following(call)
-        writing = _Writing(call, readers.get(call.endpoint.path))
+        path = call.endpoint.path
+        # A verb below an object, such as rotate, is about that object.
+        reader = readers.get(path) or readers.get(path.rpartition("/")[0])
+        writing = _Writing(call, reader)
         await writing.begin()
         try:
             served = await following(call)

@@ -1,17 +1,15 @@
-"""`/admin/audit`: what was done by this API, by whom; its proof, and its export."""
+"""`/admin/audit`: what was done by this API, by whom, and its export."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from libs.common.domain.audit_chain import EMPTY, Fault, checked, head_of
-from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.audit import AuditHead, AuditRecord
+from libs.common.schemas.audit import AuditRecord
 from libs.common.schemas.person import Role
 from services.admin.clock import to_utc_ms
 from services.admin.endpoints import Answer
@@ -20,17 +18,14 @@ from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of,
 from services.admin.state import State
 
 _KIND = "audit_seq"
-_PROOF = "audit_proof"
 # A cursor that begins so leads to newer records.
 _BACK = "^"
 _BATCH = 200
 # An intent and its outcome are one row, so half of what is read is not shown.
 _MAX_BATCHES = 20
-_VERIFIED = 10_000
 _FIRST_ERROR = 400
 _FIRST_FAULT = 500
 _EXPORT_TYPE = "application/x-ndjson"
-_HASH = r"^[0-9a-f]{64}$"
 
 # An intent without an outcome: the write may have been done, or not.
 Outcome = Literal["done", "refused", "failed", "unknown"]
@@ -84,24 +79,6 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
     before: Any
     after: Any
     hash: str
-
-
-class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """`seq` and `hash` are of a head that an earlier answer had: it must still be in the chain."""
-
-    cursor: ListCursor | UnsetType = UNSET
-    seq: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
-    hash: Annotated[str, Meta(pattern=_HASH)] | UnsetType = UNSET
-
-
-class AuditProof(msgspec.Struct, frozen=True, kw_only=True):
-    """`records` fit together up to `head`. With a `next_cursor` there are more to be checked."""
-
-    ok: bool
-    records: int
-    head: AuditHead
-    fault: Fault | None
-    next_cursor: str | None
 
 
 async def list_audit(request: Request[State], query: AuditQuery) -> Answer[Page[AuditView]]:
@@ -162,28 +139,6 @@ def _cursor(mark: _Mark) -> str:
     return cursor_of(_KIND, f"{_BACK if mark.backwards else ''}{mark.seq}")
 
 
-async def verify_audit(request: Request[State], query: VerifyQuery) -> Answer[AuditProof]:
-    """Checks 10,000 records at most; `next_cursor` goes on."""
-    log = request.state["audit_log"]
-    if (query.seq is UNSET) is not (query.hash is UNSET):
-        raise ValidationFailed([FieldError("hash", "is of a head: give its seq and its hash")])
-    start = _place(query.cursor) or 0
-    # Read before the records: those that come meanwhile are after it.
-    noted = [head for head in (await log.noted_head(), _given_head(query)) if head is not None]
-    head = EMPTY
-    if start:
-        before = (await log.get([start])).get(start)
-        if before is None:
-            return _proof(EMPTY, Fault(seq=start, problem="is missing"), 0, more=False)
-        head = head_of(before)
-    records = await log.after(start, limit=_VERIFIED)
-    more = len(records) == _VERIFIED
-    head, fault = checked(records, head)
-    if fault is None:
-        fault = _missing(noted, records, start, head, more)
-    return _proof(head, fault, len(records), more=more and fault is None)
-
-
 async def export_audit(request: Request[State], query: AuditFilter) -> StreamingResponse:
     """The records themselves, one a line, the oldest first."""
     return StreamingResponse(
@@ -205,43 +160,6 @@ async def _shown(state: State, found: Sequence[AuditRecord]) -> list[AuditRecord
     intents = [record.seq for record in found if record.phase == "intent"]
     settled = await state["audit_log"].settled(intents) if intents else set()
     return [record for record in found if record.seq not in settled]
-
-
-def _missing(
-    noted: Sequence[AuditHead],
-    records: Sequence[AuditRecord],
-    start: int,
-    head: AuditHead,
-    more: bool,
-) -> Fault | None:
-    """Whether a head that was noted is not in the chain any more."""
-    hashes = {record.seq: record.hash for record in records}
-    for known in noted:
-        if known.seq <= start or (more and known.seq > head.seq):
-            continue
-        if known.seq > head.seq:
-            return Fault(seq=head.seq + 1, problem=f"is missing: there were {known.seq} records")
-        if hashes[known.seq] != known.hash:
-            return Fault(seq=known.seq, problem="is not the record whose hash was noted")
-    return None
-
-
-def _given_head(query: VerifyQuery) -> AuditHead | None:
-    if query.seq is UNSET or query.hash is UNSET:
-        return None
-    return AuditHead(seq=query.seq, hash=query.hash)
-
-
-def _proof(head: AuditHead, fault: Fault | None, records: int, *, more: bool) -> Answer[AuditProof]:
-    following = cursor_of(_PROOF, str(head.seq)) if more else None
-    return Answer(
-        AuditProof(ok=fault is None, records=records, head=head, fault=fault, next_cursor=following)
-    )
-
-
-def _place(cursor: str | UnsetType) -> int | None:
-    place = place_of(_PROOF, cursor)
-    return None if place is None else int(place)
 
 
 def _view(record: AuditRecord) -> AuditView:

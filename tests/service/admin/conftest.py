@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2
 import pytest
@@ -70,11 +71,12 @@ def app_with(
 
 
 @asynccontextmanager
-async def client_of(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+async def client_of(app: Starlette, **replaced: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """`replaced` are parts of the state that a test has of its own."""
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, "state": dict(state or {})}, receive, send)
+            await app({**scope, "state": {**(state or {}), **replaced}}, receive, send)
 
         async with httpx2.AsyncClient(
             transport=httpx2.ASGITransport(with_state),

@@ -56,5 +56,5 @@ async def check_documented(answer: httpx2.Response) -> None:
         return
     media, validator = found
     assert answer.headers["content-type"].partition(";")[0] == media.partition(";")[0]
-    if "json" in media:
+    if media.endswith(("/json", "+json")):
         validator.validate(answer.json())

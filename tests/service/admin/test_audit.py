@@ -10,12 +10,16 @@ import pytest
 
 from libs.common.domain.audit_chain import EMPTY, checked
 from libs.common.errors import Unavailable
+from libs.common.schemas.account import Account
 from libs.common.schemas.audit import AuditRecord
+from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.audit import AuditStore
 from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.redis.client import Redis
 from services.admin.audit.trail import AuditTrail
+from services.admin.settings import Settings
 from services.admin.wrong_keys import PER_SOURCE
-from tests.service.admin.conftest import NOW
+from tests.service.admin.conftest import NOW, app_with, client_of
 from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_people import by, made
 
@@ -57,6 +61,67 @@ async def test_a_change_is_recorded_with_what_was_before_and_after(
         assert row["address"] == "127.0.0.1"
         assert row["at"] == NOW.isoformat().replace("+00:00", "Z")
         assert "spend" not in row["after"]
+
+
+async def test_what_was_before_is_what_was_changed(admin: httpx2.AsyncClient) -> None:
+    """However many change it at the same time: each `before` is the `after` of another one."""
+    await admin.post("/admin/accounts", json={"user_id": "a", "name": "first"})
+    names = [f"name-{number}" for number in range(5)]
+    answers = await asyncio.gather(
+        *(admin.patch("/admin/accounts/a", json={"name": name}) for name in names)
+    )
+    done = [name for name, answer in zip(names, answers, strict=True) if answer.is_success]
+    assert done
+    changes = {
+        row["before"]["name"]: row["after"]["name"]
+        for row in await rows(admin, action="change_account")
+        if row["outcome"] == "done"
+    }
+    name, seen = "first", list[str]()
+    while name in changes:
+        name = changes.pop(name)
+        seen.append(name)
+    assert sorted(seen) == sorted(done)
+    assert (await admin.get("/admin/accounts/a")).json()["name"] == name
+
+
+async def test_a_verb_is_about_its_object(admin: httpx2.AsyncClient) -> None:
+    await admin.post("/admin/accounts", json=ACCOUNT)
+    key = (await admin.post("/admin/keys", json={"user_id": "a", "name": "k"})).json()
+    await admin.post(f"/admin/keys/{key['api_key']}/rotate", json={})
+    (row,) = await rows(admin, action="rotate_key")
+    assert (row["object"], row["before"]["prefix"]) == (key["key_id"], key["prefix"])
+    assert row["after"]["prefix"] != key["prefix"]
+
+
+async def test_a_cancelled_write_is_not_known(
+    settings: Settings, database: Database, redis: Redis
+) -> None:
+    """As when the process ends in the middle of one: the intent is there, and no outcome."""
+    entered = asyncio.Event()
+
+    class Slow(AccountStore):
+        async def insert(self, account: Account) -> bool:
+            await super().insert(account)
+            entered.set()
+            await asyncio.Event().wait()
+            return True
+
+    app = app_with(settings, database, redis)
+    async with client_of(app, accounts=Slow(database)) as admin:
+        writing = asyncio.create_task(admin.post("/admin/accounts", json=ACCOUNT))
+        await entered.wait()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        (row,) = await rows(admin)
+        assert (row["outcome"], row["action"], row["asked"]) == (
+            "unknown",
+            "create_account",
+            ACCOUNT,
+        )
+        assert (await admin.get("/admin/accounts/a")).status_code == 200
+        assert (await verified(admin))["ok"]
 
 
 async def test_reads_are_not_recorded(admin: httpx2.AsyncClient) -> None:
@@ -187,6 +252,8 @@ async def test_the_chain_tells_what_was_done_to_it(
     assert third is not None
     await records.update_one({"_id": 3}, {"$set": {"actor": "person_x"}})
     assert (await verified(admin))["fault"]["seq"] == 3
+    await records.update_one({"_id": 3}, {"$unset": {"phase": 1}})
+    assert "cannot be read" in (await verified(admin))["fault"]["problem"]
     await records.delete_one({"_id": 3})
     missing = await verified(admin)
     assert (missing["ok"], missing["fault"]["seq"]) == (False, 3)

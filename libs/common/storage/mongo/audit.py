@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from libs.common.schemas.audit import AuditHead, AuditRecord
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     DESCENDING,
     Database,
+    Document,
     DuplicateKeyError,
     from_document,
     to_document,
@@ -61,6 +64,11 @@ class AuditStore:
         cursor = self._records.find(wanted).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, AuditRecord) for document in await cursor.to_list(limit)]
 
+    async def links(self, seq: int, *, limit: int) -> Sequence[AuditRecord | None]:
+        """As `after`; None stands for a record that cannot be read any more."""
+        cursor = self._records.find({"_id": {"$gt": seq}}).sort("_id", ASCENDING).limit(limit)
+        return [_read(document) for document in await cursor.to_list(limit)]
+
     async def settled(self, intents: Sequence[int]) -> set[int]:
         """Those of the intents that have an outcome."""
         query = {"intent": {"$in": list(intents)}}
@@ -87,3 +95,10 @@ class AuditStore:
     async def noted_head(self) -> AuditHead | None:
         document = await self._heads.find_one({"_id": _HEAD})
         return None if document is None else from_document(document, AuditHead)
+
+
+def _read(document: Document) -> AuditRecord | None:
+    try:
+        return from_document(document, AuditRecord)
+    except msgspec.ValidationError:
+        return None

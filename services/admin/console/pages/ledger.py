@@ -6,7 +6,7 @@ from typing import Any
 from htpy import Node, p
 
 from services.admin import dead_letters, proof
-from services.admin.audit import audit
+from services.admin.audit.proof import verify_audit
 from services.admin.console.elements import (
     Column,
     badge,
@@ -94,11 +94,11 @@ def _difference(difference: Any) -> Node:
 
 
 async def _audit(view: View) -> list[Node]:
-    if not view.api.may(audit.verify_audit):
+    if not view.api.may(verify_audit):
         return []
     if view.query.get("prove") != "audit":
         return [p[link("/console/ledger?prove=audit", "Check that no record was changed")]]
-    found = await view.api.call(audit.verify_audit)
+    found = await view.api.call(verify_audit)
     verdict = badge("unbroken", "good") if found.ok else badge("broken", "bad")
     return [facts([("Chain", verdict), ("Records", count(found.records))])]
 
