@@ -58,7 +58,10 @@ _CELLS: Document = {
 }
 _HAS_TIME: Document = {"$ne": ["$cells.k", ""]}
 _CELL_AT: Document = {
-    "$dateFromString": {"dateString": {"$substrCP": ["$cells.k", 0, CELL_TIME_CHARS]}}
+    "$dateFromString": {
+        "dateString": {"$substrCP": ["$cells.k", 0, CELL_TIME_CHARS]},
+        "format": CELL_TIME,
+    }
 }
 _CELL_STATUS: Document = {"$substrCP": ["$cells.k", CELL_TIME_CHARS + 1, 32]}
 
