@@ -2,12 +2,12 @@
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Generic, TypeVar
 
 import msgspec
-from cachetools import LRUCache
 
 from libs.common.breaker import Breaker
 
@@ -65,17 +65,16 @@ class LoadingCache(Generic[V]):
         self._negative_ttl_s = negative_ttl_s
         self._grace = grace
         self._clock = clock
-        self._items: LRUCache[str, _Kept[V]] = LRUCache(max_items)
+        self._max_items = max_items
+        # The one that was not asked for longest comes first.
+        self._items: OrderedDict[str, _Kept[V]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V | None]] = {}
 
     async def get(self, key: str) -> V | None:
         """Raises what `load` raises, or SourceAway; a failure is not kept."""
-        kept: _Kept[V] | None = None
-        try:
-            kept = self._items[key]
-        except KeyError:
-            pass
-        else:
+        kept = self._items.get(key)
+        if kept is not None:
+            self._items.move_to_end(key)
             if self._clock() < kept.fresh_until:
                 return kept.value
         task = self._loading.get(key)
@@ -105,11 +104,17 @@ class LoadingCache(Generic[V]):
                 return old.value
             value, kept = self._kept(loaded)
             if self._loading.get(key) is current:
-                self._items[key] = kept
+                self._keep(key, kept)
             return value
         finally:
             if self._loading.get(key) is current:
                 del self._loading[key]
+
+    def _keep(self, key: str, kept: _Kept[V]) -> None:
+        self._items[key] = kept
+        self._items.move_to_end(key)
+        if len(self._items) > self._max_items:
+            self._items.popitem(last=False)
 
     async def _try(self, key: str) -> "V | Loaded[V] | _Away | None":
         grace = self._grace

@@ -5,12 +5,11 @@ this process has admitted since. That part stays counted here until Redis has it
 know each other's part: each may use what was left.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
 from time import monotonic
 
 import msgspec
-from cachetools import LRUCache
 
 from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
@@ -57,7 +56,8 @@ class WithoutRedis:
             ttl_s=_SPEND_TTL_S,
             negative_ttl_s=_SPEND_TTL_S,
         )
-        self._known: LRUCache[tuple[_Owner, str], _Known] = LRUCache(_MAX_ACCOUNTS)
+        # The one that was reported longest ago comes first.
+        self._known: OrderedDict[tuple[_Owner, str], _Known] = OrderedDict()
         # What this process's open calls hold, as far as Redis knows the holds.
         self._held: defaultdict[_Owner, int] = defaultdict(int)
         self._open: dict[str, _Taken] = {}
@@ -72,6 +72,9 @@ class WithoutRedis:
             owner = (hold.user_id, now.key_id)
             used = standing.spent_nusd + standing.held_nusd
             self._known[owner, now.period] = _Known(used, until)
+            self._known.move_to_end((owner, now.period))
+        while len(self._known) > _MAX_ACCOUNTS:
+            self._known.popitem(last=False)
         _add(self._held, _owners(hold.principal), hold.nusd)
 
     async def admit(self, hold: CallHold) -> None:
