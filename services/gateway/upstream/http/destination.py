@@ -1,12 +1,21 @@
 """The parts that all requests to one address share."""
 
 import asyncio
+from functools import cached_property
 
 from aiohttp import hdrs
-from aiohttp.client_reqrep import ClientRequest
+from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from yarl import URL
 
 from services.gateway.calls.headers import Header
+
+
+class _PooledRequest(ClientRequest):
+    """Asked for its key by each request to the address; aiohttp would compose the key each time."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        return super().connection_key
 
 
 class Destination:
@@ -19,7 +28,7 @@ class Destination:
             raise ValueError("the address of a request holds an unprintable character")
         url = URL(address, encoded=True)
         # The pool's key for connections; never sent.
-        self.request = ClientRequest(
+        self.request = _PooledRequest(
             "POST", url, loop=loop, proxy=None if proxy is None else URL(proxy)
         )
         self._is_forwarded = proxy is not None and not self.request.is_ssl()
@@ -31,7 +40,7 @@ class Destination:
         lines = [
             f"{method} {self._target}{resource} HTTP/1.1".encode("latin-1"),
             b"host: " + self._host,
-            *[b"%b: %b" % header for header in headers],
+            *[b": ".join(header) for header in headers],
         ]
         if body_bytes or method != "GET":
             lines.append(b"content-length: %d" % body_bytes)
