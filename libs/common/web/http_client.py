@@ -31,7 +31,8 @@ class HttpClient:
     """`name` begins error messages; `setting` is the environment variable of the URL.
 
     A `user:password@` in the URL is sent as basic authorization. `addresses` are asked, in order
-    until one can be reached, in place of those of the URL's host. Redirects are not followed.
+    until one can be reached, in place of those of the URL's host. Redirects are not followed. Who
+    makes many clients gives them one `tls`, which takes long to make.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class HttpClient:
         setting: str,
         timeout_s: float,
         addresses: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._name = name
         self._setting = setting
@@ -51,7 +53,9 @@ class HttpClient:
         self._host = parts.hostname or ""
         self._addresses = addresses or (self._host,)
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = None
+        if parts.scheme == "https":
+            self._tls = tls or ssl.create_default_context()
         credentials, _, authority = parts.netloc.rpartition("@")
         self._headers = [(b"host", authority.encode())]
         if credentials:

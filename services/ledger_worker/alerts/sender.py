@@ -5,6 +5,7 @@ is tried again later after any answer but a 2xx, and fails for good after `MAX_T
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -57,6 +58,7 @@ class Sender:
         self._metrics = metrics
         self._now = now
         self._timeout_s = timeout_s
+        self._tls = ssl.create_default_context()
         self._serving: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -136,6 +138,7 @@ class Sender:
             setting="its url",
             timeout_s=self._timeout_s,
             addresses=addresses,
+            tls=self._tls,
         )
         headers = signed_headers(delivery, receiver, self._now())
         try:

@@ -144,8 +144,8 @@ async def test_the_certificate_is_that_of_the_host_whichever_address_is_asked(
                 setting="X",
                 timeout_s=10,
                 addresses=[HOST],
+                tls=certificate.trusting(),
             )
-            client._tls = certificate.trusting()
             if trusts:
                 assert (await client.post("", [], b"{}")).status == 200
             else:
