@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 # Documents that one slice reads.
 MAX_READ = 5_000
-_BATCH = 500
+_BATCH = 1_000
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -119,7 +119,7 @@ async def read_slice(
         if left == 0:
             return Rows(rows=rows, first=first, rest=place)
         part = msgspec.structs.replace(part, start=place, inclusive=False)
-        size = min(2 * size, _BATCH)
+        size = min(4 * size, _BATCH)
 
 
 async def _chunk(
