@@ -7,7 +7,6 @@ figures are the machine's; the ratios are the point.
 import argparse
 import platform
 import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from statistics import median, quantiles
@@ -17,8 +16,10 @@ import msgspec
 import uvloop
 
 from bench.admission import admission_lines, measure_admission
-from bench.load import Job, Result
+from bench.load import Job, Result, run_job
 from bench.systems import System, synced_each_second, systems
+from bench.whole import WHOLE, example_body, measure_whole
+from deploy.local.state import StackInfo
 from tests.support.agent_calls import agent_call
 
 _PADDING = "x" * 820
@@ -107,9 +108,7 @@ def _load(system: System, scenario: Scenario, requests: int) -> Result:
         concurrency=scenario.concurrency,
         requests=requests,
     )
-    command = [sys.executable, "-m", "bench.load", msgspec.json.encode(job).decode()]
-    output = subprocess.run(command, check=True, capture_output=True).stdout
-    return msgspec.json.decode(output, type=Result)
+    return run_job(job)
 
 
 def report(scenario: Scenario, rows: dict[str, list[Row]]) -> list[str]:
@@ -163,6 +162,34 @@ def soak(system: System, requests: int) -> Iterator[str]:
         yield f"after {(number + 1) * part:7d} requests: RSS MB {rss}"
 
 
+def _compare(scenario: Scenario, info: StackInfo, measured: list[System], rounds: int) -> list[str]:
+    """A report of interleaved rounds."""
+    compared = _compared(scenario, measured)
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    for system in compared:
+        measure(system, scenario, max(100, scenario.requests // 10))
+    for _ in range(rounds):
+        for system in compared:
+            rows[system.name].append(measure(system, scenario, scenario.requests))
+        if scenario.concurrency == 1:
+            with synced_each_second(info.redis_url):
+                row = measure(measured[-1], scenario, scenario.requests)
+            rows[_EACH_SECOND].append(row)
+    return report(scenario, rows)
+
+
+def _print_whole(info: StackInfo, gateway: System, arguments: argparse.Namespace) -> None:
+    print(f"\n{WHOLE}")
+    for line in measure_whole(
+        info,
+        gateway,
+        example_body(gateway.model),
+        requests=arguments.requests,
+        rounds=arguments.rounds,
+    ):
+        print(f"  {line}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
@@ -182,20 +209,11 @@ def main() -> None:
             for line in soak(measured[-1], arguments.soak):
                 print(line, flush=True)
             return
-        chosen = [each for each in scenarios(arguments.requests) if arguments.only in each.name]
-        for scenario in chosen:
-            compared = _compared(scenario, measured)
-            rows: defaultdict[str, list[Row]] = defaultdict(list)
-            for system in compared:
-                measure(system, scenario, max(100, scenario.requests // 10))
-            for _ in range(arguments.rounds):
-                for system in compared:
-                    rows[system.name].append(measure(system, scenario, scenario.requests))
-                if scenario.concurrency == 1:
-                    with synced_each_second(info.redis_url):
-                        row = measure(measured[-1], scenario, scenario.requests)
-                    rows[_EACH_SECOND].append(row)
-            print("\n".join(report(scenario, rows)), flush=True)
+        for scenario in scenarios(arguments.requests):
+            if arguments.only in scenario.name:
+                print("\n".join(_compare(scenario, info, measured, arguments.rounds)), flush=True)
+        if arguments.only in WHOLE:
+            _print_whole(info, measured[-1], arguments)
         for system in measured:
             for name, rss in system.rss_mb().items():
                 print(f"RSS {name}: {rss:.0f} MB")

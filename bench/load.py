@@ -5,8 +5,11 @@ Run as its own process (`python -m bench.load`), so that its CPU time is not the
 
 import argparse
 import asyncio
+import itertools
 import os
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import cast
 from urllib.parse import urlsplit
@@ -20,13 +23,17 @@ _LIMIT_S = 120.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send, and how much of it: `requests` in all, `concurrency` at a time."""
+    """What to send, and how much of it: `requests` in all, `concurrency` at a time.
+
+    `api_keys` are taken in turn; without any, all calls are those of `api_key`.
+    """
 
     url: str
     api_key: str
     body: str
     concurrency: int
     requests: int
+    api_keys: list[str] = []
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +47,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class _Connection(asyncio.Protocol):
     """One keep-alive connection: sends the next request as soon as an answer is complete."""
 
-    def __init__(self, request: bytes, tickets: list[int], latencies_s: list[float]) -> None:
-        self._request = request
+    def __init__(
+        self, requests: Iterator[bytes], tickets: list[int], latencies_s: list[float]
+    ) -> None:
+        self._requests = requests
         self._tickets = tickets
         self._latencies_s = latencies_s
         self._sent_at = 0.0
@@ -76,7 +85,7 @@ class _Connection(asyncio.Protocol):
         self._tickets.pop()
         self._parser = httptools.HttpResponseParser(self)
         self._sent_at = perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(next(self._requests))
 
 
 async def run(job: Job) -> Result:
@@ -85,11 +94,14 @@ async def run(job: Job) -> Result:
     if url.hostname is None or url.port is None:
         raise ValueError(f"{job.url} names no host and port")
     host, port = url.hostname, url.port
-    request = (
-        f"POST {url.path} HTTP/1.1\r\nhost: {url.netloc}\r\n"
-        f"authorization: Bearer {job.api_key}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(job.body)}\r\n\r\n{job.body}"
-    ).encode()
+    requests = itertools.cycle(
+        (
+            f"POST {url.path} HTTP/1.1\r\nhost: {url.netloc}\r\n"
+            f"authorization: Bearer {api_key}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(job.body)}\r\n\r\n{job.body}"
+        ).encode()
+        for api_key in job.api_keys or [job.api_key]
+    )
     tickets = list(range(job.requests))
     latencies_s: list[float] = []
     loop = asyncio.get_running_loop()
@@ -97,7 +109,7 @@ async def run(job: Job) -> Result:
     connections: Sequence[_Connection] = [
         (
             await loop.create_connection(
-                lambda: _Connection(request, tickets, latencies_s), host, port
+                lambda: _Connection(requests, tickets, latencies_s), host, port
             )
         )[1]
         for _ in range(job.concurrency)
@@ -109,6 +121,13 @@ async def run(job: Job) -> Result:
         elapsed_s=perf_counter() - started,
         cpu_s=sum(os.times()[:2]) - cpu,
     )
+
+
+def run_job(job: Job) -> Result:
+    """In a process of its own."""
+    command = [sys.executable, "-m", "bench.load", msgspec.json.encode(job).decode()]
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    return msgspec.json.decode(output, type=Result)
 
 
 def main() -> None:

@@ -52,7 +52,9 @@ def systems() -> Iterator[tuple[StackInfo, list[System]]]:
             info = stack.start()
             _raise_budget(info.admin_url, info.admin_api_key, info.demo_user_id)
             port = _start_bare_relay(bare, info.provider_url, environment)
-            pids = {name: stack.pid(name) for name in ("gateway", "ledger_worker", "redis")}
+            pids = {
+                name: stack.pid(name) for name in ("gateway", "ledger_worker", "redis", "mongo")
+            }
             yield (
                 info,
                 [

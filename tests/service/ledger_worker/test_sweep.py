@@ -89,3 +89,21 @@ async def test_the_sweep_visits_every_account_until_it_is_told_to_stop(stage: St
     stop.set()
     await sweeping
     assert await stage.redis.zcard("arq:queue") == 2
+
+
+async def test_a_round_visits_every_account(stage: Stage) -> None:
+    users = [f"user-{n}" for n in range(120)]
+    for user_id in users:
+        await abandon(stage, user_id, 1)
+    stop = asyncio.Event()
+    sweeping = asyncio.create_task(
+        keep_sweeping(stage.redis, stage.holds, stage.metrics, stop, every_s=60)
+    )
+
+    async def all_are_found() -> bool:
+        return count_of(stage.metrics.abandoned) == len(users)
+
+    await eventually(all_are_found)
+    stop.set()
+    await sweeping
+    assert [await stage.holds.held(user_id) for user_id in users] == [0] * len(users)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from libs.common.storage.mongo.driver import Collection, Document, Session
 
 # Some servers compare each document with each id, which costs the square of their number.
-IDS_PER_READ = 100
+IDS_PER_READ = 40
 
 
 async def find_by_ids(

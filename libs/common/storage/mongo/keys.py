@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from libs.common.schemas.key import ApiKey
-from libs.common.storage.mongo.batched_reads import find_by_ids
+from libs.common.storage.mongo.batched_reads import IDS_PER_READ, find_by_ids
 from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
@@ -69,9 +69,13 @@ class KeyStore:
 
     async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
         """The keys that have budgets of their own."""
-        query = {"_id": {"$in": sorted(key_ids)}, "budgets.0": {"$exists": True}}
-        documents = await self._keys.find(query).to_list(None)
-        return [from_document(document, ApiKey) for document in documents]
+        found: list[Document] = []
+        wanted = sorted(key_ids)
+        for start in range(0, len(wanted), IDS_PER_READ):
+            some = wanted[start : start + IDS_PER_READ]
+            query = {"_id": {"$in": some}, "budgets.0": {"$exists": True}}
+            found += await self._keys.find(query).to_list(len(some))
+        return [from_document(document, ApiKey) for document in found]
 
     async def slice(
         self, wanted: Slice, *, user_id: str | None, keep: Callable[[ApiKey], bool]
