@@ -184,23 +184,6 @@ def _plain(rate: Decimal | None) -> Decimal | None:
     return None if rate is None else plain(rate)
 
 
-def cost_view(version: PriceVersion) -> dict[str, Any]:
-    return {
-        "price_id": version.price_id,
-        "model": version.model,
-        "provider": version.provider,
-        "aliases": version.aliases,
-        "source": version.source,
-        "import_id": version.import_id,
-        "made_by": version.made_by,
-        "ended_by": version.ended_by,
-        **terms_view(version),
-        "effective_from": version.effective_from,
-        "effective_until": version.effective_until,
-        "created_at": version.created_at,
-    }
-
-
 def terms_view(version: PriceVersion) -> dict[str, Any]:
     """What makes one price another than the next."""
     return {

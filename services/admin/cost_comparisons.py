@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,10 +14,11 @@ from starlette.requests import Request
 from libs.common.domain.money import EXACT, plain
 from libs.common.domain.token_classes import rate_of
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.schemas.price import PriceVersion, Rates
+from libs.common.schemas.price import PriceSource, PriceVersion, Rates
 from libs.common.storage.prices.price_map import MapModel, PriceMap
 from services.admin.bundled_prices import routed_name
 from services.admin.cost_changes import StoredPrices, differences
+from services.admin.cost_views import Change, changes_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, PageSize, Provider, Time
 from services.admin.genai_prices import GenaiPrices
@@ -53,14 +54,43 @@ class CompareBody(msgspec.Struct, frozen=True, kw_only=True):
     cursor: ListCursor | UnsetType = UNSET
 
 
+class RateDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A rate of calls with more input tokens than that, by the one list and the other."""
+
+    above_input_tokens: int
+    rate: str
+    ours: Decimal | None
+    theirs: Decimal | None
+
+
 class _Differing(msgspec.Struct, frozen=True):
     model: str
     price: PriceVersion
     other_id: str
-    differences: Any
+    differences: dict[str, Change] | tuple[RateDifference, ...]
 
 
-async def compare_costs(request: Request[State], body: CompareBody) -> Answer[Any]:
+class ComparedPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """`differences` are by term from LiteLLM's row, or a list of rates from genai-prices."""
+
+    model: str
+    provider: str
+    price_id: str
+    source: PriceSource
+    other: str
+    differences: dict[str, Change] | tuple[RateDifference, ...]
+
+
+class ComparisonPage(msgspec.Struct, frozen=True, kw_only=True):
+    other: Literal["bundled", "genai-prices"] = msgspec.field(name="with")
+    at: datetime
+    models: int
+    differing: int
+    data: tuple[ComparedPrice, ...]
+    next_cursor: str | None
+
+
+async def compare_costs(request: Request[State], body: CompareBody) -> Answer[ComparisonPage]:
     """The models whose price in force differs, by the map's names for them."""
     state = request.state
     now = state["now"]()
@@ -73,26 +103,25 @@ async def compare_costs(request: Request[State], body: CompareBody) -> Answer[An
     other: Literal["bundled", "genai-prices"] = (
         "bundled" if body.genai_prices is None else "genai-prices"
     )
-    return Answer(
-        {
-            "with": other,
-            "at": at,
-            "models": compared,
-            "differing": len(found),
-            "data": [
-                {
-                    "model": each.model,
-                    "provider": each.price.provider,
-                    "price_id": each.price.price_id,
-                    "source": each.price.source,
-                    "other": each.other_id,
-                    "differences": each.differences,
-                }
-                for each in page
-            ],
-            "next_cursor": cursor_of("model", page[-1].model) if len(rest) > len(page) else None,
-        }
+    view = ComparisonPage(
+        other=other,
+        at=at,
+        models=compared,
+        differing=len(found),
+        data=tuple(
+            ComparedPrice(
+                model=each.model,
+                provider=each.price.provider,
+                price_id=each.price.price_id,
+                source=each.price.source,
+                other=each.other_id,
+                differences=each.differences,
+            )
+            for each in page
+        ),
+        next_cursor=cursor_of("model", page[-1].model) if len(rest) > len(page) else None,
     )
+    return Answer(view)
 
 
 def _compare(
@@ -107,7 +136,9 @@ def _compare(
             if price is None:
                 continue
             other = row.price
-            told: Any = differences(other, price)
+            told: dict[str, Change] | tuple[RateDifference, ...] = changes_of(
+                differences(other, price)
+            )
         else:
             price = row.price if price is None else price
             theirs = others.price_of(row.provider, routed_name(row), at)
@@ -135,9 +166,9 @@ def _document(providers: Sequence[msgspec.Raw]) -> GenaiPrices:
         raise ValidationFailed([FieldError("genai_prices", str(error))]) from None
 
 
-def _rate_differences(ours: PriceVersion, theirs: PriceVersion) -> list[dict[str, Any]]:
+def _rate_differences(ours: PriceVersion, theirs: PriceVersion) -> tuple[RateDifference, ...]:
     """What a token of each class costs by the one and by the other, below and above thresholds."""
-    told: list[dict[str, Any]] = []
+    told: list[RateDifference] = []
     thresholds = {0, *_thresholds(ours), *_thresholds(theirs)}
     for above in sorted(thresholds):
         own, others = _rates_above(ours, above), _rates_above(theirs, above)
@@ -147,12 +178,20 @@ def _rate_differences(ours: PriceVersion, theirs: PriceVersion) -> list[dict[str
             pair = _charged(own, name, ours), plain(rate_of(others, name))
             if pair[0] != pair[1]:
                 told.append(
-                    {"above_input_tokens": above, "rate": field, "ours": pair[0], "theirs": pair[1]}
+                    RateDifference(
+                        above_input_tokens=above, rate=field, ours=pair[0], theirs=pair[1]
+                    )
                 )
     if None not in (ours.web_search, theirs.web_search) and ours.web_search != theirs.web_search:
-        fees = {"ours": ours.web_search, "theirs": theirs.web_search}
-        told.append({"above_input_tokens": 0, "rate": "web_search_cost", **fees})
-    return told
+        told.append(
+            RateDifference(
+                above_input_tokens=0,
+                rate="web_search_cost",
+                ours=ours.web_search,
+                theirs=theirs.web_search,
+            )
+        )
+    return tuple(told)
 
 
 def _lists(rates: Rates, name: str) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,13 +18,15 @@ from starlette.requests import Request
 from libs.common.domain.money import plain
 from libs.common.domain.price_lookup import model_names
 from libs.common.errors import FieldError, InvalidRequest, NotFound, ValidationFailed
-from libs.common.schemas.price import AT_COST, PriceImport, PriceVersion
+from libs.common.schemas.price import AT_COST, PriceImport, PriceSource, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
 from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
 from services.admin.alerts.prices import tell_import
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
-from services.admin.cost_changes import Reading, Row, Terms, read_map, rows_of
+from services.admin.cost_changes import Change, Reading, Row, Terms, read_map, rows_of
+from services.admin.cost_views import Change as TermChange
+from services.admin.cost_views import changes_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, Multiplier, PageSize, Provider, Time
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery, cursor_of, place_of
@@ -69,7 +71,59 @@ class ImportQuery(PageQuery, frozen=True, kw_only=True):
     sort: Literal["import_id", "-import_id"] = "-import_id"
 
 
-async def import_costs(request: Request[State], body: ImportBody) -> Answer[Any]:
+class UnreadableRow(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    message: str
+
+
+class UndatedRow(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    note: str
+
+
+class UndatedRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows whose price holds for a time that the map does not date; `notes` are of the first."""
+
+    models: int
+    notes: tuple[UndatedRow, ...]
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """The price that is in force without the import."""
+
+    price_id: str
+    source: PriceSource
+
+
+class RowChange(msgspec.Struct, frozen=True, kw_only=True):
+    """`price_id` is the new version's, null where none is stored."""
+
+    model: str
+    provider: str
+    change: Change
+    price_id: str | None
+    in_force: Held | None
+    differences: dict[str, TermChange]
+
+
+class ImportView(msgspec.Struct, frozen=True, kw_only=True):
+    """`skipped` counts rows without a price of tokens, by reason."""
+
+    dry_run: bool
+    import_id: str | None
+    models: int
+    new: int
+    changed: int
+    same: int
+    kept: int
+    skipped: dict[str, int]
+    unreadable: tuple[UnreadableRow, ...]
+    undated: UndatedRows
+    changes: tuple[RowChange, ...]
+    next_cursor: str | None
+
+
+async def import_costs(request: Request[State], body: ImportBody) -> Answer[ImportView]:
     """Idempotent: stores `new` and `changed` prices only, and nothing in a dry run."""
     state = request.state
     now = state["now"]()
@@ -84,24 +138,30 @@ async def import_costs(request: Request[State], body: ImportBody) -> Answer[Any]
     if stored:
         await tell_import(state, stored[0], len(stored))
     counts = Counter(row.change for row in rows)
-    answer = {
-        "dry_run": body.dry_run,
-        "import_id": stored[0].import_id if stored else None,
-        "models": len(rows),
-        **{change: counts[change] for change in ("new", "changed", "same", "kept")},
-        "skipped": dict(reading.skipped),
-        "unreadable": [
-            {"path": path, "message": message} for path, message in reading.unreadable[:_MAX_NAMED]
-        ],
-        "undated": {
-            "models": len(reading.undated),
-            "notes": [
-                {"model": model, "note": note} for model, note in reading.undated[:_MAX_NAMED]
-            ],
-        },
-        **_page(rows, body),
-    }
-    return Answer(answer, status=200 if body.dry_run else 201, headers=headers)
+    changes, after = _page(rows, body)
+    view = ImportView(
+        dry_run=body.dry_run,
+        import_id=stored[0].import_id if stored else None,
+        models=len(rows),
+        new=counts["new"],
+        changed=counts["changed"],
+        same=counts["same"],
+        kept=counts["kept"],
+        skipped=dict(reading.skipped),
+        unreadable=tuple(
+            UnreadableRow(path=path, message=message)
+            for path, message in reading.unreadable[:_MAX_NAMED]
+        ),
+        undated=UndatedRows(
+            models=len(reading.undated),
+            notes=tuple(
+                UndatedRow(model=model, note=note) for model, note in reading.undated[:_MAX_NAMED]
+            ),
+        ),
+        changes=tuple(_change_view(row, body.dry_run) for row in changes),
+        next_cursor=after,
+    )
+    return Answer(view, status=200 if body.dry_run else 201, headers=headers)
 
 
 async def list_imports(request: Request[State], query: ImportQuery) -> Answer[Page[PriceImport]]:
@@ -111,7 +171,7 @@ async def list_imports(request: Request[State], query: ImportQuery) -> Answer[Pa
     return Answer(reading.page(found, found.rows))
 
 
-async def show_import(request: Request[State]) -> Answer[Any]:
+async def show_import(request: Request[State]) -> Answer[PriceImport]:
     state, import_id = request.state, request.path_params["import_id"]
     found = await state["prices"].find_import(import_id)
     if found is None:
@@ -119,7 +179,7 @@ async def show_import(request: Request[State]) -> Answer[Any]:
     return Answer(found, headers=etag_of(found))
 
 
-async def undo_import(request: Request[State]) -> Answer[Any]:
+async def undo_import(request: Request[State]) -> Answer[PriceImport]:
     """Its versions count no longer, not even for the time since: what was before comes back.
 
     Entries that they priced stay as they are until they are priced again.
@@ -137,7 +197,8 @@ async def undo_import(request: Request[State]) -> Answer[Any]:
         names = [version.model for version in versions]
         headers |= await state["announcer"].announce("price", names, as_one=True)
     await tell_import(state, found, found.versions, undone=True)
-    return Answer(await state["prices"].find_import(import_id), headers=headers)
+    undone = await state["prices"].find_import(import_id)
+    return Answer(found if undone is None else undone, headers=headers)
 
 
 def _check(body: ImportBody) -> None:
@@ -215,8 +276,8 @@ async def _insert(state: State, versions: Sequence[PriceVersion]) -> dict[str, s
     return headers
 
 
-def _page(rows: Sequence[Row], body: ImportBody) -> dict[str, Any]:
-    """A page of what is not the same; first the rows that differ from what is in force."""
+def _page(rows: Sequence[Row], body: ImportBody) -> tuple[list[Row], str | None]:
+    """Of what is not the same, with its next cursor; first what differs from what is in force."""
     changes = [row for row in rows if row.change != "same"]
     changes.sort(key=lambda row: (not row.differences, row.version.model))
     start = 0
@@ -228,22 +289,19 @@ def _page(rows: Sequence[Row], body: ImportBody) -> dict[str, Any]:
         start = places[after] + 1
     page = changes[start : start + body.limit]
     more = body.dry_run and start + len(page) < len(changes)
-    return {
-        "changes": [_change_view(row, body.dry_run) for row in page],
-        "next_cursor": cursor_of("model", page[-1].version.model) if more else None,
-    }
+    return page, cursor_of("model", page[-1].version.model) if more else None
 
 
-def _change_view(row: Row, dry_run: bool) -> dict[str, Any]:
+def _change_view(row: Row, dry_run: bool) -> RowChange:
     price = row.in_force
-    return {
-        "model": row.version.model,
-        "provider": row.version.provider,
-        "change": row.change,
-        "price_id": row.version.price_id if row.is_stored and not dry_run else None,
-        "in_force": None if price is None else {"price_id": price.price_id, "source": price.source},
-        "differences": row.differences,
-    }
+    return RowChange(
+        model=row.version.model,
+        provider=row.version.provider,
+        change=row.change,
+        price_id=row.version.price_id if row.is_stored and not dry_run else None,
+        in_force=None if price is None else Held(price_id=price.price_id, source=price.source),
+        differences=changes_of(row.differences),
+    )
 
 
 def _unknown(import_id: str) -> NotFound:

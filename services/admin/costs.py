@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -23,9 +23,19 @@ from libs.common.storage.prices.price_map import MapModel
 from services.admin.alerts.prices import tell_price
 from services.admin.bundled_prices import mapped, priced_by_id, routed_name, rows_in
 from services.admin.clock import to_utc_ms
-from services.admin.cost_bodies import NewCost, cost_view, version_of
+from services.admin.cost_bodies import NewCost, version_of
 from services.admin.cost_changes import differences
 from services.admin.cost_overrides import Underlay
+from services.admin.cost_views import (
+    BundledView,
+    CostView,
+    NewCostView,
+    ShownCostView,
+    changes_of,
+    cost_view,
+    new_cost_view,
+    shown_cost_view,
+)
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Model, Provider, Time
@@ -75,7 +85,7 @@ class EndQuery(msgspec.Struct, frozen=True, kw_only=True):
     at: Time | UnsetType = UNSET
 
 
-async def create_cost(request: Request[State], body: NewCost) -> Answer[Any]:
+async def create_cost(request: Request[State], body: NewCost) -> Answer[NewCostView]:
     state = request.state
     now = state["now"]()
     if body.aliases is not UNSET and body.model in body.aliases:
@@ -93,15 +103,12 @@ async def create_cost(request: Request[State], body: NewCost) -> Answer[Any]:
         version = await state["prices"].get(version.price_id) or version
     await tell_price(state, version)
     headers = await announce_prices(state, [version])
-    answer = {
-        **cost_view(version),
-        "inherits": None if base is None else base.price_id,
-        "replaces": underlay.replaced_by(version),
-    }
-    return Answer(answer, status=201, headers=etag_of(version) | headers)
+    inherits = None if base is None else base.price_id
+    view = new_cost_view(version, inherits, underlay.replaced_by(version))
+    return Answer(view, headers=etag_of(version) | headers)
 
 
-async def end_cost(request: Request[State], query: EndQuery) -> Answer[Any]:
+async def end_cost(request: Request[State], query: EndQuery) -> Answer[CostView]:
     """The version applies until `at`; entries that it priced stay as they are.
 
     Afterwards the earlier version does not apply again. The price is the one that the model would
@@ -135,7 +142,7 @@ async def end_cost(request: Request[State], query: EndQuery) -> Answer[Any]:
     return Answer(cost_view(version), headers=etag_of(version) | headers)
 
 
-async def show_cost(request: Request[State]) -> Answer[Any]:
+async def show_cost(request: Request[State]) -> Answer[ShownCostView]:
     """One version, whether calls are priced by it now, and how it differs from LiteLLM's row."""
     state, price_id = request.state, request.path_params["price_id"]
     now = state["now"]()
@@ -145,11 +152,11 @@ async def show_cost(request: Request[State]) -> Answer[Any]:
     row = mapped(state["price_map"], version.model)
     versions = await _versions(state, version.model, row)
     in_force = version.price_id in _in_force(versions, row, version.model, now)
-    content = {**cost_view(version), "in_force": in_force, "bundled": _beside(version, row)}
-    return Answer(content, headers=etag_of(version))
+    view = shown_cost_view(version, _beside(version, row), in_force=in_force)
+    return Answer(view, headers=etag_of(version))
 
 
-async def list_costs(request: Request[State], query: CostQuery) -> Answer[Page[Any]]:
+async def list_costs(request: Request[State], query: CostQuery) -> Answer[Page[CostView]]:
     """For one model, includes LiteLLM's price and says which versions are in force."""
     state = request.state
     at = state["now"]() if query.at is UNSET else query.at
@@ -166,7 +173,7 @@ async def list_costs(request: Request[State], query: CostQuery) -> Answer[Page[A
     return await _of_models(state, query, at)
 
 
-async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Page[Any]]:
+async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Page[CostView]]:
     reading, prices = query.reading("model", query.order("model")), state["prices"]
     part = reading.slice
     models = await prices.models(query.filter, part)
@@ -191,7 +198,9 @@ async def _of_models(state: State, query: CostQuery, at: datetime) -> Answer[Pag
     return Answer(reading.page(page, [cost_view(version) for version in found]))
 
 
-async def _of_model(state: State, query: CostQuery, model: str, at: datetime) -> Answer[Page[Any]]:
+async def _of_model(
+    state: State, query: CostQuery, model: str, at: datetime
+) -> Answer[Page[CostView]]:
     row = mapped(state["price_map"], model)
     names = set(_names(model, row))
     versions = await _versions(state, model, row)
@@ -203,7 +212,7 @@ async def _of_model(state: State, query: CostQuery, model: str, at: datetime) ->
         versions = [version for version in versions if version.price_id in in_force]
     reading = query.reading("price_id", query.order("effective_from", "-effective_from"))
     found = sliced(versions, reading.slice, lambda each: Place(each.effective_from, each.price_id))
-    views = [{**cost_view(v), "in_force": v.price_id in in_force} for v in found.rows]
+    views = [cost_view(v, in_force=v.price_id in in_force) for v in found.rows]
     return Answer(reading.page(found, views))
 
 
@@ -215,10 +224,11 @@ async def _versions(state: State, model: str, row: MapModel | None) -> list[Pric
     return await state["prices"].versions_of(_names(model, row))
 
 
-def _beside(version: PriceVersion, row: MapModel | None) -> dict[str, Any] | None:
+def _beside(version: PriceVersion, row: MapModel | None) -> BundledView | None:
     if row is None or version.provider not in ("*", row.provider):
         return None
-    return {"price_id": row.price.price_id, "differences": differences(row.price, version)}
+    changes = changes_of(differences(row.price, version))
+    return BundledView(price_id=row.price.price_id, differences=changes)
 
 
 async def announce_prices(state: State, versions: Iterable[PriceVersion]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`/admin/ledger/dead-letters`: lists and replays deliveries that could not be posted."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -8,7 +9,7 @@ from starlette.requests import Request
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
-from libs.common.storage.mongo.dead_letters import DeadLetter
+from libs.common.storage.mongo.dead_letters import DeadLetter, LetterKind
 from libs.common.storage.queue.replay import replay
 from libs.common.storage.redis.client import RedisError
 from services.admin.endpoints import Answer
@@ -31,7 +32,24 @@ class LetterQuery(PageQuery, frozen=True, kw_only=True):
     sort: Literal["letter_id", "-letter_id"] = "letter_id"
 
 
-class Letters(Page[Any], frozen=True, kw_only=True):
+class LetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """`content` is the decoded letter, null unless it is msgpack that JSON can represent."""
+
+    letter_id: str
+    kind: LetterKind
+    reason: str
+    job_id: str
+    buried_at: datetime
+    size: int
+    times: int
+    call_id: str | None
+    user_id: str | None
+    replayed_at: datetime | None
+    cut_off: bool
+    content: Any
+
+
+class Letters(Page[LetterView], frozen=True, kw_only=True):
     """`count` is that of all letters that wait."""
 
     count: int
@@ -95,11 +113,10 @@ async def replay_letters(request: Request[State], body: ReplayBody) -> Answer[Re
     return Answer(ReplayView(replayed=replayed, cut_off=cut_off, remaining=left))
 
 
-def _view(letter: DeadLetter) -> dict[str, Any]:
-    """`content` is the decoded letter, null unless it is msgpack that JSON can represent."""
+def _view(letter: DeadLetter) -> LetterView:
     fields = msgspec.structs.asdict(letter)
     del fields["raw"]
-    return {**fields, "cut_off": letter.size > len(letter.raw), "content": _content(letter.raw)}
+    return LetterView(**fields, cut_off=letter.size > len(letter.raw), content=_content(letter.raw))
 
 
 def _content(raw: bytes) -> Any:

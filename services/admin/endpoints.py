@@ -91,7 +91,9 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def tag(self) -> str:
-        """The noun that its path begins with."""
+        """The noun that its path begins with; what needs no key is the service's own."""
+        if self.role is None:
+            return "service"
         return self.path.removeprefix("/admin").split("/")[1]
 
     @property

@@ -19,9 +19,10 @@ from libs.common.schemas.usage import ClientFormat, TokenUsage
 from libs.common.storage.prices.price_book import prices_at
 from services.admin.accounts import find_account
 from services.admin.bundled_prices import mapped
-from services.admin.cost_bodies import cost_view, rates_view
+from services.admin.cost_bodies import rates_view
+from services.admin.cost_views import CostView, RatesView, cost_view
 from services.admin.endpoints import Answer
-from services.admin.entry_views import line_view
+from services.admin.entry_views import LineView, line_view
 from services.admin.fields import Model, Multiplier, Provider, Time, UserId
 from services.admin.reported_usage import read_usage, usage_view
 from services.admin.state import State
@@ -85,7 +86,54 @@ class _Served(msgspec.Struct, frozen=True, kw_only=True):
         return self.model if self.priced_as is None else self.priced_as
 
 
-async def quote(request: Request[State], body: QuoteBody) -> Answer[Any]:
+class DeploymentQuote(msgspec.Struct, frozen=True, kw_only=True):
+    deployment_id: str
+    provider: str
+    model: str
+    cost_usd: Decimal | None
+
+
+class NoteView(msgspec.Struct, frozen=True, kw_only=True):
+    """`value` is what the usage says that the price has no terms for."""
+
+    note: PriceNote
+    value: str | None
+    message: str
+
+
+class QuotedRates(RatesView, frozen=True, kw_only=True):
+    """Of the tier that applies."""
+
+    service_tier: str | None
+    above_input_tokens: int
+
+
+class QuoteView(msgspec.Struct, frozen=True, kw_only=True):
+    """`surcharges` are factors on the `rates`, which the lines include.
+
+    `unpriced` are other models that ran and have no price; `usage` is what was read.
+    """
+
+    provider: str
+    model: str
+    deployment_id: str | None
+    priced_as: str | None
+    at: datetime
+    cost_usd: Decimal
+    lines: tuple[LineView, ...]
+    unpriced: tuple[str | None, ...]
+    notes: tuple[NoteView, ...]
+    multiplier: Decimal
+    account_multiplier: Decimal
+    deployment_multiplier: Decimal
+    rates: QuotedRates
+    surcharges: dict[str, Decimal]
+    price: CostView
+    usage: dict[str, Any]
+    deployments: tuple[DeploymentQuote, ...] = ()
+
+
+async def quote(request: Request[State], body: QuoteBody) -> Answer[QuoteView]:
     """Of a route, the deployment that is tried first; the others' costs follow."""
     state = request.state
     now = state["now"]()
@@ -102,18 +150,22 @@ async def quote(request: Request[State], body: QuoteBody) -> Answer[Any]:
         _quote(each, usage, prices_at(price_at, names, at), multiplier, at)
         for each, names in zip(served, models, strict=True)
     ]
-    priced = [each for each in quotes if each["price"] is not None]
-    if not priced:
+    found = next((each for each in quotes if each is not None), None)
+    if found is None:
         raise NotFound(
             f"'{served[0].provider}/{served[0].model}' has no price at that time.", param="model"
         )
-    deployments = [
-        {name: each[name] for name in ("deployment_id", "provider", "model", "cost_usd")}
-        for each in quotes
-        if each["deployment_id"] is not None
-    ]
-    answer = {**priced[0], "usage": usage_view(usage), "deployments": deployments}
-    return Answer(answer)
+    deployments = tuple(
+        DeploymentQuote(
+            deployment_id=each.deployment_id,
+            provider=each.provider,
+            model=each.model,
+            cost_usd=None if costs is None else costs.cost_usd,
+        )
+        for each, costs in zip(served, quotes, strict=True)
+        if each.deployment_id is not None
+    )
+    return Answer(msgspec.structs.replace(found, deployments=deployments))
 
 
 async def _multiplier(state: State, body: QuoteBody) -> Decimal:
@@ -163,17 +215,12 @@ def _quote(
     prices: Prices,
     multiplier: Decimal,
     at: datetime,
-) -> dict[str, Any]:
-    """Without a price the cost is null; other models that ran and have none are `unpriced`."""
-    whose = {
-        "provider": served.provider,
-        "model": served.model,
-        "deployment_id": served.deployment_id,
-        "priced_as": served.priced_as,
-    }
+) -> QuoteView | None:
+    """None without a price; other models that ran and have none are `unpriced`."""
+    told = usage_view(usage)
     price = prices.get((served.provider, served.price_name))
     if price is None:
-        return {**whose, "cost_usd": None, "price": None}
+        return None
     if usage.inference_geo is None and served.region is not None:
         usage = msgspec.structs.replace(usage, inference_geo=served.region)
     called = Called(
@@ -188,28 +235,31 @@ def _quote(
         raise ValidationFailed([FieldError("usage", priced.reason)])
     cost = priced.cost
     tier = tier_for(price, usage, at=at)
-    return {
-        **whose,
-        "at": at,
-        "cost_usd": nusd_to_usd(cost.cost_nusd),
-        "lines": [line_view(line) for line in cost.lines],
-        "unpriced": priced.unpriced,
-        "notes": [_note_view(note, usage) for note in cost.notes],
-        "multiplier": cost.multiplier,
-        "account_multiplier": multiplier,
-        "deployment_multiplier": served.multiplier,
-        "rates": {
-            "service_tier": None if tier is None else tier.service_tier,
-            "above_input_tokens": 0 if tier is None else tier.above_input_tokens,
+    return QuoteView(
+        provider=served.provider,
+        model=served.model,
+        deployment_id=served.deployment_id,
+        priced_as=served.priced_as,
+        at=at,
+        cost_usd=nusd_to_usd(cost.cost_nusd),
+        lines=tuple(map(line_view, cost.lines)),
+        unpriced=tuple(priced.unpriced),
+        notes=tuple(_note_view(note, usage) for note in cost.notes),
+        multiplier=cost.multiplier,
+        account_multiplier=multiplier,
+        deployment_multiplier=served.multiplier,
+        rates=QuotedRates(
+            service_tier=None if tier is None else tier.service_tier,
+            above_input_tokens=0 if tier is None else tier.above_input_tokens,
             **rates_view(price.rates if tier is None else tier.rates),
-        },
-        # Factors on the rates above; the lines include them.
-        "surcharges": surcharges_for(price, usage),
-        "price": cost_view(price),
-    }
+        ),
+        surcharges=surcharges_for(price, usage),
+        price=cost_view(price),
+        usage=told,
+    )
 
 
-def _note_view(note: PriceNote, usage: TokenUsage) -> dict[str, str | None]:
+def _note_view(note: PriceNote, usage: TokenUsage) -> NoteView:
     named = _NOTED.get(note)
     value = None if named is None else getattr(usage, named)
-    return {"note": note, "value": value, "message": _MESSAGES[note]}
+    return NoteView(note=note, value=value, message=_MESSAGES[note])

@@ -1,12 +1,14 @@
 """`/admin/recordings`: shows and deletes the recordings of calls."""
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Literal
 
 import msgspec
 from starlette.requests import Request
 
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.recording import Recording
+from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.queue.recordings import RecordingFilter
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
@@ -36,6 +38,28 @@ class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId
 
 
+class SideHead(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a side of a call, without its text."""
+
+    size: int
+    truncated: bool
+
+
+class RecordingHead(msgspec.Struct, frozen=True, kw_only=True):
+    v: int
+    call_id: str
+    user_id: str
+    key_id: str
+    format: ClientFormat
+    model: str | None
+    started_at: datetime
+    stream: bool
+    http_status: int | None
+    request: SideHead
+    answer: SideHead
+    expires_at: datetime
+
+
 class DeletedView(msgspec.Struct, frozen=True, kw_only=True):
     """`more` asks to repeat the request."""
 
@@ -43,7 +67,9 @@ class DeletedView(msgspec.Struct, frozen=True, kw_only=True):
     more: bool
 
 
-async def list_recordings(request: Request[State], query: RecordingQuery) -> Answer[Page[Any]]:
+async def list_recordings(
+    request: Request[State], query: RecordingQuery
+) -> Answer[Page[RecordingHead]]:
     """Without the texts; the newest first, unless `sort` says otherwise."""
     state = request.state
     if query.since is not None and query.until is not None and query.since >= query.until:
@@ -91,12 +117,8 @@ async def delete_recordings(request: Request[State], query: AccountQuery) -> Ans
     return Answer(DeletedView(deleted=deleted, more=more))
 
 
-def _head(recording: Recording) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(recording)
-    for side in ("request", "answer"):
-        fields[side] = msgspec.structs.asdict(fields[side])
-        del fields[side]["text"]
-    return fields
+def _head(recording: Recording) -> RecordingHead:
+    return msgspec.convert(recording, RecordingHead, from_attributes=True)
 
 
 def _unknown(call_id: str) -> NotFound:

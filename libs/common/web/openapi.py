@@ -225,7 +225,11 @@ def _plain(told: Any) -> Any:
         return [_plain(each) for each in told]
     if not isinstance(told, dict):
         return told
-    told = {name: _plain(value) for name, value in told.items()}
+    return _plain_schema({name: _plain(value) for name, value in told.items()})
+
+
+def _plain_schema(told: Json) -> Json:
+    """Also of what is no schema: then nothing applies."""
     if told.get("format") == "decimal":
         del told["format"]
         told["type"] = "number"
@@ -233,12 +237,18 @@ def _plain(told: Any) -> Any:
             told["default"] = msgspec.json.decode(told["default"])
     if all(isinstance(each, str) for each in told.get("enum") or (0,)):
         told["type"] = "string"
+    if told.get("type") == "array" or "array" in _alternatives(told):
+        told.setdefault("items", {})
     if isinstance(told.get("title"), str) and "type" in told:
         del told["title"]
     if isinstance(told.get("description"), str):
         told["description"] = inspect.cleandoc(told["description"])
-    if told.get("required") == []:
-        del told["required"]
-    if "default" in told and told["default"] is None:
-        del told["default"]
+    for name, silent in (("required", []), ("default", None)):
+        if name in told and told[name] == silent:
+            del told[name]
     return told
+
+
+def _alternatives(told: Json) -> list[Any]:
+    kinds = told.get("type")
+    return kinds if isinstance(kinds, list) else []

@@ -28,7 +28,7 @@ _COLUMNS = (Column("Letter"), Column("Came"), Column("Why"), Column("Bytes", "nu
 async def show_page(view: View) -> Shown:
     letters = await view.api.call(dead_letters.list_letters, query={"limit": 20})
     rows = [
-        [mono(each.letter_id), when(each.failed_at, view.zone), each.reason, count(each.size)]
+        [mono(each.letter_id), when(each.buried_at, view.zone), each.reason, count(each.size)]
         for each in letters.data
     ]
     replay = confirm_form(

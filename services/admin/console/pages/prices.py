@@ -139,7 +139,7 @@ async def show_page(view: View) -> Shown:
                 ),
                 panel("Rates, USD per million tokens", facts(rates)),
             ],
-            price.bundled and _beside(price.bundled),
+            None if price.bundled is None else _beside(price.bundled),
             stored and view.api.may(costs.end_cost) and panel("End", end),
         ],
     )
@@ -259,7 +259,7 @@ async def import_page(
 def _difference(view: View, answer: Any) -> Node:
     kept = {name: text for name, text in view.typed.items() if name != "really"}
     columns = (Column("Model"), Column("Change"))
-    rows = [[row.model, row.change] for row in answer.data]
+    rows = [[row.model, row.change] for row in answer.changes]
     go = confirm_form(
         "/console/prices/import", view.session.csrf, submit="Import them",
         asks=f"Stores {answer.new} new and {answer.changed} changed prices; from now on they win "

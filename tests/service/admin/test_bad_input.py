@@ -1,0 +1,98 @@
+"""Bad input at every endpoint is refused by name, and changes nothing."""
+
+import re
+from typing import Any
+
+import httpx2
+import pytest
+
+from libs.common.storage.mongo.driver import Database
+from services.admin.endpoints import Endpoint
+from services.admin.routes import ENDPOINTS
+from tests.service.admin.problems import problem, wrong_fields
+
+JSON = {"content-type": "application/json"}
+_KEYED = [each for each in ENDPOINTS if each.role is not None]
+_WITH_BODY = [each for each in _KEYED if each.body is not None]
+_WITH_ID = [each for each in _KEYED if "{" in each.path]
+_NOT_FOUND = {404, 405, 422}
+_BODIES = [
+    (b'{"\xff": 1}', 400),
+    ('{"ü": 1}'.encode("utf-16"), 400),
+    (b'{"a": "\\ud800"}', 400),
+    (b"[]", 422),
+    (b'"text"', 422),
+    (b"null", 422),
+    (b'{"$where": "sleep(1000)"}', 422),
+]
+_IDS = [
+    "%7B%22$where%22:%221%22%7D",
+    "$ne",
+    "a%2Fb",
+    "%C3%BC%20%F0%9F%98%80",
+    "%FF",
+    "%00",
+    "x" * 3000,
+    "..%2F..%2Fetc",
+]
+
+
+def named(endpoints: list[Endpoint]) -> list[Any]:
+    return [pytest.param(each, id=f"{each.method} {each.path}") for each in endpoints]
+
+
+async def asked(
+    admin: httpx2.AsyncClient,
+    endpoint: Endpoint,
+    *,
+    value: str = "x",
+    query: str = "",
+    content: bytes = b"{}",
+) -> httpx2.Response:
+    path = re.sub(r"\{\w+(:path)?\}", lambda _: value, endpoint.path) + query
+    if endpoint.body is None:
+        return await admin.request(endpoint.method, path)
+    return await admin.request(endpoint.method, path, content=content, headers=JSON)
+
+
+async def stored(database: Database) -> dict[str, int]:
+    """Documents by collection, without the log of writes, which has refused ones too."""
+    names = [name for name in await database.list_collection_names() if "audit" not in name]
+    return {name: await database[name].count_documents({}) for name in names}
+
+
+@pytest.mark.parametrize("endpoint", named(_WITH_BODY))
+async def test_a_body_that_is_none_of_its_own_changes_nothing(
+    admin: httpx2.AsyncClient, database: Database, endpoint: Endpoint
+) -> None:
+    before = await stored(database)
+    for content, status in _BODIES:
+        answer = await asked(admin, endpoint, content=content)
+        assert answer.status_code == status, (content, answer.text)
+        told = problem(answer)
+        if b"$where" in content:
+            assert "$where" in wrong_fields(answer)
+            assert told["errors"][0]["allowed"]
+    assert await stored(database) == before
+
+
+@pytest.mark.parametrize("endpoint", named(_KEYED))
+async def test_an_unknown_parameter_is_refused(
+    admin: httpx2.AsyncClient, endpoint: Endpoint
+) -> None:
+    answer = await asked(admin, endpoint, query="?$where=1")
+    assert answer.status_code == 422, answer.text
+    assert "$where" in wrong_fields(answer)
+
+
+@pytest.mark.parametrize("endpoint", named(_WITH_ID))
+async def test_an_id_is_data(admin: httpx2.AsyncClient, endpoint: Endpoint) -> None:
+    """One that nothing has, whatever it looks like."""
+    for value in _IDS:
+        answer = await asked(admin, endpoint, value=value)
+        if (endpoint.method, answer.status_code) == ("GET", 200):
+            # A list of what belongs to an id may be empty.
+            assert answer.json()["data"] == []
+        else:
+            assert answer.status_code in _NOT_FOUND, (value, answer.text)
+            problem(answer)
