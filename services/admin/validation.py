@@ -81,7 +81,7 @@ def _read_json(body: bytes, wanted: type[S], now: datetime) -> S:
 
 def decode_query(request: Request[Any], wanted: type[S], now: datetime) -> S:
     """The query parameters. Raises ValidationFailed."""
-    reader = _Reader(now, lambda text, kind: msgspec.convert(text, kind, strict=False))
+    reader = _Reader(now, _of_text)
     values: dict[str, Any] = {}
     for name, text in request.query_params.multi_items():
         if name in values:
@@ -195,6 +195,15 @@ class _Reader:
 
     def _problem(self, field: str, message: str) -> None:
         self.problems.append(FieldError(field, message))
+
+
+def _of_text(text: str, annotation: Any) -> Any:
+    """The value of a parameter. A number is no time, and `null` is no way to leave one out."""
+    numeric = any(kind in _parts(annotation) for kind in (int, float, bool))
+    value = msgspec.convert(text, annotation, strict=not numeric)
+    if value is None:
+        raise msgspec.ValidationError("Expected a value, got `null`: leave the parameter out")
+    return value
 
 
 def _allowed(annotation: Any) -> list[str]:

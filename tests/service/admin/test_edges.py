@@ -171,6 +171,24 @@ async def test_invalid_json_is_400(admin: httpx2.AsyncClient, body: bytes) -> No
     assert answer.json()["code"] == "invalid_json"
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/admin/recordings?until=0.5", "until"),
+        ("/admin/recordings?until=null", "until"),
+        ("/admin/costs?at=1700000000", "at"),
+        ("/admin/usage?usage_source=null", "usage_source"),
+        ("/admin/accounts?limit=null", "limit"),
+    ],
+)
+async def test_a_number_is_no_time_and_null_no_value(
+    admin: httpx2.AsyncClient, path: str, field: str
+) -> None:
+    answer = await admin.get(path)
+    assert answer.status_code == 422, answer.text
+    assert set(wrong_fields(answer)) == {field}
+
+
 async def test_an_error_says_what_is_allowed(admin: httpx2.AsyncClient) -> None:
     body = {"user_id": "a", "limit": 1, "budget": {"limit_usd": 1, "period": "yearly"}}
     errors = {
