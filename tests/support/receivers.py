@@ -36,7 +36,7 @@ class HttpReceiver:
         self.answers = asyncio.Event()
         self.answers.set()
         self._port = port
-        self._secret = secret
+        self.secret = secret
         self._statuses = list(statuses or (204,))
 
     @asynccontextmanager
@@ -53,7 +53,7 @@ class HttpReceiver:
         assert head.startswith("POST /alerts?of=gateway HTTP/1.1\r\n")
         fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
         body = await reader.readexactly(int(fields["content-length"]))
-        Webhook(self._secret).verify(body, fields)
+        Webhook(self.secret).verify(body, fields)
         told = json.loads(body, parse_float=Decimal)
         assert set(told) == {"type", "timestamp", "data"}
         self.messages.append(Message(fields["webhook-id"], told["type"], told["data"]))
