@@ -15,7 +15,7 @@ from libs.common.schemas.key import ApiKey
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import UserId
-from services.admin.pages import PageQuery, cursor_of, place_of
+from services.admin.pages import Page, PageQuery, cursor_of, place_of
 from services.admin.spend import BudgetSpend, spend_of_accounts, spend_of_keys
 from services.admin.state import State
 
@@ -41,14 +41,7 @@ class OwnedBudget(BudgetSpend, frozen=True, kw_only=True):
     budget_period: BudgetPeriod
 
 
-class BudgetPage(msgspec.Struct, frozen=True, kw_only=True):
-    """It may be short before the end: `next_cursor` alone tells whether there is more."""
-
-    data: tuple[OwnedBudget, ...]
-    next_cursor: str | None
-
-
-async def list_budgets(request: Request[State], query: BudgetQuery) -> Answer[BudgetPage]:
+async def list_budgets(request: Request[State], query: BudgetQuery) -> Answer[Page[OwnedBudget]]:
     """In the order of user_id or key_id, of those that have budgets."""
     state, kind = request.state, f"budgets of {query.of}"
     after, looked_at, has_more = place_of(kind, query.cursor), 0, True
@@ -66,8 +59,10 @@ async def list_budgets(request: Request[State], query: BudgetQuery) -> Answer[Bu
             after, looked_at = _id_of(owner), looked_at + 1
             chosen += [shown] if shown else []
     return Answer(
-        BudgetPage(
+        Page(
             data=tuple(budget for budgets in chosen for budget in budgets),
+            # It leads forwards only.
+            previous_cursor=None,
             next_cursor=cursor_of(kind, after) if has_more and after is not None else None,
         )
     )

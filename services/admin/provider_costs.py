@@ -88,6 +88,8 @@ class ProviderCostsPage(_Costs, frozen=True, kw_only=True):
     models: tuple[ModelCosts, ...]
     data: tuple[CallCosts, ...]
     next_cursor: str | None
+    # It leads forwards only.
+    previous_cursor: str | None
 
 
 async def list_provider_costs(
@@ -126,6 +128,7 @@ async def list_provider_costs(
             **_sums(found),
             models=tuple(_by_model(found)),
             data=tuple(map(_view, differing)),
+            previous_cursor=None,
             next_cursor=cursor_of("provider_cost", after) if more and after else None,
         )
     )
