@@ -4,7 +4,7 @@ So no handler can forget it, and a process that dies in between leaves the inten
 the outcome is not known.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -200,10 +200,11 @@ def _named_by(request: Request[State]) -> str | None:
 
 
 def _id_in(content: Any) -> str | None:
-    """Every answer about an object begins with the object's id."""
-    if not isinstance(content, msgspec.Struct) or not content.__struct_fields__:
+    """Of the object that an answer is about: the first of its fields that is an id."""
+    if isinstance(content, msgspec.Struct):
+        content = msgspec.structs.asdict(content)
+    if not isinstance(content, Mapping):
         return None
-    name = content.__struct_fields__[0]
-    named = getattr(content, name)
-    is_id = isinstance(named, str) and (name.endswith("_id") or name in ("model", "name"))
-    return named[:_MAX_OBJECT] if is_id else None
+    names = [name for name in content if name.endswith("_id")] or ["model"]
+    named = content.get(names[0])
+    return named[:_MAX_OBJECT] if isinstance(named, str) else None

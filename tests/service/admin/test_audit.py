@@ -94,6 +94,24 @@ async def test_a_verb_is_about_its_object(admin: httpx2.AsyncClient) -> None:
     assert row["after"]["prefix"] != key["prefix"]
 
 
+async def test_whoever_changed_a_price_or_a_route_is_found_by_its_id(
+    admin: httpx2.AsyncClient,
+) -> None:
+    terms = {"model": "m", "input_cost_per_million": 1, "output_cost_per_million": 1}
+    price = (await admin.post("/admin/costs", json=terms)).json()["price_id"]
+    await admin.delete(f"/admin/costs/{price}")
+    found = await rows(admin, kind="costs", object=price)
+    assert [row["action"] for row in found] == ["end_cost", "create_cost"]
+    assert found[0]["before"]["effective_until"] is None
+    route = {"model": "house/a", "deployments": [{"model": "openai/gpt-4.1-mini"}]}
+    await admin.post("/admin/models", json=route)
+    await admin.patch("/admin/models/house/a", json={"max_attempts": 1})
+    await admin.delete("/admin/models/house/a")
+    found = await rows(admin, kind="models", object="house/a")
+    assert [row["action"] for row in found] == ["delete_model", "change_model", "create_model"]
+    assert [row["outcome"] for row in found] == ["done"] * 3, found
+
+
 async def test_a_cancelled_write_is_not_known(
     settings: Settings, database: Database, redis: Redis
 ) -> None:
