@@ -119,7 +119,8 @@ async def read_slice(
         if left == 0:
             return Rows(rows=rows, first=first, rest=place)
         part = msgspec.structs.replace(part, start=place, inclusive=False)
-        size = min(4 * size, _BATCH)
+        # Where most is left out, few queries beat small ones.
+        size = _BATCH if 2 * len(rows) < most - left else wanted.limit + 1
 
 
 async def _chunk(
