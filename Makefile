@@ -144,6 +144,13 @@ golden: .venv ## Write the golden conversations of translation anew, for review 
 test-agents: .venv ## Run Claude Code, Codex and the AI SDK against a local stack (asks npm's registry)
 	@TEST_AGENTS=1 $(BIN)/python -m pytest tests/agents $(ARGS)
 
+# Needs Chromium, which is a package of Debian's: apt-get install chromium
+CHROMIUM ?= $(shell command -v chromium)
+.PHONY: test-console
+test-console: .venv ## Walk through the console in a browser, and look at every page with axe
+	@test -x "$(CHROMIUM)" || { echo "make: needs Chromium (apt-get install chromium, or CHROMIUM=...)" >&2; exit 1; }
+	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/browser $(ARGS)
+
 .PHONY: bench bench-ledger bench-pieces chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
 	@$(BIN)/python -m bench $(ARGS)

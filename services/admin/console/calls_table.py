@@ -1,7 +1,6 @@
 """The table of calls, as several pages have it."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from htpy import Node, p
 
@@ -17,6 +16,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.page import View, segment
 from services.admin.console.token_sums import counts_of, input_tokens, output_tokens
+from services.admin.entry_views import EntryView
 
 _COLUMNS = (
     Column("Time"), Column("Account"), Column("Model"), Column("Status"),
@@ -25,12 +25,12 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def calls_table(view: View, entries: Sequence[Any]) -> Node:
+def calls_table(view: View, entries: Sequence[EntryView]) -> Node:
     empty = p["No call matches. Calls appear here within a second of their end."]
     return rows_table("Calls", _COLUMNS, [_row(view, each) for each in entries], empty=empty)
 
 
-def _row(view: View, entry: Any) -> list[Node]:
+def _row(view: View, entry: EntryView) -> list[Node]:
     tokens = counts_of(entry.usage)
     return [
         link(

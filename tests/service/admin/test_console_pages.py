@@ -3,14 +3,15 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from decimal import Decimal
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
 
 from libs.common.domain.money import nusd_to_usd
-from libs.common.schemas.entry import LedgerEntry
-from libs.common.schemas.usage import FailedAttempt
+from libs.common.schemas.entry import CostLine, LedgerEntry
+from libs.common.schemas.usage import FailedAttempt, TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
 from services.admin.console.layout import PLACES
@@ -29,6 +30,16 @@ async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
+LINES = (
+    CostLine(item="input_text", quantity=1000, rate=Decimal("0.4"), amount=Decimal("0.0004")),
+    CostLine(
+        item="output_text", quantity=500, rate=Decimal("1.6"), amount=Decimal("0.0008"),
+        model="adviser",
+    ),
+    CostLine(item="web_search", quantity=1, rate=Decimal(0), amount=Decimal(0), unpriced=True),
+)  # fmt: skip
+
+
 @pytest.fixture
 async def entries(admin: httpx2.AsyncClient, database: Database) -> list[LedgerEntry]:
     """Two calls of the account a; the first one was tried elsewhere before."""
@@ -39,7 +50,8 @@ async def entries(admin: httpx2.AsyncClient, database: Database) -> list[LedgerE
     )  # fmt: skip
     first = builders.entry(
         "call-1", user_id="a", attempts=2, failed_attempts=(broken,), deployment="good",
-        latency_ms=900, first_byte_ms=300, stream=True, overhead_ms=1.5,
+        usage=TokenUsage(input_text=1000, output_text=500), lines=LINES, stream=True,
+        latency_ms=900, first_byte_ms=300, overhead_ms=1.5,
     )  # fmt: skip
     later = builders.NOW + timedelta(seconds=5)
     second = builders.entry("call-2", user_id="a", started_at=later, posted_at=later)
@@ -149,7 +161,14 @@ async def test_a_call_is_explained_line_by_line_and_try_by_try(
     entry = entries[0]
     page = await browser.get(f"/console/calls/{entry.entry_id}")
     assert page.status_code == 200, page.text
-    for text in ("Tried broken", "529", "Overloaded", "Queue and posting", entry.entry_id):
+    for text in (
+        "Tried broken",
+        "529",
+        "Overloaded",
+        "Queue and posting",
+        "output text (adviser)",
+        "$0.0008",
+    ):
         assert text in page.text
     listed = await browser.get("/console/calls?user_id=a")
     assert listed.text.count(f"/console/calls/{entry.entry_id}") == 1

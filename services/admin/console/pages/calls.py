@@ -9,6 +9,7 @@ import msgspec
 from htpy import Node, button, code, div, form, label, option, p, pre, rect, select, span, svg
 from htpy import input as field_input
 from htpy import title as svg_title
+from msgspec import UNSET
 from starlette.responses import Response
 
 from libs.common.schemas.entry import EntryKind, EntryStatus
@@ -28,6 +29,8 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.entry_views import EntryView, LineView
+from services.admin.ledger import ExplainedEntryView
 
 _TEXTS = {
     "user_id": "Account",
@@ -92,7 +95,7 @@ def _tail_note(view: View) -> Node:
     return None if "cursor" in view.query else span(".faint")["New ones appear by themselves"]
 
 
-def _live(view: View, entries: Sequence[Any]) -> Node:
+def _live(view: View, entries: Sequence[EntryView]) -> Node:
     """The first page asks for what is new; a later one stands still."""
     table = calls_table(view, entries)
     if "cursor" in view.query:
@@ -130,7 +133,7 @@ async def show_page(view: View) -> Shown:
     )
 
 
-def _facts(view: View, entry: Any) -> Node:
+def _facts(view: View, entry: ExplainedEntryView) -> Node:
     account = link(f"/console/accounts/{segment(entry.user_id)}", entry.user_id)
     key = entry.key_id and link(f"/console/keys/{segment(entry.key_id)}", code[entry.key_id])
     rows: list[tuple[str, Node]] = [
@@ -157,14 +160,14 @@ def _facts(view: View, entry: Any) -> Node:
     return facts([(name, value) for name, value in rows if value])
 
 
-def _cost(entry: Any) -> list[Node]:
+def _cost(entry: ExplainedEntryView) -> list[Node]:
     columns = (
         Column("Item"), Column("Quantity", "number"), Column("Rate", "number"),
         Column("Amount", "number"),
     )  # fmt: skip
     rows = [
         [
-            line.item.replace("_", " ") + (f" ({line.model})" if line.get("model") else ""),
+            _item(line),
             count(line.quantity),
             NOTHING if line.rate_usd is None else f"${line.rate_usd:f} per {line.per:,}",
             usd(line.amount_usd),
@@ -187,6 +190,11 @@ def _cost(entry: Any) -> list[Node]:
     ]
 
 
+def _item(line: LineView) -> str:
+    name = line.item.replace("_", " ")
+    return name if line.model is UNSET else f"{name} ({line.model})"
+
+
 class _Span(msgspec.Struct, frozen=True):
     """A part of a call's life, in milliseconds from its start."""
 
@@ -197,7 +205,7 @@ class _Span(msgspec.Struct, frozen=True):
     failed: bool = False
 
 
-def _life(entry: Any) -> list[Node]:
+def _life(entry: ExplainedEntryView) -> list[Node]:
     spans = _spans(entry)
     whole = max((each.start + each.length for each in spans), default=0) or 1
     columns = (
@@ -211,7 +219,7 @@ def _life(entry: Any) -> list[Node]:
     return [rows_table("Life", columns, rows, empty=p["Nothing is known of its times."])]
 
 
-def _spans(entry: Any) -> list[_Span]:
+def _spans(entry: ExplainedEntryView) -> list[_Span]:
     """From what the entry has: failed tries in their order, then the answer, then the posting.
 
     What lay between the tries, admission and pauses, is before the answer.
@@ -246,7 +254,7 @@ def _bar(part: _Span, whole: int) -> Node:
     ]
 
 
-async def _recording(view: View, entry: Any) -> Node:
+async def _recording(view: View, entry: ExplainedEntryView) -> Node:
     if not entry.recorded or not view.api.may(recordings.show_recording):
         return None
     if view.query.get("recording") != "shown":

@@ -1,0 +1,150 @@
+"""What an operator does in the first hour, by a browser; and what axe finds on every page."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, Page, expect
+
+from deploy.local.client import Client
+from deploy.local.stack import LocalStack
+from services.admin.console.pages import PAGES
+from tests.browser.conftest import sign_in
+
+_SIZES = {"phone": (390, 844), "desk": (1280, 900)}
+_PATHS = [
+    path for path, of in PAGES.items() if "GET" in of and "{" not in path and "tail" not in path
+]
+_CHAT = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def called(stack: LocalStack, secret: str) -> int:
+    status, _ = Client(stack.url("gateway"), secret).call("POST", "/v1/chat/completions", _CHAT)
+    return status
+
+
+def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
+    sign_in(page, stack.info.admin_api_key)
+
+    # An account, with a budget that lasts for some calls.
+    page.goto("/console/accounts/new")
+    page.get_by_label("Account id").fill("team-search")
+    page.get_by_label("Budget in USD").fill("5")
+    page.get_by_label("Per", exact=True).select_option("monthly")
+    page.get_by_role("button", name="Create the account").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("team-search")
+
+    # A price of its own for a model, which an account's call then has.
+    page.goto("/console/prices/new")
+    page.get_by_label("Model").fill("gpt-4.1-mini")
+    page.get_by_label("Input, USD per million tokens", exact=True).fill("1")
+    page.get_by_label("Output, USD per million tokens", exact=True).fill("2")
+    page.get_by_role("button", name="Set the price").click()
+    expect(page.get_by_text("$1", exact=True)).to_be_visible()
+
+    # A key, whose secret is shown once and whose command works.
+    page.goto("/console/keys/new?user_id=team-search")
+    page.get_by_label("Name").fill("search service")
+    page.get_by_role("button", name="Make the key").click()
+    secret = page.locator("#secret").inner_text()
+    assert secret in page.locator("#command").inner_text()
+    page.get_by_role("link", name="I have it").click()
+    assert secret not in page.content()
+    key_page = page.url
+
+    # The call appears in the tail by itself, and then on the chart.
+    page.goto("/console/calls?user_id=team-search")
+    expect(page.get_by_text("No call matches")).to_be_visible()
+    assert called(stack, secret) == 200
+    row = page.get_by_role("row").filter(has_text="team-search")
+    expect(row).to_have_count(1, timeout=20_000)
+    row.get_by_role("link").first.click()
+    expect(page.get_by_text("Queue and posting")).to_be_visible()
+    page.goto("/console/accounts/team-search")
+    shown = page.locator("svg.chart rect[height]:not([height='0.00'])")
+    expect(shown).to_have_count(1)
+
+    # A lower budget refuses the next call, and the console says why.
+    page.goto("/console/accounts/team-search/edit")
+    page.get_by_label("Budget in USD").fill("0.0000001")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("exhausted")).to_be_visible()
+    assert called(stack, secret) in (402, 429)
+    page.goto("/console/calls?user_id=team-search&status=refused")
+    expect(page.get_by_role("row").filter(has_text="team-search")).to_have_count(1, timeout=20_000)
+    page.get_by_role("row").filter(has_text="team-search").get_by_role("link").first.click()
+    expect(page.get_by_text("budget_exceeded")).to_be_visible()
+
+    # Rotated: the old secret works on.
+    page.goto(f"{key_page}/rotate")
+    page.get_by_role("button", name="Make a new secret").click()
+    assert page.locator("#secret").inner_text() != secret
+    assert called(stack, secret) in (402, 429)
+
+    page.get_by_role("button", name="Sign out").click()
+    page.goto("/console/accounts")
+    expect(page.get_by_label("Admin key")).to_be_visible()
+
+
+def test_a_viewer_can_write_nothing(page: Page, stack: LocalStack, admin: Client) -> None:
+    _, person = admin.call("POST", "/admin/people", {"name": "Vera", "role": "viewer"})
+    sign_in(page, person["admin_key"])
+    for path in ("/console/accounts", "/console/accounts/demo", "/console/models", "/console/keys"):
+        page.goto(path)
+        buttons = page.get_by_role("button").all_inner_texts()
+        assert set(buttons) <= {"Sign out", "Filter", "Search", "Look up"}
+        assert page.get_by_role("link", name=re.compile("^New ")).count() == 0
+
+
+def test_reading_needs_no_script(chromium: Browser, stack: LocalStack) -> None:
+    with chromium.new_context(base_url=stack.url("admin"), java_script_enabled=False) as context:
+        page = context.new_page()
+        sign_in(page, stack.info.admin_api_key)
+        for path in _PATHS:
+            page.goto(path)
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+def test_the_keyboard_reaches_everything(page: Page, stack: LocalStack) -> None:
+    sign_in(page, stack.info.admin_api_key)
+    page.goto("/console")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    inside = page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    assert inside
+
+
+@pytest.fixture(scope="module", params=sorted(_SIZES))
+def size(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def signed_in(chromium: Browser, stack: LocalStack, size: str, theme: str) -> Iterator[Page]:
+    width, height = _SIZES[size]
+    with chromium.new_context(
+        base_url=stack.url("admin"), viewport={"width": width, "height": height},
+        color_scheme=theme,  # type: ignore[arg-type]
+    ) as context:  # fmt: skip
+        page = context.new_page()
+        sign_in(page, stack.info.admin_api_key)
+        yield page
+
+
+@pytest.mark.parametrize("path", [*_PATHS, "/console/accounts/demo", "/console/accounts/demo/edit"])
+def test_axe_finds_nothing(signed_in: Page, path: str) -> None:
+    signed_in.goto(path)
+    found = Axe().run(signed_in).response["violations"]
+    assert [(each["id"], [node["target"] for node in each["nodes"]]) for each in found] == []
+    # Only what scrolls by itself is wider than the screen.
+    assert signed_in.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
