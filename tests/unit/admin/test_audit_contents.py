@@ -27,7 +27,18 @@ def test_a_secret_is_found_by_its_form_at_any_depth(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["api_key", "admin_key", "secret", "secrets", "Authorization", "password", "token"]
+    "name",
+    [
+        "old_secret",
+        "client_secrets",
+        "api_key",
+        "admin_key",
+        "secret",
+        "secrets",
+        "Authorization",
+        "password",
+        "token",
+    ],
 )
 def test_a_secret_is_found_by_its_name(name: str) -> None:
     kept = kept_body(json.dumps({"deep": {name: "short"}}).encode())
