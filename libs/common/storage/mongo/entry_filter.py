@@ -36,7 +36,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     `period` is the key of a month, a week or a day, in which the entries count. `model` is the name
     that was asked for, the one that was routed to, or provider/model. `before` is the place of the
-    last entry that was seen.
+    last entry that was seen: `stretches` go on after it.
     """
 
     user_id: str | None = None
@@ -57,35 +57,25 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     before: EntryPlace | None = None
 
-    def in_order(self, upto: EntryPlace | None = None) -> Document:
-        """What the indexes on start times serve by themselves, through the entry at `upto`."""
+    def in_order(self) -> Document:
+        """What the indexes on start times serve by themselves."""
         query: Document = {} if self.user_id is None else {"user_id": self.user_id}
         bounds: Document = {}
-        in_period = None if self.period is None else period_bounds(self.period)
-        places: list[Document] = []
         if self.since is not None:
             bounds["$gte"] = self.since
         if self.until is not None:
             bounds["$lt"] = self.until
-        if in_period is not None:
-            bounds["$gte"] = max(in_period[0], bounds.get("$gte", in_period[0]))
-            bounds["$lt"] = min(in_period[1], bounds.get("$lt", in_period[1]))
-        if self.before is not None:
-            at, entry_id = self.before.started_at, self.before.entry_id
-            bounds["$lte"] = at
-            # Calls that started in the same millisecond are in the order of their ids.
-            places.append({"$or": [{"started_at": {"$lt": at}}, {"_id": {"$lt": entry_id}}]})
-        if upto is not None:
-            at, entry_id = upto.started_at, upto.entry_id
-            bounds["$gte"] = max(at, bounds.get("$gte", at))
-            places.append({"$or": [{"started_at": {"$gt": at}}, {"_id": {"$gte": entry_id}}]})
+        if self.period is not None:
+            since, until = period_bounds(self.period)
+            bounds["$gte"] = max(since, bounds.get("$gte", since))
+            bounds["$lt"] = min(until, bounds.get("$lt", until))
         if bounds:
             query["started_at"] = bounds
-        return query | ({"$and": places} if places else {})
+        return query
 
-    def query(self, upto: EntryPlace | None = None) -> Document:
-        """All conditions."""
-        query = self.in_order(upto)
+    def query(self) -> Document:
+        """All conditions but `before`."""
+        query = self.in_order()
         given: dict[str, Any] = {name: getattr(self, name) for name in _EQUAL}
         query |= {name: value for name, value in given.items() if value is not None}
         if self.above_nusd is not None:

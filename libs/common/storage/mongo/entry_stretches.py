@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from libs.common.domain.periods import period_bounds
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import DESCENDING, Collection, Document, from_document
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
@@ -45,38 +46,63 @@ async def stretches(
     Entries that start after the first stretch was read are not seen, so it ends. The fields
     `without` are left out of what is read, and are empty.
     """
-    place, span = wanted.before, _SPAN
-    floor = wanted.since or _BEGINNING
+    place = wanted.before
+    # An index of its own finds those of one request.
+    span = _SPAN if wanted.provider_request_id is None else now - _BEGINNING
     while True:
-        top = min(now, wanted.until or now, now if place is None else place.started_at)
-        since = floor if top - floor <= span else top - span
-        part = msgspec.structs.replace(wanted, since=since, before=place)
+        if place is not None and place.entry_id:
+            # Of the same millisecond, in the order of their ids.
+            same = {"started_at": place.started_at, "_id": {"$lt": place.entry_id}}
+            found = await _found(entries, wanted.query() | same, size, without)
+            place = place_of(found[-1]) if len(found) == size else EntryPlace(place.started_at, "")
+            yield Stretch(entries=found, last=place, is_cut=False)
+            continue
+        part = _part(wanted, place, now, span)
         edge = await _edge(entries, part, looked_at) if part.is_selective else None
-        found = await _found(entries, part.query(edge), size, without)
+        if edge is not None:
+            part = msgspec.structs.replace(part, since=edge)
+        found = await _found(entries, part.query(), size, without)
         if len(found) == size:
             place = place_of(found[-1])
-            span = max(span / 2, _SHORTEST)
-        elif edge is not None:
-            place = edge
-            span = max(span / 2, _SHORTEST)
         else:
-            # Nothing that starts at `since` is left. No id sorts before the empty one.
-            place = EntryPlace(since, "") if since > floor else None
-            span *= _WIDER if len(found) * _WIDER < size else 1
+            # No id sorts before the empty one.
+            is_end = part.since == _floor(wanted)
+            place = None if is_end or part.since is None else EntryPlace(part.since, "")
+        if edge is not None or len(found) == size:
+            span = max(span / 2, _SHORTEST)
+        elif len(found) * _WIDER < size:
+            span *= _WIDER
         yield Stretch(entries=found, last=place, is_cut=edge is not None)
         if place is None:
             return
+
+
+def _part(
+    wanted: EntryFilter, place: EntryPlace | None, now: datetime, span: timedelta
+) -> EntryFilter:
+    """What is wanted of the span before the place, at most; without a `since` all of it."""
+    until = wanted.until if place is None else place.started_at
+    top, floor = min(now, until or now), _floor(wanted)
+    since = top - span if top - (floor or _BEGINNING) > span else floor
+    return msgspec.structs.replace(wanted, since=since, until=until)
+
+
+def _floor(wanted: EntryFilter) -> datetime | None:
+    if wanted.period is None:
+        return wanted.since
+    since, _ = period_bounds(wanted.period)
+    return since if wanted.since is None else max(since, wanted.since)
 
 
 def place_of(entry: LedgerEntry) -> EntryPlace:
     return EntryPlace(entry.started_at, entry.entry_id)
 
 
-async def _edge(entries: Collection, part: EntryFilter, looked_at: int) -> EntryPlace | None:
-    """The last entry to look at; None where that is the last one there is."""
+async def _edge(entries: Collection, part: EntryFilter, looked_at: int) -> datetime | None:
+    """When the last entry to look at started; None where there are no more than that."""
     in_order = entries.find(part.in_order(), {"started_at": 1})
     rows = await in_order.sort(_NEWEST_FIRST).skip(looked_at - 1).limit(1).to_list(1)
-    return EntryPlace(rows[0]["started_at"], rows[0]["_id"]) if rows else None
+    return rows[0]["started_at"] if rows else None
 
 
 async def _found(
