@@ -5,6 +5,7 @@ not count as an image, which would make its hold too small.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import msgspec
@@ -49,19 +50,17 @@ class Attachment(msgspec.Struct, frozen=True):
         return max(_TOKENS_PER_IMAGE, by_length)
 
 
-def attachments_of(body: bytes, fields: Mapping[str, msgspec.Raw]) -> list[Attachment]:
-    """`fields` are those of the body. Two searches spare most bodies, which have no attachment."""
-    if b"base64" not in body and b"input_audio" not in body:
-        return []
+def attachments_of(fields: Mapping[str, msgspec.Raw]) -> list[Attachment]:
+    """`fields` are those of a body. Two searches spare most of them, which have no attachment."""
     found: list[Attachment] = []
     for name in _SAID:
         raw = fields.get(name)
-        if raw is not None:
-            try:
-                said = msgspec.json.decode(raw)
-            except UNREADABLE:
-                continue
-            found += _in(said, 0)
+        if raw is None:
+            continue
+        said = bytes(raw)
+        if b"base64" in said or b"input_audio" in said:
+            with suppress(*UNREADABLE):
+                found += _in(msgspec.json.decode(said), 0)
     return found
 
 

@@ -75,7 +75,7 @@ class _CallHandler(Handler):
         prices = await self._prices(plan, request)
         plan = _with_prices(plan, prices)
         self.take_copies(plan)
-        attachments = attachments_of(body, request.fields)
+        attachments = attachments_of(request.fields)
         priced = call.priced = PricedRequest(
             request=request,
             prices=prices,

@@ -1,5 +1,6 @@
 """What the gateway needs to know of a client format, and what each format implements."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from services.gateway.formats.objects import NamedObject
 from services.gateway.formats.sse import data_of
 
 T = TypeVar("T")
+Known = TypeVar("Known", bound=msgspec.Struct)
 
 # Text of a broken stream is kept for estimating its tokens, up to this many bytes.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
@@ -36,6 +38,8 @@ class _Typed(msgspec.Struct):
 _MAX_FIELDS = 1_000
 # Of members, wherever they are: to make a table of so many takes long, and others have to wait.
 _MAX_COLONS = 1_000_000
+
+_LONG_BODY = 8 * 1024
 
 _typed = msgspec.json.Decoder(_Typed)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -195,6 +199,20 @@ def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidJSON(f"The request body is not valid JSON: {error}.") from None
 
 
+def decode_known(
+    body: bytes, fields: Mapping[str, msgspec.Raw], decoder: msgspec.json.Decoder[Known]
+) -> Known:
+    """The members that a struct has, of the body with these fields. Raises as `decode_body`.
+
+    Of a long body they are decoded alone, since all the rest would be gone through once more.
+    """
+    if len(body) > _LONG_BODY:
+        names: tuple[str, ...] = decoder.type.__struct_encode_fields__
+        known = [b'"%b":%b' % (name.encode(), fields[name]) for name in names if name in fields]
+        body = b"{%b}" % b",".join(known)
+    return decode_body(body, decoder)
+
+
 def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
     """The body's own bytes by top-level name, all of it text. Raises as `decode_body` does."""
     if not body.isascii():
@@ -202,7 +220,7 @@ def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
             body.decode()
         except UnicodeDecodeError as error:
             # What is kept as bytes would pass otherwise, and spoil a translation.
-            raise InvalidJSON(f"The request body is not valid UTF-8: {error}.") from None
+            raise InvalidJSON(f"The request body is not valid JSON in UTF-8: {error}.") from None
     is_crowded = len(body) > _MAX_COLONS and body.count(b":") > _MAX_COLONS
     fields = {} if is_crowded else decode_body(body, _fields)
     if is_crowded or len(fields) > _MAX_FIELDS:

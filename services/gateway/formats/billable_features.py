@@ -22,7 +22,7 @@ def billable_features(
 ) -> BillableFeatures:
     """Errs on the side of more: whether the words are names or just text is not looked into."""
     cache_writes = disguised or b"cache_control" in body
-    audio_input = disguised or b"input_audio" in body
+    audio_input = disguised or _is_said(b"input_audio", body, fields)
     if not (cache_writes or audio_input) and fields.keys() <= PLAIN_MEMBERS:
         return PLAIN_TEXT
     audio_output = "audio" in fields or (
@@ -45,3 +45,10 @@ def billable_features(
         tools=tools,
         fast=fast,
     )
+
+
+def _is_said(word: bytes, body: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Anywhere but in the tools, which are most of a long body, and say nothing."""
+    if "tools" not in fields:
+        return word in body
+    return any(word in bytes(raw) for name, raw in fields.items() if name != "tools")

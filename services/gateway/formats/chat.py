@@ -17,8 +17,8 @@ from services.gateway.formats.base import (
     Made,
     ModelName,
     decode_answer,
-    decode_body,
     decode_fields,
+    decode_known,
     report_in,
 )
 from services.gateway.formats.billable_features import billable_features
@@ -65,11 +65,12 @@ class Chat:
     headers: FormatHeaders = OPENAI_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
-        known = decode_body(body, _body)
+        fields = decode_fields(body)
+        known = decode_known(body, fields, _body)
         options = known.stream_options
         # Which of the two counts is the provider's to say; some know only the older one.
         limits = [n for n in (known.max_tokens, known.max_completion_tokens) if n is not None]
-        fields, disguised = decode_fields(body), is_disguised(body)
+        disguised = is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),

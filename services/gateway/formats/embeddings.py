@@ -18,8 +18,8 @@ from services.gateway.formats.base import (
     ModelName,
     StreamReader,
     decode_answer,
-    decode_body,
     decode_fields,
+    decode_known,
     report_in,
 )
 from services.gateway.formats.errors import openai_answer, openai_error
@@ -52,8 +52,9 @@ class Embeddings:
     headers: FormatHeaders = OPENAI_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
-        known = decode_body(body, _body)
-        fields, disguised = decode_fields(body), is_disguised(body)
+        fields = decode_fields(body)
+        known = decode_known(body, fields, _body)
+        disguised = is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=False,

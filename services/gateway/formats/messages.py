@@ -18,8 +18,8 @@ from services.gateway.formats.base import (
     Made,
     ModelName,
     decode_answer,
-    decode_body,
     decode_fields,
+    decode_known,
     report_in,
 )
 from services.gateway.formats.billable_features import billable_features
@@ -65,8 +65,9 @@ class Messages:
     headers: FormatHeaders = ANTHROPIC_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
-        known = decode_body(body, _body)
-        fields, disguised = decode_fields(body), is_disguised(body)
+        fields = decode_fields(body)
+        known = decode_known(body, fields, _body)
+        disguised = is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),

@@ -27,6 +27,7 @@ _HEAD_ENDS = ("model", "models", "fallbacks")
 _LAST_LETTERS = frozenset("lLsS\u017f")
 _MEMBER = re.compile(r"(?:.*_)?models?", re.DOTALL)
 _MEMBER_ENDS = (b'model"', b'models"')
+_WORD = b"model"
 _NAMES_FOLLOW = re.compile(rb'\s*:\s*["\[]')
 _IMAGES = "image_generation"
 # Of the body itself `input` is what Responses calls the conversation.
@@ -37,6 +38,8 @@ _NOT_RUN = OPAQUE | RECORDS | {"variables"}
 _MAX_NAMES, _MAX_NAME_CHARS = 64, 256
 # What is looked at in one request: the word, and the members and elements of what is parsed.
 _MAX_LOOKS, _MAX_NODES = 10_000, 200_000
+# In a text about models, where the ends are looked for instead.
+_MAX_WORDS = 100
 # How often a tool without `max_uses` is held for.
 _ASSUMED_USES = 3
 
@@ -95,9 +98,15 @@ def _is_head(name: str) -> bool:
 
 def _may_name_more(body: bytes) -> bool:
     """Beside its own model, which is a member as well."""
-    word, words = _MEMBER_ENDS
-    if body.find(word, body.find(word) + 1) < 0 and words not in body:
-        return False
+    at, members = -1, 0
+    for _ in range(_MAX_WORDS):
+        at = body.find(_WORD, at + 1)
+        if at < 0:
+            return False
+        # One search finds both ends of the names, and `_MEMBER_ENDS` sooner than two.
+        members += body.startswith(_MEMBER_ENDS, at)
+        if members > 1:
+            break
     return _may_name(body, 1)
 
 

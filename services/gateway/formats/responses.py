@@ -22,8 +22,8 @@ from services.gateway.formats.base import (
     Made,
     ModelName,
     decode_answer,
-    decode_body,
     decode_fields,
+    decode_known,
     report_in,
     tier_in_force,
     type_of,
@@ -108,14 +108,15 @@ class Responses:
     headers: FormatHeaders = OPENAI_HEADERS
 
     def decode(self, body: bytes) -> CallRequest:
-        known = decode_body(body, _body)
+        fields = decode_fields(body)
+        known = decode_known(body, fields, _body)
         if known.background:
             # It is fetched later and past the gateway, which would never learn what it used.
             raise InvalidRequest(
                 "Background responses are not supported: omit 'background'.",
                 param="background",
             )
-        fields, disguised = decode_fields(body), is_disguised(body)
+        disguised = is_disguised(body)
         return CallRequest(
             model=known.model,
             stream=bool(known.stream),

@@ -67,7 +67,7 @@ class Estimator:
         """Counts the fields as the client wrote them, a little more than the model reads."""
         fields = priced.request.fields
         text = b",".join(fields.values())
-        attachments = attachments_of(text, fields)
+        attachments = attachments_of(fields)
         for attachment in attachments:
             text = text.replace(attachment.data.encode(), b"", 1)
         attached = sum(each.tokens for each in attachments)

@@ -18,7 +18,7 @@ PDF = {"type": "document", "source": {"type": "base64", "data": DATA}}
 
 def found(**body: Any) -> list[Attachment]:
     encoded = msgspec.json.encode(body)
-    return attachments_of(encoded, msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]))
+    return attachments_of(msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]))
 
 
 def user(*parts: Any) -> dict[str, Any]:

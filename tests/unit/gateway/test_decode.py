@@ -195,3 +195,21 @@ def test_an_unstreamed_chat_is_not_asked_for_its_usage() -> None:
 def test_too_many_members_are_rejected(client_format: Format, members: bytes) -> None:
     with pytest.raises(InvalidRequest, match="too many members"):
         client_format.decode(b'{"model":"m",' + members + b"}")
+
+
+@every_format
+def test_a_long_body_is_read_as_a_short_one(client_format: Format) -> None:
+    body = {"model": "m", "stream": True, "user": "u", "metadata": {"user_id": "u"}, "input": ["i"]}
+    limits = {"max_tokens": 5, "max_output_tokens": 5}
+    short = client_format.decode(msgspec.json.encode(body | limits))
+    long = client_format.decode(msgspec.json.encode(body | limits | {"text": "x" * 20_000}))
+    fields = {name: raw for name, raw in long.fields.items() if name != "text"}
+    assert msgspec.structs.replace(long, fields=fields) == short
+
+
+@every_format
+def test_a_long_body_s_wrong_field_is_named(client_format: Format) -> None:
+    body = {"model": 5, "text": "x" * 20_000}
+    with pytest.raises(InvalidRequest) as refused:
+        client_format.decode(msgspec.json.encode(body))
+    assert refused.value.param == "model"

@@ -77,7 +77,7 @@ async def estimated(tokenizer: Tokenizer, fields: Mapping[str, msgspec.Raw]) -> 
     """As the holds of calls are: a little more than the model reads, attachments by their kind."""
     prompt = {name: fields[name] for name in _PROMPT if name in fields}
     text = b",".join(bytes(raw) for raw in prompt.values())
-    attachments = attachments_of(text, prompt)
+    attachments = attachments_of(prompt)
     for attachment in attachments:
         text = text.replace(attachment.data.encode(), b"", 1)
     return await tokenizer.count(text) + sum(each.tokens for each in attachments)
