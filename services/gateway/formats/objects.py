@@ -57,8 +57,9 @@ class NamedObject(msgspec.Struct, frozen=True):
 
 def is_disguised(body: bytes) -> bool:
     """Whether names in the body may be spelt so that a search does not find them."""
-    # Most bodies have no escape at all, which a single byte tells soonest.
-    return b"\\" in body and b"\\u00" in body and _DISGUISED.search(body) is not None
+    # Most bodies have no escape at all, which a single byte tells soonest. The expression looks for
+    # that byte first, too, and so is faster than a search for four.
+    return b"\\" in body and _DISGUISED.search(body) is not None
 
 
 def named_objects(
