@@ -30,8 +30,14 @@ POSTS: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
+async def keep_all(database: Database) -> None:
+    """The server's own clock is ahead of the app's, so it would remove what the app has kept."""
+    await database[KEPT].drop_index("ends_at_1")
+
+
 @pytest.fixture
-async def key(admin: httpx2.AsyncClient) -> str:
+async def key(admin: httpx2.AsyncClient, database: Database) -> str:
+    await keep_all(database)
     await admin.post("/admin/accounts", json={"user_id": "a"})
     made = await admin.post("/admin/keys", json={"user_id": "a"})
     return str(made.json()["key_id"])
@@ -173,12 +179,14 @@ async def test_another_root_key_cannot_show_the_answer(
     both = msgspec.structs.replace(one, admin_api_key_next=Secret(ADMIN_KEY))
     for these, status in ((one, 409), (both, 201)):
         async with client_of(app_with(these, database, redis)) as client:
+            await keep_all(database)
             client.headers.update(headers)
             answer = await post(client, "key", key, status)
             assert (made["api_key"] in answer.text) == (status == 201)
     # Nor can the secret be made again: a lost key is told, and not made a second time.
     await lose_answer(database)
     async with client_of(app_with(both, database, redis)) as client:
+        await keep_all(database)
         client.headers.update(headers)
         answer = await post(client, "key", key, 409)
     assert made["key_id"] in answer.json()["detail"]
