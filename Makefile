@@ -130,8 +130,8 @@ format: .venv ## Format the code
 
 .PHONY: test-api
 test-api: .venv ## Send thousands of generated requests to every endpoint of both services
-	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(or $(ARGS),tests/service/gateway/test_any_request.py \
-		tests/service/gateway/test_any_body.py)
+	@HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(or $(ARGS),tests/service/admin/test_any_request.py \
+		tests/service/gateway/test_any_request.py tests/service/gateway/test_any_body.py)
 
 .PHONY: golden
 golden: .venv ## Write the golden conversations of translation anew, for review as a diff
