@@ -1,6 +1,8 @@
 """Where messages may be sent."""
 
 import ipaddress
+from concurrent.futures import Executor, Future
+from typing import Any
 
 import pytest
 
@@ -99,3 +101,22 @@ def test_the_setting() -> None:
     for text in ("https://a.example", "a b", "a/é"):
         with pytest.raises(SettingsError, match="ALERT_ALLOWED_HOSTS"):
             allowed_hosts(text)
+
+
+class Resolver(Executor):
+    """Answers each name with these addresses."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = addresses
+
+    def submit(self, fn: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        found: Future[Any] = Future()
+        found.set_result([(0, 0, 0, "", (address, 443)) for address in self._addresses])
+        return found
+
+
+async def test_of_a_names_addresses_only_the_public_ones_are_asked() -> None:
+    resolver = Resolver("10.0.0.1", "8.8.8.8", "8.8.8.8", METADATA)
+    assert await Destinations((), resolver).addresses("https://hooks.example/") == ["8.8.8.8"]
+    named = await Destinations(["hooks.example"], resolver).addresses("https://hooks.example/")
+    assert named == ["10.0.0.1", "8.8.8.8", METADATA]
