@@ -152,11 +152,13 @@ test-console: .venv ## Walk through the console in a browser, and look at every 
 	@test -x "$(CHROMIUM)" || { echo "make: needs Chromium (apt-get install chromium, or CHROMIUM=...)" >&2; exit 1; }
 	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/browser $(ARGS)
 
-.PHONY: bench bench-ledger bench-pieces chaos
+.PHONY: bench bench-admin bench-ledger bench-pieces chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")
 	@$(BIN)/python -m bench $(ARGS)
 bench-ledger: .venv ## Measure events per second from the queue to the commit
 	@$(BIN)/python -m bench.ledger $(ARGS)
+bench-admin: .venv ## Measure the operators' API over 100,000 entries (ARGS="--rows 1000000")
+	@$(BIN)/python -m bench.admin $(ARGS)
 bench-pieces: .venv ## Measure our own group commit, cache, spool, clients beside a library's
 	@$(BIN)/python -m bench.pieces
 chaos: .venv ## Kill and pause everything at random under load, then check the books (ARGS="--seeds 4 5")

@@ -1,0 +1,163 @@
+"""`make bench-admin`: how long the operators' API takes over a ledger of many accounts.
+
+The ledger is written straight into the databases of a local stack of its own. Each question is
+asked `--rounds` times, one after another; printed are the median and the 95th percentile, and `!`
+where that is beyond its target. Then exports of `--rows` rows: rows per second, and how much more
+memory the service has meanwhile. Before that, every question is asked once of the service in this
+process, and what MongoDB is asked is looked at: nothing but lists and exports reads entries, and
+these through an index.
+"""
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import quantiles
+
+import httpx2
+import msgspec
+import psutil
+
+from bench.admin_plans import check_plans
+from bench.admin_queries import Question, questions
+from bench.ledger_seed import LedgerSeed, write, write_entries
+from deploy.local.environment import without_settings
+from deploy.local.stack import LocalStack
+from libs.common.storage.mongo.driver import open_database
+
+_MAX_GROWTH_MB = 50.0
+_SEED_TIMEOUT_S = 120.0
+_DAYS = 60
+
+
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    p50_ms: float
+    p95_ms: float
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    rows: int
+    rows_per_s: float
+    growth_mb: float
+
+
+async def measure(client: httpx2.AsyncClient, question: Question, rounds: int) -> Times:
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        answer = await client.get(question.path)
+        taken.append((time.perf_counter() - began) * 1000)
+        if answer.status_code != 200:
+            raise RuntimeError(f"{question.path}: {answer.status_code} {answer.text[:500]}")
+    cuts = quantiles(taken, n=20, method="inclusive")
+    return Times(p50_ms=cuts[9], p95_ms=cuts[18])
+
+
+async def export(client: httpx2.AsyncClient, pid: int, kind: str, query: str = "") -> Exported:
+    """The whole ledger, read as fast as it comes."""
+    process = psutil.Process(pid)
+    before = most = process.memory_info().rss
+    began, lines = time.perf_counter(), 0
+    async with client.stream("GET", f"/admin/usage/export?format={kind}{query}") as answer:
+        answer.raise_for_status()
+        async for piece in answer.aiter_raw():
+            lines += piece.count(b"\n")
+            most = max(most, process.memory_info().rss)
+    taken_s = time.perf_counter() - began
+    rows = lines - 1 if kind == "csv" else lines
+    return Exported(rows=rows, rows_per_s=rows / taken_s, growth_mb=(most - before) / 1e6)
+
+
+def shown(kind: str, name: str, times: Times, target_ms: float) -> str:
+    mark = " " if times.p95_ms <= target_ms else "!"
+    figures = f"p50 {times.p50_ms:7.1f} ms  p95 {times.p95_ms:7.1f} ms"
+    return f"{kind:<10} {name:<52} {figures}  {mark} {target_ms:.0f}"
+
+
+async def run(stack: LocalStack, seed: LedgerSeed, rows: int, rounds: int) -> int:
+    """Prints as it goes. Returns how many targets were missed."""
+    missed = 0
+    info = stack.info
+    async with open_database(info.mongo_uri, operation_timeout_s=_SEED_TIMEOUT_S) as database:
+        began = time.monotonic()
+        count = await write(database, seed)
+        took_s = time.monotonic() - began
+        print(f"{count} entries of {seed.accounts} accounts in {took_s:.0f} s", flush=True)
+    asked = questions(seed)
+    found = await check_plans(info, asked)
+    print(f"{found} queries for {len(asked)} questions: none scans entries", flush=True)
+    headers = {"authorization": f"Bearer {info.admin_api_key}"}
+    async with httpx2.AsyncClient(
+        base_url=info.admin_url, headers=headers, timeout=_SEED_TIMEOUT_S
+    ) as client:
+        for question in asked:
+            times = await measure(client, question, rounds)
+            missed += times.p95_ms > question.target_ms
+            print(shown(question.kind, question.name, times, question.target_ms), flush=True)
+        await _fill(info.mongo_uri, seed, rows - count)
+        missed += await _exports(client, stack)
+    return missed
+
+
+async def _fill(mongo_uri: str, seed: LedgerSeed, lacking: int) -> None:
+    """Older entries, for exports alone: they have no sums."""
+    if lacking <= 0:
+        return
+    older = msgspec.structs.replace(seed, calls=lacking, until=seed.since)
+    async with open_database(mongo_uri, operation_timeout_s=_SEED_TIMEOUT_S) as database:
+        began = time.monotonic()
+        await write_entries(database, older.entries())
+        print(f"{lacking} more calls in {time.monotonic() - began:.0f} s", flush=True)
+
+
+async def _exports(client: httpx2.AsyncClient, stack: LocalStack) -> int:
+    pid = stack.pid("admin")
+    if pid is None:
+        raise RuntimeError("the admin service does not run")
+    # Memory that the service keeps after its first export is not the export's.
+    for kind in ("csv", "ndjson"):
+        await export(client, pid, kind, "&user_id=bench-00000")
+    missed = 0
+    for kind in ("csv", "ndjson"):
+        done = await export(client, pid, kind)
+        is_large = done.growth_mb > _MAX_GROWTH_MB
+        missed += is_large
+        mark = "!" if is_large else " "
+        print(
+            f"export     {kind:<8} {done.rows} rows  {done.rows_per_s:6.0f} rows/s  "
+            f"RSS +{done.growth_mb:.1f} MB {mark} {_MAX_GROWTH_MB:.0f}",
+            flush=True,
+        )
+    return missed
+
+
+def run_on_a_stack(seed: LedgerSeed, rows: int, rounds: int) -> int:
+    with tempfile.TemporaryDirectory(prefix="bench-admin-") as directory:
+        environment = without_settings(os.environ) | {"LOG_LEVEL": "warning"}
+        stack = LocalStack(Path(directory), environment, free_ports=True)
+        try:
+            stack.start()
+            return asyncio.run(run(stack, seed, rows, rounds))
+        finally:
+            stack.stop()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--accounts", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=20, help="of each question; at least 2")
+    parser.add_argument("--rows", type=int, default=0, help="of an export, where more than entries")
+    given = parser.parse_args(arguments)
+    until = datetime.now(UTC).replace(microsecond=0)
+    seed = LedgerSeed(accounts=given.accounts, calls=given.entries, days=_DAYS, until=until)
+    missed = run_on_a_stack(seed, given.rows, given.rounds)
+    print(f"{missed} targets missed" if missed else "every target met")
+
+
+if __name__ == "__main__":
+    main()

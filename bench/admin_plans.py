@@ -1,0 +1,110 @@
+"""What the questions ask of MongoDB, and whether an index answers it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+)
+from starlette.types import Receive, Scope, Send
+
+from bench.admin_queries import Question
+from deploy.local.state import StackInfo
+from libs.common.logging import configure_logging
+from libs.common.settings import Secret
+from libs.common.storage.mongo.driver import Database, Document
+from libs.common.storage.redis.client import open_redis
+from services.admin.app import create_app
+from services.admin.settings import Settings
+from services.admin.state import Resources
+
+# Kinds of questions that are about entries.
+_OF_ENTRIES = ("list",)
+# What bounds the rows of an index; other conditions filter them, which the stand-in does not plan.
+_BOUNDS = ("user_id", "started_at", "provider_request_id")
+
+
+class Asked(CommandListener):
+    """Reads and aggregations, by collection."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, Mapping[str, Any]]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name in ("find", "aggregate"):
+            self.commands.append((event.command[event.command_name], dict(event.command)))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+async def check_plans(info: StackInfo, asked: Sequence[Question]) -> int:
+    """Returns the number of queries. Raises RuntimeError for one that scans entries."""
+    configure_logging("bench", "warning", "console")
+    listener, seen = Asked(), 0
+    settings = Settings(
+        mongo_uri=Secret(info.mongo_uri),
+        redis_url=Secret(info.redis_url),
+        admin_api_key=Secret(info.admin_api_key),
+    )
+    client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+        info.mongo_uri, tz_aware=True, event_listeners=[listener]
+    )
+    database: Database = client.get_default_database()
+    try:
+        async with open_redis(info.redis_url) as redis:
+            resources = Resources(database=database, redis=redis)
+            async with _calling(settings, resources) as admin:
+                for question in asked:
+                    listener.commands.clear()
+                    (await admin.get(question.path)).raise_for_status()
+                    commands = list(listener.commands)
+                    seen += len(commands)
+                    for collection, command in commands:
+                        if collection == "entries":
+                            await _check(database, question, command)
+    finally:
+        client.close()
+    return seen
+
+
+@asynccontextmanager
+async def _calling(settings: Settings, resources: Resources) -> AsyncIterator[httpx2.AsyncClient]:
+    @asynccontextmanager
+    async def opened(_: Settings) -> AsyncIterator[Resources]:
+        yield resources
+
+    app = create_app(settings, open_resources=opened)
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, "state": dict(state or {})}, receive, send)
+
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(with_state),
+            base_url="http://admin",
+            headers={"authorization": f"Bearer {settings.admin_api_key.reveal()}"},
+        ) as client:
+            yield client
+
+
+async def _check(database: Database, question: Question, command: Mapping[str, Any]) -> None:
+    if question.kind not in _OF_ENTRIES or "find" not in command:
+        raise RuntimeError(f"{question.path} reads entries: {command}")
+    query = command["filter"]
+    bounds = {name: query[name] for name in _BOUNDS if name in query}
+    if "provider_request_id" in bounds:
+        bounds = {"provider_request_id": bounds["provider_request_id"]}
+    if not bounds:
+        raise RuntimeError(f"{question.path} bounds no index of entries: {command['filter']}")
+    explained = await database["entries"].find(bounds).explain()
+    stages = str(explained["queryPlanner"]["winningPlan"])
+    if "COLLSCAN" in stages:
+        raise RuntimeError(f"{question.path} scans entries: {command['filter']}")

@@ -1,0 +1,18 @@
+"""`make bench-admin` over a small ledger: it asks what there is, and its checks hold."""
+
+import re
+
+import pytest
+
+from bench import admin
+
+
+def test_the_benchmark_of_the_operators_api_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    admin.main(["--entries", "150", "--accounts", "5", "--rounds", "2", "--rows", "200"])
+    printed = capsys.readouterr().out
+    assert "none scans entries" in printed
+    for kind in ("summary", "series", "list", "accounts", "statement"):
+        assert re.search(rf"^{kind} .* p95 ", printed, re.MULTILINE), kind
+    exported = re.findall(r"^export +(\w+) +(\d+) rows", printed, re.MULTILINE)
+    assert [kind for kind, _ in exported] == ["csv", "ndjson"]
+    assert all(int(rows) >= 200 for _, rows in exported)
