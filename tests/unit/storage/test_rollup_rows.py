@@ -138,3 +138,10 @@ def test_names_of_tags_that_are_summed(text: str, names: tuple[str, ...]) -> Non
 def test_wrong_names_of_tags_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="it "):
         rolled_up_names(text)
+
+
+def test_counts_of_zero_add_no_field() -> None:
+    usage = TokenUsage(input_text=7, cache_read=0, reasoning=0)
+    (row,) = rows([at(9, usage=usage)]).values()
+    named = [name for name in row if "tokens." in name]
+    assert named == ["tokens.input_text", "cells.2026-11-24T09:00 ok.tokens.input_text"]

@@ -70,11 +70,11 @@ def rollup_updates(
 ) -> list[UpdateOne]:
     """One `$inc` per document. `is_own` tells which values have sums of their own.
 
-    Token counts that were not reported add 0. Tokens and cost of the other models that a call ran
-    are in the row of the call's model. `calls` leaves out late events: their calls were counted
-    when they were abandoned; but the calls of a cell are those of its status, so that a late event
-    counts there, and takes one from those abandoned. `revision` counts transactions, so the newer
-    of two sums is known.
+    Token counts of 0, and those that were not reported, add no field. Tokens and cost of the other
+    models that a call ran are in the row of the call's model. `calls` leaves out late events: their
+    calls were counted when they were abandoned; but the calls of a cell are those of its status, so
+    that a late event counts there, and takes one from those abandoned. `revision` counts
+    transactions, so the newer of two sums is known.
     """
     rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
     fields: dict[str, Document] = {}
@@ -129,7 +129,7 @@ def _count(row: Counter[str], entry: LedgerEntry) -> None:
     for each in counts:
         for name in TokenCounts.__struct_fields__:
             tokens = getattr(each, name)
-            if tokens is not None:
+            if tokens:
                 row[f"tokens.{name}"] += tokens
                 row[f"{cell}tokens.{name}"] += tokens
 
