@@ -17,6 +17,8 @@ from libs.common.storage.redis.client import Redis
 from services.admin.people.actor import Actor
 
 COOKIE = "console_session"
+# In place of a key's hash, where an issuer said who it is.
+BY_ISSUER = "issuer"
 # A session ends so long after its last request, and at the latest after a day's work.
 IDLE = timedelta(minutes=45)
 LONGEST = timedelta(hours=12)

@@ -5,11 +5,11 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from htpy import Node, button, code, dd, dl, dt, form, label, p
+from htpy import Node, a, button, code, dd, dl, dt, form, label, p
 from htpy import input as field_input
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from libs.common.domain.ids import secret_hash
 from libs.common.errors import AppError, Forbidden, RateLimited, Unauthenticated
@@ -19,18 +19,18 @@ from services.admin.console.session import COOKIE, Session, Sessions, set_cookie
 from services.admin.state import State
 from services.admin.wrong_keys import WrongKeys
 
-_HOME = "/console"
+HOME = "/console"
 _PATH = "/console/sign-in"
 # Fields of forms that are no typed text.
 _NOT_TYPED = frozenset({"csrf", "admin_key", "then", "typed"})
 
 
-def sign_in_routes(wrong_keys: WrongKeys) -> list[BaseRoute]:
+def sign_in_routes(wrong_keys: WrongKeys) -> list[Route]:
     """`wrong_keys` counts guesses here and at the API together."""
 
     async def show_or_sign_in(request: Request[State]) -> Response:
         if request.method != "POST":
-            return sign_in_page(request, then=request.query_params.get("then", _HOME))
+            return sign_in_page(request, then=request.query_params.get("then", HOME))
         return await _sign_in(request, wrong_keys)
 
     return [
@@ -49,6 +49,8 @@ def sign_in_page(
 ) -> Response:
     """`typed` is what a form held when its session had ended: it is kept through the sign-in."""
     kept = {name: text for name, text in (typed or {}).items() if name not in _NOT_TYPED}
+    sign_on = f"/console/sign-on?{urlencode({'then': then})}"
+    has_issuer = request.state["sign_on"].code_flow is not None
     content = form(".fields", method="post", action=_PATH)[
         field_input(type="hidden", name="then", value=then),
         kept and field_input(type="hidden", name="typed", value=urlencode(kept)),
@@ -62,6 +64,7 @@ def sign_in_page(
             "on the page People."
         ],
         button(".primary", type="submit")["Sign in"],
+        has_issuer and p[a(".button", href=sign_on)["Sign in with SSO"]],
     ]  # fmt: skip
     shown = frame("Sign in", content, at=_PATH, actor=None, notice=said)
     return HTMLResponse(str(shown), status_code=status, headers=HEADERS)
@@ -75,10 +78,10 @@ def typed_before(typed: Mapping[str, str]) -> Node:
 
 async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
     state = request.state
-    then, kept = _HOME, {}
+    then, kept = HOME, {}
     try:
         typed = await typed_fields(request)
-        then, kept = _then_of(typed.get("then", _HOME)), dict(parse_qsl(typed.get("typed", "")))
+        then, kept = then_of(typed.get("then", HOME)), dict(parse_qsl(typed.get("typed", "")))
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Forbidden("Sign in on this page itself; another site sent this form.")
         key = typed.get("admin_key", "").strip()
@@ -122,12 +125,12 @@ async def _sign_out(request: Request[State]) -> Response:
     if cookie is not None:
         await Sessions(request.state["redis"]).end(cookie)
     response = go_to(_PATH)
-    response.delete_cookie(COOKIE, path=_HOME)
+    response.delete_cookie(COOKIE, path=HOME)
     response.headers.update({**HEADERS, "clear-site-data": '"cache"'})
     return response
 
 
-def _then_of(path: str) -> str:
+def then_of(path: str) -> str:
     """A page of the console, never another site."""
-    safe = path.startswith(_HOME) and "//" not in path and "\\" not in path and path.isprintable()
-    return path if safe else _HOME
+    safe = path.startswith(HOME) and "//" not in path and "\\" not in path and path.isprintable()
+    return path if safe else HOME

@@ -18,8 +18,9 @@ from libs.common.storage.redis.client import RedisError
 from services.admin.console.layout import frame
 from services.admin.console.page import HEADERS, Handler, View, go_to, show, typed_fields
 from services.admin.console.pages import PAGES
-from services.admin.console.session import COOKIE, Session, Sessions
+from services.admin.console.session import BY_ISSUER, COOKIE, Session, Sessions
 from services.admin.console.sign_in import sign_in_page, sign_in_routes, typed_before
+from services.admin.console.sign_on import sign_on_routes
 from services.admin.console.static_files import show_file
 from services.admin.console.verbs import Verbs
 from services.admin.endpoints import Around, Endpoint, Next, served_within
@@ -58,11 +59,27 @@ def console_routes(
         return Route(path, dispatch, methods=list(handlers))
 
     return [
-        *sign_in_routes(wrong_keys),
+        *(_with_errors(each) for each in (*sign_in_routes(wrong_keys), *sign_on_routes())),
         Route("/console/static/{version}/{name}", show_file),
         *(route(path, handlers) for path, handlers in PAGES.items()),
         Route("/console/{rest:path}", _nothing_here),
     ]
+
+
+def _with_errors(route: Route) -> Route:
+    """Before there is a session, too, an error is a page."""
+    endpoint = route.endpoint
+
+    async def served(request: Request[State]) -> Response:
+        try:
+            return await endpoint(request)  # type: ignore[no-any-return]
+        except AppError as error:
+            return error_page(request, None, error)
+        except (PyMongoError, RedisError, OSError) as error:
+            log.error("console.unavailable", error=error)
+            return error_page(request, None, _away(error))
+
+    return Route(route.path, served, methods=list(route.methods or ()))
 
 
 async def _dispatch(
@@ -99,6 +116,8 @@ async def current_session(request: Request[State]) -> Session | None:
     session = await Sessions(request.state["redis"]).find(cookie, request.state["now"]())
     if session is None:
         return None
+    if session.proof == BY_ISSUER:
+        return session if request.state["sign_on"].code_flow is not None else None
     try:
         actor = await request.state["sign_in"].of_hash(session.proof)
         return msgspec.structs.replace(session, actor=actor)
