@@ -26,6 +26,7 @@ from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.recordings import RecordingStore
@@ -57,6 +58,7 @@ _CLEARED_EVERY_S = 60.0
 # Shorter than most cooldowns, which are forgotten when they end.
 _COOLDOWNS_EVERY_S = 2.0
 _SPOOLS_EVERY_S = 5.0
+_TOTALS_EVERY_S = 600.0
 _EXPIRIES_EVERY_S = 600.0
 _FORECASTS_EVERY_S = 900.0
 # For the names of receivers' hosts.
@@ -153,6 +155,7 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         chores: list[Chore] = [
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
+            ("totals", RollupTotals(database).check, _TOTALS_EVERY_S),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
             *_watches(resources),
         ]

@@ -26,6 +26,7 @@ from libs.common.storage.mongo.driver import (
     ping,
 )
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.prices.price_map import PriceMap, open_price_map
 from libs.common.storage.queue.event_queue import queue_state
 from libs.common.storage.queue.recordings import RecordingStore
@@ -69,6 +70,12 @@ def verify(settings: Settings, *, full: bool) -> str | None:
     """Proves the whole ledger once. Returns the first difference, in one line."""
     configure_logging("ledger_worker", settings.log_level, settings.log_format)
     return _run(_verify(settings, full=full))
+
+
+def sum_totals(settings: Settings) -> str | None:
+    """Makes the totals of all days. Returns why they are not whole, in one line."""
+    configure_logging("ledger_worker", settings.log_level, settings.log_format)
+    return _run(_sum_totals(settings))
 
 
 def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
@@ -141,6 +148,15 @@ async def _verify(settings: Settings, *, full: bool) -> str | None:
         f"'{difference.user_id}', where {difference.where} is {difference.found} "
         f"instead of {difference.expected} ({difference.unit})"
     )
+
+
+async def _sum_totals(settings: Settings) -> str | None:
+    async with _stores(settings) as (database, redis):
+        await wait_until_ready(database, redis, asyncio.Event())
+        whole = await RollupTotals(database).fill()
+    if whole:
+        return None
+    return "entries are missing in the totals: a worker of an earlier release posted meanwhile"
 
 
 async def _replay(settings: Settings) -> str | None:

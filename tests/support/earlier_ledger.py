@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database, Session, UpdateOne, in_transaction
 from libs.common.storage.mongo.postings import numbered_documents
-from libs.common.storage.mongo.rollup_rows import rollup_updates
+from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates
 
 
 class EarlierLedger:
@@ -35,7 +35,7 @@ class EarlierLedger:
         documents = numbered_documents(entries, counts)
         await self._database["entries"].insert_many(documents, session=session)
         await self._database["spend"].bulk_write(_spend_updates(entries), session=session)
-        rollups = rollup_updates(entries, (), lambda *_: True)
+        rollups = rollup_updates(rollup_rows(entries, (), lambda *_: True))
         await self._database["rollups"].bulk_write(rollups, session=session)
 
 

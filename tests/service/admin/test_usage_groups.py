@@ -21,6 +21,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.conftest import app_with
@@ -195,8 +196,9 @@ def expected(entries: list[LedgerEntry], fields: list[Shown]) -> dict[tuple[Any,
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("whole", [False, True])
 async def test_groups_are_the_sums_of_their_entries(
-    admin: httpx2.AsyncClient, database: Database, seed: int
+    admin: httpx2.AsyncClient, database: Database, seed: int, whole: bool
 ) -> None:
     for user_id, zone in ZONES.items():
         await admin.post("/admin/accounts", json={"user_id": user_id, "time_zone": zone})
@@ -204,6 +206,9 @@ async def test_groups_are_the_sums_of_their_entries(
     ledger = LedgerStore(database, rollup_tags=("team", "env"))
     for start in range(0, len(entries), 17):
         await ledger.post(entries[start : start + 17])
+    assert await RollupTotals(database).check()
+    if not whole:
+        await RollupTotals(database).collection.delete_many({})
 
     spent = Decimal(0)
     for user_id in ZONES:

@@ -11,7 +11,7 @@ from libs.common.domain.corrections import late_event
 from libs.common.domain.tags import rolled_up_names
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import ModelRun, TokenUsage
-from libs.common.storage.mongo.rollup_rows import OTHER, rollup_updates
+from libs.common.storage.mongo.rollup_rows import OTHER, rollup_rows, rollup_updates
 from tests.unit.builders import entry
 
 CALL_ID = "0194f5d2-8f6a-7000-8000-000000000001"
@@ -23,7 +23,8 @@ def rows(
 ) -> dict[str, dict[str, Any]]:
     """By id: what is added, and what is set on insert."""
     found = {}
-    for update in rollup_updates(entries, tags, lambda _day, _name, value: value not in other):
+    added = rollup_rows(entries, tags, lambda _day, _name, value: value not in other)
+    for update in rollup_updates(added):
         document = cast("dict[str, dict[str, Any]]", update._doc)
         found[update._filter["_id"]] = document["$inc"] | document["$setOnInsert"]
     return found

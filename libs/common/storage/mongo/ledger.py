@@ -31,7 +31,8 @@ from libs.common.storage.mongo.postings import (
     SPARSE,
     numbered_documents,
 )
-from libs.common.storage.mongo.rollup_rows import rollup_updates, wanted_values
+from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates, wanted_values
+from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
@@ -84,6 +85,7 @@ class LedgerStore(LedgerReader):
         super().__init__(database)
         self._rollup_tags = rollup_tags
         self._rollup_values = RollupValues(database)
+        self._totals = RollupTotals(database)
         self._beside = beside
         self._database = database
         self._accounts = database["accounts"]
@@ -110,6 +112,7 @@ class LedgerStore(LedgerReader):
         await self._rollups.create_index("day")
         await self._rollups.create_index([("model", ASCENDING), ("day", ASCENDING)])
         await self._rollup_values.create_indexes()
+        await self._totals.create_indexes()
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
         """Adds the entries that the ledger lacks, and their cost. Returns how many were added.
@@ -197,8 +200,9 @@ class LedgerStore(LedgerReader):
     async def _roll_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         wanted = wanted_values(entries, self._rollup_tags)
         is_own = await self._rollup_values.admit(wanted, session)
-        updates = rollup_updates(entries, self._rollup_tags, is_own)
-        await self._rollups.bulk_write(updates, session=session)
+        rows = rollup_rows(entries, self._rollup_tags, is_own)
+        await self._rollups.bulk_write(rollup_updates(rows), session=session)
+        await self._totals.add(rows, session)
 
     async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, Document]:
         """Adds to the accounts. Returns them after that, by user_id. Raises UnknownAccounts.

@@ -6,7 +6,7 @@ others have no cells, or none of what was posted to them before.
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, tzinfo
 
@@ -63,12 +63,19 @@ def wanted_values(
     return wanted
 
 
-def rollup_updates(
+class RollupRow(msgspec.Struct, frozen=True):
+    """What one document is of, and what is added to it, by path."""
+
+    fields: Document
+    added: Counter[str]
+
+
+def rollup_rows(
     entries: Sequence[LedgerEntry],
     tags: Collection[str],
     is_own: Callable[[Day, str, str], bool],
-) -> list[UpdateOne]:
-    """One `$inc` per document. `is_own` tells which values have sums of their own.
+) -> dict[str, RollupRow]:
+    """By the document's id. `is_own` tells which values have sums of their own.
 
     Token counts of 0, and those that were not reported, add no field. Tokens and cost of the other
     models that a call ran are in the row of the call's model. `calls` leaves out late events: their
@@ -76,8 +83,7 @@ def rollup_updates(
     that a late event counts there, and takes one from those abandoned. `revision` counts
     transactions, so the newer of two sums is known.
     """
-    rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    fields: dict[str, Document] = {}
+    rows: dict[str, RollupRow] = {}
     for entry in entries:
         day = day_of(entry)
         dimensions = {
@@ -86,12 +92,17 @@ def rollup_updates(
         }
         of = (*day, entry.key_id, entry.model or "", entry.provider or "")
         row_id = "|".join(of) + _suffix(dimensions)
-        if row_id not in fields:
-            fields[row_id] = _fields(of, dimensions, entry)
-        _count(rows[row_id], entry)
+        if row_id not in rows:
+            rows[row_id] = RollupRow(_fields(of, dimensions, entry), Counter())
+        _count(rows[row_id].added, entry)
+    return rows
+
+
+def rollup_updates(rows: Mapping[str, RollupRow]) -> list[UpdateOne]:
+    """One `$inc` per document."""
     return [
-        UpdateOne({"_id": row_id}, {"$inc": dict(row), "$setOnInsert": fields[row_id]}, upsert=True)
-        for row_id, row in sorted(rows.items())
+        UpdateOne({"_id": id_}, {"$inc": dict(row.added), "$setOnInsert": row.fields}, upsert=True)
+        for id_, row in sorted(rows.items())
     ]
 
 

@@ -1,5 +1,8 @@
 """Sums of the collection `rollups`, which `rollup_rows` describes. Nothing here reads an entry.
 
+What is asked of all accounts, by day, model, provider and what is in cells, is answered from
+`rollup_totals` where these are whole.
+
 A rollup's day is that of its account's time zone; a `zone` puts its cells, hours of the account's
 clock, into the days and hours of another. What was written before rollups had a field (provider,
 cells, asked name, …) counts without a value of it.
@@ -18,6 +21,7 @@ from libs.common.schemas.usage import CallStatus, TokenCounts
 from libs.common.storage.mongo.driver import Database, Document
 from libs.common.storage.mongo.entry_filter import of_model
 from libs.common.storage.mongo.rollup_rows import CELL_TIME, CELL_TIME_CHARS, CELLS_VERSION, TAG
+from libs.common.storage.mongo.rollup_totals import RollupTotals
 
 RollupField = Literal[
     "hour",
@@ -45,6 +49,7 @@ _STORED: dict[Grouping, str] = {
     "client_user": "client_user",
 }
 _IN_CELLS = frozenset({"hour", "status"})
+_IN_TOTALS = _IN_CELLS | {"day", "month", "model", "provider"}
 _COUNTED = ("cost_nusd", "calls", "corrections")
 # The days of two zones differ by no more.
 _ZONES_APART = timedelta(days=2)
@@ -136,6 +141,7 @@ class RollupReader:
 
     def __init__(self, database: Database) -> None:
         self._rollups = database["rollups"]
+        self._totals = RollupTotals(database)
 
     async def sums(
         self,
@@ -156,12 +162,28 @@ class RollupReader:
             ids = [dict(zip(map(_name, by), group, strict=True)) for group in groups]
             pipeline.append({"$match": {"_id": {"$in": ids}}})
         pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": limit}]
-        rows = await self._rollups.aggregate(pipeline, allowDiskUse=True).to_list(limit)
+        source = self._rollups
+        if _is_of_totals(wanted, by) and await self._totals.are_whole():
+            source = self._totals.collection
+        rows = await source.aggregate(pipeline, allowDiskUse=True).to_list(limit)
         return [_sums(row, by) for row in rows]
 
     async def has_model(self, model: str) -> bool:
         """Whether a call was ever routed to it."""
         return await self._rollups.find_one({"model": model}, {"_id": 1}) is not None
+
+
+def _is_of_totals(wanted: RollupFilter, by: Iterable[Grouping]) -> bool:
+    """Whether nothing is asked that only the rollups of single accounts tell."""
+    fields = {*by} if wanted.among is None else {*by, wanted.among[0]}
+    narrower = (
+        wanted.user_id,
+        wanted.key_id,
+        wanted.requested_model,
+        wanted.client_user,
+        wanted.tag,
+    )
+    return fields <= _IN_TOTALS and all(value is None for value in narrower)
 
 
 def _by_cell(wanted: RollupFilter, by: Iterable[Grouping]) -> bool:

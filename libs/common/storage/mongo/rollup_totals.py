@@ -1,0 +1,126 @@
+"""Sums of all accounts together: what the collection `rollups` holds, by day, model and provider.
+
+A document of the collection `rollup_totals` has the sums and cells of a rollup, and a `slot`, which
+keeps the transactions of several workers apart. The document `state` tells whether the totals are
+`whole`. They are where they count as many entries as the accounts do: a worker of an earlier
+release, which knows no totals, counts its entries in the accounts alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from libs.common.storage.mongo.driver import (
+    Database,
+    Document,
+    OperationFailure,
+    Session,
+    UpdateOne,
+    in_transaction,
+)
+from libs.common.storage.mongo.rollup_rows import RollupRow
+
+# More workers than slots post one after another where they post to the same day and model.
+_SLOTS = 16
+_FILLED = "filled"
+_STATE = "state"
+# Documents of different layouts (`v`) have no sum in common.
+_OF = ("day", "model", "provider", "v")
+_ADDED = ("cost_nusd", "calls", "corrections", "status", "tokens", "cells")
+_IS_TOTAL: Document = {"$match": {"day": {"$gte": ""}}}
+# What was never added to is missing.
+_ENTRIES: Document = {
+    "$sum": {"$add": [{"$ifNull": [f"${name}", 0]} for name in ("calls", "corrections")]}
+}
+
+
+class RollupTotals:
+    """Adds to the totals, makes those of earlier days, and tells whether they are whole."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.collection = database["rollup_totals"]
+        self._rollups = database["rollups"]
+        self._slot = 0
+
+    async def create_indexes(self) -> None:
+        await self.collection.create_index("day")
+
+    async def add(self, rows: Mapping[str, RollupRow], session: Session) -> None:
+        """In the transaction that adds these rows to the rollups."""
+        try:
+            updates = total_updates(rows.values(), str(self._slot))
+            await self.collection.bulk_write(updates, session=session)
+        except OperationFailure:
+            # Another worker posts to this slot, so the next try and all later ones use another.
+            self._slot = (self._slot + 1) % _SLOTS
+            raise
+
+    async def are_whole(self) -> bool:
+        state = await self.collection.find_one({"_id": _STATE})
+        return state is not None and state["whole"]
+
+    async def check(self) -> bool:
+        """Keeps in the state, and returns, whether no entry is missing."""
+
+        async def work(session: Session) -> bool:
+            number = {"$group": {"_id": None, "entries": {"$sum": "$entries"}}}
+            accounts = self._database["accounts"].aggregate([number], session=session)
+            added = {"$group": {"_id": None, "entries": _ENTRIES}}
+            totals = self.collection.aggregate([_IS_TOTAL, added], session=session)
+            counts = [await cursor.to_list(1) for cursor in (accounts, totals)]
+            expected, found = (int(rows[0]["entries"]) if rows else 0 for rows in counts)
+            return found == expected
+
+        whole = await in_transaction(self._database, work)
+        await self.collection.update_one({"_id": _STATE}, {"$set": {"whole": whole}}, upsert=True)
+        return whole
+
+    async def fill(self) -> bool:
+        """Makes the totals of all days anew, while others post. Returns whether they are whole."""
+        for day in await self._rollups.distinct("day"):
+            await in_transaction(self._database, partial(self._fill, day))
+        return await self.check()
+
+    async def _fill(self, day: str, session: Session) -> None:
+        """What is posted meanwhile is in neither sum, or changes a document that is removed.
+
+        Then one of both transactions is repeated.
+        """
+        await self.collection.delete_many({"day": day}, session=session)
+        rows: dict[str, RollupRow] = {}
+        async for document in self._rollups.find({"day": day}, session=session):
+            added: Counter[str] = Counter()
+            for name in _ADDED:
+                _flatten(name, document.get(name), added)
+            rows[document["_id"]] = RollupRow(document, added)
+        if rows:
+            await self.collection.bulk_write(total_updates(rows.values(), _FILLED), session=session)
+
+
+def total_updates(rows: Iterable[RollupRow], slot: str) -> list[UpdateOne]:
+    """One `$inc` per day, model, provider and layout of what the rows add."""
+    totals: dict[tuple[Any, ...], Counter[str]] = {}
+    for row in rows:
+        of = tuple([row.fields.get(name) for name in _OF])
+        if of in totals:
+            totals[of].update(row.added)
+        else:
+            totals[of] = Counter(row.added)
+    return [_update(dict(zip(_OF, of, strict=True)), added, slot) for of, added in totals.items()]
+
+
+def _update(fields: Document, added: Counter[str], slot: str) -> UpdateOne:
+    del added["revision"]
+    id_ = "|".join([*(str(value) for value in fields.values()), slot])
+    return UpdateOne({"_id": id_}, {"$inc": dict(added), "$setOnInsert": fields}, upsert=True)
+
+
+def _flatten(path: str, value: Any, into: Counter[str]) -> None:
+    """Adds the numbers within, by path."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _flatten(f"{path}.{name}", inner, into)
+    elif value is not None:
+        into[path] += value
