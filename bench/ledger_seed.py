@@ -34,7 +34,8 @@ from libs.common.storage.mongo.driver import (
     to_document,
 )
 from libs.common.storage.mongo.postings import numbered_documents
-from libs.common.storage.mongo.rollup_rows import rollup_updates
+from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates
+from libs.common.storage.mongo.rollup_totals import RollupTotals, total_updates
 
 _BATCH = 500
 _DUPLICATE_KEY = 11000
@@ -209,14 +210,21 @@ async def _write_accounts(database: Database, seed: LedgerSeed) -> None:
 
 async def _write_sums(database: Database, entries: Sequence[LedgerEntry]) -> None:
     """Of all entries at once: sums are inserted, which is several times faster than adding."""
-    rollups = [_document(row) for row in rollup_updates(entries, (), lambda *_: True)]
-    for start in range(0, len(rollups), _BATCH):
-        await _insert(database["rollups"], rollups[start : start + _BATCH])
+    rows = rollup_rows(entries, (), lambda *_: True)
+    for name, updates in (
+        ("rollups", rollup_updates(rows)),
+        ("rollup_totals", total_updates(rows.values(), "0")),
+    ):
+        documents = [_document(update) for update in updates]
+        for start in range(0, len(documents), _BATCH):
+            await _insert(database[name], documents[start : start + _BATCH])
     accounts = [
         UpdateOne({"_id": user_id}, update) for user_id, update in account_updates(entries).items()
     ]
     for start in range(0, len(accounts), _BATCH):
         await database["accounts"].bulk_write(accounts[start : start + _BATCH], ordered=False)
+    if not await RollupTotals(database).check():
+        raise RuntimeError("the totals lack entries")
 
 
 async def _insert(collection: Collection, documents: list[Document]) -> None:
