@@ -94,10 +94,22 @@ class AccountEntriesPage(Page[EntryView], frozen=True, kw_only=True):
 async def list_usage(request: Request[State], query: AllUsageQuery) -> Answer[Page[EntryView]]:
     """Entries of all accounts, or of those that the filters leave, the newest first."""
     state = request.state
-    wanted = query.wanted(query.user_id)
-    if query.user_id is not None:
-        await find_account(state, query.user_id)
+    wanted = await of_one_account(state, query.wanted(query.user_id))
     return Answer(await _page(state, wanted, query))
+
+
+async def of_one_account(state: State, wanted: EntryFilter) -> EntryFilter:
+    """The filter with the account of its key, by which an index finds the entries.
+
+    Raises NotFound for an unknown account.
+    """
+    if wanted.user_id is not None:
+        await find_account(state, wanted.user_id)
+    elif wanted.key_id is not None:
+        key = await state["keys"].get(wanted.key_id)
+        if key is not None:
+            return msgspec.structs.replace(wanted, user_id=key.user_id)
+    return wanted
 
 
 async def show_usage(request: Request[State], query: UsageQuery) -> Answer[AccountEntriesPage]:

@@ -9,14 +9,13 @@ from starlette.requests import Request
 
 from libs.common.domain.periods import zone_of
 from libs.common.storage.mongo.entry_filter import EntryFilter
-from services.admin.accounts import find_account
 from services.admin.exports.columns import COLUMNS, NAMES, UNREAD, row_of
 from services.admin.exports.encoders import CsvEncoder, Encoder, NdjsonEncoder
 from services.admin.exports.formats import CSV, NDJSON, PARQUET, Format, chosen_format
 from services.admin.exports.stream import ExportResponse, Rows
 from services.admin.fields import TimeZone, UserId
 from services.admin.state import State
-from services.admin.usage import EntryQuery
+from services.admin.usage import EntryQuery, of_one_account
 
 _FORMATS = (CSV, NDJSON, PARQUET)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -36,9 +35,7 @@ async def export_usage(request: Request[State], query: ExportQuery) -> ExportRes
     """All entries that the filters leave, the newest first, as CSV, lines of JSON or Parquet."""
     state = request.state
     kind = chosen_format(query.format, request.headers.get("accept", ""), _FORMATS)
-    wanted = query.wanted(query.user_id)
-    if query.user_id is not None:
-        await find_account(state, query.user_id)
+    wanted = await of_one_account(state, query.wanted(query.user_id))
     zone = None if query.zone is None else zone_of(query.zone)
     pages = _pages(state, wanted, state["now"](), zone)
     return ExportResponse(pages, _encoder(kind), kind, _name(query), state["export_slots"])

@@ -44,11 +44,11 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     # Usage, with and without an account, a cursor; the call of a provider's request.
     ("entries", {"user_id": "a"}),
     ("entries", EntryFilter(user_id="a", since=NOW, until=NOW).in_order()),
-    ("entries", bounds_of(EntryFilter(user_id="a", since=NOW, kind="refund").query())),
+    ("entries", bounds_of(EntryFilter(user_id="a", since=NOW, kind="refund").queries()[0])),
     ("entries", EntryFilter(since=NOW).in_order()),
-    ("entries", bounds_of(EntryFilter(since=NOW, until=NOW, model="m", status="ok").query())),
+    ("entries", bounds_of(EntryFilter(since=NOW, until=NOW, model="m", status="ok").queries()[1])),
     ("entries", AT_ONCE),
-    ("entries", EntryFilter(provider_request_id="r").query()),
+    ("entries", EntryFilter(provider_request_id="r").queries()[0]),
     # Sums of usage: of all accounts, one, a key, a model, some groups.
     ("rollups", RollupFilter(**_DAYS).query()),
     ("rollups", RollupFilter(**_DAYS, user_id="a").query()),

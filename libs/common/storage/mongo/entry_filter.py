@@ -73,8 +73,11 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
             query["started_at"] = bounds
         return query
 
-    def query(self) -> Document:
-        """All conditions but `before`."""
+    def queries(self) -> list[Document]:
+        """All conditions but `before`: what any of these finds.
+
+        A condition of alternatives would keep some servers from using an index.
+        """
         query = self.in_order()
         given: dict[str, Any] = {name: getattr(self, name) for name in _EQUAL}
         query |= {name: value for name, value in given.items() if value is not None}
@@ -84,9 +87,10 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
             query["periods"] = self.period
         if self.tag is not None:
             query["tags"] = self.tag
-        if self.model is not None:
-            query |= of_model(self.model, {"requested_model": self.model})
-        return query
+        if self.model is None:
+            return [query]
+        named = [*_named(self.model), {"requested_model": self.model}]
+        return [query | each for each in named if _agree(query, each)]
 
     def matches(self, entry: LedgerEntry) -> bool:
         """As the query would find it, among those of its account and its times."""
@@ -109,11 +113,19 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         return self.provider_request_id is None and any(value is not None for value in asked)
 
 
-def of_model(name: str, *more: Document) -> Document:
-    """What is of the model, by the name that was routed to or provider/model, or as in `more`."""
-    named: Document = {"model": name}
-    names: list[Document] = [named, *more]
+def _agree(query: Document, more: Document) -> bool:
+    return all(query.get(name, value) == value for name, value in more.items())
+
+
+def of_model(name: str) -> Document:
+    """What is of the model, by the name that was routed to or provider/model."""
+    named = _named(name)
+    return {"$or": named} if len(named) > 1 else named[0]
+
+
+def _named(name: str) -> list[Document]:
     provider, slash, model = name.partition("/")
+    whole: list[Document] = [{"model": name}]
     if slash and provider and model:
-        names.append({"provider": provider, "model": model})
-    return {"$or": names} if len(names) > 1 else named
+        whole.append({"provider": provider, "model": model})
+    return whole

@@ -4,7 +4,7 @@ A query sees a bounded stretch of the index on start times, and nothing stays op
 them: whoever reads slowly holds no cursor, and a server that sorts before it limits sorts little.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -53,7 +53,8 @@ async def stretches(
         if place is not None and place.entry_id:
             # Of the same millisecond, in the order of their ids.
             same = {"started_at": place.started_at, "_id": {"$lt": place.entry_id}}
-            found = await _found(entries, wanted.query() | same, size, without)
+            queries = [query | same for query in wanted.queries()]
+            found = await _found(entries, queries, size, without)
             place = place_of(found[-1]) if len(found) == size else EntryPlace(place.started_at, "")
             yield Stretch(entries=found, last=place, is_cut=False)
             continue
@@ -61,7 +62,7 @@ async def stretches(
         edge = await _edge(entries, part, looked_at) if part.is_selective else None
         if edge is not None:
             part = msgspec.structs.replace(part, since=edge)
-        found = await _found(entries, part.query(), size, without)
+        found = await _found(entries, part.queries(), size, without)
         if len(found) == size:
             place = place_of(found[-1])
         else:
@@ -106,9 +107,17 @@ async def _edge(entries: Collection, part: EntryFilter, looked_at: int) -> datet
 
 
 async def _found(
-    entries: Collection, query: Document, size: int, without: tuple[str, ...]
+    entries: Collection, queries: Sequence[Document], size: int, without: tuple[str, ...]
 ) -> list[LedgerEntry]:
+    """What any of the queries finds, the newest first."""
     fields = dict.fromkeys(without, 0) or None
-    cursor = entries.find(query, fields).sort(_NEWEST_FIRST).limit(size)
     empty: Document = dict.fromkeys(without, ())
-    return [from_document(row | empty, LedgerEntry) for row in await cursor.to_list(size)]
+    rows: dict[str, LedgerEntry] = {}
+    for query in queries:
+        cursor = entries.find(query, fields).sort(_NEWEST_FIRST).limit(size)
+        for row in await cursor.to_list(size):
+            rows[row["_id"]] = from_document(row | empty, LedgerEntry)
+    found = list(rows.values())
+    if len(queries) > 1:
+        found.sort(key=lambda entry: (entry.started_at, entry.entry_id), reverse=True)
+    return found[:size]
