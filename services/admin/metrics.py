@@ -12,38 +12,38 @@ class Metrics:
     """One per app, so that two apps in one process do not share counts."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._requests = Counter(
             "admin_requests",
             "Requests answered.",
             ("method", "route", "status"),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._seconds = Histogram(
             "admin_request_seconds",
             "Time to answer.",
             ("route",),
             buckets=_BUCKETS_S,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._delayed = Counter(
             "admin_invalidations_delayed",
             "Writes whose invalidation failed; gateway caches expire by their TTL.",
             ("kind",),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._unauthenticated = Counter(
             "admin_unauthenticated",
             "Requests under /admin without the key: refused (401) or slowed (429).",
             ("answer",),
-            registry=self._registry,
+            registry=self.registry,
         )
         for answer in ("refused", "slowed"):
             self._unauthenticated.labels(answer)
         self.dead_letters = Gauge(
             "admin_dead_letters",
             "Deliveries that could not be posted and wait for an administrator.",
-            registry=self._registry,
+            registry=self.registry,
         )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -60,4 +60,4 @@ class Metrics:
 
     def response(self) -> Response:
         """Prometheus' text format."""
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)

@@ -7,6 +7,10 @@ CALLS = Counter(
     "Authenticated calls by how they ended.",
     ["format", "status", "http_status"],
 )
+# `reason`: the error's code, such as budget_exceeded, rate_limit_exceeded or model_not_priced.
+REFUSED = Counter(
+    "gateway_refused_total", "Authenticated calls that no provider was asked for.", ["reason"]
+)
 UNAUTHENTICATED = Counter(
     "gateway_unauthenticated_total", "Requests without a key that is known.", ["format"]
 )

@@ -5,6 +5,8 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.ledger_worker.call_metrics import CallMetrics
+
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -17,6 +19,7 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
+        self.calls = CallMetrics(self.registry)
         self.posted = counter("ledger_entries_posted", "Entries added to the ledger")
         self.skipped = counter(
             "ledger_entries_skipped", "Events delivered again, whose entry exists"

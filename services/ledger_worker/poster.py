@@ -114,7 +114,7 @@ class Poster:
         if not entries:
             return {}
         try:
-            posted = await self._ledger.post(entries, self._session)
+            added = await self._ledger.add(entries, self._session)
         except UnknownAccounts as error:
             known = [entry for entry in entries if entry.user_id not in error.user_ids]
             unknown: dict[str, Failure] = {
@@ -130,8 +130,9 @@ class Poster:
             middle = len(entries) // 2
             first = await self._commit(entries[:middle])
             return {**first, **await self._commit(entries[middle:])}
-        self._metrics.posted.inc(posted)
-        self._metrics.skipped.inc(len(entries) - posted)
+        self._metrics.posted.inc(len(added))
+        self._metrics.skipped.inc(len(entries) - len(added))
+        self._metrics.calls.count(added)
         return {}
 
     def _report_unpriced(self, entries: Sequence[LedgerEntry]) -> None:

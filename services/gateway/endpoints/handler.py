@@ -43,7 +43,7 @@ from services.gateway.endpoints.reply_headers import (
 )
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, check_model_name
-from services.gateway.metrics import NOT_RECORDED, UNAUTHENTICATED
+from services.gateway.metrics import NOT_RECORDED, REFUSED, UNAUTHENTICATED
 from services.gateway.recordings.capture import CallCapture
 from services.gateway.upstream.answer import Answer
 from services.gateway.usage.usage_event import UsageEventWriter
@@ -268,6 +268,9 @@ class Handler(ABC):
             return
         forwarded = call.attempts > 0 and not isinstance(error, ProviderNotConfigured)
         status: CallStatus = "upstream_error" if forwarded else "refused"
+        if not forwarded:
+            # The class's code: an error's own may be a provider's word.
+            REFUSED.labels(type(error).code).inc()
         usage, source = self._usage_so_far()
         http_status = call.format.error(error, call.call_id).status
         try:

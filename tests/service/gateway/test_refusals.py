@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.service.gateway.dialects import CHAT, Dialect
 from tests.service.gateway.stage import Client
@@ -28,6 +29,10 @@ class Refused(msgspec.Struct, frozen=True):
     account: dict[str, Any] = {}
     headers: dict[str, str] = {}
     retry: str | None = None
+
+
+def counted_as(reason: str) -> float:
+    return REGISTRY.get_sample_value("gateway_refused_total", {"reason": reason}) or 0.0
 
 
 REFUSALS = {
@@ -79,9 +84,11 @@ async def test_a_refusal_is_audited_and_costs_nothing(
 ) -> None:
     upstream.answers(dialect.answer)
     secret = await books.add_key(await books.add_account(**refused.account), **refused.key)
+    counted = counted_as(refused.code)
 
     response = await gateway.post(dialect.path, secret, refused.body(dialect), refused.headers)
 
+    assert counted_as(refused.code) == counted + 1
     error = dialect.check_error(response, refused.status, refused.code)
     if dialect.name != "messages":
         assert error["param"] == refused.param

@@ -84,6 +84,8 @@ async def test_two_workers_on_the_same_events_post_each_once(
     assert await stage.spent_in_redis("alice") == 100 * CALL_NUSD
     assert count_of(stage.metrics.posted) == 100
     assert count_of(stage.metrics.skipped) == 100
+    # However often they come, and in whatever batches.
+    assert stage.calls_counted() == 100
 
 
 async def test_what_was_committed_but_not_settled_is_settled_on_redelivery(

@@ -198,6 +198,11 @@ class Stage:
 
         await eventually(put_back)
 
+    def calls_counted(self) -> float:
+        """How many posted calls Prometheus is told of."""
+        samples = (each for metric in self.metrics.registry.collect() for each in metric.samples)
+        return sum(each.value for each in samples if each.name == "ledger_calls_total")
+
     async def assert_exact(self, user_id: str, calls: int, *, nusd: int | None = None) -> None:
         """One entry per call, and every sum that is kept says what they cost."""
         ids = await self.entry_ids(user_id)

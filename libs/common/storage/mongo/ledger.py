@@ -115,7 +115,13 @@ class LedgerStore(LedgerReader):
         await self._totals.create_indexes()
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
-        """Adds the entries that the ledger lacks, and their cost. Returns how many were added.
+        """Adds the entries that the ledger lacks. Returns how many; raises what `add` raises."""
+        return len(await self.add(entries, session))
+
+    async def add(
+        self, entries: Sequence[LedgerEntry], session: Session | None = None
+    ) -> Sequence[LedgerEntry]:
+        """Adds the entries that the ledger lacks, and their cost. Returns those that were added.
 
         Raises UnknownAccounts, EntriesRefused, or a PyMongoError if a retry may succeed.
         """
@@ -129,14 +135,16 @@ class LedgerStore(LedgerReader):
                 f"{type(error).__name__}: {error}", at_fault=reason == "document"
             ) from error
 
-    async def _post(self, entries: dict[str, LedgerEntry], kept: Session | None) -> int:
+    async def _post(
+        self, entries: dict[str, LedgerEntry], kept: Session | None
+    ) -> Sequence[LedgerEntry]:
         """Nearly always all entries are new, so they are inserted without a read.
 
         Ids are unique, so an existing entry aborts the transaction; then the ledger is read. It is
         also read for a missing account, whose entries may be posted already.
         """
         if not entries:
-            return 0
+            return ()
         try:
             return await self._post_in_transaction(entries, kept, asking=False)
         except (DuplicateKeyError, UnknownAccounts):
@@ -149,12 +157,12 @@ class LedgerStore(LedgerReader):
 
     async def _post_in_transaction(
         self, entries: dict[str, LedgerEntry], kept: Session | None, *, asking: bool
-    ) -> int:
-        async def work(session: Session) -> int:
+    ) -> Sequence[LedgerEntry]:
+        async def work(session: Session) -> Sequence[LedgerEntry]:
             new = await self._missing(entries, session) if asking else list(entries.values())
             if new:
                 await self._add(new, session)
-            return len(new)
+            return new
 
         try:
             return await in_transaction(self._database, work, kept)
