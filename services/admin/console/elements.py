@@ -91,7 +91,11 @@ def when(moment: datetime | None, zone: tzinfo, *, seconds: bool = False) -> Nod
     if moment is None:
         return NOTHING
     utc = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    local = moment.astimezone(zone)
+    try:
+        local = moment.astimezone(zone)
+    except OverflowError:
+        # The year 9999 has no next day in a zone to the east.
+        local = moment
     shown = local.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
     return time(datetime=utc, title=f"{utc} UTC")[shown]
 

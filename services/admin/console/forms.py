@@ -1,5 +1,6 @@
 """Forms: their fields, what was typed into them, and the JSON body that they mean."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
@@ -30,6 +31,9 @@ from htpy import (
 
 from libs.common.errors import AppError
 from services.admin.console.elements import NOTHING
+
+# Whole numbers, with commas between thousands only: `1,5` is none.
+_NUMBER = re.compile(r"\d{1,15}|\d{1,3}(,\d{3}){1,4}", re.ASCII)
 
 Kind = Literal["text", "number", "amount", "time", "choice", "list", "long", "password", "flag"]
 Typed = Mapping[str, str]
@@ -77,8 +81,7 @@ def _value(field: Field, text: str) -> Any:
         return None
     match field.kind:
         case "number":
-            digits = text.replace(",", "")
-            return int(digits) if digits.isascii() and digits.isdigit() else text
+            return int(text.replace(",", "")) if _NUMBER.fullmatch(text) else text
         case "list":
             return [line.strip() for line in text.splitlines() if line.strip()]
         case _:

@@ -91,9 +91,12 @@ class Verbs:
         return cast("Answer[T]", served)
 
     def may(self, handler: Callable[..., Any]) -> bool:
-        """Whether the actor's role allows it: what he may not do is not offered."""
-        role = self._endpoints[handler].role
-        return role is None or self._actor.has_role(role)
+        """Whether the actor's role and scope allow it: what he may not do is not offered."""
+        endpoint, actor = self._endpoints[handler], self._actor
+        if endpoint.role is None:
+            return True
+        is_open = actor.accounts is None or endpoint.scope is not None
+        return is_open and actor.has_role(endpoint.role)
 
     def _as(
         self, endpoint: Endpoint, query: Query, headers: Headers, path: Mapping[str, str]
@@ -106,7 +109,7 @@ class Verbs:
             "path": endpoint.path,
             "path_params": path,
             "query_string": urlencode(given).encode(),
-            "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in fields.items()],
             "actor": self._actor,
         }
         return Request(scope)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from htpy import Node, a, div, p
 
 from libs.common.errors import AppError, Conflict, PreconditionFailed, ValidationFailed
-from libs.common.schemas.account import BudgetPeriod
+from libs.common.schemas.account import AccountStatus, BudgetPeriod
 from services.admin import accounts, keys, usage, usage_series
 from services.admin.accounts import AccountView
 from services.admin.console.calls_table import calls_table
@@ -31,17 +31,19 @@ from services.admin.console.pages.keys import keys_table
 from services.admin.console.spend_chart import outlook_words, spend_chart
 from services.admin.spend import BudgetSpend
 
-_STATUSES = ("active", "suspended")
 _SETTINGS = (
     Field(path="name", label="Name"),
-    Field(path="status", label="Status", kind="choice", choices=_STATUSES, required=True),
+    Field(
+        path="status", label="Status", kind="choice", choices=get_args(AccountStatus),
+        required=True,
+    ),
     Field(path="time_zone", label="Time zone", help="Days, weeks and months of its budgets."),
     Field(
         path="limits.requests_per_minute", label="Requests a minute", kind="number", empty="null"
     ),
     Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty="null"),
     Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty="null"),
-)
+)  # fmt: skip
 _BUDGET = (
     Field(
         path="budget.limit_usd", label="Budget in USD", kind="amount",

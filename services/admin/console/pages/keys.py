@@ -36,6 +36,7 @@ _COMMON = (
     Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty="null"),
     Field(path="budget.limit_usd", label="Budget of its own, USD", kind="amount"),
     Field(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
+    Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty="null"),
 )  # fmt: skip
 _NEW = (
     Field(path="user_id", label="Account id", required=True),
@@ -203,7 +204,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
 
 async def change(view: View) -> Shown:
     key = await _key(view)
-    body = _body(_fields(key), view.typed)
+    body = _body(_fields(key), view.typed, key)
     headers = {"if-match": view.typed.get("etag", "")}
     try:
         await view.api.call(keys.change_key, body=body, headers=headers, api_key=key.key_id)
@@ -231,15 +232,24 @@ def _typed(key: KeyView) -> Mapping[str, str]:
         "limits.parallel_calls": key.limits.parallel_calls,
         "budget.limit_usd": budget and f"{budget.limit_usd:f}",
         "budget.period": budget and budget.period,
+        "budget.soft_limit_usd": budget and budget.soft_limit_usd and f"{budget.soft_limit_usd:f}",
     }
     return {name: "" if value is None else str(value) for name, value in values.items()}
 
 
-def _body(fields: tuple[Field, ...], typed: Typed) -> dict[str, Any]:
-    """The one budget of the form is the list of budgets that the API has."""
+def _body(fields: tuple[Field, ...], typed: Typed, before: KeyView | None = None) -> dict[str, Any]:
+    """The one budget of the form is the list of budgets that the API has.
+
+    What a form does not show, or cannot say again, stays as it was before.
+    """
     body = body_of(fields, typed)
+    if before is not None and body.get("expires_at") == _typed(before)["expires_at"]:
+        # The time of an expired key lies in the past, which is no time to set.
+        del body["expires_at"]
     if any(field.path == "budget.limit_usd" for field in fields):
         budget = body.pop("budget", {})
+        if before is not None and before.budgets:
+            budget["alert_percents"] = before.budgets[0].alert_percents
         body["budgets"] = [budget] if budget.get("limit_usd") else []
     return body
 

@@ -8,6 +8,7 @@ import msgspec
 from htpy import Node, a, button, div, form, label, p
 from htpy import input as field_input
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import AppError, Conflict, InvalidRequest, NotFound, ValidationFailed
 from services.admin import cost_imports, costs, quotes
 from services.admin.console.elements import (
@@ -196,7 +197,7 @@ async def quote(view: View) -> Shown:
     try:
         body["usage"] = msgspec.Raw(body.get("usage", "{}").encode())
         msgspec.json.decode(body["usage"], type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         return await quote_page(
             view, InvalidRequest(f"It is no JSON object: {error}", param="usage")
         )

@@ -1,0 +1,108 @@
+"""The console's forms and pages at their edges: what is far, odd, forged, or was there before."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.redis.client import Redis
+from services.admin.settings import Settings
+from tests.service.admin.conftest import NOW, app_with
+from tests.service.admin.console import browser_of, forms_of, send_form
+from tests.service.admin.test_console import made
+
+
+@pytest.fixture
+async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+    async with browser_of(app) as client:
+        yield client
+
+
+async def test_a_form_of_a_key_keeps_what_its_budget_has(
+    admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
+) -> None:
+    budget = {"limit_usd": 5, "period": "daily", "soft_limit_usd": 3, "alert_percents": [50]}
+    await made(admin, "accounts", user_id="a")
+    key = await made(admin, "keys", user_id="a", budgets=[budget])
+    path = f"/console/keys/{key['key_id']}/edit"
+    assert (await send_form(browser, path, name="new")).status_code == 303
+    after = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
+    assert (after["name"], after["budgets"]) == ("new", [budget])
+
+
+async def test_an_expired_key_can_be_renamed(
+    settings: Settings, database: Database, redis: Redis, admin: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    key = await made(admin, "keys", user_id="a", expires_at="2026-11-25T00:00:00.5Z")
+    path = f"/console/keys/{key['key_id']}/edit"
+    later = app_with(settings, database, redis, now=lambda: NOW.replace(day=30))
+    async with browser_of(later) as browser:
+        assert (await send_form(browser, path, name="new")).status_code == 303
+        wrong = await send_form(browser, path, expires_at="2026-11-26T00:00:00Z")
+        assert wrong.status_code == 422
+    after = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
+    assert (after["name"], after["expires_at"]) == ("new", key["expires_at"])
+
+
+async def test_a_form_of_an_archived_account_leaves_it_so(
+    admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a", status="archived")
+    page = await browser.get("/console/accounts/a/edit")
+    assert forms_of(page)["/console/accounts/a/edit"]["status"] == "archived"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+async def test_the_last_moment_of_the_calendar_is_shown(
+    admin: httpx2.AsyncClient, browser: httpx2.AsyncClient, zone: str
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    key = await made(admin, "keys", user_id="a", expires_at="9999-12-31T23:59:59Z")
+    browser.cookies.set("zone", zone, path="/console")
+    for path in ("/console/keys", f"/console/keys/{key['key_id']}"):
+        page = await browser.get(path)
+        assert page.status_code == 200
+        assert "9999-12-31" in page.text
+
+
+@pytest.mark.parametrize("typed", ["9" * 5000, "9" * 30, "1,5", "10,00", "-1", "٣", "1e3"])
+async def test_what_is_no_whole_number_is_refused(
+    admin: httpx2.AsyncClient, browser: httpx2.AsyncClient, typed: str
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    limit = {"limits.requests_per_minute": typed}
+    refused = await send_form(browser, "/console/accounts/a/edit", **limit)
+    assert refused.status_code == 422
+    assert forms_of(refused)["/console/accounts/a/edit"]["limits.requests_per_minute"] == typed
+
+
+async def test_thousands_may_have_commas(
+    admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    limit = {"limits.requests_per_minute": "1,234,567"}
+    assert (await send_form(browser, "/console/accounts/a/edit", **limit)).status_code == 303
+    after = (await admin.get("/admin/accounts/a")).json()
+    assert after["limits"]["requests_per_minute"] == 1_234_567
+
+
+async def test_hidden_fields_that_were_changed_are_refused(
+    admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    answer = await send_form(browser, "/console/accounts/new", user_id="b", once="€")
+    assert answer.status_code == 422
+    answer = await send_form(browser, "/console/accounts/a/edit", name="new", etag="€")
+    assert answer.status_code == 412
+    assert (await admin.get("/admin/accounts/b")).status_code == 404
+    assert (await admin.get("/admin/accounts/a")).json()["name"] == "a"
+
+
+@pytest.mark.parametrize("usage", ['{"a":' + "[" * 50_000, '{"a": "\\ud800"}', "[]", "é", "{"])
+async def test_usage_that_cannot_be_read_is_told(browser: httpx2.AsyncClient, usage: str) -> None:
+    answer = await send_form(browser, "/console/prices/quote", model="openai/gpt-4o", usage=usage)
+    assert answer.status_code in (400, 422)
+    assert forms_of(answer)["/console/prices/quote"]["usage"] == usage
