@@ -57,6 +57,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("rollups", bounds_of(RollupFilter(**_DAYS, model="acme/m").query())),
     ("rollups", bounds_of(RollupFilter(**_DAYS, among=("model", ("", "m"))).query())),
     ("rollups", {"model": "m"}),
+    ("rollup_totals", {"by": "day"} | RollupFilter(**_DAYS).query()),
     # The proof: a stretch of an account's entries, its periods and days; the accounts themselves.
     ("entries", {"user_id": "a", "seq": {"$gt": 3, "$lte": 9}}),
     ("entries", {"user_id": "a", "seq": None}),

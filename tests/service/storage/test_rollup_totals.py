@@ -22,7 +22,8 @@ from tests.unit.builders import account
 
 ALL = RollupFilter(since=date(2026, 1, 1), until=date(2027, 1, 1))
 _OF = ("day", "model", "provider")
-_KEPT = ("cost_nusd", "calls", "corrections", "status", "tokens", "cells")
+_SUMS = ("cost_nusd", "calls", "corrections", "status", "tokens")
+_Sums = dict[tuple[str, ...], dict[str, int]]
 
 
 class Killed(Exception):
@@ -46,19 +47,43 @@ def flat(document: Mapping[str, Any], path: str = "") -> Counter[str]:
     return found
 
 
-async def summed(database: Database, collection: str) -> dict[tuple[str, ...], dict[str, int]]:
+async def summed(
+    database: Database, collection: str, names: Sequence[str], query: Document
+) -> _Sums:
     """By day, model and provider, what is not 0."""
     sums: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-    async for row in database[collection].find({"day": {"$gte": ""}}):
-        kept = flat({name: row[name] for name in _KEPT if name in row})
+    async for row in database[collection].find(query):
+        kept = flat({name: row[name] for name in names if name in row})
         sums[tuple(row.get(name) or "" for name in _OF)].update(kept)
-    return {of: {path: n for path, n in row.items() if n} for of, row in sums.items()}
+    return without_zeros(sums)
+
+
+def without_zeros(sums: Mapping[tuple[str, ...], Mapping[str, int]]) -> _Sums:
+    found = {of: {path: n for path, n in row.items() if n} for of, row in sums.items()}
+    return {of: row for of, row in found.items() if row}
+
+
+def by_status(cells: _Sums) -> _Sums:
+    """Of cells by hour, those of the day."""
+    sums: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for of, row in cells.items():
+        for path, number in row.items():
+            sums[of][f"cells.{of[0]}T00:00 {path.partition(' ')[2]}"] += number
+    return without_zeros(sums)
 
 
 async def assert_same(database: Database) -> None:
-    totals = await summed(database, "rollup_totals")
-    assert totals == await summed(database, "rollups")
-    assert totals
+    """A rollup without cells has its sums in both documents."""
+    day, hour, plain = {"by": "day"}, {"by": "hour"}, {"v": None}
+    sums = await summed(database, "rollups", _SUMS, {})
+    assert sums
+    assert await summed(database, "rollup_totals", _SUMS, day) == sums
+    cells = await summed(database, "rollups", ["cells"], {"v": 2})
+    assert await summed(database, "rollup_totals", ["cells"], hour | {"v": 2}) == cells
+    assert await summed(database, "rollup_totals", ["cells"], day | {"v": 2}) == by_status(cells)
+    assert await summed(database, "rollup_totals", _SUMS, hour) == await summed(
+        database, "rollups", _SUMS, plain
+    )
 
 
 async def post_all(
@@ -116,7 +141,7 @@ async def test_workers_that_meet_in_a_slot_part(database: Database) -> None:
 
 
 async def _rows(database: Database) -> list[Document]:
-    return await database["rollup_totals"].find({"day": {"$gte": ""}}).to_list(None)
+    return await database["rollup_totals"].find({"by": "day"}).to_list(None)
 
 
 async def test_what_an_earlier_release_posts_is_not_lost(database: Database) -> None:

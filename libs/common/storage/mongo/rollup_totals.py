@@ -1,9 +1,13 @@
 """Sums of all accounts together: what the collection `rollups` holds, by day, model and provider.
 
-A document of the collection `rollup_totals` has the sums and cells of a rollup, and a `slot`, which
-keeps the transactions of several workers apart. The document `state` tells whether the totals are
-`whole`. They are where they count as many entries as the accounts do: a worker of an earlier
-release, which knows no totals, counts its entries in the accounts alone.
+A document of the collection `rollup_totals` is laid out as a rollup. A slot in its id keeps the
+transactions of several workers apart. Cells are most of a document, so there are two of each: the
+one by `day` has the sums and a cell for each status, named as the day's first hour; the one by
+`hour` has the rollups' cells, and sums only where there are none.
+
+The document `state` tells whether the totals are `whole`. They are where they count as many entries
+as the accounts do: a worker of an earlier release, which knows no totals, counts its entries in the
+accounts alone.
 """
 
 from collections import Counter
@@ -12,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from libs.common.storage.mongo.driver import (
+    ASCENDING,
     Database,
     Document,
     OperationFailure,
@@ -19,16 +24,19 @@ from libs.common.storage.mongo.driver import (
     UpdateOne,
     in_transaction,
 )
-from libs.common.storage.mongo.rollup_rows import RollupRow
+from libs.common.storage.mongo.rollup_rows import CELL_TIME_CHARS, CELLS_VERSION, RollupRow
 
 # More workers than slots post one after another where they post to the same day and model.
 _SLOTS = 16
 _FILLED = "filled"
 _STATE = "state"
+_CELL = "cells."
+_CELL_CHARS = len(_CELL) + CELL_TIME_CHARS
 # Documents of different layouts (`v`) have no sum in common.
 _OF = ("day", "model", "provider", "v")
 _ADDED = ("cost_nusd", "calls", "corrections", "status", "tokens", "cells")
-_IS_TOTAL: Document = {"$match": {"day": {"$gte": ""}}}
+_EITHER: Document = {"$in": ["day", "hour"]}
+_BY_DAY: Document = {"$match": {"by": "day"}}
 # What was never added to is missing.
 _ENTRIES: Document = {
     "$sum": {"$add": [{"$ifNull": [f"${name}", 0]} for name in ("calls", "corrections")]}
@@ -45,7 +53,7 @@ class RollupTotals:
         self._slot = 0
 
     async def create_indexes(self) -> None:
-        await self.collection.create_index("day")
+        await self.collection.create_index([("by", ASCENDING), ("day", ASCENDING)])
 
     async def add(self, rows: Mapping[str, RollupRow], session: Session) -> None:
         """In the transaction that adds these rows to the rollups."""
@@ -68,7 +76,7 @@ class RollupTotals:
             number = {"$group": {"_id": None, "entries": {"$sum": "$entries"}}}
             accounts = self._database["accounts"].aggregate([number], session=session)
             added = {"$group": {"_id": None, "entries": _ENTRIES}}
-            totals = self.collection.aggregate([_IS_TOTAL, added], session=session)
+            totals = self.collection.aggregate([_BY_DAY, added], session=session)
             counts = [await cursor.to_list(1) for cursor in (accounts, totals)]
             expected, found = (int(rows[0]["entries"]) if rows else 0 for rows in counts)
             return found == expected
@@ -88,7 +96,7 @@ class RollupTotals:
 
         Then one of both transactions is repeated.
         """
-        await self.collection.delete_many({"day": day}, session=session)
+        await self.collection.delete_many({"by": _EITHER, "day": day}, session=session)
         rows: dict[str, RollupRow] = {}
         async for document in self._rollups.find({"day": day}, session=session):
             added: Counter[str] = Counter()
@@ -100,7 +108,7 @@ class RollupTotals:
 
 
 def total_updates(rows: Iterable[RollupRow], slot: str) -> list[UpdateOne]:
-    """One `$inc` per day, model, provider and layout of what the rows add."""
+    """Two documents per day, model, provider and layout of what the rows add."""
     totals: dict[tuple[Any, ...], Counter[str]] = {}
     for row in rows:
         of = tuple([row.fields.get(name) for name in _OF])
@@ -108,13 +116,29 @@ def total_updates(rows: Iterable[RollupRow], slot: str) -> list[UpdateOne]:
             totals[of].update(row.added)
         else:
             totals[of] = Counter(row.added)
-    return [_update(dict(zip(_OF, of, strict=True)), added, slot) for of, added in totals.items()]
+    updates = []
+    for of, added in totals.items():
+        fields = dict(zip(_OF, of, strict=True))
+        for by, part in zip(("day", "hour"), _parts(fields, added), strict=True):
+            id_ = "|".join([*(str(value) for value in of), by, slot])
+            update = {"$inc": part, "$setOnInsert": fields | {"by": by}}
+            updates.append(UpdateOne({"_id": id_}, update, upsert=True))
+    return updates
 
 
-def _update(fields: Document, added: Counter[str], slot: str) -> UpdateOne:
-    del added["revision"]
-    id_ = "|".join([*(str(value) for value in fields.values()), slot])
-    return UpdateOne({"_id": id_}, {"$inc": dict(added), "$setOnInsert": fields}, upsert=True)
+def _parts(fields: Document, added: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """What the document by day gets, and the one by hour."""
+    of_day: Counter[str] = Counter()
+    of_hour: dict[str, int] = {}
+    for path, number in added.items():
+        if path.startswith(_CELL):
+            of_hour[path] = number
+            of_day[f"{_CELL}{fields['day']}T00:00{path[_CELL_CHARS:]}"] += number
+        elif path != "revision":
+            of_day[path] += number
+            if fields["v"] != CELLS_VERSION:
+                of_hour[path] = number
+    return dict(of_day), of_hour
 
 
 def _flatten(path: str, value: Any, into: Counter[str]) -> None:

@@ -157,16 +157,17 @@ class RollupReader:
         `groups` leaves these alone. A `brief` row has no statuses and tokens, most of the work.
         """
         group = _group(wanted, by) if brief else _group(wanted, by) | _details(wanted, by)
-        pipeline = [*_rows(wanted, by), {"$group": group}]
+        source, rows = self._rollups, _rows(wanted, by)
+        if _is_of_totals(wanted, by) and await self._totals.are_whole():
+            source = self._totals.collection
+            rows[0] = {"$match": {"by": _cells_by(wanted, by)} | wanted.query()}
+        pipeline = [*rows, {"$group": group}]
         if groups is not None:
             ids = [dict(zip(map(_name, by), group, strict=True)) for group in groups]
             pipeline.append({"$match": {"_id": {"$in": ids}}})
         pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": limit}]
-        source = self._rollups
-        if _is_of_totals(wanted, by) and await self._totals.are_whole():
-            source = self._totals.collection
-        rows = await source.aggregate(pipeline, allowDiskUse=True).to_list(limit)
-        return [_sums(row, by) for row in rows]
+        found = await source.aggregate(pipeline, allowDiskUse=True).to_list(limit)
+        return [_sums(row, by) for row in found]
 
     async def has_model(self, model: str) -> bool:
         """Whether a call was ever routed to it."""
@@ -184,6 +185,11 @@ def _is_of_totals(wanted: RollupFilter, by: Iterable[Grouping]) -> bool:
         wanted.tag,
     )
     return fields <= _IN_TOTALS and all(value is None for value in narrower)
+
+
+def _cells_by(wanted: RollupFilter, by: Iterable[Grouping]) -> str:
+    """Which of the totals' documents have the cells that are asked for, or none too many."""
+    return "hour" if wanted.zone is not None or "hour" in by else "day"
 
 
 def _by_cell(wanted: RollupFilter, by: Iterable[Grouping]) -> bool:
