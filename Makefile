@@ -151,6 +151,9 @@ CHROMIUM ?= $(shell command -v chromium)
 test-console: .venv ## Walk through the console in a browser, and look at every page with axe
 	@test -x "$(CHROMIUM)" || { echo "make: needs Chromium (apt-get install chromium, or CHROMIUM=...)" >&2; exit 1; }
 	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/browser $(ARGS)
+.PHONY: pictures
+pictures: .venv ## Take the pictures of the console in docs/images
+	@CHROMIUM=$(CHROMIUM) $(BIN)/python -m tests.browser.pictures docs/images
 
 .PHONY: bench bench-admin bench-ledger bench-pieces chaos
 bench: .venv ## Measure what the gateway adds, beside a bare relay (ARGS="--rounds 5")

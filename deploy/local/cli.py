@@ -158,6 +158,8 @@ def _print_info(info: StackInfo, model: str) -> None:
     print(f"""
   Gateway    {info.gateway_url}
   Admin      {info.admin_url}
+  Console    {info.admin_url}/console
+  Admin key  {info.admin_api_key}
   Demo key   {info.demo_api_key}
   All of it  .local/stack.env
 

@@ -16,7 +16,7 @@ from deploy.local.stack import LocalStack
 collect_ignore_glob = [] if "CHROMIUM" in os.environ else ["test_*.py"]
 
 # Nothing of the browser's own asks anybody, and none of it needs a screen.
-_OPTIONS = [
+OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -46,7 +46,7 @@ def admin(stack: LocalStack) -> Client:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=OPTIONS)
         yield browser
         browser.close()
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.web.json import encode_json
-from services.admin.endpoints import Answer, Call, Endpoint, Next
+from services.admin.endpoints import Answer, Call, Endpoint, Next, Served
 from services.admin.pages import Page
 from services.admin.people.actor import Actor
 from services.admin.state import State
@@ -76,19 +76,34 @@ class Verbs:
         **path: str,
     ) -> Answer[T]:
         """With its headers, such as the ETag. Raises AppError."""
-        endpoint = self._endpoints[handler]
         content = b"" if body is None else encode_json(body)
-        request = self._as(endpoint, query or {}, headers or {}, path)
-        call = Call(endpoint=endpoint, request=request, content=content)
-        served = await self._served(call)
+        served = await self._serve(handler, query, content, headers, path)
         if isinstance(served, Response):
             # A request with an Idempotency-Key is answered as it was kept.
-            answered = endpoint.answer
+            answered = self._endpoints[handler].answer
             # Structs that are not told apart: their members will do.
             kind = Any if answered is None or isinstance(answered, UnionType) else answered
             kept = msgspec.json.decode(served.body, type=kind)
             served = Answer(kept, headers=dict(served.headers))
         return cast("Answer[T]", served)
+
+    async def file(
+        self, handler: Callable[..., Any], *, query: Query | None = None, **path: str
+    ) -> Response:
+        """An answer that is no JSON, such as an export, to be passed on as it is."""
+        return cast("Response", await self._serve(handler, query, b"", None, path))
+
+    async def _serve(
+        self,
+        handler: Callable[..., Any],
+        query: Query | None,
+        content: bytes,
+        headers: Headers | None,
+        path: Mapping[str, str],
+    ) -> Served:
+        endpoint = self._endpoints[handler]
+        request = self._as(endpoint, query or {}, headers or {}, path)
+        return await self._served(Call(endpoint=endpoint, request=request, content=content))
 
     def may(self, handler: Callable[..., Any]) -> bool:
         """Whether the actor's role and scope allow it: what he may not do is not offered."""

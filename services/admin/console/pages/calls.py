@@ -4,6 +4,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from htpy import Node, button, code, div, form, label, option, p, pre, rect, select, span, svg
@@ -30,6 +31,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.page import Handler, Page, Shown, View, segment
 from services.admin.entry_views import EntryView, LineView
+from services.admin.exports import usage_export
 from services.admin.ledger import ExplainedEntryView
 
 _TEXTS = {
@@ -57,7 +59,10 @@ async def list_page(view: View) -> Shown:
         content=[
             _filters(view),
             panel(
-                "Entries", _live(view, listed.data), view.pager(listed), actions=_tail_note(view)
+                "Entries",
+                _live(view, listed.data),
+                view.pager(listed),
+                actions=[_tail_note(view), " ", _download(view)],
             ),
         ],
     )
@@ -95,6 +100,11 @@ def _tail_note(view: View) -> Node:
     return None if "cursor" in view.query else span(".faint")["New ones appear by themselves"]
 
 
+def _download(view: View) -> Node:
+    query = urlencode({**view.query, "format": "csv"})
+    return link(f"/console/calls/export?{query}", "Download as CSV")
+
+
 def _live(view: View, entries: Sequence[EntryView]) -> Node:
     """The first page asks for what is new; a later one stands still."""
     table = calls_table(view, entries)
@@ -103,6 +113,12 @@ def _live(view: View, entries: Sequence[EntryView]) -> Node:
     newest = entries[0].entry_id if entries else ""
     url = f"{_TAIL}?{view.with_query(seen=newest).partition('?')[2]}"
     return div(hx_get=url, hx_trigger="every 2s", hx_swap="outerHTML")[table]
+
+
+async def export(view: View) -> Shown:
+    """The entries that the filters leave, as a file."""
+    query = {name: text for name, text in view.query.items() if name not in ("limit", "cursor")}
+    return await view.api.file(usage_export.export_usage, query=query)
 
 
 async def tail(view: View) -> Shown:
@@ -268,5 +284,6 @@ async def _recording(view: View, entry: ExplainedEntryView) -> Node:
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/calls": {"GET": list_page},
     _TAIL: {"GET": tail},
+    "/console/calls/export": {"GET": export},
     "/console/calls/{entry_id}": {"GET": show_page},
 }

@@ -1,11 +1,13 @@
 """The overview: what was spent, by whom, on what, beside the period before; what needs a look."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlencode
 
 from htpy import Node, a, code, div, li, nav, ol, p
 
+from libs.common.errors import NotFound
 from services.admin import accounts, budget_outlooks, dead_letters, keys, usage_series, usage_sums
 from services.admin.console.elements import (
     NOTHING,
@@ -54,7 +56,7 @@ async def show_page(view: View) -> Shown:
     series = await view.api.call(
         usage_series.show_series, query={**period, "interval": interval, "zone": _zone(view, days)}
     )
-    total = summed.total
+    total, names = summed.total, await _names(view, by_key.data)
     return Page(
         name="Overview",
         content=[
@@ -65,7 +67,7 @@ async def show_page(view: View) -> Shown:
             div(".columns")[
                 panel("Accounts", _top("Account", summed.data, total, _account)),
                 panel("Models", _top("Model", models.data, total, _model)),
-                panel("Keys", _top("Key", by_key.data, total, _key)),
+                panel("Keys", _top("Key", by_key.data, total, lambda row: _key(row, names))),
                 panel("Budgets at risk", *await _at_risk(view)),
                 panel("Ledger", *await _ledger(view)),
             ],
@@ -133,9 +135,21 @@ def _model(row: GroupView) -> Node:
     return link(f"/console/calls?{urlencode({'model': row.model})}", name) if row.model else name
 
 
-def _key(row: GroupView) -> Node:
+async def _names(view: View, rows: Sequence[GroupView]) -> dict[str, str]:
+    """What the keys are called; one that is gone has its id alone."""
+    names = {}
+    for row in rows:
+        with suppress(NotFound):
+            key_id = str(row.key_id)
+            names[key_id] = (await view.api.call(keys.show_key, api_key=key_id)).name
+    return names
+
+
+def _key(row: GroupView, names: Mapping[str, str]) -> Node:
     key_id = row.key_id
-    return link(f"/console/keys/{segment(key_id)}", code[key_id]) if key_id else "no key"
+    if not key_id:
+        return "no key"
+    return link(f"/console/keys/{segment(key_id)}", names.get(key_id) or code[key_id])
 
 
 async def _at_risk(view: View) -> list[Node]:
