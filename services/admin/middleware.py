@@ -13,7 +13,7 @@ from libs.common.errors import AppError, RateLimited, Unauthenticated
 from services.admin.errors import error_response, fault_response
 from services.admin.metrics import Metrics
 from services.admin.people.sign_in import SignIn
-from services.admin.wrong_keys import WrongKeys
+from services.admin.wrong_keys import WrongKeys, count_guess
 
 log = structlog.get_logger(__name__)
 
@@ -93,12 +93,7 @@ class RequireActor:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope, reason: Unauthenticated) -> Response:
-        host = (scope.get("client") or ("unknown",))[0]
-        throttle = self._wrong_keys.count(host)
-        is_slowed = throttle.wait_s is not None
-        self._metrics.unauthenticated(slowed=is_slowed)
-        if throttle.notable:
-            log.warning("admin.unauthenticated", client=host, slowed=is_slowed)
+        throttle = count_guess(self._wrong_keys, self._metrics, scope)
         if throttle.wait_s is None:
             return error_response(Request(scope), reason)
         error = RateLimited(

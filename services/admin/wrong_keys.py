@@ -9,6 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
+import structlog
+from starlette.types import Scope
+
+from services.admin.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 # Requests per window, of one source and of all: an attacker may have many sources.
 PER_SOURCE = 10
@@ -59,6 +65,17 @@ class WrongKeys:
                 wait_s = math.ceil(counted.ends_at - now)
                 return Throttle(wait_s, counted.count == limit + 1)
         return Throttle(None, True)
+
+
+def count_guess(wrong_keys: WrongKeys, metrics: Metrics, scope: Scope) -> Throttle:
+    """Counts it for the metrics and the log too."""
+    host = (scope.get("client") or ("unknown",))[0]
+    throttle = wrong_keys.count(host)
+    is_slowed = throttle.wait_s is not None
+    metrics.unauthenticated(slowed=is_slowed)
+    if throttle.notable:
+        log.warning("admin.unauthenticated", client=host, slowed=is_slowed)
+    return throttle
 
 
 def _source_of(host: str) -> str:

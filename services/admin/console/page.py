@@ -148,6 +148,11 @@ def go_to(path: str) -> Response:
     return RedirectResponse(path, status_code=HTTPStatus.SEE_OTHER)
 
 
+def address_of(request: Request[Any]) -> str:
+    """The page's path as a link has it: a name in it may have a question mark."""
+    return quote(request.scope["path"])
+
+
 def segment(text: str) -> str:
     """A name or id as one part of a path."""
     return quote(text, safe="")

@@ -57,7 +57,11 @@ class Sessions:
         stored = await self._redis.getex(_key(cookie), ex=IDLE)
         if stored is None:
             return None
-        session = msgspec.json.decode(stored, type=Session)
+        try:
+            session = msgspec.json.decode(stored, type=Session)
+        except msgspec.MsgspecError:
+            # Of another release.
+            return None
         return session if now < session.ends_at else None
 
     async def end(self, cookie: str) -> None:

@@ -17,10 +17,11 @@ from services.admin.console.layout import frame
 from services.admin.console.page import HEADERS, go_to, typed_fields
 from services.admin.console.session import COOKIE, Session, Sessions, set_cookie
 from services.admin.state import State
-from services.admin.wrong_keys import WrongKeys
+from services.admin.wrong_keys import WrongKeys, count_guess
 
 HOME = "/console"
 _PATH = "/console/sign-in"
+ENDED = "Your session has ended. Sign in again: what you typed is kept; nothing was done yet."
 # Fields of forms that are no typed text.
 _NOT_TYPED = frozenset({"csrf", "admin_key", "then", "typed"})
 
@@ -47,13 +48,16 @@ def sign_in_page(
     said: Node = None,
     status: int = HTTPStatus.OK,
 ) -> Response:
-    """`typed` is what a form held when its session had ended: it is kept through the sign-in."""
+    """`typed` is what a form held when its session had ended: it is kept through the sign-in.
+
+    None is no form; one without fields, such as a button, is a form too.
+    """
     kept = {name: text for name, text in (typed or {}).items() if name not in _NOT_TYPED}
     sign_on = f"/console/sign-on?{urlencode({'then': then})}"
     has_issuer = request.state["sign_on"].code_flow is not None
     content = form(".fields", method="post", action=_PATH)[
         field_input(type="hidden", name="then", value=then),
-        kept and field_input(type="hidden", name="typed", value=urlencode(kept)),
+        typed is not None and field_input(type="hidden", name="typed", value=urlencode(kept)),
         label(for_="admin_key")["Admin key"],
         field_input(
             "#admin_key", name="admin_key", type="password", required=True, autofocus=True,
@@ -70,24 +74,20 @@ def sign_in_page(
     return HTMLResponse(str(shown), status_code=status, headers=HEADERS)
 
 
-def typed_before(typed: Mapping[str, str]) -> Node:
-    if not typed:
-        return None
-    return "Your session has ended. Sign in again: what you typed is kept; nothing was done yet."
-
-
 async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
     state = request.state
-    then, kept = HOME, {}
+    then = HOME
+    kept: Mapping[str, str] | None = None
     try:
-        typed = await typed_fields(request)
-        then, kept = then_of(typed.get("then", HOME)), dict(parse_qsl(typed.get("typed", "")))
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise Forbidden("Sign in on this page itself; another site sent this form.")
+        typed = await typed_fields(request)
+        then = then_of(typed.get("then", HOME))
+        kept = dict(parse_qsl(typed["typed"])) if "typed" in typed else None
         key = typed.get("admin_key", "").strip()
         actor = await state["sign_in"].of_key(key)
     except Unauthenticated as error:
-        throttle = wrong_keys.count((request.client or ("unknown",))[0])
+        throttle = count_guess(wrong_keys, state["metrics"], request.scope)
         refused: AppError = error
         if throttle.wait_s is not None:
             refused = RateLimited(
@@ -99,8 +99,10 @@ async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
         )
     except AppError as error:
         return sign_in_page(request, then=then, typed=kept, said=error.message, status=error.status)
+    # Whoever signs in again leaves no session behind.
+    await Sessions(state["redis"]).end(request.cookies.get(COOKIE, ""))
     cookie, session = await Sessions(state["redis"]).begin(actor, secret_hash(key), state["now"]())
-    response = _send_again(then, kept, session) if kept else go_to(then)
+    response = go_to(then) if kept is None else _send_again(then, kept, session)
     response.headers.update(HEADERS)
     set_cookie(request, response, cookie)
     return response
@@ -109,8 +111,8 @@ async def _sign_in(request: Request[State], wrong_keys: WrongKeys) -> Response:
 def _send_again(then: str, kept: Mapping[str, str], session: Session) -> Response:
     """The form of the session that ended, to be sent by a click: nobody else may send it."""
     content = form(".fields", method="post", action=then)[
-        p["You are signed in again. This is what you typed; nothing was done with it yet."],
-        dl(".facts")[([dt[name], dd[text]] for name, text in kept.items())],
+        p["You are signed in again. Nothing was done yet with what you sent to ", code[then], "."],
+        kept and dl(".facts")[([dt[name], dd[text]] for name, text in kept.items())],
         field_input(type="hidden", name="csrf", value=session.csrf),
         (field_input(type="hidden", name=name, value=text) for name, text in kept.items()),
         button(".primary", type="submit")["Send it"],
@@ -120,7 +122,7 @@ def _send_again(then: str, kept: Mapping[str, str], session: Session) -> Respons
 
 
 async def _sign_out(request: Request[State]) -> Response:
-    """Needs no token: to be signed out by another site is no harm, and Lax cookies do not do it."""
+    """Needs no token: another site's form comes without the cookie, and ends nothing."""
     cookie = request.cookies.get(COOKIE)
     if cookie is not None:
         await Sessions(request.state["redis"]).end(cookie)

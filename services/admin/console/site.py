@@ -16,10 +16,18 @@ from libs.common.errors import AppError, Forbidden, NotFound, Unauthenticated, U
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.redis.client import RedisError
 from services.admin.console.layout import frame
-from services.admin.console.page import HEADERS, Handler, View, go_to, show, typed_fields
+from services.admin.console.page import (
+    HEADERS,
+    Handler,
+    View,
+    address_of,
+    go_to,
+    show,
+    typed_fields,
+)
 from services.admin.console.pages import PAGES
 from services.admin.console.session import BY_ISSUER, COOKIE, Session, Sessions
-from services.admin.console.sign_in import sign_in_page, sign_in_routes, typed_before
+from services.admin.console.sign_in import ENDED, sign_in_page, sign_in_routes
 from services.admin.console.sign_on import sign_on_routes
 from services.admin.console.static_files import show_file
 from services.admin.console.verbs import Verbs
@@ -90,11 +98,12 @@ async def _dispatch(
 ) -> Response:
     session: Session | None = None
     try:
+        _check_site(request)
         typed = await typed_fields(request) if request.method == "POST" else {}
         session = await current_session(request)
         if session is None:
             return _to_sign_in(request, typed)
-        _check_form(request, session, typed)
+        _check_token(request, session, typed)
         typed.pop("csrf", None)
         view = View(request, session, Verbs(request, session.actor, served, endpoints), typed)
         return show(view, await handler(view))
@@ -125,12 +134,19 @@ async def current_session(request: Request[State]) -> Session | None:
         return None
 
 
-def _check_form(request: Request[State], session: Session, typed: Mapping[str, str]) -> None:
-    """Raises Forbidden for a form of another site."""
-    if request.method != "POST":
-        return
+def _check_site(request: Request[State]) -> None:
+    """Raises Forbidden for a form of another site: its fields are not even shown.
+
+    To show them after a sign-in as what was typed would be to ask for a click on another's form.
+    """
     site = request.headers.get("sec-fetch-site", "same-origin")
-    if site != "same-origin" or not session.is_form_of(typed.get("csrf", "")):
+    if request.method == "POST" and site != "same-origin":
+        raise Forbidden(_FOREIGN)
+
+
+def _check_token(request: Request[State], session: Session, typed: Mapping[str, str]) -> None:
+    """Raises Forbidden for a form of another session."""
+    if request.method == "POST" and not session.is_form_of(typed.get("csrf", "")):
         raise Forbidden(_FOREIGN)
 
 
@@ -141,9 +157,9 @@ def _to_sign_in(request: Request[State], typed: Mapping[str, str]) -> Response:
             status_code=HTTPStatus.NO_CONTENT, headers={**HEADERS, "hx-refresh": "true"}
         )
     if request.method == "POST":
-        return sign_in_page(request, then=request.url.path, typed=typed, said=typed_before(typed))
+        return sign_in_page(request, then=address_of(request), typed=typed, said=ENDED)
     query = f"?{request.url.query}" if request.url.query else ""
-    return go_to(f"/console/sign-in?then={quote(request.url.path + query, safe='')}")
+    return go_to(f"/console/sign-in?then={quote(address_of(request) + query, safe='')}")
 
 
 def _away(error: Exception) -> Unavailable:
@@ -166,7 +182,8 @@ def error_page(request: Request[Any], session: Session | None, error: AppError) 
         p[error.message],
         advice and p[advice],
         ul[
-            li[a(href=request.url.path)["Load this page again"]], li[a(href="/console")["Overview"]]
+            li[a(href=address_of(request))["Load this page again"]],
+            li[a(href="/console")["Overview"]],
         ],
         request_id and p(".faint")[f"Request {request_id}"],
     ]

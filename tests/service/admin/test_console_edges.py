@@ -1,6 +1,8 @@
 """The console's forms and pages at their edges: what is far, odd, forged, or was there before."""
 
+import re
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -9,14 +11,20 @@ from starlette.applications import Starlette
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
-from tests.service.admin.conftest import NOW, app_with
-from tests.service.admin.console import browser_of, forms_of, send_form
+from tests.service.admin.conftest import ADMIN_KEY, NOW, app_with
+from tests.service.admin.console import browser_of, forms_of, send_form, sign_in
 from tests.service.admin.test_console import made
 
 
 @pytest.fixture
 async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
     async with browser_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def stranger(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+    async with browser_of(app, key=None) as client:
         yield client
 
 
@@ -106,3 +114,63 @@ async def test_usage_that_cannot_be_read_is_told(browser: httpx2.AsyncClient, us
     answer = await send_form(browser, "/console/prices/quote", model="openai/gpt-4o", usage=usage)
     assert answer.status_code in (400, 422)
     assert forms_of(answer)["/console/prices/quote"]["usage"] == usage
+
+
+CROSS = {"sec-fetch-site": "cross-site"}
+
+
+async def test_the_form_of_another_site_is_not_shown_to_be_sent(
+    stranger: httpx2.AsyncClient,
+) -> None:
+    form = {"user_id": "theirs", "then": "/console/accounts/new", "typed": "user_id=theirs"}
+    for path in ("/console/accounts/new", "/console/sign-in"):
+        answer = await stranger.post(path, data=form, headers=CROSS)
+        assert answer.status_code == 403
+        assert "theirs" not in answer.text
+
+
+async def test_a_button_whose_session_has_ended_is_kept_too(
+    admin: httpx2.AsyncClient, stranger: httpx2.AsyncClient
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    key = await made(admin, "keys", user_id="a")
+    path = f"/console/keys/{key['key_id']}/revoke"
+    asked = await stranger.post(path, data={"csrf": "of another session"})
+    kept = forms_of(asked)["/console/sign-in"]
+    again = await stranger.post("/console/sign-in", data=kept | {"admin_key": ADMIN_KEY})
+    assert (await admin.get(f"/admin/keys/{key['key_id']}")).json()["status"] == "active"
+    assert (await stranger.post(path, data=forms_of(again)[path])).status_code == 303
+    assert (await admin.get(f"/admin/keys/{key['key_id']}")).json()["status"] == "revoked"
+
+
+async def test_a_sign_in_leads_to_names_that_look_like_queries(
+    admin: httpx2.AsyncClient, stranger: httpx2.AsyncClient
+) -> None:
+    name = "a?b#c%2F d"
+    await made(admin, "models", model=name, deployments=[{"model": "openai/gpt-4o"}])
+    path = f"/console/models/{quote(name, safe='')}"
+    form = await stranger.get((await stranger.get(path)).headers["location"])
+    then = forms_of(form)["/console/sign-in"]["then"]
+    page = await stranger.get((await sign_in(stranger, ADMIN_KEY, then=then)).headers["location"])
+    assert f"<h1>{name}</h1>" in page.text
+
+
+async def test_whoever_signs_in_again_leaves_no_session_behind(
+    browser: httpx2.AsyncClient, redis: Redis
+) -> None:
+    await sign_in(browser, ADMIN_KEY)
+    assert len(await redis.keys("console:session:*")) == 1
+
+
+async def test_a_session_of_another_release_has_ended(
+    browser: httpx2.AsyncClient, redis: Redis
+) -> None:
+    (key,) = await redis.keys("console:session:*")
+    await redis.set(key, b'{"actor": {}}')
+    assert (await browser.get("/console/accounts")).status_code == 303
+
+
+async def test_guesses_at_the_sign_in_are_counted(stranger: httpx2.AsyncClient) -> None:
+    await sign_in(stranger, "gw-adm-wrong")
+    metrics = (await stranger.get("/metrics")).text
+    assert re.search(r'^admin_unauthenticated_total\{answer="refused"\} 1', metrics, re.MULTILINE)
