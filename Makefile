@@ -145,6 +145,12 @@ golden: .venv ## Write the golden conversations of translation anew, for review 
 test-agents: .venv ## Run Claude Code, Codex and the AI SDK against a local stack (asks npm's registry)
 	@TEST_AGENTS=1 $(BIN)/python -m pytest tests/agents $(ARGS)
 
+# Needs promtool, which is in a package of Debian's: apt-get install prometheus
+.PHONY: test-alerts
+test-alerts: .venv ## Make every alert rule fire, and check the metrics, with promtool
+	@command -v promtool >/dev/null || { echo "make: needs promtool (apt-get install prometheus)" >&2; exit 1; }
+	@$(BIN)/python -m pytest tests/unit/deploy/test_alerts.py tests/unit/test_metrics.py $(ARGS)
+
 # Needs Chromium, which is a package of Debian's: apt-get install chromium
 CHROMIUM ?= $(shell command -v chromium)
 .PHONY: test-console

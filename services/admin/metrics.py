@@ -1,8 +1,12 @@
 """The admin service's Prometheus metrics."""
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
+
+from libs.common.schemas.invalidation import InvalidationKind
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
@@ -38,6 +42,9 @@ class Metrics:
             ("answer",),
             registry=self.registry,
         )
+        # From 0 on: Prometheus does not see a series' first count as an increase.
+        for kind in get_args(InvalidationKind):
+            self._delayed.labels(kind)
         for answer in ("refused", "slowed"):
             self._unauthenticated.labels(answer)
         self.dead_letters = Gauge(

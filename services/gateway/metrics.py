@@ -68,3 +68,9 @@ ADMITTED_WITHOUT_REDIS = Counter(
 RECORDINGS = Counter(
     "gateway_recordings_total", "Recordings of calls by what became of them.", ["end"]
 )
+# From 0 on: Prometheus does not see a series' first count as an increase.
+for _end in ("queued", "full", "queue_full", "redis_away", "failed"):
+    RECORDINGS.labels(_end)
+for _bound in ("account", "process"):
+    BODIES_REFUSED.labels(_bound)
+    UPSTREAM_CONNECTIONS_REFUSED.labels(_bound)

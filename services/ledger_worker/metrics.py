@@ -2,9 +2,11 @@
 
 import math
 from functools import partial
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from libs.common.storage.mongo.dead_letters import LetterKind
 from services.ledger_worker.call_metrics import CallMetrics
 
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -55,6 +57,7 @@ class Metrics:
             "Recordings by outcome: stored, expired, damaged or refused",
             ["end"],
         )
+        self._begin_at_0()
         self.retries = counter("ledger_job_retries", "Jobs postponed for a retry")
         self.missing_jobs = counter(
             "ledger_missing_jobs", "Queued jobs whose data Redis no longer had"
@@ -75,3 +78,12 @@ class Metrics:
         self.queue_oldest_s = gauge(
             "ledger_queue_oldest_seconds", "Age of the oldest job in a sample of the queue"
         )
+
+    def _begin_at_0(self) -> None:
+        """Prometheus does not see a series' first count as an increase."""
+        for kind in get_args(LetterKind):
+            self.dead_letters.labels(kind)
+        for end in ("delivered", "postponed", "failed"):
+            self.alerts.labels(end)
+        for end in ("stored", "expired", "damaged", "refused"):
+            self.recordings.labels(end)
