@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.settings import Settings
-from tests.servers import ServerProcess, mongo_server, redis_server, running
+from tests.servers import HOST, ServerProcess, mongo_server, redis_server, running
 from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     Stage,
@@ -18,7 +20,8 @@ from tests.service.ledger_worker.worker_stage import (
     settings_for,
     working,
 )
-from tests.support.polling import eventually
+from tests.service.storage.masters import Name, tell
+from tests.support.polling import eventually, eventually_in_thread
 
 
 @pytest.fixture
@@ -127,3 +130,40 @@ async def test_the_ledger_raises_when_mongodb_is_down_without_retrying(
     async with asyncio.timeout(30):
         with pytest.raises(PyMongoError):
             await ProofStore(stage.database).sums("alice", 0, 1)
+
+
+async def test_the_worker_follows_a_failover_that_closes_no_connection(
+    tmp_path: Path, mongo_uri: str
+) -> None:
+    """A demoted master rejects its writes for ever, and the name points to another server."""
+    for directory in ("first", "second"):
+        (tmp_path / directory).mkdir()
+    at_once = ("--repl-diskless-sync-delay", "0")
+    first = redis_server(tmp_path / "first", *at_once)
+    with running(first):
+        link = ("--replicaof", f"{HOST} {first.port}")
+        second = redis_server(tmp_path / "second", *at_once, *link)
+        with running(second):
+            async with Name.of(first) as name, open_stage(mongo_uri, name.url) as stage:
+                await stage.prepare()
+                settings = settings_for(mongo_uri, name.url, worker_job_timeout_s=2)
+                async with working(stage, settings) as worker:
+                    await stage.enqueue(make_events(3))
+                    await stage.drained()
+                    await eventually_in_thread(lambda: has_caught_up(first, second))
+                    name.fail_over(second)
+                    with suppress(RedisError):
+                        # This connection leaves too.
+                        await stage.redis.set("gateway:probe", "x")
+                    await stage.enqueue(make_events(4))
+                    await stage.drained()
+                    assert not worker.done()
+                await stage.assert_exact("alice", 7)
+
+
+def has_caught_up(first: ServerProcess, second: ServerProcess) -> bool:
+    replication = tell(second, "INFO", "replication")
+    wanted = tell(first, "INFO", "replication")["master_repl_offset"]
+    return bool(
+        replication["master_link_status"] == "up" and replication["slave_repl_offset"] >= wanted
+    )

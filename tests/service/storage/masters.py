@@ -1,7 +1,7 @@
-"""A test that plays Sentinel: it says which of its servers is the master."""
+"""A test that plays Sentinel, or a name service: it says which of its servers is the master."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,9 +9,85 @@ from redis import Redis as BlockingRedis
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.sentinel import MasterConnection, MasterPool
+from libs.common.storage.redis.sentinel import MasterConnection, NamedMasterPool
 from tests.sentinels import MASTER
 from tests.servers import HOST, ServerProcess
+
+WRITE = "return redis.call('SET', KEYS[1], ARGV[1])"
+
+
+async def plainly(redis: Redis) -> None:
+    await redis.set("key", "new")
+
+
+async def in_a_transaction(redis: Redis) -> None:
+    async with redis.pipeline(transaction=True) as pipeline:
+        pipeline.set("key", "new")
+        await pipeline.execute()
+
+
+async def in_a_pipeline(redis: Redis) -> None:
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.set("key", "new")
+        await pipeline.execute()
+
+
+async def by_a_script(redis: Redis) -> None:
+    async with redis.pipeline(transaction=False) as pipeline:
+        pipeline.eval(WRITE, 1, "key", "new")
+        await pipeline.execute()
+
+
+WAYS = [plainly, in_a_transaction, in_a_pipeline, by_a_script]
+Write = Callable[[Redis], Awaitable[None]]
+
+
+class Name:
+    """A host name that a failover points to another server; open connections stay where they are.
+
+    `url` is what REDIS_URL says.
+    """
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.server = server
+        self.url = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, server: ServerProcess) -> AsyncIterator["Name"]:
+        name = cls(server)
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection(HOST, name.server.port)
+            for ends in ((reader, back), (there, writer)):
+                task = asyncio.create_task(_copy(*ends))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+        listener = await asyncio.start_server(serve, HOST, 0)
+        async with listener:
+            name.url = f"redis://{HOST}:{listener.sockets[0].getsockname()[1]}/0"
+            yield name
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def fail_over(self, to: ServerProcess) -> None:
+        """As a managed service does: promotes, demotes, then moves the name."""
+        tell(to, "REPLICAOF", "NO", "ONE")
+        tell(self.server, "REPLICAOF", HOST, str(to.port))
+        self.server = to
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+    except OSError:
+        pass
+    finally:
+        writer.transport.abort()
 
 
 class Word(Sentinel):
@@ -47,13 +123,13 @@ def tell(server: ServerProcess, *command: str) -> Any:
 async def opened(word: Word, **options: Any) -> AsyncIterator[Redis]:
     """Without the task that follows Sentinel, which tests start where they need it."""
     options = {"max_connections": 2, "timeout": 0.1, **options}
-    pool = MasterPool(MASTER, word, connection_class=MasterConnection, **options)
+    pool = NamedMasterPool(MASTER, word, connection_class=MasterConnection, **options)
     try:
         yield Redis(connection_pool=pool)
     finally:
         await pool.disconnect()
 
 
-def pool_of(redis: Redis) -> MasterPool:
-    assert isinstance(redis.connection_pool, MasterPool)
+def pool_of(redis: Redis) -> NamedMasterPool:
+    assert isinstance(redis.connection_pool, NamedMasterPool)
     return redis.connection_pool

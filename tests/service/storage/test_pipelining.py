@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
 
-_HANDSHAKE = {b"CLIENT": b"+OK\r\n", b"PING": b"+PONG\r\n"}
+_HANDSHAKE = {b"CLIENT": b"+OK\r\n", b"PING": b"+PONG\r\n", b"HELLO": b"-ERR unknown command\r\n"}
 
 Answer = Callable[[list[bytes], asyncio.StreamWriter], None]
 

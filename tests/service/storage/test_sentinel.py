@@ -1,7 +1,7 @@
 """Two real servers; the test plays Sentinel, and says which of them is the master."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,13 +9,22 @@ import pytest
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from libs.common.storage.redis.client import Redis, RedisError, open_redis
+from libs.common.storage.redis.client import RedisError, open_redis
 from libs.common.storage.redis.pipelining import Pipelined
 from tests.sentinels import MASTER, sentinel_server
 from tests.servers import HOST, ServerProcess, free_port, redis_server, running
-from tests.service.storage.masters import Word, emptied, opened, pool_of, tell
-
-_WRITE = "return redis.call('SET', KEYS[1], ARGV[1])"
+from tests.service.storage.masters import (
+    WAYS,
+    WRITE,
+    Word,
+    Write,
+    by_a_script,
+    emptied,
+    opened,
+    plainly,
+    pool_of,
+    tell,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,32 +43,6 @@ def first(servers: tuple[ServerProcess, ...]) -> ServerProcess:
 @pytest.fixture
 def second(servers: tuple[ServerProcess, ...]) -> ServerProcess:
     return emptied(servers[1])
-
-
-async def plainly(redis: Redis) -> None:
-    await redis.set("key", "new")
-
-
-async def in_a_transaction(redis: Redis) -> None:
-    async with redis.pipeline(transaction=True) as pipeline:
-        pipeline.set("key", "new")
-        await pipeline.execute()
-
-
-async def in_a_pipeline(redis: Redis) -> None:
-    async with redis.pipeline(transaction=False) as pipeline:
-        pipeline.set("key", "new")
-        await pipeline.execute()
-
-
-async def by_a_script(redis: Redis) -> None:
-    async with redis.pipeline(transaction=False) as pipeline:
-        pipeline.eval(_WRITE, 1, "key", "new")
-        await pipeline.execute()
-
-
-WAYS = [plainly, in_a_transaction, in_a_pipeline, by_a_script]
-Write = Callable[[Redis], Awaitable[None]]
 
 
 @pytest.mark.parametrize("write", WAYS)
@@ -96,12 +79,12 @@ async def test_kept_connections_leave_a_master_too(
     word = Word(first)
     async with opened(word) as redis:
         pipelined = Pipelined(redis)
-        await pipelined.run("EVAL", _WRITE, 1, "key", "old")
+        await pipelined.run("EVAL", WRITE, 1, "key", "old")
         lose(first, second)
         word.master = second
         with pytest.raises(RedisError):
-            await pipelined.run("EVAL", _WRITE, 1, "key", "new")
-        await pipelined.run("EVAL", _WRITE, 1, "key", "new")
+            await pipelined.run("EVAL", WRITE, 1, "key", "new")
+        await pipelined.run("EVAL", WRITE, 1, "key", "new")
     assert tell(second, "GET", "key") == b"new"
 
 

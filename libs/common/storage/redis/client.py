@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
+from libs.common.storage.redis.master import MasterPool, server_pool
 from libs.common.storage.redis.sentinel import open_master_pool
 from libs.common.storage.redis.url import is_sentinel_url, parse_sentinel_url
 
@@ -44,12 +45,12 @@ async def memory_ratio(redis: Redis) -> float:
 
 
 @asynccontextmanager
-async def _open_pool(url: str, options: dict[str, Any]) -> AsyncIterator[ConnectionPool]:
+async def _open_pool(url: str, options: dict[str, Any]) -> AsyncIterator[MasterPool]:
     if is_sentinel_url(url):
         async with open_master_pool(parse_sentinel_url(url), **options) as masters:
             yield masters
         return
-    pool = BlockingConnectionPool.from_url(url, **options)
+    pool = server_pool(url, **options)
     try:
         yield pool
     finally:

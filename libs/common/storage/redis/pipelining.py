@@ -23,7 +23,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.sentinel import says_no_master
+from libs.common.storage.redis.master import MasterPool, says_no_master
 
 # Commits wait for the append-only file's sync, which a busy disk can delay.
 _TIMEOUT_S = 3.0
@@ -73,6 +73,9 @@ class Pipelined:
         answers: Sequence[Any] = await self._send(b"".join(packed), len(packed))
         for answer in answers:
             if isinstance(answer, Exception):
+                if self._wire is not None:
+                    # A script is rejected only as the transaction runs it.
+                    self._wire.leave_after(answer)
                 raise answer
         return answers
 
@@ -102,8 +105,10 @@ class Pipelined:
 
     async def _connect(self) -> "_Wire":
         if self._wire is not None:
-            await self._give_back(self._wire.connection)
-            self._wire = None
+            wire, self._wire = self._wire, None
+            await self._give_back(wire.connection)
+            if wire.no_master is not None and isinstance(self._pool, MasterPool):
+                await self._pool.leave_after(wire.no_master)
         try:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._pool.get_connection()
@@ -149,6 +154,8 @@ class _Wire(asyncio.Protocol):
         self.connection = connection
         self._timeout_s = timeout_s
         self.is_closed = False
+        # Why the next connection has to go to another server.
+        self.no_master: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._asked: deque[_Ask] = deque()
         self._unsent: list[bytes] = []
@@ -215,9 +222,14 @@ class _Wire(asyncio.Protocol):
     def _note(self, ask: _Ask, error: Exception) -> None:
         # The first error has the reason; the transaction's own only says that one occurred.
         ask.error = ask.error or error
-        if says_no_master(str(error)):
-            # The server is no longer the master; the next command connects to the new one.
-            self._loop.call_soon(self._fail, error)
+        if says_no_master(error):
+            self._loop.call_soon(self.leave_after, error)
+
+    def leave_after(self, error: Exception) -> None:
+        """The next command connects anew if the server may no longer be the master."""
+        if not self.is_closed and says_no_master(error):
+            self.no_master = error
+            self._fail(error)
 
     def _look(self) -> None:
         """Checks the oldest command's deadline. A timer for each command would cost too much."""

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.sentinel import (
     MasterNotFoundError,
     Sentinel,
@@ -14,56 +13,29 @@ from redis.asyncio.sentinel import (
     SentinelManagedConnection,
     SentinelManagedSSLConnection,
 )
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
+from libs.common.storage.redis.master import MasterPool, OnlyMaster
 from libs.common.storage.redis.url import SentinelUrl
 
 _CONNECT_TIMEOUT_S = 0.5
 _COMMAND_TIMEOUT_S = 1.0
 # A master that is cut off together with its clients does not report its demotion.
 _FOLLOW_S = 1.0
-# Errors of a replica, or of a master without its replicas, which another master may have. Before
-# Redis 7, a script's error has the word in the middle.
-_NO_MASTER = ("READONLY", "NOREPLICAS", "MASTERDOWN", "-READONLY", "-NOREPLICAS")
-
 # Not structlog: importing it would cost the worker's probe more than the rest of its work.
 log = logging.getLogger(__name__)
 
 
-def says_no_master(error: str) -> bool:
-    """Whether the error's text means that Sentinel must be asked for the master again."""
-    return any(word in _NO_MASTER for word in error.split())
+class MasterConnection(SentinelManagedConnection, OnlyMaster):
+    """To the server that Sentinel names whenever a connection opens."""
 
 
-class MasterConnection(SentinelManagedConnection):
-    """Closes on an error that no master gives, then reconnects where Sentinel says."""
-
-    async def on_connect(self) -> None:
-        await super().on_connect()
-        # A sentinel that is cut off may still name the old master. Every user may send HELLO.
-        await self.send_command("HELLO", check_health=False)
-        reply = await self.read_response()
-        facts = dict(zip(reply[::2], reply[1::2], strict=True))
-        if facts.get(b"role") != b"master":
-            raise RedisConnectionError(f"{self.host}:{self.port} is not a master")
-
-    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await super().read_response(*args, **kwargs)
-        except ResponseError as error:
-            if not says_no_master(str(error)):
-                raise
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError(f"the server may not be the master: {error}") from None
-
-
-class TlsMasterConnection(MasterConnection, SentinelManagedSSLConnection):
+class TlsMasterConnection(SentinelManagedSSLConnection, OnlyMaster):
     """As MasterConnection, over TLS."""
 
 
-class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Bounds the connections and the wait for one, as redis-py's own Sentinel pool does not."""
+class NamedMasterPool(SentinelConnectionPool, MasterPool):
+    """Follows Sentinel, and bounds its connections, as redis-py's own Sentinel pool does not."""
 
     def __init__(self, master: str, sentinel: Sentinel, **kwargs: Any) -> None:
         super().__init__(master, sentinel, **kwargs)  # type: ignore[no-untyped-call]
@@ -119,7 +91,7 @@ class MasterPool(SentinelConnectionPool, BlockingConnectionPool):
 
 
 @asynccontextmanager
-async def open_master_pool(url: SentinelUrl, **options: Any) -> AsyncIterator[MasterPool]:
+async def open_master_pool(url: SentinelUrl, **options: Any) -> AsyncIterator[NamedMasterPool]:
     """`options` are the pool's and its connections', as for a pool of one server."""
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         url.sentinels,
@@ -133,7 +105,7 @@ async def open_master_pool(url: SentinelUrl, **options: Any) -> AsyncIterator[Ma
     # redis-py reorders its list while it asks the sentinels.
     sentinels = tuple(sentinel.sentinels)
     connection_class = TlsMasterConnection if url.tls else MasterConnection
-    pool = MasterPool(
+    pool = NamedMasterPool(
         url.master, sentinel, connection_class=connection_class, **options, **url.options
     )
     following = asyncio.create_task(pool.follow())
