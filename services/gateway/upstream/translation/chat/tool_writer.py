@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from services.gateway.upstream.translation.chat.message_writer import takes_freeform
-from services.gateway.upstream.translation.chat.part_writer import BREAK, Written
+from services.gateway.upstream.translation.chat.part_writer import Written
 from services.gateway.upstream.translation.conversation import (
     At,
     Choice,
@@ -16,14 +16,11 @@ from services.gateway.upstream.translation.conversation import (
     Request,
     Search,
 )
+from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 
-_INPUT_SCHEMA = msgspec.Raw(
-    b'{"type":"object","properties":{"input":{"type":"string"}},'
-    b'"required":["input"],"additionalProperties":false}'
-)
 _location = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -85,14 +82,10 @@ def _freeform(tool: Freeform, name: str, profile: Profile, report: Report) -> Wr
 
 
 def _as_function(tool: Freeform, name: str, report: Report) -> Written:
-    """With the whole input as its one argument; the grammar can be told, not enforced."""
-    lines = [tool.description] if tool.description else []
-    if tool.grammar is not None:
-        report.adapted(report.paths.tool(tool.at, "format"))
-        lines.append(f"The input follows this grammar ({tool.syntax}):\n{tool.grammar}")
-    function: Written = {"name": name, "parameters": _INPUT_SCHEMA}
-    if lines:
-        function["description"] = BREAK.join(lines)
+    """With the whole input as its one argument."""
+    function: Written = {"name": name, "parameters": ONE_INPUT}
+    if (description := description_of(tool, report)) is not None:
+        function["description"] = description
     return {"type": "function", "function": function}
 
 

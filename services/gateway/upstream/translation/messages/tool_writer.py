@@ -13,6 +13,7 @@ from services.gateway.upstream.translation.conversation import (
     Search,
     Tool,
 )
+from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.messages.block_writer import cache_control
 from services.gateway.upstream.translation.messages.family import FAMILY, is_own
 from services.gateway.upstream.translation.names import sent_name
@@ -118,7 +119,7 @@ class _ToolWriter:
         return None
 
     def _function(self, tool: Function) -> Members:
-        written = self._named(tool)
+        written = self._named(tool, tool.description)
         written["input_schema"] = tool.schema if self._is_own else _rooted(tool.schema)
         if tool.strict:
             written["strict"] = True
@@ -129,26 +130,17 @@ class _ToolWriter:
         return written
 
     def _freeform(self, tool: Freeform) -> Members:
-        """A tool of one text; a grammar is told in words, which the model may stray from."""
-        written = self._named(tool)
-        schema: Members = {"type": "string"}
-        if tool.grammar is not None:
-            told = f"Must match this {tool.syntax or ''} grammar:".replace("  ", " ")
-            schema["description"] = f"{told}\n{tool.grammar}"
-            self._report.adapted(self._report.paths.tool(tool.at, "format"))
-        written["input_schema"] = {
-            "type": "object",
-            "properties": {"input": schema},
-            "required": ["input"],
-        }
+        """With the whole input as its one argument."""
+        written = self._named(tool, description_of(tool, self._report))
+        written["input_schema"] = ONE_INPUT
         self._beside(tool, written)
         return written
 
-    def _named(self, tool: Function | Freeform) -> Members:
+    def _named(self, tool: Function | Freeform, description: str | None) -> Members:
         name = sent_name(tool.name, tool.namespace, self._profile.max_name_chars)
         written: Members = {"name": name}
-        if tool.description is not None:
-            written["description"] = tool.description
+        if description is not None:
+            written["description"] = description
         return written
 
     def _search(self, tool: Search) -> Members | None:

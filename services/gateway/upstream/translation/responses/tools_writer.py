@@ -13,6 +13,7 @@ from services.gateway.upstream.translation.conversation import (
     Search,
     Tool,
 )
+from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
@@ -21,10 +22,6 @@ from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import ABSENT
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
-_ONE_INPUT = msgspec.Raw(
-    b'{"type":"object","properties":{"input":{"type":"string"}},'
-    b'"required":["input"],"additionalProperties":false}'
-)
 _OBJECT_STARTS = (b'{"type":"object"', b'{"type": "object"')
 
 
@@ -118,15 +115,11 @@ class ToolsWriter:
         return self._with_extra(written, tool)
 
     def _as_function(self, tool: Freeform) -> dict[str, Any]:
-        """With the whole input as its one argument; a grammar can be told, not enforced."""
-        lines = [] if tool.description is None else [tool.description]
-        if tool.grammar is not None:
-            lines.append(f"The input matches this {tool.syntax} grammar:\n{tool.grammar}")
+        """With the whole input as its one argument."""
         written: dict[str, Any] = {"type": "function", "name": self._name(tool)}
-        if lines:
-            written["description"] = "\n\n".join(lines)
-        written |= {"parameters": _ONE_INPUT, "strict": False}
-        self._report.adapted(self._report.paths.tool(tool.at))
+        if (description := description_of(tool, self._report)) is not None:
+            written["description"] = description
+        written |= {"parameters": ONE_INPUT, "strict": False}
         return self._with_extra(written, tool)
 
     def _search(self, tool: Search) -> None:
