@@ -139,6 +139,7 @@ LONG_DIGEST = sha256(LONG.encode()).hexdigest()
 OWN = Thinking(text="t", seal=Seal("anthropic", "s"), at=(1, 0))
 THEIRS = Thinking(text="t", seal=Seal("openai", "s"), at=(1, 0))
 FOUND = Hosted(kind="web_search", raw=msgspec.Raw(b"{}"), family="anthropic", at=(1, 0))
+IN_WORDS = "Answer with a single JSON value and nothing else. It follows this JSON schema:\n"
 OPEN_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{"a":{"type":"string"}}}')
 
 
@@ -551,9 +552,27 @@ OPTIONS = [
         to="messages",
         profile=OLD_CLAUDE,
         paths=RESPONSES,
-        request=asked(shape=Shape(kind="json_schema", schema=OPEN_SCHEMA), **limited(1)),
+        request=asked(
+            shape=Shape(kind="json_schema", schema=OPEN_SCHEMA, strict=True), **limited(1)
+        ),
         sent=asked(**limited(1)),
         dropped=("text.format.schema",),
+    ),
+    Case(
+        name="a schema that need not be followed to the letter is told in words",
+        rule=options.strict_shape,
+        to="messages",
+        profile=OLD_CLAUDE,
+        request=whole(
+            system(PROMPT), USER, shape=Shape(kind="json_schema", schema=OPEN_SCHEMA), **limited(1)
+        ),
+        sent=whole(
+            system(PROMPT),
+            Turn(role="system", parts=(Text(text=IN_WORDS + bytes(OPEN_SCHEMA).decode()),)),
+            USER,
+            **limited(1),
+        ),
+        adapted=("response_format.json_schema.schema",),
     ),
     Case(
         name="sampling that the model chooses itself",

@@ -33,6 +33,7 @@ _MAX_METADATA = 16
 _MAX_METADATA_KEY_CHARS = 64
 _MAX_METADATA_CHARS = 512
 _JSON_MODE = "Answer with a single JSON object and nothing else."
+_BY_SCHEMA = "Answer with a single JSON value and nothing else. It follows this JSON schema:\n"
 _SEARCHES = frozenset({"web_search", "web_search_preview"})
 _NO_EFFECT = "medium"
 _WEB_ACCESS = "external_web_access"
@@ -192,7 +193,10 @@ def _loosened(tool: Tool, aim: Aim) -> Tool:
 
 
 def strict_shape(request: Request, aim: Aim) -> Request:
-    """Anthropic knows no other form than one that is followed to the letter."""
+    """Anthropic knows no other form than one that is followed to the letter.
+
+    One that need not be, and is not of its dialect, is told below the system's other words.
+    """
     shape = request.shape
     if shape is None or shape.kind != "json_schema":
         return request
@@ -202,6 +206,10 @@ def strict_shape(request: Request, aim: Aim) -> Request:
     why = _not_strict(shape.schema, aim)
     if why is None:
         return request
+    if shape.schema is not None and is_always and not (shape.strict or aim.from_messages):
+        aim.adapted("shape.schema")
+        told = _with_line(request, _BY_SCHEMA + bytes(shape.schema).decode())
+        return replace(told, shape=None)
     if is_always:
         aim.unsupported("shape.schema", why)
         return replace(request, shape=None)
@@ -221,12 +229,16 @@ def json_mode(request: Request, aim: Aim) -> Request:
     if shape is None or shape.schema is not None or aim.to == "messages":
         return request
     aim.adapted("shape")
+    return replace(_with_line(request, _JSON_MODE), shape=None)
+
+
+def _with_line(request: Request, text: str) -> Request:
+    """Below the system's other words."""
     place = 0
     while place < len(request.turns) and request.turns[place].role in SYSTEM:
         place += 1
-    line = Turn(role="system", parts=(Text(text=_JSON_MODE),))
-    turns = (*request.turns[:place], line, *request.turns[place:])
-    return replace(request, turns=turns, shape=None)
+    line = Turn(role="system", parts=(Text(text=text),))
+    return replace(request, turns=(*request.turns[:place], line, *request.turns[place:]))
 
 
 def unnamed_shape(request: Request, aim: Aim) -> Request:
