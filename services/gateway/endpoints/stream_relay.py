@@ -19,6 +19,7 @@ from services.gateway.endpoints.followed_stream import follow
 from services.gateway.endpoints.keep_alive import KeepAlive
 from services.gateway.endpoints.reply_headers import stream_headers
 from services.gateway.upstream.answer import Stream
+from services.gateway.upstream.failed_attempts import log_broken
 from services.gateway.usage.estimator import Estimator, by_bytes
 
 
@@ -156,6 +157,8 @@ class StreamRelay:
             usage = self._call.answered_by(self._followed.model(), usage)
         last_bytes = self._last_bytes
         if self._error is not None:
+            if status == "upstream_error":
+                log_broken(self._call, self._error)
             last_bytes += self.error_frame(self._error)
         return StreamEnd(
             status=status,

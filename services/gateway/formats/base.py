@@ -229,11 +229,14 @@ def decode_fields(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def decode_answer(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Raises UpstreamFailed where the provider's answer has not the shape of its format."""
+    """Raises UpstreamFailed where the provider's answer has not the shape of its format.
+
+    What is wrong with it is for the operator, and in the exception's cause.
+    """
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
-        raise UpstreamFailed(f"The provider's answer cannot be read: {error}.") from None
+        raise UpstreamFailed("The provider's answer cannot be read.") from error
 
 
 def report_in(raw: msgspec.Raw) -> Report | None:

@@ -79,6 +79,12 @@ def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed
     )
 
 
+def log_broken(call: Call, error: AppError) -> None:
+    """A stream that broke off after it had begun, with the cause, which no client is told."""
+    code, message = _words_of(error)
+    log.warning("upstream.stream_failed", call_id=call.call_id, code=code, reason=redacted(message))
+
+
 def redacted(message: str) -> str:
     """On one line, bounded, without what looks like a secret or quotes a text at length."""
     short = _SPACES.sub(" ", message[:_READ_BYTES]).strip()

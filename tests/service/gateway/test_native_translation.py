@@ -10,6 +10,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
+from structlog.testing import capture_logs
 
 from tests.service.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.service.gateway.routes import Endpoints, add_route, deployment
@@ -73,6 +74,44 @@ async def test_a_call_is_translated_both_ways(
     assert (event.status, event.translated, event.usage_source) == ("ok", True, "provider")
     assert event.usage is not None
     assert (event.usage.input_text, event.usage.cache_read) == (10, 200)
+
+
+_UNREADABLE = (
+    (CHAT, "anthropic/claude-haiku-4-5", b'data: {"type":"content_block_delta","index":"x"}\n\n'),
+    (RESPONSES, "anthropic/claude-haiku-4-5", b'data: {"type":7}\n\n'),
+    (MESSAGES, "openai/gpt-4o", b'data: {"id":"c","choices":{}}\n\n'),
+)
+
+
+@pytest.mark.parametrize(("dialect", "model", "garbled"), _UNREADABLE)
+@pytest.mark.parametrize("place", [0, 3], ids=["first", "midway"])
+async def test_why_an_event_cannot_be_read_is_told_to_the_operator_alone(
+    gateway: Client,
+    upstream: Upstream,
+    books: Books,
+    dialect: Dialect,
+    model: str,
+    garbled: bytes,
+    place: int,
+) -> None:
+    is_claude = model.startswith("anthropic/")
+    endpoints = Endpoints(upstream)
+    frames = anthropic_sse() if is_claude else chat_sse()
+    endpoints.streams("a", [*frames[:place], garbled, *frames[place:]])
+    formats = {} if is_claude else {"formats": ("chat",)}
+    route = await add_route(books, deployment(upstream, "a", model, **formats), max_attempts=1)
+    secret = await books.add_key()
+
+    with capture_logs() as logs:
+        body = {**BODIES[dialect.name], "model": route, "stream": True}
+        response = await gateway.post(dialect.path, secret, body)
+
+    assert "an event that cannot be read." in response.text
+    assert "Expected" not in response.text
+    (told,) = [line for line in logs if "_failed" in line["event"]]
+    assert "Expected `" in told["reason"]
+    event = await books.the_event(secret)
+    assert (event.status, event.error_code) == ("upstream_error", "upstream_unavailable")
 
 
 def put_together(dialect: Dialect, text: str) -> dict[str, Any]:

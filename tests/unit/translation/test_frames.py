@@ -48,3 +48,10 @@ def test_text(frames: tuple[bytes, ...], text: str) -> None:
 def test_what_cannot_be_read(frame: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="an event that cannot be read"):
         said(frame)
+
+
+def test_what_is_wrong_with_it_is_the_operators_alone() -> None:
+    with pytest.raises(UpstreamFailed) as raised:
+        said(b'data: {"text":1}\n\n')
+    assert str(raised.value) == "The provider's stream has an event that cannot be read."
+    assert "`$.text`" in str(raised.value.__cause__)

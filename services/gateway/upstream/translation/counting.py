@@ -65,7 +65,7 @@ def count_in(body: bytes) -> int:
     try:
         return _decode(body).input_tokens
     except UNREADABLE as error:
-        raise UpstreamFailed(f"The provider's count cannot be read: {error}.") from None
+        raise UpstreamFailed("The provider's count cannot be read.") from error
 
 
 def count_body(client: ClientFormat, tokens: int) -> bytes:

@@ -53,8 +53,8 @@ class Frames(Generic[T]):
         try:
             return self._decoder.decode(self._mended(data))
         except UNREADABLE as error:
-            words = f"The provider's stream has an event that cannot be read: {error}."
-            raise UpstreamFailed(words) from None
+            words = "The provider's stream has an event that cannot be read."
+            raise UpstreamFailed(words) from error
 
     def _mended(self, data: bytes) -> bytes:
         """What stays half a character becomes U+FFFD."""
