@@ -312,9 +312,15 @@ class UpstreamRefused(AppError):
     code = "upstream_refused"
 
     def __init__(
-        self, message: str, *, status: int, code: str | None, retry_after_s: int | None
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None,
+        retry_after_s: int | None,
+        param: str | None = None,
     ) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.status = status
         if code is not None:
             self.code = code

@@ -15,6 +15,8 @@ _EXPOSED = (
     "x-gateway-attempts",
     "x-gateway-budget-warning",
     "x-gateway-cost-usd",
+    "x-gateway-adapted-params",
+    "x-gateway-dropped-content",
     "x-gateway-dropped-params",
     "x-gateway-model",
     "x-gateway-overhead-ms",

@@ -77,6 +77,7 @@ _CALL = _REQUEST_ID | {
     "x-gateway-budget-warning": "A budget that is past its soft limit",
     "x-gateway-dropped-params": "Fields that a translation left out",
     "x-gateway-adapted-params": "Fields that a translation weakened",
+    "x-gateway-dropped-content": "Parts of the answer that the format has no word for",
 }
 _EVENTS = "text/event-stream"
 _TAGS = Parameter(

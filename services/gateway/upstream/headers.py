@@ -35,6 +35,8 @@ _LOOKED_AT = _RETURNED | {b"connection"}
 # These values name no header.
 _USUAL_CONNECTIONS = frozenset({b"keep-alive", b"close"})
 
+# A stream has it as a comment, for what comes after its head.
+DROPPED_CONTENT = b"x-gateway-dropped-content"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TOLD_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _MAX_TOLD_NAMES = 32
@@ -71,8 +73,11 @@ def response_headers(raw: Iterable[Header]) -> list[Header]:
     return returned
 
 
-def changed_headers(dropped: Iterable[str], adapted: Iterable[str] = ()) -> list[Header]:
-    """Names the fields that a translation dropped, and those that it adapted.
+def changed_headers(
+    dropped: Iterable[str], adapted: Iterable[str] = (), omitted: Iterable[str] = ()
+) -> list[Header]:
+    """Names the fields that a translation dropped, those that it adapted, and the answer's parts
+    that it omitted.
 
     Clients choose some of these names, so only harmless ones are shown.
     """
@@ -80,6 +85,7 @@ def changed_headers(dropped: Iterable[str], adapted: Iterable[str] = ()) -> list
     for header, names in (
         (b"x-gateway-dropped-params", dropped),
         (b"x-gateway-adapted-params", adapted),
+        (DROPPED_CONTENT, omitted),
     ):
         told = [name for name in names if _TOLD_NAME.fullmatch(name)][:_MAX_TOLD_NAMES]
         if told:

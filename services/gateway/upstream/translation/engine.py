@@ -32,6 +32,12 @@ _CLOSEST: dict[ClientFormat, tuple[ClientFormat, ...]] = {
     "messages": ("messages", "responses", "chat"),
     "responses": ("responses", "chat", "messages"),
 }
+# What each calls the list of an answer's parts.
+_PARTS: dict[ClientFormat, str] = {
+    "chat": "choices",
+    "messages": "content",
+    "responses": "output",
+}
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +54,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as its deployment gets it, in `format`, and what its answer has to be told by."""
+    """A call as its deployment gets it, in `format`, and what its answer has to be told by.
+
+    `sent` is the conversation as it was mended for the target, and written in `fields`.
+    """
 
     client: Language
     target: Language
+    sent: Request
     fields: dict[str, Any]
     context: AnswerContext
     report: Report
@@ -63,7 +73,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headers(self) -> list[Header]:
-        return changed_headers(self.report.dropped_params, self.report.adapted_params)
+        report = self.report
+        return changed_headers(report.dropped_params, report.adapted_params, self.context.omitted)
 
     def without(self, names: Iterable[str]) -> dict[str, Any]:
         """The fields but for those names, which the target turns out not to know.
@@ -119,9 +130,8 @@ def _translated(
     client = LANGUAGES[asked.client]
     report = Report(client.paths.of_body(asked.fields), drops=drops)
     names = tool_names(request, profile.max_name_chars, client.paths)
-    fields = target.write_request(
-        mend(request, profile, report, target.name), model, profile, report
-    )
+    sent = mend(request, profile, report, target.name)
+    fields = target.write_request(sent, model, profile, report)
     context = AnswerContext(
         request=request,
         fields=asked.fields,
@@ -129,10 +139,12 @@ def _translated(
         created=asked.created,
         family=profile.family,
         names=names,
+        parts=_PARTS[target.name],
     )
     translation = Translation(
         client=client,
         target=target,
+        sent=sent,
         fields=fields,
         context=context,
         report=report,

@@ -44,10 +44,11 @@ _STATUSES = {
 TOO_LONG = "context_length_exceeded"
 
 
-def error_of(failure: Failure, pause_s: float | None = None) -> AppError:
+def error_of(failure: Failure, pause_s: float | None = None, param: str | None = None) -> AppError:
     """The provider's own words, under the code that the client's family has for the case.
 
-    `pause_s` is how long its answer's headers ask to be left alone.
+    `pause_s` is how long its answer's headers ask to be left alone, `param` the client's field that
+    it is about.
     """
     status = status_of(failure)
     words = f"{failure.code or ''} {failure.kind or ''} {failure.message}"
@@ -67,7 +68,9 @@ def error_of(failure: Failure, pause_s: float | None = None) -> AppError:
             message = f"{message} Please try again in {retry_after_s}s."
     if status in _UNAVAILABLE or (status >= _SERVER_ERROR and _OVERLOADED.search(words)):
         code = "overloaded"
-    return UpstreamRefused(message, status=status, code=code, retry_after_s=retry_after_s)
+    return UpstreamRefused(
+        message, status=status, code=code, retry_after_s=retry_after_s, param=param
+    )
 
 
 def is_out_of_credit(words: bytes) -> bool:

@@ -96,8 +96,11 @@ class Sink(Protocol):
         """Of the text before it, as its family writes one."""
         ...
 
-    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
-        """A tool that the provider ran, whole: its call, or its result."""
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
+        """What only its family has a word for, whole, such as a tool's call that the provider ran.
+
+        `at` is its index among the answer's parts as the provider counts them.
+        """
         ...
 
     def ended(self) -> None:
@@ -147,7 +150,9 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a writer has to know of the call beside its answer.
 
     `model` is the name to tell the client, `created` the gateway's clock in Unix seconds, `fields`
-    the client's own body by its top-level names. `family` is that of the provider.
+    the client's own body by its top-level names. `family` is that of the provider, and `parts` what
+    its format calls the list of an answer's parts. `omitted` are paths of those that the client's
+    format has no word for.
     """
 
     request: Request
@@ -156,3 +161,5 @@ class AnswerContext(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     family: str
     names: ToolNames
+    parts: str = "content"
+    omitted: list[str] = []

@@ -94,11 +94,11 @@ class Sequencer:
         else:
             self._wait("cite", citation, family)
 
-    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
         if self._may_pass():
-            self._sink.hosted(kind, raw, family)
+            self._sink.hosted(kind, raw, family, at)
         else:
-            self._wait("hosted", kind, raw, family)
+            self._wait("hosted", kind, raw, family, at)
 
     def ended(self) -> None:
         if self._may_pass():

@@ -11,6 +11,7 @@ from services.gateway.calls.headers import Header
 from services.gateway.formats import FORMATS
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS, Answer, Stream
+from services.gateway.upstream.translation.blamed_fields import blamed_field
 from services.gateway.upstream.translation.engine import Translation
 from services.gateway.upstream.translation.failures import error_of, failure_of, unfinished
 from services.gateway.upstream.translation.language import Language
@@ -33,12 +34,12 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
     pause_s = asked_pause_s(answer.headers, context.created)
     if answer.status >= _FIRST_BAD_STATUS:
         failure = target.read_error(answer.status, answer.body)
-        raise error_of(failure, pause_s)
-    headers = JSON_HEADERS + translation.headers
+        raise error_of(failure, pause_s, blamed_field(translation, failure.param))
+    headers = JSON_HEADERS
     try:
         reply = target.read_answer(answer.body, context.family)
         if isinstance(reply, Failure):
-            raise error_of(reply, pause_s)
+            raise error_of(reply, pause_s, blamed_field(translation, reply.param))
         if reply.stop.kind == "malformed":
             raise CallMalformed("The model called a tool in a form that cannot be read.")
         body, status, usage = client.write_answer(reply, context), 200, reply.usage
@@ -51,7 +52,7 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
         headers = [*headers, _NO_RETRY]
     return Answer(
         status=status,
-        headers=headers,
+        headers=headers + translation.headers,
         body=body,
         provider_request_id=answer.provider_request_id,
         usage=usage,
@@ -91,7 +92,7 @@ class _TranslatedStream:
     def __init__(self, translation: Translation, stream: Stream) -> None:
         self.error: AppError | None = None
         self._source = stream
-        self._created = translation.context.created
+        self._translation = translation
         self._writer: Writer = translation.client.writer(translation.context)
         self._sequencer = Sequencer(self._writer, lambda failure: failure_of(error_of(failure)))
         self._reader: Reader = translation.target.reader(
@@ -103,10 +104,10 @@ class _TranslatedStream:
     def begin(self) -> None:
         """Raises AppError where what has come begins with an error, before any costs."""
         self._feed(self._source.begun)
-        if self._sequencer.failure is not None and not _is_paid_for(self._sequencer.used):
-            raise error_of(
-                self._sequencer.failure, asked_pause_s(self._source.headers, self._created)
-            )
+        failure = self._sequencer.failure
+        if failure is not None and not _is_paid_for(self._sequencer.used):
+            pause_s = asked_pause_s(self._source.headers, self._translation.context.created)
+            raise error_of(failure, pause_s, blamed_field(self._translation, failure.param))
         if self.error is not None:
             raise self.error
 

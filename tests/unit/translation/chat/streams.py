@@ -45,7 +45,7 @@ class Told:
     def cite(self, citation: msgspec.Raw, family: str) -> None:
         self._tell("cite", json.loads(bytes(citation)), family)
 
-    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
         self._tell("hosted", kind)
 
     def ended(self) -> None:

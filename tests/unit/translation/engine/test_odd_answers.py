@@ -101,7 +101,7 @@ def _change(stream: list[bytes], chance: random.Random) -> str:
 def ends(client: ClientFormat, written: bytes) -> bool:
     """With the one event that ends a stream in the client's format, or the one that fails it."""
     splitter = FrameSplitter()
-    events = [data_of(frame) for frame in splitter.feed(written)]
+    events = [data for frame in splitter.feed(written) if (data := data_of(frame))]
     if splitter.rest() or not events:
         return False
     if client == "chat":

@@ -115,7 +115,7 @@ class Recorder:
     def cite(self, citation: Any, family: str) -> None:
         self.told.append(("cite", msgspec.json.decode(citation), family))
 
-    def hosted(self, kind: str, raw: Any, family: str) -> None:
+    def hosted(self, kind: str, raw: Any, family: str, at: int) -> None:
         self.told.append(("hosted", kind, msgspec.json.decode(raw), family))
 
     def ended(self) -> None:

@@ -82,7 +82,7 @@ def _tell(sink: Sink, key: int, part: Part) -> None:
             sink.call(key, part.id, part.name, "", False)
             sink.call(key, part.id, part.name, part.arguments, False)
         case Hosted():
-            sink.hosted(part.kind, part.raw, part.family)
+            sink.hosted(part.kind, part.raw, part.family, 0)
 
 
 def _think(sink: Sink, part: Thinking) -> None:

@@ -70,7 +70,7 @@ def _say_part(sink: Sink, key: int, part: Part) -> None:
         if part.seal is not None:
             sink.seal(part.seal, part.id)
     elif isinstance(part, Hosted):
-        sink.hosted(part.kind, part.raw, part.family)
+        sink.hosted(part.kind, part.raw, part.family, 0)
 
 
 def _say_text(sink: Sink, part: Text) -> None:

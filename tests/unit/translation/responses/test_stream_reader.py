@@ -54,7 +54,7 @@ class Recorder:
     def cite(self, citation: Any, family: str) -> None:
         self._add("cite", json.loads(bytes(citation)), family)
 
-    def hosted(self, kind: str, raw: Any, family: str) -> None:
+    def hosted(self, kind: str, raw: Any, family: str, at: int) -> None:
         self._add("hosted", kind, json.loads(bytes(raw)), family)
 
     def ended(self) -> None:

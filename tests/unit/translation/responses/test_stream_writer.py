@@ -124,7 +124,7 @@ def test_a_search_passes_through_its_states() -> None:
     writer = RESPONSES.writer(context())
     writer.started("a", "m", None)
     raw = b'{"type":"server_tool_use",\n"name":"web_search","input":{"query":"q"}}'
-    writer.hosted("web_search", msgspec.Raw(raw), "anthropic")
+    writer.hosted("web_search", msgspec.Raw(raw), "anthropic", 0)
     assert kinds(written(writer))[2:-1] == [
         "output_item.added",
         "web_search_call.in_progress",
@@ -139,7 +139,7 @@ def test_openais_own_searches_are_told_as_they_came() -> None:
     item["action"] = {"type": "open_page", "url": "u"}
     writer = RESPONSES.writer(context("openai"))
     writer.started("a", "m", None)
-    writer.hosted("web_search", msgspec.Raw(json.dumps(item, indent=1).encode()), "openai")
+    writer.hosted("web_search", msgspec.Raw(json.dumps(item, indent=1).encode()), "openai", 0)
     events = written(writer)
     assert events[2]["item"] == events[-2]["item"] == item
     assert {event["item_id"] for event in events[3:6]} == {"ws_1"}

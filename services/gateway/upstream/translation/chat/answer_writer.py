@@ -13,7 +13,15 @@ from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import block_of, text_of
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
-from services.gateway.upstream.translation.conversation import Call, Refusal, Text, Thinking
+from services.gateway.upstream.translation.conversation import (
+    Call,
+    Hosted,
+    Opaque,
+    Refusal,
+    Text,
+    Thinking,
+)
+from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.reply import AnswerContext, Reply
 
 _ID = "chatcmpl-"
@@ -83,6 +91,8 @@ class _Message:
                 self._think(part)
             elif type(part) is Call:
                 self._calls.append(written_call(part, self._context.names))
+            elif isinstance(part, Hosted | Opaque):
+                omit(self._context, part.kind, part.at)
         stop = self._reply.stop
         if stop.kind == "blocked" and stop.explanation:
             self._refusal += stop.explanation

@@ -18,6 +18,7 @@ from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import redacted_block, sealed_block
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
 from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.omissions import omission
 from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
 from services.gateway.upstream.translation.seals import UNSIGNED
 
@@ -129,9 +130,10 @@ class StreamWriter:
         """Told when the text is over, for some are of all of it."""
         self._cited.append(citation)
 
-    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
         """Chat has no word for what the provider's tools did."""
         self._begin("")
+        self._out.append(omission(self._context, kind, at))
 
     def ended(self) -> None:
         self._begin("")

@@ -38,7 +38,7 @@ def read_answer(body: bytes, family: Family) -> Reply | Failure:
         return failure_in(answer.error, None)
     if answer.content is None:
         raise UpstreamFailed("The provider's answer cannot be read: it has no content.")
-    parts = tuple(part for raw in answer.content if (part := _part(raw, family)) is not None)
+    parts = tuple(_part(raw, family, index) for index, raw in enumerate(answer.content))
     usage = read_usage(
         report_in(answer.usage), answer.stop_reason, has_text=any(map(_is_output, parts))
     )
@@ -78,10 +78,10 @@ def decode_block(raw: Raw) -> AnswerBlock:
     try:
         return _block.decode(raw)
     except UNREADABLE as error:
-        raise UpstreamFailed(f"The provider's answer has an unreadable block: {error}.") from None
+        raise UpstreamFailed("The provider's answer has a block that cannot be read.") from error
 
 
-def _part(raw: Raw, family: Family) -> Part | None:
+def _part(raw: Raw, family: Family, index: int) -> Part:
     block = decode_block(raw)
     match block.type:
         case "text":
@@ -97,7 +97,7 @@ def _part(raw: Raw, family: Family) -> Part | None:
         case "tool_use":
             return _call(block)
         case _:
-            return own_part(block, raw, family)
+            return own_part(block, raw, family, index)
 
 
 def _is_output(part: Part) -> bool:
@@ -114,10 +114,12 @@ def _call(block: AnswerBlock) -> Call:
     )
 
 
-def own_part(block: AnswerBlock, raw: Raw, family: Family) -> Hosted | Opaque:
+def own_part(block: AnswerBlock, raw: Raw, family: Family, index: int) -> Hosted | Opaque:
     """What the provider ran, and what only its family knows."""
+    at = (index,)
     if block.type == "server_tool_use":
-        return Hosted(kind=block.name, raw=raw, family=family, id=block.id)
+        return Hosted(kind=block.name, raw=raw, family=family, id=block.id, at=at)
     if block.type.endswith(_RESULT_SUFFIX):
-        return Hosted(kind=block.type.removesuffix(_RESULT_SUFFIX), raw=raw, family=family)
-    return Opaque(kind=block.type, raw=raw, family=family)
+        kind = block.type.removesuffix(_RESULT_SUFFIX)
+        return Hosted(kind=kind, raw=raw, family=family, at=at)
+    return Opaque(kind=block.type, raw=raw, family=family, at=at)

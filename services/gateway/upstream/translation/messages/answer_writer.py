@@ -27,6 +27,7 @@ from services.gateway.upstream.translation.messages.thoughts import (
     signature_of,
 )
 from services.gateway.upstream.translation.messages.usage import written_usage
+from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, StopKind
 
 Block = Any
@@ -69,13 +70,11 @@ def _blocks(part: Part, end: StopKind, context: AnswerContext) -> Iterator[Block
             yield from _thinking(part)
         case Call():
             yield from _call(part, end, context)
-        case Hosted():
-            yield from hosted_blocks(part.kind, part.raw, part.family)
-        case Opaque() if part.family == FAMILY:
-            yield part.raw
-        case _:
-            # Of another family, and of no meaning outside of it.
-            return
+        case Hosted() | Opaque():
+            blocks = hosted_blocks(part.kind, part.raw, part.family)
+            if not blocks:
+                omit(context, part.kind, part.at)
+            yield from blocks
 
 
 def _text(part: Text) -> Block:

@@ -1,5 +1,7 @@
 """Reads Anthropic's errors."""
 
+import re
+
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
@@ -8,6 +10,8 @@ from services.gateway.upstream.translation.messages.wire import Error
 from services.gateway.upstream.translation.reply import Failure
 
 _MESSAGE_CHARS = 4_000
+# "messages.3.content.1: ...", "max_tokens: ...".
+_NAMED = re.compile(r"([a-z_]+(?:\.[A-Za-z0-9_]+)*): ")
 _NO_WORDS = "The provider gave no reason."
 
 
@@ -43,11 +47,14 @@ def failure_in(error: msgspec.Raw, status: int | None) -> Failure:
         found = _error.decode(error)
     except UNREADABLE:
         return _plain(_string(error), status)
+    message = (found.message or "").strip()[:_MESSAGE_CHARS]
+    named = _NAMED.match(message)
     return Failure(
-        message=(found.message or "").strip()[:_MESSAGE_CHARS] or _NO_WORDS,
+        message=message or _NO_WORDS,
         status=status,
         kind=found.type,
         code=_code(found.details),
+        param=named and named[1],
     )
 
 

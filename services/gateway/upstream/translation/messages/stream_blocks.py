@@ -117,7 +117,7 @@ class StreamBlocks:
                 if block.call is not None and not block.has_deltas:
                     self._sink.call(*block.call, block.input, False)
             case _:
-                self._tell_own(block)
+                self._tell_own(block, index)
 
     def stop_all(self) -> None:
         for index in sorted(self._blocks):
@@ -195,15 +195,15 @@ class StreamBlocks:
             self._sink.seal(Seal(self._family, block.signature))
         self._sink.ended()
 
-    def _tell_own(self, block: _Block) -> None:
+    def _tell_own(self, block: _Block, index: int) -> None:
         self.has_output = True
         raw = block.raw
         if block.kept:
             members: dict[str, Any] = _members.decode(raw)
             members |= {name: _json("".join(texts)) for name, texts in block.kept.items()}
             raw = Raw(_encode(members))
-        part = own_part(decode_block(raw), raw, self._family)
-        self._sink.hosted(part.kind, part.raw, part.family)
+        part = own_part(decode_block(raw), raw, self._family, index)
+        self._sink.hosted(part.kind, part.raw, part.family, index)
 
     def _keep(self, size: int) -> None:
         self._kept_bytes += size

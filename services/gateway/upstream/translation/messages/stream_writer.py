@@ -26,6 +26,7 @@ from services.gateway.upstream.translation.messages.thoughts import (
     signature_of,
 )
 from services.gateway.upstream.translation.messages.usage import written_usage
+from services.gateway.upstream.translation.omissions import omission
 from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
 
 _TEXT, _REFUSAL, _THINKING, _CALL = "text", "refusal", "thinking", "call"
@@ -143,8 +144,11 @@ class MessagesStreamWriter:
             delta = {"type": "citations_delta", "citation": written}
             self._event("content_block_delta", index=self._index, delta=delta)
 
-    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
-        for block in hosted_blocks(kind, raw, family):
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
+        blocks = hosted_blocks(kind, raw, family)
+        if not blocks:
+            self._out.append(omission(self._context, kind, at))
+        for block in blocks:
             self._whole(block)
 
     def ended(self) -> None:

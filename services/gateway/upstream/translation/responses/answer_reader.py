@@ -70,8 +70,8 @@ def read_answer(body: bytes, family: Family) -> Reply | Failure:
         return failure_of(response.error, response.status)
     raws = RAWS.decode(_raw_output.decode(body).output) if response.output else []
     parts: list[Part] = []
-    for item, raw in zip(response.output, raws, strict=True):
-        parts += _parts(item, raw, family)
+    for index, (item, raw) in enumerate(zip(response.output, raws, strict=True)):
+        parts += _parts(item, raw, family, index)
     usage = _METERED.usage_of_answer(body)
     logprobs = _all_logprobs(response.output)
     return Reply(
@@ -118,7 +118,7 @@ def stop_for(response: WireResponse, *, has_calls: bool, has_refusal: bool) -> S
     return Stop(kind="declined" if has_refusal else "end", said=response.status)
 
 
-def _parts(item: WireItem, raw: msgspec.Raw, family: Family) -> Iterator[Part]:
+def _parts(item: WireItem, raw: msgspec.Raw, family: Family, index: int) -> Iterator[Part]:
     kind = item.type
     if kind == "message":
         for part in item.content if isinstance(item.content, list) else ():
@@ -136,7 +136,7 @@ def _parts(item: WireItem, raw: msgspec.Raw, family: Family) -> Iterator[Part]:
             item_id=item.id,
         )
     else:
-        yield Hosted(kind=hosted_kind(kind), raw=raw, family=family, id=item.id)
+        yield Hosted(kind=hosted_kind(kind), raw=raw, family=family, id=item.id, at=(index,))
 
 
 def flat_name(name: str, namespace: str | None) -> str:

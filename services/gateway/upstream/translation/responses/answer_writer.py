@@ -9,11 +9,13 @@ from services.gateway.formats.responses import Responses
 from services.gateway.upstream.translation.conversation import (
     Call,
     Hosted,
+    Opaque,
     Part,
     Refusal,
     Text,
     Thinking,
 )
+from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.reply import AnswerContext, Reply
 from services.gateway.upstream.translation.responses.ids import digest, item_id
 from services.gateway.upstream.translation.responses.output_items import (
@@ -94,11 +96,13 @@ class _Output:
         elif type(part) is Call:
             self._close()
             self._call(part)
-        elif type(part) is Hosted:
+        elif isinstance(part, Hosted | Opaque):
             self._close()
-            item = hosted_item(part.kind, part.raw, self._digest, len(self._items))
+            item = hosted_item(part.kind, part.raw, part.family, self._digest, len(self._items))
             if item is not None:
                 self._items.append(item)
+            else:
+                omit(self._context, part.kind, part.at)
 
     def _text(self, part: Text) -> dict[str, Any]:
         annotations: list[Any] = []

@@ -26,6 +26,10 @@ class Events:
         self._frames.append(b"%b%d%b%b}\n\n" % (head, self.number, place, _encode(delta)))
         self.number += 1
 
+    def say(self, comment: bytes) -> None:
+        """No event, so it has no number."""
+        self._frames.append(comment)
+
     def take(self) -> bytes:
         frames = b"".join(self._frames)
         self._frames.clear()

@@ -42,6 +42,8 @@ class _Wrapped(msgspec.Struct, frozen=True):
     input: str
 
 
+_ANTHROPIC = "anthropic"
+
 _nested = msgspec.json.Decoder(_Nested)
 _location = msgspec.json.Decoder(_Location)
 _searched = msgspec.json.Decoder(_Searched)
@@ -127,7 +129,7 @@ def unwrapped(arguments: str) -> str:
 def annotation(raw: msgspec.Raw, family: Family, text: str) -> dict[str, Any] | None:
     """None for a citation that the format has no word for. `text` is what it is of."""
     try:
-        if family == "anthropic":
+        if family == _ANTHROPIC:
             return _of_location(_location.decode(raw), text)
         nested = _nested.decode(raw)
         if nested.type == "url_citation" and nested.url_citation is not None:
@@ -156,13 +158,17 @@ def _of_location(location: _Location, text: str) -> dict[str, Any] | None:
     return None
 
 
-def hosted_item(kind: str, raw: msgspec.Raw, answer_digest: str, index: int) -> Item | None:
-    """None for what is told by another item: what a search of Anthropic's found."""
+def hosted_item(
+    kind: str, raw: msgspec.Raw, family: Family, answer_digest: str, index: int
+) -> Item | None:
+    """OpenAI's own as it came. None for what the format has no word for, and for what is told by
+    another item: what a search of Anthropic's found.
+    """
     try:
         searched = _searched.decode(raw)
     except UNREADABLE:
         return None
-    if searched.type.endswith("_call") or kind == searched.type:
+    if family != _ANTHROPIC:
         return raw
     if kind != "web_search" or searched.type != "server_tool_use":
         return None

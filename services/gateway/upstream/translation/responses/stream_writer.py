@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.omissions import omission
 from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
 from services.gateway.upstream.translation.responses.events import Events
 from services.gateway.upstream.translation.responses.ids import digest, item_id
@@ -121,12 +122,12 @@ class StreamWriter:
             if found is not None:
                 item.annotate(found)
 
-    def hosted(self, kind: str, raw: msgspec.Raw, family: str) -> None:
-        del family  # the kinds of both are told apart by what they are
+    def hosted(self, kind: str, raw: msgspec.Raw, family: str, at: int) -> None:
         self._close("completed")
         index = len(self._output)
-        item = hosted_item(kind, compact(raw), self._digest, index)
+        item = hosted_item(kind, compact(raw), family, self._digest, index)
         if item is None:
+            self._events.say(omission(self._context, kind, at))
             return
         self._put_item("added", item)
         if kind == "web_search":

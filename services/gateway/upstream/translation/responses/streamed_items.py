@@ -134,7 +134,7 @@ class StreamedItems:
         elif item.type in CALLS:
             self._end_call(index, item)
         else:
-            self._sink.hosted(hosted_kind(item.type), raw, self._family)
+            self._sink.hosted(hosted_kind(item.type), raw, self._family, index)
 
     def _end_reasoning(self, index: int, item: Item, content: list[Part]) -> None:
         for number, part in enumerate(item.summary or ()):

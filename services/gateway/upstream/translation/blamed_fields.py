@@ -1,0 +1,82 @@
+"""Which of the client's fields a provider's error is about, where it names one of its own.
+
+None wherever two readings are possible: a wrong path misleads more than none.
+"""
+
+import re
+from collections.abc import Sequence
+
+from services.gateway.upstream.translation.conversation import At, Result, Turn
+from services.gateway.upstream.translation.engine import Translation
+
+# `messages.3.content.1.text` of Anthropic's, `tools[2].function.name` of OpenAI's.
+_STEP = re.compile(r"[^.\[\]]+")
+_MAX_STEPS = 8
+_SYSTEM_ROLES = ("system", "developer")
+
+
+def blamed_field(translation: Translation, param: str | None) -> str | None:
+    """`param` as the target says it, in the words of the client's format."""
+    if not param or translation.client is translation.target:
+        return param
+    steps = _STEP.findall(param)[:_MAX_STEPS]
+    if steps[:1] == ["tools"] and len(steps) > 1:
+        return _tool(translation, steps[1])
+    if steps[:1] == ["messages"] and translation.format == "messages" and len(steps) > 1:
+        return _turn(translation, steps[1:])
+    return _option(translation, steps)
+
+
+def _option(translation: Translation, steps: list[str]) -> str | None:
+    """By the longest beginning that the target's format has a field for."""
+    meant = {
+        sent: field for field, sent in reversed(tuple(translation.target.paths.fields.items()))
+    }
+    known = translation.report.paths.fields
+    for length in range(len(steps), 0, -1):
+        field = meant.get(".".join(steps[:length]))
+        if field is not None:
+            # Which of the turns is not known, and all of them are no answer to it.
+            is_vague = field == "turns" and len(steps) > length
+            return None if is_vague else known.get(field)
+    return None
+
+
+def _tool(translation: Translation, step: str) -> str | None:
+    """Where a choice left some out, their places are not the client's."""
+    tools, sent = translation.sent.tools, translation.fields.get("tools", ())
+    index = _index(step, tools)
+    if index is None or len(tools) != len(sent) or not tools[index].at:
+        return None
+    return translation.report.paths.tool(tools[index].at)
+
+
+def _turn(translation: Translation, steps: list[str]) -> str | None:
+    """Of turns that were sent one for one; system messages among them change their places."""
+    inside = 0
+    turns = translation.sent.turns
+    while inside < len(turns) and turns[inside].role in _SYSTEM_ROLES:
+        inside += 1
+    turns, sent = turns[inside:], translation.fields["messages"]
+    index = _index(steps[0], turns)
+    if (
+        index is None
+        or len(turns) != len(sent)
+        or any(turn.role in _SYSTEM_ROLES for turn in turns)
+    ):
+        return None
+    at: At | None = turns[index].at
+    if steps[1:2] == ["content"] and len(steps) > 2:
+        at = _part(turns[index], len(sent[index]["content"]), steps[2])
+    return translation.report.paths.of(at) if at else None
+
+
+def _part(turn: Turn, sent: int, step: str) -> At | None:
+    """Results are sent first in their turn."""
+    parts = sorted(turn.parts, key=lambda part: type(part) is not Result)
+    index = _index(step, parts)
+    return None if index is None or len(parts) != sent else parts[index].at or turn.at
+
+
+def _index(step: str, of: Sequence[object]) -> int | None:
+    return int(step) if step.isascii() and step.isdigit() and int(step) < len(of) else None
