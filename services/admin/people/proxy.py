@@ -19,6 +19,9 @@ from services.admin.people.role_map import RoleMap
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MAX_CHARS = 256
+# The proxy knows a browser by its cookie, which goes with what other sites send too.
+_READS = frozenset({"GET", "HEAD"})
+_FOREIGN = frozenset({"cross-site", "same-site"})
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,8 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
             raise Unauthenticated(
                 f"The header {self.user_header} is the proxy's, and this request is not from it."
             )
+        if scope["method"] not in _READS and headers.get("sec-fetch-site") in _FOREIGN:
+            raise Forbidden("Another site sent this from your browser. Nothing was done.")
         name = named[0].strip()
         if len(named) > 1 or not name or len(name) > _MAX_CHARS or not name.isprintable():
             raise Unauthenticated(f"The header {self.user_header} must name one person.")

@@ -335,6 +335,20 @@ async def test_forged_headers_are_refused(
     problem(answer)
 
 
+@pytest.mark.parametrize(("site", "status"), [("cross-site", 403), ("same-site", 403), ("", 201)])
+async def test_what_another_site_sends_through_the_proxy_changes_nothing(
+    both: httpx2.AsyncClient, site: str, status: int
+) -> None:
+    headers = {
+        "x-auth-request-user": "grace",
+        "x-auth-request-groups": "admins",
+        "x-proxy-secret": PROXY_SECRET,
+    } | ({"sec-fetch-site": site} if site else {})
+    assert (await both.get("/admin/people/me", headers=headers)).status_code == 200
+    answer = await both.post("/admin/accounts", json={"user_id": "a"}, headers=headers)
+    assert answer.status_code == status
+
+
 async def test_the_proxy_s_address_counts_too(
     settings: Settings, database: Database, redis: Redis
 ) -> None:
