@@ -25,7 +25,7 @@ from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.entry_views import EntryView, entry_view
 from services.admin.fields import Id, Reason, UserId
-from services.admin.people.actor import actor_of
+from services.admin.people.actor import Actor, actor_of
 from services.admin.state import State
 from services.admin.validation import Rule
 
@@ -85,7 +85,7 @@ async def create_correction(
     )
     order = await state["correction_orders"].get(body.idempotency_key)
     if order is None:
-        await _check(state, wanted)
+        await _check(state, wanted, actor_of(request))
         order = await state["correction_orders"].keep(body.idempotency_key, wanted)
     first = {"entry_id": order.entry_id, "at": order.at, "made_by": order.made_by}
     if order != msgspec.structs.replace(wanted, **first):
@@ -119,7 +119,7 @@ async def _posted(state: State, order: CorrectionOrder) -> LedgerEntry | None:
     return entry
 
 
-async def _check(state: State, order: CorrectionOrder) -> None:
+async def _check(state: State, order: CorrectionOrder, actor: Actor) -> None:
     """Validates a new order against the ledger. Raises AppError."""
     await find_account(state, order.user_id)
     if order.kind != "adjustment" and order.cost_nusd > 0:
@@ -129,7 +129,7 @@ async def _check(state: State, order: CorrectionOrder) -> None:
             raise _wrong("entry_id", "is required: without an entry it is a credit")
         return
     original = await state["entries"].get(order.corrects)
-    if original is None:
+    if original is None or not actor.reaches(original.user_id):
         raise NotFound(f"There is no entry '{order.corrects[:128]}'.", param="entry_id")
     if original.user_id != order.user_id:
         raise _wrong("entry_id", "belongs to another account")

@@ -158,3 +158,22 @@ async def test_with_several_accounts_lists_ask_for_one(admin: httpx2.AsyncClient
     second = (await admin.get(path, headers=by(viewer))).json()
     assert [row["user_id"] for row in second["data"]] == ["c"]
     assert second["next_cursor"] is None
+
+
+async def test_an_entry_of_others_is_not_told_from_none(
+    admin: httpx2.AsyncClient, database: Database
+) -> None:
+    for user_id in (MINE, OTHERS):
+        await admin.post("/admin/accounts", json={"user_id": user_id})
+    row = entry("of-others", user_id=OTHERS, price_id=None)
+    await database["entries"].insert_one(to_document(row, key="entry_id"))
+    admin.headers.update(by(await made(admin, role="billing", accounts=[MINE])))
+    body = {"user_id": MINE, "kind": "refund", "amount_usd": -1, "reason": "r"}
+    answers = [
+        await admin.post(
+            "/admin/ledger/corrections", json=body | {"idempotency_key": name, "entry_id": name}
+        )
+        for name in ("of-others", "of-nobody")
+    ]
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert answers[0].json()["detail"].replace("others", "nobody") == answers[1].json()["detail"]
