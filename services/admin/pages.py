@@ -5,7 +5,7 @@ it would be answered with rows from anywhere, or with none as if these were all.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, Generic, TypeVar
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.storage.mongo.slices import Place, Rows, Slice
 from services.admin.fields import PageSize
@@ -24,6 +25,8 @@ _DIGEST_BYTES = 6
 _MS = 1000
 # Of the longest name of a model, each of whose characters takes four bytes.
 _MAX_CURSOR = 2048
+# What JSON's readers and MongoDB hold exactly.
+_MAX_SEQUENCE = 2**53
 
 _encode = msgspec.json.Encoder().encode
 ListCursor = Annotated[str, Meta(min_length=1, max_length=_MAX_CURSOR)]
@@ -50,9 +53,30 @@ def place_of(kind: str, cursor: str | UnsetType) -> str | None:
     except ValueError:
         place = None
     if place is None or cursor_of(kind, place) != cursor:
-        message = "is not a cursor that this list gave: pass `next_cursor` as it is"
-        raise ValidationFailed([FieldError("cursor", message)])
+        raise _foreign_cursor()
     return place
+
+
+def place_by(kind: str, cursor: str | UnsetType, read: Callable[[str], T]) -> T | None:
+    """What `read` makes of the place. Raises ValidationFailed for one that a client made up."""
+    place = place_of(kind, cursor)
+    try:
+        return None if place is None else read(place)
+    except (*UNREADABLE, OverflowError, OSError):
+        raise _foreign_cursor() from None
+
+
+def sequence_of(place: str) -> int:
+    """Raises ValueError."""
+    number = int(place)
+    if not 0 <= number < _MAX_SEQUENCE:
+        raise ValueError(place)
+    return number
+
+
+def _foreign_cursor() -> ValidationFailed:
+    message = "is not a cursor that this list gave: pass `next_cursor` as it is"
+    return ValidationFailed([FieldError("cursor", message)])
 
 
 def _digest(kind: str, place: bytes) -> bytes:
@@ -87,6 +111,13 @@ class _Mark(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decode = msgspec.json.Decoder(_Mark).decode
+
+
+def _mark_of(text: str) -> _Mark:
+    mark = _decode(text)
+    # A time that no calendar has fails here.
+    _ = mark.place
+    return mark
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,8 +162,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
         sort = sort or id_field
         kind = f"{id_field} by {sort}"
         field = sort.removeprefix("-")
-        text = place_of(kind, self.cursor)
-        mark = None if text is None else _decode(text)
+        mark = place_by(kind, self.cursor, _mark_of)
         backwards = mark is not None and mark.backwards
         wanted = Slice(
             limit=self.limit,

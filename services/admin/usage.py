@@ -28,7 +28,7 @@ from services.admin.fields import (
     Time,
     UserId,
 )
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of, place_of
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of, place_by
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
 
@@ -36,6 +36,13 @@ _LIST = "usage"
 # A cursor that begins so leads back: to what is before an entry, or with it.
 _BACK = ("^", "=")
 _MS = 1000
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """What a cursor holds; `back` is one of `_BACK`, or empty."""
+
+    back: str
+    place: EntryPlace
 
 
 class EntryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,10 +133,10 @@ async def show_usage(request: Request[State], query: UsageQuery) -> Answer[Accou
 
 async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> Page[EntryView]:
     """It may be short before the end: its cursors alone tell whether there is more."""
-    text = place_of(_LIST, query.cursor)
-    if text is not None and text[0] in _BACK:
-        return await _page_before(state, wanted, query.limit, text)
-    before = None if text is None else _place_of(text)
+    mark = place_by(_LIST, query.cursor, _mark_of)
+    if mark is not None and mark.back:
+        return await _page_before(state, wanted, query.limit, mark)
+    before = None if mark is None else mark.place
     page = await state["ledger"].list(
         msgspec.structs.replace(wanted, before=before), now=state["now"](), limit=query.limit
     )
@@ -137,15 +144,17 @@ async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> Page[En
     if before is not None:
         first = page.entries[0] if page.entries else None
         # Without a first one, the page before ends with the place that this one went on after.
-        previous = f"={text}" if first is None else f"^{_text_of(entry_place(first))}"
+        previous = f"={_text_of(before)}" if first is None else f"^{_text_of(entry_place(first))}"
     following = None if page.last is None else _text_of(page.last)
     return _shown(page.entries, following, previous)
 
 
-async def _page_before(state: State, wanted: EntryFilter, limit: int, text: str) -> Page[EntryView]:
-    place = _place_of(text[1:])
+async def _page_before(
+    state: State, wanted: EntryFilter, limit: int, mark: _Mark
+) -> Page[EntryView]:
+    place = mark.place
     start = Place(place.started_at, place.entry_id)
-    part = Slice(limit=limit, field="started_at", start=start, inclusive=text[0] == "=")
+    part = Slice(limit=limit, field="started_at", start=start, inclusive=mark.back == "=")
     found = await state["ledger"].list_newer(wanted, part)
     entries = found.rows[::-1]
     # Without any, the next page begins with the place that this one went back from, which comes
@@ -174,6 +183,7 @@ def _text_of(place: EntryPlace) -> str:
     return f"{round(place.started_at.timestamp() * _MS)} {place.entry_id}"
 
 
-def _place_of(text: str) -> EntryPlace:
-    unix_ms, _, entry_id = text.partition(" ")
-    return EntryPlace(datetime.fromtimestamp(int(unix_ms) / _MS, UTC), entry_id)
+def _mark_of(text: str) -> _Mark:
+    back = text[:1] if text.startswith(_BACK) else ""
+    unix_ms, _, entry_id = text.removeprefix(back).partition(" ")
+    return _Mark(back, EntryPlace(datetime.fromtimestamp(int(unix_ms) / _MS, UTC), entry_id))

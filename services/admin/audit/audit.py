@@ -14,7 +14,14 @@ from libs.common.schemas.person import Role
 from services.admin.clock import to_utc_ms
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, PageSize, Time
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of, place_of
+from services.admin.pages import (
+    DEFAULT_PAGE_SIZE,
+    ListCursor,
+    Page,
+    cursor_of,
+    place_by,
+    sequence_of,
+)
 from services.admin.state import State
 
 _KIND = "audit_seq"
@@ -129,10 +136,11 @@ async def _read(state: State, query: AuditQuery, start: _Mark) -> _Read:
 
 
 def _mark(cursor: str | UnsetType) -> _Mark:
-    text = place_of(_KIND, cursor)
-    if text is None:
-        return _Mark(False, None)
-    return _Mark(text.startswith(_BACK), int(text.removeprefix(_BACK)))
+    return place_by(_KIND, cursor, _mark_of) or _Mark(False, None)
+
+
+def _mark_of(text: str) -> _Mark:
+    return _Mark(text.startswith(_BACK), sequence_of(text.removeprefix(_BACK)))
 
 
 def _cursor(mark: _Mark) -> str:

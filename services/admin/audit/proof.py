@@ -11,7 +11,7 @@ from libs.common.domain.audit_chain import EMPTY, Fault, checked, head_of
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.audit import AuditHead
 from services.admin.endpoints import Answer
-from services.admin.pages import ListCursor, cursor_of, place_of
+from services.admin.pages import ListCursor, cursor_of, place_by, sequence_of
 from services.admin.state import State
 
 _KIND = "audit_proof"
@@ -44,8 +44,7 @@ async def verify_audit(request: Request[State], query: VerifyQuery) -> Answer[Au
     log = request.state["audit_log"]
     if (query.seq is UNSET) is not (query.hash is UNSET):
         raise ValidationFailed([FieldError("hash", "is of a head: give its seq and its hash")])
-    place = place_of(_KIND, query.cursor)
-    start = 0 if place is None else int(place)
+    start = place_by(_KIND, query.cursor, sequence_of) or 0
     # Read before the records: those that come meanwhile are after it.
     noted = [head for head in (await log.noted_head(), _given_head(query)) if head is not None]
     head = EMPTY

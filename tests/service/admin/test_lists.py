@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from libs.common.storage.mongo.driver import Database
+from services.admin.pages import cursor_of
 from tests.service.admin.conftest import NOW
 
 Make = Callable[[httpx2.AsyncClient, Database], Awaitable[None]]
@@ -194,3 +195,27 @@ async def test_keys_are_found_by_prefix_status_and_expiry(
         answer = await admin.get("/admin/keys", params={"prefix": wrong})
         assert answer.status_code == 422
         assert wrong not in answer.text or len(wrong) < 14
+
+
+MADE_UP = (
+    "", "junk", "-5", "9" * 5000, str(10**23), "null", '[false,false,"x",null,1]',
+    '[false,false,"x",1000000000000000000]', '[false,false,"x",-1000000000000000]',
+    '[false,false,"x",1.5]', "1000000000000000000 x", "^", "=x",
+)  # fmt: skip
+KINDS = {
+    "accounts": "user_id by user_id",
+    "accounts?sort=created_at": "user_id by created_at",
+    "keys": "key_id by key_id",
+    "audit": "audit_seq",
+    "audit/verify": "audit_proof",
+    "usage": "usage",
+}
+
+
+async def test_a_cursor_that_was_made_up_is_no_fault_of_the_service(
+    admin: httpx2.AsyncClient,
+) -> None:
+    for path, kind in KINDS.items():
+        for place in MADE_UP:
+            answer = await admin.get(f"/admin/{path}", params={"cursor": cursor_of(kind, place)})
+            assert answer.status_code in (200, 422), (path, place, answer.text)
