@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 import structlog
-from htpy import a, div, li, p, ul
+from htpy import Node, a, div, li, p, ul
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -182,6 +182,7 @@ def error_page(request: Request[Any], session: Session | None, error: AppError) 
         p[error.message],
         advice and p[advice],
         ul[
+            _accounts(request, session, error),
             li[a(href=address_of(request))["Load this page again"]],
             li[a(href="/console")["Overview"]],
         ],
@@ -198,6 +199,15 @@ def error_page(request: Request[Any], session: Session | None, error: AppError) 
         csrf="" if session is None else session.csrf,
     )
     return HTMLResponse(str(shown), status_code=error.status, headers=HEADERS)
+
+
+def _accounts(request: Request[Any], session: Session | None, error: AppError) -> Node:
+    """A list of all accounts asks whoever has several in scope for one of them."""
+    accounts = () if session is None else session.actor.accounts or ()
+    if not any(wrong.field == "user_id" for wrong in error.wrong_fields):
+        return None
+    at = address_of(request)
+    return [li[a(href=f"{at}?{urlencode({'user_id': each})}")[each]] for each in accounts]
 
 
 async def _nothing_here(request: Request[State]) -> Response:

@@ -174,3 +174,34 @@ async def test_guesses_at_the_sign_in_are_counted(stranger: httpx2.AsyncClient) 
     await sign_in(stranger, "gw-adm-wrong")
     metrics = (await stranger.get("/metrics")).text
     assert re.search(r'^admin_unauthenticated_total\{answer="refused"\} 1', metrics, re.MULTILINE)
+
+
+async def test_whoever_has_one_account_sees_what_is_of_it(
+    admin: httpx2.AsyncClient, app: Starlette
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    person = await made(admin, "people", name="One", role="operator", accounts=["a"])
+    async with browser_of(app, person["admin_key"]) as browser:
+        for path in ("", "/accounts", "/accounts/a", "/keys", "/calls", "/alerts"):
+            page = await browser.get(f"/console{path}")
+            assert page.status_code == 200, path
+            # Accounts and receivers are made by those who reach all accounts.
+            assert "/console/accounts/new" not in page.text
+            assert "/console/alerts/new" not in page.text
+
+
+async def test_whoever_has_several_accounts_chooses_one(
+    admin: httpx2.AsyncClient, app: Starlette
+) -> None:
+    for user_id in ("a", "b", "c"):
+        await made(admin, "accounts", user_id=user_id)
+    person = await made(admin, "people", name="Two", role="viewer", accounts=["a", "b"])
+    async with browser_of(app, person["admin_key"]) as browser:
+        for path in ("/console", "/console/keys", "/console/calls", "/console/alerts"):
+            asked = await browser.get(path)
+            assert asked.status_code == 422
+            links = re.findall(rf'href="({path}\?user_id=\w)"', asked.text)
+            assert links == [f"{path}?user_id=a", f"{path}?user_id=b"]
+            for link in links:
+                assert (await browser.get(link)).status_code == 200
+        assert (await browser.get("/console?user_id=c")).status_code == 404

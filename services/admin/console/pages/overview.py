@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 from htpy import Node, a, code, div, li, nav, ol, p
@@ -25,6 +26,7 @@ from services.admin.console.elements import (
 from services.admin.console.page import Handler, Page, Shown, View, segment
 from services.admin.console.spend_chart import outlook_words, spend_chart
 from services.admin.console.token_sums import input_tokens, output_tokens
+from services.admin.console.verbs import Query
 from services.admin.usage_views import GroupView, SumsView
 
 _PERIODS: Mapping[str, tuple[str, int]] = {
@@ -41,7 +43,9 @@ async def show_page(view: View) -> Shown:
     chosen = view.query.get("days", "7")
     name, days = _PERIODS.get(chosen, _PERIODS["7"])
     until = view.now.astimezone(view.zone).date() + timedelta(days=1)
-    period = {"since": until - timedelta(days=days), "until": until}
+    # Whoever has several accounts in scope looks at one of them.
+    account = {"user_id": view.query.get("user_id")}
+    period = {"since": until - timedelta(days=days), "until": until, **account}
     summed = await view.api.call(
         usage_sums.show_summary,
         query={**period, "group_by": "account", "compare": "previous", "limit": _TOP},
@@ -60,7 +64,7 @@ async def show_page(view: View) -> Shown:
     return Page(
         name="Overview",
         content=[
-            await _first_steps(view, total),
+            await _first_steps(view, total, account),
             _period_links(view, chosen),
             _tiles(total, total.previous or None),
             panel(f"Spent in {name}", spend_chart(series.total)),
@@ -68,8 +72,8 @@ async def show_page(view: View) -> Shown:
                 panel("Accounts", _top("Account", summed.data, total, _account)),
                 panel("Models", _top("Model", models.data, total, _model)),
                 panel("Keys", _top("Key", by_key.data, total, lambda row: _key(row, names))),
-                panel("Budgets at risk", *await _at_risk(view)),
-                panel("Ledger", *await _ledger(view)),
+                panel("Budgets at risk", *await _at_risk(view, account)),
+                view.api.may(dead_letters.list_letters) and panel("Ledger", *await _ledger(view)),
             ],
         ],
     )
@@ -152,8 +156,8 @@ def _key(row: GroupView, names: Mapping[str, str]) -> Node:
     return link(f"/console/keys/{segment(key_id)}", names.get(key_id) or code[key_id])
 
 
-async def _at_risk(view: View) -> list[Node]:
-    query = {"at_risk": "true", "limit": _TOP}
+async def _at_risk(view: View, account: Query) -> list[Node]:
+    query = {"at_risk": "true", "limit": _TOP, **account}
     found = await view.api.call(budget_outlooks.list_budgets, query=query)
     columns = (Column("Account"), Column("Left", "number"), Column("Of", "number"), Column("Until"))
     rows: list[list[Node]] = [
@@ -182,21 +186,21 @@ async def _ledger(view: View) -> list[Node]:
     return [waiting, p[link("/console/ledger", "Prove the books")]]
 
 
-async def _first_steps(view: View, total: SumsView) -> Node:
+async def _first_steps(view: View, total: SumsView, account: Query) -> Node:
     """Until the first call of this period: account, key, price, call."""
     if total.calls:
         return None
     listed = await view.api.call(accounts.list_accounts, query={"limit": 1})
-    made = await view.api.call(keys.list_keys, query={"limit": 1})
+    made = await view.api.call(keys.list_keys, query={"limit": 1, **account})
     steps = (
         (
             bool(listed.data),
-            link("/console/accounts/new", "Make an account"),
+            _step(view, accounts.create_account, "/console/accounts/new", "Make an account"),
             "that a budget is of",
         ),
         (
             bool(made.data),
-            link("/console/keys/new", "Make a key"),
+            _step(view, keys.create_key, "/console/keys/new", "Make a key"),
             "of the account; its page has a command that works",
         ),
         (False, link("/console/prices", "Look up the price"), "of the model that will be called"),
@@ -206,6 +210,10 @@ async def _first_steps(view: View, total: SumsView) -> Node:
         "First steps",
         ol[(li[step, f" {why}. ", done and badge("done", "good")] for done, step, why in steps)],
     )
+
+
+def _step(view: View, handler: Callable[..., Any], to: str, name: str) -> Node:
+    return link(to, name) if view.api.may(handler) else name
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {"/console": {"GET": show_page}}
