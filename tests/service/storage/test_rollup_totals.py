@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ import pytest
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.dearest_accounts import dearest_accounts
 from libs.common.storage.mongo.driver import Database, Document, PyMongoError, Session
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.rollup_totals import RollupTotals
@@ -203,3 +204,34 @@ async def test_sums_of_all_accounts_read_no_rollups(database: Database) -> None:
     assert [await reader.sums(wanted, by, limit=999) for wanted, by in asked] == rows
     assert await reader.sums(one, (), limit=1) == []
     assert await reader.sums(ALL, ("account",), limit=1) == []
+
+
+@pytest.mark.parametrize("earlier", [0, 40])
+async def test_the_dearest_accounts_are_those_of_all_rollups(
+    database: Database, earlier: int
+) -> None:
+    """Also where a worker of an earlier release keeps spend elsewhere, and for any days."""
+    entries = load(12)
+    for user_id in ("none", "free"):
+        await AccountStore(database).insert(account(user_id))
+    free = msgspec.structs.replace(entries[0], entry_id="free", user_id="free", cost_nusd=0)
+    split = len(entries) - earlier
+    await LedgerStore(database).post([*entries[:split], free])
+    if earlier:
+        await EarlierLedger(database).post(entries[split:])
+    reader, days = RollupReader(database), sorted({entry.periods[3] for entry in [*entries, free]})
+    first, last = date.fromisoformat(days[0]), date.fromisoformat(days[-1])
+    for since, until in ((first, last), (first, first + timedelta(days=3)), (last, last)):
+        wanted = RollupFilter(since=since, until=until + timedelta(days=1))
+        # All accounts by another field, too, which are read from all rollups.
+        spent = Counter[str]()
+        for row in await reader.sums(wanted, ("account", "day"), limit=999):
+            spent[row.group[0]] += row.cost_nusd
+        names = await dearest_accounts(database, wanted.since, wanted.until, 9)
+        assert (names is None) == bool(earlier)
+        order = sorted(spent, key=lambda user_id: (-spent[user_id], user_id))
+        assert names is None or names == order
+        for limit in (1, 2, 9):
+            rows = await reader.sums(wanted, ("account",), limit=limit)
+            assert [row.group for row in rows] == [(name,) for name in order[:limit]]
+            assert [row.cost_nusd for row in rows] == [spent[name] for name in order[:limit]]

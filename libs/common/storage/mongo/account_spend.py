@@ -28,7 +28,7 @@ from libs.common.storage.mongo.driver import (
 # What `read` and `tidy` need of an account.
 FIELDS = ("entries", "summed", "spend", "spend_since")
 # Periods that ended earlier may leave an account's document, when it has more than so many.
-_KEPT_DAYS = 40
+KEPT_DAYS = 40
 _MAX_PERIODS = 64
 # Added to the revisions of accounts that have `spend`: a worker of an earlier release, which reads
 # the collection alone and counts revisions from 1, does not replace a whole figure in Redis.
@@ -110,7 +110,7 @@ class AccountSpend:
         ][:_TIDIED_AT_ONCE]
         if not due:
             return
-        since = posted_at.date() - timedelta(days=_KEPT_DAYS)
+        since = posted_at.date() - timedelta(days=KEPT_DAYS)
         moved_in = await self._recent_beside([account["_id"] for account in due], since, session)
         beside: list[UpdateOne] = []
         updates: list[UpdateOne] = []

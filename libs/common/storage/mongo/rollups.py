@@ -18,6 +18,7 @@ import msgspec
 from libs.common.domain.periods import zone_of
 from libs.common.schemas.entry import EntryStatus
 from libs.common.schemas.usage import CallStatus, TokenCounts
+from libs.common.storage.mongo.dearest_accounts import dearest_accounts
 from libs.common.storage.mongo.driver import Database, Document
 from libs.common.storage.mongo.entry_filter import of_model
 from libs.common.storage.mongo.rollup_rows import CELL_TIME, CELL_TIME_CHARS, CELLS_VERSION, TAG
@@ -49,6 +50,7 @@ _STORED: dict[Grouping, str] = {
     "client_user": "client_user",
 }
 _IN_CELLS = frozenset({"hour", "status"})
+_UNSTORED = _IN_CELLS | {"day", "month"}
 _IN_TOTALS = _IN_CELLS | {"day", "month", "model", "provider"}
 _COUNTED = ("cost_nusd", "calls", "corrections")
 # The days of two zones differ by no more.
@@ -140,6 +142,7 @@ class RollupReader:
     """Reads what `LedgerStore` adds up."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._rollups = database["rollups"]
         self._totals = RollupTotals(database)
 
@@ -156,6 +159,7 @@ class RollupReader:
 
         `groups` leaves these alone. A `brief` row has no statuses and tokens, most of the work.
         """
+        wanted = await self._narrowed(wanted, by, limit, groups)
         group = _group(wanted, by) if brief else _group(wanted, by) | _details(wanted, by)
         source, rows = self._rollups, _rows(wanted, by)
         if _is_of_totals(wanted, by) and await self._totals.are_whole():
@@ -168,6 +172,25 @@ class RollupReader:
         pipeline += [{"$sort": {"cost_nusd": -1, "_id": 1}}, {"$limit": limit}]
         found = await source.aggregate(pipeline, allowDiskUse=True).to_list(limit)
         return [_sums(row, by) for row in found]
+
+    async def _narrowed(
+        self,
+        wanted: RollupFilter,
+        by: Sequence[Grouping],
+        limit: int,
+        groups: Sequence[tuple[str, ...]] | None,
+    ) -> RollupFilter:
+        """Leaves out rollups of groups that are not among those wanted, where that is known."""
+        if len(by) != 1 or by[0] in _UNSTORED or wanted.among is not None:
+            return wanted
+        names = None if groups is None else [name for (name,) in groups]
+        of_all = RollupFilter(since=wanted.since, until=wanted.until)
+        if names is None and by[0] == "account" and wanted == of_all:
+            # Otherwise each rollup of each account would be read to find those that are shown.
+            names = await dearest_accounts(self._database, wanted.since, wanted.until, limit)
+        if names is None:
+            return wanted
+        return msgspec.structs.replace(wanted, among=(by[0], tuple(names)))
 
     async def has_model(self, model: str) -> bool:
         """Whether a call was ever routed to it."""
