@@ -56,7 +56,7 @@ class Outbox:
         receivers = await self._current()
         return any(r.enabled and (not r.kinds or set(r.kinds) & {*kinds}) for r in receivers)
 
-    async def tell(self, alerts: Sequence[Alert], session: Session | None = None) -> None:
+    async def add(self, alerts: Sequence[Alert], session: Session | None = None) -> None:
         """Writes the messages that do not exist yet; in a session, as a part of its transaction."""
         receivers = await self._current()
         wanted: dict[str, Delivery] = {}

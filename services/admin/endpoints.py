@@ -49,21 +49,21 @@ Served = Answer[Any] | Response
 Handler = Callable[..., Awaitable[Served]]
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A request at its endpoint. `content` is the body as it came, empty where there is none."""
+class EndpointCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A request at its endpoint. `content` is its body as it came, empty where there is none."""
 
     endpoint: "Endpoint"
     request: Request[State]
     content: bytes
 
 
-Next = Callable[[Call], Awaitable[Served]]
-# Does something around every call, as roles do; `next` serves the call.
-Around = Callable[[Call, Next], Awaitable[Served]]
+Next = Callable[[EndpointCall], Awaitable[Served]]
+# Does something around each of them, as roles do; `Next` serves it.
+Around = Callable[[EndpointCall, Next], Awaitable[Served]]
 
 
-# Raises NotFound for what is of an account that the actor does not reach.
-Scope = Callable[[Call, Actor], Awaitable[None]]
+# Raises NotFound for what is of an account beyond the actor's scope.
+ScopeCheck = Callable[[EndpointCall, Actor], Awaitable[None]]
 
 
 class Endpoint(msgspec.Struct, frozen=True, dict=True):
@@ -71,9 +71,9 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 
     `statuses` are those of its answers, the usual one first; `errors` those that not every endpoint
     may have; `media` is the type of an answer that is no struct, `also` are others that a
-    request may ask for. `writes` tells what the method
-    does not: a POST that changes nothing. Without a `scope` it is closed to actors with accounts in
-    scope; else that keeps them to these.
+    request may ask for. `writes` tells what the method does not: a POST that changes nothing.
+    Without a `scope` it is closed to actors with accounts in scope; else this check keeps them to
+    these.
     """
 
     method: Method
@@ -87,7 +87,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
     media: str = JSON
     also: tuple[str, ...] = ()
     writes: bool | None = None
-    scope: Scope | None = None
+    scope: ScopeCheck | None = None
 
     @property
     def tag(self) -> str:
@@ -133,7 +133,7 @@ def route_of(path: str, endpoints: Sequence[Endpoint], around: Sequence[Around] 
         content = b""
         if endpoint.body is not None:
             content = await read_content(request, endpoint.max_body_bytes)
-        call = Call(endpoint=endpoint, request=request, content=content)
+        call = EndpointCall(endpoint=endpoint, request=request, content=content)
         return response_of(endpoint, await served(call))
 
     return Route(path, dispatch, methods=list(by_method))
@@ -151,7 +151,7 @@ def _within(around: Around, inner: Next) -> Next:
     return lambda call: around(call, inner)
 
 
-async def _called(call: Call) -> Served:
+async def _called(call: EndpointCall) -> Served:
     """Decodes the query and the body, and hands them to the handler. Raises AppError."""
     endpoint, request = call.endpoint, call.request
     given: dict[str, Any] = {}

@@ -25,7 +25,7 @@ from libs.common.settings import Secret
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.idempotent_requests import IdempotentRequest, KeptAnswer
 from services.admin.creations import repeatable, set_creation
-from services.admin.endpoints import Call, Next, Served, response_of
+from services.admin.endpoints import EndpointCall, Next, Served, response_of
 from services.admin.people.actor import actor_of
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ class Idempotency:
     def __init__(self, root_keys: Sequence[Secret]) -> None:
         self._root_keys = [key.reveal().encode() for key in root_keys]
 
-    async def __call__(self, call: Call, following: Next) -> Served:
+    async def __call__(self, call: EndpointCall, following: Next) -> Served:
         if call.endpoint.method != "POST" or HEADER not in call.request.headers:
             return await following(call)
         made_by = _made_by(call)
@@ -78,7 +78,7 @@ class Idempotency:
         return await _attempted(call, following, kept, vaults[0])
 
 
-async def _begun(call: Call, made_by: bytes, vaults: Sequence[Vault]) -> IdempotentRequest:
+async def _begun(call: EndpointCall, made_by: bytes, vaults: Sequence[Vault]) -> IdempotentRequest:
     """The request, with its answer or for this attempt to make. Raises AppError."""
     requests, now = call.request.state["idempotent_requests"], call.request.state["now"]()
     digests = [vault.digest(_parameters(call)) for vault in vaults]
@@ -129,7 +129,7 @@ def _under_way(lease_s: int) -> RequestUnderWay:
 
 
 async def _attempted(
-    call: Call, following: Next, request: IdempotentRequest, vault: Vault
+    call: EndpointCall, following: Next, request: IdempotentRequest, vault: Vault
 ) -> Served:
     requests, now = call.request.state["idempotent_requests"], call.request.state["now"]
     try:
@@ -178,7 +178,7 @@ def _replayed(answer: KeptAnswer, vaults: Sequence[Vault]) -> Response:
     )
 
 
-def _made_by(call: Call) -> bytes:
+def _made_by(call: EndpointCall) -> bytes:
     """Who makes it, and the key. Raises ValidationFailed."""
     keys = call.request.headers.getlist(HEADER)
     if len(keys) != 1 or not 0 < len(keys[0]) <= _MAX_KEY_CHARS or not keys[0].isascii():
@@ -187,7 +187,7 @@ def _made_by(call: Call) -> bytes:
     return f"{actor_of(call.request).id}\0{keys[0]}".encode()
 
 
-def _parameters(call: Call) -> bytes:
+def _parameters(call: EndpointCall) -> bytes:
     scope = call.request.scope
     target = f"{scope['method']} {scope['path']}?".encode() + scope["query_string"]
     # An If-Match is one as well: it decides what the request may change.

@@ -235,7 +235,7 @@ class Jobs:
                 user_id=letter.user_id,
             )
         # Each time, since a worker may have died after it had stored the letter.
-        await self._outbox.tell([alert_of_letter(letter)])
+        await self._outbox.add([alert_of_letter(letter)])
         if letter.user_id is not None and letter.call_id is not None:
             await self._holds.settle(letter.user_id, [letter.call_id], ())
 

@@ -95,7 +95,7 @@ class Verifier:
             at=now,
             data=data,
         )
-        await self._outbox.tell([alert])
+        await self._outbox.add([alert])
 
     def _show(self, progress: Progress) -> None:
         if progress.ok is not None:

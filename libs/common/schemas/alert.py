@@ -25,7 +25,7 @@ AlertKind = Literal[
     "price.changed",
     "receiver.test",
 ]
-KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
+ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 DeliveryState = Literal["pending", "delivered", "failed"]
 
 

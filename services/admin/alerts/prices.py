@@ -53,6 +53,6 @@ async def _tell(state: State, name: str, data: PriceChanged) -> None:
     """After the change, which stands even if this cannot be written."""
     alert = Alert(kind="price.changed", name=name, user_id=None, at=state["now"](), data=data)
     try:
-        await state["outbox"].tell([alert])
+        await state["outbox"].add([alert])
     except PyMongoError as error:
         log.error("alert.not_written", kind=alert.kind, name=name, error=error)

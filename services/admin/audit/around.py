@@ -18,7 +18,7 @@ from libs.common.errors import AppError, Forbidden, Unavailable
 from libs.common.schemas.audit import AuditRecord
 from libs.common.storage.mongo.driver import PyMongoError
 from services.admin.audit.contents import kept_answer, kept_body
-from services.admin.endpoints import Around, Call, Endpoint, Next, Served
+from services.admin.endpoints import Around, Endpoint, EndpointCall, Next, Served
 from services.admin.people.actor import actor_of
 from services.admin.state import State
 from services.admin.validation import NoQuery
@@ -39,7 +39,7 @@ def with_audit(endpoints: Sequence[Endpoint]) -> Around:
         if endpoint.method == "GET" and "{" in endpoint.path and endpoint.tag not in _PRIVATE
     }
 
-    async def audited(call: Call, following: Next) -> Served:
+    async def audited(call: EndpointCall, following: Next) -> Served:
         if call.endpoint.role is None or not call.endpoint.is_write:
             return await following(call)
         path = call.endpoint.path
@@ -62,7 +62,7 @@ def with_refusals(clock: Callable[[], float]) -> Around:
     """Records that somebody tried what they may not; of each one's tries only some in a minute."""
     counts = WrongKeys(clock)
 
-    async def watched(call: Call, following: Next) -> Served:
+    async def watched(call: EndpointCall, following: Next) -> Served:
         try:
             return await following(call)
         except Forbidden as error:
@@ -74,7 +74,7 @@ def with_refusals(clock: Callable[[], float]) -> Around:
     return watched
 
 
-async def _refuse(call: Call, error: Forbidden, counts: WrongKeys) -> None:
+async def _refuse(call: EndpointCall, error: Forbidden, counts: WrongKeys) -> None:
     if counts.count(actor_of(call.request).id).wait_s is not None:
         return
     record = msgspec.structs.replace(
@@ -90,7 +90,7 @@ async def _refuse(call: Call, error: Forbidden, counts: WrongKeys) -> None:
 class _Writing:
     """One write: its intent, and what is known of its object before and after."""
 
-    def __init__(self, call: Call, reader: Endpoint | None) -> None:
+    def __init__(self, call: EndpointCall, reader: Endpoint | None) -> None:
         self._call = call
         self._reader = reader
         self._trail = call.request.state["audit"]
@@ -172,7 +172,7 @@ class _Writing:
         return kept_answer(served.content)
 
 
-def _record(call: Call) -> AuditRecord:
+def _record(call: EndpointCall) -> AuditRecord:
     """The intent of a call, without what its object is."""
     request, endpoint, actor = call.request, call.endpoint, actor_of(call.request)
     return AuditRecord(

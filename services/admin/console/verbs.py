@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.web.json import encode_json
-from services.admin.endpoints import Answer, Call, Endpoint, Next, Served
+from services.admin.endpoints import Answer, Endpoint, EndpointCall, Next, Served
 from services.admin.pages import Page
 from services.admin.people.actor import Actor
 from services.admin.state import State
@@ -103,7 +103,7 @@ class Verbs:
     ) -> Served:
         endpoint = self._endpoints[handler]
         request = self._as(endpoint, query or {}, headers or {}, path)
-        return await self._served(Call(endpoint=endpoint, request=request, content=content))
+        return await self._served(EndpointCall(endpoint=endpoint, request=request, content=content))
 
     def may(self, handler: Callable[..., Any]) -> bool:
         """Whether the actor's role and scope allow it: what he may not do is not offered."""

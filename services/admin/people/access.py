@@ -1,10 +1,10 @@
 """Around every endpoint: whether the actor may call it."""
 
-from services.admin.endpoints import Call, Next, Served
+from services.admin.endpoints import EndpointCall, Next, Served
 from services.admin.people.actor import actor_of, check_global, check_role
 
 
-async def with_role(call: Call, following: Next) -> Served:
+async def with_role(call: EndpointCall, following: Next) -> Served:
     """Raises Forbidden, and NotFound for what is beyond the actor's accounts."""
     endpoint = call.endpoint
     if endpoint.role is not None:

@@ -13,22 +13,22 @@ from starlette.datastructures import QueryParams
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from services.admin.accounts import unknown_account
-from services.admin.endpoints import Call
+from services.admin.endpoints import EndpointCall
 from services.admin.keys import find_key, unknown_key
 from services.admin.people.actor import Actor
 
 _FIELD = "user_id"
 
 
-async def of_caller(call: Call, actor: Actor) -> None:
+async def of_caller(call: EndpointCall, actor: Actor) -> None:
     """It is of no account, or its handler leaves out what the actor does not reach."""
 
 
-async def of_path(call: Call, actor: Actor) -> None:
+async def of_path(call: EndpointCall, actor: Actor) -> None:
     _check(actor, call.request.path_params[_FIELD])
 
 
-async def of_query(call: Call, actor: Actor) -> None:
+async def of_query(call: EndpointCall, actor: Actor) -> None:
     """A list is filtered by the actor's account where it is by none. Raises ValidationFailed."""
     scope = call.request.scope
     asked = QueryParams(scope["query_string"]).getlist(_FIELD)
@@ -46,7 +46,7 @@ async def of_query(call: Call, actor: Actor) -> None:
     ).encode()
 
 
-async def of_body(call: Call, actor: Actor) -> None:
+async def of_body(call: EndpointCall, actor: Actor) -> None:
     """What is no JSON, or names no account, is refused by the endpoint itself."""
     try:
         members: dict[str, Any] = msgspec.json.decode(call.content, type=dict[str, msgspec.Raw])
@@ -56,20 +56,20 @@ async def of_body(call: Call, actor: Actor) -> None:
     _check(actor, user_id)
 
 
-async def of_key(call: Call, actor: Actor) -> None:
+async def of_key(call: EndpointCall, actor: Actor) -> None:
     key = await find_key(call.request)
     if not actor.reaches(key.user_id):
         raise unknown_key()
 
 
-async def of_entry(call: Call, actor: Actor) -> None:
+async def of_entry(call: EndpointCall, actor: Actor) -> None:
     entry_id = call.request.path_params["entry_id"]
     entry = await call.request.state["entries"].get(entry_id)
     if entry is not None and not actor.reaches(entry.user_id):
         raise NotFound(f"There is no entry '{entry_id[:128]}'.", param="entry_id")
 
 
-async def of_recording(call: Call, actor: Actor) -> None:
+async def of_recording(call: EndpointCall, actor: Actor) -> None:
     call_id = call.request.path_params["call_id"]
     recording = await call.request.state["recordings"].get(call_id)
     if recording is not None and not actor.reaches(recording.user_id):

@@ -103,7 +103,7 @@ class ForecastWatch:
             for owner, of in zip(owners, spent, strict=True)
             for alert in _alerts(owner, of, now)
         ]
-        await self._outbox.tell(alerts)
+        await self._outbox.add(alerts)
 
     async def _spent_by_accounts(self, owners: Sequence[_Owner], now: datetime) -> list[_Spent]:
         periods = {

@@ -81,7 +81,7 @@ class PostingWatch:
         if await self._outbox.wants(*_OF_BUDGETS):
             alerts += await self._of_budgets(entries, accounts, session)
         if alerts:
-            await self._outbox.tell(alerts, session)
+            await self._outbox.add(alerts, session)
 
     async def _of_budgets(
         self, entries: Sequence[LedgerEntry], accounts: Mapping[str, Document], session: Session

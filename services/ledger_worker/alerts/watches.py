@@ -37,7 +37,7 @@ class CooldownWatch:
             return
         now = self._now()
         cooling = await self._cooldowns.active(now_s=now.timestamp())
-        await self._outbox.tell(
+        await self._outbox.add(
             [
                 Alert(
                     kind="deployment.cooled_down",
@@ -69,7 +69,7 @@ class SpoolWatch:
         for note in await self._notes.all():
             until_ms = now.timestamp() * _MS if note.until_ms is None else note.until_ms
             if until_ms - note.since_ms >= self._after_ms:
-                await self._outbox.tell(
+                await self._outbox.add(
                     [
                         Alert(
                             kind="spool.not_empty",
@@ -104,7 +104,7 @@ class ExpiryWatch:
             return
         now = self._now()
         keys = await self._keys.expiring(now, now + self._within, limit=_MAX_KEYS)
-        await self._outbox.tell(
+        await self._outbox.add(
             [
                 Alert(
                     kind="key.expiring",

@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from libs.common.outbox import delivery_of
-from libs.common.schemas.alert import KINDS, PAYLOADS, Alert, Delivery, KeyExpiring
+from libs.common.schemas.alert import ALERT_KINDS, PAYLOADS, Alert, Delivery, KeyExpiring
 from libs.common.storage.mongo.alert_receivers import MAX_RECEIVERS, ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.driver import Database
@@ -264,8 +264,8 @@ async def test_percentages_of_budgets(admin: httpx2.AsyncClient) -> None:
 
 
 def test_every_kind_has_a_payload() -> None:
-    assert tuple(PAYLOADS) == KINDS
-    assert len(set(PAYLOADS.values())) == len(KINDS)
+    assert tuple(PAYLOADS) == ALERT_KINDS
+    assert len(set(PAYLOADS.values())) == len(ALERT_KINDS)
 
 
 @pytest.mark.usefixtures("listed")

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local.children import tied
 from deploy.local.environment import ROOT
-from libs.common.schemas.alert import KINDS, PAYLOADS, AlertKind
+from libs.common.schemas.alert import ALERT_KINDS, PAYLOADS, AlertKind
 from tests.servers import HOST, free_port
 from tests.service.ledger_worker.test_alert_sender import Desk
 from tests.service.ledger_worker.worker_stage import Stage
@@ -46,10 +46,10 @@ def examples() -> Iterator[dict[str, Any]]:
 
 
 def test_the_table_has_each_kind() -> None:
-    assert tuple(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", section(), re.MULTILINE)) == KINDS
+    assert tuple(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", section(), re.MULTILINE)) == ALERT_KINDS
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALERT_KINDS)
 def test_each_kind_has_an_example(kind: AlertKind) -> None:
     [example] = [each for each in examples() if each["type"] == kind]
     assert set(example) == {"type", "timestamp", "data"}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from htpy import Node, a, button, code, details, form, label, option, p, select, summary
 
 from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
-from libs.common.schemas.alert import KINDS
+from libs.common.schemas.alert import ALERT_KINDS
 from services.admin.alerts import deliveries, receivers
 from services.admin.alerts.deliveries import AlertView
 from services.admin.alerts.receivers import ReceiverView
@@ -27,7 +27,7 @@ _NEW = (
     Field(path="name", label="Name"),
     Field(
         path="kinds", label="Only of these kinds", kind="list",
-        help=f"One a line; empty means all: {', '.join(KINDS)}.",
+        help=f"One a line; empty means all: {', '.join(ALERT_KINDS)}.",
     ),
     Field(path="user_ids", label="Only of these accounts", kind="list", help="One a line."),
 )  # fmt: skip
@@ -84,7 +84,7 @@ def _filters(view: View) -> Node:
             select(name="kind")[
                 (
                     option(value=each, selected=each == chosen)[each or "any"]
-                    for each in ("", *KINDS)
+                    for each in ("", *ALERT_KINDS)
                 )
             ],
         ],
