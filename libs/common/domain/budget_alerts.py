@@ -23,7 +23,7 @@ class Threshold(msgspec.Struct, frozen=True):
 
 
 def thresholds_reached(budget: Budget, spent_nusd: int) -> Iterator[Threshold]:
-    """In ascending order of amounts, those of percents before the soft limit."""
+    """In ascending order of amounts; of one amount by percent, and the soft limit last."""
     if budget.limit_nusd == 0:
         return
     rows = [
@@ -35,7 +35,7 @@ def thresholds_reached(budget: Budget, spent_nusd: int) -> Iterator[Threshold]:
         rows.append(Threshold(budget.soft_limit_nusd, None))
     yield from sorted(
         (row for row in rows if spent_nusd >= row.nusd),
-        key=lambda row: (row.nusd, row.percent is None),
+        key=lambda row: (row.nusd, row.percent is None, row.percent or 0),
     )
 
 
