@@ -22,6 +22,15 @@ import httpx2
 import msgspec
 import psutil
 
+from bench.admin_pages import (
+    MAX_BYTES,
+    MAX_GROWTH_MB,
+    MAX_POLL_CPU_MS,
+    TARGET_MS,
+    pages,
+    sign_in,
+    weigh,
+)
 from bench.admin_plans import check_plans
 from bench.admin_queries import Question, questions
 from bench.ledger_seed import LedgerSeed, write, write_entries
@@ -32,6 +41,7 @@ from libs.common.storage.mongo.driver import open_database
 _MAX_GROWTH_MB = 50.0
 _SEED_TIMEOUT_S = 120.0
 _DAYS = 60
+_ACCOUNT = "bench-00000"
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,9 +108,38 @@ async def run(stack: LocalStack, seed: LedgerSeed, rows: int, rounds: int, only:
             times = await measure(client, question, rounds)
             missed += times.p95_ms > question.target_ms
             print(shown(question.kind, question.name, times, question.target_ms), flush=True)
+        missed += await _pages(client, stack, rounds, only)
         await _fill(info.mongo_uri, seed, rows - count)
         missed += await _exports(client, stack)
     return missed
+
+
+async def _pages(client: httpx2.AsyncClient, stack: LocalStack, rounds: int, only: str) -> int:
+    """The console's, by somebody who signed in."""
+    pid = _pid(stack)
+    before_mb = psutil.Process(pid).memory_info().rss / 1e6
+    await sign_in(client, stack.info.admin_api_key)
+    missed = 0
+    async for name, path in pages(client, _ACCOUNT):
+        if only not in f"page {name}":
+            continue
+        question = Question(kind="page", name=name, path=path, target_ms=TARGET_MS)
+        size = len((await client.get(path)).content)
+        times = await measure(client, question, rounds)
+        missed += times.p95_ms > TARGET_MS or size > MAX_BYTES
+        print(f"{shown('page', name, times, TARGET_MS)}  {size / 1000:.0f} kB", flush=True)
+    weight = await weigh(client, pid, before_mb)
+    told = f"RSS +{weight.growth_mb:.1f} MB, a silent poll {weight.poll_cpu_ms:.2f} ms of CPU"
+    print(f"pages      {told}", flush=True)
+    heavy = weight.growth_mb > MAX_GROWTH_MB, weight.poll_cpu_ms > MAX_POLL_CPU_MS
+    return missed + sum(heavy)
+
+
+def _pid(stack: LocalStack) -> int:
+    pid = stack.pid("admin")
+    if pid is None:
+        raise RuntimeError("the admin service does not run")
+    return pid
 
 
 async def _fill(mongo_uri: str, seed: LedgerSeed, lacking: int) -> None:
@@ -115,12 +154,10 @@ async def _fill(mongo_uri: str, seed: LedgerSeed, lacking: int) -> None:
 
 
 async def _exports(client: httpx2.AsyncClient, stack: LocalStack) -> int:
-    pid = stack.pid("admin")
-    if pid is None:
-        raise RuntimeError("the admin service does not run")
+    pid = _pid(stack)
     # Memory that the service keeps after its first export is not the export's.
     for kind in ("csv", "ndjson"):
-        await export(client, pid, kind, "&user_id=bench-00000")
+        await export(client, pid, kind, f"&user_id={_ACCOUNT}")
     missed = 0
     for kind in ("csv", "ndjson"):
         done = await export(client, pid, kind)
