@@ -7,6 +7,7 @@ import sys
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
 from libs.common.storage.mongo.driver import MongoUnsuitable
+from libs.common.storage.redis.suitability import RedisUnsuitable
 from libs.common.web.server import serve
 from services.admin.app import create_app
 from services.admin.errors import refuse
@@ -19,7 +20,7 @@ def main() -> None:
     configure_logging("admin", settings.log_level, settings.log_format)
     try:
         asyncio.run(check_start(settings))
-    except (SettingsError, MongoUnsuitable) as error:
+    except (SettingsError, MongoUnsuitable, RedisUnsuitable) as error:
         sys.exit(f"services.admin: {error}")
     serve(
         create_app(settings),

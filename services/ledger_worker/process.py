@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import count
 from time import time
 from typing import Any
@@ -33,6 +34,7 @@ from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
 from services.ledger_worker.assembly import Resources, now, open_jobs, run_chores
 from services.ledger_worker.health import health_key
 from services.ledger_worker.jobs import retry_delay_s
@@ -82,7 +84,7 @@ def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main)
-    except (MongoUnsuitable, SettingsError) as error:
+    except (MongoUnsuitable, RedisUnsuitable, SettingsError) as error:
         return str(error)
 
 
@@ -182,7 +184,7 @@ async def _stores(settings: Settings) -> AsyncIterator[tuple[Database, Redis]]:
 async def wait_until_ready(database: Database, redis: Redis, stop: asyncio.Event) -> bool:
     """Retries without end. Returns False if `stop` is set first.
 
-    Raises MongoUnsuitable, which no retry can pass.
+    Raises MongoUnsuitable and RedisUnsuitable, which no retry can pass.
     """
 
     async def mongo() -> None:
@@ -192,10 +194,7 @@ async def wait_until_ready(database: Database, redis: Redis, stop: asyncio.Event
         await RecordingStore(database).create_indexes()
         await AlertStore(database).create_indexes()
 
-    async def answers() -> None:
-        await redis.ping()
-
-    for name, check in (("MongoDB", mongo), ("Redis", answers)):
+    for name, check in (("MongoDB", mongo), ("Redis", partial(check_suitable, redis))):
         if not await _wait_for(name, check, stop):
             return False
     return True
@@ -207,6 +206,8 @@ async def _wait_for(name: str, check: Callable[[], Awaitable[None]], stop: async
             return False
         try:
             await check()
+        except RedisUnsuitable:
+            raise
         except (PyMongoError, RedisError, OSError) as error:
             delay_s = retry_delay_s(tries)
             log.warning(

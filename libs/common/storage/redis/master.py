@@ -22,6 +22,10 @@ _NO_MASTER = ("READONLY", "-READONLY", "MASTERDOWN", *_NO_REPLICAS)
 _STAY_S = 5.0
 
 
+class RedisUnsuitable(RedisConnectionError):
+    """The server works, but is not one that the gateway can use. One line that says why."""
+
+
 def says_no_master(error: Exception) -> bool:
     """Whether Redis gave this error since it may not be the master."""
     # redis-py takes the word out of this error's text.
@@ -49,6 +53,11 @@ class OnlyMaster(AbstractConnection):
         # A dict if the URL asks for RESP3.
         pairs = reply.items() if isinstance(reply, dict) else zip(*[iter(reply)] * 2, strict=True)
         facts = dict(pairs)
+        if facts.get(b"mode") == b"cluster":
+            raise RedisUnsuitable(
+                "REDIS_URL names a node of a Redis Cluster, which is not supported: use a server "
+                "(or a service) with cluster mode off"
+            )
         if facts.get(b"role", b"master") != b"master":
             raise RedisConnectionError(f"{_address(self)} is not a master")
 
