@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -38,6 +38,8 @@ _FINEST_RATE = Decimal(1).scaleb(-_RATE_DECIMALS)
 _ROUNDING = Context(prec=60)
 _MAX_MODEL = 256
 _MAX_URL = 2048
+# Files beside the zones, which MongoDB does not have; those of `right/` count leap seconds.
+_OWN_ZONE = re.compile(r"(?:posix|right)/|posixrules$|localtime$|Factory$")
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
@@ -72,6 +74,13 @@ def model_problem(value: str) -> str | None:
 
 def _model(value: str, _: datetime) -> str | None:
     return model_problem(value)
+
+
+def _route(value: str, now: datetime) -> str | None:
+    # A path with such a name at its end leads elsewhere.
+    if value.strip("/") != value or value in (".", ".."):
+        return "must not begin or end with a slash, nor be . or .."
+    return _model(value, now)
 
 
 def _models(values: tuple[str, ...], _: datetime) -> str | None:
@@ -170,11 +179,26 @@ def _region(value: str, _: datetime) -> str | None:
     return "must be 1 to 64 lower-case letters, digits or _ -, such as eu or us-east5"
 
 
-def _time_zone(value: str, _: datetime) -> str | None:
+def time_zone_problem(value: str) -> str | None:
+    """What is wrong with the name of a time zone, or None."""
+    if _OWN_ZONE.match(value):
+        return "must be of the IANA database, such as Europe/Berlin: the system's names are its own"
     try:
         zone_of(value)
     except ValueError as error:
         return str(error)
+    return None
+
+
+def _time_zone(value: str, _: datetime) -> str | None:
+    return time_zone_problem(value)
+
+
+def _in_calendar(value: datetime, _: datetime) -> str | None:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        return "must lie in the years 1 to 9999 of UTC"
     return None
 
 
@@ -292,6 +316,11 @@ Model = Annotated[
     _as(minLength=1, maxLength=_MAX_MODEL, description="Printable, without spaces around it"),
     Rule(_model),
 ]
+RouteName = Annotated[
+    str,
+    _as(minLength=1, maxLength=_MAX_MODEL, description="Printable, without spaces around it"),
+    Rule(_route),
+]
 Provider = Annotated[str, _as(pattern=_whole(_PROVIDER)), Rule(_provider)]
 Region = Annotated[str, _as(pattern=_whole(_SURCHARGE)), Rule(_region)]
 Aliases = Annotated[tuple[_ModelName, ...], Meta(max_length=32), Rule(_models)]
@@ -313,9 +342,12 @@ Period = Annotated[
     _as(pattern=_whole(PERIOD_KEY), examples=["2026-11", "2026-W48", "2026-11-24"]),
     Rule(_period),
 ]
-Time = Annotated[datetime, Meta(tz=True)]
+Time = Annotated[datetime, Meta(tz=True), Rule(_in_calendar)]
 FutureTime = Annotated[
-    datetime, Meta(tz=True, description="It must lie in the future"), Rule(_future)
+    datetime,
+    Meta(tz=True, description="It must lie in the future"),
+    Rule(_in_calendar),
+    Rule(_future),
 ]
 TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]

@@ -28,6 +28,7 @@ from services.admin.fields import (
     ProviderObjects,
     Region,
     RoutedModel,
+    RouteName,
     Timeout,
     Weight,
 )
@@ -77,7 +78,7 @@ Deployments = Annotated[tuple[DeploymentBody, ...], Rule(_deployments)]
 class NewRoute(msgspec.Struct, frozen=True, kw_only=True):
     """`model` is the name that clients send."""
 
-    model: Model
+    model: RouteName
     deployments: Deployments
     fallbacks: Fallbacks = ()
     context_fallbacks: Fallbacks = ()

@@ -18,6 +18,7 @@ from libs.common.errors import InvalidRequest, PreconditionFailed
 from services.admin.console.layout import frame
 from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
+from services.admin.fields import time_zone_problem
 from services.admin.state import State
 from services.admin.validation import read_body
 
@@ -76,10 +77,8 @@ class View:
     def zone(self) -> tzinfo:
         """The viewer's, as his browser told it; else UTC."""
         name = unquote(self.request.cookies.get("zone", "UTC"))
-        try:
-            return ZoneInfo(name if _ZONE.fullmatch(name) else "UTC")
-        except (KeyError, ValueError, OSError):
-            return ZoneInfo("UTC")
+        is_known = _ZONE.fullmatch(name) and time_zone_problem(name) is None
+        return ZoneInfo(name if is_known else "UTC")
 
     @property
     def is_fragment(self) -> bool:

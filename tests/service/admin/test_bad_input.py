@@ -96,3 +96,41 @@ async def test_an_id_is_data(admin: httpx2.AsyncClient, endpoint: Endpoint) -> N
         else:
             assert answer.status_code in _NOT_FOUND, (value, answer.text)
             problem(answer)
+
+
+BEYOND = ("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00")
+
+
+@pytest.mark.parametrize("time", BEYOND)
+async def test_a_time_beyond_the_calendar_is_refused(admin: httpx2.AsyncClient, time: str) -> None:
+    await admin.post("/admin/accounts", json={"user_id": "a"})
+    written = (
+        ("keys", {"user_id": "a", "expires_at": time}),
+        ("people", {"name": "a", "role": "viewer", "expires_at": time}),
+        ("costs", {"model": "m", "input_cost_per_million": 1, "effective_from": time}),
+    )
+    for path, body in written:
+        answer = await admin.post(f"/admin/{path}", json=body)
+        assert answer.status_code == 422, answer.text
+    for path in ("usage", "audit", "alerts", "usage/export"):
+        for name in ("since", "until"):
+            answer = await admin.get(f"/admin/{path}", params={name: time})
+            assert answer.status_code == 422, (path, answer.text)
+
+
+@pytest.mark.parametrize("zone", ["posix/Europe/Berlin", "right/UTC", "posixrules", "localtime"])
+async def test_a_zone_that_only_this_system_has_is_refused(
+    admin: httpx2.AsyncClient, zone: str
+) -> None:
+    answer = await admin.post("/admin/accounts", json={"user_id": "a", "time_zone": zone})
+    assert answer.status_code == 422
+    query = {"zone": zone, "interval": "hour", "since": "2026-11-01", "until": "2026-11-02"}
+    assert (await admin.get("/admin/usage/series", params=query)).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["foo/", "/foo", "/", ".", ".."])
+async def test_a_route_has_a_name_that_a_path_can_end_with(
+    admin: httpx2.AsyncClient, name: str
+) -> None:
+    body = {"model": name, "deployments": [{"model": "openai/gpt-4o"}]}
+    assert (await admin.post("/admin/models", json=body)).status_code == 422

@@ -205,3 +205,11 @@ async def test_whoever_has_several_accounts_chooses_one(
             for link in links:
                 assert (await browser.get(link)).status_code == 200
         assert (await browser.get("/console?user_id=c")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "zone", ["posix%2FEurope%2FBerlin", "right%2FUTC", "posixrules", "America", "%2Fetc%2Fpasswd"]
+)
+async def test_a_viewers_zone_that_is_none_is_utc(browser: httpx2.AsyncClient, zone: str) -> None:
+    browser.cookies.set("zone", zone, path="/console")
+    assert (await browser.get("/console?days=1")).status_code == 200
