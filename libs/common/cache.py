@@ -66,6 +66,8 @@ class LoadingCache(Generic[V]):
         self._grace = grace
         self._clock = clock
         self._max_items = max_items
+        # Look-ups that were answered from memory, and others.
+        self.hits = self.misses = 0
         # The one that was not asked for longest comes first.
         self._items: OrderedDict[str, _Kept[V]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V | None]] = {}
@@ -76,7 +78,9 @@ class LoadingCache(Generic[V]):
         if kept is not None:
             self._items.move_to_end(key)
             if self._clock() < kept.fresh_until:
+                self.hits += 1
                 return kept.value
+        self.misses += 1
         task = self._loading.get(key)
         if task is None:
             task = asyncio.create_task(self._fill(key, kept))

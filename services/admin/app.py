@@ -50,6 +50,7 @@ def create_app(
                 now=now,
                 correction_wait_s=correction_wait_s,
             ) as state,
+            metrics.databases.running(resources.database, resources.redis),
         ):
             yield state
 

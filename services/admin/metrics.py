@@ -6,7 +6,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from libs.common.build import report_build
 from libs.common.schemas.invalidation import InvalidationKind
+from libs.common.storage.probes import Probes
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
@@ -52,6 +54,9 @@ class Metrics:
             "Deliveries that could not be posted and wait for an administrator.",
             registry=self.registry,
         )
+
+        self.databases = Probes("admin", self.registry)
+        report_build("admin", self.registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         # A client may send any word as a method; each would become a series of its own.

@@ -1,6 +1,9 @@
 """What the gateway tells Prometheus. Labels are bounded: never a key, an account or a raw model."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+from libs.common.build import report_build
+from libs.common.storage.probes import Probes
 
 CALLS = Counter(
     "gateway_calls_total",
@@ -44,6 +47,18 @@ ATTEMPTS_FAILED = Counter(
     "Tries of a deployment that failed, by provider and cause.",
     ["provider", "cause"],
 )
+# `scope`: for all accounts, or for one; the log event `deployment.cooling` names each and says why.
+DEPLOYMENTS_COOLING = Gauge(
+    "gateway_deployments_cooling", "Deployments that get no calls for a while.", ["scope"]
+)
+HOLDS_OPEN = Gauge("gateway_holds_open", "Holds of calls under way.")
+CACHE_LOOKUPS = Counter(
+    "gateway_cache_lookups_total",
+    "Look-ups in the caches of settings in memory: hits, and misses, which ask Redis or MongoDB.",
+    ["cache", "result"],
+)
+# `breaker`: the server that calls leave alone for a moment, since it did not answer.
+BREAKER_OPEN = Gauge("gateway_breaker_open", "1 while no call waits for the server.", ["breaker"])
 EVENTS_SPOOLED = Counter("gateway_events_spooled_total", "Usage events written to the spool.")
 EVENTS_IN_MEMORY = Gauge(
     "gateway_events_in_memory",
@@ -56,6 +71,9 @@ REDIS_FULL = Gauge("gateway_redis_full", "1 while Redis refuses writes because o
 NOT_RECORDED = Counter(
     "gateway_calls_not_recorded_total",
     "Calls refused without an event, because nothing could be recorded.",
+)
+SPOOL_BYTES = Gauge(
+    "gateway_spool_bytes", "Size of the spool's files with usage events, room for more included."
 )
 SPOOL_BACKLOG = Gauge("gateway_spool_backlog", "1 while usage events wait in the spool.")
 BUDGET_WARNINGS = Counter(
@@ -74,3 +92,5 @@ for _end in ("queued", "full", "queue_full", "redis_away", "failed"):
 for _bound in ("account", "process"):
     BODIES_REFUSED.labels(_bound)
     UPSTREAM_CONNECTIONS_REFUSED.labels(_bound)
+DATABASES = Probes("gateway", REGISTRY)
+report_build("gateway", REGISTRY)

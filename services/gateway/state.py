@@ -38,6 +38,7 @@ from services.gateway.endpoints.body_memory import BodyMemory
 from services.gateway.endpoints.open_calls import OpenCalls
 from services.gateway.endpoints.ownership import Ownership
 from services.gateway.endpoints.parts import Parts
+from services.gateway.metrics import DATABASES
 from services.gateway.recordings.capture import Recordings
 from services.gateway.settings import Settings
 from services.gateway.spool.backlog import Backlog
@@ -139,9 +140,11 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             early_refusals=EarlyRefusals(standings, breaker),
             keepalive_s=settings.keepalive_s,
         )
+        await stack.enter_async_context(DATABASES.running(database, redis))
         for work in (
             listen(redis, parts.invalidate, parts.invalidate_all),
             cooldowns.share(),
+            caches.report_lookups(),
             admissions.renew_leases(),
             meter.drain_spool(),
             report_spool(backlog, SpoolNoteStore(redis), gethostname()),

@@ -6,7 +6,9 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from libs.common.build import report_build
 from libs.common.storage.mongo.dead_letters import LetterKind
+from libs.common.storage.probes import Probes
 from services.ledger_worker.call_metrics import CallMetrics
 
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -22,6 +24,8 @@ class Metrics:
         gauge = partial(Gauge, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
         self.calls = CallMetrics(self.registry)
+        self.databases = Probes("ledger", self.registry)
+        report_build("ledger", self.registry)
         self.posted = counter("ledger_entries_posted", "Entries added to the ledger")
         self.skipped = counter(
             "ledger_entries_skipped", "Events delivered again, whose entry exists"

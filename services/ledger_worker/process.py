@@ -94,7 +94,11 @@ async def _serve(settings: Settings) -> str | None:
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     metrics = Metrics()
     price_map = _open_price_map(settings.price_map_path)
-    async with _stores(settings) as (database, redis), _served(metrics, settings):
+    async with (
+        _stores(settings) as (database, redis),
+        _served(metrics, settings),
+        metrics.databases.running(database, redis),
+    ):
         if await wait_until_ready(database, redis, stop):
             resources = Resources(
                 settings=settings,

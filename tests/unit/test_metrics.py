@@ -1,26 +1,33 @@
 """The services' metrics: their names, what their labels may hold, and that they are documented."""
 
+import platform
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
+from libs.common.build import VERSION
 from libs.common.web import unread  # noqa: F401 - its metrics are those of the process
 from services.admin.metrics import Metrics as AdminMetrics
 from services.gateway import metrics  # noqa: F401 - the same
 from services.ledger_worker.metrics import Metrics as WorkerMetrics
 
-OPERATIONS = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+ROOT = Path(__file__).parents[2]
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 SERVICES = ("gateway", "worker", "admin service")
 # A label beyond these needs a thought about what bounds it.
 BOUNDED = {
     "answer",
     "bound",
+    "breaker",
+    "cache",
     "cause",
+    "database",
     "deployment",
     "end",
     "format",
@@ -34,10 +41,14 @@ BOUNDED = {
     "model",
     "path",
     "provider",
+    "python",
     "reason",
+    "result",
     "route",
+    "scope",
     "status",
     "token_class",
+    "version",
 }
 PROMTOOL = shutil.which("promtool")
 
@@ -83,6 +94,14 @@ def test_names_follow_the_practice(service: str) -> None:
         )
         assert metric._type == "counter" or not name.endswith("_total"), name
         assert set(metric._labelnames) <= BOUNDED, name
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+    for prefix, service in (("gateway", "gateway"), ("ledger", "worker"), ("admin", SERVICES[2])):
+        labels = {"version": VERSION, "python": platform.python_version()}
+        assert registry_of(service).get_sample_value(f"{prefix}_build_info", labels) == 1
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (apt-get install prometheus)")

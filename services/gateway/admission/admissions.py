@@ -38,7 +38,7 @@ from services.gateway.calls.call import Call
 from services.gateway.calls.clock import SharedClock
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
-from services.gateway.metrics import BUDGET_WARNINGS, REDIS_FULL
+from services.gateway.metrics import BUDGET_WARNINGS, HOLDS_OPEN, REDIS_FULL
 from services.gateway.settings import Settings
 from services.gateway.spool.backlog import Backlog
 
@@ -71,6 +71,8 @@ class Admissions:
         self._clock = clock
         self._settings = settings
         self._open: dict[str, CallHold] = {}
+        # Read when metrics are scraped.
+        HOLDS_OPEN.set_function(partial(len, self._open))
         self._scopes = CurrentScopes()
         self._renew_now = asyncio.Event()
         self._announced: LoadingCache[bool] = LoadingCache(

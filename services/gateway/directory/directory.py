@@ -63,12 +63,12 @@ class Directory:
             return None if key is None else held_by(key, hashed)
 
         self._keys: LoadingCache[ApiKey] = caches.in_memory(
-            lambda hashed: shared_keys.get(hashed, held_key)
+            "key", lambda hashed: shared_keys.get(hashed, held_key)
         )
         self._accounts: LoadingCache[Account] = caches.in_memory(
-            lambda user_id: shared_accounts.get(user_id, accounts.get)
+            "account", lambda user_id: shared_accounts.get(user_id, accounts.get)
         )
-        self._prices: LoadingCache[_Prices] = caches.in_memory(self._load_prices)
+        self._prices: LoadingCache[_Prices] = caches.in_memory("price", self._load_prices)
         self._deployed = DeploymentPrices()
         self._shared_prices = caches.in_redis("price", tuple[PriceVersion, ...])
 

@@ -51,7 +51,7 @@ class Router:
         self._models = models
         self._allow_unrouted = settings.allow_unrouted_models
         self._shared_routes = caches.in_redis("route", Route)
-        self._plans = caches.in_memory(self._load)
+        self._plans = caches.in_memory("route", self._load)
 
     async def plan(self, model: str) -> Plan:
         """Raises ModelNotFound, or Unavailable if routes cannot be read."""

@@ -66,6 +66,10 @@ class Backlog:
     def is_empty(self) -> bool:
         return self._spool.is_empty()
 
+    def size(self) -> int:
+        """Bytes on disk, allocated room included."""
+        return self._spool.size()
+
     @property
     def lacks_room(self) -> str | None:
         """Why the events of calls under way might not fit; None if they do."""

@@ -72,6 +72,10 @@ class Spool:
         """False while a record of this or another process waits."""
         return not self._files()
 
+    def size(self) -> int:
+        """Bytes of the directory that count against `max_bytes`."""
+        return _size_of(self._directory, but=None)
+
     def reserve(self, size: int) -> None:
         """Reserves bytes for a call; a negative size releases them. `keep_room` allocates them."""
         self._reserved += size

@@ -9,12 +9,13 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from time import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.cooldowns import CooldownStore
+from services.gateway.metrics import DEPLOYMENTS_COOLING
 from services.gateway.upstream.verdict import Failure
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,13 @@ class Cooldowns:
         self._failures: Counter[str] = Counter()
         self._failures_of: dict[Pair, int] = {}
         self._failing_accounts: defaultdict[str, set[str]] = defaultdict(set)
+        # Read when metrics are scraped.
+        DEPLOYMENTS_COOLING.labels("all").set_function(lambda: self._running(self._until_s))
+        DEPLOYMENTS_COOLING.labels("account").set_function(lambda: self._running(self._until_s_of))
+
+    def _running(self, until_s: Mapping[Any, float]) -> int:
+        now_s = self._clock()
+        return sum(until > now_s for until in until_s.values())
 
     def is_cooling(self, deployment_id: str, user_id: str) -> bool:
         """Whether the deployment cools down for this account's calls."""
@@ -82,28 +90,32 @@ class Cooldowns:
         """Counts a failure. A cooldown starts at the `after`th in a row, or `at_once`."""
         if failure is Failure.OF_REQUEST:
             return
+        why = "retry_after" if at_once else failure.name.lower()
         if failure is Failure.OF_DEPLOYMENT:
             self._failures[deployment_id] += 1
             if at_once or self._failures[deployment_id] >= after:
-                self.start(deployment_id, for_s)
+                self.start(deployment_id, for_s, why=why)
             return
         self._failures.pop(deployment_id, None)
-        self._failed_for(deployment_id, user_id, after=1 if at_once else after, for_s=for_s)
+        after_own = 1 if at_once else after
+        self._failed_for(deployment_id, user_id, after=after_own, for_s=for_s, why=why)
         if failure is Failure.UNEXPLAINED:
             accounts = self._failing_accounts[deployment_id]
             accounts.add(user_id)
             if len(accounts) > after:
-                self.start(deployment_id, for_s)
+                self.start(deployment_id, for_s, why=f"{len(accounts)}_accounts")
 
-    def start(self, deployment_id: str, for_s: float) -> None:
-        """Cools the deployment down for all accounts."""
+    def start(self, deployment_id: str, for_s: float, *, why: str) -> None:
+        """Cools the deployment down for all accounts; `why` is for the log."""
         until_s = self._clock() + for_s
         self._failures.pop(deployment_id, None)
         self._failing_accounts.pop(deployment_id, None)
         self._until_s[deployment_id] = self._unshared[deployment_id] = until_s
-        log.warning("deployment.cooling", deployment=deployment_id, seconds=round(for_s))
+        log.warning("deployment.cooling", deployment=deployment_id, seconds=round(for_s), why=why)
 
-    def _failed_for(self, deployment_id: str, user_id: str, *, after: int, for_s: float) -> None:
+    def _failed_for(
+        self, deployment_id: str, user_id: str, *, after: int, for_s: float, why: str
+    ) -> None:
         pair = (deployment_id, user_id)
         failures = self._failures_of.pop(pair, 0) + 1
         if failures < after:
@@ -111,7 +123,11 @@ class Cooldowns:
             return
         _put(self._until_s_of, pair, self._clock() + for_s)
         log.info(
-            "deployment.cooling", deployment=deployment_id, user_id=user_id, seconds=round(for_s)
+            "deployment.cooling",
+            deployment=deployment_id,
+            user_id=user_id,
+            seconds=round(for_s),
+            why=why,
         )
 
     async def share(self) -> None:

@@ -31,6 +31,7 @@ from services.gateway.metrics import (
     EVENTS_SPOOLED,
     REDIS_FULL,
     SPOOL_BACKLOG,
+    SPOOL_BYTES,
     SPOOL_LACKS_ROOM,
 )
 from services.gateway.spool.backlog import Backlog, Metered, Record, as_spooled, cannot_record
@@ -148,6 +149,7 @@ class Meter:
             SPOOL_LACKS_ROOM.set(self._backlog.lacks_room is not None)
             waits = not self._backlog.is_empty()
             SPOOL_BACKLOG.set(waits)
+            SPOOL_BYTES.set(self._backlog.size())
             if waits or self._breaker.is_open:
                 await self._drain()
             else:

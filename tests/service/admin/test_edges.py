@@ -71,6 +71,7 @@ async def test_health_readiness_and_metrics_are_open(admin: httpx2.AsyncClient) 
     assert metrics.headers["content-type"].startswith("text/plain")
     line = 'admin_requests_total{method="GET",route="/admin/accounts",status="200"} 1.0'
     assert line in metrics.text
+    assert 'admin_database_up{database="mongo"} 1.0' in metrics.text
 
 
 async def test_readiness_names_the_unavailable_database(

@@ -15,11 +15,14 @@ from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import CHAT, MESSAGES
 from tests.service.gateway.stage import CHAT_MODEL, MESSAGES_MODEL, Client, bearer, open_gateway
 from tests.support.books import Books
+from tests.support.polling import eventually
 from tests.users import PASSWORD, as_user, redis_server_with_users
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ANTHROPIC = {"anthropic-version": "2023-06-01"}
+
+DATABASES = ("mongo", "redis")
 
 
 async def test_models_in_openais_shape(gateway: Client, books: Books) -> None:
@@ -173,3 +176,16 @@ async def test_metrics_name_no_key_and_no_account(gateway: Client, books: Books)
     assert 'gateway_calls_total{format="chat",http_status="400",status="refused"}' in text
     assert secret not in text
     assert await books.user_of(secret) not in text
+
+
+async def test_metrics_tell_of_databases_holds_and_the_spool(gateway: Client, books: Books) -> None:
+    async def measured() -> bool:
+        text = (await gateway.http.get("/metrics")).text
+        return all(f'gateway_database_up{{database="{name}"}} 1.0' in text for name in DATABASES)
+
+    await eventually(measured)
+    text = (await gateway.http.get("/metrics")).text
+    for name in DATABASES:
+        assert f'gateway_database_probe_seconds_count{{database="{name}"}}' in text
+    assert "\ngateway_holds_open 0.0" in text
+    assert 'gateway_breaker_open{breaker="redis"} 0.0' in text

@@ -85,6 +85,17 @@ CASES = {
         {"gateway_redis_full": "0x120", "ledger_redis_memory_ratio": "0.81x120"},
         {"gateway_redis_full": "0x120", "ledger_redis_memory_ratio": "0.79x120"},
     ),
+    "DatabaseAway": Case(
+        {
+            'gateway_database_up{database="redis"}': "0x120",
+            'admin_database_up{database="redis"}': "1x120",
+        },
+        {
+            'gateway_database_up{database="redis"}': "1x120",
+            'ledger_database_up{database="redis"}': "1x120",
+        },
+        {"database": "redis"},
+    ),
     "CallsFailing": Case(
         {
             'gateway_calls_total{http_status="502",status="upstream_error"}': "0+6x120",
@@ -115,6 +126,10 @@ CASES = {
         gen_ai_provider_name="p",
     ),
     "OverheadHigh": slow_histogram("ledger_call_overhead_seconds", "0.05", ',path="relayed"'),
+    "DeploymentsCooling": Case(
+        {'gateway_deployments_cooling{scope="all"}': "1x120"},
+        {'gateway_deployments_cooling{scope="account"}': "1x120"},
+    ),
     "BudgetRefusals": counter(f'{REFUSED}{{reason="budget_exceeded"}}', silent=SLOW),
     "RateLimitRefusals": counter(f'{REFUSED}{{reason="rate_limit_exceeded"}}', silent=SLOW),
     "CallsUnauthenticated": counter('gateway_unauthenticated_total{format="chat"}', silent=SLOW),

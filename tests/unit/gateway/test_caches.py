@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from libs.common.breaker import Breaker
 from libs.common.cache import SourceAway
@@ -40,7 +41,7 @@ def caches(*, load_timeout_s: float) -> Caches:
 async def test_a_source_that_never_answers_is_unavailable(source: Source) -> None:
     """All that are not waited for are spared the wait, in whichever cache."""
     made = caches(load_timeout_s=0.01)
-    one, other = made.in_memory(source.load), made.in_memory(source.load)
+    one, other = made.in_memory("key", source.load), made.in_memory("key", source.load)
 
     with pytest.raises(DATABASE_AWAY):
         await one.get("a")
@@ -53,7 +54,7 @@ async def test_a_source_that_never_answers_is_unavailable(source: Source) -> Non
 
 async def test_a_cached_value_is_served_while_the_source_never_answers(source: Source) -> None:
     source.answers = True
-    cache = caches(load_timeout_s=0.01).in_memory(source.load)
+    cache = caches(load_timeout_s=0.01).in_memory("key", source.load)
     await cache.get("a")
     source.answers = False
 
@@ -62,5 +63,33 @@ async def test_a_cached_value_is_served_while_the_source_never_answers(source: S
 
 async def test_a_source_that_answers_in_time_is_used(source: Source) -> None:
     source.answers = True
-    cache = caches(load_timeout_s=60).in_memory(source.load)
+    cache = caches(load_timeout_s=60).in_memory("key", source.load)
     assert await cache.get("a") == "value of a"
+
+
+async def test_lookups_and_the_breaker_show_in_the_metrics(source: Source) -> None:
+    def looked_up(kind: str, result: str) -> float:
+        labels = {"cache": kind, "result": result}
+        return REGISTRY.get_sample_value("gateway_cache_lookups_total", labels) or 0.0
+
+    def breaker() -> float | None:
+        return REGISTRY.get_sample_value("gateway_breaker_open", {"breaker": "mongo"})
+
+    made = caches(load_timeout_s=0.01)
+    keys, prices = made.in_memory("key", source.load), made.in_memory("price", source.load)
+    before = {each: looked_up(*each) for each in (("key", "hit"), ("key", "miss"))}
+    prices_before = looked_up("price", "miss")
+    source.answers = True
+    for _ in range(3):
+        await keys.get("a")
+    assert breaker() == 0
+    source.answers = False
+    with pytest.raises(SourceAway):
+        await prices.get("b")
+
+    made.report()
+    made.report()
+    assert looked_up("key", "hit") - before["key", "hit"] == 2
+    assert looked_up("key", "miss") - before["key", "miss"] == 1
+    assert looked_up("price", "miss") - prices_before == 1
+    assert breaker() == 1

@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from fakeredis import FakeAsyncRedis
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.upstream.cooldowns import Cooldowns
+from services.gateway.upstream.verdict import Failure
 
 
 class Replica:
@@ -40,7 +43,7 @@ class Store(CooldownStore):
             raise RedisError("away")
         found = await super().exchange(until_s, now_s=now_s)
         if self.meanwhile is not None:
-            self.meanwhile.cooldowns.start("a", 90)
+            self.meanwhile.cooldowns.start("a", 90, why="a test")
         return found
 
 
@@ -70,7 +73,7 @@ async def test_a_cooldown_is_shared_and_expires(
     replicas: tuple[Replica, Replica], times: list[float]
 ) -> None:
     first, second = replicas
-    first.cooldowns.start("a", 30)
+    first.cooldowns.start("a", 30, why="a test")
     assert first.cooldowns.is_cooling("a", "acme")
     assert not second.cooldowns.is_cooling("a", "acme")
     await first.sync()
@@ -85,8 +88,8 @@ async def test_the_longest_cooldown_counts(
     replicas: tuple[Replica, Replica], times: list[float]
 ) -> None:
     first, second = replicas
-    first.cooldowns.start("a", 60)
-    second.cooldowns.start("a", 10)
+    first.cooldowns.start("a", 60, why="a test")
+    second.cooldowns.start("a", 10, why="a test")
     await first.sync()
     await second.sync()
     times[0] += 30
@@ -98,7 +101,7 @@ async def test_a_cooldown_started_during_a_sync_is_kept(
     replicas: tuple[Replica, Replica], store: Store, times: list[float]
 ) -> None:
     first, _ = replicas
-    first.cooldowns.start("a", 10)
+    first.cooldowns.start("a", 10, why="a test")
     store.meanwhile = first
     await first.sync()
     times[0] += 60
@@ -110,7 +113,7 @@ async def test_without_redis_cooldowns_are_local_and_shared_later(
 ) -> None:
     first, second = replicas
     store.away = True
-    first.cooldowns.start("a", 60)
+    first.cooldowns.start("a", 60, why="a test")
     await first.sync()
     assert first.cooldowns.is_cooling("a", "acme")
     store.away = False
@@ -127,3 +130,25 @@ async def test_expired_cooldowns_are_removed_from_redis(store: Store) -> None:
     assert await store.active(now_s=1010.0) == {"b": 1020.0}
     assert await store.exchange({}, now_s=1015.0) == {"b": 1020.0}
     assert await store.exchange({}, now_s=1020.0) == {}
+
+
+async def test_who_is_cooling_shows_in_the_metrics_until_it_is_over(times: list[float]) -> None:
+    def cooling(scope: str) -> float | None:
+        return REGISTRY.get_sample_value("gateway_deployments_cooling", {"scope": scope})
+
+    replica = Replica(Store(None), times)  # type: ignore[arg-type]
+    assert (cooling("all"), cooling("account")) == (0, 0)
+    with capture_logs() as logs:
+        replica.cooldowns.failed("a", "acme", Failure.OF_DEPLOYMENT, after=1, for_s=30)
+        replica.cooldowns.failed("b", "acme", Failure.OF_ACCOUNT, after=1, for_s=60)
+        replica.cooldowns.failed(
+            "c", "acme", Failure.OF_DEPLOYMENT, after=3, for_s=60, at_once=True
+        )
+    assert (cooling("all"), cooling("account")) == (2, 1)
+    assert [(event["deployment"], event["why"]) for event in logs] == [
+        ("a", "of_deployment"),
+        ("b", "of_account"),
+        ("c", "retry_after"),
+    ]
+    times[0] += 31
+    assert (cooling("all"), cooling("account")) == (1, 1)

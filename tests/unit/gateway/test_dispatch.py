@@ -435,7 +435,7 @@ async def test_some_statuses_become_502(stage: Stage, status: int) -> None:
 
 
 async def test_a_cooling_deployment_is_used_if_no_other_is_left(stage: Stage) -> None:
-    stage.cooldowns.start("a", 60)
+    stage.cooldowns.start("a", 60, why="a test")
     await stage.call([A])
     assert stage.tried == ["a"]
     stage.gives("b", answer(401))

@@ -1,0 +1,18 @@
+"""Which version of the product this is."""
+
+import platform
+
+from prometheus_client import CollectorRegistry, Gauge
+
+# Also in pyproject.toml, which is not installed.
+VERSION = "0.1.0"
+
+
+def report_build(prefix: str, registry: CollectorRegistry) -> None:
+    """Tells Prometheus, as the labels of a gauge that is always 1."""
+    Gauge(
+        f"{prefix}_build_info",
+        "1; the labels say what runs.",
+        ["version", "python"],
+        registry=registry,
+    ).labels(VERSION, platform.python_version()).set(1)
