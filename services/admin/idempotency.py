@@ -100,7 +100,10 @@ async def _begun(call: EndpointCall, made_by: bytes, vaults: Sequence[Vault]) ->
         following = new
         if before.ends_at > now:
             if before.digest not in digests:
-                message = "This Idempotency-Key belongs to a request with other parameters."
+                message = (
+                    "This was done before, with other parameters and the same Idempotency-Key. "
+                    "Send it again with another one to do both."
+                )
                 raise Conflict(message, param=HEADER)
             if before.answer is not None:
                 return before

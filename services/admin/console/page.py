@@ -14,11 +14,12 @@ from htpy import Node, Renderable, a, nav
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from libs.common.errors import InvalidRequest, PreconditionFailed
+from libs.common.errors import AppError, InvalidRequest, PreconditionFailed
 from services.admin.console.layout import frame
 from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
 from services.admin.fields import time_zone_problem
+from services.admin.idempotency import HEADER as IDEMPOTENCY_KEY
 from services.admin.state import State
 from services.admin.validation import read_body
 
@@ -91,13 +92,19 @@ class View:
         wanted = {name: text for name, text in (kept | changes).items() if text}
         return f"{self.path}?{urlencode(wanted)}" if wanted else self.path
 
-    def once(self) -> dict[str, str]:
-        """A hidden field: a form that is sent twice is done once."""
-        return {_ONCE: self.typed.get(_ONCE) or self.request.state["new_id"]()}
+    def once(self, error: AppError | None = None) -> dict[str, str]:
+        """A hidden field: a form that is sent twice is done once.
+
+        One that was done before, and was then filled in otherwise, is another form by the next try.
+        """
+        wrong = () if error is None else error.wrong_fields
+        is_spent = any(each.field == IDEMPOTENCY_KEY for each in wrong)
+        given = None if is_spent else self.typed.get(_ONCE)
+        return {_ONCE: given or self.request.state["new_id"]()}
 
     def once_headers(self) -> dict[str, str]:
         key = self.typed.get(_ONCE)
-        return {"idempotency-key": key} if key else {}
+        return {IDEMPOTENCY_KEY: key} if key else {}
 
     def raced(self, noun: str) -> PreconditionFailed:
         return PreconditionFailed(

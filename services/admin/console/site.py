@@ -37,6 +37,7 @@ from services.admin.wrong_keys import WrongKeys
 
 log = structlog.get_logger(__name__)
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _FOREIGN = (
     "This form did not come from the console, or is from an earlier session. "
     "Nothing was done. Go back, load the page again, and send it once more."
@@ -70,7 +71,7 @@ def console_routes(
         *(_with_errors(each) for each in (*sign_in_routes(wrong_keys), *sign_on_routes())),
         Route("/console/static/{version}/{name}", show_file),
         *(route(path, handlers) for path, handlers in PAGES.items()),
-        Route("/console/{rest:path}", _nothing_here),
+        Route("/console/{rest:path}", _nothing_here, methods=_METHODS),
     ]
 
 

@@ -213,3 +213,26 @@ async def test_whoever_has_several_accounts_chooses_one(
 async def test_a_viewers_zone_that_is_none_is_utc(browser: httpx2.AsyncClient, zone: str) -> None:
     browser.cookies.set("zone", zone, path="/console")
     assert (await browser.get("/console?days=1")).status_code == 200
+
+
+async def test_a_form_that_was_done_can_be_filled_in_otherwise(
+    admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
+) -> None:
+    path = "/console/accounts/new"
+    fields = forms_of(await browser.get(path))[path]
+    assert (await browser.post(path, data=fields | {"user_id": "a"})).status_code == 303
+    refused = await browser.post(path, data=fields | {"user_id": "b"})
+    assert refused.status_code == 409
+    assert (await admin.get("/admin/accounts/b")).status_code == 404
+    assert (await browser.post(path, data=forms_of(refused)[path])).status_code == 303
+    assert (await admin.get("/admin/accounts/b")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/console/accounts", "/console/nowhere", "/console/keys/a/edit"])
+async def test_a_method_that_a_page_has_not_is_answered_by_a_page(
+    browser: httpx2.AsyncClient, path: str
+) -> None:
+    for method in ("PUT", "PATCH", "DELETE"):
+        answer = await browser.request(method, path)
+        assert answer.status_code == 404
+        assert "content-security-policy" in answer.headers

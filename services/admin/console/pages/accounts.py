@@ -113,7 +113,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "New account",
         form_of(
             view.path, view.session.csrf, _NEW, submit="Create the account", typed=view.typed,
-            error=error, hidden=view.once(),
+            error=error, hidden=view.once(error),
         ),
     )  # fmt: skip
     return Page(name="New account", content=content, status=status_of(error))

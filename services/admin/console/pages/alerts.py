@@ -132,7 +132,7 @@ def _alert(view: View, each: AlertView) -> list[Node]:
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     made = form_of(
         "/console/alerts/new", view.session.csrf, _NEW, submit="Make the receiver",
-        typed=view.typed, error=error, hidden=view.once(),
+        typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New receiver", content=panel("Receiver", made), status=status_of(error))
 

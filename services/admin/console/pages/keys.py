@@ -86,7 +86,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
     typed = view.typed or {"user_id": view.query.get("user_id", "")}
     form = form_of(
         "/console/keys/new", view.session.csrf, _NEW, submit="Make the key", typed=typed,
-        error=error, hidden=view.once(),
+        error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New key", content=panel("New key", form), status=status_of(error))
 
@@ -257,7 +257,7 @@ def _body(fields: tuple[Field, ...], typed: Typed, before: KeyView | None = None
 async def rotate_page(view: View, error: AppError | None = None) -> Shown:
     form = form_of(
         view.path, view.session.csrf, _GRACE, submit="Make a new secret",
-        typed=view.typed or {"grace_s": "86400"}, error=error, hidden=view.once(),
+        typed=view.typed or {"grace_s": "86400"}, error=error, hidden=view.once(error),
     )  # fmt: skip
     said = p["The key keeps its id, limits, budgets and history; only its secret changes."]
     return Page(name="Rotate the key", content=panel("Rotate", said, form), status=status_of(error))

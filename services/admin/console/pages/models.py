@@ -70,7 +70,7 @@ async def list_page(view: View) -> Shown:
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     made = form_of(
         "/console/models/new", view.session.csrf, _NEW, submit="Make the route", typed=view.typed,
-        error=error, hidden=view.once(),
+        error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New route", content=panel("Route", made), status=status_of(error))
 

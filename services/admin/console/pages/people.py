@@ -68,7 +68,7 @@ async def list_page(view: View) -> Shown:
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     made = form_of(
         "/console/people/new", view.session.csrf, _NEW, submit="Make an admin key",
-        typed=view.typed, error=error, hidden=view.once(),
+        typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New person", content=panel("Admin key", made), status=status_of(error))
 

@@ -159,7 +159,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
     typed = view.typed or {"model": view.query.get("model", ""), "inherit": "yes"}
     made = form_of(
         "/console/prices/new", view.session.csrf, _NEW, submit="Set the price", typed=typed,
-        error=error, hidden=view.once(),
+        error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="Set a price", content=panel("New version", made), status=status_of(error))
 
