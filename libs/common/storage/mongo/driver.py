@@ -5,6 +5,7 @@ Motor's support ends in May 2027: PyMongo's own asyncio API replaces it here, an
 
 import asyncio
 import random
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -33,6 +34,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from libs.common.settings import SettingsError
+from libs.common.storage.mongo.uri import WrongMongoUri, client_options
 
 __all__ = [
     "ASCENDING",
@@ -76,8 +78,6 @@ _DEFAULT_DATABASE = "gateway"
 # Longer than any healthy operation, shorter than a worker's job. It also bounds how long the driver
 # looks for a server, whatever `serverSelectionTimeoutMS` is.
 _OPERATION_TIMEOUT_S = 5.0
-_SELECTION_TIMEOUT_MS = 2_000
-_MAX_POOL_SIZE = 50
 # Conflicts on a busy account pass within milliseconds. Callers retry later.
 _CONFLICT_BUDGET_S = 5.0
 _FIRST_PAUSE_S = 0.02
@@ -103,8 +103,16 @@ class MongoUnsuitable(Exception):
 def check_mongo_uri(uri: str) -> None:
     """Raises SettingsError for an invalid URI. Sends nothing, not even a DNS query."""
     try:
-        MongoClient[Document](uri, connect=False).close()
-    except (PyMongoError, ValueError) as error:
+        address, options = client_options(uri)
+        with warnings.catch_warnings():
+            # The driver would only warn of an unknown option, or of a wrong value.
+            warnings.simplefilter("error", UserWarning)
+            MongoClient[Document](address, connect=False, **options).close()
+    except UserWarning as warning:
+        raise SettingsError(f"MONGO_URI is wrong: {warning}") from None
+    except WrongMongoUri as error:
+        raise SettingsError(f"MONGO_URI is wrong: {error}") from None
+    except (PyMongoError, ValueError, OSError) as error:
         # The driver's message may repeat the password.
         raise SettingsError(
             f"MONGO_URI is wrong ({type(error).__name__}): it must be mongodb://host:port/database "
@@ -117,17 +125,9 @@ async def open_database(
     uri: str, *, operation_timeout_s: float = _OPERATION_TIMEOUT_S
 ) -> AsyncIterator[Database]:
     """The database that the URI names, by default `gateway`. Connects lazily."""
+    address, options = client_options(uri)
     client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-        uri,
-        tz_aware=True,
-        w="majority",
-        journal=True,
-        retryWrites=True,
-        timeoutMS=int(operation_timeout_s * 1000),
-        serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
-        connectTimeoutMS=_SELECTION_TIMEOUT_MS,
-        maxPoolSize=_MAX_POOL_SIZE,
-        appname="litellm-gateway",
+        address, timeoutMS=int(operation_timeout_s * 1000), **options
     )
     try:
         yield client.get_default_database(_DEFAULT_DATABASE)

@@ -1,0 +1,82 @@
+"""MONGO_URI: which of its options the client takes, which it pins and which it refuses.
+
+The promises need reads of the primary that no failover takes back, and writes that a majority has
+on its disks and that the driver may repeat. A URI that asks for less gets this all the same, so
+that a service's standard string works; one that says that the server cannot do it is refused.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+# By their names in lower case, as the driver compares them.
+_PINNED: dict[str, Any] = {
+    "readPreference": "primary",
+    "readConcernLevel": "majority",
+    "w": "majority",
+    "journal": True,
+    "retryWrites": True,
+    "tz_aware": True,
+}
+# Parts of the above; how values are decoded, where the stores rely on the driver's defaults; and
+# the time that an operation may take, which each service sets.
+_DROPPED = frozenset(
+    {
+        *("readpreferencetags", "maxstalenessseconds", "fsync", "wtimeoutms", "wtimeout"),
+        *("uuidrepresentation", "unicode_decode_error_handler", "datetime_conversion"),
+        "timeoutms",
+    }
+)
+_SELECTION_TIMEOUT_MS = 2_000
+_DEFAULTS: dict[str, Any] = {
+    "serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS,
+    "connectTimeoutMS": _SELECTION_TIMEOUT_MS,
+    "maxPoolSize": 50,
+    "appname": "litellm-gateway",
+}
+
+
+_FILES = ("tlscafile", "tlscertificatekeyfile", "tlscrlfile")
+
+
+class WrongMongoUri(ValueError):
+    """The message never repeats the URI, which may hold a password."""
+
+
+def client_options(uri: str) -> tuple[str, dict[str, Any]]:
+    """What the driver's client takes. Raises WrongMongoUri for what cannot be honoured."""
+    address, _, query = uri.partition("?")
+    pinned = {name.lower() for name in _PINNED} | _DROPPED
+    kept, given = [], {}
+    for pair in query.replace(";", "&").split("&"):
+        name, _, value = pair.partition("=")
+        given[name.lower()] = unquote_plus(value)
+        if name.lower() not in pinned:
+            kept.append(pair)
+    _check(given)
+    defaults = {name: value for name, value in _DEFAULTS.items() if name.lower() not in given}
+    options = "&".join(kept)
+    return f"{address}?{options}" if options else address, {**defaults, **_PINNED}
+
+
+def _check(given: dict[str, str]) -> None:
+    for path in filter(None, map(given.get, _FILES)):
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            raise WrongMongoUri(f"the file {path} cannot be read ({error.strerror})") from None
+    if given.get("retrywrites", "").lower() == "false":
+        raise WrongMongoUri(
+            "it says retryWrites=false, and the ledger needs retryable writes: leave it out; a "
+            "service without them (as Amazon DocumentDB) is not supported"
+        )
+    if given.get("maxpoolsize") == "0":
+        raise WrongMongoUri("maxPoolSize=0 would open connections without a bound")
+    if (
+        given.get("authmechanism", "").upper() == "MONGODB-AWS"
+        and find_spec("pymongo_auth_aws") is None
+    ):
+        raise WrongMongoUri(
+            "authMechanism=MONGODB-AWS needs the package pymongo-auth-aws, which is not installed"
+        )

@@ -1,0 +1,115 @@
+"""Options in MONGO_URI: seen in the commands that reach the server, whatever the URI says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import monitoring
+
+from libs.common.settings import SettingsError
+from libs.common.storage.mongo.driver import check_mongo_uri, in_transaction, open_database
+
+WEAK = (
+    "readPreference=secondaryPreferred&readPreferenceTags=dc:ny&maxStalenessSeconds=120"
+    "&readConcernLevel=local&w=1&JOURNAL=false&wTimeoutMS=1&timeoutMS=1&fsync=true"
+    "&tz_aware=false&uuidRepresentation=pythonLegacy&datetime_conversion=datetime_ms"
+)
+
+
+class Commands(monitoring.CommandListener):
+    """Those that were sent, in order."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.sent.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+    def of(self, name: str) -> dict[str, Any]:
+        [command] = [command for command in self.sent if name in command]
+        return command
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    """Of the clients that are made while the test runs."""
+    listener = Commands()
+    monitoring.register(listener)
+    yield listener
+    # The driver has no way to take one back.
+    monitoring._LISTENERS.command_listeners.remove(listener)
+
+
+@pytest.mark.parametrize("options", ["", WEAK, WEAK.replace("&", ";")], ids=["none", "weak", ";"])
+async def test_what_the_promises_need_is_pinned(
+    mongo_uri: str, commands: Commands, options: str
+) -> None:
+    uri = f"{mongo_uri}{'&' if '?' in mongo_uri else '?'}{options}".rstrip("?&")
+    check_mongo_uri(uri)
+    async with open_database(uri) as database:
+        things = database["things"]
+
+        async def work(session: Any) -> None:
+            await things.update_one({"_id": 1}, {"$set": {"n": 1}}, session=session)
+
+        await things.insert_one({"_id": 1})
+        await things.find_one({"_id": 1})
+        await in_transaction(database, work)
+    written, read = commands.of("insert"), commands.of("find")
+    assert written["writeConcern"] == {"w": "majority", "j": True}
+    assert "txnNumber" in written, "a retryable write"
+    assert read["readConcern"]["level"] == "majority"
+    assert read.get("$readPreference", {"mode": "primary"})["mode"] in (
+        "primary",
+        "primaryPreferred",
+    )
+    assert commands.of("update")["readConcern"]["level"] == "snapshot"
+    assert commands.of("commitTransaction")["writeConcern"] == {"w": "majority", "j": True}
+
+
+async def test_the_rest_is_the_uris() -> None:
+    given = "maxPoolSize=7&connectTimeoutMS=300&serverSelectionTimeoutMS=400&appName=mine"
+    for query, pool, connect_s, select_s, name in (
+        (given, 7, 0.3, 0.4, "mine"),
+        ("replicaSet=rs", 50, 2.0, 2.0, "litellm-gateway"),
+    ):
+        async with open_database(f"mongodb://localhost/x?{query}") as database:
+            options: Any = database.client.options
+        assert options.pool_options.max_pool_size == pool
+        assert options.pool_options.connect_timeout == connect_s
+        assert options.server_selection_timeout == select_s
+        assert options.pool_options.metadata["application"]["name"] == name
+        assert options.read_preference.mode == 0
+        assert options.codec_options.tz_aware
+        assert options.timeout == 5
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("readPreference=secondaryPreferred&retryWrites=false", "retryWrites=false"),
+        ("RETRYWRITES=False", "retryWrites=false"),
+        ("maxPoolSize=0", "maxPoolSize=0"),
+        ("authMechanism=MONGODB-AWS&authSource=$external", "pymongo-auth-aws"),
+        ("tls=true&tlsCAFile=/no/such/ca.pem", "/no/such/ca.pem"),
+        ("maxPoolSize=many", "maxpoolsize must be an integer"),
+        ("retryWritez=true", "Unknown option"),
+    ],
+)
+def test_what_cannot_be_honoured_is_one_line(query: str, told: str) -> None:
+    with pytest.raises(SettingsError, match="MONGO_URI is wrong") as refused:
+        check_mongo_uri(f"mongodb://user:hush@host/x?{query}")
+    assert told in str(refused.value)
+    assert "hush" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_ca_that_is_no_certificate_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nonsense")
+    with pytest.raises(SettingsError, match="MONGO_URI is wrong"):
+        check_mongo_uri(f"mongodb://host/x?tls=true&tlsCAFile={tmp_path}/ca.pem")
