@@ -41,6 +41,7 @@ def _directory() -> tuple[ModelDirectory, Profiles]:
     return ModelDirectory(settings, price_map, ENVIRON), Profiles(price_map)
 
 
+@cache
 def profile_of(name: str) -> tuple[str, Profile]:
     directory, profiles = _directory()
     target = directory.resolve(name)
