@@ -52,9 +52,10 @@ class Sessions:
         await self._redis.set(_key(cookie), msgspec.json.encode(session), ex=IDLE)
         return cookie, session
 
-    async def find(self, cookie: str, now: datetime) -> Session | None:
-        """The session, which lives on for another `IDLE`."""
-        stored = await self._redis.getex(_key(cookie), ex=IDLE)
+    async def find(self, cookie: str, now: datetime, *, by_itself: bool) -> Session | None:
+        """The session, which lives on for another `IDLE` unless a page asks `by_itself`."""
+        name = _key(cookie)
+        stored = await (self._redis.get(name) if by_itself else self._redis.getex(name, ex=IDLE))
         if stored is None:
             return None
         try:

@@ -123,7 +123,10 @@ async def current_session(request: Request[State]) -> Session | None:
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         return None
-    session = await Sessions(request.state["redis"]).find(cookie, request.state["now"]())
+    # A page that was left open asks for what is new, and nobody need be there.
+    session = await Sessions(request.state["redis"]).find(
+        cookie, request.state["now"](), by_itself="hx-request" in request.headers
+    )
     if session is None:
         return None
     if session.proof == BY_ISSUER:

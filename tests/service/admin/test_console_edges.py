@@ -236,3 +236,15 @@ async def test_a_method_that_a_page_has_not_is_answered_by_a_page(
         answer = await browser.request(method, path)
         assert answer.status_code == 404
         assert "content-security-policy" in answer.headers
+
+
+async def test_a_page_that_was_left_open_keeps_no_session_alive(
+    browser: httpx2.AsyncClient, redis: Redis
+) -> None:
+    (key,) = await redis.keys("console:session:*")
+    await redis.expire(key, 60)
+    tail = await browser.get("/console/calls/tail", headers={"hx-request": "true"})
+    assert tail.status_code in (200, 204)
+    assert await redis.ttl(key) <= 60
+    await browser.get("/console/calls")
+    assert await redis.ttl(key) > 60
