@@ -80,6 +80,17 @@ async def test_a_drain_keeps_the_order_and_leaves_nothing(
     assert files_of(tmp_path) == []
 
 
+async def test_its_size_is_what_its_files_take_of_the_bound(tmp_path: Path) -> None:
+    spool = opened(tmp_path, max_bytes=10_000)
+    room = spool.size()
+    assert 0 < room <= 10_000
+    (tmp_path / "another.damaged").write_bytes(bytes(1_000))
+    assert spool.size() == room + 1_000
+    for _ in range(6):
+        await spool.append(bytes(1_000))
+    assert 7_000 < spool.size() <= 10_000
+
+
 async def test_appending_continues_after_a_drain(spool: Spool, redis: Redis) -> None:
     await spool.append(b"one")
     await spool.drain(redis.send)
