@@ -6,7 +6,7 @@ import stamina
 
 from libs.common.storage.mongo.driver import Database, MongoUnsuitable, PyMongoError, ping
 from libs.common.storage.prices.price_map import open_price_map
-from libs.common.storage.redis.suitability import check_if_there
+from libs.common.storage.redis.suitability import check_if_there, publishes
 from services.admin.settings import Settings
 from services.admin.state import open_resources
 
@@ -15,7 +15,7 @@ async def check_start(settings: Settings) -> None:
     """Raises SettingsError, MongoUnsuitable or RedisUnsuitable. Redis may be unavailable."""
     open_price_map(settings.price_map_path)
     async with open_resources(settings) as resources:
-        await check_if_there(resources.redis)
+        await check_if_there(resources.redis, publishes)
         await _await_mongo(resources.database, settings.mongo_wait_s)
 
 

@@ -9,7 +9,7 @@ from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
 from libs.common.storage.prices.price_map import open_price_map
 from libs.common.storage.redis.client import open_redis
-from libs.common.storage.redis.suitability import RedisUnsuitable, check_if_there
+from libs.common.storage.redis.suitability import RedisUnsuitable, check_if_there, listens
 from libs.common.web.server import serve
 from services.gateway.app import create_app
 from services.gateway.directory.provider_endpoints import read_providers
@@ -53,7 +53,7 @@ def check_start(settings: Settings) -> None:
 
 async def _check_redis(url: str) -> None:
     async with open_redis(url, max_connections=1) as redis:
-        await check_if_there(redis)
+        await check_if_there(redis, listens)
 
 
 if __name__ == "__main__":

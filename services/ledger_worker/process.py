@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 import uvloop
 from prometheus_client import start_http_server
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from libs.common.logging import configure_logging
 from libs.common.prover import prover_of
@@ -230,7 +230,9 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
     while not stop.is_set():
         try:
             depth, oldest_ms = await queue_state(redis)
-            metrics.redis_memory_ratio.set(await memory_ratio(redis))
+            # A user that may not ask is told of at the start.
+            with suppress(NoPermissionError):
+                metrics.redis_memory_ratio.set(await memory_ratio(redis))
         except (RedisError, OSError):
             # `keep_working` logs that Redis is unavailable.
             pass

@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import httpx2
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
 from deploy.local.environment import without_settings
+from libs.common.storage.redis.client import open_redis
+from libs.common.storage.redis.suitability import Right, check_suitable, listens, publishes
 from tests.servers import HOST, ServerProcess, free_port, redis_server, running
 from tests.support.polling import eventually_in_thread
 
@@ -78,3 +82,91 @@ async def test_a_cluster_that_comes_later_is_told_by_ready(tmp_path: Path, mongo
 
     with running(gateway), running(server):
         await eventually_in_thread(is_told)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    (tmp_path / "redis").mkdir()
+    with running(redis_server(tmp_path / "redis")) as server:
+        yield server
+
+
+def as_user(server: ServerProcess, *rights: str) -> str:
+    """The URL of a user that has these rights alone."""
+    with Redis.from_url(server.url) as root:
+        root.execute_command("ACL SETUSER", "app", "on", ">word", "resetchannels", *rights)
+    return server.url.replace("//", "//app:word@")
+
+
+KEYS = ("~gateway:*", "~arq:*", "+@all", "-@admin", "-@dangerous")
+
+
+@pytest.mark.parametrize("service", ["gateway", "admin"])
+@pytest.mark.parametrize(
+    "rights",
+    [("+info",), ("+info", "&gateway:*", "-@pubsub")],
+    ids=["no channel", "no command"],
+)
+def test_a_user_without_the_channel_is_refused_at_the_start(
+    service: str, rights: tuple[str, ...], server: ServerProcess, tmp_path: Path, mongo_uri: str
+) -> None:
+    url = as_user(server, *KEYS, *rights)
+    line = refusal(service, environment(tmp_path, mongo_uri, url))
+    assert line.startswith(f"services.{service}: REDIS_URL's user may not use the channel gateway:")
+    assert "word" not in line
+
+
+@pytest.mark.parametrize("right", [listens, publishes])
+async def test_the_least_rights_suffice(right: Right, server: ServerProcess) -> None:
+    url = as_user(server, *KEYS, "&gateway:*", "+info")
+    async with open_redis(url) as redis:
+        with capture_logs() as logs:
+            await check_suitable(redis, right)
+        assert not await redis.exists("gateway:invalidations")
+    assert logs == []
+
+
+async def test_a_user_without_info_is_told_of_and_works(server: ServerProcess) -> None:
+    url = as_user(server, *KEYS, "&gateway:*")
+    with capture_logs() as logs:
+        async with open_redis(url) as redis:
+            await check_suitable(redis)
+    assert [line["event"] for line in logs] == ["redis.info_refused"]
+
+
+async def test_an_eviction_policy_is_told_of(server: ServerProcess) -> None:
+    with Redis.from_url(server.url) as root:
+        root.config_set("maxmemory-policy", "volatile-lru")
+    with capture_logs() as logs:
+        async with open_redis(server.url) as redis:
+            await check_suitable(redis)
+    assert [(line["event"], line["policy"]) for line in logs] == [
+        ("redis.may_evict", "volatile-lru")
+    ]
+
+
+async def test_publishing_is_checked_without_a_message(server: ServerProcess) -> None:
+    """A gateway could not read it, and would log an error."""
+    async with open_redis(server.url) as redis, aclosing(redis.pubsub()) as pubsub:
+        await pubsub.subscribe("gateway:invalidations")
+        await pubsub.get_message(timeout=5)
+        await publishes(redis)
+        await redis.publish("gateway:invalidations", "next")
+        message = await pubsub.get_message(timeout=5)
+    assert message is not None
+    assert message["data"] == b"next"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("form", ["rediss://:word@host", "rediss+sentinel://:word@host/mymaster"])
+@pytest.mark.parametrize("content", [None, "nonsense"])
+def test_a_certificate_that_cannot_be_used_is_one_line(
+    service: str, form: str, content: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    url = f"{form}?ssl_ca_certs={path}"
+    line = refusal(service, environment(tmp_path, "mongodb://127.0.0.1:1/x", url))
+    assert "REDIS_URL is wrong: the file of ssl_ca_certs cannot be used" in line
+    assert "word" not in line

@@ -9,6 +9,7 @@ redis-py's for TLS.
 """
 
 import re
+import ssl
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -49,10 +50,8 @@ class WrongRedisUrl(ValueError):
 def check_redis_url(url: str) -> None:
     """Raises SettingsError for an invalid URL."""
     try:
-        if is_sentinel_url(url):
-            parse_sentinel_url(url)
-        else:
-            parse_url(url)
+        is_sentinel = is_sentinel_url(url)
+        _check_files(parse_sentinel_url(url).options if is_sentinel else dict(parse_url(url)))
     except WrongRedisUrl as error:
         raise SettingsError(f"REDIS_URL is wrong: {error}") from None
     except ValueError:
@@ -60,6 +59,23 @@ def check_redis_url(url: str) -> None:
             "REDIS_URL is wrong: it must be redis://host:port/db, rediss://…, unix://… or "
             "redis+sentinel://host:port,…/master/db"
         ) from None
+
+
+def _check_files(options: dict[str, Any]) -> None:
+    """redis-py would read them at each connection, and tell of an unavailable server."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    option = "ssl_ca_certs"
+    try:
+        if authorities := options.get(option):
+            tls.load_verify_locations(authorities)
+        option = "ssl_certfile"
+        if certificate := options.get(option):
+            # Without a password, OpenSSL would ask the terminal for that of a key that has one.
+            password = options.get("ssl_password", "")
+            tls.load_cert_chain(certificate, options.get("ssl_keyfile"), password)
+    except OSError as error:
+        # ssl.SSLError is one.
+        raise WrongRedisUrl(f"the file of {option} cannot be used ({error.strerror})") from None
 
 
 def is_sentinel_url(url: str) -> bool:
