@@ -16,7 +16,12 @@ from services.admin.people.actor import ROOT, Actor
 from services.admin.people.sign_on import SignOn
 from services.admin.people.tokens import is_token
 
-_ADVICE = "Send `Authorization: Bearer` with the value of ADMIN_API_KEY or an admin key."
+_NO_KEY = "Send `Authorization: Bearer` with the value of ADMIN_API_KEY or an admin key."
+# Also shown to whoever typed the key at the console.
+_UNKNOWN = (
+    "This admin key is not known. Use the value of ADMIN_API_KEY, or an admin key that an owner "
+    "made for you."
+)
 
 
 class SignIn:
@@ -45,12 +50,14 @@ class SignIn:
         credential = given.strip() if scheme.lower() == "bearer" else ""
         if tokens is not None and is_token(credential):
             return await tokens.actor(credential)
+        if not credential:
+            raise Unauthenticated(_NO_KEY)
         return await self.of_key(credential)
 
     async def of_key(self, key: str) -> Actor:
         """Raises Unauthenticated and Unavailable."""
         if not self.is_root(secret_hash(key)) and not key.startswith(ADMIN_SECRET_PREFIX):
-            raise Unauthenticated(_ADVICE)
+            raise Unauthenticated(_UNKNOWN)
         return await self.of_hash(secret_hash(key))
 
     async def of_hash(self, hashed: str) -> Actor:
@@ -67,7 +74,7 @@ class SignIn:
             message = "MongoDB does not answer, so it cannot be said who you are; retry shortly."
             raise Unavailable(message, retry_after_s=2) from error
         if person is None:
-            raise Unauthenticated(f"This admin key is not known. {_ADVICE}")
+            raise Unauthenticated(_UNKNOWN)
         if person.status == "revoked":
             raise KeyRevoked("This admin key was revoked. Ask an owner for another one.")
         if person.expires_at is not None and person.expires_at <= self._now():

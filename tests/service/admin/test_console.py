@@ -84,6 +84,15 @@ async def test_wrong_keys_are_refused_and_slowed(stranger: httpx2.AsyncClient) -
     assert (await sign_in(stranger, ADMIN_KEY)).status_code == 303
 
 
+@pytest.mark.parametrize("key", [" ", "sk-gw-of-a-client", "gw-adm-wrong"])
+async def test_a_wrong_key_is_called_wrong_without_a_word_of_headers(
+    stranger: httpx2.AsyncClient, key: str
+) -> None:
+    refused = await sign_in(stranger, key)
+    assert "This admin key is not known." in refused.text
+    assert "Bearer" not in refused.text
+
+
 async def test_signing_out_ends_the_session_on_the_server(browser: httpx2.AsyncClient) -> None:
     cookie = browser.cookies[COOKIE]
     assert (await browser.post("/console/sign-out")).status_code == 303
