@@ -1,6 +1,6 @@
 """What pages are made of: amounts, times, tables, bars. Text is escaped by htpy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -18,6 +18,7 @@ from htpy import (
     dt,
     g,
     h2,
+    label,
     p,
     rect,
     section,
@@ -31,6 +32,7 @@ from htpy import (
     time,
     tr,
 )
+from htpy import input as field_input
 from htpy import title as svg_title
 
 # What stands where there is nothing to show.
@@ -76,6 +78,15 @@ def usd_text(amount: Decimal) -> str:
         whole, _, decimals = text.partition(".")
         text = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
     return f"{_MINUS if rounded < 0 else ''}${text}"
+
+
+def text_filter(field: str, name: str, query: Mapping[str, str]) -> Renderable:
+    """A field of a list's filters; one for a time shows how a day is written."""
+    example = "2026-11-24" if field in ("since", "until") else None
+    value = query.get(field, "")
+    return label[
+        name, field_input(name=field, value=value, autocomplete="off", placeholder=example)
+    ]
 
 
 def count(number: int | None) -> str:

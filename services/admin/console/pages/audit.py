@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 
 import msgspec
-from htpy import Node, button, details, form, label, p, pre, summary
-from htpy import input as field_input
+from htpy import Node, button, details, form, p, pre, summary
 
 from services.admin.audit import audit
 from services.admin.audit.audit import AuditView
-from services.admin.console.elements import NOTHING, Column, panel, rows_table, status_badge, when
+from services.admin.console.elements import (
+    NOTHING,
+    Column,
+    panel,
+    rows_table,
+    status_badge,
+    text_filter,
+    when,
+)
 from services.admin.console.page import Handler, Page, Shown, View
 
 _FILTERS = {
@@ -24,10 +31,7 @@ _COLUMNS = (
 async def list_page(view: View) -> Shown:
     listed = await view.api.call(audit.list_audit, query=view.query)
     filters = form(".filters", method="get", action=view.path, role="search")[
-        (
-            label[name, field_input(name=field, value=view.query.get(field, ""))]
-            for field, name in _FILTERS.items()
-        ),
+        (text_filter(field, name, view.query) for field, name in _FILTERS.items()),
         button(type="submit")["Filter"],
     ]
     rows = [_row(view, each) for each in listed.data]

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 import msgspec
 from htpy import Node, button, code, div, form, label, option, p, pre, rect, select, span, svg
-from htpy import input as field_input
 from htpy import title as svg_title
 from msgspec import UNSET
 from starlette.responses import Response
@@ -26,6 +25,7 @@ from services.admin.console.elements import (
     panel,
     rows_table,
     status_badge,
+    text_filter,
     usd,
     when,
 )
@@ -73,10 +73,7 @@ def _filters(view: View) -> Node:
     return form(
         ".filters.panel", method="get", action=view.path, role="search", aria_label="Calls"
     )[
-        (
-            label[name, field_input(name=field, value=query.get(field, ""), autocomplete="off")]
-            for field, name in _TEXTS.items()
-        ),
+        (text_filter(field, name, query) for field, name in _TEXTS.items()),
         (label[field.title(), _choice(field, query.get(field, ""))] for field in _CHOICES),
         button(".primary", type="submit")["Filter"],
     ]

@@ -96,9 +96,18 @@ def _row(view: View, price: Any) -> list[Node]:
         price.source,
         _rate(price.input_cost_per_million),
         _rate(price.output_cost_per_million),
-        when(price.effective_from, view.zone),
+        _start(view, price),
         when(price.effective_until, view.zone) if price.effective_until else NOTHING,
     ]
+
+
+def _is_bundled(price: Any) -> bool:
+    return bool(price.price_id.startswith("litellm:"))
+
+
+def _start(view: View, price: Any) -> Node:
+    """A bundled price has no start of its own: it has 1970."""
+    return NOTHING if _is_bundled(price) else when(price.effective_from, view.zone)
 
 
 def _rate(rate: Any) -> str:
@@ -117,7 +126,7 @@ async def show_page(view: View) -> Shown:
         submit="End this price now",
         asks="Calls from now on cost what they would without it; entries stay as they are.",
     )  # fmt: skip
-    stored = price.effective_until is None and not price.price_id.startswith("litellm:")
+    stored = price.effective_until is None and not _is_bundled(price)
     history = f"/console/prices?{_query(model=price.model, history='true')}"
     return Page(
         name=price.model,
@@ -130,7 +139,7 @@ async def show_page(view: View) -> Shown:
                             ("Id", mono(price.price_id)),
                             ("Provider", price.provider),
                             ("In force", badge("now", "good") if price.in_force else "not now"),
-                            ("From", when(price.effective_from, view.zone)),
+                            ("From", _start(view, price)),
                             ("Until", when(price.effective_until, view.zone)),
                             ("Source", price.source),
                             ("Made by", price.made_by or NOTHING),
