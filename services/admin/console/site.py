@@ -43,11 +43,17 @@ _FOREIGN = (
     "Nothing was done. Go back, load the page again, and send it once more."
 )
 _FAILED = "The console failed to show this. The service's log has the reason."
-_NAMES: Mapping[int, str] = {403: "Not allowed", 404: "Not found", 503: "Not available"}
+_NAMES: Mapping[int, str] = {
+    403: "Not allowed",
+    404: "Not found",
+    422: "Not understood",
+    503: "Not available",
+}
 _ADVICE: Mapping[int, str] = {
     403: "An owner can give you the role that this needs, on the page People.",
     404: "It may have been removed, or the address is mistyped. The lists have what there is.",
     412: "Somebody changed it meanwhile. Go back and load it again to see what it is now.",
+    422: "Go back, correct it, and send it again.",
     429: "Wait a moment, then load the page again.",
     503: "Calls through the gateway go on by their own rules. Load the page again in some seconds.",
 }
@@ -192,9 +198,7 @@ def error_page(request: Request[Any], session: Session | None, error: AppError) 
         ],
         request_id and p(".faint")[f"Request {request_id}"],
     ]
-    name = {404: "Not found", 403: "Not allowed", 503: "Not available"}.get(
-        error.status, "It failed"
-    )
+    name = _NAMES.get(error.status, "It failed")
     shown = frame(
         name,
         content,

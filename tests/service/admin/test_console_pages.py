@@ -325,3 +325,16 @@ def _secret(page: httpx2.Response) -> str:
     found = re.search(r'<code id="secret"[^>]*>([^<]+)</code>', page.text)
     assert found is not None, page.text
     return found[1]
+
+
+async def test_a_bundled_price_shows_no_start(browser: httpx2.AsyncClient) -> None:
+    listed = (await browser.get("/console/prices")).text
+    assert "litellm" in listed
+    assert "1970" not in listed
+
+
+async def test_a_wrong_filter_says_how_a_time_is_written(browser: httpx2.AsyncClient) -> None:
+    answer = await browser.get("/console/calls?since=yesterday")
+    assert answer.status_code == 422
+    assert "or a day such as 2026-11-24" in answer.text
+    assert "Go back, correct it" in answer.text
