@@ -30,7 +30,7 @@ from services.admin.console.verbs import Query
 from services.admin.usage_views import GroupView, SumsView
 
 _PERIODS: Mapping[str, tuple[str, int]] = {
-    "1": ("today", 1),
+    "1": ("today (UTC)", 1),
     "7": ("7 days", 7),
     "30": ("30 days", 30),
     "90": ("90 days", 90),
@@ -42,25 +42,20 @@ _SUM_COLUMNS = (Column("Cost", "number"), Column("Calls", "number"), Column("Sha
 async def show_page(view: View) -> Shown:
     chosen = view.query.get("days", "7")
     name, days = _PERIODS.get(chosen, _PERIODS["7"])
-    until = view.now.astimezone(view.zone).date() + timedelta(days=1)
+    until = view.now.date() + timedelta(days=1)
     # Whoever has several accounts in scope looks at one of them.
     account = {"user_id": view.query.get("user_id")}
     period = {"since": until - timedelta(days=days), "until": until, **account}
-    summed = await view.api.call(
+    by_model = await view.api.call(
         usage_sums.show_summary,
-        query={**period, "group_by": "account", "compare": "previous", "limit": _TOP},
+        query={**period, "group_by": "model", "compare": "previous", "limit": _TOP},
     )
-    models, by_key = [
-        await view.api.call(
-            usage_sums.show_summary, query={**period, "group_by": field, "limit": _TOP}
-        )
-        for field in ("model", "key")
-    ]
+    dearest = await view.api.call(
+        usage_sums.show_summary, query={**period, "group_by": "account", "limit": _TOP}
+    )
     interval = "hour" if days == 1 else "day"
-    series = await view.api.call(
-        usage_series.show_series, query={**period, "interval": interval, "zone": _zone(view, days)}
-    )
-    total, names = summed.total, await _names(view, by_key.data)
+    series = await view.api.call(usage_series.show_series, query={**period, "interval": interval})
+    total = by_model.total
     return Page(
         name="Overview",
         content=[
@@ -69,19 +64,14 @@ async def show_page(view: View) -> Shown:
             _tiles(total, total.previous or None),
             panel(f"Spent in {name}", spend_chart(series.total)),
             div(".columns")[
-                panel("Accounts", _top("Account", summed.data, total, _account)),
-                panel("Models", _top("Model", models.data, total, _model)),
-                panel("Keys", _top("Key", by_key.data, total, lambda row: _key(row, names))),
+                panel("Accounts", _top("Account", dearest.data, total, _account)),
+                panel("Models", _top("Model", by_model.data, total, _model)),
+                await _keys_of_dearest(view, period, dearest.data, total),
                 panel("Budgets at risk", *await _at_risk(view, account)),
                 view.api.may(dead_letters.list_letters) and panel("Ledger", *await _ledger(view)),
             ],
         ],
     )
-
-
-def _zone(view: View, days: int) -> str | None:
-    """Hours are the viewer's; days are those of each account's own zone."""
-    return str(view.zone) if days == 1 else None
 
 
 def _period_links(view: View, chosen: str) -> Node:
@@ -137,6 +127,22 @@ def _account(row: GroupView) -> Node:
 def _model(row: GroupView) -> Node:
     name = row.model or NOTHING
     return link(f"/console/calls?{urlencode({'model': row.model})}", name) if row.model else name
+
+
+async def _keys_of_dearest(
+    view: View, period: Mapping[str, object], dearest: Sequence[GroupView], total: SumsView
+) -> Node:
+    """Those of one account: a sum by key over all of them would have to read every rollup."""
+    if not dearest:
+        return None
+    user_id = str(dearest[0].user_id)
+    by_key = await view.api.call(
+        usage_sums.show_summary,
+        query={**period, "user_id": user_id, "group_by": "key", "limit": _TOP},
+    )
+    names = await _names(view, by_key.data)
+    shown = _top("Key", by_key.data, total, lambda row: _key(row, names))
+    return panel(f"Keys of {user_id}", shown)
 
 
 async def _names(view: View, rows: Sequence[GroupView]) -> dict[str, str]:
