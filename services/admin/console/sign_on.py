@@ -1,22 +1,26 @@
 """Signing in to the console at an OpenID Connect issuer, by the code flow.
 
-What was begun is kept in Redis, named by a cookie, and used once. The way back from the issuer ends
-on a page rather than in a redirect: browsers send no strict cookie along redirects that began at
-another site.
+What was begun is sealed into a cookie, so that strangers can store nothing here; its code works
+once at the issuer. The way back ends on a page rather than in a redirect: browsers send no strict
+cookie along redirects that began at another site.
 """
 
-from datetime import timedelta
-from hashlib import sha256
-from secrets import token_urlsafe
+import hmac
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from htpy import a, meta, p
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from libs.common.errors import NotFound, Unauthenticated
+from libs.common.settings import Secret
 from services.admin.console.layout import frame
 from services.admin.console.page import HEADERS
 from services.admin.console.session import BY_ISSUER, Sessions, is_secure, set_cookie
@@ -28,12 +32,35 @@ PATH = "/console/sign-on"
 _BACK = f"{PATH}/return"
 _COOKIE = "console_sign_on"
 _PATIENCE = timedelta(minutes=10)
-_SECRET_BYTES = 32
+_NONCE_BYTES = 12
 
 
 class _Begun(msgspec.Struct, frozen=True):
     pending: Pending
     then: str
+    ends_at: datetime
+
+
+class _Seal:
+    """By a key of its own, that comes from the root key."""
+
+    def __init__(self, root_key: Secret) -> None:
+        self._aead = AESGCM(hmac.digest(root_key.reveal().encode(), b"console sign-on", "sha256"))
+
+    def close(self, begun: _Begun) -> str:
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._aead.encrypt(nonce, msgspec.json.encode(begun), None)
+        return urlsafe_b64encode(nonce + sealed).decode()
+
+    def open(self, cookie: str, now: datetime) -> _Begun | None:
+        """None for what this service did not close, or closed too long ago."""
+        try:
+            raw = urlsafe_b64decode(cookie.encode("ascii"))
+            opened = self._aead.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
+        except (ValueError, InvalidTag):
+            return None
+        begun = msgspec.json.decode(opened, type=_Begun)
+        return begun if now < begun.ends_at else None
 
 
 def sign_on_routes() -> list[Route]:
@@ -42,27 +69,25 @@ def sign_on_routes() -> list[Route]:
 
 async def _begin(request: Request[State]) -> Response:
     address, pending = await _flow(request).begin(_address_of(request, _BACK))
-    name = token_urlsafe(_SECRET_BYTES)
-    begun = _Begun(pending, then_of(request.query_params.get("then", HOME)))
-    await request.state["redis"].set(_key(name), msgspec.json.encode(begun), ex=_PATIENCE)
+    then = then_of(request.query_params.get("then", HOME))
+    begun = _Begun(pending, then, request.state["now"]() + _PATIENCE)
     response = RedirectResponse(address, headers=HEADERS)
     # The issuer's redirect back is another site's: a strict cookie would not come with it.
     response.set_cookie(
-        _COOKIE, name, path=PATH, httponly=True, samesite="lax", secure=is_secure(request),
-        max_age=int(_PATIENCE.total_seconds()),
+        _COOKIE, _seal(request).close(begun), path=PATH, httponly=True, samesite="lax",
+        secure=is_secure(request), max_age=int(_PATIENCE.total_seconds()),
     )  # fmt: skip
     return response
 
 
 async def _finish(request: Request[State]) -> Response:
     flow, state = _flow(request), request.state
-    kept = await state["redis"].getdel(_key(request.cookies.get(_COOKIE, "")))
-    if kept is None:
+    begun = _seal(request).open(request.cookies.get(_COOKIE, ""), state["now"]())
+    if begun is None:
         raise Unauthenticated(
             "This sign-on was not begun in this browser, or longer than ten minutes ago. "
             "Begin again."
         )
-    begun = msgspec.json.decode(kept, type=_Begun)
     actor = await flow.finish(begun.pending, urlsplit(str(request.url)).query)
     cookie, _ = await Sessions(state["redis"]).begin(actor, BY_ISSUER, state["now"]())
     content = [
@@ -90,5 +115,5 @@ def _address_of(request: Request[State], path: str) -> str:
     return f"{scheme}://{request.url.netloc}{path}"
 
 
-def _key(name: str) -> str:
-    return f"console:sign-on:{sha256(name.encode()).hexdigest()}"
+def _seal(request: Request[State]) -> _Seal:
+    return _Seal(request.state["settings"].admin_api_key)

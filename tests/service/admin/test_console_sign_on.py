@@ -1,6 +1,7 @@
 """Signing in to the console at an issuer: there, back, and never by somebody else's link."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import httpx2
 import msgspec
@@ -28,16 +29,19 @@ async def browser(
     settings: Settings, database: Database, redis: Redis, issuer: TestIssuer
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Nobody has signed in yet."""
-    with_issuer = msgspec.structs.replace(
+    app = app_with(with_issuer(settings, issuer), database, redis, now=utc_now)
+    async with browser_of(app, key=None) as client:
+        yield client
+
+
+def with_issuer(settings: Settings, issuer: TestIssuer) -> Settings:
+    return msgspec.structs.replace(
         settings,
         oidc_issuer=issuer.url,
         oidc_client_id=CLIENT_ID,
         oidc_client_secret=Secret(CLIENT_SECRET),
         oidc_roles="ops=operator",
     )
-    app = app_with(with_issuer, database, redis, now=utc_now)
-    async with browser_of(app, key=None) as client:
-        yield client
 
 
 async def begun(browser: httpx2.AsyncClient, then: str = "/console/accounts") -> str:
@@ -77,6 +81,21 @@ async def test_a_sign_on_is_used_once_and_in_its_own_browser(
     assert (await browser.get(f"/console/sign-on/return?{query}")).status_code == 200
     browser.cookies.update(stolen)
     assert (await browser.get(f"/console/sign-on/return?{query}")).status_code == 401
+
+
+async def test_it_stores_nothing_for_strangers_and_ends_in_time(
+    settings: Settings, database: Database, redis: Redis, issuer: TestIssuer
+) -> None:
+    now = utc_now()
+    settings = with_issuer(settings, issuer)
+    async with browser_of(app_with(settings, database, redis, now=lambda: now), None) as browser:
+        query = issuer.grant(await begun(browser), groups=["ops"])
+        assert await redis.keys("console:*") == []
+        now += timedelta(minutes=10)
+        late = await browser.get(f"/console/sign-on/return?{query}")
+        assert late.status_code == 401
+        browser.cookies.set("console_sign_on", "bm90IG91cnM=", path="/console/sign-on")
+        assert (await browser.get(f"/console/sign-on/return?{query}")).status_code == 401
 
 
 async def test_who_has_no_role_is_told_so(browser: httpx2.AsyncClient, issuer: TestIssuer) -> None:
