@@ -70,7 +70,9 @@ def data_usd(amount: Decimal) -> Element:
 
 
 def usd_text(amount: Decimal) -> str:
-    """Rounded for reading; never computed with."""
+    """Rounded for reading; never computed with. What would round to nothing is told exactly."""
+    if 0 < abs(amount) < _FINE:
+        return f"{_MINUS if amount < 0 else ''}${abs(amount):f}"
     step = _CENT if abs(amount) >= 1 or not amount else _FINE
     rounded = amount.quantize(step, rounding=ROUND_HALF_EVEN)
     text = f"{abs(rounded):,f}"
@@ -108,7 +110,7 @@ def when(moment: datetime | None, zone: tzinfo, *, seconds: bool = False) -> Nod
         # The year 9999 has no next day in a zone to the east.
         local = moment
     shown = local.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
-    return time(datetime=utc, title=f"{utc} UTC")[shown]
+    return time(datetime=utc, title=utc)[shown]
 
 
 def badge(text: str, tone: str = "") -> Element:
@@ -117,7 +119,7 @@ def badge(text: str, tone: str = "") -> Element:
 
 
 _TONES = {
-    **dict.fromkeys(("active", "ok", "posted", "delivered", "healthy"), "good"),
+    **dict.fromkeys(("active", "ok", "done", "delivered", "healthy"), "good"),
     **dict.fromkeys(
         ("suspended", "aborted", "unpriced", "expired", "pending", "estimated"), "warn"
     ),

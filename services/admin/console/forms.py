@@ -192,9 +192,15 @@ def _control(field: Field, text: str, described: str, *, wrong: bool) -> Rendera
 
 
 def confirm_form(
-    action: str, csrf: str, *, submit: str, asks: Node, hidden: Typed | None = None
+    action: str,
+    csrf: str,
+    *,
+    submit: str,
+    asks: Node,
+    hidden: Typed | None = None,
+    danger: bool = True,
 ) -> Renderable:
-    """A destructive action: it says what it will do, and is done by a button of its own."""
+    """It says what it will do, and is done by a button of its own; most of these destroy."""
     return form(method="post", action=action, class_="confirm")[
         fieldset[
             legend(".visually-hidden")[submit],
@@ -204,6 +210,6 @@ def confirm_form(
                 field_input(type="hidden", name=name, value=text)
                 for name, text in (hidden or {}).items()
             ),
-            button(type="submit", class_="danger")[submit],
+            button(type="submit", class_="danger" if danger else "primary")[submit],
         ]
     ]

@@ -13,7 +13,7 @@ SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 
 
 class _Forms(HTMLParser):
-    """The fields of each form by its action, with the values that they have."""
+    """The fields of each form that is posted, by its action, with the values that they have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,8 @@ class _Forms(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         has = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self._fields = self.forms.setdefault(has.get("action", ""), {})
+            posted = has.get("method") == "post"
+            self._fields = self.forms.setdefault(has["action"], {}) if posted else {}
         elif tag == "input" and (has.get("type") != "checkbox" or "checked" in has):
             self._fields[has["name"]] = has.get("value", "")
         elif tag == "select":

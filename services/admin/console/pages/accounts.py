@@ -26,6 +26,7 @@ from services.admin.console.elements import (
     usd,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.forms import Field, Typed, body_of, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.console.pages.keys import keys_table
@@ -82,6 +83,7 @@ async def list_page(view: View) -> Shown:
         name="Accounts",
         content=panel(
             "All accounts",
+            filters(view, {"q": "Search"}, {"status": ("Status", AccountStatus)}),
             rows_table("Accounts", columns, rows, empty=empty),
             view.pager(listed),
             actions=_new_link(view),

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from htpy import Node, a, button, code, details, form, label, option, p, select, summary
+from htpy import Node, a, button, code, details, p, summary
 
 from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
-from libs.common.schemas.alert import ALERT_KINDS
+from libs.common.schemas.alert import ALERT_KINDS, AlertKind
 from services.admin.alerts import deliveries, receivers
 from services.admin.alerts.deliveries import AlertView
 from services.admin.alerts.receivers import ReceiverView
@@ -19,6 +19,7 @@ from services.admin.console.elements import (
     status_badge,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 
@@ -52,7 +53,7 @@ async def list_page(view: View) -> Shown:
             view.api.may(receivers.list_receivers) and await _receivers(view),
             panel(
                 "What they were told",
-                _filters(view),
+                filters(view, {"user_id": "Account"}, {"kind": ("Kind", AlertKind)}),
                 rows_table(
                     "Alerts", _ALERTS, [_alert(view, each) for each in told.data],
                     empty=p["No alert matches."],
@@ -76,27 +77,11 @@ async def _receivers(view: View) -> Node:
     )  # fmt: skip
 
 
-def _filters(view: View) -> Node:
-    chosen = view.query.get("kind", "")
-    return form(".filters", method="get", action=view.path, role="search")[
-        label[
-            "Kind",
-            select(name="kind")[
-                (
-                    option(value=each, selected=each == chosen)[each or "any"]
-                    for each in ("", *ALERT_KINDS)
-                )
-            ],
-        ],
-        button(type="submit")["Filter"],
-    ]
-
-
 def _receiver(view: View, each: ReceiverView) -> list[Node]:
     at = f"/console/alerts/receivers/{segment(each.receiver_id)}"
     test = confirm_form(
         f"{at}/test", view.session.csrf, submit="Send a test",
-        asks=f"Sends one alert of the kind test to {each.url}.",
+        asks=f"Sends one alert of the kind test to {each.url}.", danger=False,
     )  # fmt: skip
     remove = confirm_form(
         f"{at}/remove", view.session.csrf, submit="Remove it",
@@ -115,7 +100,7 @@ def _receiver(view: View, each: ReceiverView) -> list[Node]:
 def _alert(view: View, each: AlertView) -> list[Node]:
     again = confirm_form(
         f"/console/alerts/{segment(each.alert_id)}/replay", view.session.csrf, submit="Send again",
-        asks="Sends it again, with the id that it had.",
+        asks="Sends it again, with the id that it had.", danger=False,
     )  # fmt: skip
     account = each.user_id and link(f"/console/accounts/{segment(each.user_id)}", each.user_id)
     return [

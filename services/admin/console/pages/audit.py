@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import msgspec
-from htpy import Node, button, details, form, p, pre, summary
+from htpy import Node, details, p, pre, summary
 
 from services.admin.audit import audit
 from services.admin.audit.audit import AuditView
@@ -13,9 +13,9 @@ from services.admin.console.elements import (
     panel,
     rows_table,
     status_badge,
-    text_filter,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.page import Handler, Page, Shown, View
 
 _FILTERS = {
@@ -30,13 +30,11 @@ _COLUMNS = (
 
 async def list_page(view: View) -> Shown:
     listed = await view.api.call(audit.list_audit, query=view.query)
-    filters = form(".filters", method="get", action=view.path, role="search")[
-        (text_filter(field, name, view.query) for field, name in _FILTERS.items()),
-        button(type="submit")["Filter"],
-    ]
     rows = [_row(view, each) for each in listed.data]
     table = rows_table("Writes", _COLUMNS, rows, empty=p["No write matches."])
-    return Page(name="Audit", content=panel("Writes", filters, table, view.pager(listed)))
+    return Page(
+        name="Audit", content=panel("Writes", filters(view, _FILTERS), table, view.pager(listed))
+    )
 
 
 def _row(view: View, each: AuditView) -> list[Node]:
@@ -45,7 +43,7 @@ def _row(view: View, each: AuditView) -> list[Node]:
         f"{each.actor_name} ({each.role})",
         each.action.replace("_", " "),
         each.object or NOTHING,
-        status_badge("ok" if each.outcome == "done" else each.outcome),
+        status_badge(each.outcome),
         each.address,
         details[
             summary["Show"],

@@ -1,13 +1,11 @@
 """Calls: the ledger's entries by filters, as they come, and one by one."""
 
-import typing
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from htpy import Node, button, code, div, form, label, option, p, pre, rect, select, span, svg
+from htpy import Node, code, div, p, pre, rect, span, svg
 from htpy import title as svg_title
 from msgspec import UNSET
 from starlette.responses import Response
@@ -25,10 +23,10 @@ from services.admin.console.elements import (
     panel,
     rows_table,
     status_badge,
-    text_filter,
     usd,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.page import Handler, Page, Shown, View, segment
 from services.admin.entry_views import EntryView, LineView
 from services.admin.exports import usage_export
@@ -48,7 +46,7 @@ _TEXTS = {
     "since": "Since",
     "until": "Until",
 }
-_CHOICES = {"status": EntryStatus, "kind": EntryKind}
+_CHOICES = {"status": ("Status", EntryStatus), "kind": ("Kind", EntryKind)}
 _TAIL = "/console/calls/tail"
 
 
@@ -57,40 +55,15 @@ async def list_page(view: View) -> Shown:
     return Page(
         name="Calls",
         content=[
-            _filters(view),
             panel(
                 "Entries",
+                filters(view, _TEXTS, _CHOICES),
                 _live(view, listed.data),
                 view.pager(listed),
                 actions=[_tail_note(view), " ", _download(view)],
             ),
         ],
     )
-
-
-def _filters(view: View) -> Node:
-    query = view.query
-    return form(
-        ".filters.panel", method="get", action=view.path, role="search", aria_label="Calls"
-    )[
-        (text_filter(field, name, query) for field, name in _TEXTS.items()),
-        (label[field.title(), _choice(field, query.get(field, ""))] for field in _CHOICES),
-        button(".primary", type="submit")["Filter"],
-    ]
-
-
-def _choice(field: str, chosen: str) -> Node:
-    values = ("", *_values(_CHOICES[field]))
-    return select(name=field)[
-        (option(value=each, selected=each == chosen)[each or "any"] for each in values)
-    ]
-
-
-def _values(annotation: Any) -> list[str]:
-    """The words of a Literal, or of a union of some."""
-    if typing.get_origin(annotation) is typing.Literal:
-        return list(typing.get_args(annotation))
-    return [word for part in typing.get_args(annotation) for word in _values(part)]
 
 
 def _tail_note(view: View) -> Node:

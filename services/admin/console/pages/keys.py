@@ -19,6 +19,7 @@ from services.admin.console.elements import (
     usd,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.forms import Field, Typed, body_of, confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.keys import KeyView
@@ -44,6 +45,7 @@ _NEW = (
     *_COMMON,
 )
 _EDIT = (Field(path="name", label="Name"), *_COMMON)
+_FILTERS = {"q": "Search", "user_id": "Account", "prefix": "Secret begins with"}
 _GRACE = (
     Field(
         path="grace_s", label="How long the old secret still works, seconds", kind="number",
@@ -78,7 +80,13 @@ async def list_page(view: View) -> Shown:
     )
     return Page(
         name="Keys",
-        content=panel("All keys", keys_table(view, listed.data), view.pager(listed), actions=new),
+        content=panel(
+            "All keys",
+            filters(view, _FILTERS, {"status": ("Status", keys.ShownStatus)}),
+            keys_table(view, listed.data),
+            view.pager(listed),
+            actions=new,
+        ),
     )
 
 

@@ -103,6 +103,7 @@ async def show_page(view: View, results: Any = None) -> Shown:
     test = confirm_form(
         f"{at}/test", view.session.csrf, submit="Call each deployment",
         asks="Makes a short call of each deployment, which costs what such a call costs.",
+        danger=False,
     )  # fmt: skip
     return Page(
         name=route.model,

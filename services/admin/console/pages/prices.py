@@ -5,8 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from htpy import Node, a, button, div, form, label, p
-from htpy import input as field_input
+from htpy import Node, a, div, p
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import AppError, Conflict, InvalidRequest, NotFound, ValidationFailed
@@ -24,6 +23,7 @@ from services.admin.console.elements import (
     usd,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 
@@ -65,11 +65,6 @@ async def list_page(view: View) -> Shown:
     wanted = {"bundled": "true"} if not query.get("history") else {}
     listed = await view.api.call(costs.list_costs, query={**wanted, **query})
     may = view.api.may(costs.create_cost)
-    search = form(".filters", method="get", action=view.path, role="search")[
-        label["Model", field_input(name="model", value=query.get("model", ""))],
-        label["Provider", field_input(name="provider", value=query.get("provider", ""))],
-        button(type="submit")["Look up"],
-    ]
     rows = [_row(view, price) for price in listed.data]
     empty = p["No price matches. A model without a price is refused, so that no call is free."]
     actions = [
@@ -81,7 +76,7 @@ async def list_page(view: View) -> Shown:
         name="Prices",
         content=panel(
             "In force now",
-            search,
+            filters(view, {"model": "Model", "provider": "Provider"}),
             rows_table("Prices", _COLUMNS, rows, empty=empty),
             view.pager(listed),
             actions=div[actions],
