@@ -61,8 +61,10 @@ def registry_of(service: str) -> CollectorRegistry:
 
 
 def metrics_of(service: str) -> list[MetricWrapperBase]:
+    """Its own: stamina counts its retries in the process's registry, once it is loaded."""
     collectors = registry_of(service)._collector_to_names
-    return [each for each in collectors if isinstance(each, MetricWrapperBase)]
+    own = (each for each in collectors if isinstance(each, MetricWrapperBase))
+    return [each for each in own if not each._name.startswith("stamina_")]
 
 
 def name_of(metric: MetricWrapperBase) -> str:

@@ -23,9 +23,11 @@ class NotingLedger(LedgerStore):
         super().__init__(database)
         self.posted: list[list[str]] = []
 
-    async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
+    async def add(
+        self, entries: Sequence[LedgerEntry], session: Session | None = None
+    ) -> Sequence[LedgerEntry]:
         self.posted.append([entry.user_id for entry in entries])
-        return await super().post(entries, session)
+        return await super().add(entries, session)
 
 
 @pytest.fixture
