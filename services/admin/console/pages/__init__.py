@@ -13,15 +13,20 @@ from services.admin.console.pages import (
     models,
     overview,
     people,
+    price_imports,
     prices,
     settings,
+    statements,
 )
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     **overview.PAGES,
     **accounts.PAGES,
+    **statements.PAGES,
     **keys.PAGES,
     **calls.PAGES,
+    # Before the prices, whose ids may be anything.
+    **price_imports.PAGES,
     **prices.PAGES,
     **models.PAGES,
     **ledger.PAGES,

@@ -1,8 +1,8 @@
 """Accounts: the list, and one with its budgets, keys and latest calls."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from htpy import Node, a, div, p
 
@@ -14,7 +14,6 @@ from services.admin.console.calls_table import calls_table
 from services.admin.console.elements import (
     NOTHING,
     Column,
-    count,
     data_usd,
     facts,
     link,
@@ -31,9 +30,6 @@ from services.admin.console.forms import Field, Typed, body_of, form_of, status_
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.console.pages.keys import keys_table
 from services.admin.console.spend_chart import outlook_words, spend_chart
-from services.admin.endpoints import Answer
-from services.admin.exports import statements
-from services.admin.exports.statements import Statement
 from services.admin.spend import BudgetSpend
 
 _SETTINGS = (
@@ -215,43 +211,6 @@ def _budget(view: View, period: str, spend: BudgetSpend, held: Decimal) -> Node:
     ]  # fmt: skip
 
 
-# The verb also answers a file, where one is asked for.
-_as_json = cast("Callable[..., Awaitable[Answer[Statement]]]", statements.show_statement)
-
-
-async def statement_page(view: View) -> Shown:
-    path = {name: view.request.path_params[name] for name in ("user_id", "month")}
-    if view.query.get("format") == "csv":
-        return await view.api.file(statements.show_statement, query={"format": "csv"}, **path)
-    made = await view.api.call(_as_json, query={"format": "json"}, **path)
-    columns = (
-        Column("Key"), Column("Model"), Column("Calls", "number"), Column("Of calls", "number"),
-        Column("Corrections", "number"), Column("Credits", "number"), Column("Total", "number"),
-    )  # fmt: skip
-    rows: list[list[Node]] = [
-        [
-            line.key_name or line.key_id or NOTHING, line.model or NOTHING, count(line.calls),
-            usd(line.calls_usd), usd(line.corrections_usd), usd(line.credits_usd),
-            usd(line.total_usd),
-        ]
-        for line in made.lines
-    ]  # fmt: skip
-    pairs: list[tuple[str, Node]] = [
-        ("Month", f"{made.month}, {made.time_zone}"),
-        ("It is", "still open" if made.status == "open" else "closed"),
-        ("Spent before", usd(made.opening_usd)),
-        ("In the month", usd(made.total_usd)),
-        ("Spent at its end", usd(made.closing_usd)),
-    ]
-    return Page(
-        name=f"Statement of {made.name}",
-        content=[
-            panel("Sum", facts(pairs), actions=link(view.with_query(format="csv"), "As CSV")),
-            panel("By key and model", rows_table("Lines", columns, rows, empty=p["No call."])),
-        ],
-    )
-
-
 async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
     user_id = view.request.path_params["user_id"]
     answer = await view.api.answer(accounts.show_account, user_id=user_id)
@@ -319,6 +278,5 @@ PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/accounts": {"GET": list_page},
     "/console/accounts/new": {"GET": new_page, "POST": create},
     "/console/accounts/{user_id}": {"GET": show_page},
-    "/console/accounts/{user_id}/statements/{month}": {"GET": statement_page},
     "/console/accounts/{user_id}/edit": {"GET": edit_page, "POST": change},
 }

@@ -1,0 +1,62 @@
+"""The statement of an account's month, to be read or downloaded."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
+
+from htpy import Node, p
+
+from services.admin.console.elements import (
+    NOTHING,
+    Column,
+    count,
+    facts,
+    link,
+    panel,
+    rows_table,
+    usd,
+)
+from services.admin.console.page import Handler, Page, Shown, View
+from services.admin.endpoints import Answer
+from services.admin.exports import statements
+from services.admin.exports.statements import Statement
+
+# The verb also answers a file, where one is asked for.
+_as_json = cast("Callable[..., Awaitable[Answer[Statement]]]", statements.show_statement)
+
+
+async def show_page(view: View) -> Shown:
+    path = {name: view.request.path_params[name] for name in ("user_id", "month")}
+    if view.query.get("format") == "csv":
+        return await view.api.file(statements.show_statement, query={"format": "csv"}, **path)
+    made = await view.api.call(_as_json, query={"format": "json"}, **path)
+    columns = (
+        Column("Key"), Column("Model"), Column("Calls", "number"), Column("Of calls", "number"),
+        Column("Corrections", "number"), Column("Credits", "number"), Column("Total", "number"),
+    )  # fmt: skip
+    rows: list[list[Node]] = [
+        [
+            line.key_name or line.key_id or NOTHING, line.model or NOTHING, count(line.calls),
+            usd(line.calls_usd), usd(line.corrections_usd), usd(line.credits_usd),
+            usd(line.total_usd),
+        ]
+        for line in made.lines
+    ]  # fmt: skip
+    pairs: list[tuple[str, Node]] = [
+        ("Month", f"{made.month}, {made.time_zone}"),
+        ("It is", "still open" if made.status == "open" else "closed"),
+        ("Spent before", usd(made.opening_usd)),
+        ("In the month", usd(made.total_usd)),
+        ("Spent at its end", usd(made.closing_usd)),
+    ]
+    return Page(
+        name=f"Statement of {made.name}",
+        content=[
+            panel("Sum", facts(pairs), actions=link(view.with_query(format="csv"), "As CSV")),
+            panel("By key and model", rows_table("Lines", columns, rows, empty=p["No call."])),
+        ],
+    )
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/accounts/{user_id}/statements/{month}": {"GET": show_page},
+}
