@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Any
 
@@ -46,18 +46,24 @@ class Probes:
 
     @asynccontextmanager
     async def running(self, database: Database, redis: Redis) -> AsyncIterator[None]:
-        """Probes every `EVERY_S` until the block ends."""
-        task = asyncio.create_task(self._keep_probing(database, redis))
+        """Probes every `EVERY_S` until the block ends; a probe under way is waited for.
+
+        A connection that was given up while it opened would outlive the pool.
+        """
+        ended = asyncio.Event()
+        task = asyncio.create_task(self._keep_probing(database, redis, ended))
         try:
             yield
         finally:
-            task.cancel()
+            ended.set()
             await asyncio.wait({task})
 
-    async def _keep_probing(self, database: Database, redis: Redis) -> None:
-        while True:
+    async def _keep_probing(self, database: Database, redis: Redis, ended: asyncio.Event) -> None:
+        while not ended.is_set():
             await self.probe(database, redis)
-            await asyncio.sleep(EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_S):
+                    await ended.wait()
 
     async def _measure(self, name: str, check: Callable[[], Awaitable[Any]]) -> None:
         began = perf_counter()
