@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.errors import FieldError, ValidationFailed
+from libs.common.errors import InvalidRequest
 from libs.common.storage.mongo.slices import Place, Rows, Slice
 from services.admin.fields import PageSize
 
@@ -29,7 +29,8 @@ _MAX_CURSOR = 2048
 _MAX_SEQUENCE = 2**53
 
 _encode = msgspec.json.Encoder().encode
-ListCursor = Annotated[str, Meta(min_length=1, max_length=_MAX_CURSOR)]
+# Without a rule: `place_of` refuses alike whatever is no cursor of its list.
+ListCursor = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": _MAX_CURSOR})]
 
 
 def found_in(q: str | UnsetType, *texts: str) -> bool:
@@ -44,9 +45,11 @@ def cursor_of(kind: str, place: str) -> str:
 
 
 def place_of(kind: str, cursor: str | UnsetType) -> str | None:
-    """Raises ValidationFailed for a cursor that no list of the kind gave."""
+    """Raises InvalidRequest for a cursor that no list of the kind gave."""
     if cursor is UNSET:
         return None
+    if len(cursor) > _MAX_CURSOR:
+        raise _foreign_cursor()
     try:
         raw = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         place = raw[_DIGEST_BYTES:].decode()
@@ -58,7 +61,7 @@ def place_of(kind: str, cursor: str | UnsetType) -> str | None:
 
 
 def place_by(kind: str, cursor: str | UnsetType, read: Callable[[str], T]) -> T | None:
-    """What `read` makes of the place. Raises ValidationFailed for one that a client made up."""
+    """What `read` makes of the place. Raises InvalidRequest for one that a client made up."""
     place = place_of(kind, cursor)
     try:
         return None if place is None else read(place)
@@ -74,9 +77,12 @@ def sequence_of(place: str) -> int:
     return number
 
 
-def _foreign_cursor() -> ValidationFailed:
-    message = "is not a cursor that this list gave: pass `next_cursor` as it is"
-    return ValidationFailed([FieldError("cursor", message)])
+def _foreign_cursor() -> InvalidRequest:
+    message = (
+        "The cursor is not one that this list gave, in this order: pass `next_cursor` or "
+        "`previous_cursor` as it is."
+    )
+    return InvalidRequest(message, param="cursor")
 
 
 def _digest(kind: str, place: bytes) -> bytes:

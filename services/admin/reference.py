@@ -11,6 +11,7 @@ from libs.common.errors import (
     Conflict,
     Forbidden,
     InvalidJSON,
+    InvalidRequest,
     NotFound,
     PreconditionFailed,
     RateLimited,
@@ -117,10 +118,17 @@ def _is_revised(endpoint: Endpoint) -> bool:
     return PreconditionFailed in endpoint.errors and 204 not in endpoint.statuses
 
 
+def _has_cursor(endpoint: Endpoint) -> bool:
+    structs = (endpoint.query, endpoint.body)
+    return any(struct and "cursor" in struct.__struct_fields__ for struct in structs)
+
+
 def _errors(endpoint: Endpoint) -> dict[int | str, Reply]:
     if endpoint.role is None:
         return {}
     errors = {*_ANY, *endpoint.errors}
+    if _has_cursor(endpoint):
+        errors.add(InvalidRequest)
     if endpoint.body is not None:
         errors |= {*_WITH_BODY}
     if endpoint.method == "POST":

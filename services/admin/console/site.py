@@ -44,6 +44,7 @@ _FOREIGN = (
 )
 _FAILED = "The console failed to show this. The service's log has the reason."
 _NAMES: Mapping[int, str] = {
+    400: "Not understood",
     403: "Not allowed",
     404: "Not found",
     422: "Not understood",

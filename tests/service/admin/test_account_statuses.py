@@ -98,7 +98,6 @@ async def test_what_one_request_changes_is_bounded(
         ({"filter": {"user_ids": []}}, "filter.user_ids"),
         ({"filter": {"where": "1"}}, "filter.where"),
         ({"filter": RED, "status": "gone"}, "status"),
-        ({"filter": RED, "cursor": "zzz"}, "cursor"),
     ],
 )
 async def test_a_wrong_filter_is_refused(
@@ -106,4 +105,11 @@ async def test_a_wrong_filter_is_refused(
 ) -> None:
     answer = await admin.post(PATH, json={"status": "suspended", "dry_run": False, **body})
     assert (answer.status_code, list(wrong_fields(answer))) == (422, [field])
+    assert set((await statuses(admin)).values()) == {"active"}
+
+
+async def test_a_foreign_cursor_changes_nothing(admin: httpx2.AsyncClient) -> None:
+    body = {"status": "suspended", "dry_run": False, "filter": RED, "cursor": "zzz"}
+    answer = await admin.post(PATH, json=body)
+    assert (answer.status_code, list(wrong_fields(answer))) == (400, ["cursor"])
     assert set((await statuses(admin)).values()) == {"active"}

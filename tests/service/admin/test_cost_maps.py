@@ -226,7 +226,7 @@ async def test_the_changes_of_a_dry_run_come_in_pages(admin: httpx2.AsyncClient)
         ({"price_map": {"m": 5}}, 422, "price_map.m"),
         ({"price_map": {}}, 404, "provider"),
         ({"price_map": {"m": row()}, "model": "chat"}, 404, "model"),
-        ({"price_map": {"m": row()}, "cursor": "x", "dry_run": True}, 422, "cursor"),
+        ({"price_map": {"m": row()}, "cursor": "x", "dry_run": True}, 400, "cursor"),
         ({"price_map": {"m": row()}, "cursor": "m"}, 422, "cursor"),
         ({"limit": 201}, 422, "limit"),
     ],

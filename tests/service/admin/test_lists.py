@@ -133,10 +133,16 @@ async def test_a_search_finds_parts_in_any_case(
 @pytest.mark.parametrize("name", LISTS)
 async def test_what_a_list_does_not_know_is_refused(admin: httpx2.AsyncClient, name: str) -> None:
     path, _, _, sort = LISTS[name]
-    cursor = "zzz"
-    for field, value in (("where", "1"), ("sort", "cost"), ("limit", "201"), ("cursor", cursor)):
+    for field, value, status in (
+        ("where", "1", 422),
+        ("sort", "cost", 422),
+        ("limit", "201", 422),
+        ("cursor", "zzz", 400),
+        ("cursor", "", 400),
+        ("cursor", "z" * 3000, 400),
+    ):
         answer = await admin.get(httpx2.URL(path).copy_merge_params({"sort": sort, field: value}))
-        assert answer.status_code == 422
+        assert answer.status_code == status
         assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
@@ -144,7 +150,7 @@ async def test_a_cursor_is_of_one_order(admin: httpx2.AsyncClient, database: Dat
     await accounts(admin, database)
     cursor = (await page(admin, "/admin/accounts", limit=2))["next_cursor"]
     params = {"cursor": cursor, "sort": "-user_id"}
-    assert (await admin.get("/admin/accounts", params=params)).status_code == 422
+    assert (await admin.get("/admin/accounts", params=params)).status_code == 400
 
 
 async def test_archived_accounts_are_shown_to_those_who_ask(
@@ -218,4 +224,4 @@ async def test_a_cursor_that_was_made_up_is_no_fault_of_the_service(
     for path, kind in KINDS.items():
         for place in MADE_UP:
             answer = await admin.get(f"/admin/{path}", params={"cursor": cursor_of(kind, place)})
-            assert answer.status_code in (200, 422), (path, place, answer.text)
+            assert answer.status_code in (200, 400), (path, place, answer.text)
