@@ -22,11 +22,6 @@ def name_of(tag: str) -> str:
     return tag.partition(":")[0]
 
 
-def value_of(tag: str) -> str:
-    """Empty for a tag that is a name alone."""
-    return tag.partition(":")[2]
-
-
 def is_tag(text: str) -> bool:
     """Printable characters, of any script; the first colon ends the name."""
     return (

@@ -81,11 +81,6 @@ class View:
         is_known = _ZONE.fullmatch(name) and time_zone_problem(name) is None
         return ZoneInfo(name if is_known else "UTC")
 
-    @property
-    def is_fragment(self) -> bool:
-        """Whether htmx asks, for a part of the page."""
-        return "hx-request" in self.request.headers
-
     def with_query(self, **changes: str | None) -> str:
         """The page's URL with some of its filters changed, and no cursor but one given."""
         kept = {name: text for name, text in self.query.items() if name != "cursor"}

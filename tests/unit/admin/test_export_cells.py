@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from libs.common.schemas.usage import ModelRun, TokenUsage
 from services.admin.exports.columns import COLUMNS, NAMES, row_of
 from services.admin.exports.encoders import CsvEncoder, NdjsonEncoder, csv_cell, harmless
 from services.admin.exports.formats import CSV, NDJSON, PARQUET, Format, chosen_format
+from services.admin.exports.parquet import ParquetEncoder
 from tests.unit.builders import NOW, entry
 
 OFFERED = (CSV, NDJSON, PARQUET)
@@ -165,11 +167,6 @@ def test_a_format_whose_package_is_missing_is_refused_by_its_name() -> None:
 
 
 def test_parquet_keeps_types_and_amounts() -> None:
-    pytest.importorskip("pyarrow")
-    import pyarrow.parquet as pq
-
-    from services.admin.exports.parquet import ParquetEncoder
-
     rows = [
         row_of(
             entry(f"call-{n}", cost_nusd=(-1) ** n * (10**15 + n), tags=("a", "b:c")[: n % 3]),
