@@ -62,10 +62,6 @@ def usd(amount: Decimal | None) -> Node:
     """In cents, or finer below one; the exact amount is on hover."""
     if amount is None:
         return span(".none", title="not known")[NOTHING]
-    return data_usd(amount)
-
-
-def data_usd(amount: Decimal) -> Element:
     return span(".usd", title=f"{amount:f} USD")[usd_text(amount)]
 
 

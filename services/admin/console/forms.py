@@ -35,7 +35,7 @@ from services.admin.console.elements import NOTHING
 # Whole numbers, with commas between thousands only: `1,5` is none.
 _NUMBER = re.compile(r"\d{1,15}|\d{1,3}(,\d{3}){1,4}", re.ASCII)
 
-Kind = Literal["text", "number", "amount", "time", "choice", "list", "long", "password", "flag"]
+Kind = Literal["text", "number", "amount", "time", "choice", "list", "long", "flag"]
 Typed = Mapping[str, str]
 
 
@@ -54,16 +54,12 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     # What an empty field means: nothing is said, or null, which removes what was there.
     empty: Literal["absent", "null"] = "absent"
 
-    @property
-    def name(self) -> str:
-        return self.path
-
 
 def body_of(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
     """The JSON body, nested by the paths. What is no number stays text, which the API refuses."""
     body: dict[str, Any] = {}
     for field in fields:
-        text = typed.get(field.name, "").strip()
+        text = typed.get(field.path, "").strip()
         if not text and field.empty == "absent" and field.kind != "flag":
             continue
         *parents, last = field.path.split(".")
@@ -107,7 +103,6 @@ def form_of(
     typed: Typed | None = None,
     error: AppError | None = None,
     hidden: Typed | None = None,
-    danger: bool = False,
     now: Typed | None = None,
 ) -> Renderable:
     """`now` has what others changed meanwhile: it is shown beside each field that differs."""
@@ -115,18 +110,14 @@ def form_of(
     problems = problems_of(error)
     elsewhere = {name: text for name, text in problems.items() if not _owner(name, fields)}
     return form(method="post", action=action, class_="fields")[
-        field_input(type="hidden", name="csrf", value=csrf),
-        (
-            field_input(type="hidden", name=name, value=text)
-            for name, text in (hidden or {}).items()
-        ),
+        hidden_fields({"csrf": csrf, **(hidden or {})}),
         None if error is None else _summary(error, elsewhere),
-        (_row(field, typed.get(field.name, ""), problems, now.get(field.name)) for field in fields),
-        div(".buttons")[button(type="submit", class_="danger" if danger else "primary")[submit]],
+        (_row(field, typed.get(field.path, ""), problems, now.get(field.path)) for field in fields),
+        div(".buttons")[button(type="submit", class_="primary")[submit]],
     ]
 
 
-def _hidden(values: Typed) -> Node:
+def hidden_fields(values: Typed) -> Node:
     return [field_input(type="hidden", name=name, value=text) for name, text in values.items()]
 
 
@@ -148,9 +139,9 @@ def _summary(error: AppError, elsewhere: Mapping[str, str]) -> Element:
 
 def _row(field: Field, text: str, problems: Mapping[str, str], now: str | None) -> Element:
     said = [each for name, each in problems.items() if _owner(name, [field])]
-    described = f"{field.name}-said"
+    described = f"{field.path}-said"
     return div(class_=["field", "wrong" if said else ""])[
-        label(for_=field.name)[field.label, field.required and span(".required")[" (needed)"]],
+        label(for_=field.path)[field.label, field.required and span(".required")[" (needed)"]],
         _control(field, text, described, wrong=bool(said)),
         small(id=described)[
             [span(".problem")[each, " "] for each in said],
@@ -162,8 +153,8 @@ def _row(field: Field, text: str, problems: Mapping[str, str], now: str | None) 
 
 def _control(field: Field, text: str, described: str, *, wrong: bool) -> Renderable:
     common: dict[str, Any] = {
-        "id": field.name,
-        "name": field.name,
+        "id": field.path,
+        "name": field.path,
         "required": field.required,
         "aria_describedby": described,
         "aria_invalid": "true" if wrong else None,
@@ -181,8 +172,6 @@ def _control(field: Field, text: str, described: str, *, wrong: bool) -> Rendera
             return textarea(**common, rows="4", spellcheck="false")[text]
         case "flag":
             return field_input(**common, type="checkbox", value="yes", checked=bool(text))
-        case "password":
-            return field_input(**common, type="password", autocomplete="current-password")
         case _:
             mode = {"number": "numeric", "amount": "decimal"}.get(field.kind)
             return field_input(
@@ -205,11 +194,7 @@ def confirm_form(
         fieldset[
             legend(".visually-hidden")[submit],
             p[asks],
-            field_input(type="hidden", name="csrf", value=csrf),
-            (
-                field_input(type="hidden", name=name, value=text)
-                for name, text in (hidden or {}).items()
-            ),
+            hidden_fields({"csrf": csrf, **(hidden or {})}),
             button(type="submit", class_="danger" if danger else "primary")[submit],
         ]
     ]

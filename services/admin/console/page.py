@@ -20,6 +20,7 @@ from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
 from services.admin.fields import time_zone_problem
 from services.admin.idempotency import HEADER as IDEMPOTENCY_KEY
+from services.admin.pages import Page as Listed
 from services.admin.state import State
 from services.admin.validation import read_body
 
@@ -107,14 +108,10 @@ class View:
             "stored now stands below each field that differs: save again to replace it."
         )
 
-    def pager(self, listed: Any) -> Node:
+    def pager(self, listed: Listed[Any]) -> Node:
         """Links to the page before and after, where there are any."""
-        cursors = listed if isinstance(listed, dict) else msgspec.structs.asdict(listed)
-        links = [
-            a(href=self.with_query(cursor=cursors[name]))[text]
-            for name, text in (("previous_cursor", "Previous page"), ("next_cursor", "Next page"))
-            if cursors.get(name) is not None
-        ]
+        both = (("Previous page", listed.previous_cursor), ("Next page", listed.next_cursor))
+        links = [a(href=self.with_query(cursor=cursor))[text] for text, cursor in both if cursor]
         return bool(links) and nav(".pages", aria_label="Pages of the list")[*links]
 
 

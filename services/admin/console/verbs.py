@@ -11,27 +11,10 @@ from starlette.responses import Response
 
 from libs.common.web.json import encode_json
 from services.admin.endpoints import Answer, Endpoint, EndpointCall, Next, Served
-from services.admin.pages import Page
 from services.admin.people.actor import Actor
 from services.admin.state import State
 
 T = TypeVar("T")
-
-
-class _Members(dict[str, Any]):
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-
-def _attributes(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _Members({name: _attributes(each) for name, each in value.items()})
-    if isinstance(value, Page):
-        return msgspec.structs.replace(value, data=_attributes(list(value.data)))
-    return [_attributes(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 Query = Mapping[str, Any]
@@ -64,7 +47,7 @@ class Verbs:
     ) -> T:
         """The answer's content. Query parameters that are None or empty are left out."""
         answer = await self.answer(handler, query=query, body=body, headers=headers, **path)
-        return cast("T", _attributes(answer.content))
+        return answer.content
 
     async def answer(
         self,

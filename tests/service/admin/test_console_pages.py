@@ -207,6 +207,18 @@ async def test_a_price_is_set_looked_up_and_ended(
     assert "$0.5" not in (await browser.get("/console/prices?model=a/b+m")).text
 
 
+async def test_a_price_stands_beside_what_the_map_says(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    price = await made(
+        admin, "costs", model="gpt-4.1-mini", input_cost_per_million=7, output_cost_per_million=9
+    )
+    page = await browser.get(f"/console/prices/{price['price_id']}")
+    assert "Beside LiteLLM&#39;s map" in page.text or "Beside LiteLLM's map" in page.text
+    (row,) = re.findall(r"<tr><td[^>]*>input cost per million</td>(.*?)</tr>", page.text)
+    assert row.endswith("7</td>")
+
+
 async def test_a_pasted_usage_is_quoted(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:

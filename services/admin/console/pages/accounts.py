@@ -14,7 +14,6 @@ from services.admin.console.calls_table import calls_table
 from services.admin.console.elements import (
     NOTHING,
     Column,
-    data_usd,
     facts,
     link,
     meter,
@@ -94,7 +93,7 @@ def _row(account: AccountView) -> list[Node]:
         link(f"/console/accounts/{segment(account.user_id)}", account.user_id),
         account.name,
         status_badge(account.status),
-        data_usd(spend.total_usd),
+        usd(spend.total_usd),
         usd(spend.held_usd),
         "none" if budget is None else [usd(budget.limit_usd), f" {account.budgets[0].period}"],
         NOTHING if budget is None else usd(budget.remaining_usd),

@@ -7,14 +7,13 @@ from urllib.parse import urlencode
 import msgspec
 from htpy import Node, code, div, p, pre, rect, span, svg
 from htpy import title as svg_title
-from msgspec import UNSET
 from starlette.responses import Response
 
 from libs.common.schemas.entry import EntryKind, EntryStatus
 from services.admin import ledger, recordings, usage
 from services.admin.console.calls_table import calls_table
+from services.admin.console.cost_lines import lines_table
 from services.admin.console.elements import (
-    NOTHING,
     Column,
     count,
     facts,
@@ -28,7 +27,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.filters import filters
 from services.admin.console.page import Handler, Page, Shown, View, segment
-from services.admin.entry_views import EntryView, LineView
+from services.admin.entry_views import EntryView
 from services.admin.exports import usage_export
 from services.admin.ledger import ExplainedEntryView
 
@@ -147,20 +146,6 @@ def _facts(view: View, entry: ExplainedEntryView) -> Node:
 
 
 def _cost(entry: ExplainedEntryView) -> list[Node]:
-    columns = (
-        Column("Item"), Column("Quantity", "number"), Column("Rate", "number"),
-        Column("Amount", "number"),
-    )  # fmt: skip
-    rows = [
-        [
-            _item(line),
-            count(line.quantity),
-            NOTHING if line.rate_usd is None else f"${line.rate_usd:f} per {line.per:,}",
-            usd(line.amount_usd),
-        ]
-        for line in entry.lines
-    ]
-    empty = p["Nothing was charged."]
     pairs: list[tuple[str, Node]] = [
         ("Cost", usd(entry.cost_usd)),
         ("After corrections", usd(entry.net_cost_usd)),
@@ -171,14 +156,9 @@ def _cost(entry: ExplainedEntryView) -> list[Node]:
         ("Notes", ", ".join(note.replace("_", " ") for note in entry.price_notes)),
     ]
     return [
-        rows_table("Cost", columns, rows, empty=empty),
+        lines_table(entry.lines),
         facts([(name, value) for name, value in pairs if value]),
     ]
-
-
-def _item(line: LineView) -> str:
-    name = line.item.replace("_", " ")
-    return name if line.model is UNSET else f"{name} ({line.model})"
 
 
 class _Span(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from services.admin.console.elements import (
 from services.admin.console.filters import filters
 from services.admin.console.forms import Field, Typed, body_of, confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
-from services.admin.keys import KeyView
+from services.admin.keys import KeyView, NewKeyView
 
 _COMMON = (
     Field(
@@ -109,7 +109,7 @@ async def create(view: View) -> Shown:
     return _secret_page(view, made, "The key is made")
 
 
-def _secret_page(view: View, made: Any, said: str) -> Page:
+def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
     gateway = view.request.state["gateway_url"]
     command = (
         f"curl {gateway}/v1/chat/completions \\\n"

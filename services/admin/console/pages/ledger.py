@@ -1,7 +1,6 @@
 """The ledger: its proof, and the deliveries that could not be posted."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from htpy import Node, p
 
@@ -21,6 +20,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.forms import confirm_form
 from services.admin.console.page import Handler, Page, Shown, View, go_to
+from services.admin.proof import DifferenceView
 
 _COLUMNS = (Column("Letter"), Column("Came"), Column("Why"), Column("Bytes", "number"))
 
@@ -83,7 +83,7 @@ async def _proof(view: View) -> list[Node]:
     return [facts(pairs), _difference(found.first_difference), more]
 
 
-def _difference(difference: Any) -> Node:
+def _difference(difference: DifferenceView | None) -> Node:
     if difference is None:
         return None
     return p[

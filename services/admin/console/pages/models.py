@@ -1,7 +1,6 @@
 """Models: routes, their deployments and how these are."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from htpy import Node, a, p
 
@@ -23,6 +22,7 @@ from services.admin.console.elements import (
 from services.admin.console.forms import Field, confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.model_bodies import DeploymentView, RouteView
+from services.admin.model_tests import TestResult
 
 _NEW = (
     Field(path="model", label="Name that clients send", required=True),
@@ -93,7 +93,7 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-async def show_page(view: View, results: Any = None) -> Shown:
+async def show_page(view: View, results: Sequence[TestResult] = ()) -> Shown:
     route = await view.api.call(models.show_model, name=view.request.path_params["name"])
     at = f"/console/models/{segment(route.model)}"
     remove = confirm_form(
@@ -109,7 +109,7 @@ async def show_page(view: View, results: Any = None) -> Shown:
         name=route.model,
         content=[
             panel("Deployments", _deployments(view, route)),
-            results and panel("Test", _results(results)),
+            panel("Test", _results(results)) if results else None,
             panel("Route", _facts(route)),
             view.api.may(model_tests.test_model) and panel("Try it", test),
             view.api.may(models.delete_model) and panel("Delete", remove),
@@ -151,7 +151,7 @@ def _facts(route: RouteView) -> Node:
     )
 
 
-def _results(results: Any) -> Node:
+def _results(results: Sequence[TestResult]) -> Node:
     columns = (
         Column("Deployment"), Column("Outcome"), Column("ms", "number"), Column("Cost", "number"),
         Column("Why"),

@@ -10,9 +10,12 @@ from services.admin import cost_imports
 from services.admin.console.elements import Column, panel, rows_table
 from services.admin.console.forms import Field, confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View
+from services.admin.cost_imports import ImportView
 
 
-async def show_page(view: View, error: AppError | None = None, answer: Any | None = None) -> Shown:
+async def show_page(
+    view: View, error: AppError | None = None, answer: ImportView | None = None
+) -> Shown:
     fields = (
         Field(path="provider", label="Provider", help="Empty: all of them."),
         Field(path="model", label="Model", help="Empty: all of them."),
@@ -31,14 +34,14 @@ async def show_page(view: View, error: AppError | None = None, answer: Any | Non
         name="Import prices",
         notice=done,
         content=[
-            answer and answer.dry_run and _difference(view, answer),
+            None if answer is None or not answer.dry_run else _difference(view, answer),
             panel("From LiteLLM's bundled map", asked),
         ],
         status=status_of(error),
     )
 
 
-def _difference(view: View, answer: Any) -> Node:
+def _difference(view: View, answer: ImportView) -> Node:
     kept = {name: text for name, text in view.typed.items() if name != "really"}
     columns = (Column("Model"), Column("Change"))
     rows = [[row.model, row.change] for row in answer.changes]

@@ -1,7 +1,6 @@
 """Prices: what a model costs, from when, and what a usage would come to."""
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -9,12 +8,13 @@ from htpy import Node, a, div, p
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import AppError, Conflict, InvalidRequest, NotFound, ValidationFailed
+from libs.common.web.json import encode_json
 from services.admin import costs, quotes
+from services.admin.console.cost_lines import lines_table, rate_text
 from services.admin.console.elements import (
     NOTHING,
     Column,
     badge,
-    count,
     facts,
     link,
     mono,
@@ -26,6 +26,8 @@ from services.admin.console.elements import (
 from services.admin.console.filters import filters
 from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.cost_views import BundledView, CostView
+from services.admin.quotes import QuoteView
 
 _COLUMNS = (
     Column("Model"), Column("Provider"), Column("Source"), Column("In, per million", "number"),
@@ -84,36 +86,32 @@ async def list_page(view: View) -> Shown:
     )
 
 
-def _row(view: View, price: Any) -> list[Node]:
+def _row(view: View, price: CostView) -> list[Node]:
     return [
         link(f"/console/prices/{segment(price.price_id)}", price.model),
         price.provider,
         price.source,
-        _rate(price.input_cost_per_million),
-        _rate(price.output_cost_per_million),
+        rate_text(price.input_cost_per_million),
+        rate_text(price.output_cost_per_million),
         _start(view, price),
         when(price.effective_until, view.zone) if price.effective_until else NOTHING,
     ]
 
 
-def _is_bundled(price: Any) -> bool:
+def _is_bundled(price: CostView) -> bool:
     return bool(price.price_id.startswith("litellm:"))
 
 
-def _start(view: View, price: Any) -> Node:
+def _start(view: View, price: CostView) -> Node:
     """A bundled price has no start of its own: it has 1970."""
     return NOTHING if _is_bundled(price) else when(price.effective_from, view.zone)
-
-
-def _rate(rate: Any) -> str:
-    return NOTHING if rate is None else f"${rate:f}"
 
 
 async def show_page(view: View) -> Shown:
     price = await view.api.call(costs.show_cost, price_id=view.request.path_params["price_id"])
     rates = [
-        (name.removesuffix(_RATE).replace("_", " "), _rate(value))
-        for name, value in _members(price).items()
+        (name.removesuffix(_RATE).replace("_", " "), rate_text(value))
+        for name, value in msgspec.structs.asdict(price).items()
         if name.endswith(_RATE) and value is not None
     ]
     end = confirm_form(
@@ -122,7 +120,7 @@ async def show_page(view: View) -> Shown:
         asks="Calls from now on cost what they would without it; entries stay as they are.",
     )  # fmt: skip
     stored = price.effective_until is None and not _is_bundled(price)
-    history = f"/console/prices?{_query(model=price.model, history='true')}"
+    history = f"/console/prices?{urlencode({'model': price.model, 'history': 'true'})}"
     return Page(
         name=price.model,
         content=[
@@ -150,13 +148,19 @@ async def show_page(view: View) -> Shown:
     )
 
 
-def _beside(bundled: Any) -> Node:
+def _beside(bundled: BundledView) -> Node:
     """What LiteLLM's map says otherwise."""
-    differences = _builtins(bundled.differences)
-    if not differences:
-        return panel("LiteLLM's map", p["It says the same."])
-    shown = msgspec.json.format(msgspec.json.encode(differences), indent=2).decode()
-    return panel("What LiteLLM's map says otherwise", div(".scroll", tabindex="0")[mono(shown)])
+    columns = (Column("Term"), Column("In the map"), Column("Here"))
+    rows = [
+        [name.replace("_", " "), _term(change.before), _term(change.after)]
+        for name, change in bundled.differences.items()
+    ]
+    table = rows_table("Differences", columns, rows, empty=p["It says the same."])
+    return panel("Beside LiteLLM's map", table)
+
+
+def _term(value: object) -> str:
+    return NOTHING if value is None else encode_json(value).decode()
 
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
@@ -184,14 +188,16 @@ async def end(view: View) -> Shown:
     return go_to(f"/console/prices/{segment(price_id)}")
 
 
-async def quote_page(view: View, error: AppError | None = None, answer: Any | None = None) -> Shown:
+async def quote_page(
+    view: View, error: AppError | None = None, answer: QuoteView | None = None
+) -> Shown:
     asked = form_of(
         "/console/prices/quote", view.session.csrf, _QUOTE, submit="What does it cost?",
         typed=view.typed, error=error,
     )  # fmt: skip
     return Page(
         name="What would it cost?",
-        content=[answer and _quoted(answer), panel("Usage", asked)],
+        content=[None if answer is None else _quoted(answer), panel("Usage", asked)],
         status=status_of(error),
     )
 
@@ -212,37 +218,12 @@ async def quote(view: View) -> Shown:
     return await quote_page(view, answer=answer)
 
 
-def _quoted(answer: Any) -> Node:
-    columns = (
-        Column("Item"), Column("Quantity", "number"), Column("Rate", "number"),
-        Column("Amount", "number"),
-    )  # fmt: skip
-    rows = [
-        [
-            line.item.replace("_", " "),
-            count(line.quantity),
-            _rate(line.rate_usd),
-            usd(line.amount_usd),
-        ]
-        for line in answer.lines
-    ]
+def _quoted(answer: QuoteView) -> Node:
     return panel(
         "It costs",
         p[usd(answer.cost_usd), f" by {answer.provider}/{answer.model}"],
-        rows_table("Lines", columns, rows, empty=None),
+        lines_table(answer.lines),
     )
-
-
-def _members(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else msgspec.structs.asdict(value)
-
-
-def _builtins(value: Any) -> Any:
-    return msgspec.to_builtins(value, enc_hook=str, builtin_types=())
-
-
-def _query(**fields: str) -> str:
-    return urlencode(fields)
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
