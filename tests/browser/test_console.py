@@ -2,15 +2,22 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect
+from redis import Redis
 
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
+from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.queue.event_queue import enqueue_batch
 from services.admin.console.pages import PAGES
 from tests.browser.conftest import sign_in
+from tests.service.ledger_worker.worker_stage import batch_of_raws, make_event
+from tests.support.polling import PATIENCE_S, block_until
 
 _SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 _PATHS = [
@@ -87,6 +94,32 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
     page.get_by_role("button", name="Sign out").click()
     page.goto("/console/accounts")
     expect(page.get_by_label("Admin key")).to_be_visible()
+
+
+def deliver(redis_url: str, event: UsageEvent) -> None:
+    with Redis.from_url(redis_url) as redis, redis.pipeline(transaction=True) as pipeline:
+        enqueue_batch(pipeline, event.call_id, batch_of_raws([msgspec.msgpack.encode(event)]))
+        pipeline.execute()
+
+
+def letters(admin: Client) -> int:
+    return int(admin.expect("GET", "/admin/ledger/dead-letters")["count"])
+
+
+def test_a_dead_letter_is_replayed(page: Page, stack: LocalStack, admin: Client) -> None:
+    """Of a call whose account did not exist yet."""
+    deliver(stack.info.redis_url, make_event("late", started_at=datetime.now(UTC)))
+    block_until(lambda: letters(admin) == 1, PATIENCE_S)
+    sign_in(page, stack.info.admin_api_key)
+    page.goto("/console/ledger")
+    expect(page.get_by_text("there is no account 'late'")).to_be_visible()
+    admin.expect("POST", "/admin/accounts", {"user_id": "late"})
+    page.get_by_role("button", name="Put them all back on the queue").click()
+    block_until(lambda: letters(admin) == 0, PATIENCE_S)
+    page.goto("/console/calls?user_id=late")
+    expect(page.get_by_role("row").filter(has_text="late")).to_have_count(1)
+    page.goto("/console/ledger?prove=all")
+    expect(page.get_by_text("it agrees")).to_be_visible()
 
 
 def test_a_viewer_can_write_nothing(page: Page, stack: LocalStack, admin: Client) -> None:
