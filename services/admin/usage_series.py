@@ -15,7 +15,7 @@ from libs.common.storage.mongo.rollups import RollupFilter, Sums
 from services.admin.endpoints import Answer
 from services.admin.state import State
 from services.admin.usage_filter import TIMES, SumsQuery, field_problem, rollup_filter
-from services.admin.usage_views import NOTHING, LineView, PointView, SeriesView, group_fields
+from services.admin.usage_views import NOTHING, GroupSeries, PointView, SeriesView, group_fields
 from services.admin.validation import Rule
 
 # More groups than are shown at a time: series are asked for by group.
@@ -53,7 +53,7 @@ async def show_series(request: Request[State], query: SeriesQuery) -> Answer[Ser
         for name in names:
             times = {row.group[1]: row for row in rows if row.group[0] == name}
             points = _points(query.interval, wanted, times)
-            lines.append(LineView(**group_fields(by, (name,)), points=points))
+            lines.append(GroupSeries(**group_fields(by, (name,)), points=points))
     times = {
         row.group[0]: row
         for row in await rollups.sums(wanted, (time,), limit=_MAX_ROWS, brief=True)

@@ -77,7 +77,7 @@ class PointView(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
 
 
-class LineView(msgspec.Struct, frozen=True, kw_only=True):
+class GroupSeries(msgspec.Struct, frozen=True, kw_only=True):
     """One group's series."""
 
     user_id: str | UnsetType | None = UNSET
@@ -94,7 +94,7 @@ class SeriesView(PeriodView, frozen=True, kw_only=True):
     zone: str | None
     interval: str
     group_by: str | None
-    data: tuple[LineView, ...]
+    data: tuple[GroupSeries, ...]
     total: tuple[PointView, ...]
 
 

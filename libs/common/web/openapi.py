@@ -19,6 +19,8 @@ Json = dict[str, Any]
 _REF = "#/components/schemas/"
 _OPENAPI = "3.1.1"
 _CONVERTER = re.compile(r"\{(\w+):\w+\}")
+# What msgspec makes of `Page[EntryView]`.
+_GENERIC = re.compile(r"(\w+?)_(\w+)_$")
 JSON = "application/json"
 
 
@@ -91,8 +93,23 @@ def document_of(service: Service) -> Json:
     for operation in service.operations:
         if operation.query is not None:
             components.pop(_name_of(schemas[operation.query]), None)
+    document["components"]["schemas"] = _by_readable_name(components)
     plain: Json = _plain(document)
     return plain
+
+
+def _by_readable_name(components: Json) -> Json:
+    """Raises ValueError for two types of one name, which clients could not tell apart."""
+    named = {_readable(name): component for name, component in components.items()}
+    modules = [name for name in named if "." in name]
+    if modules or len(named) < len(components):
+        raise ValueError(f"Types share a name: {modules or sorted(components)}")
+    return named
+
+
+def _readable(name: str) -> str:
+    """Of a component, or of a reference to it: `EntryViewPage`."""
+    return _GENERIC.sub(r"\2\1", name)
 
 
 def _types(operations: Iterable[Operation]) -> Iterable[Any]:
@@ -230,6 +247,8 @@ def _plain(told: Any) -> Any:
 
 def _plain_schema(told: Json) -> Json:
     """Also of what is no schema: then nothing applies."""
+    if isinstance(told.get("$ref"), str):
+        told["$ref"] = _readable(told["$ref"])
     if told.get("format") == "decimal":
         del told["format"]
         told["type"] = "number"

@@ -87,7 +87,7 @@ async def test_a_generated_client_drives_the_service(
 
         await LedgerStore(database).post([entry(1)])
         usage = await api("usage.list_usage")(client=client, user_id="a")
-        assert isinstance(usage, models.PageEntryView)
+        assert isinstance(usage, models.EntryViewPage)
         assert [each.cost_usd for each in usage.data] == [0.01017115]
 
         listed = await api("accounts.list_accounts")(client=client, limit=10)
