@@ -178,7 +178,9 @@ async def test_a_stream_that_ends_before_its_first_byte_is_tried_again(
 async def test_a_broken_stream_ends_with_an_error(
     gateway: Client, books: Books, mock: Mock, dialect: Dialect, kind: str, after_chunks: int
 ) -> None:
-    mock.will({"type": "stream_fault", "kind": kind, "after_chunks": after_chunks})
+    # Only an answer that goes on for long shows who hangs up, however slow this machine is.
+    lengthy = {"type": "reply", "text": "rain " * 2_000}
+    mock.will({"type": "stream_fault", "kind": kind, "after_chunks": after_chunks}, lengthy)
     secret = await books.add_key()
 
     tries = 0
@@ -187,6 +189,9 @@ async def test_a_broken_stream_ends_with_an_error(
         response = await gateway.post(dialect.path, secret, dialect.body(_PROMPT, stream=True))
         if not failed(response):
             break
+        # The provider takes a request for another try only once it has noticed the hang-up. This
+        # waits for that.
+        assert len(mock.requests()) == tries
 
     assert tries == 2
     first, second = await books.events(secret)
