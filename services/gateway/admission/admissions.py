@@ -121,7 +121,7 @@ class Admissions:
         """Call this once the event is durable; from then on the ledger releases the hold."""
         hold = self._open.pop(call_id, None)
         if hold is not None:
-            self._backlog.release()
+            self._backlog.release(hold.call.tags)
             self._without_redis.observe_close(hold, cost_nusd)
 
     def spool_is_drained(self) -> None:
@@ -210,7 +210,7 @@ class Admissions:
     def _open_call(self, hold: CallHold) -> None:
         hold.call.held_nusd = hold.nusd
         self._open[hold.call.call_id] = hold
-        self._backlog.reserve()
+        self._backlog.reserve(hold.call.tags)
 
     async def _announce(self, user_id: str) -> bool:
         await self._holds.announce_account(user_id)

@@ -27,9 +27,11 @@ from services.gateway.spool.spool import Spool, SpoolFull
 log = structlog.get_logger(__name__)
 _MAX_BATCH = 200
 _MAX_WAITING = 10_000
-# The size of an event with names of full length. An event with dozens of objects is longer, and
-# uses room that other calls leave.
+# The size of an event with names of full length, but for its tags: clients give each call as many.
+# An event with dozens of objects is longer, and uses room that other calls leave.
 _EVENT_ROOM = 4096
+# Before the text of a tag.
+_TAG_HEAD = 3
 _RETRY_AFTER_S = 5
 
 
@@ -75,12 +77,12 @@ class Backlog:
         """Why the events of calls under way might not fit; None if they do."""
         return self._spool.lacks_room
 
-    def reserve(self) -> None:
-        """Reserves room for the event of an admitted call, until `release`."""
-        self._spool.reserve(_EVENT_ROOM)
+    def reserve(self, tags: Sequence[str]) -> None:
+        """Reserves room for the event of an admitted call with these tags, until `release`."""
+        self._spool.reserve(_room_for(tags))
 
-    def release(self) -> None:
-        self._spool.reserve(-_EVENT_ROOM)
+    def release(self, tags: Sequence[str]) -> None:
+        self._spool.reserve(-_room_for(tags))
 
     async def keep_room(self) -> None:
         """Allocates what is reserved on disk, as far as the disk allows."""
@@ -152,3 +154,7 @@ def _batch_of(record: Record) -> list[Metered]:
         return []
     events = [decode_event(raw) for raw in split_batch(record.payload)]
     return [Metered(*row) for row in zip(events, record.finished, strict=True)]
+
+
+def _room_for(tags: Sequence[str]) -> int:
+    return _EVENT_ROOM + sum(_TAG_HEAD + len(tag.encode()) for tag in tags)

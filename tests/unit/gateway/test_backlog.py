@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from libs.common.breaker import Breaker
+from libs.common.domain.tags import MAX_TAGS
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Finished, OpenHold
 from libs.common.storage.queue.event_queue import encode_batch
@@ -16,7 +18,7 @@ from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.holds import HoldStore
 from services.gateway.admission.admissions import Admissions
 from services.gateway.spool.backlog import Backlog, Metered, Record
-from services.gateway.spool.spool import Spool
+from services.gateway.spool.spool import Spool, SpoolFull
 from services.gateway.usage.meter import Meter
 from tests.fake_redis import fake_redis
 from tests.unit.builders import event
@@ -136,3 +138,23 @@ async def test_holds_are_taken_except_for_finished_calls(spool: Spool, redis: Re
     assert calls.of_which_told == ["open", "orphan"]
     assert await holds.accounts() == ["acme"]
     assert await holds.held("acme") == 14
+
+
+async def test_the_events_of_tagged_calls_fit_in_the_room_they_reserved(tmp_path: Path) -> None:
+    """Also where no other room is left, and with as many tags as a call can have."""
+    tags = tuple(f"{'é' * 60}{number:02}:{'é' * 65}" for number in range(MAX_TAGS))
+    spool = Spool(tmp_path, max_bytes=4 * 32 * 1024)
+    spool.open()
+    backlog = Backlog(spool)
+    for _ in range(3):
+        backlog.reserve(tags)
+    await backlog.keep_room()
+    with suppress(SpoolFull):
+        while True:
+            await spool.append(bytes(100))
+
+    for number in range(3):
+        tagged = msgspec.structs.replace(event(f"call-{number}"), tags=tags)
+        await backlog.add([Metered(tagged, None)])
+    assert len((await drained(backlog)).batches[-1]) == 1
+    spool.close()
