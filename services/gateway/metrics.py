@@ -41,7 +41,8 @@ UPSTREAM_CONNECTIONS_REFUSED = Counter(
     "Calls refused since no connection to a provider was free.",
     ["bound"],
 )
-# `cause`: the gateway's own error code, status_429, status_5xx, misconfigured or request.
+# `cause`: the gateway's own error code, status_429, status_5xx (also 3xx, 4xx), misconfigured or
+# request.
 ATTEMPTS_FAILED = Counter(
     "gateway_attempts_failed_total",
     "Tries of a deployment that failed, by provider and cause.",

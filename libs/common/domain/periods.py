@@ -29,6 +29,14 @@ def zone_of(name: str) -> tzinfo:
         raise ValueError(f"unknown time zone '{name[:64]}'") from None
 
 
+def posting_zone(name: str) -> tzinfo:
+    """As `zone_of`; a zone that this machine does not know is read as UTC: calls must be posted."""
+    try:
+        return zone_of(name)
+    except ValueError:
+        return UTC
+
+
 def period_key(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> str:
     """`total`, `2026-11`, `2026-W48` (ISO week) or `2026-11-24`, by the zone's calendar."""
     day = at.astimezone(zone)

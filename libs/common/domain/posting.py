@@ -7,7 +7,7 @@ call that was made must show.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -15,12 +15,13 @@ import msgspec
 
 from libs.common.domain.call_cost import CallCost, cost_of_call, models_of
 from libs.common.domain.money import EXACT, MAX_NUSD
-from libs.common.domain.periods import period_keys, zone_of
+from libs.common.domain.periods import period_keys, posting_zone
 from libs.common.domain.pricing import multiplier_problem
 from libs.common.domain.tags import kept_tags
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import (
+    MAX_FAILED_ATTEMPTS,
     MAX_OBJECT_ID_CHARS,
     MAX_OBJECTS,
     MAX_RUNS,
@@ -38,7 +39,6 @@ CLOCK_TOLERANCE = timedelta(hours=1)
 MAX_COUNT = 2**53
 MAX_ID_CHARS = 512
 MAX_TEXT_CHARS = 1024
-MAX_FAILED_ATTEMPTS = 10
 
 # By provider and model.
 Prices = Mapping[tuple[str, str], PriceVersion]
@@ -118,7 +118,7 @@ def entry_of(event: UsageEvent, prices: Prices, posted_at: datetime) -> LedgerEn
         started_at=event.started_at,
         posted_at=whole_ms(posted_at),
         time_zone=event.time_zone,
-        periods=period_keys(event.started_at, _zone_of(event)),
+        periods=period_keys(event.started_at, posting_zone(event.time_zone)),
         format=event.format,
         operation=event.operation,
         requested_model=event.requested_model,
@@ -170,14 +170,6 @@ def unpriced_models(entry: LedgerEntry) -> list[tuple[str | None, str | None]]:
     own = entry.priced_as or entry.model
     models = [line.model or own for line in entry.lines if line.unpriced]
     return [(entry.provider, model) for model in dict.fromkeys(models or [own])]
-
-
-def _zone_of(event: UsageEvent) -> tzinfo:
-    """A zone that this machine does not know is read as UTC: the entry must be posted."""
-    try:
-        return zone_of(event.time_zone)
-    except ValueError:
-        return UTC
 
 
 def _billed_usage(event: UsageEvent) -> TokenUsage | None:

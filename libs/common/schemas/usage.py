@@ -40,6 +40,8 @@ MAX_TOOLS = 128
 # What one call can make, of all that providers are known to; whatever goes beyond is not served.
 MAX_OBJECTS = 64
 MAX_OBJECT_ID_CHARS = 256
+# As many as a route's `max_attempts` can be.
+MAX_FAILED_ATTEMPTS = 10
 
 
 class TokenCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

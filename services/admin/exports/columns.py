@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from libs.common.domain.money import nusd_to_usd, plain
-from libs.common.domain.periods import DAILY, zone_of
+from libs.common.domain.periods import DAILY, posting_zone
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenCounts
 
@@ -31,20 +31,12 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
 def row_of(entry: LedgerEntry, zone: tzinfo | None) -> list[Cell]:
     """Times are in the zone; None: in the one that the entry counts in."""
-    at = _zone(entry.time_zone) if zone is None else zone
+    at = posting_zone(entry.time_zone) if zone is None else zone
     cells: list[Cell] = []
     for column in COLUMNS:
         cell = column.value(entry)
         cells.append(cell.astimezone(at) if isinstance(cell, datetime) else cell)
     return cells
-
-
-def _zone(name: str) -> tzinfo | None:
-    try:
-        return zone_of(name)
-    except ValueError:
-        # Posting reads a zone that it does not know as UTC.
-        return zone_of("UTC")
 
 
 def _field(name: str, kind: Kind = "text") -> Column:

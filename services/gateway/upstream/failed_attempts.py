@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from libs.common.errors import AppError
-from libs.common.schemas.usage import FailedAttempt
+from libs.common.schemas.usage import MAX_FAILED_ATTEMPTS, FailedAttempt
 from services.gateway.calls.call import Call
 from services.gateway.calls.target import Target
 from services.gateway.metrics import ATTEMPTS_FAILED
@@ -22,8 +22,6 @@ log = structlog.get_logger(__name__)
 _READ_BYTES = 16_384
 _MAX_MESSAGE = 300
 _MAX_CODE = 64
-# More are never made: a route's `max_attempts` has this bound.
-_MAX_KEPT = 10
 _SECRET = re.compile(r"(?i)\b(?:bearer\s+)?(?=[^\s'\"]*\d)[\w*.-]{20,}")
 _QUOTED = re.compile(r"(['\"`])(?:(?!\1).){40,}\1", re.DOTALL)
 _SPACES = re.compile(r"\s+")
@@ -58,7 +56,7 @@ def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed
         message=redacted(message),
         elapsed_ms=elapsed_ms,
     )
-    if len(call.failed_attempts) < _MAX_KEPT:
+    if len(call.failed_attempts) < MAX_FAILED_ATTEMPTS:
         call.failed_attempts = (*call.failed_attempts, attempt)
     cause = _cause(outcome, failure)
     ATTEMPTS_FAILED.labels(target.provider, cause).inc()
@@ -113,8 +111,8 @@ def _cause(outcome: Answer | AppError, failure: Failure) -> str:
     """Of few: what a metric may have as its label."""
     if isinstance(outcome, AppError):
         return outcome.code
-    if failure is Failure.UNEXPLAINED:
-        return "status_429" if outcome.status == 429 else "status_5xx"
-    return {Failure.OF_ACCOUNT: "misconfigured", Failure.OF_REQUEST: "request"}.get(
-        failure, "other"
-    )
+    if failure is Failure.OF_ACCOUNT:
+        return "misconfigured"
+    if failure is Failure.OF_REQUEST:
+        return "request"
+    return "status_429" if outcome.status == 429 else f"status_{outcome.status // 100}xx"

@@ -7,7 +7,7 @@ import msgspec
 
 from libs.common.domain.forecasts import forecast, pace_days
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.periods import days_of, period_end, period_key, zone_of
+from libs.common.domain.periods import days_of, period_end, period_key, posting_zone
 from libs.common.outbox import Outbox
 from libs.common.schemas.account import Budget
 from libs.common.schemas.alert import Alert, BudgetForecast
@@ -74,7 +74,7 @@ class ForecastWatch:
                     user_id=account.user_id,
                     key_id=None,
                     budgets=account.budgets,
-                    zone=zone_of(account.time_zone),
+                    zone=posting_zone(account.time_zone),
                     created_at=account.created_at,
                 )
                 for account in accounts
@@ -89,7 +89,7 @@ class ForecastWatch:
                     user_id=key.user_id,
                     key_id=key.key_id,
                     budgets=key.budgets,
-                    zone=zone_of(zones.get(key.user_id, "UTC")),
+                    zone=posting_zone(zones.get(key.user_id, "UTC")),
                     created_at=key.created_at,
                 )
                 for key in keys

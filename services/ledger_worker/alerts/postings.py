@@ -1,7 +1,6 @@
 """Tells, in the transaction of a posting, what it did to budgets and which prices it lacked."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, tzinfo
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ from cachetools import TTLCache
 
 from libs.common.domain.budget_alerts import is_exhausted, thresholds_reached
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.periods import DAILY, PERIODS, days_of, period_end, zone_of
+from libs.common.domain.periods import DAILY, PERIODS, days_of, period_end, posting_zone
 from libs.common.domain.posting import unpriced_models
 from libs.common.errors import BudgetExceeded
 from libs.common.outbox import Outbox
@@ -48,14 +47,6 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def current(self) -> str:
         return _period(self.budget, self.entry)
-
-    @property
-    def zone(self) -> tzinfo:
-        """A zone that this machine does not know was read as UTC when the entry was made."""
-        try:
-            return zone_of(self.entry.time_zone)
-        except ValueError:
-            return UTC
 
 
 class PostingWatch:
@@ -163,7 +154,8 @@ def _rows(
 
 def _of_row(row: _Row, spent_nusd: int) -> Iterator[Alert]:
     (user_id, key_id), budget = row.owner, row.budget
-    ends_at = period_end(budget.period, row.entry.started_at, row.zone)
+    zone = posting_zone(row.entry.time_zone)
+    ends_at = period_end(budget.period, row.entry.started_at, zone)
     state: dict[str, Any] = {
         "user_id": user_id,
         "key_id": key_id,

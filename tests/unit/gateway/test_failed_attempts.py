@@ -38,6 +38,21 @@ async def test_a_call_that_succeeds_at_last_keeps_why_it_did_not_at_first() -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (307, "status_3xx"), (400, "request"), (401, "misconfigured"), (429, "status_429"),
+        (451, "status_4xx"), (503, "status_5xx"),
+    ],
+)  # fmt: skip
+async def test_a_failure_counts_under_what_its_status_says(status: int, cause: str) -> None:
+    stage = Stage()
+    stage.gives("a", answer(status, OVERLOADED))
+    before = counted(cause)
+    await stage.call([target("a"), target("b")])
+    assert counted(cause) == before + 1
+
+
 async def test_a_call_that_succeeds_at_once_keeps_nothing() -> None:
     stage = Stage()
     await stage.call([target("a")])

@@ -8,11 +8,10 @@ others have no cells, or none of what was posted to them before.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, tzinfo
 
 import msgspec
 
-from libs.common.domain.periods import DAILY, hour_of, zone_of
+from libs.common.domain.periods import DAILY, hour_of, posting_zone
 from libs.common.domain.tags import name_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenCounts
@@ -122,7 +121,7 @@ def _fields(of: tuple[str, ...], dimensions: Dimensions, entry: LedgerEntry) -> 
 
 
 def _count(row: Counter[str], entry: LedgerEntry) -> None:
-    hour = hour_of(entry.started_at, _zone_of(entry)).strftime(CELL_TIME)
+    hour = hour_of(entry.started_at, posting_zone(entry.time_zone)).strftime(CELL_TIME)
     cell = f"cells.{hour} {entry.status}."
     row["revision"] = 1
     counted = "calls" if entry.kind == "call" else "corrections"
@@ -143,11 +142,3 @@ def _count(row: Counter[str], entry: LedgerEntry) -> None:
             if tokens:
                 row[f"tokens.{name}"] += tokens
                 row[f"{cell}tokens.{name}"] += tokens
-
-
-def _zone_of(entry: LedgerEntry) -> tzinfo:
-    """As its periods were made."""
-    try:
-        return zone_of(entry.time_zone)
-    except ValueError:
-        return UTC
