@@ -42,6 +42,9 @@ _ENTRIES: Document = {
     "$sum": {"$add": [{"$ifNull": [f"${name}", 0]} for name in ("calls", "corrections")]}
 }
 
+# What is added, by path, for each value of `_OF`.
+_Totals = dict[tuple[Any, ...], Counter[str]]
+
 
 class RollupTotals:
     """Adds to the totals, makes those of earlier days, and tells whether they are whole."""
@@ -97,25 +100,34 @@ class RollupTotals:
         Then one of both transactions is repeated.
         """
         await self.collection.delete_many({"by": _EITHER, "day": day}, session=session)
-        rows: dict[str, RollupRow] = {}
+        totals: _Totals = {}
+        # As many as accounts and keys made in the day: only their sums are kept.
         async for document in self._rollups.find({"day": day}, session=session):
             added: Counter[str] = Counter()
             for name in _ADDED:
                 _flatten(name, document.get(name), added)
-            rows[document["_id"]] = RollupRow(document, added)
-        if rows:
-            await self.collection.bulk_write(total_updates(rows.values(), _FILLED), session=session)
+            _add_up(totals, document, added)
+        if totals:
+            await self.collection.bulk_write(_updates(totals, _FILLED), session=session)
 
 
 def total_updates(rows: Iterable[RollupRow], slot: str) -> list[UpdateOne]:
     """Two documents per day, model, provider and layout of what the rows add."""
-    totals: dict[tuple[Any, ...], Counter[str]] = {}
+    totals: _Totals = {}
     for row in rows:
-        of = tuple([row.fields.get(name) for name in _OF])
-        if of in totals:
-            totals[of].update(row.added)
-        else:
-            totals[of] = Counter(row.added)
+        _add_up(totals, row.fields, row.added)
+    return _updates(totals, slot)
+
+
+def _add_up(totals: _Totals, fields: Document, added: Mapping[str, int]) -> None:
+    of = tuple([fields.get(name) for name in _OF])
+    if of in totals:
+        totals[of].update(added)
+    else:
+        totals[of] = Counter(added)
+
+
+def _updates(totals: _Totals, slot: str) -> list[UpdateOne]:
     updates = []
     for of, added in totals.items():
         fields = dict(zip(_OF, of, strict=True))
