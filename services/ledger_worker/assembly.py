@@ -186,7 +186,7 @@ def _ledger(resources: Resources) -> LedgerStore:
 
 def _settler(resources: Resources) -> Settler:
     return Settler(
-        ledger=LedgerStore(resources.database),
+        ledger=LedgerReader(resources.database),
         holds=HoldStore(resources.redis),
         keys=KeyStore(resources.database),
     )

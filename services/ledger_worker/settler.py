@@ -9,7 +9,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.holds import Spent
 from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.mongo.keys import KeyStore
-from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.holds import HoldStore
 
@@ -24,7 +24,7 @@ class Settler:
     def __init__(
         self,
         *,
-        ledger: LedgerStore,
+        ledger: LedgerReader,
         holds: HoldStore,
         keys: KeyStore,
     ) -> None:

@@ -4,6 +4,8 @@ So a holder who asks all the time costs MongoDB one read in that moment, from ea
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -85,11 +87,10 @@ class KeyUsage:
         )
         days = await self._rollups.sums(wanted, ("day",), limit=_DAYS)
         models = await self._rollups.sums(wanted, ("requested_model",), limit=_MAX_MODELS)
-        total = await self._rollups.sums(wanted, (), limit=1)
         return RecentUsage(
             since=wanted.since,
             until=until,
-            total=_used(total[0] if total else None),
+            total=_total(days),
             days=tuple(
                 DayView(day=row.group[0], **msgspec.structs.asdict(_used(row)))
                 for row in sorted(days, key=lambda row: row.group)
@@ -105,7 +106,16 @@ def _unread() -> Unavailable:
     return Unavailable("The gateway cannot read the key's usage. Try again in a moment.")
 
 
-def _used(sums: Sums | None) -> UsedView:
-    if sums is None:
-        return UsedView(cost_usd=Decimal(0), calls=0, tokens={})
+def _total(days: Sequence[Sums]) -> UsedView:
+    tokens: Counter[str] = Counter()
+    for day in days:
+        tokens.update(day.tokens)
+    return UsedView(
+        cost_usd=nusd_to_usd(sum(day.cost_nusd for day in days)),
+        calls=sum(day.calls for day in days),
+        tokens=dict(tokens),
+    )
+
+
+def _used(sums: Sums) -> UsedView:
     return UsedView(cost_usd=nusd_to_usd(sums.cost_nusd), calls=sums.calls, tokens=sums.tokens)

@@ -18,6 +18,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
+    ASCENDING,
     Database,
     Document,
     Session,
@@ -59,6 +60,9 @@ class AccountSpend:
         self._database = database
         self._accounts = database["accounts"]
         self._beside = database["spend"]
+
+    async def create_indexes(self) -> None:
+        await self._beside.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
 
     async def read(
         self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None

@@ -27,10 +27,7 @@ from libs.common.storage.mongo.driver import (
     refusal,
 )
 from libs.common.storage.mongo.ledger_reader import LedgerReader
-from libs.common.storage.mongo.postings import (
-    SPARSE,
-    numbered_documents,
-)
+from libs.common.storage.mongo.postings import SPARSE, numbered_documents
 from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates, wanted_values
 from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.mongo.rollup_values import RollupValues
@@ -104,7 +101,7 @@ class LedgerStore(LedgerReader):
         await self._unpriced.create_index(
             [("provider", ASCENDING), ("model", ASCENDING), ("_id", ASCENDING)]
         )
-        await self._database["spend"].create_index([("user_id", ASCENDING), ("period", ASCENDING)])
+        await self._of_accounts.create_indexes()
         await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
         await self._rollups.create_index(
             [("user_id", ASCENDING), ("key_id", ASCENDING), ("day", ASCENDING)]

@@ -11,11 +11,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.storage.mongo.account_spend import AccountSpend
 from libs.common.storage.mongo.batched_reads import IDS_PER_READ
-from libs.common.storage.mongo.driver import (
-    Database,
-    Document,
-    Session,
-)
+from libs.common.storage.mongo.driver import Database, Document, Session
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
