@@ -204,7 +204,7 @@ async def test_alerts_are_listed_by_page_and_filter(
     assert len(await ids_of(admin, "user_id=user-1")) == 3
     assert await ids_of(admin, "kind=budget.exhausted") == []
     assert len(await ids_of(admin, "since=2026-11-24T13:00:00Z&until=2026-11-24T14:00:00Z")) == 2
-    for query in ("kind=x", "state=x", "limit=0", "cursor=x", "who=me", "since=x"):
+    for query in ("kind=x", "state=x", "limit=0", "who=me", "since=x"):
         assert fields_of(await admin.get(f"/admin/alerts?{query}")) == {query.split("=")[0]}
     backwards = "since=2026-11-25T00:00:00Z&until=2026-11-24T00:00:00Z"
     assert fields_of(await admin.get(f"/admin/alerts?{backwards}")) == {"until"}

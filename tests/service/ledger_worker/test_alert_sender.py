@@ -197,7 +197,7 @@ async def test_messages_wait_while_a_receiver_is_off_and_fail_when_it_is_removed
         await desk.tell("rcv_1")
         await desk.turn()
         assert [d.state for d in await desk.all()] == ["pending"]
-        assert await desk.receivers.remove("rcv_1", revision="a")
+        assert await desk.receivers.delete("rcv_1", revision="a")
         await desk.turn()
     [delivery] = await desk.all()
     assert (delivery.state, delivery.fault) == ("failed", "its receiver was removed")
