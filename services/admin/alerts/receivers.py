@@ -154,7 +154,7 @@ async def remove_receiver(request: Request[State]) -> Answer[None]:
     receivers = request.state["receivers"]
 
     async def remove(before: Receiver) -> Receiver | None:
-        removed = await receivers.remove(before.receiver_id, revision=before.revision)
+        removed = await receivers.delete(before.receiver_id, revision=before.revision)
         return before if removed else None
 
     await changed(request, lambda: _find(request), remove)

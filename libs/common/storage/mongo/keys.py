@@ -1,8 +1,7 @@
 """The collection `keys`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.batched_reads import IDS_PER_READ, find_by_ids
@@ -10,12 +9,9 @@ from libs.common.storage.mongo.driver import (
     ASCENDING,
     Database,
     Document,
-    DuplicateKeyError,
-    ReturnDocument,
-    at_revision,
     from_document,
-    to_document,
 )
+from libs.common.storage.mongo.revised import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 _OLD_HASH = "old_secrets.secret_hash"
@@ -23,35 +19,24 @@ _PREFIXES = ("prefix", "old_secrets.prefix")
 _MAX_ALIKE = 1_000
 
 
-class KeyStore:
+class KeyStore(RevisedStore[ApiKey]):
     """API keys, by id and by the hash of their secret."""
 
     def __init__(self, database: Database) -> None:
-        self._keys = database["keys"]
+        super().__init__(database["keys"], ApiKey, key="key_id")
 
     async def create_indexes(self) -> None:
-        await self._keys.create_index("secret_hash", unique=True)
-        await self._keys.create_index(_OLD_HASH, sparse=True)
+        await self._collection.create_index("secret_hash", unique=True)
+        await self._collection.create_index(_OLD_HASH, sparse=True)
         for field in _PREFIXES:
-            await self._keys.create_index(field, sparse=True)
-        await self._keys.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
-        await self._keys.create_index([("expires_at", ASCENDING)])
-
-    async def insert(self, key: ApiKey) -> bool:
-        """Returns False if its id or its secret is taken."""
-        try:
-            await self._keys.insert_one(to_document(key, key="key_id"))
-        except DuplicateKeyError:
-            return False
-        return True
-
-    async def get(self, key_id: str) -> ApiKey | None:
-        return self._decode(await self._keys.find_one({"_id": key_id}))
+            await self._collection.create_index(field, sparse=True)
+        await self._collection.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
+        await self._collection.create_index([("expires_at", ASCENDING)])
 
     async def get_by_hash(self, secret_hash: str) -> ApiKey | None:
         """Of its secret, or of one that was replaced, whether or not that still works."""
         for field in ("secret_hash", _OLD_HASH):
-            key = self._decode(await self._keys.find_one({field: secret_hash}))
+            key = await self._find_one({field: secret_hash})
             if key is not None:
                 return key
         return None
@@ -59,12 +44,12 @@ class KeyStore:
     async def expiring(self, after: datetime, until: datetime, *, limit: int) -> list[ApiKey]:
         """Active keys that expire then, the soonest first."""
         query = {"expires_at": {"$gt": after, "$lte": until}, "status": "active"}
-        cursor = self._keys.find(query).sort("expires_at", ASCENDING).limit(limit)
+        cursor = self._collection.find(query).sort("expires_at", ASCENDING).limit(limit)
         return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
 
     async def names(self, key_ids: Iterable[str]) -> dict[str, str]:
         """By key_id; leaves out unknown keys."""
-        found = await find_by_ids(self._keys, sorted(key_ids), ("name",))
+        found = await find_by_ids(self._collection, sorted(key_ids), ("name",))
         return {document["_id"]: document["name"] for document in found}
 
     async def budgeted(self, key_ids: Iterable[str]) -> list[ApiKey]:
@@ -74,7 +59,7 @@ class KeyStore:
         for start in range(0, len(wanted), IDS_PER_READ):
             some = wanted[start : start + IDS_PER_READ]
             query = {"_id": {"$in": some}, "budgets.0": {"$exists": True}}
-            found += await self._keys.find(query).to_list(len(some))
+            found += await self._collection.find(query).to_list(len(some))
         return [from_document(document, ApiKey) for document in found]
 
     async def slice(
@@ -82,13 +67,13 @@ class KeyStore:
     ) -> Rows[ApiKey]:
         """In the order of `_id`, which is that of their creation."""
         query: Document = {} if user_id is None else {"user_id": user_id}
-        return await read_slice(self._keys, query, wanted, ApiKey, keep=keep)
+        return await read_slice(self._collection, query, wanted, ApiKey, keep=keep)
 
     async def with_prefix(self, prefix: str) -> list[ApiKey]:
         """Those with a secret, or an old one, that begins with it: nearly always one."""
         found: dict[str, ApiKey] = {}
         for field in _PREFIXES:
-            cursor = self._keys.find({field: prefix}).limit(_MAX_ALIKE)
+            cursor = self._collection.find({field: prefix}).limit(_MAX_ALIKE)
             for document in await cursor.to_list(_MAX_ALIKE):
                 found[document["_id"]] = from_document(document, ApiKey)
         return list(found.values())
@@ -102,29 +87,5 @@ class KeyStore:
             query["user_id"] = user_id
         if after is not None:
             query["_id"] = {"$gt": after}
-        cursor = self._keys.find(query).sort("_id", ASCENDING).limit(limit)
+        cursor = self._collection.find(query).sort("_id", ASCENDING).limit(limit)
         return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
-
-    async def update(
-        self,
-        key_id: str,
-        changes: Mapping[str, Any],
-        now: datetime,
-        *,
-        revision: str | None = None,
-    ) -> ApiKey | None:
-        """Sets the fields in `changes`. Returns the updated key.
-
-        Returns None if it is unknown, or does not have the `revision` any more.
-        """
-        return self._decode(
-            await self._keys.find_one_and_update(
-                {"_id": key_id, **at_revision(revision)},
-                {"$set": {**changes, "updated_at": now}},
-                return_document=ReturnDocument.AFTER,
-            )
-        )
-
-    @staticmethod
-    def _decode(document: Mapping[str, Any] | None) -> ApiKey | None:
-        return None if document is None else from_document(document, ApiKey)
