@@ -73,7 +73,10 @@ class RollupTotals:
         return state is not None and state["whole"]
 
     async def check(self) -> bool:
-        """Keeps in the state, and returns, whether no entry is missing."""
+        """Keeps in the state, and returns, whether no entry is missing.
+
+        In one transaction, so that no check overwrites what a later one found.
+        """
 
         async def work(session: Session) -> bool:
             number = {"$group": {"_id": None, "entries": {"$sum": "$entries"}}}
@@ -82,11 +85,11 @@ class RollupTotals:
             totals = self.collection.aggregate([_BY_DAY, added], session=session)
             counts = [await cursor.to_list(1) for cursor in (accounts, totals)]
             expected, found = (int(rows[0]["entries"]) if rows else 0 for rows in counts)
+            state = {"$set": {"whole": found == expected}}
+            await self.collection.update_one({"_id": _STATE}, state, upsert=True, session=session)
             return found == expected
 
-        whole = await in_transaction(self._database, work)
-        await self.collection.update_one({"_id": _STATE}, {"$set": {"whole": whole}}, upsert=True)
-        return whole
+        return await in_transaction(self._database, work)
 
     async def fill(self) -> bool:
         """Makes the totals of all days anew, while others post. Returns whether they are whole."""
