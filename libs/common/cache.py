@@ -68,7 +68,8 @@ class LoadingCache(Generic[V]):
         self._max_items = max_items
         # Look-ups that were answered from memory, and others.
         self.hits = self.misses = 0
-        # The one that was not asked for longest comes first.
+        # The one that was not asked for longest comes first. Each call looks here several times, and
+        # cachetools would take longer, in Python.
         self._items: OrderedDict[str, _Kept[V]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V | None]] = {}
 

@@ -188,6 +188,8 @@ async def test_a_budget_that_will_run_out_is_told_once_a_period(
         assert await KeyStore(stage.database).insert(key)
     else:
         await stage.accounts.update("alice", {"budgets": budgets, "created_at": made_at}, NOW)
+    # A zone that this machine does not know ends no other account's forecasts.
+    await stage.accounts.update("bob", {"budgets": budgets, "time_zone": "Mars/Base"}, NOW)
     async with working(stage, settings):
         yesterday = NOW - timedelta(days=1)
         await stage.enqueue([make_event(), *(make_event(started_at=yesterday) for _ in range(2))])
