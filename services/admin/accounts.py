@@ -33,7 +33,6 @@ from services.admin.endpoints import Answer
 from services.admin.fields import (
     Metadata,
     MetadataChanges,
-    Multiplier,
     Name,
     ProviderObjects,
     Search,
@@ -43,6 +42,7 @@ from services.admin.fields import (
 )
 from services.admin.pages import Page, PageQuery, found_in
 from services.admin.people.actor import actor_of
+from services.admin.price_fields import Multiplier
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State

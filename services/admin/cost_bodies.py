@@ -11,18 +11,8 @@ from libs.common.domain.money import plain
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.price import PriceBasis, PriceVersion, Rates, SearchUnit, Tier
 from services.admin.cost_hours import OpenHours, hours_view, overlap, stored_hours
-from services.admin.fields import (
-    Aliases,
-    Model,
-    Multiplier,
-    OutputLimit,
-    Provider,
-    Rate,
-    Surcharges,
-    Time,
-    TokenCount,
-    ToolFees,
-)
+from services.admin.fields import Aliases, Model, OutputLimit, Provider, Time, TokenCount
+from services.admin.price_fields import Multiplier, Rate, Surcharges, ToolFees
 from services.admin.validation import Rule
 
 # The fields of requests and answers, and the rates they stand for.

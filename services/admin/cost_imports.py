@@ -28,9 +28,10 @@ from services.admin.cost_changes import Change, Reading, Row, Terms, read_map, r
 from services.admin.cost_views import Change as TermChange
 from services.admin.cost_views import changes_of
 from services.admin.endpoints import Answer
-from services.admin.fields import Model, Multiplier, PageSize, Provider, Time
+from services.admin.fields import Model, PageSize, Provider, Time
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery, cursor_of, place_of
 from services.admin.people.actor import actor_of
+from services.admin.price_fields import Multiplier
 from services.admin.revisions import check_match, etag_of
 from services.admin.state import State
 from services.admin.validation import Rule

@@ -12,23 +12,17 @@ from libs.common.schemas.price import AT_COST
 from libs.common.schemas.profile import ProfileFields
 from libs.common.schemas.route import AnswerModel, Timeouts, Translation
 from libs.common.schemas.usage import ClientFormat
-from services.admin.fields import (
+from services.admin.fields import Fallbacks, Id, Model, ProviderObjects, RoutedModel, RouteName
+from services.admin.price_fields import Multiplier, Region
+from services.admin.route_fields import (
     ApiBase,
     Attempts,
     CooldownTime,
     Credential,
     FailureCount,
-    Fallbacks,
     Formats,
-    Id,
-    Model,
-    Multiplier,
     ParallelCalls,
     Priority,
-    ProviderObjects,
-    Region,
-    RoutedModel,
-    RouteName,
     Timeout,
     Weight,
 )

@@ -11,12 +11,12 @@ from hashlib import sha256
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import InvalidRequest
 from libs.common.storage.mongo.slices import Place, Rows, Slice
-from services.admin.fields import PageSize
+from services.admin.fields import PageSize, described
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _MAX_SEQUENCE = 2**53
 
 _encode = msgspec.json.Encoder().encode
 # Without a rule: `place_of` refuses alike whatever is no cursor of its list.
-ListCursor = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": _MAX_CURSOR})]
+ListCursor = Annotated[str, described(minLength=1, maxLength=_MAX_CURSOR)]
 
 
 def found_in(q: str | UnsetType, *texts: str) -> bool:

@@ -19,8 +19,9 @@ from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
-from services.admin.fields import Model, Provider, Rate, Time, UserId
+from services.admin.fields import Model, Provider, Time, UserId
 from services.admin.pages import PageQuery, cursor_of, place_of
+from services.admin.price_fields import Rate
 from services.admin.state import State
 
 _PAGE = 500

@@ -23,7 +23,8 @@ from services.admin.cost_bodies import rates_view
 from services.admin.cost_views import CostView, RatesView, cost_view
 from services.admin.endpoints import Answer
 from services.admin.entry_views import LineView, line_view
-from services.admin.fields import Model, Multiplier, Provider, Time, UserId
+from services.admin.fields import Model, Provider, Time, UserId
+from services.admin.price_fields import Multiplier
 from services.admin.reported_usage import read_usage, usage_view
 from services.admin.state import State
 from services.admin.validation import Rule

@@ -21,7 +21,8 @@ from libs.common.schemas.usage import (
     TokenUsage,
     UsageNote,
 )
-from services.admin.fields import Model, Rate, model_problem
+from services.admin.fields import Model, model_problem
+from services.admin.price_fields import Rate
 from services.admin.validation import Rule, read_fields
 
 _Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
