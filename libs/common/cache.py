@@ -68,8 +68,8 @@ class LoadingCache(Generic[V]):
         self._max_items = max_items
         # Look-ups that were answered from memory, and others.
         self.hits = self.misses = 0
-        # The one that was not asked for longest comes first. Each call looks here several times, and
-        # cachetools would take longer, in Python.
+        # The one that was not asked for longest comes first. cachetools, which is of Python, takes
+        # long for a look, and each call looks several times.
         self._items: OrderedDict[str, _Kept[V]] = OrderedDict()
         self._loading: dict[str, asyncio.Task[V | None]] = {}
 
