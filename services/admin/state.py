@@ -53,7 +53,27 @@ from services.admin.settings import Settings
 _GATEWAY_TIMEOUT_S = 60.0
 
 
-class State(TypedDict):
+class Stores(TypedDict):
+    """Of the database: a store per collection."""
+
+    accounts: AccountStore
+    keys: KeyStore
+    prices: PriceStore
+    ledger: LedgerStore
+    entries: EntryStore
+    rollups: RollupReader
+    people: PersonStore
+    audit_log: AuditStore
+    correction_orders: CorrectionOrderStore
+    dead_letters: DeadLetterStore
+    recordings: RecordingStore
+    alerts: AlertStore
+    receivers: ReceiverStore
+    idempotent_requests: IdempotentRequestStore
+    routes: RouteStore
+
+
+class State(Stores):
     """`now` is the current time in UTC, `new_id` a UUIDv7, `entropy(n)` n random bytes.
 
     `correction_wait_s` is how long a request waits for the worker to post its correction,
@@ -63,31 +83,16 @@ class State(TypedDict):
     body_timeout_s: float
     sign_in: SignIn
     sign_on: SignOn
-    people: PersonStore
     audit: AuditTrail
-    audit_log: AuditStore
-    accounts: AccountStore
-    keys: KeyStore
-    prices: PriceStore
     price_book: PriceBook
-    ledger: LedgerStore
-    entries: EntryStore
-    rollups: RollupReader
     rollup_tags: tuple[str, ...]
     prover: Prover
     repricer: Repricer
     correction_queue: CorrectionQueue
-    correction_orders: CorrectionOrderStore
     correction_wait_s: float
-    dead_letters: DeadLetterStore
-    recordings: RecordingStore
-    alerts: AlertStore
-    receivers: ReceiverStore
     outbox: Outbox
     destinations: Destinations
-    idempotent_requests: IdempotentRequestStore
     holds: HoldStore
-    routes: RouteStore
     cooldowns: CooldownStore
     gateway: HttpClient
     gateway_url: str
@@ -135,71 +140,40 @@ async def open_state(
     """Creates the indexes too. Raises PyMongoError and SettingsError."""
     database, redis = resources.database, resources.redis
     await ping(database)
-    price_map = PriceMap.open(settings.price_map_path)
-    prices, entries = PriceStore(database), EntryStore(database)
-    price_book = PriceBook(prices, price_map)
-    gateway = HttpClient(
-        settings.gateway_url,
-        name="The gateway",
-        setting="GATEWAY_URL",
-        timeout_s=_GATEWAY_TIMEOUT_S,
-    )
-    keys, ledger = KeyStore(database), LedgerStore(database)
-    dead_letters, recordings = DeadLetterStore(database), RecordingStore(database)
+    stores = _stores(database)
     signing_on = sign_on(settings, now, monotonic)
-    people, audit_log = PersonStore(database), AuditStore(database)
-    alerts, receivers = AlertStore(database), ReceiverStore(database)
-    idempotent_requests = IdempotentRequestStore(database)
-    accounts = AccountStore(database)
-    for store in (
-        accounts,
-        people,
-        audit_log,
-        keys,
-        prices,
-        ledger,
-        dead_letters,
-        recordings,
-        alerts,
-        idempotent_requests,
-    ):
-        await store.create_indexes()
+    price_map = PriceMap.open(settings.price_map_path)
+    price_book = PriceBook(stores["prices"], price_map)
+    await _create_indexes(stores)
     yield State(
-        sign_in=SignIn(root_keys=settings.root_keys, people=people, now=now, sign_on=signing_on),
+        **stores,
+        sign_in=SignIn(
+            root_keys=settings.root_keys, people=stores["people"], now=now, sign_on=signing_on
+        ),
         sign_on=signing_on,
-        people=people,
-        audit=AuditTrail(audit_log),
-        audit_log=audit_log,
-        accounts=accounts,
-        keys=keys,
-        prices=prices,
+        audit=AuditTrail(stores["audit_log"]),
         price_book=price_book,
-        ledger=ledger,
-        entries=entries,
-        rollups=RollupReader(database),
+        price_map=price_map,
         rollup_tags=rolled_up_names(settings.rollup_tags),
         prover=prover_of(database, redis),
-        repricer=Repricer(entries, price_book),
+        repricer=Repricer(stores["entries"], price_book),
         correction_queue=CorrectionQueue(redis),
-        correction_orders=CorrectionOrderStore(database),
         correction_wait_s=correction_wait_s,
         body_timeout_s=settings.body_timeout_s,
-        dead_letters=dead_letters,
-        recordings=recordings,
-        alerts=alerts,
-        receivers=receivers,
-        outbox=Outbox(alerts, receivers),
+        outbox=Outbox(stores["alerts"], stores["receivers"]),
         destinations=Destinations(allowed_hosts(settings.alert_allowed_hosts)),
-        idempotent_requests=idempotent_requests,
         holds=HoldStore(redis),
-        routes=RouteStore(database),
         cooldowns=CooldownStore(redis),
-        gateway=gateway,
+        gateway=HttpClient(
+            settings.gateway_url,
+            name="The gateway",
+            setting="GATEWAY_URL",
+            timeout_s=_GATEWAY_TIMEOUT_S,
+        ),
         gateway_url=settings.gateway_url,
         settings=settings,
         announcer=Announcer(redis, metrics),
         metrics=metrics,
-        price_map=price_map,
         export_slots=Slots(MAX_EXPORTS),
         redis=redis,
         checks=storage_checks(database, redis),
@@ -207,3 +181,40 @@ async def open_state(
         new_id=new_uuid7,
         entropy=os.urandom,
     )
+
+
+def _stores(database: Database) -> Stores:
+    return Stores(
+        accounts=AccountStore(database),
+        keys=KeyStore(database),
+        prices=PriceStore(database),
+        ledger=LedgerStore(database),
+        entries=EntryStore(database),
+        rollups=RollupReader(database),
+        people=PersonStore(database),
+        audit_log=AuditStore(database),
+        correction_orders=CorrectionOrderStore(database),
+        dead_letters=DeadLetterStore(database),
+        recordings=RecordingStore(database),
+        alerts=AlertStore(database),
+        receivers=ReceiverStore(database),
+        idempotent_requests=IdempotentRequestStore(database),
+        routes=RouteStore(database),
+    )
+
+
+async def _create_indexes(stores: Stores) -> None:
+    """Of the collections that have any beside the one of ids. Raises PyMongoError."""
+    for store in (
+        stores["accounts"],
+        stores["people"],
+        stores["audit_log"],
+        stores["keys"],
+        stores["prices"],
+        stores["ledger"],
+        stores["dead_letters"],
+        stores["recordings"],
+        stores["alerts"],
+        stores["idempotent_requests"],
+    ):
+        await store.create_indexes()
