@@ -95,7 +95,6 @@ class State(Stores):
     holds: HoldStore
     cooldowns: CooldownStore
     gateway: HttpClient
-    gateway_url: str
     settings: Settings
     announcer: Announcer
     metrics: Metrics
@@ -170,7 +169,6 @@ async def open_state(
             setting="GATEWAY_URL",
             timeout_s=_GATEWAY_TIMEOUT_S,
         ),
-        gateway_url=settings.gateway_url,
         settings=settings,
         announcer=Announcer(redis, metrics),
         metrics=metrics,

@@ -110,7 +110,7 @@ async def create(view: View) -> Shown:
 
 
 def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
-    gateway = view.request.state["gateway_url"]
+    gateway = view.request.state["settings"].gateway_url
     command = (
         f"curl {gateway}/v1/chat/completions \\\n"
         f"  -H 'Authorization: Bearer {made.api_key}' \\\n"
