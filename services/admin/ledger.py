@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from libs.common.domain.corrections import net_nusd
 from libs.common.domain.money import nusd_to_usd
-from libs.common.errors import FieldError, NotFound, Unavailable, ValidationFailed
+from libs.common.errors import NotFound, Unavailable
 from libs.common.schemas.correction import RepriceOrder
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
@@ -24,6 +24,7 @@ from services.admin.fields import Model, Provider, Reason, Time, UserId
 from services.admin.pages import ListCursor, cursor_of, place_of
 from services.admin.people.actor import actor_of
 from services.admin.state import State
+from services.admin.validation import check_span
 
 # A late event that was unpriced has corrections of its own; no chain is deeper.
 _MAX_DEPTH = 4
@@ -112,9 +113,7 @@ async def reprice(request: Request[State], body: RepriceBody) -> Answer[RepriceV
     state = request.state
     now = state["now"]()
     chosen = body.selector
-    if not chosen.since < chosen.until <= chosen.since + _MAX_SPAN:
-        message = f"must be later than since, by at most {_MAX_SPAN.days} days"
-        raise ValidationFailed([FieldError("selector.until", message)])
+    check_span(chosen.since, chosen.until, longest=_MAX_SPAN, field="selector.until")
     if chosen.user_id is not None:
         await find_account(state, chosen.user_id)
     if chosen.model is not None and not await state["rollups"].has_model(chosen.model):

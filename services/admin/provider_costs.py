@@ -6,7 +6,7 @@ with different ones ran in one call); of a call that was priced again, those of 
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 
 import msgspec
@@ -14,7 +14,6 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
 from libs.common.domain.money import EXACT, plain
-from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
 from services.admin.accounts import find_account
@@ -23,6 +22,7 @@ from services.admin.fields import Model, Provider, Time, UserId
 from services.admin.pages import PageQuery, cursor_of, place_of
 from services.admin.price_fields import Rate
 from services.admin.state import State
+from services.admin.validation import check_span
 
 _PAGE = 500
 # Entries that one request reads; its cursor goes on with the rest.
@@ -137,10 +137,9 @@ async def list_provider_costs(
 
 def _selector(query: DifferencesQuery, now: datetime) -> EntrySelector:
     until = now if query.until is UNSET else query.until
-    since = until - _DEFAULT_SPAN if query.since is UNSET else query.since
-    if not since < until <= since + _MAX_SPAN:
-        message = f"must be later than since, by at most {_MAX_SPAN.days} days"
-        raise ValidationFailed([FieldError("until", message)])
+    earliest = datetime.min.replace(tzinfo=UTC) + _DEFAULT_SPAN
+    since = max(until, earliest) - _DEFAULT_SPAN if query.since is UNSET else query.since
+    check_span(since, until, longest=_MAX_SPAN)
     return EntrySelector(
         since=since,
         until=until,

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 from starlette.requests import Request
 
-from libs.common.errors import FieldError, NotFound, ValidationFailed
+from libs.common.errors import NotFound
 from libs.common.schemas.recording import Recording
 from libs.common.schemas.usage import ClientFormat
 from libs.common.storage.queue.recordings import RecordingFilter
@@ -16,6 +16,7 @@ from services.admin.fields import Id, Time, UserId
 from services.admin.pages import Page, PageQuery
 from services.admin.revisions import check_match, etag_of
 from services.admin.state import State
+from services.admin.validation import check_span
 
 _BATCH = 1_000
 # Recordings that one request deletes; `more` says that some are left.
@@ -32,7 +33,7 @@ class RecordingQuery(PageQuery, frozen=True, kw_only=True):
     sort: Literal["call_id", "-call_id"] = "-call_id"
 
 
-class AccountQuery(msgspec.Struct, frozen=True, kw_only=True):
+class DeletionQuery(msgspec.Struct, frozen=True, kw_only=True):
     """`user_id` is required, so that a request cannot delete all accounts' recordings."""
 
     user_id: UserId
@@ -72,8 +73,8 @@ async def list_recordings(
 ) -> Answer[Page[RecordingHead]]:
     """Without the texts; the newest first, unless `sort` says otherwise."""
     state = request.state
-    if query.since is not None and query.until is not None and query.since >= query.until:
-        raise ValidationFailed([FieldError("until", "must be later than since")])
+    if query.since is not None and query.until is not None:
+        check_span(query.since, query.until)
     if query.user_id is not None:
         await find_account(state, query.user_id)
     wanted = RecordingFilter(
@@ -107,7 +108,7 @@ async def delete_recording(request: Request[State]) -> Answer[None]:
     return Answer(None)
 
 
-async def delete_recordings(request: Request[State], query: AccountQuery) -> Answer[DeletedView]:
+async def delete_recordings(request: Request[State], query: DeletionQuery) -> Answer[DeletedView]:
     """All recordings of an account, the oldest first. `more` asks the client to repeat."""
     state = request.state
     deleted, more = 0, True

@@ -8,7 +8,6 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
 from libs.common.domain.money import usd_to_nusd
-from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.entry import EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
@@ -31,6 +30,7 @@ from services.admin.fields import (
 from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of, place_by
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
+from services.admin.validation import check_span
 
 _LIST = "usage"
 # A cursor that begins so leads back: to what is before an entry, or with it.
@@ -70,8 +70,8 @@ class EntryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def wanted(self, user_id: str | None) -> EntryFilter:
         """Raises ValidationFailed."""
-        if self.since is not None and self.until is not None and self.since >= self.until:
-            raise ValidationFailed([FieldError("until", "must be later than since")])
+        if self.since is not None and self.until is not None:
+            check_span(self.since, self.until)
         fields = {
             name: value
             for name, value in msgspec.structs.asdict(self).items()

@@ -14,6 +14,7 @@ from libs.common.storage.mongo.rollups import Grouping, RollupField, RollupFilte
 from services.admin.accounts import find_account
 from services.admin.fields import Day, Id, Model, Provider, Tag, TimeZone, UserId
 from services.admin.state import State
+from services.admin.validation import check_span
 
 _MAX_SPAN = timedelta(days=400)
 _MAX_HOURS_SPAN = timedelta(days=31)
@@ -53,9 +54,7 @@ async def rollup_filter(state: State, query: SumsQuery, by: Sequence[Grouping]) 
     until = today + timedelta(days=1) if query.until is None else query.until
     span = _MAX_HOURS_SPAN if "hour" in by else _MAX_SPAN
     since = query.since or until - _DEFAULT_SPAN
-    if not timedelta(0) < until - since <= span:
-        message = f"must be later than since, by at most {span.days} days"
-        raise ValidationFailed([FieldError("until", message)])
+    check_span(since, until, longest=span)
     user_id, zone = query.user_id, query.zone
     if user_id is not None:
         account = await find_account(state, user_id)

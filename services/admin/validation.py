@@ -8,7 +8,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from libs.common.errors import (
 )
 
 S = TypeVar("S", bound=msgspec.Struct)
+D = TypeVar("D", date, datetime)
 
 MAX_BODY_BYTES = 1024 * 1024
 _MAX_PROBLEMS = 50
@@ -77,6 +78,22 @@ def _read_json(body: bytes, wanted: type[S], now: datetime) -> S:
         raise ValidationFailed([FieldError("body", str(error))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJSON(f"The body is not valid JSON: {error}") from None
+
+
+def check_span(
+    since: D,
+    until: D,
+    *,
+    longest: timedelta | None = None,
+    field: str = "until",
+) -> None:
+    """`since` is inclusive, `until` exclusive. Raises ValidationFailed."""
+    # Not `since + longest`, which may be beyond the calendar.
+    span = until - since
+    if timedelta(0) < span and (longest is None or span <= longest):
+        return
+    bound = "" if longest is None else f", by at most {longest.days} days"
+    raise ValidationFailed([FieldError(field, f"must be later than since{bound}")])
 
 
 def decode_query(request: Request[Any], wanted: type[S], now: datetime) -> S:

@@ -2,7 +2,7 @@
 
 import hashlib
 from base64 import urlsafe_b64encode
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 SECRET_PREFIX = "sk-gw-"
@@ -19,9 +19,9 @@ def uuid7(now_ms: int, entropy: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-7{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
-def first_uuid7(at: datetime) -> str:
-    """The smallest UUIDv7 of that moment."""
-    unix_ms = max(int(at.timestamp() * 1000), 0)
+def first_uuid7(at: datetime, later: timedelta = timedelta()) -> str:
+    """The smallest UUIDv7 of that moment, or of one `later`, which the calendar may not have."""
+    unix_ms = max(int((at.timestamp() + later.total_seconds()) * 1000), 0)
     return str(UUID(int=(unix_ms & (2**48 - 1)) << 80))
 
 

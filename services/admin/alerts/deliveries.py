@@ -7,13 +7,14 @@ from typing import Any, Literal
 import msgspec
 from starlette.requests import Request
 
-from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
+from libs.common.errors import Conflict, NotFound
 from libs.common.schemas.alert import AlertKind, Delivery, DeliveryState
 from libs.common.storage.mongo.alerts import AlertFilter
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, Time, UserId
 from services.admin.pages import Page, PageQuery
 from services.admin.state import State
+from services.admin.validation import check_span
 
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
@@ -50,8 +51,8 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_alerts(request: Request[State], query: AlertQuery) -> Answer[Page[AlertView]]:
     """The newest first, unless `sort` says otherwise."""
-    if query.since is not None and query.until is not None and query.since >= query.until:
-        raise ValidationFailed([FieldError("until", "must be later than since")])
+    if query.since is not None and query.until is not None:
+        check_span(query.since, query.until)
     fields = {name: getattr(query, name) for name in AlertFilter.__struct_fields__}
     reading = query.reading("alert_id", query.sort)
     found = await request.state["alerts"].slice(AlertFilter(**fields), reading.slice)

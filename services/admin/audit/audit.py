@@ -23,6 +23,7 @@ from services.admin.pages import (
     sequence_of,
 )
 from services.admin.state import State
+from services.admin.validation import check_span
 
 _KIND = "audit_seq"
 # A cursor that begins so leads to newer records.
@@ -50,7 +51,9 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: Time | UnsetType = UNSET
 
     def query(self) -> dict[str, Any]:
-        """As the store takes it."""
+        """As the store takes it. Raises ValidationFailed."""
+        if self.since is not UNSET and self.until is not UNSET:
+            check_span(self.since, self.until)
         names = ("actor", "action", "kind", "object", "request_id")
         wanted = {name: getattr(self, name) for name in names}
         query = {name: value for name, value in wanted.items() if value is not UNSET}

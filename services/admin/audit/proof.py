@@ -21,7 +21,7 @@ _MAX_BATCHES = 50
 _HASH = r"^[0-9a-f]{64}$"
 
 
-class VerifyQuery(msgspec.Struct, frozen=True, kw_only=True):
+class AuditProofQuery(msgspec.Struct, frozen=True, kw_only=True):
     """`seq` and `hash` are of a head that an earlier answer had: it must still be in the chain."""
 
     cursor: ListCursor | UnsetType = UNSET
@@ -39,7 +39,7 @@ class AuditProof(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-async def verify_audit(request: Request[State], query: VerifyQuery) -> Answer[AuditProof]:
+async def verify_audit(request: Request[State], query: AuditProofQuery) -> Answer[AuditProof]:
     """Checks 10,000 records at most; `next_cursor` goes on."""
     log = request.state["audit_log"]
     if (query.seq is UNSET) is not (query.hash is UNSET):
@@ -85,7 +85,7 @@ def _missing(
     return None
 
 
-def _given_head(query: VerifyQuery) -> AuditHead | None:
+def _given_head(query: AuditProofQuery) -> AuditHead | None:
     if query.seq is UNSET or query.hash is UNSET:
         return None
     return AuditHead(seq=query.seq, hash=query.hash)

@@ -118,6 +118,29 @@ async def test_a_time_beyond_the_calendar_is_refused(admin: httpx2.AsyncClient, 
             assert answer.status_code == 422, (path, answer.text)
 
 
+SPANNED = ("usage", "audit", "alerts", "recordings", "usage/export", "ledger/provider-costs")
+
+
+@pytest.mark.parametrize("path", SPANNED)
+async def test_a_span_ends_after_it_begins(admin: httpx2.AsyncClient, path: str) -> None:
+    first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
+    for since, until in ((last, first), (first, first)):
+        answer = await admin.get(f"/admin/{path}", params={"since": since, "until": until})
+        assert answer.status_code == 422, answer.text
+        assert set(wrong_fields(answer)) == {"until"}
+    for edge in ({"since": first}, {"since": last}, {"until": first}, {"until": last}):
+        answer = await admin.get(f"/admin/{path}", params=edge)
+        assert answer.status_code in (200, 422), (edge, answer.text)
+
+
+async def test_entries_at_the_end_of_the_calendar_can_be_priced_again(
+    admin: httpx2.AsyncClient,
+) -> None:
+    span = {"since": "9999-12-30T00:00:00Z", "until": "9999-12-31T00:00:00Z"}
+    answer = await admin.post("/admin/ledger/reprice", json={"selector": span})
+    assert (answer.status_code, answer.json()["entries_selected"]) == (200, 0)
+
+
 @pytest.mark.parametrize("zone", ["posix/Europe/Berlin", "right/UTC", "posixrules", "localtime"])
 async def test_a_zone_that_only_this_system_has_is_refused(
     admin: httpx2.AsyncClient, zone: str

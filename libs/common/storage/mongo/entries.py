@@ -74,10 +74,10 @@ class EntryStore:
 
         Ids begin with a time, so the index on ids bounds the read.
         """
-        low = first_uuid7(selector.since - _ID_SLACK)
+        low = first_uuid7(selector.since, -_ID_SLACK)
         ids = {"$gte": low} if after is None else {"$gt": max(low, after)}
         query: dict[str, Any] = {
-            "_id": ids | {"$lt": first_uuid7(selector.until + _ID_SLACK)},
+            "_id": ids | {"$lt": first_uuid7(selector.until, _ID_SLACK)},
             "started_at": {"$gte": selector.since, "$lt": selector.until},
             "kind": {"$in": ["call", "late_event"]},
         }
