@@ -10,7 +10,9 @@ from libs.common.domain.tool_fees import WEB_SEARCH
 from services.admin.fields import described, whole
 from services.admin.validation import Rule
 
-_SURCHARGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+# Of a surcharge, a tool, a region.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NAME_RULE = "must be 1 to 64 lower-case letters, digits or _ -"
 _MAX_SURCHARGES = 16
 _MAX_TOOL_FEES = 32
 _MAX_RATE_USD = 1_000_000
@@ -38,8 +40,8 @@ def _surcharges(factors: dict[str, Decimal], _: datetime) -> str | None:
     if len(factors) > _MAX_SURCHARGES:
         return f"has more than {_MAX_SURCHARGES} of them"
     for name, factor in factors.items():
-        if not _SURCHARGE.fullmatch(name):
-            return f"name {name[:64]!r} must be 1 to 64 lower-case letters, digits or _ -"
+        if not _NAME.fullmatch(name):
+            return f"name {name[:64]!r} {_NAME_RULE}"
         problem = multiplier_problem(factor)
         if problem is not None:
             return f"{name!r} {problem}"
@@ -50,8 +52,8 @@ def _tool_fees(fees: dict[str, Decimal], now: datetime) -> str | None:
     if len(fees) > _MAX_TOOL_FEES:
         return f"has more than {_MAX_TOOL_FEES} of them"
     for name, fee in fees.items():
-        if not _SURCHARGE.fullmatch(name):
-            return f"name {name[:64]!r} must be 1 to 64 lower-case letters, digits or _ -"
+        if not _NAME.fullmatch(name):
+            return f"name {name[:64]!r} {_NAME_RULE}"
         if name == WEB_SEARCH:
             return f"{name!r} is set by web_search_cost"
         problem = _rate(fee, now)
@@ -61,26 +63,24 @@ def _tool_fees(fees: dict[str, Decimal], now: datetime) -> str | None:
 
 
 def _region(value: str, _: datetime) -> str | None:
-    if _SURCHARGE.fullmatch(value):
-        return None
-    return "must be 1 to 64 lower-case letters, digits or _ -, such as eu or us-east5"
+    return None if _NAME.fullmatch(value) else f"{_NAME_RULE}, such as eu or us-east5"
 
 
 _PICO = f"USD, with at most {_RATE_DECIMALS} decimals"
 _MULTIPLIER = described(minimum=0, maximum=MAX_MULTIPLIER, description="With at most 6 decimals")
-_SURCHARGE_NAME = {"pattern": whole(_SURCHARGE)}
+_NAMES = {"pattern": whole(_NAME)}
 Rate = Annotated[
     Decimal, described(minimum=0, maximum=_MAX_RATE_USD, description=_PICO), Rule(_rate)
 ]
 Multiplier = Annotated[Decimal, _MULTIPLIER, Rule(_multiplier)]
 ToolFees = Annotated[
     dict[str, Annotated[Decimal, described(minimum=0, maximum=_MAX_RATE_USD)]],
-    described(maxProperties=_MAX_TOOL_FEES, propertyNames=_SURCHARGE_NAME),
+    described(maxProperties=_MAX_TOOL_FEES, propertyNames=_NAMES),
     Rule(_tool_fees),
 ]
 Surcharges = Annotated[
     dict[str, Annotated[Decimal, _MULTIPLIER]],
-    described(maxProperties=_MAX_SURCHARGES, propertyNames=_SURCHARGE_NAME),
+    described(maxProperties=_MAX_SURCHARGES, propertyNames=_NAMES),
     Rule(_surcharges),
 ]
-Region = Annotated[str, described(pattern=whole(_SURCHARGE)), Rule(_region)]
+Region = Annotated[str, described(pattern=whole(_NAME)), Rule(_region)]
