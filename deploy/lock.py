@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
-SERVICES = ("gateway", "admin", "worker")
+LOCKS = ("gateway", "admin", "worker", "cli")
 HEADER = "# Made by `make lock` from pyproject.toml. Do not edit.\n"
 
 
@@ -24,9 +24,9 @@ def compile_lock(uv: str, name: str, *arguments: str) -> None:
 
 def main() -> None:
     (uv,) = sys.argv[1:]
-    extras = [f"--extra={name}" for name in (*SERVICES, "parquet", "dev")]
+    extras = [f"--extra={name}" for name in (*LOCKS, "migrate", "parquet", "dev")]
     compile_lock(uv, "dev", "pyproject.toml", *extras)
-    for name in SERVICES:
+    for name in LOCKS:
         compile_lock(
             uv, name, "pyproject.toml", f"--extra={name}", "--constraint=requirements/dev.txt"
         )
