@@ -8,6 +8,8 @@
 
 import gc
 import os
+import shutil
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
@@ -20,6 +22,13 @@ settings.register_profile(
 )
 _default = "ci" if os.environ.get("CI") else "dev"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _default))
+
+# The servers of tests sync each write to their files. On a busy disk one sync may take seconds,
+# longer than a service waits for a database, so the files lie in memory where there is room.
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 * 1024**3
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 def pytest_collection_finish() -> None:
