@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from libs.common.domain.ids import SECRET_PREFIX
+from libs.common.domain.ids import HASH_PREFIX, SECRET_PREFIX
 from libs.common.domain.money import MAX_NUSD, nusd_to_usd, usd_to_nusd
 from libs.common.domain.periods import PERIOD_KEY, period_bounds, zone_of
 from libs.common.domain.tags import is_tag
@@ -19,7 +19,8 @@ from services.admin.validation import Rule
 # Part of Redis keys and MongoDB ids: no braces, no pipes.
 _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")
 _PROVIDER = re.compile(r"\*|[a-z0-9][a-z0-9._-]{0,63}")
-_KEY_PREFIX = re.compile(rf"{SECRET_PREFIX}[A-Za-z0-9_-]{{6}}")
+_KEY_PREFIX = re.compile(rf"{SECRET_PREFIX}[A-Za-z0-9_-]{{6}}|{HASH_PREFIX}[0-9a-f]{{6}}")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _METADATA_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:/-]{0,63}")
 _MAX_METADATA = 32
 _MAX_METADATA_VALUE = 512
@@ -177,7 +178,16 @@ def _key_prefix(value: str, _: datetime) -> str | None:
     if _KEY_PREFIX.fullmatch(value):
         return None
     # Whoever has the whole secret must not put it into a URL.
-    return "must be the 12 characters that the prefix of a key shows, such as sk-gw-a1B2c3"
+    return "must be the prefix that a key shows, such as sk-gw-a1B2c3 or sha256:0a1b2c"
+
+
+def is_sha256(value: str) -> bool:
+    return _SHA256.fullmatch(value) is not None
+
+
+def _sha256(value: str, _: datetime) -> str | None:
+    # Whoever took the secret itself for it must not read it in an answer.
+    return None if is_sha256(value) else "must be a SHA-256 in 64 hexadecimal digits"
 
 
 def described(**schema: Any) -> Meta:
@@ -249,6 +259,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=256), Rule(_text)]
 # A part of a name or an id, in either case.
 Search = Annotated[str, Meta(min_length=1, max_length=100), Rule(_text)]
 KeyPrefix = Annotated[str, described(pattern=whole(_KEY_PREFIX)), Rule(_key_prefix)]
+Sha256 = Annotated[str, described(pattern=whole(_SHA256)), Rule(_sha256)]
 Tag = Annotated[str, Rule(_tag)]
 RoutedModel = Annotated[
     str,

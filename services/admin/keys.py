@@ -1,4 +1,7 @@
-"""`/admin/keys`. A secret is shown once, when it is created; only its hash is stored."""
+"""`/admin/keys`. A secret is shown once, when it is created; only its hash is stored.
+
+A key may have a secret that was made elsewhere: its hash alone is told, and never shown.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 
-from libs.common.domain.ids import SECRET_PREFIX, new_secret, secret_hash, secret_prefix
+from libs.common.domain.ids import hash_prefix, new_secret, secret_hash, secret_prefix
 from libs.common.domain.rotation import has_secret
 from libs.common.errors import Conflict, NotFound
 from libs.common.schemas.account import Limits
@@ -27,7 +30,7 @@ from services.admin.budgets import (
     merged_limits,
 )
 from services.admin.clock import to_utc_ms
-from services.admin.creations import creation_of
+from services.admin.creations import Creation, creation_of
 from services.admin.endpoints import Answer
 from services.admin.fields import (
     AllowedModels,
@@ -37,11 +40,13 @@ from services.admin.fields import (
     ProviderObjects,
     RetentionDays,
     Search,
+    Sha256,
     Time,
     UserId,
+    is_sha256,
 )
 from services.admin.pages import Page, PageQuery, found_in
-from services.admin.people.actor import actor_of
+from services.admin.people.actor import Actor, actor_of, check_role
 from services.admin.revisions import changed, etag_of
 from services.admin.spend import KeySpend, spend_of_keys
 from services.admin.state import State
@@ -56,6 +61,8 @@ class RecordingBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
+    """`key_sha256` is that of a secret which clients hold already; only owners may give it."""
+
     user_id: UserId
     name: Name | None = None
     allowed_models: AllowedModels | None = None
@@ -64,6 +71,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets = ()
     limits: LimitsBody | None = None
     recording: RecordingBody | None = None
+    key_sha256: Sha256 | None = None
 
 
 class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,12 +137,21 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewKeyView(KeyView, frozen=True, kw_only=True):
-    """`api_key` is the secret, shown only in this answer."""
+    """`api_key` is the secret, shown only in this answer; null where only its hash is known."""
 
-    api_key: str
+    api_key: str | None
+
+
+class _Secret(msgspec.Struct, frozen=True, kw_only=True):
+    """`text` None was made elsewhere."""
+
+    text: str | None
+    hashed: str
+    prefix: str
 
 
 async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView]:
+    """With `key_sha256` it needs the role owner: clients go on with the secret that they have."""
     state = request.state
     now = state["now"]()
     account = await find_account(state, body.user_id)
@@ -142,13 +159,13 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
         message = f"The account '{body.user_id}' is archived: make it active first."
         raise Conflict(message, param="user_id")
     creation = creation_of(request)
-    secret = new_secret(creation.entropy)
+    secret = _secret_of(body, creation, actor_of(request))
     key = ApiKey(
         key_id=f"key_{creation.new_id}",
         user_id=body.user_id,
         name="" if body.name is None else body.name,
-        prefix=secret_prefix(secret),
-        secret_hash=secret_hash(secret),
+        prefix=secret.prefix,
+        secret_hash=secret.hashed,
         allowed_models=body.allowed_models,
         provider_objects=body.provider_objects,
         expires_at=None if body.expires_at is None else to_utc_ms(body.expires_at),
@@ -161,12 +178,35 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
         created_at=now,
         updated_at=now,
     )
+    if secret.text is None:
+        await _check_unused(request, key)
     if not await state["keys"].insert(key):
+        await _check_unused(request, key)
         key = await _made_before(state, key)
     # A gateway may have cached the hash as unknown.
     headers = await announce_key(state, key)
-    view = await view_with_secret(state, key, secret)
+    view = await view_with_secret(state, key, secret.text)
     return Answer(view, status=201, headers=etag_of(key) | headers)
+
+
+def _secret_of(body: NewKey, creation: Creation, actor: Actor) -> _Secret:
+    """Raises Forbidden."""
+    if body.key_sha256 is None:
+        text = new_secret(creation.entropy)
+        return _Secret(text=text, hashed=secret_hash(text), prefix=secret_prefix(text))
+    # Whoever tells the hash may know the secret, which no answer then has to show.
+    check_role(actor, "owner")
+    hashed = body.key_sha256.lower()
+    return _Secret(text=None, hashed=hashed, prefix=hash_prefix(hashed))
+
+
+async def _check_unused(request: Request[State], key: ApiKey) -> None:
+    """Raises Conflict where another key has the secret, or had it."""
+    other = await request.state["keys"].get_by_hash(key.secret_hash)
+    if other is None or other.key_id == key.key_id:
+        return
+    named = f" '{other.key_id}'" if actor_of(request).reaches(other.user_id) else ""
+    raise Conflict(f"The key{named} has this secret, or had it.", param="key_sha256")
 
 
 async def _made_before(state: State, key: ApiKey) -> ApiKey:
@@ -243,13 +283,12 @@ async def _update(request: Request[State], changes: dict[str, Any]) -> Answer[Ke
 
 
 async def find_key(request: Request[State]) -> ApiKey:
-    """By its id or its secret. No message or log may repeat the secret."""
+    """By its id, its secret or the secret's SHA-256. No message or log may repeat these two."""
     named: str = request.path_params["api_key"]
     keys = request.state["keys"]
-    if named.startswith(SECRET_PREFIX):
-        key = await keys.get_by_hash(secret_hash(named))
-    else:
-        key = await keys.get(named)
+    key = await keys.get(named) or await keys.get_by_hash(secret_hash(named))
+    if key is None and is_sha256(named):
+        key = await keys.get_by_hash(named.lower())
     if key is None:
         raise unknown_key()
     return key
@@ -266,7 +305,7 @@ def _terms_of(body: RecordingBody | None) -> RecordingTerms | None:
 
 
 def unknown_key() -> NotFound:
-    return NotFound("There is no key with this id or secret.", param="api_key")
+    return NotFound("There is no key with this id, secret or SHA-256 of a secret.", param="api_key")
 
 
 async def announce_key(state: State, *copies: ApiKey) -> dict[str, str]:
@@ -276,7 +315,7 @@ async def announce_key(state: State, *copies: ApiKey) -> dict[str, str]:
     return await state["announcer"].announce("key", hashes)
 
 
-async def view_with_secret(state: State, key: ApiKey, secret: str) -> NewKeyView:
+async def view_with_secret(state: State, key: ApiKey, secret: str | None) -> NewKeyView:
     (shown,) = await views_of_keys(state, [key])
     return NewKeyView(**msgspec.structs.asdict(shown), api_key=secret)
 

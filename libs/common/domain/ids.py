@@ -1,6 +1,7 @@
 """Makes identifiers and secrets; time and random bytes are arguments."""
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -8,7 +9,10 @@ from uuid import UUID
 SECRET_PREFIX = "sk-gw-"
 # Of the keys of the admin API.
 ADMIN_SECRET_PREFIX = "sk-admin-"
+# Of keys whose secret was made elsewhere and is not known here.
+HASH_PREFIX = "sha256:"
 _SHOWN = 6
+_KEY_ID = re.compile(r"key_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def uuid7(now_ms: int, entropy: bytes) -> str:
@@ -33,6 +37,16 @@ def new_secret(entropy: bytes, prefix: str = SECRET_PREFIX) -> str:
 def secret_prefix(secret: str, prefix: str = SECRET_PREFIX) -> str:
     """The readable start of a secret: enough to recognise the secret, too little to use it."""
     return secret[: len(prefix) + _SHOWN]
+
+
+def hash_prefix(hashed: str) -> str:
+    """What recognises a secret of which only the hash is known."""
+    return HASH_PREFIX + hashed[:_SHOWN]
+
+
+def is_key_id(text: str) -> bool:
+    """Whether it is the id of a key, and so no secret."""
+    return _KEY_ID.fullmatch(text) is not None
 
 
 def secret_hash(secret: str) -> str:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.decode_errors import UNREADABLE
-from libs.common.domain.ids import ADMIN_SECRET_PREFIX, SECRET_PREFIX
+from libs.common.domain.ids import ADMIN_SECRET_PREFIX, is_key_id
 from libs.common.errors import AppError, Forbidden, Unavailable
 from libs.common.schemas.audit import AuditRecord
 from libs.common.storage.mongo.driver import PyMongoError
@@ -193,10 +193,16 @@ def _record(call: EndpointCall) -> AuditRecord:
 
 def _named_by(request: Request[State]) -> str | None:
     """What the path names; a secret stands there too."""
-    for named in request.path_params.values():
-        if not str(named).startswith((SECRET_PREFIX, ADMIN_SECRET_PREFIX)):
+    for parameter, named in request.path_params.items():
+        # A key of a client may be named by its secret, which has any form.
+        is_secret = not is_key_id(named) if parameter == "api_key" else _is_admin_secret(named)
+        if not is_secret:
             return str(named)[:_MAX_OBJECT]
     return None
+
+
+def _is_admin_secret(named: object) -> bool:
+    return str(named).startswith(ADMIN_SECRET_PREFIX)
 
 
 def _id_in(content: Any) -> str | None:

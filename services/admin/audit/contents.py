@@ -17,7 +17,7 @@ _MAX_DECODED_BYTES = 262_144
 _MAX_DEPTH = 32
 # Names of our own members that hold a secret; what else looks like one is found by its form.
 _SECRET_NAMES = re.compile(
-    r"(?i).*(secret|password|passphrase|authorization|(api|admin)_key|token)s?"
+    r"(?i).*(secret|password|passphrase|authorization|(api|admin)_key|token)s?|key_sha256"
 )
 # What changes by itself, and by no write of this service.
 _LEFT_OUT = frozenset({"spend"})
