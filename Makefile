@@ -23,6 +23,8 @@ STACK ?= $(shell docker info >/dev/null 2>&1 && docker compose version >/dev/nul
 # litellm must never fetch its price map from the network.
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 export PYTHONUNBUFFERED := 1
+# The tests start a service some hundred times, and each start would compile all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show the targets
