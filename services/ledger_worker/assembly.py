@@ -29,6 +29,7 @@ from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
+from libs.common.storage.queue.earlier_queue import move_earlier_jobs
 from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.queue.replay import clear_posted
 from libs.common.storage.redis.client import Redis
@@ -55,6 +56,7 @@ from services.ledger_worker.verifier import Verifier
 # The share of a job's timeout that its work may take; the rest is for postponing the job.
 _DEADLINE_SHARE = 0.75
 _CLEARED_EVERY_S = 60.0
+_EARLIER_JOBS_EVERY_S = 5.0
 # Shorter than most cooldowns, which are forgotten when they end.
 _COOLDOWNS_EVERY_S = 2.0
 _SPOOLS_EVERY_S = 5.0
@@ -156,6 +158,7 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
             ("totals", RollupTotals(database).check, _TOTALS_EVERY_S),
+            ("earlier jobs", partial(move_earlier_jobs, redis), _EARLIER_JOBS_EVERY_S),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
             *_watches(resources),
         ]

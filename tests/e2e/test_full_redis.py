@@ -6,6 +6,7 @@ from redis import Redis
 
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
+from libs.common.storage.queue.event_queue import QUEUE
 from tests.e2e.callers import Caller, body, call, new_caller, session, set_price
 from tests.e2e.conftest import NewStack
 from tests.support.polling import eventually_in_thread
@@ -56,7 +57,7 @@ async def test_a_queue_that_filled_redis_is_drained(new_stack: NewStack) -> None
         assert "maxmemory" in await asyncio.to_thread(redis_check, stack)
 
         ids += await served(caller, SPOOLED)
-        depth = redis.zcard("arq:queue")
+        depth = redis.zcard(QUEUE)
 
         await asyncio.to_thread(stack.start_process, "ledger_worker")
         await eventually_in_thread(lambda: posted(caller, ids))

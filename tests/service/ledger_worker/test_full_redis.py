@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 
 from libs.common.schemas.holds import OpenHold
-from libs.common.storage.queue.event_queue import encode_event
+from libs.common.storage.queue.event_queue import QUEUE, encode_event
 from libs.common.storage.redis.client import Redis, memory_ratio
 from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.settings import Settings
@@ -102,7 +102,7 @@ async def test_calls_of_dead_gateways_are_abandoned(stage: Stage) -> None:
     assert await stage.holds.held("alice") == 0
     # Until it is posted, the same event again is the same job.
     assert await swept()
-    assert await stage.redis.zcard("arq:queue") == 1
+    assert await stage.redis.zcard(QUEUE) == 1
 
 
 async def test_leases_of_calls_and_sessions_are_renewed(stage: Stage) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.mongo.proofs import ProofStore
+from libs.common.storage.queue.event_queue import QUEUE
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.settings import Settings
 from tests.servers import HOST, ServerProcess, mongo_server, redis_server, running
@@ -57,7 +58,7 @@ async def test_jobs_wait_while_mongodb_is_down(
         for _ in range(5):
             await stage.enqueue(make_events(3))
         await stage.retried()
-        assert await stage.redis.zcard("arq:queue") == 5
+        assert await stage.redis.zcard(QUEUE) == 5
         server.start()
         await stage.drained()
         assert not worker.done()

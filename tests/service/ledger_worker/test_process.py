@@ -14,6 +14,7 @@ import pytest
 
 from deploy.local.children import tied
 from deploy.local.environment import ROOT, without_settings
+from libs.common.storage.queue.event_queue import QUEUE
 from tests.servers import free_port, mongo_server, redis_server, running
 from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
@@ -133,7 +134,7 @@ async def test_sigterm_finishes_running_jobs_and_exits_0(
     assert (await run(values, "--check"))[0] == 1
     posted = len(await stage.entry_ids())
     await stage.assert_exact("alice", posted)
-    assert await stage.redis.zcard("arq:queue") == (300 - posted) / 5
+    assert await stage.redis.zcard(QUEUE) == (300 - posted) / 5
 
 
 async def test_the_health_check_fails_without_a_worker(

@@ -3,7 +3,7 @@
 import asyncio
 
 from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
-from libs.common.storage.queue.event_queue import encode_event
+from libs.common.storage.queue.event_queue import QUEUE, encode_event
 from services.ledger_worker.sweep import keep_sweeping, sweep
 from tests.service.ledger_worker.worker_stage import (
     Stage,
@@ -88,7 +88,7 @@ async def test_the_sweep_visits_every_account_until_it_is_told_to_stop(stage: St
     await eventually(found_all)
     stop.set()
     await sweeping
-    assert await stage.redis.zcard("arq:queue") == 2
+    assert await stage.redis.zcard(QUEUE) == 2
 
 
 async def test_a_round_visits_every_account(stage: Stage) -> None:

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, ResponseError
 
+from libs.common.storage.queue.event_queue import QUEUE
 from tests.servers import ServerProcess, running
 from tests.users import PASSWORD, ROLES, redis_server_with_users
 
@@ -40,7 +41,7 @@ def test_a_user_needs_its_password(server: ServerProcess, user: str) -> None:
 @pytest.mark.parametrize("user", ROLES)
 def test_a_service_has_its_keys_and_no_others(server: ServerProcess, user: str) -> None:
     with of(server, user) as service:
-        for key in ("gateway:{alice}:spent", "arq:queue"):
+        for key in ("gateway:{alice}:spent", QUEUE):
             assert service.set(key, 1)
             assert service.delete(key) == 1
         assert service.eval("return redis.call('SET', KEYS[1], 1)", 1, "gateway:x") == b"OK"

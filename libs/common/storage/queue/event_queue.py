@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from arq.constants import default_queue_name, job_key_prefix
+from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
 from libs.common.decode_errors import UNREADABLE
@@ -21,7 +21,9 @@ from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import CommandSink
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 
-QUEUE = default_queue_name
+# Another arq application on the same Redis would take jobs of arq's default queue, and delete them
+# since it cannot read them.
+QUEUE = "gateway:queue"
 POST_JOB = "events.post"
 DEAD_LETTER_JOB = "events.bury"
 CORRECT_JOB = "corrections.post"
@@ -52,7 +54,7 @@ class Payload(bytes):
         return f"<{len(self)} bytes>"
 
 
-class _Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A job in arq's encoding, for a function of the worker."""
 
     f: Literal["events.post", "corrections.post", "corrections.reprice", "recordings.store"]
@@ -129,7 +131,7 @@ def decode_job(data: bytes) -> dict[str, Any]:
     therefore passed unchanged to `events.bury`.
     """
     try:
-        job = msgspec.msgpack.decode(data, type=_Job)
+        job = msgspec.msgpack.decode(data, type=Job)
     except UNREADABLE:
         return {"t": None, "f": DEAD_LETTER_JOB, "a": [Payload(data)], "k": {}, "et": 0}
     # The gateway never sets the number of tries, and arq would give up a job with a large one.
