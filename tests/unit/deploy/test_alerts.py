@@ -244,6 +244,6 @@ def test_every_alert_is_in_the_guide_and_names_its_place() -> None:
     anchors = {title.lower().replace(" ", "-") for title in titles}
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == rules().keys()
     for rule in rules().values():
-        file, _, anchor = rule["annotations"]["runbook"].partition("#")
+        file, _, anchor = rule["annotations"]["runbook_url"].partition("#")
         assert (file, anchor in anchors) == ("docs/operations.md", True), rule["alert"]
         assert rule["labels"]["severity"] in {"critical", "warning"}

@@ -1,0 +1,153 @@
+"""The Helm chart rendered without a cluster, and sets of values to render it with."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from helm_python import Chart
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "deploy/helm"
+KUBERNETES = "1.37"
+SERVICES = {"gateway": "gateway", "admin": "admin", "ledgerWorker": "ledger-worker"}
+# Kinds of others, whose definitions a cluster gets with the Prometheus operator or the Gateway API.
+FOREIGN = {"PodMonitor", "PrometheusRule", "HTTPRoute"}
+
+Manifest = dict[str, Any]
+Values = dict[str, Any]
+
+# What the base cannot have, because it knows no host, and an operator's CRDs may be missing.
+INGRESS: Values = {"ingress": {"enabled": True}}
+EVERYTHING: Values = {
+    "namePrefix": "blue-",
+    "commonLabels": {"team": "platform"},
+    "commonAnnotations": {"example.com/owner": "platform"},
+    "image": {
+        "registry": "registry.example.com",
+        "tag": "1.2.3",
+        "pullPolicy": "Always",
+        "pullSecrets": [{"name": "registry"}],
+    },
+    "gateway": {
+        "image": {"digest": "sha256:" + "0" * 64},
+        "settings": {"MAX_BODY_BYTES": 33554432, "ALLOW_UNROUTED_MODELS": False},
+        "extraEnv": [
+            {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+            {
+                "name": "AZURE_API_KEY",
+                "valueFrom": {"secretKeyRef": {"name": "azure", "key": "key"}},
+            },
+        ],
+        "extraEnvFrom": [{"secretRef": {"name": "more-providers", "optional": True}}],
+        "extraVolumes": [{"name": "keys", "secret": {"secretName": "keys"}}],
+        "extraVolumeMounts": [{"name": "keys", "mountPath": "/run/secrets", "readOnly": True}],
+        "spool": {
+            "volume": {
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {
+                            "accessModes": ["ReadWriteOnce"],
+                            "resources": {"requests": {"storage": "1Gi"}},
+                        }
+                    }
+                }
+            }
+        },
+        "probes": {"readiness": {"periodSeconds": 10}},
+        "service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}},
+        "serviceAccount": {"annotations": {"example.com/role": "gateway"}},
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "affinity": {
+            "podAntiAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {"weight": 1, "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname"}}
+                ]
+            }
+        },
+        "priorityClassName": "high",
+        "labels": {"tier": "edge"},
+        "annotations": {"example.com/on-call": "platform"},
+        "podLabels": {"mesh": "in"},
+        "podAnnotations": {"example.com/mesh": "in"},
+        "extraIngress": [{"from": [{"podSelector": {}}]}],
+        "extraEgress": [{"ports": [{"port": 8443, "protocol": "TCP"}]}],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "topology.kubernetes.io/zone",
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}},
+            }
+        ],
+    },
+    "admin": {"autoscaling": {"enabled": True}, "extraEgress": [{"ports": [{"port": 443}]}]},
+    "ledgerWorker": {
+        "autoscaling": {"enabled": False},
+        "disruptionBudget": {"maxUnavailable": "50%"},
+        "extraEgress": [{"ports": [{"port": 443, "protocol": "TCP"}]}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
+    },
+    "ingress": {"enabled": True, "tls": [{"hosts": ["a.example.com"], "secretName": "tls"}]},
+    "httpRoute": {
+        "enabled": True,
+        "parentRefs": [{"name": "public", "namespace": "gateways"}],
+        "hostnames": ["gateway.example.com"],
+    },
+    "networkPolicy": {"databases": {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}},
+    "monitoring": {
+        "scrapeAnnotations": False,
+        "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "runbookBase": "https://example.com/blob/main/"},
+    },
+    "migration": {"enabled": True},
+}
+NOTHING: Values = {
+    "settings": {"LOG_LEVEL": None, "LOG_FORMAT": None},
+    "networkPolicy": {"enabled": False},
+    **{
+        service: {
+            "settings": {},
+            "secrets": [],
+            "extraEnvFrom": [{"secretRef": {"name": "all"}}],
+            "autoscaling": {"enabled": False},
+            "disruptionBudget": {"enabled": False},
+            "serviceAccount": {"create": False},
+            "topologySpread": False,
+        }
+        for service in SERVICES
+    },
+}
+SETS = {"defaults": {}, "ingress": INGRESS, "everything": EVERYTHING, "nothing": NOTHING}
+
+
+def rendered(chart: Chart, values: Values, name: str = "litellm-gateway") -> list[Manifest]:
+    files = chart.render(values=values, name=name, namespace="llm")
+    texts = (text for path, text in files.items() if path.endswith(".yaml"))
+    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Items of a list under their name, where they have one."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}/{key}")
+    elif isinstance(value, list) and value:
+        for place, inner in enumerate(value):
+            name = inner.get("name", place) if isinstance(inner, dict) else place
+            yield from leaves(inner, f"{path}/{name}")
+    else:
+        yield path, value
+
+
+def flat(manifests: list[Manifest]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in manifests:
+        found |= leaves(each, f"{each['kind']}/{each['metadata']['name']}")
+    return found

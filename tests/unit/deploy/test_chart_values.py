@@ -1,0 +1,185 @@
+"""The chart's values: what they are checked for, and what a change of one changes."""
+
+import re
+from typing import Any, cast
+
+import pytest
+import yaml
+from helm_python import Chart, HelmError
+
+from tests.unit.deploy.charts import (
+    EVERYTHING,
+    INGRESS,
+    ROOT,
+    SERVICES,
+    Values,
+    leaves,
+    of_kind,
+    rendered,
+)
+
+
+def test_each_value_is_in_the_schema_and_each_of_the_schemas_has_a_default(chart: Chart) -> None:
+    schema = cast("dict[str, Any]", chart.schema)
+    definitions = schema["definitions"]
+
+    def properties(of: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" in of:
+            return properties(definitions[of["$ref"].rpartition("/")[2]])
+        found: dict[str, Any] = dict(of.get("properties", {}))
+        for part in of.get("allOf", []):
+            found |= properties(part)
+        return found
+
+    def compare(of: dict[str, Any], values: Values, path: str) -> None:
+        known = {name: value for name, value in properties(of).items() if value is not False}
+        if not known:
+            return
+        assert known.keys() - {"global", "backendRequest"} == values.keys(), path
+        for name, value in values.items():
+            if isinstance(value, dict):
+                compare(known[name], value, f"{path}.{name}")
+
+    values = chart.values
+    for service in SERVICES:
+        values[service].pop("probes")  # none is changed
+    schema["definitions"]["workload"]["properties"].pop("probes")
+    compare(schema, values, "")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"gatway": {}}, "gatway"),
+        ({"gateway": {"replica": 3}}, "replica"),
+        ({"gateway": {"autoscaling": {"max": 3}}}, "max"),
+        ({"gateway": {"replicas": "3"}}, "replicas"),
+        ({"admin": {"spool": {"emptyDir": {}}}}, "spool"),
+        ({"ledgerWorker": {"service": {"type": "ClusterIP"}}}, "service"),
+        ({"gateway": {"spool": {"sizeLimit": "1GB"}}}, "sizeLimit"),
+        ({"gateway": {"extraEnv": [{"value": "x"}]}}, "name"),
+        ({"gateway": {"image": {"digest": "latest"}}}, "digest"),
+        ({"httpRoute": {"enabled": True}}, "parentRefs"),
+        ({"networkPolicy": {"operators": []}}, "operators"),
+        ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "app.kubernetes.io/name"),
+        ({"migration": {"hooks": ["pre-install"]}}, "hooks"),
+        ({"monitoring": {"prometheusRule": {"runbookBase": "docs"}}}, "runbookBase"),
+        ({"settings": {"log_level": "info"}}, "log_level"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(chart: Chart, values: Values, says: str) -> None:
+    with pytest.raises(HelmError, match=re.escape(says)):
+        rendered(chart, values)
+
+
+def secret_variables() -> set[str]:
+    """Those of .env.example that hold a secret."""
+    names = re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    return {n for n in names if re.search(r"KEY|SECRET|PASSWORD|MONGO_URI|REDIS_URL", n)} - {
+        "TRUSTED_PROXY_SECRET_HEADER",
+        "ALERT_KEY_DAYS",
+        "SECRETS_DIR",
+    }
+
+
+def test_no_secret_gets_into_a_config_map(chart: Chart) -> None:
+    names = secret_variables()
+    assert len(names) > 20
+    for name in names:
+        for values in (
+            {"settings": {name: "x"}},
+            {"gateway": {"settings": {name: "x"}}},
+            {"admin": {"extraEnv": [{"name": name, "value": "x"}]}},
+        ):
+            with pytest.raises(HelmError, match=name if "settings" in str(values) else "admin"):
+                rendered(chart, values)
+    for name in ("TRUSTED_PROXY_SECRET_HEADER", "ALERT_KEY_DAYS", "SECRETS_DIR"):
+        assert rendered(chart, {"settings": {name: "x"}})
+    assert of_kind(rendered(chart, EVERYTHING), "Secret") == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [
+        ({"gateway": {"settings": {"SHUTDOWN_GRACE_S": 79}}}, True),
+        ({"gateway": {"settings": {"SHUTDOWN_GRACE_S": 80}}}, False),
+        ({"gateway": {"settings": {"SHUTDOWN_GRACE_S": "180"}}}, False),
+        ({"gateway": {"preStopSeconds": 30}}, False),
+        ({"gateway": {"settings": {"SHUTDOWN_GRACE_S": 0}, "preStopSeconds": 30}}, True),
+        ({"admin": {"terminationGracePeriodSeconds": 35}}, False),
+        ({"admin": {"terminationGracePeriodSeconds": 36}}, True),
+        ({"settings": {"SHUTDOWN_GRACE_S": 60}}, False),
+        ({"ledgerWorker": {"terminationGracePeriodSeconds": 25}}, False),
+        ({"ledgerWorker": {"settings": {"WORKER_GRACE_S": 60}}}, False),
+    ],
+)
+def test_a_pod_is_not_killed_before_its_grace_ends(
+    chart: Chart, values: Values, fits: bool
+) -> None:
+    if fits:
+        assert rendered(chart, values)
+    else:
+        with pytest.raises(HelmError, match="would be killed before it has finished"):
+            rendered(chart, values)
+
+
+def test_a_large_number_stays_a_number(chart: Chart) -> None:
+    data = of_kind(rendered(chart, {}), "ConfigMap")["gateway-settings"]["data"]
+    assert data["SPOOL_MAX_BYTES"] == "805306368"
+    values = {"gateway": {"settings": {"A": 10**12, "B": 0.25, "C": True, "D": "1e9"}}}
+    data = of_kind(rendered(chart, values), "ConfigMap")["gateway-settings"]["data"]
+    assert [data[name] for name in "ABCD"] == [str(10**12), "0.25", "true", "1e9"]
+
+
+def test_a_changed_setting_rolls_its_pods_and_no_others(chart: Chart) -> None:
+    def sums(values: Values) -> dict[str, str]:
+        found = of_kind(rendered(chart, values), "Deployment")
+        return {
+            name: each["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+            for name, each in found.items()
+        }
+
+    before = sums({})
+    for values, rolled in (
+        ({"gateway": {"settings": {"CACHE_TTL_S": 5}}}, {"gateway"}),
+        ({"settings": {"LOG_LEVEL": "debug"}}, set(SERVICES.values())),
+        ({"gateway": {"replicas": 5}}, set()),
+    ):
+        after = sums(values)
+        assert {name for name in before if before[name] != after[name]} == rolled
+
+
+def test_two_releases_share_a_namespace(chart: Chart) -> None:
+    one = rendered(chart, {"namePrefix": "a-"} | INGRESS, name="a")
+    two = rendered(chart, {"namePrefix": "b-"} | INGRESS, name="b")
+    assert {m["metadata"]["name"] for m in one}.isdisjoint(m["metadata"]["name"] for m in two)
+    admin = of_kind(one, "ConfigMap")["a-admin-settings"]["data"]
+    assert admin["GATEWAY_URL"] == "http://a-gateway:8000"
+    # Nothing of one selects pods of the other, or refers to it.
+    assert not re.search(r"\bb-|instance: b\b", yaml.safe_dump(one))
+    for each in one:
+        for path, value in leaves(each, each["kind"]):
+            if path.endswith("/app.kubernetes.io/instance"):
+                assert value == "a"
+    own = {"admin": {"settings": {"GATEWAY_URL": "http://other:8000"}}, "namePrefix": "a-"}
+    admin = of_kind(rendered(chart, own), "ConfigMap")["a-admin-settings"]["data"]
+    assert admin["GATEWAY_URL"] == "http://other:8000"
+
+
+def test_the_migration_is_a_job_of_the_worker(chart: Chart) -> None:
+    manifests = rendered(chart, {"migration": {"enabled": True}})
+    job = of_kind(manifests, "Job")["migration"]
+    template = job["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    worker = of_kind(manifests, "Deployment")["ledger-worker"]
+    (of_worker,) = worker["spec"]["template"]["spec"]["containers"]
+    for field in ("image", "envFrom", "securityContext"):
+        assert container[field] == of_worker[field], field
+    assert container["command"] == ["python", "-m", "services.ledger_worker", "--sum-totals"]
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
+    # The worker's budget and replica set must not take it for one of theirs.
+    selector = worker["spec"]["selector"]["matchLabels"]
+    assert not selector.items() <= template["metadata"]["labels"].items()
+    # It may reach the databases.
+    policy = of_kind(manifests, "NetworkPolicy")["allow-databases"]["spec"]["podSelector"]
+    assert policy["matchLabels"].items() <= template["metadata"]["labels"].items()
