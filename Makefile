@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 BIN := .venv/bin
-CODE := $(wildcard bench deploy libs services tests)
+CODE := $(wildcard bench deploy gatewayctl libs services tests)
 OVERLAYS := dev prod
 # What the compose file demands; `make up` writes them to .env.
 SECRETS := ADMIN_API_KEY $(shell sed -n 's/^\(.*_PASSWORD\)=$$/\1/p' .env.example)

@@ -126,7 +126,10 @@ class WrongField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """`type` leads to the description of `code`; `instance` and `request_id` name the request."""
+    """`type` leads to the description of `code`; `instance` and `request_id` name the request.
+
+    `way_out` says what to do about a problem of this code.
+    """
 
     type: str
     title: str
@@ -135,6 +138,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     instance: str | None
     code: str
     request_id: str | None
+    way_out: str | None
     errors: tuple[WrongField, ...] = ()
 
 
@@ -148,6 +152,7 @@ def problem_of(error: AppError, request_id: str | None) -> Problem:
         instance=None if request_id is None else f"urn:uuid:{request_id}",
         code=error.code,
         request_id=request_id,
+        way_out=None if kind is None else kind.way_out,
         errors=tuple(map(_wrong, error.wrong_fields)),
     )
 

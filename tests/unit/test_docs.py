@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 MODULES = ARCHITECTURE.partition("\n## Modules\n")[2].partition("\n## ")[0]
-ROOMS = re.findall(r"^\| `((?:libs|services)/[^`]*)`", MODULES, re.MULTILINE)
+ROOMS = re.findall(r"^\| `((?:gatewayctl|libs|services)/[^`]*)`", MODULES, re.MULTILINE)
 # What every service has stands in a sentence below the table.
 OF_EACH_SERVICE = set(re.findall(r"`(\w+)`", MODULES.rpartition("\nIn each service:")[2]))
 
@@ -58,7 +58,7 @@ def test_the_table_of_modules_is_complete(room: str) -> None:
 def test_every_package_is_in_the_table() -> None:
     packages = {
         path.parent.relative_to(ROOT).as_posix() + "/"
-        for top in ("libs", "services")
+        for top in ("gatewayctl", "libs", "services")
         for path in (ROOT / top).rglob("*.py")
         if path.name != "__init__.py" and not {"translation", "adapters"} & set(path.parts)
     }

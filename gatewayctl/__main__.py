@@ -1,0 +1,5 @@
+import sys
+
+from gatewayctl.app import main
+
+sys.exit(main())

@@ -1,0 +1,51 @@
+"""The tree of commands: nouns, then verbs."""
+
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from gatewayctl.errors import DONE, INTERRUPTED, MISUSED
+from gatewayctl.nouns import accounts, session
+from gatewayctl.terminal import Terminal
+
+_HELP = """
+Runs the gateway from a terminal, over its admin API.
+
+Begin with `gatewayctl login`. On a terminal commands print tables, into a pipe lines of JSON;
+--json and --query choose. Exit codes: 0 done, 1 a check found something wrong, 2 the command line
+or input is wrong, 3 the API refused, 4 no answer or a failure.
+"""
+
+app = typer.Typer(
+    name="gatewayctl",
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _noun in (accounts,):
+    app.add_typer(_noun.app)
+session.add_to(app)
+
+
+def main(arguments: Sequence[str] | None = None, terminal: Terminal | None = None) -> int:
+    """The exit code. `arguments` are by default those of the process."""
+    surroundings = terminal or Terminal()
+    command = get_command(app)
+    try:
+        code = command.main(
+            arguments, prog_name="gatewayctl", standalone_mode=False, obj=surroundings
+        )
+    except typer.Abort:
+        return INTERRUPTED
+    except SystemExit as ended:
+        return int(ended.code or DONE)
+    except Exception as error:
+        # A wrong option or argument, whose class typer does not export.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show(surroundings.stderr)
+        return MISUSED
+    return code if isinstance(code, int) else DONE

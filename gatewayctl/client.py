@@ -1,0 +1,259 @@
+"""Requests to the admin API, and what its answers mean for a command.
+
+Every POST has an `Idempotency-Key`, so that it is repeated after a lost answer and done once. A
+change of an object names the revision that it was computed from (`If-Match`).
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gatewayctl.errors import CommandError, Failed
+from gatewayctl.problems import failure_of, problem_error
+from gatewayctl.profiles import Connection
+from gatewayctl.terminal import Terminal
+from gatewayctl.values import Row, decoded, encoded
+from gatewayctl.version import VERSION
+
+if TYPE_CHECKING:
+    import httpx
+
+_CONNECT_TIMEOUT_S = 10.0
+_TRIES = 3
+_MAX_PAUSE_S = 10.0
+# The API's own bound.
+_MAX_PAGE = 200
+_MAX_ANSWER_BYTES = 256 * 1024 * 1024
+_TRY_AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_UNDER_WAY = "request_under_way"
+
+Query = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`content` is None where there is none. `etag` is the revision of what is shown."""
+
+    content: Any
+    status: int
+    etag: str | None = None
+
+
+def at(pattern: str, *names: str) -> str:
+    """`at("/admin/keys/{}", key)`: names in a path, with whatever a path cannot have escaped."""
+    return pattern.format(*(quote(name, safe="") for name in names))
+
+
+class Client:
+    """`idempotency_key` replaces a random one, for one who repeats a whole command."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        terminal: Terminal,
+        *,
+        timeout_s: float,
+        idempotency_key: str | None = None,
+    ) -> None:
+        import httpx
+
+        self.connection = connection
+        self._terminal = terminal
+        self._idempotency_key = idempotency_key or str(uuid.uuid4())
+        self._posts = 0
+        try:
+            self._http = httpx.Client(
+                base_url=connection.url,
+                headers={
+                    "authorization": f"Bearer {connection.key}",
+                    "user-agent": f"gatewayctl/{VERSION}",
+                },
+                timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
+                transport=terminal.transport,
+            )
+        except (UnicodeEncodeError, httpx.InvalidURL) as error:
+            raise Failed(f"The address or the key cannot be sent: {error}") from None
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        return self.ask("GET", path, query=query).content
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self.ask("POST", path, body={} if body is None else body).content
+
+    def delete(self, path: str, query: Query | None = None) -> Any:
+        return self.ask("DELETE", path, query=query).content
+
+    def change(self, path: str, patch: Row, *, etag: str | None = None) -> Any:
+        """A merge patch, over the revision that `etag` names."""
+        return self.ask("PATCH", path, body=patch, etag=etag).content
+
+    def pages(self, path: str, query: Query, limit: int) -> Iterator[Row]:
+        """The rows of a list, over its pages. Says where it stops before their end."""
+        cursor, left = None, limit
+        while True:
+            asked = {**query, "limit": min(left, _MAX_PAGE), "cursor": cursor}
+            page = self.get(path, asked)
+            rows = page["data"][:left]
+            yield from rows
+            left -= len(rows)
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+            if left <= 0:
+                self._terminal.say(f"gatewayctl: the first {limit}; there are more (--limit).")
+                return
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        etag: str | None = None,
+    ) -> Answer:
+        """Raises CommandError for whatever is no success."""
+        headers = {} if etag is None else {"if-match": etag}
+        if method == "POST":
+            headers["idempotency-key"] = self._next_key()
+        if body is not None:
+            headers["content-type"] = "application/json"
+        for left in reversed(range(_TRIES)):
+            request = self._http.build_request(
+                method,
+                path,
+                params=_sent(query),
+                headers=headers,
+                content=None if body is None else encoded(body),
+            )
+            pause_s = self._tried(request, last=left == 0)
+            if isinstance(pause_s, Answer):
+                return pause_s
+            self._terminal.sleep(pause_s)
+        raise AssertionError("the last try answers or raises")
+
+    def _next_key(self) -> str:
+        """A command that posts several times does so in the same order when it is repeated."""
+        self._posts += 1
+        suffix = "" if self._posts == 1 else f".{self._posts}"
+        return self._idempotency_key + suffix
+
+    def _tried(self, request: "httpx.Request", *, last: bool) -> "Answer | float":
+        """What came, or after how long to ask again. Raises CommandError."""
+        import httpx
+
+        repeatable = request.method in ("GET", "POST")
+        try:
+            with self._streamed(request) as response:
+                content = _content(response)
+        except httpx.HTTPError as error:
+            # An answer was lost: nobody knows whether it was done.
+            if last or not repeatable or isinstance(error, httpx.ConnectError):
+                raise self._lost(request, error) from None
+            return 0.5
+        if response.is_success:
+            return Answer(content, response.status_code, response.headers.get("etag"))
+        code = content.get("code") if isinstance(content, dict) else None
+        if last or not (response.status_code in _TRY_AGAIN or code == _UNDER_WAY) or not repeatable:
+            raise self._refused(request, response, content)
+        return _pause_s(response)
+
+    @contextmanager
+    def _streamed(self, request: "httpx.Request") -> "Iterator[httpx.Response]":
+        response = self._http.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            response.close()
+
+    @contextmanager
+    def download(self, path: str, query: Query, accept: str) -> Iterator[Iterator[bytes]]:
+        """An answer's pieces as they come. Raises CommandError, also where it breaks off."""
+        import httpx
+
+        request = self._http.build_request(
+            "GET", path, params=_sent(query), headers={"accept": accept}
+        )
+        try:
+            with self._streamed(request) as response:
+                if not response.is_success:
+                    raise self._refused(request, response, _content(response))
+                yield response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._lost(request, error) from None
+
+    def _lost(self, request: "httpx.Request", error: "httpx.HTTPError") -> CommandError:
+        return failure_of(
+            error, self.connection, key=self._idempotency_key if request.method == "POST" else None
+        )
+
+    def _refused(
+        self, request: "httpx.Request", response: "httpx.Response", content: Any
+    ) -> CommandError:
+        error = problem_error(response, content, self.connection)
+        return error or self._explained(request, response)
+
+    def _explained(self, request: "httpx.Request", response: "httpx.Response") -> CommandError:
+        """Why the answer is none of the admin API's: its description tells who answers."""
+        import httpx
+
+        where = self.connection.url
+        way_out = "give the admin API's address: --url, GATEWAYCTL_URL or gatewayctl login"
+        try:
+            with self._streamed(self._http.build_request("GET", "/openapi.json")) as described:
+                document = _content(described)
+        except httpx.HTTPError:
+            document = None
+        title = str(document.get("info", {}).get("title")) if isinstance(document, dict) else ""
+        if "admin" in title.lower():
+            return Failed(
+                f"{where} has no {request.method} {request.url.path}: its version is an older "
+                f"one than this command's ({VERSION}).",
+                way_out="update the admin service, or use the gatewayctl of its version",
+            )
+        if "gateway" in title.lower():
+            return Failed(
+                f"{where} is the gateway's address, which models are called at.", way_out=way_out
+            )
+        return Failed(
+            f"{where} answers {response.status_code}, but is no admin API.", way_out=way_out
+        )
+
+
+def _sent(query: Query | None) -> dict[str, str]:
+    return {name: _text(value) for name, value in (query or {}).items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _content(response: "httpx.Response") -> Any:
+    """JSON as values, anything else as text. Raises Failed for more than a command can hold."""
+    raw = bytearray()
+    for piece in response.iter_bytes():
+        raw += piece
+        if len(raw) > _MAX_ANSWER_BYTES:
+            raise Failed("The answer is too large.", way_out="ask for less: filters, or --limit")
+    if not raw:
+        return None
+    if "json" in response.headers.get("content-type", ""):
+        try:
+            return decoded(bytes(raw))
+        except ValueError:
+            pass
+    return raw.decode("utf-8", "replace")
+
+
+def _pause_s(response: "httpx.Response") -> float:
+    wanted = response.headers.get("retry-after", "1")
+    return min(float(wanted) if wanted.isdecimal() else 1.0, _MAX_PAUSE_S)

@@ -1,0 +1,1 @@
+"""A module for each noun, with a function for each verb."""

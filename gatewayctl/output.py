@@ -1,0 +1,83 @@
+"""What a command prints: a table for a person, lines of JSON for a program.
+
+- stdout a terminal: a table of the columns that matter.
+- stdout a pipe or a file: every row as a line of JSON, whole.
+- `--json a,b.c`: these fields, as lines of JSON, in either.
+- `--query EXPRESSION`: what the JMESPath expression finds in the list of all rows, or in the
+  object; a list is a line each, a string is printed without quotes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatewayctl.terminal import Terminal
+from gatewayctl.values import Row, encoded, searched, with_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    terminal: Terminal
+    fields: tuple[str, ...] = ()
+    query: str | None = None
+
+    @property
+    def is_table(self) -> bool:
+        return self.terminal.is_table and not self.fields and self.query is None
+
+    def rows(self, rows: Iterable[Row], columns: Sequence[str], *, empty: str = "None.") -> None:
+        """`columns` are the paths of the table, such as `spend.total_usd`."""
+        if self.query is not None:
+            self._found([self._chosen(row) for row in rows])
+        elif self.is_table:
+            self._table(list(rows), columns, empty)
+        else:
+            for row in rows:
+                self._line(self._chosen(row))
+
+    def one(self, item: Row, fields: Sequence[str] = ()) -> None:
+        """`fields` are those of the table; all of them by default."""
+        if self.query is not None:
+            self._found(self._chosen(item))
+        elif self.is_table:
+            from gatewayctl.tables import sheet
+
+            sheet(self.terminal, item, fields or list(item))
+        else:
+            self._line(self._chosen(item))
+
+    def done(self, text: str) -> None:
+        """What was done, for a person; a program has the exit code."""
+        if self.is_table:
+            self.terminal.say(text)
+
+    def text(self, text: str) -> None:
+        """Text that is the answer itself, as a snippet is."""
+        self._write(text if text.endswith("\n") else text + "\n")
+
+    def _chosen(self, row: Row) -> Row:
+        return with_fields(row, self.fields) if self.fields else row
+
+    def _found(self, value: Any) -> None:
+        found = searched(value, self.query or "@")
+        for one in found if isinstance(found, list) else [found]:
+            if isinstance(one, str):
+                self._write(one + "\n")
+            else:
+                self._line(one)
+
+    def _table(self, rows: Sequence[Row], columns: Sequence[str], empty: str) -> None:
+        if not rows:
+            self.terminal.say(empty)
+            return
+        from gatewayctl.tables import table
+
+        table(self.terminal, rows, columns)
+
+    def _line(self, value: Any) -> None:
+        self._write(encoded(value).decode() + "\n")
+
+    def _write(self, text: str) -> None:
+        self.terminal.stdout.write(text)
+        # A pipe that has closed is noticed at its row, and `tail` is read as it comes.
+        self.terminal.stdout.flush()

@@ -1,0 +1,89 @@
+"""What surrounds a command: its streams, its environment, and how it reaches the network."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+from gatewayctl.errors import Misused
+
+if TYPE_CHECKING:
+    import httpx
+
+_ESCAPE_BELOW = 0x20
+# A body, a map of prices: more is no input of a command.
+_MAX_INPUT_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terminal:
+    """Tests replace all of it. `transport` None is the network."""
+
+    stdin: TextIO = field(default_factory=lambda: sys.stdin)
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    transport: "httpx.BaseTransport | None" = None
+    sleep: Callable[[float], None] = time.sleep
+
+    @property
+    def is_table(self) -> bool:
+        """Whether somebody reads what is printed; otherwise a program does."""
+        return self.stdout.isatty()
+
+    @property
+    def can_ask(self) -> bool:
+        return self.stdin.isatty() and self.stderr.isatty()
+
+    @property
+    def has_color(self) -> bool:
+        """https://no-color.org: any value that is not empty."""
+        return not self.environ.get("NO_COLOR") and self.environ.get("TERM") != "dumb"
+
+    def say(self, text: str) -> None:
+        """For whoever runs the command; never mixed into what a pipe carries."""
+        self.stderr.write(printable(text) + "\n")
+        self.stderr.flush()
+
+    def read(self) -> str:
+        """All of stdin. Raises Misused."""
+        text = self.stdin.read(_MAX_INPUT_BYTES + 1)
+        if len(text) > _MAX_INPUT_BYTES:
+            raise Misused(f"More than {_MAX_INPUT_BYTES // 2**20} MiB came on stdin.")
+        return text
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Raises Misused where nobody can be asked, or somebody said no."""
+        if yes:
+            return
+        if not self.can_ask:
+            raise Misused(
+                f"{question} Nobody can be asked here.",
+                way_out="add --yes to go on without a question",
+            )
+        self.stderr.write(printable(question) + " [y/N] ")
+        self.stderr.flush()
+        if self.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Misused("Nothing was done.")
+
+    def secret(self, prompt: str) -> str:
+        """Typed without an echo, or the first line of stdin where that is no terminal."""
+        if self.can_ask:
+            from getpass import getpass
+
+            given = getpass(prompt, stream=self.stderr)
+        else:
+            given = self.stdin.readline()
+        if not given.strip():
+            raise Misused("No secret was given.", way_out="type it, or send it on stdin")
+        return given.strip()
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey: what others named may hold such characters."""
+    return "".join(
+        c if c in "\n\t" or (ord(c) >= _ESCAPE_BELOW and not 0x7F <= ord(c) <= 0x9F) else "\ufffd"
+        for c in text
+    )
