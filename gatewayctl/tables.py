@@ -11,6 +11,9 @@ from rich.text import Text
 from gatewayctl.terminal import Terminal, printable
 from gatewayctl.values import Row, encoded, picked
 
+_GAP = 2
+# Of a text that is cut.
+_LEAST = 12
 _GOOD = {"ok", "active", "delivered"}
 _BAD = {"fail", "failed", "revoked", "error", "dead", "archived"}
 _DOUBTFUL = {"warn", "suspended", "unpriced", "abandoned", "pending", "unknown", "expired"}
@@ -19,7 +22,8 @@ _DOUBTFUL = {"warn", "suspended", "unpriced", "abandoned", "pending", "unknown",
 def console(terminal: Terminal, *, stderr: bool = False) -> Console:
     return Console(
         file=terminal.stderr if stderr else terminal.stdout,
-        no_color=not terminal.has_color,
+        color_system="auto" if terminal.has_color else None,
+        width=terminal.width,
         highlight=False,
         markup=False,
         emoji=False,
@@ -28,23 +32,59 @@ def console(terminal: Terminal, *, stderr: bool = False) -> Console:
 
 
 def table(terminal: Terminal, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Columns that no row has a value in are left out."""
-    cells = [[picked(row, column) for column in columns] for row in rows]
+    """A column is a path, or `header=path`. Those that no row has a value in are left out.
+
+    Where the terminal is too narrow, long texts are cut and then the last columns left out; ids and
+    numbers are whole.
+    """
+    named = [_named(column) for column in columns]
     used = [
-        place for place in range(len(columns)) if any(line[place] is not None for line in cells)
+        (title, path) for title, path in named if any(picked(r, path) is not None for r in rows)
     ]
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place in used:
-        is_number = any(_is_number(line[place]) for line in cells)
+    cells = [[picked(row, path) for _, path in used] for row in rows]
+    kinds = [any(_is_number(line[place]) for line in cells) for place in range(len(used))]
+    widths = [
+        max(len(title), *(len(text_of(line[place])) for line in cells))
+        for place, (title, _) in enumerate(used)
+    ]
+    fitted = _fitted(widths, [place == 0 or kinds[place] for place in range(len(used))], terminal)
+    shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for place, width in enumerate(fitted):
         shown.add_column(
-            header_of(columns[place]),
-            justify="right" if is_number else "left",
-            overflow="fold" if place == used[0] else "ellipsis",
-            no_wrap=place != used[0],
+            used[place][0],
+            justify="right" if kinds[place] else "left",
+            overflow="ellipsis",
+            no_wrap=True,
+            width=width,
         )
     for line in cells:
-        shown.add_row(*(cell(line[place]) for place in used))
+        shown.add_row(*(cell(value) for value in line[: len(fitted)]))
     console(terminal).print(shown)
+    if left_out := [title for title, _ in used[len(fitted) :]]:
+        terminal.say(f"(too narrow for {', '.join(left_out)})")
+
+
+def _named(column: str) -> tuple[str, str]:
+    title, equals, path = column.rpartition("=")
+    return (title if equals else path.replace(".", " ").replace("_", " ")).upper(), path
+
+
+def _fitted(widths: Sequence[int], whole: Sequence[bool], terminal: Terminal) -> list[int]:
+    """The widths of as many columns as there is room for, at least of the first."""
+    fitted = list(widths)
+    while fitted:
+        over = sum(fitted) + _GAP * (len(fitted) - 1) - terminal.width
+        if over <= 0 or len(fitted) == 1:
+            break
+        places = [p for p, width in enumerate(fitted) if not whole[p] and width > _LEAST]
+        if places:
+            widest = max(places, key=fitted.__getitem__)
+            fitted[widest] = max(_LEAST, fitted[widest] - over)
+        else:
+            fitted.pop()
+            # There is room again for what was cut.
+            fitted = list(widths[: len(fitted)])
+    return fitted
 
 
 def sheet(terminal: Terminal, item: Row, fields: Sequence[str]) -> None:
@@ -55,10 +95,6 @@ def sheet(terminal: Terminal, item: Row, fields: Sequence[str]) -> None:
     for field in fields:
         shown.add_row(field, cell(picked(item, field)))
     console(terminal).print(shown)
-
-
-def header_of(column: str) -> str:
-    return column.replace(".", " ").replace("_", " ").upper()
 
 
 def cell(value: Any) -> Text:

@@ -12,6 +12,7 @@ from gatewayctl.errors import Misused
 if TYPE_CHECKING:
     import httpx
 
+_WIDTH = 80
 _ESCAPE_BELOW = 0x20
 # A body, a map of prices: more is no input of a command.
 _MAX_INPUT_BYTES = 64 * 1024 * 1024
@@ -36,6 +37,17 @@ class Terminal:
     @property
     def can_ask(self) -> bool:
         return self.stdin.isatty() and self.stderr.isatty()
+
+    @property
+    def width(self) -> int:
+        """In characters; COLUMNS wins, as everywhere."""
+        given = self.environ.get("COLUMNS", "")
+        if given.isdecimal() and int(given) > 0:
+            return int(given)
+        try:
+            return os.get_terminal_size(self.stdout.fileno()).columns or _WIDTH
+        except (OSError, ValueError):
+            return _WIDTH
 
     @property
     def has_color(self) -> bool:

@@ -23,8 +23,8 @@ from gatewayctl.values import Row
 
 app = noun("accounts", "Accounts: whose budget all of their keys share.")
 _COLUMNS = (
-    "user_id", "name", "status", "spend.total_usd", "budget.limit_usd", "budget.period",
-    "budget.remaining_usd", "created_at",
+    "user id=user_id", "name", "status", "spent usd=spend.total_usd", "budget usd=budget.limit_usd",
+    "period=budget.period", "left usd=spend.remaining_usd", "created_at",
 )  # fmt: skip
 _MAX_ROUNDS = 10_000
 
@@ -36,9 +36,7 @@ Budget = Annotated[
 ]
 Period = Annotated[
     str | None,
-    typer.Option(
-        "--period", metavar="PERIOD", help="Of the budget: daily, weekly, monthly or total."
-    ),
+    typer.Option("--period", metavar="PERIOD", help="daily, weekly, monthly or total."),
 ]
 Zone = Annotated[str | None, typer.Option("--time-zone", help="Such as Europe/Berlin.")]
 

@@ -69,7 +69,11 @@ class CommandLine:
         self.environ = dict(environ)
 
     async def __call__(
-        self, *arguments: str, stdin: str = "", terminal: bool = False, **environ: str
+        self,
+        *arguments: str,
+        stdin: str = "",
+        terminal: bool = False,
+        environ: Mapping[str, str] | None = None,
     ) -> Ran:
         return await asyncio.to_thread(
             run,
@@ -77,7 +81,7 @@ class CommandLine:
             transport=self.transport,
             stdin=stdin,
             terminal=terminal,
-            environ={**self.environ, **environ},
+            environ=self.environ if environ is None else environ,
         )
 
     async def done(self, *arguments: str, **given: Any) -> Ran:
