@@ -39,7 +39,9 @@ def table(terminal: Terminal, rows: Sequence[Row], columns: Sequence[str]) -> No
     """
     named = [_named(column) for column in columns]
     used = [
-        (title, path) for title, path in named if any(picked(r, path) is not None for r in rows)
+        (title, path)
+        for title, path in named
+        if any(picked(r, path) not in (None, "") for r in rows)
     ]
     cells = [[picked(row, path) for _, path in used] for row in rows]
     kinds = [any(_is_number(line[place]) for line in cells) for place in range(len(used))]
