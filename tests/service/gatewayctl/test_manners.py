@@ -18,9 +18,10 @@ async def test_a_table_on_a_terminal_and_lines_of_json_in_a_pipe(ctl: CommandLin
         "accounts", "list", terminal=True, environ={**ctl.environ, "NO_COLOR": "1"}
     )
     header, first, second = shown.out.splitlines()
-    assert header.split() == [
-        "USER", "ID", "STATUS", "SPENT", "USD", "BUDGET", "USD", "PERIOD", "LEFT", "USD", "CREATED", "AT",
-    ]  # fmt: skip
+    assert header.startswith("USER ID")
+    assert "SPENT USD" in header
+    # No row has a name.
+    assert "NAME" not in header
     assert first.startswith("alice")
     assert second.startswith("bob")
 
