@@ -23,6 +23,7 @@ from libs.common.schemas.usage import (
     TokenUsage,
     UsageSource,
 )
+from libs.common.storage.mongo.entry_filter import trace_of_entry
 
 _MILLION = 1_000_000
 _TOKEN_CLASSES = frozenset(TokenCounts.__struct_fields__)
@@ -87,11 +88,13 @@ class EntryView(msgspec.Struct, frozen=True, kw_only=True):
     priced_as: str | None
     attempts: int
     failed_attempts: tuple[FailedAttempt, ...]
+    asked_after_ms: int | None
     provider_request_id: str | None
     response_id: str | None
     objects: tuple[str, ...]
     client_user: str | None
     tags: tuple[str, ...]
+    trace_id: str | None
     cost_usd: Decimal
     held_usd: Decimal
 
@@ -99,8 +102,10 @@ class EntryView(msgspec.Struct, frozen=True, kw_only=True):
 def entry_view(entry: LedgerEntry) -> EntryView:
     fields = msgspec.structs.asdict(entry)
     cost_nusd, held_nusd = fields.pop("cost_nusd"), fields.pop("held_nusd")
+    del fields["traceparent"]
     fields |= {
         "key_id": entry.key_id or None,
+        "trace_id": trace_of_entry(entry),
         "cost_usd": nusd_to_usd(cost_nusd),
         "held_usd": nusd_to_usd(held_nusd),
         "lines": tuple(map(line_view, entry.lines)),

@@ -65,6 +65,7 @@ class EntryQuery(msgspec.Struct, frozen=True, kw_only=True):
     usage_source: UsageSource | None = None
     client_user: Id | None = None
     provider_request_id: Id | None = None
+    trace_id: Id | None = None
     above_usd: LimitUsd | None = None
     tag: Tag | None = None
 

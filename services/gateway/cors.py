@@ -12,6 +12,7 @@ _EXPOSED = (
     "request-id",
     "retry-after",
     "x-should-retry",
+    "traceresponse",
     "x-gateway-attempts",
     "x-gateway-budget-warning",
     "x-gateway-cost-usd",

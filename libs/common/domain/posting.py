@@ -18,6 +18,7 @@ from libs.common.domain.money import EXACT, MAX_NUSD
 from libs.common.domain.periods import period_keys, posting_zone
 from libs.common.domain.pricing import multiplier_problem
 from libs.common.domain.tags import kept_tags
+from libs.common.domain.traces import read_traceparent
 from libs.common.schemas.entry import Cost, EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import (
@@ -47,7 +48,7 @@ _BILLED = frozenset({"ok", "client_closed", "upstream_error"})
 _IDS = ("user_id", "key_id", "provider", "model", "deployment", "priced_as")
 _MULTIPLIERS = ("account_multiplier", "deployment_multiplier")
 _TEXTS = ("requested_model", "error_code", "provider_request_id", "response_id", "client_user")
-_NUMBERS = ("http_status", "latency_ms", "first_byte_ms", "attempts")
+_NUMBERS = ("http_status", "latency_ms", "first_byte_ms", "attempts", "asked_after_ms")
 _FREE = Cost(cost_nusd=0, lines=())
 
 
@@ -81,6 +82,7 @@ def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
         return Unpostable("started_at is out of range")
     if started_at > now + CLOCK_TOLERANCE:
         started_at = now
+    context = read_traceparent(event.traceparent)
     clipped = {name: _clip(getattr(event, name)) for name in _TEXTS}
     objects = tuple(i for i in event.objects if 0 < len(i) <= MAX_OBJECT_ID_CHARS)[:MAX_OBJECTS]
     return msgspec.structs.replace(
@@ -88,6 +90,7 @@ def accept(event: UsageEvent, now: datetime) -> UsageEvent | Unpostable:
         started_at=whole_ms(started_at),
         objects=objects,
         tags=kept_tags(event.tags),
+        traceparent=None if context is None else context.traceparent(context.parent_id),
         **clipped,
     )
 
@@ -146,11 +149,13 @@ def entry_of(event: UsageEvent, prices: Prices, posted_at: datetime) -> LedgerEn
         priced_as=event.priced_as,
         attempts=event.attempts,
         failed_attempts=event.failed_attempts[:MAX_FAILED_ATTEMPTS],
+        asked_after_ms=event.asked_after_ms,
         provider_request_id=event.provider_request_id,
         response_id=event.response_id,
         objects=event.objects,
         client_user=event.client_user,
         tags=event.tags,
+        traceparent=event.traceparent,
     )
 
 

@@ -76,6 +76,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     A cost is the sum of the `lines` times `multiplier`, of which `account_multiplier` is the
     account's part and `deployment_multiplier` the deployment's, as they were when the call began:
     re-pricing a call keeps them, and the name that it is `priced_as` where that is not its model's.
+    `traceparent` is the client's, where it sent one (`domain.traces`).
     `seq` numbers the entries of an account from 1, without gaps; the ledger's store assigns it.
     """
 
@@ -118,8 +119,10 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     priced_as: str | None = None
     attempts: int = 0
     failed_attempts: tuple[FailedAttempt, ...] = ()
+    asked_after_ms: int | None = None
     provider_request_id: str | None = None
     response_id: str | None = None
     objects: tuple[str, ...] = ()
     client_user: str | None
     tags: tuple[str, ...] = ()
+    traceparent: str | None = None

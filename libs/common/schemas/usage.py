@@ -105,7 +105,7 @@ class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """A try of a deployment that brought no answer that the client could get.
 
     `status` is the provider's, None where it sent none; `code` and `message` are its words, or the
-    gateway's about it, redacted and bounded.
+    gateway's about it, redacted and bounded. It began `after_ms`, from the call's start.
     """
 
     deployment: str
@@ -114,6 +114,7 @@ class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     status: int | None = None
     code: str = ""
     message: str = ""
+    after_ms: int | None = None
     elapsed_ms: int
 
 
@@ -124,12 +125,14 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `time_zone`, the budget periods.
     `model` and `provider` are what the call was routed to; both are None when it was refused
     before routing; `deployment` is the one that answered, after `attempts`, of which those in
-    `failed_attempts` were of no use, in their order. `overhead_ms` is the
+    `failed_attempts` were of no use, in their order; the one that was not began `asked_after_ms`
+    from the start. `overhead_ms` is the
     gateway's own share of `latency_ms`, up to the first byte of a stream. `held_nusd` is the
     amount of its hold, 0 when it held none. `response_id` is the provider's id of a response that
     it may be asked for again, `objects` are those of what else the call made there. `tags` are the
     client's (`domain.tags`). `account_multiplier` is the account's `price_multiplier` when the call
     was admitted; `deployment_multiplier` and `priced_as` are the deployment's, as they were.
+    `traceparent` is the client's, where it sent one (`domain.traces`).
     """
 
     v: int = 1
@@ -149,6 +152,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priced_as: str | None = None
     attempts: int = 0
     failed_attempts: tuple[FailedAttempt, ...] = ()
+    asked_after_ms: int | None = None
     translated: bool = False
     stream: bool = False
     status: CallStatus
@@ -165,3 +169,4 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     objects: tuple[str, ...] = ()
     client_user: str | None = None
     tags: tuple[str, ...] = ()
+    traceparent: str | None = None

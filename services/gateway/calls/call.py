@@ -12,6 +12,7 @@ from libs.common.domain.call_cost import cost_of_call, is_same_model
 from libs.common.domain.ids import uuid7
 from libs.common.domain.posting import EVENT_VERSION
 from libs.common.domain.pricing import cost_nusd
+from libs.common.domain.traces import trace_id_of
 from libs.common.schemas.holds import LimitScope, Window
 from libs.common.schemas.price import AT_COST, GLOBAL, PriceVersion
 from libs.common.schemas.usage import (
@@ -24,9 +25,11 @@ from libs.common.schemas.usage import (
     UsageEvent,
     UsageSource,
 )
+from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Target
+from services.gateway.calls.tracing import Tracing
 from services.gateway.formats.base import NOTHING_MADE, CallRequest, Format
 
 # Ids that clients and providers choose are cut to this length before they are stored.
@@ -39,6 +42,7 @@ class Call:
     __slots__ = (
         "_overhead_ms",
         "_started",
+        "asked_s",
         "attempts",
         "budget_warnings",
         "call_id",
@@ -58,6 +62,7 @@ class Call:
         "started_at",
         "tags",
         "target",
+        "tracing",
         "upstream_s",
     )
 
@@ -80,7 +85,10 @@ class Call:
         self.request: CallRequest | None = None
         self.target: Target | None = None
         self.priced: PricedRequest | None = None
+        self.tracing: Tracing | None = None
         self.attempts = 0
+        # When the provider was asked whose answer is neither there nor given up (perf_counter).
+        self.asked_s: float | None = None
         self.failed_attempts: tuple[FailedAttempt, ...] = ()
         self.upstream_s = 0.0
         self.rate_window: tuple[LimitScope, Window] | None = None
@@ -101,6 +109,10 @@ class Call:
 
     def elapsed_ms(self) -> int:
         return int((perf_counter() - self._started) * 1000)
+
+    def asked_after_ms(self) -> int | None:
+        """From the call's start to that of the attempt that has not failed; None without one."""
+        return None if self.asked_s is None else int((self.asked_s - self._started) * 1000)
 
     def overhead_ms(self) -> float:
         """The time until a stream began, else so far, without the time that the provider took."""
@@ -139,6 +151,17 @@ class Call:
     def user_id(self) -> str:
         """The account's id; empty before the call is authenticated."""
         return "" if self.principal is None else self.principal.account.user_id
+
+    @property
+    def trace_id(self) -> str:
+        tracing = self.tracing
+        return trace_id_of(self.call_id) if tracing is None else tracing.context.trace_id
+
+    def attempt_headers(self) -> Headers:
+        """The trace context of the attempt that begins; empty where the client sent none."""
+        if self.tracing is None:
+            return []
+        return self.tracing.attempt_headers(self.call_id, len(self.failed_attempts) + 1)
 
     @property
     def account_multiplier(self) -> Decimal:
@@ -197,6 +220,7 @@ class Call:
             priced_as=None if target is None else target.priced_as,
             attempts=self.attempts,
             failed_attempts=self.failed_attempts,
+            asked_after_ms=self.asked_after_ms(),
             translated=translated,
             stream=request is not None and request.stream,
             status=status,
@@ -214,6 +238,7 @@ class Call:
             objects=() if translated or not self.made.objects else self._objects(),
             client_user=None if request is None else _bounded(request.client_user),
             tags=self.tags,
+            traceparent=None if self.tracing is None else self.tracing.received,
         )
 
     def _located(self, usage: TokenUsage | None) -> TokenUsage | None:

@@ -1,8 +1,9 @@
 """Which of a client's headers reach a provider; all others are dropped.
 
 Dropped are credentials; the names of organisations, projects and workspaces, since the provider's
-key is the operator's; what proxies and tracing add (`baggage` too); a client's sessions; and
-idempotency keys, which two accounts under one provider key could share.
+key is the operator's; what proxies and tracing add (`baggage` too; `calls.tracing` writes the
+trace context anew); a client's sessions; and idempotency keys, which two accounts under one
+provider key could share.
 """
 
 import re
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.calls.headers import CREDENTIAL_HEADERS
 
-_FROM_EVERY_CLIENT = frozenset({b"accept", b"user-agent", b"traceparent", b"tracestate"})
+_FROM_EVERY_CLIENT = frozenset({b"accept", b"user-agent"})
 _TO_OPENAI = _FROM_EVERY_CLIENT | {
     b"openai-beta",
     b"originator",
@@ -48,6 +49,8 @@ _NEVER_SENT = CREDENTIAL_HEADERS | {
     b"proxy-connection",
     b"request-id",
     b"te",
+    b"traceparent",
+    b"tracestate",
     b"trailer",
     b"transfer-encoding",
     b"upgrade",

@@ -31,6 +31,7 @@ from services.gateway.calls.headers import Header, Headers
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.tags import tags_of, with_metadata
 from services.gateway.calls.target import Plan
+from services.gateway.calls.tracing import tracing_of
 from services.gateway.endpoints.body import ClientDisconnected, read_body
 from services.gateway.endpoints.body_memory import BodyLease
 from services.gateway.endpoints.parts import Parts
@@ -40,6 +41,7 @@ from services.gateway.endpoints.reply_headers import (
     error_headers,
     id_headers,
     rate_headers,
+    trace_headers,
 )
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, check_model_name
@@ -155,6 +157,7 @@ class Handler(ABC):
             principal = await self._authenticate(headers, wrong_method)
             if principal is None:
                 return
+            call.tracing = tracing_of(headers)
             writer = UsageEventWriter(call, principal, parts.meter)
             if principal.key.recording is not None:
                 self._start_capture(principal)
@@ -179,7 +182,7 @@ class Handler(ABC):
                 writer.write_nowait(*self._usage_so_far())
                 raise
             except Exception:
-                log.exception("call.crashed", call_id=call.call_id)
+                log.exception("call.crashed", call_id=call.call_id, trace_id=call.trace_id)
                 await self._fail(writer, AppError(_CRASHED))
             finally:
                 if not writer.is_waiting:
@@ -280,7 +283,12 @@ class Handler(ABC):
         except AppError as unavailable:
             error = unavailable
         if isinstance(error, UpstreamFailed):
-            log.warning("upstream.failed", call_id=call.call_id, error=error.message)
+            log.warning(
+                "upstream.failed",
+                call_id=call.call_id,
+                trace_id=call.trace_id,
+                error=error.message,
+            )
         await self._send_error(error)
 
     def _usage_so_far(self) -> tuple[TokenUsage | None, UsageSource]:
@@ -293,7 +301,8 @@ class Handler(ABC):
         if self._responding:
             return
         answer = call.format.error(error, call.call_id)
-        headers = error_headers(error, call.call_id, len(answer.body)) + rate_headers(call)
+        headers = error_headers(error, call.call_id, len(answer.body))
+        headers += rate_headers(call) + trace_headers(call)
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", _names(self._allowed).encode()))
         if isinstance(error, RequestTimeout):

@@ -3,7 +3,7 @@
 from libs.common.domain.money import usd_text
 from libs.common.errors import AppError, UnsupportedContentCoding
 from services.gateway.calls.call import Call
-from services.gateway.calls.headers import Header
+from services.gateway.calls.headers import Header, Headers
 from services.gateway.endpoints.content_coding import ACCEPTED
 from services.gateway.formats.headers import RateLimit
 
@@ -22,9 +22,15 @@ def call_headers(call: Call) -> list[Header]:
     ]
     headers += [(b"x-gateway-budget-warning", line.encode()) for line in call.budget_warnings]
     headers += rate_headers(call)
+    headers += trace_headers(call)
     if call.target is not None:
         headers.append((b"x-gateway-model", call.target.name.encode()))
     return headers
+
+
+def trace_headers(call: Call) -> Headers:
+    """Where the client sent a trace context. The trace of any other call has the request's id."""
+    return [] if call.tracing is None else call.tracing.answer_headers(call.call_id)
 
 
 def rate_headers(call: Call) -> list[Header]:

@@ -156,6 +156,7 @@ class Dispatcher:
             self._leave(name)
             raise
         outcome: Outcome | None = None
+        call.asked_s = perf_counter()
         try:
             outcome = await self._sender.send(call, request, target, headers)
         except (InvalidRequest, ProviderNotConfigured, UpstreamFailed, UpstreamRefused) as error:

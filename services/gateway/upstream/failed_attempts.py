@@ -54,8 +54,10 @@ def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed
         status=outcome.status if isinstance(outcome, Answer) else None,
         code=code[:_MAX_CODE],
         message=redacted(message),
+        after_ms=call.asked_after_ms(),
         elapsed_ms=elapsed_ms,
     )
+    call.asked_s = None
     if len(call.failed_attempts) < MAX_FAILED_ATTEMPTS:
         call.failed_attempts = (*call.failed_attempts, attempt)
     cause = _cause(outcome, failure)
@@ -65,6 +67,7 @@ def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed
     getattr(log, level)(
         "upstream.attempt_failed",
         call_id=call.call_id,
+        trace_id=call.trace_id,
         route=None if call.request is None else call.request.model,
         deployment=attempt.deployment,
         provider=attempt.provider,
@@ -80,7 +83,13 @@ def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed
 def log_broken(call: Call, error: AppError) -> None:
     """A stream that broke off after it had begun, with the cause, which no client is told."""
     code, message = _words_of(error)
-    log.warning("upstream.stream_failed", call_id=call.call_id, code=code, reason=redacted(message))
+    log.warning(
+        "upstream.stream_failed",
+        call_id=call.call_id,
+        trace_id=call.trace_id,
+        code=code,
+        reason=redacted(message),
+    )
 
 
 def redacted(message: str) -> str:

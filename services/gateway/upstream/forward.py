@@ -49,8 +49,6 @@ _METHODS: dict[Operation, str] = {
     "list_items": "GET",
 }
 _TRANSLATED_AT_ONCE = 256 * 1024
-# All that goes with a translated call of the client's own headers.
-_TRACING = frozenset({b"traceparent", b"tracestate"})
 
 
 class Forwarder:
@@ -87,6 +85,7 @@ class Forwarder:
                     key=key,
                     headers=headers,
                     call_id=call.call_id,
+                    tracing=call.attempt_headers(),
                     method=_METHODS[call.operation],
                     resource=call.resource,
                 )
@@ -99,10 +98,10 @@ class Forwarder:
             return _named(answer, request, target)
         if call.format.name not in LANGUAGES or target.translation == "library":
             return await self._library.adapt(call.format.name, request, target, key)
-        return await self._translate(call, request, target, key, headers)
+        return await self._translate(call, request, target, key)
 
     async def _translate(
-        self, call: Call, request: CallRequest, target: Target, key: str | None, headers: Headers
+        self, call: Call, request: CallRequest, target: Target, key: str | None
     ) -> Answer | Stream:
         """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
         asked = _asked(call, request, target)
@@ -112,7 +111,7 @@ class Forwarder:
             # Other calls would have to wait for a large one.
             translation = await asyncio.to_thread(self._translation, asked, target)
         if closest(asked.client, target.paths):
-            sent = _translated(translation, target, key, headers)
+            sent = _translated(call, translation, target, key)
             answer = await self._relay.call(sent)
         else:
             # LiteLLM would leave some fields out without a word, and refuse others in its own.
@@ -150,7 +149,7 @@ class Forwarder:
             return Answer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
         profile = self._profiles.of(target)
         translation = translate(asked, target.model, profile, counting, drops=True)
-        sent = _translated(translation, target, self._key_of(target), headers)
+        sent = _translated(call, translation, target, self._key_of(target))
         sent = msgspec.structs.replace(
             sent,
             fields=counted_fields(translation.format, translation.fields),
@@ -191,6 +190,7 @@ def _relayed(
         key=key,
         headers=headers,
         call_id=call.call_id,
+        tracing=call.attempt_headers(),
         fields=without_foreign_seals(
             call.format.name,
             call.format.upstream_fields(request, target.model),
@@ -212,14 +212,16 @@ def _weakened(answer: Answer | Stream) -> Answer | Stream:
 
 
 def _translated(
-    translation: Translation, target: Target, key: str | None, headers: Headers
+    call: Call, translation: Translation, target: Target, key: str | None
 ) -> RelayedRequest:
+    """None of the client's own headers goes with it."""
     return RelayedRequest(
         target=target,
         format=FORMATS[translation.format],
         key=key,
-        headers=[header for header in headers if header[0] in _TRACING],
+        headers=[],
         call_id=translation.call_id,
+        tracing=call.attempt_headers(),
         fields=translation.fields,
     )
 

@@ -28,13 +28,17 @@ _READABLE_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
 class RelayedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`resource` follows the format's path; without `fields` the request has no body."""
+    """`resource` follows the format's path; without `fields` the request has no body.
+
+    `headers` are the client's, of which few are sent; `tracing` is the attempt's, and is sent.
+    """
 
     target: Target
     format: Format
     key: str | None
     headers: Headers
     call_id: str
+    tracing: Headers
     fields: dict[str, Any] | None = None
     method: str = "POST"
     resource: str = ""
@@ -67,7 +71,8 @@ class Relay:
                     request.key,
                     request.headers,
                     request.call_id,
-                ),
+                )
+                + request.tracing,
                 b"" if request.fields is None else _encode(request.fields),
                 self._timeouts_with(target.timeouts),
                 resource=request.resource,

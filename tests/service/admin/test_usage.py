@@ -10,6 +10,7 @@ import pytest
 
 from libs.common.domain.ids import uuid7
 from libs.common.domain.posting import entry_of
+from libs.common.domain.traces import trace_id_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import TokenUsage, UsageEvent
@@ -21,6 +22,9 @@ from tests.service.admin.conftest import NOW
 from tests.service.admin.problems import wrong_fields
 from tests.service.admin.test_accounts import exact
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+# A call without a client's trace.
+TRACED = "0193527a-2cb4-794c-b783-170073f70ba4"
 PRICE = PriceVersion(
     price_id="price_1",
     model="m",
@@ -131,6 +135,8 @@ def explained(posted: LedgerEntry) -> dict[str, Any]:
         "attempts": 0,
         "failed_attempts": [],
         "provider_request_id": None,
+        "trace_id": trace_id_of(posted.entry_id),
+        "asked_after_ms": None,
         "response_id": None,
         "objects": [],
         "client_user": None,
@@ -282,6 +288,13 @@ ASKED: list[tuple[dict[str, str], list[int]]] = [
     ({"usage_source": "estimated"}, [3]),
     ({"client_user": "$where"}, [0]),
     ({"provider_request_id": "req_1"}, [1]),
+    ({"trace_id": TRACE}, [0, 3]),
+    ({"trace_id": TRACE, "status": "ok"}, [0]),
+    ({"trace_id": TRACE[:-1] + "f"}, []),
+    ({"trace_id": "%"}, []),
+    ({"trace_id": trace_id_of(TRACED)}, [2]),
+    ({"trace_id": trace_id_of(TRACED), "model": "xai/grok"}, [2]),
+    ({"trace_id": trace_id_of(TRACED), "kind": "refund"}, []),
     ({"key_id": "key_9"}, [0]),
     ({"above_usd": "0.01017115"}, [2]),
     ({"tag": "team:$ne"}, [0]),
@@ -297,10 +310,17 @@ async def test_usage_of_all_accounts_is_filtered(
     admin: httpx2.AsyncClient, database: Database, params: dict[str, str], minutes: list[int]
 ) -> None:
     rows = [
-        another(0, key_id="key_9", client_user="$where", tags=("team:$ne", "beta")),
+        another(
+            0,
+            key_id="key_9",
+            client_user="$where",
+            tags=("team:$ne", "beta"),
+            traceparent=f"00-{TRACE}-{'1' * 16}-01",
+        ),
         another(1, user_id="b", provider_request_id="req_1"),
         another(
             2,
+            entry_id=TRACED,
             requested_model="house/best",
             provider="xai",
             model="grok",
@@ -313,6 +333,7 @@ async def test_usage_of_all_accounts_is_filtered(
             error_code="upstream_timeout",
             usage_source="estimated",
             tags=("beta",),
+            traceparent=f"00-{TRACE}-{'2' * 16}-00",
         ),
     ]
     await LedgerStore(database).post(rows)

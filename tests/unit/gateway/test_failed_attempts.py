@@ -30,6 +30,9 @@ async def test_a_call_that_succeeds_at_last_keeps_why_it_did_not_at_first() -> N
     assert (first.deployment, first.status, first.code, first.message) == (
         "a", 529, "overloaded_error", "Overloaded",
     )  # fmt: skip
+    assert first.after_ms is not None
+    assert second.after_ms is not None
+    assert first.after_ms <= second.after_ms
     assert (second.deployment, second.status, second.code) == ("b", None, UpstreamTimeout.code)
     assert (counted("status_5xx"), counted(UpstreamTimeout.code)) == (before[0] + 1, before[1] + 1)
     events = [line for line in logs if line["event"] == "upstream.attempt_failed"]

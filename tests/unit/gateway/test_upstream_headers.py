@@ -45,8 +45,6 @@ TO_EVERY_PROVIDER = [
     ("x-stainless-retry-count", "0"),
     ("user-agent", "SDK/1"),
     ("accept", "application/json"),
-    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-    ("tracestate", "a=b"),
 ]
 TO_ONE_PROVIDER = [
     ("openai", ("openai-beta", "x")),
@@ -95,6 +93,8 @@ TO_NO_PROVIDER = [
     ("idempotency-key", "k"),
     ("x-idempotency-key", "k"),
     # The client's own network and its users.
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("tracestate", "a=b"),
     ("baggage", "user=alice"),
     ("b3", "1-2-1"),
     ("x-b3-traceid", "1"),

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from libs.common.domain.periods import period_bounds
+from libs.common.domain.traces import call_id_of, trace_of
 from libs.common.schemas.entry import EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.driver import Document
@@ -53,6 +54,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     usage_source: UsageSource | None = None
     client_user: str | None = None
     provider_request_id: str | None = None
+    trace_id: str | None = None
     above_nusd: int | None = None
     tag: str | None = None
     before: EntryPlace | None = None
@@ -87,10 +89,12 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
             query["periods"] = self.period
         if self.tag is not None:
             query["tags"] = self.tag
-        if self.model is None:
-            return [query]
-        named = [*_named(self.model), {"requested_model": self.model}]
-        return [query | each for each in named if _agree(query, each)]
+        wanted = [query]
+        if self.trace_id is not None:
+            wanted = _each_with(wanted, _traced(self.trace_id))
+        if self.model is not None:
+            wanted = _each_with(wanted, [*_named(self.model), {"requested_model": self.model}])
+        return wanted
 
     def matches(self, entry: LedgerEntry) -> bool:
         """As the query would find it, among those of its account and its times."""
@@ -100,6 +104,7 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.above_nusd is None or entry.cost_nusd > self.above_nusd)
             and (self.period is None or self.period in entry.periods)
             and (self.tag is None or self.tag in entry.tags)
+            and self.trace_id in (None, trace_of_entry(entry))
             and self.model
             in (None, entry.model, entry.requested_model, f"{entry.provider}/{entry.model}")
         )
@@ -109,8 +114,34 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         """Whether more is asked than the order of entries serves, so that many may be read."""
         others = [name for name in _EQUAL if name not in ("user_id", "provider_request_id")]
         asked = [getattr(self, name) for name in (*others, "model", "above_nusd", "tag", "period")]
-        # An index of its own finds those of one request.
-        return self.provider_request_id is None and any(value is not None for value in asked)
+        return not self.is_of_few and any(value is not None for value in asked)
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether an index of its own finds what is wanted: one request, or one trace."""
+        return self.provider_request_id is not None or self.trace_id is not None
+
+
+def trace_of_entry(entry: LedgerEntry) -> str | None:
+    """The trace that the entry's call belongs to; None for a correction."""
+    return trace_of(entry.entry_id, entry.traceparent) if entry.kind == "call" else None
+
+
+def _traced(trace_id: str) -> list[Document]:
+    """Of a client's trace, and the call whose own trace it is; none for what is no trace's id."""
+    call_id = call_id_of(trace_id)
+    if call_id is None:
+        return []
+    # A `-` follows the trace, and a `.` follows the `-`.
+    of_client = {"$gte": f"00-{trace_id}-", "$lt": f"00-{trace_id}."}
+    return [
+        {"kind": "call", "traceparent": of_client},
+        {"kind": "call", "traceparent": None, "$and": [{"_id": call_id}]},
+    ]
+
+
+def _each_with(queries: list[Document], alternatives: list[Document]) -> list[Document]:
+    return [query | each for query in queries for each in alternatives if _agree(query, each)]
 
 
 def _agree(query: Document, more: Document) -> bool:

@@ -47,8 +47,7 @@ async def stretches(
     `without` are left out of what is read, and are empty.
     """
     place = wanted.before
-    # An index of its own finds those of one request.
-    span = _SPAN if wanted.provider_request_id is None else now - _BEGINNING
+    span = now - _BEGINNING if wanted.is_of_few else _SPAN
     while True:
         if place is not None and place.entry_id:
             # Of the same millisecond, in the order of their ids.

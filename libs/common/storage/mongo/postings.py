@@ -7,7 +7,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Document, to_document
 
 # Left out of documents if empty, so that the sparse indexes stay small.
-SPARSE = ("corrects", "response_id", "objects", "provider_request_id")
+SPARSE = ("corrects", "response_id", "objects", "provider_request_id", "traceparent")
 _LEFT_OUT = (*SPARSE, "tags")
 
 

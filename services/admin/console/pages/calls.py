@@ -41,6 +41,7 @@ _TEXTS = {
     "client_user": "End user",
     "tag": "Tag",
     "provider_request_id": "Provider's request id",
+    "trace_id": "Trace id",
     "above_usd": "Cost above, USD",
     "since": "Since",
     "until": "Until",
@@ -138,6 +139,7 @@ def _facts(view: View, entry: ExplainedEntryView) -> Node:
         ("End user", entry.client_user),
         ("Tags", ", ".join(entry.tags)),
         ("Provider's request id", entry.provider_request_id and mono(entry.provider_request_id)),
+        ("Trace", entry.trace_id and mono(entry.trace_id)),
         ("Corrects", entry.corrects and link(f"/console/calls/{entry.corrects}", entry.corrects)),
         ("Reason", entry.reason),
         ("Made by", entry.made_by),
@@ -196,6 +198,7 @@ def _spans(entry: ExplainedEntryView) -> list[_Span]:
             str(word) for word in (attempt.status, attempt.code, attempt.message) if word
         )
         name = f"Tried {attempt.deployment}"
+        at = at if attempt.after_ms is None else attempt.after_ms
         spans.append(_Span(name, at, attempt.elapsed_ms, said, failed=True))
         at += attempt.elapsed_ms
     whole, first = entry.latency_ms or 0, entry.first_byte_ms
