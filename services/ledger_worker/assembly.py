@@ -50,6 +50,7 @@ from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.settler import Settler
+from services.ledger_worker.trace_export import open_trace_export
 from services.ledger_worker.unpriced_entries import UnpricedSweep
 from services.ledger_worker.verifier import Verifier
 
@@ -87,6 +88,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
     settings, metrics = resources.settings, resources.metrics
     database, redis = resources.database, resources.redis
     async with (
+        open_trace_export(settings, metrics) as traces,
         leased_session(database, redis) as session,
         open_corrector(resources) as corrector,
     ):
@@ -96,6 +98,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
             prices=PriceBook(PriceStore(database), resources.price_map),
             settler=_settler(resources),
             metrics=metrics,
+            traces=traces,
             now=now,
         )
         # One item per job. Items of a try that timed out may still wait beside those of the retry.

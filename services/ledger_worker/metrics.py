@@ -61,6 +61,11 @@ class Metrics:
             "Recordings by outcome: stored, expired, damaged or refused",
             ["end"],
         )
+        self.traced_calls = counter(
+            "ledger_traced_calls",
+            "Calls whose spans were exported, failed to be, or were dropped before",
+            ["end"],
+        )
         self._begin_at_0()
         self.retries = counter("ledger_job_retries", "Jobs postponed for a retry")
         self.missing_jobs = counter(
@@ -89,5 +94,7 @@ class Metrics:
             self.dead_letters.labels(kind)
         for end in ("delivered", "postponed", "failed"):
             self.alerts.labels(end)
+        for end in ("exported", "failed", "dropped"):
+            self.traced_calls.labels(end)
         for end in ("stored", "expired", "damaged", "refused"):
             self.recordings.labels(end)

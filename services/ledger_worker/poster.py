@@ -22,6 +22,7 @@ from libs.common.storage.prices.price_book import PriceBook, prices_at
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
+from services.ledger_worker.trace_export import TraceExport
 
 MAX_EVENTS_PER_TRANSACTION = 500
 
@@ -45,6 +46,7 @@ class Poster:
         prices: PriceBook,
         settler: Settler,
         metrics: Metrics,
+        traces: TraceExport | None = None,
         now: Callable[[], datetime],
         any_of: Callable[[int], int] = randrange,
     ) -> None:
@@ -53,6 +55,7 @@ class Poster:
         self._prices = prices
         self._settler = settler
         self._metrics = metrics
+        self._traces = traces
         self._now = now
         self._any_of = any_of
 
@@ -133,6 +136,8 @@ class Poster:
         self._metrics.posted.inc(len(added))
         self._metrics.skipped.inc(len(entries) - len(added))
         self._metrics.calls.count(added)
+        if self._traces is not None:
+            self._traces.offer(added)
         return {}
 
     def _report_unpriced(self, entries: Sequence[LedgerEntry]) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret, check_rollup_tags
+from libs.common.settings import Secret, check_header, check_http_url, check_rollup_tags
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
 from libs.common.web.destinations import allowed_hosts
@@ -40,6 +40,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_key_days: Annotated[int, Meta(ge=1, le=365)] = 7
     # Names of the tags by whose values usage can be summed, with commas.
     rollup_tags: str = ""
+    # Where the spans of calls are sent, without `/v1/traces`; empty sends none.
+    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_headers: Secret | None = None
+    # The share of the calls without a client's trace that are sent.
+    otel_traces_sampler_arg: Annotated[float, Meta(ge=0, le=1)] = 1.0
     # On SIGTERM, how long running jobs may take to finish.
     worker_grace_s: Annotated[int, Meta(ge=0, le=600)] = 25
     worker_metrics_host: str = "0.0.0.0"  # noqa: S104 - scraped from outside its container
@@ -51,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         check_redis_url(self.redis_url.reveal())
         check_rollup_tags(self.rollup_tags)
         allowed_hosts(self.alert_allowed_hosts)
+        if self.otel_exporter_otlp_endpoint:
+            check_http_url("OTEL_EXPORTER_OTLP_ENDPOINT", self.otel_exporter_otlp_endpoint)
+        check_header("OTEL_EXPORTER_OTLP_HEADERS", self.otel_exporter_otlp_headers)
 
     @property
     def name(self) -> str:
