@@ -16,7 +16,7 @@ def _imported() -> set[type[AppError]]:
     """The errors that modules of the service name."""
     found: set[type[AppError]] = set()
     for module in (_ROOT / "services/admin").rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text())):
+        for node in ast.parse(module.read_text()).body:
             if isinstance(node, ast.ImportFrom) and node.module == "libs.common.errors":
                 named = [getattr(errors, alias.name) for alias in node.names]
                 found |= {each for each in named if issubclass(each, AppError)}

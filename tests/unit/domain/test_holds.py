@@ -266,7 +266,7 @@ def within(data: st.DataObject, limit: int, classes: list[str]) -> dict[str, Any
     return used
 
 
-@settings(max_examples=5 * settings().max_examples)
+@settings(max_examples=3 * settings().max_examples)
 @given(_prices, _multipliers, _reaches, _limits, _limits, st.data())
 def test_a_call_within_its_reach_never_costs_more_than_its_hold(
     version: PriceVersion,

@@ -154,7 +154,7 @@ def responses(draw: st.DrawFn) -> Case:
     return Case("responses", {**body, "tools": tools}, size, usage)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @example(
     case=Case(
         "messages",

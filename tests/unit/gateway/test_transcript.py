@@ -38,13 +38,13 @@ def test_bytes_beyond_the_tape_count_as_missing() -> None:
     assert (kept.text, kept.size, kept.truncated) == ('{"content": "one two ', 10_000, True)
 
 
-@pytest.mark.parametrize("cut", range(1, len(SECRET)))
-def test_a_cut_leaves_no_part_of_a_secret(cut: int) -> None:
+def test_a_cut_leaves_no_part_of_a_secret() -> None:
     before = b'{"content": "' + b"x " * ((LIMIT - 13) // 2)
-    text = before[: LIMIT - cut] + b'"' + SECRET.encode() + b" and more of it"
-    kept = said(text)
-    assert kept.truncated
-    assert "sk-" not in kept.text
+    for cut in range(1, len(SECRET)):
+        text = before[: LIMIT - cut] + b'"' + SECRET.encode() + b" and more of it"
+        kept = said(text)
+        assert kept.truncated, cut
+        assert "sk-" not in kept.text, cut
 
 
 def test_an_endless_word_is_cut() -> None:
@@ -131,14 +131,14 @@ def test_a_secret_in_pieces_is_redacted(frame: Any) -> None:
 
 
 @pytest.mark.parametrize("frame", [chat, messages, responses])
-@pytest.mark.parametrize("pieces", range(1, len(PIECES)))
-def test_an_unfinished_secret_of_a_cut_stream_is_redacted(frame: Any, pieces: int) -> None:
-    stream = b"".join(map(frame, PIECES[:pieces])) + b"data: {"
-    kept = transcribe(stream, len(stream) + 1, 10**6, stream=True)
-    assert json.dumps("The key is ")[:-1] in kept.text
-    assert '"sk"' not in kept.text
-    assert "-ant-" not in kept.text
-    assert "Zy" not in kept.text
+def test_an_unfinished_secret_of_a_cut_stream_is_redacted(frame: Any) -> None:
+    for pieces in range(1, len(PIECES)):
+        stream = b"".join(map(frame, PIECES[:pieces])) + b"data: {"
+        kept = transcribe(stream, len(stream) + 1, 10**6, stream=True)
+        assert json.dumps("The key is ")[:-1] in kept.text, pieces
+        assert '"sk"' not in kept.text, pieces
+        assert "-ant-" not in kept.text, pieces
+        assert "Zy" not in kept.text, pieces
 
 
 def test_heads_of_events_are_kept() -> None:

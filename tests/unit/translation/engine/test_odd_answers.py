@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from hypothesis import settings
+
 from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.formats.sse import FrameSplitter, data_of
@@ -17,7 +19,7 @@ from tests.unit.translation.engine.oddities import ODD, places, with_it
 from tests.unit.translation.engine.provider_answers import FAMILIES, frames, whole
 
 SEED = 20_261_129
-CASES = 1_500
+CASES = 15 * settings().max_examples
 _TARGETS: dict[ClientFormat, str] = {
     "chat": "gpt-4.1",
     "messages": "claude-sonnet-4-5",

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 
+from hypothesis import settings
+
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
 from tests.unit.translation.coverage.bodies import BASES, Body, all_pairs
@@ -14,7 +16,7 @@ from tests.unit.translation.engine.calls import body_of, translation
 from tests.unit.translation.engine.oddities import ODD, has, places, with_it
 
 SEED = 20_261_129
-CASES = 3_000
+CASES = 30 * settings().max_examples
 SERVED = "served"
 REFUSED = "refused"
 TARGETS: tuple[tuple[str, ClientFormat], ...] = (

@@ -49,25 +49,25 @@ def test_a_request_is_mended(case: Case) -> None:
     assert outcome(case, rules_for(case.profile, case.to), drops=True) == expected(case)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.dropped], ids=lambda c: c.name)
-def test_what_would_be_left_out_is_refused_unless_the_route_says_so(case: Case) -> None:
-    refused = outcome(case, rules_for(case.profile, case.to), drops=False)
-    assert refused == (case.dropped[0], (), ())
+def test_what_would_be_left_out_is_refused_unless_the_route_says_so() -> None:
+    for case in CASES:
+        if case.dropped:
+            refused = outcome(case, rules_for(case.profile, case.to), drops=False)
+            assert refused == (case.dropped[0], (), ()), case.name
 
 
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_without_its_rule_a_case_fails(case: Case) -> None:
-    rules = [rule for rule in rules_for(case.profile, case.to) if rule is not case.rule]
-    assert outcome(case, rules, drops=True) != expected(case)
+def test_without_its_rule_a_case_fails() -> None:
+    for case in CASES:
+        rules = [rule for rule in rules_for(case.profile, case.to) if rule is not case.rule]
+        assert outcome(case, rules, drops=True) != expected(case), case.name
 
 
 def test_every_rule_has_a_case() -> None:
     assert ALL_RULES - {case.rule for case in CASES} == set()
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.sent], ids=lambda c: c.name)
-def test_what_is_mended_needs_no_more(case: Case) -> None:
-    report = Report(case.paths, drops=True)
-    assert case.sent is not None
-    again = mend(case.sent, case.profile, report, case.to)
-    assert again == case.sent
+def test_what_is_mended_needs_no_more() -> None:
+    for case in CASES:
+        if case.sent is not None:
+            again = mend(case.sent, case.profile, Report(case.paths, drops=True), case.to)
+            assert again == case.sent, case.name
