@@ -2,17 +2,19 @@
 
 import platform
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge, ProcessCollector
 
 # Also in pyproject.toml, which is not installed.
 VERSION = "0.1.0"
 
 
 def report_build(prefix: str, registry: CollectorRegistry) -> None:
-    """Tells Prometheus, as the labels of a gauge that is always 1."""
+    """Tells Prometheus, as labels of a gauge that is always 1, and what memory and CPU it uses."""
     Gauge(
         f"{prefix}_build_info",
         "1; the labels say what runs.",
         ["version", "python"],
         registry=registry,
     ).labels(VERSION, platform.python_version()).set(1)
+    if registry is not REGISTRY:  # which has it already
+        ProcessCollector(registry=registry)

@@ -19,6 +19,11 @@ Values = dict[str, Any]
 
 # What the base cannot have, because it knows no host, and an operator's CRDs may be missing.
 INGRESS: Values = {"ingress": {"enabled": True}}
+MONITORING: Values = {
+    "monitoring": {
+        kind: {"enabled": True} for kind in ("podMonitor", "prometheusRule", "dashboard")
+    }
+}
 EVERYTHING: Values = {
     "namePrefix": "blue-",
     "commonLabels": {"team": "platform"},
@@ -101,6 +106,7 @@ EVERYTHING: Values = {
         "scrapeAnnotations": False,
         "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "prometheusRule": {"enabled": True, "runbookBase": "https://example.com/blob/main/"},
+        "dashboard": {"enabled": True},
     },
     "migration": {"enabled": True},
 }
@@ -120,7 +126,13 @@ NOTHING: Values = {
         for service in SERVICES
     },
 }
-SETS = {"defaults": {}, "ingress": INGRESS, "everything": EVERYTHING, "nothing": NOTHING}
+SETS = {
+    "defaults": {},
+    "ingress": INGRESS,
+    "monitoring": MONITORING,
+    "everything": EVERYTHING,
+    "nothing": NOTHING,
+}
 
 
 def rendered(chart: Chart, values: Values, name: str = "litellm-gateway") -> list[Manifest]:

@@ -1,5 +1,6 @@
 """The Helm chart says what the kustomize base says, and Kubernetes takes what it says."""
 
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.unit.deploy.charts import (
     FOREIGN,
     INGRESS,
     KUBERNETES,
+    MONITORING,
     ROOT,
     SERVICES,
     SETS,
@@ -55,18 +57,21 @@ INTENDED = {
 }
 
 
-def base() -> list[Manifest]:
+def kustomized() -> list[Manifest]:
+    """The base, and the component that an overlay may add."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run(
-        (kubectl, "kustomize", "deploy/k8s/base"), cwd=ROOT, capture_output=True, check=True
-    )
-    # kustomize adds a hash to the names of ConfigMaps; the annotation in INTENDED is for that.
-    plain = re.sub(r"\b((?:gateway-)?settings)-[a-z0-9]{10}\b", r"\1", done.stdout.decode())
-    return list(yaml.safe_load_all(plain))
+    found: list[Manifest] = []
+    for directory in ("base", "components/monitoring"):
+        command = (kubectl, "kustomize", f"deploy/k8s/{directory}")
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        # kustomize adds a hash to the names of ConfigMaps; the annotation in INTENDED is for that.
+        plain = re.sub(r"\b((?:gateway-)?settings)-[a-z0-9]{10}\b", r"\1", done.stdout.decode())
+        found += yaml.safe_load_all(plain)
+    return found
 
 
-def differences(chart: list[Manifest], of_base: list[Manifest]) -> set[str]:
-    ours, theirs = flat(chart), flat(of_base)
+def differences(chart: list[Manifest], others: list[Manifest]) -> set[str]:
+    ours, theirs = flat(chart), flat(others)
     missing = object()
     return {
         path
@@ -75,8 +80,8 @@ def differences(chart: list[Manifest], of_base: list[Manifest]) -> set[str]:
     }
 
 
-def test_the_chart_says_what_the_base_says(chart: Chart) -> None:
-    found = differences(rendered(chart, INGRESS), base())
+def test_the_chart_says_what_kustomize_says(chart: Chart) -> None:
+    found = differences(rendered(chart, INGRESS | MONITORING), kustomized())
     intended = {pattern: {p for p in found if re.fullmatch(pattern, p)} for pattern in INTENDED}
     assert found - set[str]().union(*intended.values()) == set()
     assert [pattern for pattern, paths in intended.items() if not paths] == []
@@ -111,11 +116,13 @@ def test_everything_that_is_asked_for_is_there(chart: Chart) -> None:
     assert {word for word in words if word not in said} == set()
 
 
-def test_the_rules_are_those_of_prometheus(chart: Chart) -> None:
+def test_rules_and_dashboard_are_the_files(chart: Chart) -> None:
+    manifests = rendered(chart, MONITORING)
     plain = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
-    on: Values = {"prometheusRule": {"enabled": True}}
-    rule = of_kind(rendered(chart, {"monitoring": on}), "PrometheusRule")["litellm-gateway"]
-    assert rule["spec"] == plain
+    assert of_kind(manifests, "PrometheusRule")["litellm-gateway"]["spec"] == plain
+    (dashboard,) = of_kind(manifests, "ConfigMap")["dashboard"]["data"].values()
+    made = (ROOT / "deploy/grafana/litellm-gateway.json").read_text()
+    assert json.loads(dashboard) == json.loads(made)
 
 
 def test_every_service_is_scraped_under_its_name(chart: Chart) -> None:

@@ -75,7 +75,9 @@ def test_a_wrong_value_is_refused_by_name(chart: Chart, values: Values, says: st
 def secret_variables() -> set[str]:
     """Those of .env.example that hold a secret."""
     names = re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    return {n for n in names if re.search(r"KEY|SECRET|PASSWORD|MONGO_URI|REDIS_URL", n)} - {
+    return {
+        n for n in names if re.search(r"KEY|SECRET|PASSWORD|MONGO_URI|REDIS_URL|OTLP_HEADERS", n)
+    } - {
         "TRUSTED_PROXY_SECRET_HEADER",
         "ALERT_KEY_DAYS",
         "SECRETS_DIR",

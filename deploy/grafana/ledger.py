@@ -1,0 +1,156 @@
+"""What becomes of usage: the spool, the queue, posting, the proof, and what comes of entries."""
+
+from deploy.grafana.calls import quantiles
+from deploy.grafana.panels import Panel, Query, Row
+from deploy.grafana.queries import gauge, increase, rate
+
+LEDGER = Row(
+    "Ledger",
+    (
+        Panel(
+            "Queue",
+            "short",
+            "Batches of usage events that wait or run, in Redis. None is drawn without a worker.",
+            (Query(gauge("ledger_queue_jobs", how="max"), "jobs"),),
+            ("WorkerAbsent",),
+        ),
+        Panel(
+            "Oldest event in the queue",
+            "s",
+            "Usually below a second; it grows while nothing is posted.",
+            (Query(gauge("ledger_queue_oldest_seconds", how="max"), "oldest"),),
+            ("QueueOld",),
+        ),
+        Panel(
+            "Posted",
+            "ops",
+            "Entries added to the ledger, events delivered again, and corrections.",
+            (
+                Query(rate("ledger_entries_posted_total"), "posted"),
+                Query(rate("ledger_entries_skipped_total"), "delivered again"),
+                Query(rate("ledger_corrections_posted_total"), "corrections"),
+            ),
+        ),
+        Panel(
+            "Time to post",
+            "s",
+            "To price, post and settle the events of one transaction.",
+            quantiles("ledger_post_seconds"),
+        ),
+        Panel(
+            "Events in a transaction",
+            "short",
+            "Batches grow with the load, so that each event costs less.",
+            quantiles("ledger_transaction_events"),
+        ),
+        Panel(
+            "Trouble with posting",
+            "short",
+            "Jobs postponed for a retry, queued jobs whose data Redis lost, events that cannot be "
+            "posted, usage without a price, calls that their gateway never finished.",
+            (
+                Query(increase("ledger_job_retries_total"), "retries"),
+                Query(increase("ledger_missing_jobs_total"), "data lost"),
+                Query(increase("ledger_dead_letters_total", "kind"), "dead letter {{kind}}"),
+                Query(increase("ledger_entries_unpriced_total"), "unpriced"),
+                Query(increase("ledger_calls_abandoned_total"), "abandoned"),
+            ),
+            ("JobsRetried", "JobsMissing", "DeadLettersStored", "CallsUnpriced", "CallsAbandoned"),
+        ),
+        Panel(
+            "Dead letters",
+            "short",
+            "Deliveries that could not be posted, and wait for an administrator.",
+            (Query(gauge("admin_dead_letters", how="max"), "waiting"),),
+            ("DeadLettersStored",),
+        ),
+        Panel(
+            "The proof",
+            "none",
+            "1 where the last proof of the ledger found no difference, 0 where it did.",
+            (Query(gauge("ledger_verify_ok", "instance", how="min"), "{{instance}}"),),
+            ("LedgerDrifted",),
+            top=1,
+        ),
+        Panel(
+            "Age of the last proof",
+            "s",
+            "Since all accounts were last proved without a difference.",
+            (Query(f"time() - {gauge('ledger_verify_last_success_timestamp', how='max')}", "age"),),
+            ("ProofLate",),
+        ),
+    ),
+)
+
+SPOOL = Row(
+    "Spool",
+    (
+        Panel(
+            "Spool",
+            "bytes",
+            "Size of each gateway's files with usage events, room for more included.",
+            (Query(gauge("gateway_spool_bytes", "instance"), "{{instance}}"),),
+        ),
+        Panel(
+            "State of the spool",
+            "none",
+            "1 while events wait in it, because Redis is away, and while it has no room.",
+            (
+                Query(gauge("gateway_spool_backlog", "instance"), "{{instance}} backlog"),
+                Query(gauge("gateway_spool_lacks_room", "instance"), "{{instance}} lacks room"),
+            ),
+            ("SpoolBacklog", "SpoolLacksRoom"),
+            top=1,
+        ),
+        Panel(
+            "Events past Redis",
+            "short",
+            "Usage events that were written to the spool, and those that not even it takes: these "
+            "are lost with the process.",
+            (
+                Query(increase("gateway_events_spooled_total"), "spooled"),
+                Query(gauge("gateway_events_in_memory", "instance"), "{{instance}} in memory"),
+            ),
+            ("EventsInMemory",),
+        ),
+    ),
+)
+
+OUTGOING = Row(
+    "Recordings, alerts and traces",
+    (
+        Panel(
+            "Recordings in the gateways",
+            "ops",
+            "queued, or why one was dropped: full, queue_full, redis_away, failed.",
+            (Query(rate("gateway_recordings_total", "end"), "{{end}}"),),
+            ("RecordingsDropped",),
+            width=6,
+        ),
+        Panel(
+            "Recordings in the worker",
+            "ops",
+            "stored, expired, damaged or refused.",
+            (Query(rate("ledger_recordings_total", "end"), "{{end}}"),),
+            ("RecordingsLost",),
+            width=6,
+        ),
+        Panel(
+            "Alerts to receivers",
+            "short",
+            "Tries to send an alert of an account's: delivered, postponed or failed.",
+            (Query(increase("ledger_alerts_total", "end"), "{{end}}"),),
+            ("AlertsNotDelivered",),
+            width=6,
+        ),
+        Panel(
+            "Traces",
+            "ops",
+            "Calls whose spans were exported, failed to be, or were dropped before.",
+            (Query(rate("ledger_traced_calls_total", "end"), "{{end}}"),),
+            width=6,
+        ),
+    ),
+)
+
+ROWS = (LEDGER, SPOOL, OUTGOING)

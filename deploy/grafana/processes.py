@@ -1,0 +1,170 @@
+"""What the services stand on: databases, caches, connections, memory, versions."""
+
+from deploy.grafana.calls import quantiles
+from deploy.grafana.panels import Panel, Query, Row
+from deploy.grafana.queries import gauge, quantile, rate, ratio, series
+
+_SERVICES = ("gateway", "ledger", "admin")
+
+
+def of_each_service(metric: str, how: str) -> tuple[Query, ...]:
+    """By database; the worker's names begin with `ledger`."""
+    return tuple(
+        Query(
+            quantile(0.99, f"{service}_{metric}", "database")
+            if how == "p99"
+            else gauge(f"{service}_{metric}", "database", how=how),
+            f"{service} {{{{database}}}}",
+        )
+        for service in _SERVICES
+    )
+
+
+DATABASES = Row(
+    "MongoDB and Redis",
+    (
+        Panel(
+            "Time to answer, p99",
+            "s",
+            "Of a small read that each process makes every 5 s.",
+            of_each_service("database_probe_seconds", "p99"),
+        ),
+        Panel(
+            "Answers",
+            "none",
+            "1 while every process of a service gets its small reads answered.",
+            of_each_service("database_up", "min"),
+            ("DatabaseAway",),
+            top=1,
+        ),
+        Panel(
+            "Breakers",
+            "none",
+            "1 while no call of a gateway waits for the server.",
+            (
+                Query(
+                    gauge("gateway_breaker_open", "breaker, instance"), "{{instance}} {{breaker}}"
+                ),
+            ),
+            ("DatabaseAway",),
+            top=1,
+        ),
+        Panel(
+            "Memory of Redis",
+            "percentunit",
+            "Share of maxmemory: at 1 it rejects new work. 0 without a limit.",
+            (Query(gauge("ledger_redis_memory_ratio", how="max"), "used"),),
+            ("RedisFull",),
+            top=1,
+        ),
+        Panel(
+            "Redis rejects writes",
+            "none",
+            "1 while Redis refuses a gateway's writes because of its maxmemory.",
+            (Query(gauge("gateway_redis_full", "instance", how="max"), "{{instance}}"),),
+            ("RedisFull",),
+            top=1,
+        ),
+        Panel(
+            "Misses of caches",
+            "percentunit",
+            "Share of look-ups of settings that ask Redis or MongoDB.",
+            (
+                Query(
+                    ratio(
+                        rate("gateway_cache_lookups_total", "cache", 'result!="hit"'),
+                        rate("gateway_cache_lookups_total", "cache"),
+                    ),
+                    "{{cache}}",
+                ),
+            ),
+            ("InvalidationsDelayed",),
+        ),
+    ),
+)
+
+ADMIN = Row(
+    "Admin service",
+    (
+        Panel(
+            "Requests by status",
+            "reqps",
+            "Of the API and the console.",
+            (Query(rate("admin_requests_total", "status"), "{{status}}"),),
+            stacked=True,
+        ),
+        Panel(
+            "Time to answer",
+            "s",
+            "Of all requests.",
+            quantiles("admin_request_seconds"),
+        ),
+        Panel(
+            "Delayed invalidations",
+            "ops",
+            "Writes whose message to the gateways failed; their caches still expire.",
+            (Query(rate("admin_invalidations_delayed_total", "kind"), "{{kind}}"),),
+            ("InvalidationsDelayed",),
+        ),
+    ),
+)
+
+PROCESSES = Row(
+    "Processes",
+    (
+        Panel(
+            "Memory",
+            "bytes",
+            "Resident memory of each process.",
+            (Query(series("process_resident_memory_bytes"), "{{job}} {{instance}}"),),
+        ),
+        Panel(
+            "CPU",
+            "percentunit",
+            "Share of one core. A gateway uses no more than one: at 0.8 add replicas.",
+            (Query(rate("process_cpu_seconds_total", "job, instance"), "{{job}} {{instance}}"),),
+            ("OverheadHigh",),
+        ),
+        Panel(
+            "Open files",
+            "percentunit",
+            "Share of the limit; every connection is one.",
+            (
+                Query(
+                    f"{series('process_open_fds')} / {series('process_max_fds')}",
+                    "{{job}} {{instance}}",
+                ),
+            ),
+            ("UpstreamConnectionsRefused",),
+        ),
+        Panel(
+            "Memory of request bodies",
+            "bytes",
+            "Small ones left out; MAX_BODIES_BYTES bounds it.",
+            (Query(gauge("gateway_bodies_bytes", "instance"), "{{instance}}"),),
+            ("BodiesRefused",),
+        ),
+        Panel(
+            "Connections to providers",
+            "short",
+            "That calls under way have; UPSTREAM_MAX_CONNECTIONS bounds them.",
+            (Query(gauge("gateway_upstream_connections", "instance"), "{{instance}}"),),
+            ("UpstreamConnectionsRefused",),
+        ),
+        Panel(
+            "Versions",
+            "short",
+            "Processes of each version: several while a rollout is under way.",
+            tuple(
+                Query(
+                    gauge(f"{service}_build_info", "version, python", how="count"),
+                    f"{service} {{{{version}}}}, Python {{{{python}}}}",
+                )
+                for service in _SERVICES
+            ),
+            stacked=True,
+        ),
+    ),
+)
+
+ROWS = (DATABASES, ADMIN, PROCESSES)
