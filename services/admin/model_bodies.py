@@ -97,7 +97,10 @@ class RouteChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
-    """`cooling_until` is null unless it cools down, and while Redis is unavailable."""
+    """`cooling_until` is null unless it cools down, and while Redis is unavailable.
+
+    `cooling_reason` is what a gateway said of it, null where none did.
+    """
 
     deployment_id: str
     model: str
@@ -115,6 +118,7 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     priced_as: str | None
     region: str | None
     cooling_until: datetime | None
+    cooling_reason: str | None
 
 
 class RouteView(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import structlog
@@ -30,6 +30,16 @@ from services.admin.route_references import check_references
 from services.admin.state import State
 
 log = structlog.get_logger(__name__)
+
+
+class _Cooling(NamedTuple):
+    """Of a deployment; without an end it does not cool down."""
+
+    until: datetime | None = None
+    reason: str | None = None
+
+
+_WARM = _Cooling()
 
 
 class RouteQuery(PageQuery, frozen=True, kw_only=True):
@@ -62,13 +72,13 @@ async def list_models(request: Request[State], query: RouteQuery) -> Answer[Page
     state = request.state
     reading = query.reading("model", query.sort)
     found = await state["routes"].slice(reading.slice, keep=query.wants)
-    cooling = await _cooling(state)
+    cooling = await _cooling(state, found.rows)
     return Answer(reading.page(found, [_view(route, cooling) for route in found.rows]))
 
 
 async def show_model(request: Request[State]) -> Answer[RouteView]:
     route = await find_route(request)
-    view = _view(route, await _cooling(request.state))
+    view = _view(route, await _cooling(request.state, [route]))
     return Answer(view, headers=etag_of(route))
 
 
@@ -168,29 +178,38 @@ def _check(route: Route) -> None:
 
 async def _answer(state: State, route: Route) -> Answer[RouteView]:
     headers = await state["announcer"].announce("route", [route.model])
-    view = _view(route, await _cooling(state))
+    view = _view(route, await _cooling(state, [route]))
     return Answer(view, headers=etag_of(route) | headers)
 
 
-async def _cooling(state: State) -> Mapping[str, float]:
-    """Unix times by deployment; empty while Redis is unavailable."""
+async def _cooling(state: State, routes: Sequence[Route]) -> Mapping[str, _Cooling]:
+    """By deployment of these routes; empty while Redis is unavailable."""
+    store = state["cooldowns"]
     try:
-        return await state["cooldowns"].active(now_s=state["now"]().timestamp())
+        active = await store.active(now_s=state["now"]().timestamp())
+        ids = {each.deployment_id for route in routes for each in route.deployments}
+        reasons = await store.reasons(sorted(ids & active.keys()))
     except (RedisError, OSError) as error:
         log.warning("cooldowns.unavailable", error=error)
         return {}
+    return {
+        deployment_id: _Cooling(
+            datetime.fromtimestamp(int(active[deployment_id]), UTC), reasons.get(deployment_id)
+        )
+        for deployment_id in ids & active.keys()
+    }
 
 
-def _view(route: Route, cooling: Mapping[str, float]) -> RouteView:
+def _view(route: Route, cooling: Mapping[str, _Cooling]) -> RouteView:
     fields: dict[str, Any] = msgspec.structs.asdict(route)
     del fields["revision"]
     fields["deployments"] = tuple(
-        DeploymentView(**msgspec.structs.asdict(deployment), cooling_until=until)
+        DeploymentView(
+            **msgspec.structs.asdict(deployment),
+            cooling_until=cooldown.until,
+            cooling_reason=cooldown.reason,
+        )
         for deployment in route.deployments
-        for until in [_time(cooling.get(deployment.deployment_id))]
+        for cooldown in [cooling.get(deployment.deployment_id, _WARM)]
     )
     return RouteView(**fields)
-
-
-def _time(unix_s: float | None) -> datetime | None:
-    return None if unix_s is None else datetime.fromtimestamp(int(unix_s), UTC)

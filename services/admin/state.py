@@ -27,6 +27,7 @@ from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.people import PersonStore
 from libs.common.storage.mongo.prices import PriceStore
+from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.mongo.rollups import RollupReader
 from libs.common.storage.mongo.routes import RouteStore
 from libs.common.storage.prices.price_book import PriceBook
@@ -37,6 +38,7 @@ from libs.common.storage.readiness import storage_checks
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.web.destinations import Destinations, allowed_hosts
 from libs.common.web.health import Check
 from libs.common.web.http_client import HttpClient
@@ -62,6 +64,7 @@ class Stores(TypedDict):
     ledger: LedgerStore
     entries: EntryStore
     rollups: RollupReader
+    proofs: ProofStore
     people: PersonStore
     audit_log: AuditStore
     correction_orders: CorrectionOrderStore
@@ -94,6 +97,7 @@ class State(Stores):
     destinations: Destinations
     holds: HoldStore
     cooldowns: CooldownStore
+    spool_notes: SpoolNoteStore
     gateway: HttpClient
     settings: Settings
     announcer: Announcer
@@ -163,6 +167,7 @@ async def open_state(
         destinations=Destinations(allowed_hosts(settings.alert_allowed_hosts)),
         holds=HoldStore(redis),
         cooldowns=CooldownStore(redis),
+        spool_notes=SpoolNoteStore(redis),
         gateway=HttpClient(
             settings.gateway_url,
             name="The gateway",
@@ -189,6 +194,7 @@ def _stores(database: Database) -> Stores:
         ledger=LedgerStore(database),
         entries=EntryStore(database),
         rollups=RollupReader(database),
+        proofs=ProofStore(database),
         people=PersonStore(database),
         audit_log=AuditStore(database),
         correction_orders=CorrectionOrderStore(database),

@@ -1,7 +1,7 @@
 """What pages are made of: amounts, times, tables, bars. Text is escaped by htpy."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import msgspec
@@ -107,6 +107,22 @@ def when(moment: datetime | None, zone: tzinfo, *, seconds: bool = False) -> Nod
         local = moment
     shown = local.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
     return time(datetime=utc, title=utc)[shown]
+
+
+def lasted(span: timedelta) -> str:
+    """How long, in the largest unit that it has two of."""
+    seconds = max(int(span.total_seconds()), 0)
+    for name, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {name}"
+    return f"{seconds} s"
+
+
+def size_text(size: int | None) -> str:
+    """Of a file, in kilobytes from one on."""
+    if size is None:
+        return NOTHING
+    return f"{size:,} B" if size < 1000 else f"{size / 1000:,.0f} kB"
 
 
 def badge(text: str, tone: str = "") -> Element:

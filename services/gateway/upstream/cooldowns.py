@@ -46,6 +46,7 @@ class Cooldowns:
         self._sleep = sleep
         self._until_s: dict[str, float] = {}
         self._unshared: dict[str, float] = {}
+        self._reasons: dict[str, str] = {}
         self._until_s_of: dict[Pair, float] = {}
         self._failures: Counter[str] = Counter()
         self._failures_of: dict[Pair, int] = {}
@@ -86,15 +87,21 @@ class Cooldowns:
         after: int,
         for_s: float,
         at_once: bool = False,
+        last: str = "",
     ) -> None:
-        """Counts a failure. A cooldown starts at the `after`th in a row, or `at_once`."""
+        """Counts a failure. A cooldown starts at the `after`th in a row, or `at_once`.
+
+        `last` is what the deployment answered, in a word or two.
+        """
         if failure is Failure.OF_REQUEST:
             return
         why = "retry_after" if at_once else failure.name.lower()
         if failure is Failure.OF_DEPLOYMENT:
             self._failures[deployment_id] += 1
-            if at_once or self._failures[deployment_id] >= after:
-                self.start(deployment_id, for_s, why=why)
+            failures = self._failures[deployment_id]
+            if at_once or failures >= after:
+                said = "it asked for the pause" if at_once else _in_a_row(failures)
+                self.start(deployment_id, for_s, why=why, reason=_with_last(said, last))
             return
         self._failures.pop(deployment_id, None)
         after_own = 1 if at_once else after
@@ -103,15 +110,24 @@ class Cooldowns:
             accounts = self._failing_accounts[deployment_id]
             accounts.add(user_id)
             if len(accounts) > after:
-                self.start(deployment_id, for_s, why=f"{len(accounts)}_accounts")
+                said = f"calls of {len(accounts)} accounts failed"
+                why = f"{len(accounts)}_accounts"
+                self.start(deployment_id, for_s, why=why, reason=_with_last(said, last))
 
-    def start(self, deployment_id: str, for_s: float, *, why: str) -> None:
-        """Cools the deployment down for all accounts; `why` is for the log."""
+    def start(self, deployment_id: str, for_s: float, *, why: str, reason: str = "") -> None:
+        """Cools the deployment down for all accounts; `why` is for the log, `reason` for people."""
         until_s = self._clock() + for_s
         self._failures.pop(deployment_id, None)
         self._failing_accounts.pop(deployment_id, None)
         self._until_s[deployment_id] = self._unshared[deployment_id] = until_s
-        log.warning("deployment.cooling", deployment=deployment_id, seconds=round(for_s), why=why)
+        self._reasons[deployment_id] = reason or why
+        log.warning(
+            "deployment.cooling",
+            deployment=deployment_id,
+            seconds=round(for_s),
+            why=why,
+            reason=reason,
+        )
 
     def _failed_for(
         self, deployment_id: str, user_id: str, *, after: int, for_s: float, why: str
@@ -136,10 +152,12 @@ class Cooldowns:
             await self._sleep(_SYNC_S)
             self._drop_expired()
             unshared, self._unshared = self._unshared, {}
+            reasons, self._reasons = self._reasons, {}
             try:
-                shared = await self._store.exchange(unshared, now_s=self._clock())
+                shared = await self._store.exchange(unshared, now_s=self._clock(), reasons=reasons)
             except RedisError as error:
                 self._unshared = unshared | self._unshared
+                self._reasons = reasons | self._reasons
                 log.debug("cooldowns.not_shared", error=error)
                 continue
             self._merge(shared)
@@ -159,6 +177,14 @@ class Cooldowns:
             for id_ in mine.keys() | shared.keys()
             if (until_s := max(mine.get(id_, 0.0), shared.get(id_, 0.0))) > now_s
         }
+
+
+def _in_a_row(failures: int) -> str:
+    return "it failed" if failures == 1 else f"it failed {failures} times in a row"
+
+
+def _with_last(said: str, last: str) -> str:
+    return f"{said}: {last}" if last else said
 
 
 def _put(pairs: dict[Pair, T], pair: Pair, value: T) -> None:

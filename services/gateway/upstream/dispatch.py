@@ -23,6 +23,7 @@ from libs.common.errors import (
     UpstreamRefused,
 )
 from libs.common.schemas.route import Route
+from libs.common.schemas.usage import FailedAttempt
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Plan, Target
@@ -110,9 +111,9 @@ class Dispatcher:
             if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
                 self._cooldowns.succeeded(target.deployment_id, call.user_id)
                 break
-            note_failure(call, target, outcome, _ms_since(started_s))
+            failed = note_failure(call, target, outcome, _ms_since(started_s))
             asked_s = retry_after_s(outcome, self._clock())
-            self._remember(call, target, outcome, verdict, asked_s, plan.route)
+            self._remember(failed, call.user_id, outcome, verdict, asked_s, plan.route)
             if attempt == plan.route.max_attempts or verdict is Verdict.FINAL:
                 break
             if verdict is Verdict.TOO_LONG:
@@ -218,14 +219,14 @@ class Dispatcher:
 
     def _remember(
         self,
-        call: Call,
-        target: Target,
+        attempt: FailedAttempt,
+        user_id: str,
         outcome: Answer | AppError,
         verdict: Verdict,
         asked_s: float | None,
         route: Route,
     ) -> None:
-        name, user_id = target.deployment_id, call.user_id
+        name = attempt.deployment
         if verdict not in (Verdict.AGAIN, Verdict.ELSEWHERE):
             self._cooldowns.refused(name, user_id)
             return
@@ -239,6 +240,7 @@ class Dispatcher:
             after=route.cooldown_after,
             for_s=for_s,
             at_once=wants_time,
+            last=f"{attempt.status or ''} {attempt.code}".strip(),
         )
 
 

@@ -43,7 +43,9 @@ class _Body(msgspec.Struct, frozen=True):
     type: str | None = None
 
 
-def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed_ms: int) -> None:
+def note_failure(
+    call: Call, target: Target, outcome: Answer | AppError, elapsed_ms: int
+) -> FailedAttempt:
     """Keeps it for the entry, and logs and counts it."""
     code, message = _words_of(outcome)
     failure = failure_of(outcome)
@@ -78,6 +80,7 @@ def note_failure(call: Call, target: Target, outcome: Answer | AppError, elapsed
         reason=attempt.message,
         elapsed_ms=elapsed_ms,
     )
+    return attempt
 
 
 def log_broken(call: Call, error: AppError) -> None:

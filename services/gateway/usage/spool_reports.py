@@ -48,6 +48,8 @@ async def report_spool(
                 gateway=gateway,
                 since_ms=round(since * _MS),
                 until_ms=None if until is None else round(until * _MS),
+                noted_ms=round(now * _MS),
+                bytes=backlog.size(),
             )
             try:
                 await notes.put(note)

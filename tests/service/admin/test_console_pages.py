@@ -252,7 +252,7 @@ async def test_the_books_are_proved_and_letters_replayed(
         page = await browser.get(f"/console/ledger?prove={how}")
         assert page.status_code == 200
         assert "Verdict" in page.text
-    assert "unbroken" in (await browser.get("/console/ledger?prove=audit")).text
+    assert "unbroken" in (await browser.get("/console/ledger?audit=verify")).text
 
 
 async def test_an_audit_record_shows_who_did_what(

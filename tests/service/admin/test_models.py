@@ -50,6 +50,7 @@ DEFAULTS = {
     "priced_as": None,
     "region": None,
     "cooling_until": None,
+    "cooling_reason": None,
 }
 
 
@@ -357,9 +358,11 @@ async def test_cooldowns_are_shown(admin: httpx2.AsyncClient, redis: Redis) -> N
     first, _ = (await make(admin, deployments=[PLAIN, FULL]))["deployments"]
     now_s = NOW.timestamp()
     over = {"dep_over": now_s - 1, first["deployment_id"]: now_s + 90.5}
-    await CooldownStore(redis).exchange(over, now_s=0)
+    because = {first["deployment_id"]: "it failed 3 times in a row: 503"}
+    await CooldownStore(redis).exchange(over, now_s=now_s, reasons=because)
     shown = (await admin.get(f"{PATH}/house")).json()
     assert [d["cooling_until"] for d in shown["deployments"]] == ["2026-11-24T12:01:30Z", None]
+    assert [d["cooling_reason"] for d in shown["deployments"]] == [*because.values(), None]
     assert (await admin.get(PATH)).json()["data"] == [shown]
 
 

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from libs.common.storage.redis.client import RedisError
-from libs.common.storage.redis.cooldowns import CooldownStore
+from libs.common.storage.redis.cooldowns import NO_REASONS, CooldownStore
 from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.verdict import Failure
 
@@ -38,10 +38,12 @@ class Store(CooldownStore):
     away = False
     meanwhile: Replica | None = None
 
-    async def exchange(self, until_s: Mapping[str, float], *, now_s: float) -> dict[str, float]:
+    async def exchange(
+        self, until_s: Mapping[str, float], *, now_s: float, reasons: Mapping[str, str] = NO_REASONS
+    ) -> dict[str, float]:
         if self.away:
             raise RedisError("away")
-        found = await super().exchange(until_s, now_s=now_s)
+        found = await super().exchange(until_s, now_s=now_s, reasons=reasons)
         if self.meanwhile is not None:
             self.meanwhile.cooldowns.start("a", 90, why="a test")
         return found
@@ -120,6 +122,39 @@ async def test_without_redis_cooldowns_are_local_and_shared_later(
     await first.sync()
     await second.sync()
     assert second.cooldowns.is_cooling("a", "acme")
+
+
+async def test_why_a_deployment_cools_is_told_to_those_who_ask(
+    replicas: tuple[Replica, Replica], store: Store
+) -> None:
+    first, second = replicas
+    store.away = True
+    for _ in range(2):
+        first.cooldowns.failed(
+            "a", "acme", Failure.OF_DEPLOYMENT, after=2, for_s=30, last="503 overloaded"
+        )
+    await first.sync()
+    store.away = False
+    await first.sync()
+    await second.sync()
+    second.cooldowns.failed(
+        "b", "acme", Failure.OF_DEPLOYMENT, after=9, for_s=30, at_once=True, last="429"
+    )
+    for number in range(3):
+        second.cooldowns.failed("c", f"acme-{number}", Failure.UNEXPLAINED, after=2, for_s=30)
+    await second.sync()
+    assert await store.reasons(["a", "b", "c", "d"]) == {
+        "a": "it failed 2 times in a row: 503 overloaded",
+        "b": "it asked for the pause: 429",
+        "c": "calls of 3 accounts failed",
+    }
+    assert await store.reasons([]) == {}
+
+
+async def test_a_reason_ends_soon_after_its_cooldown(store: Store) -> None:
+    await store.exchange({"a": 1030.0}, now_s=1000.0, reasons={"a": "it failed", "gone": "odd"})
+    (key,) = await store._redis.keys("gateway:cooldown-reason:*")
+    assert 30_000 < await store._redis.pttl(key) <= 40_000
 
 
 async def test_expired_cooldowns_are_removed_from_redis(store: Store) -> None:

@@ -33,6 +33,9 @@ class Files:
     def is_empty(self) -> bool:
         return not self.wait
 
+    def size(self) -> int:
+        return 4096 if self.wait else 0
+
 
 async def noted(seconds: Seconds) -> list[tuple[int, int | None]]:
     """Since and until, in seconds, as they were noted."""
@@ -58,10 +61,18 @@ async def noted(seconds: Seconds) -> list[tuple[int, int | None]]:
             sleep=sleep,
         )
     assert {note.gateway for note in notes.put_ones} <= {"gw-1"}
+    for note in notes.put_ones:
+        assert note.noted_ms is not None
+        assert note.noted_ms >= max(note.since_ms, note.until_ms or 0)
+        assert note.bytes == (4096 if files_wait(seconds, note.noted_ms) else 0)
     return [
         (note.since_ms // 1000 - 1000, note.until_ms and note.until_ms // 1000 - 1000)
         for note in notes.put_ones
     ]
+
+
+def files_wait(seconds: Seconds, at_ms: int) -> bool:
+    return seconds[at_ms // 1000 - 1000] in "x!"
 
 
 @pytest.mark.parametrize(

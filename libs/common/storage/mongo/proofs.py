@@ -146,6 +146,14 @@ class ProofStore:
             return Checkpoint(user_id=user_id)
         return from_document(document, Checkpoint)
 
+    async def accounts(self) -> int:
+        """How many there are."""
+        return await self._accounts.estimated_document_count()
+
+    async def sealed(self) -> int:
+        """How many accounts have a checkpoint."""
+        return await self._checkpoints.estimated_document_count()
+
     async def save(self, checkpoint: Checkpoint) -> None:
         """Replaces a later checkpoint too: the next proof then reads some entries again."""
         document = to_document(checkpoint, key="user_id")

@@ -10,11 +10,17 @@ _KEPT_S = 24 * 3600
 
 
 class SpoolNote(msgspec.Struct, frozen=True, kw_only=True):
-    """In Unix milliseconds; `until_ms` is None while records wait."""
+    """In Unix milliseconds; `until_ms` is None while records wait.
+
+    `bytes` is the size of the spool's files at `noted_ms`, room for more included; both are None in
+    the notes of earlier releases.
+    """
 
     gateway: str
     since_ms: int
     until_ms: int | None = None
+    noted_ms: int | None = None
+    bytes: int | None = None
 
     @property
     def name(self) -> str:

@@ -1,68 +1,164 @@
-"""The ledger: its proof, and the deliveries that could not be posted."""
+"""The ledger: what waits to be posted, its proof, and the deliveries that could not be posted."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from htpy import Node, p
+import msgspec
+from htpy import Node, a, details, div, nav, p, pre, summary
 
-from services.admin import dead_letters, proof
+from libs.common.domain.audit_chain import Fault
+from services.admin import dead_letters, ledger_health, proof
 from services.admin.audit.proof import verify_audit
 from services.admin.console.elements import (
+    NOTHING,
     Column,
     badge,
     count,
     facts,
+    figure_tile,
+    lasted,
     link,
     mono,
     panel,
     rows_table,
+    size_text,
     usd,
     when,
 )
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import Handler, Page, Shown, View, go_to
+from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.dead_letters import Letters, LetterView
+from services.admin.ledger_health import LedgerHealthView, SpoolView
 from services.admin.proof import DifferenceView
 
-_COLUMNS = (Column("Letter"), Column("Came"), Column("Why"), Column("Bytes", "number"))
+_AT = "/console/ledger"
+_LETTERS = (
+    Column("Letter"), Column("Account"), Column("Came"), Column("Why"), Column("Times", "number"),
+    Column("Bytes", "number"), Column("Do"),
+)  # fmt: skip
+_SPOOLS = (
+    Column("Gateway"),
+    Column("Since"),
+    Column("Until"),
+    Column("Size", "number"),
+    Column("Said at"),
+)
+# What the page has of its own in its URL, and the list of letters has not.
+_OWN = ("prove", "proved", "audit", "checked")
 
 
 async def show_page(view: View) -> Shown:
-    letters = await view.api.call(dead_letters.list_letters, query={"limit": 20})
-    rows = [
-        [mono(each.letter_id), when(each.buried_at, view.zone), each.reason, count(each.size)]
-        for each in letters.data
-    ]
-    replay = confirm_form(
-        "/console/ledger/replay", view.session.csrf, submit="Put them all back on the queue",
-        asks=f"The worker tries {letters.count:,} deliveries again; what fails comes back here.",
-    )  # fmt: skip
-    may = letters.count and view.api.may(dead_letters.replay_letters)
+    health = await view.api.call(ledger_health.show_health)
+    query = {name: text for name, text in view.query.items() if name not in _OWN}
+    letters = await view.api.call(dead_letters.list_letters, query={"limit": "20", **query})
     return Page(
         name="Ledger",
         content=[
-            panel("Proof", *await _proof(view)),
-            panel(
-                f"Dead letters: {letters.count:,}",
-                rows_table(
-                    "Dead letters", _COLUMNS, rows, empty=p["None: every delivery was posted."]
-                ),
-                replay if may else None,
-            ),
+            _tiles(view, health),
+            panel("What waits", *_waiting(view, health)),
+            panel("Proof", *await _proof(view, health)),
+            panel("Dead letters", *_dead_letters(view, letters)),
             panel("Audit log", *await _audit(view)),
         ],
     )
 
 
-async def _proof(view: View) -> list[Node]:
-    wanted = view.query.get("prove")
-    if wanted is None:
+def _tiles(view: View, health: LedgerHealthView) -> Node:
+    queue, spools, proved = health.queue, health.spools, health.proof.last_success_at
+    lag = "not known" if queue is None else "nothing waits"
+    if queue is not None and queue.oldest_at is not None:
+        lag = f"the oldest for {lasted(view.now - queue.oldest_at)}"
+    spooled = [each for each in spools or () if each.until is None]
+    sizes = [each.size for each in spooled if each.size is not None]
+    return div(".tiles")[
+        figure_tile("Queue, jobs", NOTHING if queue is None else count(queue.jobs), lag),
+        figure_tile(
+            "Gateways that spool",
+            NOTHING if spools is None else count(len(spooled)),
+            size_text(sum(sizes)) if sizes else "by their own word",
+        ),
+        figure_tile("Dead letters", count(health.dead_letters), "wait for you"),
+        figure_tile(
+            "Books",
+            _verdict(health.proof.ok),
+            "not proved yet"
+            if proved is None
+            else f"all accounts proved {lasted(view.now - proved)} ago",
+        ),
+    ]
+
+
+def _verdict(ok: bool | None) -> Node:
+    if ok is None:
+        return NOTHING
+    return badge("they agree", "good") if ok else badge("they differ", "bad")
+
+
+def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
+    queue = health.queue
+    if queue is None or health.spools is None:
         return [
-            p["The sum of each account's entries is what it has spent, to the last digit."],
-            p[link("/console/ledger?prove=new", "Prove it"), " since the worker's last proof, or ",
-              link("/console/ledger?prove=all", "read every entry again"), "."],
+            p[badge("Redis does not answer", "bad")],
+            p["How long the queue is and what gateways spool is not known until it does. Usage of "
+              "calls that end meanwhile is on the gateways' disks; entries are as they were."],
         ]  # fmt: skip
+    said = p["Every call that has ended is in the ledger, or in the hands of a worker."]
+    if queue.oldest_at is not None:
+        said = p[
+            f"{queue.jobs:,} jobs wait or run; the oldest came ",
+            when(queue.oldest_at, view.zone, seconds=True),
+            ". If they grow older, look whether a ledger worker runs, and whether MongoDB is slow.",
+        ]
+    table = rows_table(
+        "Spools", _SPOOLS, [_spool(view, each) for each in health.spools],
+        empty=p["No gateway has said that usage waits on its disk: Redis took all of it."],
+    )  # fmt: skip
+    return [said, table]
+
+
+def _spool(view: View, each: SpoolView) -> list[Node]:
+    return [
+        mono(each.gateway),
+        when(each.since, view.zone, seconds=True),
+        badge("waits still", "warn")
+        if each.until is None
+        else when(each.until, view.zone, seconds=True),
+        size_text(each.size),
+        when(each.noted_at, view.zone, seconds=True),
+    ]
+
+
+async def _proof(view: View, health: LedgerHealthView) -> list[Node]:
+    return [
+        p["The sum of each account's entries is what it has spent, to the last digit. The workers "
+          "prove it in rounds, from the checkpoints on that seal what was proved before."],
+        _rounds(view, health),
+        p[link(f"{_AT}?prove=new", "Prove it now"), " from the checkpoints on, or ",
+          link(f"{_AT}?prove=all", "read every entry again"), "."],
+        await _proved_now(view),
+    ]  # fmt: skip
+
+
+def _rounds(view: View, health: LedgerHealthView) -> Node:
+    state = health.proof
+    under_way = state.proved_until and ["proved up to account ", mono(state.proved_until)]
+    return facts(
+        [
+            ("Last round", _verdict(state.ok)),
+            ("All proved", when(state.last_success_at, view.zone, seconds=True)),
+            ("Round under way", under_way or NOTHING),
+            ("Sealed", f"{state.sealed_accounts:,} of {state.accounts:,} accounts"),
+        ]
+    )
+
+
+async def _proved_now(view: View) -> Node:
+    wanted = view.query.get("prove")
+    if wanted not in ("new", "all"):
+        return None
     found = await view.api.call(
         proof.verify_ledger,
-        query={"full": str(wanted == "all").lower(), "cursor": view.query.get("cursor")},
+        query={"full": str(wanted == "all").lower(), "cursor": view.query.get("proved")},
     )
     pairs: list[tuple[str, Node]] = [
         ("Verdict", badge("it agrees", "good") if found.ok else badge("it differs", "bad")),
@@ -72,15 +168,12 @@ async def _proof(view: View) -> list[Node]:
         ("Accounts that differ", count(found.drifting_accounts)),
         ("When", when(found.checked_at, view.zone, seconds=True)),
     ]
-    more = (
-        found.next_cursor
-        and p[
-            link(
-                f"/console/ledger?prove={wanted}&cursor={found.next_cursor}", "Go on with the rest"
-            )
-        ]
-    )
-    return [facts(pairs), _difference(found.first_difference), more]
+    more = found.next_cursor and view.with_query(proved=found.next_cursor)
+    return [
+        facts(pairs),
+        _difference(found.first_difference),
+        more and p[link(more, "Go on with the rest")],
+    ]
 
 
 def _difference(difference: DifferenceView | None) -> Node:
@@ -88,27 +181,112 @@ def _difference(difference: DifferenceView | None) -> Node:
         return None
     return p[
         "The first that differs is ",
-        link(f"/console/accounts/{difference.user_id}", difference.user_id),
-        f", in {difference.where}.",
+        link(f"/console/accounts/{segment(difference.user_id)}", difference.user_id),
+        f", in {difference.where}. Something wrote past the ledger; the entries are the truth. "
+        "docs/operations.md, The proof, says what to do.",
     ]
+
+
+def _dead_letters(view: View, letters: Letters) -> list[Node]:
+    replayed = view.query.get("state") == "replayed"
+    may = view.api.may(dead_letters.replay_letters)
+    empty = (
+        p["None: what was put back has been posted."]
+        if replayed
+        else p["None: every delivery was posted. One that cannot be waits here to be replayed."]
+    )
+    rows = [_letter(view, each, may=may and not replayed) for each in letters.data]
+    table = rows_table("Dead letters", _LETTERS, rows, empty=empty)
+    return [
+        _states(replayed=replayed),
+        table,
+        view.pager(letters),
+        _replay_all(view, letters.count) if may and letters.count and not replayed else None,
+    ]
+
+
+def _states(*, replayed: bool) -> Node:
+    def one(path: str, name: str, *, here: bool) -> Node:
+        return a(href=path, aria_current="true" if here else None)[name]
+
+    return nav(".pages", aria_label="Which letters")[
+        one(_AT, "Waiting", here=not replayed),
+        one(f"{_AT}?state=replayed", "Put back on the queue", here=replayed),
+    ]
+
+
+def _letter(view: View, each: LetterView, *, may: bool) -> list[Node]:
+    account = each.user_id and link(f"/console/accounts/{segment(each.user_id)}", each.user_id)
+    content = "It is too long, or no JSON, to be shown." if each.content is None else _text(each)
+    inner: list[Node] = [pre(tabindex="0")[content]]
+    if each.cut_off:
+        inner.append(p["Its end was lost, so it cannot be replayed."])
+    elif may:
+        inner.append(
+            confirm_form(
+                f"{_AT}/replay", view.session.csrf, submit="Replay this letter",
+                asks="The worker tries it again; what fails comes back here.",
+                hidden={"letter_id": each.letter_id}, danger=False,
+            )
+        )  # fmt: skip
+    return [
+        [mono(each.letter_id), f" ({each.kind})"],
+        account or NOTHING,
+        when(each.buried_at, view.zone),
+        each.reason,
+        count(each.times),
+        count(each.size),
+        details[summary["Show"], inner],
+    ]
+
+
+def _text(letter: LetterView) -> str:
+    return msgspec.json.format(msgspec.json.encode(letter.content), indent=2).decode()
+
+
+def _replay_all(view: View, waiting: int) -> Node:
+    return confirm_form(
+        f"{_AT}/replay", view.session.csrf, submit="Put them all back on the queue",
+        asks=f"The worker tries {waiting:,} deliveries again, at most 1,000 at a time; what fails "
+        "comes back here. First mend what they failed of.",
+        danger=False,
+    )  # fmt: skip
 
 
 async def _audit(view: View) -> list[Node]:
     if not view.api.may(verify_audit):
         return []
-    if view.query.get("prove") != "audit":
-        return [p[link("/console/ledger?prove=audit", "Check that no record was changed")]]
-    found = await view.api.call(verify_audit)
-    verdict = badge("unbroken", "good") if found.ok else badge("broken", "bad")
-    return [facts([("Chain", verdict), ("Records", count(found.records))])]
+    if "audit" not in view.query:
+        said = link(f"{_AT}?audit=verify", "Check that no record was changed or removed")
+        return [p["Each record seals the one before it. ", said, "."]]
+    found = await view.api.call(verify_audit, query={"cursor": view.query.get("checked")})
+    more = found.next_cursor and view.with_query(checked=found.next_cursor)
+    return [
+        facts(
+            [
+                ("Chain", badge("unbroken", "good") if found.ok else badge("broken", "bad")),
+                ("Records", count(found.records)),
+                ("Head", mono(f"{found.head.seq}: {found.head.hash}")),
+                ("Fault", _fault(found.fault)),
+            ]
+        ),
+        more and p[link(more, "Go on with the rest")],
+    ]
+
+
+def _fault(fault: Fault | None) -> Node:
+    return NOTHING if fault is None else f"record {fault.seq}: {fault.problem}"
 
 
 async def replay(view: View) -> Shown:
-    await view.api.call(dead_letters.replay_letters, body={"all": True})
-    return go_to("/console/ledger")
+    """One letter, where the form names it; else all."""
+    letter_id = view.typed.get("letter_id")
+    body: dict[str, Any] = {"ids": [letter_id]} if letter_id else {"all": True}
+    done = await view.api.call(dead_letters.replay_letters, body=body)
+    return go_to(f"{_AT}?state=replayed" if done.replayed else _AT)
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
-    "/console/ledger": {"GET": show_page},
-    "/console/ledger/replay": {"POST": replay},
+    _AT: {"GET": show_page},
+    f"{_AT}/replay": {"POST": replay},
 }

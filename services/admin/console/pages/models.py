@@ -131,7 +131,10 @@ def _row(view: View, each: DeploymentView) -> list[Node]:
     cooling = each.cooling_until
     health: list[Node] = [status_badge("healthy")]
     if cooling is not None:
-        health = [status_badge("cooling"), " until ", when(cooling, view.zone, seconds=True)]
+        health = [
+            status_badge("cooling"), " until ", when(cooling, view.zone, seconds=True),
+            each.cooling_reason and f", for {each.cooling_reason}",
+        ]  # fmt: skip
     return [
         mono(each.deployment_id), each.model, health, count(each.priority), count(each.weight),
         each.api_base or "the provider's", each.credential or "the gateway's",
