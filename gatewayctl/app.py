@@ -6,7 +6,7 @@ import typer
 from typer.main import get_command
 
 from gatewayctl.errors import DONE, INTERRUPTED, MISUSED
-from gatewayctl.nouns import accounts, session
+from gatewayctl.nouns import accounts, session, state
 from gatewayctl.terminal import Terminal
 
 _HELP = """
@@ -27,6 +27,7 @@ app = typer.Typer(
 for _noun in (accounts,):
     app.add_typer(_noun.app)
 session.add_to(app)
+state.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None, terminal: Terminal | None = None) -> int:

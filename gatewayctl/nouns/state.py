@@ -1,0 +1,155 @@
+"""`gatewayctl apply`, `diff` and `export`: declared state."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gatewayctl.commands import DryRun, Session, Yes, session_of, verb
+from gatewayctl.errors import CommandError, Misused, end_wrong
+from gatewayctl.values import Row
+
+if TYPE_CHECKING:
+    from gatewayctl.state.declaration import Declaration
+    from gatewayctl.state.reconciliation import Step
+
+_COLUMNS = ("action", "kind", "name", "changes", "said")
+_SAME = "same"
+_REMOVALS = {"archive", "end", "delete", "revoke", "remove"}
+
+File = Annotated[
+    str, typer.Option("--file", "-f", metavar="FILE", help="The YAML file; - reads stdin.")
+]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune", help="Take away what the file's sections do not declare: archive, revoke, end."
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """These are about everything that there is."""
+    verb(app, "apply")(apply)
+    verb(app, "diff")(diff)
+    verb(app, "export")(export)
+
+
+def apply(
+    ctx: typer.Context,
+    file: File,
+    prune: Prune = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Make the gateway have what a file declares.
+
+    A field that the file does not give stays as it is; null takes it away; a list replaces the
+    whole list. Applying a file twice changes nothing the second time.
+    """
+    from gatewayctl.state.reconciliation import apply_all, steps_of
+
+    session = session_of(ctx)
+    declaration = _read(session, file)
+    steps = [*steps_of(session.client, declaration, prune=prune)]
+    rows = [step.row() for step in steps]
+    if dry_run:
+        _show(session, rows)
+        _end(rows)
+        return
+    removed = [row for row in rows if row["action"] in _REMOVALS]
+    if removed:
+        session.terminal.confirm(f"Take away {len(removed)} that are not declared?", yes=yes)
+    results = [_result(*each) for each in apply_all(session.client, steps)]
+    _show(session, results)
+    _end(results)
+
+
+def diff(ctx: typer.Context, file: File, prune: Prune = False) -> None:
+    """Show what `apply` would do. Exit code 1 where there is something."""
+    from gatewayctl.state.reconciliation import steps_of
+
+    session = session_of(ctx)
+    rows = [step.row() for step in steps_of(session.client, _read(session, file), prune=prune)]
+    _show(session, rows)
+    if any(row["action"] != _SAME for row in rows):
+        raise end_wrong()
+
+
+def export(
+    ctx: typer.Context,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="SECTION", help="Such as routes. It may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")
+    ] = None,
+) -> None:
+    """Print what the gateway has as a file for `apply`, without secrets.
+
+    Keys have none there: they are found by their names, and made with `gatewayctl keys create`.
+    """
+    from gatewayctl.files import replace_file
+    from gatewayctl.state.exports import exported, yaml_of
+    from gatewayctl.state.kinds import BY_SECTION
+
+    session = session_of(ctx)
+    unknown = [name for name in only or () if name not in BY_SECTION]
+    if unknown:
+        raise Misused(f"--only: {unknown[0]!r} is none of {', '.join(BY_SECTION)}.")
+    kinds = [kind for name, kind in BY_SECTION.items() if not only or name in only]
+    text = yaml_of(exported(session.client, kinds))
+    if output is None:
+        session.output.text(text)
+        return
+    try:
+        with replace_file(output) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise Misused(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _read(session: Session, file: str) -> "Declaration":
+    from gatewayctl.documents import parse_document, read_document
+    from gatewayctl.state.declaration import read_declaration
+
+    if file == "-":
+        return read_declaration(parse_document(session.terminal.read().encode(), "stdin"))
+    return read_declaration(read_document(Path(file)))
+
+
+def _result(step: "Step", error: CommandError | None) -> Row:
+    row = step.row()
+    if error is None:
+        return row
+    return {**row, "action": "wrong", "said": "; ".join((error.message, *error.details))}
+
+
+def _show(session: Session, rows: Iterable[Row]) -> None:
+    """On a terminal only what is not as it is declared, and how much is."""
+    if not session.output.is_table:
+        session.output.rows(rows, _COLUMNS)
+        return
+    shown = [row for row in rows if row["action"] != _SAME]
+    session.output.rows([_cells(row) for row in shown], _COLUMNS, empty="Nothing to change.")
+
+
+def _cells(row: Row) -> Row:
+    changes = [
+        f"{name}: {_short(each['from'])} -> {_short(each['to'])}"
+        for name, each in row["changes"].items()
+    ]
+    return {**row, "changes": "; ".join(changes)}
+
+
+def _short(value: object) -> str:
+    from gatewayctl.values import encoded
+
+    return encoded(value).decode()
+
+
+def _end(rows: Iterable[Row]) -> None:
+    if any(row["action"] == "wrong" for row in rows):
+        raise end_wrong()

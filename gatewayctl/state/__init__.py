@@ -1,0 +1,1 @@
+"""Declared state: what a file says, what the gateway has, and what makes them the same."""

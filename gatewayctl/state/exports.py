@@ -1,0 +1,58 @@
+"""What the gateway has, as a file that declares it."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from gatewayctl.client import Client
+from gatewayctl.state.differences import equal
+from gatewayctl.state.fields import REQUIRED, Shape
+from gatewayctl.state.kinds import Kind
+from gatewayctl.values import Row
+
+
+def exported(client: Client, kinds: Iterable[Kind]) -> Row:
+    """Without what is as it is by default. Raises CommandError."""
+    return {
+        "version": 1,
+        **{
+            kind.section: [_declared(row, kind.shape) for row in kind.listed(client)]
+            for kind in kinds
+        },
+    }
+
+
+def _declared(row: Mapping[str, Any], shape: Shape) -> Row:
+    body: Row = {}
+    for name, default in shape.own.items():
+        value = row.get(name)
+        if default is not REQUIRED and (value is None or equal(value, default)):
+            continue
+        if name in shape.items and isinstance(value, list):
+            value = [_declared(each, shape.items[name]) for each in value]
+        elif name in shape.objects and isinstance(value, Mapping):
+            value = _declared(value, shape.objects[name])
+            if not value:
+                continue
+        body[name] = value
+    return body
+
+
+def yaml_of(content: Row) -> str:
+    """With exact numbers."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def number(dumper: yaml.SafeDumper, value: Decimal) -> yaml.ScalarNode:
+        text = f"{value:f}"
+        kind = "float" if "." in text else "int"
+        return dumper.represent_scalar(f"tag:yaml.org,2002:{kind}", text)
+
+    Dumper.add_representer(Decimal, number)
+    text: str = yaml.dump(
+        content, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False
+    )
+    return text

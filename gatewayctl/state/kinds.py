@@ -1,0 +1,173 @@
+"""The kinds of what can be declared: how each is found, made, changed and taken away."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gatewayctl.client import Client, at
+from gatewayctl.errors import Refused
+from gatewayctl.state.fields import ACCOUNT, KEY, PRICE, RECEIVER, ROUTE, Shape
+from gatewayctl.values import Row
+
+# Made by the admin service itself, for its tests of routes.
+TESTS = "gateway-tests"
+_ALL = 1_000_000
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True)
+class There:
+    """What the gateway has; `etag` is the revision that a change has to be based on."""
+
+    row: Row
+    path: str
+    etag: str | None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`whole`: what is not declared has its default, since each change is a new version.
+
+    `find` raises Refused where several answer to the name. `listed` are all that a file may
+    declare. `remove` None: what is not declared stays.
+    """
+
+    name: str
+    section: str
+    shape: Shape
+    identity: tuple[str, ...]
+    find: Callable[[Client, Row], There | None]
+    listed: Callable[[Client], Iterator[Row]]
+    path: str
+    removal: str
+    remove: Callable[[Client, Row], None]
+    whole: bool = False
+
+    def named(self, row: Row) -> str:
+        return "/".join(str(row.get(part, "*")) for part in self.identity)
+
+    def create(self, client: Client, body: Row) -> Row:
+        row: Row = client.post(self.path, body)
+        return row
+
+    def change(self, client: Client, there: There, patch: Row) -> None:
+        """Over the revision that the change was computed from. Raises CommandError."""
+        client.change(there.path, patch, etag=there.etag)
+
+
+def shown(client: Client, path: str) -> There | None:
+    try:
+        answer = client.ask("GET", path)
+    except Refused as error:
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+    return There(answer.content, path, answer.etag)
+
+
+def _account(client: Client, body: Row) -> There | None:
+    return shown(client, at("/admin/accounts/{}", body["user_id"]))
+
+
+def _accounts(client: Client) -> Iterator[Row]:
+    for row in client.pages("/admin/accounts", {}, _ALL):
+        if row["user_id"] != TESTS:
+            yield row
+
+
+def _key(client: Client, body: Row) -> There | None:
+    """By the hash of its secret, else by its name within its account."""
+    if body.get("key_sha256"):
+        return shown(client, at("/admin/keys/{}", body["key_sha256"]))
+    query = {"user_id": body["user_id"], "q": body["name"][:100]}
+    try:
+        rows = [
+            row
+            for row in client.pages("/admin/keys", query, _ALL)
+            if row["name"] == body["name"] and row["status"] != "revoked"
+        ]
+    except Refused as error:
+        # Its account is not there yet.
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+    return _only(client, rows, "key_id", "/admin/keys/{}", body["name"])
+
+
+def _keys(client: Client) -> Iterator[Row]:
+    for row in client.pages("/admin/keys", {}, _ALL):
+        if row["user_id"] != TESTS and row["status"] != "revoked":
+            yield row
+
+
+def _route(client: Client, body: Row) -> There | None:
+    return shown(client, at("/admin/models/{}", body["model"]))
+
+
+def _price(client: Client, body: Row) -> There | None:
+    """The administrators' own that is in force."""
+    provider = body.get("provider", "*")
+    rows = client.pages("/admin/costs", {"model": body["model"], "source": "admin"}, _ALL)
+    for row in rows:
+        if row["model"] == body["model"] and row["provider"] == provider:
+            return There(row, at("/admin/costs/{}", row["price_id"]), None)
+    return None
+
+
+def _prices(client: Client) -> Iterator[Row]:
+    return client.pages("/admin/costs", {"source": "admin"}, _ALL)
+
+
+def _receiver(client: Client, body: Row) -> There | None:
+    rows = [row for row in _receivers(client) if row["name"] == body["name"]]
+    return _only(client, rows, "receiver_id", "/admin/alerts/receivers/{}", body["name"])
+
+
+def _receivers(client: Client) -> Iterator[Row]:
+    return client.pages("/admin/alerts/receivers", {}, _ALL)
+
+
+def _only(client: Client, rows: list[Row], id_field: str, path: str, name: str) -> There | None:
+    if len(rows) > 1:
+        ids = ", ".join(row[id_field] for row in rows[:5])
+        raise Refused(
+            f"{len(rows)} have the name {name!r}: {ids}.",
+            way_out="give them names of their own: which one is meant cannot be told",
+        )
+    return shown(client, at(path, rows[0][id_field])) if rows else None
+
+
+def _deleter(pattern: str, id_field: str) -> Callable[[Client, Row], None]:
+    def delete(client: Client, row: Row) -> None:
+        client.delete(at(pattern, row[id_field]))
+
+    return delete
+
+
+def _archive(client: Client, row: Row) -> None:
+    client.change(at("/admin/accounts/{}", row["user_id"]), {"status": "archived"})
+
+
+ACCOUNTS = Kind(
+    "account", "accounts", ACCOUNT, ("user_id",), _account, _accounts,
+    "/admin/accounts", "archive", _archive,
+)  # fmt: skip
+PRICES = Kind(
+    "price", "prices", PRICE, ("provider", "model"), _price, _prices,
+    "/admin/costs", "end", _deleter("/admin/costs/{}", "price_id"), whole=True,
+)  # fmt: skip
+ROUTES = Kind(
+    "route", "routes", ROUTE, ("model",), _route,
+    lambda client: client.pages("/admin/models", {}, _ALL),
+    "/admin/models", "delete", _deleter("/admin/models/{}", "model"),
+)  # fmt: skip
+KEYS = Kind(
+    "key", "keys", KEY, ("user_id", "name"), _key, _keys,
+    "/admin/keys", "revoke", _deleter("/admin/keys/{}", "key_id"),
+)  # fmt: skip
+RECEIVERS = Kind(
+    "receiver", "receivers", RECEIVER, ("name",), _receiver, _receivers,
+    "/admin/alerts/receivers", "remove", _deleter("/admin/alerts/receivers/{}", "receiver_id"),
+)  # fmt: skip
+# What is named comes before what names it.
+KINDS: tuple[Kind, ...] = (ACCOUNTS, PRICES, ROUTES, KEYS, RECEIVERS)
+BY_SECTION: dict[str, Kind] = {kind.section: kind for kind in KINDS}

@@ -1,0 +1,188 @@
+"""Makes the gateway have what is declared, in an order in which each thing finds what it names."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+from gatewayctl.client import Client
+from gatewayctl.errors import CommandError, Misused, Refused
+from gatewayctl.state.declaration import Declaration, Declared
+from gatewayctl.state.differences import Differences, differences_of
+from gatewayctl.state.fields import DEPLOYMENT
+from gatewayctl.state.kinds import KEYS, KINDS, PRICES, ROUTES, Kind, There
+from gatewayctl.values import Row
+
+Action = Literal["create", "change", "same", "keep", "remove", "wrong"]
+# The key itself: no other object would fare better.
+_NOT_ALLOWED = (401, 403)
+_FALLBACKS = ("fallbacks", "context_fallbacks")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done about one object, or was. `said` is why it cannot be, or beside it."""
+
+    action: Action
+    kind: Kind
+    name: str
+    body: Row
+    differences: Differences
+    there: There | None = None
+    said: str = ""
+
+    def row(self) -> Row:
+        changes = {n: {"from": a, "to": b} for n, (a, b) in self.differences.items()}
+        return {
+            "action": self.kind.removal if self.action == "remove" else self.action,
+            "kind": self.kind.name,
+            "name": self.name,
+            "changes": changes,
+            "said": self.said,
+        }
+
+
+def steps_of(client: Client, declaration: Declaration, *, prune: bool) -> Iterator[Step]:
+    """In the order in which they can be done. Raises CommandError where the API does not answer."""
+    for kind in KINDS:
+        for declared in declaration.of(kind):
+            yield step_of(client, declared)
+    for kind in reversed(KINDS) if prune else ():
+        if kind.section in declaration.sections:
+            yield from _removals(client, kind, declaration.of(kind))
+
+
+def step_of(client: Client, declared: Declared, *, creates_only: bool = False) -> Step:
+    """With `creates_only`, what is there is kept as it is, and how it differs is told."""
+    kind, body, name = declared.kind, declared.body, declared.name
+    try:
+        there = kind.find(client, body)
+    except Refused as error:
+        if error.status is not None:
+            raise
+        return Step("wrong", kind, name, body, {}, said=error.message)
+    if there is None:
+        said = _why_not(kind, body)
+        return Step("wrong" if said else "create", kind, name, body, {}, said=said)
+    if kind is KEYS and there.row.get("status") == "revoked":
+        return Step("wrong", kind, name, body, {}, there, "is revoked, for ever")
+    differences = differences_of(body, there.row, kind.shape, whole=kind.whole)
+    differences.pop("key_sha256", None)
+    if kind is KEYS and "user_id" in differences:
+        said = f"belongs to the account {there.row['user_id']!r}, and cannot change it"
+        return Step("wrong", kind, name, body, differences, there, said)
+    if not differences:
+        return Step("same", kind, name, body, {}, there)
+    return Step("keep" if creates_only else "change", kind, name, body, differences, there)
+
+
+def _why_not(kind: Kind, body: Row) -> str:
+    if kind is KEYS and not body.get("key_sha256"):
+        return "is not there, and a file has no secrets: gatewayctl keys create, or key_sha256"
+    return ""
+
+
+def _removals(client: Client, kind: Kind, declared: Iterable[Declared]) -> Iterator[Step]:
+    kept: set[str] = set()
+    hashes: set[str] = set()
+    for each in declared:
+        if each.body.get("key_sha256"):
+            there = kind.find(client, each.body)
+            hashes |= set() if there is None else {there.row["key_id"]}
+        kept.add(each.name)
+    for row in [*kind.listed(client)]:
+        if kind.named(row) not in kept and row.get("key_id") not in hashes:
+            yield Step("remove", kind, kind.named(row), row, {})
+
+
+def _split(step: Step) -> tuple[Step, Row]:
+    """Routes may name one another: fallbacks wait until all routes are there."""
+    given = step.body if step.action == "create" else step.differences
+    later = {n: step.body[n] for n in _FALLBACKS if step.kind is ROUTES and given.get(n)}
+    left = {name: pair for name, pair in step.differences.items() if name not in later}
+    body = {name: value for name, value in step.body.items() if name not in later}
+    return replace(step, body=body, differences=left), later
+
+
+def _do(client: Client, step: Step) -> None:
+    """Raises CommandError."""
+    if step.action == "create":
+        step.kind.create(client, step.body)
+    elif step.action == "change" and step.differences:
+        _change(client, step)
+    elif step.action == "remove":
+        step.kind.remove(client, step.body)
+
+
+def _add_fallbacks(client: Client, step: Step, fallbacks: Row) -> None:
+    """Raises CommandError."""
+    there = step.kind.find(client, step.body)
+    if there is not None:
+        step.kind.change(client, there, fallbacks)
+
+
+def _change(client: Client, step: Step) -> None:
+    assert step.there is not None  # noqa: S101 - a change is of something
+    if step.kind is PRICES:
+        # A price is never changed: a new version takes over from it.
+        step.kind.create(client, step.body)
+        return
+    patch: dict[str, Any] = {name: wanted for name, (_, wanted) in step.differences.items()}
+    if "deployments" in patch:
+        patch["deployments"] = _with_ids(patch["deployments"], step.there.row["deployments"])
+    step.kind.change(client, step.there, patch)
+
+
+def _with_ids(wanted: Sequence[Row], present: Sequence[Row]) -> list[Row]:
+    """A deployment that stays the same, or the same model at the same address, keeps its id."""
+    left = list(present)
+    kept: list[Row] = []
+    for each in wanted:
+        found = next((one for one in left if _is_same(each, one)), None)
+        found = found or next((one for one in left if _is_alike(each, one)), None)
+        if found is not None:
+            left.remove(found)
+        kept.append(each if found is None else {**each, "deployment_id": found["deployment_id"]})
+    return kept
+
+
+def _is_same(wanted: Row, present: Row) -> bool:
+    return not differences_of(wanted, present, DEPLOYMENT, whole=True)
+
+
+def _is_alike(wanted: Row, present: Row) -> bool:
+    return all(wanted.get(name) == present.get(name) for name in ("model", "api_base"))
+
+
+def apply_all(client: Client, steps: Iterable[Step]) -> Iterator[tuple[Step, CommandError | None]]:
+    """Each step with why it failed; what the API refuses of one object stops no other.
+
+    Raises CommandError where the API does not answer, or takes no more.
+    """
+    later: list[tuple[Step, Row]] = []
+    removals: list[Step] = []
+    for step in steps:
+        if step.action == "remove":
+            removals.append(step)
+            continue
+        first, fallbacks = _split(step)
+        error = _error_of(partial(_do, client, first))
+        if fallbacks and error is None:
+            later.append((step, fallbacks))
+        yield step, error
+    for step, fallbacks in later:
+        error = _error_of(partial(_add_fallbacks, client, step, fallbacks))
+        if error is not None:
+            yield step, error
+    for step in removals:
+        yield step, _error_of(partial(_do, client, step))
+
+
+def _error_of(do: Callable[[], None]) -> CommandError | None:
+    try:
+        do()
+    except (Misused, Refused) as error:
+        if isinstance(error, Refused) and error.status in _NOT_ALLOWED:
+            raise
+        return error
+    return None

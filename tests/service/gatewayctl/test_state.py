@@ -1,0 +1,227 @@
+"""`gatewayctl apply`, `diff` and `export`."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.common.storage.mongo.driver import Database
+from tests.support.command_line import CommandLine, Ran
+
+HASH = hashlib.sha256(b"sk-made-elsewhere").hexdigest()
+DECLARED = f"""
+version: 1
+accounts:
+  - user_id: team-a
+    name: Team Ä
+    budgets:
+      - {{limit_usd: 100.000000001, period: monthly}}
+    limits: {{requests_per_minute: 60}}
+    metadata: {{cost-center: "17"}}
+  - {{user_id: team-b, status: suspended}}
+prices:
+  - model: house-large
+    provider: hosted_vllm
+    input_cost_per_million: 0.1
+    output_cost_per_million: 0.25
+routes:
+  # Each names the other.
+  - model: smart
+    deployments:
+      - model: hosted_vllm/house-large
+        api_base: http://10.0.0.7:8000/v1
+        weight: 3
+      - {{model: hosted_vllm/house-large, api_base: "http://10.0.0.8:8000/v1"}}
+    fallbacks: [fast]
+  - model: fast
+    deployments: [{{model: openai/gpt-4.1-mini}}]
+    fallbacks: [smart]
+keys:
+  - user_id: team-a
+    name: ci
+    key_sha256: {HASH}
+    allowed_models: [smart]
+    expires_at: 2027-03-01T00:00:00+01:00
+receivers:
+  - {{name: pager, url: "https://example.com/hook", kinds: [budget.exhausted]}}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(DECLARED)
+    return path
+
+
+def actions(ran: Ran) -> dict[str, str]:
+    return {f"{row['kind']} {row['name']}": row["action"] for row in ran.rows}
+
+
+def edited(file: Path, *pairs: tuple[str, str]) -> None:
+    text = file.read_text()
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+async def test_a_file_is_applied_once_and_is_then_the_same(
+    ctl: CommandLine, file: Path, database: Database
+) -> None:
+    before = await ctl("diff", "-f", str(file))
+    assert (before.code, set(actions(before).values())) == (1, {"create"})
+    dry = await ctl.done("apply", "-f", str(file), "--dry-run")
+    assert actions(dry) == actions(before)
+    assert await database["accounts"].count_documents({}) == 0
+    applied = await ctl.done("apply", "-f", str(file))
+    assert actions(applied) == actions(before)
+    assert len(actions(applied)) == 7
+    # The order of what names what.
+    assert [row["kind"] for row in applied.rows] == sorted(
+        (row["kind"] for row in applied.rows),
+        key=["account", "price", "route", "key", "receiver"].index,
+    )
+    for command in ("diff", "apply"):
+        again = await ctl.done(command, "-f", str(file))
+        assert set(actions(again).values()) == {"same"}, again.out
+    stored = await database["keys"].find_one({"secret_hash": HASH})
+    assert stored is not None
+    assert stored["user_id"] == "team-a"
+    assert HASH not in applied.out + applied.err
+
+
+async def test_what_is_exported_is_what_was_applied(
+    ctl: CommandLine, file: Path, tmp_path: Path
+) -> None:
+    await ctl.done("apply", "-f", str(file))
+    written = tmp_path / "exported.yaml"
+    await ctl.done("export", "-o", str(written))
+    same = await ctl.done("diff", "-f", str(written), "--prune")
+    assert set(actions(same).values()) == {"same"}
+    text = written.read_text()
+    assert "limit_usd: 100.000000001" in text
+    assert "Team Ä" in text
+    assert HASH not in text
+    some = await ctl.done("export", "--only", "prices")
+    assert "house-large" in some.out
+    assert "routes" not in some.out
+    assert (await ctl("export", "--only", "nothing")).code == 2
+
+
+async def test_a_change_keeps_what_the_file_does_not_give(
+    ctl: CommandLine, file: Path, database: Database
+) -> None:
+    await ctl.done("apply", "-f", str(file))
+    await ctl.done("accounts", "change", "team-a", "--time-zone", "Europe/Berlin")
+    route = await database["routes"].find_one({"_id": "smart"})
+    edited(
+        file,
+        ("requests_per_minute: 60", "tokens_per_minute: 1000"),
+        ('cost-center: "17"', 'owner: "x"'),
+        ("weight: 3", "weight: 5"),
+        ("input_cost_per_million: 0.1", "input_cost_per_million: 0.2"),
+        ("fallbacks: [fast]", "fallbacks: [fast, newer]"),
+        ("keys:\n", "  - {model: newer, deployments: [{model: openai/gpt-4.1}]}\nkeys:\n"),
+    )
+    ran = await ctl.done("apply", "-f", str(file))
+    changed = {name: action for name, action in actions(ran).items() if action != "same"}
+    assert changed == {
+        "account team-a": "change",
+        "price hosted_vllm/house-large": "change",
+        "route smart": "change",
+        "route newer": "create",
+    }
+    assert (await ctl.done("diff", "-f", str(file))).code == 0
+    account = (await ctl.done("accounts", "show", "team-a")).row
+    assert account["time_zone"] == "Europe/Berlin"
+    assert account["limits"]["requests_per_minute"] == 60
+    assert account["metadata"] == {"cost-center": "17", "owner": "x"}
+    after = await database["routes"].find_one({"_id": "smart"})
+    assert route is not None
+    assert after is not None
+    ids = [each["deployment_id"] for each in route["deployments"]]
+    assert [each["deployment_id"] for each in after["deployments"]] == ids
+    assert after["fallbacks"] == ["fast", "newer"]
+
+
+async def test_only_prune_takes_away_and_only_of_the_files_sections(
+    ctl: CommandLine, file: Path, database: Database
+) -> None:
+    await ctl.done("apply", "-f", str(file))
+    less = file.with_name("less.yaml")
+    less.write_text("accounts:\n  - {user_id: team-a}\nkeys: []\nroutes: []\n")
+    assert set(actions(await ctl.done("apply", "-f", str(less))).values()) == {"same"}
+    asked = await ctl("apply", "-f", str(less), "--prune")
+    assert asked.code == 2
+    assert "Take away 4" in asked.err
+    pruned = await ctl.done("apply", "-f", str(less), "--prune", "--yes")
+    assert {n: a for n, a in actions(pruned).items() if a != "same"} == {
+        "key team-a/ci": "revoke",
+        "route smart": "delete",
+        "route fast": "delete",
+        "account team-b": "archive",
+    }
+    assert await database["routes"].count_documents({}) == 0
+    assert await database["alert_receivers"].count_documents({}) == 1
+    again = await ctl("apply", "-f", str(file))
+    assert again.code == 1
+    assert actions(again)["key team-a/ci"] == "wrong"
+
+
+async def test_one_that_is_refused_stops_no_other(ctl: CommandLine, file: Path) -> None:
+    edited(
+        file,
+        ("http://10.0.0.8:8000/v1", "no address"),
+        ("https://example.com/hook", "http://127.0.0.1/"),
+    )
+    ran = await ctl("apply", "-f", str(file))
+    assert ran.code == 1
+    wrong = {row["name"]: row["said"] for row in ran.rows if row["action"] == "wrong"}
+    assert "deployments[1].api_base" in wrong["smart"]
+    # Its fallback is not there.
+    assert "fallbacks[0]" in wrong["fast"]
+    assert "url" in wrong["pager"]
+    assert "key team-a/ci" in actions(ran)
+
+
+async def test_keys_without_a_hash_are_found_by_their_names(ctl: CommandLine, file: Path) -> None:
+    edited(file, (f"    key_sha256: {HASH}\n", ""))
+    ran = await ctl("apply", "-f", str(file))
+    assert ran.code == 1
+    (key,) = [row for row in ran.rows if row["kind"] == "key"]
+    assert "a file has no secrets" in key["said"]
+
+
+async def test_a_change_that_came_meanwhile_is_not_overwritten(
+    ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gatewayctl.client import Client
+
+    await ctl.done("apply", "-f", str(file))
+    edited(file, ("name: Team Ä", "name: Team B"))
+    change = Client.change
+
+    def late(self: Client, path: str, patch: dict[str, Any], *, etag: str | None = None) -> Any:
+        change(self, path, {"name": "somebody else's"})
+        return change(self, path, patch, etag=etag)
+
+    monkeypatch.setattr(Client, "change", late)
+    ran = await ctl("apply", "-f", str(file))
+    assert ran.code == 1
+    (wrong,) = [row for row in ran.rows if row["action"] == "wrong"]
+    assert "changed since" in wrong["said"]
+    monkeypatch.undo()
+    assert (await ctl.done("accounts", "show", "team-a")).row["name"] == "somebody else's"
+
+
+async def test_a_terminal_is_shown_the_changes_alone(ctl: CommandLine, file: Path) -> None:
+    await ctl.done("apply", "-f", str(file))
+    ran = await ctl.done("diff", "-f", str(file), terminal=True)
+    assert "Nothing to change" in ran.err + ran.out
+    edited(file, ("name: Team Ä", "name: Team B"))
+    ran = await ctl("diff", "-f", str(file), terminal=True)
+    assert ran.code == 1
+    assert "Team B" in ran.out
+    assert "team-b" not in ran.out
