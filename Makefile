@@ -153,10 +153,15 @@ test-alerts: .venv ## Make every alert rule fire, and check the metrics, with pr
 	@command -v promtool >/dev/null || { echo "make: needs promtool (apt-get install prometheus)" >&2; exit 1; }
 	@$(BIN)/python -m pytest tests/unit/deploy/test_alerts.py tests/unit/test_metrics.py $(ARGS)
 
-.PHONY: dashboards
+# Needs Prometheus, which is a package of Debian's: apt-get install prometheus
+PROMETHEUS ?= $(shell command -v prometheus)
+.PHONY: dashboards test-dashboards
 dashboards: .venv ## Write Grafana's dashboard and the operator's alert rules anew
 	@$(BIN)/python -m deploy.grafana
 	@$(BIN)/python -m deploy.prometheus
+test-dashboards: .venv ## Ask a real Prometheus, which scrapes a stack, every query of dashboard and alerts
+	@test -x "$(PROMETHEUS)" || { echo "make: needs prometheus (apt-get install prometheus)" >&2; exit 1; }
+	@PROMETHEUS=$(PROMETHEUS) $(BIN)/python -m pytest tests/dashboards $(ARGS)
 
 # Needs Chromium, which is a package of Debian's: apt-get install chromium
 CHROMIUM ?= $(shell command -v chromium)
