@@ -25,6 +25,8 @@ from services.ledger_worker.settler import Settler
 from services.ledger_worker.trace_export import TraceExport
 
 MAX_EVENTS_PER_TRANSACTION = 500
+# Entries that MongoDB rejects one by one, after which it would reject all others too.
+_ENOUGH = 8
 
 # Unpostable is final. EntriesRefused may pass once MongoDB is repaired. After RedisError the entry
 # is posted but its hold is not released.
@@ -113,7 +115,10 @@ class Poster:
         return entries, unpostable
 
     async def _commit(self, entries: Sequence[LedgerEntry]) -> Failures:
-        """One transaction; if MongoDB rejects it, its halves, down to single entries."""
+        """One transaction; if MongoDB rejects it, its halves, down to single entries.
+
+        Where the reason may concern no entry, a few rejected ones stand for the rest.
+        """
         if not entries:
             return {}
         try:
@@ -132,6 +137,8 @@ class Poster:
                 return {entries[0].entry_id: failure}
             middle = len(entries) // 2
             first = await self._commit(entries[:middle])
+            if not error.at_fault and len(first) == middle >= _ENOUGH:
+                return {**first, **{entry.entry_id: error for entry in entries[middle:]}}
             return {**first, **await self._commit(entries[middle:])}
         self._metrics.posted.inc(len(added))
         self._metrics.skipped.inc(len(entries) - len(added))

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database, Session, open_session
-from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from services.ledger_worker.poster import MAX_EVENTS_PER_TRANSACTION, Poster
@@ -22,11 +22,15 @@ class NotingLedger(LedgerStore):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.posted: list[list[str]] = []
+        # Those that MongoDB rejects, for a reason that may concern none of them.
+        self.rejected: frozenset[str] = frozenset()
 
     async def add(
         self, entries: Sequence[LedgerEntry], session: Session | None = None
     ) -> Sequence[LedgerEntry]:
         self.posted.append([entry.user_id for entry in entries])
+        if any(entry.entry_id in self.rejected for entry in entries):
+            raise EntriesRefused("an unknown reason", at_fault=False)
         return await super().add(entries, session)
 
 
@@ -88,3 +92,25 @@ async def test_jobs_that_fit_in_one_transaction_are_left_alone(
     users = ("bob", "alice", "carol")
     await poster(stage, ledger, session, first=1).write([[make_event(user) for user in users]])
     assert ledger.posted == [list(users)]
+
+
+async def test_a_reason_that_may_concern_no_entry_costs_few_tries(
+    stage: Stage, ledger: NotingLedger, session: Session
+) -> None:
+    events = [make_event() for _ in range(_EACH)]
+    ledger.rejected = frozenset(event.call_id for event in events)
+    (failures,) = await poster(stage, ledger, session, first=0).write([events])
+    assert failures.keys() == ledger.rejected
+    assert all(isinstance(failure, EntriesRefused) for failure in failures.values())
+    assert len(ledger.posted) < 30
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 200, _EACH - 1])
+async def test_a_few_that_are_rejected_hold_up_no_others(
+    stage: Stage, ledger: NotingLedger, session: Session, at: int
+) -> None:
+    events = [make_event() for _ in range(_EACH)]
+    ledger.rejected = frozenset(event.call_id for event in events[at : at + 3])
+    (failures,) = await poster(stage, ledger, session, first=0).write([events])
+    assert failures.keys() == ledger.rejected
+    await stage.assert_exact("alice", _EACH - len(ledger.rejected))
