@@ -32,6 +32,7 @@ _ACTIONS: Mapping[str, frozenset[str]] = {
     "delete": frozenset({"remove"}),
     "findAndModify": frozenset({"find", "update"}),
     "createIndexes": frozenset({"createIndex"}),
+    "listIndexes": frozenset({"listIndexes"}),
 }
 # What anybody may send who has logged in.
 _FREE = frozenset(

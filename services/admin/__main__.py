@@ -1,5 +1,10 @@
-"""`python -m services.admin` runs the admin service."""
+"""`python -m services.admin` runs the admin service.
 
+`--build-indexes` builds the indexes of all services that are missing, and ends: before an upgrade
+of a large ledger, while the services of the earlier release go on.
+"""
+
+import argparse
 import asyncio
 import os
 import sys
@@ -12,16 +17,21 @@ from libs.common.web.server import serve
 from services.admin.app import create_app
 from services.admin.errors import refuse
 from services.admin.settings import Settings
-from services.admin.startup import check_start
+from services.admin.startup import check_start, migrate
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.admin")
+    parser.add_argument("--build-indexes", action="store_true", help="build what is missing, end")
+    arguments = parser.parse_args()
     settings = load_or_exit(Settings, os.environ)
     configure_logging("admin", settings.log_level, settings.log_format)
     try:
-        asyncio.run(check_start(settings))
+        asyncio.run(migrate(settings) if arguments.build_indexes else check_start(settings))
     except (SettingsError, MongoUnsuitable, RedisUnsuitable) as error:
         sys.exit(f"services.admin: {error}")
+    if arguments.build_indexes:
+        return
     serve(
         create_app(settings),
         refuse=refuse,

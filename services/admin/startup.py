@@ -4,11 +4,22 @@ import re
 
 import stamina
 
-from libs.common.storage.mongo.driver import Database, MongoUnsuitable, PyMongoError, ping
+from libs.common.storage.indexes import BUILD_INDEXES, INDEXES
+from libs.common.storage.mongo.driver import (
+    Database,
+    MongoUnsuitable,
+    PyMongoError,
+    open_database,
+    ping,
+)
+from libs.common.storage.mongo.index import build_indexes, ensure_indexes
 from libs.common.storage.prices.price_map import open_price_map
 from libs.common.storage.redis.suitability import check_if_there, publishes
 from services.admin.settings import Settings
 from services.admin.state import open_resources
+
+# For the indexes of one collection.
+_BUILD_TIMEOUT_S = 24 * 3600.0
 
 
 async def check_start(settings: Settings) -> None:
@@ -17,6 +28,18 @@ async def check_start(settings: Settings) -> None:
     async with open_resources(settings) as resources:
         await check_if_there(resources.redis, publishes)
         await _await_mongo(resources.database, settings.mongo_wait_s)
+        await ensure_indexes(resources.database, INDEXES, how=BUILD_INDEXES)
+
+
+async def migrate(settings: Settings) -> None:
+    """Builds the indexes that are missing, however long it takes. Raises what `check_start` does,
+    and PyMongoError.
+    """
+    uri = settings.mongo_uri.reveal()
+    async with open_database(uri) as database:
+        await _await_mongo(database, settings.mongo_wait_s)
+    async with open_database(uri, operation_timeout_s=_BUILD_TIMEOUT_S) as database:
+        await build_indexes(database, INDEXES)
 
 
 async def _await_mongo(database: Database, wait_s: int) -> None:

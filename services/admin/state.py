@@ -14,6 +14,7 @@ from libs.common.outbox import Outbox
 from libs.common.prover import Prover, prover_of
 from libs.common.repricing import Repricer
 from libs.common.slots import Slots
+from libs.common.storage.indexes import BUILD_INDEXES, INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
@@ -23,6 +24,7 @@ from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database, open_database, ping
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.idempotent_requests import IdempotentRequestStore
+from libs.common.storage.mongo.index import ensure_indexes
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.people import PersonStore
@@ -140,14 +142,14 @@ async def open_state(
     now: Callable[[], datetime],
     correction_wait_s: float,
 ) -> AsyncIterator[State]:
-    """Creates the indexes too. Raises PyMongoError and SettingsError."""
+    """Raises PyMongoError, MongoUnsuitable and SettingsError."""
     database, redis = resources.database, resources.redis
     await ping(database)
     stores = _stores(database)
     signing_on = sign_on(settings, now, monotonic)
     price_map = PriceMap.open(settings.price_map_path)
     price_book = PriceBook(stores["prices"], price_map)
-    await _create_indexes(stores)
+    await ensure_indexes(database, INDEXES, how=BUILD_INDEXES)
     yield State(
         **stores,
         sign_in=SignIn(
@@ -205,20 +207,3 @@ def _stores(database: Database) -> Stores:
         idempotent_requests=IdempotentRequestStore(database),
         routes=RouteStore(database),
     )
-
-
-async def _create_indexes(stores: Stores) -> None:
-    """Of the collections that have any beside the one of ids. Raises PyMongoError."""
-    for store in (
-        stores["accounts"],
-        stores["people"],
-        stores["audit_log"],
-        stores["keys"],
-        stores["prices"],
-        stores["ledger"],
-        stores["dead_letters"],
-        stores["recordings"],
-        stores["alerts"],
-        stores["idempotent_requests"],
-    ):
-        await store.create_indexes()

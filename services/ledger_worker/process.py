@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from libs.common.logging import configure_logging
 from libs.common.prover import prover_of
 from libs.common.settings import SettingsError
-from libs.common.storage.mongo.alerts import AlertStore
+from libs.common.storage.indexes import BUILD_INDEXES, WORKER_INDEXES
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import (
     Database,
@@ -26,11 +26,10 @@ from libs.common.storage.mongo.driver import (
     open_database,
     ping,
 )
-from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.index import ensure_indexes
 from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.prices.price_map import PriceMap, open_price_map
 from libs.common.storage.queue.event_queue import queue_state
-from libs.common.storage.queue.recordings import RecordingStore
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
 from libs.common.storage.redis.holds import HoldStore
@@ -193,10 +192,7 @@ async def wait_until_ready(database: Database, redis: Redis, stop: asyncio.Event
 
     async def mongo() -> None:
         await ping(database)
-        await LedgerStore(database).create_indexes()
-        await DeadLetterStore(database).create_indexes()
-        await RecordingStore(database).create_indexes()
-        await AlertStore(database).create_indexes()
+        await ensure_indexes(database, WORKER_INDEXES, how=BUILD_INDEXES)
 
     for name, check in (("MongoDB", mongo), ("Redis", partial(check_suitable, redis))):
         if not await _wait_for(name, check, stop):

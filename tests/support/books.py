@@ -20,8 +20,11 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.schemas.usage import UsageEvent
+from libs.common.storage.indexes import WORKER_INDEXES
+from libs.common.storage.mongo import keys
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, open_database
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.prices import PriceStore
@@ -118,7 +121,7 @@ class Books:
     async def post_to_ledger(self, secret: str) -> None:
         """What the worker would do with the key's events; then Redis forgets what they made."""
         ledger = LedgerStore(self.database)
-        await ledger.create_indexes()
+        await build_indexes(self.database, WORKER_INDEXES)
         for event in await self.events(secret):
             accepted = accept(event, event.started_at)
             assert isinstance(accepted, UsageEvent)
@@ -145,5 +148,5 @@ class Books:
 @asynccontextmanager
 async def open_books(mongo_uri: str, redis_url: str) -> AsyncIterator[Books]:
     async with open_database(mongo_uri) as database, open_redis(redis_url) as redis:
-        await KeyStore(database).create_indexes()
+        await build_indexes(database, keys.INDEXES)
         yield Books(database, redis)

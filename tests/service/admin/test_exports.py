@@ -22,8 +22,10 @@ from starlette.types import Message, Scope
 from libs.common.errors import RateLimited
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.slots import Slots
+from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.mongo.entry_filter import EntryFilter
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
 from services.admin.errors import exception_handlers
 from services.admin.exports.encoders import CsvEncoder
@@ -174,7 +176,7 @@ async def test_the_head_of_an_export_has_no_body(
 async def test_entries_that_are_posted_meanwhile_double_and_lose_none(database: Database) -> None:
     """Some start in the same millisecond, and pages end among them."""
     store = LedgerStore(database)
-    await store.create_indexes()
+    await build_indexes(database, WORKER_INDEXES)
     await database["accounts"].insert_one({"_id": "a"})
     before = [another(n // 3) for n in range(11)]
     rows = [

@@ -47,6 +47,26 @@ def refusal(environment: dict[str, str]) -> str:
     return line
 
 
+def test_missing_indexes_of_a_large_ledger_are_built_by_a_command(
+    environment: Environment, mongo_uri: str, tmp_path: Path
+) -> None:
+    with MongoClient[Any](mongo_uri) as client:
+        entries = client.get_default_database()["entries"]
+        entries.insert_many([{"_id": str(n)} for n in range(5_001)])
+        line = refusal(environment())
+        assert line.startswith("services.admin: indexes are missing in entries (5,001 documents)")
+        assert "`python -m services.admin --build-indexes`" in line
+
+        command = (*COMMAND, "--build-indexes")
+        done = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "user_id_1_started_at_1__id_1" in entries.index_information()
+    with served(environment(), tmp_path):
+        pass
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

@@ -11,9 +11,11 @@ import pytest
 
 from libs.common.domain.periods import period_keys
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.account_spend import AccountSpend
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, Document, Session
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.proofs import ProofStore
 from tests.support.earlier_ledger import EarlierLedger
@@ -27,7 +29,7 @@ AGES = (0, 0, 1, 6, 30, 39, 40, 41, 75, 400)
 @pytest.fixture
 async def ledger(database: Database) -> LedgerStore:
     store = LedgerStore(database)
-    await store.create_indexes()
+    await build_indexes(database, WORKER_INDEXES)
     for user_id in USERS:
         await AccountStore(database).insert(account(user_id=user_id))
     return store

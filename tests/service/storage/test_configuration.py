@@ -9,7 +9,10 @@ from libs.common.schemas.account import Budget, Limits
 from libs.common.schemas.key import OldSecret
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.index import build_indexes
+from libs.common.storage.mongo.keys import INDEXES as KEY_INDEXES
 from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.prices import INDEXES as PRICE_INDEXES
 from libs.common.storage.mongo.prices import PriceFilter, PriceStore
 from libs.common.storage.mongo.slices import Place, Slice
 from tests.unit.builders import NOW, account, api_key, price, rates, tier
@@ -26,14 +29,14 @@ def accounts(database: Database) -> AccountStore:
 @pytest.fixture
 async def keys(database: Database) -> KeyStore:
     store = KeyStore(database)
-    await store.create_indexes()
+    await build_indexes(database, KEY_INDEXES)
     return store
 
 
 @pytest.fixture
 async def prices(database: Database) -> PriceStore:
     store = PriceStore(database)
-    await store.create_indexes()
+    await build_indexes(database, PRICE_INDEXES)
     return store
 
 

@@ -15,9 +15,11 @@ from libs.common.domain.periods import period_keys
 from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.schemas.usage import TokenUsage
+from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
 from tests.unit.builders import NOW, account, entry, rates
 
@@ -30,7 +32,7 @@ async def ledger(database: Database) -> LedgerStore:
     for user_id in ("acme", "other"):
         await accounts.insert(account(user_id))
     store = LedgerStore(database)
-    await store.create_indexes()
+    await build_indexes(database, WORKER_INDEXES)
     return store
 
 

@@ -9,12 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from libs.common.storage.mongo.accounts import AccountStore
-from libs.common.storage.mongo.dead_letters import DeadLetterStore
+from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.driver import Collection, Database, Document
 from libs.common.storage.mongo.entry_filter import EntryFilter
-from libs.common.storage.mongo.keys import KeyStore
-from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.rollups import RollupFilter
 from tests.unit.builders import NOW, price
@@ -90,9 +88,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
 async def test_a_query_is_served_by_an_index(
     database: Database, collection: str, query: dict[str, Any]
 ) -> None:
-    stores = (AccountStore, LedgerStore, DeadLetterStore, KeyStore, PriceStore)
-    for store in (each(database) for each in stores):
-        await store.create_indexes()
+    await build_indexes(database, INDEXES)
     await database[collection].insert_many(
         [
             {
@@ -109,7 +105,7 @@ async def test_a_query_is_served_by_an_index(
 
 
 async def test_a_price_is_looked_up_through_indexes_alone(database: Database) -> None:
-    await PriceStore(database).create_indexes()
+    await build_indexes(database, INDEXES)
     asked = Asked(database["prices"])
     store = PriceStore(cast("Database", {"prices": asked}))
     await PriceStore(database).insert_many(
@@ -146,6 +142,6 @@ def stages_of(plan: dict[str, Any]) -> set[str]:
 
 
 async def test_the_check_finds_a_query_without_an_index(database: Database) -> None:
-    await LedgerStore(database).create_indexes()
+    await build_indexes(database, INDEXES)
     explained = await database["entries"].find({"latency_ms": 5}).explain()
     assert "COLLSCAN" in stages_of(explained["queryPlanner"]["winningPlan"])

@@ -5,8 +5,10 @@ import pytest
 from libs.common.domain.posting import entry_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.provider_objects import KeptObject, ObjectStore, remember
 from libs.common.storage.redis.client import Redis, RedisError, open_redis
@@ -19,7 +21,7 @@ _MADE = KeptObject(model="house", deployment="dep_1", tokens=30)
 @pytest.fixture
 async def made(database: Database) -> UsageEvent:
     """A call of account `a`, that made a response and two other things."""
-    await LedgerStore(database).create_indexes()
+    await build_indexes(database, WORKER_INDEXES)
     for user_id in ("a", "b"):
         await AccountStore(database).insert(account(user_id=user_id))
     return event(

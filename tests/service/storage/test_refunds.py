@@ -6,9 +6,11 @@ import contextlib
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.mongo.entries import EntryStore
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
 from tests.unit.builders import account, entry
 
@@ -17,7 +19,7 @@ from tests.unit.builders import account, entry
 async def ledger(database: Database) -> LedgerStore:
     await AccountStore(database).insert(account("acme"))
     store = LedgerStore(database)
-    await store.create_indexes()
+    await build_indexes(database, WORKER_INDEXES)
     await store.post([entry("call", cost_nusd=10), entry("other", cost_nusd=100)])
     return store
 

@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.dearest_accounts import dearest_accounts
 from libs.common.storage.mongo.driver import Database, Document, PyMongoError, Session
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.rollup_totals import RollupTotals
 from libs.common.storage.mongo.rollups import RollupFilter, RollupReader
@@ -35,7 +37,7 @@ class Killed(Exception):
 async def accounts(database: Database) -> None:
     for user_id in ZONES:
         await AccountStore(database).insert(account(user_id))
-    await LedgerStore(database).create_indexes()
+    await build_indexes(database, WORKER_INDEXES)
 
 
 def flat(document: Mapping[str, Any], path: str = "") -> Counter[str]:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from libs.common.storage.indexes import WORKER_INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import Database, in_transaction
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
 from libs.common.storage.mongo.rollup_rows import OTHER
 from libs.common.storage.mongo.rollup_values import MAX_VALUES, RollupValues
@@ -20,7 +22,7 @@ USER = "client_user"
 @pytest.fixture(autouse=True)
 async def accounts(database: Database) -> None:
     await AccountStore(database).insert(account("acme"))
-    await LedgerStore(database).create_indexes()
+    await build_indexes(database, WORKER_INDEXES)
 
 
 async def admitted(

@@ -6,8 +6,9 @@ from typing import Any, cast
 import pytest
 
 from libs.common.schemas.account import Account
-from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.accounts import INDEXES, AccountStore
 from libs.common.storage.mongo.driver import Collection, Database, Document
+from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.slices import Place, Slice, read_slice, sliced
 from tests.service.storage.test_ledger_plans import Asked
 from tests.unit.builders import NOW, account
@@ -20,7 +21,7 @@ FIELDS = ["_id", "created_at"]
 @pytest.fixture
 async def accounts(database: Database) -> Collection:
     store = AccountStore(database)
-    await store.create_indexes()
+    await build_indexes(database, INDEXES)
     for each in ACCOUNTS[::-1]:
         await store.insert(each)
     return database["accounts"]

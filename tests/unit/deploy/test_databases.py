@@ -63,6 +63,7 @@ def test_only_the_worker_writes_the_ledger() -> None:
         "createIndex",
         "find",
         "insert",
+        "listIndexes",
     }
 
 

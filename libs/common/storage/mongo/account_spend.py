@@ -18,13 +18,13 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
-    ASCENDING,
     Database,
     Document,
     Session,
     UpdateOne,
     in_transaction,
 )
+from libs.common.storage.mongo.index import index
 
 # What `read` and `tidy` need of an account.
 FIELDS = ("entries", "summed", "spend", "spend_since")
@@ -53,6 +53,9 @@ def account_updates(entries: Iterable[LedgerEntry]) -> dict[str, Document]:
     return {user_id: {"$inc": dict(row)} for user_id, row in sorted(sums.items())}
 
 
+INDEXES = (index("spend", "user_id", "period"),)
+
+
 class AccountSpend:
     """Reads both places, and keeps the accounts' documents small. Decides no amount."""
 
@@ -60,9 +63,6 @@ class AccountSpend:
         self._database = database
         self._accounts = database["accounts"]
         self._beside = database["spend"]
-
-    async def create_indexes(self) -> None:
-        await self._beside.create_index([("user_id", ASCENDING), ("period", ASCENDING)])
 
     async def read(
         self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None

@@ -9,8 +9,11 @@ from libs.common.storage.mongo.driver import (
     Document,
     from_document,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.revised import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
+
+INDEXES = (index("accounts", "created_at", "_id"),)
 
 
 class AccountStore(RevisedStore[Account]):
@@ -18,9 +21,6 @@ class AccountStore(RevisedStore[Account]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database["accounts"], Account, key="user_id")
-
-    async def create_indexes(self) -> None:
-        await self._collection.create_index([("created_at", ASCENDING), ("_id", ASCENDING)])
 
     async def get_many(self, user_ids: Iterable[str]) -> list[Account]:
         """Leaves out unknown accounts."""

@@ -20,9 +20,16 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 _DUPLICATE_KEY = 11000
+
+INDEXES = (
+    index("alerts", "state", "receiver_id", "due_at"),
+    index("alerts", "created_at", "_id"),
+    index("alerts", "expires_at", expires=True),
+)
 
 
 class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +63,6 @@ class AlertStore:
 
     def __init__(self, database: Database) -> None:
         self._alerts = database["alerts"]
-
-    async def create_indexes(self) -> None:
-        due = [("state", ASCENDING), ("receiver_id", ASCENDING), ("due_at", ASCENDING)]
-        await self._alerts.create_index(due)
-        await self._alerts.create_index([("created_at", ASCENDING), ("_id", ASCENDING)])
-        await self._alerts.create_index("expires_at", expireAfterSeconds=0)
 
     async def known(self, ids: Collection[str], session: Session | None = None) -> set[str]:
         """Those of the ids that exist."""

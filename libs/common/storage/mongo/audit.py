@@ -15,10 +15,17 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.index import index
 
 _HEAD = "head"
 # Each with the order of the list.
 _FILTERS = ("actor", "action", "kind", "object", "at")
+
+INDEXES = (
+    *(index("audit", field, "_id") for field in _FILTERS),
+    index("audit", "request_id"),
+    index("audit", "intent"),
+)
 
 
 class AuditStore:
@@ -27,12 +34,6 @@ class AuditStore:
     def __init__(self, database: Database) -> None:
         self._records = database["audit"]
         self._heads = database["audit_head"]
-
-    async def create_indexes(self) -> None:
-        for field in _FILTERS:
-            await self._records.create_index([(field, ASCENDING), ("_id", ASCENDING)])
-        await self._records.create_index("request_id")
-        await self._records.create_index("intent")
 
     async def add(self, record: AuditRecord) -> bool:
         """Whether its number was free."""

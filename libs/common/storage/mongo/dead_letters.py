@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from libs.common.storage.mongo.driver import ASCENDING, Database, from_document, to_document
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
 # One event, a batch of events, or arq's job around the batch; and the payload of an order.
@@ -17,6 +18,8 @@ LetterKind = Literal["event", "batch", "job", "correction", "reprice"]
 _MAX_RAW_BYTES = 8 * 1024 * 1024
 _MAX_REASON_CHARS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+INDEXES = (index("dead_letters", "replayed_at", "_id"),)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,9 +71,6 @@ class DeadLetterStore:
 
     def __init__(self, database: Database) -> None:
         self._letters = database["dead_letters"]
-
-    async def create_indexes(self) -> None:
-        await self._letters.create_index([("replayed_at", ASCENDING), ("_id", ASCENDING)])
 
     async def add(self, letter: DeadLetter) -> bool:
         """Returns False if the letter exists already; its `times` then grows by 1."""

@@ -22,7 +22,15 @@ from motor.motor_asyncio import (
     AsyncIOMotorCollection,
     AsyncIOMotorDatabase,
 )
-from pymongo import ASCENDING, DESCENDING, InsertOne, MongoClient, ReturnDocument, UpdateOne
+from pymongo import (
+    ASCENDING,
+    DESCENDING,
+    IndexModel,
+    InsertOne,
+    MongoClient,
+    ReturnDocument,
+    UpdateOne,
+)
 from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
@@ -46,6 +54,7 @@ __all__ = [
     "Database",
     "Document",
     "DuplicateKeyError",
+    "IndexModel",
     "InsertOne",
     "MongoUnsuitable",
     "OperationFailure",

@@ -14,6 +14,9 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.index import index
+
+INDEXES = (index("idempotent_requests", "ends_at", expires=True),)
 
 
 class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +48,6 @@ class IdempotentRequestStore:
 
     def __init__(self, database: Database) -> None:
         self._requests = database["idempotent_requests"]
-
-    async def create_indexes(self) -> None:
-        await self._requests.create_index("ends_at", expireAfterSeconds=0)
 
     async def begin(self, request: IdempotentRequest) -> bool:
         """Keeps the request. Returns False if there is one already."""

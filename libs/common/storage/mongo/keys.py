@@ -11,6 +11,7 @@ from libs.common.storage.mongo.driver import (
     Document,
     from_document,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.revised import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
@@ -18,20 +19,20 @@ _OLD_HASH = "old_secrets.secret_hash"
 _PREFIXES = ("prefix", "old_secrets.prefix")
 _MAX_ALIKE = 1_000
 
+INDEXES = (
+    index("keys", "secret_hash", unique=True),
+    index("keys", _OLD_HASH, sparse=True),
+    *(index("keys", field, sparse=True) for field in _PREFIXES),
+    index("keys", "user_id", "_id"),
+    index("keys", "expires_at"),
+)
+
 
 class KeyStore(RevisedStore[ApiKey]):
     """API keys, by id and by the hash of their secret."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database["keys"], ApiKey, key="key_id")
-
-    async def create_indexes(self) -> None:
-        await self._collection.create_index("secret_hash", unique=True)
-        await self._collection.create_index(_OLD_HASH, sparse=True)
-        for field in _PREFIXES:
-            await self._collection.create_index(field, sparse=True)
-        await self._collection.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
-        await self._collection.create_index([("expires_at", ASCENDING)])
 
     async def get_by_hash(self, secret_hash: str) -> ApiKey | None:
         """Of its secret, or of one that was replaced, whether or not that still works."""

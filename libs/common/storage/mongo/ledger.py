@@ -11,8 +11,6 @@ from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.account_spend import FIELDS, account_updates
 from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
-    ASCENDING,
-    DESCENDING,
     BSONError,
     BulkWriteError,
     Database,
@@ -26,6 +24,7 @@ from libs.common.storage.mongo.driver import (
     in_transaction,
     refusal,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.postings import SPARSE, numbered_documents
 from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates, wanted_values
@@ -38,6 +37,21 @@ _DUPLICATE_KEY = 11000
 Beside = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
 _OF_ACCOUNTS = (*FIELDS, "budgets")
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
+
+INDEXES = (
+    # Usage, of all accounts and of one
+    index("entries", "started_at", "_id"),
+    index("entries", "user_id", "started_at", "_id"),
+    # Not unique: if somebody tampers with an account's count, `verify` reports it while calls are
+    # still posted.
+    index("entries", "user_id", "seq"),
+    *(index("entries", name, sparse=True) for name in SPARSE),
+    index("unpriced", "provider", "model", "_id"),
+    index("rollups", "user_id", "-day"),
+    index("rollups", "user_id", "key_id", "day"),
+    index("rollups", "day"),
+    index("rollups", "model", "day"),
+)
 
 
 class _Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,29 +101,6 @@ class LedgerStore(LedgerReader):
         self._database = database
         self._accounts = database["accounts"]
         self._unpriced = database["unpriced"]
-
-    async def create_indexes(self) -> None:
-        # Usage, of all accounts and of one.
-        in_order = [("started_at", ASCENDING), ("_id", ASCENDING)]
-        await self._entries.create_index(in_order)
-        await self._entries.create_index([("user_id", ASCENDING), *in_order])
-        # Not unique: if somebody tampers with an account's count, `verify` reports it while calls
-        # are still posted.
-        await self._entries.create_index([("user_id", ASCENDING), ("seq", ASCENDING)])
-        for name in SPARSE:
-            await self._entries.create_index([(name, ASCENDING)], sparse=True)
-        await self._unpriced.create_index(
-            [("provider", ASCENDING), ("model", ASCENDING), ("_id", ASCENDING)]
-        )
-        await self._of_accounts.create_indexes()
-        await self._rollups.create_index([("user_id", ASCENDING), ("day", DESCENDING)])
-        await self._rollups.create_index(
-            [("user_id", ASCENDING), ("key_id", ASCENDING), ("day", ASCENDING)]
-        )
-        await self._rollups.create_index("day")
-        await self._rollups.create_index([("model", ASCENDING), ("day", ASCENDING)])
-        await self._rollup_values.create_indexes()
-        await self._totals.create_indexes()
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
         """Adds the entries that the ledger lacks. Returns how many; raises what `add` raises."""

@@ -6,8 +6,11 @@ from libs.common.schemas.person import Person
 from libs.common.storage.mongo.driver import (
     Database,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.revised import RevisedStore
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
+
+INDEXES = (index("people", "secret_hash", unique=True),)
 
 
 class PersonStore(RevisedStore[Person]):
@@ -15,9 +18,6 @@ class PersonStore(RevisedStore[Person]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database["people"], Person, key="person_id")
-
-    async def create_indexes(self) -> None:
-        await self._collection.create_index("secret_hash", unique=True)
 
     async def get_by_hash(self, secret_hash: str) -> Person | None:
         return await self._find_one({"secret_hash": secret_hash})

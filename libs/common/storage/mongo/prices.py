@@ -19,6 +19,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.slices import Rows, Slice, by_id, read_slice, sliced
 
 # A model with more versions than this has been re-priced daily for years.
@@ -26,6 +27,13 @@ _MAX_VERSIONS = 5_000
 # Every look-up reads them.
 _MAX_PATTERNS = 1_000
 _PAGE = 500
+
+INDEXES = (
+    index("prices", "model", "-effective_from"),
+    index("prices", "aliases"),
+    index("prices", "has_pattern", sparse=True),
+    index("prices", "import_id", "_id"),
+)
 
 
 class PriceFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,12 +66,6 @@ class PriceStore:
 
     def __init__(self, database: Database) -> None:
         self._prices = database["prices"]
-
-    async def create_indexes(self) -> None:
-        await self._prices.create_index([("model", ASCENDING), ("effective_from", DESCENDING)])
-        await self._prices.create_index("aliases")
-        await self._prices.create_index("has_pattern", sparse=True)
-        await self._prices.create_index([("import_id", ASCENDING), ("_id", ASCENDING)])
 
     async def insert(self, version: PriceVersion) -> bool:
         """Returns False if its id is taken."""

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 from libs.common.storage.mongo.driver import (
-    ASCENDING,
     Database,
     Document,
     OperationFailure,
@@ -24,6 +23,7 @@ from libs.common.storage.mongo.driver import (
     UpdateOne,
     in_transaction,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.rollup_rows import CELL_TIME_CHARS, CELLS_VERSION, RollupRow
 
 # More workers than slots post one after another where they post to the same day and model.
@@ -45,6 +45,8 @@ _ENTRIES: Document = {
 # What is added, by path, for each value of `_OF`.
 _Totals = dict[tuple[Any, ...], Counter[str]]
 
+INDEXES = (index("rollup_totals", "by", "day"),)
+
 
 class RollupTotals:
     """Adds to the totals, makes those of earlier days, and tells whether they are whole."""
@@ -54,9 +56,6 @@ class RollupTotals:
         self.collection = database["rollup_totals"]
         self._rollups = database["rollups"]
         self._slot = 0
-
-    async def create_indexes(self) -> None:
-        await self.collection.create_index([("by", ASCENDING), ("day", ASCENDING)])
 
     async def add(self, rows: Mapping[str, RollupRow], session: Session) -> None:
         """In the transaction that adds these rows to the rollups."""

@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from libs.common.storage.mongo.batched_reads import find_by_ids
-from libs.common.storage.mongo.driver import ASCENDING, Database, Document, Session, UpdateOne
+from libs.common.storage.mongo.driver import Database, Document, Session, UpdateOne
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.rollup_rows import Day
 
 # Of each dimension, by account and day.
@@ -31,6 +32,10 @@ def _addition(day: Day, values: Mapping[str, list[str]]) -> UpdateOne:
     )
 
 
+# It also makes the collection, which a transaction had better not.
+INDEXES = (index("rollup_values", "day"),)
+
+
 class RollupValues:
     """The collection `rollup_values`: a document per account and day that has any.
 
@@ -42,10 +47,6 @@ class RollupValues:
         self._max_values = max_values
         # What was committed when it was read. Values are only ever added, up to the bound.
         self._known: OrderedDict[Day, _Values] = OrderedDict()
-
-    async def create_indexes(self) -> None:
-        # It also makes the collection, which a transaction had better not.
-        await self._collection.create_index([("day", ASCENDING)])
 
     async def admit(
         self, wanted: Mapping[Day, Mapping[str, set[str]]], session: Session

@@ -17,6 +17,7 @@ from libs.common.storage.mongo.driver import (
     from_document,
     to_document,
 )
+from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 from libs.common.storage.queue.event_queue import QUEUE, RECORD_JOB, enqueue_payload
 from libs.common.storage.redis.client import Redis
@@ -32,6 +33,13 @@ _HEAD = {"request.text": 0, "answer.text": 0}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Recording]).decode
+
+# MongoDB itself removes each recording at its own `expires_at`.
+INDEXES = (
+    index("recordings", "expires_at", expires=True),
+    index("recordings", "user_id", "_id"),
+    index("recordings", "key_id", "_id"),
+)
 
 
 class DamagedRecordings(Exception):
@@ -95,12 +103,6 @@ class RecordingStore:
 
     def __init__(self, database: Database) -> None:
         self._recordings = database["recordings"]
-
-    async def create_indexes(self) -> None:
-        # MongoDB itself removes each document at its own `expires_at`.
-        await self._recordings.create_index("expires_at", expireAfterSeconds=0)
-        await self._recordings.create_index([("user_id", ASCENDING), ("_id", ASCENDING)])
-        await self._recordings.create_index([("key_id", ASCENDING), ("_id", ASCENDING)])
 
     async def add(self, recordings: Sequence[Recording]) -> None:
         """Leaves existing recordings unchanged."""

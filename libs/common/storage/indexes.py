@@ -1,0 +1,38 @@
+"""All indexes, and those that the ledger worker cannot do without."""
+
+from libs.common.storage.mongo import (
+    account_spend,
+    accounts,
+    alerts,
+    audit,
+    dead_letters,
+    idempotent_requests,
+    keys,
+    ledger,
+    people,
+    prices,
+    rollup_totals,
+    rollup_values,
+)
+from libs.common.storage.queue import recordings
+
+# What a service that lacks indexes of large collections tells its operator to run.
+BUILD_INDEXES = "python -m services.admin --build-indexes"
+WORKER_INDEXES = (
+    *ledger.INDEXES,
+    *account_spend.INDEXES,
+    *rollup_values.INDEXES,
+    *rollup_totals.INDEXES,
+    *dead_letters.INDEXES,
+    *recordings.INDEXES,
+    *alerts.INDEXES,
+)
+INDEXES = (
+    *WORKER_INDEXES,
+    *accounts.INDEXES,
+    *people.INDEXES,
+    *audit.INDEXES,
+    *keys.INDEXES,
+    *prices.INDEXES,
+    *idempotent_requests.INDEXES,
+)
