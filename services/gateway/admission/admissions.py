@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -11,6 +13,7 @@ from libs.common.breaker import Breaker
 from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import (
+    Admission,
     Admitted,
     Limited,
     LimitScope,
@@ -25,6 +28,7 @@ from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.hold_amount import hold_amount
 from services.gateway.admission.scopes import (
     CurrentScopes,
+    ScopesNow,
     limited,
     over_budget,
     scopes_of,
@@ -94,7 +98,7 @@ class Admissions:
         )
         if self._breaker.allows():
             try:
-                await self._admit(hold, now.scopes, priced.input_tokens)
+                await self._admit(hold, now, priced.input_tokens)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 REDIS_FULL.set(isinstance(error, OutOfMemoryError))
@@ -166,27 +170,18 @@ class Admissions:
             event=hold.abandoned_event(),
         )
 
-    async def _admit(self, hold: CallHold, scopes: list[LimitScope], tokens: int) -> None:
+    async def _admit(self, hold: CallHold, now: ScopesNow, tokens: int) -> None:
         """Raises RedisError or PyMongoError if a store does not answer, else as `admit`."""
-        call, budgets = hold.call, hold.budgets
+        call, budgets, user_id = hold.call, hold.budgets, hold.user_id
         asked_ms = self._clock.now_ms()
-        await self._announced.get(hold.user_id)
-        ask = partial(
-            self._holds.admit,
-            hold.user_id,
-            hold.call.call_id,
-            hold_nusd=hold.nusd,
-            tokens=tokens,
-            lease_s=self._settings.hold_lease_s,
-            scopes=self._without_redis.lower_limits(hold.user_id, scopes),
-            event=hold.abandoned_event(),
-        )
-        admission = await ask()
+        await self._announced.get(user_id)
+        scopes = self._without_redis.lower_limits(user_id, now.scopes)
+        admission = await self._ask(hold, scopes, tokens)
         if isinstance(admission, Unseeded):
             # A flushed Redis has lost the holds of calls under way, too.
             self._renew_now.set()
-            await self._spend.seed(hold.user_id, budgets)
-            admission = await ask()
+            await self._spend.seed(user_id, budgets)
+            admission = await self._ask(hold, scopes, tokens)
         self._breaker.succeeded()
         match admission:
             case OverBudget():
@@ -198,14 +193,29 @@ class Admissions:
                 raise Unavailable("The account's spend could not be read. Try again in a moment.")
             case Admitted():
                 self._clock.adjust(admission.now_ms, asked_ms=asked_ms)
-                call.rate_window = tightest(scopes, admission.windows)
-                call.budget_warnings = tuple(warnings(budgets, admission))
-                if call.budget_warnings:
-                    BUDGET_WARNINGS.inc()
+                if now.has_rates:
+                    call.rate_window = tightest(now.scopes, admission.windows)
+                if now.has_soft_limits:
+                    call.budget_warnings = tuple(warnings(budgets, admission))
+                    if call.budget_warnings:
+                        BUDGET_WARNINGS.inc()
                 self._open_call(hold)
                 self._without_redis.observe_admission(hold, admission)
         if self._without_redis.any_open():
             self._renew_now.set()
+
+    def _ask(
+        self, hold: CallHold, scopes: Sequence[LimitScope], tokens: int
+    ) -> Coroutine[Any, Any, Admission]:
+        return self._holds.admit(
+            hold.user_id,
+            hold.call.call_id,
+            hold_nusd=hold.nusd,
+            tokens=tokens,
+            lease_s=self._settings.hold_lease_s,
+            scopes=scopes,
+            event=hold.abandoned_event(),
+        )
 
     def _open_call(self, hold: CallHold) -> None:
         hold.call.held_nusd = hold.nusd

@@ -58,7 +58,7 @@ def budgets_now(principal: Principal, at: datetime) -> list[BudgetNow]:
     ]
 
 
-class ScopesNow(msgspec.Struct, frozen=True):
+class ScopesNow(msgspec.Struct, frozen=True, kw_only=True):
     """Of a principal, from the call that they were made for until the first period ends."""
 
     principal: Principal
@@ -66,6 +66,9 @@ class ScopesNow(msgspec.Struct, frozen=True):
     until: datetime | None
     budgets: list[BudgetNow]
     scopes: list[LimitScope]
+    # Whether a scope has a limit by the minute, and a budget a soft limit.
+    has_rates: bool
+    has_soft_limits: bool
 
     def hold_for(self, principal: Principal, at: datetime) -> bool:
         """Whether nothing has changed; accounts and keys are never altered, only replaced."""
@@ -94,8 +97,15 @@ class CurrentScopes:
         ends = [end for now in budgets if (end := now.ends_at()) is not None]
         if len(self._kept) >= self._max_kept:
             self._kept.clear()
+        scopes = scopes_of(principal, budgets)
         found = self._kept[secret_hash] = ScopesNow(
-            principal, at, min(ends, default=None), budgets, scopes_of(principal, budgets)
+            principal=principal,
+            since=at,
+            until=min(ends, default=None),
+            budgets=budgets,
+            scopes=scopes,
+            has_rates=any(map(_has_rates, scopes)),
+            has_soft_limits=any(now.budget.soft_limit_nusd is not None for now in budgets),
         )
         return found
 
@@ -203,11 +213,13 @@ def tightest(
 ) -> tuple[LimitScope, Window] | None:
     """The scope whose minute has the least room for requests, else tokens; None without any."""
     limited_by = [
-        (scope, window)
-        for scope, window in zip(scopes, windows, strict=True)
-        if scope.requests != NO_LIMIT or scope.tokens != NO_LIMIT
+        (scope, window) for scope, window in zip(scopes, windows, strict=True) if _has_rates(scope)
     ]
     return min(limited_by, key=_room, default=None)
+
+
+def _has_rates(scope: LimitScope) -> bool:
+    return scope.requests != NO_LIMIT or scope.tokens != NO_LIMIT
 
 
 def _room(row: tuple[LimitScope, Window]) -> tuple[int, int]:

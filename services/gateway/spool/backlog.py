@@ -157,4 +157,6 @@ def _batch_of(record: Record) -> list[Metered]:
 
 
 def _room_for(tags: Sequence[str]) -> int:
+    if not tags:
+        return _EVENT_ROOM
     return _EVENT_ROOM + sum(_TAG_HEAD + len(tag.encode()) for tag in tags)

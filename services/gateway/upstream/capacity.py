@@ -25,6 +25,15 @@ class Capacity:
         self._of_accounts: dict[str, int] = {}
         UPSTREAM_CONNECTIONS.set_function(lambda: self._in_use)
 
+    def take_free(self, user_id: str) -> bool:
+        """Whether there was one, and the account below its bound; else `take` it."""
+        of_account = self._of_accounts.get(user_id, 0)
+        if of_account >= self._account_limit or not self._slots.take_free():
+            return False
+        self._of_accounts[user_id] = of_account + 1
+        self._in_use += 1
+        return True
+
     async def take(self, user_id: str) -> None:
         """Waits up to `wait_s` if all are in use. An account at its own bound is rejected at once.
 

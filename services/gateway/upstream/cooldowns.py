@@ -70,8 +70,9 @@ class Cooldowns:
         return until_s > self._clock()
 
     def succeeded(self, deployment_id: str, user_id: str) -> None:
-        self.refused(deployment_id, user_id)
-        self._failing_accounts.pop(deployment_id, None)
+        if self._failures or self._failures_of or self._failing_accounts:
+            self.refused(deployment_id, user_id)
+            self._failing_accounts.pop(deployment_id, None)
 
     def refused(self, deployment_id: str, user_id: str) -> None:
         """Counts a rejection of this account's request: the deployment is up."""

@@ -49,6 +49,7 @@ _BUSY_RETRY_S = 1
 # These concern the gateway's own connection to the provider, which is not the client's fault. Some
 # client libraries would repeat the request silently.
 _HIDDEN_STATUSES = frozenset({421, 425, 499})
+_FIRST_REDIRECT = 300
 
 
 # No provider was called: the translation failed, or the gateway lacks the key.
@@ -98,7 +99,8 @@ class Dispatcher:
     ) -> Answer | Stream:
         """The first good answer, else the last bad one. Raises AppError without an answer."""
         outcome: Outcome | None = None
-        candidates = _Candidates(user_id=call.user_id, targets=plan.targets)
+        user_id = call.user_id
+        candidates = _Candidates(user_id=user_id, targets=plan.targets)
         target = self._next(candidates)
         for attempt in range(1, plan.route.max_attempts + 1):
             if target is None:
@@ -109,7 +111,7 @@ class Dispatcher:
             outcome = await self._try(call, request, target, headers)
             verdict = judge(outcome)
             if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
-                self._cooldowns.succeeded(target.deployment_id, call.user_id)
+                self._cooldowns.succeeded(target.deployment_id, user_id)
                 break
             failed = note_failure(call, target, outcome, _ms_since(started_s))
             asked_s = retry_after_s(outcome, self._clock())
@@ -119,7 +121,7 @@ class Dispatcher:
             if verdict is Verdict.TOO_LONG:
                 if not plan.context_targets or candidates.targets is plan.context_targets:
                     break
-                candidates = _Candidates(user_id=call.user_id, targets=plan.context_targets)
+                candidates = _Candidates(user_id=user_id, targets=plan.context_targets)
                 target = self._next(candidates)
                 continue
             wait_s = backoff_s(attempt, self._chance()) if asked_s is None else asked_s
@@ -151,11 +153,12 @@ class Dispatcher:
         """
         name, user_id = target.deployment_id, call.user_id
         self._under_way[name] += 1
-        try:
-            await self._capacity.take(user_id)
-        except BaseException:
-            self._leave(name)
-            raise
+        if not self._capacity.take_free(user_id):
+            try:
+                await self._capacity.take(user_id)
+            except BaseException:
+                self._leave(name)
+                raise
         outcome: Outcome | None = None
         call.asked_s = perf_counter()
         try:
@@ -209,6 +212,8 @@ class Dispatcher:
 
     def _with_signals(self, call: Call, outcome: Outcome | None) -> Answer | Stream:
         """The client's answer, with headers that make the SDKs retry correctly."""
+        if isinstance(outcome, Answer) and outcome.status < _FIRST_REDIRECT:
+            return outcome
         try:
             answer = _raise_or_return(outcome)
         except AppError as error:

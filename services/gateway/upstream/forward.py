@@ -92,7 +92,9 @@ class Forwarder:
             )
         if target.speaks(call.format.name):
             sent = _relayed(call, request, target, key, headers)
-            answer = await _without_early_failure(call, await self._relay.call(sent))
+            answer = await self._relay.call(sent)
+            if isinstance(answer, Stream) or failure_of_answer(answer) is not None:
+                await _raise_early_failure(call, answer)
             if not _thinks_as_asked(sent, request):
                 answer = _weakened(answer)
             return _named(answer, request, target)
@@ -119,7 +121,7 @@ class Forwarder:
             fields = msgspec.json.decode(msgspec.json.encode(translation.without(unknown)))
             answer = await self._library.ask(fields, target, key)
         if isinstance(answer, Stream):
-            await _without_early_failure(call, answer)
+            await _raise_early_failure(call, answer)
             return await translated_stream(translation, answer)
         return translated_answer(translation, answer)
 
@@ -247,7 +249,7 @@ def _named(answer: Answer | Stream, request: CallRequest, target: Target) -> Ans
     return msgspec.structs.replace(answer, body=renamed(answer.body, request.model))
 
 
-async def _without_early_failure(call: Call, answer: Answer | Stream) -> Answer | Stream:
+async def _raise_early_failure(call: Call, answer: Answer | Stream) -> None:
     """Raises UpstreamRefused for an error that comes as an answer."""
     if isinstance(answer, Answer):
         failure = failure_of_answer(answer)
@@ -257,4 +259,3 @@ async def _without_early_failure(call: Call, answer: Answer | Stream) -> Answer 
             await answer.close()
     if failure is not None:
         raise error_of(failure, asked_pause_s(answer.headers, call.started_at.timestamp()))
-    return answer

@@ -124,7 +124,11 @@ class Relay:
                 begun=begun,
             )
         try:
-            body = await self._whole(response, provider)
+            body = response.arrived()
+            if body is None:
+                body = await self._whole(response, provider)
+            elif len(body) > self._max_answer_bytes:
+                raise self._too_large()
         finally:
             response.release()
         return Answer(
@@ -137,11 +141,14 @@ class Relay:
         while part := await _read(response.read(), provider):
             size += len(part)
             if size > self._max_answer_bytes:
-                raise UpstreamFailed(
-                    f"The provider's answer is larger than {self._max_answer_bytes} bytes."
-                )
+                raise self._too_large()
             parts.append(part)
         return b"".join(parts)
+
+    def _too_large(self) -> UpstreamFailed:
+        return UpstreamFailed(
+            f"The provider's answer is larger than {self._max_answer_bytes} bytes."
+        )
 
 
 @asynccontextmanager

@@ -21,6 +21,17 @@ async def test_an_account_is_limited_to_its_share() -> None:
     await capacity.take("acme")
 
 
+def test_a_free_connection_is_taken_without_a_wait() -> None:
+    capacity = Capacity(limit=3, account_limit=2, wait_s=_NEVER_S)
+    assert capacity.take_free("acme")
+    assert capacity.take_free("acme")
+    assert not capacity.take_free("acme"), "beyond the account's share"
+    assert capacity.take_free("other")
+    assert not capacity.take_free("third"), "all are in use"
+    capacity.release("acme")
+    assert capacity.take_free("third")
+
+
 async def test_a_waiting_call_gets_the_released_connection() -> None:
     capacity = Capacity(limit=1, account_limit=1, wait_s=_NEVER_S)
     await capacity.take("acme")

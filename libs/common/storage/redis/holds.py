@@ -74,25 +74,17 @@ class HoldStore:
     ) -> Admission:
         """Removes expired holds, checks limits and budgets, and takes the hold.
 
-        The ledger posts `event` if the hold's lease expires before the call ends.
+        A key's scope is the last. The ledger posts `event` if the hold's lease expires before the
+        call ends.
         """
-        key_id = next((scope.key_id for scope in scopes if scope.key_id is not None), None)
+        key_id = scopes[-1].key_id
         ask = {
             "call": call_id,
             "hold": hold_nusd,
             "tokens": tokens,
             "lease_ms": lease_s * 1000,
             "key": "" if key_id is None else key_id,
-            "scopes": [
-                {
-                    "scope": scope.scope,
-                    "requests": scope.requests,
-                    "tokens": scope.tokens,
-                    "parallel": scope.parallel,
-                    "budgets": scope.budgets,
-                }
-                for scope in scopes
-            ],
+            "scopes": scopes,
         }
         answer = await self._scripts.run("admit", user_id, ask, event)
         return _admission(answer, scopes)

@@ -200,6 +200,15 @@ class UpstreamResponse:
                     raise
         return self._first or b""
 
+    def arrived(self) -> bytes | None:
+        """The whole body if it came with the head, as small ones do; else read it."""
+        content = self._content
+        if self._has_begun or not content.is_eof() or content.exception() is not None:
+            return None
+        self._has_begun = True
+        self._timer.cancel()
+        return content.read_nowait()
+
     def read(self) -> Coroutine[Any, Any, bytes]:
         """The next bytes of the body, empty at its end. Raises as `UpstreamClient.request`."""
         if self._has_begun and self._first is None:

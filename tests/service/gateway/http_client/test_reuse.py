@@ -45,6 +45,40 @@ async def test_a_complete_answer_releases_its_connection(
     assert provider.asked == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("sent", "body"),
+    [
+        pytest.param(answer(b"good"), b"good", id="with a length"),
+        pytest.param(answer(b""), b"", id="empty"),
+        pytest.param(CHUNKED + b"2\r\ngo\r\n2\r\nod\r\n0\r\n\r\n", b"good", id="chunked"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="without a body"),
+    ],
+)
+async def test_an_answer_that_has_arrived_is_read_at_once(
+    client: UpstreamClient, sent: bytes, body: bytes
+) -> None:
+    async with serving(always(sent)) as provider:
+        for _ in range(2):
+            response = await post(client, provider.address)
+            await until(response._content.is_eof)
+            assert response.arrived() == body
+            assert response.arrived() is None, "it is read once"
+            response.release()
+
+    assert provider.asked == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "sent", [CHUNKED + b"4\r\ngood\r\n", OK + b"Content-Length: 10\r\n\r\nhalf "]
+)
+async def test_an_answer_that_goes_on_has_not_arrived(client: UpstreamClient, sent: bytes) -> None:
+    async with serving(always(sent)) as provider:
+        response = await post(client, provider.address)
+        await until(lambda: bool(response._content.total_bytes))
+        assert response.arrived() is None
+        response.close()
+
+
 async def test_a_complete_answer_need_not_be_read(client: UpstreamClient) -> None:
     async with serving(always(answer(b"good"))) as provider:
         for _ in range(2):

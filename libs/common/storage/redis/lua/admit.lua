@@ -1,7 +1,8 @@
 -- Admits a call, or says why not. Everything is checked before anything is changed.
 -- ask: call, hold, lease_ms, tokens, key (of a call whose key has budgets or limits, else '')
---      scopes: list of {scope, requests, tokens, parallel, budgets: list of {period, limit}}
---      where a limit of -1 is none. ARGV[2]: the call's event, should its gateway die.
+--      scopes: list of {key_id, requests, tokens, parallel, budgets: list of {period, limit}}
+--      where key_id is null for the account, and a limit of -1 is none.
+-- ARGV[2]: the call's event, should its gateway die.
 -- Answers, after the code and Redis' time in ms:
 --   0: windows {requests left, ms until one more, tokens left, ms until all}, {spent, held}...
 --   1: scope n, budget m, spent, held        (over budget)
@@ -34,6 +35,9 @@ local function wait_for_tokens(window, tokens, needed)
   return math.max(1, last + WINDOW_MS - now_ms)
 end
 
+for _, s in ipairs(ask.scopes) do
+  s.scope = s.key_id == cjson.null and '' or ':key:' .. s.key_id
+end
 expire_leases()
 local seen = redis.call('HEXISTS', root .. ':amounts', ask.call) == 1
 local windows, totals = {}, {}
