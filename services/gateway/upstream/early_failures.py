@@ -12,7 +12,7 @@ from libs.common.decode_errors import UNREADABLE
 from services.gateway.formats.base import ABSENT, NULL
 from services.gateway.formats.sse import FrameSplitter, data_of
 from services.gateway.upstream.answer import Answer, Stream
-from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.translation.reply import ReportedError
 
 _ERROR_MEMBER = re.compile(rb'"error"\s*:\s*[{"]')
 # Before its answer's own members, a provider says little.
@@ -51,7 +51,7 @@ class _Said(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Said).decode
 
 
-def failure_of_answer(answer: Answer) -> Failure | None:
+def failure_of_answer(answer: Answer) -> ReportedError | None:
     """Of one that holds an error and nothing else."""
     if answer.status != 200 or not _ERROR_MEMBER.search(answer.body, 0, _SEARCHED_BYTES):
         return None
@@ -64,7 +64,7 @@ def failure_of_answer(answer: Answer) -> Failure | None:
     return _failure(said)
 
 
-def failure_of_stream(stream: Stream) -> Failure | None:
+def failure_of_stream(stream: Stream) -> ReportedError | None:
     """Of one whose first event is an error, as far as it has come."""
     begun = stream.begun
     if begun.count(b"error") == begun.count(_NO_ERROR) and b"failed" not in begun:
@@ -92,7 +92,7 @@ def _said(data: bytes) -> _Said | None:
         return None
 
 
-def _failure(said: _Said) -> Failure:
+def _failure(said: _Said) -> ReportedError:
     error = said.error
     if error is None and said.response is not None:
         error = said.response.error
@@ -102,7 +102,7 @@ def _failure(said: _Said) -> Failure:
         message = said.message if isinstance(said.message, str) else ""
         error = _Error(message=message, code=said.code)
     status = error.code if isinstance(error.code, int) else None
-    return Failure(
+    return ReportedError(
         message=error.message[:_MAX_MESSAGE_CHARS] or "The provider reported an error.",
         status=status,
         kind=error.type,

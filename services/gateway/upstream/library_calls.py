@@ -26,7 +26,7 @@ from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, JSON_HEADERS,
 from services.gateway.upstream.first_frame import Frames
 from services.gateway.upstream.headers import changed_headers
 from services.gateway.upstream.translation.failures import error_of
-from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.translation.reply import ReportedError
 from services.gateway.upstream.verdict import asked_pause_s
 
 _NO_KEY = "none"
@@ -166,6 +166,6 @@ def _as_app_error(refused: TranslationRefused) -> AppError:
     after = refused.retry_after
     headers = [] if after is None else [(b"retry-after", after.encode())]
     return error_of(
-        Failure(message=refused.message, status=refused.status, code=refused.code),
+        ReportedError(message=refused.message, status=refused.status, code=refused.code),
         asked_pause_s(headers, time()),
     )

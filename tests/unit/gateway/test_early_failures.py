@@ -10,7 +10,7 @@ from services.gateway.upstream.early_failures import (
     failure_of_stream,
     message_of,
 )
-from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.translation.reply import ReportedError
 
 
 async def nothing() -> AsyncGenerator[bytes, None]:
@@ -26,7 +26,7 @@ def stream(begun: bytes) -> Stream:
     return Stream(headers=[], chunks=nothing(), close=close, begun=begun)
 
 
-OVERLOADED = Failure(message="busy", kind="overloaded_error")
+OVERLOADED = ReportedError(message="busy", kind="overloaded_error")
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,21 @@ OVERLOADED = Failure(message="busy", kind="overloaded_error")
     [
         (b'{"error":{"type":"overloaded_error","message":"busy"}}', OVERLOADED),
         (b'{"type":"error", "error" : {"type":"overloaded_error","message":"busy"}}', OVERLOADED),
-        (b'{"error":"busy"}', Failure(message="busy")),
-        (b'{"error":{"code":429,"message":"slow"}}', Failure(message="slow", status=429)),
-        (b'{"error":{}}', Failure(message="The provider reported an error.")),
+        (b'{"error":"busy"}', ReportedError(message="busy")),
+        (b'{"error":{"code":429,"message":"slow"}}', ReportedError(message="slow", status=429)),
+        (b'{"error":{}}', ReportedError(message="The provider reported an error.")),
         # An answer that has an error beside what it says is one.
         (b'{"choices":[],"error":{"message":"busy"}}', None),
-        (b'{"choices":null,"error":{"message":"busy"}}', Failure(message="busy")),
+        (b'{"choices":null,"error":{"message":"busy"}}', ReportedError(message="busy")),
         (b'{"status":"failed","error":{"code":"x","message":"m"},"output":[]}', None),
         (b'{"error":null,"output":[]}', None),
         (b'{"error": {"message"', None),
         (b"<html>", None),
     ],
 )
-def test_an_answer_that_holds_an_error_and_nothing_else(body: bytes, found: Failure | None) -> None:
+def test_an_answer_that_holds_an_error_and_nothing_else(
+    body: bytes, found: ReportedError | None
+) -> None:
     assert failure_of_answer(Answer(status=200, headers=[], body=body)) == found
 
 
@@ -65,12 +67,12 @@ def test_other_statuses_speak_for_themselves() -> None:
         ),
         (
             b'event: error\ndata: {"type":"error","code":"server_error","message":"m"}\n\n',
-            Failure(message="m", code="server_error"),
+            ReportedError(message="m", code="server_error"),
         ),
         (
             b'event: response.failed\ndata: {"type":"response.failed",'
             b'"response":{"error":{"code":"server_error","message":"m"}}}\n\n',
-            Failure(message="m", code="server_error"),
+            ReportedError(message="m", code="server_error"),
         ),
         # Said after the stream began, or as a part of what it says.
         (b'data: {"choices":[]}\n\ndata: {"error":{"message":"busy"}}\n\n', None),
@@ -80,7 +82,7 @@ def test_other_statuses_speak_for_themselves() -> None:
         (b"", None),
     ],
 )
-def test_a_stream_whose_first_event_is_an_error(begun: bytes, found: Failure | None) -> None:
+def test_a_stream_whose_first_event_is_an_error(begun: bytes, found: ReportedError | None) -> None:
     assert failure_of_stream(stream(begun)) == found
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from libs.common.errors import UpstreamFailed
-from services.gateway.upstream.translation.frames import Frames
+from services.gateway.upstream.translation.frames import FrameDecoder
 
 
 class _Said(msgspec.Struct):
@@ -12,7 +12,7 @@ class _Said(msgspec.Struct):
 
 
 def said(*frames: bytes) -> str:
-    reader = Frames(msgspec.json.Decoder(_Said))
+    reader = FrameDecoder(msgspec.json.Decoder(_Said))
     read = [reader.read(frame) for frame in frames]
     return "".join(event.text for event in read if event is not None)
 

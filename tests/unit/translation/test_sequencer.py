@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import MAX_KEPT_BYTES
 from services.gateway.upstream.translation.conversation import Seal
-from services.gateway.upstream.translation.reply import Failure, Stop
+from services.gateway.upstream.translation.reply import ReportedError, Stop
 from services.gateway.upstream.translation.sequencer import Sequencer
 
 Said = tuple[str, str]
@@ -24,7 +24,7 @@ class Parts:
     def __init__(self) -> None:
         self.parts: list[tuple[str, list[str]]] = []
         self.stops: list[Stop] = []
-        self.failures: list[Failure] = []
+        self.failures: list[ReportedError] = []
         self._seen: set[str] = set()
 
     def _add(self, name: str, delta: str) -> None:
@@ -63,7 +63,7 @@ class Parts:
     def stop(self, stop: Stop) -> None:
         self.stops.append(stop)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         self.failures.append(failure)
 
     def whole(self) -> list[Said]:
@@ -151,10 +151,10 @@ def test_so_is_the_number_of_calls() -> None:
 
 def test_a_failure_is_told_once_in_the_words_of_the_client() -> None:
     parts = Parts()
-    sequencer = Sequencer(parts, lambda failure: Failure(message=failure.message.upper()))
-    sequencer.failed(Failure(message="one"))
-    sequencer.failed(Failure(message="two"))
-    assert parts.failures == [Failure(message="ONE")]
+    sequencer = Sequencer(parts, lambda failure: ReportedError(message=failure.message.upper()))
+    sequencer.failed(ReportedError(message="one"))
+    sequencer.failed(ReportedError(message="two"))
+    assert parts.failures == [ReportedError(message="ONE")]
 
 
 @st.composite

@@ -16,7 +16,7 @@ from libs.common.schemas.profile import EffortLevel
 Family = str
 At = tuple[int, ...]
 Effort = EffortLevel
-Role = Literal["system", "developer", "user", "assistant"]
+TurnRole = Literal["system", "developer", "user", "assistant"]
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ class SearchResult(_Part, frozen=True, kw_only=True):
     cache: CacheMark | None = None
 
 
-class Call(_Part, frozen=True, kw_only=True):
+class ToolCall(_Part, frozen=True, kw_only=True):
     """A call of one of the client's tools. `arguments` is the text that came, never parsed.
 
     `is_freeform`: a custom tool, whose input is no JSON. `seal`: Gemini signs its calls.
@@ -177,7 +177,7 @@ Part = (
     | Audio
     | Refusal
     | SearchResult
-    | Call
+    | ToolCall
     | Result
     | Thinking
     | Hosted
@@ -191,7 +191,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     `phase` is OpenAI's `commentary` or `final_answer`, `name` the speaker's.
     """
 
-    role: Role
+    role: TurnRole
     parts: tuple[Part, ...]
     at: At = ()
     name: str | None = None
@@ -261,7 +261,7 @@ class HostedTool(msgspec.Struct, frozen=True, kw_only=True):
 Tool = Function | Freeform | Search | HostedTool
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
     """`required` with one name: that tool and no other. Several names: one of those.
 
     `kind` is the type of a choice that only one family knows.
@@ -272,7 +272,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     kind: str | None = None
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class OutputLimits(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     stop: tuple[str, ...] = ()
     answers: int = 1
@@ -338,9 +338,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     turns: tuple[Turn, ...]
     tools: tuple[Tool, ...] = ()
-    choice: Choice | None = None
+    choice: ToolChoice | None = None
     parallel: bool | None = None
-    limits: Limits = Limits()
+    limits: OutputLimits = OutputLimits()
     sampling: Sampling = Sampling()
     thinking: Wish = Wish()
     shape: Shape | None = None

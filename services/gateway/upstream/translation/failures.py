@@ -10,7 +10,7 @@ from libs.common.errors import (
     UpstreamFailed,
     UpstreamRefused,
 )
-from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.translation.reply import ReportedError
 from services.gateway.upstream.verdict import says_too_long
 
 _NO_CREDIT = re.compile(
@@ -44,7 +44,9 @@ _STATUSES = {
 TOO_LONG = "context_length_exceeded"
 
 
-def error_of(failure: Failure, pause_s: float | None = None, param: str | None = None) -> AppError:
+def error_of(
+    failure: ReportedError, pause_s: float | None = None, param: str | None = None
+) -> AppError:
     """The provider's own words, under the code that the client's family has for the case.
 
     `pause_s` is how long its answer's headers ask to be left alone, `param` the client's field that
@@ -78,7 +80,7 @@ def is_out_of_credit(words: bytes) -> bool:
     return _NO_CREDIT.search(words, 0, _SEARCHED_BYTES) is not None
 
 
-def status_of(failure: Failure) -> int:
+def status_of(failure: ReportedError) -> int:
     """A failure without a status is the provider's, unless its words say otherwise."""
     status = failure.status
     if status is None:
@@ -88,10 +90,10 @@ def status_of(failure: Failure) -> int:
     return status
 
 
-def failure_of(error: AppError) -> Failure:
+def failure_of(error: AppError) -> ReportedError:
     """For a stream that has begun; its writer owns the form of the frame."""
     kind = "rate_limit_error" if error.status == _TOO_MANY_REQUESTS else None
-    return Failure(message=error.message, status=error.status, kind=kind, code=error.code)
+    return ReportedError(message=error.message, status=error.status, kind=kind, code=error.code)
 
 
 def unfinished() -> UpstreamFailed:

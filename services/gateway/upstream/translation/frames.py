@@ -27,7 +27,7 @@ _TEXT = re.compile(
 _ALONE = rb"\ufffd"
 
 
-class Frames(Generic[T]):
+class FrameDecoder(Generic[T]):
     """Of one stream."""
 
     __slots__ = ("_decoder", "_half")

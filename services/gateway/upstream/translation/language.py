@@ -11,9 +11,9 @@ from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Paths, Report
 from services.gateway.upstream.translation.reply import (
     AnswerContext,
-    Failure,
     Reader,
     Reply,
+    ReportedError,
     Sink,
     Writer,
 )
@@ -38,8 +38,8 @@ class Language(msgspec.Struct, frozen=True, kw_only=True):
     paths: Paths
     read_request: Callable[[Mapping[str, msgspec.Raw]], Request]
     write_request: Callable[[Request, str, Profile, Report], dict[str, Any]]
-    read_answer: Callable[[bytes, Family], Reply | Failure]
+    read_answer: Callable[[bytes, Family], Reply | ReportedError]
     write_answer: Callable[[Reply, AnswerContext], bytes]
-    read_error: Callable[[int, bytes], Failure]
+    read_error: Callable[[int, bytes], ReportedError]
     reader: Callable[[Sink, Family], Reader]
     writer: Callable[[AnswerContext], Writer]

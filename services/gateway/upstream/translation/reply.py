@@ -48,7 +48,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     others: "tuple[Reply, ...]" = ()
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class ReportedError(msgspec.Struct, frozen=True, kw_only=True):
     """An error that a provider reports in its format: of an answer, or amid a stream.
 
     `status` is None where only words came.
@@ -113,7 +113,7 @@ class Sink(Protocol):
 
     def stop(self, stop: Stop) -> None: ...
 
-    def failed(self, failure: Failure) -> None: ...
+    def failed(self, failure: ReportedError) -> None: ...
 
 
 class Writer(Sink, Protocol):

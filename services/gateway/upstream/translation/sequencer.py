@@ -8,15 +8,15 @@ import msgspec
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import MAX_KEPT_BYTES
 from services.gateway.upstream.translation.conversation import Seal
-from services.gateway.upstream.translation.reply import Failure, Sink, Stop
+from services.gateway.upstream.translation.reply import ReportedError, Sink, Stop
 
 _MAX_CALLS = 256
-_TOO_MUCH = Failure(
+_TOO_MUCH = ReportedError(
     message="The provider sent more interleaved tool calls than can be put in order.",
     status=502,
     code="upstream_unreadable",
 )
-_GARBLED = Failure(
+_GARBLED = ReportedError(
     message="The provider went on with a tool call after it had begun another one.",
     status=502,
     code="upstream_unreadable",
@@ -47,11 +47,13 @@ class Sequencer:
     one passes unhindered.
     """
 
-    def __init__(self, sink: Sink, told: Callable[[Failure], Failure] = lambda f: f) -> None:
+    def __init__(
+        self, sink: Sink, told: Callable[[ReportedError], ReportedError] = lambda f: f
+    ) -> None:
         """`told` puts a failure in the words that the client's family has for it."""
         self._sink = sink
         self._told = told
-        self.failure: Failure | None = None
+        self.failure: ReportedError | None = None
         self.stopped: Stop | None = None
         self.used: TokenUsage | None = None
         self._calls: dict[int, _Waiting] = {}
@@ -145,7 +147,7 @@ class Sequencer:
         self.stopped = stop
         self._sink.stop(stop)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         if self.failure is None:
             self.failure = failure
             self._sink.failed(self._told(failure))

@@ -15,7 +15,7 @@ from services.gateway.upstream.translation.blamed_fields import blamed_field
 from services.gateway.upstream.translation.engine import Translation
 from services.gateway.upstream.translation.failures import error_of, failure_of, unfinished
 from services.gateway.upstream.translation.language import Language
-from services.gateway.upstream.translation.reply import Failure, Reader, Writer
+from services.gateway.upstream.translation.reply import Reader, ReportedError, Writer
 from services.gateway.upstream.translation.sequencer import Sequencer
 from services.gateway.upstream.verdict import asked_pause_s
 
@@ -38,7 +38,7 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
     headers = JSON_HEADERS
     try:
         reply = target.read_answer(answer.body, context.family)
-        if isinstance(reply, Failure):
+        if isinstance(reply, ReportedError):
             raise error_of(reply, pause_s, blamed_field(translation, reply.param))
         if reply.stop.kind == "malformed":
             raise CallMalformed("The model called a tool in a form that cannot be read.")

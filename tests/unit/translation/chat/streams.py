@@ -12,7 +12,7 @@ from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.translation.chat import CHAT
 from services.gateway.upstream.translation.conversation import Seal
-from services.gateway.upstream.translation.reply import Failure, Sink, Stop
+from services.gateway.upstream.translation.reply import ReportedError, Sink, Stop
 
 
 class Told:
@@ -57,7 +57,7 @@ class Told:
     def stop(self, stop: Stop) -> None:
         self._tell("stop", stop.kind)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         self._tell("failed", failure.message)
 
 

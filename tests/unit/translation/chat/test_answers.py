@@ -11,7 +11,6 @@ from libs.common.errors import AnswerBroken, CallMalformed, UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat import CHAT
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Part,
     Refusal,
@@ -19,9 +18,10 @@ from services.gateway.upstream.translation.conversation import (
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.names import ToolNames
-from services.gateway.upstream.translation.reply import AnswerContext, Failure, Reply, Stop
+from services.gateway.upstream.translation.reply import AnswerContext, Reply, ReportedError, Stop
 from services.gateway.upstream.translation.seals import envelope
 
 NONE = msgspec.Raw(b"null")
@@ -99,17 +99,23 @@ def function(call_id: Any = "c1", arguments: Any = "{}", **members: Any) -> dict
                 Thinking(seal=Seal("anthropic", "r"), is_redacted=True),
             ),
         ),
-        ({"tool_calls": [function()]}, (Call(id="c1", name="f", arguments="{}"),)),
-        ({"tool_calls": [function(arguments="")]}, (Call(id="c1", name="f", arguments="{}"),)),
-        ({"tool_calls": [function(arguments=None)]}, (Call(id="c1", name="f", arguments="{}"),)),
-        ({"tool_calls": [function(arguments='{"a')]}, (Call(id="c1", name="f", arguments='{"a'),)),
+        ({"tool_calls": [function()]}, (ToolCall(id="c1", name="f", arguments="{}"),)),
+        ({"tool_calls": [function(arguments="")]}, (ToolCall(id="c1", name="f", arguments="{}"),)),
+        (
+            {"tool_calls": [function(arguments=None)]},
+            (ToolCall(id="c1", name="f", arguments="{}"),),
+        ),
+        (
+            {"tool_calls": [function(arguments='{"a')]},
+            (ToolCall(id="c1", name="f", arguments='{"a'),),
+        ),
         (
             {"tool_calls": [function(arguments={"a": 1})]},
-            (Call(id="c1", name="f", arguments='{"a":1}'),),
+            (ToolCall(id="c1", name="f", arguments='{"a":1}'),),
         ),
         (
             {"tool_calls": [function("c1__thought__sig")]},
-            (Call(id="c1", name="f", arguments="{}", seal=Seal("google", "sig")),),
+            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "sig")),),
         ),
         (
             {
@@ -117,11 +123,11 @@ def function(call_id: Any = "c1", arguments: Any = "{}", **members: Any) -> dict
                     function(extra_content={"google": {"thought_signature": "sig"}}),
                 ]
             },
-            (Call(id="c1", name="f", arguments="{}", seal=Seal("google", "sig")),),
+            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "sig")),),
         ),
         (
             {"tool_calls": [{"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x"}}]},
-            (Call(id="c1", name="f", arguments="x", is_freeform=True),),
+            (ToolCall(id="c1", name="f", arguments="x", is_freeform=True),),
         ),
     ],
 )
@@ -133,15 +139,15 @@ def test_calls_without_ids_get_the_same_ones_each_time() -> None:
     calls = {"tool_calls": [function(None), function("")]}
     first, second = read(choice(calls)).parts
     assert (first, second) == read(choice(calls)).parts
-    assert isinstance(first, Call)
-    assert isinstance(second, Call)
+    assert isinstance(first, ToolCall)
+    assert isinstance(second, ToolCall)
     assert first.id.startswith("call_")
     assert first.id != second.id
 
 
 def test_the_first_form_of_calls() -> None:
     (call,) = read(choice({"function_call": {"name": "f", "arguments": ""}}, "function_call")).parts
-    assert isinstance(call, Call)
+    assert isinstance(call, ToolCall)
     assert (call.name, call.arguments) == ("f", "{}")
 
 
@@ -235,7 +241,7 @@ def test_a_search_that_no_usage_counts() -> None:
 )
 def test_an_error_in_an_answer(body: Any, message: str) -> None:
     failure = CHAT.read_answer(json.dumps(body).encode(), "openai")
-    assert isinstance(failure, Failure)
+    assert isinstance(failure, ReportedError)
     assert failure.message == message
 
 
@@ -286,7 +292,10 @@ def test_answers_that_are_none() -> None:
             },
         ),
         (
-            (Call(id="c1", name="f", arguments=""), Call(id="c2", name="g", arguments='{"a')),
+            (
+                ToolCall(id="c1", name="f", arguments=""),
+                ToolCall(id="c2", name="g", arguments='{"a'),
+            ),
             {
                 "content": None,
                 "tool_calls": [
@@ -300,7 +309,7 @@ def test_answers_that_are_none() -> None:
             },
         ),
         (
-            (Call(id="c1", name="f", arguments="{}", seal=Seal("google", "s")),),
+            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "s")),),
             {
                 "content": None,
                 "tool_calls": [
@@ -347,7 +356,7 @@ def test_a_malformed_call_is_an_error() -> None:
 
 
 def test_the_first_form_of_tools_is_told_in_it() -> None:
-    call = Call(id="c1", name="f", arguments="{}")
+    call = ToolCall(id="c1", name="f", arguments="{}")
     request = Request(turns=(), has_legacy_functions=True)
     reply = Reply(id="1", model="m", parts=(call, call), stop=Stop(kind="tool"))
     told_choice = told(reply, request=request)["choices"][0]
@@ -358,7 +367,7 @@ def test_the_first_form_of_tools_is_told_in_it() -> None:
 
 def test_a_custom_tools_input_is_taken_out_of_the_function_that_it_was_offered_as() -> None:
     names = ToolNames({"sent_f": (None, "f", True)})
-    call = Call(id="c1", name="sent_f", arguments='{"input": "x y"}')
+    call = ToolCall(id="c1", name="sent_f", arguments='{"input": "x y"}')
     assert message_of(call, names=names)["tool_calls"] == [
         {"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x y"}}
     ]
@@ -448,31 +457,31 @@ def test_usage_of_all_classes_is_read_as_it_was_written() -> None:
         (
             400,
             b'{"error":{"message":"m","type":"t","code":"c","param":"p"}}',
-            Failure(status=400, message="m", kind="t", code="c", param="p"),
+            ReportedError(status=400, message="m", kind="t", code="c", param="p"),
         ),
         (
             429,
             b'[{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}]',
-            Failure(status=429, message="m", kind="RESOURCE_EXHAUSTED"),
+            ReportedError(status=429, message="m", kind="RESOURCE_EXHAUSTED"),
         ),
-        (400, b'{"error":"m"}', Failure(status=400, message="m")),
-        (404, b'{"detail":"Not Found"}', Failure(status=404, message="Not Found")),
+        (400, b'{"error":"m"}', ReportedError(status=400, message="m")),
+        (404, b'{"detail":"Not Found"}', ReportedError(status=404, message="Not Found")),
         (
             422,
             b'{"detail":[{"loc":["body"],"msg":"m"}]}',
-            Failure(status=422, message='[{"loc":["body"],"msg":"m"}]'),
+            ReportedError(status=422, message='[{"loc":["body"],"msg":"m"}]'),
         ),
         (
             400,
             b'{"object":"error","message":"m","type":"BadRequestError","code":400}',
-            Failure(status=400, message="m", kind="BadRequestError"),
+            ReportedError(status=400, message="m", kind="BadRequestError"),
         ),
-        (503, b"busy", Failure(status=503, message="busy")),
-        (502, b"<html>", Failure(status=502, message="The provider gave no reason.")),
-        (500, b"", Failure(status=500, message="The provider gave no reason.")),
-        (500, b"{}", Failure(status=500, message="The provider gave no reason.")),
-        (500, b"\xff", Failure(status=500, message="\ufffd")),
+        (503, b"busy", ReportedError(status=503, message="busy")),
+        (502, b"<html>", ReportedError(status=502, message="The provider gave no reason.")),
+        (500, b"", ReportedError(status=500, message="The provider gave no reason.")),
+        (500, b"{}", ReportedError(status=500, message="The provider gave no reason.")),
+        (500, b"\xff", ReportedError(status=500, message="\ufffd")),
     ],
 )
-def test_errors(status: int, body: bytes, expected: Failure) -> None:
+def test_errors(status: int, body: bytes, expected: ReportedError) -> None:
     assert CHAT.read_error(status, body) == expected

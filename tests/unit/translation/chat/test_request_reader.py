@@ -10,8 +10,6 @@ from services.gateway.upstream.translation.conversation import (
     Audio,
     Bytes,
     CacheMark,
-    Call,
-    Choice,
     Document,
     FileId,
     Freeform,
@@ -19,7 +17,7 @@ from services.gateway.upstream.translation.conversation import (
     HostedTool,
     Image,
     Labels,
-    Limits,
+    OutputLimits,
     Part,
     Refusal,
     Result,
@@ -27,6 +25,8 @@ from services.gateway.upstream.translation.conversation import (
     Search,
     Text,
     Thinking,
+    ToolCall,
+    ToolChoice,
     Url,
 )
 from services.gateway.upstream.translation.seals import envelope
@@ -143,18 +143,18 @@ def test_a_longer_conversation_begins_as_the_shorter_one(cut: int) -> None:
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (called(call()), (Call(id="c1", name="f", arguments="{}", at=(0, -1)),)),
+        (called(call()), (ToolCall(id="c1", name="f", arguments="{}", at=(0, -1)),)),
         (
             called(call(type=None, extra_content={"google": {"thought_signature": "s"}})),
-            (Call(id="c1", name="f", arguments="{}", seal=Seal("google", "s"), at=(0, -1)),),
+            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "s"), at=(0, -1)),),
         ),
         (
             called(call("c1__thought__sig")),
-            (Call(id="c1", name="f", arguments="{}", seal=Seal("google", "sig"), at=(0, -1)),),
+            (ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "sig"), at=(0, -1)),),
         ),
         (
             called({"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x y"}}),
-            (Call(id="c1", name="f", arguments="x y", is_freeform=True, at=(0, -1)),),
+            (ToolCall(id="c1", name="f", arguments="x y", is_freeform=True, at=(0, -1)),),
         ),
         (
             {"role": "assistant", "content": "a", "reasoning_content": "hm", "refusal": "no"},
@@ -213,12 +213,12 @@ def test_the_first_form_of_tools() -> None:
         ],
     )
     assert [turn.parts for turn in request.turns] == [
-        (Call(id="fc_0", name="f", arguments="", at=(0,)),),
+        (ToolCall(id="fc_0", name="f", arguments="", at=(0,)),),
         (Result(call_id="fc_0", name="f", parts=(Text(text="1", at=(1,)),), at=(1,)),),
-        (Call(id="fc_1", name="f", arguments="{}", at=(2,)),),
+        (ToolCall(id="fc_1", name="f", arguments="{}", at=(2,)),),
         (Result(call_id="fc_1", name="f", parts=(), at=(3,)),),
     ]
-    assert request.choice == Choice(mode="required", names=("f",))
+    assert request.choice == ToolChoice(mode="required", names=("f",))
     assert request.parallel is False
     assert request.has_legacy_functions
 
@@ -279,18 +279,21 @@ def test_tools() -> None:
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        ("auto", Choice()),
-        ("required", Choice(mode="required")),
-        ({"type": "function", "function": {"name": "f"}}, Choice(mode="required", names=("f",))),
-        ({"type": "custom", "custom": {"name": "g"}}, Choice(mode="required", names=("g",))),
+        ("auto", ToolChoice()),
+        ("required", ToolChoice(mode="required")),
+        (
+            {"type": "function", "function": {"name": "f"}},
+            ToolChoice(mode="required", names=("f",)),
+        ),
+        ({"type": "custom", "custom": {"name": "g"}}, ToolChoice(mode="required", names=("g",))),
         (
             {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [FUNCTION]}},
-            Choice(mode="auto", names=("f",)),
+            ToolChoice(mode="auto", names=("f",)),
         ),
-        ({"type": "mcp"}, Choice(kind="mcp")),
+        ({"type": "mcp"}, ToolChoice(kind="mcp")),
     ],
 )
-def test_choices(choice: Any, expected: Choice) -> None:
+def test_choices(choice: Any, expected: ToolChoice) -> None:
     assert read(tools=[FUNCTION], tool_choice=choice).choice == expected
 
 
@@ -318,7 +321,7 @@ def test_options() -> None:
         seed=None,
         invented=None,
     )
-    assert request.limits == Limits(output_tokens=7, stop=("x",), answers=2)
+    assert request.limits == OutputLimits(output_tokens=7, stop=("x",), answers=2)
     assert request.sampling.temperature == 0
     assert (request.sampling.presence, request.sampling.frequency) == (None, 0.5)
     assert request.sampling.logit_bias is None

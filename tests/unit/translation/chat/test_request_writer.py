@@ -16,8 +16,6 @@ from services.gateway.upstream.translation.conversation import (
     Blocks,
     Bytes,
     CacheMark,
-    Call,
-    Choice,
     Document,
     FileId,
     Freeform,
@@ -26,8 +24,8 @@ from services.gateway.upstream.translation.conversation import (
     HostedTool,
     Image,
     Labels,
-    Limits,
     Opaque,
+    OutputLimits,
     Part,
     Plain,
     Refusal,
@@ -40,6 +38,8 @@ from services.gateway.upstream.translation.conversation import (
     Shape,
     Text,
     Thinking,
+    ToolCall,
+    ToolChoice,
     Turn,
     Url,
     Wish,
@@ -250,13 +250,13 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
         (Refusal(text="no"), OPENAI, "refusal", "no"),
         (Refusal(text="no"), OTHER, "content", "no"),
         (
-            Call(id="c1", name="f", arguments=""),
+            ToolCall(id="c1", name="f", arguments=""),
             OTHER,
             "tool_calls",
             [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
         ),
         (
-            Call(id="x" * 65, name="f", arguments='{"a":', namespace="n"),
+            ToolCall(id="x" * 65, name="f", arguments='{"a":', namespace="n"),
             OPENAI,
             "tool_calls",
             [
@@ -268,13 +268,13 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
             ],
         ),
         (
-            Call(id="c1", name="f", arguments="x y", is_freeform=True),
+            ToolCall(id="c1", name="f", arguments="x y", is_freeform=True),
             OPENAI,
             "tool_calls",
             [{"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x y"}}],
         ),
         (
-            Call(id="c1", name="f", arguments='x "y"', is_freeform=True),
+            ToolCall(id="c1", name="f", arguments='x "y"', is_freeform=True),
             OTHER,
             "tool_calls",
             [
@@ -286,7 +286,7 @@ def test_turns_that_have_nothing_to_say_are_left_out() -> None:
             ],
         ),
         (
-            Call(id="c1", name="f", arguments="{}", seal=Seal("google", "s")),
+            ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "s")),
             Profile(family="google"),
             "tool_calls",
             [
@@ -331,7 +331,7 @@ def test_seals_go_to_their_own_family_alone(family: str) -> None:
         *(Thinking(text="secret", seal=Seal(each, "minted")) for each in foreign if each != family),
         Text(text="a"),
         *(
-            Call(id=each, name="f", arguments="{}", seal=Seal(each, "minted"))
+            ToolCall(id=each, name="f", arguments="{}", seal=Seal(each, "minted"))
             for each in foreign
             if each != family
         ),
@@ -343,7 +343,7 @@ def test_seals_go_to_their_own_family_alone(family: str) -> None:
 
 
 def test_texts_and_calls_of_one_turn_are_one_message() -> None:
-    parts = (Text(text="a"), Call(id="c1", name="f", arguments="{}"), Text(text="b"))
+    parts = (Text(text="a"), ToolCall(id="c1", name="f", arguments="{}"), Text(text="b"))
     (message,) = said(*parts, profile=OPENAI)
     assert message["content"] == "ab"
     assert len(message["tool_calls"]) == 1
@@ -391,26 +391,26 @@ def test_a_schema_goes_byte_for_byte() -> None:
 @pytest.mark.parametrize(
     ("choice", "profile", "expected"),
     [
-        (Choice(), OTHER, "auto"),
-        (Choice(mode="none"), OTHER, "none"),
-        (Choice(mode="required"), OTHER, "required"),
+        (ToolChoice(), OTHER, "auto"),
+        (ToolChoice(mode="none"), OTHER, "none"),
+        (ToolChoice(mode="required"), OTHER, "required"),
         (
-            Choice(mode="required", names=("f",)),
+            ToolChoice(mode="required", names=("f",)),
             OTHER,
             {"type": "function", "function": {"name": "f"}},
         ),
         (
-            Choice(mode="required", names=("g",)),
+            ToolChoice(mode="required", names=("g",)),
             OPENAI,
             {"type": "custom", "custom": {"name": "g"}},
         ),
         (
-            Choice(mode="required", names=("g",)),
+            ToolChoice(mode="required", names=("g",)),
             OTHER,
             {"type": "function", "function": {"name": "g"}},
         ),
         (
-            Choice(mode="auto", names=("f", "g")),
+            ToolChoice(mode="auto", names=("f", "g")),
             OPENAI,
             {
                 "type": "allowed_tools",
@@ -425,14 +425,14 @@ def test_a_schema_goes_byte_for_byte() -> None:
         ),
     ],
 )
-def test_choices(choice: Choice, profile: Profile, expected: Any) -> None:
+def test_choices(choice: ToolChoice, profile: Profile, expected: Any) -> None:
     body = written(Request(turns=(), tools=TOOLS, choice=choice), profile)
     assert body["tool_choice"] == expected
     assert len(body["tools"]) == 2
 
 
 def test_allowed_tools_are_the_only_ones_elsewhere() -> None:
-    choice = Choice(mode="auto", names=("g",))
+    choice = ToolChoice(mode="auto", names=("g",))
     body, report = reported(Request(turns=(), tools=TOOLS, choice=choice))
     assert [tool["function"]["name"] for tool in body["tools"]] == ["g"]
     assert body["tool_choice"] == "auto"
@@ -440,7 +440,7 @@ def test_allowed_tools_are_the_only_ones_elsewhere() -> None:
 
 
 def test_nothing_is_said_of_tools_where_there_are_none() -> None:
-    body = written(Request(turns=(), choice=Choice(), parallel=False), OPENAI)
+    body = written(Request(turns=(), choice=ToolChoice(), parallel=False), OPENAI)
     assert body == {"model": "m", "messages": [], "store": False}
 
 
@@ -468,11 +468,11 @@ def test_a_search() -> None:
             Request(turns=(), tools=(Function(name="f", at=(2,), extra={"defer_loading": NONE}),)),
             "tools[2].defer_loading",
         ),
-        (Request(turns=(), choice=Choice(kind="mcp")), "tool_choice"),
+        (Request(turns=(), choice=ToolChoice(kind="mcp")), "tool_choice"),
         (Request(turns=(), sampling=Sampling(top_k=1)), "top_k"),
-        (Request(turns=(), limits=Limits(hosted_calls=1)), "max_tool_calls"),
-        (Request(turns=(), limits=Limits(answers=2), stream=True), "n"),
-        (Request(turns=(), limits=Limits(stop=tuple("abc"))), "stop"),
+        (Request(turns=(), limits=OutputLimits(hosted_calls=1)), "max_tool_calls"),
+        (Request(turns=(), limits=OutputLimits(answers=2), stream=True), "n"),
+        (Request(turns=(), limits=OutputLimits(stop=tuple("abc"))), "stop"),
         (Request(turns=(), labels=Labels(keeps=True)), "store"),
         (Request(turns=(), labels=Labels(tier="priority")), "service_tier"),
         (Request(turns=(), extra={"prediction": NONE}), "prediction"),
@@ -492,14 +492,14 @@ def test_options_are_refused_or_left_out_by_name(request_: Request, path: str) -
 
 def test_a_prewarming_call_is_never_a_whole_one() -> None:
     with pytest.raises(UnsupportedField) as refused:
-        reported(Request(turns=(), limits=Limits(output_tokens=0)), OPENAI, drops=True)
+        reported(Request(turns=(), limits=OutputLimits(output_tokens=0)), OPENAI, drops=True)
     assert refused.value.param == "max_completion_tokens"
 
 
 def test_options() -> None:
     request = Request(
         turns=(),
-        limits=Limits(output_tokens=9, stop=("a", "b"), answers=2),
+        limits=OutputLimits(output_tokens=9, stop=("a", "b"), answers=2),
         sampling=Sampling(
             temperature=0.0, top_p=0.5, seed=1, presence=0.1, frequency=0.2, top_logprobs=2
         ),
@@ -630,7 +630,7 @@ def test_a_longer_conversation_is_sent_as_an_extension_of_the_shorter_one(
         *turns(Text(text="a"), PNG),
         *turns(Thinking(text="hm"), Text(text="b"), role="assistant"),
         *turns(Text(text="c")),
-        *turns(Call(id="c1", name="f", arguments=""), role="assistant"),
+        *turns(ToolCall(id="c1", name="f", arguments=""), role="assistant"),
         *turns(Result(call_id="c1", parts=(Text(text="r"), PNG)), Text(text="d")),
         *turns(Refusal(text="no"), role="assistant"),
         *turns(Text(text="inside"), role="system"),
@@ -642,7 +642,7 @@ def test_a_longer_conversation_is_sent_as_an_extension_of_the_shorter_one(
 @pytest.mark.parametrize("call_id", ["call_AbC-123", "abcDEF123", "x" * 70])
 def test_mistrals_call_ids_have_nine_characters_at_both_ends(call_id: str) -> None:
     request_turns = (
-        *turns(Call(id=call_id, name="f", arguments="{}"), role="assistant"),
+        *turns(ToolCall(id=call_id, name="f", arguments="{}"), role="assistant"),
         *turns(Result(call_id=call_id, parts=())),
     )
     call, result = messages(request_turns, Profile(family="mistral"))

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.upstream.translation.conversation import Call, Result, Turn
+from services.gateway.upstream.translation.conversation import Result, ToolCall, Turn
 from tests.unit.translation.chat.bodies import OPENAI, read, written
 
 _words = st.text('ab é😀"\\\n', min_size=1, max_size=8)
@@ -114,6 +114,6 @@ def _developed(request: Any) -> Any:
 def test_every_call_keeps_its_result(exchanges: list[list[dict[str, Any]]]) -> None:
     messages = [each for exchange in exchanges for each in exchange]
     parts = [part for turn in read(messages=messages).turns for part in turn.parts]
-    called = [part.id for part in parts if isinstance(part, Call)]
+    called = [part.id for part in parts if isinstance(part, ToolCall)]
     answered = [part.call_id for part in parts if isinstance(part, Result)]
     assert called == answered

@@ -11,16 +11,22 @@ from hypothesis import strategies as st
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat import CHAT
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Part,
     Refusal,
     Request,
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.names import ToolNames
-from services.gateway.upstream.translation.reply import AnswerContext, Failure, Reply, Stop, Writer
+from services.gateway.upstream.translation.reply import (
+    AnswerContext,
+    Reply,
+    ReportedError,
+    Stop,
+    Writer,
+)
 from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
 from tests.unit.translation.chat.streams import (
@@ -242,8 +248,8 @@ def test_a_failure_ends_the_stream() -> None:
     writer = CHAT.writer(context())
     writer.started("1", "m", None)
     writer.text("a")
-    writer.failed(Failure(message="boom", status=429, code="rate_limit_exceeded"))
-    writer.failed(Failure(message="again"))
+    writer.failed(ReportedError(message="boom", status=429, code="rate_limit_exceeded"))
+    writer.failed(ReportedError(message="again"))
     assert _failed(writer) == {
         "message": "boom",
         "type": "rate_limit_error",
@@ -254,7 +260,7 @@ def test_a_failure_ends_the_stream() -> None:
 
 def test_a_failure_before_anything_else() -> None:
     writer = CHAT.writer(context())
-    writer.failed(Failure(message="boom"))
+    writer.failed(ReportedError(message="boom"))
     assert _failed(writer)["type"] == "api_error"
 
 
@@ -292,7 +298,7 @@ def _parts(drawn: list[Any]) -> list[Part]:
             parts.append(Thinking(seal=Seal("anthropic", "r"), is_redacted=True))
         else:
             arguments = json.dumps({"a": said[0]})
-            parts.append(Call(id=f"c{index}", name="f", arguments=arguments, seal=said[1]))
+            parts.append(ToolCall(id=f"c{index}", name="f", arguments=arguments, seal=said[1]))
     return parts
 
 
@@ -311,7 +317,7 @@ def _streamed(parts: list[Part], writer: Writer) -> None:
                 sink.thinking(part.text[start : start + 3])
             if part.seal is not None:
                 sink.seal(part.seal)
-        elif isinstance(part, Call):
+        elif isinstance(part, ToolCall):
             for start in range(0, len(part.arguments), 3):
                 said = part.arguments[start : start + 3]
                 sink.call(key, part.id, part.name, said, part.is_freeform)

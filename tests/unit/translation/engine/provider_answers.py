@@ -8,7 +8,6 @@ import msgspec
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Part,
     Refusal,
@@ -16,6 +15,7 @@ from services.gateway.upstream.translation.conversation import (
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.engine import LANGUAGES
 from services.gateway.upstream.translation.names import ToolNames
@@ -60,7 +60,7 @@ def _reply(format_: ClientFormat) -> Reply:
     )
     of_openai: tuple[Part, ...] = (
         Refusal(text="Not that."),
-        Call(id="call_2", name="g", arguments="free text", is_freeform=True),
+        ToolCall(id="call_2", name="g", arguments="free text", is_freeform=True),
     )
     return Reply(
         id="answer_1",
@@ -73,8 +73,8 @@ def _reply(format_: ClientFormat) -> Reply:
             Text(text="Oslo it is.", citations=citations, family=family),
             Text(text="And more."),
             *(() if format_ == "messages" else of_openai),
-            Call(id="call_1", name="f", arguments='{"a":1}'),
-            Call(id="call_3", name="f", arguments=""),
+            ToolCall(id="call_1", name="f", arguments='{"a":1}'),
+            ToolCall(id="call_3", name="f", arguments=""),
         ),
         stop=Stop(kind="tool"),
         usage=USAGE,

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Part,
     Refusal,
     Request,
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.engine import LANGUAGES
 from services.gateway.upstream.translation.names import ToolNames
@@ -74,7 +74,7 @@ def replies(draw: st.DrawFn, target: ClientFormat) -> Reply:
         ],
     }[target]
     calls = [
-        Call(id=f"call_{number}", name=name, arguments=arguments)
+        ToolCall(id=f"call_{number}", name=name, arguments=arguments)
         for number, (name, arguments) in enumerate(
             draw(st.lists(st.tuples(st.sampled_from(["f", "get-it"]), _inputs), max_size=3))
         )

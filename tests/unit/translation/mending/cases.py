@@ -8,13 +8,11 @@ from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.chat.paths import PATHS as CHAT
 from services.gateway.upstream.translation.conversation import (
     CacheMark,
-    Call,
-    Choice,
     Document,
     Function,
     Hosted,
     Labels,
-    Limits,
+    OutputLimits,
     Plain,
     Request,
     Result,
@@ -24,6 +22,8 @@ from services.gateway.upstream.translation.conversation import (
     Shape,
     Text,
     Thinking,
+    ToolCall,
+    ToolChoice,
     Turn,
     Wish,
 )
@@ -42,7 +42,7 @@ from services.gateway.upstream.translation.refusals import Paths
 from services.gateway.upstream.translation.responses.paths import PATHS as RESPONSES
 
 USER = Turn(role="user", parts=(Text(text="q", at=(0, 0)),), at=(0,))
-CALL = Call(id="c1", name="f", arguments="{}", at=(1, 0))
+CALL = ToolCall(id="c1", name="f", arguments="{}", at=(1, 0))
 RESULT = Result(call_id="c1", parts=(Text(text="r"),), at=(2, 0))
 TOOL = Function(name="f", at=(0,))
 IN_NAMESPACE = Function(name="f", at=(1, 0), namespace="n", namespace_description="what for")
@@ -130,7 +130,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def limited(tokens: int, **fields: object) -> dict[str, object]:
-    return {"limits": Limits(output_tokens=tokens), **fields}
+    return {"limits": OutputLimits(output_tokens=tokens), **fields}
 
 
 OFF = Wish(mode="off")
@@ -299,9 +299,9 @@ THINKING = [
         to="messages",
         profile=OLD_CLAUDE,
         request=asked(
-            thinking=Wish(effort="high"), choice=Choice(mode="required"), **limited(20_000)
+            thinking=Wish(effort="high"), choice=ToolChoice(mode="required"), **limited(20_000)
         ),
-        sent=asked(thinking=OFF, choice=Choice(mode="required"), **limited(20_000)),
+        sent=asked(thinking=OFF, choice=ToolChoice(mode="required"), **limited(20_000)),
         adapted=("reasoning_effort",),
     ),
     Case(
@@ -406,7 +406,7 @@ OPTIONS = [
         rule=options.known_choice,
         to="chat",
         profile=SERVER,
-        request=asked(tools=(TOOL,), choice=Choice(mode="required", names=("g",))),
+        request=asked(tools=(TOOL,), choice=ToolChoice(mode="required", names=("g",))),
         refused="tool_choice",
     ),
     Case(
@@ -451,8 +451,10 @@ OPTIONS = [
         rule=options.forced_tools,
         to="messages",
         profile=ALWAYS_CLAUDE,
-        request=asked(tools=(TOOL,), choice=Choice(mode="required", names=("f",)), **limited(1)),
-        sent=asked(tools=(TOOL,), choice=Choice(), **limited(1)),
+        request=asked(
+            tools=(TOOL,), choice=ToolChoice(mode="required", names=("f",)), **limited(1)
+        ),
+        sent=asked(tools=(TOOL,), choice=ToolChoice(), **limited(1)),
         dropped=("tool_choice",),
     ),
     Case(

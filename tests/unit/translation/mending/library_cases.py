@@ -7,15 +7,15 @@ import msgspec
 from services.gateway.upstream.translation.conversation import (
     Audio,
     Bytes,
-    Call,
-    Choice,
     Function,
     Image,
-    Limits,
+    OutputLimits,
     Part,
     Result,
     Shape,
     Text,
+    ToolCall,
+    ToolChoice,
     Turn,
     Url,
     Wish,
@@ -54,7 +54,7 @@ SERVER = Profile(family="cohere", library="cohere")
 CLAUDE = Profile(
     family="anthropic", library="bedrock", efforts=(), has_budgets=True, max_output=64_000
 )
-CLAUDES: dict[str, Any] = {"limits": Limits(output_tokens=64_000)}
+CLAUDES: dict[str, Any] = {"limits": OutputLimits(output_tokens=64_000)}
 
 
 def case(**fields: Any) -> Case:
@@ -84,7 +84,7 @@ OF_ANY = [
         name="the choice that holds anyway is not said",
         rule=library.default_choice,
         profile=SERVER,
-        request=asked(tools=(TOOL,), choice=Choice()),
+        request=asked(tools=(TOOL,), choice=ToolChoice()),
         sent=asked(tools=(TOOL,)),
     ),
 ]
@@ -124,14 +124,14 @@ OF_BEDROCK = [
         name="no call is made without tools",
         rule=bedrock.no_choice,
         profile=CLAUDE,
-        request=asked(tools=(TOOL,), choice=Choice(mode="none")),
+        request=asked(tools=(TOOL,), choice=ToolChoice(mode="none")),
         sent=asked(**CLAUDES),
     ),
     case(
         name="none cannot be chosen beside earlier calls",
         rule=bedrock.no_choice,
         profile=NOVA,
-        request=asked(said(CALL), answered(), tools=(TOOL,), choice=Choice(mode="none")),
+        request=asked(said(CALL), answered(), tools=(TOOL,), choice=ToolChoice(mode="none")),
         sent=asked(said(CALL), answered(), tools=(TOOL,)),
         dropped=("tool_choice",),
     ),
@@ -234,7 +234,7 @@ OF_GEMINI = [
         rule=gemini.equal_calls,
         profile=GEMINI_25,
         request=asked(
-            said(CALL, Call(id="c2", name="f", arguments="{}", at=(1, 1))),
+            said(CALL, ToolCall(id="c2", name="f", arguments="{}", at=(1, 1))),
             answered(RESULT, Result(call_id="c2", parts=(Text(text="s"),), at=(3, 0))),
         ),
         sent=asked(
@@ -248,11 +248,11 @@ OF_GEMINI = [
         rule=gemini.results_in_order,
         profile=GEMINI_25,
         request=asked(
-            said(CALL, Call(id="c2", name="g", arguments="{}", at=(1, 1))),
+            said(CALL, ToolCall(id="c2", name="g", arguments="{}", at=(1, 1))),
             answered(Result(call_id="c2", parts=(Text(text="s"),), at=(2, 0)), RESULT),
         ),
         sent=asked(
-            said(CALL, Call(id="c2", name="g", arguments="{}", at=(1, 1))),
+            said(CALL, ToolCall(id="c2", name="g", arguments="{}", at=(1, 1))),
             answered(RESULT, Result(call_id="c2", parts=(Text(text="s"),), at=(2, 0))),
         ),
     ),
@@ -260,8 +260,10 @@ OF_GEMINI = [
         name="thinking within the limit of the answer",
         rule=gemini.thinking_for_gemini,
         profile=GEMINI_25,
-        request=asked(thinking=Wish(effort="high"), limits=Limits(output_tokens=1_500)),
-        sent=asked(thinking=Wish(mode="on", budget_tokens=750), limits=Limits(output_tokens=1_500)),
+        request=asked(thinking=Wish(effort="high"), limits=OutputLimits(output_tokens=1_500)),
+        sent=asked(
+            thinking=Wish(mode="on", budget_tokens=750), limits=OutputLimits(output_tokens=1_500)
+        ),
         adapted=("reasoning_effort",),
     ),
     case(

@@ -12,7 +12,7 @@ from services.gateway.formats.sse import FrameSplitter, data_of, frame
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.messages import MESSAGES
 from services.gateway.upstream.translation.names import ToolNames
-from services.gateway.upstream.translation.reply import AnswerContext, Failure, Sink, Stop
+from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Sink, Stop
 from services.gateway.upstream.translation.sequencer import Sequencer
 
 EVENT: TypeAdapter[Any] = TypeAdapter(BetaRawMessageStreamEvent)
@@ -92,7 +92,7 @@ class Recorder:
         self.told: list[tuple[Any, ...]] = []
         self.usages: list[TokenUsage] = []
         self.stopped: Stop | None = None
-        self.failure: Failure | None = None
+        self.failure: ReportedError | None = None
 
     def started(self, answer_id: str, model: str, created: int | None) -> None:
         self.told.append(("started", answer_id, model))
@@ -127,7 +127,7 @@ class Recorder:
     def stop(self, stop: Stop) -> None:
         self.stopped = stop
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         self.failure = failure
 
     def _add(self, *part: Any) -> None:

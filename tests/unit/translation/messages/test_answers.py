@@ -8,7 +8,6 @@ import pytest
 from libs.common.errors import AnswerBroken, CallMalformed, UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Opaque,
     Part,
@@ -16,10 +15,11 @@ from services.gateway.upstream.translation.conversation import (
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.messages import MESSAGES
 from services.gateway.upstream.translation.names import ToolNames
-from services.gateway.upstream.translation.reply import Failure, Reply, Stop
+from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.seals import envelope
 from tests.unit.translation.messages.answers import USAGE, context, encoded, message, strict
 
@@ -120,7 +120,7 @@ def test_ids_and_the_name_that_was_asked_for() -> None:
         (Refusal(text="no"), [{"type": "text", "text": "no"}]),
         (Opaque(kind="x", raw=RAW(b"{}"), family="openai"), []),
         (
-            Call(id="c", name="f", arguments="{}", seal=Seal("google", "g")),
+            ToolCall(id="c", name="f", arguments="{}", seal=Seal("google", "g")),
             [
                 {"type": "redacted_thinking", "data": envelope(Seal("google", '{"c":"g"}'))},
                 {"type": "tool_use", "id": "c", "name": "f", "input": {}},
@@ -138,7 +138,7 @@ def test_what_is_shown_to_a_client_is_read_again() -> None:
         Thinking(summaries=("a",), seal=Seal("openai", "enc")),
         Thinking(is_redacted=True, seal=Seal("openai", "e2")),
         Thinking(text="open", seal=Seal("none", "")),
-        Call(id="c", name="f", arguments="{}", seal=Seal("google", "g")),
+        ToolCall(id="c", name="f", arguments="{}", seal=Seal("google", "g")),
     )
     content = write(reply(*parts), family="openai")["content"]
     turn = {"role": "assistant", "content": content}
@@ -179,7 +179,7 @@ def test_a_search_of_openai() -> None:
     [('{"a":1}', {"a": 1}), ("", {}), (" {} ", {})],
 )
 def test_arguments(arguments: str, found: dict[str, Any]) -> None:
-    call = Call(id="c", name="f", arguments=arguments)
+    call = ToolCall(id="c", name="f", arguments=arguments)
     written = write(reply(call, stop=Stop(kind="tool")), family="openai")
     assert written["content"][0]["input"] == found
     assert written["stop_reason"] == "tool_use"
@@ -187,7 +187,7 @@ def test_arguments(arguments: str, found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("arguments", ['{"a": ', "[1]", "null", "5", "{}{}"])
 def test_broken_arguments(arguments: str) -> None:
-    call = Call(id="c", name="f", arguments=arguments)
+    call = ToolCall(id="c", name="f", arguments=arguments)
     with pytest.raises(AnswerBroken, match="the tool f with arguments that are no JSON object"):
         write(reply(call, stop=Stop(kind="tool")), family="openai")
     cut = write(reply(Text(text="a"), call, stop=Stop(kind="limit")), family="openai")
@@ -197,7 +197,7 @@ def test_broken_arguments(arguments: str) -> None:
 
 def test_names_of_tools_are_the_clients() -> None:
     names = ToolNames({"short": (None, "a long name", False)})
-    call = Call(id="c", name="short", arguments="{}")
+    call = ToolCall(id="c", name="short", arguments="{}")
     written = write(reply(call), family="openai", names=names)
     assert written["content"][0]["name"] == "a long name"
 
@@ -300,7 +300,7 @@ def test_usage_is_read_as_the_ledger_reads_it() -> None:
 
 def test_an_error_under_a_status_200() -> None:
     body = encoded({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})
-    assert MESSAGES.read_answer(body, "anthropic") == Failure(
+    assert MESSAGES.read_answer(body, "anthropic") == ReportedError(
         message="busy", kind="overloaded_error"
     )
 
@@ -316,19 +316,19 @@ def test_what_cannot_be_read(body: bytes) -> None:
     [
         (
             b'{"type":"error","error":{"type":"invalid_request_error","message":"too long"}}',
-            Failure(message="too long", status=400, kind="invalid_request_error"),
+            ReportedError(message="too long", status=400, kind="invalid_request_error"),
         ),
         (
             b'{"error":{"type":"x","message":"m","details":{"error_code":"thread_not_found"}}}',
-            Failure(message="m", status=400, kind="x", code="thread_not_found"),
+            ReportedError(message="m", status=400, kind="x", code="thread_not_found"),
         ),
-        (b'{"error":"no"}', Failure(message="no", status=400)),
-        (b'{"message":"no"}', Failure(message="no", status=400)),
-        (b"<html>no</html>", Failure(message="<html>no</html>", status=400)),
-        (b"", Failure(message="The provider gave no reason.", status=400)),
-        (b'{"error":{"message":5}}', Failure(message='{"message":5}', status=400)),
-        (b"\xff", Failure(message="\ufffd", status=400)),
+        (b'{"error":"no"}', ReportedError(message="no", status=400)),
+        (b'{"message":"no"}', ReportedError(message="no", status=400)),
+        (b"<html>no</html>", ReportedError(message="<html>no</html>", status=400)),
+        (b"", ReportedError(message="The provider gave no reason.", status=400)),
+        (b'{"error":{"message":5}}', ReportedError(message='{"message":5}', status=400)),
+        (b"\xff", ReportedError(message="\ufffd", status=400)),
     ],
 )
-def test_errors(body: bytes, failure: Failure) -> None:
+def test_errors(body: bytes, failure: ReportedError) -> None:
     assert MESSAGES.read_error(400, body) == failure

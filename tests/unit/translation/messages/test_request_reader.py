@@ -8,8 +8,6 @@ import pytest
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.conversation import (
     CacheMark,
-    Call,
-    Choice,
     Function,
     HostedTool,
     Opaque,
@@ -18,6 +16,8 @@ from services.gateway.upstream.translation.conversation import (
     Search,
     Text,
     Thinking,
+    ToolCall,
+    ToolChoice,
     Wish,
 )
 from services.gateway.upstream.translation.messages import MESSAGES
@@ -194,7 +194,7 @@ def test_what_claude_code_sends() -> None:
         "system", "user", "assistant", "user", "system",
     ]  # fmt: skip
     assert request.turns[0].parts[1] == Text(text="s", cache=CacheMark(3600), at=(-2,))
-    assert request.turns[2].parts == (Call(id="t1", name="f", arguments='{"a":1}', at=(1, 0)),)
+    assert request.turns[2].parts == (ToolCall(id="t1", name="f", arguments='{"a":1}', at=(1, 0)),)
     assert request.turns[3].parts == (
         Result(
             call_id="t1",
@@ -206,7 +206,7 @@ def test_what_claude_code_sends() -> None:
     )
     assert request.thinking == Wish(mode="auto", effort="high", is_shown=False)
     assert request.labels.user == user_id
-    assert (request.choice, request.parallel) == (Choice(mode="required"), False)
+    assert (request.choice, request.parallel) == (ToolChoice(mode="required"), False)
     assert request.stream is True
     assert (request.extra, set(request.hints)) == ({}, {"context_management"})
 
@@ -296,7 +296,7 @@ def test_seals_of_other_families() -> None:
         Thinking(is_redacted=True, seal=Seal("openai", "enc"), at=(1, 2)),
         Thinking(text="open", seal=Seal("none", ""), at=(1, 3)),
         Thinking(text="old", at=(1, 4)),
-        Call(id="t1", name="f", arguments='{"a":1}', seal=Seal("google", "g"), at=(1, 6)),
+        ToolCall(id="t1", name="f", arguments='{"a":1}', seal=Seal("google", "g"), at=(1, 6)),
     )
 
 

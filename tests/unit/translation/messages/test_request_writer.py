@@ -12,8 +12,6 @@ from services.gateway.upstream.translation.conversation import (
     Audio,
     Bytes,
     CacheMark,
-    Call,
-    Choice,
     Document,
     FileId,
     Freeform,
@@ -22,8 +20,8 @@ from services.gateway.upstream.translation.conversation import (
     HostedTool,
     Image,
     Labels,
-    Limits,
     Opaque,
+    OutputLimits,
     Part,
     Plain,
     Refusal,
@@ -35,6 +33,8 @@ from services.gateway.upstream.translation.conversation import (
     Shape,
     Text,
     Thinking,
+    ToolCall,
+    ToolChoice,
     Turn,
     Url,
     Wish,
@@ -53,7 +53,7 @@ def said(*parts: Part, role: str = "assistant") -> Turn:
 
 
 def request(*turns: Turn, **fields: Any) -> Request:
-    fields.setdefault("limits", Limits(output_tokens=10))
+    fields.setdefault("limits", OutputLimits(output_tokens=10))
     return Request(turns=turns or (ASK,), **fields)
 
 
@@ -112,7 +112,7 @@ def test_parts(part: Part, block: dict[str, Any]) -> None:
 )
 def test_arguments_are_an_object(arguments: str, found: Any, is_adapted: bool) -> None:
     report = Report(CHAT_PATHS, drops=False)
-    call = Call(id="c", name="f", arguments=arguments, at=(1, 0))
+    call = ToolCall(id="c", name="f", arguments=arguments, at=(1, 0))
     result = said(Result(call_id="c", parts=()), role="user")
     body = write(request(ASK, said(call), result), report=report)
     assert body["messages"][1]["content"][0]["input"] == found
@@ -120,7 +120,7 @@ def test_arguments_are_an_object(arguments: str, found: Any, is_adapted: bool) -
 
 
 def test_ids_and_names_of_calls_fit() -> None:
-    call = Call(id="functions.f:0", name="n" * 80, arguments="{}")
+    call = ToolCall(id="functions.f:0", name="n" * 80, arguments="{}")
     body = written(ASK, said(call), said(Result(call_id="functions.f:0", parts=()), role="user"))
     use, result = (turn["content"][0] for turn in body["messages"][1:])
     assert use["id"] == result["tool_use_id"]
@@ -130,7 +130,7 @@ def test_ids_and_names_of_calls_fit() -> None:
 
 
 def test_results_come_first_and_failures_are_marked() -> None:
-    call = Call(id="c", name="f", arguments="{}")
+    call = ToolCall(id="c", name="f", arguments="{}")
     results = said(
         Text(text="and"),
         Result(call_id="c", parts=(Text(text="no"),), has_failed=True),
@@ -145,7 +145,7 @@ def test_what_says_nothing_is_left_out() -> None:
     body = written(
         Turn(role="system", parts=(Text(text=" "),)),
         ASK,
-        said(Text(text=""), Call(id="c", name="f", arguments="{}")),
+        said(Text(text=""), ToolCall(id="c", name="f", arguments="{}")),
         said(Result(call_id="c", parts=(Text(text=""),)), role="user"),
         said(Text(text="\n"), role="user"),
     )
@@ -176,7 +176,11 @@ REFUSED: tuple[tuple[Part, str, str], ...] = (
     (Document(source=Bytes("text/plain", "//8=")), "messages[1]", "no text in base64"),
     (Opaque(kind="compaction", raw=RAW, family="openai"), "messages[1]", "compaction cannot be"),
     (Hosted(kind="mcp", raw=RAW, family="openai"), "messages[1]", "mcp cannot be carried"),
-    (Call(id="c", name="f", arguments="", extra={"x": RAW}), "messages[1].x", "cannot be carried"),
+    (
+        ToolCall(id="c", name="f", arguments="", extra={"x": RAW}),
+        "messages[1].x",
+        "cannot be carried",
+    ),
 )
 
 
@@ -218,7 +222,7 @@ def test_system_messages_stand_before_the_answer() -> None:
 def test_system_messages_of_models_without_them() -> None:
     profile = msgspec.structs.replace(CLAUDE, takes_system_inside=False)
     report = Report(CHAT_PATHS, drops=False)
-    call = said(Call(id="c", name="f", arguments="{}"))
+    call = said(ToolCall(id="c", name="f", arguments="{}"))
     results = said(Result(call_id="c", parts=()), role="user")
     body = write(request(ASK, call, SYSTEM, results, SYSTEM), profile, report=report)
     assert [turn["role"] for turn in body["messages"]] == [
@@ -245,7 +249,7 @@ def test_an_unfinished_answer() -> None:
 OPTIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     ({"sampling": Sampling(temperature=1.5)}, {"temperature": 1}),
     ({"sampling": Sampling(presence=0, frequency=0, logit_bias=RAW)}, {}),
-    ({"limits": Limits(output_tokens=0)}, {"max_tokens": 0}),
+    ({"limits": OutputLimits(output_tokens=0)}, {"max_tokens": 0}),
     ({"thinking": Wish(mode="auto", effort="minimal")}, {"output_config": {"effort": "low"}}),
     (
         {"thinking": Wish(mode="on", budget_tokens=2048, summary="auto")},
@@ -260,7 +264,7 @@ OPTIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
         {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
     ),
     (
-        {"tools": (FUNCTION,), "choice": Choice(mode="required", names=("f",))},
+        {"tools": (FUNCTION,), "choice": ToolChoice(mode="required", names=("f",))},
         {"tool_choice": {"type": "tool", "name": "f"}},
     ),
     (
@@ -274,7 +278,7 @@ OPTIONS: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
     (
         {
             "tools": (Search(at=(-1,), location=msgspec.Raw(b'{"city":"Bern"}')),),
-            "limits": Limits(output_tokens=1, hosted_calls=2),
+            "limits": OutputLimits(output_tokens=1, hosted_calls=2),
         },
         {
             "tools": [
@@ -309,14 +313,14 @@ def test_hints_of_style(asked: str, adapted: tuple[str, ...]) -> None:
 
 def test_allowed_tools_leave_the_others_out() -> None:
     tools = (FUNCTION, Function(name="g", at=(1,)), Function(name="h", at=(2,)))
-    body = written(tools=tools, choice=Choice(mode="required", names=("f", "h")))
+    body = written(tools=tools, choice=ToolChoice(mode="required", names=("f", "h")))
     assert [tool["name"] for tool in body["tools"]] == ["f", "h"]
     assert body["tool_choice"] == {"type": "any"}
 
 
 def test_freeform_tools_take_one_text() -> None:
     tool = Freeform(name="patch", at=(0,), description="d", syntax="lark", grammar="start: /a/")
-    call = Call(id="c", name="patch", arguments="*** a", is_freeform=True)
+    call = ToolCall(id="c", name="patch", arguments="*** a", is_freeform=True)
     result = said(Result(call_id="c", parts=()), role="user")
     body = written(ASK, said(call), result, tools=(tool,))
     schema = body["tools"][0]["input_schema"]
@@ -335,11 +339,11 @@ UNSUPPORTED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"extra": {"modalities": RAW}}, "modalities"),
     ({"tools": (Function(name="f", at=(0,), extra={"async": RAW}),)}, "tools[0].async"),
     ({"tools": (HostedTool(kind="mcp", at=(3,), raw=RAW, family="openai"),)}, "tools[3]"),
-    ({"tools": (FUNCTION,), "choice": Choice(kind="shell")}, "choice"),
+    ({"tools": (FUNCTION,), "choice": ToolChoice(kind="shell")}, "choice"),
     (
         {
             "tools": (Search(at=(0,)), Search(at=(1,))),
-            "limits": Limits(output_tokens=1, hosted_calls=2),
+            "limits": OutputLimits(output_tokens=1, hosted_calls=2),
         },
         "tool_calls",
     ),
@@ -359,9 +363,9 @@ def test_options_are_refused_or_named(fields: dict[str, Any], path: str) -> None
 @pytest.mark.parametrize("drops", [False, True])
 def test_never_left_out(drops: bool) -> None:
     with pytest.raises(UnsupportedField, match=r"^n: "):
-        write(request(limits=Limits(answers=2)), drops=drops)
+        write(request(limits=OutputLimits(answers=2)), drops=drops)
     with pytest.raises(UnsupportedField, match="stop sequence of blanks"):
-        write(request(limits=Limits(stop=("a", "\n"))), drops=drops)
+        write(request(limits=OutputLimits(stop=("a", "\n"))), drops=drops)
 
 
 def test_a_longer_conversation_begins_with_the_shorter_one() -> None:
@@ -369,7 +373,8 @@ def test_a_longer_conversation_begins_with_the_shorter_one() -> None:
         Turn(role="system", parts=(Text(text="s"),)),
         ASK,
         said(
-            Thinking(text="a", seal=Seal("anthropic", "s")), Call(id="c", name="f", arguments="{")
+            Thinking(text="a", seal=Seal("anthropic", "s")),
+            ToolCall(id="c", name="f", arguments="{"),
         ),
         said(Text(text="x"), Result(call_id="c", parts=(Text(text="r"),)), role="user"),
         said(Thinking(text="b", seal=Seal("openai", "s")), Text(text="ok")),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from libs.common.errors import UpstreamFailed
-from services.gateway.upstream.translation.reply import Failure, Stop
+from services.gateway.upstream.translation.reply import ReportedError, Stop
 from tests.unit.translation.messages.answers import (
     STOPPED,
     Recorder,
@@ -231,14 +231,14 @@ def test_a_stream_without_its_last_event_is_whole_once_the_end_is_told() -> None
     assert not read_stream([])[1]
 
 
-FAILED: dict[str, tuple[list[bytes], Failure]] = {
+FAILED: dict[str, tuple[list[bytes], ReportedError]] = {
     "error": (
         [event("error", error={"type": "overloaded_error", "message": "busy"})],
-        Failure(message="busy", kind="overloaded_error"),
+        ReportedError(message="busy", kind="overloaded_error"),
     ),
     "second start": (
         [*text(0, "a"), started()],
-        Failure(
+        ReportedError(
             message="The provider began a second answer within one stream.",
             status=502,
             code="upstream_garbled",
@@ -246,7 +246,7 @@ FAILED: dict[str, tuple[list[bytes], Failure]] = {
     ),
     "start of another": (
         [started(id="msg_2")],
-        Failure(
+        ReportedError(
             message="The provider began a second answer within one stream.",
             status=502,
             code="upstream_garbled",
@@ -260,7 +260,7 @@ FAILED: dict[str, tuple[list[bytes], Failure]] = {
                 delta={"type": "input_json_delta", "partial_json": "{"},
             )
         ],
-        Failure(
+        ReportedError(
             message="The provider sent arguments of a call that had not begun.",
             status=502,
             code="upstream_garbled",
@@ -271,7 +271,7 @@ FAILED: dict[str, tuple[list[bytes], Failure]] = {
             event("content_block_start", index=number, content_block={"type": "text", "text": ""})
             for number in range(300)
         ],
-        Failure(
+        ReportedError(
             message="The provider began too many blocks at once.",
             status=502,
             code="upstream_garbled",
@@ -281,7 +281,7 @@ FAILED: dict[str, tuple[list[bytes], Failure]] = {
 
 
 @pytest.mark.parametrize(("frames", "failure"), FAILED.values(), ids=FAILED)
-def test_failures(frames: list[bytes], failure: Failure) -> None:
+def test_failures(frames: list[bytes], failure: ReportedError) -> None:
     recorder, is_whole = read_stream([started(), *frames, ended(), STOPPED])
     assert (recorder.failure, recorder.stopped, is_whole) == (failure, None, False)
 

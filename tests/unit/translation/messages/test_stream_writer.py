@@ -13,7 +13,6 @@ from libs.common.errors import AnswerBroken, CallMalformed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Part,
     Refusal,
@@ -22,10 +21,11 @@ from services.gateway.upstream.translation.conversation import (
     Search,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.messages import MESSAGES
 from services.gateway.upstream.translation.names import ToolNames
-from services.gateway.upstream.translation.reply import Failure, Reply, Sink, Stop
+from services.gateway.upstream.translation.reply import Reply, ReportedError, Sink, Stop
 from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
 from tests.unit.translation.messages.answers import (
@@ -76,7 +76,7 @@ def _tell(sink: Sink, key: int, part: Part) -> None:
             sink.refusal(said)
         case Thinking():
             _think(sink, part)
-        case Call():
+        case ToolCall():
             if part.seal is not None:
                 sink.seal(part.seal, part.id)
             sink.call(key, part.id, part.name, "", False)
@@ -101,7 +101,7 @@ def reply(*parts: Part, stop: Stop | None = None, **members: Any) -> Reply:
     return Reply(parts=parts, stop=stop or Stop(kind="end"), **(known | members))
 
 
-CALL = Call(id="c", name="f", arguments='{"a":1}')
+CALL = ToolCall(id="c", name="f", arguments='{"a":1}')
 SEARCH = Hosted(
     kind="web_search",
     raw=RAW(encoded({"id": "ws_1", "action": {"query": "q", "sources": [{"url": "https://x"}]}})),
@@ -333,17 +333,17 @@ def test_a_broken_call_is_no_good_end() -> None:
 @pytest.mark.parametrize(
     ("failure", "kind", "words"),
     [
-        (Failure(message="busy", kind="overloaded_error"), "overloaded_error", "busy"),
-        (Failure(message="slow", status=429), "rate_limit_error", "slow"),
-        (Failure(message="odd", status=502, code="upstream_garbled"), "api_error", "odd"),
+        (ReportedError(message="busy", kind="overloaded_error"), "overloaded_error", "busy"),
+        (ReportedError(message="slow", status=429), "rate_limit_error", "slow"),
+        (ReportedError(message="odd", status=502, code="upstream_garbled"), "api_error", "odd"),
         (
-            Failure(message="too many tokens", code="context_length_exceeded"),
+            ReportedError(message="too many tokens", code="context_length_exceeded"),
             "invalid_request_error",
             "prompt is too long: too many tokens",
         ),
     ],
 )
-def test_failures(failure: Failure, kind: str, words: str) -> None:
+def test_failures(failure: ReportedError, kind: str, words: str) -> None:
     writer = MESSAGES.writer(context("openai"))
     sequencer = Sequencer(writer)
     sequencer.started("a", "m", None)

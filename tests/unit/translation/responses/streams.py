@@ -12,13 +12,13 @@ from pydantic import TypeAdapter
 
 from services.gateway.formats.sse import FrameSplitter, data_of
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Part,
     Refusal,
     Request,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, Sink, Writer
@@ -64,7 +64,7 @@ def _say_part(sink: Sink, key: int, part: Part) -> None:
         sink.ended()
     elif isinstance(part, Thinking):
         _say_thinking(sink, part)
-    elif isinstance(part, Call):
+    elif isinstance(part, ToolCall):
         for half in halves(part.arguments):
             sink.call(key, part.id, part.name, half, part.is_freeform)
         if part.seal is not None:

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from libs.common.errors import CallMalformed, UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Part,
     Refusal,
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
-from services.gateway.upstream.translation.reply import Failure, Reply, Stop
+from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.responses import RESPONSES
 from services.gateway.upstream.translation.responses.request_reader import read_request
 from services.gateway.upstream.translation.seals import MARK, envelope
@@ -96,12 +96,12 @@ def test_texts_and_refusals_are_the_parts_of_one_message() -> None:
 
 
 def test_ids_are_made_of_the_providers() -> None:
-    body = whole(reply(Text(text="a"), Call(id="c", name="f", arguments="{}")))
+    body = whole(reply(Text(text="a"), ToolCall(id="c", name="f", arguments="{}")))
     assert body["id"].startswith("resp_")
     digest = body["id"].removeprefix("resp_")
     assert len(digest) == 48
     assert [item["id"] for item in body["output"]] == [f"msg_{digest}_0", f"fc_{digest}_1"]
-    again = whole(reply(Text(text="a"), Call(id="c", name="f", arguments="{}")))
+    again = whole(reply(Text(text="a"), ToolCall(id="c", name="f", arguments="{}")))
     assert again["output"] == body["output"]
     own = Reply(id="resp_abc", model="m", parts=(), stop=Stop(kind="end"))
     assert whole(own)["id"] == "resp_abc"
@@ -147,40 +147,42 @@ def test_a_body_of_many_lines_is_told_again_on_one() -> None:
     ("call", "item"),
     [
         (
-            Call(id="c", name="f", arguments='{"a": 1}'),
+            ToolCall(id="c", name="f", arguments='{"a": 1}'),
             {"type": "function_call", "name": "f", "arguments": '{"a": 1}'},
         ),
         (
-            Call(id="c", name="f", arguments=""),
+            ToolCall(id="c", name="f", arguments=""),
             {"type": "function_call", "name": "f", "arguments": "{}"},
         ),
         (
-            Call(id="c", name="f", arguments='{"a": '),
+            ToolCall(id="c", name="f", arguments='{"a": '),
             {"type": "function_call", "name": "f", "arguments": '{"a": '},
         ),
         (
-            Call(id="c", name="mcp__find", arguments="{}"),
+            ToolCall(id="c", name="mcp__find", arguments="{}"),
             {"type": "function_call", "namespace": "mcp", "name": "find", "arguments": "{}"},
         ),
         (
-            Call(id="c", name="apply_patch", arguments='{"input": "*** \\u00e9"}'),
+            ToolCall(id="c", name="apply_patch", arguments='{"input": "*** \\u00e9"}'),
             {"type": "custom_tool_call", "name": "apply_patch", "input": "*** é"},
         ),
         (
-            Call(id="c", name="apply_patch", arguments='{"patch": 1}'),
+            ToolCall(id="c", name="apply_patch", arguments='{"patch": 1}'),
             {"type": "custom_tool_call", "name": "apply_patch", "input": '{"patch": 1}'},
         ),
         (
-            Call(id="c", name="apply_patch", arguments="*** Begin", is_freeform=True),
+            ToolCall(id="c", name="apply_patch", arguments="*** Begin", is_freeform=True),
             {"type": "custom_tool_call", "name": "apply_patch", "input": "*** Begin"},
         ),
         (
-            Call(id="c", name="apply_patch", arguments="", is_freeform=True),
+            ToolCall(id="c", name="apply_patch", arguments="", is_freeform=True),
             {"type": "custom_tool_call", "name": "apply_patch", "input": ""},
         ),
     ],
 )
-def test_calls_are_told_by_the_names_that_the_client_gave(call: Call, item: dict[str, Any]) -> None:
+def test_calls_are_told_by_the_names_that_the_client_gave(
+    call: ToolCall, item: dict[str, Any]
+) -> None:
     found = output(call)
     del found[0]["id"]
     assert found == [{"call_id": "c", "status": "completed", **item}]
@@ -192,7 +194,7 @@ def thoughts_in(items: list[dict[str, Any]]) -> tuple[Part, ...]:
     return tuple(
         msgspec.structs.replace(part, at=())
         for part in found.turns[0].parts
-        if isinstance(part, Thinking | Call)
+        if isinstance(part, Thinking | ToolCall)
     )
 
 
@@ -227,8 +229,8 @@ def test_thinking_of_openai_is_as_it_came() -> None:
 
 
 def test_signed_calls_come_back_with_their_seals() -> None:
-    first = Call(id="c1", name="f", arguments="{}", seal=Seal("google", "SIG"))
-    second = Call(id="c2", name="f", arguments="{}")
+    first = ToolCall(id="c1", name="f", arguments="{}", seal=Seal("google", "SIG"))
+    second = ToolCall(id="c2", name="f", arguments="{}")
     items = output(Text(text="a"), first, second, family="google")
     assert [item["type"] for item in items] == [
         "message",
@@ -237,7 +239,10 @@ def test_signed_calls_come_back_with_their_seals() -> None:
         "function_call",
     ]
     back = thoughts_in(items)
-    assert [part.seal for part in back if isinstance(part, Call)] == [Seal("google", "SIG"), None]
+    assert [part.seal for part in back if isinstance(part, ToolCall)] == [
+        Seal("google", "SIG"),
+        None,
+    ]
     assert len(back) == 2
 
 
@@ -337,7 +342,7 @@ PARTS = st.lists(
             seal=st.builds(Seal, st.just("anthropic"), st.text(min_size=1)),
         ),
         st.builds(
-            Call,
+            ToolCall,
             id=st.text("abc", min_size=1),
             name=st.sampled_from(["f", "mcp__find", "apply_patch"]),
             arguments=st.sampled_from(["", "{}", '{"input":"x"}', '{"a":"\\n"}']),
@@ -351,7 +356,9 @@ PARTS = st.lists(
 @given(PARTS, st.sampled_from(["end", "limit", "blocked"]))
 def test_the_stream_says_what_the_whole_answer_says(parts: list[Part], kind: Any) -> None:
     named = [
-        msgspec.structs.replace(part, id=f"{part.id}{index}") if isinstance(part, Call) else part
+        msgspec.structs.replace(part, id=f"{part.id}{index}")
+        if isinstance(part, ToolCall)
+        else part
         for index, part in enumerate(parts)
     ]
     whole(reply(*named, stop=Stop(kind=kind), usage=USAGE))
@@ -420,9 +427,9 @@ def test_an_answer_is_read() -> None:
         "Thinking",
         "Hosted",
         "Text",
-        "Call",
-        "Call",
-        "Call",
+        "ToolCall",
+        "ToolCall",
+        "ToolCall",
     ]
     thinking, hosted, text, *calls = found.parts
     assert thinking == Thinking(summaries=("s",), seal=Seal("openai", "ENC"), item_id="rs_1")
@@ -431,9 +438,9 @@ def test_an_answer_is_read() -> None:
     assert isinstance(text, Text)
     assert (text.text, text.family) == ("t", "openai")
     assert calls == [
-        Call(id="c1", name="f", arguments="{}", item_id="fc_1"),
-        Call(id="c2", name="g", arguments="raw", is_freeform=True),
-        Call(id="c3", name="n__h", arguments=""),
+        ToolCall(id="c1", name="f", arguments="{}", item_id="fc_1"),
+        ToolCall(id="c2", name="g", arguments="raw", is_freeform=True),
+        ToolCall(id="c3", name="n__h", arguments=""),
     ]
     assert (found.stop.kind, found.created, found.tier) == ("tool", 5, "flex")
     assert found.usage is not None
@@ -478,17 +485,20 @@ def test_how_a_providers_answer_ended(
     [
         (
             {"status": "failed", "error": {"code": "server_error", "message": "boom"}},
-            Failure(message="boom", code="server_error"),
+            ReportedError(message="boom", code="server_error"),
         ),
-        ({"status": "cancelled"}, Failure(message="The provider's answer ended as 'cancelled'.")),
+        (
+            {"status": "cancelled"},
+            ReportedError(message="The provider's answer ended as 'cancelled'."),
+        ),
         (
             {"status": None, "error": {"type": "t", "message": "m", "code": 503, "param": "p"}},
-            Failure(message="m", kind="t", code="503", param="p"),
+            ReportedError(message="m", kind="t", code="503", param="p"),
         ),
-        ({"status": None, "error": "slow down"}, Failure(message="slow down")),
+        ({"status": None, "error": "slow down"}, ReportedError(message="slow down")),
     ],
 )
-def test_an_answer_that_holds_an_error(fields: dict[str, Any], right: Failure) -> None:
+def test_an_answer_that_holds_an_error(fields: dict[str, Any], right: ReportedError) -> None:
     assert RESPONSES.read_answer(answer(**fields), "openai") == right
 
 
@@ -496,7 +506,7 @@ def test_an_answer_that_holds_an_error(fields: dict[str, Any], right: Failure) -
 def test_an_answer_that_broke_off_is_none(status: str) -> None:
     half = {"type": "message", "content": [{"type": "output_text", "text": "half"}]}
     found = RESPONSES.read_answer(answer(half, status=status), "openai")
-    assert found == Failure(message=f"The provider's answer ended as '{status}'.")
+    assert found == ReportedError(message=f"The provider's answer ended as '{status}'.")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"output":[{"type":1}]}', b"[]", b"\xff"])
@@ -518,8 +528,8 @@ def test_what_is_written_is_read_again(parts: list[Part]) -> None:
     assert isinstance(found, Reply)
     texts = [part.text for part in named if isinstance(part, Text | Refusal)]
     assert [part.text for part in found.parts if isinstance(part, Text | Refusal)] == texts
-    calls = [part for part in found.parts if isinstance(part, Call)]
-    assert [call.id for call in calls] == [part.id for part in named if isinstance(part, Call)]
+    calls = [part for part in found.parts if isinstance(part, ToolCall)]
+    assert [call.id for call in calls] == [part.id for part in named if isinstance(part, ToolCall)]
 
 
 @pytest.mark.parametrize(
@@ -528,22 +538,24 @@ def test_what_is_written_is_read_again(parts: list[Part]) -> None:
         (
             400,
             b'{"error":{"message":"m","type":"invalid_request_error","param":"input","code":"c"}}',
-            Failure(message="m", status=400, kind="invalid_request_error", param="input", code="c"),
+            ReportedError(
+                message="m", status=400, kind="invalid_request_error", param="input", code="c"
+            ),
         ),
-        (429, b'{"error":"slow down"}', Failure(message="slow down", status=429)),
-        (404, b'{"detail":"Not Found"}', Failure(message="Not Found", status=404)),
-        (500, b'{"message":"m","code":5}', Failure(message="m", status=500, code="5")),
-        (502, b"<html>bad</html>", Failure(message="<html>bad</html>", status=502)),
+        (429, b'{"error":"slow down"}', ReportedError(message="slow down", status=429)),
+        (404, b'{"detail":"Not Found"}', ReportedError(message="Not Found", status=404)),
+        (500, b'{"message":"m","code":5}', ReportedError(message="m", status=500, code="5")),
+        (502, b"<html>bad</html>", ReportedError(message="<html>bad</html>", status=502)),
         (
             503,
             b"",
-            Failure(
+            ReportedError(
                 message="The provider answered with status 503 and without a word.", status=503
             ),
         ),
-        (500, b"[]", Failure(message="[]", status=500)),
-        (500, b"x" * 9000, Failure(message="x" * 500, status=500)),
+        (500, b"[]", ReportedError(message="[]", status=500)),
+        (500, b"x" * 9000, ReportedError(message="x" * 500, status=500)),
     ],
 )
-def test_errors_are_read(status: int, body: bytes, right: Failure) -> None:
+def test_errors_are_read(status: int, body: bytes, right: ReportedError) -> None:
     assert RESPONSES.read_error(status, body) == right

@@ -11,13 +11,12 @@ from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.conversation import (
     Bytes,
     CacheMark,
-    Call,
     Document,
     FileId,
     Image,
     Labels,
-    Limits,
     Opaque,
+    OutputLimits,
     Part,
     Refusal,
     Result,
@@ -26,6 +25,7 @@ from services.gateway.upstream.translation.conversation import (
     Shape,
     Text,
     Thinking,
+    ToolCall,
     Turn,
     Url,
     Wish,
@@ -172,8 +172,8 @@ def test_what_the_assistant_did_is_one_turn_and_outputs_are_another() -> None:
             parts=(
                 Thinking(seal=Seal("openai", "enc"), item_id="rs_1", at=(2,)),
                 Text(text="a", at=(3, 0)),
-                Call(id="c1", name="f", arguments="", item_id="fc_1", at=(4,)),
-                Call(id="c2", name="g", arguments="raw", is_freeform=True, at=(5,)),
+                ToolCall(id="c1", name="f", arguments="", item_id="fc_1", at=(4,)),
+                ToolCall(id="c2", name="g", arguments="raw", is_freeform=True, at=(5,)),
             ),
         ),
         Turn(
@@ -392,7 +392,7 @@ def test_fields_are_read() -> None:
             "brand_new": [1],
         }
     )
-    assert found.limits == Limits(output_tokens=100, hosted_calls=2)
+    assert found.limits == OutputLimits(output_tokens=100, hosted_calls=2)
     assert found.sampling == Sampling(
         temperature=0.5, top_p=1.0, wants_logprobs=True, top_logprobs=3
     )
@@ -430,7 +430,7 @@ def test_a_prewarm_asks_for_no_tokens() -> None:
     found = read({"input": "hi", "prompt_cache_options": options})
     assert found.limits.output_tokens == 0
     assert write_own(found)["prompt_cache_options"] == options
-    assert write(request(Text(text="hi"), limits=Limits(output_tokens=0))) == {
+    assert write(request(Text(text="hi"), limits=OutputLimits(output_tokens=0))) == {
         "model": "gpt-x",
         "input": [{"role": "user", "content": "hi"}],
         "prompt_cache_options": {"prewarm": True},

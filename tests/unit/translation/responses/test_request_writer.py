@@ -16,8 +16,8 @@ from services.gateway.upstream.translation.conversation import (
     Hosted,
     Image,
     Labels,
-    Limits,
     Opaque,
+    OutputLimits,
     Part,
     Plain,
     Request,
@@ -200,7 +200,7 @@ def test_a_turn_that_the_client_began_is_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"limits": Limits(stop=("a",))}, "stop_sequences"),
+        ({"limits": OutputLimits(stop=("a",))}, "stop_sequences"),
         ({"sampling": Sampling(top_k=5)}, "sampling.top_k"),
         ({"sampling": Sampling(seed=5)}, "sampling.seed"),
         ({"sampling": Sampling(presence=0.5)}, "sampling.presence"),
@@ -268,7 +268,7 @@ def test_a_wish_to_think(wish: Wish, right: Any) -> None:
 
 def test_few_tokens_are_raised_to_openais_least() -> None:
     report = Report(MESSAGES_PATHS, drops=False)
-    found = request(Text(text="hi"), limits=Limits(output_tokens=1))
+    found = request(Text(text="hi"), limits=OutputLimits(output_tokens=1))
     assert write(found, report=report)["max_output_tokens"] == 16
     assert report.adapted_params == ("limits.output_tokens",)
     assert write(found, Profile())["max_output_tokens"] == 1

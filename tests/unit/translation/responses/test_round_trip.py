@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.upstream.translation.conversation import Choice, Request
+from services.gateway.upstream.translation.conversation import Request, ToolChoice
 from tests.unit.translation.responses.bodies import OPENAI, read, write_own
 
 # Longer ids of calls go as their digest.
@@ -208,7 +208,7 @@ def plain(request: Request) -> Any:
     """Less the places, which a shorter way to say the same changes, and long ids' digests."""
     builtins = msgspec.to_builtins(request, enc_hook=lambda raw: bytes(raw).replace(b" ", b""))
     builtins["labels"]["keeps"] = builtins["labels"]["keeps"] is True
-    if not request.tools and request.choice == Choice():
+    if not request.tools and request.choice == ToolChoice():
         # There is nothing to choose from.
         builtins["choice"] = None
     # The writer asks for sealed thinking by itself.

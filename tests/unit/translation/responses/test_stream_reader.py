@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from libs.common.errors import UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
-from services.gateway.upstream.translation.conversation import Call, Refusal, Seal, Text, Thinking
-from services.gateway.upstream.translation.reply import Failure, Reply, Stop
+from services.gateway.upstream.translation.conversation import (
+    Refusal,
+    Seal,
+    Text,
+    Thinking,
+    ToolCall,
+)
+from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.responses import RESPONSES
 from tests.unit.translation.responses.streams import context, say
 
@@ -67,7 +73,7 @@ class Recorder:
     def stop(self, stop: Stop) -> None:
         self._add("stop", stop.kind, stop.said)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         self._add("failed", failure)
 
 
@@ -315,25 +321,29 @@ ERROR = frame("error", code="rate_limit_exceeded", message="slow down", param=No
 @pytest.mark.parametrize(
     ("frames", "right", "uses"),
     [
-        ([FAILED], Failure(message="boom", code="server_error"), 1),
-        ([ERROR], Failure(message="slow down", code="rate_limit_exceeded"), 0),
-        ([ERROR, FAILED], Failure(message="boom", code="server_error"), 1),
+        ([FAILED], ReportedError(message="boom", code="server_error"), 1),
+        ([ERROR], ReportedError(message="slow down", code="rate_limit_exceeded"), 0),
+        ([ERROR, FAILED], ReportedError(message="boom", code="server_error"), 1),
         (
             [ERROR, frame("response.failed", response=response(status="failed", error=None))],
-            Failure(message="slow down", code="rate_limit_exceeded"),
+            ReportedError(message="slow down", code="rate_limit_exceeded"),
             0,
         ),
         (
             [frame("error", error={"type": "t", "code": "c", "message": "m", "param": "p"})],
-            Failure(message="m", kind="t", code="c", param="p"),
+            ReportedError(message="m", kind="t", code="c", param="p"),
             0,
         ),
-        ([b'data: {"error":{"message":"m"}}\n\n'], Failure(message="m"), 0),
-        ([ERROR, b"data: [DONE]\n\n"], Failure(message="slow down", code="rate_limit_exceeded"), 0),
+        ([b'data: {"error":{"message":"m"}}\n\n'], ReportedError(message="m"), 0),
+        (
+            [ERROR, b"data: [DONE]\n\n"],
+            ReportedError(message="slow down", code="rate_limit_exceeded"),
+            0,
+        ),
     ],
 )
 def test_a_failure_is_one_with_the_code_of_either(
-    frames: list[bytes], right: Failure, uses: int
+    frames: list[bytes], right: ReportedError, uses: int
 ) -> None:
     found, is_whole = read(CREATED, *frames, COMPLETED)
     assert found.told == [STARTED, ("failed", right)]
@@ -419,7 +429,7 @@ PARTS = st.lists(
             summaries=st.lists(st.text(min_size=1), max_size=2).map(tuple),
             seal=st.builds(Seal, st.just("openai"), st.text("abc", min_size=1)),
         ),
-        st.builds(Call, id=st.just("c"), name=st.just("f"), arguments=st.just('{"a":1}')),
+        st.builds(ToolCall, id=st.just("c"), name=st.just("f"), arguments=st.just('{"a":1}')),
     ),
     max_size=5,
 )

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.conversation import Call, Seal, Text, Thinking
-from services.gateway.upstream.translation.reply import Failure, Reply, Stop
+from services.gateway.upstream.translation.conversation import Seal, Text, Thinking, ToolCall
+from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.responses import RESPONSES
 from services.gateway.upstream.translation.sequencer import Sequencer
 from tests.unit.translation.responses.streams import (
@@ -75,7 +75,7 @@ def answer(*parts: Any) -> Reply:
         ),
         (
             "other",
-            Call(id="c", name="f", arguments='{"a":1}'),
+            ToolCall(id="c", name="f", arguments='{"a":1}'),
             [
                 "output_item.added",
                 "function_call_arguments.delta",
@@ -86,7 +86,7 @@ def answer(*parts: Any) -> Reply:
         ),
         (
             "other",
-            Call(id="c", name="f", arguments=""),
+            ToolCall(id="c", name="f", arguments=""),
             [
                 "output_item.added",
                 "function_call_arguments.delta",
@@ -96,7 +96,7 @@ def answer(*parts: Any) -> Reply:
         ),
         (
             "other",
-            Call(id="c", name="apply_patch", arguments='{"input":"x"}'),
+            ToolCall(id="c", name="apply_patch", arguments='{"input":"x"}'),
             [
                 "output_item.added",
                 "custom_tool_call_input.delta",
@@ -112,7 +112,7 @@ def test_the_order_of_events(family: str, part: Any, right: list[str]) -> None:
 
 
 def test_an_item_begins_empty_and_its_end_holds_it_whole() -> None:
-    events = streamed(answer(Call(id="c", name="mcp__find", arguments='{"a":1}')), context())
+    events = streamed(answer(ToolCall(id="c", name="mcp__find", arguments='{"a":1}')), context())
     added, done = events[2]["item"], events[-2]["item"]
     assert (added["arguments"], added["status"]) == ("", "in_progress")
     assert done == {**added, "arguments": '{"a":1}', "status": "completed"}
@@ -151,8 +151,8 @@ def test_parts_that_take_turns() -> None:
             Thinking(text="a", seal=Seal("anthropic", "1")),
             Thinking(text="b", seal=Seal("anthropic", "2")),
             Text(text="c"),
-            Call(id="c1", name="f", arguments="{}"),
-            Call(id="c2", name="f", arguments="{}"),
+            ToolCall(id="c1", name="f", arguments="{}"),
+            ToolCall(id="c2", name="f", arguments="{}"),
             Thinking(text="d", seal=Seal("anthropic", "3")),
             Text(text="e"),
         ),
@@ -228,22 +228,28 @@ def test_a_citation_is_an_event_of_the_text_before_it() -> None:
     ("failure", "code", "kind"),
     [
         (
-            Failure(message="m", code="context_length_exceeded", kind="k"),
+            ReportedError(message="m", code="context_length_exceeded", kind="k"),
             "context_length_exceeded",
             "k",
         ),
-        (Failure(message="m", kind="overloaded_error"), "overloaded_error", "overloaded_error"),
-        (Failure(message="m", param="input"), "server_error", "server_error"),
+        (
+            ReportedError(message="m", kind="overloaded_error"),
+            "overloaded_error",
+            "overloaded_error",
+        ),
+        (ReportedError(message="m", param="input"), "server_error", "server_error"),
     ],
 )
-def test_a_failure_is_told_twice_with_one_code(failure: Failure, code: str, kind: str) -> None:
+def test_a_failure_is_told_twice_with_one_code(
+    failure: ReportedError, code: str, kind: str
+) -> None:
     writer = RESPONSES.writer(context())
     writer.started("a", "m", None)
     writer.call(0, "c1", "f", "{}", False)
     writer.text("half")
     writer.usage(TokenUsage(input_text=3, output_text=1))
     writer.failed(failure)
-    writer.failed(Failure(message="again"))
+    writer.failed(ReportedError(message="again"))
     writer.finish()
     events = events_of(writer.take())
     judge(events)
@@ -260,7 +266,7 @@ def test_a_failure_is_told_twice_with_one_code(failure: Failure, code: str, kind
 
 def test_a_failure_before_anything_else_is_a_whole_stream() -> None:
     writer = RESPONSES.writer(context())
-    writer.failed(Failure(message="m"))
+    writer.failed(ReportedError(message="m"))
     events = events_of(writer.take())
     judge(events)
     assert kinds(events) == ["created", "in_progress", "error", "failed"]

@@ -3,11 +3,11 @@
 import json
 
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Request,
     Seal,
     Text,
     Thinking,
+    ToolCall,
     Turn,
 )
 from services.gateway.upstream.translation.profile import Profile
@@ -30,7 +30,7 @@ def test_thinking_of_others_is_left_out_and_ones_own_goes_back() -> None:
             Thinking(text="b", seal=Seal("none", "")),
             Thinking(text="c"),
             own,
-            Call(id="c", name="f", arguments="", seal=Seal("google", "SIG-G")),
+            ToolCall(id="c", name="f", arguments="", seal=Seal("google", "SIG-G")),
         ),
         at=(1,),
     )

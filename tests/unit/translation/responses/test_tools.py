@@ -10,11 +10,11 @@ from openai.types.responses.tool_param import ToolParam
 from libs.common.errors import UnsupportedField
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.conversation import (
-    Choice,
     Freeform,
     Function,
     HostedTool,
     Search,
+    ToolChoice,
 )
 from services.gateway.upstream.translation.names import tool_names
 from services.gateway.upstream.translation.profile import Profile
@@ -132,15 +132,15 @@ def test_tools_that_items_bring_join_the_list_and_go_back_where_they_stood() -> 
 @pytest.mark.parametrize(
     ("sent", "read_as", "written"),
     [
-        ("required", Choice(mode="required"), "required"),
+        ("required", ToolChoice(mode="required"), "required"),
         (
             {"type": "function", "name": "shell"},
-            Choice(mode="required", names=("shell",)),
+            ToolChoice(mode="required", names=("shell",)),
             {"type": "function", "name": "shell"},
         ),
         (
             {"type": "custom", "name": "apply_patch"},
-            Choice(mode="required", names=("apply_patch",)),
+            ToolChoice(mode="required", names=("apply_patch",)),
             {"type": "custom", "name": "apply_patch"},
         ),
         (
@@ -152,14 +152,14 @@ def test_tools_that_items_bring_join_the_list_and_go_back_where_they_stood() -> 
                     {"type": "custom", "name": "apply_patch"},
                 ],
             },
-            Choice(mode="auto", names=("shell", "apply_patch")),
+            ToolChoice(mode="auto", names=("shell", "apply_patch")),
             None,
         ),
         ({"type": "shell"}, None, None),
         ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp"}]}, None, None),
     ],
 )
-def test_choices(sent: Any, read_as: Choice | None, written: Any) -> None:
+def test_choices(sent: Any, read_as: ToolChoice | None, written: Any) -> None:
     found = read({**CODEX, "tool_choice": sent})
     assert found.choice == read_as
     assert write_own(found)["tool_choice"] == (sent if written is None else written)

@@ -7,8 +7,8 @@ from services.gateway.upstream.translation.chat.family import SEALS
 from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.chat.request_reader import read_request
 from services.gateway.upstream.translation.chat.request_writer import write_request
-from services.gateway.upstream.translation.chat.stream_reader import StreamReader
-from services.gateway.upstream.translation.chat.stream_writer import StreamWriter
+from services.gateway.upstream.translation.chat.stream_reader import ChatStreamReader
+from services.gateway.upstream.translation.chat.stream_writer import ChatStreamWriter
 from services.gateway.upstream.translation.language import Language
 
 CHAT = Language(
@@ -20,6 +20,6 @@ CHAT = Language(
     read_answer=read_answer,
     write_answer=write_answer,
     read_error=read_error,
-    reader=StreamReader,
-    writer=StreamWriter,
+    reader=ChatStreamReader,
+    writer=ChatStreamWriter,
 )

@@ -15,15 +15,15 @@ from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ER
 from services.gateway.upstream.translation.chat.family import CALL_SEALS, FILES, parted_id
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Family,
     Part,
     Refusal,
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
-from services.gateway.upstream.translation.reply import Failure, Reply
+from services.gateway.upstream.translation.reply import Reply, ReportedError
 
 _MINTED_CHARS = 24
 # What OpenAI's searching models leave of their one search.
@@ -31,7 +31,7 @@ CITED = b"url_citation"
 _encode = msgspec.json.encode
 
 
-def read_answer(body: bytes, _family: Family) -> Reply | Failure:
+def read_answer(body: bytes, _family: Family) -> Reply | ReportedError:
     """The same of every family: chat names none of what it carries.
 
     Raises UpstreamFailed where it is no answer of chat's, AnswerBroken for an empty one."""
@@ -139,7 +139,7 @@ def _thinking(message: answer_wire.AnswerMessage, inner: str) -> list[Part]:
     return [Thinking(text=text)] if text else []
 
 
-def _calls(message: answer_wire.AnswerMessage, answer_id: str) -> list[Call]:
+def _calls(message: answer_wire.AnswerMessage, answer_id: str) -> list[ToolCall]:
     calls = [_call(call, n, answer_id) for n, call in enumerate(message.tool_calls or ())]
     legacy = message.function_call
     if legacy is not None and not calls:
@@ -148,7 +148,7 @@ def _calls(message: answer_wire.AnswerMessage, answer_id: str) -> list[Call]:
     return calls
 
 
-def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> Call:
+def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> ToolCall:
     call_id, seal = parted_id(call.id or minted_id(answer_id, index))
     if call.custom is not None:
         name, said, is_freeform = call.custom.name, call.custom.input or "", True
@@ -157,7 +157,7 @@ def _call(call: answer_wire.AnswerCall, index: int, answer_id: str) -> Call:
         # No arguments are an empty object.
         name, is_freeform = function.name or "", False
         said = arguments_of(function.arguments) or "{}"
-    return Call(
+    return ToolCall(
         id=call_id,
         name=name,
         arguments=said,

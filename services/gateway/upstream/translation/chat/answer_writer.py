@@ -14,12 +14,12 @@ from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import block_of, text_of
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Opaque,
     Refusal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.reply import AnswerContext, Reply
@@ -89,7 +89,7 @@ class _Message:
                 self._refusal += part.text
             elif type(part) is Thinking:
                 self._think(part)
-            elif type(part) is Call:
+            elif type(part) is ToolCall:
                 self._calls.append(written_call(part, self._context.names))
             elif isinstance(part, Hosted | Opaque):
                 omit(self._context, part.kind, part.at)

@@ -6,7 +6,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.chat.family import CALL_SEALS
-from services.gateway.upstream.translation.conversation import Call, Seal
+from services.gateway.upstream.translation.conversation import Seal, ToolCall
 from services.gateway.upstream.translation.names import ToolNames
 
 
@@ -60,7 +60,7 @@ def call_head(call_id: str, name: str, is_freeform: bool, names: ToolNames) -> C
     )
 
 
-def written_call(call: Call, names: ToolNames) -> dict[str, Any]:
+def written_call(call: ToolCall, names: ToolNames) -> dict[str, Any]:
     head = call_head(call.id, call.name, call.is_freeform, names)
     return head.written(head.said(call.arguments), call.seal)
 

@@ -5,35 +5,35 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.translation.reply import ReportedError
 
 _MAX_CHARS = 4096
 _MAX_READ_BYTES = 64 * 1024
 _SILENT = "The provider gave no reason."
 # A finish reason of Mistral's and OpenRouter's, who may say no more than that.
 ERRED = "error"
-ENDED_IN_ERROR = Failure(message="The provider ended its answer with an error.")
+ENDED_IN_ERROR = ReportedError(message="The provider ended its answer with an error.")
 _FIRST_STATUS = 400
 _LAST_STATUS = 599
 
 
-def read_error(status: int, body: bytes) -> Failure:
+def read_error(status: int, body: bytes) -> ReportedError:
     """Of an answer that is no 2xx."""
     failure = _of_json(body)
     if failure is None:
         text = body[:_MAX_READ_BYTES].decode(errors="replace").strip()
         # A page of some proxy is for people's browsers.
         is_page = text[:1] == "<"
-        failure = Failure(message=_SILENT if is_page or not text else text[:_MAX_CHARS])
+        failure = ReportedError(message=_SILENT if is_page or not text else text[:_MAX_CHARS])
     return msgspec.structs.replace(failure, status=status)
 
 
-def failure_in(raw: msgspec.Raw | bytes) -> Failure:
+def failure_in(raw: msgspec.Raw | bytes) -> ReportedError:
     """Of the error object within an answer 200, or a stream."""
-    return _of_json(raw) or Failure(message=_SILENT)
+    return _of_json(raw) or ReportedError(message=_SILENT)
 
 
-def _of_json(raw: msgspec.Raw | bytes) -> Failure | None:
+def _of_json(raw: msgspec.Raw | bytes) -> ReportedError | None:
     try:
         said: Any = msgspec.json.decode(raw)
     except UNREADABLE:
@@ -55,10 +55,10 @@ def _of_json(raw: msgspec.Raw | bytes) -> Failure | None:
     return _failure(said, _text(message))
 
 
-def _failure(said: dict[str, Any], message: str) -> Failure:
+def _failure(said: dict[str, Any], message: str) -> ReportedError:
     code = said.get("code")
     status = code if type(code) is int and _FIRST_STATUS <= code <= _LAST_STATUS else None
-    return Failure(
+    return ReportedError(
         message=message[:_MAX_CHARS] or _SILENT,
         status=status,
         # Google's `status` is a word, such as INVALID_ARGUMENT.

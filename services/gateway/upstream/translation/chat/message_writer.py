@@ -12,13 +12,13 @@ from services.gateway.upstream.translation.chat.part_writer import (
     text_part,
 )
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Part,
     Refusal,
     Result,
     Seal,
     Text,
     Thinking,
+    ToolCall,
     Turn,
 )
 from services.gateway.upstream.translation.names import sent_call_id, sent_name, short_call_id
@@ -131,7 +131,7 @@ class _Writer:
         for part in parts:
             if type(part) is Text:
                 told.said.append(part)
-            elif type(part) is Call:
+            elif type(part) is ToolCall:
                 told.calls.append(self._call(part))
             elif type(part) is Thinking:
                 told.thoughts.append(part)
@@ -175,7 +175,7 @@ class _Writer:
         )
         return {member: own} if own else {}
 
-    def _call(self, call: Call) -> Written:
+    def _call(self, call: ToolCall) -> Written:
         written: Written = {
             "id": self._call_id(call.id),
             "type": "function",

@@ -5,7 +5,7 @@ from services.gateway.upstream.translation.chat.calls import CallHead
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 
 
-class OpenCall:
+class OpenToolCall:
     """The call that is open, and the bytes around its deltas."""
 
     __slots__ = ("end", "head", "key", "said", "start")

@@ -16,14 +16,14 @@ from services.gateway.upstream.translation.chat.tool_reader import (
 )
 from services.gateway.upstream.translation.chat.turn_reader import read_turns
 from services.gateway.upstream.translation.conversation import (
-    Choice,
     Effort,
     Labels,
-    Limits,
+    OutputLimits,
     Request,
     Sampling,
     Shape,
     Tool,
+    ToolChoice,
     Wish,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
@@ -120,7 +120,7 @@ class _Said:
         return {name: self._fields[name] for name in self._rest}
 
 
-def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], Choice | None, bool]:
+def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], ToolChoice | None, bool]:
     tools: tuple[Tool, ...] = ()
     choice = None
     if (raw := said.raw("tools")) is not None:
@@ -139,11 +139,11 @@ def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], Choice | None, bool]:
     return tools, choice, is_legacy
 
 
-def _read_limits(said: _Said) -> Limits:
+def _read_limits(said: _Said) -> OutputLimits:
     older, newer = said.at_least("max_tokens", 0), said.at_least("max_completion_tokens", 0)
     stop = said.read("stop", _stop)
     answers = said.at_least("n", 1)
-    return Limits(
+    return OutputLimits(
         output_tokens=older if newer is None else newer,
         stop=(stop,) if type(stop) is str else tuple(stop or ()),
         answers=1 if answers is None else answers,

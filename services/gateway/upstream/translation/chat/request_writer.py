@@ -8,7 +8,7 @@ from services.gateway.upstream.translation.chat.part_writer import Written
 from services.gateway.upstream.translation.chat.tool_writer import write_tools
 from services.gateway.upstream.translation.conversation import (
     Labels,
-    Limits,
+    OutputLimits,
     Request,
     Sampling,
     Shape,
@@ -64,7 +64,7 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
 
 
 def _limits(request: Request, profile: Profile, report: Report) -> Written:
-    limits: Limits = request.limits
+    limits: OutputLimits = request.limits
     body: Written = {}
     if limits.output_tokens == 0:
         # Never left out: the call would be a whole one, and paid for.

@@ -16,15 +16,15 @@ from services.gateway.upstream.translation.chat.family import FILES, SEALS
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.chat.stream_calls import StreamCalls
 from services.gateway.upstream.translation.conversation import Family
-from services.gateway.upstream.translation.frames import Frames
-from services.gateway.upstream.translation.reply import Failure, Sink
+from services.gateway.upstream.translation.frames import FrameDecoder
+from services.gateway.upstream.translation.reply import ReportedError, Sink
 from services.gateway.upstream.translation.seals import sealed
 
 _DONE = b"[DONE]"
 # A frame of it is no longer than that.
 _DONE_BYTES = 32
 _NOTHING = (wire.ABSENT, wire.NULL)
-_TOO_MUCH = Failure(
+_TOO_MUCH = ReportedError(
     message="The provider sent more tool calls, or more of one without its name, than are kept.",
     status=502,
     code="upstream_unreadable",
@@ -32,14 +32,14 @@ _TOO_MUCH = Failure(
 _NO_DELTA = answer_wire.AnswerMessage()
 
 
-class StreamReader:
+class ChatStreamReader:
     """Of one stream with one choice; others than the first are passed over."""
 
     def __init__(self, sink: Sink, _family: Family) -> None:
         self.done = False
         self.tier: str | None = None
         self._sink = sink
-        self._frames = Frames(answer_wire.answer_decoder)
+        self._frames = FrameDecoder(answer_wire.answer_decoder)
         self._answer_id: str | None = None
         self._calls = StreamCalls(sink)
         self._finish_reason: str | None = None
@@ -176,7 +176,7 @@ class StreamReader:
             self._told = usage
             self._sink.usage(usage)
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: ReportedError) -> None:
         """What was used until then is charged for."""
         if self._has_failed:
             return

@@ -12,23 +12,23 @@ from services.gateway.upstream.translation.chat.answer_writer import MALFORMED, 
 from services.gateway.upstream.translation.chat.calls import call_extra, call_head
 from services.gateway.upstream.translation.chat.citations import annotation
 from services.gateway.upstream.translation.chat.family import CALL_SEALS
-from services.gateway.upstream.translation.chat.open_parts import OpenCall, OpenThought
+from services.gateway.upstream.translation.chat.open_parts import OpenThought, OpenToolCall
 from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import redacted_block, sealed_block
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
 from services.gateway.upstream.translation.conversation import Seal
 from services.gateway.upstream.translation.omissions import omission
-from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
+from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.seals import UNSIGNED
 
 _encode = msgspec.json.encode
-_MALFORMED = Failure(message=MALFORMED, status=502, code="upstream_malformed_call")
+_MALFORMED = ReportedError(message=MALFORMED, status=502, code="upstream_malformed_call")
 _SERVER_ERROR = 500
 _TOO_MANY_REQUESTS = 429
 
 
-class StreamWriter:
+class ChatStreamWriter:
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
         request = context.request
@@ -46,7 +46,7 @@ class StreamWriter:
         self._thought = OpenThought()
         self._has_thought = False
         self._block_count = 0
-        self._open: OpenCall | None = None
+        self._open: OpenToolCall | None = None
         self._numbers: dict[str, int] = {}
         self._call_count = 0
         self._call_seals: dict[str, Seal] = {}
@@ -145,7 +145,7 @@ class StreamWriter:
     def stop(self, stop: Stop) -> None:
         self._stop = stop
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         if self._has_failed:
             return
         self._has_failed = True
@@ -210,7 +210,7 @@ class StreamWriter:
             self._has_role = True
             self._put(b'{"role":"assistant","content":' + content + b',"refusal":null}')
 
-    def _begin_call(self, key: int, call_id: str, name: str, is_freeform: bool) -> OpenCall:
+    def _begin_call(self, key: int, call_id: str, name: str, is_freeform: bool) -> OpenToolCall:
         self._close()
         self._kind = ""
         self._begin("call")
@@ -225,7 +225,7 @@ class StreamWriter:
             seal = self._call_seals.pop(call_id, None)
             told = {"tool_calls": [{"index": number, **head.written("", seal)}]}
         self._put(_encode(told))
-        self._open = OpenCall(key, head, number, is_legacy=is_legacy)
+        self._open = OpenToolCall(key, head, number, is_legacy=is_legacy)
         return self._open
 
     def _seal_call(self, seal: Seal, call_id: str) -> None:

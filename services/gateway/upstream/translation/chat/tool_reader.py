@@ -11,12 +11,12 @@ from services.gateway.upstream.translation.chat.content_reader import cache_mark
 from services.gateway.upstream.translation.chat.paths import PATHS, SEARCH_AT, legacy_at
 from services.gateway.upstream.translation.conversation import (
     At,
-    Choice,
     Freeform,
     Function,
     HostedTool,
     Search,
     Tool,
+    ToolChoice,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
 
@@ -67,32 +67,32 @@ def read_search(raw: msgspec.Raw) -> Search:
     return Search(at=SEARCH_AT, location=location, context_size=options.search_context_size)
 
 
-def read_choice(raw: msgspec.Raw) -> Choice:
+def read_choice(raw: msgspec.Raw) -> ToolChoice:
     choice = decoded(_choice, raw, "tool_choice")
     if isinstance(choice, str):
         if choice not in _MODES:
             raise invalid("tool_choice", f"{choice!r} is none of auto, none and required")
-        return Choice(mode=choice)  # type: ignore[arg-type]
+        return ToolChoice(mode=choice)  # type: ignore[arg-type]
     return _read_named(choice)
 
 
-def read_legacy_choice(raw: msgspec.Raw) -> Choice:
+def read_legacy_choice(raw: msgspec.Raw) -> ToolChoice:
     choice = decoded(_legacy_choice, raw, "function_call")
     if type(choice) is wire.NamedTool:
-        return Choice(mode="required", names=(choice.name,))
+        return ToolChoice(mode="required", names=(choice.name,))
     if choice not in ("auto", "none"):
         raise invalid("function_call", f"{choice!r} is neither auto nor none")
-    return Choice(mode=choice)
+    return ToolChoice(mode=choice)
 
 
-def _read_named(choice: wire.ToolChoice) -> Choice:
+def _read_named(choice: wire.ToolChoice) -> ToolChoice:
     if choice.type in _OWN:
         named = choice.function if choice.type == "function" else choice.custom
         if named is None:
             raise invalid(f"tool_choice.{choice.type}", "this field is missing")
-        return Choice(mode="required", names=(named.name,))
+        return ToolChoice(mode="required", names=(named.name,))
     if choice.type != "allowed_tools":
-        return Choice(kind=choice.type)
+        return ToolChoice(kind=choice.type)
     allowed = choice.allowed_tools
     if allowed is None:
         raise invalid("tool_choice.allowed_tools", "this field is missing")
@@ -108,8 +108,8 @@ def _read_named(choice: wire.ToolChoice) -> Choice:
             raise unsupported(where, f"a tool of type {tool.type!r} cannot be named here")
         names.append(named.name)
     if allowed.mode == "auto":
-        return Choice(mode="auto", names=tuple(names))
-    return Choice(mode="required", names=tuple(names))
+        return ToolChoice(mode="auto", names=tuple(names))
+    return ToolChoice(mode="required", names=tuple(names))
 
 
 def _read_tool(raw: msgspec.Raw, at: int) -> Tool:

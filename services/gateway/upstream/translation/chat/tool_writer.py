@@ -9,12 +9,12 @@ from services.gateway.upstream.translation.chat.message_writer import takes_free
 from services.gateway.upstream.translation.chat.part_writer import Written
 from services.gateway.upstream.translation.conversation import (
     At,
-    Choice,
     Freeform,
     Function,
     HostedTool,
     Request,
     Search,
+    ToolChoice,
 )
 from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.names import sent_name
@@ -113,7 +113,7 @@ def _refuse(extra: Mapping[str, Any], at: At, report: Report) -> None:
 
 
 def _chosen(
-    choice: Choice, tools: dict[str, Written], body: Written, profile: Profile, report: Report
+    choice: ToolChoice, tools: dict[str, Written], body: Written, profile: Profile, report: Report
 ) -> dict[str, Written]:
     """The tools that are sent; the choice among them goes to the body."""
     names = [name for name in choice.names if name in tools]

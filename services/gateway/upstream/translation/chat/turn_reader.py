@@ -20,18 +20,18 @@ from services.gateway.upstream.translation.chat.family import CALL_SEALS, parted
 from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.conversation import (
     At,
-    Call,
     Opaque,
     Refusal,
     Result,
-    Role,
     Seal,
+    ToolCall,
     Turn,
+    TurnRole,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
 
 _PATH = "messages"
-_ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user"}
+_ROLES: dict[str, TurnRole] = {"system": "system", "developer": "developer", "user": "user"}
 _messages = msgspec.json.Decoder(list[wire.Message])
 _members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _KNOWN = frozenset(wire.Message.__struct_fields__)
@@ -141,16 +141,16 @@ class _Turns:
         mark = cache_control(message.cache_control, at)
         return Turn(role="assistant", parts=marked(tuple(parts), mark), at=at, name=message.name)
 
-    def _read_legacy_call(self, call: wire.FunctionCall, at: At) -> Call:
+    def _read_legacy_call(self, call: wire.FunctionCall, at: At) -> ToolCall:
         if not call.name:
             raise _missing(at, "function_call.name")
         call_id = f"fc_{self._legacy_count}"
         self._legacy_count += 1
         self._legacy_calls[call.name] = call_id
-        return Call(id=call_id, name=call.name, arguments=call.arguments or "", at=at)
+        return ToolCall(id=call_id, name=call.name, arguments=call.arguments or "", at=at)
 
 
-def _read_call(call: wire.ToolCall, at: At) -> Call:
+def _read_call(call: wire.ToolCall, at: At) -> ToolCall:
     if not call.id:
         raise _missing(at, "id")
     call_id, seal = parted_id(call.id)
@@ -166,7 +166,7 @@ def _read_call(call: wire.ToolCall, at: At) -> Call:
         raise _missing(at, "function")
     if not name:
         raise _missing(at, "custom.name" if is_freeform else "function.name")
-    return Call(
+    return ToolCall(
         id=call_id,
         name=name,
         arguments=arguments or "",

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from services.gateway.upstream.translation.conversation import (
     Audio,
     Bytes,
-    Call,
     Image,
     Part,
     Request,
     Result,
+    ToolCall,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.refusals import unsupported
@@ -71,4 +71,4 @@ def parts_of(request: Request) -> Iterator[Part]:
 
 
 def _has_calls(request: Request) -> bool:
-    return any(isinstance(part, Call) for turn in request.turns for part in turn.parts)
+    return any(isinstance(part, ToolCall) for turn in request.turns for part in turn.parts)

@@ -7,7 +7,6 @@ only their order tells which result is whose.
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Effort,
     Function,
     Image,
@@ -15,6 +14,7 @@ from services.gateway.upstream.translation.conversation import (
     Request,
     Result,
     Tool,
+    ToolCall,
     Turn,
     Url,
     Wish,
@@ -118,7 +118,7 @@ def _equal(turn: Turn, aim: Aim) -> dict[str, str]:
     first: dict[tuple[str | None, str, str], str] = {}
     merged: dict[str, str] = {}
     for part in turn.parts:
-        if isinstance(part, Call):
+        if isinstance(part, ToolCall):
             key = part.namespace, part.name, part.arguments
             kept = first.setdefault(key, part.id)
             if kept != part.id:
@@ -128,7 +128,7 @@ def _equal(turn: Turn, aim: Aim) -> dict[str, str]:
 
 
 def _is_one_of(part: Part, merged: dict[str, str]) -> bool:
-    return isinstance(part, Call) and part.id in merged
+    return isinstance(part, ToolCall) and part.id in merged
 
 
 def _joined(parts: tuple[Part, ...], merged: dict[str, str]) -> list[Part]:
@@ -159,7 +159,7 @@ def results_in_order(request: Request, aim: Aim) -> Request:
     places: dict[str, int] = {}
     for turn in request.turns:
         if turn.role == "assistant":
-            calls = [part.id for part in turn.parts if isinstance(part, Call)]
+            calls = [part.id for part in turn.parts if isinstance(part, ToolCall)]
             places = {call_id: place for place, call_id in enumerate(calls)}
         results = [part for part in turn.parts if isinstance(part, Result)]
         in_order = sorted(results, key=lambda result: places.get(result.call_id, len(places)))

@@ -5,14 +5,14 @@ from msgspec.structs import replace
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
-    Call,
-    Choice,
     Part,
     Request,
+    ToolCall,
+    ToolChoice,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
 
-_AUTO = Choice()
+_AUTO = ToolChoice()
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -22,7 +22,7 @@ def whole_arguments(request: Request, aim: Aim) -> Request:
     """
     turns = tuple(
         replace(turn, parts=tuple(_whole(part, aim) for part in turn.parts))
-        if turn.role == "assistant" and any(type(part) is Call for part in turn.parts)
+        if turn.role == "assistant" and any(type(part) is ToolCall for part in turn.parts)
         else turn
         for turn in request.turns
     )
@@ -30,7 +30,7 @@ def whole_arguments(request: Request, aim: Aim) -> Request:
 
 
 def _whole(part: Part, aim: Aim) -> Part:
-    if not isinstance(part, Call) or part.is_freeform:
+    if not isinstance(part, ToolCall) or part.is_freeform:
         return part
     if part.arguments in ("", "null"):
         return replace(part, arguments="{}")

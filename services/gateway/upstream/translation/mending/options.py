@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
-    Choice,
     Freeform,
     Function,
     HostedTool,
@@ -17,6 +16,7 @@ from services.gateway.upstream.translation.conversation import (
     Shape,
     Text,
     Tool,
+    ToolChoice,
     Turn,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
@@ -62,7 +62,7 @@ def forced_tools(request: Request, aim: Aim) -> Request:
         return request
     aim.unsupported("choice", "the model cannot be made to call a tool")
     names = choice.names if len(choice.names) > 1 else ()
-    return replace(request, choice=Choice(names=names))
+    return replace(request, choice=ToolChoice(names=names))
 
 
 def known_choice(request: Request, aim: Aim) -> Request:

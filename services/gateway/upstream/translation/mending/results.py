@@ -1,6 +1,6 @@
 """Calls and results that belong together, for targets that refuse one without the other."""
 
-from services.gateway.upstream.translation.conversation import Call, Request, Result, Turn
+from services.gateway.upstream.translation.conversation import Request, Result, ToolCall, Turn
 from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.refusals import invalid
 
@@ -16,8 +16,8 @@ def matched_results(request: Request, aim: Aim) -> Request:
     if aim.to == "responses":
         _check_ids(request, aim)
         return request
-    asked: dict[str, Call] = {}
-    waiting: dict[str, Call] = {}
+    asked: dict[str, ToolCall] = {}
+    waiting: dict[str, ToolCall] = {}
     was_assistant = False
     for turn in request.turns:
         if turn.role == "assistant":
@@ -25,7 +25,7 @@ def matched_results(request: Request, aim: Aim) -> Request:
                 _no_more(waiting, aim)
                 asked = {}
             was_assistant = True
-            calls = {part.id: part for part in turn.parts if type(part) is Call}
+            calls = {part.id: part for part in turn.parts if type(part) is ToolCall}
             asked.update(calls)
             waiting.update(calls)
         elif turn.role == "user":
@@ -35,7 +35,7 @@ def matched_results(request: Request, aim: Aim) -> Request:
     return request
 
 
-def _answer(turn: Turn, asked: dict[str, Call], waiting: dict[str, Call], aim: Aim) -> None:
+def _answer(turn: Turn, asked: dict[str, ToolCall], waiting: dict[str, ToolCall], aim: Aim) -> None:
     says_more = False
     for part in turn.parts:
         if type(part) is not Result:
@@ -48,17 +48,17 @@ def _answer(turn: Turn, asked: dict[str, Call], waiting: dict[str, Call], aim: A
         _no_more(waiting, aim)
 
 
-def _no_more(waiting: dict[str, Call], aim: Aim) -> None:
+def _no_more(waiting: dict[str, ToolCall], aim: Aim) -> None:
     for call in waiting.values():
         raise invalid(aim.report.paths.of(call.at), _NO_RESULT)
 
 
 def _check_ids(request: Request, aim: Aim) -> None:
-    calls: dict[str, Call] = {}
+    calls: dict[str, ToolCall] = {}
     answered: set[str] = set()
     for turn in request.turns:
         for part in turn.parts:
-            if type(part) is Call:
+            if type(part) is ToolCall:
                 calls[part.id] = part
             elif type(part) is Result:
                 if part.call_id not in calls:

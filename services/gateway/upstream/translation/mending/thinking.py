@@ -7,13 +7,13 @@ refuse otherwise, and sampling gives way to thinking unless little of it was ask
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Effort,
     Freeform,
     Function,
     Request,
     Result,
     Thinking,
+    ToolCall,
     Turn,
     Wish,
 )
@@ -154,7 +154,7 @@ def _has_unthought_calls(turns: tuple[Turn, ...]) -> bool:
     while first > 0 and turns[first - 1].role == "assistant":
         first -= 1
     parts = [part for turn in turns[first : last + 1] for part in turn.parts]
-    return any(type(part) is Call for part in parts) and type(parts[0]) is not Thinking
+    return any(type(part) is ToolCall for part in parts) and type(parts[0]) is not Thinking
 
 
 def thinking_and_forced_tools(request: Request, aim: Aim) -> Request:

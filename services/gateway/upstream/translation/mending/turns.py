@@ -5,7 +5,6 @@ import operator
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Document,
     Hosted,
     Part,
@@ -14,6 +13,7 @@ from services.gateway.upstream.translation.conversation import (
     SearchResult,
     Text,
     Thinking,
+    ToolCall,
     Turn,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
@@ -65,7 +65,7 @@ def _without_foreign(parts: tuple[Part, ...], request: Request, aim: Aim) -> tup
     for part in parts:
         if type(part) is Thinking:
             is_foreign = is_foreign or not _is_own(part, request, aim)
-        elif type(part) is Call and part.seal is not None:
+        elif type(part) is ToolCall and part.seal is not None:
             has_foreign_calls = has_foreign_calls or part.seal.family != aim.profile.family
     if is_foreign:
         parts = tuple(part for part in parts if type(part) is not Thinking)
@@ -91,7 +91,7 @@ def _is_own(thought: Thinking, request: Request, aim: Aim) -> bool:
 
 
 def _unsealed(part: Part, aim: Aim) -> Part:
-    if type(part) is not Call or part.seal is None or part.seal.family == aim.profile.family:
+    if type(part) is not ToolCall or part.seal is None or part.seal.family == aim.profile.family:
         return part
     return replace(part, seal=None)
 
@@ -142,7 +142,7 @@ def foreign_members(request: Request, aim: Aim) -> Request:
 
 def _check_members(part: Part, aim: Aim) -> None:
     paths = aim.report.paths
-    if isinstance(part, (Call, Result)):
+    if isinstance(part, (ToolCall, Result)):
         for name in part.extra:
             raise unsupported(paths.of(part.at, name))
     elif isinstance(part, (Document, SearchResult)) and part.citable:

@@ -6,7 +6,6 @@ from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import UpstreamFailed
 from services.gateway.formats.base import ABSENT, NULL, decode_answer, report_in
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Family,
     Hosted,
     Opaque,
@@ -14,12 +13,13 @@ from services.gateway.upstream.translation.conversation import (
     Seal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.messages.errors import failure_in
 from services.gateway.upstream.translation.messages.stops import read_stop
 from services.gateway.upstream.translation.messages.usage import read_usage
 from services.gateway.upstream.translation.messages.wire import Answer, AnswerBlock
-from services.gateway.upstream.translation.reply import Failure, Reply
+from services.gateway.upstream.translation.reply import Reply, ReportedError
 
 Raw = msgspec.Raw
 
@@ -31,7 +31,7 @@ _answer = msgspec.json.Decoder(Answer)
 _block = msgspec.json.Decoder(AnswerBlock)
 
 
-def read_answer(body: bytes, family: Family) -> Reply | Failure:
+def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
     """Raises UpstreamFailed where it cannot be read."""
     answer = decode_answer(body, _answer)
     if is_said(answer.error):
@@ -51,7 +51,7 @@ def read_answer(body: bytes, family: Family) -> Reply | Failure:
             answer.stop_reason,
             answer.stop_sequence,
             answer.stop_details,
-            has_calls=any(type(part) is Call for part in parts),
+            has_calls=any(type(part) is ToolCall for part in parts),
             extra=own_members(answer.container, answer.context_management),
         ),
         usage=usage,
@@ -104,9 +104,9 @@ def _is_output(part: Part) -> bool:
     return bool(part.text) if isinstance(part, Text | Thinking) else True
 
 
-def _call(block: AnswerBlock) -> Call:
+def _call(block: AnswerBlock) -> ToolCall:
     beside = (("caller", block.caller), ("toolset_name", block.toolset_name))
-    return Call(
+    return ToolCall(
         id=block.id,
         name=block.name,
         arguments=(bytes(block.input) if is_said(block.input) else _EMPTY).decode(),

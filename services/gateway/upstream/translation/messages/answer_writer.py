@@ -9,13 +9,13 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import AnswerBroken
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Opaque,
     Part,
     Refusal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.messages.family import FAMILY
 from services.gateway.upstream.translation.messages.searches import citations_of, hosted_blocks
@@ -68,7 +68,7 @@ def _blocks(part: Part, end: StopKind, context: AnswerContext) -> Iterator[Block
             yield {"type": "text", "text": part.text}
         case Thinking():
             yield from _thinking(part)
-        case Call():
+        case ToolCall():
             yield from _call(part, end, context)
         case Hosted() | Opaque():
             blocks = hosted_blocks(part.kind, part.raw, part.family)
@@ -96,7 +96,7 @@ def _thinking(part: Thinking) -> Iterator[Block]:
         yield {"type": "thinking", "thinking": text, "signature": signature_of(seal)}
 
 
-def _call(part: Call, end: StopKind, context: AnswerContext) -> Iterator[Block]:
+def _call(part: ToolCall, end: StopKind, context: AnswerContext) -> Iterator[Block]:
     arguments = input_of(part.arguments)
     _, name, _ = context.names.original(part.name)
     if arguments is None:

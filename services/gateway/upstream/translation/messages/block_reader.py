@@ -12,7 +12,6 @@ from services.gateway.upstream.translation.conversation import (
     Blocks,
     Bytes,
     CacheMark,
-    Call,
     Document,
     FileId,
     Hosted,
@@ -24,6 +23,7 @@ from services.gateway.upstream.translation.conversation import (
     SearchResult,
     Text,
     Thinking,
+    ToolCall,
     Url,
 )
 from services.gateway.upstream.translation.messages import wire
@@ -39,7 +39,7 @@ _KINDS = (*_RESULT_KINDS, "tool_use", "tool_result", "thinking", "redacted_think
 _SEARCH = "web_search"
 _RESULT_SUFFIX = "_tool_result"
 
-_kind = msgspec.json.Decoder(wire.Kind)
+_kind = msgspec.json.Decoder(wire.BlockHead)
 _block = msgspec.json.Decoder(wire.Block)
 _result_part = msgspec.json.Decoder(wire.ResultPart)
 _raw_result = msgspec.json.Decoder(wire.RawToolResultBlock)
@@ -176,7 +176,7 @@ def _search_result(block: wire.SearchResultBlock, at: At) -> SearchResult:
     )
 
 
-def _call(block: wire.ToolUseBlock, at: At) -> Call:
+def _call(block: wire.ToolUseBlock, at: At) -> ToolCall:
     arguments = bytes(block.input)
     if arguments[:1] != b"{":
         raise invalid(f"{PATHS.of(at)}.input", "expected an object")
@@ -184,7 +184,7 @@ def _call(block: wire.ToolUseBlock, at: At) -> Call:
     extra = {name: raw for name, raw in beside if _is_said(raw)}
     if "caller" in extra and decoded(_kind, block.caller, PATHS.of(at, "caller")).type == _DIRECT:
         del extra["caller"]
-    return Call(
+    return ToolCall(
         id=block.id,
         name=block.name,
         arguments=arguments.decode(),

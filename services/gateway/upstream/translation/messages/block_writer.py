@@ -13,7 +13,6 @@ from services.gateway.upstream.translation.conversation import (
     Blocks,
     Bytes,
     CacheMark,
-    Call,
     Document,
     FileId,
     Hosted,
@@ -26,6 +25,7 @@ from services.gateway.upstream.translation.conversation import (
     SearchResult,
     Text,
     Thinking,
+    ToolCall,
     Url,
 )
 from services.gateway.upstream.translation.messages.family import is_own
@@ -62,7 +62,7 @@ class BlockWriter:
             Audio: self._audio,
             Refusal: self._refusal,
             SearchResult: self._search_result,
-            Call: self._call,
+            ToolCall: self._call,
             Result: self._result,
             Thinking: self._thinking,
             Hosted: self._hosted,
@@ -165,7 +165,7 @@ class BlockWriter:
             block["citations"] = {"enabled": part.citable}
         return self.mark(block, part.cache)
 
-    def _call(self, part: Call) -> Block:
+    def _call(self, part: ToolCall) -> Block:
         block: Block = {
             "type": "tool_use",
             "id": sent_call_id(part.id, is_plain=True),
@@ -175,13 +175,13 @@ class BlockWriter:
         self._beside(part, block)
         return block if part.cache is None else self.mark(block, part.cache)
 
-    def _beside(self, part: Call | Result, block: Block) -> None:
+    def _beside(self, part: ToolCall | Result, block: Block) -> None:
         for name, raw in part.extra.items():
             if not is_own(self._report.paths):
                 raise unsupported(self._report.paths.of(part.at, name))
             block[name] = raw
 
-    def _input(self, part: Call) -> Any:
+    def _input(self, part: ToolCall) -> Any:
         """What a model wrote, and its client sends back, need be no object: it is wrapped then."""
         arguments = part.arguments
         if part.is_freeform:

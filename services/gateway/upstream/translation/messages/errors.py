@@ -7,7 +7,7 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.formats.base import ABSENT
 from services.gateway.upstream.translation.messages.wire import Error
-from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.translation.reply import ReportedError
 
 _MESSAGE_CHARS = 4_000
 # "messages.3.content.1: ...", "max_tokens: ...".
@@ -30,7 +30,7 @@ _details = msgspec.json.Decoder(_Details)
 _text = msgspec.json.Decoder(str)
 
 
-def read_error(status: int, body: bytes) -> Failure:
+def read_error(status: int, body: bytes) -> ReportedError:
     """Of any body: servers before the provider answer in HTML, and others in their own JSON."""
     try:
         found = _body.decode(body)
@@ -41,7 +41,7 @@ def read_error(status: int, body: bytes) -> Failure:
     return _plain(found.message or body.decode(errors="replace"), status)
 
 
-def failure_in(error: msgspec.Raw, status: int | None) -> Failure:
+def failure_in(error: msgspec.Raw, status: int | None) -> ReportedError:
     """Of what stands under `error`; `status` None where an answer 200 or a stream has it."""
     try:
         found = _error.decode(error)
@@ -49,7 +49,7 @@ def failure_in(error: msgspec.Raw, status: int | None) -> Failure:
         return _plain(_string(error), status)
     message = (found.message or "").strip()[:_MESSAGE_CHARS]
     named = _NAMED.match(message)
-    return Failure(
+    return ReportedError(
         message=message or _NO_WORDS,
         status=status,
         kind=found.type,
@@ -73,5 +73,5 @@ def _string(raw: msgspec.Raw) -> str:
         return bytes(raw).decode(errors="replace")
 
 
-def _plain(text: str, status: int | None) -> Failure:
-    return Failure(message=text.strip()[:_MESSAGE_CHARS] or _NO_WORDS, status=status)
+def _plain(text: str, status: int | None) -> ReportedError:
+    return ReportedError(message=text.strip()[:_MESSAGE_CHARS] or _NO_WORDS, status=status)

@@ -8,13 +8,13 @@ import msgspec
 from services.gateway.formats.base import NULL
 from services.gateway.upstream.translation.conversation import (
     CacheMark,
-    Choice,
     Effort,
     Labels,
-    Limits,
+    OutputLimits,
     Request,
     Sampling,
     Shape,
+    ToolChoice,
     Wish,
 )
 from services.gateway.upstream.translation.messages import wire
@@ -88,7 +88,7 @@ def read_request(fields: Fields) -> Request:
         tools=read_tools(fields.get("tools", NULL)),
         choice=choice,
         parallel=parallel,
-        limits=Limits(
+        limits=OutputLimits(
             output_tokens=_value(fields, "max_tokens", _limit),
             stop=tuple(_value(fields, "stop_sequences", _strs) or ()),
         ),
@@ -146,7 +146,7 @@ def _members_of(fields: Fields, name: str, extra: Members, known: tuple[str, ...
     return members
 
 
-def _read_choice(fields: Fields) -> tuple[Choice | None, bool | None]:
+def _read_choice(fields: Fields) -> tuple[ToolChoice | None, bool | None]:
     found = _value(fields, "tool_choice", _choice)
     if found is None:
         return None, None
@@ -154,7 +154,7 @@ def _read_choice(fields: Fields) -> tuple[Choice | None, bool | None]:
         raise invalid("tool_choice.name", "a choice of type tool names a tool, and no other does")
     names = () if found.name is None else (found.name,)
     alone = found.disable_parallel_tool_use
-    return Choice(mode=_CHOICES[found.type], names=names), None if alone is None else not alone
+    return ToolChoice(mode=_CHOICES[found.type], names=names), None if alone is None else not alone
 
 
 def _wish(fields: Fields, effort: Effort | None) -> Wish:

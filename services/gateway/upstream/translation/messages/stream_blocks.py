@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.messages.answer_reader import (
     own_part,
 )
 from services.gateway.upstream.translation.messages.wire import AnswerBlock, Delta
-from services.gateway.upstream.translation.reply import Failure, Sink
+from services.gateway.upstream.translation.reply import ReportedError, Sink
 
 Raw = msgspec.Raw
 
@@ -32,7 +32,7 @@ class Garbled(Exception):
 
     def __init__(self, message: str, code: str = "upstream_garbled") -> None:
         super().__init__(message)
-        self.failure = Failure(message=message, status=502, code=code)
+        self.failure = ReportedError(message=message, status=502, code=code)
 
 
 class _Block:

@@ -8,14 +8,14 @@ from libs.common.domain.message_usage import started
 from libs.common.domain.reported_counts import Report, merged
 from services.gateway.formats.base import report_in
 from services.gateway.upstream.translation.conversation import Family
-from services.gateway.upstream.translation.frames import Frames
+from services.gateway.upstream.translation.frames import FrameDecoder
 from services.gateway.upstream.translation.messages.answer_reader import own_members
 from services.gateway.upstream.translation.messages.errors import failure_in
 from services.gateway.upstream.translation.messages.stops import read_stop
 from services.gateway.upstream.translation.messages.stream_blocks import Garbled, StreamBlocks
 from services.gateway.upstream.translation.messages.usage import read_usage
 from services.gateway.upstream.translation.messages.wire import Answer, Delta, Event, StopDetails
-from services.gateway.upstream.translation.reply import Failure, Sink
+from services.gateway.upstream.translation.reply import ReportedError, Sink
 
 _event = msgspec.json.Decoder(Event)
 
@@ -28,7 +28,7 @@ class MessagesStreamReader:
         # The usage tells it.
         self.tier: str | None = None
         self._sink = sink
-        self._frames: Frames[Event] = Frames(_event)
+        self._frames: FrameDecoder[Event] = FrameDecoder(_event)
         self._blocks = StreamBlocks(sink, family)
         self._message_id: str | None = None
         self._is_whole = False
@@ -130,6 +130,6 @@ class MessagesStreamReader:
     def _report_error(self, event: Event) -> None:
         self._failed(failure_in(event.error, None))
 
-    def _failed(self, failure: Failure) -> None:
+    def _failed(self, failure: ReportedError) -> None:
         self.done = True
         self._sink.failed(failure)

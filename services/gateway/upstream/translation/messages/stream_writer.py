@@ -27,7 +27,7 @@ from services.gateway.upstream.translation.messages.thoughts import (
 )
 from services.gateway.upstream.translation.messages.usage import written_usage
 from services.gateway.upstream.translation.omissions import omission
-from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
+from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 
 _TEXT, _REFUSAL, _THINKING, _CALL = "text", "refusal", "thinking", "call"
 _EMPTY_TEXT = {"type": "text", "text": ""}
@@ -167,7 +167,7 @@ class MessagesStreamWriter:
             raise broken(self._broken)
         self._stop = written_stop(stop, self._context.family)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         error = anthropic_error(error_of(failure))
         self._out.append(frame(_encode({"type": "error", "error": error}), event="error"))
 

@@ -41,7 +41,7 @@ _NEUTRAL: dict[str, tuple[bytes, ...]] = {
 
 _tools = msgspec.json.Decoder(list[wire.CustomTool] | None)
 _raw_tools = msgspec.json.Decoder(list[msgspec.Raw])
-_kind = msgspec.json.Decoder(wire.Kind)
+_kind = msgspec.json.Decoder(wire.BlockHead)
 _custom = msgspec.json.Decoder(wire.CustomTool)
 _search = msgspec.json.Decoder(wire.WebSearchTool)
 _members = msgspec.json.Decoder(Members)

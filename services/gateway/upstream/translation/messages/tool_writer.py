@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 
 from services.gateway.upstream.translation.conversation import (
-    Choice,
     Freeform,
     Function,
     HostedTool,
     Request,
     Search,
     Tool,
+    ToolChoice,
 )
 from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.messages.block_writer import cache_control
@@ -46,10 +46,10 @@ def write_tools(request: Request, profile: Profile, report: Report) -> list[Any]
 
 def write_choice(request: Request, profile: Profile, report: Report) -> Members | None:
     """Of a request with tools."""
-    choice = request.choice or Choice()
+    choice = request.choice or ToolChoice()
     if choice.kind is not None:
         report.unsupported(report.paths.field("choice"))
-        choice = Choice()
+        choice = ToolChoice()
     if choice.mode == "none":
         return {"type": "none"}
     written: Members = {"type": "any" if choice.mode == "required" else "auto"}

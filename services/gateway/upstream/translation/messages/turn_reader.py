@@ -7,7 +7,6 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
     At,
-    Call,
     Hosted,
     Opaque,
     Part,
@@ -15,6 +14,7 @@ from services.gateway.upstream.translation.conversation import (
     Seal,
     Text,
     Thinking,
+    ToolCall,
     Turn,
 )
 from services.gateway.upstream.translation.messages import wire
@@ -23,8 +23,8 @@ from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
 from services.gateway.upstream.translation.refusals import decoded, invalid
 
 # By Anthropic's rules of who says what: elsewhere, no target would know what to make of it.
-_NAMES = {Call: "tool_use", Result: "tool_result", Thinking: "thinking"}
-_ROLES: dict[type, str] = {Call: "assistant", Thinking: "assistant", Result: "user"}
+_NAMES = {ToolCall: "tool_use", Result: "tool_result", Thinking: "thinking"}
+_ROLES: dict[type, str] = {ToolCall: "assistant", Thinking: "assistant", Result: "user"}
 _EVERYWHERE = (Hosted, Opaque)
 
 _messages = msgspec.json.Decoder(list[wire.Message])
@@ -96,6 +96,6 @@ def _seals_of_calls(part: Thinking, found: dict[str, Seal]) -> bool:
 
 
 def _with_seal(part: Part, seals: dict[str, Seal]) -> Part:
-    if type(part) is Call and part.id in seals:
+    if type(part) is ToolCall and part.id in seals:
         return msgspec.structs.replace(part, seal=seals[part.id])
     return part

@@ -198,7 +198,7 @@ class ContextManagement(msgspec.Struct, frozen=True, kw_only=True):
     edits: list[_Edit] | None = None
 
 
-class Kind(msgspec.Struct, frozen=True):
+class BlockHead(msgspec.Struct, frozen=True):
     """What a block or a tool says that it is; a tool need not."""
 
     type: str | None = None

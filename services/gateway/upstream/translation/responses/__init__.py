@@ -7,8 +7,8 @@ from services.gateway.upstream.translation.responses.errors import read_error
 from services.gateway.upstream.translation.responses.paths import PATHS
 from services.gateway.upstream.translation.responses.request_reader import read_request
 from services.gateway.upstream.translation.responses.request_writer import write_request
-from services.gateway.upstream.translation.responses.stream_reader import StreamReader
-from services.gateway.upstream.translation.responses.stream_writer import StreamWriter
+from services.gateway.upstream.translation.responses.stream_reader import ResponsesStreamReader
+from services.gateway.upstream.translation.responses.stream_writer import ResponsesStreamWriter
 
 RESPONSES = Language(
     name="responses",
@@ -19,6 +19,6 @@ RESPONSES = Language(
     read_answer=read_answer,
     write_answer=write_answer,
     read_error=read_error,
-    reader=StreamReader,
-    writer=StreamWriter,
+    reader=ResponsesStreamReader,
+    writer=ResponsesStreamWriter,
 )

@@ -8,21 +8,20 @@ import msgspec
 from services.gateway.formats.base import decode_answer
 from services.gateway.formats.responses import Responses
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Family,
     Hosted,
     Part,
     Refusal,
     Text,
+    ToolCall,
 )
 from services.gateway.upstream.translation.names import sent_name
-from services.gateway.upstream.translation.reply import Failure, Reply, Stop
+from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.responses.thoughts import (
     read_reasoning,
 )
-from services.gateway.upstream.translation.responses.wire import ABSENT, RAWS
+from services.gateway.upstream.translation.responses.wire import ABSENT, RAWS, ContentPart
 from services.gateway.upstream.translation.responses.wire import Item as WireItem
-from services.gateway.upstream.translation.responses.wire import Part as WirePart
 
 _encode = msgspec.json.encode
 _METERED = Responses()
@@ -63,8 +62,8 @@ _response = msgspec.json.Decoder(WireResponse)
 _raw_output = msgspec.json.Decoder(_RawOutput)
 
 
-def read_answer(body: bytes, family: Family) -> Reply | Failure:
-    """A Failure where an answer 200 holds an error. Raises UpstreamFailed if unreadable."""
+def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
+    """A ReportedError where an answer 200 holds an error. Raises UpstreamFailed if unreadable."""
     response = decode_answer(body, _response)
     if response.status in _NOT_OVER or (response.error and not response.output):
         return failure_of(response.error, response.status)
@@ -86,12 +85,12 @@ def read_answer(body: bytes, family: Family) -> Reply | Failure:
     )
 
 
-def failure_of(error: WireError | str | None, status: str | None = None) -> Failure:
+def failure_of(error: WireError | str | None, status: str | None = None) -> ReportedError:
     if error is None:
-        return Failure(message=f"The provider's answer ended as '{status or 'failed'}'.")
+        return ReportedError(message=f"The provider's answer ended as '{status or 'failed'}'.")
     if isinstance(error, str):
-        return Failure(message=error)
-    return Failure(
+        return ReportedError(message=error)
+    return ReportedError(
         message=error.message or "The provider failed without a word.",
         kind=error.type,
         code=None if error.code is None else str(error.code),
@@ -101,7 +100,7 @@ def failure_of(error: WireError | str | None, status: str | None = None) -> Fail
 
 def stop_of(response: WireResponse, parts: list[Part]) -> Stop:
     kinds = {type(part) for part in parts}
-    return stop_for(response, has_calls=Call in kinds, has_refusal=Refusal in kinds)
+    return stop_for(response, has_calls=ToolCall in kinds, has_refusal=Refusal in kinds)
 
 
 def stop_for(response: WireResponse, *, has_calls: bool, has_refusal: bool) -> Stop:
@@ -128,7 +127,7 @@ def _parts(item: WireItem, raw: msgspec.Raw, family: Family, index: int) -> Iter
     elif kind in _CALLS:
         is_freeform = kind == "custom_tool_call"
         said = item.input if is_freeform else item.arguments
-        yield Call(
+        yield ToolCall(
             id=item.call_id or item.id or "",
             name=flat_name(item.name or "", item.namespace),
             arguments=said if isinstance(said, str) else "",
@@ -148,7 +147,7 @@ def hosted_kind(kind: str | None) -> str:
     return "web_search" if kind == "web_search_call" else kind or ""
 
 
-def _content(part: WirePart, family: Family) -> Iterator[Part]:
+def _content(part: ContentPart, family: Family) -> Iterator[Part]:
     if part.type == "refusal":
         yield Refusal(text=part.refusal or "")
     elif part.text is not None:

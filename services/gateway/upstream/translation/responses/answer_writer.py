@@ -7,13 +7,13 @@ import msgspec
 from libs.common.errors import CallMalformed
 from services.gateway.formats.responses import Responses
 from services.gateway.upstream.translation.conversation import (
-    Call,
     Hosted,
     Opaque,
     Part,
     Refusal,
     Text,
     Thinking,
+    ToolCall,
 )
 from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.reply import AnswerContext, Reply
@@ -93,7 +93,7 @@ class _Output:
         elif type(part) is Thinking:
             self._close()
             self._thinking(part)
-        elif type(part) is Call:
+        elif type(part) is ToolCall:
             self._close()
             self._call(part)
         elif isinstance(part, Hosted | Opaque):
@@ -122,7 +122,7 @@ class _Output:
         item = reasoning_item(summaries, text, part.seal, is_redacted=part.is_redacted)
         self._items.append({"id": self._id("rs"), **item})
 
-    def _call(self, part: Call) -> None:
+    def _call(self, part: ToolCall) -> None:
         head = call_head(part.id, part.name, part.is_freeform, self._context.names)
         said = head.said(part.arguments)
         self._items.append(head.item(self._id(head.prefix), said, "completed"))

@@ -25,17 +25,17 @@ from services.gateway.upstream.translation.responses.wire import (
     MEMBERS,
     RAWS,
     Breakpoint,
+    ContentPart,
     Item,
     said,
 )
-from services.gateway.upstream.translation.responses.wire import Part as WirePart
 
 _NO_ANNOTATIONS = (b"null", b"[]")
 _CARRIED = frozenset(
     {"input_text", "output_text", "text", "input_image", "input_file", "refusal", "reasoning_text"}
 )
 _ITEM_MEMBERS = frozenset(Item.__struct_encode_fields__)
-_PART_MEMBERS = frozenset(WirePart.__struct_encode_fields__)
+_PART_MEMBERS = frozenset(ContentPart.__struct_encode_fields__)
 _TTLS_S = {"30m": 1800, "12h": 43200}
 _BASE64 = ";base64"
 _PDF = "application/pdf"
@@ -79,7 +79,7 @@ def _check(members: Mapping[str, msgspec.Raw], known: frozenset[str], at: At) ->
             raise unsupported(PATHS.of(at, name))
 
 
-def read_part(part: WirePart, at: At, raws: RawItems) -> Part:
+def read_part(part: ContentPart, at: At, raws: RawItems) -> Part:
     kind = part.type
     if kind in ("input_text", "output_text", "text"):
         if part.text is None:
@@ -106,7 +106,7 @@ def read_part(part: WirePart, at: At, raws: RawItems) -> Part:
     return Opaque(kind=kind, raw=raws.part(at), family=FAMILY, at=at)
 
 
-def _read_image(part: WirePart, at: At) -> Image:
+def _read_image(part: ContentPart, at: At) -> Image:
     source: Bytes | Url | FileId
     if part.image_url:
         source = _address(part.image_url, PATHS.of(at, "image_url"))
@@ -118,7 +118,7 @@ def _read_image(part: WirePart, at: At) -> Image:
     return Image(source=source, detail=part.detail, cache=mark, at=at)
 
 
-def _read_file(part: WirePart, at: At) -> Document:
+def _read_file(part: ContentPart, at: At) -> Document:
     source: Bytes | Url | FileId
     if part.file_data:
         source = _file_bytes(part.file_data, PATHS.of(at, "file_data"))

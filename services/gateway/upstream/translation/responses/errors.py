@@ -3,7 +3,7 @@
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.reply import Failure
+from services.gateway.upstream.translation.reply import ReportedError
 from services.gateway.upstream.translation.responses.answer_reader import WireError, failure_of
 
 # Some gateways in front of a server say it so, and a page may be long.
@@ -22,17 +22,17 @@ class _Body(msgspec.Struct, frozen=True):
 _body = msgspec.json.Decoder(_Body)
 
 
-def read_error(status: int, body: bytes) -> Failure:
+def read_error(status: int, body: bytes) -> ReportedError:
     """Of an answer that is no 2xx; any body, JSON or not."""
     try:
         told = _body.decode(body)
     except UNREADABLE:
-        return Failure(message=_words(status, body), status=status)
+        return ReportedError(message=_words(status, body), status=status)
     if told.error is not None:
         return msgspec.structs.replace(failure_of(told.error), status=status)
     message = told.message or told.detail or _words(status, b"")
     code = None if told.code is None else str(told.code)
-    return Failure(message=message, status=status, code=code)
+    return ReportedError(message=message, status=status, code=code)
 
 
 def _words(status: int, body: bytes) -> str:

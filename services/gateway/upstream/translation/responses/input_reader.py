@@ -11,16 +11,16 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
     At,
-    Call,
     Hosted,
     Opaque,
     Part,
     Result,
-    Role,
     Seal,
     Text,
     Tool,
+    ToolCall,
     Turn,
+    TurnRole,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
 from services.gateway.upstream.translation.responses.content_reader import RawItems, read_part
@@ -35,7 +35,7 @@ from services.gateway.upstream.translation.responses.wire import (
     Item,
 )
 
-_ROLES: dict[str, Role] = {
+_ROLES: dict[str, TurnRole] = {
     "user": "user",
     "system": "system",
     "developer": "developer",
@@ -83,7 +83,7 @@ class _InputReader:
         self._raws = raws
         self._turns: list[Turn] = []
         # The open turn, of the assistant or of outputs.
-        self._role: Role | None = None
+        self._role: TurnRole | None = None
         self._at: At = ()
         self._parts: list[Part] = []
         self._phase: str | None = None
@@ -145,7 +145,7 @@ class _InputReader:
         self._add(
             "assistant",
             index,
-            Call(
+            ToolCall(
                 id=item.call_id,
                 name=item.name,
                 namespace=item.namespace,
@@ -199,15 +199,15 @@ class _InputReader:
         self.tools += read_tools(item.tools, f"input[{index}].tools", (-1 - index,))
 
     def _add_opaque(self, index: int, kind: str) -> None:
-        role: Role = "user" if kind in _OF_CLIENT or kind.endswith("_output") else "assistant"
+        role: TurnRole = "user" if kind in _OF_CLIENT or kind.endswith("_output") else "assistant"
         raw = self._raws.item(index)
         self._add(role, index, Opaque(kind=kind, raw=raw, family=FAMILY, at=(index,)))
 
-    def _add(self, role: Role, index: int, part: Part) -> None:
+    def _add(self, role: TurnRole, index: int, part: Part) -> None:
         self._open(role, index)
         self._parts.append(part)
 
-    def _open(self, role: Role, index: int) -> None:
+    def _open(self, role: TurnRole, index: int) -> None:
         if self._role == role:
             return
         self._close()
@@ -225,7 +225,7 @@ class _InputReader:
         self._role, self._parts, self._phase, self._call_seals = None, [], None, {}
 
     def _sealed(self, part: Part) -> Part:
-        if type(part) is not Call or part.id not in self._call_seals:
+        if type(part) is not ToolCall or part.id not in self._call_seals:
             return part
         return msgspec.structs.replace(part, seal=self._call_seals[part.id])
 

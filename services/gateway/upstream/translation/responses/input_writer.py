@@ -7,7 +7,6 @@ import msgspec
 
 from services.gateway.upstream.translation.conversation import (
     At,
-    Call,
     Hosted,
     Opaque,
     Part,
@@ -15,6 +14,7 @@ from services.gateway.upstream.translation.conversation import (
     Result,
     Text,
     Thinking,
+    ToolCall,
     Turn,
 )
 from services.gateway.upstream.translation.names import sent_call_id, sent_name
@@ -112,7 +112,7 @@ class InputWriter:
                 continue
             self._said(said, turn)
             said = []
-            if type(part) is Call:
+            if type(part) is ToolCall:
                 self._call(part)
             elif type(part) is Thinking:
                 item = written_thought(part, self._profile, keeps=self._keeps)
@@ -152,7 +152,7 @@ class InputWriter:
             annotations = part.citations
         return {"type": "output_text", "text": part.text, "annotations": annotations}
 
-    def _call(self, call: Call) -> None:
+    def _call(self, call: ToolCall) -> None:
         call_id = sent_call_id(call.id, is_plain=False)
         space = None if self._is_openai else call.namespace
         name = sent_name(call.name, space, self._profile.max_name_chars)

@@ -190,7 +190,7 @@ class OpenReasoning(_Item):
         return self._at(summary_index=len(self._summaries))
 
 
-class OpenCall(_Item):
+class OpenToolCall(_Item):
     """A wrapped input is known only when the call is whole."""
 
     def __init__(self, head: CallHead, identity: str, index: int, events: Events) -> None:
@@ -225,7 +225,7 @@ class OpenCall(_Item):
         return self._head.said("".join(self._deltas))
 
 
-OpenItem = OpenMessage | OpenReasoning | OpenCall
+OpenItem = OpenMessage | OpenReasoning | OpenToolCall
 
 
 def _summary(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import msgspec
 from services.gateway.upstream.translation.conversation import (
     Effort,
     Labels,
-    Limits,
+    OutputLimits,
     Request,
     Sampling,
     Shape,
@@ -135,8 +135,8 @@ def _name(tool: Tool) -> tuple[str | None, str] | None:
     return None if name is None else (getattr(tool, "namespace", None), name)
 
 
-def _read_limits(fields: Fields) -> Limits:
-    limits = Limits(
+def _read_limits(fields: Fields) -> OutputLimits:
+    limits = OutputLimits(
         output_tokens=_read(fields, "max_output_tokens", WHOLE),
         hosted_calls=_read(fields, "max_tool_calls", WHOLE),
     )

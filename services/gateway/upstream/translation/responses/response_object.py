@@ -6,7 +6,7 @@ import msgspec
 
 from libs.common.domain.token_classes import total_input, total_output
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
+from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.responses.ids import digest
 
 # What a response says of its request, and what where the request said nothing.
@@ -104,7 +104,7 @@ def end(
 def fail(
     response: dict[str, Any],
     output: list[dict[str, Any] | msgspec.Raw],
-    failure: Failure,
+    failure: ReportedError,
     usage: TokenUsage | None,
 ) -> None:
     response["status"] = "failed"
@@ -113,7 +113,7 @@ def fail(
     _tell_usage(response, usage)
 
 
-def code_of(failure: Failure) -> str:
+def code_of(failure: ReportedError) -> str:
     return failure.code or failure.kind or "server_error"
 
 

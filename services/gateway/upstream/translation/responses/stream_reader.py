@@ -8,8 +8,8 @@ from libs.common.domain.reported_counts import word_of
 from libs.common.errors import UpstreamFailed
 from services.gateway.formats.responses import Responses
 from services.gateway.upstream.translation.conversation import Family
-from services.gateway.upstream.translation.frames import Frames
-from services.gateway.upstream.translation.reply import Failure, Sink
+from services.gateway.upstream.translation.frames import FrameDecoder
+from services.gateway.upstream.translation.reply import ReportedError, Sink
 from services.gateway.upstream.translation.responses.answer_reader import (
     WireError,
     WireResponse,
@@ -21,7 +21,7 @@ from services.gateway.upstream.translation.responses.streamed_items import (
     StreamedItems,
     decoded_member,
 )
-from services.gateway.upstream.translation.responses.wire import ABSENT, Item, Part
+from services.gateway.upstream.translation.responses.wire import ABSENT, ContentPart, Item
 
 _METERED = Responses()
 _DONE = b"[DONE]"
@@ -55,21 +55,21 @@ class _Output(msgspec.Struct, frozen=True):
 
 _event = msgspec.json.Decoder(_Event)
 _item = msgspec.json.Decoder(Item)
-_part = msgspec.json.Decoder(Part)
+_part = msgspec.json.Decoder(ContentPart)
 _response = msgspec.json.Decoder(WireResponse)
 _output = msgspec.json.Decoder(_Output)
 
 
-class StreamReader:
+class ResponsesStreamReader:
     def __init__(self, sink: Sink, family: Family) -> None:
         self.done = False
         self.tier: str | None = None
         self._sink = sink
-        self._frames = Frames(_event)
+        self._frames = FrameDecoder(_event)
         self._items = StreamedItems(sink, family)
         self._has_started = False
         # An `error` event, after which OpenAI tells the same again with the usage.
-        self._failure: Failure | None = None
+        self._failure: ReportedError | None = None
 
     def feed(self, frame: bytes) -> None:
         """One whole frame. Raises UpstreamFailed where it cannot be read."""
@@ -224,27 +224,27 @@ def _is_filled(entries: bytes) -> bool:
     return entries[:1] == b"[" and entries != b"[]"
 
 
-_EVENTS: dict[str, Callable[[StreamReader, _Event], None]] = {
-    "error": StreamReader.error,
-    "response.completed": StreamReader.over,
-    "response.content_part.done": StreamReader.part_done,
-    "response.created": StreamReader.created,
-    "response.custom_tool_call_input.delta": StreamReader.argued,
-    "response.custom_tool_call_input.done": StreamReader.arguments_done,
-    "response.failed": StreamReader.failed,
-    "response.function_call_arguments.delta": StreamReader.argued,
-    "response.function_call_arguments.done": StreamReader.arguments_done,
-    "response.in_progress": StreamReader.created,
-    "response.incomplete": StreamReader.over,
-    "response.output_item.added": StreamReader.added,
-    "response.output_item.done": StreamReader.item_done,
-    "response.output_text.annotation.added": StreamReader.annotated,
-    "response.output_text.done": StreamReader.text_done,
-    "response.queued": StreamReader.created,
-    "response.reasoning_summary_text.delta": StreamReader.summarized,
-    "response.reasoning_summary_text.done": StreamReader.summary_done,
-    "response.reasoning_text.delta": StreamReader.thought,
-    "response.reasoning_text.done": StreamReader.thought_done,
-    "response.refusal.delta": StreamReader.refused,
-    "response.refusal.done": StreamReader.refusal_done,
+_EVENTS: dict[str, Callable[[ResponsesStreamReader, _Event], None]] = {
+    "error": ResponsesStreamReader.error,
+    "response.completed": ResponsesStreamReader.over,
+    "response.content_part.done": ResponsesStreamReader.part_done,
+    "response.created": ResponsesStreamReader.created,
+    "response.custom_tool_call_input.delta": ResponsesStreamReader.argued,
+    "response.custom_tool_call_input.done": ResponsesStreamReader.arguments_done,
+    "response.failed": ResponsesStreamReader.failed,
+    "response.function_call_arguments.delta": ResponsesStreamReader.argued,
+    "response.function_call_arguments.done": ResponsesStreamReader.arguments_done,
+    "response.in_progress": ResponsesStreamReader.created,
+    "response.incomplete": ResponsesStreamReader.over,
+    "response.output_item.added": ResponsesStreamReader.added,
+    "response.output_item.done": ResponsesStreamReader.item_done,
+    "response.output_text.annotation.added": ResponsesStreamReader.annotated,
+    "response.output_text.done": ResponsesStreamReader.text_done,
+    "response.queued": ResponsesStreamReader.created,
+    "response.reasoning_summary_text.delta": ResponsesStreamReader.summarized,
+    "response.reasoning_summary_text.done": ResponsesStreamReader.summary_done,
+    "response.reasoning_text.delta": ResponsesStreamReader.thought,
+    "response.reasoning_text.done": ResponsesStreamReader.thought_done,
+    "response.refusal.delta": ResponsesStreamReader.refused,
+    "response.refusal.done": ResponsesStreamReader.refusal_done,
 }

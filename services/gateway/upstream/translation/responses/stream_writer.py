@@ -11,14 +11,14 @@ import msgspec
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.conversation import Seal
 from services.gateway.upstream.translation.omissions import omission
-from services.gateway.upstream.translation.reply import AnswerContext, Failure, Stop
+from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.responses.events import Events
 from services.gateway.upstream.translation.responses.ids import digest, item_id
 from services.gateway.upstream.translation.responses.open_items import (
-    OpenCall,
     OpenItem,
     OpenMessage,
     OpenReasoning,
+    OpenToolCall,
 )
 from services.gateway.upstream.translation.responses.output_items import (
     Item,
@@ -37,13 +37,13 @@ from services.gateway.upstream.translation.responses.response_object import (
 from services.gateway.upstream.translation.responses.thoughts import call_seal_item, shows_summary
 
 _SEARCH_STATES = ("in_progress", "searching", "completed")
-_MALFORMED = Failure(
+_MALFORMED = ReportedError(
     message="The model's tool call could not be read by its provider.",
     code="upstream_malformed_call",
 )
 
 
-class StreamWriter:
+class ResponsesStreamWriter:
     def __init__(self, context: AnswerContext) -> None:
         self._context = context
         self._events = Events()
@@ -105,10 +105,10 @@ class StreamWriter:
 
     def call(self, key: int, call_id: str, name: str, delta: str, is_freeform: bool) -> None:
         item = self._open
-        if type(item) is not OpenCall or self._call_key != key:
+        if type(item) is not OpenToolCall or self._call_key != key:
             head = call_head(call_id, name, is_freeform, self._context.names)
             self._close("completed")
-            item = OpenCall(head, self._id(head.prefix), len(self._output), self._events)
+            item = OpenToolCall(head, self._id(head.prefix), len(self._output), self._events)
             self._begin(item)
             self._call_key = key
         if delta:
@@ -151,7 +151,7 @@ class StreamWriter:
     def stop(self, stop: Stop) -> None:
         self._stop = stop
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: ReportedError) -> None:
         """An open item is left as it is: it is not whole."""
         if self._has_failed:
             return

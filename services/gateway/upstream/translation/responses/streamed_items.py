@@ -12,7 +12,7 @@ from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import Family, Seal
 from services.gateway.upstream.translation.reply import Sink
 from services.gateway.upstream.translation.responses.answer_reader import flat_name, hosted_kind
-from services.gateway.upstream.translation.responses.wire import ABSENT, Item, Part
+from services.gateway.upstream.translation.responses.wire import ABSENT, ContentPart, Item
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class StreamedItems:
         if rest:
             self.argue(index, rest)
 
-    def end_part(self, index: int, number: int, part: Part) -> None:
+    def end_part(self, index: int, number: int, part: ContentPart) -> None:
         self.end_text(index, number, part.text if part.type == "output_text" else None)
         self.end_refusal(index, number, part.refusal)
         try:
@@ -136,7 +136,7 @@ class StreamedItems:
         else:
             self._sink.hosted(hosted_kind(item.type), raw, self._family, index)
 
-    def _end_reasoning(self, index: int, item: Item, content: list[Part]) -> None:
+    def _end_reasoning(self, index: int, item: Item, content: list[ContentPart]) -> None:
         for number, part in enumerate(item.summary or ()):
             self.end_summary(index, number, part.text)
         for number, part in enumerate(content):

@@ -8,12 +8,12 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
     At,
-    Choice,
     Freeform,
     Function,
     HostedTool,
     Search,
     Tool,
+    ToolChoice,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
@@ -31,7 +31,7 @@ from services.gateway.upstream.translation.responses.wire import (
     PlainFunction,
     said,
 )
-from services.gateway.upstream.translation.responses.wire import Choice as WireChoice
+from services.gateway.upstream.translation.responses.wire import ToolChoice as WireChoice
 
 Members = Mapping[str, msgspec.Raw]
 
@@ -229,19 +229,19 @@ def _text(members: Members, name: str, path: str) -> str | None:
     return None if raw is None else decoded(TEXT, raw, f"{path}.{name}")
 
 
-def read_choice(raw: msgspec.Raw) -> Choice | None:
+def read_choice(raw: msgspec.Raw) -> ToolChoice | None:
     """None for a choice of what only the own family knows."""
     choice = decoded(CHOICE, raw, "tool_choice")
     if isinstance(choice, str):
         if choice in _MODES:
-            return Choice(mode=_MODES[choice])
+            return ToolChoice(mode=_MODES[choice])
         raise invalid("tool_choice", f"this is none of {', '.join(_MODES)}, nor an object")
     if choice.type in _NAMED:
         if not choice.name:
             raise invalid("tool_choice.name", "the tool has a name")
         for name in decoded(MEMBERS, raw, "tool_choice").keys() - {"type", "name"}:
             raise unsupported(f"tool_choice.{name}")
-        return Choice(mode="required", names=(choice.name,))
+        return ToolChoice(mode="required", names=(choice.name,))
     if choice.type == "allowed_tools":
         return _allowed(choice)
     if not choice.type:
@@ -249,11 +249,11 @@ def read_choice(raw: msgspec.Raw) -> Choice | None:
     return None
 
 
-def _allowed(choice: WireChoice) -> Choice | None:
+def _allowed(choice: WireChoice) -> ToolChoice | None:
     tools: Sequence[WireChoice] = choice.tools or ()
     if not tools:
         raise invalid("tool_choice.tools", "this names no tool")
     if any(tool.type not in _NAMED or not tool.name for tool in tools):
         return None
     names = tuple(tool.name for tool in tools if tool.name)
-    return Choice(mode="required" if choice.mode == "required" else "auto", names=names)
+    return ToolChoice(mode="required" if choice.mode == "required" else "auto", names=names)

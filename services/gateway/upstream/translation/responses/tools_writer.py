@@ -6,12 +6,12 @@ import msgspec
 
 from services.gateway.upstream.translation.conversation import (
     At,
-    Choice,
     Freeform,
     Function,
     HostedTool,
     Search,
     Tool,
+    ToolChoice,
 )
 from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.names import sent_name
@@ -156,7 +156,7 @@ class ToolsWriter:
                 written[name] = raw
         return written
 
-    def choice(self, choice: Choice) -> str | dict[str, Any] | None:
+    def choice(self, choice: ToolChoice) -> str | dict[str, Any] | None:
         """None where there is nothing to choose from."""
         if choice.kind is not None:
             self._report.unsupported(self._report.paths.field("choice"))

@@ -18,7 +18,7 @@ class Breakpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ttl: str | None = None
 
 
-class Part(msgspec.Struct, frozen=True):
+class ContentPart(msgspec.Struct, frozen=True):
     """Of a message's content, of a tool's output or of a reasoning item."""
 
     type: str = ""
@@ -42,14 +42,14 @@ class Item(msgspec.Struct, frozen=True, rename={"is_async": "async"}):
     id: str | None = None
     role: str | None = None
     phase: str | None = None
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
     arguments: Any = None
     input: str | None = None
-    output: str | list[Part] | dict[str, msgspec.Raw] | None = None
-    summary: list[Part] | None = None
+    output: str | list[ContentPart] | dict[str, msgspec.Raw] | None = None
+    summary: list[ContentPart] | None = None
     encrypted_content: str | None = None
     caller: msgspec.Raw = ABSENT
     is_async: bool | None = None
@@ -59,7 +59,7 @@ class Item(msgspec.Struct, frozen=True, rename={"is_async": "async"}):
     created_by: msgspec.Raw = ABSENT
 
 
-class StrictPart(Part, frozen=True, forbid_unknown_fields=True):
+class StrictPart(ContentPart, frozen=True, forbid_unknown_fields=True):
     """One of which nothing would be lost."""
 
 
@@ -87,7 +87,7 @@ class Reasoning(msgspec.Struct, frozen=True):
     generate_summary: str | None = None
 
 
-class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TextFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str = ""
     name: str | None = None
     description: str | None = None
@@ -95,11 +95,11 @@ class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: bool | None = None
 
 
-class Choice(msgspec.Struct, frozen=True):
+class ToolChoice(msgspec.Struct, frozen=True):
     type: str = ""
     name: str | None = None
     mode: str | None = None
-    tools: "list[Choice] | None" = None
+    tools: "list[ToolChoice] | None" = None
 
 
 class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,8 +129,8 @@ PLAIN_FUNCTION = msgspec.json.Decoder(PlainFunction)
 PLAIN_FUNCTIONS = msgspec.json.Decoder(list[PlainFunction])
 TOOLS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 REASONING = msgspec.json.Decoder(Reasoning)
-FORMAT = msgspec.json.Decoder(Format)
-CHOICE = msgspec.json.Decoder(str | Choice)
+FORMAT = msgspec.json.Decoder(TextFormat)
+CHOICE = msgspec.json.Decoder(str | ToolChoice)
 GRAMMAR = msgspec.json.Decoder(Grammar)
 FILTERS = msgspec.json.Decoder(Filters)
 TYPED = msgspec.json.Decoder(Typed)
