@@ -50,7 +50,10 @@ ENV ADMIN_HOST=0.0.0.0 \
 COPY --from=admin-builder /venv /venv
 COPY --from=gateway-builder /build/price_map.json price_map.json
 COPY services/admin services/admin
-RUN python -m compileall -q services
+COPY gatewayctl gatewayctl
+RUN python -m compileall -q services gatewayctl \
+    && printf '#!/bin/sh\nPYTHONPATH=/app exec python -m gatewayctl "$@"\n' >/usr/local/bin/gatewayctl \
+    && chmod 755 /usr/local/bin/gatewayctl
 USER 10001:10001
 EXPOSE 8001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \

@@ -10,7 +10,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
-LOCKS = ("gateway", "admin", "worker", "cli")
+# By lock, the extras that it has; the admin image has the command line as well.
+LOCKS = {
+    "gateway": ("gateway",),
+    "admin": ("admin", "cli"),
+    "worker": ("worker",),
+    "cli": ("cli",),
+}
 HEADER = "# Made by `make lock` from pyproject.toml. Do not edit.\n"
 
 
@@ -26,10 +32,9 @@ def main() -> None:
     (uv,) = sys.argv[1:]
     extras = [f"--extra={name}" for name in (*LOCKS, "migrate", "parquet", "dev")]
     compile_lock(uv, "dev", "pyproject.toml", *extras)
-    for name in LOCKS:
-        compile_lock(
-            uv, name, "pyproject.toml", f"--extra={name}", "--constraint=requirements/dev.txt"
-        )
+    for name, own in LOCKS.items():
+        chosen = [f"--extra={extra}" for extra in own]
+        compile_lock(uv, name, "pyproject.toml", *chosen, "--constraint=requirements/dev.txt")
     compile_lock(uv, "ci", "--group=ci")
 
 

@@ -6,7 +6,22 @@ import typer
 from typer.main import get_command
 
 from gatewayctl.errors import DONE, INTERRUPTED, MISUSED
-from gatewayctl.nouns import accounts, session, state
+from gatewayctl.nouns import (
+    accounts,
+    alerts,
+    audit,
+    budgets,
+    costs,
+    keys,
+    ledger,
+    models,
+    people,
+    recordings,
+    session,
+    settings,
+    state,
+    usage,
+)
 from gatewayctl.terminal import Terminal
 
 _HELP = """
@@ -24,8 +39,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _noun in (accounts,):
+_NOUNS = (
+    accounts, keys, budgets, usage, ledger, costs, models, alerts, people, audit, recordings,
+)  # fmt: skip
+for _noun in _NOUNS:
     app.add_typer(_noun.app)
+settings.add_to(app)
 session.add_to(app)
 state.add_to(app)
 

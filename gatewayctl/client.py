@@ -63,7 +63,7 @@ class Client:
 
         self.connection = connection
         self._terminal = terminal
-        self._idempotency_key = idempotency_key or str(uuid.uuid4())
+        self.idempotency_key = idempotency_key or str(uuid.uuid4())
         self._posts = 0
         try:
             self._http = httpx.Client(
@@ -143,7 +143,7 @@ class Client:
         """A command that posts several times does so in the same order when it is repeated."""
         self._posts += 1
         suffix = "" if self._posts == 1 else f".{self._posts}"
-        return self._idempotency_key + suffix
+        return self.idempotency_key + suffix
 
     def _tried(self, request: "httpx.Request", *, last: bool) -> "Answer | float":
         """What came, or after how long to ask again. Raises CommandError."""
@@ -191,7 +191,7 @@ class Client:
 
     def _lost(self, request: "httpx.Request", error: "httpx.HTTPError") -> CommandError:
         return failure_of(
-            error, self.connection, key=self._idempotency_key if request.method == "POST" else None
+            error, self.connection, key=self.idempotency_key if request.method == "POST" else None
         )
 
     def _refused(

@@ -28,6 +28,8 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what it would change, and change nothing.")
 ]
 DEFAULT_LIMIT = 100
+# Of the options that all commands have, so that one can have an argument of the same name.
+OF_ALL = "of_all_"
 _TIMEOUT_S = 90.0
 
 
@@ -50,17 +52,25 @@ class Options:
 def _options() -> list[TyperOption]:
     return [
         TyperOption(
-            param_decls=["--json"], metavar="FIELDS", help="Print these fields, as lines of JSON."
+            param_decls=[OF_ALL + "json", "--json"],
+            metavar="FIELDS",
+            help="Print these fields, as lines of JSON.",
         ),
         TyperOption(
-            param_decls=["--query"],
+            param_decls=[OF_ALL + "query", "--query"],
             metavar="JMESPATH",
             help="Print what the expression finds, such as '[].user_id'.",
         ),
-        TyperOption(param_decls=["--url"], metavar="URL", help="Where the admin API is."),
-        TyperOption(param_decls=["--profile"], metavar="NAME", help="The profile to use."),
         TyperOption(
-            param_decls=["--timeout"],
+            param_decls=[OF_ALL + "url", "--url"], metavar="URL", help="Where the admin API is."
+        ),
+        TyperOption(
+            param_decls=[OF_ALL + "profile", "--profile"],
+            metavar="NAME",
+            help="The profile to use.",
+        ),
+        TyperOption(
+            param_decls=[OF_ALL + "timeout", "--timeout"],
             metavar="SECONDS",
             type=float,
             default=_TIMEOUT_S,
@@ -71,7 +81,7 @@ def _options() -> list[TyperOption]:
 
 
 _IDEMPOTENCY_KEY = {
-    "param_decls": ["--idempotency-key"],
+    "param_decls": [OF_ALL + "idempotency_key", "--idempotency-key"],
     "metavar": "KEY",
     "help": "Repeat an earlier command with its key: it is answered again and does nothing again.",
 }
@@ -83,13 +93,13 @@ class Command(TyperCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _options()
+        for param in self.params:
+            if isinstance(param, TyperOption) and not param.is_flag and param.metavar is None:
+                param.metavar = str(param.name).upper()
 
     def invoke(self, ctx: Any) -> Any:
-        taken = {
-            name: ctx.params.pop(name)
-            for name in Options.__dataclass_fields__
-            if name in ctx.params
-        }
+        names = [name for name in ctx.params if name.startswith(OF_ALL)]
+        taken = {name.removeprefix(OF_ALL): ctx.params.pop(name) for name in names}
         session = Session(terminal=ctx.obj, options=Options(**taken))
         ctx.obj = session
         try:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from gatewayctl.errors import Misused
@@ -28,6 +29,7 @@ class Terminal:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     transport: "httpx.BaseTransport | None" = None
     sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def is_table(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gatewayctl.amounts import amount
 from gatewayctl.bodies import From, Set, body_of, edit
 from gatewayctl.client import at
 from gatewayctl.commands import (
@@ -18,7 +19,6 @@ from gatewayctl.commands import (
     verb,
 )
 from gatewayctl.errors import Misused
-from gatewayctl.numbers import USD
 from gatewayctl.values import Row
 
 app = noun("accounts", "Accounts: whose budget all of their keys share.")
@@ -32,7 +32,7 @@ UserId = Annotated[str, typer.Argument(metavar="USER_ID", help="The account's id
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
 Budget = Annotated[
     Decimal | None,
-    typer.Option("--budget", parser=USD, metavar="USD", help="The limit of its budget."),
+    typer.Option("--budget", parser=amount, metavar="USD", help="The limit of its budget."),
 ]
 Period = Annotated[
     str | None,

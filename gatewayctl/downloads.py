@@ -1,0 +1,73 @@
+"""Exports: a file that is whole or not there, or a stream to stdout."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatewayctl.commands import Session
+from gatewayctl.errors import CommandError, Misused
+from gatewayctl.files import replace_file
+from gatewayctl.progress import progress
+
+To = Annotated[
+    str, typer.Option("--to", "-o", metavar="FILE", help="The file to write; - is stdout.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+
+
+def download(
+    session: Session,
+    path: str,
+    query: Mapping[str, Any],
+    *,
+    accept: str,
+    to: str,
+    force: bool,
+    expected: int | None = None,
+) -> None:
+    """Raises CommandError, and leaves no half of a file; also at Ctrl-C.
+
+    `expected` is about how many lines will come.
+    """
+    if to == "-":
+        _print(session, path, query, accept)
+        return
+    target = Path(to)
+    if target.exists() and not force:
+        raise Misused(f"{target} is there already.", way_out="add --force to replace it")
+    try:
+        with (
+            session.client.download(path, query, accept) as pieces,
+            progress(session.terminal, target.name, expected) as show,
+            replace_file(target) as file,
+        ):
+            lines = size = 0
+            for piece in pieces:
+                file.write(piece)
+                size += len(piece)
+                lines += piece.count(b"\n")
+                show(lines, f"{lines:,} lines, {size / 1e6:,.1f} MB")
+    except OSError as error:
+        raise Misused(f"{target} cannot be written: {error}") from None
+    except KeyboardInterrupt:
+        session.terminal.say(f"gatewayctl: stopped; {target} was not written.")
+        raise
+    except CommandError as error:
+        error.details = (*error.details, f"{target} was not written")
+        raise
+    session.output.done(f"{target}: {size:,} bytes.")
+
+
+def _print(session: Session, path: str, query: Mapping[str, Any], accept: str) -> None:
+    out = session.terminal.stdout
+    with session.client.download(path, query, accept) as pieces:
+        # A terminal may break in the middle of a character, a file must not be changed.
+        raw = getattr(out, "buffer", None)
+        for piece in pieces:
+            if raw is None:
+                out.write(piece.decode("utf-8", "replace"))
+            else:
+                raw.write(piece)
+        out.flush()

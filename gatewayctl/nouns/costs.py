@@ -1,0 +1,302 @@
+"""`gatewayctl costs`: prices, imports of price maps, and what a usage costs."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+
+from gatewayctl.amounts import amount, time_of
+from gatewayctl.bodies import From, Set, body_of, object_of, read_values, show_changes
+from gatewayctl.client import at
+from gatewayctl.commands import (
+    DEFAULT_LIMIT,
+    DryRun,
+    Limit,
+    Session,
+    Yes,
+    noun,
+    session_of,
+    verb,
+)
+from gatewayctl.errors import Misused, end_wrong
+from gatewayctl.values import Row
+
+app = noun("costs", "Prices of models, in USD per million tokens.")
+_COLUMNS = (
+    "model", "provider", "input=input_cost_per_million", "output=output_cost_per_million",
+    "cached=cached_read_cost_per_million", "source", "in force=in_force", "effective_from",
+    "price id=price_id",
+)  # fmt: skip
+_IMPORTS = ("import_id", "versions", "undone", "multiplier", "effective_from", "made_by")
+_CHANGES = ("model", "provider", "change", "differences")
+_MAX_ROUNDS = 10_000
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Such as gpt-5-mini.")]
+PriceId = Annotated[str, typer.Argument(metavar="PRICE_ID", help="As lists show it.")]
+ImportId = Annotated[str, typer.Argument(metavar="IMPORT_ID", help="As `costs imports` shows it.")]
+Provider = Annotated[str | None, typer.Option("--provider", help="Of this provider alone.")]
+Rate = Annotated[Decimal | None, typer.Option(parser=amount, metavar="USD")]
+At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="At that time.")]
+
+
+@verb(app, "list")
+def list_costs(
+    ctx: typer.Context,
+    *,
+    model: Annotated[str | None, typer.Option(help="Of this model.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="Of models such as gpt-*.")] = None,
+    provider: Provider = None,
+    source: Annotated[str | None, typer.Option(help="Such as admin or import.")] = None,
+    bundled: Annotated[
+        bool | None, typer.Option("--bundled/--stored", help="LiteLLM's map, or stored ones.")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="Past and coming ones too.")] = False,
+    when: At = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> None:
+    """List prices."""
+    session = session_of(ctx)
+    query = {
+        "model": model, "pattern": pattern, "provider": provider, "source": source,
+        "bundled": bundled, "history": history or None, "at": time_of(when, session.terminal.now()),
+    }  # fmt: skip
+    session.output.rows(session.client.pages("/admin/costs", query, limit), _COLUMNS)
+
+
+@verb(app, "show")
+def show_cost(ctx: typer.Context, price_id: PriceId) -> None:
+    """Show a price with all of its terms."""
+    session = session_of(ctx)
+    session.output.one(session.client.get(at("/admin/costs/{}", price_id)))
+
+
+@verb(app, "set", writes=True)
+def set_cost(
+    ctx: typer.Context,
+    model: Model,
+    *,
+    provider: Annotated[str | None, typer.Option("--provider", help="Of this provider.")] = None,
+    input_usd: Annotated[
+        Decimal | None,
+        typer.Option("--input", parser=amount, metavar="USD", help="A million input tokens."),
+    ] = None,
+    output_usd: Annotated[
+        Decimal | None,
+        typer.Option("--output", parser=amount, metavar="USD", help="A million output tokens."),
+    ] = None,
+    cached_usd: Annotated[
+        Decimal | None,
+        typer.Option("--cached", parser=amount, metavar="USD", help="A million read from a cache."),
+    ] = None,
+    effective: Annotated[
+        str | None, typer.Option("--from-time", metavar="TIME", help="From then on; now.")
+    ] = None,
+    source: From = None,
+    assignments: Set = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Set a price: a new version, from now or a time on. The entries before keep theirs."""
+    session = session_of(ctx)
+    body = body_of(
+        session.terminal, source, assignments,
+        model=model, provider=provider, input_cost_per_million=input_usd,
+        output_cost_per_million=output_usd, cached_read_cost_per_million=cached_usd,
+        effective_from=time_of(effective, session.terminal.now()),
+    )  # fmt: skip
+    if dry_run:
+        _show_change(session, body)
+    else:
+        session.output.one(session.client.post("/admin/costs", body))
+
+
+def _show_change(session: Session, body: Row) -> None:
+    """Beside what is in force."""
+    query = {"model": body["model"], "provider": body.get("provider"), "limit": 2}
+    found = session.client.get("/admin/costs", query)["data"]
+    before: Row = next((row for row in found if row.get("in_force")), {})
+    rows = [
+        {"field": name, "before": before.get(name), "after": value}
+        for name, value in body.items()
+        if before.get(name) != value
+    ]
+    session.output.rows(rows, ("field", "before", "after"), empty="Nothing would change.")
+
+
+@verb(app, "end")
+def end_cost(
+    ctx: typer.Context,
+    price_id: PriceId,
+    *,
+    when: At = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """End a price: calls of its model are refused then, unless another one holds."""
+    session = session_of(ctx)
+    until = time_of(when, session.terminal.now())
+    path = at("/admin/costs/{}", price_id)
+    if dry_run:
+        show_changes(session, session.client.get(path), {"effective_until": until or "now"})
+        return
+    session.terminal.confirm(f"End the price {price_id}?", yes=yes)
+    session.output.one(session.client.delete(path, {"at": until}))
+
+
+@verb(app, "import", writes=True)
+def import_costs(
+    ctx: typer.Context,
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="A map in LiteLLM's form; the bundled one without."),
+    ] = None,
+    *,
+    provider: Provider = None,
+    model: Annotated[str | None, typer.Option(help="Of this model alone.")] = None,
+    multiplier: Annotated[
+        Decimal | None, typer.Option(parser=amount, metavar="FACTOR", help="On all of it.")
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Import prices. Shows what changes, and asks before it does."""
+    session = session_of(ctx)
+    body: Row = {"provider": provider, "model": model, "multiplier": multiplier}
+    body = {name: value for name, value in body.items() if value is not None}
+    if file is not None:
+        body["price_map"] = object_of(session.terminal, file)
+    shown = _dry(session, body)
+    if dry_run:
+        return
+    if not shown["new"] + shown["changed"]:
+        session.output.done("Nothing changes.")
+        return
+    what = f"{shown['new']} new and {shown['changed']} changed prices"
+    session.terminal.confirm(f"Import {what}?", yes=yes)
+    made = session.client.post("/admin/costs/import", {**body, "dry_run": False})
+    session.output.one({name: value for name, value in made.items() if name != "changes"})
+
+
+def _dry(session: Session, body: Row) -> Row:
+    """Shows all changes, over their pages."""
+    first: Row = session.client.post("/admin/costs/import", {**body, "dry_run": True, "limit": 200})
+
+    def changes() -> Iterator[Row]:
+        page = first
+        yield from page["changes"]
+        while page["next_cursor"] is not None:
+            following = {**body, "dry_run": True, "limit": 200, "cursor": page["next_cursor"]}
+            page = session.client.post("/admin/costs/import", following)
+            yield from page["changes"]
+
+    session.output.rows(changes(), _CHANGES, empty="No price would change.")
+    counts = ("models", "new", "changed", "same", "kept")
+    session.output.done(", ".join(f"{first[name]} {name}" for name in counts))
+    for row in first["unreadable"]:
+        session.terminal.say(f"gatewayctl: not readable: {row}")
+    return first
+
+
+@verb(app, "imports")
+def list_imports(ctx: typer.Context, limit: Limit = DEFAULT_LIMIT) -> None:
+    """List imports."""
+    session = session_of(ctx)
+    session.output.rows(session.client.pages("/admin/costs/imports", {}, limit), _IMPORTS)
+
+
+@verb(app, "import-show")
+def show_import(ctx: typer.Context, import_id: ImportId) -> None:
+    """Show an import."""
+    session = session_of(ctx)
+    session.output.one(session.client.get(at("/admin/costs/imports/{}", import_id)))
+
+
+@verb(app, "import-undo")
+def undo_import(
+    ctx: typer.Context, import_id: ImportId, dry_run: DryRun = False, yes: Yes = False
+) -> None:
+    """Undo an import: what it replaced holds again."""
+    session = session_of(ctx)
+    path = at("/admin/costs/imports/{}", import_id)
+    if dry_run:
+        show_changes(session, session.client.get(path), {"undone": True})
+        return
+    session.terminal.confirm(f"Undo the import {import_id}?", yes=yes)
+    session.output.one(session.client.delete(path))
+
+
+@verb(app, "diff")
+def diff_costs(
+    ctx: typer.Context,
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="genai-prices' data.json; LiteLLM's map without."),
+    ] = None,
+    *,
+    provider: Provider = None,
+    pattern: Annotated[str | None, typer.Option(help="Models such as gpt-*.")] = None,
+    when: At = None,
+) -> None:
+    """Compare the prices in force with another list. Ends with 1 where they differ."""
+    session = session_of(ctx)
+    body: Row = {
+        "provider": provider, "pattern": pattern, "limit": 200,
+        "at": time_of(when, session.terminal.now()),
+    }  # fmt: skip
+    body = {name: value for name, value in body.items() if value is not None}
+    if file is not None:
+        body["genai_prices"] = _list_of(session, file)
+    rows: list[Row] = []
+    page: Row = {}
+    for _ in range(_MAX_ROUNDS):
+        page = session.client.post("/admin/costs/compare", body)
+        rows += page["data"]
+        if page["next_cursor"] is None:
+            break
+        body = {**body, "cursor": page["next_cursor"]}
+    columns = ("model", "provider", "source", "other", "differences")
+    session.output.rows(rows, columns, empty="They agree.")
+    session.output.done(f"{page['models']} models compared, {page['differing']} differ.")
+    if rows:
+        raise end_wrong()
+
+
+def _list_of(session: Session, file: str) -> list[Any]:
+    values = read_values(session.terminal, file)
+    if not isinstance(values, list):
+        raise Misused(f"{file} is no list, as genai-prices' data.json is.")
+    return values
+
+
+@verb(app, "quote")
+def quote(
+    ctx: typer.Context,
+    model: Model,
+    *,
+    usage: Annotated[
+        str | None,
+        typer.Option("--usage", metavar="FILE", help="A provider's usage object; - reads stdin."),
+    ] = None,
+    input_tokens: Annotated[int | None, typer.Option("--input", min=0, metavar="TOKENS")] = None,
+    output_tokens: Annotated[int | None, typer.Option("--output", min=0, metavar="TOKENS")] = None,
+    provider: Provider = None,
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="USER_ID", help="With its multiplier.")
+    ] = None,
+    when: At = None,
+) -> None:
+    """Show what a usage costs, line by line."""
+    session = session_of(ctx)
+    counts: Row = {} if usage is None else object_of(session.terminal, usage)
+    for name, tokens in (("input_text", input_tokens), ("output_text", output_tokens)):
+        if tokens is not None:
+            counts[name] = tokens
+    if not counts:
+        raise Misused("How much is used?", way_out="give --input and --output, or --usage FILE")
+    body = body_of(
+        session.terminal, model=model, usage=counts, provider=provider, user_id=account,
+        at=time_of(when, session.terminal.now()),
+    )  # fmt: skip
+    shown = session.client.post("/admin/costs/quote", body)
+    fields = ("model", "provider", "cost_usd", "lines", "multiplier", "surcharges", "notes")
+    session.output.one(shown, fields)

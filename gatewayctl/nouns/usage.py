@@ -1,0 +1,293 @@
+"""`gatewayctl usage`: what was called, and what it cost."""
+
+from collections import OrderedDict
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from gatewayctl.amounts import Since, Until, day_of
+from gatewayctl.client import at
+from gatewayctl.commands import DEFAULT_LIMIT, Limit, Session, noun, session_of, verb
+from gatewayctl.downloads import Force, To, download
+from gatewayctl.errors import CommandError
+from gatewayctl.filters import Account, Key, Model, Status, Where, entries_of, where_of
+from gatewayctl.values import Row
+
+app = noun("usage", "Calls and what they cost.")
+_COLUMNS = (
+    "started=started_at", "account=user_id", "model", "status", "cost usd=cost_usd",
+    "ms=latency_ms", "kind", "error=error_code", "entry id=entry_id",
+)  # fmt: skip
+_ACCEPT = {
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
+# Of what `tail` looks at again, for calls that began before others and ended after them.
+_LOOKBACK = timedelta(minutes=15)
+_PAGE = 200
+_MAX_PAGES = 10
+_MAX_SEEN = 20_000
+_LONGEST_SPAN = timedelta(days=399)
+
+GroupBy = Annotated[
+    str,
+    typer.Option(
+        "--by", metavar="FIELDS", help="model, user_id, key_id, provider, day, tag:NAME, …"
+    ),
+]
+Zone = Annotated[str | None, typer.Option("--zone", help="Whose days: Europe/Berlin.")]
+
+
+@verb(app, "show")
+def show_usage(
+    ctx: typer.Context,
+    user_id: Annotated[
+        str | None, typer.Argument(metavar="[USER_ID]", help="Of this account; of all without.")
+    ] = None,
+    *,
+    key: Key = None,
+    model: Model = None,
+    status: Status = None,
+    since: Since = None,
+    until: Until = None,
+    where: Where = None,
+    limit: Limit = DEFAULT_LIMIT,
+) -> None:
+    """List entries of the ledger, the newest first."""
+    session = session_of(ctx)
+    query = entries_of(
+        session, where, since=since, until=until, key_id=key, model=model, status=status
+    )
+    path = "/admin/usage" if user_id is None else at("/admin/usage/user/{}", user_id)
+    session.output.rows(session.client.pages(path, query, limit), _COLUMNS)
+
+
+@verb(app, "summary")
+def summary(
+    ctx: typer.Context,
+    *,
+    by: GroupBy = "model",
+    account: Account = None,
+    key: Key = None,
+    model: Model = None,
+    since: Since = None,
+    until: Until = None,
+    zone: Zone = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="With as many days before as well.")
+    ] = False,
+    where: Where = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="The dearest.")] = 20,
+) -> None:
+    """Sum usage up by group, of the last 30 days unless --since says otherwise."""
+    session = session_of(ctx)
+    query = _sums(session, where, since, until, account, key, model) | where_of(
+        None, group_by=by, zone=zone, compare="previous" if compare else None, limit=limit
+    )
+    shown = session.client.get("/admin/usage/summary", query)
+    if not session.output.is_table:
+        session.output.one(shown)
+        return
+    from gatewayctl.bars import bars
+
+    rows = [(_group(by, row), row) for row in shown["data"]]
+    if shown["rest"] is not None:
+        rows.append(("(all others)", shown["rest"]))
+    bars(session.terminal, by, rows)
+    total = shown["total"]
+    before = total.get("previous")
+    compared = f"; {before['cost_usd']:f} USD before" if before else ""
+    session.output.done(
+        f"{shown['since']} to {shown['until']}: {total['cost_usd']:f} USD, "
+        f"{total['calls']} calls{compared}."
+    )
+
+
+@verb(app, "series")
+def series(
+    ctx: typer.Context,
+    *,
+    interval: Annotated[str, typer.Option("--interval", help="hour, day, week or month.")] = "day",
+    account: Account = None,
+    key: Key = None,
+    model: Model = None,
+    since: Since = None,
+    until: Until = None,
+    zone: Zone = None,
+    where: Where = None,
+) -> None:
+    """Show usage over time."""
+    session = session_of(ctx)
+    query = _sums(session, where, since, until, account, key, model)
+    shown = session.client.get(
+        "/admin/usage/series", query | where_of(None, interval=interval, zone=zone)
+    )
+    if not session.output.is_table:
+        session.output.one(shown)
+        return
+    from gatewayctl.bars import bars
+
+    points = [(point["start"], point) for point in shown["total"]]
+    bars(session.terminal, interval, points)
+
+
+@verb(app, "export")
+def export(
+    ctx: typer.Context,
+    *,
+    to: To = "-",
+    form: Annotated[
+        str | None, typer.Option("--format", help="csv, ndjson or parquet; the file's ending.")
+    ] = None,
+    force: Force = False,
+    account: Account = None,
+    key: Key = None,
+    model: Model = None,
+    status: Status = None,
+    since: Since = None,
+    until: Until = None,
+    zone: Zone = None,
+    where: Where = None,
+) -> None:
+    """Write all entries that the filters leave to a file, which is never half there."""
+    session = session_of(ctx)
+    chosen = form or _by_ending(to)
+    query = entries_of(
+        session, where, since=since, until=until,
+        user_id=account, key_id=key, model=model, status=status, zone=zone, format=chosen,
+    )  # fmt: skip
+    expected = None
+    if session.terminal.stderr.isatty() and chosen != "parquet" and not where:
+        expected = _expected(session, account, since, until)
+    download(
+        session, "/admin/usage/export", query,
+        accept=_ACCEPT.get(chosen, "*/*"), to=to, force=force, expected=expected,
+    )  # fmt: skip
+
+
+@verb(app, "tail")
+def tail(
+    ctx: typer.Context,
+    *,
+    last: Annotated[int, typer.Option("--last", min=0, max=_PAGE, help="Begin with these.")] = 10,
+    every: Annotated[
+        float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often to look.")
+    ] = 2.0,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="End after so many entries.")
+    ] = None,
+    account: Account = None,
+    key: Key = None,
+    model: Model = None,
+    status: Status = None,
+    where: Where = None,
+) -> None:
+    """Print entries as they are posted, until Ctrl-C.
+
+    A call that took longer than 15 minutes may be missed.
+    """
+    session = session_of(ctx)
+    query = where_of(where, user_id=account, key_id=key, model=model, status=status)
+    seen: OrderedDict[str, None] = OrderedDict()
+    printed = 0
+    first = True
+    while count is None or printed < count:
+        fresh = _fresh(session, query, seen, first=first)
+        shown = fresh[:last] if first else fresh
+        shown = shown[::-1]
+        if count is not None:
+            shown = shown[: count - printed]
+        for entry in shown:
+            _print(session, entry, header=printed == 0)
+            printed += 1
+        first = False
+        if count is None or printed < count:
+            session.terminal.sleep(every)
+
+
+def _fresh(
+    session: Session, query: dict[str, Any], seen: OrderedDict[str, None], *, first: bool
+) -> list[Row]:
+    """The entries not seen yet, the newest first; bounded at each look."""
+    # The first look begins with older ones, too.
+    since = None if first else (session.terminal.now() - _LOOKBACK).isoformat()
+    fresh: list[Row] = []
+    cursor = None
+    for number in range(_MAX_PAGES):
+        asked = {**query, "since": since, "limit": _PAGE, "cursor": cursor}
+        page = session.client.get("/admin/usage", asked)
+        new = [entry for entry in page["data"] if entry["entry_id"] not in seen]
+        fresh += new
+        seen.update((entry["entry_id"], None) for entry in new)
+        cursor = page["next_cursor"]
+        if first or not new or cursor is None:
+            break
+        if number == _MAX_PAGES - 1:
+            session.terminal.say("gatewayctl: more came than can be shown; some are left out.")
+    while len(seen) > _MAX_SEEN:
+        seen.popitem(last=False)
+    return fresh
+
+
+def _print(session: Session, entry: Row, *, header: bool) -> None:
+    if not session.output.is_table:
+        session.output.rows([entry], ())
+        return
+    from gatewayctl.tables import text_of
+
+    if header:
+        session.output.text(f"{'STARTED':<24}  {'COST USD':>14}  {'STATUS':<9}  ACCOUNT  MODEL")
+    cost = text_of(entry["cost_usd"])
+    line = f"{entry['started_at']:<24.24}  {cost:>14}  {entry['status']:<9}"
+    session.output.text(f"{line}  {entry['user_id']}  {text_of(entry['model'])}")
+
+
+def _sums(
+    session: Session,
+    where: list[str] | None,
+    since: str | None,
+    until: str | None,
+    account: str | None,
+    key: str | None,
+    model: str | None,
+) -> dict[str, Any]:
+    now = session.terminal.now()
+    return where_of(
+        where, since=day_of(since, now), until=day_of(until, now),
+        user_id=account, key_id=key, model=model,
+    )  # fmt: skip
+
+
+def _group(by: str, row: Row) -> str:
+    names = []
+    for field in by.split(","):
+        value = row.get(field)
+        if field.startswith("tag:"):
+            value = (row.get("tags") or {}).get(field.removeprefix("tag:"))
+        names.append("-" if value is None else str(value))
+    return " / ".join(names)
+
+
+def _by_ending(to: str) -> str:
+    ending = to.rpartition(".")[2]
+    return {"parquet": "parquet", "ndjson": "ndjson", "jsonl": "ndjson"}.get(ending, "csv")
+
+
+def _expected(
+    session: Session, account: str | None, since: str | None, until: str | None
+) -> int | None:
+    """About how many entries there are; None where nobody knows."""
+    now = session.terminal.now()
+    try:
+        query = {
+            "user_id": account,
+            "since": day_of(since, now) or (now - _LONGEST_SPAN).date().isoformat(),
+            "until": day_of(until, now),
+            "limit": 1,
+        }
+        total = session.client.get("/admin/usage/summary", query)["total"]
+    except CommandError:
+        return None
+    return int(total["calls"]) + int(total["corrections"])

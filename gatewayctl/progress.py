@@ -1,0 +1,34 @@
+"""How far something is, on stderr, where somebody watches."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from gatewayctl.terminal import Terminal
+
+
+class Bar(Protocol):
+    def __call__(self, done: int, text: str = "") -> None: ...
+
+
+@contextmanager
+def progress(terminal: Terminal, title: str, total: int | None = None) -> Iterator[Bar]:
+    """Call what it yields with how much is done. `total` may be a guess, or unknown."""
+    if not terminal.stderr.isatty():
+        yield lambda done, text="": None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from gatewayctl.tables import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console(terminal, stderr=True), transient=True
+    ) as shown:
+        task = shown.add_task(title, total=total, text="")
+
+        def move(done: int, text: str = "") -> None:
+            known = None if total is None else max(total, done)
+            shown.update(task, completed=done, total=known, text=text)
+
+        yield move
