@@ -77,19 +77,15 @@ def object_of(terminal: Terminal, source: str) -> Row:
 
 def read_values(terminal: Terminal, source: str) -> Any:
     """JSON, or YAML where the name says so. `-` is stdin. Raises Misused, naming the line."""
-    name = "stdin" if source == "-" else source
-    text = terminal.read() if source == "-" else _text_of(Path(source))
     if source.endswith((".yaml", ".yml")):
-        import yaml
+        from gatewayctl.documents import read_document
 
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise Misused(f"{name} is no YAML: {' '.join(str(error).split())}") from None
+        return read_document(Path(source)).content
+    text = terminal.read() if source == "-" else _text_of(Path(source))
     try:
         return decoded(text)
     except ValueError as error:
-        raise Misused(f"{name} is no JSON: {error}") from None
+        raise Misused(f"{'stdin' if source == '-' else source} is no JSON: {error}") from None
 
 
 def _text_of(path: Path) -> str:

@@ -89,6 +89,13 @@ def _together(total: Row, page: Row) -> Row:
     }
 
 
+@verb(app, "health")
+def show_health(ctx: typer.Context) -> None:
+    """Show how far posting is behind, what waits, and when the books were proved last."""
+    session = session_of(ctx)
+    session.output.one(session.client.get("/admin/ledger/health"))
+
+
 @verb(app, "entry")
 def show_entry(ctx: typer.Context, entry_id: EntryId) -> None:
     """Explain an entry: its tokens, its price, its corrections."""

@@ -34,7 +34,7 @@ NOT_REACHED = {
     "GET /ready": "for load balancers",
 }
 # Commands that other tests run.
-ELSEWHERE = {"login", "logout", "profiles", "doctor"}
+ELSEWHERE = {"login", "logout", "profiles", "doctor", "apply", "diff", "export"}
 
 
 class Step(NamedTuple):
@@ -90,6 +90,7 @@ TOUR = (
     Step("usage series --interval week"),
     Step("usage export --format ndjson"),
     Step("usage tail --last 1 --count 1"),
+    Step("ledger health"),
     Step("ledger verify --full"),
     Step("ledger entry {entry}"),
     Step("ledger refund {entry} --reason test --yes"),
