@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from gatewayctl.app import main
 from gatewayctl.terminal import Terminal
 from gatewayctl.values import decoded
-from tests.service.admin.conftest import ADMIN_KEY
+from tests.service.admin.conftest import ADMIN_KEY, NOW
 
 URL = "http://admin"
 
@@ -87,7 +87,7 @@ class CommandLine:
     async def done(self, *arguments: str, **given: Any) -> Ran:
         """One that has to succeed."""
         ran = await self(*arguments, **given)
-        assert ran.code == 0, (arguments, ran.err)
+        assert ran.code == 0, (arguments, ran.err, ran.out)
         return ran
 
 
@@ -106,6 +106,7 @@ def run(
         environ=environ,
         transport=transport,
         sleep=lambda _: None,
+        now=lambda: NOW,
     )
     code = main(list(arguments), surroundings)
     return Ran(code, out.getvalue(), err.getvalue())
