@@ -6,6 +6,9 @@ import msgspec
 import pytest
 
 from libs.common.settings import Secret, SettingsError, load_or_exit, load_settings
+from services.admin.settings import Settings as AdminSettings
+from services.gateway.settings import Settings as GatewaySettings
+from services.ledger_worker.settings import Settings as WorkerSettings
 
 _HUSH = "sk-very-secret"
 
@@ -135,3 +138,65 @@ def test_secrets_are_compared_by_their_values() -> None:
     assert copy.deepcopy(Secret("a")) == Secret("a")
     assert Secret("a")
     assert not Secret("")
+
+
+# What is not wrong in the settings that the others are tried with.
+SOUND = {
+    "MONGO_URI": "mongodb://127.0.0.1:1/gateway",
+    "REDIS_URL": "redis://127.0.0.1:1",
+    "ADMIN_API_KEY": "a-key-of-an-operator-that-is-long-enough",
+}
+WRONG: dict[type[msgspec.Struct], list[tuple[str, str]]] = {
+    GatewaySettings: [
+        ("MONGO_URI", ""),
+        ("MONGO_URI", "http://user:hush@host"),
+        ("MONGO_URI", "mongodb://user:hush@host:port"),
+        ("MONGO_URI", "mongodb://user:hu/sh@host"),
+        ("REDIS_URL", "http://user:hush@host"),
+        ("GATEWAY_PORT", "70000"),
+        ("LOG_LEVEL", "loud"),
+        ("ADMISSION_WITHOUT_REDIS", "perhaps"),
+        ("OPENAI_BASE_URL", "localhost:8080/v1"),
+        ("ANTHROPIC_BASE_URL", "https://user:hush@host"),
+        ("CORS_ALLOW_ORIGINS", "app.example.com"),
+    ],
+    AdminSettings: [
+        ("ADMIN_API_KEY", ""),
+        ("ADMIN_API_KEY", "hush"),
+        ("ADMIN_API_KEY_NEXT", "hush"),
+        ("MONGO_URI", ""),
+        ("MONGO_URI", "http://user:hush@host"),
+        ("REDIS_URL", "http://user:hush@host"),
+        ("ADMIN_PORT", "80 80"),
+        ("ADMIN_PORT", "70000"),
+        ("LOG_LEVEL", "loud"),
+        ("GATEWAY_URL", "gateway:8000"),
+        ("GATEWAY_URL", "http://user:hush@gateway"),
+        ("GATEWAY_URL", "http://gateway:80000"),
+    ],
+    WorkerSettings: [
+        ("MONGO_URI", ""),
+        ("MONGO_URI", "mongodb://user:hush@[nowhere"),
+        ("MONGO_URI", "http://hush@localhost"),
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "http://hush@localhost"),
+        ("REDIS_URL", "redis://:hush@localhost:no-port"),
+        ("WORKER_MAX_JOBS", "0"),
+        ("WORKER_JOB_TIMEOUT_S", "soon"),
+        ("LOG_LEVEL", "loud"),
+    ],
+}
+
+
+@pytest.mark.parametrize("settings_type", WRONG)
+def test_no_service_starts_with_a_wrong_setting(settings_type: type[msgspec.Struct]) -> None:
+    """Its process ends with one line that names the setting and shows no secret."""
+    assert load_or_exit(settings_type, SOUND) is not None
+    for variable, value in WRONG[settings_type]:
+        with pytest.raises(SystemExit) as ended:
+            load_or_exit(settings_type, SOUND | {variable: value})
+        line = str(ended.value)
+        assert variable in line, (variable, value)
+        assert "\n" not in line, (variable, value)
+        assert "hush" not in line, (variable, value)
+        assert "sh@" not in line, (variable, value)

@@ -17,19 +17,9 @@ URIS = {"MONGO_URI": "mongodb://127.0.0.1:1/gateway", "REDIS_URL": "redis://127.
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("MONGO_URI", ""),
-        ("MONGO_URI", "http://user:hush@host"),
-        ("MONGO_URI", "mongodb://user:hush@host:port"),
         ("MONGO_URI", "mongodb://user:hu/sh@host"),
-        ("REDIS_URL", "http://user:hush@host"),
-        ("GATEWAY_PORT", "70000"),
-        ("LOG_LEVEL", "loud"),
-        ("ADMISSION_WITHOUT_REDIS", "perhaps"),
-        ("OPENAI_BASE_URL", "localhost:8080/v1"),
-        ("ANTHROPIC_BASE_URL", "https://user:hush@host"),
         ("PRICE_MAP_PATH", "/nowhere/map.json"),
         ("SPOOL_DIR", "/dev/null/spool"),
-        ("CORS_ALLOW_ORIGINS", "app.example.com"),
     ],
 )
 def test_an_invalid_setting_is_one_line_that_names_it(
