@@ -84,7 +84,7 @@ class SpoolWatch:
                         )
                     ]
                 )
-            if note.until_ms is not None:
+            if note.until_ms is not None or note.is_gone(now.timestamp() * _MS):
                 await self._notes.remove(note)
 
 

@@ -129,6 +129,20 @@ async def test_spools_are_told_once_they_wait_for_long(stage: Stage, told: Told)
     ]
 
 
+async def test_notes_of_gateways_that_are_gone_are_forgotten(stage: Stage, told: Told) -> None:
+    """Although others prolong the life of the hash that all are in."""
+    notes = SpoolNoteStore(stage.redis)
+    watch = SpoolWatch(notes, outbox_of(stage.database), told.clock, after_s=60)
+    began_ms = int(NOW.timestamp() * 1000)
+    gone = SpoolNote(gateway="gw-1", since_ms=began_ms, noted_ms=began_ms)
+    waiting = SpoolNote(gateway="gw-2", since_ms=began_ms, noted_ms=began_ms + 10_000)
+    for note in (gone, waiting):
+        await notes.put(note)
+    told.now += timedelta(days=1, seconds=5)
+    await watch.look()
+    assert await notes.all() == [waiting]
+
+
 async def test_keys_are_told_before_they_expire(stage: Stage, told: Told) -> None:
     keys = KeyStore(stage.database)
 

@@ -45,6 +45,9 @@ async def test_a_batch_is_posted_once_and_its_holds_are_released(
         assert await stage.spent_in_redis("alice", period) == 5 * CALL_NUSD
         assert await stage.spent_in_redis("bob", period) == 3 * CALL_NUSD
     assert await stage.redis.keys("arq:*") == []
+    # What is left expires.
+    names = await stage.redis.keys("*")
+    assert [name for name in names if await stage.redis.ttl(name) == -1] == []
 
 
 async def test_the_same_batch_twice_is_posted_once(stage: Stage, settings: Settings) -> None:

@@ -15,7 +15,9 @@ from uuid import UUID
 
 import msgspec
 from bson.binary import Binary
+from bson.codec_options import CodecOptions
 from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument as RawDocument
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
     AsyncIOMotorClientSession,
@@ -59,6 +61,7 @@ __all__ = [
     "MongoUnsuitable",
     "OperationFailure",
     "PyMongoError",
+    "RawDocument",
     "Refusal",
     "ReturnDocument",
     "Session",
@@ -70,7 +73,9 @@ __all__ = [
     "kill_sessions",
     "open_database",
     "open_session",
+    "open_snapshot",
     "ping",
+    "raw_collection",
     "refusal",
     "session_id",
     "to_document",
@@ -159,6 +164,25 @@ async def open_session(database: Database) -> AsyncIterator[Session]:
     """A session to reuse: its next transaction aborts one that a broken connection left open."""
     async with await database.client.start_session() as session:
         yield session
+
+
+@asynccontextmanager
+async def open_snapshot(database: Database) -> AsyncIterator[Session]:
+    """All reads in the session see the database as it was at the first of them.
+
+    MongoDB keeps it for `minSnapshotHistoryWindowInSeconds`, five minutes by default.
+    """
+    async with await database.client.start_session(snapshot=True) as session:
+        yield session
+
+
+def raw_collection(database: Database, name: str) -> AsyncIOMotorCollection[RawDocument]:
+    """Its documents as BSON, neither decoded nor encoded."""
+    raw: CodecOptions[RawDocument] = CodecOptions(document_class=RawDocument)
+    majority = WriteConcern("majority", j=True)
+    found = database.get_collection(name, codec_options=raw, write_concern=majority)
+    # The stubs give it the documents of its database.
+    return cast("AsyncIOMotorCollection[RawDocument]", found)
 
 
 def session_id(session: Session) -> UUID:

@@ -8,6 +8,19 @@ from libs.common.storage.redis.client import Redis
 _READ_AT_ONCE = 500
 
 
+async def forget_spend(redis: Redis) -> int:
+    """Deletes the copy, of accounts and keys alike; it is made again from MongoDB. Returns how many
+    figures there were.
+    """
+    forgotten, names = 0, []
+    async for name in redis.scan_iter(match="gateway:{*}:spent*", count=_READ_AT_ONCE):
+        names.append(name)
+        if len(names) == _READ_AT_ONCE:
+            forgotten += await redis.unlink(*names)
+            names.clear()
+    return forgotten + (await redis.unlink(*names) if names else 0)
+
+
 class RedisSpendReader:
     """The spend of accounts, not of their keys."""
 

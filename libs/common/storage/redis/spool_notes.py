@@ -5,7 +5,7 @@ import msgspec
 from libs.common.storage.redis.client import Redis
 
 _KEY = "gateway:spools"
-# Of gateways that are gone, with or without their spool.
+# Of gateways that are gone, with or without their spool: others renew theirs, and so the hash.
 _KEPT_S = 24 * 3600
 
 
@@ -21,6 +21,10 @@ class SpoolNote(msgspec.Struct, frozen=True, kw_only=True):
     until_ms: int | None = None
     noted_ms: int | None = None
     bytes: int | None = None
+
+    def is_gone(self, now_ms: float) -> bool:
+        """Whether its gateway has renewed it for so long no more that it will not."""
+        return now_ms - max(self.noted_ms or 0, self.since_ms) > _KEPT_S * 1000
 
     @property
     def name(self) -> str:
