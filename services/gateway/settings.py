@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_unrouted_models: bool = True
 
     admission_without_redis: Literal["open", "closed"] = "open"
+    # How many replicas of Redis have to acknowledge a usage event before its call ends.
+    redis_wait_replicas: Annotated[int, Meta(ge=0, le=10)] = 0
     default_max_output_tokens: Positive = 4096
     hold_lease_s: Annotated[int, Meta(ge=10)] = 120
     cache_ttl_s: Positive = 30

@@ -98,7 +98,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         # After the meter, whose events matter more.
         stack.push_async_callback(recordings.close)
         pipelined = Pipelined(redis)
-        holds = HoldStore(redis, pipelined)
+        holds = HoldStore(redis, pipelined, wait_replicas=settings.redis_wait_replicas)
         standings = Standings(StandingStore(pipelined), SpendReader(database, holds))
         caches = Caches(pipelined, breaker, settings)
         profiles = Profiles(price_map)

@@ -24,7 +24,7 @@ from libs.common.storage.provider_objects import remember
 from libs.common.storage.queue.event_queue import encode_batch, enqueue_batch
 from libs.common.storage.redis.client import NoScriptError, OutOfMemoryError, RedisError
 from libs.common.storage.redis.holds import HoldStore
-from libs.common.storage.redis.pipelining import Transaction
+from libs.common.storage.redis.pipelining import NotReplicated, Transaction
 from services.gateway.admission.admissions import Admissions
 from services.gateway.metrics import (
     EVENTS_IN_MEMORY,
@@ -217,6 +217,10 @@ class Meter:
             return "away a moment ago"
         try:
             await self._send(encode_batch([metered.event for metered in batch]), batch)
+        except NotReplicated as error:
+            # Redis is there: calls are still admitted by it.
+            log.warning("usage.not_replicated", error=error)
+            return describe(error)
         except (RedisError, OSError) as error:
             self._breaker.failed()
             REDIS_FULL.set(isinstance(error, OutOfMemoryError))

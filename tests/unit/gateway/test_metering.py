@@ -16,7 +16,7 @@ from libs.common.schemas.holds import Finished
 from libs.common.storage.queue.event_queue import QUEUE
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.holds import HoldStore
-from libs.common.storage.redis.pipelining import Transaction
+from libs.common.storage.redis.pipelining import NotReplicated, Transaction
 from services.gateway.admission.admissions import Admissions
 from services.gateway.spool.backlog import Backlog, Metered
 from services.gateway.spool.spool import Spool
@@ -29,6 +29,7 @@ class Holds(HoldStore):
     """Away when told so."""
 
     away = True
+    replicas_lag = False
 
     async def load_scripts(self) -> None:
         self._check()
@@ -36,7 +37,10 @@ class Holds(HoldStore):
 
     async def transact(self, transaction: Transaction) -> object:
         self._check()
-        return await super().transact(transaction)
+        answers = await super().transact(transaction)
+        if self.replicas_lag:
+            raise NotReplicated("0 of 1 replicas acknowledged")
+        return answers
 
     def _check(self) -> None:
         if self.away:
@@ -195,3 +199,24 @@ async def test_redis_is_probed_while_no_call_may_begin(stage: Stage) -> None:
             await asyncio.sleep(0.01)
     draining.cancel()
     meter.require_writable()
+
+
+async def test_what_no_replica_has_is_spooled_too_and_redis_still_admits(tmp_path: Path) -> None:
+    async with fake_redis() as redis:
+        await HoldStore(redis).load_scripts()
+        stage = Stage(redis, tmp_path, spool_bytes=1024**2)
+        stage.breaker = Breaker(60.0)
+        stage.holds.away, stage.holds.replicas_lag = False, True
+        meter = stage.meter()
+        await meter.enqueue(metered("a"))
+        assert not stage.spool.is_empty()
+        assert not stage.breaker.is_open
+        meter.require_writable()
+
+        stage.holds.replicas_lag = False
+        assert await meter.drain_backlog() == 1
+        assert stage.spool.is_empty()
+        # The ledger posts the same event once.
+        assert await stage.queued() == 2
+        await meter.close()
+        stage.spool.close()

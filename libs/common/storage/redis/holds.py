@@ -50,12 +50,23 @@ class HoldStore:
     """Each method is one script over one account's keys, and one round trip."""
 
     def __init__(
-        self, redis: Redis, pipelined: Pipelined | None = None, *, visited_s: int = _VISITED_S
+        self,
+        redis: Redis,
+        pipelined: Pipelined | None = None,
+        *,
+        visited_s: int = _VISITED_S,
+        wait_replicas: int = 0,
     ) -> None:
-        """`pipelined`: the connection that the process's stores share."""
+        """`pipelined`: the connection that the process's stores share. Transactions that wait for
+        replicas have one of their own, so that nothing else waits.
+        """
         self._redis = redis
         self._visited_s = visited_s
-        self._scripts = Scripts(pipelined or Pipelined(redis), *_SCRIPTS)
+        pipelined = pipelined or Pipelined(redis)
+        self._scripts = Scripts(pipelined, *_SCRIPTS)
+        self._commits = (
+            Pipelined(redis, wait_replicas=wait_replicas) if wait_replicas else pipelined
+        )
 
     async def load_scripts(self) -> None:
         """Loads the scripts: a transaction cannot load one that the server lacks."""
@@ -90,8 +101,10 @@ class HoldStore:
         return _admission(answer, scopes)
 
     def transact(self, transaction: Transaction) -> Awaitable[object]:
-        """Runs the transaction. Raises NoScriptError if Redis lacks a script."""
-        return self._scripts.transact(transaction)
+        """Runs the transaction. Raises NoScriptError if Redis lacks a script, after which the
+        other commands still took effect, and NotReplicated.
+        """
+        return self._commits.transact(transaction)
 
     def finish(self, commands: CommandSink, finished: Finished) -> None:
         """Adds to the commands: ends the call, and resizes its hold to its cost."""

@@ -28,10 +28,16 @@ from libs.common.storage.redis.master import MasterPool, says_no_master
 # Commits wait for the append-only file's sync, which a busy disk can delay.
 _TIMEOUT_S = 3.0
 _MAX_WAITING = 20_000
+# Replicas acknowledge within milliseconds; one that is cut off is not waited for longer.
+_REPLICAS_MS = 1000
 _NOTHING = object()
 _MULTI = hiredis.pack_command(("MULTI",))
 _EXEC = hiredis.pack_command(("EXEC",))
 _ERRORS = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
+
+
+class NotReplicated(RedisError):
+    """The master has the transaction, and too few of its replicas have said that they do."""
 
 
 class CommandSink(Protocol):
@@ -53,9 +59,13 @@ class Transaction:
 class Pipelined:
     """Each command has its own reply or error. Replies are as Redis gives them, texts as bytes."""
 
-    def __init__(self, redis: Redis, *, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(
+        self, redis: Redis, *, timeout_s: float = _TIMEOUT_S, wait_replicas: int = 0
+    ) -> None:
+        """`wait_replicas` of the server have to acknowledge a transaction; other commands wait."""
         self._pool = redis.connection_pool
         self._timeout_s = timeout_s
+        self._wait_replicas = wait_replicas
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[_Wire] | None = None
 
@@ -68,9 +78,33 @@ class Pipelined:
         return list(await asyncio.gather(*(self.run(*command) for command in commands)))
 
     async def transact(self, transaction: Transaction) -> Sequence[Any]:
-        """The replies. Raises the first error; the other commands still took effect."""
+        """The replies. Raises the first error; the other commands still took effect.
+
+        Raises NotReplicated too, after which it has to be repeated or kept elsewhere.
+        """
         packed = [_MULTI, *transaction.packed, _EXEC]
+        if self._wait_replicas:
+            return await self._transact_and_wait(packed)
         answers: Sequence[Any] = await self._send(b"".join(packed), len(packed))
+        return self._checked(answers)
+
+    async def _transact_and_wait(self, packed: Sequence[bytes]) -> Sequence[Any]:
+        # WAIT asks about what its own connection wrote.
+        wire = self._wire
+        if wire is None or wire.is_closed:
+            wire = await self._open()
+        wait = hiredis.pack_command(("WAIT", self._wait_replicas, _REPLICAS_MS))
+        sent = wire.send(b"".join(packed), len(packed)), wire.send(wait, 1)
+        answers, replicas = await asyncio.gather(*sent)
+        self._checked(answers)
+        if replicas < self._wait_replicas:
+            raise NotReplicated(
+                f"{replicas} of {self._wait_replicas} replicas acknowledged within "
+                f"{_REPLICAS_MS} ms"
+            )
+        return cast("Sequence[Any]", answers)
+
+    def _checked(self, answers: Sequence[Any]) -> Sequence[Any]:
         for answer in answers:
             if isinstance(answer, Exception):
                 if self._wire is not None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from libs.common.storage.redis.client import NoScriptError, Redis
-from libs.common.storage.redis.pipelining import Pipelined, Transaction
+from libs.common.storage.redis.pipelining import Pipelined
 
 encode_ask = msgspec.json.Encoder().encode
 # The first line of a script that a full Redis runs too. Such a script may add only a little.
@@ -61,10 +61,6 @@ class Scripts:
         except NoScriptError:
             await self.load()
             return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
-
-    def transact(self, transaction: Transaction) -> Awaitable[object]:
-        """Raises NoScriptError if Redis lacks a script; the other commands still took effect."""
-        return self._pipelined.transact(transaction)
 
     def command(self, *command: Any) -> Awaitable[Any]:
         """Runs any other command over the same connection."""
