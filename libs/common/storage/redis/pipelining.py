@@ -93,7 +93,7 @@ class Pipelined:
         wire = self._wire
         if wire is None or wire.is_closed:
             wire = await self._open()
-        wait = hiredis.pack_command(("WAIT", self._wait_replicas, _REPLICAS_MS))
+        wait = hiredis.pack_command(("WAIT", str(self._wait_replicas), str(_REPLICAS_MS)))
         sent = wire.send(b"".join(packed), len(packed)), wire.send(wait, 1)
         answers, replicas = await asyncio.gather(*sent)
         self._checked(answers)
