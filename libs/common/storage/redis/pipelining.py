@@ -93,8 +93,11 @@ class Pipelined:
         wire = self._wire
         if wire is None or wire.is_closed:
             wire = await self._open()
-        wait = hiredis.pack_command(("WAIT", str(self._wait_replicas), str(_REPLICAS_MS)))
-        sent = wire.send(b"".join(packed), len(packed)), wire.send(wait, 1)
+        wait: tuple[Any, ...] = ("WAIT", self._wait_replicas, _REPLICAS_MS)
+        sent = (
+            wire.send(b"".join(packed), len(packed)),
+            wire.send(hiredis.pack_command(wait), 1),
+        )
         answers, replicas = await asyncio.gather(*sent)
         self._checked(answers)
         if replicas < self._wait_replicas:
