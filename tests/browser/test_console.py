@@ -37,7 +37,7 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
     sign_in(page, stack.info.admin_api_key)
 
     # An account, with a budget that lasts for some calls.
-    page.goto("/console/accounts/new")
+    page.goto("/console/new/account")
     page.get_by_label("Account id").fill("team-search")
     page.get_by_label("Budget in USD").fill("5")
     page.get_by_label("Per", exact=True).select_option("monthly")
@@ -45,7 +45,7 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("team-search")
 
     # A price of its own for a model, which an account's call then has.
-    page.goto("/console/prices/new")
+    page.goto("/console/new/price")
     page.get_by_label("Model").fill("gpt-4.1-mini")
     page.get_by_label("Input, USD per million tokens", exact=True).fill("1")
     page.get_by_label("Output, USD per million tokens", exact=True).fill("2")
@@ -53,7 +53,7 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
     expect(page.get_by_text("$1", exact=True)).to_be_visible()
 
     # A key, whose secret is shown once and whose command works.
-    page.goto("/console/keys/new?user_id=team-search")
+    page.goto("/console/new/key?user_id=team-search")
     page.get_by_label("Name").fill("search service")
     page.get_by_role("button", name="Make the key").click()
     secret = page.locator("#secret").inner_text()
@@ -75,7 +75,7 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
     expect(shown).to_have_count(1)
 
     # A lower budget refuses the next call, and the console says why.
-    page.goto("/console/accounts/team-search/edit")
+    page.goto("/console/edit/account/team-search")
     page.get_by_label("Budget in USD").fill("0.0000001")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("exhausted")).to_be_visible()
@@ -176,7 +176,7 @@ def signed_in(chromium: Browser, stack: LocalStack, size: str, theme: str) -> It
         yield page
 
 
-@pytest.mark.parametrize("path", [*_PATHS, "/console/accounts/demo", "/console/accounts/demo/edit"])
+@pytest.mark.parametrize("path", [*_PATHS, "/console/accounts/demo", "/console/edit/account/demo"])
 def test_axe_finds_nothing(signed_in: Page, path: str) -> None:
     signed_in.goto(path)
     found = Axe().run(signed_in).response["violations"]

@@ -1,16 +1,15 @@
-"""Forms: their fields, what was typed into them, and the JSON body that they mean."""
+"""Forms as they are shown: with what was typed, what is wrong with it, and what others changed."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from htpy import (
     Element,
     Node,
     Renderable,
     button,
+    details,
     div,
     fieldset,
     form,
@@ -22,6 +21,7 @@ from htpy import (
     select,
     small,
     span,
+    summary,
     textarea,
     ul,
 )
@@ -31,57 +31,9 @@ from htpy import (
 
 from libs.common.errors import AppError
 from services.admin.console.elements import NOTHING
+from services.admin.console.form_fields import Field, FieldGroup, Typed
 
-# Whole numbers, with commas between thousands only: `1,5` is none.
-_NUMBER = re.compile(r"\d{1,15}|\d{1,3}(,\d{3}){1,4}", re.ASCII)
-
-Kind = Literal["text", "number", "amount", "time", "choice", "list", "long", "flag"]
-Typed = Mapping[str, str]
-
-
-class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` is the body's member that it means, as errors name it: `limits.requests_per_minute`.
-
-    A `list` is one item a line; a `choice` without a value among `choices` is left out.
-    """
-
-    path: str
-    label: str
-    kind: Kind = "text"
-    help: str = ""
-    choices: Sequence[str] = ()
-    required: bool = False
-    # What an empty field means: nothing is said, or null, which removes what was there.
-    empty: Literal["absent", "null"] = "absent"
-
-
-def body_of(fields: Sequence[Field], typed: Typed) -> dict[str, Any]:
-    """The JSON body, nested by the paths. What is no number stays text, which the API refuses."""
-    body: dict[str, Any] = {}
-    for field in fields:
-        text = typed.get(field.path, "").strip()
-        if not text and field.empty == "absent" and field.kind != "flag":
-            continue
-        *parents, last = field.path.split(".")
-        inner = body
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = _value(field, text)
-    return body
-
-
-def _value(field: Field, text: str) -> Any:
-    if field.kind == "flag":
-        return bool(text)
-    if not text:
-        return None
-    match field.kind:
-        case "number":
-            return int(text.replace(",", "")) if _NUMBER.fullmatch(text) else text
-        case "list":
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        case _:
-            return text
+Fields = Sequence[Field | FieldGroup]
 
 
 def problems_of(error: AppError | None) -> dict[str, str]:
@@ -97,24 +49,60 @@ def status_of(error: AppError | None) -> int:
 def form_of(
     action: str,
     csrf: str,
-    fields: Sequence[Field],
+    fields: Fields,
     *,
     submit: str,
     typed: Typed | None = None,
     error: AppError | None = None,
     hidden: Typed | None = None,
     now: Typed | None = None,
+    also: Typed | None = None,
 ) -> Renderable:
-    """`now` has what others changed meanwhile: it is shown beside each field that differs."""
+    """`now` has what others changed meanwhile: it is shown beside each field that differs.
+
+    `also` are buttons beside the one that submits: the names that they send, and what they say.
+    """
     typed, now = typed or {}, now or {}
     problems = problems_of(error)
-    elsewhere = {name: text for name, text in problems.items() if not _owner(name, fields)}
+    plain = list(_plain(fields))
+    elsewhere = {name: text for name, text in problems.items() if not _owner(name, plain)}
+
+    def row(field: Field) -> Element:
+        return _row(field, typed.get(field.path, ""), problems, now.get(field.path))
+
+    def shown(field: Field | FieldGroup) -> Renderable:
+        if isinstance(field, Field):
+            return row(field)
+        is_wanted = any(_owner(name, field.rare) for name in problems)
+        return fieldset(".group")[
+            legend[field.name],
+            div(".group-fields")[(row(each) for each in field.fields)],
+            bool(field.rare)
+            and details(open=is_wanted)[
+                summary["More"], div(".group-fields")[(row(each) for each in field.rare)]
+            ],
+        ]
+
     return form(method="post", action=action, class_="fields")[
         hidden_fields({"csrf": csrf, **(hidden or {})}),
         None if error is None else _summary(error, elsewhere),
-        (_row(field, typed.get(field.path, ""), problems, now.get(field.path)) for field in fields),
-        div(".buttons")[button(type="submit", class_="primary")[submit]],
+        (shown(field) for field in fields),
+        div(".buttons")[
+            button(type="submit", class_="primary")[submit],
+            (
+                button(type="submit", name=name, value="yes", formnovalidate=True)[said]
+                for name, said in (also or {}).items()
+            ),
+        ],
     ]
+
+
+def _plain(fields: Fields) -> Iterator[Field]:
+    for field in fields:
+        if isinstance(field, Field):
+            yield field
+        else:
+            yield from (*field.fields, *field.rare)
 
 
 def hidden_fields(values: Typed) -> Node:
@@ -140,8 +128,10 @@ def _summary(error: AppError, elsewhere: Mapping[str, str]) -> Element:
 def _row(field: Field, text: str, problems: Mapping[str, str], now: str | None) -> Element:
     said = [each for name, each in problems.items() if _owner(name, [field])]
     described = f"{field.path}-said"
-    return div(class_=["field", "wrong" if said else ""])[
-        label(for_=field.path)[field.label, field.required and span(".required")[" (needed)"]],
+    named = [field.label, field.required and span(".required")[" (needed)"]]
+    is_group = field.kind == "many"
+    return (fieldset if is_group else div)(class_=["field", "wrong" if said else ""])[
+        legend[named] if is_group else label(for_=field.path)[named],
         _control(field, text, described, wrong=bool(said)),
         small(id=described)[
             [span(".problem")[each, " "] for each in said],
@@ -168,16 +158,33 @@ def _control(field: Field, text: str, described: str, *, wrong: bool) -> Rendera
                     for each in (*blank, *field.choices)
                 )
             ]
-        case "list" | "long":
-            return textarea(**common, rows="4", spellcheck="false")[text]
+        case "many":
+            return _choices(field, text)
+        case "list" | "long" | "json":
+            return textarea(**common, rows="3", spellcheck="false")[text]
         case "flag":
             return field_input(**common, type="checkbox", value="yes", checked=bool(text))
         case _:
-            mode = {"number": "numeric", "amount": "decimal"}.get(field.kind)
+            mode = {"number": "numeric", "amount": "decimal", "decimal": "decimal"}.get(field.kind)
             return field_input(
                 **common, type="text", value=text, inputmode=mode, autocomplete="off",
                 placeholder="2027-01-31T00:00:00Z" if field.kind == "time" else None,
             )  # fmt: skip
+
+
+def _choices(field: Field, text: str) -> Renderable:
+    """A box for each; they are sent by one name, which the reader of forms joins by lines."""
+    chosen = text.splitlines()
+    return div(".choices")[
+        (
+            label[
+                field_input(type="checkbox", name=field.path, value=each, checked=each in chosen),
+                " ",
+                each,
+            ]
+            for each in field.choices
+        )
+    ]
 
 
 def confirm_form(

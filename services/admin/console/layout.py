@@ -1,6 +1,7 @@
 """The frame of every page: head, navigation, title and what just happened."""
 
-import msgspec
+from collections.abc import Sequence
+
 from htpy import (
     Node,
     Renderable,
@@ -27,6 +28,7 @@ from htpy import (
     input as field_input,
 )
 
+from services.admin.console.places import Place
 from services.admin.console.static_files import address_of
 from services.admin.people.actor import Actor
 
@@ -34,32 +36,17 @@ from services.admin.people.actor import Actor
 _HTMX = '{"includeIndicatorCSS":false,"history":false,"mode":"same-origin"}'
 
 
-class Place(msgspec.Struct, frozen=True):
-    """An entry of the navigation."""
-
-    path: str
-    name: str
-
-
-PLACES = (
-    Place("/console", "Overview"),
-    Place("/console/accounts", "Accounts"),
-    Place("/console/keys", "Keys"),
-    Place("/console/calls", "Calls"),
-    Place("/console/prices", "Prices"),
-    Place("/console/models", "Models"),
-    Place("/console/ledger", "Ledger"),
-    Place("/console/audit", "Audit"),
-    Place("/console/alerts", "Alerts"),
-    Place("/console/people", "People"),
-    Place("/console/settings", "Settings"),
-)
-
-
 def frame(
-    name: str, content: Node, *, at: str, actor: Actor | None, csrf: str = "", notice: Node = None
+    name: str,
+    content: Node,
+    *,
+    at: str,
+    actor: Actor | None,
+    places: Sequence[Place] = (),
+    csrf: str = "",
+    notice: Node = None,
 ) -> Renderable:
-    """`at` is the page's path; `actor` is None before sign-in."""
+    """`at` is the page's path; `actor` is None before sign-in, and `places` are open to him."""
     return html(lang="en")[
         head[
             meta(charset="utf-8"),
@@ -74,7 +61,7 @@ def frame(
         ],
         body[
             a(".skip", href="#content")["Skip to the content"],
-            None if actor is None else _header(at, actor, csrf),
+            None if actor is None else _header(at, actor, places, csrf),
             main("#content", tabindex="-1")[
                 h1[name],
                 notice and div(".notice", role="status")[notice],
@@ -84,10 +71,10 @@ def frame(
     ]
 
 
-def _header(at: str, actor: Actor, csrf: str) -> Renderable:
+def _header(at: str, actor: Actor, places: Sequence[Place], csrf: str) -> Renderable:
     return header[
         div(".brand")[a(href="/console")["Gateway"]],
-        nav(aria_label="Pages")[ul[(_entry(place, at) for place in PLACES)]],
+        nav(aria_label="Pages")[ul[(_entry(place, at) for place in places)]],
         form(".who", method="post", action="/console/sign-out")[
             field_input(type="hidden", name="csrf", value=csrf),
             span[actor.name, " · ", actor.role],
@@ -97,5 +84,4 @@ def _header(at: str, actor: Actor, csrf: str) -> Renderable:
 
 
 def _entry(place: Place, at: str) -> Renderable:
-    is_here = at == place.path or (place.path != "/console" and at.startswith(place.path + "/"))
-    return li[a(href=place.path, aria_current="page" if is_here else None)[place.name]]
+    return li[a(href=place.path, aria_current="page" if place.holds(at) else None)[place.name]]

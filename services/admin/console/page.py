@@ -16,8 +16,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from libs.common.errors import AppError, InvalidRequest, PreconditionFailed
 from services.admin.console.layout import frame
+from services.admin.console.places import places_open_to
 from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
+from services.admin.endpoints import Answer
 from services.admin.fields import time_zone_problem
 from services.admin.idempotency import HEADER as IDEMPOTENCY_KEY
 from services.admin.pages import Page as Listed
@@ -36,7 +38,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 MAX_FORM_BYTES = 256 * 1024
-_MAX_FIELDS = 200
+# A route of 32 deployments has several hundred.
+_MAX_FIELDS = 1_000
 _ONCE = "once"
 
 
@@ -102,6 +105,11 @@ class View:
         key = self.typed.get(_ONCE)
         return {IDEMPOTENCY_KEY: key} if key else {}
 
+    def etag(self, stored: Answer[Any], *, raced: bool) -> str:
+        """What a form was filled in from; after a race, what it was shown beside."""
+        current = stored.headers["etag"]
+        return current if raced else self.typed.get("etag") or current
+
     def raced(self, noun: str) -> PreconditionFailed:
         return PreconditionFailed(
             f"Somebody changed this {noun} while you did. Nothing of yours was saved. What is "
@@ -119,6 +127,18 @@ Shown = Page | Response | Renderable
 Handler = Callable[[View], Awaitable[Shown]]
 
 
+def form_for(
+    verb: Callable[..., Awaitable[Any]], shown: Handler, sent: Handler
+) -> Mapping[str, Handler]:
+    """The form of a verb: whoever may not call it is told so before he fills it in."""
+
+    async def shown_to_those(view: View) -> Shown:
+        view.api.check(verb)
+        return await shown(view)
+
+    return {"GET": shown_to_those, "POST": sent}
+
+
 def show(view: View, shown: Shown) -> Response:
     if isinstance(shown, Response):
         shown.headers.update(HEADERS)
@@ -132,6 +152,7 @@ def show(view: View, shown: Shown) -> Response:
                 shown.content,
                 at=view.path,
                 actor=view.session.actor,
+                places=places_open_to(view.api.may),
                 csrf=view.session.csrf,
                 notice=shown.notice,
             )
@@ -157,7 +178,10 @@ def segment(text: str) -> str:
 
 
 async def typed_fields(request: Request[Any]) -> dict[str, str]:
-    """The fields of a form that was posted. Raises AppError."""
+    """The fields of a form that was posted; one that is there several times has a line for each.
+
+    Raises AppError.
+    """
     content = await read_body(request, MAX_FORM_BYTES, "application/x-www-form-urlencoded")
     try:
         pairs = parse_qsl(
@@ -165,4 +189,7 @@ async def typed_fields(request: Request[Any]) -> dict[str, str]:
         )
     except ValueError:
         raise InvalidRequest("The form could not be read: it is no UTF-8, or too long.") from None
-    return dict(pairs)
+    typed: dict[str, str] = {}
+    for name, text in pairs:
+        typed[name] = f"{typed[name]}\n{text}" if name in typed else text
+    return typed

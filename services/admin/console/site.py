@@ -19,6 +19,7 @@ from services.admin.console.layout import frame
 from services.admin.console.page import (
     HEADERS,
     Handler,
+    Shown,
     View,
     address_of,
     go_to,
@@ -26,6 +27,7 @@ from services.admin.console.page import (
     typed_fields,
 )
 from services.admin.console.pages import PAGES
+from services.admin.console.places import Verb, places_open_to
 from services.admin.console.session import BY_ISSUER, COOKIE, Session, Sessions
 from services.admin.console.sign_in import ENDED, sign_in_page, sign_in_routes
 from services.admin.console.sign_on import sign_on_routes
@@ -36,6 +38,8 @@ from services.admin.state import State
 from services.admin.wrong_keys import WrongKeys
 
 log = structlog.get_logger(__name__)
+
+May = Callable[[Verb], bool]
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _FOREIGN = (
@@ -78,7 +82,7 @@ def console_routes(
         *(_with_errors(each) for each in (*sign_in_routes(wrong_keys), *sign_on_routes())),
         Route("/console/static/{version}/{name}", show_file),
         *(route(path, handlers) for path, handlers in PAGES.items()),
-        Route("/console/{rest:path}", _nothing_here, methods=_METHODS),
+        route("/console/{rest:path}", dict.fromkeys(_METHODS, _nothing_here)),
     ]
 
 
@@ -105,24 +109,27 @@ async def _dispatch(
     served: Next,
 ) -> Response:
     session: Session | None = None
+    may: May | None = None
     try:
         _check_site(request)
         typed = await typed_fields(request) if request.method == "POST" else {}
         session = await current_session(request)
         if session is None:
             return _to_sign_in(request, typed)
+        api = Verbs(request, session.actor, served, endpoints)
+        may = api.may
         _check_token(request, session, typed)
         typed.pop("csrf", None)
-        view = View(request, session, Verbs(request, session.actor, served, endpoints), typed)
+        view = View(request, session, api, typed)
         return show(view, await handler(view))
     except AppError as error:
-        return error_page(request, session, error)
+        return error_page(request, session, error, may)
     except (PyMongoError, RedisError, OSError) as error:
         log.error("console.unavailable", error=error)
-        return error_page(request, session, _away(error))
+        return error_page(request, session, _away(error), may)
     except Exception as error:
         log.error("console.failed", error=error, exc_info=error)
-        return error_page(request, session, AppError(_FAILED))
+        return error_page(request, session, AppError(_FAILED), may)
 
 
 async def current_session(request: Request[State]) -> Session | None:
@@ -185,7 +192,9 @@ def _away(error: Exception) -> Unavailable:
     )
 
 
-def error_page(request: Request[Any], session: Session | None, error: AppError) -> Response:
+def error_page(
+    request: Request[Any], session: Session | None, error: AppError, may: May | None = None
+) -> Response:
     """What happened, and what to do."""
     advice = _ADVICE.get(error.status)
     request_id = request.scope.get("request_id")
@@ -194,7 +203,8 @@ def error_page(request: Request[Any], session: Session | None, error: AppError) 
         advice and p[advice],
         ul[
             _accounts(request, session, error),
-            li[a(href=address_of(request))["Load this page again"]],
+            error.status != HTTPStatus.FORBIDDEN
+            and li[a(href=address_of(request))["Load this page again"]],
             li[a(href="/console")["Overview"]],
         ],
         request_id and p(".faint")[f"Request {request_id}"],
@@ -205,6 +215,7 @@ def error_page(request: Request[Any], session: Session | None, error: AppError) 
         content,
         at=request.url.path,
         actor=None if session is None else session.actor,
+        places=() if may is None else places_open_to(may),
         csrf="" if session is None else session.csrf,
     )
     return HTMLResponse(str(shown), status_code=error.status, headers=HEADERS)
@@ -219,5 +230,5 @@ def _accounts(request: Request[Any], session: Session | None, error: AppError) -
     return [li[a(href=f"{at}?{urlencode({'user_id': each})}")[each]] for each in accounts]
 
 
-async def _nothing_here(request: Request[State]) -> Response:
-    return error_page(request, None, NotFound("The console has no page at this address."))
+async def _nothing_here(_: View) -> Shown:
+    raise NotFound("The console has no page at this address.")

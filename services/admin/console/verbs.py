@@ -9,9 +9,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.errors import Forbidden
 from libs.common.web.json import encode_json
 from services.admin.endpoints import Answer, Endpoint, EndpointCall, Next, Served
-from services.admin.people.actor import Actor
+from services.admin.people.actor import Actor, check_global, check_role
 from services.admin.state import State
 
 T = TypeVar("T")
@@ -90,11 +91,19 @@ class Verbs:
 
     def may(self, handler: Callable[..., Any]) -> bool:
         """Whether the actor's role and scope allow it: what he may not do is not offered."""
-        endpoint, actor = self._endpoints[handler], self._actor
-        if endpoint.role is None:
-            return True
-        is_open = actor.accounts is None or endpoint.scope is not None
-        return is_open and actor.has_role(endpoint.role)
+        try:
+            self.check(handler)
+        except Forbidden:
+            return False
+        return True
+
+    def check(self, handler: Callable[..., Any]) -> None:
+        """Raises Forbidden, as the verb would."""
+        endpoint = self._endpoints[handler]
+        if endpoint.role is not None:
+            check_role(self._actor, endpoint.role)
+            if endpoint.scope is None:
+                check_global(self._actor)
 
     def _as(
         self, endpoint: Endpoint, query: Query, headers: Headers, path: Mapping[str, str]

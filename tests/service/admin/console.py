@@ -27,7 +27,8 @@ class _Forms(HTMLParser):
             posted = has.get("method") == "post"
             self._fields = self.forms.setdefault(has["action"], {}) if posted else {}
         elif tag == "input" and (has.get("type") != "checkbox" or "checked" in has):
-            self._fields[has["name"]] = has.get("value", "")
+            before = [self._fields[has["name"]]] if has["name"] in self._fields else []
+            self._fields[has["name"]] = "\n".join([*before, has.get("value", "")])
         elif tag == "select":
             self._select = has["name"]
             self._fields.setdefault(self._select, "")

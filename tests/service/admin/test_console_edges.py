@@ -34,7 +34,7 @@ async def test_a_form_of_a_key_keeps_what_its_budget_has(
     budget = {"limit_usd": 5, "period": "daily", "soft_limit_usd": 3, "alert_percents": [50]}
     await made(admin, "accounts", user_id="a")
     key = await made(admin, "keys", user_id="a", budgets=[budget])
-    path = f"/console/keys/{key['key_id']}/edit"
+    path = f"/console/edit/key/{key['key_id']}"
     assert (await send_form(browser, path, name="new")).status_code == 303
     after = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
     assert (after["name"], after["budgets"]) == ("new", [budget])
@@ -45,7 +45,7 @@ async def test_an_expired_key_can_be_renamed(
 ) -> None:
     await made(admin, "accounts", user_id="a")
     key = await made(admin, "keys", user_id="a", expires_at="2026-11-25T00:00:00.5Z")
-    path = f"/console/keys/{key['key_id']}/edit"
+    path = f"/console/edit/key/{key['key_id']}"
     later = app_with(settings, database, redis, now=lambda: NOW.replace(day=30))
     async with browser_of(later) as browser:
         assert (await send_form(browser, path, name="new")).status_code == 303
@@ -59,8 +59,8 @@ async def test_a_form_of_an_archived_account_leaves_it_so(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
     await made(admin, "accounts", user_id="a", status="archived")
-    page = await browser.get("/console/accounts/a/edit")
-    assert forms_of(page)["/console/accounts/a/edit"]["status"] == "archived"
+    page = await browser.get("/console/edit/account/a")
+    assert forms_of(page)["/console/edit/account/a"]["status"] == "archived"
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
@@ -82,9 +82,9 @@ async def test_what_is_no_whole_number_is_refused(
 ) -> None:
     await made(admin, "accounts", user_id="a")
     limit = {"limits.requests_per_minute": typed}
-    refused = await send_form(browser, "/console/accounts/a/edit", **limit)
+    refused = await send_form(browser, "/console/edit/account/a", **limit)
     assert refused.status_code == 422
-    assert forms_of(refused)["/console/accounts/a/edit"]["limits.requests_per_minute"] == typed
+    assert forms_of(refused)["/console/edit/account/a"]["limits.requests_per_minute"] == typed
 
 
 async def test_thousands_may_have_commas(
@@ -92,7 +92,7 @@ async def test_thousands_may_have_commas(
 ) -> None:
     await made(admin, "accounts", user_id="a")
     limit = {"limits.requests_per_minute": "1,234,567"}
-    assert (await send_form(browser, "/console/accounts/a/edit", **limit)).status_code == 303
+    assert (await send_form(browser, "/console/edit/account/a", **limit)).status_code == 303
     after = (await admin.get("/admin/accounts/a")).json()
     assert after["limits"]["requests_per_minute"] == 1_234_567
 
@@ -101,9 +101,9 @@ async def test_hidden_fields_that_were_changed_are_refused(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
     await made(admin, "accounts", user_id="a")
-    answer = await send_form(browser, "/console/accounts/new", user_id="b", once="€")
+    answer = await send_form(browser, "/console/new/account", user_id="b", once="€")
     assert answer.status_code == 422
-    answer = await send_form(browser, "/console/accounts/a/edit", name="new", etag="€")
+    answer = await send_form(browser, "/console/edit/account/a", name="new", etag="€")
     assert answer.status_code == 412
     assert (await admin.get("/admin/accounts/b")).status_code == 404
     assert (await admin.get("/admin/accounts/a")).json()["name"] == "a"
@@ -122,8 +122,8 @@ CROSS = {"sec-fetch-site": "cross-site"}
 async def test_the_form_of_another_site_is_not_shown_to_be_sent(
     stranger: httpx2.AsyncClient,
 ) -> None:
-    form = {"user_id": "theirs", "then": "/console/accounts/new", "typed": "user_id=theirs"}
-    for path in ("/console/accounts/new", "/console/sign-in"):
+    form = {"user_id": "theirs", "then": "/console/new/account", "typed": "user_id=theirs"}
+    for path in ("/console/new/account", "/console/sign-in"):
         answer = await stranger.post(path, data=form, headers=CROSS)
         assert answer.status_code == 403
         assert "theirs" not in answer.text
@@ -186,8 +186,8 @@ async def test_whoever_has_one_account_sees_what_is_of_it(
             page = await browser.get(f"/console{path}")
             assert page.status_code == 200, path
             # Accounts and receivers are made by those who reach all accounts.
-            assert "/console/accounts/new" not in page.text
-            assert "/console/alerts/new" not in page.text
+            assert "/console/new/account" not in page.text
+            assert "/console/new/receiver" not in page.text
 
 
 async def test_whoever_has_several_accounts_chooses_one(
@@ -218,7 +218,7 @@ async def test_a_viewers_zone_that_is_none_is_utc(browser: httpx2.AsyncClient, z
 async def test_a_form_that_was_done_can_be_filled_in_otherwise(
     admin: httpx2.AsyncClient, browser: httpx2.AsyncClient
 ) -> None:
-    path = "/console/accounts/new"
+    path = "/console/new/account"
     fields = forms_of(await browser.get(path))[path]
     assert (await browser.post(path, data=fields | {"user_id": "a"})).status_code == 303
     refused = await browser.post(path, data=fields | {"user_id": "b"})
@@ -228,7 +228,7 @@ async def test_a_form_that_was_done_can_be_filled_in_otherwise(
     assert (await admin.get("/admin/accounts/b")).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/console/accounts", "/console/nowhere", "/console/keys/a/edit"])
+@pytest.mark.parametrize("path", ["/console/accounts", "/console/nowhere", "/console/edit/key/a"])
 async def test_a_method_that_a_page_has_not_is_answered_by_a_page(
     browser: httpx2.AsyncClient, path: str
 ) -> None:

@@ -14,8 +14,8 @@ from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.schemas.usage import FailedAttempt, TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
-from services.admin.console.layout import PLACES
 from services.admin.console.pages import PAGES
+from services.admin.console.places import PLACES
 from services.admin.settings import Settings
 from tests.service.admin.console import browser_of, forms_of, send_form
 from tests.service.admin.test_console import MARKUP, made
@@ -113,7 +113,7 @@ async def test_a_key_is_made_shown_once_rotated_and_revoked(
 ) -> None:
     await made(admin, "accounts", user_id="a")
     shown = await send_form(
-        browser, "/console/keys/new?user_id=a", "/console/keys/new", name=MARKUP,
+        browser, "/console/new/key?user_id=a", "/console/new/key", name=MARKUP,
         **{"budget.limit_usd": "2.5", "budget.period": "daily", "allowed_models": "gpt-*\no3"},
     )  # fmt: skip
     assert shown.status_code == 200, shown.text
@@ -139,9 +139,9 @@ async def test_a_form_that_is_sent_twice_is_done_once(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
     await made(admin, "accounts", user_id="a")
-    page = await browser.get("/console/keys/new?user_id=a")
-    fields = forms_of(page)["/console/keys/new"]
-    first, second = [await browser.post("/console/keys/new", data=fields) for _ in range(2)]
+    page = await browser.get("/console/new/key?user_id=a")
+    fields = forms_of(page)["/console/new/key"]
+    first, second = [await browser.post("/console/new/key", data=fields) for _ in range(2)]
     assert _secret(first) == _secret(second)
     assert len((await admin.get("/admin/keys?user_id=a")).json()["data"]) == 1
 
@@ -154,7 +154,7 @@ async def test_a_key_is_changed_and_keeps_what_the_form_does_not_show(
         admin, "keys", user_id="a", allowed_models=["m"], limits={"parallel_calls": 2},
         recording={"retention_days": 3},
     )  # fmt: skip
-    await send_form(browser, f"/console/keys/{key['key_id']}/edit", name="new")
+    await send_form(browser, f"/console/edit/key/{key['key_id']}", name="new")
     after = (await admin.get(f"/admin/keys/{key['key_id']}")).json()
     for name in ("allowed_models", "limits", "recording", "budgets", "expires_at"):
         assert after[name] == key[name]
@@ -196,7 +196,7 @@ async def test_a_price_is_set_looked_up_and_ended(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
     done = await send_form(
-        browser, "/console/prices/new", model="a/b m", inherit="",
+        browser, "/console/new/price", model="a/b m", inherit="",
         input_cost_per_million="0.5", output_cost_per_million="2",
     )  # fmt: skip
     assert done.status_code == 303, done.text
@@ -236,7 +236,7 @@ async def test_a_route_is_made_and_deleted(
 ) -> None:
     await made(admin, "costs", model="gpt-x", input_cost_per_million=1, output_cost_per_million=2)
     done = await send_form(
-        browser, "/console/models/new", model="team/m", deployments="openai/gpt-x"
+        browser, "/console/new/route", model="team/m", **{"deployments[0].model": "openai/gpt-x"}
     )
     assert done.status_code == 303, done.text
     path = done.headers["location"]
@@ -258,7 +258,7 @@ async def test_the_books_are_proved_and_letters_replayed(
 async def test_an_audit_record_shows_who_did_what(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    await send_form(browser, "/console/accounts/new", user_id="a", name=MARKUP)
+    await send_form(browser, "/console/new/account", user_id="a", name=MARKUP)
     page = await browser.get("/console/audit?object=a")
     assert "create account" in page.text
     assert "&lt;script&gt;" in page.text
@@ -268,7 +268,7 @@ async def test_an_audit_record_shows_who_did_what(
 async def test_a_person_is_made_and_revoked(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    shown = await send_form(browser, "/console/people/new", name="Ada", role="viewer")
+    shown = await send_form(browser, "/console/new/person", name="Ada", role="viewer")
     assert _secret(shown)
     page = await browser.get("/console/people")
     (action,) = [each for each in forms_of(page) if each.endswith("/revoke")]
@@ -280,10 +280,12 @@ async def test_a_person_is_made_and_revoked(
 async def test_a_receiver_is_made_shown_and_removed(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
-    wrong = await send_form(browser, "/console/alerts/new", url="ftp://x", kinds="odd")
+    wrong = await send_form(browser, "/console/new/receiver", url="ftp://x", kinds="odd")
     assert wrong.status_code == 422
     assert "odd" in wrong.text
-    shown = await send_form(browser, "/console/alerts/new", url="https://8.8.8.8/hook", name=MARKUP)
+    shown = await send_form(
+        browser, "/console/new/receiver", url="https://8.8.8.8/hook", name=MARKUP
+    )
     assert _secret(shown).startswith("whsec_")
     page = await browser.get("/console/alerts")
     assert "https://8.8.8.8/hook" in page.text

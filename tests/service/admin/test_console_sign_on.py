@@ -65,7 +65,7 @@ async def test_a_person_signs_on_and_comes_back_to_the_page(
     assert "Ada" in accounts.text
     assert "operator" in accounts.text
     # An operator changes no prices.
-    assert "/console/prices/new" not in (await browser.get("/console/prices")).text
+    assert "/console/new/price" not in (await browser.get("/console/prices")).text
 
 
 async def test_a_sign_on_is_used_once_and_in_its_own_browser(

@@ -15,6 +15,7 @@ from services.admin.console.pages import (
     people,
     price_imports,
     prices,
+    route_forms,
     settings,
     statements,
 )
@@ -29,6 +30,7 @@ PAGES: Mapping[str, Mapping[str, Handler]] = {
     **price_imports.PAGES,
     **prices.PAGES,
     **models.PAGES,
+    **route_forms.PAGES,
     **ledger.PAGES,
     **audit.PAGES,
     **alerts.PAGES,

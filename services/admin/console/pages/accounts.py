@@ -25,8 +25,9 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.forms import Field, Typed, body_of, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.form_fields import Field, Typed, body_of
+from services.admin.console.forms import form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 from services.admin.console.pages.keys import keys_table
 from services.admin.console.spend_chart import outlook_words, spend_chart
 from services.admin.spend import BudgetSpend
@@ -39,10 +40,10 @@ _SETTINGS = (
     ),
     Field(path="time_zone", label="Time zone", help="Days, weeks and months of its budgets."),
     Field(
-        path="limits.requests_per_minute", label="Requests a minute", kind="number", empty="null"
+        path="limits.requests_per_minute", label="Requests a minute", kind="number", empty=None
     ),
-    Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty="null"),
-    Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty="null"),
+    Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty=None),
+    Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty=None),
 )  # fmt: skip
 _BUDGET = (
     Field(
@@ -50,7 +51,7 @@ _BUDGET = (
         help="Calls are refused before they could pass it. Empty means no budget.",
     ),
     Field(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
-    Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty="null"),
+    Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty=None),
 )  # fmt: skip
 _NEW = (
     Field(
@@ -102,7 +103,7 @@ def _row(account: AccountView) -> list[Node]:
 
 def _new_link(view: View) -> Node:
     may = view.api.may(accounts.create_account)
-    return may and a(".button.primary", href="/console/accounts/new")["New account"]
+    return may and a(".button.primary", href="/console/new/account")["New account"]
 
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
@@ -141,7 +142,7 @@ async def show_page(view: View) -> Shown:
                     "Account",
                     _facts(view, account),
                     actions=view.api.may(accounts.change_account)
-                    and a(".button", href=f"{at}/edit")["Change"],
+                    and a(".button", href=f"/console/edit/account/{segment(user_id)}")["Change"],
                 ),
                 panel("Budgets", *_budgets(view, account)),
             ],
@@ -154,7 +155,7 @@ async def show_page(view: View) -> Shown:
                 "Keys",
                 keys_table(view, its_keys.data),
                 actions=view.api.may(keys.create_key)
-                and a(".button", href=f"/console/keys/new?user_id={segment(user_id)}")["New key"],
+                and a(".button", href=f"/console/new/key?user_id={segment(user_id)}")["New key"],
             ),
             panel(
                 "Latest calls",
@@ -217,7 +218,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     fields = _fields(answer.content)
     form = form_of(
         view.path, view.session.csrf, fields, submit="Save", typed=view.typed or stored,
-        error=error, hidden={"etag": answer.headers["etag"]}, now=stored if raced else None,
+        error=error, hidden={"etag": view.etag(answer, raced=raced)}, now=stored if raced else None,
     )  # fmt: skip
     return Page(
         name=f"Change {answer.content.name}",
@@ -275,7 +276,7 @@ def _typed(account: AccountView) -> Mapping[str, str]:
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/accounts": {"GET": list_page},
-    "/console/accounts/new": {"GET": new_page, "POST": create},
+    "/console/new/account": form_for(accounts.create_account, new_page, create),
     "/console/accounts/{user_id}": {"GET": show_page},
-    "/console/accounts/{user_id}/edit": {"GET": edit_page, "POST": change},
+    "/console/edit/account/{user_id}": form_for(accounts.change_account, edit_page, change),
 }

@@ -20,8 +20,9 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.form_fields import Field, body_of
+from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 
 _NEW = (
     Field(path="url", label="Address", required=True, help="https, where the webhooks are sent."),
@@ -66,7 +67,7 @@ async def list_page(view: View) -> Shown:
 
 async def _receivers(view: View) -> Node:
     listed = await view.api.call(receivers.list_receivers, query={"limit": 50})
-    new = a(".button.primary", href="/console/alerts/new")["New receiver"]
+    new = a(".button.primary", href="/console/new/receiver")["New receiver"]
     return panel(
         "Receivers",
         rows_table(
@@ -116,7 +117,7 @@ def _alert(view: View, each: AlertView) -> list[Node]:
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     made = form_of(
-        "/console/alerts/new", view.session.csrf, _NEW, submit="Make the receiver",
+        "/console/new/receiver", view.session.csrf, _NEW, submit="Make the receiver",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New receiver", content=panel("Receiver", made), status=status_of(error))
@@ -162,7 +163,7 @@ async def replay(view: View) -> Shown:
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/alerts": {"GET": list_page},
-    "/console/alerts/new": {"GET": new_page, "POST": create},
+    "/console/new/receiver": form_for(receivers.create_receiver, new_page, create),
     "/console/alerts/receivers/{receiver_id}/test": {"POST": test},
     "/console/alerts/receivers/{receiver_id}/remove": {"POST": remove},
     "/console/alerts/{alert_id}/replay": {"POST": replay},

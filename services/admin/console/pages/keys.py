@@ -20,24 +20,25 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.forms import Field, Typed, body_of, confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.form_fields import Field, Typed, body_of
+from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 from services.admin.keys import KeyView, NewKeyView
 
 _COMMON = (
     Field(
-        path="allowed_models", label="Models that it may call", kind="list", empty="null",
+        path="allowed_models", label="Models that it may call", kind="list", empty=None,
         help="One a line, * as a wildcard; empty means all that are priced.",
     ),
-    Field(path="expires_at", label="Expires", kind="time", empty="null", help="Empty: never."),
+    Field(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
     Field(
-        path="limits.requests_per_minute", label="Requests a minute", kind="number", empty="null"
+        path="limits.requests_per_minute", label="Requests a minute", kind="number", empty=None
     ),
-    Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty="null"),
-    Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty="null"),
+    Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty=None),
+    Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty=None),
     Field(path="budget.limit_usd", label="Budget of its own, USD", kind="amount"),
     Field(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
-    Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty="null"),
+    Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty=None),
 )  # fmt: skip
 _NEW = (
     Field(path="user_id", label="Account id", required=True),
@@ -75,9 +76,7 @@ def keys_table(view: View, shown: Sequence[KeyView]) -> Node:
 
 async def list_page(view: View) -> Shown:
     listed = await view.api.call(keys.list_keys, query=view.query)
-    new = (
-        view.api.may(keys.create_key) and a(".button.primary", href="/console/keys/new")["New key"]
-    )
+    new = view.api.may(keys.create_key) and a(".button.primary", href="/console/new/key")["New key"]
     return Page(
         name="Keys",
         content=panel(
@@ -93,7 +92,7 @@ async def list_page(view: View) -> Shown:
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     typed = view.typed or {"user_id": view.query.get("user_id", "")}
     form = form_of(
-        "/console/keys/new", view.session.csrf, _NEW, submit="Make the key", typed=typed,
+        "/console/new/key", view.session.csrf, _NEW, submit="Make the key", typed=typed,
         error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New key", content=panel("New key", form), status=status_of(error))
@@ -140,7 +139,12 @@ async def show_page(view: View) -> Shown:
     key = await _key(view)
     at = f"/console/keys/{segment(key.key_id)}"
     may_change = view.api.may(keys.change_key) and key.status != "revoked"
-    links = [a(".button", href=f"{at}/{verb}")[verb.title()] for verb in ("edit", "rotate")]
+    edit, rotate = f"/console/edit/key/{segment(key.key_id)}", f"{at}/rotate"
+    links: list[Node] = [
+        a(".button", href=edit)["Change"],
+        " ",
+        a(".button", href=rotate)["Rotate"],
+    ]
     revoke = confirm_form(
         f"{at}/revoke", view.session.csrf, submit="Revoke this key",
         asks="Calls with it are refused within a second, for ever: a revoked key stays revoked.",
@@ -204,7 +208,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     stored = _typed(answer.content)
     form = form_of(
         view.path, view.session.csrf, _fields(answer.content), submit="Save",
-        typed=view.typed or stored, error=error, hidden={"etag": answer.headers["etag"]},
+        typed=view.typed or stored, error=error, hidden={"etag": view.etag(answer, raced=raced)},
         now=stored if raced else None,
     )  # fmt: skip
     return Page(name="Change the key", content=panel("Key", form), status=status_of(error))
@@ -290,9 +294,9 @@ async def revoke(view: View) -> Shown:
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/keys": {"GET": list_page},
-    "/console/keys/new": {"GET": new_page, "POST": create},
+    "/console/new/key": form_for(keys.create_key, new_page, create),
     "/console/keys/{key_id}": {"GET": show_page},
-    "/console/keys/{key_id}/edit": {"GET": edit_page, "POST": change},
-    "/console/keys/{key_id}/rotate": {"GET": rotate_page, "POST": rotate},
+    "/console/edit/key/{key_id}": form_for(keys.change_key, edit_page, change),
+    "/console/keys/{key_id}/rotate": form_for(rotations.rotate_key, rotate_page, rotate),
     "/console/keys/{key_id}/revoke": {"POST": revoke},
 }

@@ -75,7 +75,7 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
         figure_tile(
             "Gateways that spool",
             NOTHING if spools is None else count(len(spooled)),
-            size_text(sum(sizes)) if sizes else "by their own word",
+            size_text(sum(sizes)) if sizes else "as they say themselves",
         ),
         figure_tile("Dead letters", count(health.dead_letters), "wait for you"),
         figure_tile(
@@ -91,7 +91,7 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
 def _verdict(ok: bool | None) -> Node:
     if ok is None:
         return NOTHING
-    return badge("they agree", "good") if ok else badge("they differ", "bad")
+    return badge("agree", "good") if ok else badge("differ", "bad")
 
 
 def _waiting(view: View, health: LedgerHealthView) -> list[Node]:

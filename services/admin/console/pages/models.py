@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from htpy import Node, a, p
 
-from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from services.admin import model_tests, models
 from services.admin.console.elements import (
     NOTHING,
@@ -19,19 +18,10 @@ from services.admin.console.elements import (
     usd,
     when,
 )
-from services.admin.console.forms import Field, confirm_form, form_of, status_of
+from services.admin.console.forms import confirm_form
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.model_bodies import DeploymentView, RouteView
 from services.admin.model_tests import TestResult
-
-_NEW = (
-    Field(path="model", label="Name that clients send", required=True),
-    Field(
-        path="deployments", label="Deployments", kind="list", required=True,
-        help="One a line, as provider/model, such as openai/gpt-4.1-mini; tried in this order.",
-    ),
-    Field(path="fallbacks", label="Fall back to these routes", kind="list"),
-)  # fmt: skip
 
 
 async def list_page(view: View) -> Shown:
@@ -54,7 +44,7 @@ async def list_page(view: View) -> Shown:
     empty = p["No route yet: models are called by provider/model, or by a name that has a price."]
     new = (
         view.api.may(models.create_model)
-        and a(".button.primary", href="/console/models/new")["New route"]
+        and a(".button.primary", href="/console/new/route")["New route"]
     )
     return Page(
         name="Models",
@@ -65,32 +55,6 @@ async def list_page(view: View) -> Shown:
             actions=new,
         ),
     )
-
-
-async def new_page(view: View, error: AppError | None = None) -> Shown:
-    made = form_of(
-        "/console/models/new", view.session.csrf, _NEW, submit="Make the route", typed=view.typed,
-        error=error, hidden=view.once(error),
-    )  # fmt: skip
-    return Page(name="New route", content=panel("Route", made), status=status_of(error))
-
-
-async def create(view: View) -> Shown:
-    lines = _lines(view.typed.get("deployments", ""))
-    body = {
-        "model": view.typed.get("model", "").strip(),
-        "deployments": [{"model": name, "priority": place} for place, name in enumerate(lines)],
-        "fallbacks": _lines(view.typed.get("fallbacks", "")),
-    }
-    try:
-        route = await view.api.call(models.create_model, body=body, headers=view.once_headers())
-    except (ValidationFailed, Conflict, NotFound) as error:
-        return await new_page(view, error)
-    return go_to(f"/console/models/{segment(route.model)}")
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 async def show_page(view: View, results: Sequence[TestResult] = ()) -> Shown:
@@ -108,7 +72,12 @@ async def show_page(view: View, results: Sequence[TestResult] = ()) -> Shown:
     return Page(
         name=route.model,
         content=[
-            panel("Deployments", _deployments(view, route)),
+            panel(
+                "Deployments",
+                _deployments(view, route),
+                actions=view.api.may(models.change_model)
+                and a(".button", href=f"/console/edit/route/{segment(route.model)}")["Change"],
+            ),
             panel("Test", _results(results)) if results else None,
             panel("Route", _facts(route)),
             view.api.may(model_tests.test_model) and panel("Try it", test),
@@ -187,7 +156,6 @@ async def delete(view: View) -> Shown:
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/models": {"GET": list_page},
-    "/console/models/new": {"GET": new_page, "POST": create},
     "/console/models/{name:path}/test": {"POST": test},
     "/console/models/{name:path}/delete": {"POST": delete},
     "/console/models/{name:path}": {"GET": show_page},

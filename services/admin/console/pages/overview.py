@@ -201,12 +201,12 @@ async def _first_steps(view: View, total: SumsView, account: Query) -> Node:
     steps = (
         (
             bool(listed.data),
-            _step(view, accounts.create_account, "/console/accounts/new", "Make an account"),
+            _step(view, accounts.create_account, "/console/new/account", "Make an account"),
             "that a budget is of",
         ),
         (
             bool(made.data),
-            _step(view, keys.create_key, "/console/keys/new", "Make a key"),
+            _step(view, keys.create_key, "/console/new/key", "Make a key"),
             "of the account; its page has a command that works",
         ),
         (False, link("/console/prices", "Look up the price"), "of the model that will be called"),

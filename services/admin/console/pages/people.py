@@ -8,8 +8,9 @@ from htpy import a, button, code, details, p, summary
 from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from libs.common.schemas.person import Role
 from services.admin.console.elements import Column, mono, panel, rows_table, status_badge, when
-from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.form_fields import Field, body_of
+from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 from services.admin.people import people
 
 _NEW = (
@@ -55,7 +56,7 @@ async def list_page(view: View) -> Shown:
         for each in listed.data
     ]  # fmt: skip
     empty = p["Nobody yet: whoever holds ADMIN_API_KEY is the root."]
-    new = a(".button.primary", href="/console/people/new")["New person"]
+    new = a(".button.primary", href="/console/new/person")["New person"]
     return Page(
         name="People",
         content=panel(
@@ -67,7 +68,7 @@ async def list_page(view: View) -> Shown:
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     made = form_of(
-        "/console/people/new", view.session.csrf, _NEW, submit="Make an admin key",
+        "/console/new/person", view.session.csrf, _NEW, submit="Make an admin key",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New person", content=panel("Admin key", made), status=status_of(error))
@@ -98,6 +99,6 @@ async def revoke(view: View) -> Shown:
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/people": {"GET": list_page},
-    "/console/people/new": {"GET": new_page, "POST": create},
+    "/console/new/person": form_for(people.create_person, new_page, create),
     "/console/people/{person_id}/revoke": {"POST": revoke},
 }

@@ -8,8 +8,9 @@ from htpy import Node, p
 from libs.common.errors import AppError, InvalidRequest, NotFound, ValidationFailed
 from services.admin import cost_imports
 from services.admin.console.elements import Column, panel, rows_table
-from services.admin.console.forms import Field, confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View
+from services.admin.console.form_fields import Field
+from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for
 from services.admin.cost_imports import ImportView
 
 
@@ -71,5 +72,5 @@ async def preview_or_import(view: View) -> Shown:
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
-    "/console/prices/import": {"GET": show_page, "POST": preview_or_import},
+    "/console/prices/import": form_for(cost_imports.import_costs, show_page, preview_or_import),
 }

@@ -24,8 +24,9 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.forms import Field, body_of, confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.form_fields import Field, body_of
+from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 from services.admin.cost_views import BundledView, CostView
 from services.admin.quotes import QuoteView
 
@@ -70,7 +71,7 @@ async def list_page(view: View) -> Shown:
     rows = [_row(view, price) for price in listed.data]
     empty = p["No price matches. A model without a price is refused, so that no call is free."]
     actions = [
-        may and a(".button.primary", href="/console/prices/new")["Set a price"], " ",
+        may and a(".button.primary", href="/console/new/price")["Set a price"], " ",
         may and a(".button", href="/console/prices/import")["Import"], " ",
         a(".button", href="/console/prices/quote")["What would it cost?"],
     ]  # fmt: skip
@@ -166,7 +167,7 @@ def _term(value: object) -> str:
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     typed = view.typed or {"model": view.query.get("model", ""), "inherit": "yes"}
     made = form_of(
-        "/console/prices/new", view.session.csrf, _NEW, submit="Set the price", typed=typed,
+        "/console/new/price", view.session.csrf, _NEW, submit="Set the price", typed=typed,
         error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="Set a price", content=panel("New version", made), status=status_of(error))
@@ -228,7 +229,7 @@ def _quoted(answer: QuoteView) -> Node:
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/prices": {"GET": list_page},
-    "/console/prices/new": {"GET": new_page, "POST": create},
+    "/console/new/price": form_for(costs.create_cost, new_page, create),
     "/console/prices/quote": {"GET": quote_page, "POST": quote},
     "/console/prices/{price_id:path}/end": {"POST": end},
     "/console/prices/{price_id:path}": {"GET": show_page},

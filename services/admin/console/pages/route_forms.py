@@ -1,0 +1,289 @@
+"""Routes by form: a route's deployments, each with its place, and what is done when they fail."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import msgspec
+
+from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
+from libs.common.schemas.route import AnswerModel, Translation
+from libs.common.schemas.usage import ClientFormat
+from services.admin import models
+from services.admin.console.elements import panel
+from services.admin.console.form_fields import Field, FieldGroup, Typed, body_of, typed_of
+from services.admin.console.forms import form_of, status_of
+from services.admin.console.page import (
+    Handler,
+    Page,
+    Shown,
+    View,
+    address_of,
+    form_for,
+    go_to,
+    segment,
+)
+from services.admin.model_bodies import DeploymentView, RouteView
+
+_NAME = Field(
+    path="model", label="Name that clients send", required=True,
+    help="Such as house-model, or team/fast; it cannot be changed later.",
+)  # fmt: skip
+_ROUTE = (
+    Field(
+        path="fallbacks", label="Fall back to these models", kind="list", empty=(),
+        help="One a line: routes, or provider/model. Tried in this order once no deployment is "
+        "left.",
+    ),
+    Field(
+        path="context_fallbacks", label="When the prompt is too long, to these", kind="list",
+        empty=(), help="One a line.",
+    ),
+    Field(
+        path="max_attempts", label="Tries at most", kind="number", required=True,
+        help="Of one call, fallbacks included.",
+    ),
+    Field(
+        path="cooldown_after", label="Let a deployment rest after this many failures in a row",
+        kind="number", required=True,
+    ),
+    Field(path="cooldown_s", label="For how long, seconds", kind="number", required=True),
+    Field(
+        path="answer_model", label="Model that answers name", kind="choice", required=True,
+        choices=get_args(AnswerModel), help="asked: the route's; served: the provider's.",
+    ),
+    Field(
+        path="provider_objects", label="Providers' objects that every account may use",
+        kind="list", empty=(), help="One id a line, such as that of a shared vector store.",
+    ),
+)  # fmt: skip
+_DEPLOYMENT = (
+    Field(
+        path="model", label="Model", help="As provider/model, such as openai/gpt-4.1-mini.",
+    ),
+    Field(path="priority", label="Priority", kind="number", help="The lowest is tried first."),
+    Field(
+        path="weight", label="Weight", kind="number",
+        help="Of calls among deployments of one priority: 3 gets three times as many as 1.",
+    ),
+)  # fmt: skip
+_RARE = (
+    Field(path="api_base", label="Base URL", help="Empty: the provider's own."),
+    Field(
+        path="credential", label="Credential",
+        help="env:NAME or file:NAME, where the gateway finds it. Empty: the provider's usual one.",
+    ),
+    Field(
+        path="formats", label="Formats that the base URL speaks", kind="many",
+        choices=get_args(ClientFormat),
+    ),
+    Field(path="max_parallel", label="Calls at a time, at most", kind="number"),
+    Field(path="timeouts.connect", label="Time to connect, seconds", kind="decimal"),
+    Field(path="timeouts.first_byte", label="Time to the first byte, seconds", kind="decimal"),
+    Field(path="timeouts.between_bytes", label="Time between bytes, seconds", kind="decimal"),
+    Field(path="timeouts.total", label="Time in all, seconds", kind="decimal"),
+    Field(path="multiplier", label="Price multiplier", kind="amount"),
+    Field(path="priced_as", label="Priced as this model"),
+    Field(path="region", label="Region", help="For prices that depend on it."),
+    Field(
+        path="translation", label="Translated by", kind="choice", required=True,
+        choices=get_args(Translation),
+    ),
+    Field(
+        path="drop_params", label="Leave out parameters that the model does not take",
+        kind="flag", help="Else a call with one is refused.",
+    ),
+    Field(
+        path="profile", label="What the model can do, as JSON", kind="json",
+        help='Only what differs from what is known of it, such as {"sees": true}.',
+    ),
+)  # fmt: skip
+_REMOVE = Field(path="remove", label="Remove it when saving", kind="flag")
+_MEMBER = re.compile(r"deployments\[(\d{1,3})\]\.(.+)", re.ASCII)
+_ID, _MORE = "deployment_id", "more"
+_NEW_ROW: Mapping[str, str] = {"priority": "0", "weight": "1", "translation": "native"}
+_NEW_ROUTE = {
+    "max_attempts": "3", "cooldown_after": "3", "cooldown_s": "30", "answer_model": "asked",
+}  # fmt: skip
+
+Row = Mapping[str, str]
+
+
+async def new_page(view: View, error: AppError | None = None) -> Shown:
+    rows = _rows(view.typed) or [_NEW_ROW]
+    typed = {**(view.typed or _NEW_ROUTE), **_flat(rows)}
+    form = form_of(
+        "/console/new/route", view.session.csrf, (_NAME, *_groups(rows), *_ROUTE),
+        submit="Make the route", typed=typed, error=error,
+        hidden=view.once(error) | _ids(rows), also={_MORE: "Add a deployment"},
+    )  # fmt: skip
+    return Page(name="New route", content=panel("Route", form), status=status_of(error))
+
+
+async def create(view: View) -> Shown:
+    if _MORE in view.typed:
+        return await new_page(_with_one_more(view))
+    _drop_removed(view)
+    body = body_of((_NAME, *_ROUTE), view.typed) | _deployments(view.typed)
+    try:
+        route = await view.api.call(models.create_model, body=body, headers=view.once_headers())
+    except (ValidationFailed, Conflict, NotFound) as error:
+        return await new_page(view, error)
+    return go_to(f"/console/models/{segment(route.model)}")
+
+
+async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
+    answer = await view.api.answer(models.show_model, name=view.request.path_params["name"])
+    stored = _typed(answer.content)
+    typed = view.typed or stored
+    rows = _rows(typed)
+    form = form_of(
+        address_of(view.request), view.session.csrf, (*_groups(rows), *_ROUTE), submit="Save",
+        typed=typed, error=error, now=stored if raced else None,
+        hidden={"etag": view.etag(answer, raced=raced), **_ids(rows)},
+        also={_MORE: "Add a deployment"},
+    )  # fmt: skip
+    return Page(
+        name=f"Change {answer.content.model}",
+        content=panel("Route", form),
+        status=status_of(error),
+    )
+
+
+async def change(view: View) -> Shown:
+    if _MORE in view.typed:
+        return await edit_page(_with_one_more(view))
+    _drop_removed(view)
+    body = body_of(_ROUTE, view.typed) | _deployments(view.typed)
+    name = view.request.path_params["name"]
+    headers = {"if-match": view.typed.get("etag", "")}
+    try:
+        await view.api.call(models.change_model, body=body, headers=headers, name=name)
+    except PreconditionFailed:
+        return await edit_page(view, view.raced("route"), raced=True)
+    except (ValidationFailed, Conflict) as error:
+        return await edit_page(view, error)
+    return go_to(f"/console/models/{segment(name)}")
+
+
+def _rows(typed: Typed) -> list[Row]:
+    """What was typed of each deployment, in their order, however they are numbered."""
+    found: dict[int, dict[str, str]] = {}
+    for name, text in typed.items():
+        member = _MEMBER.fullmatch(name)
+        if member is not None:
+            found.setdefault(int(member[1]), {})[member[2]] = text
+    return [found[number] for number in sorted(found)]
+
+
+def _flat(rows: Sequence[Row]) -> dict[str, str]:
+    """Numbered from 0 on, as errors of the API number them."""
+    return {
+        f"deployments[{number}].{name}": text
+        for number, row in enumerate(rows)
+        for name, text in row.items()
+    }
+
+
+def _with_rows(view: View, rows: Sequence[Row]) -> View:
+    others = {name: text for name, text in view.typed.items() if not _MEMBER.fullmatch(name)}
+    view.typed = others | _flat(rows)
+    return view
+
+
+def _with_one_more(view: View) -> View:
+    rows = _rows(view.typed)
+    priority = max((int(row["priority"]) for row in rows if _is_small(row)), default=-1) + 1
+    return _with_rows(view, [*rows, {**_NEW_ROW, "priority": str(priority)}])
+
+
+def _is_small(row: Row) -> bool:
+    return re.fullmatch(r"\d{1,3}", row.get("priority", ""), re.ASCII) is not None
+
+
+def _drop_removed(view: View) -> None:
+    """Also a new row that nothing was typed into."""
+    rows = _rows(view.typed)
+    _with_rows(view, [row for row in rows if not row.get(_REMOVE.path) and not _is_untouched(row)])
+
+
+def _is_untouched(row: Row) -> bool:
+    own = {name: text for name, text in row.items() if text.strip() and name != "priority"}
+    return own == {name: text for name, text in _NEW_ROW.items() if name != "priority"}
+
+
+def _deployments(typed: Typed) -> dict[str, Any]:
+    rows = _rows(typed)
+    bodies = [body_of((*_DEPLOYMENT, *_RARE), row) for row in rows]
+    for row, body in zip(rows, bodies, strict=True):
+        if row.get(_ID):
+            body[_ID] = row[_ID]
+    return {"deployments": bodies}
+
+
+def _ids(rows: Sequence[Row]) -> dict[str, str]:
+    return _flat([{_ID: row[_ID]} if row.get(_ID) else {} for row in rows])
+
+
+def _groups(rows: Sequence[Row]) -> list[FieldGroup]:
+    def numbered(fields: Sequence[Field], number: int) -> tuple[Field, ...]:
+        at = f"deployments[{number}]."
+        return tuple(msgspec.structs.replace(each, path=at + each.path) for each in fields)
+
+    return [
+        FieldGroup(
+            name=f"Deployment {number + 1}",
+            fields=numbered((*_DEPLOYMENT, _REMOVE), number),
+            rare=numbered(_RARE, number),
+        )
+        for number in range(len(rows))
+    ]
+
+
+def _typed(route: RouteView) -> dict[str, str]:
+    return typed_of(
+        {
+            "fallbacks": "\n".join(route.fallbacks),
+            "context_fallbacks": "\n".join(route.context_fallbacks),
+            "max_attempts": route.max_attempts,
+            "cooldown_after": route.cooldown_after,
+            "cooldown_s": route.cooldown_s,
+            "answer_model": route.answer_model,
+            "provider_objects": "\n".join(route.provider_objects),
+        }
+    ) | _flat([_typed_row(each) for each in route.deployments])
+
+
+def _typed_row(each: DeploymentView) -> dict[str, str]:
+    times = msgspec.structs.asdict(each.timeouts)
+    profile = None if each.profile is None else msgspec.json.encode(each.profile).decode()
+    return typed_of(
+        {
+            _ID: each.deployment_id,
+            "model": each.model,
+            "priority": each.priority,
+            "weight": each.weight,
+            "api_base": each.api_base,
+            "credential": each.credential,
+            "formats": None if each.formats is None else "\n".join(each.formats),
+            "max_parallel": each.max_parallel,
+            **{f"timeouts.{name}": _seconds(value) for name, value in times.items()},
+            "multiplier": f"{each.multiplier:f}",
+            "priced_as": each.priced_as,
+            "region": each.region,
+            "translation": each.translation,
+            "drop_params": "yes" if each.drop_params else None,
+            "profile": profile,
+        }
+    )
+
+
+def _seconds(value: float | None) -> str | None:
+    """Never with an exponent, which no field takes."""
+    return None if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/new/route": form_for(models.create_model, new_page, create),
+    "/console/edit/route/{name:path}": form_for(models.change_model, edit_page, change),
+}

@@ -1,0 +1,152 @@
+"""Routes by form: made, changed, raced for; what a form does not change stays to the letter."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from tests.service.admin.console import browser_of, forms_of, send_form
+from tests.service.admin.test_console import made
+from tests.service.admin.test_models import FULL
+
+RATES = {"input_cost_per_million": 1, "output_cost_per_million": 2}
+NEW = "/console/new/route"
+EDIT = "/console/edit/route/team/m"
+
+
+@pytest.fixture
+async def browser(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
+    async with browser_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def route(admin: httpx2.AsyncClient) -> dict[str, Any]:
+    """With every field that a route and a deployment may have."""
+    await made(admin, "costs", model="azure/gpt-4o-eu", **RATES)
+    await made(admin, "models", model="other", deployments=[{"model": "openai/gpt-4o"}])
+    profile = {"sees": True, "efforts": ["low", "high"]}
+    timeouts = {"connect": 0.25, "total": 600, "first_byte": 0.000_001}
+    return await made(
+        admin, "models", model="team/m", fallbacks=["other"], context_fallbacks=["openai/o3"],
+        max_attempts=4, cooldown_after=2, cooldown_s=0, provider_objects=["vs_1"],
+        answer_model="served",
+        deployments=[
+            {**FULL, "profile": profile, "timeouts": timeouts, "multiplier": "1.25"},
+            {"model": "openai/gpt-4o", "priority": 7, "weight": 1000, "drop_params": True},
+        ],
+    )  # fmt: skip
+
+
+async def stored(admin: httpx2.AsyncClient) -> dict[str, Any]:
+    content: dict[str, Any] = (await admin.get("/admin/models/team%2Fm")).json()
+    return content
+
+
+def named(fields: dict[str, str], number: int, **members: str) -> dict[str, str]:
+    changes = {f"deployments[{number}].{name}": text for name, text in members.items()}
+    assert set(changes) <= set(fields) | {f"deployments[{number}].remove"}
+    return fields | changes
+
+
+async def test_what_a_form_leaves_as_it_is_stays(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, route: dict[str, Any]
+) -> None:
+    assert (await send_form(browser, EDIT, EDIT)).status_code == 303
+    assert await stored(admin) == route
+    assert (await send_form(browser, EDIT, EDIT, fallbacks="", max_attempts="5")).status_code == 303
+    assert await stored(admin) == {**route, "fallbacks": [], "max_attempts": 5}
+
+
+async def test_a_route_is_made_with_several_deployments(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    fields = forms_of(await browser.get(NEW))[NEW]
+    fields = named(fields, 0, model="openai/gpt-4o", weight="3", region="eu") | {"model": "team/m"}
+    more = await browser.post(NEW, data=fields | {"more": "yes"})
+    assert more.status_code == 200
+    again = forms_of(more)[NEW]
+    assert again["deployments[0].weight"] == "3"
+    assert again["deployments[1].priority"] == "1"
+    assert (await admin.get("/admin/models/team%2Fm")).status_code == 404
+    again = named(again, 1, model="anthropic/claude-sonnet-4-5", profile='{"sees": false}')
+    # A third one that nothing is typed into is none.
+    third = forms_of(await browser.post(NEW, data=again | {"more": "yes"}))[NEW]
+    done = await browser.post(NEW, data=third)
+    assert (done.status_code, done.headers["location"]) == (303, "/console/models/team%2Fm")
+    first, second = (await stored(admin))["deployments"]
+    assert (first["model"], first["weight"], first["region"]) == ("openai/gpt-4o", 3, "eu")
+    assert (second["priority"], second["profile"]) == (1, {"sees": False})
+
+
+async def test_a_deployment_is_removed_and_the_others_keep_their_ids(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, route: dict[str, Any]
+) -> None:
+    fields = forms_of(await browser.get(EDIT))[EDIT]
+    assert (await browser.post(EDIT, data=named(fields, 0, remove="yes"))).status_code == 303
+    assert (await stored(admin))["deployments"] == [route["deployments"][1]]
+    refused = await send_form(browser, EDIT, EDIT, **{"deployments[0].model": ""})
+    assert refused.status_code == 422
+    assert "is required" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [
+        ("model", "<b>"), ("weight", "0"), ("weight", "1,5"), ("priority", "x"),
+        ("api_base", "ftp://x"), ("credential", "sk-secret"), ("timeouts.connect", "1e3"),
+        ("timeouts.total", "0"), ("multiplier", "-1"), ("max_parallel", "9" * 30),
+        ("profile", "{"), ("profile", '{"odd": 1}'), ("profile", "[" * 5_000), ("formats", "odd"),
+        ("deployment_id", "dep_of_another"),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_is_told_beside_its_field(
+    browser: httpx2.AsyncClient,
+    admin: httpx2.AsyncClient,
+    route: dict[str, Any],
+    member: str,
+    text: str,
+) -> None:
+    fields = forms_of(await browser.get(EDIT))[EDIT]
+    fields.setdefault("deployments[1].formats", "")
+    refused = await browser.post(EDIT, data=named(fields, 1, **{member: text}))
+    assert refused.status_code == 422
+    assert f"deployments[1].{member}" in refused.text
+    if member != "formats":
+        assert forms_of(refused)[EDIT][f"deployments[1].{member}"].strip() == text
+    assert await stored(admin) == route
+
+
+async def test_two_people_who_change_a_route_see_the_difference(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, route: dict[str, Any]
+) -> None:
+    fields = named(forms_of(await browser.get(EDIT))[EDIT], 1, weight="5")
+    await admin.patch("/admin/models/team%2Fm", json={"cooldown_s": 77})
+    # A mistake on the way does not make the form forget what it was filled in from.
+    wrong = await browser.post(EDIT, data=fields | {"max_attempts": "99"})
+    assert wrong.status_code == 422
+    raced = await browser.post(EDIT, data=forms_of(wrong)[EDIT] | {"max_attempts": "4"})
+    assert raced.status_code == 412
+    assert "Is now: 77" in raced.text
+    assert "Is now: 1000" in raced.text
+    assert (await stored(admin))["deployments"] == route["deployments"]
+    assert (await browser.post(EDIT, data=forms_of(raced)[EDIT])).status_code == 303
+    after = await stored(admin)
+    assert (after["cooldown_s"], after["deployments"][1]["weight"]) == (0, 5)
+
+
+async def test_as_many_deployments_as_there_may_be(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
+) -> None:
+    plain = {"model": "openai/gpt-4o"}
+    await made(admin, "models", model="team/m", deployments=[plain] * 32)
+    before = await stored(admin)
+    assert (await send_form(browser, EDIT, EDIT)).status_code == 303
+    assert await stored(admin) == before
+    more = await browser.post(EDIT, data=forms_of(await browser.get(EDIT))[EDIT] | {"more": "yes"})
+    last = named(forms_of(more)[EDIT], 32, model="openai/gpt-4o")
+    refused = await browser.post(EDIT, data=last)
+    assert refused.status_code == 422
+    assert "1 to 32 deployments" in refused.text
