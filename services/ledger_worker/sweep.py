@@ -11,9 +11,13 @@ import structlog
 from libs.common.storage.queue.event_queue import enqueue_swept
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.queue_worker import pause
 
+_TURN = "gateway:worker:sweep"
+# A full Redis grants it too, since sweeping frees memory. KEYS: the turn. ARGV: its length in ms.
+_TAKE_TURN = ALLOW_OOM + "return redis.call('SET', KEYS[1], 'taken', 'NX', 'PX', ARGV[1])"
 # Per account and round; the rest wait for the next round.
 _MAX_EVENTS = 200
 # Accounts whose scripts share a round trip; Redis serves no other client while they run.
@@ -25,16 +29,23 @@ log = structlog.get_logger(__name__)
 async def keep_sweeping(
     redis: Redis, holds: HoldStore, metrics: Metrics, stop: asyncio.Event, *, every_s: float
 ) -> None:
-    """Until `stop`. Several workers may sweep at the same time."""
+    """Until `stop`. Each round is one worker's; two that overlap do no harm."""
+    turn_ms = max(int(every_s * 900), 1)
     while not stop.is_set():
         try:
-            accounts = await holds.accounts()
-            for start in range(0, len(accounts), _SWEPT_AT_ONCE):
-                some = accounts[start : start + _SWEPT_AT_ONCE]
-                await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in some))
+            if await run_once(redis, _TAKE_TURN, (_TURN,), turn_ms):
+                await sweep_all(redis, holds, metrics)
         except (RedisError, OSError) as error:
             log.warning("sweep.postponed", error=error)
         await pause(stop, every_s)
+
+
+async def sweep_all(redis: Redis, holds: HoldStore, metrics: Metrics) -> None:
+    """All accounts that may have holds."""
+    accounts = await holds.accounts()
+    for start in range(0, len(accounts), _SWEPT_AT_ONCE):
+        some = accounts[start : start + _SWEPT_AT_ONCE]
+        await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in some))
 
 
 async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) -> int:

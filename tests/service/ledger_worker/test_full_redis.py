@@ -1,5 +1,6 @@
 """A Redis at `maxmemory` that may evict nothing: what fills it is posted all the same."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -12,10 +13,12 @@ from libs.common.storage.queue.event_queue import QUEUE, encode_event
 from libs.common.storage.redis.client import Redis, memory_ratio
 from libs.common.storage.redis.session_leases import SessionLeases
 from services.ledger_worker.settings import Settings
-from services.ledger_worker.sweep import sweep
+from services.ledger_worker.sweep import keep_sweeping, sweep
 from tests.servers import ServerProcess, redis_server, running
+from tests.service.ledger_worker.test_sweep import abandon
 from tests.service.ledger_worker.worker_stage import (
     Stage,
+    count_of,
     make_event,
     make_events,
     open_stage,
@@ -135,3 +138,19 @@ async def test_no_further_calls_are_held(stage: Stage) -> None:
     with pytest.raises(OutOfMemoryError):
         await stage.enqueue([make_event()])
     assert await stage.holds.held("alice") == held
+
+
+async def test_a_full_redis_is_swept(stage: Stage) -> None:
+    await abandon(stage, "alice", 2)
+    await fill(stage.redis)
+    stop = asyncio.Event()
+    sweeping = asyncio.create_task(
+        keep_sweeping(stage.redis, stage.holds, stage.metrics, stop, every_s=60)
+    )
+
+    async def found_all() -> bool:
+        return count_of(stage.metrics.abandoned) == 2
+
+    await eventually(found_all)
+    stop.set()
+    await sweeping

@@ -4,6 +4,7 @@ import asyncio
 
 from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent
 from libs.common.storage.queue.event_queue import QUEUE, encode_event
+from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.sweep import keep_sweeping, sweep
 from tests.service.ledger_worker.worker_stage import (
     Stage,
@@ -107,3 +108,20 @@ async def test_a_round_visits_every_account(stage: Stage) -> None:
     stop.set()
     await sweeping
     assert [await stage.holds.held(user_id) for user_id in users] == [0] * len(users)
+
+
+async def test_workers_share_the_rounds(stage: Stage) -> None:
+    await abandon(stage, "alice", 3)
+    stop, workers = asyncio.Event(), [Metrics() for _ in range(3)]
+    sweeping = [
+        asyncio.create_task(keep_sweeping(stage.redis, stage.holds, metrics, stop, every_s=60))
+        for metrics in workers
+    ]
+
+    async def one_has_found_them() -> bool:
+        return any(count_of(metrics.abandoned) for metrics in workers)
+
+    await eventually(one_has_found_them)
+    stop.set()
+    await asyncio.gather(*sweeping)
+    assert sorted(count_of(metrics.abandoned) for metrics in workers) == [0, 0, 3]
