@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any, get_args
 
@@ -31,11 +32,12 @@ from libs.common.storage.mongo.driver import (
     Database,
     Document,
     UpdateOne,
+    in_transaction,
     to_document,
 )
 from libs.common.storage.mongo.postings import numbered_documents
 from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates
-from libs.common.storage.mongo.rollup_totals import RollupTotals, total_updates
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 
 _BATCH = 500
 _DUPLICATE_KEY = 11000
@@ -209,22 +211,28 @@ async def _write_accounts(database: Database, seed: LedgerSeed) -> None:
 
 
 async def _write_sums(database: Database, entries: Sequence[LedgerEntry]) -> None:
-    """Of all entries at once: sums are inserted, which is several times faster than adding."""
+    """Rollups of all entries at once: they are inserted, which is several times faster."""
     rows = rollup_rows(entries, (), lambda *_: True)
-    for name, updates in (
-        ("rollups", rollup_updates(rows)),
-        ("rollup_totals", total_updates(rows.values(), "0")),
-    ):
-        documents = [_document(update) for update in updates]
-        for start in range(0, len(documents), _BATCH):
-            await _insert(database[name], documents[start : start + _BATCH])
+    documents = [_document(update) for update in rollup_updates(rows)]
+    for start in range(0, len(documents), _BATCH):
+        await _insert(database["rollups"], documents[start : start + _BATCH])
+    await _write_segments(database, entries)
     accounts = [
         UpdateOne({"_id": user_id}, update) for user_id, update in account_updates(entries).items()
     ]
     for start in range(0, len(accounts), _BATCH):
         await database["accounts"].bulk_write(accounts[start : start + _BATCH], ordered=False)
-    if not await RollupTotals(database).check():
-        raise RuntimeError("the totals lack entries")
+    if not await RollupSegments(database).check():
+        raise RuntimeError("the segments lack entries")
+
+
+async def _write_segments(database: Database, entries: Sequence[LedgerEntry]) -> None:
+    """As batches of postings insert them and a worker folds them, but for the last ones."""
+    segments = RollupSegments(database)
+    for start in range(0, len(entries), _BATCH):
+        rows = rollup_rows(entries[start : start + _BATCH], (), lambda *_: True)
+        await in_transaction(database, partial(segments.add, rows.values()))
+    await segments.fold()
 
 
 async def _insert(collection: Collection, documents: list[Document]) -> None:

@@ -9,8 +9,8 @@ import msgspec
 from libs.common.domain.tags import name_of
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.entry import EntryStatus
+from libs.common.storage.mongo.rollup_filter import Grouping, RollupField, RollupFilter
 from libs.common.storage.mongo.rollup_rows import TAG
-from libs.common.storage.mongo.rollups import Grouping, RollupField, RollupFilter
 from services.admin.accounts import find_account
 from services.admin.fields import Day, Id, Model, Provider, Tag, TimeZone, UserId
 from services.admin.state import State

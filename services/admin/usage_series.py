@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import zone_of
-from libs.common.storage.mongo.rollups import RollupFilter, Sums
+from libs.common.storage.mongo.rollup_filter import RollupFilter, Sums
 from services.admin.endpoints import Answer
 from services.admin.state import State
 from services.admin.usage_filter import TIMES, SumsQuery, field_problem, rollup_filter

@@ -13,7 +13,8 @@ from msgspec import UNSET, Meta
 from starlette.requests import Request
 
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.storage.mongo.rollups import Grouping, RollupFilter, RollupReader, Sums
+from libs.common.storage.mongo.rollup_filter import Grouping, RollupFilter, Sums
+from libs.common.storage.mongo.rollups import RollupReader
 from services.admin.endpoints import Answer
 from services.admin.state import State
 from services.admin.usage_filter import TIMES, SumsQuery, field_problem, rollup_filter

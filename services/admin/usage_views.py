@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.schemas.entry import EntryStatus
+from libs.common.storage.mongo.rollup_filter import Grouping, Sums
 from libs.common.storage.mongo.rollup_rows import TAG
-from libs.common.storage.mongo.rollups import Grouping, Sums
 
 _SHOWN_AS = {"account": "user_id", "key": "key_id"}
 NOTHING = Sums(group=(), cost_nusd=0, calls=0, corrections=0, statuses={}, tokens={})

@@ -1,7 +1,7 @@
 """`python -m services.ledger_worker` runs the worker until SIGTERM.
 
 `--check` exits with 0 if a worker is alive, `--verify` if the ledger has no difference, both else
-with 1. `--replay` puts the dead letters back on the queue; `--sum-totals` makes the sums of all
+with 1. `--replay` puts the dead letters back on the queue; `--fill-segments` makes the sums of all
 accounts together, once all workers are of this release, and exits with 0 if they are whole.
 """
 
@@ -22,21 +22,23 @@ def main() -> None:
     mode.add_argument(
         "--verify", action="store_true", help="prove the ledger; exit 1 on a difference"
     )
-    mode.add_argument("--sum-totals", action="store_true", help="make the totals of all days anew")
+    mode.add_argument(
+        "--fill-segments", action="store_true", help="make the segments of all days anew"
+    )
     parser.add_argument("--full", action="store_true", help="with --verify: read every entry again")
     arguments = parser.parse_args()
     if arguments.check:
         reason = fault(load_or_exit(CheckSettings, os.environ))
         sys.exit(None if reason is None else f"services.ledger_worker: {reason}")
 
-    from services.ledger_worker.process import replay, run, sum_totals, verify  # noqa: PLC0415
+    from services.ledger_worker.process import fill_segments, replay, run, verify  # noqa: PLC0415
     from services.ledger_worker.settings import Settings  # noqa: PLC0415
 
     settings = load_or_exit(Settings, os.environ)
     if arguments.verify:
         reason = verify(settings, full=arguments.full)
-    elif arguments.sum_totals:
-        reason = sum_totals(settings)
+    elif arguments.fill_segments:
+        reason = fill_segments(settings)
     else:
         reason = replay(settings) if arguments.replay else run(settings)
     sys.exit(None if reason is None else f"services.ledger_worker: {reason}")

@@ -26,7 +26,7 @@ from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.proofs import ProofStore
-from libs.common.storage.mongo.rollup_totals import RollupTotals
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.earlier_queue import move_earlier_jobs
@@ -61,7 +61,10 @@ _EARLIER_JOBS_EVERY_S = 5.0
 # Shorter than most cooldowns, which are forgotten when they end.
 _COOLDOWNS_EVERY_S = 2.0
 _SPOOLS_EVERY_S = 5.0
-_TOTALS_EVERY_S = 600.0
+# Each sum of many accounts reads the segments that postings left meanwhile.
+_RECENT_FOLDED_EVERY_S = 5.0
+_FOLDED_EVERY_S = 60.0
+_SEGMENTS_EVERY_S = 600.0
 _EXPIRIES_EVERY_S = 600.0
 _FORECASTS_EVERY_S = 900.0
 # For the names of receivers' hosts.
@@ -155,12 +158,15 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
         now=now,
     )
     letters, entries = DeadLetterStore(database), EntryStore(database)
+    segments = RollupSegments(database)
     async with open_corrector(resources) as corrector:
         unpriced = UnpricedSweep(entries, corrector)
         chores: list[Chore] = [
             ("verify", verifier.take_turn, settings.worker_verify_s),
             ("reprice", unpriced.run, settings.worker_reprice_s),
-            ("totals", RollupTotals(database).check, _TOTALS_EVERY_S),
+            ("fold recent", partial(_fold_recent, segments), _RECENT_FOLDED_EVERY_S),
+            ("fold", partial(segments.fold, at=2), _FOLDED_EVERY_S),
+            ("segments", segments.check, _SEGMENTS_EVERY_S),
             ("earlier jobs", partial(move_earlier_jobs, redis), _EARLIER_JOBS_EVERY_S),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
             *_watches(resources),
@@ -178,6 +184,10 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+async def _fold_recent(segments: RollupSegments) -> None:
+    await segments.fold(now().date())
 
 
 def _ledger(resources: Resources) -> LedgerStore:

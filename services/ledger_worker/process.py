@@ -27,7 +27,7 @@ from libs.common.storage.mongo.driver import (
     ping,
 )
 from libs.common.storage.mongo.index import ensure_indexes
-from libs.common.storage.mongo.rollup_totals import RollupTotals
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.prices.price_map import PriceMap, open_price_map
 from libs.common.storage.queue.event_queue import queue_state
 from libs.common.storage.queue.replay import replay_all
@@ -73,10 +73,10 @@ def verify(settings: Settings, *, full: bool) -> str | None:
     return _run(_verify(settings, full=full))
 
 
-def sum_totals(settings: Settings) -> str | None:
-    """Makes the totals of all days. Returns why they are not whole, in one line."""
+def fill_segments(settings: Settings) -> str | None:
+    """Makes the segments of all days. Returns why they are not whole, in one line."""
     configure_logging("ledger_worker", settings.log_level, settings.log_format)
-    return _run(_sum_totals(settings))
+    return _run(_fill_segments(settings))
 
 
 def _run(main: Coroutine[Any, Any, str | None]) -> str | None:
@@ -155,13 +155,13 @@ async def _verify(settings: Settings, *, full: bool) -> str | None:
     )
 
 
-async def _sum_totals(settings: Settings) -> str | None:
+async def _fill_segments(settings: Settings) -> str | None:
     async with _stores(settings) as (database, redis):
         await wait_until_ready(database, redis, asyncio.Event())
-        whole = await RollupTotals(database).fill()
+        whole = await RollupSegments(database).fill()
     if whole:
         return None
-    return "entries are missing in the totals: a worker of an earlier release posted meanwhile"
+    return "entries are missing in the segments: a worker of an earlier release posted meanwhile"
 
 
 async def _replay(settings: Settings) -> str | None:

@@ -11,7 +11,7 @@ from libs.common.storage.mongo import (
     ledger,
     people,
     prices,
-    rollup_totals,
+    rollup_segments,
     rollup_values,
 )
 from libs.common.storage.queue import recordings
@@ -22,7 +22,7 @@ WORKER_INDEXES = (
     *ledger.INDEXES,
     *account_spend.INDEXES,
     *rollup_values.INDEXES,
-    *rollup_totals.INDEXES,
+    *rollup_segments.INDEXES,
     *dead_letters.INDEXES,
     *recordings.INDEXES,
     *alerts.INDEXES,

@@ -8,7 +8,7 @@ import msgspec
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.schemas.usage import TokenCounts
-from libs.common.storage.mongo.rollups import Sums
+from libs.common.storage.mongo.rollup_filter import Sums
 
 BY = ("key", "provider", "model", "status")
 TOKENS = TokenCounts.__struct_fields__

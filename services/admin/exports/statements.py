@@ -19,7 +19,7 @@ from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import zone_of
 from libs.common.errors import FieldError, InvalidRequest, ValidationFailed
 from libs.common.schemas.account import Account
-from libs.common.storage.mongo.rollups import RollupFilter
+from libs.common.storage.mongo.rollup_filter import RollupFilter
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.exports.columns import Cell

@@ -16,7 +16,8 @@ from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import period_key, zone_of
 from libs.common.errors import Unavailable
 from libs.common.storage.mongo.driver import Database, PyMongoError
-from libs.common.storage.mongo.rollups import RollupFilter, RollupReader, Sums
+from libs.common.storage.mongo.rollup_filter import RollupFilter, Sums
+from libs.common.storage.mongo.rollups import RollupReader
 from services.gateway.calls.principal import Principal
 
 _DAYS = 30

@@ -21,7 +21,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
-from libs.common.storage.mongo.rollup_totals import RollupTotals
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.redis.client import Redis
 from services.admin.settings import Settings
 from tests.service.admin.conftest import app_with
@@ -206,9 +206,9 @@ async def test_groups_are_the_sums_of_their_entries(
     ledger = LedgerStore(database, rollup_tags=("team", "env"))
     for start in range(0, len(entries), 17):
         await ledger.post(entries[start : start + 17])
-    assert await RollupTotals(database).check()
+    assert await RollupSegments(database).check()
     if not whole:
-        await RollupTotals(database).collection.delete_many({})
+        await RollupSegments(database).collection.delete_many({})
 
     spent = Decimal(0)
     for user_id in ZONES:

@@ -14,7 +14,7 @@ from libs.common.storage.mongo.driver import Collection, Database, Document
 from libs.common.storage.mongo.entry_filter import EntryFilter
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.prices import PriceStore
-from libs.common.storage.mongo.rollups import RollupFilter
+from libs.common.storage.mongo.rollup_filter import RollupFilter
 from tests.unit.builders import NOW, price
 
 # Entries of the same millisecond, after one of them.
@@ -55,7 +55,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("rollups", bounds_of(RollupFilter(**_DAYS, model="acme/m").query())),
     ("rollups", bounds_of(RollupFilter(**_DAYS, among=("model", ("", "m"))).query())),
     ("rollups", {"model": "m"}),
-    ("rollup_totals", {"by": "day"} | RollupFilter(**_DAYS).query()),
+    ("rollup_segments", RollupFilter(**_DAYS).query()),
     # The proof: a stretch of an account's entries, its periods and days; the accounts themselves.
     ("entries", {"user_id": "a", "seq": {"$gt": 3, "$lte": 9}}),
     ("entries", {"user_id": "a", "seq": None}),

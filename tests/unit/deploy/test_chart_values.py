@@ -177,7 +177,7 @@ def test_the_migration_is_a_job_of_the_worker(chart: Chart) -> None:
     (of_worker,) = worker["spec"]["template"]["spec"]["containers"]
     for field in ("image", "envFrom", "securityContext"):
         assert container[field] == of_worker[field], field
-    assert container["command"] == ["python", "-m", "services.ledger_worker", "--sum-totals"]
+    assert container["command"] == ["python", "-m", "services.ledger_worker", "--fill-segments"]
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
     # The worker's budget and replica set must not take it for one of theirs.
     selector = worker["spec"]["selector"]["matchLabels"]

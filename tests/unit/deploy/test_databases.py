@@ -56,7 +56,7 @@ def test_the_gateway_can_only_read_and_not_recordings() -> None:
 def test_only_the_worker_writes_the_ledger() -> None:
     for rule in (*ROLES["gateway"], *ROLES["admin"]):
         if {"insert", "update", "remove"} & set(rule["actions"]):
-            ledger = {"entries", "spend", "rollups", "rollup_totals", "unpriced", "checkpoints"}
+            ledger = {"entries", "spend", "rollups", "rollup_segments", "unpriced", "checkpoints"}
             assert ledger.isdisjoint(rule["collections"]), rule
     entries = [rule for rule in ROLES["worker"] if "entries" in rule["collections"]]
     assert {action for rule in entries for action in rule["actions"]} == {

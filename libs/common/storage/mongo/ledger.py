@@ -28,7 +28,7 @@ from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.postings import SPARSE, numbered_documents
 from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates, wanted_values
-from libs.common.storage.mongo.rollup_totals import RollupTotals
+from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
@@ -96,7 +96,7 @@ class LedgerStore(LedgerReader):
         super().__init__(database)
         self._rollup_tags = rollup_tags
         self._rollup_values = RollupValues(database)
-        self._totals = RollupTotals(database)
+        self._segments = RollupSegments(database)
         self._beside = beside
         self._database = database
         self._accounts = database["accounts"]
@@ -198,7 +198,7 @@ class LedgerStore(LedgerReader):
         is_own = await self._rollup_values.admit(wanted, session)
         rows = rollup_rows(entries, self._rollup_tags, is_own)
         await self._rollups.bulk_write(rollup_updates(rows), session=session)
-        await self._totals.add(rows, session)
+        await self._segments.add(rows.values(), session)
 
     async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, Document]:
         """Adds to the accounts. Returns them after that, by user_id. Raises UnknownAccounts.

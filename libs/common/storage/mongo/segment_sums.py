@@ -1,0 +1,238 @@
+"""Adds up what is asked of many accounts, from `rollup_segments`.
+
+Of each day the smallest level is read that tells enough. In a `zone` a day is told by its hours;
+of days that are within the period in every zone, their sums are taken where no time is asked for.
+"""
+
+import asyncio
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, tzinfo
+from functools import partial, reduce
+from typing import Any
+
+import msgspec
+
+from libs.common.domain.periods import zone_of
+from libs.common.storage.mongo.driver import Database, Document, Session, in_transaction
+from libs.common.storage.mongo.rollup_filter import (
+    STORED,
+    ZONES_APART,
+    Grouping,
+    RollupFilter,
+    Sums,
+)
+from libs.common.storage.mongo.rollup_rows import TAG
+from libs.common.storage.mongo.rollup_segments import DELTA, HOUR, IN_CELLS, LEVELS, STATE, TAGS
+from libs.common.storage.mongo.sum_tables import (
+    OF_STATUS,
+    STATUS,
+    Field,
+    SumTable,
+    Tally,
+    TooManyGroups,
+    decoded_table,
+)
+
+# Beyond that, MongoDB groups on its disk.
+_MAX_GROUPS = 1_000_000
+_READ_AT_ONCE = 16
+_TIMES = frozenset({"day", "month", "hour"})
+_TOKENS = "tokens."
+_decode_tags = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class SegmentSums:
+    """The groups that were found."""
+
+    def __init__(self, by: Sequence[Grouping]) -> None:
+        self._by = tuple(by)
+        self.tally = Tally(self._by, most=_MAX_GROUPS)
+
+    def dearest(self, limit: int, groups: Sequence[tuple[str, ...]] | None) -> list[Sums]:
+        """Of all groups, or of these."""
+        found = self.tally.dearest(limit, None if groups is None else frozenset(groups))
+        return [self._sums(group, sums) for group, sums in found]
+
+    def _sums(self, group: tuple[str, ...], sums: dict[str, int]) -> Sums:
+        statuses = _named(sums, OF_STATUS)
+        if STATUS in self._by and sums.get("calls"):
+            statuses |= _named(
+                {OF_STATUS + group[self._by.index(STATUS)]: sums["calls"]}, OF_STATUS
+            )
+        return Sums(
+            group=group,
+            cost_nusd=sums.get("cost_nusd", 0),
+            calls=sums.get("calls", 0),
+            corrections=sums.get("corrections", 0),
+            statuses=statuses,
+            tokens=_named(sums, _TOKENS),
+        )
+
+
+class _Read(msgspec.Struct, frozen=True, kw_only=True):
+    """Days, by their names, and the level of their segments. `timed`: it is asked by hours."""
+
+    days: Document
+    level: str
+    timed: bool
+
+
+async def segment_sums(
+    database: Database, wanted: RollupFilter, by: Sequence[Grouping]
+) -> SegmentSums | None:
+    """Of one snapshot. None where the segments are not whole, or the groups too many."""
+    collection = database["rollup_segments"]
+
+    async def work(session: Session) -> SegmentSums | None:
+        state = await collection.find_one({"_id": STATE}, session=session)
+        if state is None or not state["whole"]:
+            return None
+        sums = SegmentSums(by)
+        for read in _reads(wanted, by):
+            add = partial(_add, sums.tally, wanted, by, read)
+            fields = {"day": 1, DELTA: 1, f"tables.{read.level}": 1}
+            found = collection.find({"day": read.days}, fields, session=session)
+            while segments := await found.to_list(_READ_AT_ONCE):
+                # Other requests are answered meanwhile.
+                await asyncio.to_thread(add, segments)
+        return sums
+
+    try:
+        return await in_transaction(database, work)
+    except TooManyGroups:
+        return None
+
+
+def _reads(wanted: RollupFilter, by: Sequence[Grouping]) -> Iterator[_Read]:
+    days = wanted.query()["day"]
+    by_hour = HOUR in by
+    if wanted.zone is None:
+        yield _Read(days=days, level=_level(wanted, by, by_hour), timed=False)
+        return
+    first, last = (wanted.since + ZONES_APART).isoformat(), (wanted.until - ZONES_APART).isoformat()
+    timed = _level(wanted, by, True)
+    if not _TIMES.isdisjoint(by) or first >= last:
+        yield _Read(days=days, level=timed, timed=True)
+        return
+    yield _Read(days=days | {"$lt": first}, level=timed, timed=True)
+    yield _Read(days={"$gte": first, "$lt": last}, level=_level(wanted, by, False), timed=False)
+    yield _Read(days=days | {"$gte": last}, level=timed, timed=True)
+
+
+def _level(wanted: RollupFilter, by: Sequence[Grouping], timed: bool) -> str:
+    """The first that has all fields which are asked for."""
+    asked = {*by} | ({wanted.among[0]} if wanted.among else set())
+    needed = {_field_of(name) for name in asked - {"day", "month"}}
+    needed |= {name for name in _EQUAL if getattr(wanted, name) is not None}
+    needed |= {"model", "provider"} if wanted.model is not None else set()
+    needed |= {TAGS} if wanted.tag is not None else set()
+    needed |= {HOUR} if timed else set()
+    return next(level for level, fields in LEVELS.items() if needed <= {*fields})
+
+
+_EQUAL = ("key_id", "provider", "requested_model", "client_user", STATUS)
+
+
+def _field_of(name: Grouping) -> str:
+    """Of the tables."""
+    return TAGS if name.startswith(TAG) else name if name in IN_CELLS else STORED[name]
+
+
+def _add(
+    tally: Tally,
+    wanted: RollupFilter,
+    by: Sequence[Grouping],
+    read: _Read,
+    segments: Iterable[Document],
+) -> None:
+    for segment in segments:
+        day = segment["day"]
+        data = segment[DELTA] if DELTA in segment else segment["tables"][read.level]
+        table = decoded_table(data)
+        mask = _mask(table, wanted, day if read.timed else None)
+        fields = {name: _values(table, name, day, wanted.zone) for name in by}
+        tally.add(table, mask=mask, fields=fields)
+
+
+def _values(table: SumTable, name: Grouping, day: str, zone: str | None) -> Field:
+    """Of each row, as a group has it."""
+    if name not in _TIMES:
+        return _stored(table, name)
+    if name == HOUR or zone is not None:
+        hours = table.field(HOUR)
+        own = {"hour": "", "day": day, "month": day[:7]}[name]
+        clock = zone_of(zone or "UTC")
+        return Field(
+            [_at(hour, clock, name) if hour else own for hour in hours.values], hours.numbers
+        )
+    return Field([day if name == "day" else day[:7]], bytes(table.rows))
+
+
+def _stored(table: SumTable, name: Grouping) -> Field:
+    if not name.startswith(TAG):
+        return table.field(_field_of(name))
+    tags, tag = table.field(TAGS), name.removeprefix(TAG)
+    values = [_decode_tags(text).get(tag, "") if text else "" for text in tags.values]
+    return Field(values, tags.numbers)
+
+
+def _at(hour: str, zone: tzinfo, name: Grouping) -> str:
+    local = datetime.fromisoformat(f"{hour}+00:00").astimezone(zone)
+    match name:
+        case "hour":
+            return local.strftime("%Y-%m-%dT%H:00%z")
+        case "month":
+            return f"{local:%Y-%m}"
+        case _:
+            return f"{local:%Y-%m-%d}"
+
+
+def _mask(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[int] | None:
+    """1 for each row that is wanted; None: all. `day` where it is told by hours."""
+    masks = [
+        _which(table.field(name), {value})
+        for name in _EQUAL
+        if (value := getattr(wanted, name)) is not None
+    ]
+    if wanted.tag is not None:
+        masks.append(_which(_stored(table, f"{TAG}{wanted.tag[0]}"), {wanted.tag[1]}))
+    if wanted.among is not None:
+        masks.append(_which(_stored(table, wanted.among[0]), {*wanted.among[1]}))
+    if wanted.model is not None:
+        masks.append(_of_model(table, wanted.model))
+    times = wanted.times()
+    if day is not None and times is not None:
+        hours = table.field(HOUR)
+        is_own = wanted.since.isoformat() <= day < wanted.until.isoformat()
+        chosen = {
+            hour for hour in hours.values if (times[0] <= hour < times[1] if hour else is_own)
+        }
+        masks.append(_which(hours, chosen))
+    return reduce(_both, masks) if masks else None
+
+
+def _which(field: Field, values: set[Any]) -> list[int]:
+    chosen = [int(value in values) for value in field.values]
+    return [chosen[number] for number in field.numbers]
+
+
+def _of_model(table: SumTable, name: str) -> list[int]:
+    whole = _which(table.field("model"), {name})
+    provider, slash, model = name.partition("/")
+    if not (slash and provider and model):
+        return whole
+    of_provider = _which(table.field("provider"), {provider})
+    of_model = _which(table.field("model"), {model})
+    return [a | (b & c) for a, b, c in zip(whole, of_provider, of_model, strict=True)]
+
+
+def _both(one: list[int], other: list[int]) -> list[int]:
+    return list(map(operator.and_, one, other))
+
+
+def _named(sums: dict[str, int], prefix: str) -> dict[Any, int]:
+    """Those whose name begins so, by the rest of it, without zeros."""
+    return {
+        name.removeprefix(prefix): n for name, n in sums.items() if n and name.startswith(prefix)
+    }

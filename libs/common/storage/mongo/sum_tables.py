@@ -1,0 +1,289 @@
+"""Sums as columns: a table has a row for each combination of values of its fields.
+
+As bytes a column has its smallest whole numbers, a field its values once and a number for each row.
+So the sums of a day with a thousand accounts take some tens of kilobytes and are added up without a
+dictionary for each.
+"""
+
+import sys
+from array import array
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from heapq import nlargest, nsmallest
+from itertools import compress
+
+import msgspec
+
+STATUS = "status"
+# Of the sums of a table that has no field for the status.
+OF_STATUS = "status."
+# Array's codes for whole numbers with what they hold, the smallest first.
+_SIGNED = (("b", 7), ("h", 15), ("i", 31), ("q", 63))
+_UNSIGNED = (("B", 8), ("H", 16), ("I", 32))
+_ZEROS, _DECIMALS = "", "d"
+_COST = "cost_nusd"
+# Of a value's number within a group.
+_BITS = 32
+_NUMBER = (1 << _BITS) - 1
+# Rows whose other sums wait.
+_MOST_WAITING = 1_000_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_values = msgspec.msgpack.Decoder(list[str]).decode
+
+
+class TooManyGroups(Exception):
+    """More than are added up in memory."""
+
+
+class _Numbers(msgspec.Struct, frozen=True, array_like=True):
+    code: str
+    data: bytes
+
+
+class _Coded(msgspec.Struct, frozen=True, array_like=True):
+    values: msgspec.Raw
+    numbers: _Numbers
+
+
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
+    rows: int
+    fields: dict[str, _Coded]
+    sums: dict[str, _Numbers]
+
+
+_decode = msgspec.msgpack.Decoder(_Packed).decode
+
+
+class Field(msgspec.Struct, frozen=True):
+    """Each row's value is the one at the row's number."""
+
+    values: Sequence[str]
+    numbers: Sequence[int]
+
+
+class SumTable:
+    """Reads its columns when they are asked for. A field or sum that it lacks is empty or 0."""
+
+    def __init__(self, packed: _Packed) -> None:
+        self._packed = packed
+        self.rows = packed.rows
+        self.field_names = frozenset(packed.fields)
+        self.sum_names = frozenset(packed.sums)
+
+    def field(self, name: str) -> Field:
+        coded = self._packed.fields.get(name)
+        if coded is None:
+            return Field([""], bytes(self.rows))
+        return Field(_decode_values(coded.values), _numbers(coded.numbers, self.rows))
+
+    def sum(self, name: str) -> Sequence[int]:
+        packed = self._packed.sums.get(name)
+        return bytes(self.rows) if packed is None else _numbers(packed, self.rows)
+
+    @property
+    def entries(self) -> int:
+        """How many ledger entries it counts."""
+        return sum(self.sum("calls")) + sum(self.sum("corrections"))
+
+    def encoded(self) -> bytes:
+        return _encode(self._packed)
+
+
+def decoded_table(data: bytes) -> SumTable:
+    return SumTable(_decode(data))
+
+
+class _Added(msgspec.Struct, frozen=True):
+    """The rows of a table that the mask leaves, and where the sums of each one's group are."""
+
+    table: SumTable
+    mask: Sequence[int] | None
+    places: list[int]
+
+
+class Tally:
+    """Adds up rows of tables by the values of `fields`.
+
+    Costs are added up at once. The other sums are of interest where a group is dear, so they wait,
+    up to a bound, until the dearest groups are known.
+    """
+
+    def __init__(self, fields: Sequence[str], *, most: int = sys.maxsize) -> None:
+        self._fields = tuple(fields)
+        self._most = most
+        # Of each field its values, with their numbers; of each group, which is the numbers of its
+        # values in one, its place.
+        self._values: list[dict[str, int]] = [{} for _ in fields]
+        self._groups: dict[int, int] = {}
+        self._sums: dict[str, list[int]] = {}
+        self._waiting: list[_Added] = []
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def add(
+        self,
+        table: SumTable,
+        *,
+        mask: Sequence[int] | None = None,
+        fields: Mapping[str, Field] | None = None,
+    ) -> None:
+        """The rows that the mask leaves, by the table's fields and those that are given instead.
+
+        Raises TooManyGroups.
+        """
+        given = fields or {}
+        chosen = [given.get(name) or table.field(name) for name in self._fields]
+        added = _Added(table, mask, self._places(chosen, table.rows, mask))
+        self._add(_COST, added.places, _left(table.sum(_COST), mask))
+        self._waiting.append(added)
+        if sum(len(each.places) for each in self._waiting) > _MOST_WAITING:
+            self._add_details(None)
+
+    def add_row(self, group: Sequence[str], sums: Mapping[str, int]) -> None:
+        key = 0
+        for own, value in zip(self._values, group, strict=True):
+            key = key << _BITS | own.setdefault(value, len(own))
+        place = self._groups.setdefault(key, len(self._groups))
+        for name, number in sums.items():
+            self._sum(name)[place] += number
+
+    def dearest(
+        self, limit: int, among: Container[tuple[str, ...]] | None = None
+    ) -> list[tuple[tuple[str, ...], dict[str, int]]]:
+        """Groups with their sums, those that cost most first, equals by their values."""
+        costs = self._sum(_COST)
+        if among is None and len(costs) > limit > 0:
+            least = nlargest(limit, costs)[-1]
+            groups = self._named_groups(
+                {key: p for key, p in self._groups.items() if costs[p] >= least}
+            )
+        else:
+            groups = self._named_groups(self._groups)
+        ranked = ((-costs[p], group, p) for group, p in groups if among is None or group in among)
+        found = [(group, place) for _, group, place in nsmallest(limit, ranked)]
+        wanted = bytearray(len(self._groups))
+        for _, place in found:
+            wanted[place] = 1
+        self._add_details(None if all(wanted) else wanted)
+        return [(group, {name: self._sum(name)[p] for name in self._sums}) for group, p in found]
+
+    def table(self) -> SumTable:
+        self._add_details(None)
+        groups = [group for group, _ in self._named_groups(self._groups)]
+        columns = list(zip(*groups, strict=True)) or [()] * len(self._fields)
+        fields = {
+            name: _coded(values)
+            for name, values in zip(self._fields, columns, strict=True)
+            if any(values)
+        }
+        sums = {name: _packed(self._sum(name), _SIGNED) for name in sorted(self._sums)}
+        kept = {name: numbers for name, numbers in sums.items() if numbers.code != _ZEROS}
+        return SumTable(_Packed(len(groups), fields, kept))
+
+    def _named_groups(self, groups: Mapping[int, int]) -> Iterator[tuple[tuple[str, ...], int]]:
+        names = [list(own) for own in self._values]
+        shifts = range((len(names) - 1) * _BITS, -1, -_BITS)
+        for key, place in groups.items():
+            numbers = ((key >> shift) & _NUMBER for shift in shifts)
+            yield tuple([own[n] for own, n in zip(names, numbers, strict=True)]), place
+
+    def _places(self, fields: Sequence[Field], rows: int, mask: Sequence[int] | None) -> list[int]:
+        keys: list[int] = []
+        for own, field in zip(self._values, fields, strict=True):
+            numbers = [own.setdefault(value, len(own)) for value in field.values]
+            column = [numbers[n] for n in _left(field.numbers, mask)]
+            is_first = own is self._values[0]
+            keys = (
+                column if is_first else [k << _BITS | n for k, n in zip(keys, column, strict=True)]
+            )
+        if not fields:
+            keys = [0] * (rows if mask is None else sum(mask))
+        groups = self._groups
+        for key in set(keys):
+            if key not in groups:
+                groups[key] = len(groups)
+        if len(groups) > self._most:
+            raise TooManyGroups
+        return list(map(groups.__getitem__, keys))
+
+    def _sum(self, name: str) -> list[int]:
+        numbers = self._sums.setdefault(name, [])
+        numbers.extend([0] * (len(self._groups) - len(numbers)))
+        return numbers
+
+    def _add(self, name: str, places: Sequence[int], numbers: Iterable[int]) -> None:
+        sums = self._sum(name)
+        if self._fields:
+            for place, number in zip(places, numbers, strict=True):
+                sums[place] += number
+        elif places:
+            sums[0] += sum(numbers)
+
+    def _add_details(self, wanted: bytearray | None) -> None:
+        """Of the groups at the places that are wanted, or of all, what waits."""
+        for added in self._waiting:
+            table, places, also = added.table, added.places, None
+            if wanted is not None:
+                also = [wanted[place] for place in places]
+                places = list(compress(places, also))
+            for name in sorted(table.sum_names - {_COST}):
+                self._add(name, places, _left(_left(table.sum(name), added.mask), also))
+            if STATUS in table.field_names and STATUS not in self._fields:
+                status = table.field(STATUS)
+                numbers = _left(_left(status.numbers, added.mask), also)
+                calls = _left(_left(table.sum("calls"), added.mask), also)
+                self._count_calls(status.values, numbers, places, calls)
+        self._waiting = []
+
+    def _count_calls(
+        self,
+        statuses: Sequence[str],
+        numbers: Iterable[int],
+        places: Sequence[int],
+        calls: Iterable[int],
+    ) -> None:
+        sums = [self._sum(OF_STATUS + value) if value else None for value in statuses]
+        for place, number, count in zip(places, numbers, calls, strict=True):
+            if count and (of_status := sums[number]) is not None:
+                of_status[place] += count
+
+
+def _left(numbers: Iterable[int], mask: Sequence[int] | None) -> Iterable[int]:
+    return numbers if mask is None else compress(numbers, mask)
+
+
+def _coded(values: Sequence[str]) -> _Coded:
+    own = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    numbers = _packed([own[value] for value in values], _UNSIGNED)
+    return _Coded(msgspec.Raw(_encode(list(own))), numbers)
+
+
+def _packed(numbers: Sequence[int], codes: Sequence[tuple[str, int]]) -> _Numbers:
+    """In the fewest bytes; what no code holds as decimals."""
+    least, most = min(numbers, default=0), max(numbers, default=0)
+    if least == most == 0:
+        return _Numbers(_ZEROS, b"")
+    for code, bits in codes:
+        if most < 1 << bits and least >= (-1 << bits if codes is _SIGNED else 0):
+            data = array(code, numbers)
+            if sys.byteorder == "big":
+                data.byteswap()
+            return _Numbers(code, data.tobytes())
+    return _Numbers(_DECIMALS, " ".join(map(str, numbers)).encode())
+
+
+def _numbers(packed: _Numbers, rows: int) -> Sequence[int]:
+    """Raises ValueError where they are not as many as the rows."""
+    if packed.code == _ZEROS:
+        return bytes(rows)
+    if packed.code == _DECIMALS:
+        numbers: Sequence[int] = [int(text) for text in packed.data.split()]
+    else:
+        data = array(packed.code, packed.data)
+        if sys.byteorder == "big":
+            data.byteswap()
+        numbers = data
+    if len(numbers) != rows:
+        raise ValueError(f"{len(numbers)} numbers of {rows} rows")
+    return numbers

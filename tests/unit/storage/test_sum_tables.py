@@ -1,0 +1,107 @@
+"""Tables are what was added up, whatever the numbers, and in few bytes."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from libs.common.storage.mongo.sum_tables import Field, Tally, TooManyGroups, decoded_table
+
+FIELDS = ("user_id", "model", "status")
+VALUES = st.sampled_from(["", "a", "b", "\u00e9\n", "c" * 300])
+SUMS = st.dictionaries(
+    st.sampled_from(["cost_nusd", "calls", "tokens.input_text"]),
+    st.one_of(st.integers(-200, 200), st.integers(-(2**40), 2**40), st.integers(-(2**70), 2**70)),
+)
+ROWS = st.lists(st.tuples(st.tuples(VALUES, VALUES, st.sampled_from(["", "ok", "no"])), SUMS))
+
+
+Rows = Sequence[tuple[tuple[str, ...], dict[str, int]]]
+
+
+def table_of(rows: Rows) -> Tally:
+    tally = Tally(FIELDS)
+    for group, sums in rows:
+        tally.add_row(group, sums)
+    return tally
+
+
+def plain(tally: Tally) -> dict[tuple[str, ...], dict[str, int]]:
+    return {
+        group: {name: n for name, n in sums.items() if n}
+        for group, sums in tally.dearest(len(tally))
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(parts=st.lists(ROWS, max_size=4), names=st.permutations(FIELDS), limit=st.integers(0, 9))
+def test_a_tally_is_the_sums_of_the_rows(parts: list[Rows], names: list[str], limit: int) -> None:
+    by = names[:2]
+    tally = Tally(by)
+    expected: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for rows in parts:
+        tally.add(decoded_table(table_of(rows).table().encoded()))
+        for group, sums in rows:
+            row = dict(zip(FIELDS, group, strict=True))
+            own = expected[tuple(row[name] for name in by)]
+            own.update(sums)
+            if "status" not in by and row["status"]:
+                own[f"status.{row['status']}"] += sums.get("calls", 0)
+    order = sorted(expected, key=lambda group: (-expected[group]["cost_nusd"], group))
+    found = tally.dearest(limit)
+    assert [group for group, _ in found] == order[:limit]
+    for group, sums in found:
+        assert Counter(sums) == expected[group]
+    some = {group for group in order if len(group[0]) < 2}
+    assert [group for group, _ in tally.dearest(99, some)] == [g for g in order if g in some]
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=ROWS)
+def test_a_table_is_as_it_was_when_decoded(
+    rows: Rows,
+) -> None:
+    made = table_of(rows)
+    again = Tally(FIELDS)
+    again.add(decoded_table(made.table().encoded()))
+    assert plain(again) == plain(made)
+
+
+def test_masked_rows_make_no_group() -> None:
+    table = table_of([(("a", "m", "ok"), {"calls": 1}), (("b", "m", "ok"), {"calls": 2})]).table()
+    tally = Tally(("user_id", "day"))
+    tally.add(table, mask=[0, 1], fields={"day": Field(["2026-11-29"], bytes(2))})
+    assert tally.dearest(9) == [(("b", "2026-11-29"), {"cost_nusd": 0, "calls": 2, "status.ok": 2})]
+    tally.add(table, mask=[0, 0])
+    assert len(tally) == 1
+
+
+def test_without_fields_there_is_one_row_or_none() -> None:
+    table = table_of([(("a", "m", "ok"), {"cost_nusd": 3}), (("b", "", ""), {"cost_nusd": 4})])
+    tally = Tally(())
+    assert tally.dearest(1) == []
+    tally.add(table.table())
+    assert plain(tally) == {(): {"cost_nusd": 7}}
+
+
+def test_groups_are_bounded() -> None:
+    table = table_of([((f"{n}", "", ""), {}) for n in range(4)]).table()
+    Tally(("user_id",), most=4).add(table)
+    with pytest.raises(TooManyGroups):
+        Tally(("user_id",), most=3).add(table)
+
+
+def test_a_thousand_accounts_take_some_tens_of_kilobytes() -> None:
+    rows = [
+        ((f"customer-{n}", "gpt-5.4", "ok"), {"cost_nusd": 10**9 + n, "calls": n % 9})
+        for n in range(1000)
+    ]
+    assert len(table_of(rows).table().encoded()) < 30_000
+
+
+def test_a_column_of_another_length_is_refused() -> None:
+    data = table_of([(("a", "m", "ok"), {"calls": 300})]).table().encoded()
+    with pytest.raises(ValueError, match="numbers of 1 rows"):
+        decoded_table(data.replace(b"\xa1h\xc4\x02", b"\xa1b\xc4\x02")).sum("calls")
