@@ -8,7 +8,7 @@ from time import monotonic
 import msgspec
 from cachetools import LRUCache
 
-from libs.common.schemas.alert import Alert, AlertKind, Delivery, Payload, Receiver
+from libs.common.schemas.alert import Alert, AlertKind, AlertPayload, Delivery, Receiver
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.driver import Database, Session
@@ -30,7 +30,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
 
     type: AlertKind
     timestamp: datetime
-    data: Payload
+    data: AlertPayload
 
 
 class Outbox:

@@ -14,7 +14,7 @@ from services.admin.endpoints import Answer
 from services.admin.fields import Metadata, Search, user_id_problem
 from services.admin.pages import ListCursor, PageQuery, found_in
 from services.admin.state import State
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 # Accounts that one request changes; its cursor goes on with the rest.
 _MAX_CHANGED = 200
@@ -29,7 +29,9 @@ def _user_ids(values: tuple[str, ...], _: datetime) -> str | None:
     return None
 
 
-UserIds = Annotated[tuple[str, ...], Meta(min_length=1, max_length=_MAX_NAMED), Rule(_user_ids)]
+UserIds = Annotated[
+    tuple[str, ...], Meta(min_length=1, max_length=_MAX_NAMED), FieldRule(_user_ids)
+]
 
 
 class AccountFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from libs.common.domain.money import plain
 from libs.common.errors import Conflict, FieldError, NotFound, ValidationFailed
 from libs.common.schemas.account import Account, AccountStatus, Budget, Limits
 from libs.common.schemas.price import AT_COST
-from libs.common.storage.mongo.slices import Place, Rows, Slice, sliced
+from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, sliced
 from services.admin.budgets import (
     BudgetBody,
     BudgetChanges,
@@ -151,8 +151,8 @@ async def _reached(request: Request[State], query: AccountQuery, part: Slice) ->
         return await accounts.slice(part, keep=query.wants)
     found = filter(query.wants, await accounts.get_many(reached))
 
-    def place_of(account: Account) -> Place:
-        return Place(
+    def place_of(account: Account) -> RowPlace:
+        return RowPlace(
             account.user_id if part.field == "_id" else account.created_at, account.user_id
         )
 

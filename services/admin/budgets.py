@@ -12,7 +12,7 @@ from libs.common.domain.money import nusd_to_usd, usd_to_nusd
 from libs.common.errors import FieldError, ValidationFailed
 from libs.common.schemas.account import Budget, BudgetPeriod, Limits
 from services.admin.fields import LimitUsd
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _MAX_PERCENTS = 10
 
@@ -23,7 +23,7 @@ def _percents(values: tuple[int, ...], _: datetime) -> str | None:
     return None if len(set(values)) == len(values) else "names a percentage twice"
 
 
-AlertPercents = Annotated[tuple[int, ...], Meta(max_length=_MAX_PERCENTS), Rule(_percents)]
+AlertPercents = Annotated[tuple[int, ...], Meta(max_length=_MAX_PERCENTS), FieldRule(_percents)]
 RateLimit = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 

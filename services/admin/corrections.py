@@ -27,7 +27,7 @@ from services.admin.entry_views import EntryView, entry_view
 from services.admin.fields import Id, Reason, UserId
 from services.admin.people.actor import Actor, actor_of
 from services.admin.state import State
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _FIRST_LOOK_S = 0.02
 _SLOWEST_LOOK_S = 0.5
@@ -54,7 +54,7 @@ class NewCorrection(msgspec.Struct, frozen=True, kw_only=True):
 
     user_id: UserId
     kind: OrderedKind
-    amount_usd: Annotated[Decimal, Rule(_amount)]
+    amount_usd: Annotated[Decimal, FieldRule(_amount)]
     reason: Reason
     idempotency_key: Id
     entry_id: Id | None = None

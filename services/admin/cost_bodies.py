@@ -13,7 +13,7 @@ from libs.common.schemas.price import PriceBasis, PriceVersion, Rates, SearchUni
 from services.admin.cost_hours import OpenHours, hours_view, overlap, stored_hours
 from services.admin.fields import Aliases, Model, OutputLimit, Provider, Time, TokenCount
 from services.admin.price_fields import Multiplier, Rate, Surcharges, ToolFees
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 # The fields of requests and answers, and the rates they stand for.
 _RATES = {
@@ -113,7 +113,7 @@ class NewCost(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: OutputLimit | UnsetType | None = UNSET
     multiplier: Multiplier | UnsetType = UNSET
     basis: PriceBasis | UnsetType = UNSET
-    tiers: Annotated[tuple[TierBody, ...], Rule(_tiers_problem)] | UnsetType = UNSET
+    tiers: Annotated[tuple[TierBody, ...], FieldRule(_tiers_problem)] | UnsetType = UNSET
 
 
 def version_of(

@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True):
         return {} if self.in_force is None else differences(self.in_force, self.version)
 
 
-class Reading(msgspec.Struct, frozen=True):
+class CostMapReading(msgspec.Struct, frozen=True):
     """A map: its models with a price, the other rows by reason, and those that are unreadable.
 
     `undated` are the notes of rows whose price holds for a time, of which the map has no date.
@@ -63,7 +63,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-def read_map(price_map: PriceMap, names: Iterable[str], provider: str | None) -> Reading:
+def read_map(price_map: PriceMap, names: Iterable[str], provider: str | None) -> CostMapReading:
     """The named rows; with a provider, its models alone."""
     models: list[MapModel] = []
     skipped: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def read_map(price_map: PriceMap, names: Iterable[str], provider: str | None) ->
             note = price_map.note(name)
             if note is not None:
                 undated.append((name, note))
-    return Reading(tuple(models), skipped, tuple(unreadable), tuple(undated))
+    return CostMapReading(tuple(models), skipped, tuple(unreadable), tuple(undated))
 
 
 def _name_problem(name: str, found: MapModel) -> NotPriced | None:

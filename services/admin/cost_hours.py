@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from libs.common.schemas.price import EVERY_DAY, Hours
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 _MAX_HOURS = 16
@@ -26,10 +26,10 @@ def _weekdays(values: tuple[int, ...], _: datetime) -> str | None:
 class HoursBody(msgspec.Struct, frozen=True, kw_only=True):
     """In UTC, from the one time up to the other, on those weekdays: 1 is Monday, 7 Sunday."""
 
-    begin: Annotated[str, Rule(_time)] = msgspec.field(name="from")
-    end: Annotated[str, Rule(_time)] = msgspec.field(name="to")
+    begin: Annotated[str, FieldRule(_time)] = msgspec.field(name="from")
+    end: Annotated[str, FieldRule(_time)] = msgspec.field(name="to")
     weekdays: Annotated[
-        tuple[Annotated[int, Meta(ge=1, le=7)], ...], Meta(min_length=1), Rule(_weekdays)
+        tuple[Annotated[int, Meta(ge=1, le=7)], ...], Meta(min_length=1), FieldRule(_weekdays)
     ] = EVERY_DAY
 
 
@@ -42,7 +42,7 @@ def _hours(values: tuple[HoursBody, ...], _: datetime) -> str | None:
     return None
 
 
-OpenHours = Annotated[tuple[HoursBody, ...], Rule(_hours)]
+OpenHours = Annotated[tuple[HoursBody, ...], FieldRule(_hours)]
 
 
 def stored_hours(body: HoursBody) -> Hours:

@@ -24,17 +24,24 @@ from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
 from services.admin.alerts.prices import tell_import
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
-from services.admin.cost_changes import Change, Reading, Row, Terms, read_map, rows_of
+from services.admin.cost_changes import Change, CostMapReading, Row, Terms, read_map, rows_of
 from services.admin.cost_views import Change as TermChange
 from services.admin.cost_views import changes_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, PageSize, Provider, Time
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery, cursor_of, place_of
+from services.admin.pages import (
+    DEFAULT_PAGE_SIZE,
+    ListCursor,
+    Page,
+    PageQuery,
+    cursor_of,
+    place_of,
+)
 from services.admin.people.actor import actor_of
 from services.admin.price_fields import Multiplier
 from services.admin.revisions import check_match, etag_of
 from services.admin.state import State
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 # LiteLLM's own has 3.5 MB and 5,000 rows.
 MAX_MAP_BYTES = 16 * 1024 * 1024
@@ -58,7 +65,7 @@ class ImportBody(msgspec.Struct, frozen=True, kw_only=True):
     `limit` and `cursor` show a page.
     """
 
-    price_map: Annotated[dict[str, msgspec.Raw], Rule(_map_problem)] | None = None
+    price_map: Annotated[dict[str, msgspec.Raw], FieldRule(_map_problem)] | None = None
     provider: Provider | None = None
     model: Model | None = None
     multiplier: Multiplier = AT_COST
@@ -210,7 +217,7 @@ def _check(body: ImportBody) -> None:
         raise ValidationFailed([FieldError("cursor", message)])
 
 
-def _read(price_map: PriceMap, body: ImportBody) -> Reading:
+def _read(price_map: PriceMap, body: ImportBody) -> CostMapReading:
     """Raises AppError where no model is left."""
     if body.model is None:
         reading = read_map(price_map, price_map.names(), body.provider)

@@ -18,7 +18,7 @@ from libs.common.domain.price_lookup import (
 from libs.common.errors import FieldError, NotFound, ValidationFailed
 from libs.common.schemas.price import PriceSource, PriceVersion
 from libs.common.storage.mongo.prices import PriceFilter
-from libs.common.storage.mongo.slices import Place, by_id, sliced
+from libs.common.storage.mongo.slices import RowPlace, by_id, sliced
 from libs.common.storage.prices.price_map import MapModel
 from services.admin.alerts.prices import tell_price
 from services.admin.bundled_prices import mapped, priced_by_id, routed_name, rows_in
@@ -211,7 +211,9 @@ async def _of_model(
     if not query.history:
         versions = [version for version in versions if version.price_id in in_force]
     reading = query.reading("price_id", query.order("effective_from", "-effective_from"))
-    found = sliced(versions, reading.slice, lambda each: Place(each.effective_from, each.price_id))
+    found = sliced(
+        versions, reading.slice, lambda each: RowPlace(each.effective_from, each.price_id)
+    )
     views = [cost_view(v, in_force=v.price_id in in_force) for v in found.rows]
     return Answer(reading.page(found, views))
 

@@ -46,7 +46,7 @@ class Answer(msgspec.Struct, Generic[T], frozen=True):
 
 # Whatever is no JSON: an export, a page.
 Served = Answer[Any] | Response
-Handler = Callable[..., Awaitable[Served]]
+EndpointHandler = Callable[..., Awaitable[Served]]
 
 
 class EndpointCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 
     method: Method
     path: str
-    handler: Handler
+    handler: EndpointHandler
     summary: str
     role: Role | None = "viewer"
     statuses: tuple[int, ...] = (200,)

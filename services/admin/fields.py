@@ -14,7 +14,7 @@ from libs.common.domain.periods import PERIOD_KEY, period_bounds, zone_of
 from libs.common.domain.tags import is_tag
 from libs.common.schemas.recording import MAX_RETENTION_DAYS
 from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 # Part of Redis keys and MongoDB ids: no braces, no pipes.
 _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")
@@ -202,71 +202,71 @@ def whole(pattern: re.Pattern[str]) -> str:
 
 _NANO = "USD, with at most 9 decimals"
 
-UserId = Annotated[str, described(pattern=whole(_USER_ID)), Rule(_user_id)]
-Name = Annotated[str, Meta(max_length=256), Rule(_text)]
-Reason = Annotated[str, Meta(min_length=1, max_length=500), Rule(_text)]
+UserId = Annotated[str, described(pattern=whole(_USER_ID)), FieldRule(_user_id)]
+Name = Annotated[str, Meta(max_length=256), FieldRule(_text)]
+Reason = Annotated[str, Meta(min_length=1, max_length=500), FieldRule(_text)]
 _PAIRS = described(maxProperties=_MAX_METADATA, propertyNames={"pattern": whole(_METADATA_KEY)})
 _MetadataValue = Annotated[str, described(maxLength=_MAX_METADATA_VALUE)]
-Metadata = Annotated[dict[str, _MetadataValue], _PAIRS, Rule(_metadata)]
-MetadataChanges = Annotated[dict[str, _MetadataValue | None], _PAIRS, Rule(_metadata)]
+Metadata = Annotated[dict[str, _MetadataValue], _PAIRS, FieldRule(_metadata)]
+MetadataChanges = Annotated[dict[str, _MetadataValue | None], _PAIRS, FieldRule(_metadata)]
 LimitUsd = Annotated[
     Decimal,
     described(minimum=0, maximum=float(nusd_to_usd(MAX_NUSD)), description=_NANO),
-    Rule(_limit_usd),
+    FieldRule(_limit_usd),
 ]
 _ModelName = Annotated[str, described(minLength=1, maxLength=_MAX_MODEL)]
 Model = Annotated[
     str,
     described(minLength=1, maxLength=_MAX_MODEL, description="Printable, without spaces around it"),
-    Rule(_model),
+    FieldRule(_model),
 ]
 RouteName = Annotated[
     str,
     described(minLength=1, maxLength=_MAX_MODEL, description="Printable, without spaces around it"),
-    Rule(_route),
+    FieldRule(_route),
 ]
-Provider = Annotated[str, described(pattern=whole(_PROVIDER)), Rule(_provider)]
-Aliases = Annotated[tuple[_ModelName, ...], Meta(max_length=32), Rule(_models)]
+Provider = Annotated[str, described(pattern=whole(_PROVIDER)), FieldRule(_provider)]
+Aliases = Annotated[tuple[_ModelName, ...], Meta(max_length=32), FieldRule(_models)]
 AllowedModels = Annotated[
     tuple[_ModelName, ...],
     Meta(max_length=256, extra_json_schema={"minItems": 1, "uniqueItems": True}),
-    Rule(_nonempty),
-    Rule(_models),
+    FieldRule(_nonempty),
+    FieldRule(_models),
 ]
-ProviderObjects = Annotated[tuple[str, ...], Meta(max_length=256), Rule(_provider_objects)]
+ProviderObjects = Annotated[tuple[str, ...], Meta(max_length=256), FieldRule(_provider_objects)]
 TimeZone = Annotated[
     str,
     described(description="Of the IANA database", examples=["Europe/Berlin"]),
-    Rule(_time_zone),
+    FieldRule(_time_zone),
 ]
-Day = Annotated[date, Rule(_day)]
+Day = Annotated[date, FieldRule(_day)]
 Period = Annotated[
     str,
     described(pattern=whole(PERIOD_KEY), examples=["2026-11", "2026-W48", "2026-11-24"]),
-    Rule(_period),
+    FieldRule(_period),
 ]
-Time = Annotated[datetime, Meta(tz=True), Rule(_in_calendar)]
+Time = Annotated[datetime, Meta(tz=True), FieldRule(_in_calendar)]
 FutureTime = Annotated[
     datetime,
     Meta(tz=True, description="It must lie in the future"),
-    Rule(_in_calendar),
-    Rule(_future),
+    FieldRule(_in_calendar),
+    FieldRule(_future),
 ]
 TokenCount = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 OutputLimit = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 PageSize = Annotated[int, Meta(ge=1, le=200)]
-Id = Annotated[str, Meta(min_length=1, max_length=256), Rule(_text)]
+Id = Annotated[str, Meta(min_length=1, max_length=256), FieldRule(_text)]
 # A part of a name or an id, in either case.
-Search = Annotated[str, Meta(min_length=1, max_length=100), Rule(_text)]
-KeyPrefix = Annotated[str, described(pattern=whole(_KEY_PREFIX)), Rule(_key_prefix)]
-Sha256 = Annotated[str, described(pattern=whole(_SHA256)), Rule(_sha256)]
-Tag = Annotated[str, Rule(_tag)]
+Search = Annotated[str, Meta(min_length=1, max_length=100), FieldRule(_text)]
+KeyPrefix = Annotated[str, described(pattern=whole(_KEY_PREFIX)), FieldRule(_key_prefix)]
+Sha256 = Annotated[str, described(pattern=whole(_SHA256)), FieldRule(_sha256)]
+Tag = Annotated[str, FieldRule(_tag)]
 RoutedModel = Annotated[
     str,
     described(
         pattern="^[a-z0-9][a-z0-9._-]{0,63}/.+$", maxLength=_MAX_MODEL, examples=["openai/gpt-4o"]
     ),
-    Rule(_routed_model),
+    FieldRule(_routed_model),
 ]
-Fallbacks = Annotated[tuple[str, ...], Meta(max_length=16), Rule(_models)]
+Fallbacks = Annotated[tuple[str, ...], Meta(max_length=16), FieldRule(_models)]
 RetentionDays = Annotated[int, Meta(ge=1, le=MAX_RETENTION_DAYS)]

@@ -26,7 +26,7 @@ from services.admin.route_fields import (
     Timeout,
     Weight,
 )
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _MAX_DEPLOYMENTS = 32
 
@@ -66,7 +66,7 @@ def _deployments(values: Sequence[DeploymentBody], _: datetime) -> str | None:
     return f"must have 1 to {_MAX_DEPLOYMENTS} deployments"
 
 
-Deployments = Annotated[tuple[DeploymentBody, ...], Rule(_deployments)]
+Deployments = Annotated[tuple[DeploymentBody, ...], FieldRule(_deployments)]
 
 
 class NewRoute(msgspec.Struct, frozen=True, kw_only=True):

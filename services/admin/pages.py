@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import InvalidRequest
-from libs.common.storage.mongo.slices import Place, Rows, Slice
+from libs.common.storage.mongo.slices import RowPlace, Rows, Slice
 from services.admin.fields import PageSize, described
 
 T = TypeVar("T")
@@ -110,10 +110,10 @@ class _Mark(msgspec.Struct, frozen=True, array_like=True):
     value: str | int | None = None
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RowPlace:
         if isinstance(self.value, int):
-            return Place(datetime.fromtimestamp(self.value / _MS, UTC), self.row_id)
-        return Place(self.row_id if self.value is None else self.value, self.row_id)
+            return RowPlace(datetime.fromtimestamp(self.value / _MS, UTC), self.row_id)
+        return RowPlace(self.row_id if self.value is None else self.value, self.row_id)
 
 
 _decode = msgspec.json.Decoder(_Mark).decode
@@ -147,7 +147,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             return Page(data=views[::-1], next_cursor=behind, previous_cursor=ahead)
         return Page(data=views, next_cursor=ahead, previous_cursor=behind)
 
-    def _cursor(self, place: Place, backwards: bool, inclusive: bool = False) -> str:
+    def _cursor(self, place: RowPlace, backwards: bool, inclusive: bool = False) -> str:
         value: str | int | None = None
         if isinstance(place.value, datetime):
             value = round(place.value.timestamp() * _MS)

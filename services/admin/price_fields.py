@@ -8,7 +8,7 @@ from typing import Annotated
 from libs.common.domain.pricing import MAX_MULTIPLIER, multiplier_problem
 from libs.common.domain.tool_fees import WEB_SEARCH
 from services.admin.fields import described, whole
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 # Of a surcharge, a tool, a region.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -70,17 +70,17 @@ _PICO = f"USD, with at most {_RATE_DECIMALS} decimals"
 _MULTIPLIER = described(minimum=0, maximum=MAX_MULTIPLIER, description="With at most 6 decimals")
 _NAMES = {"pattern": whole(_NAME)}
 Rate = Annotated[
-    Decimal, described(minimum=0, maximum=_MAX_RATE_USD, description=_PICO), Rule(_rate)
+    Decimal, described(minimum=0, maximum=_MAX_RATE_USD, description=_PICO), FieldRule(_rate)
 ]
-Multiplier = Annotated[Decimal, _MULTIPLIER, Rule(_multiplier)]
+Multiplier = Annotated[Decimal, _MULTIPLIER, FieldRule(_multiplier)]
 ToolFees = Annotated[
     dict[str, Annotated[Decimal, described(minimum=0, maximum=_MAX_RATE_USD)]],
     described(maxProperties=_MAX_TOOL_FEES, propertyNames=_NAMES),
-    Rule(_tool_fees),
+    FieldRule(_tool_fees),
 ]
 Surcharges = Annotated[
     dict[str, Annotated[Decimal, _MULTIPLIER]],
     described(maxProperties=_MAX_SURCHARGES, propertyNames=_NAMES),
-    Rule(_surcharges),
+    FieldRule(_surcharges),
 ]
-Region = Annotated[str, described(pattern=whole(_NAME)), Rule(_region)]
+Region = Annotated[str, described(pattern=whole(_NAME)), FieldRule(_region)]

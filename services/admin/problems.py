@@ -16,7 +16,7 @@ MEDIA_TYPE = "application/problem+json"
 _MAX_ALLOWED = 64
 
 
-class Kind(NamedTuple):
+class ProblemKind(NamedTuple):
     """`title` says what happened, `way_out` what to do about it."""
 
     status: int
@@ -25,90 +25,90 @@ class Kind(NamedTuple):
 
 
 # By code, in the order of their statuses.
-KINDS: dict[str, Kind] = {
-    "invalid_json": Kind(
+KINDS: dict[str, ProblemKind] = {
+    "invalid_json": ProblemKind(
         400,
         "The body is not valid JSON",
         "Send one JSON object in UTF-8, without NaN, Infinity or lone surrogates.",
     ),
-    "invalid_request": Kind(
+    "invalid_request": ProblemKind(
         400, "The request cannot be served as it is", "The detail says what to change."
     ),
-    "invalid_api_key": Kind(
+    "invalid_api_key": ProblemKind(
         401,
         "The request has no valid admin key",
         "Send `Authorization: Bearer` with an admin key, such as the value of ADMIN_API_KEY.",
     ),
-    "api_key_revoked": Kind(
+    "api_key_revoked": ProblemKind(
         401,
         "The admin key was revoked",
         "Ask an owner for another key; a revoked one stays revoked.",
     ),
-    "api_key_expired": Kind(
+    "api_key_expired": ProblemKind(
         401, "The admin key has expired", "Ask an owner for a new time, or for another key."
     ),
-    "forbidden": Kind(
+    "forbidden": ProblemKind(
         403,
         "Who asks may not do this",
         "Ask an owner for a role that may, or for the account in your scope.",
     ),
-    "not_found": Kind(
+    "not_found": ProblemKind(
         404,
         "There is nothing by that name",
         "`errors` names the field; the list of its kind shows what there is.",
     ),
-    "method_not_allowed": Kind(
+    "method_not_allowed": ProblemKind(
         405, "The path does not support the method", "The header `allow` lists those it supports."
     ),
-    "not_acceptable": Kind(
+    "not_acceptable": ProblemKind(
         406, "No format that the client accepts can be written", "Ask for one that is named."
     ),
-    "request_timeout": Kind(
+    "request_timeout": ProblemKind(
         408, "The request did not arrive in time", "Repeat it on a new connection."
     ),
-    "conflict": Kind(
+    "conflict": ProblemKind(
         409,
         "The change contradicts what is stored",
         "Read the object; then choose another name, or make the change from its present state.",
     ),
-    "request_under_way": Kind(
+    "request_under_way": ProblemKind(
         409,
         "The first request with this Idempotency-Key has no answer yet",
         "Repeat it after the seconds of `retry-after`, and get its answer.",
     ),
-    "precondition_failed": Kind(
+    "precondition_failed": ProblemKind(
         412,
         "The object has changed since it was read",
         "Read it again and repeat the change with its new ETag in `if-match`.",
     ),
-    "request_too_large": Kind(
+    "request_too_large": ProblemKind(
         413, "The body is too large", "Send less at a time; the detail names the bound."
     ),
-    "unsupported_media_type": Kind(
+    "unsupported_media_type": ProblemKind(
         415, "The body is not said to be JSON", "Send `content-type: application/json`."
     ),
-    "unsupported_content_encoding": Kind(
+    "unsupported_content_encoding": ProblemKind(
         415, "The body is compressed", "Send it as it is, without `content-encoding`."
     ),
-    "validation_failed": Kind(
+    "validation_failed": ProblemKind(
         422,
         "Fields of the request are wrong",
         "Every wrong field is in `errors` with its path, its problem and, where there are few, the "
         "allowed values.",
     ),
-    "rate_limit_exceeded": Kind(
+    "rate_limit_exceeded": ProblemKind(
         429, "Too many requests", "Wait for the seconds of `retry-after`, then go on more slowly."
     ),
-    "request_head_too_large": Kind(
+    "request_head_too_large": ProblemKind(
         431, "The request's head is too large", "Send fewer or shorter header fields."
     ),
-    "internal_error": Kind(
+    "internal_error": ProblemKind(
         500,
         "The service failed",
         "Its log has the reason, by the request's id. A repeated write is safe with the same "
         "idempotency key.",
     ),
-    "service_unavailable": Kind(
+    "service_unavailable": ProblemKind(
         503,
         "MongoDB or Redis does not answer",
         "Repeat the request after the seconds of `retry-after`; it may have been applied.",

@@ -27,7 +27,7 @@ from services.admin.fields import Model, Provider, Time, UserId
 from services.admin.price_fields import Multiplier
 from services.admin.reported_usage import read_usage, usage_view
 from services.admin.state import State
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _MAX_MEMBERS = 128
 # What a note of a cost is about.
@@ -60,7 +60,7 @@ class QuoteBody(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: Model
-    usage: Annotated[dict[str, msgspec.Raw], Rule(_members)]
+    usage: Annotated[dict[str, msgspec.Raw], FieldRule(_members)]
     format: ClientFormat | None = None
     service_tier: Model | None = None
     provider: Provider | None = None

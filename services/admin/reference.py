@@ -22,7 +22,7 @@ from libs.common.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from libs.common.web.openapi import JSON, Operation, Parameter, Reply, Service
+from libs.common.web.openapi import JSON, Operation, OperationReply, Parameter, Service
 from libs.common.web.reference import Appendix
 from services.admin.endpoints import Endpoint
 from services.admin.problems import KINDS, MEDIA_TYPE, Problem
@@ -96,7 +96,7 @@ def _parameters(endpoint: Endpoint) -> Iterator[Parameter]:
         yield _IDEMPOTENCY_KEY
 
 
-def _answers(endpoint: Endpoint) -> dict[int | str, Reply]:
+def _answers(endpoint: Endpoint) -> dict[int | str, OperationReply]:
     content: dict[str, Any] = {}
     if endpoint.answer is not None:
         content = {JSON: endpoint.answer}
@@ -105,7 +105,7 @@ def _answers(endpoint: Endpoint) -> dict[int | str, Reply]:
     content |= {media: {"type": "string"} for media in endpoint.also}
     headers = {"etag": "Its revision, for `if-match`"} if _is_revised(endpoint) else {}
     return {
-        status: Reply(
+        status: OperationReply(
             description=_DESCRIPTIONS.get(status, "It cannot work"),
             content=content,
             headers=headers,
@@ -123,7 +123,7 @@ def _has_cursor(endpoint: Endpoint) -> bool:
     return any(struct and "cursor" in struct.__struct_fields__ for struct in structs)
 
 
-def _errors(endpoint: Endpoint) -> dict[int | str, Reply]:
+def _errors(endpoint: Endpoint) -> dict[int | str, OperationReply]:
     if endpoint.role is None:
         return {}
     errors = {*_ANY, *endpoint.errors}
@@ -138,6 +138,6 @@ def _errors(endpoint: Endpoint) -> dict[int | str, Reply]:
         if code in {error.code for error in errors}:
             titles.setdefault(kind.status, []).append(f"{kind.title} (`{code}`)")
     return {
-        status: Reply(description="; ".join(texts), content={MEDIA_TYPE: Problem})
+        status: OperationReply(description="; ".join(texts), content={MEDIA_TYPE: Problem})
         for status, texts in titles.items()
     }

@@ -23,7 +23,7 @@ from libs.common.schemas.usage import (
 )
 from services.admin.fields import Model, model_problem
 from services.admin.price_fields import Rate
-from services.admin.validation import Rule, read_fields
+from services.admin.validation import FieldRule, read_fields
 
 _Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 _FIELD = "usage"
@@ -74,7 +74,7 @@ class UsageBody(_CountsBody, frozen=True, kw_only=True):
     unbilled: bool = False
     notes: Annotated[tuple[UsageNote, ...], Meta(max_length=16)] = ()
     web_searches: _Count | None = None
-    tool_uses: Annotated[dict[str, _Count], Rule(_tool_uses)] = {}
+    tool_uses: Annotated[dict[str, _Count], FieldRule(_tool_uses)] = {}
     service_tier: Model | None = None
     speed: Model | None = None
     inference_geo: Model | None = None

@@ -10,7 +10,7 @@ from msgspec import Meta
 from libs.common.schemas.route import NOT_FOR_PROVIDERS
 from libs.common.schemas.usage import ClientFormat
 from services.admin.fields import described
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _SECRET_FILE = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -48,14 +48,14 @@ def _formats(values: tuple[str, ...], _: datetime) -> str | None:
 
 
 ApiBase = Annotated[
-    str, described(pattern="^https?://[^?#@ ]+$", maxLength=_MAX_URL), Rule(_api_base)
+    str, described(pattern="^https?://[^?#@ ]+$", maxLength=_MAX_URL), FieldRule(_api_base)
 ]
 Credential = Annotated[
     str,
     described(pattern=f"^(env:{_VARIABLE.pattern}|file:{_SECRET_FILE.pattern})$"),
-    Rule(_credential),
+    FieldRule(_credential),
 ]
-Formats = Annotated[tuple[ClientFormat, ...], Rule(_formats)]
+Formats = Annotated[tuple[ClientFormat, ...], FieldRule(_formats)]
 Weight = Annotated[int, Meta(ge=1, le=1000)]
 Priority = Annotated[int, Meta(ge=0, le=100)]
 ParallelCalls = Annotated[int, Meta(ge=1, le=100_000)]

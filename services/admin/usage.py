@@ -12,7 +12,7 @@ from libs.common.schemas.entry import EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import place_of as entry_place
-from libs.common.storage.mongo.slices import Place, Slice
+from libs.common.storage.mongo.slices import RowPlace, Slice
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.entry_views import EntryView, entry_view
@@ -154,7 +154,7 @@ async def _page_before(
     state: State, wanted: EntryFilter, limit: int, mark: _Mark
 ) -> Page[EntryView]:
     place = mark.place
-    start = Place(place.started_at, place.entry_id)
+    start = RowPlace(place.started_at, place.entry_id)
     part = Slice(limit=limit, field="started_at", start=start, inclusive=mark.back == "=")
     found = await state["ledger"].list_newer(wanted, part)
     entries = found.rows[::-1]

@@ -16,7 +16,7 @@ from services.admin.endpoints import Answer
 from services.admin.state import State
 from services.admin.usage_filter import TIMES, SumsQuery, field_problem, rollup_filter
 from services.admin.usage_views import NOTHING, GroupSeries, PointView, SeriesView, group_fields
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 # More groups than are shown at a time: series are asked for by group.
 _MAX_ROWS = 20_000
@@ -34,7 +34,7 @@ class SeriesQuery(SumsQuery, frozen=True, kw_only=True):
     """One series for each of the `limit` dearest groups, and one of all together."""
 
     interval: Interval = "day"
-    group_by: Annotated[str, Rule(_line_by)] | None = None
+    group_by: Annotated[str, FieldRule(_line_by)] | None = None
     limit: Annotated[int, Meta(ge=1, le=20)] = 10
 
 

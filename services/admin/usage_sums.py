@@ -30,7 +30,7 @@ from services.admin.usage_views import (
     subtracted,
     sums_fields,
 )
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _MAX_FIELDS = 4
 
@@ -49,7 +49,7 @@ def _group_by(text: str, _: datetime) -> str | None:
 class SummaryQuery(SumsQuery, frozen=True, kw_only=True):
     """`group_by` lists fields, by commas; the `limit` dearest groups are shown."""
 
-    group_by: Annotated[str, Rule(_group_by)] = "model"
+    group_by: Annotated[str, FieldRule(_group_by)] = "model"
     compare: Literal["previous"] | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 

@@ -1,6 +1,6 @@
 """Decodes requests into structs and reports every invalid field, not only the first.
 
-A field's rules stand in its type: `Annotated[Decimal, Rule(check)]`.
+A field's rules stand in its type: `Annotated[Decimal, FieldRule(check)]`.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _UNENCODED = re.compile(r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?) (\d{2}:\d{2})")
 
 
-class Rule(msgspec.Struct, frozen=True):
+class FieldRule(msgspec.Struct, frozen=True):
     """`check(value, now)` returns the problem of a well-typed value, or None."""
 
     check: Callable[[Any, datetime], str | None]
@@ -260,13 +260,13 @@ def _parts(annotation: Any) -> list[Any]:
     return parts
 
 
-def _rules_of(annotation: Any) -> list[Rule]:
-    return [part for part in _parts(annotation) if isinstance(part, Rule)]
+def _rules_of(annotation: Any) -> list[FieldRule]:
+    return [part for part in _parts(annotation) if isinstance(part, FieldRule)]
 
 
 def _struct_in(annotation: Any) -> type[msgspec.Struct] | None:
     for part in _parts(annotation):
-        if isinstance(part, type) and issubclass(part, msgspec.Struct) and part is not Rule:
+        if isinstance(part, type) and issubclass(part, msgspec.Struct) and part is not FieldRule:
             return part
     return None
 

@@ -7,8 +7,8 @@ reads, the others are the provider's or the translation's.
 from collections.abc import Mapping
 from typing import Any
 
-from libs.common.web.openapi import JSON, Json, Operation, Parameter, Reply, Service
-from services.gateway.endpoints.budget import View
+from libs.common.web.openapi import JSON, Json, Operation, OperationReply, Parameter, Service
+from services.gateway.endpoints.budget import OwnBudgetsView
 from services.gateway.endpoints.usage import UsageView
 
 _TEXT: Json = {"type": "string"}
@@ -105,16 +105,16 @@ _MODEL_ID = Parameter(name="model", place="path", description="It may have slash
 
 def _replies(
     schema: Any, error: Json, *, streams: bool = False, headers: Mapping[str, str] = _REQUEST_ID
-) -> dict[int | str, Reply]:
+) -> dict[int | str, OperationReply]:
     content: dict[str, Any] = {JSON: schema}
     if streams:
         content[_EVENTS] = _TEXT
     wrong = "The request was refused; the error's code says why"
     failed = "The provider or the gateway failed"
     return {
-        200: Reply(description="The answer", content=content, headers=headers),
-        "4XX": Reply(description=wrong, content={JSON: error}, headers=_REQUEST_ID),
-        "5XX": Reply(description=failed, content={JSON: error}, headers=_REQUEST_ID),
+        200: OperationReply(description="The answer", content=content, headers=headers),
+        "4XX": OperationReply(description=wrong, content={JSON: error}, headers=_REQUEST_ID),
+        "5XX": OperationReply(description=failed, content={JSON: error}, headers=_REQUEST_ID),
     }
 
 
@@ -147,9 +147,11 @@ def _read(
 
 
 def _open_to_all(path: str, name: str, summary: str, content: Mapping[str, Json]) -> Operation:
-    replies: dict[int | str, Reply] = {200: Reply(description="The answer", content=content)}
+    replies: dict[int | str, OperationReply] = {
+        200: OperationReply(description="The answer", content=content)
+    }
     if path == "/ready":
-        replies[503] = Reply(description="It cannot work now", content=content)
+        replies[503] = OperationReply(description="It cannot work now", content=content)
     return Operation(
         method="GET",
         path=path,
@@ -241,7 +243,13 @@ OPERATIONS: tuple[Operation, ...] = (
         _open({"id": _TEXT}, {}),
         _MODEL_ID,
     ),
-    _read("/v1/budget", "show_budget", "Show how the key and its account stand", "Gateway", View),
+    _read(
+        "/v1/budget",
+        "show_budget",
+        "Show how the key and its account stand",
+        "Gateway",
+        OwnBudgetsView,
+    ),
     _read("/v1/usage", "show_usage", "Show what the key used lately", "Gateway", UsageView),
     _open_to_all("/health", "show_health", "Show that the process runs", {JSON: _HEALTH}),
     _open_to_all("/ready", "show_ready", "Show that it can work", {JSON: _HEALTH}),

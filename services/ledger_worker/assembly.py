@@ -39,7 +39,7 @@ from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.web.destinations import Destinations, allowed_hosts
 from services.ledger_worker.alerts.forecasts import ForecastWatch
 from services.ledger_worker.alerts.postings import PostingWatch
-from services.ledger_worker.alerts.sender import Sender
+from services.ledger_worker.alerts.sender import AlertSender
 from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.jobs import Jobs
@@ -232,9 +232,9 @@ def _watches(resources: Resources) -> list[Chore]:
     ]
 
 
-def _sender(resources: Resources, resolver: Executor) -> Sender:
+def _sender(resources: Resources, resolver: Executor) -> AlertSender:
     allowed = allowed_hosts(resources.settings.alert_allowed_hosts)
-    return Sender(
+    return AlertSender(
         alerts=AlertStore(resources.database),
         receivers=ReceiverStore(resources.database),
         destinations=Destinations(allowed, resolver),

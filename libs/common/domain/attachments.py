@@ -12,13 +12,13 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 
-Kind = Literal["image", "recording", "document"]
+AttachmentKind = Literal["image", "recording", "document"]
 
 # An image of the largest size that providers do not scale down.
 _TOKENS_PER_IMAGE = 1600
 # Base64 characters per token, if that gives more tokens than an image: a recording has 32 tokens a
 # second, at the 20 kbit/s of speech; a document is a PDF with little but text.
-_CHARS_PER_TOKEN: dict[Kind, int] = {"recording": 80, "document": 30}
+_CHARS_PER_TOKEN: dict[AttachmentKind, int] = {"recording": 80, "document": 30}
 # The members of a body that hold its content.
 _SAID = ("messages", "input")
 # The deepest nesting: a message, a tool's result, a document, its parts.
@@ -39,7 +39,7 @@ _INSIDE = {
 class Attachment(msgspec.Struct, frozen=True):
     """`data` is base64, without the start of a data URL."""
 
-    kind: Kind
+    kind: AttachmentKind
     data: str
 
     @property

@@ -26,7 +26,7 @@ _SNAPSHOT = re.compile(r"[-@]\d{8}$")
 _UNPRICED = Decimal(0)
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class CostPart(msgspec.Struct, frozen=True, kw_only=True):
     """What one model is charged for; `model` None is the one that was called."""
 
     usage: TokenUsage
@@ -42,16 +42,16 @@ class CallCost(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: tuple[str | None, ...]
 
 
-def parts_of(usage: TokenUsage, model: str | None) -> list[Part]:
+def parts_of(usage: TokenUsage, model: str | None) -> list[CostPart]:
     """Of a call of that model: its own counts, and each run beside them. Empty where it is free."""
     if not (usage.runs or usage.unbilled or usage.model):
-        return [Part(usage=usage)]
-    parts: list[Part] = []
+        return [CostPart(usage=usage)]
+    parts: list[CostPart] = []
     if not usage.unbilled:
         own = msgspec.structs.replace(usage, runs=(), model=None)
-        parts.append(Part(usage=own, model=_other(usage.model, model)))
+        parts.append(CostPart(usage=own, model=_other(usage.model, model)))
     parts += (
-        Part(usage=_usage_of(run, usage), model=_other(run.model, model), role=run.role)
+        CostPart(usage=_usage_of(run, usage), model=_other(run.model, model), role=run.role)
         for run in usage.runs
     )
     return parts
@@ -138,7 +138,7 @@ def _tells_all(usage: TokenUsage, price: PriceVersion | None) -> bool:
     )
 
 
-def _line(line: CostLine, part: Part, price: PriceVersion, multiplier: Decimal) -> CostLine:
+def _line(line: CostLine, part: CostPart, price: PriceVersion, multiplier: Decimal) -> CostLine:
     return CostLine(
         item=line.item,
         quantity=line.quantity,
@@ -150,7 +150,7 @@ def _line(line: CostLine, part: Part, price: PriceVersion, multiplier: Decimal) 
     )
 
 
-def _unpriced_lines(part: Part) -> Iterator[CostLine]:
+def _unpriced_lines(part: CostPart) -> Iterator[CostLine]:
     for name, tokens in used_classes(part.usage):
         yield CostLine(
             item=name,

@@ -27,7 +27,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     found: int | None
 
 
-class Sums(msgspec.Struct, frozen=True, kw_only=True):
+class EntrySums(msgspec.Struct, frozen=True, kw_only=True):
     """Of some of an account's entries: `number`, sum of `seq`, cost in all and by period."""
 
     number: int = 0
@@ -54,7 +54,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     rollups: Mapping[str, int]
 
 
-def advance(checkpoint: Checkpoint, added: Sums, upto: int) -> Checkpoint | Difference:
+def advance(checkpoint: Checkpoint, added: EntrySums, upto: int) -> Checkpoint | Difference:
     """The checkpoint at `upto`, or the difference found in the entries up to it."""
     number = upto - checkpoint.seq
     seqs = (checkpoint.seq + 1 + upto) * number // 2

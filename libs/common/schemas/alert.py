@@ -29,13 +29,13 @@ ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 DeliveryState = Literal["pending", "delivered", "failed"]
 
 
-class Payload(msgspec.Struct, frozen=True, kw_only=True):
+class AlertPayload(msgspec.Struct, frozen=True, kw_only=True):
     """The `data` of a message. Texts are bounded, or those of an id."""
 
     version: int = 1
 
 
-class BudgetPayload(Payload, frozen=True, kw_only=True):
+class BudgetPayload(AlertPayload, frozen=True, kw_only=True):
     """`key_id` is null for the account's own budget; `current` is the period, such as `2026-11`."""
 
     user_id: str
@@ -67,7 +67,7 @@ class BudgetForecast(BudgetPayload, frozen=True, kw_only=True):
     expected_usd: Decimal
 
 
-class LedgerDrifted(Payload, frozen=True, kw_only=True):
+class LedgerDrifted(AlertPayload, frozen=True, kw_only=True):
     """`found` is null where it is no amount; `unit` says what both are in."""
 
     user_id: str
@@ -78,7 +78,7 @@ class LedgerDrifted(Payload, frozen=True, kw_only=True):
     drifting_accounts: int
 
 
-class DeadLetterStored(Payload, frozen=True, kw_only=True):
+class DeadLetterStored(AlertPayload, frozen=True, kw_only=True):
     """The first letter of its reason within the hour."""
 
     letter_id: str
@@ -88,7 +88,7 @@ class DeadLetterStored(Payload, frozen=True, kw_only=True):
     call_id: str | None
 
 
-class EntryUnpriced(Payload, frozen=True, kw_only=True):
+class EntryUnpriced(AlertPayload, frozen=True, kw_only=True):
     """The account's first entry of the day that waits for this model's price."""
 
     user_id: str
@@ -97,14 +97,14 @@ class EntryUnpriced(Payload, frozen=True, kw_only=True):
     model: str | None
 
 
-class DeploymentCooledDown(Payload, frozen=True, kw_only=True):
+class DeploymentCooledDown(AlertPayload, frozen=True, kw_only=True):
     """The deployment's first cooldown within the hour, for all accounts."""
 
     deployment: str
     until: datetime
 
 
-class SpoolNotEmpty(Payload, frozen=True, kw_only=True):
+class SpoolNotEmpty(AlertPayload, frozen=True, kw_only=True):
     """`until` is null while the gateway's spool still has records."""
 
     gateway: str
@@ -112,7 +112,7 @@ class SpoolNotEmpty(Payload, frozen=True, kw_only=True):
     until: datetime | None
 
 
-class KeyExpiring(Payload, frozen=True, kw_only=True):
+class KeyExpiring(AlertPayload, frozen=True, kw_only=True):
     key_id: str
     user_id: str
     name: str
@@ -120,7 +120,7 @@ class KeyExpiring(Payload, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-class PriceChanged(Payload, frozen=True, kw_only=True):
+class PriceChanged(AlertPayload, frozen=True, kw_only=True):
     """One price, or one import of `versions` of them, which then has no model."""
 
     change: Literal["set", "ended", "imported", "import_undone"]
@@ -134,11 +134,11 @@ class PriceChanged(Payload, frozen=True, kw_only=True):
     made_by: str | None
 
 
-class ReceiverTest(Payload, frozen=True, kw_only=True):
+class ReceiverTest(AlertPayload, frozen=True, kw_only=True):
     receiver_id: str
 
 
-PAYLOADS: dict[AlertKind, type[Payload]] = {
+PAYLOADS: dict[AlertKind, type[AlertPayload]] = {
     "budget.threshold_reached": ThresholdReached,
     "budget.exhausted": BudgetExhausted,
     "budget.forecast": BudgetForecast,
@@ -166,7 +166,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     until: datetime | None = None
     endless: bool = False
-    data: Payload
+    data: AlertPayload
 
 
 class Receiver(msgspec.Struct, frozen=True, kw_only=True):

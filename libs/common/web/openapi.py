@@ -33,7 +33,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     schema: Json = msgspec.field(default_factory=lambda: {"type": "string"})
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class OperationReply(msgspec.Struct, frozen=True, kw_only=True):
     """What a status, or a kind of them (4XX), means.
 
     `content` is by media type; `headers` are described by their names.
@@ -56,7 +56,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     parameters: Sequence[Parameter] = ()
     query: type[msgspec.Struct] | None = None
     body: Schema = None
-    replies: Mapping[int | str, Reply]
+    replies: Mapping[int | str, OperationReply]
     keyed: bool = True
 
 
@@ -161,7 +161,7 @@ def _described(
     return told
 
 
-def _reply(reply: Reply, schema: Any) -> Json:
+def _reply(reply: OperationReply, schema: Any) -> Json:
     told: Json = {"description": reply.description}
     if reply.content:
         told["content"] = {

@@ -22,7 +22,7 @@ from services.admin.fields import Name, user_id_problem
 from services.admin.pages import Page, PageQuery
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _MAX_ACCOUNTS = 256
 _DAY_S = 86_400
@@ -42,8 +42,8 @@ def _kinds(values: tuple[str, ...], _: datetime) -> str | None:
 
 
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL_CHARS)]
-Kinds = Annotated[tuple[AlertKind, ...], Rule(_kinds)]
-Accounts = Annotated[tuple[str, ...], Meta(max_length=_MAX_ACCOUNTS), Rule(_user_ids)]
+Kinds = Annotated[tuple[AlertKind, ...], FieldRule(_kinds)]
+Accounts = Annotated[tuple[str, ...], Meta(max_length=_MAX_ACCOUNTS), FieldRule(_user_ids)]
 
 
 class NewReceiver(msgspec.Struct, frozen=True, kw_only=True):

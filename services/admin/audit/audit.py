@@ -36,7 +36,7 @@ _FIRST_FAULT = 500
 _EXPORT_TYPE = "application/x-ndjson"
 
 # An intent without an outcome: the write may have been done, or not.
-Outcome = Literal["done", "refused", "failed", "unknown"]
+AuditOutcome = Literal["done", "refused", "failed", "unknown"]
 
 
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     kind: str
     object: str | None
-    outcome: Outcome
+    outcome: AuditOutcome
     status: int | None
     code: str | None
     address: str
@@ -195,7 +195,7 @@ def _view(record: AuditRecord) -> AuditView:
     )
 
 
-def _outcome(record: AuditRecord) -> Outcome:
+def _outcome(record: AuditRecord) -> AuditOutcome:
     if record.status is None:
         return "unknown"
     if record.status < _FIRST_ERROR:

@@ -17,15 +17,15 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenCounts
 
 # `amount` is in USD and has 9 decimals at most, `factor` has 18: it is a product of three.
-Kind = Literal["text", "texts", "whole", "amount", "factor", "time", "flag"]
+ColumnKind = Literal["text", "texts", "whole", "amount", "factor", "time", "flag"]
 Cell = str | tuple[str, ...] | int | bool | Decimal | datetime | None
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+class ExportColumn(msgspec.Struct, frozen=True, kw_only=True):
     """A null is what the entry does not have."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     value: Callable[[LedgerEntry], Cell]
 
 
@@ -39,18 +39,20 @@ def row_of(entry: LedgerEntry, zone: tzinfo | None) -> list[Cell]:
     return cells
 
 
-def _field(name: str, kind: Kind = "text") -> Column:
+def _field(name: str, kind: ColumnKind = "text") -> ExportColumn:
     def value(entry: LedgerEntry) -> Any:
         return getattr(entry, name)
 
-    return Column(name=name, kind=kind, value=value)
+    return ExportColumn(name=name, kind=kind, value=value)
 
 
-def _amount(name: str, field: str) -> Column:
-    return Column(name=name, kind="amount", value=lambda entry: nusd_to_usd(getattr(entry, field)))
+def _amount(name: str, field: str) -> ExportColumn:
+    return ExportColumn(
+        name=name, kind="amount", value=lambda entry: nusd_to_usd(getattr(entry, field))
+    )
 
 
-def _tokens(name: str) -> Column:
+def _tokens(name: str) -> ExportColumn:
     def value(entry: LedgerEntry) -> int | None:
         usage = entry.usage
         if usage is None:
@@ -61,27 +63,27 @@ def _tokens(name: str) -> Column:
         reported = [count for count in counts if count is not None]
         return sum(reported) if reported else None
 
-    return Column(name=f"{name}_tokens", kind="whole", value=value)
+    return ExportColumn(name=f"{name}_tokens", kind="whole", value=value)
 
 
-def _of_usage(name: str, kind: Kind) -> Column:
+def _of_usage(name: str, kind: ColumnKind) -> ExportColumn:
     def value(entry: LedgerEntry) -> Any:
         return None if entry.usage is None else getattr(entry.usage, name)
 
-    return Column(name=name, kind=kind, value=value)
+    return ExportColumn(name=name, kind=kind, value=value)
 
 
-COLUMNS: Sequence[Column] = (
+COLUMNS: Sequence[ExportColumn] = (
     _field("entry_id"),
     _field("kind"),
     _field("corrects"),
     _field("user_id"),
-    Column(name="key_id", kind="text", value=lambda entry: entry.key_id or None),
+    ExportColumn(name="key_id", kind="text", value=lambda entry: entry.key_id or None),
     _field("started_at", "time"),
     _field("posted_at", "time"),
     _field("time_zone"),
     # In `time_zone`, whatever zone the export is in.
-    Column(name="day", kind="text", value=lambda entry: entry.periods[DAILY]),
+    ExportColumn(name="day", kind="text", value=lambda entry: entry.periods[DAILY]),
     _field("format"),
     _field("operation"),
     _field("requested_model"),
@@ -100,7 +102,7 @@ COLUMNS: Sequence[Column] = (
     _of_usage("service_tier", "text"),
     _amount("cost_usd", "cost_nusd"),
     _amount("held_usd", "held_nusd"),
-    Column(name="multiplier", kind="factor", value=lambda entry: plain(entry.multiplier)),
+    ExportColumn(name="multiplier", kind="factor", value=lambda entry: plain(entry.multiplier)),
     _field("price_id"),
     _field("price_notes", "texts"),
     _field("latency_ms", "whole"),

@@ -13,7 +13,7 @@ from libs.common.errors import NotAcceptable
 _MAX_ACCEPTED = 32
 
 
-class Format(msgspec.Struct, frozen=True, kw_only=True):
+class ExportFormat(msgspec.Struct, frozen=True, kw_only=True):
     """`media_type` is what `Accept` has to name; `needs` is a package that may be missing."""
 
     name: str
@@ -26,22 +26,22 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
 
-CSV = Format(
+CSV = ExportFormat(
     name="csv", media_type="text/csv", content_type="text/csv; charset=utf-8; header=present"
 )
-NDJSON = Format(
+NDJSON = ExportFormat(
     name="ndjson", media_type="application/x-ndjson", content_type="application/x-ndjson"
 )
-PARQUET = Format(
+PARQUET = ExportFormat(
     name="parquet",
     media_type="application/vnd.apache.parquet",
     content_type="application/vnd.apache.parquet",
     needs="pyarrow",
 )
-JSON = Format(name="json", media_type="application/json", content_type="application/json")
+JSON = ExportFormat(name="json", media_type="application/json", content_type="application/json")
 
 
-def chosen_format(name: str | None, accept: str, offered: Sequence[Format]) -> Format:
+def chosen_format(name: str | None, accept: str, offered: Sequence[ExportFormat]) -> ExportFormat:
     """Of the offered ones the one of that name, or else the one that is accepted best.
 
     The first of those that are accepted equally. Raises NotAcceptable.
@@ -59,7 +59,7 @@ def chosen_format(name: str | None, accept: str, offered: Sequence[Format]) -> F
     return chosen
 
 
-def _accepted(accept: str, offered: Sequence[Format]) -> Format:
+def _accepted(accept: str, offered: Sequence[ExportFormat]) -> ExportFormat:
     if not accept.strip():
         return offered[0]
     best, best_quality = None, 0.0

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.admin.exports.columns import Cell, Column, Kind
+from services.admin.exports.columns import Cell, ColumnKind, ExportColumn
 
-_TYPES: dict[Kind, Any] = {
+_TYPES: dict[ColumnKind, Any] = {
     "text": pa.string(),
     "texts": pa.list_(pa.string()),
     "whole": pa.int64(),
@@ -28,7 +28,7 @@ _GROUP_ROWS = 10_000
 class ParquetEncoder:
     """Times are moments in UTC, whatever zone their cells are in."""
 
-    def __init__(self, columns: Sequence[Column], *, group_rows: int = _GROUP_ROWS) -> None:
+    def __init__(self, columns: Sequence[ExportColumn], *, group_rows: int = _GROUP_ROWS) -> None:
         self._group_rows = group_rows
         self._schema = pa.schema(
             [(column.name, _TYPES[column.kind]) for column in columns],

@@ -15,7 +15,7 @@ from libs.common.errors import RateLimited
 from libs.common.slots import Slots
 from services.admin.exports.columns import Cell
 from services.admin.exports.encoders import Encoder
-from services.admin.exports.formats import Format
+from services.admin.exports.formats import ExportFormat
 
 # Each keeps a page of rows in memory and, while its client reads, a connection to MongoDB.
 MAX_EXPORTS = 4
@@ -30,7 +30,12 @@ class ExportResponse(StreamingResponse):
     """An error before the first piece has an answer of its own; a later one cuts the connection."""
 
     def __init__(
-        self, pages: AsyncIterator[Rows], encoder: Encoder, kind: Format, name: str, slots: Slots
+        self,
+        pages: AsyncIterator[Rows],
+        encoder: Encoder,
+        kind: ExportFormat,
+        name: str,
+        slots: Slots,
     ) -> None:
         self._pieces = _pieces(pages, encoder)
         self._slots = slots

@@ -11,7 +11,7 @@ from libs.common.domain.periods import zone_of
 from libs.common.storage.mongo.entry_filter import EntryFilter
 from services.admin.exports.columns import COLUMNS, NAMES, UNREAD, row_of
 from services.admin.exports.encoders import CsvEncoder, Encoder, NdjsonEncoder
-from services.admin.exports.formats import CSV, NDJSON, PARQUET, Format, chosen_format
+from services.admin.exports.formats import CSV, NDJSON, PARQUET, ExportFormat, chosen_format
 from services.admin.exports.stream import ExportResponse, Rows
 from services.admin.fields import TimeZone, UserId
 from services.admin.state import State
@@ -48,7 +48,7 @@ async def _pages(
         yield [row_of(entry, zone) for entry in entries]
 
 
-def _encoder(kind: Format) -> Encoder:
+def _encoder(kind: ExportFormat) -> Encoder:
     if kind is CSV:
         return CsvEncoder(NAMES)
     if kind is NDJSON:

@@ -20,7 +20,7 @@ from services.admin.pages import Page, PageQuery, found_in
 from services.admin.people.actor import Actor, actor_of, check_role
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State
-from services.admin.validation import Rule
+from services.admin.validation import FieldRule
 
 _MAX_ACCOUNTS = 100
 
@@ -34,7 +34,9 @@ def _user_ids(values: tuple[str, ...], _: datetime) -> str | None:
 
 
 PersonName = Annotated[Name, Meta(min_length=1)]
-Accounts = Annotated[tuple[str, ...], Meta(min_length=1, max_length=_MAX_ACCOUNTS), Rule(_user_ids)]
+Accounts = Annotated[
+    tuple[str, ...], Meta(min_length=1, max_length=_MAX_ACCOUNTS), FieldRule(_user_ids)
+]
 
 
 class NewPerson(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,7 +68,7 @@ class OwnKeyView(OwnerView, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class OwnBudgetsView(msgspec.Struct, frozen=True, kw_only=True):
     """A call needs room in every budget of both."""
 
     account: OwnAccountView
@@ -81,7 +81,7 @@ async def show_budget(request: Request) -> Response:
     return json_response(await show_standing(standings, principal, call.started_at))
 
 
-async def show_standing(standings: Standings, principal: Principal, at: datetime) -> View:
+async def show_standing(standings: Standings, principal: Principal, at: datetime) -> OwnBudgetsView:
     account, key = principal.account, principal.key
     budgets = budgets_now(principal, at)
     scopes = [
@@ -97,7 +97,7 @@ async def show_standing(standings: Standings, principal: Principal, at: datetime
         held = [found[0 if now.key_id is None else 1].held_nusd for now in budgets]
     views = list(map(_budget_view, budgets, spent, held))
     split = len(account.budgets)
-    return View(
+    return OwnBudgetsView(
         account=OwnAccountView(
             user_id=account.user_id,
             time_zone=account.time_zone,

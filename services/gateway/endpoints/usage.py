@@ -7,11 +7,11 @@ from starlette.responses import Response
 from libs.common.web.json import json_response
 from services.gateway.admission.standings import Standings
 from services.gateway.directory.key_usage import KeyUsage, RecentUsage
-from services.gateway.endpoints.budget import View, show_standing
+from services.gateway.endpoints.budget import OwnBudgetsView, show_standing
 from services.gateway.endpoints.models import caller
 
 
-class UsageView(View, frozen=True, kw_only=True):
+class UsageView(OwnBudgetsView, frozen=True, kw_only=True):
     """`usage` is the key's own, and may be some seconds old; what is spent of budgets is not."""
 
     usage: RecentUsage

@@ -26,7 +26,7 @@ Members = Sequence[tuple[str, Any]]
 ANY = "*"
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class ObjectRule(msgspec.Struct, frozen=True, kw_only=True):
     """What a field names, and who may name it.
 
     `continues`: what the object holds becomes input of the call. `relayed_only`: a translation
@@ -72,7 +72,7 @@ class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):
     types `foreign` are passed over.
     """
 
-    rules: Mapping[tuple[str, str], Rule]
+    rules: Mapping[tuple[str, str], ObjectRule]
     members: frozenset[str]
     opaque: frozenset[str]
     heads: frozenset[str]
@@ -88,7 +88,7 @@ class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _fields(
-    rules: Mapping[tuple[str, str], Rule],
+    rules: Mapping[tuple[str, str], ObjectRule],
     *,
     heads: tuple[str, ...] = (),
     names: tuple[str, ...] = (),
@@ -171,18 +171,18 @@ def _is_whole(item: Members) -> bool:
     return bool(content) and all(content)
 
 
-_RESPONSE = Rule(noun="Response", made=True, continues=True)
-_MESSAGE = Rule(noun="Message", made=True, continues=True, thread=True)
-_ITEM = Rule(noun="Item", made=True, relayed_only=True, unless=_is_whole)
-_AUDIO = Rule(noun="Audio", made=True)
-_CONTAINER = Rule(noun="Container", made=True, grantable=True)
-_FILE = Rule(noun="File", made=True, grantable=True)
-_SKILL = Rule(noun="Skill", grantable=True)
+_RESPONSE = ObjectRule(noun="Response", made=True, continues=True)
+_MESSAGE = ObjectRule(noun="Message", made=True, continues=True, thread=True)
+_ITEM = ObjectRule(noun="Item", made=True, relayed_only=True, unless=_is_whole)
+_AUDIO = ObjectRule(noun="Audio", made=True)
+_CONTAINER = ObjectRule(noun="Container", made=True, grantable=True)
+_FILE = ObjectRule(noun="File", made=True, grantable=True)
+_SKILL = ObjectRule(noun="Skill", grantable=True)
 
 _CHAT = _fields(
     {
         ("audio", "id"): _AUDIO,
-        ("voice", "id"): Rule(noun="Voice", grantable=True),
+        ("voice", "id"): ObjectRule(noun="Voice", grantable=True),
         (ANY, "file_id"): _FILE,
     },
     heads=("audio",),
@@ -192,12 +192,14 @@ _CHAT = _fields(
 _MESSAGES = _fields(
     {
         ("thread", "previous_message_id"): _MESSAGE,
-        ("diagnostics", "previous_message_id"): Rule(noun="Message", made=True, relayed_only=True),
+        ("diagnostics", "previous_message_id"): ObjectRule(
+            noun="Message", made=True, relayed_only=True
+        ),
         ("", "container"): _CONTAINER,
         ("container", "id"): _CONTAINER,
         ("skills", "skill_id"): msgspec.structs.replace(_SKILL, unless=_is_built_in),
-        ("", "user_profile_id"): Rule(noun="User profile", grantable=True),
-        ("", "workspace_id"): Rule(noun="Workspace", grantable=True),
+        ("", "user_profile_id"): ObjectRule(noun="User profile", grantable=True),
+        ("", "workspace_id"): ObjectRule(noun="Workspace", grantable=True),
         (ANY, "file_id"): _FILE,
     },
     heads=("thread", "diagnostics", "container", "user_profile_id", "workspace_id"),
@@ -207,21 +209,21 @@ _MESSAGES = _fields(
 _RESPONSES = _fields(
     {
         ("", "previous_response_id"): _RESPONSE,
-        ("prompt_cache_options", "comparison_response_id"): Rule(
+        ("prompt_cache_options", "comparison_response_id"): ObjectRule(
             noun="Response", made=True, relayed_only=True
         ),
-        ("", "conversation"): Rule(noun="Conversation", grantable=True),
-        ("conversation", "id"): Rule(noun="Conversation", grantable=True),
-        ("prompt", "id"): Rule(noun="Prompt", grantable=True),
+        ("", "conversation"): ObjectRule(noun="Conversation", grantable=True),
+        ("conversation", "id"): ObjectRule(noun="Conversation", grantable=True),
+        ("prompt", "id"): ObjectRule(noun="Prompt", grantable=True),
         ("input", "id"): _ITEM,
         (ANY, "container"): _CONTAINER,
         (ANY, "container_id"): _CONTAINER,
         (ANY, "file_id"): _FILE,
         (ANY, "file_ids"): _FILE,
         (ANY, "skill_id"): _SKILL,
-        (ANY, "vector_store_ids"): Rule(noun="Vector store", grantable=True),
-        (ANY, "connector_id"): Rule(noun="Connector", grantable=True),
-        (ANY, "tunnel_id"): Rule(noun="Tunnel", grantable=True),
+        (ANY, "vector_store_ids"): ObjectRule(noun="Vector store", grantable=True),
+        (ANY, "connector_id"): ObjectRule(noun="Connector", grantable=True),
+        (ANY, "tunnel_id"): ObjectRule(noun="Tunnel", grantable=True),
     },
     heads=("previous_response_id", "prompt_cache_options", "conversation", "prompt"),
     names=(

@@ -19,7 +19,7 @@ from services.gateway.formats.object_fields import (
     OBJECT_FIELDS,
     OPAQUE,
     ObjectFields,
-    Rule,
+    ObjectRule,
 )
 from services.gateway.formats.plain_members import PLAIN_MEMBERS
 
@@ -52,7 +52,7 @@ class NamedObject(msgspec.Struct, frozen=True):
 
     path: str
     id: str
-    rule: Rule
+    rule: ObjectRule
 
 
 def is_disguised(body: bytes) -> bool:
@@ -173,7 +173,7 @@ class _Search:
                         waiting.append((inner, member, f"{where}.{spelt}"))
 
 
-def _ids(value: Any, path: str, rule: Rule) -> list[NamedObject]:
+def _ids(value: Any, path: str, rule: ObjectRule) -> list[NamedObject]:
     if isinstance(value, str):
         return [NamedObject(path, value, rule)]
     if not isinstance(value, list):

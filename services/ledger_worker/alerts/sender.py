@@ -39,7 +39,7 @@ _EVERY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
-class Sender:
+class AlertSender:
     """Several workers may send at the same time: each claims what it sends."""
 
     def __init__(

@@ -15,7 +15,7 @@ from libs.common.schemas.alert import Alert, Delivery, Receiver, ReceiverTest
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.web.destinations import Destinations
-from services.ledger_worker.alerts.sender import MAX_TRIES, Sender
+from services.ledger_worker.alerts.sender import MAX_TRIES, AlertSender
 from tests.servers import HOST, free_port
 from tests.service.ledger_worker.test_process import environment, started
 from tests.service.ledger_worker.worker_stage import CALL_NUSD, NOW, Stage, count_of, make_events
@@ -34,7 +34,7 @@ class Desk:
         # The receivers check that signatures are of the present time.
         self.began = datetime.now(NOW.tzinfo)
         self.passed = timedelta()
-        self.sender = Sender(
+        self.sender = AlertSender(
             alerts=self.alerts,
             receivers=self.receivers,
             destinations=Destinations([HOST]),

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from libs.common.schemas.recording import Recording, Said
 from libs.common.storage.mongo.driver import OperationFailure, PyMongoError
-from libs.common.storage.mongo.slices import Place, Slice
+from libs.common.storage.mongo.slices import RowPlace, Slice
 from libs.common.storage.queue.event_queue import QUEUE
 from libs.common.storage.queue.recordings import (
     DamagedRecordings,
@@ -177,7 +177,7 @@ async def test_a_recording_mongodb_refuses_is_eventually_dropped(stage: Stage) -
     assert ended(stage.metrics, "refused") == 2
 
 
-def _newest(limit: int, start: Place | None = None) -> Slice:
+def _newest(limit: int, start: RowPlace | None = None) -> Slice:
     return Slice(limit=limit, descending=True, start=start)
 
 

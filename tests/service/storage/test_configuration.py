@@ -14,7 +14,7 @@ from libs.common.storage.mongo.keys import INDEXES as KEY_INDEXES
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.prices import INDEXES as PRICE_INDEXES
 from libs.common.storage.mongo.prices import PriceFilter, PriceStore
-from libs.common.storage.mongo.slices import Place, Slice
+from libs.common.storage.mongo.slices import RowPlace, Slice
 from tests.unit.builders import NOW, account, api_key, price, rates, tier
 
 ALL = PriceFilter()
@@ -125,7 +125,7 @@ async def test_keys_are_listed_in_pages_and_by_account(keys: KeyStore) -> None:
         await keys.insert(api_key(key_id, user_id=user_id))
 
     async def listed(user_id: str | None, after: str | None) -> list[str]:
-        part = Slice(limit=2, start=None if after is None else Place(after, after))
+        part = Slice(limit=2, start=None if after is None else RowPlace(after, after))
         found = await keys.slice(part, user_id=user_id, keep=lambda _: True)
         return [key.key_id for key in found.rows]
 
@@ -230,13 +230,13 @@ async def models_of(prices: PriceStore, wanted: PriceFilter, part: Slice) -> lis
 async def test_models_are_listed_in_pages(prices: PriceStore) -> None:
     await prices.insert_many([price(model, days=day) for model in "cab" for day in (-1, -2)])
     assert await models_of(prices, ALL, Slice(limit=2)) == ["a", "b"]
-    assert await models_of(prices, ALL, Slice(limit=2, start=Place("b", "b"))) == ["c"]
-    back = Slice(limit=2, descending=True, start=Place("c", "c"))
+    assert await models_of(prices, ALL, Slice(limit=2, start=RowPlace("b", "b"))) == ["c"]
+    back = Slice(limit=2, descending=True, start=RowPlace("c", "c"))
     assert await models_of(prices, ALL, back) == ["b", "a"]
     never = price("d", days=-3, price_id="never")
     await prices.insert(never)
     await prices.end(never, never.effective_from)
-    assert await models_of(prices, ALL, Slice(limit=2, start=Place("b", "b"))) == ["c"]
+    assert await models_of(prices, ALL, Slice(limit=2, start=RowPlace("b", "b"))) == ["c"]
 
 
 async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
@@ -260,7 +260,7 @@ async def test_prices_are_listed_by_what_they_are(prices: PriceStore) -> None:
         models = await models_of(prices, wanted, Slice(limit=9))
         assert models == [version.model for version in found]
     assert await models_of(
-        prices, PriceFilter(pattern="*a*"), Slice(limit=1, start=Place("a", "a"))
+        prices, PriceFilter(pattern="*a*"), Slice(limit=1, start=RowPlace("a", "a"))
     ) == ["ab"]
 
 
@@ -275,7 +275,7 @@ async def test_an_import_is_ended_as_one(prices: PriceStore) -> None:
     assert (newest.import_id, newest.versions, newest.undone) == ("i2", 1, False)
     assert (oldest.versions, oldest.made_by, oldest.multiplier) == (3, "Ada", Decimal("1.5"))
     assert oldest.effective_from == first[0].effective_from
-    older = Slice(limit=9, descending=True, start=Place("i2", "i2"))
+    older = Slice(limit=9, descending=True, start=RowPlace("i2", "i2"))
     assert (await prices.imports(older)).rows == [oldest]
 
     await prices.end(first[0], first[0].effective_from)

@@ -9,7 +9,7 @@ from libs.common.schemas.account import Account
 from libs.common.storage.mongo.accounts import INDEXES, AccountStore
 from libs.common.storage.mongo.driver import Collection, Database, Document
 from libs.common.storage.mongo.index import build_indexes
-from libs.common.storage.mongo.slices import Place, Slice, read_slice, sliced
+from libs.common.storage.mongo.slices import RowPlace, Slice, read_slice, sliced
 from tests.service.storage.test_ledger_plans import Asked
 from tests.unit.builders import NOW, account
 
@@ -61,15 +61,15 @@ async def test_a_slice_begins_beyond_its_start_or_with_it(
     accounts: Collection, field: str, descending: bool, inclusive: bool
 ) -> None:
     start = ACCOUNTS[9]
-    place = Place(start.user_id if field == "_id" else start.created_at, start.user_id)
+    place = RowPlace(start.user_id if field == "_id" else start.created_at, start.user_id)
     part = Slice(limit=5, field=field, descending=descending, start=place, inclusive=inclusive)
     expected = in_order(field, descending=descending)
     begin = expected.index(start.user_id) + (not inclusive)
     rows = await read_slice(accounts, {}, part, Account)
     assert [row.user_id for row in rows.rows] == expected[begin : begin + 5]
 
-    def place_of(row: Account) -> Place:
-        return Place(row.user_id if field == "_id" else row.created_at, row.user_id)
+    def place_of(row: Account) -> RowPlace:
+        return RowPlace(row.user_id if field == "_id" else row.created_at, row.user_id)
 
     assert sliced(ACCOUNTS, part, place_of) == rows
 
@@ -111,10 +111,10 @@ async def test_what_is_left_out_is_read_in_bounds(
 async def test_a_query_may_bound_the_ids_too(
     accounts: Collection, query: Document, ids: list[str]
 ) -> None:
-    start = None if len(ids) == 3 else Place("u04", "u04")
+    start = None if len(ids) == 3 else RowPlace("u04", "u04")
     rows = await read_slice(accounts, query, Slice(limit=len(ids), start=start), Account)
     assert [row.user_id for row in rows.rows] == ids
-    back = Slice(limit=9, descending=True, start=Place("u05", "u05"))
+    back = Slice(limit=9, descending=True, start=RowPlace("u05", "u05"))
     rows = await read_slice(accounts, query, back, Account)
     assert [row.user_id for row in rows.rows] == [i for i in ("u04", "u03") if i in _of(query)]
 

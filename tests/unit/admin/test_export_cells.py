@@ -19,7 +19,7 @@ from libs.common.errors import NotAcceptable
 from libs.common.schemas.usage import ModelRun, TokenUsage
 from services.admin.exports.columns import COLUMNS, NAMES, row_of
 from services.admin.exports.encoders import CsvEncoder, NdjsonEncoder, csv_cell, harmless
-from services.admin.exports.formats import CSV, NDJSON, PARQUET, Format, chosen_format
+from services.admin.exports.formats import CSV, NDJSON, PARQUET, ExportFormat, chosen_format
 from services.admin.exports.parquet import ParquetEncoder
 from tests.unit.builders import NOW, entry
 
@@ -145,7 +145,7 @@ def test_names_are_unique_and_rows_fit_them() -> None:
     ],
 )
 def test_the_format_is_that_of_the_name_or_of_accept(
-    name: str | None, accept: str, chosen: Format
+    name: str | None, accept: str, chosen: ExportFormat
 ) -> None:
     assert chosen_format(name, accept, OFFERED) is chosen
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.attachments import Attachment, Kind, attachments_of
+from libs.common.domain.attachments import Attachment, AttachmentKind, attachments_of
 
 DATA = "iVBORw0KGgo" * 200
 URL = f"data:image/png;base64,{DATA}"
@@ -112,7 +112,7 @@ def test_nesting_is_bounded() -> None:
         ("document", 300_001, 10_001),
     ],
 )
-def test_tokens_depend_on_the_kind(kind: Kind, chars: int, tokens: int) -> None:
+def test_tokens_depend_on_the_kind(kind: AttachmentKind, chars: int, tokens: int) -> None:
     assert Attachment(kind, "A" * chars).tokens == tokens
 
 

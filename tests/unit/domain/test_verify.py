@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from libs.common.domain.verify import (
     Checkpoint,
     Difference,
+    EntrySums,
     Kept,
-    Sums,
     advance,
     compare,
     days_in,
@@ -37,9 +37,9 @@ def by_period(entries: Sequence[Entry]) -> dict[str, int]:
     return dict(sums)
 
 
-def sums_of(entries: Sequence[Entry], first: int = 1) -> Sums:
+def sums_of(entries: Sequence[Entry], first: int = 1) -> EntrySums:
     """As the store adds up entries numbered from `first`."""
-    return Sums(
+    return EntrySums(
         number=len(entries),
         seqs=sum(range(first, first + len(entries))),
         nusd=sum(nusd for nusd, _ in entries),
@@ -138,7 +138,7 @@ def test_sums_without_entries_are_found() -> None:
 
 
 def test_an_entry_missing_from_a_period_is_found() -> None:
-    lone = advance(START, Sums(number=1, seqs=1, nusd=1), 1)
+    lone = advance(START, EntrySums(number=1, seqs=1, nusd=1), 1)
     assert isinstance(lone, Checkpoint)
     kept = Kept(entries=1, nusd=1, periods={}, rollups={})
     assert next(compare(lone, kept)).where == "period:total"

@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import TypedDict, is_typeddict
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.formats.object_fields import ANY, LABELS, OBJECT_FIELDS, OPAQUE, Rule
+from services.gateway.formats.object_fields import ANY, LABELS, OBJECT_FIELDS, OPAQUE, ObjectRule
 from services.gateway.formats.objects import is_disguised, named_objects
 from tests.unit.gateway.sdk_types import REQUESTS, Field, body_with, fields_of, parts_of
 
@@ -47,7 +47,7 @@ def is_opaque(field: Field) -> bool:
     return any(name.removesuffix("[]") in OPAQUE for name in field.path[1:-1])
 
 
-def rule_of(client_format: ClientFormat, field: Field) -> Rule | None:
+def rule_of(client_format: ClientFormat, field: Field) -> ObjectRule | None:
     rules = OBJECT_FIELDS[client_format].rules
     return rules.get((field.holder, field.name)) or rules.get((ANY, field.name))
 

@@ -18,7 +18,7 @@ from libs.common.storage.queue.event_queue import (
     POST_JOB,
     QUEUE,
     REPRICE_JOB,
-    Payload,
+    JobPayload,
     batch_of,
     decode_event,
     decode_job,
@@ -178,7 +178,7 @@ def test_a_job_is_posted_with_its_payload_or_dead_lettered_whole(
     function, args, kwargs, job_try, enqueued_ms = as_arq_sees(data)
     assert (kwargs, job_try) == ({}, None)
     assert 0 <= enqueued_ms < 2**42
-    assert isinstance(args[0], Payload)
+    assert isinstance(args[0], JobPayload)
     assert args == ([data] if function == DEAD_LETTER_JOB else fields.get("a", [b"payload"]))
 
 
@@ -188,7 +188,7 @@ def test_the_number_of_tries_is_never_taken_from_the_job() -> None:
 
 def test_a_failed_jobs_result_can_be_encoded() -> None:
     result = serialize_result(
-        *(POST_JOB, (Payload(b"x"),), {}, 1, 0, False, ValueError("no"), 0, 0),
+        *(POST_JOB, (JobPayload(b"x"),), {}, 1, 0, False, ValueError("no"), 0, 0),
         *(POST_JOB, QUEUE, "job-1"),
         serializer=encode_job,
     )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import defstruct
 
-from libs.common.web.openapi import JSON, Operation, Reply, Service, document_of
+from libs.common.web.openapi import JSON, Operation, OperationReply, Service, document_of
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ def described(*answers: Any) -> dict[str, Any]:
             operation_id=f"show_{number}",
             summary="Show it",
             tag="rows",
-            replies={200: Reply(description="Done", content={JSON: answer})},
+            replies={200: OperationReply(description="Done", content={JSON: answer})},
         )
         for number, answer in enumerate(answers)
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.verify import Checkpoint, Kept, Sums, days_in
+from libs.common.domain.verify import Checkpoint, EntrySums, Kept, days_in
 from libs.common.storage.mongo.account_spend import AccountSpend
 from libs.common.storage.mongo.driver import (
     ASCENDING,
@@ -74,23 +74,23 @@ class ProofStore:
         """Counts entries without a sequence number, which no posting writes."""
         return await self._entries.count_documents({"user_id": user_id, "seq": None})
 
-    async def sums(self, user_id: str, after: int, upto: int) -> Sums:
+    async def sums(self, user_id: str, after: int, upto: int) -> EntrySums:
         """Sums of the entries from `after` (exclusive) to `upto` (inclusive), in one snapshot."""
 
-        async def work(session: Session) -> Sums:
+        async def work(session: Session) -> EntrySums:
             return await self._sums(user_id, {"$gt": after, "$lte": upto}, session)
 
         return await in_transaction(self._database, work)
 
     async def tail(
         self, user_id: str, after: int, days: Collection[str] | None
-    ) -> tuple[Sums, Kept]:
+    ) -> tuple[EntrySums, Kept]:
         """The sums of the entries after `after`, and the account's kept sums, in one snapshot.
 
         Rollups are those of `days` and of the days of these entries; None: of every day.
         """
 
-        async def work(session: Session) -> tuple[Sums, Kept]:
+        async def work(session: Session) -> tuple[EntrySums, Kept]:
             added = await self._sums(user_id, {"$gt": after}, session)
             account = await self._accounts.find_one(
                 {"_id": user_id}, {"spent_nusd": 1, "entries": 1}, session=session
@@ -107,7 +107,7 @@ class ProofStore:
 
         return await in_transaction(self._database, work)
 
-    async def _sums(self, user_id: str, seq: Mapping[str, int], session: Session) -> Sums:
+    async def _sums(self, user_id: str, seq: Mapping[str, int], session: Session) -> EntrySums:
         match: Document = {"$match": {"user_id": user_id, "seq": seq}}
         cost = {"nusd": {"$sum": "$cost_nusd"}}
         whole = {"number": {"$sum": 1}, "seqs": {"$sum": "$seq"}}
@@ -115,12 +115,12 @@ class ProofStore:
             [match, {"$group": {"_id": None, **cost, **whole}}], session=session
         ).to_list(1)
         if not rows:
-            return Sums()
+            return EntrySums()
         by_period = await self._entries.aggregate(
             [match, {"$unwind": "$periods"}, {"$group": {"_id": "$periods", **cost}}],
             session=session,
         ).to_list(_MAX_PERIODS)
-        return Sums(
+        return EntrySums(
             number=int(rows[0]["number"]),
             seqs=int(rows[0]["seqs"]),
             nusd=_whole(rows[0]["nusd"]),

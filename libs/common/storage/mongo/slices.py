@@ -27,7 +27,7 @@ MAX_READ = 5_000
 _BATCH = 1_000
 
 
-class Place(msgspec.Struct, frozen=True):
+class RowPlace(msgspec.Struct, frozen=True):
     """Where a row stands: by the value of the field in whose order it is read, then by its id."""
 
     value: str | datetime
@@ -39,9 +39,9 @@ class Place(msgspec.Struct, frozen=True):
         return self.value, self.row_id
 
 
-def by_id(row_id: str) -> Place:
+def by_id(row_id: str) -> RowPlace:
     """In the order of ids."""
-    return Place(row_id, row_id)
+    return RowPlace(row_id, row_id)
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,10 +50,10 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     field: str = "_id"
     descending: bool = False
-    start: Place | None = None
+    start: RowPlace | None = None
     inclusive: bool = False
 
-    def covers(self, place: Place) -> bool:
+    def covers(self, place: RowPlace) -> bool:
         """Whether a row that stands there is in the slice, apart from the limit."""
         start = self.start
         if start is None or place == start:
@@ -81,8 +81,8 @@ class Rows(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """`first` is where the first row stands, `rest` where reading goes on: None at the end."""
 
     rows: list[T]
-    first: Place | None
-    rest: Place | None
+    first: RowPlace | None
+    rest: RowPlace | None
 
 
 async def read_slice(
@@ -135,7 +135,7 @@ async def _chunk(
     return found
 
 
-def sliced(rows: Iterable[T], wanted: Slice, place_of: Callable[[T], Place]) -> Rows[T]:
+def sliced(rows: Iterable[T], wanted: Slice, place_of: Callable[[T], RowPlace]) -> Rows[T]:
     """The same of rows in memory."""
     found = [(place_of(row), row) for row in rows]
     found = [pair for pair in found if wanted.covers(pair[0])]
@@ -162,5 +162,5 @@ def _both(query: Document, stretch: Document) -> Document:
     return both
 
 
-def _place(document: Document, field: str) -> Place:
-    return Place(document[field], document["_id"])
+def _place(document: Document, field: str) -> RowPlace:
+    return RowPlace(document[field], document["_id"])

@@ -18,7 +18,7 @@ from libs.common.settings import SettingsError
 from libs.common.storage.prices.price_notes import passing_note
 from libs.common.storage.prices.price_rows import read_rates
 from libs.common.storage.prices.row_fees import read_fees
-from libs.common.storage.prices.row_fields import WrongField
+from libs.common.storage.prices.row_fields import RowFieldError
 from libs.common.storage.prices.row_surcharges import read_surcharges
 
 MAP_FILE = "model_prices_and_context_window_backup.json"
@@ -131,7 +131,7 @@ class PriceMap:
             rates = read_rates(row, header.litellm_provider, name)
             surcharges = read_surcharges(row, header.litellm_provider)
             fees = read_fees(row, header.litellm_provider, name) if mode in _USING_TOOLS else {}
-        except WrongField as error:
+        except RowFieldError as error:
             return NotPriced("unreadable", error.problem, error.field)
         except msgspec.ValidationError as error:
             return NotPriced("unreadable", f"cannot be read: {error}")

@@ -15,7 +15,7 @@ import msgspec
 
 from libs.common.domain.money import EXACT, plain
 from libs.common.schemas.price import Rates, Tier
-from libs.common.storage.prices.row_fields import Row, WrongField, decoded, rate_of
+from libs.common.storage.prices.row_fields import Row, RowFieldError, decoded, rate_of
 from libs.common.storage.prices.row_hours import OFF_PEAK, read_hours
 
 _BANDS = "tiered_pricing"
@@ -73,7 +73,7 @@ def is_rate(key: str) -> bool:
 
 
 def read_rates(row: Row, provider: str, name: str) -> RowRates:
-    """Raises WrongField where a rate is not a price."""
+    """Raises RowFieldError where a rate is not a price."""
     cards = _cards(row)
     if provider == "openai" or "gpt-" in name:
         for card in cards.values():
@@ -110,7 +110,7 @@ def _cards(row: Row) -> _Cards:
             cards[threshold, _SERVICE_TIERS.get(suffix, suffix)][_RATES[name]] = rate
     thresholds = {threshold for threshold, _ in cards}
     if len(thresholds) > _MAX_THRESHOLDS:
-        raise WrongField(
+        raise RowFieldError(
             f"above_{max(thresholds)}_tokens", f"is one of {len(thresholds)} thresholds"
         )
     return cards
@@ -202,10 +202,10 @@ def _bands(row: Row, base: Mapping[str, Decimal]) -> list[tuple[int, dict[str, D
     bands = []
     for band in decoded(row, _BANDS, list[dict[str, msgspec.Raw]]):
         if "range" not in band:
-            raise WrongField(_BANDS, "is not by tokens")
+            raise RowFieldError(_BANDS, "is not by tokens")
         above, _ = decoded(band, "range", tuple[float, float])
         if not 0 <= above <= _MAX_THRESHOLD:
-            raise WrongField(_BANDS, f"must begin between 0 and {_MAX_THRESHOLD} tokens")
+            raise RowFieldError(_BANDS, f"must begin between 0 and {_MAX_THRESHOLD} tokens")
         rates = {
             _RATES[key]: rate
             for key in band
@@ -214,10 +214,10 @@ def _bands(row: Row, base: Mapping[str, Decimal]) -> list[tuple[int, dict[str, D
         if "output" not in rates:
             rates |= {name: base[name] for name in ("output", "reasoning") if name in base}
         if not {"input", "output"} <= rates.keys():
-            raise WrongField(_BANDS, "lacks a rate")
+            raise RowFieldError(_BANDS, "lacks a rate")
         bands.append((int(above), rates))
     if len(bands) > _MAX_THRESHOLDS:
-        raise WrongField(_BANDS, f"has more than {_MAX_THRESHOLDS} ranges")
+        raise RowFieldError(_BANDS, f"has more than {_MAX_THRESHOLDS} ranges")
     return sorted(bands, key=lambda band: band[0])
 
 

@@ -18,7 +18,7 @@ _ROUNDING = Context(prec=60)
 Row = Mapping[str, msgspec.Raw]
 
 
-class WrongField(msgspec.ValidationError):
+class RowFieldError(msgspec.ValidationError):
     """A member of a row that is not what it should be."""
 
     def __init__(self, field: str, problem: str) -> None:
@@ -28,15 +28,15 @@ class WrongField(msgspec.ValidationError):
 
 
 def decoded(row: Row, key: str, wanted: Any) -> Any:
-    """Raises WrongField."""
+    """Raises RowFieldError."""
     try:
         return msgspec.json.decode(row[key], type=wanted)
     except msgspec.ValidationError as error:
-        raise WrongField(key, f"cannot be read: {error}") from None
+        raise RowFieldError(key, f"cannot be read: {error}") from None
 
 
 def rate_of(row: Row, key: str) -> Decimal | None:
-    """USD per million tokens, where a row has USD per token. Raises WrongField."""
+    """USD per million tokens, where a row has USD per token. Raises RowFieldError."""
     per_token: Decimal | None = decoded(row, key, Decimal | None)
     if per_token is None:
         return None
@@ -44,17 +44,17 @@ def rate_of(row: Row, key: str) -> Decimal | None:
 
 
 def checked_usd(field: str, usd: Decimal) -> Decimal:
-    """A price as a row has it: per token, or per search. Raises WrongField."""
+    """A price as a row has it: per token, or per search. Raises RowFieldError."""
     if not (usd.is_finite() and 0 <= usd <= _MAX_USD):
-        raise WrongField(field, f"must be from 0 to {_MAX_USD} USD")
+        raise RowFieldError(field, f"must be from 0 to {_MAX_USD} USD")
     if usd != usd.quantize(_FINEST_USD, context=_ROUNDING):
-        raise WrongField(field, "has too many decimals")
+        raise RowFieldError(field, "has too many decimals")
     return usd
 
 
 def checked_factor(field: str, factor: Decimal) -> Decimal:
-    """A multiplier of prices. Raises WrongField."""
+    """A multiplier of prices. Raises RowFieldError."""
     problem = multiplier_problem(factor)
     if problem is not None:
-        raise WrongField(field, problem)
+        raise RowFieldError(field, problem)
     return plain(factor)

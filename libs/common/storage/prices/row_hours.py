@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from libs.common.schemas.price import EVERY_DAY, Hours
-from libs.common.storage.prices.row_fields import Row, WrongField, decoded
+from libs.common.storage.prices.row_fields import Row, RowFieldError, decoded
 
 OFF_PEAK = "off_peak_pricing"
 _DAY = 24 * 60
@@ -25,10 +25,12 @@ class _Window(msgspec.Struct):
 
 
 def read_hours(card: Row) -> tuple[Hours, ...]:
-    """Raises WrongField where the hours are not such."""
+    """Raises RowFieldError where the hours are not such."""
     zone = decoded(card, "weekday_timezone", str | None) if "weekday_timezone" in card else None
     if zone not in _AHEAD:
-        raise WrongField(f"{OFF_PEAK}.weekday_timezone", "is a zone whose days are not known here")
+        raise RowFieldError(
+            f"{OFF_PEAK}.weekday_timezone", "is a zone whose days are not known here"
+        )
     windows: list[_Window] = []
     if "hours_utc" in card:
         windows.append(_Window(decoded(card, "hours_utc", str | list[str])))
@@ -36,14 +38,14 @@ def read_hours(card: Row) -> tuple[Hours, ...]:
         windows += decoded(card, "windows", list[_Window])
     hours = tuple(each for window in windows for each in _hours(window, _AHEAD[zone]))
     if len(hours) > _MAX_WINDOWS:
-        raise WrongField(OFF_PEAK, f"has more than {_MAX_WINDOWS} windows")
+        raise RowFieldError(OFF_PEAK, f"has more than {_MAX_WINDOWS} windows")
     return hours
 
 
 def _hours(window: _Window, ahead: int) -> Iterator[Hours]:
     weekdays = EVERY_DAY if window.weekdays is None else window.weekdays
     if not all(day in EVERY_DAY for day in weekdays):
-        raise WrongField(f"{OFF_PEAK}.windows.weekdays", "must be from 1 to 7")
+        raise RowFieldError(f"{OFF_PEAK}.windows.weekdays", "must be from 1 to 7")
     texts = [window.hours_utc] if isinstance(window.hours_utc, str) else window.hours_utc
     for text in texts:
         start, _, end = text.partition("-")
@@ -70,7 +72,7 @@ def _on_days_of_utc(start: int, end: int, weekdays: tuple[int, ...], ahead: int)
 def _minute(text: str) -> int:
     hour, _, minute = text.strip().partition(":")
     if not (hour.isdecimal() and minute.isdecimal() and len(hour) == len(minute) == 2):
-        raise WrongField(f"{OFF_PEAK}.hours_utc", "must be HH:MM-HH:MM")
+        raise RowFieldError(f"{OFF_PEAK}.hours_utc", "must be HH:MM-HH:MM")
     if int(hour) > 23 or int(minute) > 59:
-        raise WrongField(f"{OFF_PEAK}.hours_utc", "must be hours of a day")
+        raise RowFieldError(f"{OFF_PEAK}.hours_utc", "must be hours of a day")
     return int(hour) * 60 + int(minute)

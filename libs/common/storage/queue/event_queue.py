@@ -47,7 +47,7 @@ decode_event = msgspec.msgpack.Decoder(UsageEvent).decode
 encode_event = msgspec.msgpack.Encoder().encode
 
 
-class Payload(bytes):
+class JobPayload(bytes):
     """The bytes of a batch. arq logs a job's arguments by `repr`, which must not print events."""
 
     def __repr__(self) -> str:
@@ -133,9 +133,9 @@ def decode_job(data: bytes) -> dict[str, Any]:
     try:
         job = msgspec.msgpack.decode(data, type=Job)
     except UNREADABLE:
-        return {"t": None, "f": DEAD_LETTER_JOB, "a": [Payload(data)], "k": {}, "et": 0}
+        return {"t": None, "f": DEAD_LETTER_JOB, "a": [JobPayload(data)], "k": {}, "et": 0}
     # The gateway never sets the number of tries, and arq would give up a job with a large one.
-    return {"t": None, "f": job.f, "a": [Payload(job.a[0])], "k": {}, "et": job.et}
+    return {"t": None, "f": job.f, "a": [JobPayload(job.a[0])], "k": {}, "et": job.et}
 
 
 async def queue_is_empty(redis: Redis) -> bool:
