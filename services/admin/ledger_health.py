@@ -64,7 +64,7 @@ class LedgerHealthView(msgspec.Struct, frozen=True, kw_only=True):
     proof: ProofStateView
 
 
-async def show_health(request: Request[State]) -> Answer[LedgerHealthView]:
+async def show_ledger_health(request: Request[State]) -> Answer[LedgerHealthView]:
     """It reads what the gateways and the workers keep, and proves nothing itself."""
     state = request.state
     queue = spools = None

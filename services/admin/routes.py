@@ -154,7 +154,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/user/{user_id}", usage.show_usage,
              "List an account's entries, with its spend", scope=scopes.of_path),
-    Endpoint("GET", "/admin/ledger/health", ledger_health.show_health,
+    Endpoint("GET", "/admin/ledger/health", ledger_health.show_ledger_health,
              "Show how far the ledger is behind, and when it was proved"),
     Endpoint("GET", "/admin/ledger/verify", proof.verify_ledger, "Prove that the books agree"),
     Endpoint("GET", "/admin/ledger/entries/{entry_id}", ledger.show_entry, "Explain an entry",

@@ -49,7 +49,7 @@ PLACES = (
     Place(path="/console/calls", name="Calls", reads=usage.list_usage),
     Place(path="/console/prices", name="Prices", reads=costs.list_costs, noun="price"),
     Place(path="/console/models", name="Models", reads=models.list_models, noun="route"),
-    Place(path="/console/ledger", name="Ledger", reads=ledger_health.show_health),
+    Place(path="/console/ledger", name="Ledger", reads=ledger_health.show_ledger_health),
     Place(path="/console/audit", name="Audit", reads=audit.list_audit),
     Place(path="/console/alerts", name="Alerts", reads=deliveries.list_alerts, noun="receiver"),
     Place(path="/console/people", name="People", reads=people.list_people, noun="person"),

@@ -48,7 +48,7 @@ _OWN = ("prove", "proved", "audit", "checked")
 
 
 async def show_page(view: View) -> Shown:
-    health = await view.api.call(ledger_health.show_health)
+    health = await view.api.call(ledger_health.show_ledger_health)
     query = {name: text for name, text in view.query.items() if name not in _OWN}
     letters = await view.api.call(dead_letters.list_letters, query={"limit": "20", **query})
     return Page(
