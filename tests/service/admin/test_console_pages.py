@@ -117,7 +117,7 @@ async def test_a_key_is_made_shown_once_rotated_and_revoked(
         **{"budget.limit_usd": "2.5", "budget.period": "daily", "allowed_models": "gpt-*\no3"},
     )  # fmt: skip
     assert shown.status_code == 200, shown.text
-    secret = _secret(shown)
+    secret = secret_of(shown)
     key = (await admin.get(f"/admin/keys/{secret}")).json()
     assert key["allowed_models"] == ["gpt-*", "o3"]
     assert [budget["limit_usd"] for budget in key["budgets"]] == [2.5]
@@ -127,8 +127,8 @@ async def test_a_key_is_made_shown_once_rotated_and_revoked(
     assert "<script>alert" not in page.text
 
     rotated = await send_form(browser, f"{path}/rotate", grace_s="3600")
-    assert _secret(rotated) != secret
-    assert (await admin.get(f"/admin/keys/{_secret(rotated)}")).json()["key_id"] == key["key_id"]
+    assert secret_of(rotated) != secret
+    assert (await admin.get(f"/admin/keys/{secret_of(rotated)}")).json()["key_id"] == key["key_id"]
 
     assert (await send_form(browser, path, f"{path}/revoke")).status_code == 303
     assert (await admin.get(f"/admin/keys/{key['key_id']}")).json()["status"] == "revoked"
@@ -142,7 +142,7 @@ async def test_a_form_that_is_sent_twice_is_done_once(
     page = await browser.get("/console/new/key?user_id=a")
     fields = forms_of(page)["/console/new/key"]
     first, second = [await browser.post("/console/new/key", data=fields) for _ in range(2)]
-    assert _secret(first) == _secret(second)
+    assert secret_of(first) == secret_of(second)
     assert len((await admin.get("/admin/keys?user_id=a")).json()["data"]) == 1
 
 
@@ -269,30 +269,12 @@ async def test_a_person_is_made_and_revoked(
     browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
 ) -> None:
     shown = await send_form(browser, "/console/new/person", name="Ada", role="viewer")
-    assert _secret(shown)
+    assert secret_of(shown)
     page = await browser.get("/console/people")
     (action,) = [each for each in forms_of(page) if each.endswith("/revoke")]
     assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
     (person,) = (await admin.get("/admin/people")).json()["data"]
     assert person["status"] == "revoked"
-
-
-async def test_a_receiver_is_made_shown_and_removed(
-    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient
-) -> None:
-    wrong = await send_form(browser, "/console/new/receiver", url="ftp://x", kinds="odd")
-    assert wrong.status_code == 422
-    assert "odd" in wrong.text
-    shown = await send_form(
-        browser, "/console/new/receiver", url="https://8.8.8.8/hook", name=MARKUP
-    )
-    assert _secret(shown).startswith("whsec_")
-    page = await browser.get("/console/alerts")
-    assert "https://8.8.8.8/hook" in page.text
-    assert "<script>alert" not in page.text
-    (action,) = [each for each in forms_of(page) if each.endswith("/remove")]
-    assert (await browser.post(action, data=forms_of(page)[action])).status_code == 303
-    assert (await admin.get("/admin/alerts/receivers")).json()["data"] == []
 
 
 async def test_the_overview_sums_what_was_spent_and_names_budgets_at_risk(
@@ -335,7 +317,7 @@ async def test_settings_show_no_secret(browser: httpx2.AsyncClient, settings: Se
         assert secret.reveal() not in page.text
 
 
-def _secret(page: httpx2.Response) -> str:
+def secret_of(page: httpx2.Response) -> str:
     found = re.search(r'<code id="secret"[^>]*>([^<]+)</code>', page.text)
     assert found is not None, page.text
     return found[1]

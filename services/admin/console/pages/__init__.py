@@ -15,6 +15,7 @@ from services.admin.console.pages import (
     people,
     price_imports,
     prices,
+    receivers,
     route_forms,
     settings,
     statements,
@@ -34,6 +35,7 @@ PAGES: Mapping[str, Mapping[str, Handler]] = {
     **ledger.PAGES,
     **audit.PAGES,
     **alerts.PAGES,
+    **receivers.PAGES,
     **people.PAGES,
     **settings.PAGES,
 }

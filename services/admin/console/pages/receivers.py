@@ -1,0 +1,274 @@
+"""Receivers of alerts: made, changed, tested, given another secret and removed."""
+
+from collections.abc import Mapping, Sequence
+
+from htpy import Node, a, button, code, p
+
+from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
+from libs.common.schemas.alert import ALERT_KINDS
+from services.admin.alerts import deliveries, receivers
+from services.admin.alerts.receivers import NewReceiverView, ReceiverView
+from services.admin.console.alerts_table import alerts_table
+from services.admin.console.elements import (
+    NOTHING,
+    Column,
+    facts,
+    link,
+    mono,
+    panel,
+    rows_table,
+    status_badge,
+    when,
+)
+from services.admin.console.form_fields import Field, body_of, typed_of
+from services.admin.console.forms import confirm_form, form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+
+_FIELDS = (
+    Field(
+        path="url", label="Address", required=True,
+        help="Where webhooks are sent: https at a public host, or one of ALERT_ALLOWED_HOSTS.",
+    ),
+    Field(path="name", label="Name", empty="", help="Shown in lists, such as on-call."),
+    Field(
+        path="kinds", label="Told of", kind="many", choices=ALERT_KINDS, empty=(),
+        help="None ticked means all kinds.",
+    ),
+    Field(
+        path="user_ids", label="Only of these accounts", kind="list", empty=(),
+        help="One a line; empty means all accounts, and what is of none.",
+    ),
+)  # fmt: skip
+_ENABLED = Field(
+    path="enabled", label="Send to it", kind="flag",
+    help="Unticked, it is told of nothing until it is ticked again.",
+)  # fmt: skip
+_GRACE = (
+    Field(
+        path="grace_s", label="How long messages are signed with the old secret too, seconds",
+        kind="number", required=True, help="86400 is a day; 0 ends it at once.",
+    ),
+)  # fmt: skip
+_COLUMNS = (
+    Column("Receiver"),
+    Column("Address"),
+    Column("Told of"),
+    Column("Accounts"),
+    Column("State"),
+)
+_LATEST = 10
+
+
+def receivers_table(shown: Sequence[ReceiverView]) -> Node:
+    rows: list[list[Node]] = [
+        [
+            link(_path(each.receiver_id), each.name or "no name"),
+            code[each.url],
+            ", ".join(each.kinds) or "all",
+            ", ".join(each.user_ids) or "all",
+            status_badge("active" if each.enabled else "suspended"),
+        ]
+        for each in shown
+    ]
+    empty = p[
+        "Nobody is told of anything yet. A receiver is an address that gets webhooks, signed."
+    ]
+    return rows_table("Receivers", _COLUMNS, rows, empty=empty)
+
+
+def _path(receiver_id: str) -> str:
+    return f"/console/alerts/receivers/{segment(receiver_id)}"
+
+
+async def new_page(view: View, error: AppError | None = None) -> Shown:
+    made = form_of(
+        "/console/new/receiver", view.session.csrf, _FIELDS, submit="Make the receiver",
+        typed=view.typed, error=error, hidden=view.once(error),
+    )  # fmt: skip
+    return Page(name="New receiver", content=panel("Receiver", made), status=status_of(error))
+
+
+async def create(view: View) -> Shown:
+    try:
+        made = await view.api.call(
+            receivers.create_receiver,
+            body=body_of(_FIELDS, view.typed),
+            headers=view.once_headers(),
+        )
+    except (ValidationFailed, Conflict, NotFound) as error:
+        return await new_page(view, error)
+    return _secret_page(made, "The receiver is made")
+
+
+def _secret_page(made: NewReceiverView, said: str) -> Page:
+    return Page(
+        name=made.name or "Receiver",
+        notice=f"{said}. Its signing secret is shown now and never again.",
+        content=panel(
+            "Signing secret",
+            code("#secret.secret")[made.secret],
+            p[button(type="button", data_copy="secret")["Copy the secret"]],
+            p["With it the receiver checks that a message is from here, by Standard Webhooks."],
+            p[link(_path(made.receiver_id), "I have it: go on to the receiver")],
+        ),
+    )
+
+
+async def show_page(view: View) -> Shown:
+    receiver_id = view.request.path_params["receiver_id"]
+    shown = await view.api.call(receivers.show_receiver, receiver_id=receiver_id)
+    query = {"receiver_id": receiver_id, "limit": _LATEST}
+    told = await view.api.call(deliveries.list_alerts, query=query)
+    edit = a(".button", href=f"/console/edit/receiver/{segment(receiver_id)}")["Change"]
+    rotate = a(".button", href=f"{_path(receiver_id)}/rotate")["Rotate the secret"]
+    all_of_it = f"/console/alerts?receiver_id={segment(receiver_id)}"
+    return Page(
+        name=shown.name or "Receiver",
+        content=[
+            panel(
+                "Receiver",
+                _facts(view, shown),
+                actions=view.api.may(receivers.change_receiver) and [edit, " ", rotate],
+            ),
+            panel(
+                "What it was told",
+                alerts_table(view, told.data, empty="Nothing yet. Send it a test to see one."),
+                actions=link(all_of_it, "All of it"),
+            ),
+            *_deeds(view, shown),
+        ],
+    )
+
+
+def _facts(view: View, shown: ReceiverView) -> Node:
+    old = shown.old_secret_until
+    return facts(
+        [
+            ("Id", mono(shown.receiver_id)),
+            ("Address", mono(shown.url)),
+            ("State", status_badge("active" if shown.enabled else "suspended")),
+            ("Told of", ", ".join(shown.kinds) or "all kinds"),
+            ("Accounts", ", ".join(shown.user_ids) or "all"),
+            ("Old secret signs until", when(old, view.zone) if old else NOTHING),
+            ("Made", when(shown.created_at, view.zone)),
+            ("Changed", when(shown.updated_at, view.zone)),
+        ]
+    )
+
+
+def _deeds(view: View, shown: ReceiverView) -> list[Node]:
+    at, csrf, name = _path(shown.receiver_id), view.session.csrf, shown.name or shown.url
+    test = confirm_form(
+        f"{at}/test", csrf, submit="Send a test",
+        asks=f"Sends one alert of the kind receiver.test to {shown.url}, whatever it is told of.",
+        hidden=view.once(), danger=False,
+    )  # fmt: skip
+    remove = confirm_form(
+        f"{at}/remove", csrf, submit="Remove this receiver",
+        asks=f"{name} is told of nothing any more, and what waits for it is given up. Its secret "
+        "is forgotten: made anew, it gets another.",
+    )  # fmt: skip
+    return [
+        shown.enabled and view.api.may(receivers.test_receiver) and panel("Test", test),
+        view.api.may(receivers.remove_receiver) and panel("Remove", remove),
+    ]
+
+
+async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
+    receiver_id = view.request.path_params["receiver_id"]
+    answer = await view.api.answer(receivers.show_receiver, receiver_id=receiver_id)
+    stored = _typed(answer.content)
+    form = form_of(
+        view.path, view.session.csrf, (*_FIELDS, _ENABLED), submit="Save",
+        typed=view.typed or stored, error=error, now=stored if raced else None,
+        hidden={"etag": view.etag(answer, raced=raced)},
+    )  # fmt: skip
+    return Page(
+        name=f"Change {answer.content.name or 'the receiver'}",
+        content=panel("Receiver", form),
+        status=status_of(error),
+    )
+
+
+async def change(view: View) -> Shown:
+    receiver_id = view.request.path_params["receiver_id"]
+    body = body_of((*_FIELDS, _ENABLED), view.typed)
+    headers = {"if-match": view.typed.get("etag", "")}
+    try:
+        await view.api.call(
+            receivers.change_receiver, body=body, headers=headers, receiver_id=receiver_id
+        )
+    except PreconditionFailed:
+        return await edit_page(view, view.raced("receiver"), raced=True)
+    except (ValidationFailed, Conflict) as error:
+        return await edit_page(view, error)
+    return go_to(_path(receiver_id))
+
+
+def _typed(shown: ReceiverView) -> dict[str, str]:
+    return typed_of(
+        {
+            "url": shown.url,
+            "name": shown.name,
+            "kinds": "\n".join(shown.kinds),
+            "user_ids": "\n".join(shown.user_ids),
+            "enabled": "yes" if shown.enabled else None,
+        }
+    )
+
+
+async def rotate_page(view: View, error: AppError | None = None) -> Shown:
+    form = form_of(
+        view.path, view.session.csrf, _GRACE, submit="Make a new secret",
+        typed=view.typed or {"grace_s": "86400"}, error=error, hidden=view.once(error),
+    )  # fmt: skip
+    return Page(
+        name="Rotate the signing secret",
+        content=panel(
+            "Rotate",
+            p["The receiver gets a new secret. Until the old one ends, messages have a signature "
+              "of each, so that nothing is refused while you change it over there."],
+            form,
+        ),
+        status=status_of(error),
+    )  # fmt: skip
+
+
+async def rotate(view: View) -> Shown:
+    try:
+        made = await view.api.call(
+            receivers.rotate_secret,
+            body=body_of(_GRACE, view.typed),
+            headers=view.once_headers(),
+            receiver_id=view.request.path_params["receiver_id"],
+        )
+    except ValidationFailed as error:
+        return await rotate_page(view, error)
+    return _secret_page(made, "The secret is a new one")
+
+
+async def test(view: View) -> Shown:
+    sent = await view.api.call(
+        receivers.test_receiver,
+        headers=view.once_headers(),
+        receiver_id=view.request.path_params["receiver_id"],
+    )
+    return go_to(f"/console/alerts/{segment(sent.alert_id)}")
+
+
+async def remove(view: View) -> Shown:
+    await view.api.call(
+        receivers.remove_receiver, receiver_id=view.request.path_params["receiver_id"]
+    )
+    return go_to("/console/alerts")
+
+
+_AT = "/console/alerts/receivers/{receiver_id}"
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/new/receiver": form_for(receivers.create_receiver, new_page, create),
+    "/console/edit/receiver/{receiver_id}": form_for(receivers.change_receiver, edit_page, change),
+    _AT: {"GET": show_page},
+    f"{_AT}/rotate": form_for(receivers.rotate_secret, rotate_page, rotate),
+    f"{_AT}/test": {"POST": test},
+    f"{_AT}/remove": {"POST": remove},
+}
