@@ -12,6 +12,7 @@ from gatewayctl.nouns import (
     audit,
     budgets,
     costs,
+    doctor,
     keys,
     ledger,
     models,
@@ -44,6 +45,7 @@ _NOUNS = (
 )  # fmt: skip
 for _noun in _NOUNS:
     app.add_typer(_noun.app)
+doctor.add_to(app)
 settings.add_to(app)
 session.add_to(app)
 state.add_to(app)

@@ -94,7 +94,7 @@ async def test_model(request: Request[State], body: TestBody) -> Answer[TestView
         message = "is not a deployment of this route"
         raise ValidationFailed([FieldError("deployment_id", message)])
     at_once = asyncio.Semaphore(_AT_ONCE)
-    async with _secret_for(state, route) as secret:
+    async with secret_for(state, f"test of {route.model}") as secret:
         results = await asyncio.gather(
             *(_result(state, secret, route, deployment, at_once) for deployment in chosen)
         )
@@ -102,8 +102,11 @@ async def test_model(request: Request[State], body: TestBody) -> Answer[TestView
 
 
 @asynccontextmanager
-async def _secret_for(state: State, route: Route) -> AsyncIterator[str]:
-    """The secret of a key that is revoked after the block; if the process dies, the key expires."""
+async def secret_for(state: State, name: str) -> AsyncIterator[str]:
+    """The secret of a key of that name, which is revoked after the block.
+
+    If the process dies, the key expires.
+    """
     now = state["now"]()
     account = Account(user_id=TEST_USER_ID, name="Tests of routes", created_at=now, updated_at=now)
     if await state["accounts"].insert(account):
@@ -112,7 +115,7 @@ async def _secret_for(state: State, route: Route) -> AsyncIterator[str]:
     key = ApiKey(
         key_id=f"key_{state['new_id']()}",
         user_id=TEST_USER_ID,
-        name=f"test of {route.model}"[:256],
+        name=name[:256],
         prefix=secret_prefix(secret),
         secret_hash=secret_hash(secret),
         expires_at=now + _KEY_LIFETIME,
@@ -161,7 +164,7 @@ def _test_result(deployment: Deployment, answer: HttpAnswer, latency_ms: int) ->
         ok=ok,
         status=answer.status,
         latency_ms=latency_ms,
-        error=None if ok else _error_of(answer.body),
+        error=None if ok else error_of(answer.body),
         model=deployment.model,
         cost_usd=None if cost is None else Decimal(cost.decode()),
         request_id=None if request_id is None else request_id.decode("latin-1"),
@@ -194,7 +197,7 @@ def _fields(deployment: Deployment, client_format: ClientFormat) -> dict[str, An
             return {"messages": messages, limit: _OUTPUT_TOKENS}
 
 
-def _error_of(body: bytes) -> str:
+def error_of(body: bytes) -> str:
     """The message of an error in any format, else the start of the body."""
     try:
         return _decode_error(body).error.message[:_MAX_ERROR]

@@ -37,6 +37,7 @@ from services.admin import (
 from services.admin.alerts import deliveries, receivers
 from services.admin.audit import audit
 from services.admin.audit import proof as audit_proof
+from services.admin.doctor import doctor, provider_counts
 from services.admin.endpoints import Around, Endpoint, route_of
 from services.admin.exports import statements, usage_export
 from services.admin.people import people, scopes
@@ -123,6 +124,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("GET", "/admin/alerts/{alert_id}", deliveries.show_alert, "Show an alert"),
     Endpoint("POST", "/admin/alerts/{alert_id}/replay", deliveries.replay_alert,
              "Send an alert again", role="operator", statuses=(202,), errors=(Conflict,)),
+    Endpoint("GET", "/admin/doctor", doctor.examine,
+             "Look at everything that the gateway stands on", role="operator"),
+    Endpoint("POST", "/admin/doctor/providers", provider_counts.count_at_providers,
+             "Have every provider of a route count a few tokens", role="operator"),
     Endpoint("GET", "/admin/settings", shown_settings.show_settings,
              "Show what the service was started with", role="operator"),
     Endpoint("GET", "/admin/people", people.list_people,

@@ -86,6 +86,7 @@ class State(Stores):
     """
 
     body_timeout_s: float
+    database: Database
     sign_in: SignIn
     sign_on: SignOn
     audit: AuditTrail
@@ -152,6 +153,7 @@ async def open_state(
     await ensure_indexes(database, INDEXES, how=BUILD_INDEXES)
     yield State(
         **stores,
+        database=database,
         sign_in=SignIn(
             root_keys=settings.root_keys, people=stores["people"], now=now, sign_on=signing_on
         ),

@@ -2,13 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from socket import gethostname
+from time import time
 from typing import Any, TypedDict
 
+import msgspec
 import structlog
 
 from libs.common.breaker import Breaker
@@ -21,6 +23,12 @@ from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.invalidation import listen
 from libs.common.storage.redis.pipelining import Pipelined
+from libs.common.storage.redis.replicas import (
+    ReplicaNote,
+    ReplicaStore,
+    about,
+    report_replica,
+)
 from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.storage.redis.standings import StandingStore
 from services.gateway.admission.admissions import Admissions
@@ -31,6 +39,7 @@ from services.gateway.calls.clock import SharedClock
 from services.gateway.directory.caches import Caches
 from services.gateway.directory.directory import Directory
 from services.gateway.directory.key_usage import KeyUsage
+from services.gateway.directory.provider_rows import ROWS
 from services.gateway.directory.providers import ModelDirectory
 from services.gateway.directory.router import Router
 from services.gateway.endpoints.body import BodyLimits
@@ -148,6 +157,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             admissions.renew_leases(),
             meter.drain_spool(),
             report_spool(backlog, SpoolNoteStore(redis), gethostname()),
+            report_replica(ReplicaStore(redis), _replica(settings, backlog)),
         ):
             await stack.enter_async_context(_running(work))
         yield State(
@@ -157,6 +167,12 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             database=database,
             redis=redis,
         )
+
+
+def _replica(settings: Settings, backlog: Backlog) -> Callable[[], ReplicaNote]:
+    note = about("gateway", f"{gethostname()}:{settings.gateway_port}", time())
+    keyed = tuple(row.name for row in ROWS if any(map(os.environ.get, row.key_variables)))
+    return lambda: msgspec.structs.replace(note, spool_bytes=backlog.size(), keyed=keyed)
 
 
 def _capacity(settings: Settings) -> Capacity:

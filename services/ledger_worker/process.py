@@ -33,6 +33,7 @@ from libs.common.storage.queue.event_queue import queue_state
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.replicas import ReplicaStore, about, report_replica
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
 from services.ledger_worker.assembly import Resources, now, open_jobs, run_chores
 from services.ledger_worker.health import health_key
@@ -106,7 +107,7 @@ async def _serve(settings: Settings) -> str | None:
                 price_map=price_map,
                 metrics=metrics,
             )
-            async with asyncio.TaskGroup() as tasks:
+            async with _reported(redis, settings.name), asyncio.TaskGroup() as tasks:
                 tasks.create_task(_watch_queue(redis, metrics, stop))
                 tasks.create_task(
                     keep_sweeping(
@@ -117,6 +118,18 @@ async def _serve(settings: Settings) -> str | None:
                 tasks.create_task(work(resources, stop))
     log.info("worker.stopped")
     return None
+
+
+@asynccontextmanager
+async def _reported(redis: Redis, name: str) -> AsyncIterator[None]:
+    """Says that this worker runs, until the block ends."""
+    note = about("ledger_worker", name, time())
+    task = asyncio.create_task(report_replica(ReplicaStore(redis), lambda: note))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def work(resources: Resources, stop: asyncio.Event) -> None:

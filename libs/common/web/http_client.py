@@ -63,9 +63,10 @@ class HttpClient:
             self._headers.append((b"authorization", b"Basic " + encoded))
         self._prefix = parts.path.rstrip("/")
 
-    async def get(self) -> HttpAnswer:
-        """Of the URL itself. Raises HttpUnreachable."""
-        return await self._exchange("GET", self._target, [(b"accept", b"application/json")], b"")
+    async def get(self, path: str = "") -> HttpAnswer:
+        """Of a path below the URL, or of the URL itself. Raises HttpUnreachable."""
+        target = self._prefix + path if path else self._target
+        return await self._exchange("GET", target, [(b"accept", b"application/json")], b"")
 
     async def post(
         self,

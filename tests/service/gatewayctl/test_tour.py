@@ -34,7 +34,7 @@ NOT_REACHED = {
     "GET /ready": "for load balancers",
 }
 # Commands that other tests run.
-ELSEWHERE = {"login", "logout", "profiles", "doctor", "apply", "diff", "export"}
+ELSEWHERE = {"login", "logout", "profiles", "apply", "diff", "export"}
 
 
 class Step(NamedTuple):
@@ -83,6 +83,7 @@ TOUR = (
     Step("models change fast --set cooldown_s=10"),
     # No gateway runs here.
     Step("models test fast", code=1),
+    Step("doctor", code=1),
     Step("models delete fast --yes"),
     Step("usage show --since 30d"),
     Step("usage show alice --where provider=openai"),

@@ -1,0 +1,86 @@
+"""`gatewayctl doctor`."""
+
+from typing import Annotated
+
+import typer
+
+from gatewayctl.commands import Session, session_of, verb
+from gatewayctl.errors import end_wrong
+from gatewayctl.values import Row
+from gatewayctl.version import VERSION
+
+_COLUMNS = ("area", "check", "verdict", "reason", "mend")
+_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
+
+
+def add_to(app: typer.Typer) -> None:
+    verb(app, "doctor")(doctor)
+
+
+def doctor(
+    ctx: typer.Context,
+    *,
+    providers: Annotated[
+        bool,
+        typer.Option(
+            "--providers/--no-providers", help="Have each provider count a few tokens as well."
+        ),
+    ] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what is not well.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A warning ends with 1 as well.")
+    ] = False,
+) -> None:
+    """Look at everything that the gateway stands on, and say what mends what is wrong.
+
+    MongoDB, Redis, the queue, spools, the proof, prices, the processes of the services with their
+    versions and clocks, and the providers. Ends with 1 where something fails.
+    """
+    session = session_of(ctx)
+    shown = session.client.get("/admin/doctor")
+    findings: list[Row] = [_version(shown["version"]), *shown["findings"]]
+    if providers:
+        counted = session.client.post("/admin/doctor/providers")
+        findings += counted["findings"]
+        if counted["more"]:
+            session.terminal.say("gatewayctl: there are more providers than were asked.")
+    verdicts = {finding["verdict"] for finding in findings}
+    if quiet:
+        findings = [finding for finding in findings if finding["verdict"] != "ok"]
+    if session.output.is_table:
+        _print(session, findings)
+    else:
+        session.output.rows(findings, _COLUMNS)
+    if "fail" in verdicts or (strict and "warn" in verdicts):
+        raise end_wrong()
+
+
+def _version(admin: str) -> Row:
+    finding: Row = {"area": "gatewayctl", "check": "version", "verdict": "ok", "reason": VERSION}
+    if admin != VERSION:
+        finding |= {"verdict": "warn", "reason": f"{VERSION}; the admin service is {admin}"}
+    mend = None if admin == VERSION else "use the gatewayctl of the services' version"
+    return {**finding, "mend": mend}
+
+
+def _print(session: Session, findings: list[Row]) -> None:
+    from rich.text import Text
+
+    from gatewayctl.tables import console
+    from gatewayctl.terminal import printable
+
+    out = console(session.terminal)
+    area = None
+    for finding in findings:
+        if finding["area"] != area:
+            area = finding["area"]
+            out.print(Text(printable(area), style="bold"))
+        mark, style = _MARKS.get(finding["verdict"], ("?", "yellow"))
+        text = printable(f"{finding['check']}: {finding['reason']}")
+        out.print(Text.assemble("  ", (mark, style), " ", text))
+        if finding["mend"] and finding["verdict"] != "ok":
+            out.print(Text.assemble("      -> ", (printable(finding["mend"]), "cyan")))
+    counts = dict.fromkeys(("fail", "warn", "unknown", "ok"), 0)
+    for finding in findings:
+        counts[finding["verdict"]] += 1
+    session.output.done(", ".join(f"{count} {name}" for name, count in counts.items() if count))
