@@ -98,7 +98,7 @@ async def test_replicas_report_until_they_end(redis: Redis) -> None:
 async def test_a_note_of_an_hour_ago_goes_and_one_of_another_release_is_no_fault(
     redis: Redis,
 ) -> None:
-    await redis.hset("gateway:replicas", "x|y", b"\xc1")  # type: ignore[misc]
+    await redis.hset("gateway:replicas", "x|y", b"\xc1")  # type: ignore[misc, arg-type]
     old = msgspec.structs.replace(about("gateway", "gone", 0), noted_ms=1)
     await redis.hset("gateway:replicas", "gateway|gone", msgspec.msgpack.encode(old))  # type: ignore[misc, arg-type]
     store = ReplicaStore(redis)
