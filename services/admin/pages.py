@@ -119,13 +119,6 @@ class _Mark(msgspec.Struct, frozen=True, array_like=True):
 _decode = msgspec.json.Decoder(_Mark).decode
 
 
-def _mark_of(text: str) -> _Mark:
-    mark = _decode(text)
-    # A time that no calendar has fails here.
-    _ = mark.place
-    return mark
-
-
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """A page that is asked for. `kind` names the list and its order."""
 
@@ -163,12 +156,27 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: PageSize = DEFAULT_PAGE_SIZE
     cursor: ListCursor | UnsetType = UNSET
 
-    def reading(self, id_field: str, sort: str | None = None) -> Reading:
-        """`sort` is a field, with a minus for the other way; None: by id. Raises AppError."""
+    def reading(
+        self,
+        id_field: str,
+        sort: str | None = None,
+        check: Callable[[RowPlace], object] = lambda _: None,
+    ) -> Reading:
+        """`sort` is a field, with a minus for the other way; None: by id. Raises AppError.
+
+        `check` raises ValueError for a place that no row of the list can have.
+        """
         sort = sort or id_field
         kind = f"{id_field} by {sort}"
         field = sort.removeprefix("-")
-        mark = place_by(kind, self.cursor, _mark_of)
+
+        def read(text: str) -> _Mark:
+            mark = _decode(text)
+            # A time that no calendar has fails here.
+            check(mark.place)
+            return mark
+
+        mark = place_by(kind, self.cursor, read)
         backwards = mark is not None and mark.backwards
         wanted = Slice(
             limit=self.limit,

@@ -1,7 +1,6 @@
 """`/admin/usage`: what accounts used, entry by entry."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -12,7 +11,7 @@ from libs.common.schemas.entry import EntryKind, EntryStatus, LedgerEntry
 from libs.common.schemas.usage import UsageSource
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import place_of as entry_place
-from libs.common.storage.mongo.slices import RowPlace, Slice
+from libs.common.storage.mongo.slices import RowPlace, Rows, Slice
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.entry_views import EntryView, entry_view
@@ -27,22 +26,10 @@ from services.admin.fields import (
     Time,
     UserId,
 )
-from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, cursor_of, place_by
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery
 from services.admin.spend import Spend, spend_of_accounts
 from services.admin.state import State
 from services.admin.validation import check_span
-
-_LIST = "usage"
-# A cursor that begins so leads back: to what is before an entry, or with it.
-_BACK = ("^", "=")
-_MS = 1000
-
-
-class _Mark(msgspec.Struct, frozen=True):
-    """What a cursor holds; `back` is one of `_BACK`, or empty."""
-
-    back: str
-    place: EntryPlace
 
 
 class EntryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,57 +121,38 @@ async def show_usage(request: Request[State], query: UsageQuery) -> Answer[Accou
 
 async def _page(state: State, wanted: EntryFilter, query: UsageQuery) -> Page[EntryView]:
     """It may be short before the end: its cursors alone tell whether there is more."""
-    mark = place_by(_LIST, query.cursor, _mark_of)
-    if mark is not None and mark.back:
-        return await _page_before(state, wanted, query.limit, mark)
-    before = None if mark is None else mark.place
+    asked = PageQuery(limit=query.limit, cursor=query.cursor)
+    reading = asked.reading("entry_id", "-started_at", _entry_place)
+    if reading.backwards:
+        found = await state["ledger"].list_newer(wanted, reading.slice)
+    else:
+        found = await _older(state, wanted, reading.slice)
+    return reading.page(found, [entry_view(entry) for entry in found.rows])
+
+
+async def _older(state: State, wanted: EntryFilter, part: Slice) -> Rows[LedgerEntry]:
+    before = None if part.start is None else _entry_place(part.start)
+    if before is not None and part.inclusive:
+        # What comes next in the order of ids, the newest of one moment being first.
+        before = msgspec.structs.replace(before, entry_id=f"{before.entry_id}~")
     page = await state["ledger"].list(
-        msgspec.structs.replace(wanted, before=before), now=state["now"](), limit=query.limit
+        msgspec.structs.replace(wanted, before=before), now=state["now"](), limit=part.limit
     )
-    previous = None
-    if before is not None:
-        first = page.entries[0] if page.entries else None
-        # Without a first one, the page before ends with the place that this one went on after.
-        previous = f"={_text_of(before)}" if first is None else f"^{_text_of(entry_place(first))}"
-    following = None if page.last is None else _text_of(page.last)
-    return _shown(page.entries, following, previous)
-
-
-async def _page_before(
-    state: State, wanted: EntryFilter, limit: int, mark: _Mark
-) -> Page[EntryView]:
-    place = mark.place
-    start = RowPlace(place.started_at, place.entry_id)
-    part = Slice(limit=limit, field="started_at", start=start, inclusive=mark.back == "=")
-    found = await state["ledger"].list_newer(wanted, part)
-    entries = found.rows[::-1]
-    # Without any, the next page begins with the place that this one went back from, which comes
-    # after such an id.
-    beyond = EntryPlace(place.started_at, f"{place.entry_id}~")
-    last = entry_place(entries[-1]) if entries else beyond
-    rest = found.rest
-    previous = None
-    if rest is not None and isinstance(rest.value, datetime):
-        previous = f"^{_text_of(EntryPlace(rest.value, rest.row_id))}"
-    return _shown(entries, _text_of(last), previous)
-
-
-def _shown(
-    entries: Sequence[LedgerEntry], following: str | None, previous: str | None
-) -> Page[EntryView]:
-    return Page(
-        data=tuple(map(entry_view, entries)),
-        next_cursor=None if following is None else cursor_of(_LIST, following),
-        previous_cursor=None if previous is None else cursor_of(_LIST, previous),
+    return Rows(
+        rows=page.entries,
+        first=_row_place(entry_place(page.entries[0])) if page.entries else None,
+        rest=None if page.last is None else _row_place(page.last),
     )
 
 
-def _text_of(place: EntryPlace) -> str:
-    """MongoDB keeps milliseconds."""
-    return f"{round(place.started_at.timestamp() * _MS)} {place.entry_id}"
+def _row_place(place: EntryPlace) -> RowPlace:
+    return RowPlace(place.started_at, place.entry_id)
 
 
-def _mark_of(text: str) -> _Mark:
-    back = text[:1] if text.startswith(_BACK) else ""
-    unix_ms, _, entry_id = text.removeprefix(back).partition(" ")
-    return _Mark(back, EntryPlace(datetime.fromtimestamp(int(unix_ms) / _MS, UTC), entry_id))
+def _entry_place(place: RowPlace) -> EntryPlace:
+    """Raises ValueError where it is not one of an entry."""
+    match place.value:
+        case datetime() as started_at:
+            return EntryPlace(started_at, place.row_id)
+        case text:
+            raise ValueError(text)

@@ -11,23 +11,14 @@ from starlette.responses import StreamingResponse
 
 from libs.common.schemas.audit import AuditRecord
 from libs.common.schemas.person import Role
+from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, by_id
 from services.admin.clock import to_utc_ms
 from services.admin.endpoints import Answer
 from services.admin.fields import Id, PageSize, Time
-from services.admin.pages import (
-    DEFAULT_PAGE_SIZE,
-    ListCursor,
-    Page,
-    cursor_of,
-    place_by,
-    sequence_of,
-)
+from services.admin.pages import DEFAULT_PAGE_SIZE, ListCursor, Page, PageQuery, sequence_of
 from services.admin.state import State
 from services.admin.validation import check_span
 
-_KIND = "audit_seq"
-# A cursor that begins so leads to newer records.
-_BACK = "^"
 _BATCH = 200
 # An intent and its outcome are one row, so half of what is read is not shown.
 _MAX_BATCHES = 20
@@ -93,61 +84,44 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def list_audit(request: Request[State], query: AuditQuery) -> Answer[Page[AuditView]]:
     """The newest first."""
-    start = _mark(query.cursor)
-    read = await _read(request.state, query, start)
-    ahead = None if read.rest is None else _cursor(_Mark(start.backwards, read.rest))
-    behind = None
-    if start.seq is not None:
-        # Without a row, the page that leads here ends with the record where this one began.
-        begins = read.rows[0].seq if read.rows else start.seq + (1 if start.backwards else -1)
-        behind = _cursor(_Mark(not start.backwards, begins))
-    views = [_view(row) for row in read.rows]
-    if start.backwards:
-        return Answer(Page(data=views[::-1], next_cursor=behind, previous_cursor=ahead))
-    return Answer(Page(data=views, next_cursor=ahead, previous_cursor=behind))
+    asked = PageQuery(limit=query.limit, cursor=query.cursor)
+    reading = asked.reading("seq", "-seq", _seq_of)
+    found = await _read(request.state, query.query(), reading.slice)
+    return Answer(reading.page(found, [_view(row) for row in found.rows]))
 
 
-class _Mark(msgspec.Struct, frozen=True):
-    """Where reading goes on, and whether towards the newer records."""
-
-    backwards: bool
-    seq: int | None
-
-
-class _Read(msgspec.Struct, frozen=True):
-    rows: Sequence[AuditRecord]
-    rest: int | None
-
-
-async def _read(state: State, query: AuditQuery, start: _Mark) -> _Read:
-    log, at = state["audit_log"], start.seq
-    rows: list[AuditRecord] = []
+async def _read(state: State, query: dict[str, Any], part: Slice) -> Rows[AuditRecord]:
+    log, rows = state["audit_log"], list[AuditRecord]()
+    at = None if part.start is None else _seq_of(part.start)
+    if at is not None and part.inclusive:
+        at += 1 if part.descending else -1
     for _ in range(_MAX_BATCHES):
-        if start.backwards:
-            found = await log.after(at or 0, limit=_BATCH, query=query.query())
+        if part.descending:
+            found = await log.newest(query, before=at, limit=_BATCH)
         else:
-            found = await log.newest(query.query(), before=at, limit=_BATCH)
+            found = await log.after(at or 0, limit=_BATCH, query=query)
         shown = await _shown(state, found)
-        room = query.limit - len(rows)
+        room = part.limit - len(rows)
         rows += shown[:room]
         if len(shown) > room:
-            return _Read(rows, rows[-1].seq)
+            return _rows(rows, rows[-1].seq)
         if len(found) < _BATCH:
-            return _Read(rows, None)
+            return _rows(rows, None)
         at = found[-1].seq
-    return _Read(rows, at)
+    return _rows(rows, at)
 
 
-def _mark(cursor: str | UnsetType) -> _Mark:
-    return place_by(_KIND, cursor, _mark_of) or _Mark(False, None)
+def _rows(rows: list[AuditRecord], rest: int | None) -> Rows[AuditRecord]:
+    return Rows(
+        rows=rows,
+        first=by_id(str(rows[0].seq)) if rows else None,
+        rest=None if rest is None else by_id(str(rest)),
+    )
 
 
-def _mark_of(text: str) -> _Mark:
-    return _Mark(text.startswith(_BACK), sequence_of(text.removeprefix(_BACK)))
-
-
-def _cursor(mark: _Mark) -> str:
-    return cursor_of(_KIND, f"{_BACK if mark.backwards else ''}{mark.seq}")
+def _seq_of(place: RowPlace) -> int:
+    """Raises ValueError."""
+    return sequence_of(place.row_id)
 
 
 async def export_audit(request: Request[State], query: AuditFilter) -> StreamingResponse:

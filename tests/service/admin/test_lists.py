@@ -206,15 +206,15 @@ async def test_keys_are_found_by_prefix_status_and_expiry(
 MADE_UP = (
     "", "junk", "-5", "9" * 5000, str(10**23), "null", '[false,false,"x",null,1]',
     '[false,false,"x",1000000000000000000]', '[false,false,"x",-1000000000000000]',
-    '[false,false,"x",1.5]', "1000000000000000000 x", "^", "=x",
+    '[false,false,"x",1.5]', '[true,true,"x","y"]', '[true,false,"9007199254740993"]',
 )  # fmt: skip
 KINDS = {
     "accounts": "user_id by user_id",
     "accounts?sort=created_at": "user_id by created_at",
     "keys": "key_id by key_id",
-    "audit": "audit_seq",
+    "audit": "seq by -seq",
     "audit/verify": "audit_proof",
-    "usage": "usage",
+    "usage": "entry_id by -started_at",
 }
 
 
