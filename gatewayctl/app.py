@@ -13,6 +13,7 @@ from gatewayctl.nouns import (
     budgets,
     costs,
     doctor,
+    imports,
     keys,
     ledger,
     models,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 _NOUNS = (
     accounts, keys, budgets, usage, ledger, costs, models, alerts, people, audit, recordings,
+    imports,
 )  # fmt: skip
 for _noun in _NOUNS:
     app.add_typer(_noun.app)

@@ -73,7 +73,12 @@ def step_of(client: Client, declared: Declared, *, creates_only: bool = False) -
         return Step("wrong", kind, name, body, differences, there, said)
     if not differences:
         return Step("same", kind, name, body, {}, there)
-    return Step("keep" if creates_only else "change", kind, name, body, differences, there)
+    # A route gets its fallbacks last: one that was made a moment ago may lack them still.
+    is_begun = kind is ROUTES and all(
+        n in _FALLBACKS and not before for n, (before, _) in differences.items()
+    )
+    action: Action = "keep" if creates_only and not is_begun else "change"
+    return Step(action, kind, name, body, differences, there)
 
 
 def _why_not(kind: Kind, body: Row) -> str:

@@ -1,0 +1,1 @@
+"""Reads what another gateway has, and makes it here."""

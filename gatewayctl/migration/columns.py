@@ -1,0 +1,92 @@
+"""Values of PostgreSQL's columns: from a dump they are text, from the database Python's own."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from gatewayctl.migration.conversions import number
+from gatewayctl.values import Row
+
+Kind = Literal["text", "number", "flag", "time", "list", "json"]
+
+_TRUE = {"t", "true", "1"}
+_FALSE = {"f", "false", "0"}
+
+
+def typed(row: Mapping[str, Any], kinds: Mapping[str, Kind]) -> Row:
+    """What cannot be read as its kind stays what it is, for a rule to refuse."""
+    return {
+        name: None if value is None else _read(value, kinds.get(name, "text"))
+        for name, value in row.items()
+    }
+
+
+def _read(value: Any, kind: Kind) -> Any:
+    if isinstance(value, datetime):
+        return _utc(value)
+    if not isinstance(value, str):
+        return str(value) if isinstance(value, (int, float, Decimal)) and kind == "text" else value
+    match kind:
+        case "flag":
+            word = value.lower()
+            return True if word in _TRUE else False if word in _FALSE else value
+        case "time":
+            return _time(value)
+        case "list":
+            return array_of(value)
+        case "json":
+            return _json(value)
+        case "number":
+            read = number(value)
+            return value if read is None else read
+        case _:
+            return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _time(text: str) -> datetime | str:
+    """PostgreSQL writes `2026-01-02 03:04:05.678`, in UTC here, or `+00` after it."""
+    shown = text + ":00" if text[-3:-2] in "+-" and text[-2:].isdecimal() else text
+    try:
+        return _utc(datetime.fromisoformat(shown))
+    except (ValueError, OverflowError):
+        return text
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def array_of(text: str) -> list[str] | str:
+    """Of `{a,"b, c"}`; the text itself where it is no array of one level."""
+    if not (text.startswith("{") and text.endswith("}")):
+        return text
+    items: list[str] = []
+    item, quoted, was_quoted, escaped = "", False, False, False
+    for char in text[1:-1] + ",":
+        if escaped:
+            item, escaped = item + char, False
+        elif char == "\\":
+            escaped = True
+        elif char == '"':
+            quoted, was_quoted = not quoted, True
+        elif char == "," and not quoted:
+            if item or was_quoted:
+                items.append(item)
+            item, was_quoted = "", False
+        else:
+            item += char
+    return text if quoted or escaped else items
+
+
+def names(value: Any) -> Sequence[str]:
+    """The texts of a list."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

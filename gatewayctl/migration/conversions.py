@@ -1,0 +1,102 @@
+"""Amounts, rates, counts and periods of other gateways, as this one has them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from typing import Any
+
+_NANO = Decimal("1e-9")
+_PICO = Decimal("1e-12")
+_MILLION = 1_000_000
+_EXACT = Context(prec=100)
+# What budgets and amounts of the admin API end at.
+MAX_USD = Decimal("9007199.254740991")
+MAX_COUNT = 1_000_000_000
+_DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d|w|mo)")
+_WORDS = {"hourly": "1h", "daily": "1d", "weekly": "7d", "monthly": "1mo"}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "mo": 2_592_000}
+_DAY_S = 86_400
+_MONTH_S = 31 * _DAY_S
+_30_DAYS_S = 30 * _DAY_S
+
+
+@dataclass(frozen=True)
+class Period:
+    """`share` is the part of the limit that one period gets; `said` is empty where it is equal."""
+
+    name: str
+    share: Decimal = Decimal(1)
+    said: str = ""
+
+
+def number(value: Any) -> Decimal | None:
+    """None for what is no finite number. Text is read, since YAML takes 1e-6 for text."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        read = Decimal(repr(value)) if isinstance(value, float) else Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return read if read.is_finite() else None
+
+
+def count(value: Any) -> int | None:
+    """None for what is no whole number from 0 on."""
+    read = number(value)
+    if read is None or read < 0 or read > Decimal("1e18") or read != read.to_integral_value():
+        return None
+    return int(read)
+
+
+def usd(value: Decimal) -> Decimal:
+    """To the nearest nano-USD, within what an amount can be."""
+    bounded = max(-MAX_USD, min(value, MAX_USD))
+    return _plain(bounded.quantize(_NANO, rounding=ROUND_HALF_EVEN, context=_EXACT))
+
+
+def per_million(per_token: Decimal) -> Decimal:
+    """A rate in USD per million tokens, to the nearest pico-USD."""
+    rate = _EXACT.multiply(per_token, Decimal(_MILLION))
+    return _plain(rate.quantize(_PICO, rounding=ROUND_HALF_EVEN, context=_EXACT))
+
+
+def period_of(duration: str | None) -> Period | None:
+    """None for what is no duration. A period that is not ours never lets more be spent."""
+    if duration is None:
+        return Period("total")
+    match = _DURATION.fullmatch(_WORDS.get(duration, duration).strip().lower())
+    if match is None or int(match[1]) == 0:
+        return None
+    return period_of_seconds(int(match[1]) * _SECONDS[match[2]], duration)
+
+
+def period_of_seconds(seconds: int, shown: str) -> Period:
+    if seconds == _DAY_S:
+        return Period("daily")
+    if seconds == 7 * _DAY_S:
+        return Period("weekly", said="counts by the calendar's week")
+    if _30_DAYS_S <= seconds <= _MONTH_S:
+        return Period("monthly", said="counts by the calendar's month")
+    for name, length_s in (("daily", _DAY_S), ("weekly", 7 * _DAY_S), ("monthly", _MONTH_S)):
+        if seconds < length_s:
+            return Period(name, said=f"the limit of {shown} holds for a longer period, {name}")
+    share = Decimal(_30_DAYS_S) / Decimal(seconds)
+    return Period("monthly", share, f"of the limit of {shown}, 30 days' part holds monthly")
+
+
+def weights(given: Sequence[Decimal]) -> list[int]:
+    """Whole numbers from 1 to 1,000 in the same proportion, as far as they can be."""
+    largest = max(given)
+    if all(each == each.to_integral_value() and 1 <= each <= 1000 for each in given):
+        return [int(each) for each in given]
+    return [max(1, round(each * 1000 / largest)) for each in given]
+
+
+def _plain(value: Decimal) -> Decimal:
+    """Without zeros at the end or an exponent."""
+    shortest = value.normalize(_EXACT)
+    exponent = shortest.as_tuple().exponent
+    return (
+        shortest if isinstance(exponent, int) and exponent <= 0 else shortest.quantize(Decimal(1))
+    )

@@ -1,0 +1,109 @@
+"""Makes what a plan says, once: whatever is there already stays as it is.
+
+Objects are found by the ids of their source, and an account's spend by its reason in the ledger, so
+that a migration that was interrupted goes on where it was, and a second one changes nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from gatewayctl.client import Client
+from gatewayctl.errors import CommandError
+from gatewayctl.migration.accounts import ORIGIN, printable
+from gatewayctl.migration.plan import Plan, Spend
+from gatewayctl.state.declaration import Declared
+from gatewayctl.state.kinds import ACCOUNTS, KEYS, PRICES, ROUTES, Kind
+from gatewayctl.state.reconciliation import Step, apply_all, step_of
+from gatewayctl.values import Row
+
+_ALL = 1_000_000
+_QUEUED = 202
+_MAX_KEY = 256
+
+
+def carry_out(client: Client, plan: Plan) -> Iterator[Row]:
+    """What was done about each object. Raises CommandError where the API does not answer."""
+    refused: set[str] = set()
+    for row in _made(client, ACCOUNTS, plan.accounts):
+        if row["action"] == "wrong":
+            refused.add(row["name"])
+        yield row
+    # Before the keys, which must not find a budget that is spent already.
+    for spend in plan.spends:
+        if spend.user_id not in refused:
+            yield _spent(client, spend)
+    yield from _made(client, PRICES, plan.costs)
+    yield from _made(client, ROUTES, plan.routes)
+    yield from _made(client, KEYS, [key for key in plan.keys if key["user_id"] not in refused])
+    for key in plan.keys:
+        if key["user_id"] in refused:
+            yield _row("wrong", KEYS.name, KEYS.named(key), "its account could not be made")
+
+
+def _made(client: Client, kind: Kind, bodies: Iterable[Row]) -> Iterator[Row]:
+    steps = (_step(client, kind, body) for body in bodies)
+    for step, error in apply_all(client, steps):
+        if error is not None:
+            said = "; ".join((error.message, *error.details))
+            yield _row("wrong", kind.name, step.name, said)
+        else:
+            yield _row(step.action, kind.name, step.name, step.said or _kept(step))
+
+
+def _step(client: Client, kind: Kind, body: Row) -> Step:
+    step = step_of(client, Declared(kind, body, ""), creates_only=True)
+    origin = body.get("metadata", {}).get(ORIGIN)
+    if kind is ACCOUNTS and origin is not None and step.there is not None:
+        found = step.there.row["metadata"].get(ORIGIN)
+        if found != origin:
+            said = f"is there already, and is not the {printable(origin)}"
+            return Step("wrong", kind, step.name, body, {}, step.there, said)
+    return step
+
+
+def _kept(step: Step) -> str:
+    if not step.differences:
+        return ""
+    return f"is there already, with other {', '.join(step.differences)}"
+
+
+def _spent(client: Client, spend: Spend) -> Row:
+    """What the source counted since the last time is added to what was carried then."""
+    reason = f"Spent before it came here ({printable(spend.source)})"
+    query = {"user_id": spend.user_id, "kind": "adjustment"}
+    try:
+        entries = client.pages("/admin/usage", query, _ALL)
+        carried = sum(
+            (Decimal(entry["cost_usd"]) for entry in entries if entry["reason"] == reason),
+            Decimal(0),
+        )
+        missing = spend.amount_usd - carried
+        if missing == 0:
+            return _row("same", "spend", spend.user_id)
+        body = {
+            "user_id": spend.user_id,
+            "kind": "adjustment",
+            "amount_usd": missing,
+            "reason": reason,
+            "idempotency_key": _key_of(spend, carried),
+        }
+        answer = client.ask("POST", "/admin/ledger/corrections", body=body)
+    except CommandError as error:
+        if error.exit_code == CommandError.exit_code:
+            raise
+        return _row("wrong", "spend", spend.user_id, error.message)
+    said = f"{missing:f} USD"
+    if answer.status == _QUEUED:
+        said += ", once the ledger worker runs"
+    return _row("create", "spend", spend.user_id, said)
+
+
+def _key_of(spend: Spend, carried: Decimal) -> str:
+    """The same as long as neither the source nor the ledger has changed."""
+    said = f"{spend.source}|{carried.normalize():f}|{spend.amount_usd:f}"
+    return f"migration {hashlib.sha256(said.encode()).hexdigest()}"[:_MAX_KEY]
+
+
+def _row(action: str, kind: str, name: str, said: str = "") -> Row:
+    return {"action": action, "kind": kind, "name": name, "said": said}

@@ -1,0 +1,160 @@
+"""LiteLLM's teams and users as accounts, and which account a key draws on.
+
+A key of a team draws on the team's pool, whoever holds it; any other key on its user's. Those
+without either share an account that has no budget: theirs are their own.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+from gatewayctl.migration.accounts import (
+    MAX_MODELS,
+    NO_MODEL,
+    ORIGIN,
+    AccountIds,
+    budget_with_duration,
+    limits_of,
+    metadata_of,
+    named,
+    shown,
+    spend_of,
+)
+from gatewayctl.migration.columns import names
+from gatewayctl.migration.litellm_columns import REASONS
+from gatewayctl.migration.plan import Fields, Plan, Spend
+from gatewayctl.values import Row
+
+_ALL_MODELS = {"all-proxy-models", "all-team-models", "*"}
+_WHOLE_PROXY = "litellm-proxy-budget"
+_UNASSIGNED = "litellm-keys"
+_MAX_TEXT = 512
+_MAX_MODEL = 256
+
+
+class Accounts:
+    """Adds to the plan. `organizations` are their names, `groups` the models of access groups."""
+
+    def __init__(
+        self, plan: Plan, organizations: Mapping[str, str], groups: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._plan = plan
+        self._organizations = organizations
+        self._groups = groups
+        self._ids = AccountIds()
+        self._accounts: set[str] = set()
+        # The models that each account may use; empty is all.
+        self._models: dict[str, Sequence[str]] = {}
+        # By account and origin: what the keys spent whose account has no row.
+        self._key_spends: dict[tuple[str, str], Decimal] = {}
+
+    def add(self, kind: str, row: Row) -> None:
+        source_id = row.get(f"{kind}_id")
+        fields = Fields(self._plan, kind, shown(row.get(f"{kind}_alias") or source_id), row)
+        if not isinstance(source_id, str) or not source_id:
+            fields.rest(said=f"has no {kind}_id")
+            return
+        if source_id == _WHOLE_PROXY:
+            fields.rest(said="there is no budget of all accounts together")
+            return
+        user_id = self._ids.of(kind, source_id)
+        if user_id in self._accounts:
+            fields.rest(said=f"is there twice in the source: {kind} {shown(source_id)}")
+            return
+        if user_id == source_id:
+            fields.carried(f"{kind}_id", said="is the account's user_id")
+        else:
+            fields.adapted(f"{kind}_id", said="becomes what a user_id can be")
+        origin = f"litellm {kind} {source_id}"
+        body: Row = {"user_id": user_id, "name": named(fields, f"{kind}_alias") or user_id}
+        budget = budget_with_duration(fields)
+        body |= {"budgets": [budget]} if budget is not None else {}
+        limits = limits_of(fields)
+        body |= {"limits": limits} if limits is not None else {}
+        if row.get("blocked") is True:
+            body["status"] = "suspended"
+            fields.adapted("blocked", said="the account is suspended")
+        body["metadata"] = metadata_of(fields, "metadata", origin, self._beside(fields))
+        self._spend(fields, user_id, origin)
+        self._models[user_id] = self._expanded(names(row.get("models")))
+        fields.adapted("models", said="each key of it is allowed these")
+        fields.rest(REASONS)
+        self._accounts.add(user_id)
+        self._plan.accounts.append(body)
+
+    def _beside(self, fields: Fields) -> dict[str, str]:
+        also: dict[str, str] = {}
+        organization = fields.get("organization_id")
+        if isinstance(organization, str) and organization:
+            also["organization"] = (self._organizations.get(organization) or organization)[
+                :_MAX_TEXT
+            ]
+            fields.adapted("organization_id", said="is in the metadata; it has no pool of its own")
+        email = fields.get("user_email")
+        if isinstance(email, str) and 0 < len(email) <= 512:
+            also["email"] = email
+            fields.adapted("user_email", said="is in the metadata")
+        return also
+
+    def _spend(self, fields: Fields, user_id: str, origin: str) -> None:
+        spent = spend_of(fields)
+        if spent:
+            self._plan.spends.append(Spend(user_id, origin, spent))
+            fields.adapted("spend", said="is an adjustment, which counts in all current periods")
+        else:
+            fields.carried("spend")
+
+    def owner(self, fields: Fields, spent: Decimal) -> str:
+        """The account that pays, which is made here where the source has no row for it."""
+        team, user = fields.get("team_id"), fields.get("user_id")
+        if isinstance(team, str) and team:
+            user_id, origin = self._ids.of("team", team), f"litellm team {team}"
+            fields.carried("team_id", said="is its account")
+            fields.cannot("user_id", said="a team's key is the team's, whoever holds it")
+        elif isinstance(user, str) and user:
+            user_id, origin = self._ids.of("user", user), f"litellm user {user}"
+            fields.carried("user_id", said="is its account")
+        else:
+            user_id, origin = self._ids.of("keys", _UNASSIGNED), "litellm keys without a team"
+        if user_id not in self._accounts:
+            self._accounts.add(user_id)
+            body = {"user_id": user_id, "name": user_id, "metadata": {ORIGIN: origin[:_MAX_TEXT]}}
+            self._plan.accounts.append(body)
+            said = "its team or user has no row: the account has no budget"
+            self._plan.say("adapted", "key.account", user_id, said)
+            self._key_spends[user_id, origin] = Decimal(0)
+        if (user_id, origin) in self._key_spends:
+            self._key_spends[user_id, origin] += spent
+        return user_id
+
+    def allowed(self, fields: Fields, user_id: str) -> list[str] | None:
+        """What the key and its account allow, both. None is every model."""
+        account = self._models.get(user_id, ())
+        own = self._expanded(names(fields.get("models")))
+        if not own:
+            allowed = list(account)
+            fields.carried("models")
+        elif not account:
+            allowed = list(own)
+            fields.carried("models")
+        else:
+            allowed = [each for each in own if any(fnmatchcase(each, one) for one in account)]
+            fields.adapted("models", said="those of them that its team or user is allowed")
+            allowed = allowed or [NO_MODEL]
+        if len(allowed) > MAX_MODELS:
+            said = f"the key is allowed the first {MAX_MODELS} of them"
+            self._plan.say("cannot", "key.models", fields.of, said)
+        return allowed[:MAX_MODELS] or None
+
+    def _expanded(self, given: Sequence[str]) -> list[str]:
+        """Groups as their models. Empty is every model."""
+        if any(each in _ALL_MODELS for each in given):
+            return []
+        models = [model for each in given for model in self._groups.get(each, (each,))]
+        return [each for each in dict.fromkeys(models) if 0 < len(each) <= 256]
+
+    def add_spends(self) -> None:
+        """Of the accounts that have no row, what their keys spent."""
+        for (user_id, origin), spent in self._key_spends.items():
+            if spent:
+                self._plan.spends.append(Spend(user_id, origin, spent))

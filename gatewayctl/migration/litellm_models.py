@@ -1,0 +1,228 @@
+"""A row of LiteLLM's `model_list` as a deployment, with its price."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from gatewayctl.migration.conversions import MAX_COUNT, count, number
+from gatewayctl.migration.litellm_prices import cost_of
+from gatewayctl.migration.plan import Fields
+from gatewayctl.values import Row
+
+ENVIRON = "os.environ/"
+_SERVED_MODES = {"chat", "completion", "responses", "embedding", None}
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
+_PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# What LiteLLM knows by its name alone.
+_FAMILIES = (
+    ("openai", ("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:", "text-embedding-")),
+    ("anthropic", ("claude-",)),
+)
+_MAX_PARALLEL = 100_000
+_MAX_TIMEOUT_S = 3600
+_MAX_ORDER = 100
+_PARAM_REASONS = {
+    "api_version": "Azure is asked by its v1 API, which has no versions",
+    "tpm": "a deployment has no rate limit; `max_parallel` bounds it",
+    "rpm": "a deployment has no rate limit; `max_parallel` bounds it",
+    "max_retries": "a route has `max_attempts` for all of its deployments",
+    "num_retries": "a route has `max_attempts` for all of its deployments",
+    "max_budget": "budgets are of accounts and keys",
+    "budget_duration": "budgets are of accounts and keys",
+    "tags": "no routing by tags",
+    "aws_region_name": "set AWS_REGION_NAME for the gateway; it holds for all deployments",
+    "aws_access_key_id": "set AWS_ACCESS_KEY_ID for the gateway; it holds for all deployments",
+    "aws_secret_access_key": "set AWS_SECRET_ACCESS_KEY for the gateway",
+    "vertex_project": "set VERTEXAI_PROJECT for the gateway; it holds for all deployments",
+    "vertex_location": "set VERTEXAI_LOCATION for the gateway; it holds for all deployments",
+    "vertex_credentials": "set GOOGLE_APPLICATION_CREDENTIALS for the gateway",
+}
+_INFO_REASONS = {
+    "id": "deployments get ids of their own",
+    "db_model": "deployments get ids of their own",
+}
+
+
+@dataclass
+class Variables:
+    """What `os.environ/NAME` stands for, and which variables the gateway has to be given."""
+
+    environ: Mapping[str, str]
+    # Of secrets that stand in the file: the variable that each is to be given by.
+    _named: dict[str, str] = field(default_factory=dict)
+
+    def resolved(self, value: Any) -> Any:
+        """None for a variable that is not set."""
+        if isinstance(value, str) and value.startswith(ENVIRON):
+            return self.environ.get(value.removeprefix(ENVIRON))
+        return value
+
+    def for_secret(self, secret: str, provider: str) -> str:
+        """The same variable for the same secret."""
+        if secret not in self._named:
+            stem = re.sub(r"[^A-Z0-9]", "_", provider.upper()) + "_API_KEY"
+            taken = sum(1 for name in self._named.values() if name.startswith(stem))
+            self._named[secret] = stem if taken == 0 else f"{stem}_{taken + 1}"
+        return self._named[secret]
+
+
+@dataclass(frozen=True)
+class Served:
+    """`shares` is what calls are shared out by; None where nothing says it."""
+
+    deployment: Row
+    cost: Row | None
+    shares: Decimal | None
+    order: int | None
+    groups: tuple[str, ...]
+
+
+def read_model(
+    row: Fields, credentials: Mapping[str, Mapping[str, Any]], variables: Variables
+) -> Served | None:
+    """None, and said why, for what cannot be served here."""
+    params, info = row.inner("litellm_params"), row.inner("model_info")
+    params = _with_credential(params, credentials)
+    mode = info.get("mode")
+    named = _named_model(params, variables)
+    if mode not in _SERVED_MODES:
+        _refused(row, params, info, f"calls of the kind {mode!r} are not served here")
+        return None
+    if named is None:
+        said = "names no provider that is known; write provider/model"
+        _refused(row, params, info, said)
+        return None
+    base = variables.resolved(params.get("api_base") or params.get("base_url"))
+    if base is None and (params.has("api_base") or params.has("base_url")):
+        _refused(row, params, info, "its api_base is a variable that is not set here")
+        return None
+    provider, model = named
+    params.carried("model", "custom_llm_provider")
+    deployment: Row = {"model": f"{provider}/{model}"}
+    _add_base(params, deployment, base, provider)
+    _add_credential(params, deployment, variables, provider)
+    _add_bounds(params, deployment)
+    _add_flags(params, deployment)
+    cost = cost_of(params, info, deployment, provider, model)
+    shares, order = _shares(params), _order(params)
+    groups = _groups(info)
+    info.carried("mode")
+    info.rest(_INFO_REASONS, said="what a model can do is known from its price map, or a profile")
+    params.rest(_PARAM_REASONS)
+    row.carried("model_name")
+    row.rest(_PARAM_REASONS)
+    return Served(deployment, cost, shares, order, groups)
+
+
+def _with_credential(params: Fields, known: Mapping[str, Mapping[str, Any]]) -> Fields:
+    """With what `litellm_credential_name` stands for, beneath what the row says itself."""
+    name = params.get("litellm_credential_name")
+    if not name or name not in known:
+        return params
+    return params.over(known[name], adapted="litellm_credential_name", said=f"is that of {name}")
+
+
+def _refused(row: Fields, params: Fields, info: Fields, said: str) -> None:
+    for fields in (params, info, row):
+        fields.rest(said=said)
+
+
+def _named_model(params: Fields, variables: Variables) -> tuple[str, str] | None:
+    """Its provider, and its name there."""
+    model, given = variables.resolved(params.get("model")), params.get("custom_llm_provider")
+    if not isinstance(model, str) or not model or not model.isprintable():
+        return None
+    head, slash, rest = model.partition("/")
+    if isinstance(given, str) and _PROVIDER.fullmatch(given):
+        return given, model.removeprefix(f"{given}/")
+    if slash and _PROVIDER.fullmatch(head) and rest:
+        return head, rest
+    for provider, prefixes in _FAMILIES:
+        if model.startswith(prefixes):
+            return provider, model
+    return None
+
+
+def _add_base(params: Fields, deployment: Row, base: Any, provider: str) -> None:
+    if base is None:
+        return
+    deployment["api_base"] = str(base)
+    field_name = "api_base" if params.has("api_base") else "base_url"
+    if provider == "openai" and "api.openai.com" not in str(base):
+        deployment["formats"] = ["chat", "embeddings"]
+        said = "is asked in the formats chat and embeddings; add responses where it speaks it"
+        params.adapted(field_name, said=said)
+    else:
+        params.carried(field_name)
+
+
+def _add_credential(params: Fields, deployment: Row, variables: Variables, provider: str) -> None:
+    """Never the secret itself: the name of the variable that the gateway gets it by."""
+    key = params.get("api_key")
+    if not params.has("api_key"):
+        return
+    name = str(key).removeprefix(ENVIRON)
+    if not str(key).startswith(ENVIRON):
+        name = variables.for_secret(str(key), provider)
+        params.adapted("api_key", said=f"stands in the file: give it to the gateway as {name}")
+    elif _VARIABLE.fullmatch(name):
+        params.carried("api_key", said=f"the gateway needs {name}")
+    else:
+        params.cannot("api_key", said="its variable's name has other than capitals, digits and _")
+        return
+    deployment["credential"] = f"env:{name}"
+
+
+def _add_bounds(params: Fields, deployment: Row) -> None:
+    parallel = count(params.get("max_parallel_requests"))
+    if parallel is not None and 1 <= parallel <= _MAX_PARALLEL:
+        deployment["max_parallel"] = parallel
+        params.carried("max_parallel_requests", said="of each gateway process")
+    timeouts = {}
+    for name, ours in (("timeout", "total"), ("stream_timeout", "first_byte")):
+        seconds = number(params.get(name))
+        if seconds is None or not 0 < seconds <= _MAX_TIMEOUT_S:
+            params.cannot(name, said=f"must be seconds, up to {_MAX_TIMEOUT_S}")
+            continue
+        timeouts[ours] = seconds
+        params.adapted(name, said=f"is timeouts.{ours}")
+    if timeouts:
+        deployment["timeouts"] = timeouts
+
+
+def _add_flags(params: Fields, deployment: Row) -> None:
+    if params.get("drop_params") is True:
+        deployment["drop_params"] = True
+        params.carried("drop_params")
+
+
+def _shares(params: Fields) -> Decimal | None:
+    """LiteLLM shares calls out by weight, else by rpm, else by tpm."""
+    for name in ("weight", "rpm", "tpm"):
+        share = number(params.get(name))
+        if share is None or not 0 < share <= MAX_COUNT:
+            continue
+        if name == "weight":
+            params.carried(name)
+        else:
+            params.adapted(name, said="shares out calls as LiteLLM does, but limits nothing")
+        return share
+    return None
+
+
+def _order(params: Fields) -> int | None:
+    order = count(params.get("order"))
+    if order is None or order > _MAX_ORDER:
+        return None
+    params.carried("order", said="is the priority")
+    return order
+
+
+def _groups(info: Fields) -> tuple[str, ...]:
+    groups = info.get("access_groups")
+    if not isinstance(groups, list):
+        return ()
+    info.adapted("access_groups", said="keys that name the group are allowed its models")
+    return tuple(str(group) for group in groups)

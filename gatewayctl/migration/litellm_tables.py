@@ -1,0 +1,187 @@
+"""LiteLLM's tables: teams and users as accounts, keys by their hashes, what was spent so far."""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from gatewayctl.migration.accounts import (
+    budget_with_duration,
+    limits_of,
+    named,
+    shown,
+    spend_of,
+)
+from gatewayctl.migration.columns import typed
+from gatewayctl.migration.litellm_accounts import Accounts
+from gatewayctl.migration.litellm_columns import (
+    BUDGETS,
+    HISTORY,
+    KEYS,
+    KINDS,
+    MODELS,
+    ORGANIZATIONS,
+    OTHER_TABLES,
+    REASONS,
+    TABLES,
+    TEAMS,
+    USERS,
+)
+from gatewayctl.migration.plan import Fields, Plan, has_value
+from gatewayctl.values import Row
+
+Tables = Mapping[str, Sequence[Mapping[str, Any]]]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DASHBOARD = "litellm-dashboard"
+# What a key takes from the row of budgets that it names, where it has none itself.
+_SHARED = (
+    "max_budget", "soft_budget", "budget_duration", "tpm_limit", "rpm_limit",
+    "max_parallel_requests",
+)  # fmt: skip
+
+
+def read_tables(
+    tables: Tables,
+    now: datetime,
+    groups: Mapping[str, Sequence[str]],
+    *,
+    also: Iterable[str] = (),
+) -> Plan:
+    """`groups` are the models of access groups, `also` names of tables that were not read."""
+    plan = Plan()
+    rows = {name: [typed(row, KINDS[name]) for row in tables.get(name, ())] for name in TABLES}
+    organizations = {
+        str(row.get("organization_id")): str(row.get("organization_alias") or "")
+        for row in rows[ORGANIZATIONS]
+    }
+    accounts = Accounts(plan, organizations, groups)
+    for row in rows[TEAMS]:
+        accounts.add("team", row)
+    for row in rows[USERS]:
+        accounts.add("user", row)
+    budgets = {str(row.get("budget_id")): row for row in rows[BUDGETS]}
+    keys = _Keys(plan, accounts, budgets, now)
+    for row in rows[KEYS]:
+        keys.add(row)
+    accounts.add_spends()
+    _tell_others(plan, rows, keys.shared_budgets)
+    for name in also:
+        plan.say("cannot", name, "table", OTHER_TABLES.get(name, HISTORY))
+    return plan
+
+
+class _Keys:
+    """Adds to the plan."""
+
+    def __init__(
+        self, plan: Plan, accounts: Accounts, budgets: Mapping[str, Row], now: datetime
+    ) -> None:
+        self.shared_budgets: set[str] = set()
+        self._plan = plan
+        self._accounts = accounts
+        self._budgets = budgets
+        self._now = now
+        self._hashes: set[str] = set()
+
+    def add(self, row: Row) -> None:
+        hashed = _hash(row)
+        fields = Fields(self._plan, "key", _shown_key(row, hashed), self._with_budget(row))
+        reason = self._why_not(row, hashed)
+        if reason is not None:
+            fields.rest(said=reason)
+            return
+        self._hashes.add(str(hashed))
+        if hashed == row["token"]:
+            fields.carried("token", said="its secret stays")
+        else:
+            fields.adapted("token", said="was no hash: its SHA-256 is carried")
+        spent = spend_of(fields)
+        user_id = self._accounts.owner(fields, spent)
+        body: Row = {"user_id": user_id, "key_sha256": hashed, "name": _key_name(fields)}
+        budget = budget_with_duration(fields, spent=spent)
+        body |= {"budgets": [budget]} if budget is not None else {}
+        limits = limits_of(fields)
+        body |= {"limits": limits} if limits is not None else {}
+        allowed = self._accounts.allowed(fields, user_id)
+        body |= {"allowed_models": allowed} if allowed is not None else {}
+        if row.get("expires") is not None:
+            body["expires_at"] = row["expires"].isoformat()
+            fields.carried("expires")
+        said = "is in its account's; a period of its own budget begins at zero"
+        fields.adapted("spend", said=said)
+        self._share_budget(fields)
+        if fields.has("metadata"):
+            fields.inner("metadata").rest(said="keys have no metadata: its account has")
+        fields.rest(REASONS)
+        self._plan.keys.append(body)
+
+    def _why_not(self, row: Row, hashed: str | None) -> str | None:
+        if hashed is None:
+            return "its token is no SHA-256"
+        if hashed in self._hashes:
+            return "is there twice in the source"
+        if row.get("team_id") == _DASHBOARD:
+            return "is a session of LiteLLM's own pages"
+        if row.get("blocked") is True:
+            return "is blocked: its secret stays refused"
+        expires = row.get("expires")
+        if expires is not None and not isinstance(expires, datetime):
+            return "its time of expiry cannot be read"
+        if expires is not None and expires <= self._now:
+            return "has expired: its secret stays refused"
+        return None
+
+    def _with_budget(self, row: Row) -> Row:
+        shared = self._budgets.get(str(row.get("budget_id")), {})
+        given = {name: shared.get(name) for name in _SHARED if row.get(name) is None}
+        return {**row, **{name: value for name, value in given.items() if has_value(value)}}
+
+    def _share_budget(self, fields: Fields) -> None:
+        budget_id = fields.get("budget_id")
+        if isinstance(budget_id, str) and budget_id in self._budgets:
+            self.shared_budgets.add(budget_id)
+            fields.adapted("budget_id", said="its limits are the key's own")
+
+
+def _tell_others(
+    plan: Plan, rows: Mapping[str, Sequence[Row]], shared_budgets: Collection[str]
+) -> None:
+    for row in rows[BUDGETS]:
+        fields = Fields(plan, "budget", shown(row.get("budget_id")), row)
+        if row.get("budget_id") in shared_budgets:
+            fields.adapted(*_SHARED, said="each key that names it has the same of its own")
+            fields.adapted("budget_id", said="each key that names it has the same of its own")
+        fields.rest(REASONS, said="only keys get a budget by its name")
+    for row in rows[ORGANIZATIONS]:
+        name = shown(row.get("organization_alias") or row.get("organization_id"))
+        fields = Fields(plan, "organization", name, row)
+        said = "is in the metadata of its accounts"
+        fields.adapted("organization_id", "organization_alias", said=said)
+        fields.rest(REASONS, said="there is no pool of several accounts")
+    for row in rows[MODELS]:
+        fields = Fields(plan, "model", shown(row.get("model_name")), row)
+        fields.rest(said="is encrypted in the database: put it into config.yaml")
+
+
+def _hash(row: Row) -> str | None:
+    """Versions of long ago kept secrets as they were."""
+    token = row.get("token")
+    if not isinstance(token, str):
+        return None
+    if token.startswith("sk-"):
+        return hashlib.sha256(token.encode()).hexdigest()
+    return token if _SHA256.fullmatch(token) else None
+
+
+def _key_name(fields: Fields) -> str:
+    alias = named(fields, "key_alias")
+    if alias is None:
+        return named(fields, "key_name") or ""
+    fields.cannot("key_name", said="its alias is its name")
+    return alias
+
+
+def _shown_key(row: Row, hashed: str | None) -> str:
+    return shown(row.get("key_alias") or row.get("key_name") or (hashed or "")[:12])

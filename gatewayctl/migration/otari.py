@@ -1,0 +1,159 @@
+"""Otari: its `config.yml`, and the tables of its users, budgets, keys, aliases and prices.
+
+It keeps the SHA-256 of secrets, as this gateway does.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from gatewayctl.documents import Document
+from gatewayctl.migration.accounts import (
+    NO_MODEL,
+    AccountIds,
+    budget_of,
+    metadata_of,
+    named,
+    shown,
+    spend_of,
+)
+from gatewayctl.migration.columns import Kind, names, typed
+from gatewayctl.migration.conversions import Period, count, period_of_seconds
+from gatewayctl.migration.otari_models import REASONS, Models
+from gatewayctl.migration.plan import Fields, Plan, Spend
+from gatewayctl.values import Row
+
+USERS, BUDGETS, KEYS, ALIASES, PRICES = (
+    "users", "budgets", "api_keys", "model_aliases", "model_pricing",
+)  # fmt: skip
+TABLES = (BUDGETS, USERS, KEYS, ALIASES, PRICES)
+
+_COMMON: dict[str, Kind] = {
+    "allowed_models": "json", "metadata": "json", "created_at": "time", "updated_at": "time",
+    "blocked": "flag", "is_active": "flag", "exclude_from_budget": "flag", "expires_at": "time",
+    "deleted_at": "time", "pricing_tiers": "json", "effective_at": "time", "last_used_at": "time",
+    "reject_user_mismatch": "flag", "capture_agent_telemetry": "flag",
+    "budget_started_at": "time", "next_budget_reset_at": "time",
+}  # fmt: skip
+_ALIGNED = {
+    "calendar_day": "daily", "calendar_week": "weekly", "calendar_month": "monthly",
+}  # fmt: skip
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_MODELS = 256
+
+
+def read_otari(
+    document: Document | None,
+    tables: Mapping[str, Sequence[Row]],
+    now: datetime,
+    also: Iterable[str],
+) -> Plan:
+    """Raises Misused, with the line."""
+    reader = _Reader(now)
+    models = Models(reader.plan)
+    if document is not None:
+        models.config(document)
+    rows = {name: [typed(row, _COMMON) for row in tables.get(name, ())] for name in TABLES}
+    for row in rows[PRICES]:
+        fields = Fields(reader.plan, "price", shown(row.get("model_key")), row)
+        models.price(str(row.get("model_key") or ""), fields)
+    for row in rows[ALIASES]:
+        models.alias_row(row)
+    budgets = {row.get("budget_id"): row for row in rows[BUDGETS]}
+    for row in rows[USERS]:
+        reader.user(row, budgets.get(row.get("budget_id")))
+    for row in rows[BUDGETS]:
+        fields = Fields(reader.plan, "budget", shown(row.get("name") or row["budget_id"]), row)
+        fields.rest(said="each account of it has the same of its own")
+    for row in rows[KEYS]:
+        reader.key(row)
+    for name in also:
+        reader.plan.say("cannot", name, "table", "is not read: history, or a feature not here")
+    return reader.plan
+
+
+class _Reader:
+    def __init__(self, now: datetime) -> None:
+        self.plan = Plan()
+        self._now = now
+        self._ids = AccountIds()
+        self._models: dict[str, Any] = {}
+        self._hashes: set[str] = set()
+
+    def user(self, row: Row, budget: Row | None) -> None:
+        source_id = str(row.get("user_id") or "")
+        fields = Fields(self.plan, "user", shown(row.get("alias") or source_id), row)
+        if row.get("deleted_at") is not None or not source_id:
+            fields.rest(said="is deleted")
+            return
+        user_id, origin = self._ids.of("user", source_id), f"otari user {source_id}"
+        fields.carried("user_id")
+        body: Row = {"user_id": user_id, "name": named(fields, "alias") or user_id}
+        if budget is not None:
+            limit = budget_of(Fields(self.plan, "budget", fields.of, budget), _period(budget))
+            body |= {"budgets": [limit]} if limit is not None else {}
+            fields.adapted("budget_id", said="its limit is the account's own")
+        if row.get("blocked") is True:
+            body["status"] = "suspended"
+            fields.adapted("blocked", said="the account is suspended")
+        body["metadata"] = metadata_of(fields, "metadata", origin, {})
+        spent = spend_of(fields)
+        if spent:
+            self.plan.spends.append(Spend(user_id, origin, spent))
+            fields.adapted("spend", said="is an adjustment, which counts in all current periods")
+        fields.carried("spend")
+        self._models[source_id] = row.get("allowed_models")
+        fields.adapted("allowed_models", said="each key of it is allowed these")
+        fields.rest(REASONS)
+        self.plan.accounts.append(body)
+
+    def key(self, row: Row) -> None:
+        fields = Fields(self.plan, "key", shown(row.get("key_name") or row.get("id")), row)
+        reason = self._why_not(row)
+        if reason is not None:
+            fields.rest(said=reason)
+            return
+        self._hashes.add(row["key_hash"])
+        fields.carried("key_hash", "user_id", said="its secret stays")
+        body: Row = {
+            "user_id": self._ids.of("user", row["user_id"]),
+            "key_sha256": row["key_hash"],
+            "name": named(fields, "key_name") or "",
+        }
+        allowed = row.get("allowed_models")
+        given = self._models[row["user_id"]] if allowed is None else allowed
+        if isinstance(given, list):
+            body["allowed_models"] = names(given)[:_MAX_MODELS] or [NO_MODEL]
+        fields.carried("allowed_models")
+        if row.get("expires_at") is not None:
+            body["expires_at"] = row["expires_at"].isoformat()
+            fields.carried("expires_at")
+        fields.carried("is_active")
+        fields.rest(REASONS, said="keys here have no such field")
+        self.plan.keys.append(body)
+
+    def _why_not(self, row: Row) -> str | None:
+        hashed, expires = row.get("key_hash"), row.get("expires_at")
+        if not isinstance(hashed, str) or not _SHA256.fullmatch(hashed):
+            return "its key_hash is no SHA-256"
+        if hashed in self._hashes:
+            return "is there twice in the source"
+        if row.get("user_id") not in self._models:
+            return "its user is deleted, or has no row"
+        if row.get("is_active") is False:
+            return "is not active: its secret stays refused"
+        if expires is not None and not isinstance(expires, datetime):
+            return "its time of expiry cannot be read"
+        return "has expired" if expires is not None and expires <= self._now else None
+
+
+def _period(budget: Row) -> Period | None:
+    aligned = budget.get("reset_alignment")
+    if aligned is not None:
+        return Period(_ALIGNED[aligned]) if aligned in _ALIGNED else None
+    seconds = budget.get("budget_duration_sec")
+    if seconds is None:
+        return Period("total")
+    wanted = count(seconds)
+    return period_of_seconds(wanted, f"{wanted} s") if wanted else None

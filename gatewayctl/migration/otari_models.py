@@ -1,0 +1,145 @@
+"""Otari's providers, prices and aliases as routes and prices.
+
+Its clients name models `provider:model`, so each model that has a price becomes a route of that
+name.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gatewayctl.documents import Document
+from gatewayctl.errors import Misused
+from gatewayctl.migration.accounts import shown
+from gatewayctl.migration.conversions import number
+from gatewayctl.migration.plan import Fields, Plan
+from gatewayctl.values import Row
+
+_RATES = {
+    "input_price_per_million": "input_cost_per_million",
+    "output_price_per_million": "output_cost_per_million",
+    "cache_read_price_per_million": "cached_read_cost_per_million",
+    "cache_write_price_per_million": "cache_write_cost_per_million",
+    "cache_write_1h_price_per_million": "cache_write_1h_cost_per_million",
+}
+# Its names of providers that have others here.
+_PROVIDERS = {
+    "vertexai": "vertex_ai", "together": "together_ai", "fireworks": "fireworks_ai",
+    "azureopenai": "azure", "openai-compatible": "openai", "openai_compatible": "openai",
+    "vllm": "hosted_vllm", "cohere": "cohere_chat",
+}  # fmt: skip
+_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]{0,127})\}")
+_OWN = "rows here have times of their own"
+REASONS = {
+    "created_at": _OWN, "updated_at": _OWN, "last_used_at": _OWN, "budget_started_at": _OWN,
+    "next_budget_reset_at": "periods begin by the calendar, and by themselves",
+    "workspace_id": "there are no workspaces: accounts are who pays",
+    "key_prefix": "a hash has no readable start",
+    "exclude_from_budget": "every call of an account counts in its budget",
+    "reject_user_mismatch": "a key is its account's, whatever `user` a call names",
+    "reserved": "holds are of calls under way",
+    "pricing_tiers": "set them with gatewayctl costs set",
+}  # fmt: skip
+
+
+class Models:
+    """Adds to the plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._providers: dict[str, Row] = {}
+        self._routes: dict[str, Row] = {}
+
+    def config(self, document: Document) -> None:
+        content = document.content
+        if not isinstance(content, Mapping):
+            raise Misused(f"{document.where()}: is no mapping of settings.")
+        top = Fields(self._plan, "config", "config.yml", content)
+        for name, values in _pairs(content, "providers"):
+            self._provider(name, values)
+        for key, values in _pairs(content, "pricing"):
+            self.price(key, Fields(self._plan, "pricing", shown(key), values or {}))
+        for name, target in _pairs(content, "aliases"):
+            self._alias(name, target)
+        top.skip("providers", "pricing", "aliases")
+        top.rest(said="is the other gateway's own")
+
+    def _provider(self, name: str, values: Any) -> None:
+        fields = Fields(self._plan, "providers", shown(name), values or {})
+        kind = str(fields.get("provider_type") or name).lower()
+        own: Row = {"provider": _PROVIDERS.get(kind, kind)}
+        fields.carried("provider_type")
+        key = fields.get("api_key")
+        if fields.has("api_key"):
+            match = _VARIABLE.fullmatch(str(key))
+            stem = re.sub(r"[^A-Z0-9]", "_", name.upper()) + "_API_KEY"
+            variable = stem if match is None else match[1]
+            own["credential"] = f"env:{variable}"
+            said = f"give it to the gateway as {variable}"
+            if match is None:
+                fields.adapted("api_key", said=said)
+            else:
+                fields.carried("api_key", said=said)
+        if fields.has("api_base"):
+            own["api_base"] = str(fields.get("api_base"))
+            if own["provider"] == "openai" and "api.openai.com" not in own["api_base"]:
+                own["formats"] = ["chat", "embeddings"]
+            fields.carried("api_base")
+        fields.rest(said="set it for the gateway, if it needs it")
+        self._providers[name] = own
+
+    def _deployment(self, key: str) -> Row | None:
+        """Of `provider:model`; the instance's name may stand for a provider."""
+        instance, colon, model = key.partition(":")
+        if not colon or not model or not instance:
+            return None
+        kind = _PROVIDERS.get(instance, instance)
+        own = {"provider": kind, **self._providers.get(instance, {})}
+        provider = own.pop("provider")
+        return {"model": f"{provider}/{model}", **own}
+
+    def price(self, key: str, fields: Fields) -> None:
+        deployment = self._deployment(key)
+        rates = {ours: number(fields.get(theirs)) for theirs, ours in _RATES.items()}
+        if deployment is None or None in [*rates.values()][:2]:
+            said = "needs provider:model, and prices of input and output"
+            fields.cannot("model_key", *_RATES, said=said)
+            fields.rest(REASONS)
+            return
+        fields.carried("model_key", *_RATES)
+        fields.rest(REASONS)
+        provider, _, model = deployment["model"].partition("/")
+        cost: Row = {"model": model, "provider": provider}
+        cost |= {name: rate for name, rate in rates.items() if rate is not None}
+        # Rows of the database come later, and apply before the file's.
+        self._plan.costs = [
+            each
+            for each in self._plan.costs
+            if (each["model"], each["provider"]) != (model, provider)
+        ] + [cost]
+        if key not in self._routes:
+            self._routes[key] = {"model": key, "deployments": [deployment]}
+            self._plan.routes.append(self._routes[key])
+
+    def alias_row(self, row: Row) -> None:
+        fields = Fields(self._plan, "alias", shown(row.get("name")), row)
+        if row.get("user_id") is not None:
+            fields.rest(said="names of models are routes, the same for all")
+            return
+        self._alias(str(row.get("name") or ""), row.get("target"), fields)
+        fields.rest(REASONS | {"id": _OWN})
+
+    def _alias(self, name: str, target: Any, fields: Fields | None = None) -> None:
+        fields = fields or Fields(self._plan, "aliases", shown(name), {"target": target})
+        deployment = self._deployment(target) if isinstance(target, str) else None
+        if deployment is None or name in self._routes or not name:
+            fields.rest(said="needs a name of its own, and a target provider:model")
+            return
+        fields.carried("name", "target", said="is a route")
+        self._routes[name] = {"model": name, "deployments": [deployment]}
+        self._plan.routes.append(self._routes[name])
+
+
+def _pairs(content: Mapping[str, Any], name: str) -> Sequence[tuple[str, Any]]:
+    values = content.get(name)
+    return [*values.items()] if isinstance(values, Mapping) else []

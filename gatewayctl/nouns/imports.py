@@ -1,0 +1,196 @@
+"""`gatewayctl import`: from another gateway, or a list of keys."""
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gatewayctl.commands import Session, noun, session_of, verb
+from gatewayctl.errors import Misused, end_wrong
+from gatewayctl.values import Row
+
+if TYPE_CHECKING:
+    from gatewayctl.migration.plan import Line, Plan
+    from gatewayctl.migration.table_files import Tables
+
+app = noun("import", "Move here: routes, prices, accounts, spend, and keys with their secrets.")
+
+_SAID = ("verdict", "field", "count", "said", "of")
+_DONE = ("action", "kind", "name", "said")
+_VERDICTS = ("carried", "adapted", "cannot")
+_EXAMPLES = 3
+_LITELLM = "LiteLLM_"
+
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Do it. Without this nothing is sent, only told.")
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Its configuration file.")
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="Its PostgreSQL, which is only read; - reads the URL from stdin.",
+    ),
+]
+Export = Annotated[
+    Path | None,
+    typer.Option(
+        "--export", metavar="PATH", help="A dump by pg_dump, or a directory of a CSV per table."
+    ),
+]
+
+
+@verb(app, "litellm")
+def import_litellm(
+    ctx: typer.Context,
+    config: Config = None,
+    database: Database = None,
+    export: Export = None,
+    apply: Apply = False,
+) -> None:
+    """From a LiteLLM Proxy: its config.yaml, and its database or a dump of it.
+
+    Every field is told: carried, adapted, or what cannot be. Secrets stay those that clients have,
+    and what is there already stays as it is, so it can be run again.
+    """
+    from gatewayctl.documents import read_document
+    from gatewayctl.migration.litellm_columns import TABLES
+    from gatewayctl.migration.litellm_config import Groups, read_config
+    from gatewayctl.migration.litellm_tables import read_tables
+    from gatewayctl.migration.plan import Plan
+
+    session = session_of(ctx)
+    _check_given(config, database, export)
+    plan, groups = Plan(), Groups()
+    if config is not None:
+        plan, groups = read_config(read_document(config), session.terminal.environ)
+    tables = _tables(session, database, export, TABLES, _LITELLM)
+    if tables is not None:
+        others = sorted(name for name in tables.others if name.startswith(_LITELLM))
+        plan.add(read_tables(tables.rows, datetime.now(UTC), groups, also=others))
+    _finish(session, plan, apply=apply)
+
+
+@verb(app, "otari")
+def import_otari(
+    ctx: typer.Context,
+    config: Config = None,
+    database: Database = None,
+    export: Export = None,
+    apply: Apply = False,
+) -> None:
+    """From an Otari: its config.yml, and its database or a dump of it."""
+    from gatewayctl.documents import read_document
+    from gatewayctl.migration.otari import TABLES, read_otari
+
+    session = session_of(ctx)
+    _check_given(config, database, export)
+    document = None if config is None else read_document(config)
+    tables = _tables(session, database, export, TABLES, "")
+    rows, others = ({}, []) if tables is None else (tables.rows, sorted(tables.others))
+    _finish(session, read_otari(document, rows, datetime.now(UTC), others), apply=apply)
+
+
+@verb(app, "csv")
+def import_csv(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="With a line of column names.")],
+    apply: Apply = False,
+) -> None:
+    """From a list of keys: user_id, key_sha256 or secret, name, allowed_models, limit_usd, ...
+
+    Secrets are hashed here, and never sent.
+    """
+    from gatewayctl.migration.key_list import read_keys
+    from gatewayctl.migration.table_files import read_rows
+
+    session = session_of(ctx)
+    _finish(session, read_keys(read_rows(file), str(file), datetime.now(UTC)), apply=apply)
+
+
+def _check_given(config: Path | None, database: str | None, export: Path | None) -> None:
+    if config is None and database is None and export is None:
+        raise Misused("There is nothing to read: give --config, and --database or --export.")
+    if database is not None and export is not None:
+        raise Misused("Give --database or --export, not both.")
+
+
+def _tables(
+    session: Session,
+    database: str | None,
+    export: Path | None,
+    wanted: Collection[str],
+    prefix: str,
+) -> "Tables | None":
+    from gatewayctl.migration.database import has_password, read_database
+    from gatewayctl.migration.table_files import read_tables_of
+
+    if export is not None:
+        return read_tables_of(export, wanted)
+    if database is None:
+        return None
+    if database == "-":
+        database = session.terminal.secret("URL of the database: ")
+    elif has_password(database):
+        raise Misused(
+            "A password does not belong into the command line, whose history keeps it.",
+            way_out="--database -, and the URL on stdin",
+        )
+    return read_database(database, wanted, prefix, session.terminal.environ)
+
+
+def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
+    """On a terminal the fields are summed up, in a pipe each is a line."""
+    from gatewayctl.migration.execution import carry_out
+
+    lines = sorted(plan.lines, key=lambda line: _VERDICTS.index(line.verdict))
+    shown = _summed(lines) if session.output.is_table else map(_row, lines)
+    session.output.rows(shown, _SAID, empty="There is nothing to carry.")
+    counts = Counter(str(line.verdict) for line in lines)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
+    session.terminal.say(
+        f"{len(plan.accounts)} accounts, {len(plan.keys)} keys, {len(plan.routes)} routes, "
+        f"{len(plan.costs)} prices, {len(plan.spends)} sums of spend; fields: {told}."
+    )
+    if not apply:
+        session.terminal.say("Nothing was sent: add --apply to do it.")
+        return
+    results = []
+    for result in carry_out(session.client, plan):
+        results.append(result)
+        if not session.output.is_table:
+            session.output.rows([result], _DONE)
+    if session.output.is_table:
+        changed = [row for row in results if row["action"] != "same"]
+        session.output.rows(changed, _DONE, empty="All of it was there already.")
+    actions = Counter(row["action"] for row in results)
+    session.terminal.say(", ".join(f"{count} {action}" for action, count in actions.items()) + ".")
+    if actions["wrong"]:
+        raise end_wrong()
+
+
+def _row(line: "Line") -> Row:
+    return {"verdict": line.verdict, "field": line.kind, "of": line.of, "said": line.said}
+
+
+def _summed(lines: "list[Line]") -> list[Row]:
+    """One row for all objects of which the same is said of a field."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for line in lines:
+        found.setdefault((line.verdict, line.kind, line.said), []).append(line.of)
+    return [
+        {
+            "verdict": verdict,
+            "field": kind,
+            "count": len(of),
+            "said": said,
+            "of": ", ".join(dict.fromkeys(of[:_EXAMPLES])),
+        }
+        for (verdict, kind, said), of in found.items()
+    ]

@@ -1,0 +1,254 @@
+"""LiteLLM's `config.yaml` as routes and prices."""
+
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatewayctl.documents import parse_document, read_document
+from gatewayctl.errors import Misused
+from gatewayctl.migration.litellm_config import read_config
+from gatewayctl.migration.plan import Plan
+
+CONFIG = Path(__file__).parents[3] / "support/litellm/config.yaml"
+ENVIRON = {"AZURE_API_BASE": "https://x.openai.azure.com"}
+
+
+def planned(text: str, environ: Mapping[str, str] = ENVIRON) -> Plan:
+    return read_config(parse_document(text.encode(), "config.yaml"), environ)[0]
+
+
+def model(params: str, *, beside: str = "") -> Plan:
+    return planned(f"model_list: [{{model_name: m, litellm_params: {{{params}}} {beside}}}]")
+
+
+def said(plan: Plan, kind: str) -> list[tuple[str, str]]:
+    return [(line.verdict, line.said) for line in plan.lines if line.kind == kind]
+
+
+def test_a_configuration_as_routes_prices_and_fallbacks() -> None:
+    plan, groups = read_config(read_document(CONFIG), ENVIRON)
+    routes = {route["model"]: route for route in plan.routes}
+    assert list(routes) == ["smart", "claude", "house", "gpt-4o", "cheap"]
+    bounds = {"max_attempts": 3, "cooldown_after": 4, "cooldown_s": 30}
+    assert routes["smart"] == {
+        "model": "smart",
+        "deployments": [
+            {
+                "model": "openai/gpt-4.1",
+                "credential": "env:OPENAI_API_KEY",
+                "drop_params": True,
+                "timeouts": {"total": 600},
+                "weight": 1000,
+                "priority": 1,
+            },
+            {
+                "model": "azure/gpt-4.1-eu",
+                "api_base": "https://x.openai.azure.com",
+                "credential": "env:AZURE_API_KEY",
+                "max_parallel": 40,
+                "timeouts": {"total": 300, "first_byte": 30},
+                "priced_as": "gpt-4.1",
+                "drop_params": True,
+                "weight": 111,
+                "priority": 2,
+            },
+        ],
+        "fallbacks": ["claude", "house"],
+        **bounds,
+    }
+    assert routes["house"]["context_fallbacks"] == ["smart"]
+    assert routes["gpt-4o"] == routes["smart"] | {"model": "gpt-4o"}
+    assert plan.costs == [
+        {
+            "model": "qwen3-32b",
+            "provider": "hosted_vllm",
+            "input_cost_per_million": Decimal("0.1"),
+            "output_cost_per_million": Decimal("0.25"),
+        }
+    ]
+    assert groups == {"beta-models": ("smart", "house")}
+    assert "sk-stands-in-the-file" not in repr(plan)
+    assert routes["house"]["deployments"][0]["credential"] == "env:HOSTED_VLLM_API_KEY"
+
+
+def leaves(value: Any, path: str = "") -> list[str]:
+    """The fields of the file: of lists of models each row's own."""
+    if isinstance(value, dict):
+        return [leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}.{name}")]
+    return [path]
+
+
+def test_every_field_is_told_once() -> None:
+    text = """
+model_list:
+  - model_name: m
+    surprise: 1
+    litellm_params:
+      {model: openai/x, api_key: k, api_base: "http://h/v1", base_url: b, rpm: 1, tpm: 2, weight: 3,
+       order: 1, timeout: 1, stream_timeout: 2, max_retries: 3, max_parallel_requests: 4,
+       drop_params: true, custom_llm_provider: openai, input_cost_per_token: 1,
+       output_cost_per_token: 1, cache_read_input_token_cost: 1, organization: o, tags: [t],
+       max_budget: 5, budget_duration: 1d, region_name: eu, temperature: 1, new_one: {a: 1}}
+    model_info: {id: i, mode: chat, base_model: b, input_cost_per_token: 1, access_groups: [g],
+                 supports_vision: true, max_tokens: 5, other: x}
+litellm_settings: {drop_params: true, cache: true, num_retries: 1, unheard_of: 1, timeout: 5}
+router_settings: {allowed_fails: 1, cooldown_time: 5, routing_strategy: x}
+general_settings: {master_key: k, alerting: [a], unheard_of: 2}
+guardrails: [1]
+unheard_of: {a: b}
+"""
+    document = parse_document(text.encode(), "config.yaml")
+    plan, _ = read_config(document, {})
+    told = Counter(line.kind for line in plan.lines)
+    assert set(told.values()) == {1}, told
+    content = document.content
+    row = content.pop("model_list")[0]
+    expected = {f"model_list.{name}" for name in ("model_name", "surprise")}
+    for inner in ("litellm_params", "model_info"):
+        expected |= {f"model_list.{inner}.{name}" for name in row[inner]}
+    for section in ("litellm_settings", "router_settings", "general_settings"):
+        expected |= {f"{section}.{name}" for name in content.pop(section)}
+    assert set(told) == expected | {f"config.{name}" for name in content}
+
+
+def test_each_row_is_a_deployment_and_its_price_its_own() -> None:
+    plan = planned(
+        """
+model_list:
+  - {model_name: m, litellm_params: {model: openai/x, input_cost_per_token: 1e-6,
+     output_cost_per_token: 2e-6}}
+  - {model_name: m, litellm_params: {model: openai/x, api_key: sk-2, input_cost_per_token: 3e-6,
+     output_cost_per_token: 4e-6}}
+  - model_name: other
+    litellm_params: {model: openai/x}
+    model_info: {input_cost_per_token: 0.000001, output_cost_per_token: 0.000002}
+"""
+    )
+    assert [(cost["model"], cost["input_cost_per_million"]) for cost in plan.costs] == [
+        ("x", 1),
+        ("x@m", 3),
+    ]
+    assert [each.get("priced_as") for each in plan.routes[0]["deployments"]] == [None, "x@m"]
+
+
+@pytest.mark.parametrize(
+    ("params", "deployment"),
+    [
+        ("model: gpt-4o", {"model": "openai/gpt-4o"}),
+        ("model: claude-x", {"model": "anthropic/claude-x"}),
+        ("model: openai/org/x", {"model": "openai/org/x"}),
+        ("model: x, custom_llm_provider: groq", {"model": "groq/x"}),
+        ("model: openai/x, api_key: os.environ/lower", {"model": "openai/x"}),
+        (
+            "model: openai/x, api_base: 'http://h/v1'",
+            {"model": "openai/x", "api_base": "http://h/v1", "formats": ["chat", "embeddings"]},
+        ),
+        ("model: openai/x, timeout: 0", {"model": "openai/x"}),
+        ("model: openai/x, timeout: forever", {"model": "openai/x"}),
+        ("model: openai/x, max_parallel_requests: -1", {"model": "openai/x"}),
+        ("model: openai/x, weight: 0", {"model": "openai/x"}),
+        ("model: openai/x, weight: -3", {"model": "openai/x"}),
+        (
+            "model: openai/x, input_cost_per_token: -1, output_cost_per_token: 1",
+            {"model": "openai/x"},
+        ),
+    ],
+)
+def test_deployments(params: str, deployment: dict[str, Any]) -> None:
+    (route,) = model(params).routes
+    assert route["deployments"] == [deployment]
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ("model: unheard-of", "names no provider"),
+        ("model: 5", "names no provider"),
+        ("temperature: 1", "names no provider"),
+        ("model: openai/x, api_base: os.environ/UNSET", "is not set here"),
+    ],
+)
+def test_what_cannot_be_served_is_told(params: str, why: str) -> None:
+    plan = model(params)
+    assert plan.routes == []
+    assert {line.verdict for line in plan.lines} == {"cannot"}
+    assert any(why in line.said for line in plan.lines)
+
+
+def test_features_that_are_not_here_are_named() -> None:
+    plan = model("model: openai/x", beside=", model_info: {mode: audio_speech}")
+    assert plan.routes == []
+    assert "'audio_speech' are not served here" in said(plan, "model_list.model_name")[0][1]
+    plan = planned("model_list: [{model_name: '*', litellm_params: {model: 'openai/*'}}]")
+    assert plan.routes == []
+    assert {line.verdict for line in plan.lines} == {"cannot"}
+
+
+def test_names_of_two_things_are_told() -> None:
+    plan = planned(
+        """
+model_list:
+  - {model_name: a, litellm_params: {model: openai/x}}
+  - {model_name: b, litellm_params: {model: openai/y}}
+router_settings: {model_group_alias: {a: b, c: b, d: nothing, e: {model: a}}}
+"""
+    )
+    assert [route["model"] for route in plan.routes] == ["a", "b", "c", "e"]
+    aliases = {line.of: line.said for line in plan.lines if "alias" in line.kind}
+    assert "is a model's name too" in aliases["a"]
+    assert "no model 'nothing'" in aliases["d"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("model_list:\n  - a: [\n", ":3"),
+        ("- a\n", ":1: is no mapping"),
+        ("model_list:\n  - 5\n", ":2: model_list[0] is no mapping"),
+        ("model_list: 5\n", ":1: model_list is no list"),
+        ("a: 1\nmodel_list: []\na: 2\n", ":3: has the key 'a' twice"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(text: str, where: str) -> None:
+    with pytest.raises(Misused) as raised:
+        planned(text)
+    assert where in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "{litellm_params: 5}",
+        "{model_name: m, litellm_params: [1]}",
+        "{model_name: '', litellm_params: {model: x}}",
+        "{model_name: 'ä ö 🚀', litellm_params: {model: openai/x}, model_info: 7}",
+        "{model_name: m, litellm_params: {model: [1]}}",
+        "{model_name: m, litellm_params: {model: openai/x, api_key: 5, weight: x, order: {}}}",
+    ],
+)
+def test_odd_rows_are_told_and_stop_nothing(odd: str) -> None:
+    plan = planned(f"model_list: [{odd}, {{model_name: ok, litellm_params: {{model: openai/x}}}}]")
+    assert plan.routes[-1]["model"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "litellm_settings: 5",
+        "litellm_settings: {fallbacks: 5, num_retries: -1, request_timeout: x, drop_params: x}",
+        "router_settings: {fallbacks: [5, {a: 5}, {m: [1, x]}], model_group_alias: [1]}",
+        "router_settings: {default_fallbacks: [x, m], cooldown_time: -1, allowed_fails: 1.5}",
+        "credential_list: [{credential_name: c, credential_values: {api_key: k}}]",
+        "environment_variables: [1]",
+    ],
+)
+def test_odd_settings_are_told_and_stop_nothing(settings: str) -> None:
+    plan = planned(
+        f"model_list: [{{model_name: m, litellm_params: {{model: openai/x}}}}]\n{settings}"
+    )
+    assert plan.routes[0]["model"] == "m"
+    assert len(plan.lines) > 2
