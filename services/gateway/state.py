@@ -59,6 +59,7 @@ from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.credentials import Credentials
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.forward import Forwarder
+from services.gateway.upstream.http.client import UpstreamClient
 from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.relay import Relay, open_client
 from services.gateway.upstream.translation.profiles import Profiles
@@ -85,88 +86,124 @@ class State(TypedDict):
     redis: Redis
 
 
+class _Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What has to be closed, and the map, which is read from a file."""
+
+    database: Database
+    redis: Redis
+    client: UpstreamClient
+    translator: Translator
+    spool: Spool
+    price_map: PriceMap
+
+
+class _Assembly(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts, and what else is worked on in the background."""
+
+    parts: Parts
+    standings: Standings
+    caches: Caches
+    cooldowns: Cooldowns
+    backlog: Backlog
+
+
 @asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[State]:
     """Connects lazily: the gateway starts, and says so in `/ready`, whatever is away."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            open_database(settings.mongo_uri.reveal(), operation_timeout_s=_MONGO_TIMEOUT_S)
-        )
-        redis = await stack.enter_async_context(open_redis(settings.redis_url.reveal()))
-        client = await stack.enter_async_context(open_client(settings))
-        price_map = PriceMap.open(settings.price_map_path)
-        translator = Translator()
-        stack.push_async_callback(translator.close)
-        spool = Spool(Path(settings.spool_dir), max_bytes=settings.spool_max_bytes)
-        spool.open()
-        stack.callback(spool.close)
-        breaker = Breaker(_REDIS_PAUSE_S)
-        recordings = Recordings(
-            RecordingQueue(redis), breaker, max_bytes=settings.recording_max_bytes
-        )
-        # After the meter, whose events matter more.
-        stack.push_async_callback(recordings.close)
-        pipelined = Pipelined(redis)
-        holds = HoldStore(redis, pipelined, wait_replicas=settings.redis_wait_replicas)
-        standings = Standings(StandingStore(pipelined), SpendReader(database, holds))
-        caches = Caches(pipelined, breaker, settings)
-        profiles = Profiles(price_map)
-        directory = Directory(database, price_map, caches, profiles.searches)
-        clock = SharedClock()
-        backlog = Backlog(spool)
-        admissions = Admissions(holds, database, backlog, breaker, clock, settings)
-        meter = Meter(holds, backlog, breaker, admissions)
-        stack.push_async_callback(meter.close)
-        decoding = stack.enter_context(ThreadPoolExecutor(_DECODING_THREADS, "decoding"))
-        open_calls = OpenCalls()
-        stack.push_async_callback(open_calls.wait_for_none)
-        router = Router(database, ModelDirectory(settings, price_map, os.environ), caches, settings)
-        cooldowns = Cooldowns(CooldownStore(redis))
-        tokenizer = BundledTokenizer()
-        forwarder = Forwarder(
-            Relay(client, settings),
-            LibraryCalls(translator, settings),
-            profiles,
-            tokenizer,
-            Credentials(os.environ, Path(settings.secrets_dir)),
-        )
-        parts = Parts(
-            directory=directory,
-            router=router,
-            admissions=admissions,
-            dispatcher=Dispatcher(forwarder, cooldowns, _capacity(settings)),
-            meter=meter,
-            clock=clock,
-            open_calls=open_calls,
-            recordings=recordings,
-            estimator=Estimator(tokenizer),
-            ownership=Ownership(ObjectStore(redis, database), router),
-            body_limits=BodyLimits(
-                max_bytes=settings.max_body_bytes, silence_s=settings.body_timeout_s
-            ),
-            body_memory=_body_memory(settings),
-            decoding=decoding,
-            early_refusals=EarlyRefusals(standings, breaker),
-            keepalive_s=settings.keepalive_s,
-        )
+        resources = await _open(stack, settings)
+        database, redis = resources.database, resources.redis
+        made = _assemble(resources, settings)
+        parts = made.parts
+        # In reverse: first the calls end, and recordings end after the events, which matter more.
+        stack.push_async_callback(parts.recordings.close)
+        stack.push_async_callback(parts.meter.close)
+        stack.callback(parts.decoding.shutdown)
+        stack.push_async_callback(parts.open_calls.wait_for_none)
         await stack.enter_async_context(DATABASES.running(database, redis))
         for work in (
             listen(redis, parts.invalidate, parts.invalidate_all),
-            cooldowns.share(),
-            caches.report_lookups(),
-            admissions.renew_leases(),
-            meter.drain_spool(),
-            report_spool(backlog, SpoolNoteStore(redis), gethostname()),
-            report_replica(ReplicaStore(redis), _replica(settings, backlog)),
+            made.cooldowns.share(),
+            made.caches.report_lookups(),
+            parts.admissions.renew_leases(),
+            parts.meter.drain_spool(),
+            report_spool(made.backlog, SpoolNoteStore(redis), gethostname()),
+            report_replica(ReplicaStore(redis), _replica(settings, made.backlog)),
         ):
             await stack.enter_async_context(_running(work))
         yield State(
             parts=parts,
-            standings=standings,
+            standings=made.standings,
             key_usage=KeyUsage(database),
             database=database,
             redis=redis,
         )
+
+
+async def _open(stack: AsyncExitStack, settings: Settings) -> _Resources:
+    database = await stack.enter_async_context(
+        open_database(settings.mongo_uri.reveal(), operation_timeout_s=_MONGO_TIMEOUT_S)
+    )
+    redis = await stack.enter_async_context(open_redis(settings.redis_url.reveal()))
+    client = await stack.enter_async_context(open_client(settings))
+    translator = Translator()
+    stack.push_async_callback(translator.close)
+    spool = Spool(Path(settings.spool_dir), max_bytes=settings.spool_max_bytes)
+    spool.open()
+    stack.callback(spool.close)
+    return _Resources(
+        database=database,
+        redis=redis,
+        client=client,
+        translator=translator,
+        spool=spool,
+        price_map=PriceMap.open(settings.price_map_path),
+    )
+
+
+def _assemble(resources: _Resources, settings: Settings) -> _Assembly:
+    database, redis, price_map = resources.database, resources.redis, resources.price_map
+    breaker, clock = Breaker(_REDIS_PAUSE_S), SharedClock()
+    pipelined = Pipelined(redis)
+    holds = HoldStore(redis, pipelined, wait_replicas=settings.redis_wait_replicas)
+    standings = Standings(StandingStore(pipelined), SpendReader(database, holds))
+    caches = Caches(pipelined, breaker, settings)
+    profiles, tokenizer = Profiles(price_map), BundledTokenizer()
+    backlog = Backlog(resources.spool)
+    admissions = Admissions(holds, database, backlog, breaker, clock, settings)
+    router = Router(database, ModelDirectory(settings, price_map, os.environ), caches, settings)
+    cooldowns = Cooldowns(CooldownStore(redis))
+    forwarder = Forwarder(
+        Relay(resources.client, settings),
+        LibraryCalls(resources.translator, settings),
+        profiles,
+        tokenizer,
+        Credentials(os.environ, Path(settings.secrets_dir)),
+    )
+    parts = Parts(
+        directory=Directory(database, price_map, caches, profiles.searches),
+        router=router,
+        admissions=admissions,
+        dispatcher=Dispatcher(forwarder, cooldowns, _capacity(settings)),
+        meter=Meter(holds, backlog, breaker, admissions),
+        clock=clock,
+        open_calls=OpenCalls(),
+        recordings=Recordings(
+            RecordingQueue(redis), breaker, max_bytes=settings.recording_max_bytes
+        ),
+        estimator=Estimator(tokenizer),
+        ownership=Ownership(ObjectStore(redis, database), router),
+        body_limits=BodyLimits(
+            max_bytes=settings.max_body_bytes, silence_s=settings.body_timeout_s
+        ),
+        body_memory=_body_memory(settings),
+        decoding=ThreadPoolExecutor(_DECODING_THREADS, "decoding"),
+        early_refusals=EarlyRefusals(standings, breaker),
+        keepalive_s=settings.keepalive_s,
+    )
+    return _Assembly(
+        parts=parts, standings=standings, caches=caches, cooldowns=cooldowns, backlog=backlog
+    )
 
 
 def _replica(settings: Settings, backlog: Backlog) -> Callable[[], ReplicaNote]:
