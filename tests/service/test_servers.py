@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.storage.mongo.driver import MongoUnsuitable, in_transaction, open_database, ping
 from libs.common.storage.redis.client import open_redis
-from tests.servers import mongo_server, redis_server, running
+from tests.servers import PATIENCE_S, mongo_server, redis_server, running
 from tests.users import named
 
 
@@ -16,7 +16,10 @@ from tests.users import named
 async def test_each_test_starts_with_empty_stores(
     mongo_uri: str, redis_url: str, turn: int
 ) -> None:
-    async with open_database(mongo_uri) as database, open_redis(redis_url) as redis:
+    async with (
+        open_database(mongo_uri, operation_timeout_s=PATIENCE_S) as database,
+        open_redis(redis_url) as redis,
+    ):
         await ping(database)
         assert await database["things"].find_one({}) is None
         assert await redis.dbsize() == 0

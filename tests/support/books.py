@@ -31,6 +31,7 @@ from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.queue.event_queue import QUEUE, decode_event, decode_job, split_batch
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from tests.servers import PATIENCE_S
 
 
 def zone_by_day() -> str:
@@ -147,6 +148,9 @@ class Books:
 
 @asynccontextmanager
 async def open_books(mongo_uri: str, redis_url: str) -> AsyncIterator[Books]:
-    async with open_database(mongo_uri) as database, open_redis(redis_url) as redis:
+    async with (
+        open_database(mongo_uri, operation_timeout_s=PATIENCE_S) as database,
+        open_redis(redis_url) as redis,
+    ):
         await build_indexes(database, keys.INDEXES)
         yield Books(database, redis)

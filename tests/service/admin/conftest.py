@@ -16,6 +16,7 @@ from libs.common.storage.redis.client import Redis, open_redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources
+from tests.servers import PATIENCE_S
 from tests.service.admin.documented import check_documented
 
 ADMIN_KEY = "an-admin-key-for-tests"
@@ -33,7 +34,7 @@ def settings(mongo_uri: str, redis_url: str) -> Settings:
 
 @pytest.fixture
 async def database(mongo_uri: str) -> AsyncIterator[Database]:
-    async with open_database(mongo_uri) as database:
+    async with open_database(mongo_uri, operation_timeout_s=PATIENCE_S) as database:
         yield database
 
 

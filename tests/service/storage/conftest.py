@@ -7,6 +7,7 @@ import pytest
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import Redis, open_redis
 from tests.fake_redis import fake_redis
+from tests.servers import PATIENCE_S
 from tests.service.storage.account import AccountCalls
 
 
@@ -29,5 +30,5 @@ async def calls(redis: Redis) -> AccountCalls:
 
 @pytest.fixture
 async def database(mongo_uri: str) -> AsyncIterator[Database]:
-    async with open_database(mongo_uri) as opened:
+    async with open_database(mongo_uri, operation_timeout_s=PATIENCE_S) as opened:
         yield opened
