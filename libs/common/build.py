@@ -1,11 +1,10 @@
-"""Which version of the product this is."""
+"""What Prometheus is told of the program that runs."""
 
 import platform
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge, ProcessCollector
 
-# Also in pyproject.toml, which is not installed.
-VERSION = "0.1.0"
+from libs.common.version import VERSION
 
 
 def report_build(prefix: str, registry: CollectorRegistry) -> None:

@@ -4,7 +4,6 @@
 of a large ledger, while the services of the earlier release go on.
 """
 
-import argparse
 import asyncio
 import os
 import sys
@@ -13,6 +12,7 @@ from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
 from libs.common.storage.mongo.driver import MongoUnsuitable
 from libs.common.storage.redis.suitability import RedisUnsuitable
+from libs.common.version import arguments_of
 from libs.common.web.server import serve
 from services.admin.app import create_app
 from services.admin.errors import refuse
@@ -21,7 +21,7 @@ from services.admin.startup import check_start, migrate
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m services.admin")
+    parser = arguments_of("services.admin")
     parser.add_argument("--build-indexes", action="store_true", help="build what is missing, end")
     arguments = parser.parse_args()
     settings = load_or_exit(Settings, os.environ)

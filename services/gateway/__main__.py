@@ -10,6 +10,7 @@ from libs.common.settings import SettingsError, load_or_exit
 from libs.common.storage.prices.price_map import open_price_map
 from libs.common.storage.redis.client import open_redis
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_if_there, listens
+from libs.common.version import arguments_of
 from libs.common.web.server import serve
 from services.gateway.app import create_app
 from services.gateway.directory.provider_endpoints import read_providers
@@ -19,6 +20,7 @@ from services.gateway.spool.spool import Spool
 
 
 def main() -> None:
+    arguments_of("services.gateway").parse_args()
     settings = load_or_exit(Settings, os.environ)
     configure_logging("gateway", settings.log_level, settings.log_format)
     try:

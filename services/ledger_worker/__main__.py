@@ -5,17 +5,17 @@ with 1. `--replay` puts the dead letters back on the queue; `--fill-segments` ma
 accounts together, once all workers are of this release, and exits with 0 if they are whole.
 """
 
-import argparse
 import os
 import sys
 
 from libs.common.settings import load_or_exit
+from libs.common.version import arguments_of
 from services.ledger_worker.health import CheckSettings, fault
 
 
 def main() -> None:
     """Imports the other modes only when needed, so that `--check` starts fast."""
-    parser = argparse.ArgumentParser(prog="python -m services.ledger_worker")
+    parser = arguments_of("services.ledger_worker")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--check", action="store_true", help="exit 0 if a worker is alive")
     mode.add_argument("--replay", action="store_true", help="put dead letters back on the queue")

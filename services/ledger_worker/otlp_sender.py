@@ -15,8 +15,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.re import parse_env_headers
 
-from libs.common.build import VERSION
 from libs.common.settings import Secret
+from libs.common.version import VERSION
 from services.ledger_worker.call_spans import Span
 
 _SERVICE = "gateway"

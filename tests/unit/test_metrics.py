@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from libs.common.build import VERSION
+from libs.common.version import VERSION
 from libs.common.web import unread  # noqa: F401 - its metrics are those of the process
 from services.admin.metrics import Metrics as AdminMetrics
 from services.gateway import metrics  # noqa: F401 - the same

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from libs.common.build import VERSION
 from libs.common.storage.mongo.backups import (
     SnapshotLost,
     collection_names,
@@ -21,6 +20,7 @@ from libs.common.storage.mongo.backups import (
     open_reader,
 )
 from libs.common.storage.mongo.driver import Database
+from libs.common.version import VERSION
 from services.admin.backup.files import (
     CollectionPart,
     Manifest,

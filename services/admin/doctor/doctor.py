@@ -10,7 +10,6 @@ import msgspec
 import structlog
 from starlette.requests import Request
 
-from libs.common.build import VERSION
 from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.driver import MongoUnsuitable, PyMongoError
 from libs.common.storage.mongo.index import missing_indexes
@@ -19,6 +18,7 @@ from libs.common.storage.mongo.slices import Slice
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.replicas import ReplicaStore, redis_time_ms
 from libs.common.storage.redis.server_facts import read_redis_facts
+from libs.common.version import VERSION
 from libs.common.web.http_client import HttpUnreachable
 from services.admin.doctor.findings import Area, Finding, Verdict, worst
 from services.admin.doctor.ledger import ledger_findings

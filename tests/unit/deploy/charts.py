@@ -1,15 +1,18 @@
 """The Helm chart rendered without a cluster, and sets of values to render it with."""
 
+import functools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import yaml
 from helm_python import Chart
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy/helm"
-KUBERNETES = "1.37"
+_KUBERNETES = "1.37"
 SERVICES = {"gateway": "gateway", "admin": "admin", "ledgerWorker": "ledger-worker"}
 # Kinds of others, whose definitions a cluster gets with the Prometheus operator or the Gateway API.
 FOREIGN = {"PodMonitor", "PrometheusRule", "HTTPRoute"}
@@ -108,7 +111,10 @@ EVERYTHING: Values = {
         "prometheusRule": {"enabled": True, "runbookBase": "https://example.com/blob/main/"},
         "dashboard": {"enabled": True},
     },
-    "migration": {"enabled": True},
+    "migrations": {
+        "build-indexes": {"enabled": True},
+        "fill-segments": {"enabled": True},
+    },
 }
 NOTHING: Values = {
     "settings": {"LOG_LEVEL": None, "LOG_FORMAT": None},
@@ -163,3 +169,16 @@ def flat(manifests: list[Manifest]) -> dict[str, Any]:
     for each in manifests:
         found |= leaves(each, f"{each['kind']}/{each['metadata']['name']}")
     return found
+
+
+def validate(manifests: list[Manifest]) -> None:
+    """By Kubernetes' own schemas, without unknown fields."""
+    for each in manifests:
+        if each["kind"] not in FOREIGN:
+            _validate(json.dumps(each, sort_keys=True))
+
+
+@functools.cache
+def _validate(manifest: str) -> None:
+    """Most objects are the same in several sets of values, and each takes a moment."""
+    kubernetes_validate.validate(json.loads(manifest), _KUBERNETES, strict=True)

@@ -7,18 +7,15 @@ import sys
 from pathlib import Path
 
 import helm_python
-import kubernetes_validate
 import pytest
 import yaml
 from helm_python import Chart
 
-from libs.common.build import VERSION
+from libs.common.version import VERSION
 from tests.unit.deploy.charts import (
     CHART,
     EVERYTHING,
-    FOREIGN,
     INGRESS,
-    KUBERNETES,
     MONITORING,
     ROOT,
     SERVICES,
@@ -29,6 +26,7 @@ from tests.unit.deploy.charts import (
     leaves,
     of_kind,
     rendered,
+    validate,
 )
 
 # Where the chart differs from the base, and why. Paths are kind/name/field/…, as in `leaves`.
@@ -95,9 +93,7 @@ def test_by_default_no_ingress_is_made_for_a_host_that_is_nobodys(chart: Chart) 
 @pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 def test_kubernetes_takes_every_object(chart: Chart, values: Values) -> None:
     manifests = rendered(chart, values)
-    for each in manifests:
-        if each["kind"] not in FOREIGN:
-            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+    validate(manifests)
     keys = [(each["kind"], each["metadata"]["name"]) for each in manifests]
     assert len(set(keys)) == len(keys) >= 3
 
@@ -152,9 +148,7 @@ def test_the_guide_is_walked(chart: Chart) -> None:
     guide = (ROOT / "docs/kubernetes.md").read_text()
     (block,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     manifests = rendered(chart, yaml.safe_load(block))
-    for each in manifests:
-        if each["kind"] not in FOREIGN:
-            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+    validate(manifests)
     asked = {value for path, value in flat(manifests).items() if path.endswith("/secretRef/name")}
     script = guide.partition("## 3. Secrets")[2].partition("## 4.")[0]
     made = set(re.findall(r"create secret generic ([a-z-]+) ", script))

@@ -62,7 +62,8 @@ def test_each_value_is_in_the_schema_and_each_of_the_schemas_has_a_default(chart
         ({"httpRoute": {"enabled": True}}, "parentRefs"),
         ({"networkPolicy": {"operators": []}}, "operators"),
         ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "app.kubernetes.io/name"),
-        ({"migration": {"hooks": ["pre-install"]}}, "hooks"),
+        ({"migrations": {"fill-segments": {"hooks": ["pre-install"]}}}, "hooks"),
+        ({"migrations": {"fill-segment": {"enabled": True}}}, "fill-segment"),
         ({"monitoring": {"prometheusRule": {"runbookBase": "docs"}}}, "runbookBase"),
         ({"settings": {"log_level": "info"}}, "log_level"),
     ],
@@ -88,15 +89,13 @@ def test_no_secret_gets_into_a_config_map(chart: Chart) -> None:
     names = secret_variables()
     assert len(names) > 20
     for name in names:
-        for values in (
-            {"settings": {name: "x"}},
-            {"gateway": {"settings": {name: "x"}}},
-            {"admin": {"extraEnv": [{"name": name, "value": "x"}]}},
-        ):
-            with pytest.raises(HelmError, match=name if "settings" in str(values) else "admin"):
-                rendered(chart, values)
+        for values in ({"settings": {name: "x"}}, {"gateway": {"settings": {name: "x"}}}):
+            with pytest.raises(HelmError, match=name):
+                chart.validate_schema(values)
+        with pytest.raises(HelmError, match="extraEnv"):
+            chart.validate_schema({"admin": {"extraEnv": [{"name": name, "value": "x"}]}})
     for name in ("TRUSTED_PROXY_SECRET_HEADER", "ALERT_KEY_DAYS", "SECRETS_DIR"):
-        assert rendered(chart, {"settings": {name: "x"}})
+        chart.validate_schema({"settings": {name: "x"}})
     assert of_kind(rendered(chart, EVERYTHING), "Secret") == {}
 
 
@@ -168,19 +167,26 @@ def test_two_releases_share_a_namespace(chart: Chart) -> None:
     assert admin["GATEWAY_URL"] == "http://other:8000"
 
 
-def test_the_migration_is_a_job_of_the_worker(chart: Chart) -> None:
-    manifests = rendered(chart, {"migration": {"enabled": True}})
-    job = of_kind(manifests, "Job")["migration"]
-    template = job["spec"]["template"]
+@pytest.mark.parametrize(
+    ("name", "service", "hook"),
+    [("build-indexes", "admin", "pre-upgrade"), ("fill-segments", "ledger-worker", "post-upgrade")],
+)
+def test_a_migration_is_a_job_of_its_service(
+    chart: Chart, name: str, service: str, hook: str
+) -> None:
+    manifests = rendered(chart, {"migrations": {name: {"enabled": True}}})
+    jobs = of_kind(manifests, "Job")
+    assert jobs.keys() == {name}
+    template = jobs[name]["spec"]["template"]
     (container,) = template["spec"]["containers"]
-    worker = of_kind(manifests, "Deployment")["ledger-worker"]
-    (of_worker,) = worker["spec"]["template"]["spec"]["containers"]
-    for field in ("image", "envFrom", "securityContext"):
-        assert container[field] == of_worker[field], field
-    assert container["command"] == ["python", "-m", "services.ledger_worker", "--fill-segments"]
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade"
-    # The worker's budget and replica set must not take it for one of theirs.
-    selector = worker["spec"]["selector"]["matchLabels"]
+    deployment = of_kind(manifests, "Deployment")[service]
+    (of_service,) = deployment["spec"]["template"]["spec"]["containers"]
+    for field in ("image", "envFrom", "resources", "securityContext"):
+        assert container[field] == of_service[field], field
+    assert container["command"][-1] == f"--{name}"
+    assert jobs[name]["metadata"]["annotations"]["helm.sh/hook"] == hook
+    # The service's budget and replica set must not take it for one of theirs.
+    selector = deployment["spec"]["selector"]["matchLabels"]
     assert not selector.items() <= template["metadata"]["labels"].items()
     # It may reach the databases.
     policy = of_kind(manifests, "NetworkPolicy")["allow-databases"]["spec"]["podSelector"]

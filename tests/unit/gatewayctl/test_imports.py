@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatewayctl.version import VERSION
-from libs.common.build import VERSION as SERVICES
+from libs.common.version import VERSION as SERVICES
 
 ROOT = Path(__file__).parents[3]
 # What takes long to import, or is only for services.

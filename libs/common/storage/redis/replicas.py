@@ -8,8 +8,8 @@ from time import time
 import msgspec
 import structlog
 
-from libs.common.build import VERSION
 from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.version import VERSION
 
 _KEY = "gateway:replicas"
 # A process that says nothing for so long has ended or cannot reach Redis.

@@ -1,0 +1,21 @@
+"""Each service tells its version before it reads a setting."""
+
+import pytest
+
+from libs.common.version import VERSION, arguments_of
+
+
+def test_the_option_tells_the_version_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        arguments_of("services.gateway").parse_args(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"litellm-gateway {VERSION}\n"
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        arguments_of("services.gateway").parse_args(["--verson"])
+    assert end.value.code == 2
+    assert "python -m services.gateway: error: unrecognized arguments: --verson" in (
+        capsys.readouterr().err
+    )
