@@ -31,6 +31,7 @@ from services.admin import (
     rotations,
     shown_settings,
     usage,
+    usage_durations,
     usage_series,
     usage_sums,
 )
@@ -153,6 +154,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
              scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/series", usage_series.show_series, "Show usage over time",
              scope=scopes.of_query),
+    Endpoint("GET", "/admin/usage/durations", usage_durations.show_durations,
+             "Show how long the newest calls took", scope=scopes.of_query),
     Endpoint("GET", "/admin/usage/export", usage_export.export_usage,
              "Export entries as CSV, lines of JSON or Parquet", errors=(NotAcceptable,),
              media="text/csv", also=("application/x-ndjson", "application/vnd.apache.parquet"),

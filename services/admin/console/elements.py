@@ -37,7 +37,7 @@ from htpy import title as svg_title
 
 # What stands where there is nothing to show.
 NOTHING = "\u2013"
-_MINUS = "\u2212"
+MINUS = "\u2212"
 _CENT = Decimal("0.01")
 _FINE = Decimal("0.000001")
 _CHART_W, _CHART_H = 640, 160
@@ -68,14 +68,14 @@ def usd(amount: Decimal | None) -> Node:
 def usd_text(amount: Decimal) -> str:
     """Rounded for reading; never computed with. What would round to nothing is told exactly."""
     if 0 < abs(amount) < _FINE:
-        return f"{_MINUS if amount < 0 else ''}${abs(amount):f}"
+        return f"{MINUS if amount < 0 else ''}${abs(amount):f}"
     step = _CENT if abs(amount) >= 1 or not amount else _FINE
     rounded = amount.quantize(step, rounding=ROUND_HALF_EVEN)
     text = f"{abs(rounded):,f}"
     if step is _FINE:
         whole, _, decimals = text.partition(".")
         text = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
-    return f"{_MINUS if rounded < 0 else ''}${text}"
+    return f"{MINUS if rounded < 0 else ''}${text}"
 
 
 def text_filter(field: str, name: str, query: Mapping[str, str]) -> Renderable:
@@ -143,6 +143,13 @@ _TONES = {
 
 def status_badge(status: str) -> Element:
     return badge(status.replace("_", " "), _TONES.get(status, ""))
+
+
+def verdict(ok: bool | None) -> Node:
+    """Of a proof of the books; None before the first."""
+    if ok is None:
+        return "not proved yet"
+    return badge("agree", "good") if ok else badge("differ", "bad")
 
 
 def rows_table(

@@ -13,7 +13,10 @@ from services.admin.console.page import View
 def filters(
     view: View, texts: Mapping[str, str], choices: Mapping[str, tuple[str, Any]] | None = None
 ) -> Renderable:
-    """`texts` are labels by parameter; a choice has its label and the type of its words."""
+    """`texts` are labels by parameter; a choice has its label and its words.
+
+    These are a type, whose words are shown as they are, or what is shown of each.
+    """
     query = view.query
     return form(".filters", method="get", action=view.path, role="search")[
         (text_filter(field, name, query) for field, name in texts.items()),
@@ -26,11 +29,11 @@ def filters(
 
 
 def _choice(field: str, words: Any, chosen: str) -> Renderable:
+    shown = words
+    if not isinstance(words, Mapping):
+        shown = {each: each.replace("_", " ") or "any" for each in ("", *_words(words))}
     return select(name=field)[
-        (
-            option(value=each, selected=each == chosen)[each.replace("_", " ") or "any"]
-            for each in ("", *_words(words))
-        )
+        (option(value=each, selected=each == chosen)[said] for each, said in shown.items())
     ]
 
 

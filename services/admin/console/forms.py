@@ -130,7 +130,9 @@ def _row(field: Field, text: str, problems: Mapping[str, str], now: str | None) 
     described = f"{field.path}-said"
     named = [field.label, field.required and span(".required")[" (needed)"]]
     is_group = field.kind == "many"
-    return (fieldset if is_group else div)(class_=["field", "wrong" if said else ""])[
+    return (fieldset if is_group else div)(
+        class_=["field", "flag" if field.kind == "flag" else "", "wrong" if said else ""]
+    )[
         legend[named] if is_group else label(for_=field.path)[named],
         _control(field, text, described, wrong=bool(said)),
         small(id=described)[

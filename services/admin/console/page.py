@@ -190,6 +190,8 @@ async def typed_fields(request: Request[Any]) -> dict[str, str]:
     except ValueError:
         raise InvalidRequest("The form could not be read: it is no UTF-8, or too long.") from None
     typed: dict[str, str] = {}
-    for name, text in pairs:
+    for name, sent in pairs:
+        # As browsers send the lines of a text.
+        text = sent.replace("\r\n", "\n")
         typed[name] = f"{typed[name]}\n{text}" if name in typed else text
     return typed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import tzinfo
 
-from htpy import Node, details, div, span, summary
+from htpy import Node, details, div, p, span, summary
 
 from services.admin.console.elements import (
     Bar,
@@ -25,10 +25,19 @@ def spend_chart(points: Sequence[PointView]) -> Node:
     columns = (Column("From"), Column("Spent", "number"), Column("Calls", "number"))
     rows = [[point.start, usd(point.cost_usd), count(point.calls)] for point in points]
     return [
+        _highest(bars),
         bar_chart("Spent over time", bars),
         div(".axis", aria_hidden="true")[span[points[0].start], span[points[-1].start]],
         details[summary["As a table"], rows_table("Spent over time", columns, rows, empty=None)],
     ]
+
+
+def _highest(bars: Sequence[Bar]) -> Node:
+    """The chart's scale: its bars are named on hover and in the table."""
+    most = max(bars, key=lambda bar: bar.value, default=None)
+    if most is None or not most.value:
+        return p(".highest")["Nothing was spent."]
+    return p(".highest")[f"Highest: {most.shown} on {most.label}"]
 
 
 def outlook_words(budget: BudgetSpend, zone: tzinfo) -> Node:

@@ -27,7 +27,8 @@ class _Forms(HTMLParser):
             posted = has.get("method") == "post"
             self._fields = self.forms.setdefault(has["action"], {}) if posted else {}
         elif tag == "input" and (has.get("type") != "checkbox" or "checked" in has):
-            before = [self._fields[has["name"]]] if has["name"] in self._fields else []
+            is_box = has.get("type") == "checkbox"
+            before = [self._fields[has["name"]]] if is_box and has["name"] in self._fields else []
             self._fields[has["name"]] = "\n".join([*before, has.get("value", "")])
         elif tag == "select":
             self._select = has["name"]

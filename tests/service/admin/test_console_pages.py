@@ -22,7 +22,7 @@ from tests.service.admin.test_console import MARKUP, made
 from tests.unit import builders
 
 # What these answer is a part of a page, or a file.
-PARTS = {"/console/calls/tail", "/console/calls/export"}
+PARTS = {"/console/calls/tail", "/console/calls/export", "/console/audit/export"}
 GET_ALONE = [
     path
     for path, handlers in PAGES.items()

@@ -46,6 +46,7 @@ async def named(admin: httpx2.AsyncClient, database: Database) -> dict[str, str]
         "person_id": person["person_id"],
         "receiver_id": receiver["receiver_id"],
         "alert_id": tested.json()["alert_id"],
+        "import_id": "none",
     }
 
 

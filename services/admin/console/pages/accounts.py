@@ -1,11 +1,13 @@
 """Accounts: the list, and one with its budgets, keys and latest calls."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, get_args
 
 from htpy import Node, a, div, p
 
+from libs.common.domain.periods import zone_of
 from libs.common.errors import AppError, Conflict, PreconditionFailed, ValidationFailed
 from libs.common.schemas.account import AccountStatus, BudgetPeriod
 from services.admin import accounts, keys, usage, usage_series
@@ -53,6 +55,15 @@ _BUDGET = (
     Field(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
     Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty=None),
 )  # fmt: skip
+_SORT = (
+    "Order",
+    {
+        "": "by id",
+        "-user_id": "by id, backwards",
+        "-created_at": "newest first",
+        "created_at": "oldest first",
+    },
+)
 _NEW = (
     Field(
         path="user_id", label="Account id", required=True,
@@ -79,7 +90,7 @@ async def list_page(view: View) -> Shown:
         name="Accounts",
         content=panel(
             "All accounts",
-            filters(view, {"q": "Search"}, {"status": ("Status", AccountStatus)}),
+            filters(view, {"q": "Search"}, {"status": ("Status", AccountStatus), "sort": _SORT}),
             rows_table("Accounts", columns, rows, empty=empty),
             view.pager(listed),
             actions=_new_link(view),
@@ -132,7 +143,10 @@ async def show_page(view: View) -> Shown:
     account = await view.api.call(accounts.show_account, user_id=user_id)
     its_keys = await view.api.call(keys.list_keys, query={"user_id": user_id, "limit": 20})
     calls = await view.api.call(usage.show_usage, query={"limit": 10}, user_id=user_id)
-    series = await view.api.call(usage_series.show_series, query={"user_id": user_id})
+    # A day of the account's own; the API's last one is that of the zone farthest to the east.
+    today = view.now.astimezone(zone_of(account.time_zone)).date()
+    days = {"since": today - timedelta(days=29), "until": today + timedelta(days=1)}
+    series = await view.api.call(usage_series.show_series, query={"user_id": user_id, **days})
     at = f"/console/accounts/{segment(user_id)}"
     return Page(
         name=account.name,

@@ -10,18 +10,25 @@ from services.admin.audit.audit import AuditView
 from services.admin.console.elements import (
     NOTHING,
     Column,
+    link,
     panel,
     rows_table,
     status_badge,
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.page import Handler, Page, Shown, View
+from services.admin.console.page import Handler, Page, Shown, View, segment
 
 _FILTERS = {
     "actor": "Who (id)", "action": "Action", "kind": "Kind", "object": "Object",
     "request_id": "Request id", "since": "Since", "until": "Until",
 }  # fmt: skip
+# Of kinds whose objects have pages.
+_PATHS = {
+    "accounts": "/console/accounts",
+    "keys": "/console/keys",
+    "models": "/console/models",
+}
 _COLUMNS = (
     Column("When"), Column("Who"), Column("Action"), Column("Object"), Column("Outcome"),
     Column("From"), Column("Change"),
@@ -32,9 +39,17 @@ async def list_page(view: View) -> Shown:
     listed = await view.api.call(audit.list_audit, query=view.query)
     rows = [_row(view, each) for each in listed.data]
     table = rows_table("Writes", _COLUMNS, rows, empty=p["No write matches."])
+    file = link(f"/console/audit/export?{view.with_query().partition('?')[2]}", "Download")
     return Page(
-        name="Audit", content=panel("Writes", filters(view, _FILTERS), table, view.pager(listed))
+        name="Audit",
+        content=panel("Writes", filters(view, _FILTERS), table, view.pager(listed), actions=file),
     )
+
+
+async def export(view: View) -> Shown:
+    """The records that the filters leave, a line of JSON each."""
+    query = {name: text for name, text in view.query.items() if name not in ("limit", "cursor")}
+    return await view.api.file(audit.export_audit, query=query)
 
 
 def _row(view: View, each: AuditView) -> list[Node]:
@@ -42,7 +57,7 @@ def _row(view: View, each: AuditView) -> list[Node]:
         when(each.at, view.zone, seconds=True),
         f"{each.actor_name} ({each.role})",
         each.action.replace("_", " "),
-        each.object or NOTHING,
+        _object(each),
         status_badge(each.outcome),
         each.address,
         details[
@@ -52,8 +67,18 @@ def _row(view: View, each: AuditView) -> list[Node]:
     ]
 
 
+def _object(each: AuditView) -> Node:
+    """A link to its page, where its kind has some."""
+    if not each.object or each.kind not in _PATHS:
+        return each.object or NOTHING
+    return link(f"{_PATHS[each.kind]}/{segment(each.object)}", each.object)
+
+
 def _text(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
-PAGES: Mapping[str, Mapping[str, Handler]] = {"/console/audit": {"GET": list_page}}
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/audit": {"GET": list_page},
+    "/console/audit/export": {"GET": export},
+}

@@ -5,22 +5,19 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 import msgspec
-from htpy import Node, code, div, p, pre, rect, span, svg
-from htpy import title as svg_title
+from htpy import Node, code, div, p, pre, span
 from starlette.responses import Response
 
 from libs.common.schemas.entry import EntryKind, EntryStatus
 from services.admin import ledger, recordings, usage
+from services.admin.console.call_life import life_table
 from services.admin.console.calls_table import calls_table
 from services.admin.console.cost_lines import lines_table
 from services.admin.console.elements import (
-    Column,
-    count,
     facts,
     link,
     mono,
     panel,
-    rows_table,
     status_badge,
     usd,
     when,
@@ -112,7 +109,7 @@ async def show_page(view: View) -> Shown:
                 panel("What happened", _facts(view, entry)),
                 panel("What it cost", *_cost(entry)),
             ],
-            entry.kind == "call" and panel("Its life", *_life(entry)),
+            entry.kind == "call" and panel("Its life", life_table(entry)),
             bool(entry.corrections) and panel("Corrections", calls_table(view, entry.corrections)),
             await _recording(view, entry),
         ],
@@ -160,66 +157,6 @@ def _cost(entry: ExplainedEntryView) -> list[Node]:
     return [
         lines_table(entry.lines),
         facts([(name, value) for name, value in pairs if value]),
-    ]
-
-
-class _Span(msgspec.Struct, frozen=True):
-    """A part of a call's life, in milliseconds from its start."""
-
-    name: str
-    start: int
-    length: int
-    detail: str
-    failed: bool = False
-
-
-def _life(entry: ExplainedEntryView) -> list[Node]:
-    spans = _spans(entry)
-    whole = max((each.start + each.length for each in spans), default=0) or 1
-    columns = (
-        Column("Part"), Column("From, ms", "number"), Column("Took, ms", "number"), Column("When"),
-        Column("Detail"),
-    )  # fmt: skip
-    rows = [
-        [each.name, count(each.start), count(each.length), _bar(each, whole), each.detail]
-        for each in spans
-    ]
-    return [rows_table("Life", columns, rows, empty=p["Nothing is known of its times."])]
-
-
-def _spans(entry: ExplainedEntryView) -> list[_Span]:
-    """From what the entry has: failed tries in their order, then the answer, then the posting.
-
-    What lay between the tries, admission and pauses, is before the answer.
-    """
-    spans, at = [], 0
-    for attempt in entry.failed_attempts:
-        said = " ".join(
-            str(word) for word in (attempt.status, attempt.code, attempt.message) if word
-        )
-        name = f"Tried {attempt.deployment}"
-        at = at if attempt.after_ms is None else attempt.after_ms
-        spans.append(_Span(name, at, attempt.elapsed_ms, said, failed=True))
-        at += attempt.elapsed_ms
-    whole, first = entry.latency_ms or 0, entry.first_byte_ms
-    if entry.deployment is not None and entry.error_code is None:
-        begin = whole if first is None else first
-        spans.append(_Span("First byte", at, max(begin - at, 0), entry.deployment))
-        if entry.stream and first is not None:
-            spans.append(_Span("Stream", first, whole - first, "until its last byte"))
-    own = "" if entry.overhead_ms is None else f"{entry.overhead_ms:.1f} ms of it the gateway's own"
-    spans.append(_Span("Call", 0, whole, own))
-    posted = round((entry.posted_at - entry.started_at).total_seconds() * 1000)
-    return [*spans, _Span("Queue and posting", whole, max(posted - whole, 0), "to the ledger")]
-
-
-def _bar(part: _Span, whole: int) -> Node:
-    start, width = part.start * 100 // whole, max(part.length * 100 // whole, 1)
-    shape = rect(
-        x=str(start), y="1", width=str(width), height="8", class_="bad" if part.failed else ""
-    )
-    return svg(".life", viewBox="0 0 100 10", width="100", height="10", aria_hidden="true")[
-        shape[svg_title[f"{part.length} ms"]]
     ]
 
 

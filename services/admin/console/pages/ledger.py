@@ -23,6 +23,7 @@ from services.admin.console.elements import (
     rows_table,
     size_text,
     usd,
+    verdict,
     when,
 )
 from services.admin.console.forms import confirm_form
@@ -80,18 +81,12 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
         figure_tile("Dead letters", count(health.dead_letters), "wait for you"),
         figure_tile(
             "Books",
-            _verdict(health.proof.ok),
+            verdict(health.proof.ok),
             "not proved yet"
             if proved is None
             else f"all accounts proved {lasted(view.now - proved)} ago",
         ),
     ]
-
-
-def _verdict(ok: bool | None) -> Node:
-    if ok is None:
-        return NOTHING
-    return badge("agree", "good") if ok else badge("differ", "bad")
 
 
 def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
@@ -144,7 +139,7 @@ def _rounds(view: View, health: LedgerHealthView) -> Node:
     under_way = state.proved_until and ["proved up to account ", mono(state.proved_until)]
     return facts(
         [
-            ("Last round", _verdict(state.ok)),
+            ("Last round", verdict(state.ok)),
             ("All proved", when(state.last_success_at, view.zone, seconds=True)),
             ("Round under way", under_way or NOTHING),
             ("Sealed", f"{state.sealed_accounts:,} of {state.accounts:,} accounts"),

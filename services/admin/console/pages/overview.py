@@ -9,19 +9,32 @@ from urllib.parse import urlencode
 from htpy import Node, a, code, div, li, nav, ol, p
 
 from libs.common.errors import NotFound
-from services.admin import accounts, budget_outlooks, dead_letters, keys, usage_series, usage_sums
+from services.admin import (
+    accounts,
+    budget_outlooks,
+    keys,
+    ledger_health,
+    usage,
+    usage_series,
+    usage_sums,
+)
+from services.admin.console.duration_tiles import duration_tiles
 from services.admin.console.elements import (
+    MINUS,
     NOTHING,
     Column,
     badge,
     count,
+    facts,
     figure_tile,
+    lasted,
     link,
     panel,
     rows_table,
     share,
     usd,
     usd_text,
+    verdict,
 )
 from services.admin.console.page import Handler, Page, Shown, View, segment
 from services.admin.console.spend_chart import outlook_words, spend_chart
@@ -62,13 +75,14 @@ async def show_page(view: View) -> Shown:
             await _first_steps(view, total, account),
             _period_links(view, chosen),
             _tiles(total, total.previous or None),
+            await duration_tiles(view, period, days),
             panel(f"Spent in {name}", spend_chart(series.total)),
             div(".columns")[
                 panel("Accounts", _top("Account", dearest.data, total, _account)),
                 panel("Models", _top("Model", by_model.data, total, _model)),
                 await _keys_of_dearest(view, period, dearest.data, total),
                 panel("Budgets at risk", *await _at_risk(view, account)),
-                view.api.may(dead_letters.list_letters) and panel("Ledger", *await _ledger(view)),
+                await _ledger(view),
             ],
         ],
     )
@@ -84,20 +98,24 @@ def _period_links(view: View, chosen: str) -> Node:
 
 
 def _tiles(total: SumsView, before: SumsView | None) -> Node:
-    failed = total.statuses.get("upstream_error", 0)
-    refused = total.statuses.get("refused", 0)
+    def counted(name: str, of: Callable[[SumsView], int], note: str = "") -> Node:
+        was = "" if before is None else f"{count(of(before))} before"
+        return figure_tile(name, count(of(total)), ", ".join(each for each in (note, was) if each))
+
+    def failed(sums: SumsView) -> int:
+        return sums.statuses.get("upstream_error", 0)
+
+    def refused(sums: SumsView) -> int:
+        return sums.statuses.get("refused", 0)
+
     return div(".tiles")[
         figure_tile("Spent", usd(total.cost_usd), _change(total, before)),
-        figure_tile("Calls", count(total.calls), _calls_before(before)),
-        figure_tile("Tokens in", count(input_tokens(total.tokens))),
-        figure_tile("Tokens out", count(output_tokens(total.tokens))),
-        figure_tile("Failed", count(failed), f"{share(failed, total.calls)} of the calls"),
-        figure_tile("Refused", count(refused), f"{share(refused, total.calls)} of the calls"),
+        counted("Calls", lambda sums: sums.calls),
+        counted("Tokens in", lambda sums: input_tokens(sums.tokens)),
+        counted("Tokens out", lambda sums: output_tokens(sums.tokens)),
+        counted("Failed", failed, share(failed(total), total.calls)),
+        counted("Refused", refused, share(refused(total), total.calls)),
     ]
-
-
-def _calls_before(before: SumsView | None) -> str | None:
-    return None if before is None else f"{count(before.calls)} in the period before"
 
 
 def _change(total: SumsView, before: SumsView | None) -> str | None:
@@ -106,7 +124,8 @@ def _change(total: SumsView, before: SumsView | None) -> str | None:
     if not before.cost_usd:
         return "nothing in the period before"
     change = (total.cost_usd - before.cost_usd) * 100 / before.cost_usd
-    return f"{change:+.0f} % on {usd_text(before.cost_usd)} before"
+    signed = f"{change:+.0f}".replace("-", MINUS)
+    return f"{signed} % on {usd_text(before.cost_usd)} before"
 
 
 def _top(
@@ -178,23 +197,33 @@ async def _at_risk(view: View, account: Query) -> list[Node]:
     return [rows_table("Budgets at risk", columns, rows, empty=p["Every budget lasts its period."])]
 
 
-async def _ledger(view: View) -> list[Node]:
-    letters = await view.api.call(dead_letters.list_letters, query={"limit": 1})
-    waiting = (
-        p["No usage waits for a repair: every delivery was posted."]
-        if letters.count == 0
-        else p[
-            badge(count(letters.count), "bad"),
-            " deliveries could not be posted. ",
-            link("/console/ledger", "Look at them"),
-        ]
-    )
-    return [waiting, p[link("/console/ledger", "Prove the books")]]
+async def _ledger(view: View) -> Node:
+    if not view.api.may(ledger_health.show_ledger_health):
+        return None
+    health = await view.api.call(ledger_health.show_ledger_health)
+    letters, queue = health.dead_letters, health.queue
+    waiting: Node = "not known: Redis does not answer"
+    if queue is not None:
+        waiting = "nothing" if queue.oldest_at is None else f"{queue.jobs:,} jobs"
+        if queue.oldest_at is not None:
+            waiting = [waiting, f", the oldest for {lasted(view.now - queue.oldest_at)}"]
+    pairs: list[tuple[str, Node]] = [
+        ("Books", verdict(health.proof.ok)),
+        ("Waits to be posted", waiting),
+        (
+            "Dead letters",
+            badge(count(letters), "bad") if letters else "none: every delivery was posted",
+        ),
+    ]
+    return panel("Ledger", facts(pairs), p[link("/console/ledger", "Look at the ledger")])
 
 
 async def _first_steps(view: View, total: SumsView, account: Query) -> Node:
-    """Until the first call of this period: account, key, price, call."""
+    """Until the first call: account, key, price, call."""
     if total.calls:
+        return None
+    ever = await view.api.call(usage.list_usage, query={"limit": 1, **account})
+    if ever.data:
         return None
     listed = await view.api.call(accounts.list_accounts, query={"limit": 1})
     made = await view.api.call(keys.list_keys, query={"limit": 1, **account})

@@ -3,17 +3,26 @@
 from collections.abc import Mapping
 from typing import get_args
 
-from htpy import a, button, code, details, p, summary
+from htpy import Node, a, button, code, details, p, summary
 
-from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
+from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
 from libs.common.schemas.person import Role
-from services.admin.console.elements import Column, mono, panel, rows_table, status_badge, when
-from services.admin.console.form_fields import Field, body_of
+from services.admin.console.elements import (
+    Column,
+    link,
+    mono,
+    panel,
+    rows_table,
+    status_badge,
+    when,
+)
+from services.admin.console.form_fields import Field, body_of, typed_of
 from services.admin.console.forms import confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 from services.admin.people import people
+from services.admin.people.people import PersonView
 
-_NEW = (
+_FIELDS = (
     Field(path="name", label="Name", required=True),
     Field(
         path="role", label="Role", kind="choice", choices=get_args(Role), required=True,
@@ -21,10 +30,10 @@ _NEW = (
         "prices and corrects; an owner does all that, and decides who may.",
     ),
     Field(
-        path="accounts", label="Only these accounts", kind="list",
+        path="accounts", label="Only these accounts", kind="list", empty=None,
         help="One a line; empty means all of them, and what is global.",
     ),
-    Field(path="expires_at", label="Expires", kind="time", help="Empty: never."),
+    Field(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
 )  # fmt: skip
 _COLUMNS = (
     Column("Name"), Column("Role"), Column("Accounts"), Column("Key"), Column("Status"),
@@ -43,15 +52,7 @@ async def list_page(view: View) -> Shown:
             status_badge(each.status),
             when(each.expires_at, view.zone) if each.expires_at else "never",
             each.created_by,
-            each.status == "active"
-            and details[
-                summary["Revoke"],
-                confirm_form(
-                    f"/console/people/{segment(each.person_id)}/revoke", view.session.csrf,
-                    submit=f"Revoke {each.name}'s key",
-                    asks="It ends at once, with the sessions that were begun with it.",
-                ),
-            ],
+            each.status != "revoked" and _deeds(view, each),
         ]
         for each in listed.data
     ]  # fmt: skip
@@ -66,9 +67,19 @@ async def list_page(view: View) -> Shown:
     )  # fmt: skip
 
 
+def _deeds(view: View, each: PersonView) -> Node:
+    revoke = confirm_form(
+        f"/console/people/{segment(each.person_id)}/revoke", view.session.csrf,
+        submit=f"Revoke {each.name}'s key",
+        asks="It ends at once and for ever, with the sessions that were begun with it.",
+    )  # fmt: skip
+    edit = link(f"/console/edit/person/{segment(each.person_id)}", "Change")
+    return [edit, details[summary["Revoke"], revoke]]
+
+
 async def new_page(view: View, error: AppError | None = None) -> Shown:
     made = form_of(
-        "/console/new/person", view.session.csrf, _NEW, submit="Make an admin key",
+        "/console/new/person", view.session.csrf, _FIELDS, submit="Make an admin key",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
     return Page(name="New person", content=panel("Admin key", made), status=status_of(error))
@@ -77,7 +88,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
 async def create(view: View) -> Shown:
     try:
         made = await view.api.call(
-            people.create_person, body=body_of(_NEW, view.typed), headers=view.once_headers()
+            people.create_person, body=body_of(_FIELDS, view.typed), headers=view.once_headers()
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
@@ -92,6 +103,55 @@ async def create(view: View) -> Shown:
     )
 
 
+async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
+    person_id = view.request.path_params["person_id"]
+    answer = await view.api.answer(people.show_person, person_id=person_id)
+    stored = _typed(answer.content)
+    form = form_of(
+        view.path, view.session.csrf, _FIELDS, submit="Save", typed=view.typed or stored,
+        error=error, hidden={"etag": view.etag(answer, raced=raced)},
+        now=stored if raced else None,
+    )  # fmt: skip
+    return Page(
+        name=f"Change {answer.content.name}",
+        content=panel("Admin key", form),
+        status=status_of(error),
+    )
+
+
+async def change(view: View) -> Shown:
+    person_id = view.request.path_params["person_id"]
+    person = await view.api.call(people.show_person, person_id=person_id)
+    stored = _typed(person)
+    # What was left as it is is not said again: the time of an expired key lies in the past.
+    changed = [each for each in _FIELDS if view.typed.get(each.path, "") != stored[each.path]]
+    headers = {"if-match": view.typed.get("etag", "")}
+    try:
+        await view.api.call(
+            people.change_person,
+            body=body_of(changed, view.typed),
+            headers=headers,
+            person_id=person_id,
+        )
+    except PreconditionFailed:
+        return await edit_page(view, view.raced("person"), raced=True)
+    except (ValidationFailed, Conflict) as error:
+        return await edit_page(view, error)
+    return go_to("/console/people")
+
+
+def _typed(person: PersonView) -> dict[str, str]:
+    expires = person.expires_at and person.expires_at.isoformat().replace("+00:00", "Z")
+    return typed_of(
+        {
+            "name": person.name,
+            "role": person.role,
+            "accounts": "\n".join(person.accounts or ()),
+            "expires_at": expires,
+        }
+    )
+
+
 async def revoke(view: View) -> Shown:
     await view.api.call(people.revoke_person, person_id=view.request.path_params["person_id"])
     return go_to("/console/people")
@@ -100,5 +160,6 @@ async def revoke(view: View) -> Shown:
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     "/console/people": {"GET": list_page},
     "/console/new/person": form_for(people.create_person, new_page, create),
+    "/console/edit/person/{person_id}": form_for(people.change_person, edit_page, change),
     "/console/people/{person_id}/revoke": {"POST": revoke},
 }

@@ -1,6 +1,6 @@
 """Prices: what a model costs, from when, and what a usage would come to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 import msgspec
@@ -27,7 +27,7 @@ from services.admin.console.filters import filters
 from services.admin.console.form_fields import Field, body_of
 from services.admin.console.forms import confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
-from services.admin.cost_views import BundledView, CostView
+from services.admin.cost_views import BundledView, CostView, ReplacedView
 from services.admin.quotes import QuoteView
 
 _COLUMNS = (
@@ -180,7 +180,34 @@ async def create(view: View) -> Shown:
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
-    return go_to(f"/console/prices/{segment(made.price_id)}")
+    at = f"/console/prices/{segment(made.price_id)}"
+    losses = [each for each in made.replaces if each.takes_away]
+    return _losses(at, losses) if losses else go_to(at)
+
+
+def _losses(at: str, losses: Sequence[ReplacedView]) -> Page:
+    """The warning of an override: what the price before had, and this one has not."""
+    columns = (Column("Price before"), Column("Of"), Column("What is lost"))
+    rows: list[list[Node]] = [
+        [
+            mono(each.price_id),
+            f"{each.source}, for {', '.join(each.providers)}",
+            [div[f"{name.replace('_', ' ')}: {_term(value)}"]
+             for name, value in each.takes_away.items()],
+        ]
+        for each in losses
+    ]  # fmt: skip
+    return Page(
+        name="The price is set",
+        notice="It takes terms away that the price before had. Calls that use them now cost what "
+        "the terms that are left say.",
+        content=panel(
+            "What it takes away",
+            rows_table("Lost terms", columns, rows, empty=None),
+            p["To keep them, set the price again and tick “Keep what I leave empty”."],
+            p[link(at, "Go on to the price")],
+        ),
+    )
 
 
 async def end(view: View) -> Shown:

@@ -15,7 +15,7 @@ async def show_page(view: View) -> Shown:
     rows = [
         [
             code[each.name],
-            NOTHING if each.value is None else code[each.value],
+            code[each.value] if each.value else NOTHING,
             "the default" if each.is_default else "the environment",
         ]
         for each in settings.data

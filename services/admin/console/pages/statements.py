@@ -1,9 +1,10 @@
 """The statement of an account's month, to be read or downloaded."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, timedelta
 from typing import cast
 
-from htpy import Node, p
+from htpy import Node, nav, p
 
 from services.admin.console.elements import (
     NOTHING,
@@ -15,7 +16,7 @@ from services.admin.console.elements import (
     rows_table,
     usd,
 )
-from services.admin.console.page import Handler, Page, Shown, View
+from services.admin.console.page import Handler, Page, Shown, View, segment
 from services.admin.endpoints import Answer
 from services.admin.exports import statements
 from services.admin.exports.statements import Statement
@@ -51,10 +52,23 @@ async def show_page(view: View) -> Shown:
     return Page(
         name=f"Statement of {made.name}",
         content=[
+            _months(view, made.month),
             panel("Sum", facts(pairs), actions=link(view.with_query(format="csv"), "As CSV")),
             panel("By key and model", rows_table("Lines", columns, rows, empty=p["No call."])),
         ],
     )
+
+
+def _months(view: View, month: str) -> Node:
+    """The month before, and the one after unless it has yet to come."""
+    at = f"/console/accounts/{segment(view.request.path_params['user_id'])}/statements"
+    first = date.fromisoformat(f"{month}-01")
+    before = f"{first - timedelta(days=1):%Y-%m}"
+    after = f"{first + timedelta(days=31):%Y-%m}"
+    is_past = after <= f"{view.now:%Y-%m}"
+    return nav(".pages", aria_label="Months")[
+        link(f"{at}/{before}", before), is_past and link(f"{at}/{after}", after)
+    ]
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
