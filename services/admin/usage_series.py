@@ -11,11 +11,11 @@ from starlette.requests import Request
 
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import zone_of
-from libs.common.storage.mongo.rollup_filter import RollupFilter, Sums
+from libs.common.storage.mongo.rollup_filter import NOTHING, RollupFilter, Sums
 from services.admin.endpoints import Answer
 from services.admin.state import State
 from services.admin.usage_filter import TIMES, SumsQuery, field_problem, rollup_filter
-from services.admin.usage_views import NOTHING, GroupSeries, PointView, SeriesView, group_fields
+from services.admin.usage_views import GroupSeries, PointView, SeriesView, group_fields
 from services.admin.validation import FieldRule
 
 # More groups than are shown at a time: series are asked for by group.

@@ -13,13 +13,12 @@ from msgspec import UNSET, Meta
 from starlette.requests import Request
 
 from libs.common.errors import FieldError, ValidationFailed
-from libs.common.storage.mongo.rollup_filter import Grouping, RollupFilter, Sums
+from libs.common.storage.mongo.rollup_filter import NOTHING, Grouping, RollupFilter, Sums
 from libs.common.storage.mongo.rollups import RollupReader
 from services.admin.endpoints import Answer
 from services.admin.state import State
 from services.admin.usage_filter import TIMES, SumsQuery, field_problem, rollup_filter
 from services.admin.usage_views import (
-    NOTHING,
     ComparedView,
     GroupView,
     PeriodView,
@@ -69,11 +68,8 @@ async def show_summary(request: Request[State], query: SummaryQuery) -> Answer[S
     if query.compare is not None and not TIMES.isdisjoint(by):
         problem = "cannot be used with group_by hour, day or month: compare shorter periods"
         raise ValidationFailed([FieldError("compare", problem)])
-    found = await state["rollups"].sums(wanted, by, limit=query.limit + 1)
-    shown, has_rest = found[: query.limit], len(found) > query.limit
-    total = added(found)
-    if has_rest:
-        total = added(await state["rollups"].sums(wanted, (), limit=1))
+    found = await state["rollups"].ranked(wanted, by, limit=query.limit + 1)
+    shown, has_rest, total = found.rows[: query.limit], len(found.rows) > query.limit, found.total
     before = None
     if query.compare is not None:
         before = await _before(state["rollups"], wanted, by, [row.group for row in shown])
@@ -98,12 +94,8 @@ async def _before(
     groups: Sequence[tuple[str, ...]],
 ) -> _Before:
     period = _period_before(wanted)
-    rows = await rollups.sums(period, by, limit=len(groups), groups=groups) if groups else []
-    return _Before(
-        period=period,
-        groups={row.group: row for row in rows},
-        total=added(await rollups.sums(period, (), limit=1)),
-    )
+    found = await rollups.ranked(period, by, limit=len(groups), groups=groups)
+    return _Before(period=period, groups={row.group: row for row in found.rows}, total=found.total)
 
 
 def _period_before(wanted: RollupFilter) -> RollupFilter:

@@ -15,7 +15,6 @@ from libs.common.storage.mongo.rollup_filter import Grouping, Sums
 from libs.common.storage.mongo.rollup_rows import TAG
 
 _SHOWN_AS = {"account": "user_id", "key": "key_id"}
-NOTHING = Sums(group=(), cost_nusd=0, calls=0, corrections=0, statuses={}, tokens={})
 
 
 class SumsView(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ def table_of(rows: Rows) -> Tally:
 def plain(tally: Tally) -> dict[tuple[str, ...], dict[str, int]]:
     return {
         group: {name: n for name, n in sums.items() if n}
-        for group, sums in tally.dearest(len(tally))
+        for group, sums in tally.dearest(len(tally)).groups
     }
 
 
@@ -50,12 +50,17 @@ def test_a_tally_is_the_sums_of_the_rows(parts: list[Rows], names: list[str], li
             if "status" not in by and row["status"]:
                 own[f"status.{row['status']}"] += sums.get("calls", 0)
     order = sorted(expected, key=lambda group: (-expected[group]["cost_nusd"], group))
-    found = tally.dearest(limit)
+    dearest = tally.dearest(limit)
+    found = dearest.groups
+    total: Counter[str] = Counter()
+    for group in order:
+        total.update(expected[group])
+    assert Counter(dearest.total) == total
     assert [group for group, _ in found] == order[:limit]
     for group, sums in found:
         assert Counter(sums) == expected[group]
     some = {group for group in order if len(group[0]) < 2}
-    assert [group for group, _ in tally.dearest(99, some)] == [g for g in order if g in some]
+    assert [group for group, _ in tally.dearest(99, some).groups] == [g for g in order if g in some]
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,7 +78,9 @@ def test_masked_rows_make_no_group() -> None:
     table = table_of([(("a", "m", "ok"), {"calls": 1}), (("b", "m", "ok"), {"calls": 2})]).table()
     tally = Tally(("user_id", "day"))
     tally.add(table, mask=[0, 1], fields={"day": Field(["2026-11-29"], bytes(2))})
-    assert tally.dearest(9) == [(("b", "2026-11-29"), {"cost_nusd": 0, "calls": 2, "status.ok": 2})]
+    assert tally.dearest(9).groups == [
+        (("b", "2026-11-29"), {"cost_nusd": 0, "calls": 2, "status.ok": 2})
+    ]
     tally.add(table, mask=[0, 0])
     assert len(tally) == 1
 
@@ -81,7 +88,7 @@ def test_masked_rows_make_no_group() -> None:
 def test_without_fields_there_is_one_row_or_none() -> None:
     table = table_of([(("a", "m", "ok"), {"cost_nusd": 3}), (("b", "", ""), {"cost_nusd": 4})])
     tally = Tally(())
-    assert tally.dearest(1) == []
+    assert tally.dearest(1).groups == []
     tally.add(table.table())
     assert plain(tally) == {(): {"cost_nusd": 7}}
 

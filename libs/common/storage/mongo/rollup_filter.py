@@ -100,6 +100,16 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, int]
 
 
+NOTHING = Sums(group=(), cost_nusd=0, calls=0, corrections=0, statuses={}, tokens={})
+
+
+class RankedSums(msgspec.Struct, frozen=True, kw_only=True):
+    """Groups, the dearest first, and the sum of all groups, also of those that are not shown."""
+
+    rows: list[Sums]
+    total: Sums
+
+
 def stored_name(field: Grouping) -> str:
     """Of a rollup's document."""
     if field.startswith(TAG):

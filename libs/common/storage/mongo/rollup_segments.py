@@ -1,10 +1,10 @@
 """The rollups' sums a second time, as columns: what is asked of many accounts is read from these.
 
-A document of the collection `rollup_segments`, a segment, has the sums of some postings to one day,
-in tables of `sum_tables`. Each posting inserts a segment for each of its days, with its `delta`.
-Folding puts segments of a day into one in their place, with `tables` of several levels, of which
-the smaller ones answer most questions. So at any time a day's sums are those of all its segments,
-and postings wait for no other.
+A segment has the sums of some postings to one day, as tables of `sum_tables`, each in a document of
+the collection `rollup_segments`. Each posting inserts a segment for each of its days, with a table
+of the level `delta` alone. Folding puts segments of a day into one in their place, with a table for
+each of the LEVELS, of which the smaller ones answer most questions. So at any time a day's sums are
+those of all its segments, and postings wait for no other.
 
 The document `state` tells whether the segments are `whole`. They are where they count as many
 entries as the accounts do: a worker of an earlier release, which knows no segments, counts its
@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
+from itertools import chain
 
 import msgspec
 
@@ -39,6 +40,7 @@ from libs.common.storage.mongo.sum_tables import (
 )
 
 HOUR, TAGS, DELTA, STATE = "hour", "tags", "delta", "state"
+_CELLS = "cells"
 IN_CELLS = (HOUR, STATUS)
 _FIELDS = ("user_id", "key_id", "model", "provider", "requested_model", "client_user")
 _ALL = (*_FIELDS, TAGS, *IN_CELLS)
@@ -61,7 +63,7 @@ _MAX_BYTES, _MOST_AT_ONCE = 2_000_000, 1_000
 _MAX_ROWS = 20_000
 _RECENT = timedelta(days=3)
 
-INDEXES = (index("rollup_segments", "day"),)
+INDEXES = (index("rollup_segments", "level", "day"),)
 
 # Sums by name, by the name of the rollup's cell.
 _Cells = Mapping[str, Mapping[str, int]]
@@ -81,32 +83,36 @@ class RollupSegments:
         tallies: dict[str, Tally] = {}
         for row in rows:
             _add_cells(tallies, row.fields, _cells_added(row.added))
-        segments = [_inserted(day, tally.table()) for day, tally in tallies.items()]
-        await self.collection.insert_many(segments, session=session)
+        deltas = [_documents(day, {DELTA: tally.table()}) for day, tally in tallies.items()]
+        await self.collection.insert_many(chain.from_iterable(deltas), session=session)
 
     async def fold(self, today: date | None = None, *, at: int = _FOLDED_AT) -> None:
         """Folds segments of each day, or of those about `today`, where `at` belong together.
 
         Of two workers that fold the same, one finds nothing left to do.
         """
-        query: Document = {"day": {"$gt": "" if today is None else str(today - _RECENT)}}
+        days: Document = {"$gt": "" if today is None else str(today - _RECENT)}
         sizes: dict[str, list[tuple[int, str]]] = {}
-        async for segment in self.collection.find(query, {"day": 1, "size": 1}):
-            sizes.setdefault(segment["day"], []).append((segment["size"], segment["_id"]))
+        for level in (_CELLS, DELTA):
+            query: Document = {"level": level, "day": days}
+            async for table in self.collection.find(query, {"day": 1, "size": 1}):
+                sizes.setdefault(table["day"], []).append((table["size"], table["_id"]))
         for day, left in sizes.items():
             while len(some := foldable(left)) >= at:
                 await in_transaction(self._database, partial(self._fold, day, some))
                 left[:] = [each for each in left if each[1] not in some]
 
     async def _fold(self, day: str, ids: Sequence[str], session: Session) -> None:
+        """The ids are those of the segments' largest tables."""
         query = {"_id": {"$in": list(ids)}}
         found = await self.collection.find(query, session=session).to_list(len(ids))
         if len(found) < len(ids):
             return
         # Postings go on meanwhile.
-        folded = await asyncio.to_thread(_folded, day, [cells_of(each) for each in found])
-        await self.collection.delete_many(query, session=session)
-        await self.collection.insert_one(folded, session=session)
+        folded = await asyncio.to_thread(_folded, day, [table_of(each) for each in found])
+        gone = [f"{id_.partition('|')[0]}|{level}" for id_ in ids for level in (*LEVELS, DELTA)]
+        await self.collection.delete_many({"_id": {"$in": gone}}, session=session)
+        await self.collection.insert_many(folded, session=session)
 
     async def check(self) -> bool:
         """Keeps in the state, and returns, whether no entry is missing.
@@ -121,7 +127,7 @@ class RollupSegments:
                 rows = await counted.aggregate([number], session=session).to_list(1)
                 counts.append(int(rows[0]["entries"]) if rows else 0)
             whole = counts[0] == counts[1]
-            state = {"$set": {"whole": whole}}
+            state = {"$set": {"whole": whole, "ledger_entries": counts[0]}}
             await self.collection.update_one({"_id": STATE}, state, upsert=True, session=session)
             return whole
 
@@ -148,12 +154,12 @@ class RollupSegments:
             await self._insert(day, tallies[day], session)
 
     async def _insert(self, day: str, tally: Tally, session: Session) -> None:
-        segment = await asyncio.to_thread(_folded, day, [tally.table()])
-        await self.collection.insert_one(segment, session=session)
+        folded = await asyncio.to_thread(_folded, day, [tally.table()])
+        await self.collection.insert_many(folded, session=session)
 
 
-def cells_of(segment: Document) -> SumTable:
-    return decoded_table(segment[DELTA] if DELTA in segment else segment["tables"]["cells"])
+def table_of(document: Document) -> SumTable:
+    return decoded_table(document["table"])
 
 
 def foldable(sizes: Iterable[tuple[int, str]]) -> list[str]:
@@ -212,28 +218,24 @@ def _cells_kept(rollup: Document) -> _Cells:
     return cells | ({"": rest} if any(rest.values()) else {})
 
 
-def _segment(day: str, cells: SumTable, contents: Document) -> Document:
-    id_ = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
-    return {"_id": id_, "day": day, "entries": cells.entries} | contents
-
-
-def _inserted(day: str, cells: SumTable) -> Document:
-    data = cells.encoded()
-    return _segment(day, cells, {"size": len(data), DELTA: data})
-
-
-def _folded(day: str, parts: Iterable[SumTable]) -> Document:
+def _folded(day: str, parts: Iterable[SumTable]) -> list[Document]:
     cells = _summed(_ALL, *parts)
     rows = _summed(LEVELS["rows"], cells)
-    tables = {
-        "cells": cells,
-        "rows": rows,
-        "hours": _summed(LEVELS["hours"], cells),
-        "accounts": _summed(LEVELS["accounts"], rows),
-        "totals": _summed(LEVELS["totals"], rows),
-    }
-    data = {level: table.encoded() for level, table in tables.items()}
-    return _segment(day, cells, {"size": len(data["cells"]), "tables": data})
+    sources = {"hours": cells, "accounts": rows, "totals": rows}
+    smaller = {level: _summed(LEVELS[level], table) for level, table in sources.items()}
+    return _documents(day, {_CELLS: cells, "rows": rows} | smaller)
+
+
+def _documents(day: str, tables: Mapping[str, SumTable]) -> list[Document]:
+    """Of one segment. The first table has all that it counts."""
+    segment = uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+    documents = []
+    for level, table in tables.items():
+        data = table.encoded()
+        names = {"_id": f"{segment}|{level}", "level": level, "day": day}
+        documents.append(names | {"size": len(data), "table": data})
+    documents[0]["entries"] = next(iter(tables.values())).entries
+    return documents
 
 
 def _summed(fields: Sequence[str], *tables: SumTable) -> SumTable:

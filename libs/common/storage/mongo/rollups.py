@@ -15,7 +15,14 @@ import msgspec
 
 from libs.common.schemas.usage import CallStatus, TokenCounts
 from libs.common.storage.mongo.driver import Database, Document
-from libs.common.storage.mongo.rollup_filter import Grouping, RollupFilter, Sums, stored_name
+from libs.common.storage.mongo.rollup_filter import (
+    NOTHING,
+    Grouping,
+    RankedSums,
+    RollupFilter,
+    Sums,
+    stored_name,
+)
 from libs.common.storage.mongo.rollup_rows import CELL_TIME, CELL_TIME_CHARS, CELLS_VERSION
 from libs.common.storage.mongo.segment_sums import segment_sums
 
@@ -42,32 +49,70 @@ _CELL_STATUS: Document = {"$substrCP": ["$cells.k", CELL_TIME_CHARS + 1, 32]}
 
 
 class RollupReader:
-    """Reads what `LedgerStore` adds up."""
+    """Reads what `LedgerStore` adds up.
 
-    def __init__(self, database: Database) -> None:
+    One account is read from the segments, too, in a ledger of at most `few_entries`.
+    """
+
+    def __init__(self, database: Database, *, few_entries: int = 0) -> None:
         self._database = database
         self._rollups = database["rollups"]
+        self._few_entries = few_entries
 
     async def sums(
+        self, wanted: RollupFilter, by: Sequence[Grouping], *, limit: int, brief: bool = False
+    ) -> list[Sums]:
+        """One row per group, the dearest first; without fields to group by, one row or none.
+
+        A `brief` row may have no statuses and tokens, most of the work.
+        """
+        found = await self._of_segments(wanted, by, limit, None, brief)
+        return await self._grouped(wanted, by, limit, None, brief) if found is None else found.rows
+
+    async def ranked(
         self,
         wanted: RollupFilter,
         by: Sequence[Grouping],
         *,
         limit: int,
         groups: Sequence[tuple[str, ...]] | None = None,
-        brief: bool = False,
-    ) -> list[Sums]:
-        """One row per group, the dearest first; without fields to group by, one row or none.
-
-        `groups` leaves these alone. A `brief` row has no statuses and tokens, most of the work.
-        """
-        if len(by) == 1 and by[0] not in _UNSTORED and wanted.among is None and groups is not None:
+    ) -> RankedSums:
+        """The dearest of all groups, or of these."""
+        found = await self._of_segments(wanted, by, limit, groups, False)
+        if found is not None:
+            return found
+        total = await self._grouped(wanted, (), 1, None, False)
+        if groups is not None and len(by) == 1 and by[0] not in _UNSTORED and not wanted.among:
             names = tuple([name for (name,) in groups])
             wanted = msgspec.structs.replace(wanted, among=(by[0], names))
-        if wanted.user_id is None:
-            added = await segment_sums(self._database, wanted, by)
-            if added is not None:
-                return await asyncio.to_thread(added.dearest, limit, groups)
+        rows = await self._grouped(wanted, by, limit, groups, False) if limit else []
+        return RankedSums(rows=rows, total=total[0] if total else NOTHING)
+
+    async def _of_segments(
+        self,
+        wanted: RollupFilter,
+        by: Sequence[Grouping],
+        limit: int,
+        groups: Sequence[tuple[str, ...]] | None,
+        brief: bool,
+    ) -> RankedSums | None:
+        if wanted.user_id is not None and not self._few_entries:
+            return None
+        most = self._few_entries
+        added = await segment_sums(self._database, wanted, by, most_entries=most)
+        return (
+            None if added is None else await asyncio.to_thread(added.ranked, limit, groups, brief)
+        )
+
+    async def _grouped(
+        self,
+        wanted: RollupFilter,
+        by: Sequence[Grouping],
+        limit: int,
+        groups: Sequence[tuple[str, ...]] | None,
+        brief: bool,
+    ) -> list[Sums]:
+        """From the rollups, by MongoDB."""
         group = _group(wanted, by) if brief else _group(wanted, by) | _details(wanted, by)
         pipeline = [*_rows(wanted, by), {"$group": group}]
         if groups is not None:

@@ -6,7 +6,7 @@ of days that are within the period in every zone, their sums are taken where no 
 
 import asyncio
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial, reduce
 from typing import Any
@@ -19,11 +19,20 @@ from libs.common.storage.mongo.rollup_filter import (
     STORED,
     ZONES_APART,
     Grouping,
+    RankedSums,
     RollupFilter,
     Sums,
 )
 from libs.common.storage.mongo.rollup_rows import TAG
-from libs.common.storage.mongo.rollup_segments import DELTA, HOUR, IN_CELLS, LEVELS, STATE, TAGS
+from libs.common.storage.mongo.rollup_segments import (
+    DELTA,
+    HOUR,
+    IN_CELLS,
+    LEVELS,
+    STATE,
+    TAGS,
+    table_of,
+)
 from libs.common.storage.mongo.sum_tables import (
     OF_STATUS,
     STATUS,
@@ -31,7 +40,6 @@ from libs.common.storage.mongo.sum_tables import (
     SumTable,
     Tally,
     TooManyGroups,
-    decoded_table,
 )
 
 # Beyond that, MongoDB groups on its disk.
@@ -46,28 +54,27 @@ class SegmentSums:
     """The groups that were found."""
 
     def __init__(self, by: Sequence[Grouping]) -> None:
-        self._by = tuple(by)
-        self.tally = Tally(self._by, most=_MAX_GROUPS)
+        self.tally = Tally(by, most=_MAX_GROUPS, statuses=True)
 
-    def dearest(self, limit: int, groups: Sequence[tuple[str, ...]] | None) -> list[Sums]:
-        """Of all groups, or of these."""
-        found = self.tally.dearest(limit, None if groups is None else frozenset(groups))
-        return [self._sums(group, sums) for group, sums in found]
+    def ranked(
+        self, limit: int, groups: Sequence[tuple[str, ...]] | None, brief: bool
+    ) -> RankedSums:
+        """The dearest of all groups, or of these."""
+        among = None if groups is None else frozenset(groups)
+        found = self.tally.dearest(limit, among, brief=brief)
+        rows = [_sums(group, sums) for group, sums in found.groups]
+        return RankedSums(rows=rows, total=_sums((), found.total))
 
-    def _sums(self, group: tuple[str, ...], sums: dict[str, int]) -> Sums:
-        statuses = _named(sums, OF_STATUS)
-        if STATUS in self._by and sums.get("calls"):
-            statuses |= _named(
-                {OF_STATUS + group[self._by.index(STATUS)]: sums["calls"]}, OF_STATUS
-            )
-        return Sums(
-            group=group,
-            cost_nusd=sums.get("cost_nusd", 0),
-            calls=sums.get("calls", 0),
-            corrections=sums.get("corrections", 0),
-            statuses=statuses,
-            tokens=_named(sums, _TOKENS),
-        )
+
+def _sums(group: tuple[str, ...], sums: Mapping[str, int]) -> Sums:
+    return Sums(
+        group=group,
+        cost_nusd=sums.get("cost_nusd", 0),
+        calls=sums.get("calls", 0),
+        corrections=sums.get("corrections", 0),
+        statuses=_named(sums, OF_STATUS),
+        tokens=_named(sums, _TOKENS),
+    )
 
 
 class _Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,23 +86,28 @@ class _Read(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def segment_sums(
-    database: Database, wanted: RollupFilter, by: Sequence[Grouping]
+    database: Database, wanted: RollupFilter, by: Sequence[Grouping], *, most_entries: int
 ) -> SegmentSums | None:
-    """Of one snapshot. None where the segments are not whole, or the groups too many."""
+    """Of one snapshot. None where the segments are not whole, or the groups too many.
+
+    Nor is one account read from them where the ledger has more than `most_entries`.
+    """
     collection = database["rollup_segments"]
 
     async def work(session: Session) -> SegmentSums | None:
         state = await collection.find_one({"_id": STATE}, session=session)
         if state is None or not state["whole"]:
             return None
+        if wanted.user_id is not None and state["ledger_entries"] > most_entries:
+            return None
         sums = SegmentSums(by)
         for read in _reads(wanted, by):
             add = partial(_add, sums.tally, wanted, by, read)
-            fields = {"day": 1, DELTA: 1, f"tables.{read.level}": 1}
-            found = collection.find({"day": read.days}, fields, session=session)
-            while segments := await found.to_list(_READ_AT_ONCE):
-                # Other requests are answered meanwhile.
-                await asyncio.to_thread(add, segments)
+            for level in (read.level, DELTA):
+                found = collection.find({"level": level, "day": read.days}, session=session)
+                while documents := await found.to_list(_READ_AT_ONCE):
+                    # Other requests are answered meanwhile.
+                    await asyncio.to_thread(add, documents)
         return sums
 
     try:
@@ -131,7 +143,7 @@ def _level(wanted: RollupFilter, by: Sequence[Grouping], timed: bool) -> str:
     return next(level for level, fields in LEVELS.items() if needed <= {*fields})
 
 
-_EQUAL = ("key_id", "provider", "requested_model", "client_user", STATUS)
+_EQUAL = ("user_id", "key_id", "provider", "requested_model", "client_user", STATUS)
 
 
 def _field_of(name: Grouping) -> str:
@@ -144,12 +156,10 @@ def _add(
     wanted: RollupFilter,
     by: Sequence[Grouping],
     read: _Read,
-    segments: Iterable[Document],
+    documents: Iterable[Document],
 ) -> None:
-    for segment in segments:
-        day = segment["day"]
-        data = segment[DELTA] if DELTA in segment else segment["tables"][read.level]
-        table = decoded_table(data)
+    for document in documents:
+        table, day = table_of(document), document["day"]
         mask = _mask(table, wanted, day if read.timed else None)
         fields = {name: _values(table, name, day, wanted.zone) for name in by}
         tally.add(table, mask=mask, fields=fields)
@@ -231,7 +241,7 @@ def _both(one: list[int], other: list[int]) -> list[int]:
     return list(map(operator.and_, one, other))
 
 
-def _named(sums: dict[str, int], prefix: str) -> dict[Any, int]:
+def _named(sums: Mapping[str, int], prefix: str) -> dict[Any, int]:
     """Those whose name begins so, by the rest of it, without zeros."""
     return {
         name.removeprefix(prefix): n for name, n in sums.items() if n and name.startswith(prefix)

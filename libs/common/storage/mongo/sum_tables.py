@@ -7,6 +7,7 @@ dictionary for each.
 
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest, nsmallest
 from itertools import compress
@@ -21,6 +22,7 @@ _SIGNED = (("b", 7), ("h", 15), ("i", 31), ("q", 63))
 _UNSIGNED = (("B", 8), ("H", 16), ("I", 32))
 _ZEROS, _DECIMALS = "", "d"
 _COST = "cost_nusd"
+COUNTED = frozenset({_COST, "calls", "corrections"})
 # Of a value's number within a group.
 _BITS = 32
 _NUMBER = (1 << _BITS) - 1
@@ -101,6 +103,13 @@ class _Added(msgspec.Struct, frozen=True):
     places: list[int]
 
 
+class Dearest(msgspec.Struct, frozen=True):
+    """Groups with their sums, and the sums of all groups, also of those that are not among them."""
+
+    groups: list[tuple[tuple[str, ...], dict[str, int]]]
+    total: Mapping[str, int]
+
+
 class Tally:
     """Adds up rows of tables by the values of `fields`.
 
@@ -108,9 +117,13 @@ class Tally:
     up to a bound, until the dearest groups are known.
     """
 
-    def __init__(self, fields: Sequence[str], *, most: int = sys.maxsize) -> None:
+    def __init__(
+        self, fields: Sequence[str], *, most: int = sys.maxsize, statuses: bool | None = None
+    ) -> None:
+        """`statuses`: calls are counted by them, by default where they are not in `fields`."""
         self._fields = tuple(fields)
         self._most = most
+        self._statuses = STATUS not in fields if statuses is None else statuses
         # Of each field its values, with their numbers; of each group, which is the numbers of its
         # values in one, its place.
         self._values: list[dict[str, int]] = [{} for _ in fields]
@@ -149,24 +162,33 @@ class Tally:
             self._sum(name)[place] += number
 
     def dearest(
-        self, limit: int, among: Container[tuple[str, ...]] | None = None
-    ) -> list[tuple[tuple[str, ...], dict[str, int]]]:
-        """Groups with their sums, those that cost most first, equals by their values."""
+        self,
+        limit: int,
+        among: Container[tuple[str, ...]] | None = None,
+        *,
+        brief: bool = False,
+    ) -> Dearest:
+        """Those that cost most first, equals by their values, of all groups or of some.
+
+        `brief`: at least with COUNTED.
+        """
         costs = self._sum(_COST)
+        groups = self._groups
         if among is None and len(costs) > limit > 0:
             least = nlargest(limit, costs)[-1]
-            groups = self._named_groups(
-                {key: p for key, p in self._groups.items() if costs[p] >= least}
-            )
-        else:
-            groups = self._named_groups(self._groups)
-        ranked = ((-costs[p], group, p) for group, p in groups if among is None or group in among)
+            groups = {key: place for key, place in groups.items() if costs[place] >= least}
+        ranked = (
+            (-costs[place], group, place)
+            for group, place in self._named_groups(groups)
+            if among is None or group in among
+        )
         found = [(group, place) for _, group, place in nsmallest(limit, ranked)]
-        wanted = bytearray(len(self._groups))
+        wanted = bytearray(len(costs))
         for _, place in found:
             wanted[place] = 1
-        self._add_details(None if all(wanted) else wanted)
-        return [(group, {name: self._sum(name)[p] for name in self._sums}) for group, p in found]
+        total = self._add_details(wanted, brief=brief)
+        rows = [(group, {name: self._sum(name)[p] for name in self._sums}) for group, p in found]
+        return Dearest(rows, total)
 
     def table(self) -> SumTable:
         self._add_details(None)
@@ -220,31 +242,46 @@ class Tally:
         elif places:
             sums[0] += sum(numbers)
 
-    def _add_details(self, wanted: bytearray | None) -> None:
-        """Of the groups at the places that are wanted, or of all, what waits."""
+    def _add_details(self, wanted: bytearray | None, *, brief: bool = False) -> Counter[str]:
+        """Of the groups at the places that are wanted, or of all, what waits.
+
+        Returns the sums of all groups.
+        """
+        total = Counter({name: sum(numbers) for name, numbers in self._sums.items()})
         for added in self._waiting:
             table, places, also = added.table, added.places, None
             if wanted is not None:
                 also = [wanted[place] for place in places]
                 places = list(compress(places, also))
-            for name in sorted(table.sum_names - {_COST}):
-                self._add(name, places, _left(_left(table.sum(name), added.mask), also))
-            if STATUS in table.field_names and STATUS not in self._fields:
-                status = table.field(STATUS)
-                numbers = _left(_left(status.numbers, added.mask), also)
-                calls = _left(_left(table.sum("calls"), added.mask), also)
-                self._count_calls(status.values, numbers, places, calls)
+            for name in sorted((table.sum_names & COUNTED if brief else table.sum_names) - {_COST}):
+                numbers = _left(table.sum(name), added.mask)
+                if also is not None:
+                    numbers = list(numbers)
+                    total[name] += sum(numbers)
+                self._add(name, places, _left(numbers, also))
+            if self._statuses and not brief and STATUS in table.field_names:
+                self._count_calls(added, places, also, total)
         self._waiting = []
+        return total
 
     def _count_calls(
         self,
-        statuses: Sequence[str],
-        numbers: Iterable[int],
+        added: _Added,
         places: Sequence[int],
-        calls: Iterable[int],
+        also: Sequence[int] | None,
+        total: Counter[str],
     ) -> None:
-        sums = [self._sum(OF_STATUS + value) if value else None for value in statuses]
-        for place, number, count in zip(places, numbers, calls, strict=True):
+        status = added.table.field(STATUS)
+        numbers = list(_left(status.numbers, added.mask))
+        calls = list(_left(added.table.sum("calls"), added.mask))
+        names = [OF_STATUS + value if value else "" for value in status.values]
+        if also is not None:
+            for number, count in zip(numbers, calls, strict=True):
+                total[names[number]] += count
+            del total[""]
+        sums = [self._sum(name) if name else None for name in names]
+        rows = zip(places, _left(numbers, also), _left(calls, also), strict=True)
+        for place, number, count in rows:
             if count and (of_status := sums[number]) is not None:
                 of_status[place] += count
 
