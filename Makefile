@@ -163,6 +163,13 @@ test-dashboards: .venv ## Ask a real Prometheus, which scrapes a stack, every qu
 	@test -x "$(PROMETHEUS)" || { echo "make: needs prometheus (apt-get install prometheus)" >&2; exit 1; }
 	@PROMETHEUS=$(PROMETHEUS) $(BIN)/python -m pytest tests/dashboards $(ARGS)
 
+# Needs nginx with Lua: apt-get install nginx libnginx-mod-http-lua lua-resty-core
+NGINX ?= $(shell PATH=$$PATH:/usr/sbin command -v nginx)
+.PHONY: test-rollout
+test-rollout: .venv ## Roll every service and back under load behind nginx, by the manifests' numbers (4 minutes)
+	@test -x "$(NGINX)" || { echo "make: needs nginx (apt-get install nginx libnginx-mod-http-lua lua-resty-core)" >&2; exit 1; }
+	@NGINX=$(NGINX) $(BIN)/python -m pytest tests/rollout $(ARGS)
+
 # Needs Chromium, which is a package of Debian's: apt-get install chromium
 CHROMIUM ?= $(shell command -v chromium)
 .PHONY: test-console

@@ -62,7 +62,7 @@ async def run(
     say(f"answers: {dict(answers)}")
     with suppress(TimeoutError):
         # What is missing then is what the check names.
-        await eventually_in_thread(lambda: _is_settled(stack), limit_s=_SETTLE_S)
+        await eventually_in_thread(lambda: is_settled(stack), limit_s=_SETTLE_S)
     if meddle is not None:
         meddle(stack)
     return await asyncio.to_thread(check, stack, whole)
@@ -97,7 +97,7 @@ async def _load(
         await asyncio.gather(*(client(session) for _ in range(_AT_A_TIME)))
 
 
-def _is_settled(stack: LocalStack) -> bool:
+def is_settled(stack: LocalStack) -> bool:
     """Nothing is held any more, so every call that was admitted has been posted."""
     admin = Client(stack.info.admin_url, stack.info.admin_api_key)
     status, account = admin.call("GET", f"/admin/accounts/{stack.info.demo_user_id}")
