@@ -91,6 +91,10 @@ def count(number: int | None) -> str:
     return NOTHING if number is None else f"{number:,}"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def share(part: Decimal | int, whole: Decimal | int) -> str:
     return NOTHING if not whole else f"{Decimal(part) * 100 / Decimal(whole):.1f} %"
 
@@ -183,7 +187,9 @@ def facts(pairs: Iterable[tuple[str, Node]]) -> Element:
 
 
 def panel(name: str, *content: Node, actions: Node = None) -> Element:
-    return section(".panel", aria_label=name)[div(".panel-head")[h2[name], actions], content]
+    return section(".panel", aria_label=name)[
+        div(".panel-head")[h2[name], actions and div(".actions")[actions]], content
+    ]
 
 
 def figure_tile(name: str, value: Node, note: Node = None) -> Element:

@@ -7,7 +7,8 @@ from htpy import Node, a, button, code, p, pre
 
 from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
 from libs.common.schemas.account import BudgetPeriod
-from services.admin import keys, rotations
+from services.admin import keys, rotations, usage
+from services.admin.console.calls_table import calls_table
 from services.admin.console.elements import (
     Column,
     facts,
@@ -137,12 +138,13 @@ def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
 
 async def show_page(view: View) -> Shown:
     key = await _key(view)
+    query = {"key_id": key.key_id, "user_id": key.user_id, "limit": 10}
+    calls = await view.api.call(usage.list_usage, query=query)
     at = f"/console/keys/{segment(key.key_id)}"
     may_change = view.api.may(keys.change_key) and key.status != "revoked"
     edit, rotate = f"/console/edit/key/{segment(key.key_id)}", f"{at}/rotate"
     links: list[Node] = [
         a(".button", href=edit)["Change"],
-        " ",
         a(".button", href=rotate)["Rotate"],
     ]
     revoke = confirm_form(
@@ -154,7 +156,11 @@ async def show_page(view: View) -> Shown:
         content=[
             panel("Key", _facts(view, key), actions=links if may_change else None),
             panel("Budgets of its own", *_budgets(view, key)),
-            panel("Calls", p[link(f"/console/calls?key_id={segment(key.key_id)}", "Its calls")]),
+            panel(
+                "Latest calls",
+                calls_table(view, calls.data),
+                actions=link(f"/console/calls?key_id={segment(key.key_id)}", "All its calls"),
+            ),
             may_change and panel("Revoke", revoke),
         ],
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from htpy import Node, a, details, div, nav, p, pre, summary
+from htpy import Node, a, code, details, div, nav, p, pre, summary
 
 from libs.common.domain.audit_chain import Fault
 from services.admin import dead_letters, ledger_health, proof
@@ -14,6 +14,7 @@ from services.admin.console.elements import (
     Column,
     badge,
     count,
+    counted,
     facts,
     figure_tile,
     lasted,
@@ -97,10 +98,10 @@ def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
             p["How long the queue is and what gateways spool is not known until it does. Usage of "
               "calls that end meanwhile is on the gateways' disks; entries are as they were."],
         ]  # fmt: skip
-    said = p["Every call that has ended is in the ledger, or in the hands of a worker."]
+    said = p["No job waits: what reached the queue is posted, or is a dead letter."]
     if queue.oldest_at is not None:
         said = p[
-            f"{queue.jobs:,} jobs wait or run; the oldest came ",
+            f"{counted(queue.jobs, 'job', 'jobs')} wait or run; the oldest came ",
             when(queue.oldest_at, view.zone, seconds=True),
             ". If they grow older, look whether a ledger worker runs, and whether MongoDB is slow.",
         ]
@@ -225,7 +226,7 @@ def _letter(view: View, each: LetterView, *, may: bool) -> list[Node]:
             )
         )  # fmt: skip
     return [
-        [mono(each.letter_id), f" ({each.kind})"],
+        [code(title=each.letter_id)[each.letter_id[:12]], f" ({each.kind})"],
         account or NOTHING,
         when(each.buried_at, view.zone),
         each.reason,
@@ -242,8 +243,8 @@ def _text(letter: LetterView) -> str:
 def _replay_all(view: View, waiting: int) -> Node:
     return confirm_form(
         f"{_AT}/replay", view.session.csrf, submit="Put them all back on the queue",
-        asks=f"The worker tries {waiting:,} deliveries again, at most 1,000 at a time; what fails "
-        "comes back here. First mend what they failed of.",
+        asks=f"The worker tries {counted(waiting, 'delivery', 'deliveries')} again, a thousand at "
+        "a time; what fails comes back here. First mend what they failed of.",
         danger=False,
     )  # fmt: skip
 

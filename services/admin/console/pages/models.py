@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from htpy import Node, a, p
+import msgspec
+from htpy import Node, a, details, div, p, summary
 
 from services.admin import model_tests, models
 from services.admin.console.elements import (
@@ -89,25 +90,54 @@ async def show_page(view: View, results: Sequence[TestResult] = ()) -> Shown:
 def _deployments(view: View, route: RouteView) -> Node:
     columns = (
         Column("Deployment"), Column("Model"), Column("Health"), Column("Priority", "number"),
-        Column("Weight", "number"), Column("Base URL"), Column("Credential"),
+        Column("Weight", "number"), Column("Else"), Column("Do"),
     )  # fmt: skip
-    return rows_table(
-        "Deployments", columns, [_row(view, each) for each in route.deployments], empty=None
-    )
+    rows = [_row(view, route, each) for each in route.deployments]
+    return rows_table("Deployments", columns, rows, empty=None)
 
 
-def _row(view: View, each: DeploymentView) -> list[Node]:
+def _row(view: View, route: RouteView, each: DeploymentView) -> list[Node]:
     cooling = each.cooling_until
     health: list[Node] = [status_badge("healthy")]
     if cooling is not None:
         health = [
             status_badge("cooling"), " until ", when(cooling, view.zone, seconds=True),
-            each.cooling_reason and f", for {each.cooling_reason}",
+            each.cooling_reason and f", because {each.cooling_reason}",
         ]  # fmt: skip
     return [
         mono(each.deployment_id), each.model, health, count(each.priority), count(each.weight),
-        each.api_base or "the provider's", each.credential or "the gateway's",
+        [div[said] for said in _else(each)] or NOTHING, _test_one(view, route, each),
     ]  # fmt: skip
+
+
+def _else(each: DeploymentView) -> list[str]:
+    """What of it is not as it usually is."""
+    times = msgspec.structs.asdict(each.timeouts)
+    said = {
+        "at": each.api_base,
+        "with": each.credential,
+        "speaks": ", ".join(each.formats or ()),
+        "calls at a time": each.max_parallel,
+        "region": each.region,
+        "priced as": each.priced_as,
+        "multiplier": None if each.multiplier == 1 else f"{each.multiplier:f}",
+        **{f"{name.replace('_', ' ')} s": value for name, value in times.items()},
+        "translated by": None if each.translation == "native" else "LiteLLM",
+        "parameters it does not take are": "left out" if each.drop_params else None,
+        "profile": each.profile and msgspec.json.encode(each.profile).decode(),
+    }
+    return [f"{name} {value}" for name, value in said.items() if value]
+
+
+def _test_one(view: View, route: RouteView, each: DeploymentView) -> Node:
+    if not view.api.may(model_tests.test_model):
+        return None
+    test = confirm_form(
+        f"/console/models/{segment(route.model)}/test", view.session.csrf, submit="Call it",
+        asks=f"Makes a short call of {each.model}, which costs what such a call costs.",
+        hidden={"deployment_id": each.deployment_id}, danger=False,
+    )  # fmt: skip
+    return details[summary["Test"], test]
 
 
 def _facts(route: RouteView) -> Node:
@@ -118,7 +148,8 @@ def _facts(route: RouteView) -> Node:
             ("Rests for, seconds", count(route.cooldown_s)),
             ("Falls back to", ", ".join(route.fallbacks) or NOTHING),
             ("When the prompt is too long", ", ".join(route.context_fallbacks) or NOTHING),
-            ("Answers name", route.answer_model),
+            ("Answers name", f"the model that was {route.answer_model}"),
+            ("Objects that all may use", ", ".join(route.provider_objects) or NOTHING),
         ]
     )
 
@@ -143,8 +174,12 @@ def _results(results: Sequence[TestResult]) -> Node:
 
 
 async def test(view: View) -> Shown:
+    """Of one deployment, where the form names it; else of each."""
+    chosen = view.typed.get("deployment_id")
     answer = await view.api.call(
-        model_tests.test_model, body={}, name=view.request.path_params["name"]
+        model_tests.test_model,
+        body={"deployment_id": chosen} if chosen else {},
+        name=view.request.path_params["name"],
     )
     return await show_page(view, answer.results)
 

@@ -7,7 +7,6 @@ from htpy import Node, details, div, p, summary
 
 from libs.common.errors import AppError, InvalidRequest, NotFound, ValidationFailed
 from libs.common.schemas.price import PriceImport
-from libs.common.web.json import encode_json
 from services.admin import cost_imports
 from services.admin.console.elements import (
     NOTHING,
@@ -22,6 +21,7 @@ from services.admin.console.elements import (
 from services.admin.console.form_fields import Field
 from services.admin.console.forms import confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.price_terms import term_name, term_text
 from services.admin.cost_imports import ImportView, RowChange
 
 
@@ -78,16 +78,12 @@ def _difference(view: View, answer: ImportView) -> Node:
 def _terms(row: RowChange) -> Node:
     """`kept` is why a row is not imported: a price of somebody's own is in force."""
     terms = [
-        f"{name.replace('_', ' ')}: {_term(change.before)} \u2192 {_term(change.after)}"
+        f"{term_name(name)}: {term_text(change.before)} \u2192 {term_text(change.after)}"
         for name, change in row.differences.items()
     ]
     if row.change == "kept" and row.in_force is not None:
         terms.append(f"{row.in_force.source} {row.in_force.price_id} stays in force")
     return [div[each] for each in terms] or NOTHING
-
-
-def _term(value: object) -> str:
-    return NOTHING if value is None else encode_json(value).decode()
 
 
 def _left_out(answer: ImportView) -> Node:

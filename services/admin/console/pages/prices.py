@@ -8,7 +8,6 @@ from htpy import Node, a, div, p
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import AppError, Conflict, InvalidRequest, NotFound, ValidationFailed
-from libs.common.web.json import encode_json
 from services.admin import costs, quotes
 from services.admin.console.cost_lines import lines_table, rate_text
 from services.admin.console.elements import (
@@ -27,6 +26,7 @@ from services.admin.console.filters import filters
 from services.admin.console.form_fields import Field, body_of
 from services.admin.console.forms import confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.price_terms import term_lines, term_name, term_text
 from services.admin.cost_views import BundledView, CostView, ReplacedView
 from services.admin.quotes import QuoteView
 
@@ -111,7 +111,7 @@ def _start(view: View, price: CostView) -> Node:
 async def show_page(view: View) -> Shown:
     price = await view.api.call(costs.show_cost, price_id=view.request.path_params["price_id"])
     rates = [
-        (name.removesuffix(_RATE).replace("_", " "), rate_text(value))
+        (term_name(name), rate_text(value))
         for name, value in msgspec.structs.asdict(price).items()
         if name.endswith(_RATE) and value is not None
     ]
@@ -153,15 +153,11 @@ def _beside(bundled: BundledView) -> Node:
     """What LiteLLM's map says otherwise."""
     columns = (Column("Term"), Column("In the map"), Column("Here"))
     rows = [
-        [name.replace("_", " "), _term(change.before), _term(change.after)]
+        [term_name(name), term_lines(change.before), term_lines(change.after)]
         for name, change in bundled.differences.items()
     ]
     table = rows_table("Differences", columns, rows, empty=p["It says the same."])
     return panel("Beside LiteLLM's map", table)
-
-
-def _term(value: object) -> str:
-    return NOTHING if value is None else encode_json(value).decode()
 
 
 async def new_page(view: View, error: AppError | None = None) -> Shown:
@@ -192,7 +188,7 @@ def _losses(at: str, losses: Sequence[ReplacedView]) -> Page:
         [
             mono(each.price_id),
             f"{each.source}, for {', '.join(each.providers)}",
-            [div[f"{name.replace('_', ' ')}: {_term(value)}"]
+            [div[f"{term_name(name)}: {term_text(value)}"]
              for name, value in each.takes_away.items()],
         ]
         for each in losses

@@ -128,7 +128,7 @@ async def show_page(view: View) -> Shown:
             panel(
                 "Receiver",
                 _facts(view, shown),
-                actions=view.api.may(receivers.change_receiver) and [edit, " ", rotate],
+                actions=view.api.may(receivers.change_receiver) and [edit, rotate],
             ),
             panel(
                 "What it was told",
