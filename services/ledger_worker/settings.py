@@ -7,7 +7,13 @@ import msgspec
 from msgspec import Meta
 
 from libs.common.logging import LogFormat, LogLevel
-from libs.common.settings import Secret, check_header, check_http_url, check_rollup_tags
+from libs.common.settings import (
+    Secret,
+    SettingsError,
+    check_header,
+    check_http_url,
+    check_rollup_tags,
+)
 from libs.common.storage.mongo.driver import check_mongo_uri
 from libs.common.storage.redis.url import check_redis_url
 from libs.common.web.destinations import allowed_hosts
@@ -58,8 +64,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         allowed_hosts(self.alert_allowed_hosts)
         if self.otel_exporter_otlp_endpoint:
             check_http_url("OTEL_EXPORTER_OTLP_ENDPOINT", self.otel_exporter_otlp_endpoint)
-        check_header("OTEL_EXPORTER_OTLP_HEADERS", self.otel_exporter_otlp_headers)
+        _check_otlp_headers(self.otel_exporter_otlp_headers)
 
     @property
     def name(self) -> str:
         return self.worker_name or gethostname()
+
+
+def _check_otlp_headers(headers: Secret | None) -> None:
+    """The exporter leaves out what it cannot read. Raises SettingsError."""
+    variable = "OTEL_EXPORTER_OTLP_HEADERS"
+    check_header(variable, headers)
+    parts = "" if headers is None else headers.reveal()
+    if not all(part.partition("=")[0].strip() and "=" in part for part in parts.split(",") if part):
+        raise SettingsError(f"{variable} is wrong: it must be name=value, with commas between them")

@@ -21,6 +21,8 @@ import msgspec
 _MANIFEST = "manifest.json"
 _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
+# Fast, since MongoDB does not keep a snapshot for long.
+_LEVEL = 3
 _LENGTH_BYTES = 4
 _SMALLEST = 5
 # MongoDB's bound, and a little for what it adds of its own.
@@ -92,7 +94,7 @@ async def write_collection(
     total = _Sum()
     with (
         _new_file(path / f"{name}.bson.gz") as file,
-        gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed,
+        gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=_LEVEL) as packed,
     ):
         async for document in documents:
             packed.write(document)

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from libs.common.domain.traces import span_id_of, trace_id_of
 from libs.common.schemas.usage import FailedAttempt
-from libs.common.settings import Secret
+from libs.common.settings import Secret, SettingsError, load_settings
 from services.ledger_worker.call_spans import Span
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.otlp_sender import OtlpSender
@@ -242,3 +242,19 @@ def test_a_worker_without_a_collector_does_not_load_the_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,=2"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.1"),
+    ],
+)
+def test_wrong_settings_are_refused(variable: str, value: str) -> None:
+    environment = {"MONGO_URI": "mongodb://h/d", "REDIS_URL": "redis://h", variable: value}
+    with pytest.raises(SettingsError, match=variable):
+        load_settings(Settings, environment)
