@@ -159,6 +159,9 @@ class Client:
                 raise self._lost(request, error) from None
             return 0.5
         if response.is_success:
+            if isinstance(content, str) and "/admin/" in request.url.path:
+                # A page, as a proxy or another program would show.
+                raise self._explained(request, response)
             return Answer(content, response.status_code, response.headers.get("etag"))
         code = content.get("code") if isinstance(content, dict) else None
         if last or not (response.status_code in _TRY_AGAIN or code == _UNDER_WAY) or not repeatable:

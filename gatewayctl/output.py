@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewayctl.terminal import Terminal
+from gatewayctl.terminal import Terminal, printable
 from gatewayctl.values import Row, encoded, searched, with_fields
 
 
@@ -78,6 +78,7 @@ class Output:
         self._write(encoded(value).decode() + "\n")
 
     def _write(self, text: str) -> None:
-        self.terminal.stdout.write(text)
+        # A terminal would obey what others named so.
+        self.terminal.stdout.write(printable(text) if self.terminal.is_table else text)
         # A pipe that has closed is noticed at its row, and `tail` is read as it comes.
         self.terminal.stdout.flush()

@@ -1,5 +1,6 @@
 """Tables on a terminal. The only module that imports rich's console."""
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from gatewayctl.terminal import Terminal, printable
 from gatewayctl.values import Row, encoded, picked
 
 _GAP = 2
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # Of a text that is cut.
 _LEAST = 12
 _GOOD = {"ok", "active", "delivered"}
@@ -49,7 +51,11 @@ def table(terminal: Terminal, rows: Sequence[Row], columns: Sequence[str]) -> No
         max(len(title), *(len(text_of(line[place])) for line in cells))
         for place, (title, _) in enumerate(used)
     ]
-    fitted = _fitted(widths, [place == 0 or kinds[place] for place in range(len(used))], terminal)
+    whole = [
+        number or place == 0 or title.endswith(" ID") or _is_time(cells[0][place])
+        for place, ((title, _), number) in enumerate(zip(used, kinds, strict=True))
+    ]
+    fitted = _fitted(widths, whole, terminal)
     shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for place, width in enumerate(fitted):
         shown.add_column(
@@ -127,8 +133,15 @@ def text_of(value: Any) -> str:
             return ", ".join(map(text_of, value))
         case list() | dict():
             return encoded(value).decode()
+        case str() if _is_time(value):
+            # To the second; JSON has all of it.
+            return f"{value[:10]} {value[11:19]}Z"
         case _:
             return str(value)
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, str) and _TIME.fullmatch(value) is not None
 
 
 def _is_number(value: Any) -> bool:

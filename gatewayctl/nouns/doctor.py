@@ -71,7 +71,8 @@ def _print(session: Session, findings: list[Row]) -> None:
 
     out = console(session.terminal)
     area = None
-    for finding in findings:
+    order = list(dict.fromkeys(finding["area"] for finding in findings))
+    for finding in sorted(findings, key=lambda each: order.index(each["area"])):
         if finding["area"] != area:
             area = finding["area"]
             out.print(Text(printable(area), style="bold"))

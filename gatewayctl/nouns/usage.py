@@ -16,8 +16,8 @@ from gatewayctl.values import Row
 
 app = noun("usage", "Calls and what they cost.")
 _COLUMNS = (
-    "started=started_at", "account=user_id", "model", "status", "cost usd=cost_usd",
-    "ms=latency_ms", "kind", "error=error_code", "entry id=entry_id",
+    "entry id=entry_id", "started=started_at", "cost usd=cost_usd", "status", "account=user_id",
+    "model", "ms=latency_ms", "error=error_code", "kind",
 )  # fmt: skip
 _ACCEPT = {
     "csv": "text/csv",
@@ -34,7 +34,9 @@ _LONGEST_SPAN = timedelta(days=399)
 GroupBy = Annotated[
     str,
     typer.Option(
-        "--by", metavar="FIELDS", help="model, user_id, key_id, provider, day, tag:NAME, …"
+        "--by",
+        metavar="FIELDS",
+        help="Such as model, account, key, provider, day, tag:team.",
     ),
 ]
 Zone = Annotated[str | None, typer.Option("--zone", help="Whose days: Europe/Berlin.")]
@@ -238,9 +240,9 @@ def _print(session: Session, entry: Row, *, header: bool) -> None:
     from gatewayctl.tables import text_of
 
     if header:
-        session.output.text(f"{'STARTED':<24}  {'COST USD':>14}  {'STATUS':<9}  ACCOUNT  MODEL")
+        session.output.text(f"{'STARTED':<20}  {'COST USD':>14}  {'STATUS':<9}  ACCOUNT  MODEL")
     cost = text_of(entry["cost_usd"])
-    line = f"{entry['started_at']:<24.24}  {cost:>14}  {entry['status']:<9}"
+    line = f"{text_of(entry['started_at']):<20}  {cost:>14}  {entry['status']:<9}"
     session.output.text(f"{line}  {entry['user_id']}  {text_of(entry['model'])}")
 
 

@@ -209,7 +209,12 @@ def _assemble(resources: _Resources, settings: Settings) -> _Assembly:
 def _replica(settings: Settings, backlog: Backlog) -> Callable[[], ReplicaNote]:
     note = about("gateway", f"{gethostname()}:{settings.gateway_port}", time())
     keyed = tuple(row.name for row in ROWS if any(map(os.environ.get, row.key_variables)))
-    return lambda: msgspec.structs.replace(note, spool_bytes=backlog.size(), keyed=keyed)
+
+    def now() -> ReplicaNote:
+        waiting = 0 if backlog.is_empty() else backlog.size()
+        return msgspec.structs.replace(note, spool_bytes=waiting, keyed=keyed)
+
+    return now
 
 
 def _capacity(settings: Settings) -> Capacity:

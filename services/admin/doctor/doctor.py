@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from libs.common.storage.mongo.driver import MongoUnsuitable, PyMongoError
 from libs.common.storage.mongo.index import missing_indexes
 from libs.common.storage.mongo.server_facts import read_mongo_facts
 from libs.common.storage.mongo.slices import Slice
+from libs.common.storage.prices.price_map import map_file
 from libs.common.storage.redis.client import RedisError
 from libs.common.storage.redis.replicas import ReplicaStore, redis_time_ms
 from libs.common.storage.redis.server_facts import read_redis_facts
@@ -146,9 +146,8 @@ async def _prices(state: State) -> list[Finding]:
 
 
 def _changed_at(path: str | None) -> datetime | None:
-    if path is None:
-        return None
+    file = map_file(path)
     try:
-        return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
+        return None if file is None else datetime.fromtimestamp(file.stat().st_mtime, UTC)
     except OSError:
         return None

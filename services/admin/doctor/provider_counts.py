@@ -6,12 +6,15 @@ revoked after them. A provider that has no such call is not asked: the gateway w
 """
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
 from libs.common.domain.route_tests import PIN_HEADER
-from libs.common.schemas.route import Deployment, Route
+from libs.common.schemas.route import Deployment
+from libs.common.storage.mongo.rollup_filter import RollupFilter
 from libs.common.web.http_client import HttpUnreachable
 from services.admin.doctor.findings import Area, Finding, Verdict, worst
 from services.admin.endpoints import Answer
@@ -26,6 +29,9 @@ _MAX_ASKED = 50
 _OK = 200
 _REFUSED = (401, 403)
 _PATHS = {"messages": "/v1/messages/count_tokens", "responses": "/v1/responses/input_tokens"}
+# The providers that count, and in which format.
+_FREE = {"anthropic": "messages", "openai": "responses"}
+_LATELY = timedelta(days=30)
 _PROMPT = "Count me."
 
 
@@ -37,66 +43,98 @@ class ProvidersView(msgspec.Struct, frozen=True, kw_only=True):
     more: bool
 
 
+class _Target(msgspec.Struct, frozen=True, kw_only=True):
+    """`model` is what is called; `client_format` None has no call that costs nothing."""
+
+    check: str
+    model: str
+    client_format: str | None
+    deployment_id: str | None = None
+
+
 async def count_at_providers(request: Request[State]) -> Answer[ProvidersView]:
-    """Of deployments that go to one place with one credential, one is asked."""
+    """Of deployments that go to one place with one credential, one is asked. A provider without a
+    route is asked for a model of it that was called lately.
+    """
     state = request.state
-    routes = await state["routes"].list(after=None, limit=_MAX_ROUTES + 1)
-    places: dict[tuple[str | None, ...], tuple[Route, Deployment]] = {}
-    for route in routes[:_MAX_ROUTES]:
-        for each in route.deployments:
-            place = (each.model.partition("/")[0], each.api_base, each.credential)
-            places.setdefault(place, (route, each))
-    chosen = list(places.values())[:_MAX_ASKED]
+    targets, more = await _targets(state)
     at_once = asyncio.Semaphore(_AT_ONCE)
     findings = []
-    if chosen:
+    if targets:
         async with secret_for(state, "the doctor's counts") as secret:
-            asked = (_count(state, secret, *each, at_once) for each in chosen)
-            findings = await asyncio.gather(*asked)
+            findings = await asyncio.gather(
+                *(_count(state, secret, target, at_once) for target in targets)
+            )
     else:
-        findings = [
-            AREA.unknown("routes", "there are none, so none was asked", "gatewayctl models create")
-        ]
-    more = len(places) > len(chosen) or len(routes) > _MAX_ROUTES
+        reason = "there are no routes and no calls lately, so none was asked"
+        findings = [AREA.unknown("asked", reason, "gatewayctl models create")]
     return Answer(ProvidersView(verdict=worst(findings), findings=tuple(findings), more=more))
 
 
-async def _count(
-    state: State, secret: str, route: Route, deployment: Deployment, at_once: asyncio.Semaphore
-) -> Finding:
-    check = f"{deployment.model} of {route.model}"
-    client_format = _counts(deployment)
-    if client_format is None:
-        return AREA.unknown(
-            check, "has no call that costs nothing", f"gatewayctl models test {route.model}"
-        )
-    headers = [
-        (b"authorization", b"Bearer " + secret.encode()),
-        (PIN_HEADER, deployment.deployment_id.encode()),
-    ]
-    said = {"input": _PROMPT}
-    if client_format == "messages":
-        said = {"messages": [{"role": "user", "content": _PROMPT}]}  # type: ignore[dict-item]
-    body = msgspec.json.encode({"model": route.model, **said})
+async def _targets(state: State) -> tuple[list[_Target], bool]:
+    """Also whether there are more."""
+    routes = await state["routes"].list(after=None, limit=_MAX_ROUTES + 1)
+    places: dict[tuple[str | None, ...], _Target] = {}
+    for route in routes[:_MAX_ROUTES]:
+        for each in route.deployments:
+            place = (_provider(each.model), each.api_base, each.credential)
+            target = _Target(
+                check=f"{each.model} of {route.model}",
+                model=route.model,
+                client_format=_counts(each),
+                deployment_id=each.deployment_id,
+            )
+            places.setdefault(place, target)
+    today = state["now"]().date()
+    lately = RollupFilter(since=today - _LATELY, until=today + timedelta(days=2))
+    rows = await state["rollups"].sums(lately, ("provider", "model"), limit=_MAX_ASKED, brief=True)
+    for row in rows:
+        provider, model = row.group
+        if provider in _FREE:
+            target = _Target(
+                check=f"{provider}/{model}",
+                model=f"{provider}/{model}",
+                client_format=_FREE[provider],
+            )
+            places.setdefault((provider, None, None), target)
+    chosen = list(places.values())[:_MAX_ASKED]
+    return chosen, len(places) > len(chosen) or len(routes) > _MAX_ROUTES
+
+
+async def _count(state: State, secret: str, target: _Target, at_once: asyncio.Semaphore) -> Finding:
+    if target.client_format is None:
+        mend = f"gatewayctl models test {target.model}"
+        return AREA.unknown(target.check, "has no call that costs nothing", mend)
+    headers = [(b"authorization", b"Bearer " + secret.encode())]
+    if target.deployment_id is not None:
+        headers.append((PIN_HEADER, target.deployment_id.encode()))
+    said: dict[str, Any] = {"input": _PROMPT}
+    if target.client_format == "messages":
+        said = {"messages": [{"role": "user", "content": _PROMPT}]}
+    body = msgspec.json.encode({"model": target.model, **said})
     async with at_once:
         try:
-            answer = await state["gateway"].post(_PATHS[client_format], headers, body)
+            answer = await state["gateway"].post(_PATHS[target.client_format], headers, body)
         except HttpUnreachable as error:
-            return AREA.fail(check, str(error), "set GATEWAY_URL, and see that a gateway runs")
+            mend = "set GATEWAY_URL, and see that a gateway runs"
+            return AREA.fail(target.check, str(error), mend)
     if answer.status == _OK:
-        return AREA.ok(check, "counts, so its key is valid and it can be reached")
+        return AREA.ok(target.check, "counts, so its key is valid and it can be reached")
     reason = f"{answer.status}: {error_of(answer.body)}"
-    if answer.status in _REFUSED:
-        return AREA.fail(check, reason, "give the gateways a valid key of this provider")
-    return AREA.fail(check, reason, f"gatewayctl models show {route.model}")
+    mend = f"gatewayctl models show {target.model}"
+    if answer.status in _REFUSED or target.deployment_id is None:
+        mend = "give the gateways a valid key of this provider"
+    return AREA.fail(target.check, reason, mend)
 
 
 def _counts(deployment: Deployment) -> str | None:
     """The format in which its provider counts tokens itself."""
-    provider = deployment.model.partition("/")[0]
-    spoken = deployment.formats
-    if provider == "anthropic" and (spoken is None or "messages" in spoken):
-        return "messages"
-    if provider == "openai" and deployment.api_base is None:
-        return "responses" if spoken is None or "responses" in spoken else None
-    return None
+    found = _FREE.get(_provider(deployment.model))
+    if found is None or (deployment.formats is not None and found not in deployment.formats):
+        return None
+    # What is at another address may speak the format and yet not count.
+    return found if deployment.api_base is None else None
+
+
+def _provider(model: str) -> str:
+    return model.partition("/")[0]

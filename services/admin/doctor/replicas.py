@@ -39,7 +39,8 @@ def _of(area: Area, note: ReplicaNote, version: str, redis_ms: int) -> list[Find
     since = datetime.fromtimestamp(note.started_ms / _MS, UTC)
     text = f"version {note.version}, Python {note.python}, since {since:%Y-%m-%d %H:%M}Z"
     if note.spool_bytes is not None:
-        text += f", {note.spool_bytes:,} bytes in its spool"
+        waiting = f"{note.spool_bytes:,} bytes" if note.spool_bytes else "nothing"
+        text += f", {waiting} in its spool"
     if note.keyed:
         text += f", keys of {', '.join(note.keyed)}"
     if note.version == version:

@@ -111,7 +111,7 @@ async def test_each_provider_counts_once(app: Starlette, database: Database) -> 
     gateway = Gateway({"good": 200, "bad": 401})
     async with client_of(app, gateway=gateway) as admin:
         answer = await admin.post("/admin/doctor/providers")
-        assert [each["check"] for each in answer.json()["findings"]] == ["routes"]
+        assert [each["check"] for each in answer.json()["findings"]] == ["asked"]
         routes = {
             "good": [
                 "anthropic/claude-sonnet-4-5",

@@ -52,6 +52,14 @@ _decode_mode = msgspec.json.Decoder(_Mode).decode
 _decode_row = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+def map_file(path: str | None) -> Path | None:
+    """`path`, or the map inside the installed litellm package; None without either."""
+    if path is not None:
+        return Path(path)
+    spec = find_spec("litellm")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / MAP_FILE
+
+
 class MapModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model of the map: who serves it and what it costs."""
 
@@ -78,12 +86,8 @@ class PriceMap:
     @classmethod
     def open(cls, path: str | None) -> "PriceMap":
         """Reads `path`, or the map inside the installed litellm package; empty without either."""
-        if path is not None:
-            return cls(Path(path).read_bytes())
-        spec = find_spec("litellm")
-        if spec is None or spec.origin is None:
-            return cls(b"{}")
-        return cls((Path(spec.origin).parent / MAP_FILE).read_bytes())
+        file = map_file(path)
+        return cls(b"{}" if file is None else file.read_bytes())
 
     def __len__(self) -> int:
         return len(self._rows)

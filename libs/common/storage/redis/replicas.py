@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 class ReplicaNote(msgspec.Struct, frozen=True, kw_only=True):
     """`noted_ms` is Redis' time, `ahead_ms` how far the process' own clock is before it.
 
-    `spool_bytes` is the usage that a gateway has on its disk, None of other services.
+    `spool_bytes` is the size of the usage that waits on a gateway's disk, None of other services.
     `keyed` are the providers for which it was given a key.
     """
 
