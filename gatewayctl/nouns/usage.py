@@ -135,6 +135,16 @@ def series(
     bars(session.terminal, interval, points)
 
 
+@verb(app, "durations")
+def durations(
+    ctx: typer.Context, *, account: Account = None, since: Since = None, until: Until = None
+) -> None:
+    """Show how long the newest calls took, and what of it was the gateway's own."""
+    session = session_of(ctx)
+    query = entries_of(session, None, since=since, until=until, user_id=account)
+    session.output.one(session.client.get("/admin/usage/durations", query))
+
+
 @verb(app, "export")
 def export(
     ctx: typer.Context,

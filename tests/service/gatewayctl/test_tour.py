@@ -33,7 +33,7 @@ NOT_REACHED = {
     "GET /health": "for what starts the process and restarts it",
     "GET /ready": "for load balancers",
 }
-# Commands that other tests run.
+# Commands that other tests run; those that begin with `import` are a noun of them.
 ELSEWHERE = {"login", "logout", "profiles", "apply", "diff", "export"}
 
 
@@ -89,6 +89,7 @@ TOUR = (
     Step("usage show alice --where provider=openai"),
     Step("usage summary --by model,day --since 2026-11-01 --until 2026-12-01"),
     Step("usage series --interval week"),
+    Step("usage durations --account alice"),
     Step("usage export --format ndjson"),
     Step("usage tail --last 1 --count 1"),
     Step("ledger health"),
@@ -193,7 +194,8 @@ async def test_the_tour_works_and_leaves_nothing_out(
 
 def test_every_command_is_on_the_tour() -> None:
     on_tour = {" ".join(step.command.split()) for step in TOUR}
-    there = commands(get_command(tree)) - ELSEWHERE
+    there = {name for name in commands(get_command(tree)) if not name.startswith("import ")}
+    there -= ELSEWHERE
     assert {name for name in there if not any(f"{c} ".startswith(f"{name} ") for c in on_tour)} == (
         set()
     )
