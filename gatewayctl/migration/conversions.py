@@ -85,10 +85,13 @@ def period_of_seconds(seconds: int, shown: str) -> Period:
     return Period("monthly", share, f"of the limit of {shown}, 30 days' part holds monthly")
 
 
-def weights(given: Sequence[Decimal]) -> list[int]:
-    """Whole numbers from 1 to 1,000 in the same proportion, as far as they can be."""
+def weights(given: Sequence[Decimal], *, scaled: bool = False) -> list[int]:
+    """Whole numbers from 1 to 1,000 in the same proportion, as far as they can be.
+
+    With `scaled` the largest is 1,000.
+    """
     largest = max(given)
-    if all(each == each.to_integral_value() and 1 <= each <= 1000 for each in given):
+    if not scaled and all(each == each.to_integral_value() and 1 <= each <= 1000 for each in given):
         return [int(each) for each in given]
     return [max(1, round(each * 1000 / largest)) for each in given]
 

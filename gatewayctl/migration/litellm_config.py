@@ -5,7 +5,7 @@ from typing import Any
 
 from gatewayctl.documents import Document
 from gatewayctl.migration.conversions import weights
-from gatewayctl.migration.litellm_models import Served, Variables, read_model
+from gatewayctl.migration.litellm_models import Served, Variables, read_model, share_by
 from gatewayctl.migration.litellm_settings import Settings, read_settings
 from gatewayctl.migration.plan import Fields, Plan
 from gatewayctl.values import Row
@@ -31,6 +31,9 @@ class _Reader:
         self._costs: dict[tuple[str, str], Row] = {}
 
     def read(self, rows: list[Any], credentials: Mapping[str, Mapping[str, Any]]) -> None:
+        of_name: dict[Any, list[Mapping[str, Any]]] = {}
+        for values in rows:
+            of_name.setdefault(str(values.get("model_name")), []).append(values)
         for place, values in enumerate(rows):
             row = Fields(self.plan, "model_list", f"model_list[{place}]", values)
             name = values.get("model_name")
@@ -43,7 +46,7 @@ class _Reader:
             if _WILD in name:
                 self._wildcard(row, name)
                 continue
-            served = read_model(row, credentials, self._variables)
+            served = read_model(row, credentials, self._variables, share_by(of_name[name]))
             if served is not None:
                 self._add(name, served)
 
@@ -164,7 +167,8 @@ def _credentials(plan: Plan, rows: list[Any]) -> dict[str, Mapping[str, Any]]:
 def _deployments(served: list[Served], settings: Settings) -> list[Row]:
     shares = [each.shares for each in served]
     given = [each for each in shares if each is not None]
-    shared = iter(weights(given)) if given else iter(())
+    # Where some have a share, LiteLLM gives those without one nothing; the least here is 1.
+    shared = iter(weights(given, scaled=len(given) < len(shares))) if given else iter(())
     # LiteLLM tries those without an order only where none has one.
     last = max((each.order or 0 for each in served), default=0) + 1
     ordered = any(each.order is not None for each in served)

@@ -1,7 +1,7 @@
 """A row of LiteLLM's `model_list` as a deployment, with its price."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -80,9 +80,12 @@ class Served:
 
 
 def read_model(
-    row: Fields, credentials: Mapping[str, Mapping[str, Any]], variables: Variables
+    row: Fields,
+    credentials: Mapping[str, Mapping[str, Any]],
+    variables: Variables,
+    share_by: str | None,
 ) -> Served | None:
-    """None, and said why, for what cannot be served here."""
+    """None, and said why, for what cannot be served here. `share_by` is that of all its rows."""
     params, info = row.inner("litellm_params"), row.inner("model_info")
     params = _with_credential(params, credentials)
     mode = info.get("mode")
@@ -106,7 +109,7 @@ def read_model(
     _add_bounds(params, deployment)
     _add_flags(params, deployment)
     cost = cost_of(params, info, deployment, provider, model)
-    shares, order = _shares(params), _order(params)
+    shares, order = _shares(params, share_by), _order(params)
     groups = _groups(info)
     info.carried("mode")
     info.rest(_INFO_REASONS, said="what a model can do is known from its price map, or a profile")
@@ -198,18 +201,29 @@ def _add_flags(params: Fields, deployment: Row) -> None:
         params.carried("drop_params")
 
 
-def _shares(params: Fields) -> Decimal | None:
-    """LiteLLM shares calls out by weight, else by rpm, else by tpm."""
+def share_by(rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """LiteLLM shares a model's calls out by the first of these that any of its rows has."""
+    params = [row.get("litellm_params") for row in rows]
     for name in ("weight", "rpm", "tpm"):
-        share = number(params.get(name))
-        if share is None or not 0 < share <= MAX_COUNT:
-            continue
-        if name == "weight":
-            params.carried(name)
-        else:
-            params.adapted(name, said="shares out calls as LiteLLM does, but limits nothing")
-        return share
+        if any(isinstance(each, Mapping) and _share(each.get(name)) for each in params):
+            return name
     return None
+
+
+def _share(value: Any) -> Decimal | None:
+    share = number(value)
+    return share if share is not None and 0 < share <= MAX_COUNT else None
+
+
+def _shares(params: Fields, by: str | None) -> Decimal | None:
+    share = None if by is None else _share(params.get(by))
+    if by is None or share is None:
+        return None
+    if by == "weight":
+        params.carried(by)
+    else:
+        params.adapted(by, said="shares out calls as LiteLLM does, but limits nothing")
+    return share
 
 
 def _order(params: Fields) -> int | None:

@@ -14,7 +14,7 @@ from gatewayctl.errors import Misused
 from gatewayctl.migration.sql_values import rows_of_insert
 from gatewayctl.values import Row
 
-MAX_ROWS = 500_000
+MAX_ROWS = 200_000
 _MAX_LINE_BYTES = 16 * 1024 * 1024
 _COPY = re.compile(r"COPY (?P<table>\S+) \((?P<columns>[^)]*)\) FROM stdin;")
 _INSERT = re.compile(r"INSERT INTO (?P<table>\S+) ")

@@ -1,7 +1,7 @@
 """`gatewayctl import`: from another gateway, or a list of keys."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +10,7 @@ import typer
 
 from gatewayctl.commands import Session, noun, session_of, verb
 from gatewayctl.errors import Misused, end_wrong
+from gatewayctl.terminal import printable
 from gatewayctl.values import Row
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 app = noun("import", "Move here: routes, prices, accounts, spend, and keys with their secrets.")
 
-_SAID = ("verdict", "field", "count", "said", "of")
+_SAID = ("verdict", "field", "of", "said")
 _DONE = ("action", "kind", "name", "said")
 _VERDICTS = ("carried", "adapted", "cannot")
 _EXAMPLES = 3
@@ -150,8 +151,11 @@ def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
     from gatewayctl.migration.execution import carry_out
 
     lines = sorted(plan.lines, key=lambda line: _VERDICTS.index(line.verdict))
-    shown = _summed(lines) if session.output.is_table else map(_row, lines)
-    session.output.rows(shown, _SAID, empty="There is nothing to carry.")
+    if session.output.is_table:
+        for text in _summed(lines):
+            session.output.text(printable(text))
+    else:
+        session.output.rows(map(_row, lines), _SAID)
     counts = Counter(str(line.verdict) for line in lines)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _VERDICTS)
     session.terminal.say(
@@ -167,8 +171,12 @@ def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
         if not session.output.is_table:
             session.output.rows([result], _DONE)
     if session.output.is_table:
-        changed = [row for row in results if row["action"] != "same"]
-        session.output.rows(changed, _DONE, empty="All of it was there already.")
+        for row in results:
+            if row["action"] != "same":
+                said = f": {row['said']}" if row["said"] else ""
+                session.output.text(
+                    printable(f"{row['action']:8}{row['kind']} {row['name']}{said}")
+                )
     actions = Counter(row["action"] for row in results)
     session.terminal.say(", ".join(f"{count} {action}" for action, count in actions.items()) + ".")
     if actions["wrong"]:
@@ -179,18 +187,13 @@ def _row(line: "Line") -> Row:
     return {"verdict": line.verdict, "field": line.kind, "of": line.of, "said": line.said}
 
 
-def _summed(lines: "list[Line]") -> list[Row]:
-    """One row for all objects of which the same is said of a field."""
+def _summed(lines: "list[Line]") -> Iterator[str]:
+    """A line for all objects of which the same is said of a field: never cut, so no table."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for line in lines:
         found.setdefault((line.verdict, line.kind, line.said), []).append(line.of)
-    return [
-        {
-            "verdict": verdict,
-            "field": kind,
-            "count": len(of),
-            "said": said,
-            "of": ", ".join(dict.fromkeys(of[:_EXAMPLES])),
-        }
-        for (verdict, kind, said), of in found.items()
-    ]
+    for (verdict, kind, said), of in found.items():
+        named = [*dict.fromkeys(of)]
+        more = ", ..." if len(named) > _EXAMPLES else ""
+        examples = f"{len(of)}: {', '.join(named[:_EXAMPLES])}{more}"
+        yield f"{verdict}  {kind}{' ' if said else ''}{said}  ({examples})"

@@ -153,7 +153,8 @@ def revoke_key(ctx: typer.Context, key: Key, yes: Yes = False) -> None:
 
 def show_secret(session: Session, made: Row, field: str) -> None:
     session.output.one(made)
-    session.output.done(f"{field} is shown this once: keep it where secrets are kept.")
+    if made[field] is not None:
+        session.output.done(f"{field} is shown this once: keep it where secrets are kept.")
 
 
 def _named(session: Session, key: str) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from gatewayctl.commands import DryRun, Session, Yes, session_of, verb
 from gatewayctl.errors import CommandError, Misused, end_wrong
+from gatewayctl.terminal import printable
 from gatewayctl.values import Row
 
 if TYPE_CHECKING:
@@ -128,20 +129,19 @@ def _result(step: "Step", error: CommandError | None) -> Row:
 
 
 def _show(session: Session, rows: Iterable[Row]) -> None:
-    """On a terminal only what is not as it is declared, and how much is."""
+    """On a terminal only what is not as it is declared, and whole: nothing of a change is cut."""
     if not session.output.is_table:
         session.output.rows(rows, _COLUMNS)
         return
     shown = [row for row in rows if row["action"] != _SAME]
-    session.output.rows([_cells(row) for row in shown], _COLUMNS, empty="Nothing to change.")
-
-
-def _cells(row: Row) -> Row:
-    changes = [
-        f"{name}: {_short(each['from'])} -> {_short(each['to'])}"
-        for name, each in row["changes"].items()
-    ]
-    return {**row, "changes": "; ".join(changes)}
+    if not shown:
+        session.terminal.say("Nothing to change.")
+    for row in shown:
+        said = f": {row['said']}" if row["said"] else ""
+        session.output.text(printable(f"{row['action']:8}{row['kind']} {row['name']}{said}"))
+        for name, each in row["changes"].items():
+            change = f"{name}: {_short(each['from'])} -> {_short(each['to'])}"
+            session.output.text(printable(f"        {change}"))
 
 
 def _short(value: object) -> str:

@@ -77,13 +77,18 @@ def _section(
         before = len(problems)
         _check(document, (section, place), row, kind.shape, problems)
         if len(problems) == before:
-            problems += [
-                f"{where}: {part} must be a text"
-                for part in kind.identity
-                if not isinstance(row.get(part, "*"), str) or not row.get(part, "*")
-            ]
+            problems += [f"{where}: {problem}" for problem in _identity_problems(kind, row)]
         if len(problems) == before:
             yield Declared(kind, dict(row), where)
+
+
+def _identity_problems(kind: Kind, row: Mapping[str, Any]) -> Iterator[str]:
+    names = {*kind.identity, *kind.found_by}
+    for name in sorted(names):
+        if row.get(name) is not None and not isinstance(row[name], str):
+            yield f"{name} must be a text"
+    if not any(row.get(name) for name in kind.found_by):
+        yield f"{' or '.join(kind.found_by)} is required"
 
 
 def _check(
@@ -122,7 +127,8 @@ def _check(
 def _check_names(objects: Sequence[Declared], problems: list[str]) -> None:
     seen: dict[tuple[str, str], str] = {}
     for each in objects:
-        first = seen.setdefault((each.kind.name, each.name), each.where)
+        own_id = each.body.get(each.kind.id_field or "")
+        first = seen.setdefault((each.kind.name, own_id or each.name), each.where)
         if first != each.where:
             problems.append(
                 f"{each.where}: the {each.kind.name} {each.name!r} is declared before, at {first}"

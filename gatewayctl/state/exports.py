@@ -1,6 +1,7 @@
 """What the gateway has, as a file that declares it."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,11 +16,20 @@ def exported(client: Client, kinds: Iterable[Kind]) -> Row:
     """Without what is as it is by default. Raises CommandError."""
     return {
         "version": 1,
-        **{
-            kind.section: [_declared(row, kind.shape) for row in kind.listed(client)]
-            for kind in kinds
-        },
+        **{kind.section: _section(kind, [*kind.listed(client)]) for kind in kinds},
     }
+
+
+def _section(kind: Kind, rows: Sequence[Row]) -> list[Row]:
+    """What has no name of its own is told by its id."""
+    names = Counter(kind.named(row) for row in rows)
+    bodies = []
+    for row in rows:
+        body = _declared(row, kind.shape)
+        if body.get("name") and names[kind.named(row)] == 1:
+            body.pop(kind.id_field or "", None)
+        bodies.append(body)
+    return bodies
 
 
 def _declared(row: Mapping[str, Any], shape: Shape) -> Row:

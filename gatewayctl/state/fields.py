@@ -63,7 +63,8 @@ ACCOUNT = Shape(
 KEY = Shape(
     {
         "user_id": REQUIRED,
-        "name": REQUIRED,
+        "key_id": None,
+        "name": None,
         "allowed_models": None,
         "provider_objects": [],
         "expires_at": None,
@@ -125,4 +126,13 @@ PRICE = Shape(
     },
     items={"tiers": TIER},
 )
-RECEIVER = Shape({"name": REQUIRED, "url": REQUIRED, "kinds": [], "user_ids": [], "enabled": True})
+RECEIVER = Shape(
+    {
+        "receiver_id": None,
+        "name": None,
+        "url": REQUIRED,
+        "kinds": [],
+        "user_ids": [],
+        "enabled": True,
+    }
+)

@@ -27,23 +27,28 @@ class There:
 class Kind:
     """`whole`: what is not declared has its default, since each change is a new version.
 
-    `find` raises Refused where several answer to the name. `listed` are all that a file may
-    declare. `remove` None: what is not declared stays.
+    One of `found_by` has to be given. `find` raises Refused where several answer to a name; an
+    object has an id (`id_field`) beside it where its name may be another's too. `listed` are all
+    that a file may declare.
     """
 
     name: str
     section: str
     shape: Shape
     identity: tuple[str, ...]
+    found_by: tuple[str, ...]
     find: Callable[[Client, Row], There | None]
     listed: Callable[[Client], Iterator[Row]]
     path: str
     removal: str
     remove: Callable[[Client, Row], None]
     whole: bool = False
+    id_field: str | None = None
 
     def named(self, row: Row) -> str:
-        return "/".join(str(row.get(part, "*")) for part in self.identity)
+        """Of one without a name, its id stands in its place."""
+        own_id = row.get(self.id_field or "") or ""
+        return "/".join(str(row.get(part, "*") or own_id) for part in self.identity)
 
     def create(self, client: Client, body: Row) -> Row:
         row: Row = client.post(self.path, body)
@@ -75,9 +80,10 @@ def _accounts(client: Client) -> Iterator[Row]:
 
 
 def _key(client: Client, body: Row) -> There | None:
-    """By the hash of its secret, else by its name within its account."""
-    if body.get("key_sha256"):
-        return shown(client, at("/admin/keys/{}", body["key_sha256"]))
+    """By its id or the hash of its secret, else by its name within its account."""
+    named = body.get("key_id") or body.get("key_sha256")
+    if named:
+        return shown(client, at("/admin/keys/{}", named))
     query = {"user_id": body["user_id"], "q": body["name"][:100]}
     try:
         rows = [
@@ -118,6 +124,8 @@ def _prices(client: Client) -> Iterator[Row]:
 
 
 def _receiver(client: Client, body: Row) -> There | None:
+    if body.get("receiver_id"):
+        return shown(client, at("/admin/alerts/receivers/{}", body["receiver_id"]))
     rows = [row for row in _receivers(client) if row["name"] == body["name"]]
     return _only(client, rows, "receiver_id", "/admin/alerts/receivers/{}", body["name"])
 
@@ -148,25 +156,27 @@ def _archive(client: Client, row: Row) -> None:
 
 
 ACCOUNTS = Kind(
-    "account", "accounts", ACCOUNT, ("user_id",), _account, _accounts,
+    "account", "accounts", ACCOUNT, ("user_id",), ("user_id",), _account, _accounts,
     "/admin/accounts", "archive", _archive,
 )  # fmt: skip
 PRICES = Kind(
-    "price", "prices", PRICE, ("provider", "model"), _price, _prices,
+    "price", "prices", PRICE, ("provider", "model"), ("model",), _price, _prices,
     "/admin/costs", "end", _deleter("/admin/costs/{}", "price_id"), whole=True,
 )  # fmt: skip
 ROUTES = Kind(
-    "route", "routes", ROUTE, ("model",), _route,
+    "route", "routes", ROUTE, ("model",), ("model",), _route,
     lambda client: client.pages("/admin/models", {}, _ALL),
     "/admin/models", "delete", _deleter("/admin/models/{}", "model"),
 )  # fmt: skip
 KEYS = Kind(
-    "key", "keys", KEY, ("user_id", "name"), _key, _keys,
+    "key", "keys", KEY, ("user_id", "name"), ("name", "key_id", "key_sha256"), _key, _keys,
     "/admin/keys", "revoke", _deleter("/admin/keys/{}", "key_id"),
+    id_field="key_id",
 )  # fmt: skip
 RECEIVERS = Kind(
-    "receiver", "receivers", RECEIVER, ("name",), _receiver, _receivers,
+    "receiver", "receivers", RECEIVER, ("name",), ("name", "receiver_id"), _receiver, _receivers,
     "/admin/alerts/receivers", "remove", _deleter("/admin/alerts/receivers/{}", "receiver_id"),
+    id_field="receiver_id",
 )  # fmt: skip
 # What is named comes before what names it.
 KINDS: tuple[Kind, ...] = (ACCOUNTS, PRICES, ROUTES, KEYS, RECEIVERS)

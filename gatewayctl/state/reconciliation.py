@@ -10,7 +10,7 @@ from gatewayctl.errors import CommandError, Misused, Refused
 from gatewayctl.state.declaration import Declaration, Declared
 from gatewayctl.state.differences import Differences, differences_of
 from gatewayctl.state.fields import DEPLOYMENT
-from gatewayctl.state.kinds import KEYS, KINDS, PRICES, ROUTES, Kind, There
+from gatewayctl.state.kinds import ACCOUNTS, KEYS, KINDS, PRICES, ROUTES, Kind, There
 from gatewayctl.values import Row
 
 Action = Literal["create", "change", "same", "keep", "remove", "wrong"]
@@ -67,7 +67,11 @@ def step_of(client: Client, declared: Declared, *, creates_only: bool = False) -
     if kind is KEYS and there.row.get("status") == "revoked":
         return Step("wrong", kind, name, body, {}, there, "is revoked, for ever")
     differences = differences_of(body, there.row, kind.shape, whole=kind.whole)
-    differences.pop("key_sha256", None)
+    for field in ("key_sha256", "key_id", "receiver_id"):
+        differences.pop(field, None)
+    if kind is ACCOUNTS and "status" not in body and there.row["status"] == "archived":
+        # What was taken away and is declared again is wanted again.
+        differences["status"] = ("archived", "active")
     if kind is KEYS and "user_id" in differences:
         said = f"belongs to the account {there.row['user_id']!r}, and cannot change it"
         return Step("wrong", kind, name, body, differences, there, said)
@@ -82,6 +86,8 @@ def step_of(client: Client, declared: Declared, *, creates_only: bool = False) -
 
 
 def _why_not(kind: Kind, body: Row) -> str:
+    if kind.id_field is not None and body.get(kind.id_field):
+        return f"there is no {kind.name} with this {kind.id_field}"
     if kind is KEYS and not body.get("key_sha256"):
         return "is not there, and a file has no secrets: gatewayctl keys create, or key_sha256"
     return ""
@@ -89,21 +95,24 @@ def _why_not(kind: Kind, body: Row) -> str:
 
 def _removals(client: Client, kind: Kind, declared: Iterable[Declared]) -> Iterator[Step]:
     kept: set[str] = set()
-    hashes: set[str] = set()
+    ids: set[str] = set()
     for each in declared:
-        if each.body.get("key_sha256"):
-            there = kind.find(client, each.body)
-            hashes |= set() if there is None else {there.row["key_id"]}
         kept.add(each.name)
+        if kind.id_field is not None:
+            # Its name here may be another one than there.
+            there = kind.find(client, each.body)
+            ids |= set() if there is None else {there.row[kind.id_field]}
     for row in [*kind.listed(client)]:
-        if kind.named(row) not in kept and row.get("key_id") not in hashes:
+        if kind.named(row) not in kept and row.get(kind.id_field or "") not in ids:
             yield Step("remove", kind, kind.named(row), row, {})
 
 
 def _split(step: Step) -> tuple[Step, Row]:
     """Routes may name one another: fallbacks wait until all routes are there."""
+    if step.kind is not ROUTES or step.action not in ("create", "change"):
+        return step, {}
     given = step.body if step.action == "create" else step.differences
-    later = {n: step.body[n] for n in _FALLBACKS if step.kind is ROUTES and given.get(n)}
+    later = {name: step.body[name] for name in _FALLBACKS if given.get(name)}
     left = {name: pair for name, pair in step.differences.items() if name not in later}
     body = {name: value for name, value in step.body.items() if name not in later}
     return replace(step, body=body, differences=left), later

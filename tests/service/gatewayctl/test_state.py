@@ -225,3 +225,37 @@ async def test_a_terminal_is_shown_the_changes_alone(ctl: CommandLine, file: Pat
     assert ran.code == 1
     assert "Team B" in ran.out
     assert "team-b" not in ran.out
+
+
+async def test_what_has_no_name_of_its_own_is_told_by_its_id(
+    ctl: CommandLine, tmp_path: Path
+) -> None:
+    await ctl.done("accounts", "create", "a")
+    for name in ("same", "same", "own", ""):
+        await ctl.done("keys", "create", "a", *(("--name", name) if name else ()))
+    file = tmp_path / "exported.yaml"
+    await ctl.done("export", "--only", "keys", "-o", str(file))
+    assert file.read_text().count("key_id:") == 3
+    same = await ctl.done("diff", "-f", str(file), "--prune")
+    assert [row["action"] for row in same.rows] == ["same"] * 4
+    edited(file, ("name: own", "name: own\n  limits: {parallel_calls: 2}"))
+    changed = await ctl.done("apply", "-f", str(file))
+    assert sorted(row["action"] for row in changed.rows) == ["change", "same", "same", "same"]
+    file.write_text("keys: [{user_id: a, key_id: key_nobodys}, {user_id: a, name: same}]")
+    ran = await ctl("apply", "-f", str(file))
+    said = [row["said"] for row in ran.rows]
+    assert "there is no key with this key_id" in said[0]
+    assert "2 have the name 'same'" in said[1]
+
+
+async def test_an_account_that_is_declared_again_is_active_again(
+    ctl: CommandLine, tmp_path: Path
+) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("accounts: [{user_id: a}]")
+    await ctl.done("apply", "-f", str(file))
+    file.write_text("accounts: []")
+    await ctl.done("apply", "-f", str(file), "--prune", "--yes")
+    file.write_text("accounts: [{user_id: a}]")
+    await ctl.done("apply", "-f", str(file))
+    assert (await ctl.done("accounts", "show", "a")).row["status"] == "active"

@@ -179,6 +179,25 @@ def test_what_cannot_be_served_is_told(params: str, why: str) -> None:
     assert any(why in line.said for line in plan.lines)
 
 
+@pytest.mark.parametrize(
+    ("shares", "weights"),
+    [
+        (["weight: 3", "weight: 1"], [3, 1]),
+        (["weight: 0.5", "weight: 0.25"], [1000, 500]),
+        (["rpm: 60", "rpm: 20"], [60, 20]),
+        (["rpm: 60, weight: 2", "rpm: 20, weight: 1"], [2, 1]),
+        # LiteLLM calls one without a share never.
+        (["weight: 2", "rpm: 20"], [1000, None]),
+        (["weight: 0", "tpm: 20000"], [None, 1000]),
+        (["order: 1", "order: 2"], [None, None]),
+    ],
+)
+def test_calls_are_shared_out_by_one_measure(shares: list[str], weights: list[Any]) -> None:
+    rows = [f"{{model_name: m, litellm_params: {{model: openai/x, {each}}}}}" for each in shares]
+    (route,) = planned(f"model_list: [{', '.join(rows)}]").routes
+    assert [each.get("weight") for each in route["deployments"]] == weights
+
+
 def test_features_that_are_not_here_are_named() -> None:
     plan = model("model: openai/x", beside=", model_info: {mode: audio_speech}")
     assert plan.routes == []
