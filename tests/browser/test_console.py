@@ -25,6 +25,15 @@ _PATHS = [
     for path, handlers in PAGES.items()
     if "GET" in handlers and "{" not in path and not path.endswith(("/tail", "/export"))
 ]
+_OF_ONE = (
+    "/console/accounts/demo",
+    "/console/accounts/new",
+    "/console/edit/account/demo",
+    "/console/models/a%3Fb%2Fc",
+    "/console/edit/route/a%3Fb%2Fc",
+    "/console/ledger?prove=all&audit=verify",
+)
+_DEPLOYMENT = {"model": "openai/gpt-4.1-mini", "region": "eu"}
 _CHAT = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -122,6 +131,57 @@ def test_a_dead_letter_is_replayed(page: Page, stack: LocalStack, admin: Client)
     expect(page.get_by_text("it agrees")).to_be_visible()
 
 
+def test_a_route_is_made_changed_called_and_deleted(page: Page, stack: LocalStack) -> None:
+    sign_in(page, stack.info.admin_api_key)
+    page.goto("/console/models")
+    page.get_by_role("link", name="New route").click()
+    page.get_by_label("Name that clients send").fill("team/fast")
+    page.get_by_role("group", name="Deployment 1").get_by_label("Model", exact=True).fill(
+        "openai/gpt-4.1-mini"
+    )
+    page.get_by_role("button", name="Add a deployment").click()
+    second = page.get_by_role("group", name="Deployment 2")
+    second.get_by_label("Model", exact=True).fill("anthropic/claude-sonnet-4-5")
+    second.get_by_label("Weight").fill("2")
+    page.get_by_role("button", name="Make the route").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("team/fast")
+    expect(page.get_by_text("healthy")).to_have_count(2)
+
+    page.get_by_role("link", name="Change").click()
+    second.get_by_text("More").click()
+    second.get_by_label("Region").fill("eu")
+    page.get_by_role("group", name="Deployment 1").get_by_label("Remove it when saving").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("region eu")).to_be_visible()
+    expect(page.get_by_text("openai/gpt-4.1-mini")).to_have_count(0)
+
+    page.get_by_role("button", name="Call each deployment").click()
+    expect(page.get_by_role("region", name="Outcomes, table").get_by_text("ok")).to_be_visible()
+    page.get_by_role("button", name="Delete this route").click()
+    expect(page.get_by_text("No route yet")).to_be_visible()
+
+
+def test_a_receiver_of_alerts_is_made_changed_and_removed(page: Page, stack: LocalStack) -> None:
+    sign_in(page, stack.info.admin_api_key)
+    page.goto("/console/new/receiver")
+    page.get_by_label("Address").fill("https://hooks.example.com/gateway")
+    page.get_by_label("Name").fill("on-call")
+    page.get_by_label("budget.exhausted").check()
+    page.get_by_role("button", name="Make the receiver").click()
+    assert page.locator("#secret").inner_text().startswith("whsec_")
+    page.get_by_role("link", name="I have it").click()
+    expect(page.get_by_text("budget.exhausted", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Change").click()
+    expect(page.get_by_label("budget.exhausted")).to_be_checked()
+    page.get_by_label("key.expiring").check()
+    page.get_by_label("Send to it").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("budget.exhausted, key.expiring")).to_be_visible()
+    expect(page.get_by_role("button", name="Send a test")).to_have_count(0)
+    page.get_by_role("button", name="Remove this receiver").click()
+    expect(page.get_by_text("Nobody is told of anything yet")).to_be_visible()
+
+
 def test_a_viewer_can_write_nothing(page: Page, stack: LocalStack, admin: Client) -> None:
     _, person = admin.call("POST", "/admin/people", {"name": "Vera", "role": "viewer"})
     sign_in(page, person["admin_key"])
@@ -165,6 +225,13 @@ def theme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
+def filled(admin: Client) -> None:
+    """What pages of one thing show: a route with an odd name, and an account named as a form."""
+    admin.call("POST", "/admin/models", {"model": "a?b/c", "deployments": [_DEPLOYMENT]})
+    admin.call("POST", "/admin/accounts", {"user_id": "new"})
+
+
+@pytest.fixture(scope="module")
 def signed_in(chromium: Browser, stack: LocalStack, size: str, theme: str) -> Iterator[Page]:
     width, height = _SIZES[size]
     with chromium.new_context(
@@ -176,7 +243,8 @@ def signed_in(chromium: Browser, stack: LocalStack, size: str, theme: str) -> It
         yield page
 
 
-@pytest.mark.parametrize("path", [*_PATHS, "/console/accounts/demo", "/console/edit/account/demo"])
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("path", [*_PATHS, *_OF_ONE])
 def test_axe_finds_nothing(signed_in: Page, path: str) -> None:
     signed_in.goto(path)
     found = Axe().run(signed_in).response["violations"]

@@ -1,7 +1,7 @@
 """What was spent over time as a chart with its table, and how long a budget lasts in words."""
 
 from collections.abc import Sequence
-from datetime import tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 from htpy import Node, details, div, p, span, summary
 
@@ -18,6 +18,14 @@ from services.admin.console.elements import (
 )
 from services.admin.spend import BudgetSpend
 from services.admin.usage_views import PointView
+
+CHART_DAYS = 30
+
+
+def last_days(now: datetime) -> dict[str, date]:
+    """Up to the day of `now`; the API would go on to that of the zone farthest to the east."""
+    today = now.date()
+    return {"since": today - timedelta(days=CHART_DAYS - 1), "until": today + timedelta(days=1)}
 
 
 def spend_chart(points: Sequence[PointView]) -> Node:

@@ -1,7 +1,6 @@
 """Accounts: the list, and one with its budgets, keys and latest calls."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -31,7 +30,7 @@ from services.admin.console.form_fields import Field, Typed, body_of
 from services.admin.console.forms import form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 from services.admin.console.pages.keys import keys_table
-from services.admin.console.spend_chart import outlook_words, spend_chart
+from services.admin.console.spend_chart import CHART_DAYS, last_days, outlook_words, spend_chart
 from services.admin.spend import BudgetSpend
 
 _SETTINGS = (
@@ -143,10 +142,10 @@ async def show_page(view: View) -> Shown:
     account = await view.api.call(accounts.show_account, user_id=user_id)
     its_keys = await view.api.call(keys.list_keys, query={"user_id": user_id, "limit": 20})
     calls = await view.api.call(usage.show_usage, query={"limit": 10}, user_id=user_id)
-    # A day of the account's own; the API's last one is that of the zone farthest to the east.
-    today = view.now.astimezone(zone_of(account.time_zone)).date()
-    days = {"since": today - timedelta(days=29), "until": today + timedelta(days=1)}
-    series = await view.api.call(usage_series.show_series, query={"user_id": user_id, **days})
+    now = view.now.astimezone(zone_of(account.time_zone))
+    series = await view.api.call(
+        usage_series.show_series, query={"user_id": user_id, **last_days(now)}
+    )
     at = f"/console/accounts/{segment(user_id)}"
     return Page(
         name=account.name,
@@ -161,7 +160,7 @@ async def show_page(view: View) -> Shown:
                 panel("Budgets", *_budgets(view, account)),
             ],
             panel(
-                "Spent in 30 days",
+                f"Spent in {CHART_DAYS} days",
                 spend_chart(series.total),
                 actions=link(f"{at}/statements/{view.now:%Y-%m}", "Statement of this month"),
             ),

@@ -7,8 +7,7 @@ from htpy import Node, a, button, code, p, pre
 
 from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
 from libs.common.schemas.account import BudgetPeriod
-from services.admin import keys, rotations, usage
-from services.admin.console.calls_table import calls_table
+from services.admin import keys, rotations, usage_series
 from services.admin.console.elements import (
     Column,
     facts,
@@ -24,6 +23,7 @@ from services.admin.console.filters import filters
 from services.admin.console.form_fields import Field, Typed, body_of
 from services.admin.console.forms import confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.spend_chart import CHART_DAYS, last_days, spend_chart
 from services.admin.keys import KeyView, NewKeyView
 
 _COMMON = (
@@ -138,8 +138,8 @@ def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
 
 async def show_page(view: View) -> Shown:
     key = await _key(view)
-    query = {"key_id": key.key_id, "user_id": key.user_id, "limit": 10}
-    calls = await view.api.call(usage.list_usage, query=query)
+    query = {"key_id": key.key_id, "user_id": key.user_id, **last_days(view.now)}
+    series = await view.api.call(usage_series.show_series, query=query)
     at = f"/console/keys/{segment(key.key_id)}"
     may_change = view.api.may(keys.change_key) and key.status != "revoked"
     edit, rotate = f"/console/edit/key/{segment(key.key_id)}", f"{at}/rotate"
@@ -157,8 +157,8 @@ async def show_page(view: View) -> Shown:
             panel("Key", _facts(view, key), actions=links if may_change else None),
             panel("Budgets of its own", *_budgets(view, key)),
             panel(
-                "Latest calls",
-                calls_table(view, calls.data),
+                f"Spent in {CHART_DAYS} days",
+                spend_chart(series.total),
                 actions=link(f"/console/calls?key_id={segment(key.key_id)}", "All its calls"),
             ),
             may_change and panel("Revoke", revoke),

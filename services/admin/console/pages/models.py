@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from htpy import Node, a, details, div, p, summary
 
+from libs.common.schemas.route import AnswerModel
 from services.admin import model_tests, models
 from services.admin.console.elements import (
     NOTHING,
@@ -23,6 +24,11 @@ from services.admin.console.forms import confirm_form
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.model_bodies import DeploymentView, RouteView
 from services.admin.model_tests import TestResult
+
+_ANSWER_MODELS: Mapping[AnswerModel, str] = {
+    "asked": "the model that was asked for",
+    "served": "the model that served",
+}
 
 
 async def list_page(view: View) -> Shown:
@@ -89,8 +95,8 @@ async def show_page(view: View, results: Sequence[TestResult] = ()) -> Shown:
 
 def _deployments(view: View, route: RouteView) -> Node:
     columns = (
-        Column("Deployment"), Column("Model"), Column("Health"), Column("Priority", "number"),
-        Column("Weight", "number"), Column("Else"), Column("Do"),
+        Column("Model"), Column("Health", "long"), Column("Priority", "number"),
+        Column("Weight", "number"), Column("Else"), Column("Id"), Column("Do"),
     )  # fmt: skip
     rows = [_row(view, route, each) for each in route.deployments]
     return rows_table("Deployments", columns, rows, empty=None)
@@ -105,8 +111,9 @@ def _row(view: View, route: RouteView, each: DeploymentView) -> list[Node]:
             each.cooling_reason and f", because {each.cooling_reason}",
         ]  # fmt: skip
     return [
-        mono(each.deployment_id), each.model, health, count(each.priority), count(each.weight),
-        [div[said] for said in _else(each)] or NOTHING, _test_one(view, route, each),
+        each.model, health, count(each.priority), count(each.weight),
+        [div[said] for said in _else(each)] or NOTHING, mono(each.deployment_id),
+        _test_one(view, route, each),
     ]  # fmt: skip
 
 
@@ -148,7 +155,7 @@ def _facts(route: RouteView) -> Node:
             ("Rests for, seconds", count(route.cooldown_s)),
             ("Falls back to", ", ".join(route.fallbacks) or NOTHING),
             ("When the prompt is too long", ", ".join(route.context_fallbacks) or NOTHING),
-            ("Answers name", f"the model that was {route.answer_model}"),
+            ("Answers name", _ANSWER_MODELS[route.answer_model]),
             ("Objects that all may use", ", ".join(route.provider_objects) or NOTHING),
         ]
     )
