@@ -12,10 +12,11 @@ from starlette.requests import Request
 
 from libs.common.schemas.account import Account, Budget, BudgetPeriod
 from libs.common.schemas.key import ApiKey
+from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, by_id
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import UserId
-from services.admin.pages import Page, PageQuery, cursor_of, place_of
+from services.admin.pages import Page, PageQuery
 from services.admin.spend import BudgetSpend, spend_of_accounts, spend_of_keys
 from services.admin.state import State
 
@@ -43,43 +44,52 @@ class OwnedBudget(BudgetSpend, frozen=True, kw_only=True):
 
 async def list_budgets(request: Request[State], query: BudgetQuery) -> Answer[Page[OwnedBudget]]:
     """In the order of user_id or key_id, of those that have budgets."""
-    state, kind = request.state, f"budgets of {query.of}"
-    after, looked_at, has_more = place_of(kind, query.cursor), 0, True
+    state = request.state
     if query.user_id is not None:
         await find_account(state, query.user_id)
-    chosen: list[list[OwnedBudget]] = []
-    while has_more and len(chosen) < query.limit and looked_at < _LOOKED_AT:
-        owners = await _owners(state, query, after)
-        has_more = len(owners) == _READ_AT_ONCE
-        for owner, budgets in zip(owners, await _budgets(state, owners), strict=True):
-            if len(chosen) == query.limit:
-                has_more = True
-                break
-            shown = [budget for budget in budgets if not query.at_risk or _is_at_risk(budget)]
-            after, looked_at = _id_of(owner), looked_at + 1
-            chosen += [shown] if shown else []
+    reading = query.reading(f"budgets of {query.of}")
+    found = await _found(state, query, reading.slice)
+    page = reading.page(found, found.rows)
+    data = tuple([budget for budgets in page.data for budget in budgets])
     return Answer(
-        Page(
-            data=tuple(budget for budgets in chosen for budget in budgets),
-            # It leads forwards only.
-            previous_cursor=None,
-            next_cursor=cursor_of(kind, after) if has_more and after is not None else None,
-        )
+        Page(data=data, next_cursor=page.next_cursor, previous_cursor=page.previous_cursor)
     )
+
+
+async def _found(state: State, query: BudgetQuery, part: Slice) -> Rows[Sequence[OwnedBudget]]:
+    """The budgets that are shown, by owner."""
+    rows: list[Sequence[OwnedBudget]] = []
+    first: RowPlace | None = None
+    last, looked_at = part.start, 0
+    while looked_at < _LOOKED_AT:
+        read = msgspec.structs.replace(part, start=last, limit=_READ_AT_ONCE)
+        if looked_at:
+            read = msgspec.structs.replace(read, inclusive=False)
+        owners = await _owners(state, query, read)
+        for owner, budgets in zip(owners, await _budgets(state, owners), strict=True):
+            shown = [budget for budget in budgets if not query.at_risk or _is_at_risk(budget)]
+            if shown and len(rows) == part.limit:
+                return Rows(rows=rows, first=first, rest=last)
+            last, looked_at = by_id(_id_of(owner)), looked_at + 1
+            if shown:
+                rows.append(shown)
+                first = first or last
+        if len(owners) < _READ_AT_ONCE:
+            return Rows(rows=rows, first=first, rest=None)
+    return Rows(rows=rows, first=first, rest=last)
 
 
 def _is_at_risk(budget: BudgetSpend) -> bool:
     return budget.outlook != "lasts"
 
 
-async def _owners(state: State, query: BudgetQuery, after: str | None) -> Sequence[Owner]:
+async def _owners(state: State, query: BudgetQuery, part: Slice) -> Sequence[Owner]:
     if query.of == "key":
-        return await state["keys"].with_budgets(
-            user_id=query.user_id, after=after, limit=_READ_AT_ONCE
-        )
+        return await state["keys"].with_budgets(part, user_id=query.user_id)
     if query.user_id is None:
-        return await state["accounts"].with_budgets(after=after, limit=_READ_AT_ONCE)
-    return [await find_account(state, query.user_id)] if after is None else []
+        return await state["accounts"].with_budgets(part)
+    account = await find_account(state, query.user_id)
+    return [account] if part.covers(by_id(account.user_id)) else []
 
 
 async def _budgets(state: State, owners: Sequence[Owner]) -> list[list[OwnedBudget]]:

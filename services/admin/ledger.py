@@ -16,6 +16,7 @@ from libs.common.schemas.correction import RepriceOrder
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.schemas.price import PriceVersion
 from libs.common.storage.mongo.entries import EntrySelector
+from libs.common.storage.mongo.slices import after_id
 from libs.common.storage.redis.client import RedisError
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
@@ -125,7 +126,7 @@ async def reprice(request: Request[State], body: RepriceBody) -> Answer[RepriceV
     made_by = actor_of(request).id
     more = True
     while more and selected < _MAX_SELECTED:
-        page = await state["entries"].select(selector, after=after, limit=_PAGE)
+        page = await state["entries"].select(selector, after_id(after, _PAGE))
         more = len(page) == _PAGE
         if not page:
             break

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from libs.common.domain.money import EXACT, plain
 from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.storage.mongo.entries import EntrySelector
+from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, by_id
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, Provider, Time, UserId
-from services.admin.pages import PageQuery, cursor_of, place_of
+from services.admin.pages import PageQuery
 from services.admin.price_fields import Rate
 from services.admin.state import State
 from services.admin.validation import check_span
@@ -89,7 +90,6 @@ class ProviderCostsPage(_Costs, frozen=True, kw_only=True):
     models: tuple[ModelCosts, ...]
     data: tuple[CallCosts, ...]
     next_cursor: str | None
-    # It leads forwards only.
     previous_cursor: str | None
 
 
@@ -102,25 +102,9 @@ async def list_provider_costs(
     selector = _selector(query, now)
     if query.user_id is not None:
         await find_account(state, query.user_id)
-    found: list[_Reported] = []
-    differing: list[_Reported] = []
-    read, after, more = 0, place_of("provider_cost", query.cursor), True
-    while more and read < _MAX_READ and len(differing) < query.limit:
-        page = await state["entries"].select(selector, after=after, limit=_PAGE)
-        more = len(page) == _PAGE
-        reported = await _reported(state, page)
-        for each in reported:
-            found.append(each)
-            if each.difference_usd.copy_abs() > query.above_usd:
-                differing.append(each)
-            if len(differing) == query.limit:
-                # What follows in this page is the next page's.
-                more = more or each.entry is not page[-1]
-                after = each.entry.entry_id
-                break
-        else:
-            after = page[-1].entry_id if page else after
-        read += len(page)
+    reading = query.reading("provider_cost")
+    found, differing = await _found(state, query, selector, reading.slice)
+    page = reading.page(differing, [_view(each) for each in differing.rows])
     return Answer(
         ProviderCostsPage(
             since=selector.since,
@@ -128,11 +112,42 @@ async def list_provider_costs(
             entries_reported=len(found),
             **_sums(found),
             models=tuple(_by_model(found)),
-            data=tuple(map(_view, differing)),
-            previous_cursor=None,
-            next_cursor=cursor_of("provider_cost", after) if more and after else None,
+            data=tuple(page.data),
+            previous_cursor=page.previous_cursor,
+            next_cursor=page.next_cursor,
         )
     )
+
+
+async def _found(
+    state: State, query: DifferencesQuery, selector: EntrySelector, part: Slice
+) -> tuple[list[_Reported], Rows[_Reported]]:
+    """What was read and has a reported cost, and what of it differs."""
+    found: list[_Reported] = []
+    differing: list[_Reported] = []
+    first: RowPlace | None = None
+    last, read = part.start, 0
+    while read < _MAX_READ:
+        some = msgspec.structs.replace(part, start=last, limit=_PAGE)
+        if read:
+            some = msgspec.structs.replace(some, inclusive=False)
+        entries = await state["entries"].select(selector, some)
+        reported = {each.entry.entry_id: each for each in await _reported(state, entries)}
+        for entry in entries:
+            each = reported.get(entry.entry_id)
+            differs = each is not None and each.difference_usd.copy_abs() > query.above_usd
+            if differs and len(differing) == part.limit:
+                # It is the next page's.
+                return found, Rows(rows=differing, first=first, rest=last)
+            last, read = by_id(entry.entry_id), read + 1
+            if each is not None:
+                found.append(each)
+                if differs:
+                    differing.append(each)
+                    first = first or last
+        if len(entries) < _PAGE:
+            return found, Rows(rows=differing, first=first, rest=None)
+    return found, Rows(rows=differing, first=first, rest=last)
 
 
 def _selector(query: DifferencesQuery, now: datetime) -> EntrySelector:

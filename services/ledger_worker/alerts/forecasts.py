@@ -15,6 +15,7 @@ from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
+from libs.common.storage.mongo.slices import after_id
 from libs.common.storage.redis.client import Redis
 
 _TURN = "gateway:worker:forecasts"
@@ -67,7 +68,7 @@ class ForecastWatch:
         if not await self._redis.set(_TURN, b"taken", nx=True, px=self._turn_ms):
             return
         now, after = self._now(), None
-        while accounts := await self._accounts.with_budgets(after=after, limit=_PAGE):
+        while accounts := await self._accounts.with_budgets(after_id(after, _PAGE)):
             after = accounts[-1].user_id
             owners = [
                 _Owner(
@@ -81,7 +82,7 @@ class ForecastWatch:
             ]
             await self._tell(owners, await self._spent_by_accounts(owners, now), now)
         after = None
-        while keys := await self._keys.with_budgets(user_id=None, after=after, limit=_PAGE):
+        while keys := await self._keys.with_budgets(after_id(after, _PAGE), user_id=None):
             after = keys[-1].key_id
             zones = await self._accounts.time_zones(key.user_id for key in keys)
             owners = [

@@ -124,6 +124,36 @@ async def test_a_page_looks_at_a_bounded_number_of_accounts(
     assert ([user for user, _ in seen], cursor) == ([f"u{n}" for n in range(7)], None)
 
 
+@pytest.mark.parametrize("of", ["account", "key"])
+@pytest.mark.parametrize("at_risk", [False, True])
+async def test_the_list_goes_back_as_it_came(
+    admin: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, of: str, at_risk: bool
+) -> None:
+    monkeypatch.setattr(budget_outlooks, "_READ_AT_ONCE", 2)
+    budgets = [{"limit_usd": 0, "period": "total"}, {"limit_usd": 1, "period": "daily"}]
+    for number in range(7):
+        owner = {"user_id": f"u{number}", "budgets": [] if number == 3 else budgets}
+        await admin.post("/admin/accounts", json=owner)
+        await admin.post("/admin/keys", json=owner)
+    params = {"of": of, "limit": "2", "at_risk": str(at_risk).lower()}
+    page = (await admin.get("/admin/budgets", params=params)).json()
+    pages = [page["data"]]
+    while page["next_cursor"] is not None:
+        following = params | {"cursor": page["next_cursor"]}
+        page = (await admin.get("/admin/budgets", params=following)).json()
+        pages.append(page["data"])
+    assert [len({row["user_id"] for row in page}) for page in pages] == [2, 2, 2]
+    # Of one owner, the budgets keep their order.
+    assert [row["budget_period"] for row in pages[0]] == ["total", "daily"][: 2 - at_risk] * 2
+    for data in pages[-2::-1]:
+        previous = params | {"cursor": page["previous_cursor"]}
+        page = (await admin.get("/admin/budgets", params=previous)).json()
+        assert page["data"] == data
+    assert page["previous_cursor"] is None
+    other = {"of": "account" if of == "key" else "key", "cursor": page["next_cursor"]}
+    assert (await admin.get("/admin/budgets", params=other)).status_code == 400
+
+
 async def test_budgets_of_keys_are_listed(admin: httpx2.AsyncClient) -> None:
     for user_id in ("a", "b"):
         await admin.post("/admin/accounts", json={"user_id": user_id})

@@ -120,6 +120,12 @@ async def test_the_list_comes_in_pages_that_sum_up(
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
+    back: list[str] = []
+    while page["previous_cursor"] is not None:
+        page = await shown(admin, limit=limit, cursor=page["previous_cursor"])
+        back = [row["entry_id"] for row in page["data"]] + back
+    assert back == seen[: len(back)]
+    assert len(back) == (len(seen) - 1) // limit * limit
     assert reported == 10
     assert sorted(seen) == sorted(each.entry_id for each in posted[::2])
 

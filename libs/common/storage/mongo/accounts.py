@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 
 from libs.common.schemas.account import Account
 from libs.common.storage.mongo.driver import (
-    ASCENDING,
     Database,
     Document,
     from_document,
@@ -38,10 +37,8 @@ class AccountStore(RevisedStore[Account]):
         """In the order of `_id` or `created_at`."""
         return await read_slice(self._collection, {}, wanted, Account, keep=keep)
 
-    async def with_budgets(self, *, after: str | None, limit: int) -> list[Account]:
-        """Those that have budgets, in order of user_id, starting after `after`."""
-        query: Document = {"budgets.0": {"$exists": True}}
-        if after is not None:
-            query["_id"] = {"$gt": after}
-        cursor = self._collection.find(query).sort("_id", ASCENDING).limit(limit)
-        return [from_document(document, Account) for document in await cursor.to_list(limit)]
+    async def with_budgets(self, part: Slice) -> list[Account]:
+        """Those that have budgets, in the order of user_id."""
+        query: Document = {"budgets.0": {"$exists": True}} | part.ids
+        found = self._collection.find(query).sort(part.order(same_value=False)).limit(part.limit)
+        return [from_document(document, Account) for document in await found.to_list(part.limit)]

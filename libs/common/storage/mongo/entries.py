@@ -9,6 +9,7 @@ import msgspec
 from libs.common.domain.ids import first_uuid7
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
 from libs.common.storage.mongo.driver import ASCENDING, Database, Document, from_document
+from libs.common.storage.mongo.slices import Slice, both_conditions
 
 # No honest use gives one entry more corrections.
 _MAX_CORRECTIONS = 500
@@ -67,17 +68,16 @@ class EntryStore:
         documents = await found.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entry_ids))
         return [from_document(document, LedgerEntry) for document in documents]
 
-    async def select(
-        self, selector: EntrySelector, *, after: str | None, limit: int
-    ) -> Sequence[LedgerEntry]:
-        """Calls in order of id, starting after `after`, without their corrections.
+    async def select(self, selector: EntrySelector, part: Slice) -> Sequence[LedgerEntry]:
+        """Calls in the order of their ids, without their corrections.
 
         Ids begin with a time, so the index on ids bounds the read.
         """
-        low = first_uuid7(selector.since, -_ID_SLACK)
-        ids = {"$gte": low} if after is None else {"$gt": max(low, after)}
+        ids = {
+            "$gte": first_uuid7(selector.since, -_ID_SLACK),
+            "$lt": first_uuid7(selector.until, _ID_SLACK),
+        }
         query: dict[str, Any] = {
-            "_id": ids | {"$lt": first_uuid7(selector.until, _ID_SLACK)},
             "started_at": {"$gte": selector.since, "$lt": selector.until},
             "kind": {"$in": ["call", "late_event"]},
         }
@@ -85,8 +85,10 @@ class EntryStore:
             value = getattr(selector, name)
             if value is not None:
                 query[name] = value
-        found = self._entries.find(query).sort("_id", ASCENDING).limit(limit)
-        return [from_document(document, LedgerEntry) for document in await found.to_list(limit)]
+        query = both_conditions(query | {"_id": ids}, part.ids)
+        found = self._entries.find(query).sort(part.order(same_value=False)).limit(part.limit)
+        documents = await found.to_list(part.limit)
+        return [from_document(document, LedgerEntry) for document in documents]
 
     async def open_models(self, *, limit: int) -> list[tuple[str, str]]:
         """(provider, model) pairs that have entries without a price."""

@@ -79,14 +79,10 @@ class KeyStore(RevisedStore[ApiKey]):
                 found[document["_id"]] = from_document(document, ApiKey)
         return list(found.values())
 
-    async def with_budgets(
-        self, *, user_id: str | None, after: str | None, limit: int
-    ) -> list[ApiKey]:
-        """Those that have budgets of their own, in order of key_id, starting after `after`."""
-        query: Document = {"budgets.0": {"$exists": True}}
+    async def with_budgets(self, part: Slice, *, user_id: str | None) -> list[ApiKey]:
+        """Those that have budgets of their own, in the order of key_id."""
+        query: Document = {"budgets.0": {"$exists": True}} | part.ids
         if user_id is not None:
             query["user_id"] = user_id
-        if after is not None:
-            query["_id"] = {"$gt": after}
-        cursor = self._collection.find(query).sort("_id", ASCENDING).limit(limit)
-        return [from_document(document, ApiKey) for document in await cursor.to_list(limit)]
+        found = self._collection.find(query).sort(part.order(same_value=False)).limit(part.limit)
+        return [from_document(document, ApiKey) for document in await found.to_list(part.limit)]

@@ -44,6 +44,11 @@ def by_id(row_id: str) -> RowPlace:
     return RowPlace(row_id, row_id)
 
 
+def after_id(row_id: str | None, limit: int) -> "Slice":
+    """The next rows in the order of ids; None: the first ones."""
+    return Slice(limit=limit, start=None if row_id is None else by_id(row_id))
+
+
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
     """The rows beyond `start`, or with it if `inclusive`; None is the beginning."""
 
@@ -70,6 +75,12 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
             return [{"_id": ids}]
         value = self.start.value
         return [{self.field: value, "_id": ids}, {self.field: {beyond: value}}]
+
+    @property
+    def ids(self) -> Document:
+        """The one condition of a slice in the order of ids."""
+        (condition,) = self.stretches()
+        return condition
 
     def order(self, *, same_value: bool) -> list[tuple[str, int]]:
         direction = DESCENDING if self.descending else ASCENDING
@@ -130,7 +141,7 @@ async def _chunk(
     for stretch in part.stretches():
         if len(found) < size:
             order = part.order(same_value=isinstance(stretch.get(part.field), str | datetime))
-            cursor = collection.find(_both(query, stretch), projection).sort(order)
+            cursor = collection.find(both_conditions(query, stretch), projection).sort(order)
             found += await cursor.limit(size - len(found)).to_list(size - len(found))
     return found
 
@@ -149,7 +160,7 @@ def sliced(rows: Iterable[T], wanted: Slice, place_of: Callable[[T], RowPlace]) 
     )
 
 
-def _both(query: Document, stretch: Document) -> Document:
+def both_conditions(query: Document, stretch: Document) -> Document:
     """Both conditions, of one field as well."""
     both = {**query, **stretch}
     for field in query.keys() & stretch.keys():
