@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from libs.common.storage.mongo.driver import (
     Database,
     Document,
     OperationFailure,
-    open_database,
 )
 from libs.common.storage.mongo.index import ensure_indexes
 from libs.common.storage.mongo.keys import KeyStore
@@ -42,12 +41,6 @@ ENTRIES = 40
 # More than are written at a time.
 ROWS = 1_203
 Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture
-async def database(mongo_uri: str) -> AsyncIterator[Database]:
-    async with open_database(mongo_uri) as opened:
-        yield opened
 
 
 async def fill(database: Database) -> None:
@@ -111,9 +104,8 @@ async def test_what_was_dumped_is_restored(
 
     dumped = await run("dump")
     assert dumped.returncode == 0, dumped.stderr
-    checked = await run("check")
     total = sum(len(documents) for documents, _ in before.values())
-    assert (checked.returncode, checked.stdout.split()[0]) == (0, str(total))
+    assert sum(part.documents for part in check_files(path).collections) == total
 
     # What was posted after the backup is in Redis, with newer revisions, and is lost.
     await post(database, ENTRIES, 10)
@@ -121,9 +113,8 @@ async def test_what_was_dumped_is_restored(
         newer = Spent(period="total", nusd=10**9, revision=10**6)
         await HoldStore(redis).seed("acme", [newer])
         await redis.set("gateway:of-another-kind", "1")
-    refused = await run("restore")
-    assert refused.returncode == 1
-    assert "is not empty" in refused.stderr
+    with pytest.raises(WrongBackup, match="is not empty"):
+        await restore(database, path)
     await database.client.drop_database(database.name)
 
     restored = await run("restore", REDIS_URL=redis_url)
@@ -251,9 +242,14 @@ async def test_accounts_come_last(database: Database, tmp_path: Path) -> None:
     await database.client.drop_database(target.name)
 
 
-@pytest.mark.parametrize("uri", ["", "http://nowhere", "mongodb://127.0.0.1:1/x?timeoutMS=300"])
-def test_without_a_database_it_is_one_line(uri: str, tmp_path: Path) -> None:
-    done = command("dump", tmp_path / "backup", uri)
+def test_without_a_server_it_is_one_line(tmp_path: Path) -> None:
+    done = command("dump", tmp_path / "backup", "mongodb://127.0.0.1:1/x?timeoutMS=300")
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
     assert done.stderr.startswith("services.admin.backup")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_backup_is_checked_without_a_database(tmp_path: Path) -> None:
+    done = command("check", tmp_path, "")
+    assert done.returncode == 1
+    assert "was not finished" in done.stderr
