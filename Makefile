@@ -110,7 +110,7 @@ test-a-date: .venv
 # The tests come last, so that their summary closes the output.
 check: lint manifests test-a-date test ## Everything a change has to pass
 
-.PHONY: workflows audit images
+.PHONY: workflows audit images base-image sbom test-images
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 workflows: .venv-ci/.installed ## Check the GitHub workflows: their schema, pins and permissions
 	.venv-ci/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
@@ -121,10 +121,15 @@ audit: .venv-ci/.installed ## Look for known vulnerabilities in the locks (asks 
 		.venv-ci/bin/pip-audit --progress-spinner off --disable-pip --require-hashes \
 			--requirement requirements/$$lock.txt || exit 1; \
 	done
-images: ## Build the image of each service (needs Docker)
-	for target in gateway admin ledger_worker stand-in; do \
-		docker build --quiet --target $$target --tag litellm-gateway/$$target:check . || exit 1; \
-	done
+# BASE=image where python:3.13-slim cannot be had; `make base-image` makes one of Debian's packages.
+images: ## Build the image of each service, by Docker or else by Buildah
+	@deploy/images/build.sh
+base-image: ## Make a base image of Debian's packages (needs root, debootstrap and buildah)
+	@deploy/images/debian_base.sh
+sbom: ## Write what the built images hold, as CycloneDX, to .local/sbom
+	@deploy/images/sbom.sh .local/sbom
+test-images: .venv ## Look into the built images, start them and call them
+	@TEST_IMAGES=1 $(BIN)/python -m pytest tests/images $(ARGS)
 
 format: .venv ## Format the code
 	$(BIN)/ruff check --fix $(CODE)

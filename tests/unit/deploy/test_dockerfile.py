@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from libs.common.version import VERSION
+
 TEXT = (Path(__file__).resolve().parents[3] / "Dockerfile").read_text()
 # A line that ends in a backslash goes on.
 INSTRUCTIONS = [
@@ -46,3 +48,19 @@ def test_every_image_runs_as_a_user_of_its_own() -> None:
     assert len(last_stages) == 4
     for stage in last_stages:
         assert "\nUSER 10001:10001\n" in stage, stage
+
+
+def test_every_image_is_labelled() -> None:
+    assert re.findall(r"^ARG VERSION=(.+)$", TEXT, re.MULTILINE) == [VERSION]
+    runtime, *last_stages = TEXT.split("FROM runtime AS ")
+    for label in ("vendor", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{label}=" in runtime
+    for stage in last_stages:
+        for label in ("title", "description"):
+            assert f"org.opencontainers.image.{label}=" in stage
+
+
+def test_pip_stays_in_the_builder() -> None:
+    assert "--without-pip /venv" in TEXT
+    words = {word for line in INSTRUCTIONS if line.startswith("RUN ") for word in line.split()}
+    assert {word for word in words if word.endswith("pip")} == {"/tools/bin/pip", "--without-pip"}

@@ -1,0 +1,49 @@
+"""The list of what an image holds."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+from deploy.images.sbom import make_bom
+
+STATUS = """\
+Package: libssl3
+Status: install ok installed
+Version: 3.0.17-1~deb12u2
+Description: Secure Sockets Layer toolkit
+ Status: of a description, and no field
+
+Package: gone
+Status: deinstall ok config-files
+Version: 1.0
+
+Package: g++
+Status: hold ok installed
+Version: 4:12.2.0-3
+"""
+
+
+def test_it_lists_what_is_installed_and_nothing_twice(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text(STATUS)
+    bom = make_bom("litellm-gateway/gateway", "0.1.0", status)
+    urls = [part["purl"] for part in bom["components"]]
+    assert len(set(urls)) == len(urls)
+    debian = [url for url in urls if url.startswith("pkg:deb/")]
+    assert debian == [
+        "pkg:deb/debian/g%2B%2B@4%3A12.2.0-3",
+        "pkg:deb/debian/libssl3@3.0.17-1~deb12u2",
+    ]
+    version = importlib.metadata.version("msgspec")
+    assert f"pkg:pypi/msgspec@{version}" in urls
+    assert bom["metadata"]["component"] == {
+        "type": "container",
+        "name": "litellm-gateway/gateway",
+        "version": "0.1.0",
+    }
+    assert json.dumps(bom) == json.dumps(make_bom("litellm-gateway/gateway", "0.1.0", status))
+
+
+def test_elsewhere_than_on_debian_it_lists_python_alone(tmp_path: Path) -> None:
+    bom = make_bom("x", "1", tmp_path / "missing")
+    assert {part["purl"].partition("/")[0] for part in bom["components"]} == {"pkg:pypi"}
