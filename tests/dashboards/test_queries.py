@@ -6,28 +6,20 @@ from urllib.parse import urlencode
 
 from deploy.grafana.dashboard import ROWS, VARIABLES
 from deploy.local.client import Client
-from tests.dashboards.conftest import answer
+from tests.dashboards.conftest import answer, with_everything_chosen
 from tests.dashboards.traffic import Traffic
 from tests.support.polling import block_until
 
-# Four scrapes at least, as Grafana takes it.
-RATE_INTERVAL = "20s"
 LIMIT_S = 120.0
 
 
 def queries() -> dict[str, str]:
     return {
-        f"{panel.title}: {query.legend}": _with_everything_chosen(query.expr)
+        f"{panel.title}: {query.legend}": with_everything_chosen(query.expr)
         for row in ROWS
         for panel in row.panels
         for query in panel.queries
     }
-
-
-def _with_everything_chosen(expression: str) -> str:
-    for name in VARIABLES:
-        expression = expression.replace(f"${name}", ".*")
-    return expression.replace("$__rate_interval", RATE_INTERVAL)
 
 
 def test_every_query_is_answered_and_draws_what_happened(
@@ -89,7 +81,7 @@ def test_every_variable_has_something_to_choose(prometheus: Client, traffic: Tra
     def choices(name: str) -> set[str]:
         query = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[name])
         assert query is not None
-        match = urlencode({"match[]": _with_everything_chosen(query[1])})
+        match = urlencode({"match[]": with_everything_chosen(query[1])})
         return set(prometheus.expect("GET", f"/api/v1/label/{query[2]}/values?{match}")["data"])
 
     block_until(filled, LIMIT_S)

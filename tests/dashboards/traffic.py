@@ -49,6 +49,19 @@ class Traffic:
         change = {"metadata": {"round": str(next(self._numbers))}}
         self._admin.call("PATCH", "/admin/accounts/poor", change)
 
+    def try_a_call(self, text: str = "Hello") -> int:
+        """Its status, whatever that is."""
+        return self._client.call("POST", "/v1/chat/completions", _chat(_RELAYED, text))[0]
+
+    def wait_for_a_slow_stream(self, delay_ms: int) -> None:
+        slow = f"[[stand-in delay_ms={delay_ms}]] Hello"
+        self._stream("/v1/chat/completions", _chat(_RELAYED, slow))
+
+    def storm(self, calls: int) -> None:
+        """Of an account whose budget is used up."""
+        for _ in range(calls):
+            assert self._poor.call("POST", "/v1/chat/completions", _chat(_RELAYED))[0] == 429
+
     def _stream(self, path: str, body: dict[str, object]) -> None:
         assert list(self._client.stream(path, {**body, "stream": True}))
 
