@@ -30,12 +30,21 @@ TEAMS = {"search": ("gpt-4.1", 14), "support": ("claude-sonnet-4-5", 9), "resear
 RATES = {"gpt-4.1": ("2", "8"), "claude-sonnet-4-5": ("3", "15"), "o3": ("2", "8")}
 OVERLOADED = FailedAttempt(
     deployment="eu-1", provider="openai", model="o3", status=529, code="overloaded_error",
-    message="Overloaded", elapsed_ms=310,
+    message="Overloaded", elapsed_ms=310, after_ms=18,
 )  # fmt: skip
+ROUTE = {
+    "model": "house-model",
+    "deployments": [
+        {"model": "openai/gpt-4.1", "weight": 3, "region": "eu"},
+        {"model": "anthropic/claude-sonnet-4-5", "priority": 1},
+    ],
+}
 PICTURES = {
     "overview": "/console",
     "account": "/console/accounts/search",
     "calls": "/console/calls",
+    "ledger": "/console/ledger",
+    "route": "/console/edit/route/house-model",
 }
 
 
@@ -75,7 +84,7 @@ def entry(
         price_id=f"litellm:{model}@1", held_nusd=0, latency_ms=latency_ms,
         first_byte_ms=latency_ms // 4, overhead_ms=1.4, deployment="eu-2",
         attempts=1 + len(failed), failed_attempts=failed, provider_request_id=None,
-        client_user=None,
+        client_user=None, asked_after_ms=350 if failed else 2,
     )  # fmt: skip
 
 
@@ -88,8 +97,8 @@ async def post(mongo_uri: str, made: list[LedgerEntry]) -> None:
 
 def main(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as made:
-        stack = LocalStack(Path(made), without_settings(os.environ), free_ports=True)
+    with tempfile.TemporaryDirectory() as directory_of_stack:
+        stack = LocalStack(Path(directory_of_stack), without_settings(os.environ), free_ports=True)
         try:
             stack.start()
             admin = Client(stack.info.admin_url, stack.info.admin_api_key)
@@ -99,13 +108,20 @@ def main(directory: Path) -> None:
                 admin.expect("POST", "/admin/accounts", {"user_id": team, "budget": budget})
                 key = admin.expect("POST", "/admin/keys", {"user_id": team, "name": f"{team} bot"})
                 keys[team] = str(key["key_id"])
-            asyncio.run(post(stack.info.mongo_uri, entries(keys)))
-            take(stack, directory)
+            admin.expect("POST", "/admin/models", ROUTE)
+            made = entries(keys)
+            asyncio.run(post(stack.info.mongo_uri, made))
+            retried = max((each for each in made if each.failed_attempts), key=_started)
+            take(stack, directory, retried.entry_id)
         finally:
             stack.stop()
 
 
-def take(stack: LocalStack, directory: Path) -> None:
+def _started(entry: LedgerEntry) -> datetime:
+    return entry.started_at
+
+
+def take(stack: LocalStack, directory: Path, retried: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=OPTIONS)
         page = browser.new_page(
@@ -115,7 +131,8 @@ def take(stack: LocalStack, directory: Path) -> None:
         for name, path in PICTURES.items():
             page.goto(path)
             page.screenshot(path=directory / f"console-{name}.png")
-        page.get_by_role("row").nth(1).get_by_role("link").first.click()
+        # The newest call that was tried elsewhere before.
+        page.goto(f"/console/calls/{retried}")
         page.screenshot(path=directory / "console-call.png")
         browser.close()
 

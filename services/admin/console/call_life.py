@@ -72,7 +72,7 @@ def _answer(entry: ExplainedEntryView, asked: int, whole: int) -> list[_Span]:
     spans = [_Span("First byte", asked, max(first - asked, 0), f"of {entry.deployment}")]
     if entry.stream and entry.first_byte_ms is not None:
         length = max(whole - first, 0)
-        spans.append(_Span("Stream", first, length, "until its last byte, which was recorded"))
+        spans.append(_Span("Stream", first, length, "until its last byte"))
     return spans
 
 

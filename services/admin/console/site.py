@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from libs.common.errors import AppError, Forbidden, NotFound, Unauthenticated, Unavailable
 from libs.common.storage.mongo.driver import PyMongoError
 from libs.common.storage.redis.client import RedisError
+from services.admin.console.forms import confirm_form
 from services.admin.console.layout import frame
 from services.admin.console.page import (
     HEADERS,
@@ -110,9 +112,11 @@ async def _dispatch(
 ) -> Response:
     session: Session | None = None
     may: May | None = None
+    typed: dict[str, str] = {}
     try:
         _check_site(request)
-        typed = await typed_fields(request) if request.method == "POST" else {}
+        if request.method == "POST":
+            typed = await typed_fields(request)
         session = await current_session(request)
         if session is None:
             return _to_sign_in(request, typed)
@@ -123,10 +127,10 @@ async def _dispatch(
         view = View(request, session, api, typed)
         return show(view, await handler(view))
     except AppError as error:
-        return error_page(request, session, error, may)
+        return error_page(request, session, error, may, typed)
     except (PyMongoError, RedisError, OSError) as error:
         log.error("console.unavailable", error=error)
-        return error_page(request, session, _away(error), may)
+        return error_page(request, session, _away(error), may, typed)
     except Exception as error:
         log.error("console.failed", error=error, exc_info=error)
         return error_page(request, session, AppError(_FAILED), may)
@@ -193,9 +197,13 @@ def _away(error: Exception) -> Unavailable:
 
 
 def error_page(
-    request: Request[Any], session: Session | None, error: AppError, may: May | None = None
+    request: Request[Any],
+    session: Session | None,
+    error: AppError,
+    may: May | None = None,
+    typed: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
-    """What happened, and what to do."""
+    """What happened, and what to do. `typed` are the fields of a form, which can be sent again."""
     advice = _ADVICE.get(error.status)
     request_id = request.scope.get("request_id")
     content = div(".panel")[
@@ -207,6 +215,7 @@ def error_page(
             and li[a(href=address_of(request))["Load this page again"]],
             li[a(href="/console")["Overview"]],
         ],
+        _again(request, session, error, typed),
         request_id and p(".faint")[f"Request {request_id}"],
     ]
     name = _NAMES.get(error.status, "It failed")
@@ -219,6 +228,19 @@ def error_page(
         csrf="" if session is None else session.csrf,
     )
     return HTMLResponse(str(shown), status_code=error.status, headers=HEADERS)
+
+
+def _again(
+    request: Request[Any], session: Session | None, error: AppError, typed: Mapping[str, str]
+) -> Node:
+    """What was typed is kept, so that nothing of it is lost while a server is away."""
+    if error.status != Unavailable.status or session is None or request.method != "POST":
+        return None
+    return confirm_form(
+        address_of(request), session.csrf, submit="Send the form again", danger=False,
+        asks="What you typed is kept here. What was done after all is not done twice.",
+        hidden=typed,
+    )  # fmt: skip
 
 
 def _accounts(request: Request[Any], session: Session | None, error: AppError) -> Node:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
+from typing import Any
 
 import httpx2
 from starlette.applications import Starlette
@@ -56,10 +57,10 @@ def forms_of(page: httpx2.Response) -> dict[str, dict[str, str]]:
 
 @asynccontextmanager
 async def browser_of(
-    app: Starlette, key: str | None = ADMIN_KEY
+    app: Starlette, key: str | None = ADMIN_KEY, **replaced: Any
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """Signed in with the key, where there is one."""
-    async with client_of(app) as client:
+    """Signed in with the key, where there is one; `replaced` as `client_of` has it."""
+    async with client_of(app, **replaced) as client:
         del client.headers["authorization"]
         client.headers.update(SAME_ORIGIN)
         if key is not None:

@@ -79,7 +79,11 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
             NOTHING if spools is None else count(len(spooled)),
             size_text(sum(sizes)) if sizes else "as they say themselves",
         ),
-        figure_tile("Dead letters", count(health.dead_letters), "wait for you"),
+        figure_tile(
+            "Dead letters",
+            count(health.dead_letters),
+            "wait to be replayed" if health.dead_letters else "every delivery was posted",
+        ),
         figure_tile(
             "Books",
             verdict(health.proof.ok),

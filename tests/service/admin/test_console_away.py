@@ -1,0 +1,62 @@
+"""The console while Redis or MongoDB is away: what still holds, and what was typed is kept."""
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from libs.common.schemas.account import Account
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.redis.client import open_redis
+from services.admin.console.session import COOKIE
+from services.admin.settings import Settings
+from tests.servers import free_port
+from tests.service.admin.conftest import app_with
+from tests.service.admin.console import browser_of, forms_of
+from tests.service.admin.test_console import MARKUP
+
+NEW = "/console/new/account"
+
+
+class AwayStore(AccountStore):
+    """As if MongoDB answered nothing about accounts."""
+
+    is_away = True
+
+    async def insert(self, account: Account) -> bool:
+        if self.is_away:
+            raise PyMongoError("away")
+        return await super().insert(account)
+
+
+async def test_what_was_typed_is_kept_while_mongodb_is_away(
+    app: Starlette, database: Database, admin: httpx2.AsyncClient
+) -> None:
+    store = AwayStore(database)
+    async with browser_of(app, accounts=store) as browser:
+        fields = forms_of(await browser.get(NEW))[NEW] | {"user_id": "a", "name": MARKUP}
+        away = await browser.post(NEW, data=fields)
+        assert away.status_code == 503
+        assert "MongoDB does not answer" in away.text
+        assert "waits in the queue" in away.text
+        assert "<script>alert" not in away.text
+        kept = forms_of(away)[NEW]
+        assert kept == fields
+        store.is_away = False
+        assert (await browser.post(NEW, data=kept)).status_code == 303
+    assert (await admin.get("/admin/accounts/a")).json()["name"] == MARKUP
+
+
+@pytest.mark.parametrize("path", ["/console", "/console/accounts", "/console/nowhere"])
+async def test_without_redis_a_page_says_what_still_holds(
+    settings: Settings, database: Database, path: str
+) -> None:
+    async with (
+        open_redis(f"redis://127.0.0.1:{free_port()}/0") as away,
+        browser_of(app_with(settings, database, away), key=None) as browser,
+    ):
+        page = await browser.get(path, headers={"cookie": f"{COOKIE}=of-another-time"})
+        assert page.status_code == 503
+        assert "Redis does not answer" in page.text
+        assert "the ledger, is as it was" in page.text
+        assert forms_of(page) == {}
