@@ -27,9 +27,6 @@ from deploy.local import children, mongod, ports
 from deploy.local.environment import ROOT
 
 HOST = "127.0.0.1"
-# How long tests wait for an operation of MongoDB: on a busy machine it takes longer than a service
-# would wait.
-PATIENCE_S = 30.0
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.02

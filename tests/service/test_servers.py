@@ -8,7 +8,8 @@ import pytest
 
 from libs.common.storage.mongo.driver import MongoUnsuitable, in_transaction, open_database, ping
 from libs.common.storage.redis.client import open_redis
-from tests.servers import PATIENCE_S, mongo_server, redis_server, running
+from tests.servers import mongo_server, redis_server, running
+from tests.support.polling import PATIENCE_S
 from tests.users import named
 
 

@@ -31,7 +31,7 @@ from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.queue.event_queue import QUEUE, decode_event, decode_job, split_batch
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
-from tests.servers import PATIENCE_S
+from tests.support.polling import PATIENCE_S
 
 
 def zone_by_day() -> str:

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:

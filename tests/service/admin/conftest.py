@@ -16,8 +16,8 @@ from libs.common.storage.redis.client import Redis, open_redis
 from services.admin.app import create_app
 from services.admin.settings import Settings
 from services.admin.state import Resources
-from tests.servers import PATIENCE_S
 from tests.service.admin.documented import check_documented
+from tests.support.polling import PATIENCE_S
 
 ADMIN_KEY = "an-admin-key-for-tests"
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

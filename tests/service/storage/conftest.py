@@ -7,8 +7,8 @@ import pytest
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import Redis, open_redis
 from tests.fake_redis import fake_redis
-from tests.servers import PATIENCE_S
 from tests.service.storage.account import AccountCalls
+from tests.support.polling import PATIENCE_S
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.redis)])
