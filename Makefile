@@ -175,6 +175,13 @@ test-rollout: .venv ## Roll every service and back under load behind nginx, by t
 	@test -x "$(NGINX)" || { echo "make: needs nginx (apt-get install nginx libnginx-mod-http-lua lua-resty-core)" >&2; exit 1; }
 	@NGINX=$(NGINX) $(BIN)/python -m pytest tests/rollout $(ARGS)
 
+# Needs PostgreSQL, which is a package of Debian's: apt-get install postgresql
+POSTGRES_BIN ?= $(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
+.PHONY: test-migration
+test-migration: .venv ## Read the tables of a LiteLLM Proxy out of a real PostgreSQL, and out of its dumps
+	@test -x "$(POSTGRES_BIN)/initdb" || { echo "make: needs PostgreSQL (apt-get install postgresql, or POSTGRES_BIN=...)" >&2; exit 1; }
+	@POSTGRES_BIN=$(POSTGRES_BIN) $(BIN)/python -m pytest tests/migration $(ARGS)
+
 # Needs Chromium, which is a package of Debian's: apt-get install chromium
 CHROMIUM ?= $(shell command -v chromium)
 .PHONY: test-console

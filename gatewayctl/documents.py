@@ -15,7 +15,7 @@ from gatewayctl.errors import Misused
 if TYPE_CHECKING:
     import yaml
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 # Aliases make large documents of small ones.
 _MAX_VALUES = 500_000
 _MAX_DEPTH = 50

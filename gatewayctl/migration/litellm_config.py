@@ -26,6 +26,7 @@ class _Reader:
     def __init__(self, plan: Plan, variables: Variables) -> None:
         self.plan = plan
         self.groups: dict[str, list[str]] = {}
+        self.aliases: dict[str, list[str]] = {}
         self._variables = variables
         self._served: dict[str, list[Served]] = {}
         self._costs: dict[tuple[str, str], Row] = {}
@@ -102,14 +103,26 @@ class _Reader:
                 said = "is a model's name too" if alias in self._served else f"no model {name!r}"
                 self.plan.say("cannot", "router_settings.model_group_alias", alias, said)
                 continue
-            said = f"is a route with the deployments of {name}"
+            self.aliases.setdefault(name, []).append(alias)
+            said = f"is a route with the deployments of {name}, for the keys that may use that"
             self.plan.say("adapted", "router_settings.model_group_alias", alias, said)
             route = {"model": alias, "deployments": _deployments(self._served[name], settings)}
             self.plan.routes.append(route | settings.route_fields(name, names))
 
+    def allowed(self) -> Groups:
+        """What a name allows: a group its models, and a model its aliases too."""
+        found = {
+            name: (name, *aliases)
+            for name, aliases in self.aliases.items()
+            if name not in self.groups
+        }
+        for group, models in self.groups.items():
+            found[group] = tuple(each for m in models for each in (m, *self.aliases.get(m, ())))
+        return found
+
 
 def read_config(document: Document, environ: Mapping[str, str]) -> tuple[Plan, Groups]:
-    """With the models of each access group. Raises Misused, with the line."""
+    """With what each name allows that is more than one model. Raises Misused, with the line."""
     plan = Plan()
     content = _mapping_of(document)
     top = Fields(plan, "config", "config.yaml", content)
@@ -124,7 +137,7 @@ def read_config(document: Document, environ: Mapping[str, str]) -> tuple[Plan, G
     reader.routes(settings)
     top.skip("model_list", "credential_list", *Settings.SECTIONS)
     top.rest(_TOP_REASONS)
-    return plan, {group: tuple(models) for group, models in reader.groups.items()}
+    return plan, reader.allowed()
 
 
 def _mapping_of(document: Document) -> Mapping[str, Any]:

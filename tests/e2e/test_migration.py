@@ -66,8 +66,10 @@ def test_keys_of_a_litellm_proxy_go_on_working(stack: LocalStack, admin: Client)
 
     base = stack.gateway_urls[0]
     with openai.OpenAI(api_key=CI, base_url=f"{base}/v1") as client:
-        answer = client.chat.completions.create(model="smart", messages=QUESTION)
-        assert answer.choices[0].message.content
+        # Its key is allowed `smart`, and so its alias.
+        for model in ("smart", "gpt-4o"):
+            answer = client.chat.completions.create(model=model, messages=QUESTION)
+            assert answer.choices[0].message.content
         with pytest.raises(openai.PermissionDeniedError):
             client.chat.completions.create(model="claude", messages=QUESTION)
     with anthropic.Anthropic(api_key=CLAUDE, base_url=base) as claude:

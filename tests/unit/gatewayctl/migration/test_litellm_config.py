@@ -70,7 +70,11 @@ def test_a_configuration_as_routes_prices_and_fallbacks() -> None:
             "output_cost_per_million": Decimal("0.25"),
         }
     ]
-    assert groups == {"beta-models": ("smart", "house")}
+    assert groups == {
+        "beta-models": ("smart", "gpt-4o", "house", "cheap"),
+        "smart": ("smart", "gpt-4o"),
+        "house": ("house", "cheap"),
+    }
     assert "sk-stands-in-the-file" not in repr(plan)
     assert routes["house"]["deployments"][0]["credential"] == "env:HOSTED_VLLM_API_KEY"
 
