@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from services.admin.console.page import Handler
 from services.admin.console.pages import (
+    account_forms,
     accounts,
     alerts,
     audit,
     calls,
+    key_forms,
     keys,
     ledger,
     models,
@@ -24,8 +26,10 @@ from services.admin.console.pages import (
 PAGES: Mapping[str, Mapping[str, Handler]] = {
     **overview.PAGES,
     **accounts.PAGES,
+    **account_forms.PAGES,
     **statements.PAGES,
     **keys.PAGES,
+    **key_forms.PAGES,
     **calls.PAGES,
     # Before the prices, whose ids may be anything.
     **price_imports.PAGES,

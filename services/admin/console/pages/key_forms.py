@@ -1,0 +1,189 @@
+"""Keys by form: made and shown once, changed, and given another secret."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from htpy import button, code, p, pre
+
+from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
+from libs.common.schemas.account import BudgetPeriod
+from services.admin import keys, rotations
+from services.admin.console.elements import (
+    link,
+    panel,
+)
+from services.admin.console.form_fields import Field, Typed, body_of
+from services.admin.console.forms import form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.keys import KeyView, NewKeyView
+
+_COMMON = (
+    Field(
+        path="allowed_models", label="Models that it may call", kind="list", empty=None,
+        help="One a line, * as a wildcard; empty means all that are priced.",
+    ),
+    Field(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
+    Field(
+        path="limits.requests_per_minute", label="Requests a minute", kind="number", empty=None
+    ),
+    Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty=None),
+    Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty=None),
+    Field(path="budget.limit_usd", label="Budget of its own, USD", kind="amount"),
+    Field(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
+    Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty=None),
+)  # fmt: skip
+
+
+_NEW = (
+    Field(path="user_id", label="Account id", required=True),
+    Field(path="name", label="Name", help="Who or what holds it."),
+    *_COMMON,
+)
+
+
+_EDIT = (Field(path="name", label="Name"), *_COMMON)
+
+
+_GRACE = (
+    Field(
+        path="grace_s", label="How long the old secret still works, seconds", kind="number",
+        help="86400 is a day; 0 ends it at once.",
+    ),
+)  # fmt: skip
+
+
+async def new_page(view: View, error: AppError | None = None) -> Shown:
+    typed = view.typed or {"user_id": view.query.get("user_id", "")}
+    form = form_of(
+        "/console/new/key", view.session.csrf, _NEW, submit="Make the key", typed=typed,
+        error=error, hidden=view.once(error),
+    )  # fmt: skip
+    return Page(name="New key", content=panel("New key", form), status=status_of(error))
+
+
+async def create(view: View) -> Shown:
+    try:
+        made = await view.api.call(
+            keys.create_key, body=_body(_NEW, view.typed), headers=view.once_headers()
+        )
+    except (ValidationFailed, Conflict, NotFound) as error:
+        return await new_page(view, error)
+    return _secret_page(view, made, "The key is made")
+
+
+def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
+    gateway = view.request.state["settings"].gateway_url
+    command = (
+        f"curl {gateway}/v1/chat/completions \\\n"
+        f"  -H 'Authorization: Bearer {made.api_key}' \\\n"
+        "  -H 'Content-Type: application/json' \\\n"
+        """  -d '{"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
+    )
+    return Page(
+        name=made.name or "Key",
+        notice=f"{said}. Its secret is shown now and never again: copy it to where it is needed.",
+        content=[
+            panel(
+                "Secret",
+                code("#secret.secret")[made.api_key],
+                p[button(type="button", data_copy="secret")["Copy the secret"]],
+            ),
+            panel(
+                "Try it",
+                pre("#command", tabindex="0")[command],
+                p[button(type="button", data_copy="command")["Copy the command"]],
+            ),
+            p[link(f"/console/keys/{segment(made.key_id)}", "I have it: go on to the key")],
+        ],
+    )
+
+
+async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
+    key_id = view.request.path_params["key_id"]
+    answer = await view.api.answer(keys.show_key, api_key=key_id)
+    stored = _typed(answer.content)
+    form = form_of(
+        view.path, view.session.csrf, _fields(answer.content), submit="Save",
+        typed=view.typed or stored, error=error, hidden={"etag": view.etag(answer, raced=raced)},
+        now=stored if raced else None,
+    )  # fmt: skip
+    return Page(name="Change the key", content=panel("Key", form), status=status_of(error))
+
+
+async def change(view: View) -> Shown:
+    key = await view.api.call(keys.show_key, api_key=view.request.path_params["key_id"])
+    body = _body(_fields(key), view.typed, key)
+    headers = {"if-match": view.typed.get("etag", "")}
+    try:
+        await view.api.call(keys.change_key, body=body, headers=headers, api_key=key.key_id)
+    except PreconditionFailed:
+        return await edit_page(view, view.raced("key"), raced=True)
+    except (ValidationFailed, Conflict) as error:
+        return await edit_page(view, error)
+    return go_to(f"/console/keys/{segment(key.key_id)}")
+
+
+def _fields(key: KeyView) -> tuple[Field, ...]:
+    """Several budgets are changed one by one by the API alone."""
+    several = len(key.budgets) > 1
+    return tuple(f for f in _EDIT if not (several and f.path.startswith("budget.")))
+
+
+def _typed(key: KeyView) -> Mapping[str, str]:
+    budget = key.budgets[0] if key.budgets else None
+    values: dict[str, Any] = {
+        "name": key.name,
+        "allowed_models": "\n".join(key.allowed_models or ()),
+        "expires_at": key.expires_at and key.expires_at.isoformat().replace("+00:00", "Z"),
+        "limits.requests_per_minute": key.limits.requests_per_minute,
+        "limits.tokens_per_minute": key.limits.tokens_per_minute,
+        "limits.parallel_calls": key.limits.parallel_calls,
+        "budget.limit_usd": budget and f"{budget.limit_usd:f}",
+        "budget.period": budget and budget.period,
+        "budget.soft_limit_usd": budget and budget.soft_limit_usd and f"{budget.soft_limit_usd:f}",
+    }
+    return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+def _body(fields: tuple[Field, ...], typed: Typed, before: KeyView | None = None) -> dict[str, Any]:
+    """The one budget of the form is the list of budgets that the API has.
+
+    What a form does not show, or cannot say again, stays as it was before.
+    """
+    body = body_of(fields, typed)
+    if before is not None and body.get("expires_at") == _typed(before)["expires_at"]:
+        # The time of an expired key lies in the past, which is no time to set.
+        del body["expires_at"]
+    if any(field.path == "budget.limit_usd" for field in fields):
+        budget = body.pop("budget", {})
+        if before is not None and before.budgets:
+            budget["alert_percents"] = before.budgets[0].alert_percents
+        body["budgets"] = [budget] if budget.get("limit_usd") else []
+    return body
+
+
+async def rotate_page(view: View, error: AppError | None = None) -> Shown:
+    form = form_of(
+        view.path, view.session.csrf, _GRACE, submit="Make a new secret",
+        typed=view.typed or {"grace_s": "86400"}, error=error, hidden=view.once(error),
+    )  # fmt: skip
+    said = p["The key keeps its id, limits, budgets and history; only its secret changes."]
+    return Page(name="Rotate the key", content=panel("Rotate", said, form), status=status_of(error))
+
+
+async def rotate(view: View) -> Shown:
+    try:
+        made = await view.api.call(
+            rotations.rotate_key, body=body_of(_GRACE, view.typed),
+            headers=view.once_headers(), api_key=view.request.path_params["key_id"],
+        )  # fmt: skip
+    except (ValidationFailed, Conflict) as error:
+        return await rotate_page(view, error)
+    return _secret_page(view, made, "The key has a new secret")
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/new/key": form_for(keys.create_key, new_page, create),
+    "/console/edit/key/{key_id}": form_for(keys.change_key, edit_page, change),
+    "/console/keys/{key_id}/rotate": form_for(rotations.rotate_key, rotate_page, rotate),
+}
