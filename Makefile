@@ -145,6 +145,14 @@ golden: .venv ## Write the golden conversations of translation anew, for review 
 	@$(BIN)/python -m tests.unit.translation.golden
 	@git diff --stat -- tests/unit/translation/golden
 
+.PHONY: cli-docs
+cli-docs: .venv ## Write the commands of gatewayctl into docs/cli.md
+	@$(BIN)/python -m gatewayctl.reference docs/cli.md
+
+.PHONY: cli-picture
+cli-picture: .venv ## Take the picture of gatewayctl in docs/images, on a stack of its own
+	@$(BIN)/python -m tests.e2e.cli_picture docs/images/gatewayctl.svg
+
 # --- Proofs and measurements ---------------------------------------------------------------------
 
 # Needs node, npm and a gigabyte for a while; AGENTS_DIR=directory keeps what npm installs.

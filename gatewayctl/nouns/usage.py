@@ -27,6 +27,8 @@ _ACCEPT = {
 # Of what `tail` looks at again, for calls that began before others and ended after them.
 _LOOKBACK = timedelta(minutes=15)
 _PAGE = 200
+# What a group is called in an answer, where it is not what it is asked by.
+_FIELDS = {"account": "user_id", "key": "key_id"}
 _MAX_PAGES = 10
 _MAX_SEEN = 20_000
 _LONGEST_SPAN = timedelta(days=399)
@@ -275,7 +277,7 @@ def _sums(
 def _group(by: str, row: Row) -> str:
     names = []
     for field in by.split(","):
-        value = row.get(field)
+        value = row.get(_FIELDS.get(field, field))
         if field.startswith("tag:"):
             value = (row.get("tags") or {}).get(field.removeprefix("tag:"))
         names.append("-" if value is None else str(value))

@@ -1,0 +1,128 @@
+"""gatewayctl against a running stack: on a terminal, in a pipe, and where it does not belong."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from codecs import getincrementaldecoder
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local.client import Client
+from deploy.local.stack import LocalStack
+from tests.e2e.callers import Caller, new_caller
+from tests.support.polling import PATIENCE_S, block_until
+
+ROOT = Path(__file__).parents[2]
+
+
+def environ_of(stack: LocalStack, **more: str) -> dict[str, str]:
+    own = {"GATEWAYCTL_URL": stack.info.admin_url, "GATEWAYCTL_KEY": stack.info.admin_api_key}
+    return {**os.environ, **own, "NO_COLOR": "1", "COLUMNS": "200", **more}
+
+
+def piped(stack: LocalStack, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gatewayctl", *arguments]
+    return subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env=environ_of(stack, **more),
+        capture_output=True,
+        text=True,
+    )
+
+
+def on_terminal(
+    stack: LocalStack, *arguments: str, answers: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """The exit code, and what the terminal shows. `answers` are by the end of what is asked."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gatewayctl", *arguments],
+        cwd=ROOT, env=environ_of(stack), stdin=follower, stdout=follower, stderr=follower,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(follower)
+    left = dict(answers or {})
+    shown, decoder = "", getincrementaldecoder("utf-8")()
+    try:
+        while piece := os.read(leader, 65536):
+            shown += decoder.decode(piece)
+            for prompt in [each for each in left if shown.endswith(each)]:
+                os.write(leader, f"{left.pop(prompt)}\n".encode())
+    except OSError:
+        # The other side has ended.
+        pass
+    os.close(leader)
+    return process.wait(), shown.replace("\r\n", "\n")
+
+
+def called(stack: LocalStack, caller: Caller) -> None:
+    message = {"role": "user", "content": "Hello"}
+    body = {"model": "gpt-4.1-mini", "messages": [message]}
+    Client(stack.gateway_urls[0], caller.secret).expect("POST", "/v1/chat/completions", body)
+
+
+def test_a_call_is_seen_in_a_pipe_and_on_a_terminal(stack: LocalStack, tmp_path: Path) -> None:
+    caller = new_caller(stack, "seen-by-gatewayctl", 5)
+    called(stack, caller)
+    block_until(lambda: len(caller.entries()) == 1, PATIENCE_S)
+    tail = piped(stack, "usage", "tail", "--account", caller.user_id, "--count", "1")
+    assert (tail.returncode, tail.stderr) == (0, "")
+    entry = json.loads(tail.stdout)
+    assert entry["user_id"] == caller.user_id
+
+    code, shown = on_terminal(stack, "usage", "show", caller.user_id)
+    header, line = shown.splitlines()
+    assert code == 0
+    assert header.split()[:3] == ["ENTRY", "ID", "STARTED"]
+    assert line.startswith(entry["entry_id"])
+
+    target = tmp_path / "entries.csv"
+    arguments = ("usage", "export", "--account", caller.user_id, "-o", str(target))
+    code, shown = on_terminal(stack, *arguments)
+    assert code == 0
+    assert f"{target}: {target.stat().st_size:,} bytes." in shown
+    assert entry["entry_id"] in target.read_text()
+
+    code, shown = on_terminal(stack, "usage", "summary", "--by", "account")
+    assert code == 0
+    assert "█" in shown
+    proof = piped(stack, "ledger", "verify", "--account", caller.user_id, "--full")
+    assert json.loads(proof.stdout)["ok"] is True
+
+
+def test_a_key_is_revoked_once_the_question_is_answered(stack: LocalStack) -> None:
+    caller = new_caller(stack, "revoked-by-gatewayctl", 5)
+    code, shown = on_terminal(stack, "keys", "revoke", caller.key_id, answers={"[y/N] ": "n"})
+    assert code == 2
+    assert f"Revoke {caller.key_id}" in shown
+    answers = {"The key's secret: ": caller.secret, "[y/N] ": "y"}
+    code, shown = on_terminal(stack, "keys", "revoke", "-", answers=answers)
+    assert code == 0
+    assert caller.secret not in shown
+    key = json.loads(piped(stack, "keys", "show", caller.key_id).stdout)
+    assert key["status"] == "revoked"
+
+
+def test_the_doctor_finds_every_service_and_every_provider(stack: LocalStack) -> None:
+    called(stack, new_caller(stack, "examined-by-gatewayctl", 5))
+    findings = [json.loads(line) for line in piped(stack, "doctor").stdout.splitlines()]
+    found = {(each["area"], each["check"]): each["verdict"] for each in findings}
+    # Other tests make routes that lead nowhere.
+    failed = [each for each in findings if each["verdict"] == "fail" and each["area"] != "providers"]
+    assert failed == []
+    assert ("providers", "openai/gpt-4.1-mini") in found
+    assert {"gateway", "ledger_worker", "mongodb", "redis", "prices"} <= {a for a, _ in found}
+    assert found["gateway", "answers"] == "ok"
+
+
+def test_the_gateways_address_is_told_from_the_admin_apis(stack: LocalStack) -> None:
+    ran = piped(stack, "accounts", "list", "--url", stack.info.gateway_url)
+    assert (ran.returncode, ran.stdout) == (4, "")
+    assert "is the gateway's address" in ran.stderr
+    ran = piped(stack, "accounts", "list", GATEWAYCTL_KEY="a-wrong-key-for-tests")
+    assert ran.returncode == 3
+    assert "invalid_api_key" in ran.stderr
