@@ -19,6 +19,7 @@ from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.audit import AuditStore
+from libs.common.storage.mongo.call_times import CallTimesStore
 from libs.common.storage.mongo.correction_orders import CorrectionOrderStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
 from libs.common.storage.mongo.driver import Database, open_database, ping
@@ -67,6 +68,7 @@ class Stores(TypedDict):
     prices: PriceStore
     ledger: LedgerStore
     entries: EntryStore
+    call_times: CallTimesStore
     rollups: RollupReader
     proofs: ProofStore
     people: PersonStore
@@ -199,6 +201,7 @@ def _stores(database: Database) -> Stores:
         prices=PriceStore(database),
         ledger=LedgerStore(database),
         entries=EntryStore(database),
+        call_times=CallTimesStore(database),
         rollups=RollupReader(database, few_entries=_FEW_ENTRIES),
         proofs=ProofStore(database),
         people=PersonStore(database),

@@ -1,12 +1,12 @@
 """`/admin/usage/durations`: how long the newest calls took, and how much of it the gateway did."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
 from starlette.requests import Request
 
-from libs.common.storage.mongo.entry_filter import EntryFilter
 from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import Time, UserId
@@ -14,13 +14,16 @@ from services.admin.state import State
 from services.admin.validation import check_span
 
 # Rollups have no durations; so many entries are read of one period.
-_MOST_CALLS = 200
+_MOST_CALLS = 100
+_DEFAULT_SPAN = timedelta(days=30)
+# As sums have it.
+_MAX_SPAN = timedelta(days=400)
 _HALF, _MOST = 50, 95
 _TENTH = Decimal("0.1")
 
 
 class DurationsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls that started from `since` (inclusive) to `until` (exclusive)."""
+    """Calls that started from `since` (inclusive, by default 30 days before) to `until`."""
 
     since: Time | None = None
     until: Time | None = None
@@ -35,7 +38,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DurationsView(msgspec.Struct, frozen=True, kw_only=True):
-    """Of `calls`, the newest of the period and at most 200; null where none of them has any."""
+    """Of `calls`, the newest of the period and at most 100; null where none of them has any."""
 
     calls: int
     latency_ms: Spread | None
@@ -45,19 +48,18 @@ class DurationsView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def show_durations(request: Request[State], query: DurationsQuery) -> Answer[DurationsView]:
     state = request.state
-    if query.since is not None and query.until is not None:
-        check_span(query.since, query.until)
+    until = query.until or state["now"]()
+    since = query.since or until - _DEFAULT_SPAN
+    check_span(since, until, longest=_MAX_SPAN)
     if query.user_id is not None:
         await find_account(state, query.user_id)
-    wanted = EntryFilter(user_id=query.user_id, since=query.since, until=query.until)
-    entries = await state["ledger"].newest(wanted, now=state["now"](), limit=_MOST_CALLS)
-    calls = [entry for entry in entries if entry.kind == "call"]
+    calls = await state["call_times"].newest(query.user_id, since, until, limit=_MOST_CALLS)
     return Answer(
         DurationsView(
             calls=len(calls),
-            latency_ms=spread(entry.latency_ms for entry in calls),
-            first_byte_ms=spread(entry.first_byte_ms for entry in calls),
-            overhead_ms=spread(entry.overhead_ms for entry in calls),
+            latency_ms=spread(call.latency_ms for call in calls),
+            first_byte_ms=spread(call.first_byte_ms for call in calls),
+            overhead_ms=spread(call.overhead_ms for call in calls),
         )
     )
 

@@ -24,10 +24,6 @@ _NEWER_LOOKED_AT = 2_000
 _PAGE = 1_000
 
 
-# Lists of an entry, some of them long.
-_NOT_TIMES = ("lines", "failed_attempts", "objects", "tags", "periods", "price_notes")
-
-
 class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
     """The newest first; `last` is where the next page goes on, None at the end."""
 
@@ -126,21 +122,6 @@ class LedgerReader:
                 if stretch.is_cut:
                     return EntryPage(entries=entries, last=stretch.last)
         return EntryPage(entries=entries, last=None)
-
-    async def newest(
-        self, wanted: EntryFilter, *, now: datetime, limit: int
-    ) -> Sequence[LedgerEntry]:
-        """With their times, and without what they used, cost and said; of no rare filter."""
-        found = stretches(
-            self._entries, wanted, now, size=limit, looked_at=limit, without=_NOT_TIMES
-        )
-        entries: list[LedgerEntry] = []
-        async with aclosing(found):
-            async for stretch in found:
-                entries += stretch.entries
-                if len(entries) >= limit:
-                    break
-        return entries[:limit]
 
     async def list_newer(self, wanted: EntryFilter, part: Slice) -> Rows[LedgerEntry]:
         """The oldest first, from a place in the list on; as few of them as `list` may find."""
