@@ -22,6 +22,7 @@ from gatewayctl.migration.accounts import (
 )
 from gatewayctl.migration.columns import names
 from gatewayctl.migration.litellm_columns import REASONS
+from gatewayctl.migration.litellm_config import Config
 from gatewayctl.migration.plan import Fields, Plan, Spend
 from gatewayctl.values import Row
 
@@ -33,14 +34,12 @@ _MAX_MODEL = 256
 
 
 class Accounts:
-    """Adds to the plan. `organizations` are their names, `groups` the models of access groups."""
+    """Adds to the plan. `organizations` are their names."""
 
-    def __init__(
-        self, plan: Plan, organizations: Mapping[str, str], groups: Mapping[str, Sequence[str]]
-    ) -> None:
+    def __init__(self, plan: Plan, organizations: Mapping[str, str], config: Config) -> None:
         self._plan = plan
         self._organizations = organizations
-        self._groups = groups
+        self._config = config
         self._ids = AccountIds()
         self._accounts: set[str] = set()
         # The models that each account may use; empty is all.
@@ -67,6 +66,7 @@ class Accounts:
             fields.adapted(f"{kind}_id", said="becomes what a user_id can be")
         origin = f"litellm {kind} {source_id}"
         body: Row = {"user_id": user_id, "name": named(fields, f"{kind}_alias") or user_id}
+        body |= self._time_zone()
         budget = budget_with_duration(fields)
         body |= {"budgets": [budget]} if budget is not None else {}
         limits = limits_of(fields)
@@ -81,6 +81,10 @@ class Accounts:
         fields.rest(REASONS)
         self._accounts.add(user_id)
         self._plan.accounts.append(body)
+
+    def _time_zone(self) -> Row:
+        zone = self._config.time_zone
+        return {} if zone is None else {"time_zone": zone}
 
     def _beside(self, fields: Fields) -> dict[str, str]:
         also: dict[str, str] = {}
@@ -119,7 +123,7 @@ class Accounts:
         if user_id not in self._accounts:
             self._accounts.add(user_id)
             body = {"user_id": user_id, "name": user_id, "metadata": {ORIGIN: origin[:_MAX_TEXT]}}
-            self._plan.accounts.append(body)
+            self._plan.accounts.append(body | self._time_zone())
             said = "its team or user has no row: the account has no budget"
             self._plan.say("adapted", "key.account", user_id, said)
             self._key_spends[user_id, origin] = Decimal(0)
@@ -150,7 +154,7 @@ class Accounts:
         """Groups as their models. Empty is every model."""
         if any(each in _ALL_MODELS for each in given):
             return []
-        models = [model for each in given for model in self._groups.get(each, (each,))]
+        models = [model for each in given for model in self._config.allowed.get(each, (each,))]
         return [each for each in dict.fromkeys(models) if 0 < len(each) <= 256]
 
     def add_spends(self) -> None:

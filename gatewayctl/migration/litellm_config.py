@@ -1,6 +1,7 @@
 """LiteLLM's `config.yaml`: models as routes and prices, settings as what corresponds to them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from gatewayctl.documents import Document
@@ -121,8 +122,18 @@ class _Reader:
         return found
 
 
-def read_config(document: Document, environ: Mapping[str, str]) -> tuple[Plan, Groups]:
-    """With what each name allows that is more than one model. Raises Misused, with the line."""
+@dataclass(frozen=True)
+class Config:
+    """`allowed` is what each name allows that is more than one model; `time_zone` that of budgets,
+    None for UTC."""
+
+    plan: Plan = field(default_factory=Plan)
+    allowed: Groups = field(default_factory=dict)
+    time_zone: str | None = None
+
+
+def read_config(document: Document, environ: Mapping[str, str]) -> Config:
+    """Raises Misused, with the line."""
     plan = Plan()
     content = _mapping_of(document)
     top = Fields(plan, "config", "config.yaml", content)
@@ -137,7 +148,7 @@ def read_config(document: Document, environ: Mapping[str, str]) -> tuple[Plan, G
     reader.routes(settings)
     top.skip("model_list", "credential_list", *Settings.SECTIONS)
     top.rest(_TOP_REASONS)
-    return plan, reader.allowed()
+    return Config(plan, reader.allowed(), settings.time_zone)
 
 
 def _mapping_of(document: Document) -> Mapping[str, Any]:

@@ -61,6 +61,7 @@ class Settings:
     route: Row = field(default_factory=dict)
     deployment: Row = field(default_factory=dict)
     timeouts: Row = field(default_factory=dict)
+    time_zone: str | None = None
 
     def route_fields(self, name: str, known: Sequence[str]) -> Row:
         """Fallbacks are those of them that are routes."""
@@ -100,6 +101,7 @@ def read_settings(plan: Plan, content: Mapping[str, Any]) -> Settings:
             _read_fallbacks(plan, fields, settings, models)
             _read_numbers(fields, settings)
             _read_aliases(plan, fields, settings)
+            _read_time_zone(fields, settings)
         fields.rest(_REASONS)
     return settings
 
@@ -179,6 +181,15 @@ def _read_numbers(fields: Fields, settings: Settings) -> None:
     if parallel:
         settings.deployment["max_parallel"] = parallel
         fields.carried("default_max_parallel_requests", said="of every deployment")
+
+
+def _read_time_zone(fields: Fields, settings: Settings) -> None:
+    from zoneinfo import available_timezones
+
+    zone = fields.get("timezone")
+    if isinstance(zone, str) and zone in available_timezones():
+        settings.time_zone = zone
+        fields.carried("timezone", said="is that of every account")
 
 
 def _read_aliases(plan: Plan, fields: Fields, settings: Settings) -> None:

@@ -28,6 +28,7 @@ from gatewayctl.migration.litellm_columns import (
     TEAMS,
     USERS,
 )
+from gatewayctl.migration.litellm_config import Config
 from gatewayctl.migration.plan import Fields, Plan, has_value
 from gatewayctl.values import Row
 
@@ -45,18 +46,18 @@ _SHARED = (
 def read_tables(
     tables: Tables,
     now: datetime,
-    groups: Mapping[str, Sequence[str]],
+    config: Config,
     *,
     also: Iterable[str] = (),
 ) -> Plan:
-    """`groups` are the models of access groups, `also` names of tables that were not read."""
+    """`also` are the names of tables that were not read."""
     plan = Plan()
     rows = {name: [typed(row, KINDS[name]) for row in tables.get(name, ())] for name in TABLES}
     organizations = {
         str(row.get("organization_id")): str(row.get("organization_alias") or "")
         for row in rows[ORGANIZATIONS]
     }
-    accounts = Accounts(plan, organizations, groups)
+    accounts = Accounts(plan, organizations, config)
     for row in rows[TEAMS]:
         accounts.add("team", row)
     for row in rows[USERS]:

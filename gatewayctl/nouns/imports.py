@@ -62,20 +62,19 @@ def import_litellm(
     """
     from gatewayctl.documents import read_document
     from gatewayctl.migration.litellm_columns import TABLES
-    from gatewayctl.migration.litellm_config import Groups, read_config
+    from gatewayctl.migration.litellm_config import Config, read_config
     from gatewayctl.migration.litellm_tables import read_tables
-    from gatewayctl.migration.plan import Plan
 
     session = session_of(ctx)
     _check_given(config, database, export)
-    plan, groups = Plan(), Groups()
+    found = Config()
     if config is not None:
-        plan, groups = read_config(read_document(config), session.terminal.environ)
+        found = read_config(read_document(config), session.terminal.environ)
     tables = _tables(session, database, export, TABLES, _LITELLM)
     if tables is not None:
         others = sorted(name for name in tables.others if name.startswith(_LITELLM))
-        plan.add(read_tables(tables.rows, datetime.now(UTC), groups, also=others))
-    _finish(session, plan, apply=apply)
+        found.plan.add(read_tables(tables.rows, datetime.now(UTC), found, also=others))
+    _finish(session, found.plan, apply=apply)
 
 
 @verb(app, "otari")
@@ -165,22 +164,23 @@ def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
     if not apply:
         session.terminal.say("Nothing was sent: add --apply to do it.")
         return
-    results = []
+    actions: Counter[str] = Counter()
     for result in carry_out(session.client, plan):
-        results.append(result)
-        if not session.output.is_table:
-            session.output.rows([result], _DONE)
-    if session.output.is_table:
-        for row in results:
-            if row["action"] != "same":
-                said = f": {row['said']}" if row["said"] else ""
-                session.output.text(
-                    printable(f"{row['action']:8}{row['kind']} {row['name']}{said}")
-                )
-    actions = Counter(row["action"] for row in results)
+        actions[result["action"]] += 1
+        _show(session, result)
     session.terminal.say(", ".join(f"{count} {action}" for action, count in actions.items()) + ".")
     if actions["wrong"]:
         raise end_wrong()
+
+
+def _show(session: Session, result: Row) -> None:
+    """As it is done, so that an interrupted one tells how far it was."""
+    if not session.output.is_table:
+        session.output.rows([result], _DONE)
+    elif result["action"] != "same":
+        said = f": {result['said']}" if result["said"] else ""
+        text = f"{result['action']:8}{result['kind']} {result['name']}{said}"
+        session.output.text(printable(text))
 
 
 def _row(line: "Line") -> Row:

@@ -65,7 +65,8 @@ def step_of(client: Client, declared: Declared, *, creates_only: bool = False) -
         said = _why_not(kind, body)
         return Step("wrong" if said else "create", kind, name, body, {}, said=said)
     if kind is KEYS and there.row.get("status") == "revoked":
-        return Step("wrong", kind, name, body, {}, there, "is revoked, for ever")
+        action: Action = "keep" if creates_only else "wrong"
+        return Step(action, kind, name, body, {}, there, "is revoked, for ever")
     differences = differences_of(body, there.row, kind.shape, whole=kind.whole)
     for field in ("key_sha256", "key_id", "receiver_id"):
         differences.pop(field, None)
@@ -81,7 +82,7 @@ def step_of(client: Client, declared: Declared, *, creates_only: bool = False) -
     is_begun = kind is ROUTES and all(
         n in _FALLBACKS and not before for n, (before, _) in differences.items()
     )
-    action: Action = "keep" if creates_only and not is_begun else "change"
+    action = "keep" if creates_only and not is_begun else "change"
     return Step(action, kind, name, body, differences, there)
 
 

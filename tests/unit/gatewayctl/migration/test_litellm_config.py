@@ -18,7 +18,7 @@ ENVIRON = {"AZURE_API_BASE": "https://x.openai.azure.com"}
 
 
 def planned(text: str, environ: Mapping[str, str] = ENVIRON) -> Plan:
-    return read_config(parse_document(text.encode(), "config.yaml"), environ)[0]
+    return read_config(parse_document(text.encode(), "config.yaml"), environ).plan
 
 
 def model(params: str, *, beside: str = "") -> Plan:
@@ -30,7 +30,8 @@ def said(plan: Plan, kind: str) -> list[tuple[str, str]]:
 
 
 def test_a_configuration_as_routes_prices_and_fallbacks() -> None:
-    plan, groups = read_config(read_document(CONFIG), ENVIRON)
+    config = read_config(read_document(CONFIG), ENVIRON)
+    plan = config.plan
     routes = {route["model"]: route for route in plan.routes}
     assert list(routes) == ["smart", "claude", "house", "gpt-4o", "cheap"]
     bounds = {"max_attempts": 3, "cooldown_after": 4, "cooldown_s": 30}
@@ -70,7 +71,7 @@ def test_a_configuration_as_routes_prices_and_fallbacks() -> None:
             "output_cost_per_million": Decimal("0.25"),
         }
     ]
-    assert groups == {
+    assert config.allowed == {
         "beta-models": ("smart", "gpt-4o", "house", "cheap"),
         "smart": ("smart", "gpt-4o"),
         "house": ("house", "cheap"),
@@ -106,7 +107,7 @@ guardrails: [1]
 unheard_of: {a: b}
 """
     document = parse_document(text.encode(), "config.yaml")
-    plan, _ = read_config(document, {})
+    plan = read_config(document, {}).plan
     told = Counter(line.kind for line in plan.lines)
     assert set(told.values()) == {1}, told
     content = document.content
@@ -200,6 +201,33 @@ def test_calls_are_shared_out_by_one_measure(shares: list[str], weights: list[An
     rows = [f"{{model_name: m, litellm_params: {{model: openai/x, {each}}}}}" for each in shares]
     (route,) = planned(f"model_list: [{', '.join(rows)}]").routes
     assert [each.get("weight") for each in route["deployments"]] == weights
+
+
+def test_a_named_credential_is_each_models_that_names_it() -> None:
+    plan = planned(
+        """
+credential_list:
+  - credential_name: eu
+    credential_values: {api_key: os.environ/EU_KEY, api_base: "https://eu.example.com/v1"}
+model_list:
+  - {model_name: m, litellm_params: {model: groq/x, litellm_credential_name: eu, api_base: ""}}
+  - {model_name: n, litellm_params: {model: groq/x, litellm_credential_name: none}}
+"""
+    )
+    named, unnamed = [route["deployments"][0] for route in plan.routes]
+    assert named == {
+        "model": "groq/x", "api_base": "https://eu.example.com/v1", "credential": "env:EU_KEY",
+    }  # fmt: skip
+    assert unnamed == {"model": "groq/x"}
+    assert [line.verdict for line in plan.lines if line.kind.endswith("credential_name")] == [
+        "adapted", "adapted", "cannot",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("zone", "found"), [("US/Eastern", "US/Eastern"), ("Mars/One", None)])
+def test_the_time_zone_of_budgets(zone: str, found: str | None) -> None:
+    document = parse_document(f"litellm_settings: {{timezone: {zone}}}".encode(), "config.yaml")
+    assert read_config(document, {}).time_zone == found
 
 
 def test_features_that_are_not_here_are_named() -> None:

@@ -21,6 +21,7 @@ from gatewayctl.migration.litellm_columns import (
     TEAMS,
     USERS,
 )
+from gatewayctl.migration.litellm_config import Config
 from gatewayctl.migration.litellm_tables import read_tables
 from gatewayctl.migration.plan import Plan
 from gatewayctl.migration.table_files import read_tables_of
@@ -46,7 +47,8 @@ def sha(secret: str) -> str:
 
 
 def planned(**tables: list[dict[str, Any]]) -> Plan:
-    return read_tables({KEYS: [], **tables}, NOW, {"beta": ["x", "y"]})
+    config = Config(allowed={"beta": ("x", "y")}, time_zone="Europe/Berlin")
+    return read_tables({KEYS: [], **tables}, NOW, config)
 
 
 def key(**columns: Any) -> Plan:
@@ -56,8 +58,8 @@ def key(**columns: Any) -> Plan:
 
 def test_a_dump_as_accounts_keys_and_spend() -> None:
     tables = read_tables_of(DUMP, TABLES)
-    groups = {"beta-models": ("smart", "house")}
-    plan = read_tables(tables.rows, NOW, groups, also=tables.others)
+    config = Config(allowed={"beta-models": ("smart", "house")})
+    plan = read_tables(tables.rows, NOW, config, also=tables.others)
     accounts = {account["user_id"]: account for account in plan.accounts}
     assert accounts[RESEARCH] == {
         "user_id": RESEARCH,
@@ -254,3 +256,10 @@ def test_duplicate_aliases_are_two_keys() -> None:
     plan = planned(**{KEYS: [*rows, rows[0]]})
     assert [each["name"] for each in plan.keys] == ["same", "same"]
     assert any("is there twice in the source" in line.said for line in plan.lines)
+
+
+def test_accounts_have_the_time_zone_of_the_budgets() -> None:
+    (account,) = key().accounts
+    assert account["time_zone"] == "Europe/Berlin"
+    (account,) = planned(**{KEYS: [{"token": sha("sk-1")}]}).accounts
+    assert account["time_zone"] == "Europe/Berlin"
