@@ -167,6 +167,7 @@ test-alerts: .venv ## Make every alert rule fire, and check the metrics, with pr
 	@$(BIN)/python -m pytest tests/unit/deploy/test_alerts.py tests/unit/test_metrics.py $(ARGS)
 
 # Needs Prometheus, which is a package of Debian's: apt-get install prometheus
+# FAULTS_PICTURE=docs/images/faults.svg draws what the panels showed of each fault.
 PROMETHEUS ?= $(shell command -v prometheus)
 .PHONY: dashboards test-dashboards
 dashboards: .venv ## Write Grafana's dashboard and the operator's alert rules anew

@@ -1,11 +1,13 @@
 """Faults of the runbook's table, brought about one after the other.
 
 For each the alert that the table names fires, and the panel that it names draws something else than
-before.
+before. FAULTS_PICTURE names a file to draw these panels into.
 """
 
+import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from deploy.grafana.dashboard import ROWS
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
 from tests.dashboards.conftest import answer, with_everything_chosen
+from tests.dashboards.picture import Shown, draw
 from tests.dashboards.traffic import Traffic
 from tests.support.polling import block_until
 
@@ -98,6 +101,16 @@ FAULTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def seen(prometheus: Client) -> Iterator[list[Shown]]:
+    faults: list[Shown] = []
+    yield faults
+    if file := os.environ.get("FAULTS_PICTURE"):
+        # The last one is still to be drawn to its end.
+        block_until(lambda: time.time() > faults[-1].end, LIMIT_S)
+        Path(file).write_text(draw(prometheus, faults))
+
+
 def table() -> dict[str, tuple[str, str]]:
     """Of the runbook: the alert and the panel, by the fault."""
     rows = re.findall(r"^\| ([^|]+) \| \[(\w+)\]\(#\w+\) \| \*([^*]+)\* \|$", RUNBOOK, re.MULTILINE)
@@ -110,13 +123,14 @@ def test_the_table_has_all_faults() -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_fires_its_alert_and_shows_on_its_panel(
-    name: str, stack: LocalStack, prometheus: Client, traffic: Traffic
+    name: str, stack: LocalStack, prometheus: Client, traffic: Traffic, seen: list[Shown]
 ) -> None:
     fault, (alert, panel) = FAULTS[name], table()[name]
     # Lately: what goes on may take longer than the alert is seen.
     fired = f'count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[20s])'
     block_until(lambda: not answer(prometheus, fired), LIMIT_S)
     before = drawn(prometheus, panel)
+    began = time.time()
     fault.begins(stack)
     try:
 
@@ -125,7 +139,9 @@ def test_a_fault_fires_its_alert_and_shows_on_its_panel(
             return bool(answer(prometheus, fired))
 
         block_until(fires, LIMIT_S)
+        fired = time.time()
         block_until(lambda: drawn(prometheus, panel) != before, LIMIT_S)
+        seen.append(Shown(name, PANELS[panel], alert, began, fired))
     finally:
         fault.ends(stack)
 
