@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import httpx2
+import msgspec
 import pytest
 from starlette.applications import Starlette
 
@@ -334,3 +335,33 @@ async def test_a_wrong_filter_says_how_a_time_is_written(browser: httpx2.AsyncCl
     assert answer.status_code == 422
     assert "or a day such as 2026-11-24" in answer.text
     assert "Go back, correct it" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [
+        # When each began is known: a pause lies between the tries.
+        ((20, 70), ["0 20", "20 40", "70 230", "300 600"]),
+        # Entries of earlier releases: one follows the other.
+        ((None, None), ["0 40", "40 260", "300 600"]),
+    ],
+)
+async def test_a_calls_life_is_to_scale(
+    browser: httpx2.AsyncClient,
+    database: Database,
+    entries: list[LedgerEntry],
+    times: tuple[int | None, int | None],
+    shown: list[str],
+) -> None:
+    began, asked = times
+    tried = [msgspec.structs.replace(each, after_ms=began) for each in entries[0].failed_attempts]
+    entry = msgspec.structs.replace(
+        entries[0], entry_id="call-3", failed_attempts=tuple(tried), asked_after_ms=asked
+    )
+    await LedgerStore(database).post([entry])
+    text = (await browser.get("/console/calls/call-3")).text
+    life = text[text.index('aria-label="Its life"') :]
+    rows = re.findall(r'<td class="number">([\d,]+)</td>', life)
+    parts = [" ".join(rows[at : at + 2]) for at in range(0, len(rows), 2)]
+    assert parts[0] == "0 900"
+    assert parts[1:-1] == shown

@@ -8,15 +8,16 @@ import pytest
 from starlette.applications import Starlette
 
 from libs.common.domain.verify import Checkpoint
+from libs.common.storage.mongo.dead_letters import DeadLetterStore, new_letter
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.proofs import Progress, ProofStore
-from libs.common.storage.queue.event_queue import enqueue_batch
+from libs.common.storage.queue.event_queue import QUEUE, enqueue_batch
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.spool_notes import SpoolNote, SpoolNoteStore
 from services.admin.settings import Settings
 from tests.servers import free_port
 from tests.service.admin.conftest import NOW, app_with, client_of
-from tests.service.admin.console import browser_of
+from tests.service.admin.console import browser_of, forms_of
 from tests.service.admin.test_console import made
 
 PATH = "/admin/ledger/health"
@@ -100,3 +101,26 @@ async def test_without_redis_it_says_so_and_what_still_holds(
         health = (await admin.get(PATH)).json()
     assert (health["redis"], health["queue"], health["spools"]) == ("down", None, None)
     assert health["proof"]["accounts"] == 0
+
+
+async def test_one_letter_is_replayed_and_the_others_wait(
+    app: Starlette, admin: httpx2.AsyncClient, database: Database, redis: Redis
+) -> None:
+    letters = DeadLetterStore(database)
+    for number, raw in enumerate((b"\x81\xa1a\x01", b"\xc1 <b>damaged")):
+        reason = f"it cannot be read ({number})"
+        await letters.add(new_letter("batch", raw, reason=reason, job_id="job", buried_at=NOW))
+    first, second = (await admin.get("/admin/ledger/dead-letters")).json()["data"]
+    async with browser_of(app) as browser:
+        page = await browser.get("/console/ledger")
+        assert first["letter_id"] in page.text
+        csrf = forms_of(page)["/console/ledger/replay"]["csrf"]
+        form = {"csrf": csrf, "letter_id": first["letter_id"]}
+        done = await browser.post("/console/ledger/replay", data=form)
+        assert done.headers["location"] == "/console/ledger?state=replayed"
+        replayed = await browser.get(done.headers["location"])
+        assert first["letter_id"] in replayed.text
+        assert second["letter_id"] not in replayed.text
+        assert "/console/ledger/replay" not in forms_of(replayed)
+    assert (await admin.get("/admin/ledger/dead-letters")).json()["count"] == 1
+    assert await redis.zcard(QUEUE) == 1

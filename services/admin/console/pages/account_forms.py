@@ -11,7 +11,7 @@ from services.admin.console.elements import (
     panel,
 )
 from services.admin.console.form_fields import Field, Typed, body_of
-from services.admin.console.forms import form_of, status_of
+from services.admin.console.forms import form_of, several_budgets, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 
 _SETTINGS = (
@@ -82,7 +82,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     )  # fmt: skip
     return Page(
         name=f"Change {answer.content.name}",
-        content=panel("Account", form),
+        content=panel("Account", several_budgets(len(answer.content.budgets)), form),
         status=status_of(error),
     )
 

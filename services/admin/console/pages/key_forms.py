@@ -13,7 +13,7 @@ from services.admin.console.elements import (
     panel,
 )
 from services.admin.console.form_fields import Field, Typed, body_of
-from services.admin.console.forms import form_of, status_of
+from services.admin.console.forms import form_of, several_budgets, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
 from services.admin.keys import KeyView, NewKeyView
 
@@ -41,7 +41,7 @@ _NEW = (
 )
 
 
-_EDIT = (Field(path="name", label="Name"), *_COMMON)
+_EDIT = (Field(path="name", label="Name", empty=""), *_COMMON)
 
 
 _GRACE = (
@@ -107,7 +107,11 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
         typed=view.typed or stored, error=error, hidden={"etag": view.etag(answer, raced=raced)},
         now=stored if raced else None,
     )  # fmt: skip
-    return Page(name="Change the key", content=panel("Key", form), status=status_of(error))
+    return Page(
+        name="Change the key",
+        content=panel("Key", several_budgets(len(answer.content.budgets)), form),
+        status=status_of(error),
+    )
 
 
 async def change(view: View) -> Shown:
