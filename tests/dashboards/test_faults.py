@@ -126,9 +126,9 @@ def test_a_fault_fires_its_alert_and_shows_on_its_panel(
     name: str, stack: LocalStack, prometheus: Client, traffic: Traffic, seen: list[Shown]
 ) -> None:
     fault, (alert, panel) = FAULTS[name], table()[name]
-    # Lately: what goes on may take longer than the alert is seen.
-    fired = f'count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[20s])'
-    block_until(lambda: not answer(prometheus, fired), LIMIT_S)
+    # What goes on may take longer than the alert is seen.
+    lately = f'count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[20s])'
+    block_until(lambda: not answer(prometheus, lately), LIMIT_S)
     before = drawn(prometheus, panel)
     began = time.time()
     fault.begins(stack)
@@ -136,7 +136,7 @@ def test_a_fault_fires_its_alert_and_shows_on_its_panel(
 
         def fires() -> bool:
             fault.goes_on(traffic)
-            return bool(answer(prometheus, fired))
+            return bool(answer(prometheus, lately))
 
         block_until(fires, LIMIT_S)
         fired = time.time()
