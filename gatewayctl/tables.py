@@ -1,7 +1,7 @@
 """Tables on a terminal. The only module that imports rich's console."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gatewayctl.terminal import Terminal, printable
-from gatewayctl.values import Row, encoded, picked
+from gatewayctl.values import Row, picked
 
 _GAP = 2
+_NOTHING: tuple[Any, ...] = (None, [], {})
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 # Of a text that is cut.
 _LEAST = 12
@@ -96,13 +97,29 @@ def _fitted(widths: Sequence[int], whole: Sequence[bool], terminal: Terminal) ->
 
 
 def sheet(terminal: Terminal, item: Row, fields: Sequence[str]) -> None:
-    """An object, a field a line."""
+    """An object, a field a line; those of objects inside it too, and a line for each in a list."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
     for field in fields:
-        shown.add_row(field, cell(picked(item, field)))
+        for name, value in _flat(field, picked(item, field)):
+            shown.add_row(name, cell(value))
     console(terminal).print(shown)
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What is not set inside of another object has no line."""
+    if isinstance(value, dict) and value:
+        inner = [(f"{name}.{key}", each) for key, each in value.items() if each not in _NOTHING]
+        if not inner:
+            yield name, None
+        for path, each in inner:
+            yield from _flat(path, each)
+    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        for number, each in enumerate(value):
+            yield (name if number == 0 else ""), each
+    else:
+        yield name, value
 
 
 def cell(value: Any) -> Text:
@@ -127,12 +144,15 @@ def text_of(value: Any) -> str:
             return "yes" if value else "no"
         case Decimal():
             return f"{value:f}"
-        case list() if not value:
+        case list() | dict() if not value:
             return "-"
         case list() if all(isinstance(one, (str, int, Decimal)) for one in value):
             return ", ".join(map(text_of, value))
-        case list() | dict():
-            return encoded(value).decode()
+        case dict():
+            set_fields = {name: each for name, each in value.items() if each not in _NOTHING}
+            return ", ".join(f"{name} {text_of(each)}" for name, each in set_fields.items())
+        case list():
+            return "; ".join(map(text_of, value))
         case str() if _is_time(value):
             # To the second; JSON has all of it.
             return f"{value[:10]} {value[11:19]}Z"

@@ -19,13 +19,12 @@ from gatewayctl.commands import (
 )
 from gatewayctl.errors import Failed, Misused, end_wrong
 from gatewayctl.filters import Account, Model, Where, where_of
+from gatewayctl.nouns import dead_letters
 from gatewayctl.progress import progress
 from gatewayctl.values import Row
 
 app = noun("ledger", "The books: their proof, entries, corrections and dead letters.")
-letters = noun("dead-letters", "Deliveries that could not be posted.")
-app.add_typer(letters)
-_LETTERS = ("letter_id", "kind", "reason", "user_id", "times", "size", "buried_at")
+app.add_typer(dead_letters.app)
 _DIFFERENCES = (
     "entry_id", "user_id", "provider", "model", "provider usd=provider_cost_usd",
     "lines usd=lines_usd", "difference usd=difference_usd", "started_at",
@@ -255,32 +254,3 @@ def provider_costs(
     )
     rows = session.client.pages("/admin/ledger/provider-costs", query, limit)
     session.output.rows(rows, _DIFFERENCES)
-
-
-@verb(letters, "list")
-def list_letters(
-    ctx: typer.Context,
-    state: Annotated[str | None, typer.Option(help="waiting or replayed.")] = None,
-    limit: Limit = DEFAULT_LIMIT,
-) -> None:
-    """List dead letters."""
-    session = session_of(ctx)
-    rows = session.client.pages("/admin/ledger/dead-letters", {"state": state}, limit)
-    session.output.rows(rows, _LETTERS)
-
-
-@verb(letters, "replay", writes=True)
-def replay_letters(
-    ctx: typer.Context,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[LETTER_ID]...")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
-    yes: Yes = False,
-) -> None:
-    """Put dead letters back on the queue."""
-    session = session_of(ctx)
-    if bool(ids) is every:
-        raise Misused("Which letters?", way_out="name their ids, or give --all")
-    if every:
-        session.terminal.confirm("Put all dead letters back on the queue?", yes=yes)
-    body = {"all": True} if every else {"ids": ids}
-    session.output.one(session.client.post("/admin/ledger/dead-letters/replay", body))

@@ -1,6 +1,5 @@
 """`gatewayctl usage`: what was called, and what it cost."""
 
-from collections import OrderedDict
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from gatewayctl.commands import DEFAULT_LIMIT, Limit, Session, noun, session_of,
 from gatewayctl.downloads import Force, To, download
 from gatewayctl.errors import CommandError
 from gatewayctl.filters import Account, Key, Model, Status, Where, entries_of, where_of
+from gatewayctl.nouns.tail import tail
 from gatewayctl.values import Row
 
 app = noun("usage", "Calls and what they cost.")
@@ -24,14 +24,11 @@ _ACCEPT = {
     "ndjson": "application/x-ndjson",
     "parquet": "application/vnd.apache.parquet",
 }
-# Of what `tail` looks at again, for calls that began before others and ended after them.
-_LOOKBACK = timedelta(minutes=15)
-_PAGE = 200
 # What a group is called in an answer, where it is not what it is asked by.
 _FIELDS = {"account": "user_id", "key": "key_id"}
-_MAX_PAGES = 10
-_MAX_SEEN = 20_000
 _LONGEST_SPAN = timedelta(days=399)
+
+verb(app, "tail")(tail)
 
 GroupBy = Annotated[
     str,
@@ -179,83 +176,6 @@ def export(
         session, "/admin/usage/export", query,
         accept=_ACCEPT.get(chosen, "*/*"), to=to, force=force, expected=expected,
     )  # fmt: skip
-
-
-@verb(app, "tail")
-def tail(
-    ctx: typer.Context,
-    *,
-    last: Annotated[int, typer.Option("--last", min=0, max=_PAGE, help="Begin with these.")] = 10,
-    every: Annotated[
-        float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often to look.")
-    ] = 2.0,
-    count: Annotated[
-        int | None, typer.Option("--count", min=1, help="End after so many entries.")
-    ] = None,
-    account: Account = None,
-    key: Key = None,
-    model: Model = None,
-    status: Status = None,
-    where: Where = None,
-) -> None:
-    """Print entries as they are posted, until Ctrl-C.
-
-    A call that took longer than 15 minutes may be missed.
-    """
-    session = session_of(ctx)
-    query = where_of(where, user_id=account, key_id=key, model=model, status=status)
-    seen: OrderedDict[str, None] = OrderedDict()
-    printed = 0
-    first = True
-    while count is None or printed < count:
-        fresh = _fresh(session, query, seen, first=first)
-        shown = fresh[:last] if first else fresh
-        shown = shown[::-1]
-        if count is not None:
-            shown = shown[: count - printed]
-        for entry in shown:
-            _print(session, entry, header=printed == 0)
-            printed += 1
-        first = False
-        if count is None or printed < count:
-            session.terminal.sleep(every)
-
-
-def _fresh(
-    session: Session, query: dict[str, Any], seen: OrderedDict[str, None], *, first: bool
-) -> list[Row]:
-    """The entries not seen yet, the newest first; bounded at each look."""
-    # The first look begins with older ones, too.
-    since = None if first else (session.terminal.now() - _LOOKBACK).isoformat()
-    fresh: list[Row] = []
-    cursor = None
-    for number in range(_MAX_PAGES):
-        asked = {**query, "since": since, "limit": _PAGE, "cursor": cursor}
-        page = session.client.get("/admin/usage", asked)
-        new = [entry for entry in page["data"] if entry["entry_id"] not in seen]
-        fresh += new
-        seen.update((entry["entry_id"], None) for entry in new)
-        cursor = page["next_cursor"]
-        if first or not new or cursor is None:
-            break
-        if number == _MAX_PAGES - 1:
-            session.terminal.say("gatewayctl: more came than can be shown; some are left out.")
-    while len(seen) > _MAX_SEEN:
-        seen.popitem(last=False)
-    return fresh
-
-
-def _print(session: Session, entry: Row, *, header: bool) -> None:
-    if not session.output.is_table:
-        session.output.rows([entry], ())
-        return
-    from gatewayctl.tables import text_of
-
-    if header:
-        session.output.text(f"{'STARTED':<20}  {'COST USD':>14}  {'STATUS':<9}  ACCOUNT  MODEL")
-    cost = text_of(entry["cost_usd"])
-    line = f"{text_of(entry['started_at']):<20}  {cost:>14}  {entry['status']:<9}"
-    session.output.text(f"{line}  {entry['user_id']}  {text_of(entry['model'])}")
 
 
 def _sums(

@@ -1,0 +1,104 @@
+"""`gatewayctl costs import` and what becomes of an import."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+
+from gatewayctl.amounts import amount
+from gatewayctl.bodies import object_of, show_changes
+from gatewayctl.client import at
+from gatewayctl.commands import DEFAULT_LIMIT, DryRun, Limit, Session, Yes, session_of, verb
+from gatewayctl.values import Row
+
+_IMPORTS = ("import_id", "versions", "undone", "multiplier", "effective_from", "made_by")
+_CHANGES = ("model", "provider", "change", "differences")
+
+ImportId = Annotated[str, typer.Argument(metavar="IMPORT_ID", help="As `costs imports` shows it.")]
+Provider = Annotated[str | None, typer.Option("--provider", help="Of this provider alone.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    verb(app, "import", writes=True)(import_costs)
+    verb(app, "imports")(list_imports)
+    verb(app, "import-show")(show_import)
+    verb(app, "import-undo")(undo_import)
+
+
+def import_costs(
+    ctx: typer.Context,
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="A map in LiteLLM's form; the bundled one without."),
+    ] = None,
+    *,
+    provider: Provider = None,
+    model: Annotated[str | None, typer.Option(help="Of this model alone.")] = None,
+    multiplier: Annotated[
+        Decimal | None, typer.Option(parser=amount, metavar="FACTOR", help="On all of it.")
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Import prices. Shows what changes, and asks before it does."""
+    session = session_of(ctx)
+    body: Row = {"provider": provider, "model": model, "multiplier": multiplier}
+    body = {name: value for name, value in body.items() if value is not None}
+    if file is not None:
+        body["price_map"] = object_of(session.terminal, file)
+    shown = _dry(session, body)
+    if dry_run:
+        return
+    if not shown["new"] + shown["changed"]:
+        session.output.done("Nothing changes.")
+        return
+    what = f"{shown['new']} new and {shown['changed']} changed prices"
+    session.terminal.confirm(f"Import {what}?", yes=yes)
+    made = session.client.post("/admin/costs/import", {**body, "dry_run": False})
+    session.output.one({name: value for name, value in made.items() if name != "changes"})
+
+
+def _dry(session: Session, body: Row) -> Row:
+    """Shows all changes, over their pages."""
+    first: Row = session.client.post("/admin/costs/import", {**body, "dry_run": True, "limit": 200})
+
+    def changes() -> Iterator[Row]:
+        page = first
+        yield from page["changes"]
+        while page["next_cursor"] is not None:
+            following = {**body, "dry_run": True, "limit": 200, "cursor": page["next_cursor"]}
+            page = session.client.post("/admin/costs/import", following)
+            yield from page["changes"]
+
+    session.output.rows(changes(), _CHANGES, empty="No price would change.")
+    counts = ("models", "new", "changed", "same", "kept")
+    session.output.done(", ".join(f"{first[name]} {name}" for name in counts))
+    for row in first["unreadable"]:
+        session.terminal.say(f"gatewayctl: not readable: {row}")
+    return first
+
+
+def list_imports(ctx: typer.Context, limit: Limit = DEFAULT_LIMIT) -> None:
+    """List imports."""
+    session = session_of(ctx)
+    session.output.rows(session.client.pages("/admin/costs/imports", {}, limit), _IMPORTS)
+
+
+def show_import(ctx: typer.Context, import_id: ImportId) -> None:
+    """Show an import."""
+    session = session_of(ctx)
+    session.output.one(session.client.get(at("/admin/costs/imports/{}", import_id)))
+
+
+def undo_import(
+    ctx: typer.Context, import_id: ImportId, dry_run: DryRun = False, yes: Yes = False
+) -> None:
+    """Undo an import: what it replaced holds again."""
+    session = session_of(ctx)
+    path = at("/admin/costs/imports/{}", import_id)
+    if dry_run:
+        show_changes(session, session.client.get(path), {"undone": True})
+        return
+    session.terminal.confirm(f"Undo the import {import_id}?", yes=yes)
+    session.output.one(session.client.delete(path))

@@ -1,0 +1,93 @@
+"""`gatewayctl usage tail`."""
+
+from collections import OrderedDict
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from gatewayctl.commands import Session, session_of
+from gatewayctl.filters import Account, Key, Model, Status, Where, where_of
+from gatewayctl.values import Row
+
+# What is looked at again, for calls that began before others and ended after them.
+_LOOKBACK = timedelta(minutes=15)
+_PAGE = 200
+_MAX_PAGES = 10
+_MAX_SEEN = 20_000
+
+
+def tail(
+    ctx: typer.Context,
+    *,
+    last: Annotated[int, typer.Option("--last", min=0, max=_PAGE, help="Begin with these.")] = 10,
+    every: Annotated[
+        float, typer.Option("--every", min=0.2, metavar="SECONDS", help="How often to look.")
+    ] = 2.0,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="End after so many entries.")
+    ] = None,
+    account: Account = None,
+    key: Key = None,
+    model: Model = None,
+    status: Status = None,
+    where: Where = None,
+) -> None:
+    """Print entries as they are posted, until Ctrl-C.
+
+    A call that took longer than 15 minutes may be missed.
+    """
+    session = session_of(ctx)
+    query = where_of(where, user_id=account, key_id=key, model=model, status=status)
+    seen: OrderedDict[str, None] = OrderedDict()
+    printed = 0
+    first = True
+    while count is None or printed < count:
+        fresh = _fresh(session, query, seen, first=first)
+        shown = fresh[: last if count is None else min(last, count)] if first else fresh
+        shown = shown[::-1]
+        if count is not None:
+            shown = shown[: count - printed]
+        for entry in shown:
+            _print(session, entry, header=printed == 0)
+            printed += 1
+        first = False
+        if count is None or printed < count:
+            session.terminal.sleep(every)
+
+
+def _fresh(
+    session: Session, query: dict[str, Any], seen: OrderedDict[str, None], *, first: bool
+) -> list[Row]:
+    """The entries not seen yet, the newest first; bounded at each look."""
+    # The first look begins with older ones, too.
+    since = None if first else (session.terminal.now() - _LOOKBACK).isoformat()
+    fresh: list[Row] = []
+    cursor = None
+    for number in range(_MAX_PAGES):
+        asked = {**query, "since": since, "limit": _PAGE, "cursor": cursor}
+        page = session.client.get("/admin/usage", asked)
+        new = [entry for entry in page["data"] if entry["entry_id"] not in seen]
+        fresh += new
+        seen.update((entry["entry_id"], None) for entry in new)
+        cursor = page["next_cursor"]
+        if first or not new or cursor is None:
+            break
+        if number == _MAX_PAGES - 1:
+            session.terminal.say("gatewayctl: more came than can be shown; some are left out.")
+    while len(seen) > _MAX_SEEN:
+        seen.popitem(last=False)
+    return fresh
+
+
+def _print(session: Session, entry: Row, *, header: bool) -> None:
+    if not session.output.is_table:
+        session.output.rows([entry], ())
+        return
+    from gatewayctl.tables import text_of
+
+    if header:
+        session.output.text(f"{'STARTED':<20}  {'COST USD':>14}  {'STATUS':<9}  ACCOUNT  MODEL")
+    cost = text_of(entry["cost_usd"])
+    line = f"{text_of(entry['started_at']):<20}  {cost:>14}  {entry['status']:<9}"
+    session.output.text(f"{line}  {entry['user_id']}  {text_of(entry['model'])}")
