@@ -48,7 +48,7 @@ def test_what_is_shown_is_whole_but_for_long_texts(width: int) -> None:
 
 def test_an_object_has_a_line_for_each_field_that_is_set() -> None:
     shown, out, _ = terminal(100)
-    item = {
+    item: dict[str, Any] = {
         "user_id": "a",
         "budget": {"limit_usd": Decimal("1.50"), "soft_limit_usd": None, "alerts": []},
         "limits": {"parallel_calls": None},
