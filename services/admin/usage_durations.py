@@ -48,12 +48,15 @@ class DurationsView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def show_durations(request: Request[State], query: DurationsQuery) -> Answer[DurationsView]:
     state = request.state
-    until = query.until or state["now"]()
+    now = state["now"]()
+    until = query.until or now
     since = query.since or until - _DEFAULT_SPAN
     check_span(since, until, longest=_MAX_SPAN)
     if query.user_id is not None:
         await find_account(state, query.user_id)
-    calls = await state["call_times"].newest(query.user_id, since, until, limit=_MOST_CALLS)
+    calls = await state["call_times"].newest(
+        query.user_id, since, min(until, now), limit=_MOST_CALLS
+    )
     return Answer(
         DurationsView(
             calls=len(calls),

@@ -94,15 +94,19 @@ async def show_page(view: View, results: Sequence[TestResult] = ()) -> Shown:
 
 
 def _deployments(view: View, route: RouteView) -> Node:
-    columns = (
+    columns = [
         Column("Model"), Column("Health", "long"), Column("Priority", "number"),
-        Column("Weight", "number"), Column("Else"), Column("Id"), Column("Do"),
-    )  # fmt: skip
-    rows = [_row(view, route, each) for each in route.deployments]
+        Column("Weight", "number"), Column("Else"), Column("Id"),
+    ]  # fmt: skip
+    rows = [_row(view, each) for each in route.deployments]
+    if view.api.may(model_tests.test_model):
+        columns.append(Column("Do"))
+        for row, each in zip(rows, route.deployments, strict=True):
+            row.append(_test_one(view, route, each))
     return rows_table("Deployments", columns, rows, empty=None)
 
 
-def _row(view: View, route: RouteView, each: DeploymentView) -> list[Node]:
+def _row(view: View, each: DeploymentView) -> list[Node]:
     cooling = each.cooling_until
     health: list[Node] = [status_badge("healthy")]
     if cooling is not None:
@@ -113,7 +117,6 @@ def _row(view: View, route: RouteView, each: DeploymentView) -> list[Node]:
     return [
         each.model, health, count(each.priority), count(each.weight),
         [div[said] for said in _else(each)] or NOTHING, mono(each.deployment_id),
-        _test_one(view, route, each),
     ]  # fmt: skip
 
 
@@ -137,8 +140,6 @@ def _else(each: DeploymentView) -> list[str]:
 
 
 def _test_one(view: View, route: RouteView, each: DeploymentView) -> Node:
-    if not view.api.may(model_tests.test_model):
-        return None
     test = confirm_form(
         f"/console/models/{segment(route.model)}/test", view.session.csrf, submit="Call it",
         asks=f"Makes a short call of {each.model}, which costs what such a call costs.",
