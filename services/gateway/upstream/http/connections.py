@@ -73,6 +73,11 @@ class Protocol(ResponseHandler):
         self._fail_body(aiohttp.ClientConnectionError("the connection was closed"))
         super().abort()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp asks for it after each read; bytes wait, and the parser, only after a pause."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def start_timeout(self) -> None:
         """Nothing arrives while reading is paused; resuming starts the timeout."""
         if not self._reading_paused:
