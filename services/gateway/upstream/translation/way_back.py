@@ -79,7 +79,7 @@ async def translated_stream(translation: Translation, stream: Stream) -> Stream:
     """
     under_way = _TranslatedStream(translation, stream)
     try:
-        under_way.begin()
+        under_way.begin(translation)
     except BaseException:
         await stream.close()
         raise
@@ -92,7 +92,6 @@ class _TranslatedStream:
     def __init__(self, translation: Translation, stream: Stream) -> None:
         self.error: AppError | None = None
         self._source = stream
-        self._translation = translation
         self._writer: Writer = translation.client.writer(translation.context)
         self._sequencer = Sequencer(self._writer, lambda failure: failure_of(error_of(failure)))
         self._reader: Reader = translation.target.reader(
@@ -101,13 +100,16 @@ class _TranslatedStream:
         self._splitter = FrameSplitter()
         self._skip = len(stream.begun)
 
-    def begin(self) -> None:
-        """Raises AppError where what has come begins with an error, before any costs."""
+    def begin(self, translation: Translation) -> None:
+        """Raises AppError where what has come begins with an error, before any costs.
+
+        What was sent is kept no longer than that.
+        """
         self._feed(self._source.begun)
         failure = self._sequencer.failure
         if failure is not None and not _is_paid_for(self._sequencer.used):
-            pause_s = asked_pause_s(self._source.headers, self._translation.context.created)
-            raise error_of(failure, pause_s, blamed_field(self._translation, failure.param))
+            pause_s = asked_pause_s(self._source.headers, translation.context.created)
+            raise error_of(failure, pause_s, blamed_field(translation, failure.param))
         if self.error is not None:
             raise self.error
 

@@ -1,8 +1,8 @@
 """Writes parts as Anthropic's content blocks."""
 
 from base64 import b64decode
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -55,22 +55,9 @@ class BlockWriter:
         self._takes_marks = profile.takes_cache_marks
         self._max_name_chars = profile.max_name_chars
         self._report = report
-        self._writers: dict[type, Callable[[Any], Block | msgspec.Raw | None]] = {
-            Text: self._text,
-            Image: self._image,
-            Document: self._document,
-            Audio: self._audio,
-            Refusal: self._refusal,
-            SearchResult: self._search_result,
-            ToolCall: self._call,
-            Result: self._result,
-            Thinking: self._thinking,
-            Hosted: self._hosted,
-            Opaque: self._opaque,
-        }
 
     def write(self, part: Part) -> Block | msgspec.Raw | None:
-        return self._writers[type(part)](part)
+        return self._writers[type(part)](self, part)
 
     def mark(self, block: Block, mark: CacheMark | None) -> Block:
         if mark is not None and self._takes_marks:
@@ -230,6 +217,23 @@ class BlockWriter:
         if part.family != self._family:
             raise uncarried(self._path(part.at), part.kind)
         return part.raw
+
+    # Of the class: bound methods in an instance keep it, and the call's body, until a collection.
+    _writers: ClassVar[
+        Mapping[type, Callable[["BlockWriter", Any], Block | msgspec.Raw | None]]
+    ] = {
+        Text: _text,
+        Image: _image,
+        Document: _document,
+        Audio: _audio,
+        Refusal: _refusal,
+        SearchResult: _search_result,
+        ToolCall: _call,
+        Result: _result,
+        Thinking: _thinking,
+        Hosted: _hosted,
+        Opaque: _opaque,
+    }
 
 
 def _is_text(source: Any) -> bool:

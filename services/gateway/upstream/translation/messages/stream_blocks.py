@@ -1,7 +1,7 @@
 """The blocks of a provider's stream, told to a sink as they come."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -62,14 +62,6 @@ class StreamBlocks:
         self._family = family
         self._blocks: dict[int, _Block] = {}
         self._kept_bytes = 0
-        self._add: Mapping[str, Callable[[_Block, Delta], None]] = {
-            "text_delta": self._add_text,
-            "input_json_delta": self._add_input,
-            "thinking_delta": self._add_thinking,
-            "signature_delta": self._add_signature,
-            "citations_delta": self._add_citation,
-            "compaction_delta": self._add_compaction,
-        }
 
     def begin(self, index: int, raw: Raw) -> None:
         """Raises UpstreamFailed, or Garbled."""
@@ -97,7 +89,7 @@ class StreamBlocks:
             block = self._unannounced(index, delta)
         add = self._add.get(delta.type)
         if block is not None and add is not None:
-            add(block, delta)
+            add(self, block, delta)
 
     def stop(self, index: int) -> None:
         """What a block tells only when it is whole, and that more would be one of its own."""
@@ -209,6 +201,16 @@ class StreamBlocks:
         self._kept_bytes += size
         if self._kept_bytes > MAX_KEPT_BYTES:
             raise Garbled("The provider sent a block that is too large.", "upstream_unreadable")
+
+    # Of the class: bound methods in an instance would keep the stream until a collection.
+    _add: ClassVar[Mapping[str, Callable[["StreamBlocks", _Block, Delta], None]]] = {
+        "text_delta": _add_text,
+        "input_json_delta": _add_input,
+        "thinking_delta": _add_thinking,
+        "signature_delta": _add_signature,
+        "citations_delta": _add_citation,
+        "compaction_delta": _add_compaction,
+    }
 
 
 def _json(text: str) -> Raw:

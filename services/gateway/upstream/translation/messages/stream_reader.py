@@ -1,6 +1,7 @@
 """Reads a provider's stream of Anthropic's events into a sink."""
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import msgspec
 
@@ -37,15 +38,6 @@ class MessagesStreamReader:
         self._stop_sequence: str | None = None
         self._stop_details: StopDetails | None = None
         self._extra: dict[str, msgspec.Raw] = {}
-        self._handlers: Mapping[str, Callable[[Event], None]] = {
-            "content_block_delta": self._add,
-            "content_block_start": self._begin,
-            "content_block_stop": self._end_block,
-            "message_start": self._start,
-            "message_delta": self._end_told,
-            "message_stop": self._finish,
-            "error": self._report_error,
-        }
 
     def feed(self, frame: bytes) -> None:
         """Raises UpstreamFailed where the frame cannot be read."""
@@ -54,7 +46,7 @@ class MessagesStreamReader:
         if event is None or handle is None:
             return
         try:
-            handle(event)
+            handle(self, event)
         except Garbled as garbled:
             self._failed(garbled.failure)
 
@@ -133,3 +125,14 @@ class MessagesStreamReader:
     def _failed(self, failure: ReportedError) -> None:
         self.done = True
         self._sink.failed(failure)
+
+    # Of the class: bound methods in an instance would keep the stream until a collection.
+    _handlers: ClassVar[Mapping[str, Callable[["MessagesStreamReader", Event], None]]] = {
+        "content_block_delta": _add,
+        "content_block_start": _begin,
+        "content_block_stop": _end_block,
+        "message_start": _start,
+        "message_delta": _end_told,
+        "message_stop": _finish,
+        "error": _report_error,
+    }

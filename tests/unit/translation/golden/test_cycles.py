@@ -1,0 +1,47 @@
+"""What a call leaves behind is freed at once, for a collection is rare and the call's body large.
+
+The collector runs every few hundred calls. Until then a cycle keeps all that hangs from it.
+"""
+
+import gc
+
+import pytest
+
+from libs.common.errors import AppError
+from tests.unit.translation.golden.player import (
+    Given,
+    answer_of,
+    given,
+    names,
+    provider_bytes,
+    stream_of,
+    translation_of,
+)
+
+_BATCH = 4
+
+
+async def _serve(call: Given) -> None:
+    try:
+        if call.answered is not None:
+            answer_of(translation_of(call), call.answered)
+        if call.streamed is not None:
+            chunks = [provider_bytes(call.format, call.streamed)]
+            await stream_of(translation_of(call, stream=True), chunks)
+    except AppError:
+        # A raised error and its traceback are one of the cycles that are meant.
+        gc.collect()
+
+
+@pytest.mark.parametrize("name", names())
+async def test_a_translated_call_leaves_nothing_to_the_collector(name: str) -> None:
+    call = given(name)
+    await _serve(call)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(_BATCH):
+            await _serve(call)
+        assert gc.collect() < _BATCH
+    finally:
+        gc.enable()
