@@ -1,10 +1,9 @@
 """The list of what an image holds."""
 
 import importlib.metadata
-import json
 from pathlib import Path
 
-from deploy.images.sbom import make_bom
+from deploy.images.sbom import debian_components, make_bom
 
 STATUS = """\
 Package: libssl3
@@ -28,7 +27,7 @@ def test_it_lists_what_is_installed_and_nothing_twice(tmp_path: Path) -> None:
     status.write_text(STATUS)
     bom = make_bom("litellm-gateway/gateway", "0.1.0", status)
     urls = [part["purl"] for part in bom["components"]]
-    assert len(set(urls)) == len(urls)
+    assert urls == sorted(set(urls))
     debian = [url for url in urls if url.startswith("pkg:deb/")]
     assert debian == [
         "pkg:deb/debian/g%2B%2B@4%3A12.2.0-3",
@@ -41,9 +40,7 @@ def test_it_lists_what_is_installed_and_nothing_twice(tmp_path: Path) -> None:
         "name": "litellm-gateway/gateway",
         "version": "0.1.0",
     }
-    assert json.dumps(bom) == json.dumps(make_bom("litellm-gateway/gateway", "0.1.0", status))
 
 
-def test_elsewhere_than_on_debian_it_lists_python_alone(tmp_path: Path) -> None:
-    bom = make_bom("x", "1", tmp_path / "missing")
-    assert {part["purl"].partition("/")[0] for part in bom["components"]} == {"pkg:pypi"}
+def test_elsewhere_than_on_debian_there_are_no_packages_of_its(tmp_path: Path) -> None:
+    assert list(debian_components(tmp_path / "missing")) == []
