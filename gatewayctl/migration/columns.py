@@ -27,7 +27,9 @@ def _read(value: Any, kind: Kind) -> Any:
     if isinstance(value, datetime):
         return _utc(value)
     if not isinstance(value, str):
-        return str(value) if isinstance(value, (int, float, Decimal)) and kind == "text" else value
+        if kind != "text":
+            return value
+        return None if value in ([], {}) else str(value)
     match kind:
         case "flag":
             word = value.lower()

@@ -12,7 +12,7 @@ from gatewayctl.migration.plan import Fields
 from gatewayctl.values import Row
 
 ENVIRON = "os.environ/"
-_SERVED_MODES = {"chat", "completion", "responses", "embedding", None}
+_SERVED_MODES = ("chat", "completion", "responses", "embedding", None)
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,127}")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # What LiteLLM knows by its name alone.
@@ -122,7 +122,7 @@ def read_model(
 def _with_credential(params: Fields, known: Mapping[str, Mapping[str, Any]]) -> Fields:
     """With what `litellm_credential_name` stands for, beneath what the row says itself."""
     name = params.get("litellm_credential_name")
-    if not name or name not in known:
+    if not isinstance(name, str) or name not in known:
         return params
     return params.over(known[name], adapted="litellm_credential_name", said=f"is that of {name}")
 

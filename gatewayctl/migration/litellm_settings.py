@@ -108,7 +108,8 @@ def read_settings(plan: Plan, content: Mapping[str, Any]) -> Settings:
 
 def _names(rows: Any) -> set[Any]:
     found = rows if isinstance(rows, list) else []
-    return {row.get("model_name") for row in found if isinstance(row, Mapping)}
+    names = [row.get("model_name") for row in found if isinstance(row, Mapping)]
+    return {name for name in names if isinstance(name, str)}
 
 
 def _read_fallbacks(plan: Plan, fields: Fields, settings: Settings, models: set[Any]) -> None:
@@ -124,7 +125,9 @@ def _read_fallbacks(plan: Plan, fields: Fields, settings: Settings, models: set[
         fields.skip(name)
     default = fields.get("default_fallbacks")
     if isinstance(default, list) and default:
-        settings.default_fallbacks += [each for each in default if each in models]
+        settings.default_fallbacks += [
+            each for each in default if isinstance(each, str) and each in models
+        ]
         fields.adapted("default_fallbacks", said="are fallbacks of every route")
 
 

@@ -64,7 +64,7 @@ def read_otari(
     for row in rows[USERS]:
         reader.user(row, budgets.get(row.get("budget_id")))
     for row in rows[BUDGETS]:
-        fields = Fields(reader.plan, "budget", shown(row.get("name") or row["budget_id"]), row)
+        fields = Fields(reader.plan, "budget", shown(row.get("name") or row.get("budget_id")), row)
         fields.rest(said="each account of it has the same of its own")
     for row in rows[KEYS]:
         reader.key(row)

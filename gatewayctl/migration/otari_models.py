@@ -58,14 +58,14 @@ class Models:
         for name, values in _pairs(content, "providers"):
             self._provider(name, values)
         for key, values in _pairs(content, "pricing"):
-            self.price(key, Fields(self._plan, "pricing", shown(key), values or {}))
+            self.price(key, Fields.of_value(self._plan, "pricing", shown(key), values))
         for name, target in _pairs(content, "aliases"):
             self._alias(name, target)
         top.skip("providers", "pricing", "aliases")
         top.rest(said="is the other gateway's own")
 
     def _provider(self, name: str, values: Any) -> None:
-        fields = Fields(self._plan, "providers", shown(name), values or {})
+        fields = Fields.of_value(self._plan, "providers", shown(name), values)
         kind = str(fields.get("provider_type") or name).lower()
         own: Row = {"provider": _PROVIDERS.get(kind, kind)}
         fields.carried("provider_type")

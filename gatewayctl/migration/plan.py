@@ -64,6 +64,15 @@ class Fields:
         self._values = values
         self._left = {name for name, value in values.items() if has_value(value)}
 
+    @classmethod
+    def of_value(cls, plan: Plan, kind: str, of: str, value: Any) -> "Fields":
+        """Of what should be a mapping; what is none is told, and empty."""
+        if isinstance(value, Mapping):
+            return cls(plan, kind, of, value)
+        if has_value(value):
+            plan.say("cannot", kind, of, "is no mapping")
+        return cls(plan, kind, of, {})
+
     def names(self) -> Iterable[str]:
         return self._values.keys()
 
