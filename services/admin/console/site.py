@@ -57,7 +57,7 @@ _NAMES: Mapping[int, str] = {
     503: "Not available",
 }
 _ADVICE: Mapping[int, str] = {
-    403: "An owner can give you the role that this needs, on the page People.",
+    403: "Owners give roles and accounts, on the page People.",
     404: "It may have been removed, or the address is mistyped. The lists have what there is.",
     412: "Somebody changed it meanwhile. Go back and load it again to see what it is now.",
     422: "Go back, correct it, and send it again.",

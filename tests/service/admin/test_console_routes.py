@@ -7,6 +7,9 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
+from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.cooldowns import CooldownStore
+from tests.service.admin.conftest import NOW
 from tests.service.admin.console import browser_of, forms_of, send_form
 from tests.service.admin.test_console import made
 from tests.service.admin.test_models import FULL
@@ -150,3 +153,17 @@ async def test_as_many_deployments_as_there_may_be(
     refused = await browser.post(EDIT, data=last)
     assert refused.status_code == 422
     assert "1 to 32 deployments" in refused.text
+
+
+async def test_the_list_of_routes_is_searched_and_says_why_one_rests(
+    browser: httpx2.AsyncClient, redis: Redis, route: dict[str, Any]
+) -> None:
+    (first, _), until_s = route["deployments"], NOW.timestamp() + 60
+    because = {first["deployment_id"]: "it failed 3 times in a row: 503 <overloaded>"}
+    await CooldownStore(redis).exchange(
+        {first["deployment_id"]: until_s}, now_s=NOW.timestamp(), reasons=because
+    )
+    for path in ("/console/models", "/console/models?q=team", "/console/models/team%2Fm"):
+        page = (await browser.get(path)).text
+        assert "because it failed 3 times in a row: 503 &lt;overloaded&gt;" in page
+    assert "No route matches" in (await browser.get("/console/models?q=nothing")).text

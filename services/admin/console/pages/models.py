@@ -20,6 +20,7 @@ from services.admin.console.elements import (
     usd,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.model_bodies import DeploymentView, RouteView
@@ -36,19 +37,20 @@ async def list_page(view: View) -> Shown:
     columns = (
         Column("Model"),
         Column("Deployments"),
-        Column("Cooling", "number"),
+        Column("Health", "long"),
         Column("Falls back to"),
     )
     rows: list[list[Node]] = [
         [
             link(f"/console/models/{segment(route.model)}", route.model),
-            ", ".join(each.model for each in route.deployments),
-            count(sum(each.cooling_until is not None for each in route.deployments)),
+            [div[each.model] for each in route.deployments],
+            [div[_health(view, each)] for each in route.deployments],
             ", ".join(route.fallbacks) or NOTHING,
         ]
         for route in listed.data
     ]
-    empty = p["No route yet: models are called by provider/model, or by a name that has a price."]
+    none = "No route yet: models are called by provider/model, or by a name that has a price."
+    empty = p["No route matches." if view.query.get("q") else none]
     new = (
         view.api.may(models.create_model)
         and a(".button.primary", href="/console/new/route")["New route"]
@@ -57,6 +59,7 @@ async def list_page(view: View) -> Shown:
         name="Models",
         content=panel(
             "Routes",
+            filters(view, {"q": "Search"}),
             rows_table("Routes", columns, rows, empty=empty),
             view.pager(listed),
             actions=new,
@@ -106,16 +109,18 @@ def _deployments(view: View, route: RouteView) -> Node:
     return rows_table("Deployments", columns, rows, empty=None)
 
 
-def _row(view: View, each: DeploymentView) -> list[Node]:
-    cooling = each.cooling_until
-    health: list[Node] = [status_badge("healthy")]
-    if cooling is not None:
-        health = [
-            status_badge("cooling"), " until ", when(cooling, view.zone, seconds=True),
-            each.cooling_reason and f", because {each.cooling_reason}",
-        ]  # fmt: skip
+def _health(view: View, each: DeploymentView) -> Node:
+    if each.cooling_until is None:
+        return status_badge("healthy")
     return [
-        each.model, health, count(each.priority), count(each.weight),
+        status_badge("cooling"), " until ", when(each.cooling_until, view.zone, seconds=True),
+        each.cooling_reason and f", because {each.cooling_reason}",
+    ]  # fmt: skip
+
+
+def _row(view: View, each: DeploymentView) -> list[Node]:
+    return [
+        each.model, _health(view, each), count(each.priority), count(each.weight),
         [div[said] for said in _else(each)] or NOTHING, mono(each.deployment_id),
     ]  # fmt: skip
 

@@ -16,6 +16,7 @@ from services.admin.console.elements import (
     status_badge,
     when,
 )
+from services.admin.console.filters import filters
 from services.admin.console.form_fields import Field, body_of, typed_of
 from services.admin.console.forms import confirm_form, form_of, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
@@ -56,12 +57,16 @@ async def list_page(view: View) -> Shown:
         ]
         for each in listed.data
     ]  # fmt: skip
-    empty = p["Nobody yet: whoever holds ADMIN_API_KEY is the root."]
+    none = "Nobody yet: whoever holds ADMIN_API_KEY is the root."
+    empty = p["Nobody matches." if view.query.get("q") else none]
     new = a(".button.primary", href="/console/new/person")["New person"]
     return Page(
         name="People",
         content=panel(
-            "Admin keys", rows_table("People", _COLUMNS, rows, empty=empty), view.pager(listed),
+            "Admin keys",
+            filters(view, {"q": "Search"}),
+            rows_table("People", _COLUMNS, rows, empty=empty),
+            view.pager(listed),
             actions=view.api.may(people.create_person) and new,
         ),
     )  # fmt: skip
