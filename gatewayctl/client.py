@@ -27,6 +27,8 @@ _TRIES = 3
 _MAX_PAUSE_S = 10.0
 # The API's own bound.
 _MAX_PAGE = 200
+# A page of a list with filters may be empty before its end.
+_MAX_PAGES = 50_000
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _TRY_AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _UNDER_WAY = "request_under_way"
@@ -97,7 +99,7 @@ class Client:
     def pages(self, path: str, query: Query, limit: int) -> Iterator[Row]:
         """The rows of a list, over its pages. Says where it stops before their end."""
         cursor, left = None, limit
-        while True:
+        for _ in range(_MAX_PAGES):
             asked = {**query, "limit": min(left, _MAX_PAGE), "cursor": cursor}
             page = self.get(path, asked)
             rows = page["data"][:left]
@@ -109,6 +111,7 @@ class Client:
             if left <= 0:
                 self._terminal.say(f"gatewayctl: the first {limit}; there are more (--limit).")
                 return
+        raise Failed(f"{path} has no end.", way_out="give filters that find something")
 
     def ask(
         self,

@@ -156,6 +156,16 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, fault: Excepti
     assert target.read_text() == "entry_id\n1\n"
 
 
+def test_a_list_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewayctl.client._MAX_PAGES", 3)
+    page = {"data": [], "next_cursor": "again"}
+    server = Server(*[httpx.Response(200, json=page)] * 4)
+    endless = ran(server, "accounts", "list")
+    assert endless.code == 4
+    assert "has no end" in endless.err
+    assert len(server.requests) == 3
+
+
 def test_what_others_named_cannot_command_the_terminal() -> None:
     page = {"data": [{"user_id": "a", "name": "\x1b[2Jx\x9b"}], "next_cursor": None}
     for arguments in ((), ("--json", "name")):
