@@ -133,7 +133,7 @@ def _routed(
     row = mapped(price_map, name)
     if row is not None:
         yield row.provider, routed_name(row)
-    for each in sorted(price_map.providers()):
+    for each in sorted(price_map.providers):
         if price_map.find(each, name) is not None:
             yield each, name
     for version in versions:

@@ -68,7 +68,7 @@ def _priced(deployment: Deployment) -> tuple[str, str]:
 def _is_known(state: State, provider: str, deployment: Deployment) -> bool:
     if deployment.api_base is not None and deployment.formats is not None:
         return True
-    return provider in NATIVE_PROVIDERS or provider in state["price_map"].providers()
+    return provider in NATIVE_PROVIDERS or provider in state["price_map"].providers
 
 
 async def _fallback_problems(

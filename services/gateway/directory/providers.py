@@ -23,7 +23,7 @@ class ModelDirectory:
         """Raises SettingsError for an invalid variable of a provider."""
         self._price_map = price_map
         self._native = {each.name: each for each in read_providers(settings, environ)}
-        self._known_providers = (price_map.providers() | self._native.keys()) - {""}
+        self._known_providers = (price_map.providers | self._native.keys()) - {""}
         configured = {name for name, provider in self._native.items() if provider.api_key}
         self._offered = tuple(price_map.names_of(configured))
 

@@ -149,7 +149,7 @@ def test_a_model_is_found_under_its_own_provider_only(bundled: PriceMap) -> None
 
 
 def test_the_providers_and_the_models_that_are_served_can_be_listed(bundled: PriceMap) -> None:
-    assert bundled.providers() >= {"openai", "anthropic", "gemini"}
+    assert bundled.providers >= {"openai", "anthropic", "gemini"}
     names = bundled.names_of({"openai"})
     assert names == sorted(names)
     assert {"gpt-4o", "text-embedding-3-small"} <= set(names)
@@ -287,7 +287,7 @@ def test_an_invalid_row_is_unpriced(change: dict[str, Any]) -> None:
 def test_a_row_that_is_not_an_object_is_unpriced(row: object) -> None:
     prices = map_of(odd=row, fine=_ROW)
     assert prices.get("odd") is None
-    assert prices.providers() == {"acme"}
+    assert prices.providers == {"acme"}
 
 
 def test_an_embedding_needs_no_output_rate() -> None:
@@ -400,7 +400,7 @@ def test_kinds_of_models_are_of_one_provider(written: str, provider: str) -> Non
     model = price_map.get("model")
     assert model is not None
     assert (model.provider, model.price.provider) == (provider, provider)
-    assert price_map.providers() == {provider}
+    assert price_map.providers == {provider}
     assert price_map.names_of([provider]) == ["model"]
     assert price_map.find(provider, "model") == model
     row = price_map.abilities(provider, "model")

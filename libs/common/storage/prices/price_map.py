@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -95,6 +96,7 @@ class PriceMap:
     def names(self) -> Iterator[str]:
         return iter(self._rows)
 
+    @cached_property
     def providers(self) -> frozenset[str]:
         """Every provider that serves a model of the map."""
         return frozenset(provider_of(header.litellm_provider) for _, header in self._headers())
