@@ -21,6 +21,9 @@ app = noun("import", "Move here: routes, prices, accounts, spend, and keys with 
 
 _SAID = ("verdict", "field", "of", "said")
 _DONE = ("action", "kind", "name", "said")
+# One stream of lines has both, and --json picks the same fields of each.
+_NO_LINE: Row = {"verdict": None, "field": None, "of": None}
+_NO_RESULT: Row = {"action": None, "kind": None, "name": None}
 _VERDICTS = ("carried", "adapted", "cannot")
 _EXAMPLES = 3
 _LITELLM = "LiteLLM_"
@@ -150,6 +153,8 @@ def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
     from gatewayctl.migration.execution import carry_out
 
     lines = sorted(plan.lines, key=lambda line: _VERDICTS.index(line.verdict))
+    if apply and session.output.query is not None:
+        raise Misused("--query is of the fields that are told: it has no place beside --apply.")
     if session.output.is_table:
         for text in _summed(lines):
             session.output.text(printable(text))
@@ -176,7 +181,7 @@ def _finish(session: Session, plan: "Plan", *, apply: bool) -> None:
 def _show(session: Session, result: Row) -> None:
     """As it is done, so that an interrupted one tells how far it was."""
     if not session.output.is_table:
-        session.output.rows([result], _DONE)
+        session.output.rows([_NO_LINE | result], _DONE)
     elif result["action"] != "same":
         said = f": {result['said']}" if result["said"] else ""
         text = f"{result['action']:8}{result['kind']} {result['name']}{said}"
@@ -184,7 +189,9 @@ def _show(session: Session, result: Row) -> None:
 
 
 def _row(line: "Line") -> Row:
-    return {"verdict": line.verdict, "field": line.kind, "of": line.of, "said": line.said}
+    return _NO_RESULT | {
+        "verdict": line.verdict, "field": line.kind, "of": line.of, "said": line.said,
+    }  # fmt: skip
 
 
 def _summed(lines: "list[Line]") -> Iterator[str]:
@@ -196,4 +203,4 @@ def _summed(lines: "list[Line]") -> Iterator[str]:
         named = [*dict.fromkeys(of)]
         more = ", ..." if len(named) > _EXAMPLES else ""
         examples = f"{len(of)}: {', '.join(named[:_EXAMPLES])}{more}"
-        yield f"{verdict}  {kind}{' ' if said else ''}{said}  ({examples})"
+        yield f"{verdict}  {kind}{': ' if said else ''}{said}  ({examples})"

@@ -56,15 +56,13 @@ def apply(
     steps = [*steps_of(session.client, declaration, prune=prune)]
     rows = [step.row() for step in steps]
     if dry_run:
-        _show(session, rows)
-        _end(rows)
+        _end(_shown(session, rows))
         return
     removed = [row for row in rows if row["action"] in _REMOVALS]
     if removed:
         session.terminal.confirm(f"Take away {len(removed)} that are not declared?", yes=yes)
-    results = [_result(*each) for each in apply_all(session.client, steps)]
-    _show(session, results)
-    _end(results)
+    # As they are done: one that breaks off has told how far it was.
+    _end(_shown(session, (_result(*each) for each in apply_all(session.client, steps))))
 
 
 def diff(ctx: typer.Context, file: File, prune: Prune = False) -> None:
@@ -72,9 +70,9 @@ def diff(ctx: typer.Context, file: File, prune: Prune = False) -> None:
     from gatewayctl.state.reconciliation import steps_of
 
     session = session_of(ctx)
-    rows = [step.row() for step in steps_of(session.client, _read(session, file), prune=prune)]
-    _show(session, rows)
-    if any(row["action"] != _SAME for row in rows):
+    steps = steps_of(session.client, _read(session, file), prune=prune)
+    actions = _shown(session, (step.row() for step in steps))
+    if actions - {_SAME}:
         raise end_wrong()
 
 
@@ -128,20 +126,27 @@ def _result(step: "Step", error: CommandError | None) -> Row:
     return {**row, "action": "wrong", "said": "; ".join((error.message, *error.details))}
 
 
-def _show(session: Session, rows: Iterable[Row]) -> None:
-    """On a terminal only what is not as it is declared, and whole: nothing of a change is cut."""
-    if not session.output.is_table:
+def _shown(session: Session, rows: Iterable[Row]) -> set[str]:
+    """The actions among them. On a terminal only what is not as it is declared, and whole."""
+    actions: set[str] = set()
+    if session.output.query is not None:
+        # It is of all rows together.
+        rows = [*rows]
         session.output.rows(rows, _COLUMNS)
-        return
-    shown = [row for row in rows if row["action"] != _SAME]
-    if not shown:
+        return {row["action"] for row in rows}
+    for row in rows:
+        actions.add(row["action"])
+        if not session.output.is_table:
+            session.output.rows([row], _COLUMNS)
+        elif row["action"] != _SAME:
+            said = f": {row['said']}" if row["said"] else ""
+            session.output.text(printable(f"{row['action']:8}{row['kind']} {row['name']}{said}"))
+            for name, each in row["changes"].items():
+                change = f"{name}: {_short(each['from'])} -> {_short(each['to'])}"
+                session.output.text(printable(f"        {change}"))
+    if session.output.is_table and not actions - {_SAME}:
         session.terminal.say("Nothing to change.")
-    for row in shown:
-        said = f": {row['said']}" if row["said"] else ""
-        session.output.text(printable(f"{row['action']:8}{row['kind']} {row['name']}{said}"))
-        for name, each in row["changes"].items():
-            change = f"{name}: {_short(each['from'])} -> {_short(each['to'])}"
-            session.output.text(printable(f"        {change}"))
+    return actions
 
 
 def _short(value: object) -> str:
@@ -150,6 +155,6 @@ def _short(value: object) -> str:
     return encoded(value).decode()
 
 
-def _end(rows: Iterable[Row]) -> None:
-    if any(row["action"] == "wrong" for row in rows):
+def _end(actions: set[str]) -> None:
+    if "wrong" in actions:
         raise end_wrong()

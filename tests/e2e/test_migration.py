@@ -43,7 +43,7 @@ def migrated(stack: LocalStack, *options: str) -> Ran:
 
 
 def done(ran: Ran) -> dict[str, str]:
-    rows = [row for row in ran.rows if "action" in row]
+    rows = [row for row in ran.rows if row["action"]]
     return {f"{row['kind']} {row['name']}": row["action"] for row in rows}
 
 

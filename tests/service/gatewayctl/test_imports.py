@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def done(ran: Ran) -> dict[str, str]:
-    rows = [row for row in ran.rows if "action" in row]
+    rows = [row for row in ran.rows if row["action"]]
     return {f"{row['kind']} {row['name']}": row["action"] for row in rows}
 
 
@@ -48,7 +48,7 @@ async def test_a_list_of_keys_is_dry_by_default_and_done_once(
     assert ("cannot", "key.team") in {(row["verdict"], row["field"]) for row in dry.rows}
     assert "--apply" in dry.err
     assert await database["accounts"].count_documents({}) == 0
-    ran = await ctl.done("import", "csv", file, "--apply")
+    ran = await ctl.done("import", "csv", file, "--apply", "--json", "verdict,action,kind,name")
     assert Counter(done(ran).values()) == {"create": 4}
     again = await ctl.done("import", "csv", file, "--apply")
     assert set(done(again).values()) == {"same"}
@@ -69,7 +69,7 @@ async def test_what_is_there_already_stays_and_is_told(
     )  # fmt: skip
     ran = await ctl(*arguments)
     assert ran.code == 1
-    rows = {f"{row['kind']} {row['name']}": row for row in ran.rows if "action" in row}
+    rows = {f"{row['kind']} {row['name']}": row for row in ran.rows if row["action"]}
     assert rows["account research"]["action"] == "create"
     assert "is not the litellm team taken" in rows["account taken"]["said"]
     assert rows["key taken/"]["action"] == "wrong"

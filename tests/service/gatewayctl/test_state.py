@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gatewayctl.client import Client
+from gatewayctl.errors import Failed
 from libs.common.storage.mongo.driver import Database
 from tests.support.command_line import CommandLine, Ran
 
@@ -197,8 +199,6 @@ async def test_keys_without_a_hash_are_found_by_their_names(ctl: CommandLine, fi
 async def test_a_change_that_came_meanwhile_is_not_overwritten(
     ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatewayctl.client import Client
-
     await ctl.done("apply", "-f", str(file))
     edited(file, ("name: Team Ä", "name: Team B"))
     change = Client.change
@@ -259,3 +259,29 @@ async def test_an_account_that_is_declared_again_is_active_again(
     file.write_text("accounts: [{user_id: a}]")
     await ctl.done("apply", "-f", str(file))
     assert (await ctl.done("accounts", "show", "a")).row["status"] == "active"
+
+
+async def test_one_that_breaks_off_has_told_how_far_it_was(
+    ctl: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post, made = Client.post, 0
+
+    def breaking(self: Client, path: str, body: Any = None) -> Any:
+        nonlocal made
+        made += 1
+        if made > 3:
+            raise Failed("The connection broke.")
+        return post(self, path, body)
+
+    monkeypatch.setattr(Client, "post", breaking)
+    ran = await ctl("apply", "-f", str(file))
+    assert ran.code == 4
+    assert [row["name"] for row in ran.rows] == ["team-a", "team-b", "hosted_vllm/house-large"]
+    monkeypatch.undo()
+    again = await ctl.done("apply", "-f", str(file))
+    assert [row["action"] for row in again.rows] == ["same"] * 3 + ["create"] * 4
+
+
+async def test_a_query_is_of_all_rows(ctl: CommandLine, file: Path) -> None:
+    ran = await ctl("diff", "-f", str(file), "--query", "length([?action=='create'])")
+    assert (ran.code, ran.out) == (1, "7\n")
