@@ -36,15 +36,13 @@ async def list_page(view: View) -> Shown:
     listed = await view.api.call(models.list_models, query=view.query)
     columns = (
         Column("Model"),
-        Column("Deployments"),
-        Column("Health", "long"),
+        Column("Deployments", "long"),
         Column("Falls back to"),
     )
     rows: list[list[Node]] = [
         [
             link(f"/console/models/{segment(route.model)}", route.model),
-            [div[each.model] for each in route.deployments],
-            [div[_health(view, each)] for each in route.deployments],
+            [div(".line")[each.model, " ", _health(view, each)] for each in route.deployments],
             ", ".join(route.fallbacks) or NOTHING,
         ]
         for route in listed.data
