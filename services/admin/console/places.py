@@ -46,7 +46,7 @@ PLACES = (
     Place(path="/console", name="Overview", reads=usage_sums.show_summary),
     Place(path="/console/accounts", name="Accounts", reads=accounts.list_accounts, noun="account"),
     Place(path="/console/keys", name="Keys", reads=keys.list_keys, noun="key"),
-    Place(path="/console/calls", name="Calls", reads=usage.list_usage),
+    Place(path="/console/calls", name="Calls", reads=usage.list_usage, noun="correction"),
     Place(path="/console/prices", name="Prices", reads=costs.list_costs, noun="price"),
     Place(path="/console/models", name="Models", reads=models.list_models, noun="route"),
     Place(path="/console/ledger", name="Ledger", reads=ledger_health.show_ledger_health),

@@ -9,6 +9,7 @@ from services.admin.console.pages import (
     alerts,
     audit,
     calls,
+    corrections,
     key_forms,
     keys,
     ledger,
@@ -31,6 +32,7 @@ PAGES: Mapping[str, Mapping[str, Handler]] = {
     **keys.PAGES,
     **key_forms.PAGES,
     **calls.PAGES,
+    **corrections.PAGES,
     # Before the prices, whose ids may be anything.
     **price_imports.PAGES,
     **prices.PAGES,

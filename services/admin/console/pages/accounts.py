@@ -7,7 +7,7 @@ from htpy import Node, a, div, p
 
 from libs.common.domain.periods import zone_of
 from libs.common.schemas.account import AccountStatus
-from services.admin import accounts, keys, usage, usage_series
+from services.admin import accounts, corrections, keys, usage, usage_series
 from services.admin.accounts import AccountView
 from services.admin.console.calls_table import calls_table
 from services.admin.console.elements import (
@@ -99,8 +99,7 @@ async def show_page(view: View) -> Shown:
                 panel(
                     "Account",
                     _facts(view, account),
-                    actions=view.api.may(accounts.change_account)
-                    and a(".button", href=f"/console/edit/account/{segment(user_id)}")["Change"],
+                    actions=_deeds(view, user_id),
                 ),
                 panel("Budgets", *_budgets(view, account)),
             ],
@@ -122,6 +121,16 @@ async def show_page(view: View) -> Shown:
             ),
         ],
     )
+
+
+def _deeds(view: View, user_id: str) -> Node:
+    named = segment(user_id)
+    return [
+        view.api.may(accounts.change_account)
+        and a(".button", href=f"/console/edit/account/{named}")["Change"],
+        view.api.may(corrections.create_correction)
+        and a(".button", href=f"/console/new/correction?user_id={named}")["Credit"],
+    ]
 
 
 def _facts(view: View, account: AccountView) -> Node:

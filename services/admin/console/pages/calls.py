@@ -5,11 +5,11 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 import msgspec
-from htpy import Node, code, div, p, pre, span
+from htpy import Node, a, code, div, p, pre, span
 from starlette.responses import Response
 
 from libs.common.schemas.entry import EntryKind, EntryStatus
-from services.admin import ledger, recordings, usage
+from services.admin import corrections, ledger, recordings, usage
 from services.admin.console.call_life import life_table
 from services.admin.console.calls_table import calls_table
 from services.admin.console.cost_lines import lines_table
@@ -107,13 +107,20 @@ async def show_page(view: View) -> Shown:
         content=[
             div(".columns")[
                 panel("What happened", _facts(view, entry)),
-                panel("What it cost", *_cost(entry)),
+                panel("What it cost", *_cost(entry), actions=_correct(view, entry)),
             ],
             entry.kind == "call" and panel("Its life", life_table(entry)),
             bool(entry.corrections) and panel("Corrections", calls_table(view, entry.corrections)),
             await _recording(view, entry),
         ],
     )
+
+
+def _correct(view: View, entry: ExplainedEntryView) -> Node:
+    if entry.kind != "call" or not view.api.may(corrections.create_correction):
+        return None
+    named = urlencode({"user_id": entry.user_id, "entry_id": entry.entry_id})
+    return a(".button", href=f"/console/new/correction?{named}")["Correct"]
 
 
 def _facts(view: View, entry: ExplainedEntryView) -> Node:

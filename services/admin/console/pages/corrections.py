@@ -1,0 +1,57 @@
+"""Corrections by form: of a call, or of what an account has spent in all."""
+
+from collections.abc import Mapping
+from typing import get_args
+
+from htpy import p
+
+from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
+from libs.common.schemas.correction import OrderedKind
+from services.admin import corrections
+from services.admin.console.elements import panel
+from services.admin.console.form_fields import Field, body_of
+from services.admin.console.forms import form_of, status_of
+from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+
+_FIELDS = (
+    Field(path="user_id", label="Account id", required=True),
+    Field(
+        path="entry_id", label="Call that it corrects",
+        help="Its id; empty for a credit that is of no call. It counts in the call's budget "
+        "periods, else in the current ones.",
+    ),
+    Field(path="kind", label="Kind", kind="choice", choices=get_args(OrderedKind), required=True),
+    Field(
+        path="amount_usd", label="Amount in USD, added to what was spent", kind="amount",
+        required=True, help="Below zero gives back: -0.50 is half a dollar less.",
+    ),
+    Field(path="reason", label="Reason", required=True, help="Kept with the entry, for ever."),
+)  # fmt: skip
+
+
+async def new_page(view: View, error: AppError | None = None) -> Shown:
+    named = {name: view.query.get(name, "") for name in ("user_id", "entry_id")}
+    form = form_of(
+        "/console/new/correction", view.session.csrf, _FIELDS, submit="Post the correction",
+        typed=view.typed or named, error=error, hidden=view.once(error),
+    )  # fmt: skip
+    said = p["It is an entry of its own: no entry is ever changed, and no correction taken back."]
+    return Page(name="New correction", content=panel("Entry", said, form), status=status_of(error))
+
+
+async def create(view: View) -> Shown:
+    body = body_of(_FIELDS, view.typed)
+    # The same form is the same correction, however often it is sent.
+    body["idempotency_key"] = next(iter(view.once().values()))
+    try:
+        await view.api.call(corrections.create_correction, body=body)
+    except (ValidationFailed, Conflict, NotFound) as error:
+        return await new_page(view, error)
+    entry_id, user_id = body.get("entry_id"), body.get("user_id", "")
+    of_call = entry_id and f"/console/calls/{segment(entry_id)}"
+    return go_to(of_call or f"/console/accounts/{segment(user_id)}")
+
+
+PAGES: Mapping[str, Mapping[str, Handler]] = {
+    "/console/new/correction": form_for(corrections.create_correction, new_page, create),
+}
