@@ -185,7 +185,16 @@ async def test_entries_come_in_pages_the_newest_first(
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"model": "n"}, {"key_id": "key_2"}, {"above_usd": 0}, {"status": "ok"}]
+    "params",
+    [
+        {},
+        {"model": "n"},
+        {"key_id": "key_2"},
+        {"above_usd": 0},
+        {"status": "ok"},
+        {"client_user": "u"},
+        {"client_user": "u", "model": "n"},
+    ],
 )
 @pytest.mark.parametrize("path", ["/admin/usage", "/admin/usage/user/a"])
 async def test_pages_of_entries_lead_back(
@@ -193,7 +202,11 @@ async def test_pages_of_entries_lead_back(
 ) -> None:
     made = [entry(n // 2, model="mn"[n % 2], key_id=f"key_{n % 3}") for n in range(9)]
     # Two of them started at the same moment.
-    entries = [msgspec.structs.replace(each, entry_id=f"entry-{n}") for n, each in enumerate(made)]
+    users: list[Any] = ["u", "u", None]
+    entries = [
+        msgspec.structs.replace(each, entry_id=f"entry-{n}", client_user=users[n % 3])
+        for n, each in enumerate(made)
+    ]
     await LedgerStore(database).post(entries)
 
     async def page(**more: Any) -> dict[str, Any]:
@@ -364,11 +377,11 @@ async def test_pages_of_all_accounts_have_each_entry_once(
 async def test_a_page_looks_at_a_bounded_number_of_entries(
     database: Database, user_id: str | None
 ) -> None:
-    """What is rare is found in steps, each of which goes on where the last one ended."""
-    rows = [another(n, status="upstream_error" if n == 8 else "ok") for n in range(11)]
+    """What is not found at once is found in steps, each of which goes on where the last ended."""
+    rows = [another(n, provider="xai" if n == 8 else "acme") for n in range(11)]
     await LedgerStore(database).post(rows)
     reader = LedgerReader(database, looked_at=3)
-    wanted = EntryFilter(user_id=user_id, status="upstream_error")
+    wanted = EntryFilter(user_id=user_id, provider="xai")
     found: list[list[str]] = []
     while True:
         page = await reader.list(wanted, now=NOW, limit=5)
@@ -377,6 +390,21 @@ async def test_a_page_looks_at_a_bounded_number_of_entries(
             break
         wanted = msgspec.structs.replace(wanted, before=page.last)
     assert found == [[], [], [rows[8].entry_id], []]
+
+
+async def test_what_few_calls_have_is_found_at_once(database: Database) -> None:
+    """Years apart, too: an index of its own has them in order."""
+    rows = [another(n, status="upstream_error" if n % 8 == 0 else "ok") for n in range(17)]
+    rows[16] = msgspec.structs.replace(rows[16], started_at=NOW - timedelta(days=2000))
+    await LedgerStore(database).post(rows)
+    reader = LedgerReader(database, looked_at=3)
+    wanted = EntryFilter(status="upstream_error")
+    page = await reader.list(wanted, now=NOW, limit=5)
+    assert [each.entry_id for each in page.entries] == [rows[n].entry_id for n in (0, 8, 16)]
+    assert page.last is None
+    both = msgspec.structs.replace(wanted, provider="xai")
+    page = await reader.list(both, now=NOW, limit=5)
+    assert page.entries == []
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,18 @@ async def test_an_index_is_what_its_row_says(database: Database) -> None:
     rows = (
         index("people", "hash", unique=True),
         index("people", "ends_at", expires=True),
+        index("people", "status", "at", above="ok"),
+        index("people", "status", "at", below="ok"),
         *OF_CALLS,
     )
     await build_indexes(database, rows)
     people = await database["people"].index_information()
     assert people["hash_1"]["unique"] is True
     assert people["ends_at_1"]["expireAfterSeconds"] == 0
+    above, below = people["status_at_above_ok"], people["status_at_below_ok"]
+    assert above["partialFilterExpression"] == {"status": {"$gt": "ok"}}
+    assert below["partialFilterExpression"] == {"status": {"$lt": "ok"}}
+    assert await missing_indexes(database, rows) == []
     calls = await database["calls"].index_information()
     assert calls["day_-1_model_1"]["key"] == [("day", -1), ("model", 1)]
     assert calls["id_1"]["sparse"] is True

@@ -11,11 +11,11 @@ import pytest
 
 from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.driver import Collection, Database, Document
-from libs.common.storage.mongo.entry_filter import EntryFilter
+from libs.common.storage.mongo.entry_filter import RARE, EntryFilter
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.rollup_filter import RollupFilter
-from tests.unit.builders import NOW, price
+from tests.unit.builders import NOW, entry, price
 
 # Entries of the same millisecond, after one of them.
 AT_ONCE: Document = {"started_at": NOW, "_id": {"$lt": "b"}}
@@ -46,6 +46,18 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("entries", EntryFilter(since=NOW).in_order()),
     ("entries", bounds_of(EntryFilter(since=NOW, until=NOW, model="m", status="ok").queries()[1])),
     ("entries", AT_ONCE),
+    # Of all accounts, by what few calls have.
+    *(
+        ("entries", EntryFilter(since=NOW, until=NOW, **rare).in_order())
+        for rare in (
+            {"error_code": "timeout"},
+            {"client_user": "u"},
+            {"kind": "refund"},
+            {"status": "refused"},
+            {"status": "abandoned"},
+            {"usage_source": "none"},
+        )
+    ),
     ("entries", EntryFilter(provider_request_id="r").queries()[0]),
     # Sums of usage: of all accounts, one, a key, a model, some groups.
     ("rollups", RollupFilter(**_DAYS).query()),
@@ -55,7 +67,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     ("rollups", bounds_of(RollupFilter(**_DAYS, model="acme/m").query())),
     ("rollups", bounds_of(RollupFilter(**_DAYS, among=("model", ("", "m"))).query())),
     ("rollups", {"model": "m"}),
-    ("rollup_segments", RollupFilter(**_DAYS).query()),
+    ("rollup_segments", {"level": "accounts"} | RollupFilter(**_DAYS).query()),
     # The proof: a stretch of an account's entries, its periods and days; the accounts themselves.
     ("entries", {"user_id": "a", "seq": {"$gt": 3, "$lte": 9}}),
     ("entries", {"user_id": "a", "seq": None}),
@@ -115,6 +127,17 @@ async def test_a_price_is_looked_up_through_indexes_alone(database: Database) ->
     assert len(asked.queries) == 3
     for query in asked.queries:
         await assert_indexed(database["prices"], query)
+
+
+def test_an_ordinary_call_has_no_place_among_the_rare() -> None:
+    """Else each posting would pay for all of them."""
+    ordinary = entry("a")
+    for name, side, bound in RARE:
+        value = getattr(ordinary, name)
+        assert value is None or not (value > bound if side == "above" else value < bound)
+    assert EntryFilter(status="ok", kind="call", usage_source="provider").rare is None
+    # Of one account, its own index is used.
+    assert EntryFilter(user_id="a", status="refused").rare is None
 
 
 class Asked:

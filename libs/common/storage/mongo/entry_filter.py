@@ -1,7 +1,7 @@
 """Which entries a list of usage wants, as a query of the collection `entries`."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,6 +22,16 @@ _EQUAL = (
     "usage_source",
     "client_user",
     "provider_request_id",
+)
+# Fields with an index of their own, in the order of start times, for their rare values: what is
+# above or below these. Calls that went well, without an end user, are in none of them.
+RARE: tuple[tuple[str, Literal["above", "below"], str], ...] = (
+    ("error_code", "above", ""),
+    ("client_user", "above", ""),
+    ("kind", "above", "call"),
+    ("status", "above", "ok"),
+    ("status", "below", "ok"),
+    ("usage_source", "below", "provider"),
 )
 
 
@@ -59,9 +69,20 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     before: EntryPlace | None = None
 
+    @property
+    def rare(self) -> str | None:
+        """Of all accounts: the field whose index finds them, for a value that few entries have."""
+        if self.user_id is None:
+            for name, side, bound in RARE:
+                value = getattr(self, name)
+                if value is not None and (value > bound if side == "above" else value < bound):
+                    return name
+        return None
+
     def in_order(self) -> Document:
-        """What the indexes on start times serve by themselves."""
-        query: Document = {} if self.user_id is None else {"user_id": self.user_id}
+        """What an index on start times serves by itself."""
+        lead = self.rare or "user_id"
+        query: Document = {} if getattr(self, lead) is None else {lead: getattr(self, lead)}
         bounds: Document = {}
         if self.since is not None:
             bounds["$gte"] = self.since
@@ -112,7 +133,8 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_selective(self) -> bool:
         """Whether more is asked than the order of entries serves, so that many may be read."""
-        others = [name for name in _EQUAL if name not in ("user_id", "provider_request_id")]
+        served = ("user_id", "provider_request_id", self.rare)
+        others = [name for name in _EQUAL if name not in served]
         asked = [getattr(self, name) for name in (*others, "model", "above_nusd", "tag", "period")]
         return not self.is_of_few and any(value is not None for value in asked)
 

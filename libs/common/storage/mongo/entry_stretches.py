@@ -15,7 +15,7 @@ from libs.common.storage.mongo.driver import DESCENDING, Collection, Document, f
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 
 # The first stretch; an empty one makes the next longer, so that years without entries are few.
-_SPAN = timedelta(hours=4)
+_SPAN, _SPAN_OF_RARE = timedelta(hours=4), timedelta(days=4)
 _SHORTEST, _WIDER = timedelta(minutes=1), 4
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _NEWEST_FIRST = [("started_at", DESCENDING), ("_id", DESCENDING)]
@@ -47,7 +47,9 @@ async def stretches(
     `without` are left out of what is read, and are empty.
     """
     place = wanted.before
-    span = now - _BEGINNING if wanted.is_of_few else _SPAN
+    span = _SPAN if wanted.rare is None else _SPAN_OF_RARE
+    if wanted.is_of_few:
+        span = now - _BEGINNING
     while True:
         if place is not None and place.entry_id:
             # Of the same millisecond, in the order of their ids.

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
     """`keys` ascend; one with a leading `-` descends. `expires`: MongoDB removes a document at the
-    time in the field.
+    time in the field. With `above` or `below`, it has documents alone whose first key is so.
     """
 
     collection: str
@@ -35,17 +35,24 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     unique: bool = False
     sparse: bool = False
     expires: bool = False
+    above: str | None = None
+    below: str | None = None
 
     @property
     def model(self) -> IndexModel:
         options: Document = {name: True for name in ("unique", "sparse") if getattr(self, name)}
         if self.expires:
             options["expireAfterSeconds"] = 0
+        for operator, bound in (("$gt", self.above), ("$lt", self.below)):
+            if bound is not None:
+                options["partialFilterExpression"] = {self.keys[0]: {operator: bound}}
+                side = "above" if operator == "$gt" else "below"
+                options["name"] = "_".join([*self.keys, side, bound])
         return IndexModel([_key(name) for name in self.keys], **options)
 
     @property
     def name(self) -> str:
-        """As MongoDB names it."""
+        """As MongoDB names it, but for those with a bound."""
         return str(self.model.document["name"])
 
 
@@ -55,8 +62,18 @@ def index(
     unique: bool = False,
     sparse: bool = False,
     expires: bool = False,
+    above: str | None = None,
+    below: str | None = None,
 ) -> Index:
-    return Index(collection=collection, keys=keys, unique=unique, sparse=sparse, expires=expires)
+    return Index(
+        collection=collection,
+        keys=keys,
+        unique=unique,
+        sparse=sparse,
+        expires=expires,
+        above=above,
+        below=below,
+    )
 
 
 async def ensure_indexes(database: Database, indexes: Iterable[Index], *, how: str) -> None:

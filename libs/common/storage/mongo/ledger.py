@@ -24,6 +24,7 @@ from libs.common.storage.mongo.driver import (
     in_transaction,
     refusal,
 )
+from libs.common.storage.mongo.entry_filter import RARE
 from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.postings import SPARSE, numbered_documents
@@ -46,6 +47,7 @@ INDEXES = (
     # still posted.
     index("entries", "user_id", "seq"),
     *(index("entries", name, sparse=True) for name in SPARSE),
+    *(index("entries", name, "started_at", "_id", **{side: bound}) for name, side, bound in RARE),
     index("unpriced", "provider", "model", "_id"),
     index("rollups", "user_id", "-day"),
     index("rollups", "user_id", "key_id", "day"),
