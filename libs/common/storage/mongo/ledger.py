@@ -47,12 +47,21 @@ INDEXES = (
     # still posted.
     index("entries", "user_id", "seq"),
     *(index("entries", name, sparse=True) for name in SPARSE),
-    *(index("entries", name, "started_at", "_id", **{side: bound}) for name, side, bound in RARE),
+    *(
+        index(
+            "entries",
+            name,
+            "started_at",
+            "_id",
+            above=bound if side == "above" else None,
+            below=bound if side == "below" else None,
+        )
+        for name, side, bound in RARE
+    ),
     index("unpriced", "provider", "model", "_id"),
     index("rollups", "user_id", "-day"),
     index("rollups", "user_id", "key_id", "day"),
     index("rollups", "day"),
-    index("rollups", "model", "day"),
 )
 
 

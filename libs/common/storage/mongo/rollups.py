@@ -9,6 +9,7 @@ cells, asked name, …) counts without a value of it.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any, get_args
 
 import msgspec
@@ -124,7 +125,8 @@ class RollupReader:
 
     async def has_model(self, model: str) -> bool:
         """Whether a call was ever routed to it."""
-        return await self._rollups.find_one({"model": model}, {"_id": 1}) is not None
+        ever = RollupFilter(since=date.min, until=date.max, model=model)
+        return bool(await self.sums(ever, (), limit=1, brief=True))
 
 
 def _by_cell(wanted: RollupFilter, by: Iterable[Grouping]) -> bool:
