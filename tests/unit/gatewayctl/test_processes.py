@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support.polling import PATIENCE_S, block_until
 
 ROOT = Path(__file__).parents[3]
@@ -111,14 +113,28 @@ def test_a_terminal_is_asked_for_the_key_without_an_echo(tmp_path: Path) -> None
     assert b"the-secret-key" not in said
 
 
-def test_completion_knows_the_verbs() -> None:
-    environ = {
-        **os.environ,
-        "_GATEWAYCTL_COMPLETE": "complete_bash",
-        "COMP_WORDS": "gatewayctl accounts cre",
-        "COMP_CWORD": "2",
-    }
-    ran = subprocess.run(
-        command(), cwd=ROOT, env=environ, check=True, capture_output=True, text=True
-    )
-    assert ran.stdout.split() == ["create"]
+@pytest.mark.parametrize(
+    ("shell", "more"),
+    [
+        ("bash", {"COMP_WORDS": "gatewayctl accounts cre", "COMP_CWORD": "2"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "gatewayctl accounts cre"}),
+        (
+            "fish",
+            {
+                "_TYPER_COMPLETE_ARGS": "gatewayctl accounts cre",
+                "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            },
+        ),
+    ],
+)
+def test_every_shell_completes_verbs(shell: str, more: dict[str, str]) -> None:
+    def completed(instruction: str) -> str:
+        environ = {**os.environ, "_GATEWAYCTL_COMPLETE": f"{instruction}_{shell}", **more}
+        ran = subprocess.run(
+            command(), cwd=ROOT, env=environ, check=True, capture_output=True, text=True
+        )
+        return ran.stdout
+
+    assert "create" in completed("complete")
+    assert "suspend" not in completed("complete")
+    assert f"_GATEWAYCTL_COMPLETE=complete_{shell}" in completed("source")
