@@ -41,16 +41,17 @@ from services.ledger_worker.alerts.forecasts import ForecastWatch
 from services.ledger_worker.alerts.postings import PostingWatch
 from services.ledger_worker.alerts.sender import AlertSender
 from services.ledger_worker.alerts.watches import CooldownWatch, ExpiryWatch, SpoolWatch
+from services.ledger_worker.call_log import log_calls
 from services.ledger_worker.corrector import Corrector
 from services.ledger_worker.jobs import Jobs
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.periodic_chores import repeat_chore
-from services.ledger_worker.poster import Poster
+from services.ledger_worker.poster import Observer, Poster
 from services.ledger_worker.recordings import RecordingKeeper
 from services.ledger_worker.sessions import leased_session
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.settler import Settler
-from services.ledger_worker.trace_export import open_trace_export
+from services.ledger_worker.trace_export import TraceExport, open_trace_export
 from services.ledger_worker.unpriced_entries import UnpricedSweep
 from services.ledger_worker.verifier import Verifier
 
@@ -101,7 +102,7 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
             prices=PriceBook(PriceStore(database), resources.price_map),
             settler=_settler(resources),
             metrics=metrics,
-            traces=traces,
+            observers=_observers(settings, traces),
             now=now,
         )
         # One item per job. Items of a try that timed out may still wait beside those of the retry.
@@ -198,6 +199,13 @@ def _ledger(resources: Resources) -> LedgerStore:
         rollup_tags=rolled_up_names(resources.settings.rollup_tags),
         beside=PostingWatch(outbox_of(database), LedgerReader(database), KeyStore(database)),
     )
+
+
+def _observers(settings: Settings, traces: TraceExport | None) -> list[Observer]:
+    observers: list[Observer] = [] if traces is None else [traces.offer]
+    if settings.log_calls:
+        observers.append(log_calls)
+    return observers
 
 
 def _settler(resources: Resources) -> Settler:

@@ -22,7 +22,6 @@ from libs.common.storage.prices.price_book import PriceBook, prices_at
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.settler import Settler
-from services.ledger_worker.trace_export import TraceExport
 
 MAX_EVENTS_PER_TRANSACTION = 500
 # Entries that MongoDB rejects one by one, after which it would reject all others too.
@@ -31,6 +30,8 @@ _ENOUGH = 8
 # Unpostable is final. EntriesRefused may pass once MongoDB is repaired. After RedisError the entry
 # is posted but its hold is not released.
 Failure = Unpostable | EntriesRefused | RedisError
+# Gets the entries that were added. It neither waits nor fails.
+Observer = Callable[[Sequence[LedgerEntry]], None]
 # By call_id.
 Failures = Mapping[str, Failure]
 
@@ -48,7 +49,7 @@ class Poster:
         prices: PriceBook,
         settler: Settler,
         metrics: Metrics,
-        traces: TraceExport | None = None,
+        observers: Sequence[Observer] = (),
         now: Callable[[], datetime],
         any_of: Callable[[int], int] = randrange,
     ) -> None:
@@ -57,7 +58,7 @@ class Poster:
         self._prices = prices
         self._settler = settler
         self._metrics = metrics
-        self._traces = traces
+        self._observers = observers
         self._now = now
         self._any_of = any_of
 
@@ -143,8 +144,8 @@ class Poster:
         self._metrics.posted.inc(len(added))
         self._metrics.skipped.inc(len(entries) - len(added))
         self._metrics.calls.count(added)
-        if self._traces is not None:
-            self._traces.offer(added)
+        for observe in self._observers:
+            observe(added)
         return {}
 
     def _report_unpriced(self, entries: Sequence[LedgerEntry]) -> None:

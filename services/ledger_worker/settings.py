@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_key_days: Annotated[int, Meta(ge=1, le=365)] = 7
     # Names of the tags by whose values usage can be summed, with commas.
     rollup_tags: str = ""
+    # Whether each posted call is a line of the log.
+    log_calls: bool = False
     # Where the spans of calls are sent, without `/v1/traces`; empty sends none.
     otel_exporter_otlp_endpoint: str = ""
     otel_exporter_otlp_headers: Secret | None = None

@@ -116,8 +116,10 @@ class TraceExport:
         if is_taken == self._is_failing:
             # Once for each outage.
             self._is_failing = not is_taken
-            event = "traces.available" if is_taken else "traces.unavailable"
-            log.warning(event, calls=len(calls))
+            if is_taken:
+                log.warning("traces.available", calls=len(calls))
+            else:
+                log.warning("traces.unavailable", calls=len(calls))
 
     def _left(self) -> Iterable[LedgerEntry | None]:
         while True:

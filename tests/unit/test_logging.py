@@ -17,9 +17,9 @@ from redis.exceptions import ResponseError
 
 from libs.common.logging import configure_logging, describe
 from libs.common.storage.redis.client import open_redis
+from tests.unit.log_calls import log_calls, table, written_table
 
 ROOT = Path(__file__).parents[2]
-LOG_CALLS = {"debug", "info", "warning", "error", "exception", "critical"}
 SECRET = "what was said"
 
 
@@ -154,23 +154,6 @@ def test_a_module_without_structlog_gives_fields_too(capture: LogCapture) -> Non
     assert (line["event"], line["address"]) == ("redis.master_changed", "host:1")
 
 
-_LOGS = re.compile(r"\blog\b|\b_log\b|get_logger")
-
-
-def _calls() -> Iterator[tuple[str, ast.Call]]:
-    for folder in ("libs", "services"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            text = path.read_text()
-            # Most modules log nothing, and need not be parsed.
-            for node in ast.walk(ast.parse(text)) if _LOGS.search(text) else ():
-                match node:
-                    case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "_log"), attr=name)):
-                        if name in LOG_CALLS:
-                            yield f"{path.relative_to(ROOT)}:{node.lineno}", node
-                    case ast.Call(func=ast.Attribute(attr="get_logger")):
-                        yield f"{path.relative_to(ROOT)}:{node.lineno}", node
-
-
 def _faults(call: ast.Call) -> Iterator[str]:
     """An event is a literal `noun.verb`, and no field is an error that is made a text here."""
     if isinstance(call.func, ast.Attribute) and call.func.attr == "get_logger":
@@ -189,8 +172,13 @@ def _faults(call: ast.Call) -> Iterator[str]:
             yield f"{field.arg}={shown} formats an error; pass the error"
 
 
+def test_the_docs_have_every_event() -> None:
+    """`python -m tests.unit.log_calls` writes the table anew."""
+    assert written_table() == table()
+
+
 def test_log_calls_speak_one_dialect() -> None:
-    calls = list(_calls())
+    calls = list(log_calls())
     assert len(calls) > 80
     assert [f"{place}: {fault}" for place, call in calls for fault in _faults(call)] == []
 

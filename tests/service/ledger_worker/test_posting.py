@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from structlog.testing import capture_logs
 
 from libs.common.domain.money import round_to_nusd
 from libs.common.schemas.usage import TokenUsage
@@ -237,3 +238,15 @@ async def test_tags_that_the_setting_names_are_rolled_up(
 def test_a_wrong_list_of_tags_stops_the_start(names: str) -> None:
     with pytest.raises(SettingsError, match="ROLLUP_TAGS is wrong"):
         settings_for("mongodb://h/d", "redis://h", rollup_tags=names)
+
+
+@pytest.mark.parametrize("logs", [True, False])
+async def test_posted_calls_are_logged_where_that_is_asked_for(
+    stage: Stage, mongo_uri: str, redis_url: str, logs: bool
+) -> None:
+    with capture_logs() as lines:
+        async with working(stage, settings_for(mongo_uri, redis_url, log_calls=logs)):
+            await stage.enqueue(make_events(3))
+            await stage.drained()
+    posted = [line for line in lines if line["event"] == "call.posted"]
+    assert len(posted) == (3 if logs else 0)
