@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,6 +88,8 @@ class PriceMap:
     def open(cls, path: str | None) -> "PriceMap":
         """Reads `path`, or the map inside the installed litellm package; empty without either."""
         file = map_file(path)
+        if path is None and file is not None:
+            return _bundled(file)
         return cls(b"{}" if file is None else file.read_bytes())
 
     def __len__(self) -> int:
@@ -200,6 +202,12 @@ class PriceMap:
             if found is not None and found.provider == provider:
                 return found
         return None
+
+
+# A service looks at it before its start and opens it then.
+@cache
+def _bundled(file: Path) -> PriceMap:
+    return PriceMap(file.read_bytes())
 
 
 def _web_search_per(header: _Header) -> SearchUnit:
