@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from gatewayctl.errors import DONE, INTERRUPTED, MISUSED
+from gatewayctl.commands import tell
+from gatewayctl.errors import DONE, INTERRUPTED, MISUSED, Failed
 from gatewayctl.nouns import (
     accounts,
     alerts,
@@ -65,11 +66,22 @@ def main(arguments: Sequence[str] | None = None, terminal: Terminal | None = Non
         return INTERRUPTED
     except SystemExit as ended:
         return int(ended.code or DONE)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the process's edge
         # A wrong option or argument, whose class typer does not export.
-        show = getattr(error, "show", None)
-        if show is None:
-            raise
-        show(surroundings.stderr)
-        return MISUSED
+        if show := getattr(error, "show", None):
+            show(surroundings.stderr)
+            return MISUSED
+        return _unforeseen(error, surroundings)
     return code if isinstance(code, int) else DONE
+
+
+def _unforeseen(error: Exception, surroundings: Terminal) -> int:
+    """A fault of this program, or an answer of another shape than its version knows."""
+    if surroundings.environ.get("GATEWAYCTL_DEBUG"):
+        raise error
+    failed = Failed(
+        f"something unforeseen happened: {type(error).__name__}: {error}",
+        way_out="compare the versions (gatewayctl version); GATEWAYCTL_DEBUG=1 shows where",
+    )
+    tell(surroundings, failed)
+    return failed.exit_code

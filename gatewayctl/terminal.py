@@ -63,7 +63,12 @@ class Terminal:
 
     def read(self) -> str:
         """All of stdin. Raises Misused."""
-        text = self.stdin.read(_MAX_INPUT_BYTES + 1)
+        try:
+            text = self.stdin.read(_MAX_INPUT_BYTES + 1)
+            # Some locales let other bytes through as surrogates.
+            text.encode()
+        except UnicodeError:
+            raise Misused("What came on stdin is no UTF-8.") from None
         if len(text) > _MAX_INPUT_BYTES:
             raise Misused(f"More than {_MAX_INPUT_BYTES // 2**20} MiB came on stdin.")
         return text
@@ -89,7 +94,7 @@ class Terminal:
 
             given = getpass(prompt, stream=self.stderr)
         else:
-            given = self.stdin.readline()
+            given = self.read().partition("\n")[0]
         if not given.strip():
             raise Misused("No secret was given.", way_out="type it, or send it on stdin")
         return given.strip()

@@ -156,6 +156,13 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, fault: Excepti
     assert target.read_text() == "entry_id\n1\n"
 
 
+def test_an_answer_of_another_shape_is_no_traceback() -> None:
+    odd = ran(Server(httpx.Response(200, json={"rows": []})), "accounts", "list")
+    assert odd.code == 4
+    assert "unforeseen happened: KeyError: 'data'" in odd.err
+    assert "GATEWAYCTL_DEBUG" in odd.err
+
+
 def test_a_list_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatewayctl.client._MAX_PAGES", 3)
     page = {"data": [], "next_cursor": "again"}
