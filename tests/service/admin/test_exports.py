@@ -5,10 +5,12 @@ import csv
 import http.client
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from itertools import chain, cycle, repeat
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx2
 import msgspec
@@ -23,10 +25,12 @@ from libs.common.errors import RateLimited
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.slots import Slots
 from libs.common.storage.indexes import WORKER_INDEXES
+from libs.common.storage.mongo import ledger_reader
 from libs.common.storage.mongo.driver import Database, PyMongoError
 from libs.common.storage.mongo.entry_filter import EntryFilter
 from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
 from services.admin.errors import exception_handlers
 from services.admin.exports.encoders import CsvEncoder
 from services.admin.exports.formats import CSV
@@ -197,6 +201,45 @@ async def test_entries_that_are_posted_meanwhile_double_and_lose_none(database: 
         row.entry_id for row in sorted(rows, key=lambda r: (r.started_at, r.entry_id), reverse=True)
     ]
     assert not [id_ for id_ in seen if id_.startswith("new-")]
+
+
+class Faltering:
+    """A database whose entries cannot be read at times."""
+
+    def __init__(self, database: Database, fails: Iterator[bool]) -> None:
+        self._database = database
+        self._fails = fails
+
+    def __getitem__(self, name: str) -> Any:
+        collection = self._database[name]
+        return SimpleNamespace(find=self._find) if name == "entries" else collection
+
+    def _find(self, *query: Any) -> Any:
+        if next(self._fails):
+            raise PyMongoError("no answer in time")
+        return self._database["entries"].find(*query)
+
+
+async def test_a_page_that_cannot_be_read_is_read_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_reader, "_LONGEST_PAUSE_S", 0)
+    await database["accounts"].insert_one({"_id": "a"})
+    await LedgerStore(database).post([another(n) for n in range(9)])
+
+    async def read(fails: Iterable[bool]) -> list[str]:
+        faltering = cast("Database", Faltering(database, iter(fails)))
+        wanted = EntryFilter(since=NOW - timedelta(hours=1))
+        pages = LedgerReader(faltering).pages(wanted, now=NOW, size=2)
+        return [each.entry_id async for page in pages for each in page]
+
+    whole = await read(repeat(False))
+    assert len(whole) == 9
+    assert await read(cycle([False, True])) == whole
+    assert await read(cycle([False, *[True] * 4])) == whole
+    for fails in (repeat(True), chain([False], repeat(True)), cycle([False, *[True] * 5])):
+        with pytest.raises(PyMongoError):
+            await read(fails)
 
 
 class Exporter:

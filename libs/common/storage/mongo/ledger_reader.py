@@ -1,17 +1,20 @@
 """Reads an account's entries, and the spend of accounts and keys."""
 
+import asyncio
+import random
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
 import msgspec
+import structlog
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.storage.mongo.account_spend import AccountSpend
 from libs.common.storage.mongo.batched_reads import IDS_PER_READ
-from libs.common.storage.mongo.driver import Database, Document, Session
+from libs.common.storage.mongo.driver import Database, Document, PyMongoError, Session
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
@@ -22,6 +25,10 @@ _LOOKED_AT = 10_000
 _NEWER_LOOKED_AT = 2_000
 # Entries of one page of an export.
 _PAGE = 1_000
+# For each page.
+_TRIES, _LONGEST_PAUSE_S = 5, 2.0
+
+log = structlog.get_logger(__name__)
 
 
 class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,15 +151,27 @@ class LedgerReader:
     ) -> AsyncIterator[Sequence[LedgerEntry]]:
         """All entries, the newest first, without the fields `without`.
 
-        Between two pages nothing is held.
+        Between two pages nothing is held, so one that MongoDB did not answer for in time is asked
+        for again, but not the first.
 
         An entry that was in the ledger before is there once; one that is posted meanwhile is there
         if it started before those that were read until then.
         """
-        async with aclosing(self._stretches(wanted, now, size, without)) as found:
-            async for stretch in found:
-                if stretch.entries:
-                    yield stretch.entries
+        rest, tries = wanted, _TRIES
+        while True:
+            try:
+                async with aclosing(self._stretches(rest, now, size, without)) as found:
+                    async for stretch in found:
+                        rest, tries = msgspec.structs.replace(wanted, before=stretch.last), _TRIES
+                        if stretch.entries:
+                            yield stretch.entries
+                return
+            except PyMongoError as error:
+                tries -= 1
+                if rest is wanted or not tries:
+                    raise
+                log.warning("entries.read_again", error=error)
+            await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_S))
 
     def _stretches(
         self, wanted: EntryFilter, now: datetime, size: int, without: tuple[str, ...] = ()
