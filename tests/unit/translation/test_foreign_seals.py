@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.conversation import Seal
 from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.seals import envelope
 
 FOREIGN = envelope(Seal("google", "s"))

@@ -4,15 +4,15 @@ import msgspec
 import pytest
 
 from libs.common.errors import InvalidRequest
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.names import sent_name, tool_names
+from services.gateway.upstream.translation.responses.paths import PATHS
+from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
     HostedTool,
-    Request,
     Tool,
 )
-from services.gateway.upstream.translation.names import sent_name, tool_names
-from services.gateway.upstream.translation.responses.paths import PATHS
 
 
 def names(*tools: Tool, max_chars: int = 64) -> dict[str, tuple[str | None, str, bool]]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import MAX_KEPT_BYTES
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.reply import ReportedError, Stop
 from services.gateway.upstream.translation.sequencer import Sequencer
 

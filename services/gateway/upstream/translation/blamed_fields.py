@@ -6,8 +6,9 @@ None wherever two readings are possible: a wrong path misleads more than none.
 import re
 from collections.abc import Sequence
 
-from services.gateway.upstream.translation.conversation import At, Result, Turn
+from services.gateway.upstream.translation.conversation import Turn
 from services.gateway.upstream.translation.engine import Translation
+from services.gateway.upstream.translation.parts import At, Result
 
 # `messages.3.content.1.text` of Anthropic's, `tools[2].function.name` of OpenAI's.
 _STEP = re.compile(r"[^.\[\]]+")

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import Freeform
 from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.tools import Freeform
 
 ONE_INPUT = msgspec.Raw(
     b'{"type":"object","properties":{"input":{"type":"string"}},'

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.conversation import Family, Request
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Paths, Report
 from services.gateway.upstream.translation.reply import (

@@ -5,8 +5,9 @@ from hashlib import sha256
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import Freeform, Function, Request
+from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.refusals import Paths, invalid
+from services.gateway.upstream.translation.tools import Freeform, Function
 
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _KEPT_CHARS = 55

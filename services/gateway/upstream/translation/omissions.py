@@ -3,7 +3,7 @@
 import re
 
 from services.gateway.upstream.headers import DROPPED_CONTENT
-from services.gateway.upstream.translation.conversation import At
+from services.gateway.upstream.translation.parts import At
 from services.gateway.upstream.translation.reply import AnswerContext
 
 # Its findings are told by the text's citations.

@@ -10,7 +10,8 @@ from libs.common.schemas.profile import (
     SystemWord,
 )
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.conversation import Effort, Family
+from services.gateway.upstream.translation.conversation import Effort
+from services.gateway.upstream.translation.parts import Family
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

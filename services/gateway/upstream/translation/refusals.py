@@ -8,7 +8,7 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import InvalidRequest, UnsupportedField
-from services.gateway.upstream.translation.conversation import At
+from services.gateway.upstream.translation.parts import At
 
 # They stand for content that the provider keeps, or say where an answer is kept: never left out.
 _CONTENT = {

@@ -5,8 +5,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.conversation import Part, Request, Seal
+from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import Part, Seal
 
 StopKind = Literal[
     "end", "tool", "limit", "window", "sequence", "declined", "blocked", "pause", "malformed"

@@ -8,7 +8,7 @@ clients send back unread: Messages `signature` and `redacted_thinking.data`, Res
 from base64 import b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 
 MARK = "gws1."
 UNSIGNED = "none"

@@ -7,7 +7,7 @@ import msgspec
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import MAX_KEPT_BYTES
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.reply import ReportedError, Sink, Stop
 
 _MAX_CALLS = 256

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
 from services.gateway.upstream.translation.chat import CHAT
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.reply import ReportedError, Sink, Stop
 
 

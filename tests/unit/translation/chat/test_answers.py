@@ -10,17 +10,17 @@ from openai.types.chat import ChatCompletion
 from libs.common.errors import AnswerBroken, CallMalformed, UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat import CHAT
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Request,
     Seal,
     Text,
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, ReportedError, Stop
 from services.gateway.upstream.translation.seals import envelope
 

@@ -6,30 +6,31 @@ import pytest
 
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.chat.paths import PATHS
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Labels, OutputLimits
+from services.gateway.upstream.translation.parts import (
     Audio,
     Bytes,
     CacheMark,
     Document,
     FileId,
-    Freeform,
-    Function,
-    HostedTool,
     Image,
-    Labels,
-    OutputLimits,
     Part,
     Refusal,
     Result,
     Seal,
-    Search,
     Text,
     Thinking,
     ToolCall,
-    ToolChoice,
     Url,
 )
 from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.tools import (
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    ToolChoice,
+)
 from tests.unit.translation.chat.bodies import read
 
 FUNCTION = {"type": "function", "function": {"name": "f"}}

@@ -12,40 +12,44 @@ from services.gateway.upstream.translation.chat.paths import PATHS
 from services.gateway.upstream.translation.chat.request_reader import read_request
 from services.gateway.upstream.translation.chat.request_writer import write_request
 from services.gateway.upstream.translation.conversation import (
+    Labels,
+    OutputLimits,
+    Request,
+    Sampling,
+    Shape,
+    Turn,
+    Wish,
+)
+from services.gateway.upstream.translation.parts import (
     Audio,
     Blocks,
     Bytes,
     CacheMark,
     Document,
     FileId,
-    Freeform,
-    Function,
     Hosted,
-    HostedTool,
     Image,
-    Labels,
     Opaque,
-    OutputLimits,
     Part,
     Plain,
     Refusal,
-    Request,
     Result,
-    Sampling,
     Seal,
-    Search,
     SearchResult,
-    Shape,
     Text,
     Thinking,
     ToolCall,
-    ToolChoice,
-    Turn,
     Url,
-    Wish,
 )
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.tools import (
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    ToolChoice,
+)
 from tests.unit.translation.chat.bodies import OPENAI, OTHER, fields_of, read, reported, written
 
 NONE = msgspec.Raw(b"null")

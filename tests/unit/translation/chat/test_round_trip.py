@@ -6,7 +6,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.upstream.translation.conversation import Result, ToolCall, Turn
+from services.gateway.upstream.translation.conversation import Turn
+from services.gateway.upstream.translation.parts import Result, ToolCall
 from tests.unit.translation.chat.bodies import OPENAI, read, written
 
 _words = st.text('ab é😀"\\\n', min_size=1, max_size=8)

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.upstream.translation.chat import CHAT
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
-    Request,
     Seal,
     Text,
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import (
     AnswerContext,
     Reply,

@@ -7,18 +7,18 @@ import msgspec
 
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from services.gateway.formats.sse import FrameSplitter
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.engine import LANGUAGES
+from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Request,
     Seal,
     Text,
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.engine import LANGUAGES
-from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, Stop
 from tests.unit.translation.responses.streams import say
 

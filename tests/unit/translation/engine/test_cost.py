@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.conversation import Family
 from services.gateway.upstream.translation.engine import Asked, translate
+from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.profile import Profile
 from tests.support.agent_calls import agent_call
 

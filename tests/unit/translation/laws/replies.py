@@ -8,17 +8,17 @@ import msgspec
 from hypothesis import strategies as st
 
 from libs.common.schemas.usage import ClientFormat, TokenUsage
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.engine import LANGUAGES
+from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
-    Request,
     Seal,
     Text,
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.engine import LANGUAGES
-from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, Stop, StopKind
 from services.gateway.upstream.translation.sequencer import Sequencer
 from tests.unit.translation.responses.streams import say

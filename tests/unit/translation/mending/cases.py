@@ -7,23 +7,11 @@ import msgspec
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.chat.paths import PATHS as CHAT
 from services.gateway.upstream.translation.conversation import (
-    CacheMark,
-    Document,
-    Function,
-    Hosted,
     Labels,
     OutputLimits,
-    Plain,
     Request,
-    Result,
     Sampling,
-    Seal,
-    Search,
     Shape,
-    Text,
-    Thinking,
-    ToolCall,
-    ToolChoice,
     Turn,
     Wish,
 )
@@ -37,9 +25,21 @@ from services.gateway.upstream.translation.mending import (
 )
 from services.gateway.upstream.translation.mending.cache_marks import cache_marks
 from services.gateway.upstream.translation.messages.family import PATHS as MESSAGES
+from services.gateway.upstream.translation.parts import (
+    CacheMark,
+    Document,
+    Hosted,
+    Plain,
+    Result,
+    Seal,
+    Text,
+    Thinking,
+    ToolCall,
+)
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Paths
 from services.gateway.upstream.translation.responses.paths import PATHS as RESPONSES
+from services.gateway.upstream.translation.tools import Function, Search, ToolChoice
 
 USER = Turn(role="user", parts=(Text(text="q", at=(0, 0)),), at=(0,))
 CALL = ToolCall(id="c1", name="f", arguments="{}", at=(1, 0))

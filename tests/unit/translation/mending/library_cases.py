@@ -5,19 +5,9 @@ from typing import Any
 import msgspec
 
 from services.gateway.upstream.translation.conversation import (
-    Audio,
-    Bytes,
-    Function,
-    Image,
     OutputLimits,
-    Part,
-    Result,
     Shape,
-    Text,
-    ToolCall,
-    ToolChoice,
     Turn,
-    Url,
     Wish,
 )
 from services.gateway.upstream.translation.mending import (
@@ -28,7 +18,18 @@ from services.gateway.upstream.translation.mending import (
     thinking,
     turns,
 )
+from services.gateway.upstream.translation.parts import (
+    Audio,
+    Bytes,
+    Image,
+    Part,
+    Result,
+    Text,
+    ToolCall,
+    Url,
+)
 from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.tools import Function, ToolChoice
 from tests.unit.translation.mending.cases import (
     CALL,
     RESULT,

@@ -13,7 +13,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 
 from libs.common.errors import InvalidRequest
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.seals import shown
 from tests.unit.translation.judge import faults
 from tests.unit.translation.mending.calls import sent

@@ -7,7 +7,9 @@ import pytest
 
 from libs.common.errors import AnswerBroken, CallMalformed, UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.messages import MESSAGES
+from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Opaque,
     Part,
@@ -17,8 +19,6 @@ from services.gateway.upstream.translation.conversation import (
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.messages import MESSAGES
-from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.seals import envelope
 from tests.unit.translation.messages.answers import USAGE, context, encoded, message, strict

@@ -7,15 +7,17 @@ import pytest
 
 from libs.common.errors import AnswerBroken
 from services.gateway.upstream.translation.chat import CHAT
-from services.gateway.upstream.translation.conversation import Request, Seal, Search
+from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.language import Language
 from services.gateway.upstream.translation.messages import MESSAGES
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.reply import Reply
 from services.gateway.upstream.translation.responses import RESPONSES
 from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
+from services.gateway.upstream.translation.tools import Search
 from tests.unit.translation.messages.answers import accumulated, context, encoded, event, strict
 
 SEARCHING = Request(turns=(), tools=(Search(at=(0,)),))

@@ -6,22 +6,24 @@ import msgspec
 import pytest
 
 from libs.common.errors import InvalidRequest, UnsupportedField
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Wish
+from services.gateway.upstream.translation.messages import MESSAGES
+from services.gateway.upstream.translation.parts import (
     CacheMark,
-    Function,
-    HostedTool,
     Opaque,
     Result,
     Seal,
-    Search,
     Text,
     Thinking,
     ToolCall,
-    ToolChoice,
-    Wish,
 )
-from services.gateway.upstream.translation.messages import MESSAGES
 from services.gateway.upstream.translation.seals import envelope
+from services.gateway.upstream.translation.tools import (
+    Function,
+    HostedTool,
+    Search,
+    ToolChoice,
+)
 from tests.unit.translation.messages.requests import body, read
 
 CALL = {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}

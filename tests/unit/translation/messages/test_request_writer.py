@@ -9,37 +9,41 @@ from pydantic import TypeAdapter
 
 from libs.common.errors import UnsupportedField
 from services.gateway.upstream.translation.conversation import (
+    Labels,
+    OutputLimits,
+    Request,
+    Sampling,
+    Shape,
+    Turn,
+    Wish,
+)
+from services.gateway.upstream.translation.parts import (
     Audio,
     Bytes,
     CacheMark,
     Document,
     FileId,
-    Freeform,
-    Function,
     Hosted,
-    HostedTool,
     Image,
-    Labels,
     Opaque,
-    OutputLimits,
     Part,
     Plain,
     Refusal,
-    Request,
     Result,
-    Sampling,
     Seal,
-    Search,
-    Shape,
     Text,
     Thinking,
     ToolCall,
-    ToolChoice,
-    Turn,
     Url,
-    Wish,
 )
 from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.tools import (
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    ToolChoice,
+)
 from tests.unit.translation.messages.requests import CHAT_PATHS, CLAUDE, write
 
 PARAMS: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsNonStreaming)

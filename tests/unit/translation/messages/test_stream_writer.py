@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from libs.common.errors import AnswerBroken, CallMalformed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.messages import MESSAGES
+from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Request,
     Seal,
-    Search,
     Text,
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.messages import MESSAGES
-from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Sink, Stop
 from services.gateway.upstream.translation.seals import envelope
 from services.gateway.upstream.translation.sequencer import Sequencer
+from services.gateway.upstream.translation.tools import Search
 from tests.unit.translation.messages.answers import (
     STOPPED,
     accumulated,

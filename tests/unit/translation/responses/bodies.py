@@ -7,7 +7,8 @@ import msgspec
 from openai.types.responses.response_create_params import ResponseCreateParams
 from pydantic import TypeAdapter
 
-from services.gateway.upstream.translation.conversation import Part, Request, Turn
+from services.gateway.upstream.translation.conversation import Request, Turn
+from services.gateway.upstream.translation.parts import Part
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Paths, Report
 from services.gateway.upstream.translation.responses.paths import PATHS

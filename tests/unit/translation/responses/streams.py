@@ -11,16 +11,16 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from services.gateway.formats.sse import FrameSplitter, data_of
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,
-    Request,
     Text,
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.names import ToolNames
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, Sink, Writer
 from services.gateway.upstream.translation.responses import RESPONSES
 from tests.unit.translation.responses.bodies import fields_of

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from libs.common.errors import CallMalformed, UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Part,
     Refusal,

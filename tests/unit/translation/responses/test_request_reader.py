@@ -9,26 +9,28 @@ from openai.types.responses.response_input_item_param import ResponseInputItemPa
 
 from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.conversation import (
+    Labels,
+    OutputLimits,
+    Sampling,
+    Shape,
+    Turn,
+    Wish,
+)
+from services.gateway.upstream.translation.parts import (
     Bytes,
     CacheMark,
     Document,
     FileId,
     Image,
-    Labels,
     Opaque,
-    OutputLimits,
     Part,
     Refusal,
     Result,
-    Sampling,
     Seal,
-    Shape,
     Text,
     Thinking,
     ToolCall,
-    Turn,
     Url,
-    Wish,
 )
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report

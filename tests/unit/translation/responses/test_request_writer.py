@@ -8,32 +8,33 @@ import pytest
 
 from libs.common.errors import UnsupportedField
 from services.gateway.upstream.translation.conversation import (
+    Labels,
+    OutputLimits,
+    Request,
+    Sampling,
+    Shape,
+    Turn,
+    Wish,
+)
+from services.gateway.upstream.translation.parts import (
     Bytes,
     CacheMark,
     Document,
     FileId,
-    Function,
     Hosted,
     Image,
-    Labels,
     Opaque,
-    OutputLimits,
     Part,
     Plain,
-    Request,
     Result,
-    Sampling,
-    Search,
     SearchResult,
-    Shape,
     Text,
-    Turn,
     Url,
-    Wish,
 )
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 from services.gateway.upstream.translation.responses.request_writer import write_request
+from services.gateway.upstream.translation.tools import Function, Search
 from tests.unit.translation.responses.bodies import (
     CODEX,
     MESSAGES_PATHS,

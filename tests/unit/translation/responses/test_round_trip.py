@@ -6,7 +6,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.upstream.translation.conversation import Request, ToolChoice
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.tools import ToolChoice
 from tests.unit.translation.responses.bodies import OPENAI, read, write_own
 
 # Longer ids of calls go as their digest.

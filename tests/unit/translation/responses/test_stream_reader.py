@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from libs.common.errors import UpstreamFailed
 from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.sse import FrameSplitter
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.parts import (
     Refusal,
     Seal,
     Text,

@@ -7,7 +7,12 @@ import msgspec
 import pytest
 
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.conversation import Seal, Text, Thinking, ToolCall
+from services.gateway.upstream.translation.parts import (
+    Seal,
+    Text,
+    Thinking,
+    ToolCall,
+)
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.responses import RESPONSES
 from services.gateway.upstream.translation.sequencer import Sequencer

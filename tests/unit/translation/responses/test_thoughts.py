@@ -2,13 +2,12 @@
 
 import json
 
-from services.gateway.upstream.translation.conversation import (
-    Request,
+from services.gateway.upstream.translation.conversation import Request, Turn
+from services.gateway.upstream.translation.parts import (
     Seal,
     Text,
     Thinking,
     ToolCall,
-    Turn,
 )
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.seals import envelope

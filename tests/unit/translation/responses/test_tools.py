@@ -9,17 +9,17 @@ from openai.types.responses.tool_param import ToolParam
 
 from libs.common.errors import UnsupportedField
 from libs.common.schemas.usage import ClientFormat
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.names import tool_names
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.responses.paths import PATHS
+from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
     HostedTool,
     Search,
     ToolChoice,
 )
-from services.gateway.upstream.translation.names import tool_names
-from services.gateway.upstream.translation.profile import Profile
-from services.gateway.upstream.translation.refusals import Report
-from services.gateway.upstream.translation.responses.paths import PATHS
 from tests.unit.translation.coverage.bodies import RESPONSES_TOOL
 from tests.unit.translation.engine.calls import body_of, translation
 from tests.unit.translation.responses.bodies import (

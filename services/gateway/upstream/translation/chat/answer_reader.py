@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.chat.content_reader import read_block
 from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ERRED, failure_in
 from services.gateway.upstream.translation.chat.family import CALL_SEALS, FILES, parted_id
 from services.gateway.upstream.translation.chat.stops import stop_of
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.parts import (
     Family,
     Part,
     Refusal,

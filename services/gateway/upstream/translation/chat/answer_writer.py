@@ -13,7 +13,8 @@ from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import block_of, text_of
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.omissions import omit
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Opaque,
     Refusal,
@@ -21,7 +22,6 @@ from services.gateway.upstream.translation.conversation import (
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.reply import AnswerContext, Reply
 
 _ID = "chatcmpl-"

@@ -6,8 +6,8 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.chat.family import CALL_SEALS
-from services.gateway.upstream.translation.conversation import Seal, ToolCall
 from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import Seal, ToolCall
 
 
 class _Wrapped(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from libs.common.errors import InvalidRequest
 from services.gateway.upstream.translation.chat import wire
 from services.gateway.upstream.translation.chat.family import FILES, SEALS
 from services.gateway.upstream.translation.chat.paths import PATHS
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.parts import (
     At,
     Audio,
     Bytes,

@@ -1,6 +1,6 @@
 """Whose seals and ids a chat body has bare."""
 
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 
 # `thinking_blocks` are Anthropic's own blocks, on every server that has them.
 SEALS = "anthropic"

@@ -11,7 +11,9 @@ from services.gateway.upstream.translation.chat.part_writer import (
     Written,
     text_part,
 )
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Turn
+from services.gateway.upstream.translation.names import sent_call_id, sent_name, short_call_id
+from services.gateway.upstream.translation.parts import (
     Part,
     Refusal,
     Result,
@@ -19,9 +21,7 @@ from services.gateway.upstream.translation.conversation import (
     Text,
     Thinking,
     ToolCall,
-    Turn,
 )
-from services.gateway.upstream.translation.names import sent_call_id, sent_name, short_call_id
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, unsupported
 from services.gateway.upstream.translation.seals import UNSIGNED

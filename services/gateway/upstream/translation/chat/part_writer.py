@@ -4,7 +4,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Any
 
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.parts import (
     At,
     Audio,
     Blocks,

@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 
-from services.gateway.upstream.translation.conversation import At
+from services.gateway.upstream.translation.parts import At
 from services.gateway.upstream.translation.refusals import Paths
 
 # Of tools that stand outside the list: the search's options, and before it the legacy functions.

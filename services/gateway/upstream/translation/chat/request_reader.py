@@ -22,11 +22,10 @@ from services.gateway.upstream.translation.conversation import (
     Request,
     Sampling,
     Shape,
-    Tool,
-    ToolChoice,
     Wish,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.tools import Tool, ToolChoice
 
 _EFFORTS: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _VERBOSITIES = ("low", "medium", "high")

@@ -12,7 +12,7 @@ from services.gateway.upstream.translation.chat.answer_reader import (
     minted_id,
 )
 from services.gateway.upstream.translation.chat.family import parted_id
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.reply import Sink
 
 _MAX_CALLS = 256

@@ -15,8 +15,8 @@ from services.gateway.upstream.translation.chat.errors import ENDED_IN_ERROR, ER
 from services.gateway.upstream.translation.chat.family import FILES, SEALS
 from services.gateway.upstream.translation.chat.stops import stop_of
 from services.gateway.upstream.translation.chat.stream_calls import StreamCalls
-from services.gateway.upstream.translation.conversation import Family
 from services.gateway.upstream.translation.frames import FrameDecoder
+from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.reply import ReportedError, Sink
 from services.gateway.upstream.translation.seals import sealed
 

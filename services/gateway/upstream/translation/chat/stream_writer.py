@@ -17,8 +17,8 @@ from services.gateway.upstream.translation.chat.part_writer import BREAK
 from services.gateway.upstream.translation.chat.stops import finish_reason
 from services.gateway.upstream.translation.chat.thoughts import redacted_block, sealed_block
 from services.gateway.upstream.translation.chat.usage_writer import tier_of, write_usage
-from services.gateway.upstream.translation.conversation import Seal
 from services.gateway.upstream.translation.omissions import omission
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.seals import UNSIGNED
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from services.gateway.upstream.translation.chat.family import SEALS
 from services.gateway.upstream.translation.chat.part_writer import BREAK
-from services.gateway.upstream.translation.conversation import Seal, Thinking
+from services.gateway.upstream.translation.parts import Seal, Thinking
 from services.gateway.upstream.translation.seals import UNSIGNED, shown
 
 

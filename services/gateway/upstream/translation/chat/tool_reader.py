@@ -9,8 +9,9 @@ from libs.common.errors import InvalidRequest, UnsupportedField
 from services.gateway.upstream.translation.chat import wire
 from services.gateway.upstream.translation.chat.content_reader import cache_mark, is_object
 from services.gateway.upstream.translation.chat.paths import PATHS, SEARCH_AT, legacy_at
-from services.gateway.upstream.translation.conversation import (
-    At,
+from services.gateway.upstream.translation.parts import At
+from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
+from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
     HostedTool,
@@ -18,7 +19,6 @@ from services.gateway.upstream.translation.conversation import (
     Tool,
     ToolChoice,
 )
-from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
 
 _MODES = ("auto", "none", "required")
 _SYNTAXES = ("lark", "regex")

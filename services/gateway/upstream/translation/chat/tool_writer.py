@@ -7,19 +7,19 @@ import msgspec
 
 from services.gateway.upstream.translation.chat.message_writer import takes_freeform
 from services.gateway.upstream.translation.chat.part_writer import Written
-from services.gateway.upstream.translation.conversation import (
-    At,
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.parts import At
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
     HostedTool,
-    Request,
     Search,
     ToolChoice,
 )
-from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
-from services.gateway.upstream.translation.names import sent_name
-from services.gateway.upstream.translation.profile import Profile
-from services.gateway.upstream.translation.refusals import Report
 
 _location = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -18,15 +18,14 @@ from services.gateway.upstream.translation.chat.content_reader import (
 )
 from services.gateway.upstream.translation.chat.family import CALL_SEALS, parted_id
 from services.gateway.upstream.translation.chat.paths import PATHS
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Turn, TurnRole
+from services.gateway.upstream.translation.parts import (
     At,
     Opaque,
     Refusal,
     Result,
     Seal,
     ToolCall,
-    Turn,
-    TurnRole,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
 

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.parts import (
     Audio,
     Bytes,
     Image,
     Part,
-    Request,
     Result,
     ToolCall,
 )
-from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.refusals import unsupported
 
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})

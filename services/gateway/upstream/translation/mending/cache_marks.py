@@ -5,15 +5,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.parts import (
     CacheMark,
-    Function,
     Part,
-    Request,
     Result,
     Text,
 )
-from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.tools import Function
 
 _MAX_MARKS = 4
 # OpenAI's are the next that are not shorter; Anthropic's the one with the like price.

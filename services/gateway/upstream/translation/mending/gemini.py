@@ -8,15 +8,8 @@ from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
     Effort,
-    Function,
-    Image,
-    Part,
     Request,
-    Result,
-    Tool,
-    ToolCall,
     Turn,
-    Url,
     Wish,
 )
 from services.gateway.upstream.translation.google_schemas import MAX_LEVELS, TooDeep, adapted_schema
@@ -27,8 +20,16 @@ from services.gateway.upstream.translation.mending.thinking import (
     named_wish,
     thinking_in_words,
 )
+from services.gateway.upstream.translation.parts import (
+    Image,
+    Part,
+    Result,
+    ToolCall,
+    Url,
+)
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import unsupported
+from services.gateway.upstream.translation.tools import Function, Tool
 
 _OWN_FILES = ("gs://", "https://generativelanguage.googleapis.com/")
 _NONE = Wish()

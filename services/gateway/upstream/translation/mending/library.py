@@ -4,13 +4,10 @@ import msgspec
 from msgspec.structs import replace
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import (
-    Part,
-    Request,
-    ToolCall,
-    ToolChoice,
-)
+from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.parts import Part, ToolCall
+from services.gateway.upstream.translation.tools import ToolChoice
 
 _AUTO = ToolChoice()
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])

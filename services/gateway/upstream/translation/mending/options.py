@@ -7,23 +7,25 @@ from msgspec.structs import replace
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.upstream.translation.conversation import (
-    Freeform,
-    Function,
-    HostedTool,
     Labels,
     Request,
-    Search,
     Shape,
-    Text,
-    Tool,
-    ToolChoice,
     Turn,
 )
 from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.mending.turns import SYSTEM
 from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.parts import Text
 from services.gateway.upstream.translation.refusals import invalid
 from services.gateway.upstream.translation.schemas import problem_of
+from services.gateway.upstream.translation.tools import (
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    Tool,
+    ToolChoice,
+)
 
 # For models whose own is not known; Anthropic's format demands a limit.
 _DEFAULT_OUTPUT_TOKENS = 32_000

@@ -1,7 +1,8 @@
 """Calls and results that belong together, for targets that refuse one without the other."""
 
-from services.gateway.upstream.translation.conversation import Request, Result, ToolCall, Turn
+from services.gateway.upstream.translation.conversation import Request, Turn
 from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.parts import Result, ToolCall
 from services.gateway.upstream.translation.refusals import invalid
 
 _NO_CALL = "the assistant's message before it has no call of this id"

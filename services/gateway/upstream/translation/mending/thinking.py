@@ -8,12 +8,7 @@ from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
     Effort,
-    Freeform,
-    Function,
     Request,
-    Result,
-    Thinking,
-    ToolCall,
     Turn,
     Wish,
 )
@@ -24,6 +19,8 @@ from services.gateway.upstream.translation.mending.efforts import (
     least,
     snapped,
 )
+from services.gateway.upstream.translation.parts import Result, Thinking, ToolCall
+from services.gateway.upstream.translation.tools import Freeform, Function
 
 _NONE = Wish()
 _THINKING = frozenset({"auto", "on", "between_tools"})

@@ -4,19 +4,18 @@ import operator
 
 from msgspec.structs import replace
 
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Request, Turn
+from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.parts import (
     Document,
     Hosted,
     Part,
-    Request,
     Result,
     SearchResult,
     Text,
     Thinking,
     ToolCall,
-    Turn,
 )
-from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.refusals import invalid, unsupported
 from services.gateway.upstream.translation.seals import UNSIGNED
 

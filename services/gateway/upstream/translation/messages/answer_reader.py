@@ -5,7 +5,11 @@ import msgspec
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import UpstreamFailed
 from services.gateway.formats.base import ABSENT, NULL, decode_answer, report_in
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.messages.errors import failure_in
+from services.gateway.upstream.translation.messages.stops import read_stop
+from services.gateway.upstream.translation.messages.usage import read_usage
+from services.gateway.upstream.translation.messages.wire import Answer, AnswerBlock
+from services.gateway.upstream.translation.parts import (
     Family,
     Hosted,
     Opaque,
@@ -15,10 +19,6 @@ from services.gateway.upstream.translation.conversation import (
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.messages.errors import failure_in
-from services.gateway.upstream.translation.messages.stops import read_stop
-from services.gateway.upstream.translation.messages.usage import read_usage
-from services.gateway.upstream.translation.messages.wire import Answer, AnswerBlock
 from services.gateway.upstream.translation.reply import Reply, ReportedError
 
 Raw = msgspec.Raw

@@ -8,15 +8,6 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.errors import AnswerBroken
-from services.gateway.upstream.translation.conversation import (
-    Hosted,
-    Opaque,
-    Part,
-    Refusal,
-    Text,
-    Thinking,
-    ToolCall,
-)
 from services.gateway.upstream.translation.messages.family import FAMILY
 from services.gateway.upstream.translation.messages.searches import citations_of, hosted_blocks
 from services.gateway.upstream.translation.messages.stops import written_stop
@@ -28,6 +19,15 @@ from services.gateway.upstream.translation.messages.thoughts import (
 )
 from services.gateway.upstream.translation.messages.usage import written_usage
 from services.gateway.upstream.translation.omissions import omit
+from services.gateway.upstream.translation.parts import (
+    Hosted,
+    Opaque,
+    Part,
+    Refusal,
+    Text,
+    Thinking,
+    ToolCall,
+)
 from services.gateway.upstream.translation.reply import AnswerContext, Reply, StopKind
 
 Block = Any

@@ -7,7 +7,9 @@ import msgspec
 
 from libs.common.errors import UnsupportedField
 from services.gateway.formats.base import ABSENT, NULL
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.messages import wire
+from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
+from services.gateway.upstream.translation.parts import (
     At,
     Blocks,
     Bytes,
@@ -26,8 +28,6 @@ from services.gateway.upstream.translation.conversation import (
     ToolCall,
     Url,
 )
-from services.gateway.upstream.translation.messages import wire
-from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
 from services.gateway.upstream.translation.refusals import decoded, invalid
 from services.gateway.upstream.translation.seals import MARK, UNSIGNED, sealed
 

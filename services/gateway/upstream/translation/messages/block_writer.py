@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.messages.family import is_own
+from services.gateway.upstream.translation.names import sent_call_id, sent_name
+from services.gateway.upstream.translation.parts import (
     At,
     Audio,
     Blocks,
@@ -28,8 +30,6 @@ from services.gateway.upstream.translation.conversation import (
     ToolCall,
     Url,
 )
-from services.gateway.upstream.translation.messages.family import is_own
-from services.gateway.upstream.translation.names import sent_call_id, sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, uncarried, unsupported
 

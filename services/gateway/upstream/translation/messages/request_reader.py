@@ -7,21 +7,21 @@ import msgspec
 
 from services.gateway.formats.base import NULL
 from services.gateway.upstream.translation.conversation import (
-    CacheMark,
     Effort,
     Labels,
     OutputLimits,
     Request,
     Sampling,
     Shape,
-    ToolChoice,
     Wish,
 )
 from services.gateway.upstream.translation.messages import wire
 from services.gateway.upstream.translation.messages.block_reader import read_mark
 from services.gateway.upstream.translation.messages.tool_reader import read_tools
 from services.gateway.upstream.translation.messages.turn_reader import read_messages, read_system
+from services.gateway.upstream.translation.parts import CacheMark
 from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.tools import ToolChoice
 
 T = TypeVar("T")
 Fields = Mapping[str, msgspec.Raw]

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import Family, Seal
 from services.gateway.upstream.translation.messages.family import FAMILY
+from services.gateway.upstream.translation.parts import Family, Seal
 from services.gateway.upstream.translation.seals import envelope
 
 SEARCH = "web_search"

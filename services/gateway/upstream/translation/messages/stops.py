@@ -3,9 +3,9 @@
 from typing import Any
 
 from libs.common.errors import CallMalformed
-from services.gateway.upstream.translation.conversation import Family
 from services.gateway.upstream.translation.messages.family import FAMILY
 from services.gateway.upstream.translation.messages.wire import StopDetails
+from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.reply import Stop, StopKind
 
 _KINDS: dict[str, StopKind] = {

@@ -7,13 +7,13 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.formats.base import MAX_KEPT_BYTES
-from services.gateway.upstream.translation.conversation import Family, Seal
 from services.gateway.upstream.translation.messages.answer_reader import (
     decode_block,
     is_said,
     own_part,
 )
 from services.gateway.upstream.translation.messages.wire import AnswerBlock, Delta
+from services.gateway.upstream.translation.parts import Family, Seal
 from services.gateway.upstream.translation.reply import ReportedError, Sink
 
 Raw = msgspec.Raw

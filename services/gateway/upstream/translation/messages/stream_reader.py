@@ -8,7 +8,6 @@ import msgspec
 from libs.common.domain.message_usage import started
 from libs.common.domain.reported_counts import Report, merged
 from services.gateway.formats.base import report_in
-from services.gateway.upstream.translation.conversation import Family
 from services.gateway.upstream.translation.frames import FrameDecoder
 from services.gateway.upstream.translation.messages.answer_reader import own_members
 from services.gateway.upstream.translation.messages.errors import failure_in
@@ -16,6 +15,7 @@ from services.gateway.upstream.translation.messages.stops import read_stop
 from services.gateway.upstream.translation.messages.stream_blocks import Garbled, StreamBlocks
 from services.gateway.upstream.translation.messages.usage import read_usage
 from services.gateway.upstream.translation.messages.wire import Answer, Delta, Event, StopDetails
+from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.reply import ReportedError, Sink
 
 _event = msgspec.json.Decoder(Event)

@@ -8,7 +8,6 @@ from libs.common.schemas.usage import TokenUsage
 from services.gateway.formats.base import MAX_KEPT_BYTES
 from services.gateway.formats.errors import anthropic_error
 from services.gateway.formats.sse import frame
-from services.gateway.upstream.translation.conversation import Seal, Search
 from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.messages.answer_writer import (
     broken,
@@ -27,7 +26,9 @@ from services.gateway.upstream.translation.messages.thoughts import (
 )
 from services.gateway.upstream.translation.messages.usage import written_usage
 from services.gateway.upstream.translation.omissions import omission
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
+from services.gateway.upstream.translation.tools import Search
 
 _TEXT, _REFUSAL, _THINKING, _CALL = "text", "refusal", "thinking", "call"
 _EMPTY_TEXT = {"type": "text", "text": ""}

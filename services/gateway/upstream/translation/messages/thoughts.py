@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import Seal
 from services.gateway.upstream.translation.messages.family import FAMILY
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.seals import UNSIGNED, envelope, shown
 
 _encode = msgspec.json.encode

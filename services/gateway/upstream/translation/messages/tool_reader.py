@@ -6,16 +6,16 @@ import msgspec
 
 from libs.common.decode_errors import UNREADABLE
 from services.gateway.formats.base import ABSENT, NULL
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.messages import wire
+from services.gateway.upstream.translation.messages.block_reader import read_mark
+from services.gateway.upstream.translation.messages.family import FAMILY
+from services.gateway.upstream.translation.refusals import decoded, invalid
+from services.gateway.upstream.translation.tools import (
     Function,
     HostedTool,
     Search,
     Tool,
 )
-from services.gateway.upstream.translation.messages import wire
-from services.gateway.upstream.translation.messages.block_reader import read_mark
-from services.gateway.upstream.translation.messages.family import FAMILY
-from services.gateway.upstream.translation.refusals import decoded, invalid
 
 Members = dict[str, msgspec.Raw]
 

@@ -4,21 +4,21 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import (
-    Freeform,
-    Function,
-    HostedTool,
-    Request,
-    Search,
-    Tool,
-    ToolChoice,
-)
+from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
 from services.gateway.upstream.translation.messages.block_writer import cache_control
 from services.gateway.upstream.translation.messages.family import FAMILY, is_own
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.tools import (
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    Tool,
+    ToolChoice,
+)
 
 Members = dict[str, Any]
 

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Turn
+from services.gateway.upstream.translation.messages import wire
+from services.gateway.upstream.translation.messages.block_reader import read_block, read_text
+from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
+from services.gateway.upstream.translation.parts import (
     At,
     Hosted,
     Opaque,
@@ -15,11 +19,7 @@ from services.gateway.upstream.translation.conversation import (
     Text,
     Thinking,
     ToolCall,
-    Turn,
 )
-from services.gateway.upstream.translation.messages import wire
-from services.gateway.upstream.translation.messages.block_reader import read_block, read_text
-from services.gateway.upstream.translation.messages.family import FAMILY, PATHS
 from services.gateway.upstream.translation.refusals import decoded, invalid
 
 # By Anthropic's rules of who says what: elsewhere, no target would know what to make of it.

@@ -7,8 +7,14 @@ first in their turn: so a longer conversation begins with the bytes of the short
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from services.gateway.upstream.translation.conversation import At, Part, Result, Text, Turn
+from services.gateway.upstream.translation.conversation import Turn
 from services.gateway.upstream.translation.messages.block_writer import BlockWriter
+from services.gateway.upstream.translation.parts import (
+    At,
+    Part,
+    Result,
+    Text,
+)
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, unsupported
 

@@ -7,7 +7,8 @@ import msgspec
 
 from services.gateway.formats.base import decode_answer
 from services.gateway.formats.responses import Responses
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.parts import (
     Family,
     Hosted,
     Part,
@@ -15,7 +16,6 @@ from services.gateway.upstream.translation.conversation import (
     Text,
     ToolCall,
 )
-from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.reply import Reply, ReportedError, Stop
 from services.gateway.upstream.translation.responses.thoughts import (
     read_reasoning,

@@ -6,7 +6,8 @@ import msgspec
 
 from libs.common.errors import CallMalformed
 from services.gateway.formats.responses import Responses
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.omissions import omit
+from services.gateway.upstream.translation.parts import (
     Hosted,
     Opaque,
     Part,
@@ -15,7 +16,6 @@ from services.gateway.upstream.translation.conversation import (
     Thinking,
     ToolCall,
 )
-from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.reply import AnswerContext, Reply
 from services.gateway.upstream.translation.responses.ids import digest, item_id
 from services.gateway.upstream.translation.responses.output_items import (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.parts import (
     At,
     Bytes,
     CacheMark,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.parts import (
     Blocks,
     Bytes,
     CacheMark,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Turn, TurnRole
+from services.gateway.upstream.translation.parts import (
     At,
     Hosted,
     Opaque,
@@ -17,10 +18,7 @@ from services.gateway.upstream.translation.conversation import (
     Result,
     Seal,
     Text,
-    Tool,
     ToolCall,
-    Turn,
-    TurnRole,
 )
 from services.gateway.upstream.translation.refusals import decoded, invalid
 from services.gateway.upstream.translation.responses.content_reader import RawItems, read_part
@@ -34,6 +32,7 @@ from services.gateway.upstream.translation.responses.wire import (
     TYPED,
     Item,
 )
+from services.gateway.upstream.translation.tools import Tool
 
 _ROLES: dict[str, TurnRole] = {
     "user": "user",

@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import (
+from services.gateway.upstream.translation.conversation import Turn
+from services.gateway.upstream.translation.names import sent_call_id, sent_name
+from services.gateway.upstream.translation.parts import (
     At,
     Hosted,
     Opaque,
@@ -15,9 +17,7 @@ from services.gateway.upstream.translation.conversation import (
     Text,
     Thinking,
     ToolCall,
-    Turn,
 )
-from services.gateway.upstream.translation.names import sent_call_id, sent_name
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, uncarried, unsupported
 from services.gateway.upstream.translation.responses.content_writer import ContentWriter

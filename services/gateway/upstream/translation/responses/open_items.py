@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import Seal
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.responses.events import Events, delta_head
 from services.gateway.upstream.translation.responses.output_items import (
     CallHead,

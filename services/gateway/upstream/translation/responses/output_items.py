@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import Family
 from services.gateway.upstream.translation.names import ToolNames
+from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.responses.ids import item_id
 
 Item = dict[str, Any] | msgspec.Raw

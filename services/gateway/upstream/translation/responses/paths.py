@@ -1,6 +1,6 @@
 """How a Responses client's request names what is in it."""
 
-from services.gateway.upstream.translation.conversation import At
+from services.gateway.upstream.translation.parts import At
 from services.gateway.upstream.translation.refusals import Paths
 
 

@@ -12,11 +12,10 @@ from services.gateway.upstream.translation.conversation import (
     Request,
     Sampling,
     Shape,
-    Text,
-    Tool,
     Turn,
     Wish,
 )
+from services.gateway.upstream.translation.parts import Text
 from services.gateway.upstream.translation.refusals import decoded, invalid
 from services.gateway.upstream.translation.responses.input_reader import read_input
 from services.gateway.upstream.translation.responses.tools_reader import read_choice, read_tools
@@ -31,6 +30,7 @@ from services.gateway.upstream.translation.responses.wire import (
     WHOLE,
     said,
 )
+from services.gateway.upstream.translation.tools import Tool
 
 T = TypeVar("T")
 Fields = Mapping[str, msgspec.Raw]

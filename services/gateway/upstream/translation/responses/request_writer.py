@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import Request, Shape, Text, Turn
+from services.gateway.upstream.translation.conversation import Request, Shape, Turn
 from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.parts import Text
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report, unsupported
 from services.gateway.upstream.translation.responses.input_writer import InputWriter

@@ -7,8 +7,8 @@ import msgspec
 from libs.common.domain.reported_counts import word_of
 from libs.common.errors import UpstreamFailed
 from services.gateway.formats.responses import Responses
-from services.gateway.upstream.translation.conversation import Family
 from services.gateway.upstream.translation.frames import FrameDecoder
+from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.reply import ReportedError, Sink
 from services.gateway.upstream.translation.responses.answer_reader import (
     WireError,

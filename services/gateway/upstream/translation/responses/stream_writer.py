@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from libs.common.schemas.usage import TokenUsage
-from services.gateway.upstream.translation.conversation import Seal
 from services.gateway.upstream.translation.omissions import omission
+from services.gateway.upstream.translation.parts import Seal
 from services.gateway.upstream.translation.reply import AnswerContext, ReportedError, Stop
 from services.gateway.upstream.translation.responses.events import Events
 from services.gateway.upstream.translation.responses.ids import digest, item_id

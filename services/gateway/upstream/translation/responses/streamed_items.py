@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import Family, Seal
+from services.gateway.upstream.translation.parts import Family, Seal
 from services.gateway.upstream.translation.reply import Sink
 from services.gateway.upstream.translation.responses.answer_reader import flat_name, hosted_kind
 from services.gateway.upstream.translation.responses.wire import ABSENT, ContentPart, Item

@@ -9,7 +9,12 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import At, Family, Seal, Thinking
+from services.gateway.upstream.translation.parts import (
+    At,
+    Family,
+    Seal,
+    Thinking,
+)
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.responses.ids import is_minted
 from services.gateway.upstream.translation.responses.wire import Item

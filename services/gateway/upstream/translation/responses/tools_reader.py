@@ -6,15 +6,7 @@ from typing import Literal
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import (
-    At,
-    Freeform,
-    Function,
-    HostedTool,
-    Search,
-    Tool,
-    ToolChoice,
-)
+from services.gateway.upstream.translation.parts import At
 from services.gateway.upstream.translation.refusals import decoded, invalid, unsupported
 from services.gateway.upstream.translation.responses.thoughts import FAMILY
 from services.gateway.upstream.translation.responses.wire import (
@@ -32,6 +24,14 @@ from services.gateway.upstream.translation.responses.wire import (
     said,
 )
 from services.gateway.upstream.translation.responses.wire import ToolChoice as WireChoice
+from services.gateway.upstream.translation.tools import (
+    Freeform,
+    Function,
+    HostedTool,
+    Search,
+    Tool,
+    ToolChoice,
+)
 
 Members = Mapping[str, msgspec.Raw]
 

@@ -4,8 +4,15 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.upstream.translation.conversation import (
-    At,
+from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
+from services.gateway.upstream.translation.names import sent_name
+from services.gateway.upstream.translation.parts import At
+from services.gateway.upstream.translation.profile import Profile
+from services.gateway.upstream.translation.refusals import Report
+from services.gateway.upstream.translation.responses.paths import PATHS
+from services.gateway.upstream.translation.responses.thoughts import FAMILY
+from services.gateway.upstream.translation.responses.wire import ABSENT
+from services.gateway.upstream.translation.tools import (
     Freeform,
     Function,
     HostedTool,
@@ -13,13 +20,6 @@ from services.gateway.upstream.translation.conversation import (
     Tool,
     ToolChoice,
 )
-from services.gateway.upstream.translation.freeform import ONE_INPUT, description_of
-from services.gateway.upstream.translation.names import sent_name
-from services.gateway.upstream.translation.profile import Profile
-from services.gateway.upstream.translation.refusals import Report
-from services.gateway.upstream.translation.responses.paths import PATHS
-from services.gateway.upstream.translation.responses.thoughts import FAMILY
-from services.gateway.upstream.translation.responses.wire import ABSENT
 
 _NO_PARAMETERS = msgspec.Raw(b'{"type":"object","properties":{}}')
 _OBJECT_STARTS = (b'{"type":"object"', b'{"type": "object"')
