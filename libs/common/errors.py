@@ -51,6 +51,8 @@ public contract and never change meaning.
 from collections.abc import Sequence
 from typing import Literal
 
+_MAX_CAUSES = 10
+
 
 class FieldError(Exception):
     """One invalid field of a request; `allowed` are its values where these are few."""
@@ -373,3 +375,17 @@ class AnswerWithheld(Unavailable):
 
     code = "answer_withheld"
     should_retry = False
+
+
+def release_frames(error: BaseException) -> None:
+    """Frees what the functions held that the error came through; call this once it is handled.
+
+    An error that one of them has in a variable forms a cycle with its traceback, which would keep
+    the call's body until the next collection.
+    """
+    link: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if link is None:
+            return
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__

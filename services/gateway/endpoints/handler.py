@@ -23,6 +23,7 @@ from libs.common.errors import (
     Unavailable,
     UpstreamFailed,
     UpstreamRefused,
+    release_frames,
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.calls.call import Call
@@ -177,6 +178,7 @@ class Handler(ABC):
                     await writer.write("client_closed", CLIENT_CLOSED)
             except AppError as error:
                 await self._fail(writer, error)
+                release_frames(error)
             except asyncio.CancelledError:
                 # The process is stopping and the grace is over; the event is still written.
                 writer.write_nowait(*self._usage_so_far())

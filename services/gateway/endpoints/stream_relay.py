@@ -11,6 +11,7 @@ from libs.common.errors import (
     ResponseUnread,
     UpstreamRefused,
     UpstreamTimeout,
+    release_frames,
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.calls.call import Call
@@ -85,6 +86,7 @@ class StreamRelay:
             self._error = UpstreamTimeout("The provider did not continue its answer in time.")
         except AppError as error:
             self._error = error
+            release_frames(error)
         if self._error is None and not self._followed.has_failed():
             return await self._end("ok")
         return await self._end("upstream_error")

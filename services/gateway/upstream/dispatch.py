@@ -21,6 +21,7 @@ from libs.common.errors import (
     RateLimited,
     UpstreamFailed,
     UpstreamRefused,
+    release_frames,
 )
 from libs.common.schemas.route import Route
 from libs.common.schemas.usage import FailedAttempt
@@ -165,6 +166,7 @@ class Dispatcher:
             outcome = await self._sender.send(call, request, target, headers)
         except (InvalidRequest, ProviderNotConfigured, UpstreamFailed, UpstreamRefused) as error:
             outcome = error
+            release_frames(error)
         finally:
             if not isinstance(outcome, _NOT_ASKED):
                 call.attempts += 1

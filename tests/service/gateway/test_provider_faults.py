@@ -1,9 +1,11 @@
 """Providers that refuse, fail or break off: said in the client's format, metered once."""
 
+import gc
 import json
 
 import pytest
 
+from services.gateway.calls.call import Call
 from tests.servers import HOST, free_port
 from tests.service.gateway.conftest import SettingsWith
 from tests.service.gateway.dialects import TOKENS, Dialect
@@ -11,6 +13,7 @@ from tests.service.gateway.faults import check_event
 from tests.service.gateway.stage import Client, open_gateway
 from tests.service.gateway.upstream import Connection, Request, Upstream
 from tests.support.books import Books
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,6 +83,40 @@ async def test_a_provider_that_closes_instead_of_answering(
 
     dialect.check_error(response, 502, "upstream_unavailable")
     await check_event(books, secret, 502, "upstream_unavailable")
+
+
+@pytest.mark.parametrize(("how", "status"), [("refused", 400), ("failed", 502), ("broken", 200)])
+async def test_a_failed_call_leaves_nothing_to_the_collector(
+    gateway: Client, upstream: Upstream, books: Books, dialect: Dialect, how: str, status: int
+) -> None:
+    """Its body may be large, and many may fail before the next collection."""
+
+    async def script(_request: Request, connection: Connection) -> None:
+        if how == "broken":
+            await connection.begin_stream()
+            await connection.chunk(dialect.frames[0])
+        connection.cut()
+
+    def calls() -> int:
+        return sum(type(each) is Call for each in gc.get_objects())
+
+    async def none_is_left() -> bool:
+        return calls() <= before
+
+    upstream.does(script)
+    secret = await books.add_key()
+    body = b"no JSON" if how == "refused" else dialect.body(stream=how == "broken")
+    gc.collect()
+    gc.disable()
+    # Other tests of this process may keep theirs.
+    before = calls()
+    try:
+        response = await gateway.post(dialect.path, secret, body)
+        assert response.status_code == status
+        # The handler ends a moment after its answer is sent.
+        await eventually(none_is_left)
+    finally:
+        gc.enable()
 
 
 async def test_a_truncated_answer(
