@@ -17,13 +17,14 @@ from services.admin.accounts import find_account
 from services.admin.endpoints import Answer
 from services.admin.fields import UserId
 from services.admin.pages import Page, PageQuery
-from services.admin.spend import BudgetSpend, spend_of_accounts, spend_of_keys
+from services.admin.spend import BudgetSpend, accounts_at_risk, spend_of_accounts, spend_of_keys
 from services.admin.state import State
 
 Owner = Account | ApiKey
 
 _LOOKED_AT = 1_000
-_READ_AT_ONCE = 200
+# Whether only those at risk are wanted, for which most owners are read and not shown.
+_READ_AT_ONCE = {False: 200, True: _LOOKED_AT}
 
 
 class BudgetQuery(PageQuery, frozen=True, kw_only=True):
@@ -62,19 +63,24 @@ async def _found(state: State, query: BudgetQuery, part: Slice) -> Rows[Sequence
     first: RowPlace | None = None
     last, looked_at = part.start, 0
     while looked_at < _LOOKED_AT:
-        read = msgspec.structs.replace(part, start=last, limit=_READ_AT_ONCE)
+        read = msgspec.structs.replace(part, start=last, limit=_READ_AT_ONCE[query.at_risk])
         if looked_at:
             read = msgspec.structs.replace(read, inclusive=False)
-        owners = await _owners(state, query, read)
-        for owner, budgets in zip(owners, await _budgets(state, owners), strict=True):
-            shown = [budget for budget in budgets if not query.at_risk or _is_at_risk(budget)]
+        owners, candidates = await _owners(state, query, read)
+        budgets = await _budgets(state, candidates)
+        for owner in owners:
+            shown = [
+                budget
+                for budget in budgets.get(_id_of(owner), ())
+                if not query.at_risk or _is_at_risk(budget)
+            ]
             if shown and len(rows) == part.limit:
                 return Rows(rows=rows, first=first, rest=last)
             last, looked_at = by_id(_id_of(owner)), looked_at + 1
             if shown:
                 rows.append(shown)
                 first = first or last
-        if len(owners) < _READ_AT_ONCE:
+        if len(owners) < read.limit:
             return Rows(rows=rows, first=first, rest=None)
     return Rows(rows=rows, first=first, rest=last)
 
@@ -83,25 +89,33 @@ def _is_at_risk(budget: BudgetSpend) -> bool:
     return budget.outlook != "lasts"
 
 
-async def _owners(state: State, query: BudgetQuery, part: Slice) -> Sequence[Owner]:
+async def _owners(
+    state: State, query: BudgetQuery, part: Slice
+) -> tuple[Sequence[Owner], Sequence[Owner]]:
+    """The next owners, and those of them that may be shown."""
     if query.of == "key":
-        return await state["keys"].with_budgets(part, user_id=query.user_id)
-    if query.user_id is None:
-        return await state["accounts"].with_budgets(part)
-    account = await find_account(state, query.user_id)
-    return [account] if part.covers(by_id(account.user_id)) else []
+        keys = await state["keys"].with_budgets(part, user_id=query.user_id)
+        return keys, keys
+    if query.user_id is not None:
+        account = await find_account(state, query.user_id)
+        one = [account] if part.covers(by_id(account.user_id)) else []
+        return one, one
+    accounts = await state["accounts"].with_budgets(part)
+    owners = [account for account, _ in accounts]
+    return owners, await accounts_at_risk(state, accounts) if query.at_risk else owners
 
 
-async def _budgets(state: State, owners: Sequence[Owner]) -> list[list[OwnedBudget]]:
+async def _budgets(state: State, owners: Sequence[Owner]) -> dict[str, list[OwnedBudget]]:
+    """By user_id or key_id."""
     accounts = [owner for owner in owners if isinstance(owner, Account)]
     keys = [owner for owner in owners if isinstance(owner, ApiKey)]
     of_accounts = await spend_of_accounts(state, accounts) if accounts else []
-    of_keys = await spend_of_keys(state, keys, totals=False)
+    of_keys = await spend_of_keys(state, keys, totals=False) if keys else []
     shown = [spend.budgets for spend in of_accounts] + [spend.budgets for spend in of_keys]
-    return [
-        [_owned(owner, *pair) for pair in zip(owner.budgets, budgets, strict=True)]
+    return {
+        _id_of(owner): [_owned(owner, *pair) for pair in zip(owner.budgets, budgets, strict=True)]
         for owner, budgets in zip(owners, shown, strict=True)
-    ]
+    }
 
 
 def _owned(owner: Owner, budget: Budget, spend: BudgetSpend) -> OwnedBudget:

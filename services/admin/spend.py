@@ -1,6 +1,6 @@
 """What accounts and keys have spent, hold and have left, as responses show it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import Decimal
 
@@ -8,12 +8,13 @@ import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
-from libs.common.domain.forecasts import Outlook, forecast, pace_days
+from libs.common.domain.forecasts import Forecast, Outlook, forecast, pace_days
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
 from libs.common.schemas.account import Account, Budget
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.spend import KeyPeriod
+from libs.common.storage.mongo.driver import Document
 from libs.common.storage.redis.client import RedisError
 from services.admin.state import State
 
@@ -68,12 +69,44 @@ async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[S
     now = state["now"]()
     held = await _held(state, [(account.user_id, None) for account in accounts])
     limited = [account for account in accounts if account.budgets]
-    periods = {
-        p for account in limited for p in (*_periods(account, now), *_pace_days(account, now))
-    }
+    periods = {p for account in limited for p in _all_periods(account, now)}
     users = [account.user_id for account in limited]
     spent = await state["ledger"].spend_of_many(users, sorted(periods)) if users else {}
     return [_spend(account, now, spent, nusd) for account, nusd in zip(accounts, held, strict=True)]
+
+
+async def accounts_at_risk(
+    state: State, accounts: Sequence[tuple[Account, Document]]
+) -> list[Account]:
+    """Those of the accounts with a budget that is exhausted or runs out; each with its whole
+    document. What they hold does not matter, so that Redis need not be asked.
+    """
+    now = state["now"]()
+    periods = {p for account, _ in accounts for p in _all_periods(account, now)}
+    documents = [document for _, document in accounts]
+    spent = await state["ledger"].spend_of_documents(documents, sorted(periods))
+    return [
+        account
+        for account, _ in accounts
+        if any(found.outlook != "lasts" for found in _forecasts(account, now, spent))
+    ]
+
+
+def _forecasts(
+    account: Account, now: datetime, spent: Mapping[tuple[str, str], int]
+) -> Iterator[Forecast]:
+    """One per budget, in their order."""
+    user_id, zone = account.user_id, zone_of(account.time_zone)
+    recent_nusd = sum(spent.get((user_id, day), 0) for day in pace_days(now, zone))
+    for budget, period in zip(account.budgets, _periods(account, now), strict=True):
+        yield forecast(
+            budget,
+            spent_nusd=spent.get((user_id, period), 0),
+            recent_nusd=recent_nusd,
+            now=now,
+            zone=zone,
+            created_at=account.created_at,
+        )
 
 
 async def spend_of_keys(
@@ -134,6 +167,10 @@ def _zone(zones: Mapping[str, str], key: ApiKey) -> tzinfo:
 def _periods(account: Account, now: datetime) -> list[str]:
     zone = zone_of(account.time_zone)
     return [period_key(budget.period, now, zone) for budget in account.budgets]
+
+
+def _all_periods(account: Account, now: datetime) -> list[str]:
+    return [*_periods(account, now), *_pace_days(account, now)]
 
 
 def _pace_days(account: Account, now: datetime) -> tuple[str, str]:

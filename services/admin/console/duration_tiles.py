@@ -1,5 +1,6 @@
 """How long calls took, beside the period before, as the overview has it."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,13 +21,15 @@ async def duration_tiles(view: View, period: Mapping[str, Any], days: int) -> No
     """Of the newest calls of the period, beside those of the one before."""
     since, span = _instant(period["since"]), timedelta(days=days)
     account = {"user_id": period.get("user_id")}
-    now, before = [
-        await view.api.call(
-            usage_durations.show_durations,
-            query={"since": start.isoformat(), "until": (start + span).isoformat(), **account},
+    now, before = await asyncio.gather(
+        *(
+            view.api.call(
+                usage_durations.show_durations,
+                query={"since": start.isoformat(), "until": (start + span).isoformat(), **account},
+            )
+            for start in (since, since - span)
         )
-        for start in (since, since - span)
-    ]
+    )
     tiles = (
         _duration("Latency, median", now.latency_ms, before.latency_ms, "median"),
         _duration("Latency, p95", now.latency_ms, before.latency_ms, "p95"),

@@ -69,7 +69,7 @@ class ForecastWatch:
             return
         now, after = self._now(), None
         while accounts := await self._accounts.with_budgets(after_id(after, _PAGE)):
-            after = accounts[-1].user_id
+            after = accounts[-1][0].user_id
             owners = [
                 _Owner(
                     user_id=account.user_id,
@@ -78,7 +78,7 @@ class ForecastWatch:
                     zone=posting_zone(account.time_zone),
                     created_at=account.created_at,
                 )
-                for account in accounts
+                for account, _ in accounts
             ]
             await self._tell(owners, await self._spent_by_accounts(owners, now), now)
         after = None

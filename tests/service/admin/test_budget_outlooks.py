@@ -106,7 +106,7 @@ async def test_budgets_at_risk_are_listed(admin: httpx2.AsyncClient, database: D
 async def test_a_page_looks_at_a_bounded_number_of_accounts(
     admin: httpx2.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget_outlooks, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(budget_outlooks, "_READ_AT_ONCE", {False: 2, True: 2})
     monkeypatch.setattr(budget_outlooks, "_LOOKED_AT", 4)
     for number in range(7):
         await account(admin, database, f"u{number}", limit_usd=100 if number == 6 else 900)
@@ -129,7 +129,7 @@ async def test_a_page_looks_at_a_bounded_number_of_accounts(
 async def test_the_list_goes_back_as_it_came(
     admin: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, of: str, at_risk: bool
 ) -> None:
-    monkeypatch.setattr(budget_outlooks, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(budget_outlooks, "_READ_AT_ONCE", {False: 2, True: 2})
     budgets = [{"limit_usd": 0, "period": "total"}, {"limit_usd": 1, "period": "daily"}]
     for number in range(7):
         owner = {"user_id": f"u{number}", "budgets": [] if number == 3 else budgets}

@@ -71,12 +71,23 @@ class AccountSpend:
 
         The revision follows the account's number of entries, which grows with each posting.
         """
+        documents = await find_by_ids(self._accounts, user_ids, FIELDS, session)
+        return await self.of_documents(documents, user_ids, periods, session)
+
+    async def of_documents(
+        self,
+        documents: Iterable[Document],
+        user_ids: Iterable[str],
+        periods: Sequence[str],
+        session: Session | None = None,
+    ) -> Spent:
+        """As `read`, of accounts whose documents, with FIELDS, have been read."""
         spent: Spent = {}
         others = set(user_ids)
-        for account in await find_by_ids(self._accounts, user_ids, FIELDS, session):
+        for account in documents:
             if all(_has_whole(account, period) for period in periods):
                 others.discard(account["_id"])
-                spent |= _amounts(account, periods, {})
+                spent.update(_amounts(account, periods, {}))
         if others:
             spent |= await self._read_both(sorted(others), periods, session)
         return spent

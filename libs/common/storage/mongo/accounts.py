@@ -37,8 +37,11 @@ class AccountStore(RevisedStore[Account]):
         """In the order of `_id` or `created_at`."""
         return await read_slice(self._collection, {}, wanted, Account, keep=keep)
 
-    async def with_budgets(self, part: Slice) -> list[Account]:
-        """Those that have budgets, in the order of user_id."""
+    async def with_budgets(self, part: Slice) -> list[tuple[Account, Document]]:
+        """Those that have budgets, in the order of user_id; each with its whole document, which
+        says what the account spent.
+        """
         query: Document = {"budgets.0": {"$exists": True}} | part.ids
         found = self._collection.find(query).sort(part.order(same_value=False)).limit(part.limit)
-        return [from_document(document, Account) for document in await found.to_list(part.limit)]
+        documents = await found.to_list(part.limit)
+        return [(from_document(document, Account), document) for document in documents]

@@ -59,6 +59,14 @@ class LedgerReader:
         spent = await self.spend_with_revisions(user_ids, periods)
         return {of: amount.nusd for of, amount in spent.items()}
 
+    async def spend_of_documents(
+        self, accounts: Sequence[Document], periods: Sequence[str]
+    ) -> dict[tuple[str, str], int]:
+        """As `spend_of_many`, of accounts whose whole documents have been read."""
+        user_ids = [account["_id"] for account in accounts]
+        spent = await self._of_accounts.of_documents(accounts, user_ids, periods)
+        return {of: amount.nusd for of, amount in spent.items()}
+
     async def spend_with_revisions(
         self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None
     ) -> dict[tuple[str, str], PeriodSpend]:

@@ -1,5 +1,6 @@
 """The overview: what was spent, by whom, on what, beside the period before; what needs a look."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -59,15 +60,20 @@ async def show_page(view: View) -> Shown:
     # Whoever has several accounts in scope looks at one of them.
     account = {"user_id": view.query.get("user_id")}
     period = {"since": until - timedelta(days=days), "until": until, **account}
-    by_model = await view.api.call(
-        usage_sums.show_summary,
-        query={**period, "group_by": "model", "compare": "previous", "limit": _TOP},
-    )
-    dearest = await view.api.call(
-        usage_sums.show_summary, query={**period, "group_by": "account", "limit": _TOP}
-    )
     interval = "hour" if days == 1 else "day"
-    series = await view.api.call(usage_series.show_series, query={**period, "interval": interval})
+    by_model, dearest, series, durations, at_risk, health = await asyncio.gather(
+        view.api.call(
+            usage_sums.show_summary,
+            query={**period, "group_by": "model", "compare": "previous", "limit": _TOP},
+        ),
+        view.api.call(
+            usage_sums.show_summary, query={**period, "group_by": "account", "limit": _TOP}
+        ),
+        view.api.call(usage_series.show_series, query={**period, "interval": interval}),
+        duration_tiles(view, period, days),
+        _at_risk(view, account),
+        _ledger(view),
+    )
     total = by_model.total
     return Page(
         name="Overview",
@@ -75,14 +81,14 @@ async def show_page(view: View) -> Shown:
             await _first_steps(view, total, account),
             _period_links(view, chosen),
             _tiles(total, total.previous or None),
-            await duration_tiles(view, period, days),
+            durations,
             panel(f"Spent in {name}", spend_chart(series.total)),
             div(".columns")[
                 panel("Accounts", _top("Account", dearest.data, total, _account)),
                 panel("Models", _top("Model", by_model.data, total, _model)),
                 await _keys_of_dearest(view, period, dearest.data, total),
-                panel("Budgets at risk", *await _at_risk(view, account)),
-                await _ledger(view),
+                panel("Budgets at risk", *at_risk),
+                health,
             ],
         ],
     )
