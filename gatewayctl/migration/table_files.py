@@ -139,7 +139,8 @@ def _dump(path: Path, wanted: Collection[str]) -> Tables:
                 _insert(lines, line, match, wanted, columns, tables)
             elif (match := _CREATE.match(line)) is not None:
                 seen = True
-                columns[_table(match["table"])] = _created(lines)
+                if not line.rstrip().endswith(";"):
+                    columns[_table(match["table"])] = _created(lines)
     if not seen:
         raise Misused(f"{path}: has no tables: dump with pg_dump --format=plain.")
     return tables
@@ -218,8 +219,11 @@ def _add_row(
 
 
 def _created(lines: _Lines) -> list[str]:
+    """As pg_dump writes it, a column a line."""
     found: list[str] = []
-    while (line := lines.next()) is not None and not line.startswith(")"):
+    while (line := lines.next()) is None or not line.startswith(")"):
+        if line is None:
+            raise lines.wrong("ends within CREATE TABLE: the dump is not whole")
         match = _COLUMN.match(line)
         if match is not None and match["column"].lower() not in _NO_COLUMN:
             found.append(_name(match["column"]))

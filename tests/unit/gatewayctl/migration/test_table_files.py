@@ -44,6 +44,11 @@ def test_all_forms_of_a_dump_are_the_same_rows(tmp_path: Path, text: str) -> Non
     assert read(tmp_path, text) == ROWS
 
 
+def test_a_table_that_is_made_in_one_line_swallows_no_rows(tmp_path: Path) -> None:
+    text = 'CREATE TABLE public."Keys" (a text);\nCOPY public."Keys" (a) FROM stdin;\nx\n\\.\n'
+    assert read(tmp_path, text) == [{"a": "x"}]
+
+
 def test_csv_files_of_a_directory_are_tables(tmp_path: Path) -> None:
     (tmp_path / "Keys.csv").write_text(
         'token,Name,models\r\nt1,"it\'s; a\nb\\c","{a,b}"\r\nt2,,{}\r\n', newline=""
@@ -70,6 +75,7 @@ def test_tables_that_are_not_wanted_are_named(tmp_path: Path) -> None:
         ('COPY public."Keys" (a, b) FROM stdin;\nx\ty\n', ":2: ends within the rows"),
         ('COPY public."Keys" (a, b) FROM stdin;\nx\n\\.\n', ":2: has 1 values for 2 columns"),
         ("INSERT INTO public.\"Keys\" VALUES ('x'\n", "ends within a row"),
+        ('CREATE TABLE public."Keys" (\n    a text,\n', ":2: ends within CREATE TABLE"),
         ("INSERT INTO public.\"Keys\" VALUES ('x');\n", ":1: Keys has no columns"),
         ("INSERT INTO public.\"Keys\" (a) VALUES ('x', 1);\n", "has 2 values for 1 columns"),
         ('INSERT INTO public."Keys" (a) SELECT 1;\n', ":1: has no VALUES"),
