@@ -1,6 +1,7 @@
 """`gatewayctl accounts`."""
 
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from gatewayctl.commands import (
     session_of,
     verb,
 )
-from gatewayctl.errors import Misused
+from gatewayctl.errors import Misused, Refused
 from gatewayctl.values import Row
 
 app = noun("accounts", "Accounts: whose budget all of their keys share.")
@@ -147,11 +148,26 @@ def _set_status(session: Session, status: str, user_ids: list[str], *, dry_run: 
             break
         body = {**body, "cursor": change["next_cursor"]}
     session.output.rows(rows, ("user_id", "status"), empty="No account would have another status.")
+    _refuse_unknown(session, {*user_ids} - {row["user_id"] for row in rows} - {*missed})
     if missed:
         raise Misused(
             f"Somebody else changed {len(missed)} accounts meanwhile: {', '.join(missed)}.",
             way_out="repeat the command",
         )
+
+
+def _refuse_unknown(session: Session, user_ids: set[str]) -> None:
+    """Raises Refused. Of these nothing is said: they have the status already, or do not exist."""
+    unknown = []
+    for user_id in sorted(user_ids):
+        try:
+            session.client.get(at("/admin/accounts/{}", user_id))
+        except Refused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            unknown.append(user_id)
+    if unknown:
+        raise Refused(f"There is no account {', '.join(map(repr, unknown))}.")
 
 
 @verb(app, "statement")
