@@ -32,6 +32,8 @@ _MAX_PAGES = 50_000
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _TRY_AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _UNDER_WAY = "request_under_way"
+# A POST that only computes.
+_COMPUTED = {"/admin/costs/quote", "/admin/costs/compare"}
 
 Query = Mapping[str, Any]
 
@@ -51,7 +53,10 @@ def at(pattern: str, *names: str) -> str:
 
 
 class Client:
-    """`idempotency_key` replaces a random one, for one who repeats a whole command."""
+    """`idempotency_key` replaces a random one, for one who repeats a whole command.
+
+    `has_changed` once a request that changes something was answered.
+    """
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class Client:
         self.connection = connection
         self._terminal = terminal
         self.idempotency_key = idempotency_key or str(uuid.uuid4())
+        self.has_changed = False
         self._posts = 0
         try:
             self._http = httpx.Client(
@@ -138,6 +144,7 @@ class Client:
             )
             pause_s = self._tried(request, last=left == 0)
             if isinstance(pause_s, Answer):
+                self.has_changed = self.has_changed or _changes(method, path, body)
                 return pause_s
             self._terminal.sleep(pause_s)
         raise AssertionError("the last try answers or raises")
@@ -231,6 +238,11 @@ class Client:
         return Failed(
             f"{where} answers {response.status_code}, but is no admin API.", way_out=way_out
         )
+
+
+def _changes(method: str, path: str, body: Any) -> bool:
+    dry_run = isinstance(body, dict) and body.get("dry_run") is True
+    return method != "GET" and not dry_run and path not in _COMPUTED
 
 
 def _sent(query: Query | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from gatewayctl.errors import DONE, CommandError
 from gatewayctl.output import Output
 from gatewayctl.profiles import connection_of
 from gatewayctl.terminal import Terminal
+from gatewayctl.values import check_query
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,7 +104,11 @@ class Command(TyperCommand):
         session = Session(terminal=ctx.obj, options=Options(**taken))
         ctx.obj = session
         try:
-            return super().invoke(ctx)
+            if session.options.query is not None:
+                check_query(session.options.query)
+            result = super().invoke(ctx)
+            session.output.end()
+            return result
         except CommandError as error:
             tell(session.terminal, error)
             raise typer.Exit(error.exit_code) from None
@@ -127,7 +132,12 @@ class Session:
     def __init__(self, *, terminal: Terminal, options: Options) -> None:
         self.terminal = terminal
         self.options = options
-        self.output = Output(terminal=terminal, fields=options.fields, query=options.query)
+        self.output = Output(
+            terminal=terminal,
+            has_changed=lambda: "client" in self.__dict__ and self.client.has_changed,
+            fields=options.fields,
+            query=options.query,
+        )
 
     @cached_property
     def client(self) -> Client:

@@ -2,6 +2,7 @@
 
 0  done, and what was checked is right
 1  done, and what was checked is wrong: a proof that fails, a difference, a deployment that is down
+   (also: done, but not printed as asked)
 2  the command line or what it was given is wrong; nothing was sent, or the API found it invalid
 3  the API refused: no key, not allowed, nothing by that name, changed by somebody else
 4  no answer: wrong address, not reachable, too many requests, the service failed
@@ -31,6 +32,12 @@ class CommandError(Exception):
 
 class Misused(CommandError):
     exit_code = MISUSED
+
+
+class Mistold(CommandError):
+    """It is done, and could not be printed as `--json` or `--query` asks."""
+
+    exit_code = WRONG
 
 
 class Refused(CommandError):

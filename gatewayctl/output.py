@@ -5,21 +5,29 @@
 - `--json a,b.c`: these fields, as lines of JSON, in either.
 - `--query EXPRESSION`: what the JMESPath expression finds in the list of all rows, or in the
   object; a list is a line each, a string is printed without quotes.
+
+What a command that has changed something cannot print as asked is printed whole, such as the
+secret of a new key, which nobody could ask for again; `end` tells why.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from gatewayctl.errors import Misused, Mistold
 from gatewayctl.terminal import Terminal, printable
 from gatewayctl.values import Row, encoded, searched, with_fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
+    """`has_changed` tells whether the command has changed something yet."""
+
     terminal: Terminal
+    has_changed: Callable[[], bool]
     fields: tuple[str, ...] = ()
     query: str | None = None
+    _mistold: list[Misused] = field(default_factory=list)
 
     @property
     def is_table(self) -> bool:
@@ -55,11 +63,31 @@ class Output:
         """Text that is the answer itself, as a snippet is."""
         self._write(text if text.endswith("\n") else text + "\n")
 
+    def end(self) -> None:
+        """Raises Mistold where something was printed whole."""
+        if self._mistold:
+            first = self._mistold[0]
+            raise Mistold(f"It is done, and printed whole: {first.message}", details=first.details)
+
     def _chosen(self, row: Row) -> Row:
-        return with_fields(row, self.fields) if self.fields else row
+        try:
+            return with_fields(row, self.fields) if self.fields else row
+        except Misused as error:
+            self._keep(error)
+            return row
+
+    def _keep(self, error: Misused) -> None:
+        if not self.has_changed():
+            raise error
+        if not self._mistold:
+            self._mistold.append(error)
 
     def _found(self, value: Any) -> None:
-        found = searched(value, self.query or "@")
+        try:
+            found = searched(value, self.query or "@")
+        except Misused as error:
+            self._keep(error)
+            found = value
         for one in found if isinstance(found, list) else [found]:
             if isinstance(one, str):
                 self._write(one + "\n")

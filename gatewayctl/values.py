@@ -55,6 +55,17 @@ def with_fields(row: Row, fields: Sequence[str]) -> Row:
     return {field: picked(row, field) for field in fields}
 
 
+def check_query(expression: str) -> None:
+    """Raises Misused for what is no JMESPath."""
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    try:
+        jmespath.compile(expression)
+    except JMESPathError as error:
+        raise Misused(f"--query: {error}") from None
+
+
 def searched(value: Any, expression: str) -> Any:
     """What a JMESPath expression finds. Raises Misused."""
     import jmespath

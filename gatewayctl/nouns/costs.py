@@ -44,7 +44,7 @@ def list_costs(
     model: Annotated[str | None, typer.Option(help="Of this model.")] = None,
     pattern: Annotated[str | None, typer.Option(help="Of models such as gpt-*.")] = None,
     provider: Provider = None,
-    source: Annotated[str | None, typer.Option(help="Such as admin or import.")] = None,
+    source: Annotated[str | None, typer.Option(help="admin or litellm, as imported.")] = None,
     bundled: Annotated[
         bool | None, typer.Option("--bundled/--stored", help="LiteLLM's map, or stored ones.")
     ] = None,

@@ -4,6 +4,8 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
 from tests.service.admin.conftest import ADMIN_KEY
 from tests.support.command_line import URL, CommandLine
 
@@ -40,6 +42,44 @@ async def test_fields_and_queries_choose_what_is_printed(ctl: CommandLine) -> No
     ran = await ctl("accounts", "list", "--query", "[")
     assert ran.code == 2
     assert "--query" in ran.err
+
+
+@pytest.mark.parametrize(
+    "asked", [("--json", "api_key,nope"), ("--query", "sum(name)")], ids=["json", "query"]
+)
+async def test_what_is_done_is_printed_whole_if_not_as_asked(
+    ctl: CommandLine, asked: tuple[str, str]
+) -> None:
+    """The secret of a new key could not be had again."""
+    await ctl.done("accounts", "create", "alice")
+    ran = await ctl("keys", "create", "alice", *asked)
+    assert ran.code == 1
+    assert ran.row["api_key"].startswith("sk-gw-")
+    assert f"It is done, and printed whole: {asked[0]}" in ran.err
+
+
+async def test_a_wrong_query_is_seen_before_anything_is_sent(ctl: CommandLine) -> None:
+    ran = await ctl("accounts", "create", "alice", "--query", "[")
+    assert (ran.code, ran.out) == (2, "")
+    assert (await ctl.done("accounts", "list")).rows == []
+
+
+async def test_a_computation_or_a_dry_run_has_done_nothing(ctl: CommandLine) -> None:
+    await ctl.done("costs", "set", "own", "--input", "1", "--output", "2")
+    await ctl.done("accounts", "create", "alice")
+    for words in ("costs quote own --input 1", "accounts suspend alice --dry-run"):
+        ran = await ctl(*words.split(), "--json", "nope")
+        assert (ran.code, ran.out) == (2, "")
+
+
+async def test_an_account_that_does_not_exist_is_named(ctl: CommandLine) -> None:
+    for name in ("alice", "bob"):
+        await ctl.done("accounts", "create", name)
+    await ctl.done("accounts", "suspend", "bob")
+    ran = await ctl("accounts", "suspend", "alice", "nobody", "bob")
+    assert (ran.code, ran.rows) == (3, [{"user_id": "alice", "status": "suspended"}])
+    assert "There is no account 'nobody'." in ran.err
+    assert (await ctl.done("accounts", "suspend", "alice", "bob")).rows == []
 
 
 async def test_lists_say_where_they_stop(ctl: CommandLine) -> None:
