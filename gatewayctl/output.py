@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gatewayctl.errors import Misused, Mistold
+from gatewayctl.errors import Mistold, Misused
 from gatewayctl.terminal import Terminal, printable
 from gatewayctl.values import Row, encoded, searched, with_fields
 

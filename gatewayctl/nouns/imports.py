@@ -142,7 +142,7 @@ def _tables(
         database = session.terminal.secret("URL of the database: ")
     elif has_password(database):
         raise Misused(
-            "A password does not belong into the command line, whose history keeps it.",
+            "A password does not belong on the command line, whose history keeps it.",
             way_out="--database -, and the URL on stdin",
         )
     return read_database(database, wanted, prefix, session.terminal.environ)

@@ -163,7 +163,7 @@ def _named(session: Session, key: str) -> str:
         return session.terminal.secret("The key's secret: ")
     if key.startswith(_SECRET):
         raise Misused(
-            "A secret does not belong into the command line, whose history keeps it.",
+            "A secret does not belong on the command line, whose history keeps it.",
             way_out="name the key by its id, or write - and send the secret on stdin",
         )
     return key

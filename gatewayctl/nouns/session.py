@@ -52,7 +52,7 @@ def login(
     session = session_of(ctx)
     if key not in (None, "-"):
         raise Misused(
-            "A key does not belong into the command line, whose history keeps it. It may have to "
+            "A key does not belong on the command line, whose history keeps it. It may have to "
             "be replaced now.",
             way_out="gatewayctl login, and type it; or send it on stdin",
         )

@@ -120,7 +120,7 @@ async def test_one_that_was_interrupted_is_gone_on_with(
     ("arguments", "said"),
     [
         (("litellm",), "There is nothing to read"),
-        (("litellm", "--database", "postgresql://u:pw@h/d"), "does not belong into the command"),
+        (("litellm", "--database", "postgresql://u:pw@h/d"), "does not belong on the command"),
         (("litellm", "--database", "-", "--export", "x"), "not both"),
         (("litellm", "--export", "none.sql"), "none.sql"),
         (("otari", "--config", "none.yml"), "none.yml"),
