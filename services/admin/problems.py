@@ -55,7 +55,7 @@ KINDS: dict[str, ProblemKind] = {
     "not_found": ProblemKind(
         404,
         "There is nothing by that name",
-        "`errors` names the field; the list of its kind shows what there is.",
+        "The list of its kind shows what there is.",
     ),
     "method_not_allowed": ProblemKind(
         405, "The path does not support the method", "The header `allow` lists those it supports."

@@ -153,9 +153,9 @@ async def quote(request: Request[State], body: QuoteBody) -> Answer[QuoteView]:
     ]
     found = next((each for each in quotes if each is not None), None)
     if found is None:
-        raise NotFound(
-            f"'{served[0].provider}/{served[0].model}' has no price at that time.", param="model"
-        )
+        provider, model = served[0].provider, served[0].model
+        named = model if provider == "*" else f"{provider}/{model}"
+        raise NotFound(f"'{named}' has no price at that time.", param="model")
     deployments = tuple(
         DeploymentQuote(
             deployment_id=each.deployment_id,
