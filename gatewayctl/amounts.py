@@ -19,6 +19,14 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Before then, in the same forms.")
 ]
+# Of sums, which are of whole days.
+SinceDay = Annotated[
+    str | None,
+    typer.Option("--since", metavar="DAY", help="From that day on: 2026-11-24, today or 7d ago."),
+]
+UntilDay = Annotated[
+    str | None, typer.Option("--until", metavar="DAY", help="Before that day, in the same forms.")
+]
 
 
 def amount(text: str) -> Decimal:
@@ -47,16 +55,19 @@ def time_of(text: str | None, now: datetime) -> str | None:
 
 
 def day_of(text: str | None, now: datetime) -> str | None:
-    """A day without a zone. Raises Misused."""
+    """A day without a zone. Raises Misused, also for a part of a day: sums would be of it all."""
     if text is None:
         return None
     ago = _ago(text, now)
-    if ago is not None:
+    if ago is not None and text[-1] not in "mh":
         return ago.date().isoformat()
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise _no_time(text) from None
+        raise Misused(
+            f"{text!r} is no day, and sums are of whole days.",
+            way_out="write 2026-11-24, today, or 7d, 4w",
+        ) from None
 
 
 def later_of(text: str | None, now: datetime) -> str | None:

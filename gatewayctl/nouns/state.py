@@ -89,6 +89,7 @@ def export(
     """Print what the gateway has as a file for `apply`, without secrets.
 
     Keys have none there: they are found by their names, and made with `gatewayctl keys create`.
+    Prices are those that were set: import those that were imported with `gatewayctl costs import`.
     """
     from gatewayctl.files import replace_file
     from gatewayctl.state.exports import exported, yaml_of

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatewayctl.amounts import Since, Until, day_of
+from gatewayctl.amounts import Since, SinceDay, Until, UntilDay, day_of, time_of
 from gatewayctl.client import at
 from gatewayctl.commands import DEFAULT_LIMIT, Limit, Session, noun, session_of, verb
 from gatewayctl.downloads import Force, To, download
@@ -27,6 +27,7 @@ _ACCEPT = {
 # What a group is called in an answer, where it is not what it is asked by.
 _FIELDS = {"account": "user_id", "key": "key_id"}
 _LONGEST_SPAN = timedelta(days=399)
+_DAY = len("2026-11-24")
 
 verb(app, "tail")(tail)
 
@@ -73,8 +74,8 @@ def summary(
     account: Account = None,
     key: Key = None,
     model: Model = None,
-    since: Since = None,
-    until: Until = None,
+    since: SinceDay = None,
+    until: UntilDay = None,
     zone: Zone = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="With as many days before as well.")
@@ -101,7 +102,7 @@ def summary(
     before = total.get("previous")
     compared = f"; {before['cost_usd']:f} USD before" if before else ""
     session.output.done(
-        f"{shown['since']} to {shown['until']}: {total['cost_usd']:f} USD, "
+        f"From {shown['since']} on, before {shown['until']}: {total['cost_usd']:f} USD, "
         f"{total['calls']} calls{compared}."
     )
 
@@ -114,8 +115,8 @@ def series(
     account: Account = None,
     key: Key = None,
     model: Model = None,
-    since: Since = None,
-    until: Until = None,
+    since: SinceDay = None,
+    until: UntilDay = None,
     zone: Zone = None,
     where: Where = None,
 ) -> None:
@@ -217,8 +218,8 @@ def _expected(
     try:
         query = {
             "user_id": account,
-            "since": day_of(since, now) or (now - _LONGEST_SPAN).date().isoformat(),
-            "until": day_of(until, now),
+            "since": (time_of(since, now) or (now - _LONGEST_SPAN).isoformat())[:_DAY],
+            "until": (time_of(until, now) or "")[:_DAY] or None,
             "limit": 1,
         }
         total = session.client.get("/admin/usage/summary", query)["total"]

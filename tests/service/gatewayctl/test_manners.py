@@ -82,6 +82,21 @@ async def test_an_account_that_does_not_exist_is_named(ctl: CommandLine) -> None
     assert (await ctl.done("accounts", "suspend", "alice", "bob")).rows == []
 
 
+@pytest.mark.parametrize("since", ["2h", "24h", "2026-11-24T12:00:00Z"])
+async def test_sums_are_never_of_other_times_than_asked(ctl: CommandLine, since: str) -> None:
+    """They are of whole days: `--since 2h` would be one from midnight on."""
+    for verb in ("summary", "series"):
+        ran = await ctl("usage", verb, "--since", since)
+        assert (ran.code, ran.out) == (2, "")
+        assert "sums are of whole days.\n  -> write 2026-11-24, today, or 7d, 4w" in ran.err
+
+
+async def test_a_quote_names_the_model_that_has_no_price(ctl: CommandLine) -> None:
+    ran = await ctl("costs", "quote", "nope", "--input", "1")
+    assert ran.code == 3
+    assert "'nope' has no price at that time." in ran.err
+
+
 async def test_lists_say_where_they_stop(ctl: CommandLine) -> None:
     for name in ("alice", "bob", "carol"):
         await ctl.done("accounts", "create", name)
