@@ -31,6 +31,7 @@ def download(
 
     `expected` is about how many lines will come.
     """
+    session.output.refuse_choice()
     if to == "-":
         _print(session, path, query, accept)
         return

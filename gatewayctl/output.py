@@ -59,6 +59,11 @@ class Output:
         if self.is_table:
             self.terminal.say(text)
 
+    def refuse_choice(self) -> None:
+        """Raises Misused: a document or an export is whole, and has a form of its own."""
+        if self.fields or self.query is not None:
+            raise Misused("--json and --query choose nothing here: what is printed is whole.")
+
     def text(self, text: str) -> None:
         """Text that is the answer itself, as a snippet is."""
         self._write(text if text.endswith("\n") else text + "\n")

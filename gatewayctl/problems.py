@@ -34,9 +34,10 @@ def problem_error(
         status == HTTPStatus.NOT_FOUND and detail.startswith(_UNKNOWN_PATH)
     ):
         return None
-    details = [_wrong_field(one) for one in content.get("errors", ()) if isinstance(one, dict)]
+    errors = [one for one in content.get("errors", ()) if isinstance(one, dict)]
     # The detail and the way out of wrong fields say that they are listed.
-    listed = bool(details) and status == HTTPStatus.UNPROCESSABLE_ENTITY
+    listed = bool(errors) and status == HTTPStatus.UNPROCESSABLE_ENTITY
+    details = [_wrong_field(one) for one in errors if listed or one.get("detail") != detail]
     message = f"{content.get('title') if listed else detail} ({status} {content.get('code')})"
     way_out = None if listed else content.get("way_out")
     if status in _INVALID:

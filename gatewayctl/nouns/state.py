@@ -96,6 +96,7 @@ def export(
     from gatewayctl.state.kinds import BY_SECTION
 
     session = session_of(ctx)
+    session.output.refuse_choice()
     unknown = [name for name in only or () if name not in BY_SECTION]
     if unknown:
         raise Misused(f"--only: {unknown[0]!r} is none of {', '.join(BY_SECTION)}.")

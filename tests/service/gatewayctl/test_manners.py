@@ -94,7 +94,15 @@ async def test_sums_are_never_of_other_times_than_asked(ctl: CommandLine, since:
 async def test_a_quote_names_the_model_that_has_no_price(ctl: CommandLine) -> None:
     ran = await ctl("costs", "quote", "nope", "--input", "1")
     assert ran.code == 3
-    assert "'nope' has no price at that time." in ran.err
+    assert ran.err.count("'nope' has no price at that time.") == 1
+
+
+@pytest.mark.parametrize("words", ["export", "usage export", "audit export"])
+async def test_an_export_is_whole(ctl: CommandLine, words: str) -> None:
+    for asked in (("--json", "entry_id"), ("--query", "[0]")):
+        ran = await ctl(*words.split(), *asked)
+        assert (ran.code, ran.out) == (2, "")
+        assert "--json and --query choose nothing here" in ran.err
 
 
 async def test_lists_say_where_they_stop(ctl: CommandLine) -> None:
