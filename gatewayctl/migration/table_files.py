@@ -67,8 +67,8 @@ def read_rows(path: Path) -> Iterator[Row]:
 def _directory(path: Path, wanted: Collection[str]) -> Tables:
     tables = Tables()
     files = sorted(path.glob("*.csv"))
-    if not files:
-        raise Misused(f"{path}: has no files such as {next(iter(wanted))}.csv.")
+    if not {file.stem for file in files} & {*wanted}:
+        raise Misused(f"{path}: has none of the files {', '.join(f'{t}.csv' for t in wanted)}.")
     for file in files:
         if file.stem not in wanted:
             tables.others.add(file.stem)
@@ -124,7 +124,7 @@ class _Lines:
 def _dump(path: Path, wanted: Collection[str]) -> Tables:
     tables = Tables()
     columns: dict[str, list[str]] = {}
-    seen = False
+    seen: set[str] = set()
     with path.open("rb") as file:
         if file.read(5) == b"PGDMP":
             raise Misused(f"{path}: is pg_dump's own format; dump with --format=plain.")
@@ -132,17 +132,19 @@ def _dump(path: Path, wanted: Collection[str]) -> Tables:
         lines = _Lines(file, str(path))
         while (line := lines.next()) is not None:
             if (match := _COPY.match(line)) is not None:
-                seen = True
+                seen.add(_table(match["table"]))
                 _copy(lines, match, wanted, tables)
             elif (match := _INSERT.match(line)) is not None:
-                seen = True
+                seen.add(_table(match["table"]))
                 _insert(lines, line, match, wanted, columns, tables)
             elif (match := _CREATE.match(line)) is not None:
-                seen = True
+                seen.add(_table(match["table"]))
                 if not line.rstrip().endswith(";"):
                     columns[_table(match["table"])] = _created(lines)
     if not seen:
         raise Misused(f"{path}: has no tables: dump with pg_dump --format=plain.")
+    if not seen & {*wanted}:
+        raise Misused(f"{path}: has none of the tables {', '.join(wanted)}.")
     return tables
 
 

@@ -62,7 +62,7 @@ def test_csv_files_of_a_directory_are_tables(tmp_path: Path) -> None:
 def test_tables_that_are_not_wanted_are_named(tmp_path: Path) -> None:
     (tmp_path / "dump.sql").write_text(
         "COPY public.logs (a) FROM stdin;\nx\n\\.\nCOPY public.none (a) FROM stdin;\n\\.\n"
-        "INSERT INTO public.other VALUES ('x;\ny');\n"
+        "INSERT INTO public.other VALUES ('x;\ny');\n" + CREATED
     )
     assert read_tables_of(tmp_path / "dump.sql", {"Keys"}).others == {"logs", "other"}
 
@@ -71,6 +71,7 @@ def test_tables_that_are_not_wanted_are_named(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", "has no tables"),
+        ('COPY public."Kyes" (a) FROM stdin;\nx\n\\.\n', "has none of the tables Keys"),
         ("PGDMP\x01\x02", "--format=plain"),
         ('COPY public."Keys" (a, b) FROM stdin;\nx\ty\n', ":2: ends within the rows"),
         ('COPY public."Keys" (a, b) FROM stdin;\nx\n\\.\n', ":2: has 1 values for 2 columns"),
