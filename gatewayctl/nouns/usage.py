@@ -201,7 +201,9 @@ def _group(by: str, row: Row) -> str:
         value = row.get(_FIELDS.get(field, field))
         if field.startswith("tag:"):
             value = (row.get("tags") or {}).get(field.removeprefix("tag:"))
-        names.append("-" if value is None else str(value))
+        # A correction has no model, and would be an unnamed sum without a call.
+        none = "-" if row["calls"] else "(corrections)"
+        names.append(none if value is None else str(value))
     return " / ".join(names)
 
 

@@ -184,6 +184,23 @@ def test_what_others_named_cannot_command_the_terminal() -> None:
         assert not {"\x1b", "\x9b"} & set(shown.out)
 
 
+def test_the_sum_of_corrections_has_a_name() -> None:
+    total = {"cost_usd": 2, "calls": 1, "corrections": 1}
+    corrections = {"model": None, "cost_usd": 1.5, "calls": 0, "corrections": 1}
+    nameless = {"model": None, "cost_usd": 0.5, "calls": 1, "corrections": 0}
+    page = {
+        "since": "2026-11-01", "until": "2026-12-01", "data": [corrections, nameless],
+        "rest": None, "total": total,
+    }  # fmt: skip
+    shown = run(
+        "usage", "summary", transport=Server(httpx.Response(200, json=page)),
+        environ={**ENVIRON, "NO_COLOR": "1"}, terminal=True,
+    )  # fmt: skip
+    _, first, second, *_ = shown.out.splitlines()
+    assert first.startswith("(corrections)  ")
+    assert second.startswith("- ")
+
+
 def test_a_secret_on_the_command_line_is_refused() -> None:
     server = Server()
     refused = ran(server, "keys", "show", "sk-gw-0123456789abcdef")
