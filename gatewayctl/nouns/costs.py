@@ -20,6 +20,8 @@ from gatewayctl.commands import (
 )
 from gatewayctl.errors import Misused, end_wrong
 from gatewayctl.nouns import price_imports
+from gatewayctl.state.differences import equal
+from gatewayctl.state.fields import PRICE
 from gatewayctl.values import Row
 
 app = noun("costs", "Prices of models, in USD per million tokens.")
@@ -29,6 +31,10 @@ _COLUMNS = (
     "price id=price_id",
 )  # fmt: skip
 _MAX_ROUNDS = 10_000
+_MAX_IN_FORCE = 200
+_OF_THE_MAP = "litellm:"
+# What is not given is as in the price in force.
+_INHERIT = "inherit"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Such as gpt-5-mini.")]
 PriceId = Annotated[str, typer.Argument(metavar="PRICE_ID", help="As lists show it.")]
@@ -108,16 +114,39 @@ def set_cost(
 
 
 def _show_change(session: Session, body: Row) -> None:
-    """Beside what is in force."""
-    query = {"model": body["model"], "provider": body.get("provider"), "limit": 2}
-    found = session.client.get("/admin/costs", query)["data"]
-    before: Row = next((row for row in found if row.get("in_force")), {})
+    """Beside what it takes over from, whose other terms are named."""
+    before = _replaced(session, body)
     rows = [
         {"field": name, "before": before.get(name), "after": value}
         for name, value in body.items()
-        if before.get(name) != value
+        if before.get(name) != value and name != _INHERIT
     ]
     session.output.rows(rows, ("field", "before", "after"), empty="Nothing would change.")
+    lost = [
+        name
+        for name, default in PRICE.own.items()
+        if name not in body and before.get(name) is not None and not equal(before[name], default)
+    ]
+    lost = [name for name in lost if name not in ("model", "provider")]
+    if lost and not body.get(_INHERIT):
+        session.terminal.say(
+            f"gatewayctl: the price in force says more, which the new one will not: "
+            f"{', '.join(lost)} (--set inherit=true keeps it)."
+        )
+
+
+def _replaced(session: Session, body: Row) -> Row:
+    """The price in force for the same provider, else for all; of LiteLLM's map any provider's."""
+    of = body.get("provider") or "*"
+    found = [
+        row
+        for row in session.client.pages("/admin/costs", {"model": body["model"]}, _MAX_IN_FORCE)
+        if row["in_force"]
+        and (
+            row["provider"] in (of, "*") or (of == "*" and row["price_id"].startswith(_OF_THE_MAP))
+        )
+    ]
+    return min(found, key=lambda row: bool(row["provider"] != of), default={})
 
 
 @verb(app, "end")

@@ -45,7 +45,10 @@ Budget = Annotated[
     typer.Option("--budget", parser=amount, metavar="USD", help="A limit within its account's."),
 ]
 Period = Annotated[
-    str, typer.Option("--period", metavar="PERIOD", help="daily, weekly, monthly or total.")
+    str | None,
+    typer.Option(
+        "--period", metavar="PERIOD", help="Of its budget: daily, weekly, monthly or total."
+    ),
 ]
 
 
@@ -82,12 +85,17 @@ def create_key(
     models: Models = None,
     expires: Expires = None,
     budget: Budget = None,
-    period: Period = "monthly",
+    period: Period = None,
     source: From = None,
     assignments: Set = None,
 ) -> None:
-    """Create a key. Its secret is printed once, and cannot be had again."""
+    """Create a key. Its secret is printed once, and cannot be had again.
+
+    A budget without a period is a monthly one.
+    """
     session = session_of(ctx)
+    if budget is not None:
+        period = period or "monthly"
     body = body_of(
         session.terminal, source, assignments,
         user_id=user_id, name=name, **_fields(session, models, expires, budget, period),
@@ -104,7 +112,7 @@ def change_key(
     models: Models = None,
     expires: Expires = None,
     budget: Budget = None,
-    period: Period = "monthly",
+    period: Period = None,
     source: From = None,
     assignments: Set = None,
     dry_run: DryRun = False,
@@ -174,8 +182,11 @@ def _fields(
     models: list[str] | None,
     expires: str | None,
     budget: Decimal | None,
-    period: str,
+    period: str | None,
 ) -> Row:
+    """Raises Misused for half a budget: a guessed period would replace the one of a key."""
+    if (budget is None) is not (period is None):
+        raise Misused("--budget and --period belong together: each is half a budget.")
     return {
         "allowed_models": models or None,
         "expires_at": later_of(expires, session.terminal.now()),

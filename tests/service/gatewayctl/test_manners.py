@@ -97,6 +97,32 @@ async def test_a_quote_names_the_model_that_has_no_price(ctl: CommandLine) -> No
     assert ran.err.count("'nope' has no price at that time.") == 1
 
 
+async def test_a_budget_of_a_key_keeps_no_period_that_was_not_asked_for(ctl: CommandLine) -> None:
+    await ctl.done("accounts", "create", "alice")
+    made = await ctl.done("keys", "create", "alice", "--budget", "5", "--json", "key_id,budgets")
+    assert made.row["budgets"][0]["period"] == "monthly"
+    key_id = made.row["key_id"]
+    for half in (("--budget", "9"), ("--period", "daily")):
+        ran = await ctl("keys", "change", key_id, "--name", "ci", *half)
+        assert (ran.code, ran.out) == (2, "")
+        assert "--budget and --period belong together" in ran.err
+    assert (await ctl("keys", "create", "alice", "--period", "daily")).code == 2
+    await ctl.done("keys", "change", key_id, "--budget", "9", "--period", "daily")
+    [budget] = (await ctl.done("keys", "show", key_id)).row["budgets"]
+    assert (budget["limit_usd"], budget["period"]) == (9, "daily")
+
+
+async def test_a_dry_run_of_a_price_names_the_terms_that_it_would_lose(ctl: CommandLine) -> None:
+    set_price = ("costs", "set", "own", "--input", "1", "--output", "2")
+    await ctl.done(*set_price, "--cached", "0.5", "--set", "multiplier=2")
+    await ctl.done(*set_price, "--provider", "openai")
+    ran = await ctl.done("costs", "set", "own", "--input", "1", "--output", "3", "--dry-run")
+    assert ran.rows == [{"field": "output_cost_per_million", "before": 2, "after": 3}]
+    assert "will not: cached_read_cost_per_million, multiplier (--set inherit" in ran.err
+    ran = await ctl.done(*set_price, "--set", "inherit=true", "--dry-run")
+    assert (ran.rows, ran.err) == ([], "")
+
+
 @pytest.mark.parametrize("words", ["export", "usage export", "audit export"])
 async def test_an_export_is_whole(ctl: CommandLine, words: str) -> None:
     for asked in (("--json", "entry_id"), ("--query", "[0]")):
