@@ -36,6 +36,8 @@ def where_of(texts: Sequence[str] | None, **given: Any) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise Misused(f"--where {text!r} is not FIELD=VALUE.")
+        if name in query or given.get(name) is not None:
+            raise Misused(f"--where {text!r}: {name} is given twice.")
         query[name] = value
     return query | {name: value for name, value in given.items() if value is not None}
 

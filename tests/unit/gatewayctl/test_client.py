@@ -217,6 +217,8 @@ def test_a_secret_on_the_command_line_is_refused() -> None:
         ("accounts", "change", "a"),
         ("usage", "show", "--since", "yesterday-ish"),
         ("usage", "show", "--where", "provider"),
+        ("usage", "show", "--where", "tag=a", "--where", "tag=b"),
+        ("usage", "show", "--where", "model=a", "--model", "b"),
         ("usage", "show", "--limit", "0"),
         ("costs", "quote", "m"),
         ("ledger", "dead-letters", "replay"),
