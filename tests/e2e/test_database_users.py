@@ -228,6 +228,7 @@ async def _correct(stack: Stack) -> None:
     for how in ("", "?full=true"):
         assert admin.expect("GET", f"/admin/ledger/verify{how}")["ok"]
     assert admin.expect("GET", "/admin/audit/verify")["ok"]
+    assert admin.expect("GET", "/admin/ledger/health")["dead_letters"] == 0
 
 
 async def _lose_a_price(stack: Stack, gateway: Client) -> None:
