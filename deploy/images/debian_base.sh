@@ -9,7 +9,7 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
 debootstrap --variant=minbase --include=python3,python3-venv,python-is-python3,ca-certificates \
-    "$suite" "$root" http://deb.debian.org/debian >&2
+    "$suite" "$root" >&2
 for kept in var/cache/apt var/lib/apt/lists usr/share/doc usr/share/man usr/share/locale; do
     find "$root/$kept" -mindepth 1 -delete
 done
