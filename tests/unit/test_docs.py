@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 
 from libs.common import errors
 from libs.common.web import unread  # noqa: F401 - its metrics are those of the process
+from services.admin import routes as admin_routes
 from services.admin.metrics import Metrics as AdminMetrics
 from services.admin.settings import Settings as AdminSettings
 from services.gateway import metrics  # noqa: F401 - the same
@@ -71,6 +72,13 @@ def test_every_setting_is_in_the_readme() -> None:
     assert {field.name.upper() for kind in services for field in fields(kind)} - named(
         table
     ) == set()
+
+
+def test_every_endpoint_of_the_admin_api_is_in_the_readme() -> None:
+    table = README.partition("\n| path | methods |\n")[2].partition("\n\n")[0]
+    listed = set(re.findall(r"`(/admin/[^`]*)`", table))
+    paths = {each.path.replace(":path", "") for each in admin_routes.ENDPOINTS}
+    assert {path for path in paths if path.startswith("/admin/")} == listed
 
 
 def test_every_code_of_an_error_is_in_the_table() -> None:
