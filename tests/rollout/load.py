@@ -22,7 +22,7 @@ _LAST_FRAMES = {
 # Longer than a preStop and the shorter part of a grace.
 _STREAM_S = (10, 30)
 _CHUNK_S = 0.25
-# Between two calls of a client, whose connection stays open.
+# Of the load itself: a client is quiet between two calls, and its connection stays open.
 _PAUSE_S = 0.25
 # More than any grace, which a call at a hanging pod lasts.
 _LIMIT_S = 240.0
@@ -47,6 +47,8 @@ class Load:
         self._streams = long
         self._began = monotonic()
         self.until = asyncio.Event()
+        # Kinds of calls and the pods that have begun to answer one.
+        self.begun: set[tuple[str, str | None]] = set()
         self.outcomes: list[Outcome] = []
 
     async def run(self) -> None:
@@ -126,6 +128,7 @@ class Load:
         try:
             async with session.request(method, url, headers=headers, json=body) as response:
                 pod = response.headers.get("x-upstream")
+                self.begun.add((kind, pod))
                 call_id = response.headers.get("x-request-id") if kind != "admin" else None
                 answer = await response.read()
                 if response.status != 200:

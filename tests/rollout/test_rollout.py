@@ -19,7 +19,7 @@ from tests.rollout.cluster import Cluster, Pod
 from tests.rollout.front import Front
 from tests.rollout.load import Load, Outcome
 from tests.rollout.manifests import Workload, ingress_directives, render, workloads
-from tests.support.polling import eventually_in_thread
+from tests.support.polling import eventually, eventually_in_thread
 
 NGINX = os.environ.get("NGINX", "")
 pytestmark = [
@@ -29,7 +29,6 @@ pytestmark = [
 
 # How late load balancers learn that a pod goes: late, and still within any preStop.
 _LAG_S = 3.0
-_WARM_S = 3.0
 _SETTLE_S = 60.0
 # A killed gateway's calls are given up soon; all else is the manifests'.
 _SOON = {"HOLD_LEASE_S": "10", "WORKER_SWEEP_S": "1"}
@@ -114,6 +113,19 @@ def _cluster(stack: LocalStack, front: Front, said: list[str]) -> Cluster:
     )
 
 
+async def _reaches_all(load: Load, cluster: Cluster) -> None:
+    """Until every pod that is served answers calls of each kind, streams too."""
+    kinds = {"gateway": ("short", "long"), "admin": ("admin",)}
+    wanted = {
+        (kind, pod.address) for pod in cluster.pods for kind in kinds.get(pod.workload.name, ())
+    }
+
+    async def reached() -> bool:
+        return wanted <= load.begun
+
+    await eventually(reached)
+
+
 def failed(outcomes: Collection[Outcome]) -> list[Outcome]:
     return [each for each in outcomes if each.fault is not None]
 
@@ -122,7 +134,7 @@ async def test_rollouts_lose_no_call(rehearsal: Rehearsal) -> None:
     """Rolled, and rolled back. One gateway hangs, and is killed at the end of its grace."""
     cluster, load = rehearsal.cluster, Load(rehearsal.stack.info)
     running = asyncio.create_task(load.run())
-    await asyncio.sleep(_WARM_S)
+    await _reaches_all(load, cluster)
     first = await rehearsal.roll(stuck=True)
     hanging = first[0]
     await cluster.gone([pod for pod in first if pod is not hanging])
