@@ -2,19 +2,17 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.grafana.__main__ import FILE as DASHBOARD
 from deploy.grafana.dashboard import ROWS, VARIABLES, make_dashboard
 from deploy.prometheus.__main__ import FILE as RULE
 from deploy.prometheus.__main__ import make_rule
+from tests.unit.deploy.test_alerts import rules
 from tests.unit.test_metrics import SERVICES, documented, registry_of
 
-ROOT = Path(__file__).resolve().parents[3]
 PANELS = [panel for row in ROWS for panel in row.panels]
 # By its name, without what a histogram's series end with.
 KNOWN = {name: labels for of in SERVICES for name, _, labels in documented(of)}
@@ -27,11 +25,6 @@ OF_A_PROCESS = {
 }
 # By Prometheus itself.
 TARGET = {"job", "instance"}
-
-
-def alerts() -> dict[str, str]:
-    groups = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
-    return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
 
 
 def metrics_in(expression: str) -> set[str]:
@@ -89,11 +82,11 @@ def test_every_metric_is_on_a_panel() -> None:
 
 
 def test_every_alert_names_a_panel_that_shows_its_metric() -> None:
-    named = {alert: [panel for panel in PANELS if alert in panel.alerts] for alert in alerts()}
+    named = {alert: [panel for panel in PANELS if alert in panel.alerts] for alert in rules()}
     assert {alert for panel in PANELS for alert in panel.alerts} == named.keys()
-    for alert, expression in alerts().items():
+    for alert, rule in rules().items():
         shown = [metrics_in(query.expr) for panel in named[alert] for query in panel.queries]
-        assert set[str]().union(*shown) & metrics_in(expression), alert
+        assert set[str]().union(*shown) & metrics_in(rule["expr"]), alert
 
 
 @pytest.mark.parametrize("service", SERVICES)
