@@ -1,5 +1,6 @@
 """Exports: a file that is whole or not there, or a stream to stdout."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,15 @@ To = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
+def target_of(to: str, *, force: bool) -> Path | None:
+    """None for stdout. Raises Misused for a file that is there, unless `force` replaces it."""
+    if to == "-":
+        return None
+    if os.path.lexists(to) and not force:
+        raise Misused(f"{to} is there already.", way_out="add --force to replace it")
+    return Path(to)
+
+
 def download(
     session: Session,
     path: str,
@@ -32,12 +42,10 @@ def download(
     `expected` is about how many lines will come.
     """
     session.output.refuse_choice()
-    if to == "-":
+    target = target_of(to, force=force)
+    if target is None:
         _print(session, path, query, accept)
         return
-    target = Path(to)
-    if target.exists() and not force:
-        raise Misused(f"{target} is there already.", way_out="add --force to replace it")
     try:
         with (
             session.client.download(path, query, accept) as pieces,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatewayctl.commands import DryRun, Session, Yes, session_of, verb
+from gatewayctl.downloads import Force, To, target_of
 from gatewayctl.errors import CommandError, Misused, end_wrong
 from gatewayctl.terminal import printable
 from gatewayctl.values import Row
@@ -80,11 +81,10 @@ def export(
     ctx: typer.Context,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="SECTION", help="Such as routes. It may be repeated."),
+        typer.Option("--only", metavar="SECTION", help="Such as routes."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file.")
-    ] = None,
+    to: To = "-",
+    force: Force = False,
 ) -> None:
     """Print what the gateway has as a file for `apply`, without secrets.
 
@@ -97,19 +97,20 @@ def export(
 
     session = session_of(ctx)
     session.output.refuse_choice()
+    target = target_of(to, force=force)
     unknown = [name for name in only or () if name not in BY_SECTION]
     if unknown:
         raise Misused(f"--only: {unknown[0]!r} is none of {', '.join(BY_SECTION)}.")
     kinds = [kind for name, kind in BY_SECTION.items() if not only or name in only]
     text = yaml_of(exported(session.client, kinds))
-    if output is None:
+    if target is None:
         session.output.text(text)
         return
     try:
-        with replace_file(output) as file:
+        with replace_file(target) as file:
             file.write(text.encode())
     except OSError as error:
-        raise Misused(f"{output} cannot be written: {error.strerror}") from None
+        raise Misused(f"{target} cannot be written: {error.strerror}") from None
 
 
 def _read(session: Session, file: str) -> "Declaration":

@@ -131,6 +131,20 @@ async def test_an_export_is_whole(ctl: CommandLine, words: str) -> None:
         assert "--json and --query choose nothing here" in ran.err
 
 
+@pytest.mark.parametrize("words", ["export", "usage export", "audit export"])
+async def test_an_export_replaces_a_file_where_asked_to(
+    ctl: CommandLine, tmp_path: Path, words: str
+) -> None:
+    target = tmp_path / "out"
+    target.write_text("before")
+    ran = await ctl(*words.split(), "-o", str(target))
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{target} is there already.\n  -> add --force" in ran.err
+    assert target.read_text() == "before"
+    await ctl.done(*words.split(), "-o", str(target), "--force")
+    assert target.read_text() != "before"
+
+
 async def test_lists_say_where_they_stop(ctl: CommandLine) -> None:
     for name in ("alice", "bob", "carol"):
         await ctl.done("accounts", "create", name)
