@@ -66,11 +66,11 @@ def main(arguments: Sequence[str] | None = None, terminal: Terminal | None = Non
         return INTERRUPTED
     except SystemExit as ended:
         return int(ended.code or DONE)
+    except typer.TyperException as error:
+        # A wrong option or argument. Of its classes typer exports the base alone, without `show`.
+        error.show(surroundings.stderr)  # type: ignore[attr-defined]
+        return MISUSED
     except Exception as error:  # noqa: BLE001 - the process's edge
-        # A wrong option or argument, whose class typer does not export.
-        if show := getattr(error, "show", None):
-            show(surroundings.stderr)
-            return MISUSED
         return _unforeseen(error, surroundings)
     return code if isinstance(code, int) else DONE
 
