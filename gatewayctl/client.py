@@ -27,7 +27,7 @@ _TRIES = 3
 _MAX_PAUSE_S = 10.0
 # The API's own bound.
 _MAX_PAGE = 200
-# A page of a list with filters may be empty before its end.
+# Of one answer; a page of a list with filters may be empty before its end.
 _MAX_PAGES = 50_000
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _TRY_AGAIN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -104,20 +104,26 @@ class Client:
 
     def pages(self, path: str, query: Query, limit: int) -> Iterator[Row]:
         """The rows of a list, over its pages. Says where it stops before their end."""
-        cursor, left = None, limit
-        for _ in range(_MAX_PAGES):
-            asked = {**query, "limit": min(left, _MAX_PAGE), "cursor": cursor}
-            page = self.get(path, asked)
-            rows = page["data"][:left]
-            yield from rows
+        left = limit
+        for page in self.answers("GET", path, {**query, "limit": min(limit, _MAX_PAGE)}):
+            rows = page["data"]
+            yield from rows[:left]
             left -= len(rows)
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
-            if left <= 0:
+            if left < 0 or (left == 0 and page["next_cursor"] is not None):
                 self._terminal.say(f"gatewayctl: the first {limit}; there are more (--limit).")
                 return
-        raise Failed(f"{path} has no end.", way_out="give filters that find something")
+
+    def answers(self, method: str, path: str, asked: Query) -> Iterator[Any]:
+        """What is answered in pages, each of them. `asked` is a GET's query, or a POST's body."""
+        ask = self.get if method == "GET" else self.post
+        cursor: Row = {}
+        for _ in range(_MAX_PAGES):
+            page = ask(path, {**asked, **cursor})
+            yield page
+            if page["next_cursor"] is None:
+                return
+            cursor = {"cursor": page["next_cursor"]}
+        raise Failed(f"{path} has no end.", way_out="ask for less: filters, or a shorter time")
 
     def ask(
         self,

@@ -1,4 +1,4 @@
-"""Which entries of the ledger a command is about."""
+"""Which rows of a list a command is about."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -42,7 +42,7 @@ def where_of(texts: Sequence[str] | None, **given: Any) -> dict[str, Any]:
     return query | {name: value for name, value in given.items() if value is not None}
 
 
-def entries_of(
+def query_of(
     session: Session,
     texts: Sequence[str] | None,
     *,

@@ -6,13 +6,7 @@ from typing import Any
 
 from gatewayctl.documents import Document
 from gatewayctl.migration.conversions import weights
-from gatewayctl.migration.litellm_models import (
-    Served,
-    Variables,
-    read_model,
-    referred_variables,
-    share_by,
-)
+from gatewayctl.migration.litellm_models import Served, Variables, read_model, share_by
 from gatewayctl.migration.litellm_settings import Settings, read_settings
 from gatewayctl.migration.plan import Fields, Plan
 from gatewayctl.values import Row
@@ -144,8 +138,7 @@ def read_config(document: Document, environ: Mapping[str, str]) -> Config:
     content = _mapping_of(document)
     top = Fields(plan, "config", "config.yaml", content)
     set_there = top.mapping("environment_variables")
-    known = {**{k: str(v) for k, v in set_there.items()}, **environ}
-    variables = Variables(known, referred_variables(content) | set_there.keys())
+    variables = Variables({**{k: str(v) for k, v in set_there.items()}, **environ})
     for name in set_there:
         plan.say("adapted", "environment_variables", name, "set it for the gateway")
     credentials = _credentials(plan, _rows(document, "credential_list"))

@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import count as count_from
 from typing import Any
-from urllib.parse import urlsplit
 
 from gatewayctl.migration.conversions import MAX_COUNT, count, number
 from gatewayctl.migration.litellm_prices import cost_of
@@ -22,7 +20,6 @@ _FAMILIES = (
     ("openai", ("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:", "text-embedding-")),
     ("anthropic", ("claude-",)),
 )
-_MAX_STEM = 100
 _MAX_PARALLEL = 100_000
 _MAX_TIMEOUT_S = 3600
 _MAX_ORDER = 100
@@ -53,8 +50,6 @@ class Variables:
     """What `os.environ/NAME` stands for, and which variables the gateway has to be given."""
 
     environ: Mapping[str, str]
-    # Those that the file names have their own secrets.
-    referred: frozenset[str] = frozenset()
     # Of secrets that stand in the file: the variable that each is to be given by.
     _named: dict[str, str] = field(default_factory=dict)
 
@@ -64,37 +59,13 @@ class Variables:
             return self.environ.get(value.removeprefix(ENVIRON))
         return value
 
-    def for_secret(self, secret: str, provider: str, base: Any) -> str:
-        """The same variable for the same secret.
-
-        One for another address has that in its name: the provider's own variable has the key for
-        the provider's own address, which no other may get.
-        """
+    def for_secret(self, secret: str, provider: str) -> str:
+        """The same variable for the same secret."""
         if secret not in self._named:
-            words = provider if base is None else f"{provider}_{_host_of(str(base))}"
-            stem = re.sub(r"[^A-Z0-9]", "_", words.upper())[:_MAX_STEM] + "_API_KEY"
-            names = (stem if n == 1 else f"{stem}_{n}" for n in count_from(1))
-            taken = self.referred | set(self._named.values())
-            self._named[secret] = next(name for name in names if name not in taken)
+            stem = re.sub(r"[^A-Z0-9]", "_", provider.upper()) + "_API_KEY"
+            taken = sum(1 for name in self._named.values() if name.startswith(stem))
+            self._named[secret] = stem if taken == 0 else f"{stem}_{taken + 1}"
         return self._named[secret]
-
-
-def _host_of(base: str) -> str:
-    try:
-        return urlsplit(base).hostname or "other"
-    except ValueError:
-        return "other"
-
-
-def referred_variables(content: Any) -> frozenset[str]:
-    """The names behind all `os.environ/` of a configuration."""
-    if isinstance(content, Mapping):
-        return frozenset().union(*map(referred_variables, content.values()))
-    if isinstance(content, list):
-        return frozenset().union(*map(referred_variables, content))
-    if isinstance(content, str) and content.startswith(ENVIRON):
-        return frozenset({content.removeprefix(ENVIRON)})
-    return frozenset()
 
 
 @dataclass(frozen=True)
@@ -134,7 +105,7 @@ def read_model(
     params.carried("model", "custom_llm_provider")
     deployment: Row = {"model": f"{provider}/{model}"}
     _add_base(params, deployment, base, provider)
-    _add_credential(params, deployment, variables, provider, base)
+    _add_credential(params, deployment, variables, provider)
     _add_bounds(params, deployment)
     _add_flags(params, deployment)
     cost = cost_of(params, info, deployment, provider, model)
@@ -190,16 +161,14 @@ def _add_base(params: Fields, deployment: Row, base: Any, provider: str) -> None
         params.carried(field_name)
 
 
-def _add_credential(
-    params: Fields, deployment: Row, variables: Variables, provider: str, base: Any
-) -> None:
+def _add_credential(params: Fields, deployment: Row, variables: Variables, provider: str) -> None:
     """Never the secret itself: the name of the variable that the gateway gets it by."""
     key = params.get("api_key")
     if not params.has("api_key"):
         return
     name = str(key).removeprefix(ENVIRON)
     if not str(key).startswith(ENVIRON):
-        name = variables.for_secret(str(key), provider, base)
+        name = variables.for_secret(str(key), provider)
         params.adapted("api_key", said=f"stands in the file: give it to the gateway as {name}")
     elif _VARIABLE.fullmatch(name):
         params.carried("api_key", said=f"the gateway needs {name}")

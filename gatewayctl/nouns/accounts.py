@@ -27,7 +27,6 @@ _COLUMNS = (
     "user id=user_id", "name", "status", "spent usd=spend.total_usd", "budget usd=budget.limit_usd",
     "period=budget.period", "left usd=spend.remaining_usd", "created_at",
 )  # fmt: skip
-_MAX_ROUNDS = 10_000
 
 UserId = Annotated[str, typer.Argument(metavar="USER_ID", help="The account's id.")]
 Name = Annotated[str | None, typer.Option(help="A name for people.")]
@@ -140,13 +139,9 @@ def _set_status(session: Session, status: str, user_ids: list[str], *, dry_run: 
     body: Row = {"status": status, "filter": {"user_ids": user_ids}, "dry_run": dry_run}
     rows: list[dict[str, Any]] = []
     missed: list[str] = []
-    for _ in range(_MAX_ROUNDS):
-        change = session.client.post("/admin/account-status", body)
+    for change in session.client.answers("POST", "/admin/account-status", body):
         rows += [{"user_id": one, "status": status} for one in change["user_ids"]]
         missed += change["missed"]
-        if change["next_cursor"] is None:
-            break
-        body = {**body, "cursor": change["next_cursor"]}
     session.output.rows(rows, ("user_id", "status"), empty="No account would have another status.")
     _refuse_unknown(session, {*user_ids} - {row["user_id"] for row in rows} - {*missed})
     if missed:

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from gatewayctl.amounts import Since, Until, time_of
+from gatewayctl.amounts import Since, Until
 from gatewayctl.bodies import From, Set, body_of, edit
 from gatewayctl.client import at
 from gatewayctl.commands import DEFAULT_LIMIT, DryRun, Limit, Yes, noun, session_of, verb
-from gatewayctl.filters import Account, Where, where_of
+from gatewayctl.filters import Account, Where, query_of
 from gatewayctl.nouns.keys import show_secret
 
 app = noun("alerts", "Alerts, and the receivers that are told of them.")
@@ -46,11 +46,9 @@ def list_alerts(
 ) -> None:
     """List alerts and their deliveries, the newest first."""
     session = session_of(ctx)
-    now = session.terminal.now()
-    query = where_of(
-        where, kind=kind, state=state, user_id=account,
-        since=time_of(since, now), until=time_of(until, now),
-    )  # fmt: skip
+    query = query_of(
+        session, where, since=since, until=until, kind=kind, state=state, user_id=account
+    )
     session.output.rows(session.client.pages("/admin/alerts", query, limit), _COLUMNS)
 
 

@@ -1,22 +1,22 @@
 """`gatewayctl audit`: who changed what."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gatewayctl.amounts import Since, Until, time_of
+from gatewayctl.amounts import Since, Until
 from gatewayctl.commands import DEFAULT_LIMIT, Limit, noun, session_of, verb
 from gatewayctl.downloads import Force, To, download
-from gatewayctl.errors import Failed, end_wrong
-from gatewayctl.filters import Where, where_of
+from gatewayctl.errors import end_wrong
+from gatewayctl.filters import Where, query_of
 from gatewayctl.progress import progress
+from gatewayctl.values import Row
 
 app = noun("audit", "The audit log: who changed what, and its proof.")
 _COLUMNS = (
     "seq", "at", "actor=actor_name", "role", "action", "kind", "object", "outcome", "status",
     "address",
 )  # fmt: skip
-_MAX_ROUNDS = 1_000_000
 
 Actor = Annotated[str | None, typer.Option("--actor", metavar="ID", help="Whose writes.")]
 Action = Annotated[
@@ -39,11 +39,9 @@ def list_audit(
 ) -> None:
     """List writes, the newest first."""
     session = session_of(ctx)
-    now = session.terminal.now()
-    query = where_of(
-        where, actor=actor, action=action, object=of,
-        since=time_of(since, now), until=time_of(until, now),
-    )  # fmt: skip
+    query = query_of(
+        session, where, since=since, until=until, actor=actor, action=action, object=of
+    )
     session.output.rows(session.client.pages("/admin/audit", query, limit), _COLUMNS)
 
 
@@ -57,18 +55,13 @@ def verify(
 ) -> None:
     """Prove that no record was changed or removed. Ends with 1 where one was."""
     session = session_of(ctx)
-    query: dict[str, Any] = {"seq": seq, "hash": digest}
+    page: Row = {}
     records = 0
     with progress(session.terminal, "Proving") as show:
-        for _ in range(_MAX_ROUNDS):
-            page = session.client.get("/admin/audit/verify", query)
+        asked = {"seq": seq, "hash": digest}
+        for page in session.client.answers("GET", "/admin/audit/verify", asked):
             records += page["records"]
             show(records, f"{records:,} records")
-            if not page["ok"] or page["next_cursor"] is None:
-                break
-            query["cursor"] = page["next_cursor"]
-        else:
-            raise Failed("The proof has no end.")
     shown = {"ok": page["ok"], "records": records, "head": page["head"], "fault": page["fault"]}
     session.output.one(shown)
     if not page["ok"]:
@@ -89,11 +82,7 @@ def export(
 ) -> None:
     """Write the records as lines of JSON, the oldest first."""
     session = session_of(ctx)
-    now = session.terminal.now()
-    query = where_of(
-        None, actor=actor, action=action, object=of,
-        since=time_of(since, now), until=time_of(until, now),
-    )  # fmt: skip
+    query = query_of(session, None, since=since, until=until, actor=actor, action=action, object=of)
     download(
         session, "/admin/audit/export", query, accept="application/x-ndjson", to=to, force=force
     )

@@ -30,7 +30,6 @@ _COLUMNS = (
     "cached=cached_read_cost_per_million", "source", "in force=in_force", "effective_from",
     "price id=price_id",
 )  # fmt: skip
-_MAX_ROUNDS = 10_000
 _MAX_IN_FORCE = 200
 _OF_THE_MAP = "litellm:"
 # What is not given is as in the price in force.
@@ -192,12 +191,8 @@ def diff_costs(
         body["genai_prices"] = _list_of(session, file)
     rows: list[Row] = []
     page: Row = {}
-    for _ in range(_MAX_ROUNDS):
-        page = session.client.post("/admin/costs/compare", body)
+    for page in session.client.answers("POST", "/admin/costs/compare", body):
         rows += page["data"]
-        if page["next_cursor"] is None:
-            break
-        body = {**body, "cursor": page["next_cursor"]}
     columns = ("model", "provider", "source", "other", "differences")
     session.output.rows(rows, columns, empty="They agree.")
     session.output.done(f"{page['models']} models compared, {page['differing']} differ.")

@@ -1,11 +1,11 @@
 """`gatewayctl ledger`: the proof, an entry explained, corrections, dead letters."""
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gatewayctl.amounts import Since, Until, amount, time_of
+from gatewayctl.amounts import Since, Until, amount
 from gatewayctl.client import at
 from gatewayctl.commands import (
     DEFAULT_LIMIT,
@@ -17,8 +17,8 @@ from gatewayctl.commands import (
     session_of,
     verb,
 )
-from gatewayctl.errors import Failed, Misused, end_wrong
-from gatewayctl.filters import Account, Model, Where, where_of
+from gatewayctl.errors import Misused, end_wrong
+from gatewayctl.filters import Account, Model, Where, query_of
 from gatewayctl.nouns import dead_letters
 from gatewayctl.progress import progress
 from gatewayctl.values import Row
@@ -29,7 +29,6 @@ _DIFFERENCES = (
     "entry_id", "user_id", "provider", "model", "provider usd=provider_cost_usd",
     "lines usd=lines_usd", "difference usd=difference_usd", "started_at",
 )  # fmt: skip
-_MAX_ROUNDS = 100_000
 
 UserId = Annotated[str, typer.Argument(metavar="USER_ID", help="The account.")]
 EntryId = Annotated[str, typer.Argument(metavar="ENTRY_ID", help="As `usage show` prints it.")]
@@ -50,19 +49,13 @@ def verify(
 ) -> None:
     """Prove that entries, spend and sums agree. Ends with 1 where they do not."""
     session = session_of(ctx)
-    query: dict[str, Any] = {"user_id": account, "full": full or None}
+    query = {"user_id": account, "full": full or None}
     total: Row = {"ok": True, "accounts": 0, "entries": 0, "drifting_accounts": 0}
     accounts = _accounts(session) if account is None and session.terminal.stderr.isatty() else None
     with progress(session.terminal, "Proving", accounts) as show:
-        for _ in range(_MAX_ROUNDS):
-            page = session.client.get("/admin/ledger/verify", query)
+        for page in session.client.answers("GET", "/admin/ledger/verify", query):
             total = _together(total, page)
             show(total["accounts"], f"{total['accounts']:,} accounts, {total['entries']:,} entries")
-            if page["next_cursor"] is None:
-                break
-            query["cursor"] = page["next_cursor"]
-        else:
-            raise Failed("The proof has no end.")
     session.output.one(total)
     if not total["ok"]:
         raise end_wrong()
@@ -204,11 +197,8 @@ def reprice(
 ) -> None:
     """Price entries again by the prices of their time, as corrections. Shows them, then asks."""
     session = session_of(ctx)
-    now = session.terminal.now()
-    selector = where_of(
-        where, since=time_of(since, now), until=time_of(until, now) or now.isoformat(),
-        user_id=account, model=model,
-    )  # fmt: skip
+    until = until or session.terminal.now().isoformat()
+    selector = query_of(session, where, since=since, until=until, user_id=account, model=model)
     body: Row = {"selector": selector}
     if reason is not None:
         body["reason"] = reason
@@ -224,15 +214,11 @@ def reprice(
 def _repriced(session: Session, body: Row) -> Row:
     total: Row = {"entries_selected": 0, "entries_changed": 0, "difference_usd": Decimal(0)}
     with progress(session.terminal, "Pricing") as show:
-        for _ in range(_MAX_ROUNDS):
-            page = session.client.post("/admin/ledger/reprice", body)
+        for page in session.client.answers("POST", "/admin/ledger/reprice", body):
             for name in total:
                 total[name] += page[name]
             show(total["entries_selected"], f"{total['entries_selected']:,} entries")
-            if page["next_cursor"] is None:
-                return {"dry_run": body["dry_run"], **total}
-            body = {**body, "cursor": page["next_cursor"]}
-    raise Failed("Pricing again has no end.")
+    return {"dry_run": body["dry_run"], **total}
 
 
 @verb(app, "provider-costs")
@@ -248,9 +234,6 @@ def provider_costs(
 ) -> None:
     """List calls that cost other than their provider says."""
     session = session_of(ctx)
-    now = session.terminal.now()
-    query = where_of(
-        where, since=time_of(since, now), until=time_of(until, now), user_id=account, model=model
-    )
+    query = query_of(session, where, since=since, until=until, user_id=account, model=model)
     rows = session.client.pages("/admin/ledger/provider-costs", query, limit)
     session.output.rows(rows, _DIFFERENCES)

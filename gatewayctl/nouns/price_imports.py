@@ -1,7 +1,7 @@
 """`gatewayctl costs import` and what becomes of an import."""
 
-from collections.abc import Iterator
 from decimal import Decimal
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -61,17 +61,11 @@ def import_costs(
 
 def _dry(session: Session, body: Row) -> Row:
     """Shows all changes, over their pages."""
-    first: Row = session.client.post("/admin/costs/import", {**body, "dry_run": True, "limit": 200})
-
-    def changes() -> Iterator[Row]:
-        page = first
-        yield from page["changes"]
-        while page["next_cursor"] is not None:
-            following = {**body, "dry_run": True, "limit": 200, "cursor": page["next_cursor"]}
-            page = session.client.post("/admin/costs/import", following)
-            yield from page["changes"]
-
-    session.output.rows(changes(), _CHANGES, empty="No price would change.")
+    asked = {**body, "dry_run": True, "limit": 200}
+    pages = session.client.answers("POST", "/admin/costs/import", asked)
+    first: Row = next(pages)
+    changes = (row for page in chain([first], pages) for row in page["changes"])
+    session.output.rows(changes, _CHANGES, empty="No price would change.")
     counts = ("models", "new", "changed", "same", "kept")
     session.output.done(", ".join(f"{first[name]} {name}" for name in counts))
     for row in first["unreadable"]:

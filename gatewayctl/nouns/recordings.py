@@ -7,7 +7,8 @@ import typer
 from gatewayctl.amounts import Since, Until
 from gatewayctl.client import at
 from gatewayctl.commands import DEFAULT_LIMIT, Limit, Yes, noun, session_of, verb
-from gatewayctl.filters import Account, Key, entries_of
+from gatewayctl.errors import Failed
+from gatewayctl.filters import Account, Key, query_of
 
 app = noun("recordings", "Recorded calls, of keys that ask for it.")
 _COLUMNS = (
@@ -31,7 +32,7 @@ def list_recordings(
 ) -> None:
     """List recordings, without their texts."""
     session = session_of(ctx)
-    query = entries_of(session, None, since=since, until=until, user_id=account, key_id=key)
+    query = query_of(session, None, since=since, until=until, user_id=account, key_id=key)
     session.output.rows(session.client.pages("/admin/recordings", query, limit), _COLUMNS)
 
 
@@ -66,4 +67,6 @@ def delete_recordings(
         deleted += answer["deleted"]
         if not answer["more"]:
             break
+    else:
+        raise Failed(f"{deleted:,} were deleted, and there are more.", way_out="repeat the command")
     session.output.one({"user_id": user_id, "deleted": deleted})

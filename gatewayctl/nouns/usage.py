@@ -10,7 +10,7 @@ from gatewayctl.client import at
 from gatewayctl.commands import DEFAULT_LIMIT, Limit, Session, noun, session_of, verb
 from gatewayctl.downloads import Force, To, download
 from gatewayctl.errors import CommandError
-from gatewayctl.filters import Account, Key, Model, Status, Where, entries_of, where_of
+from gatewayctl.filters import Account, Key, Model, Status, Where, query_of, where_of
 from gatewayctl.nouns.tail import tail
 from gatewayctl.values import Row
 
@@ -59,7 +59,7 @@ def show_usage(
 ) -> None:
     """List entries of the ledger, the newest first."""
     session = session_of(ctx)
-    query = entries_of(
+    query = query_of(
         session, where, since=since, until=until, key_id=key, model=model, status=status
     )
     path = "/admin/usage" if user_id is None else at("/admin/usage/user/{}", user_id)
@@ -141,7 +141,7 @@ def durations(
 ) -> None:
     """Show how long the newest calls took, and what of it was the gateway's own."""
     session = session_of(ctx)
-    query = entries_of(session, None, since=since, until=until, user_id=account)
+    query = query_of(session, None, since=since, until=until, user_id=account)
     session.output.one(session.client.get("/admin/usage/durations", query))
 
 
@@ -166,7 +166,7 @@ def export(
     """Write all entries that the filters leave to a file, which is never half there."""
     session = session_of(ctx)
     chosen = form or _by_ending(to)
-    query = entries_of(
+    query = query_of(
         session, where, since=since, until=until,
         user_id=account, key_id=key, model=model, status=status, zone=zone, format=chosen,
     )  # fmt: skip

@@ -163,14 +163,38 @@ def test_an_answer_of_another_shape_is_no_traceback() -> None:
     assert "GATEWAYCTL_DEBUG" in odd.err
 
 
-def test_a_list_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        ({"data": []}, "accounts list"),
+        ({"user_ids": [], "missed": []}, "accounts suspend a"),
+        ({"data": []}, "costs diff"),
+        ({"ok": True, "records": 1}, "audit verify"),
+    ],
+    ids=["list", "change", "diff", "proof"],
+)
+def test_what_has_no_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, page: dict[str, object], command: str
+) -> None:
     monkeypatch.setattr("gatewayctl.client._MAX_PAGES", 3)
-    page = {"data": [], "next_cursor": "again"}
-    server = Server(*[httpx.Response(200, json=page)] * 4)
-    endless = ran(server, "accounts", "list")
+    server = Server(*[httpx.Response(200, json={**page, "next_cursor": "again"})] * 4)
+    endless = ran(server, *command.split())
     assert endless.code == 4
     assert "has no end" in endless.err
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(("last", "more"), [([250], False), ([250, 251], True)])
+def test_a_list_ends_at_its_limit_and_says_so(last: list[int], more: bool) -> None:
+    pages = [
+        {"data": [{"user_id": str(i)} for i in range(250)], "next_cursor": "on"},
+        {"data": [{"user_id": str(i)} for i in last], "next_cursor": None},
+    ]
+    server = Server(*[httpx.Response(200, json=page) for page in pages])
+    shown = ran(server, "accounts", "list", "--limit", "251")
+    assert len(shown.rows) == 251
+    assert ("there are more" in shown.err) is more
+    assert [request.url.params.get("cursor") for request in server.requests] == [None, "on"]
 
 
 def test_what_others_named_cannot_command_the_terminal() -> None:
