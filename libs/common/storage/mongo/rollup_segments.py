@@ -52,6 +52,8 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "rows": (*_FIELDS, TAGS),
     "cells": _ALL,
 }
+# Of the table that has all of a segment, and counts its entries.
+_LARGEST = (_CELLS, DELTA)
 _CELL, _TAGS = "cells.", f"{TAGS}."
 _COUNTED = ("cost_nusd", "calls", "corrections")
 _DETAILS = ("status", "tokens")
@@ -63,7 +65,8 @@ _MAX_BYTES, _MOST_AT_ONCE = 2_000_000, 1_000
 _MAX_ROWS = 20_000
 _RECENT = timedelta(days=3)
 
-INDEXES = (index("rollup_segments", "level", "day"),)
+# With all that folding and checking read, so that they read no tables.
+INDEXES = (index("rollup_segments", "level", "day", "size", "entries", "_id"),)
 
 # Sums by name, by the name of the rollup's cell.
 _Cells = Mapping[str, Mapping[str, int]]
@@ -93,7 +96,7 @@ class RollupSegments:
         """
         days: Document = {"$gt": "" if today is None else str(today - _RECENT)}
         sizes: dict[str, list[tuple[int, str]]] = {}
-        for level in (_CELLS, DELTA):
+        for level in _LARGEST:
             query: Document = {"level": level, "day": days}
             async for table in self.collection.find(query, {"day": 1, "size": 1}):
                 sizes.setdefault(table["day"], []).append((table["size"], table["_id"]))
@@ -121,10 +124,12 @@ class RollupSegments:
         """
 
         async def work(session: Session) -> bool:
-            number = {"$group": {"_id": None, "entries": {"$sum": "$entries"}}}
+            number: Document = {"$group": {"_id": None, "entries": {"$sum": "$entries"}}}
+            largest: Document = {"level": {"$in": [*_LARGEST]}}
             counts = []
-            for counted in (self._database["accounts"], self.collection):
-                rows = await counted.aggregate([number], session=session).to_list(1)
+            for counted, query in ((self._database["accounts"], {}), (self.collection, largest)):
+                stages = [{"$match": query}, number]
+                rows = await counted.aggregate(stages, session=session).to_list(1)
                 counts.append(int(rows[0]["entries"]) if rows else 0)
             whole = counts[0] == counts[1]
             state = {"$set": {"whole": whole, "ledger_entries": counts[0]}}
@@ -144,7 +149,8 @@ class RollupSegments:
         return await self.check()
 
     async def _fill(self, day: str, session: Session) -> None:
-        await self.collection.delete_many({"day": day}, session=session)
+        segments = {"level": {"$in": [*LEVELS, DELTA]}, "day": day}
+        await self.collection.delete_many(segments, session=session)
         tallies: dict[str, Tally] = {}
         async for document in self._rollups.find({"day": day}, session=session):
             _add_cells(tallies, document, _cells_kept(document))
