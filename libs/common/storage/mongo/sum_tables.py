@@ -130,6 +130,7 @@ class Tally:
         self._groups: dict[int, int] = {}
         self._sums: dict[str, list[int]] = {}
         self._waiting: list[_Added] = []
+        self._waiting_rows = 0
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -150,7 +151,8 @@ class Tally:
         added = _Added(table, mask, self._places(chosen, table.rows, mask))
         self._add(_COST, added.places, _left(table.sum(_COST), mask))
         self._waiting.append(added)
-        if sum(len(each.places) for each in self._waiting) > _MOST_WAITING:
+        self._waiting_rows += len(added.places)
+        if self._waiting_rows > _MOST_WAITING:
             self._add_details(None)
 
     def add_row(self, group: Sequence[str], sums: Mapping[str, int]) -> None:
@@ -261,7 +263,7 @@ class Tally:
                 self._add(name, places, _left(numbers, also))
             if self._statuses and not brief and STATUS in table.field_names:
                 self._count_calls(added, places, also, total)
-        self._waiting = []
+        self._waiting, self._waiting_rows = [], 0
         return total
 
     def _count_calls(
