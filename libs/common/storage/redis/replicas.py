@@ -8,6 +8,7 @@ from time import time
 import msgspec
 import structlog
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.version import VERSION
 
@@ -60,7 +61,10 @@ async def redis_time_ms(redis: Redis) -> int:
 
 
 class ReplicaStore:
-    """One hash, by service and name. Notes of an hour ago are removed with the next one."""
+    """One hash, by service and name. Notes of an hour ago are removed with the next one.
+
+    So are those that cannot be read, of another release, whose processes write them again.
+    """
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time) -> None:
         self._redis = redis
@@ -72,30 +76,35 @@ class ReplicaStore:
         own_ms = (asked + self._clock()) / 2 * _MS
         said = msgspec.structs.replace(note, noted_ms=now_ms, ahead_ms=round(own_ms - now_ms))
         name = f"{note.service}|{note.name}"
-        # The stubs know values as text.
+        # The stubs know names and values as text.
         await self._redis.hset(_KEY, name, _encode(said))  # type: ignore[misc, arg-type]
-        gone = [n for n, each in await self._raw() if now_ms - each.noted_ms > _KEPT_MS]
+        gone = [
+            name
+            for name, each in await self._noted()
+            if each is None or now_ms - each.noted_ms > _KEPT_MS
+        ]
         if gone:
-            await self._redis.hdel(_KEY, *gone)  # type: ignore[misc]
+            await self._redis.hdel(_KEY, *gone)  # type: ignore[misc, arg-type]
 
     async def all(self) -> list[ReplicaNote]:
         """By service and name."""
-        notes = [note for _, note in await self._raw()]
+        notes = [note for _, note in await self._noted() if note is not None]
         return sorted(notes, key=lambda note: (note.service, note.name))[:_MAX_NOTES]
 
     async def remove(self, note: ReplicaNote) -> None:
         await self._redis.hdel(_KEY, f"{note.service}|{note.name}")  # type: ignore[misc]
 
-    async def _raw(self) -> list[tuple[str, ReplicaNote]]:
+    async def _noted(self) -> list[tuple[bytes, ReplicaNote | None]]:
+        """By the hash's fields; None for what cannot be read."""
         found = await self._redis.hgetall(_KEY)  # type: ignore[misc]
-        notes = []
-        for name, raw in found.items():
-            try:
-                notes.append((name.decode(), _decode(raw)))
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                # Of another release, whose processes write it again.
-                continue
-        return notes
+        return [(name, _read(raw)) for name, raw in found.items()]
+
+
+def _read(raw: bytes) -> ReplicaNote | None:
+    try:
+        return _decode(raw)
+    except UNREADABLE:
+        return None
 
 
 async def report_replica(
