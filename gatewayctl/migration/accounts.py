@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,12 +15,15 @@ from gatewayctl.migration.conversions import (
     period_of,
     usd,
 )
-from gatewayctl.migration.plan import Fields
+from gatewayctl.migration.plan import Fields, Plan
 from gatewayctl.values import Row
 
 # The account's metadata that tells whether it is the one that a migration made.
 ORIGIN = "migrated_from"
-MAX_MODELS = 256
+# Of a value of metadata, which holds ids and addresses too.
+MAX_TEXT = 512
+UNREADABLE_MODELS = "is no list of names: no model is allowed"
+_MAX_MODELS = 256
 # Allowed to a key that may use no model: there is none of this name.
 NO_MODEL = "no-default-models"
 
@@ -28,7 +31,6 @@ _USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,127}")
 _METADATA_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_:/-]{0,63}")
 _MAX_NAME = 256
 _MAX_METADATA = 30
-_MAX_METADATA_VALUE = 512
 _LIMITS = (
     ("rpm_limit", "requests_per_minute"),
     ("tpm_limit", "tokens_per_minute"),
@@ -82,7 +84,7 @@ def named(fields: Fields, name: str) -> str | None:
 
 def metadata_of(fields: Fields, name: str, origin: str, also: Mapping[str, str]) -> dict[str, str]:
     """Pairs of texts and numbers, below the account's origin."""
-    kept = {ORIGIN: origin[:_MAX_METADATA_VALUE], **also}
+    kept = {ORIGIN: origin[:MAX_TEXT], **also}
     if not fields.has(name):
         return kept
     inner = fields.inner(name)
@@ -91,7 +93,7 @@ def metadata_of(fields: Fields, name: str, origin: str, also: Mapping[str, str])
         text = value if isinstance(value, str) else None
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
             text = str(value)
-        fits = text is not None and len(text) <= _MAX_METADATA_VALUE
+        fits = text is not None and len(text) <= MAX_TEXT
         if not fits or not _METADATA_KEY.fullmatch(key) or len(kept) >= _MAX_METADATA:
             inner.cannot(key, said="metadata here are short texts")
         elif key not in kept:
@@ -164,6 +166,21 @@ def limits_of(fields: Fields) -> Row | None:
         else:
             fields.carried(theirs)
     return limits or None
+
+
+def bounds_of(fields: Fields, *, spent: Decimal | None = None) -> Row:
+    """The budget and the limits of a body, where it has some."""
+    budget, limits = budget_with_duration(fields, spent=spent), limits_of(fields)
+    bounds: Row = {} if budget is None else {"budgets": [budget]}
+    return bounds if limits is None else bounds | {"limits": limits}
+
+
+def first_models(plan: Plan, fields: Fields, name: str, models: Sequence[str]) -> list[str]:
+    """As many as a key can have."""
+    if len(models) > _MAX_MODELS:
+        said = f"the key is allowed the first {_MAX_MODELS} of them"
+        plan.say("cannot", f"{fields.kind}.{name}", fields.of, said)
+    return [*models[:_MAX_MODELS]]
 
 
 def spend_of(fields: Fields, name: str = "spend") -> Decimal:

@@ -89,6 +89,9 @@ def array_of(text: str) -> list[str] | str:
     return text if quoted or escaped else items
 
 
-def names(value: Any) -> Sequence[str]:
-    """The texts of a list."""
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+def names(value: Any) -> Sequence[str] | None:
+    """The texts of a list, none where there is no value; None for what is no list of texts."""
+    if value is None:
+        return ()
+    texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return value if texts else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from gatewayctl.errors import Misused
-from gatewayctl.migration.accounts import NO_MODEL, named, shown
+from gatewayctl.migration.accounts import named, shown
 from gatewayctl.migration.conversions import count, number, usd
 from gatewayctl.migration.plan import Fields, Plan
 from gatewayctl.values import Row
@@ -17,6 +17,8 @@ COLUMNS = (
 )  # fmt: skip
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _PERIODS = {"total", "daily", "weekly", "monthly"}
+_BUDGET = "a budget is an amount from 0 on, and total, daily, weekly or monthly"
+_UNREAD = dict.fromkeys(COLUMNS, "cannot be read") | {"limit_usd": _BUDGET, "period": _BUDGET}
 _LEAST_SECRET = 16
 
 
@@ -46,7 +48,7 @@ def read_keys(rows: Iterable[Row], name: str, now: datetime) -> Plan:
             plan.accounts.append({"user_id": user_id})
         fields.carried("user_id")
         plan.keys.append({"user_id": user_id, "key_sha256": hashed, **_terms(fields)})
-        fields.rest(said="is no column of a key")
+        fields.rest(_UNREAD, said="is no column of a key")
     return plan
 
 
@@ -78,7 +80,7 @@ def _terms(fields: Fields) -> Row:
     body: Row = {"name": named(fields, "name") or ""}
     models = (fields.get("allowed_models") or "").split()
     if models:
-        body["allowed_models"] = list(dict.fromkeys(models)) or [NO_MODEL]
+        body["allowed_models"] = list(dict.fromkeys(models))
         fields.carried("allowed_models")
     expires = _time(fields.get("expires_at") or "")
     if expires is not None:

@@ -9,12 +9,13 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from gatewayctl.migration.accounts import (
-    MAX_MODELS,
+    MAX_TEXT,
     NO_MODEL,
     ORIGIN,
+    UNREADABLE_MODELS,
     AccountIds,
-    budget_with_duration,
-    limits_of,
+    bounds_of,
+    first_models,
     metadata_of,
     named,
     shown,
@@ -29,7 +30,6 @@ from gatewayctl.values import Row
 _ALL_MODELS = {"all-proxy-models", "all-team-models", "*"}
 _WHOLE_PROXY = "litellm-proxy-budget"
 _UNASSIGNED = "litellm-keys"
-_MAX_TEXT = 512
 _MAX_MODEL = 256
 
 
@@ -66,17 +66,13 @@ class Accounts:
             fields.adapted(f"{kind}_id", said="becomes what a user_id can be")
         origin = f"litellm {kind} {source_id}"
         body: Row = {"user_id": user_id, "name": named(fields, f"{kind}_alias") or user_id}
-        body |= self._time_zone()
-        budget = budget_with_duration(fields)
-        body |= {"budgets": [budget]} if budget is not None else {}
-        limits = limits_of(fields)
-        body |= {"limits": limits} if limits is not None else {}
-        if row.get("blocked") is True:
+        body |= self._time_zone() | bounds_of(fields)
+        if row.get("blocked") not in (None, False):
             body["status"] = "suspended"
             fields.adapted("blocked", said="the account is suspended")
         body["metadata"] = metadata_of(fields, "metadata", origin, self._beside(fields))
         self._spend(fields, user_id, origin)
-        self._models[user_id] = self._expanded(names(row.get("models")))
+        self._models[user_id] = self._allowed(fields)
         fields.adapted("models", said="each key of it is allowed these")
         fields.rest(REASONS)
         self._accounts.add(user_id)
@@ -90,12 +86,11 @@ class Accounts:
         also: dict[str, str] = {}
         organization = fields.get("organization_id")
         if isinstance(organization, str) and organization:
-            also["organization"] = (self._organizations.get(organization) or organization)[
-                :_MAX_TEXT
-            ]
+            name = self._organizations.get(organization) or organization
+            also["organization"] = name[:MAX_TEXT]
             fields.adapted("organization_id", said="is in the metadata; it has no pool of its own")
         email = fields.get("user_email")
-        if isinstance(email, str) and 0 < len(email) <= 512:
+        if isinstance(email, str) and 0 < len(email) <= MAX_TEXT:
             also["email"] = email
             fields.adapted("user_email", said="is in the metadata")
         return also
@@ -122,7 +117,7 @@ class Accounts:
             user_id, origin = self._ids.of("keys", _UNASSIGNED), "litellm keys without a team"
         if user_id not in self._accounts:
             self._accounts.add(user_id)
-            body = {"user_id": user_id, "name": user_id, "metadata": {ORIGIN: origin[:_MAX_TEXT]}}
+            body = {"user_id": user_id, "name": user_id, "metadata": {ORIGIN: origin[:MAX_TEXT]}}
             self._plan.accounts.append(body | self._time_zone())
             said = "its team or user has no row: the account has no budget"
             self._plan.say("adapted", "key.account", user_id, said)
@@ -134,7 +129,7 @@ class Accounts:
     def allowed(self, fields: Fields, user_id: str) -> list[str] | None:
         """What the key and its account allow, both. None is every model."""
         account = self._models.get(user_id, ())
-        own = self._expanded(names(fields.get("models")))
+        own = self._allowed(fields)
         if not own:
             allowed = list(account)
             fields.carried("models")
@@ -145,17 +140,19 @@ class Accounts:
             allowed = [each for each in own if any(fnmatchcase(each, one) for one in account)]
             fields.adapted("models", said="those of them that its team or user is allowed")
             allowed = allowed or [NO_MODEL]
-        if len(allowed) > MAX_MODELS:
-            said = f"the key is allowed the first {MAX_MODELS} of them"
-            self._plan.say("cannot", "key.models", fields.of, said)
-        return allowed[:MAX_MODELS] or None
+        return first_models(self._plan, fields, "models", allowed) or None
 
-    def _expanded(self, given: Sequence[str]) -> list[str]:
-        """Groups as their models. Empty is every model."""
-        if any(each in _ALL_MODELS for each in given):
+    def _allowed(self, fields: Fields) -> list[str]:
+        """Groups as their models. Empty is every model, which nothing unreadable becomes."""
+        given = names(fields.get("models"))
+        if given is None:
+            fields.cannot("models", said=UNREADABLE_MODELS)
+            return [NO_MODEL]
+        if not given or any(each in _ALL_MODELS for each in given):
             return []
         models = [model for each in given for model in self._config.allowed.get(each, (each,))]
-        return [each for each in dict.fromkeys(models) if 0 < len(each) <= 256]
+        fit = [each for each in dict.fromkeys(models) if 0 < len(each) <= _MAX_MODEL]
+        return fit or [NO_MODEL]
 
     def add_spends(self) -> None:
         """Of the accounts that have no row, what their keys spent."""

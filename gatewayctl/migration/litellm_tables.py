@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from gatewayctl.migration.accounts import (
-    budget_with_duration,
-    limits_of,
+    bounds_of,
     named,
     shown,
     spend_of,
@@ -101,10 +100,7 @@ class _Keys:
         spent = spend_of(fields)
         user_id = self._accounts.owner(fields, spent)
         body: Row = {"user_id": user_id, "key_sha256": hashed, "name": _key_name(fields)}
-        budget = budget_with_duration(fields, spent=spent)
-        body |= {"budgets": [budget]} if budget is not None else {}
-        limits = limits_of(fields)
-        body |= {"limits": limits} if limits is not None else {}
+        body |= bounds_of(fields, spent=spent)
         allowed = self._accounts.allowed(fields, user_id)
         body |= {"allowed_models": allowed} if allowed is not None else {}
         if row.get("expires") is not None:
@@ -125,7 +121,7 @@ class _Keys:
             return "is there twice in the source"
         if row.get("team_id") == _DASHBOARD:
             return "is a session of LiteLLM's own pages"
-        if row.get("blocked") is True:
+        if row.get("blocked") not in (None, False):
             return "is blocked: its secret stays refused"
         expires = row.get("expires")
         if expires is not None and not isinstance(expires, datetime):

@@ -6,13 +6,14 @@ It keeps the SHA-256 of secrets, as this gateway does.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from gatewayctl.documents import Document
 from gatewayctl.migration.accounts import (
     NO_MODEL,
+    UNREADABLE_MODELS,
     AccountIds,
     budget_of,
+    first_models,
     metadata_of,
     named,
     shown,
@@ -40,7 +41,6 @@ _ALIGNED = {
     "calendar_day": "daily", "calendar_week": "weekly", "calendar_month": "monthly",
 }  # fmt: skip
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MAX_MODELS = 256
 
 
 def read_otari(
@@ -78,7 +78,7 @@ class _Reader:
         self.plan = Plan()
         self._now = now
         self._ids = AccountIds()
-        self._models: dict[str, Any] = {}
+        self._models: dict[str, Sequence[str] | None] = {}
         self._hashes: set[str] = set()
 
     def user(self, row: Row, budget: Row | None) -> None:
@@ -94,7 +94,7 @@ class _Reader:
             limit = budget_of(Fields(self.plan, "budget", fields.of, budget), _period(budget))
             body |= {"budgets": [limit]} if limit is not None else {}
             fields.adapted("budget_id", said="its limit is the account's own")
-        if row.get("blocked") is True:
+        if row.get("blocked") not in (None, False):
             body["status"] = "suspended"
             fields.adapted("blocked", said="the account is suspended")
         body["metadata"] = metadata_of(fields, "metadata", origin, {})
@@ -103,7 +103,7 @@ class _Reader:
             self.plan.spends.append(Spend(user_id, origin, spent))
             fields.adapted("spend", said="is an adjustment, which counts in all current periods")
         fields.carried("spend")
-        self._models[source_id] = row.get("allowed_models")
+        self._models[source_id] = self._allowed(fields)
         fields.adapted("allowed_models", said="each key of it is allowed these")
         fields.rest(REASONS)
         self.plan.accounts.append(body)
@@ -121,10 +121,10 @@ class _Reader:
             "key_sha256": row["key_hash"],
             "name": named(fields, "key_name") or "",
         }
-        allowed = row.get("allowed_models")
-        given = self._models[row["user_id"]] if allowed is None else allowed
-        if isinstance(given, list):
-            body["allowed_models"] = names(given)[:_MAX_MODELS] or [NO_MODEL]
+        own = self._allowed(fields)
+        allowed = self._models[row["user_id"]] if own is None else own
+        if allowed is not None:
+            body["allowed_models"] = first_models(self.plan, fields, "allowed_models", allowed)
         fields.carried("allowed_models")
         if row.get("expires_at") is not None:
             body["expires_at"] = row["expires_at"].isoformat()
@@ -132,6 +132,16 @@ class _Reader:
         fields.carried("is_active")
         fields.rest(REASONS, said="keys here have no such field")
         self.plan.keys.append(body)
+
+    def _allowed(self, fields: Fields) -> Sequence[str] | None:
+        """None is every model, which nothing unreadable becomes."""
+        given = fields.get("allowed_models")
+        if given is None:
+            return None
+        models = names(given)
+        if models is None:
+            fields.cannot("allowed_models", said=UNREADABLE_MODELS)
+        return models or [NO_MODEL]
 
     def _why_not(self, row: Row) -> str | None:
         hashed, expires = row.get("key_hash"), row.get("expires_at")
@@ -141,7 +151,7 @@ class _Reader:
             return "is there twice in the source"
         if row.get("user_id") not in self._models:
             return "its user is deleted, or has no row"
-        if row.get("is_active") is False:
+        if row.get("is_active") not in (None, True):
             return "is not active: its secret stays refused"
         if expires is not None and not isinstance(expires, datetime):
             return "its time of expiry cannot be read"

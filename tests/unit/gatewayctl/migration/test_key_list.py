@@ -76,6 +76,8 @@ def test_a_value_that_cannot_be_carried_is_told(column: dict[str, Any]) -> None:
     assert set(key) == {"user_id", "key_sha256", "name"}
     told = {line.kind for line in plan.lines if line.verdict == "cannot"}
     assert {f"key.{name}" for name in column} == told
+    unknown = [line.kind for line in plan.lines if line.said == "is no column of a key"]
+    assert unknown == (["key.team"] if "team" in column else [])
 
 
 def test_the_same_secret_twice_is_one_key() -> None:

@@ -174,6 +174,7 @@ def test_a_column_that_is_not_known_is_told() -> None:
         ({"expires": "2026-11-24 12:00:00"}, "has expired"),
         ({"expires": "someday"}, "cannot be read"),
         ({"blocked": "t"}, "is blocked"),
+        ({"blocked": "yes"}, "is blocked"),
         ({"team_id": "litellm-dashboard"}, "LiteLLM's own pages"),
     ],
 )
@@ -228,6 +229,11 @@ def test_budgets_never_let_more_be_spent(columns: dict[str, Any], budget: Any) -
         ("{a}", "{b}", ["no-default-models"]),
         ("{openai/*}", "{openai/x,y}", ["openai/x"]),
         ("{beta}", "{}", ["x", "y"]),
+        # Of other programs' files: never every model.
+        ("{a,b}", '["a"]', ["no-default-models"]),
+        ("{}", '["a"]', ["no-default-models"]),
+        ('["a"]', "{}", ["no-default-models"]),
+        ("{}", "{" + "x" * 257 + "}", ["no-default-models"]),
         ('{"a,1","b \\"q\\""}', "{}", ["a,1", 'b "q"']),
     ],
 )

@@ -1,6 +1,7 @@
 """Otari's configuration and tables."""
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -82,6 +83,8 @@ def test_users_are_accounts_and_keys_keep_their_secrets() -> None:
         (None, None, None),
         ("[]", None, ["no-default-models"]),
         (None, '["openai:*"]', ["openai:*"]),
+        ("openai:gpt-5", None, ["no-default-models"]),
+        (None, "{openai:*}", ["no-default-models"]),
         ('["openai:gpt-5"]', '["openai:*"]', ["openai:gpt-5"]),
     ],
 )
@@ -92,11 +95,26 @@ def test_allowed_models(own: str | None, users: str | None, allowed: Any) -> Non
     assert plan.keys[0].get("allowed_models") == allowed
 
 
+def test_models_that_are_too_many_or_unreadable_are_told() -> None:
+    many = [f"openai:{i}" for i in range(257)]
+    plan = planned(
+        users=[USER],
+        api_keys=[
+            {**KEY, "allowed_models": json.dumps(many)},
+            {**KEY, "id": "k2", "key_hash": "a" * 64, "allowed_models": "openai:*"},
+        ],
+    )
+    assert plan.keys[0]["allowed_models"] == many[:256]
+    told = [line.said for line in plan.lines if line.kind == "key.allowed_models"]
+    assert told[0] == "the key is allowed the first 256 of them"
+    assert told[-1] == "is no list of names: no model is allowed"
+
+
 @pytest.mark.parametrize(
     "columns",
     [
-        {"key_hash": "x"}, {"user_id": "nobody"}, {"is_active": "f"}, {"user_id": None},
-        {"expires_at": "2026-01-01 00:00:00+00"}, {"expires_at": "whenever"},
+        {"key_hash": "x"}, {"user_id": "nobody"}, {"is_active": "f"}, {"is_active": "no"},
+        {"user_id": None}, {"expires_at": "2026-01-01 00:00:00+00"}, {"expires_at": "whenever"},
     ],
 )  # fmt: skip
 def test_a_key_that_stays_behind_is_told(columns: dict[str, Any]) -> None:
