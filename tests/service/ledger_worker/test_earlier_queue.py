@@ -83,3 +83,20 @@ async def test_an_earlier_job_without_data_stays(stage: Stage) -> None:
     await stage.redis.set(job_key_prefix + "damaged", b"\xc1")
     assert await move_earlier_jobs(stage.redis) == 0
     assert await stage.redis.zcard(EARLIER_QUEUE) == 2
+
+
+async def test_of_many_foreign_jobs_a_turn_looks_at_some(stage: Stage) -> None:
+    await stage.redis.zadd(EARLIER_QUEUE, {f"foreign-{n}": n for n in range(250)})
+    for n in range(3):
+        await enqueue_earlier(stage, f"earlier-{n}")
+    turns: list[int] = []
+
+    def last(number: int) -> int:
+        turns.append(number)
+        return number - 1
+
+    # Of three parts the last has 53 jobs, three of them due now.
+    assert await move_earlier_jobs(stage.redis, most=100, any_of=lambda _: 1) == 0
+    assert await move_earlier_jobs(stage.redis, most=100, any_of=last) == 3
+    assert turns == [3]
+    assert await stage.redis.zcard(EARLIER_QUEUE) == 250

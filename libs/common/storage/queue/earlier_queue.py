@@ -5,6 +5,9 @@ have left jobs. A worker moves those to the queue of this release and leaves all
 belong to another application. Goes with the next release.
 """
 
+from collections.abc import Callable
+from random import randrange
+
 import msgspec
 from arq.constants import default_queue_name, in_progress_key_prefix, job_key_prefix
 
@@ -14,8 +17,9 @@ from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 
 EARLIER_QUEUE = default_queue_name
-# Jobs that are looked at in one round trip.
-_AT_ONCE = 100
+# Jobs that are looked at in one round trip, and in one turn: another application may have any
+# number of them.
+_AT_ONCE, _MOST = 100, 10_000
 # A job that is under way at a worker of an earlier release ends there. KEYS: the earlier queue, the
 # queue, then the in-progress key of each job. ARGV: the jobs' ids.
 _MOVE = (
@@ -35,13 +39,21 @@ return moved
 )
 
 
-async def move_earlier_jobs(redis: Redis) -> int:
+async def move_earlier_jobs(
+    redis: Redis, *, most: int = _MOST, any_of: Callable[[int], int] = randrange
+) -> int:
     """Moves the jobs that this project's services have written. Returns their number.
 
-    A job that cannot be read stays, since nothing tells whose it is.
+    Where more than `most` wait, it looks at one part of them, which chance picks. A job that cannot
+    be read stays, since nothing tells whose it is.
     """
-    moved, start = 0, 0
-    while ids := await redis.zrange(EARLIER_QUEUE, start, start + _AT_ONCE - 1):
+    parts = max(-(-await redis.zcard(EARLIER_QUEUE) // most), 1)
+    moved, start = 0, most * any_of(parts)
+    for looked_at in range(0, most, _AT_ONCE):
+        size = min(_AT_ONCE, most - looked_at)
+        ids = await redis.zrange(EARLIER_QUEUE, start, start + size - 1)
+        if not ids:
+            break
         jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in ids])
         ours = [id_ for id_, job in zip(ids, jobs, strict=True) if job and _is_ours(job)]
         some = 0
