@@ -211,6 +211,7 @@ Metadata = Annotated[dict[str, _MetadataValue], _PAIRS, FieldRule(_metadata)]
 MetadataChanges = Annotated[dict[str, _MetadataValue | None], _PAIRS, FieldRule(_metadata)]
 LimitUsd = Annotated[
     Decimal,
+    # A float in the schema alone, where msgspec would make text of a Decimal; the rule is exact.
     described(minimum=0, maximum=float(nusd_to_usd(MAX_NUSD)), description=_NANO),
     FieldRule(_limit_usd),
 ]

@@ -4,142 +4,37 @@ A key may have a secret that was made elsewhere: its hash alone is told, and nev
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from starlette.requests import Request
 
 from libs.common.domain.ids import hash_prefix, new_secret, secret_hash, secret_prefix
 from libs.common.domain.rotation import has_secret
 from libs.common.errors import Conflict, NotFound
-from libs.common.schemas.account import Limits
-from libs.common.schemas.key import ApiKey, KeyStatus
-from libs.common.schemas.recording import RecordingTerms
+from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.slices import by_id, sliced
 from services.admin.accounts import changed_fields, find_account
-from services.admin.budgets import (
-    Budgets,
-    BudgetView,
-    LimitsBody,
-    LimitsChanges,
-    budget_view,
-    budgets_of,
-    limits_of,
-    merged_limits,
-)
+from services.admin.budgets import budgets_of, limits_of, merged_limits
 from services.admin.clock import to_utc_ms
 from services.admin.creations import Creation, creation_of
 from services.admin.endpoints import Answer
-from services.admin.fields import (
-    AllowedModels,
-    FutureTime,
-    KeyPrefix,
-    Name,
-    ProviderObjects,
-    RetentionDays,
-    Search,
-    Sha256,
-    Time,
-    UserId,
-    is_sha256,
+from services.admin.fields import is_sha256
+from services.admin.key_bodies import (
+    KeyChanges,
+    KeyQuery,
+    KeyView,
+    NewKey,
+    NewKeyView,
+    key_view,
+    recording_terms,
 )
-from services.admin.pages import Page, PageQuery, found_in
+from services.admin.pages import Page
 from services.admin.people.actor import Actor, actor_of, check_role
 from services.admin.revisions import changed, etag_of
-from services.admin.spend import KeySpend, spend_of_keys
+from services.admin.spend import spend_of_keys
 from services.admin.state import State
-
-ShownStatus = Literal["active", "expired", "revoked"]
-
-
-class RecordingBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The key's calls are recorded and kept for `retention_days`."""
-
-    retention_days: RetentionDays
-
-
-class NewKey(msgspec.Struct, frozen=True, kw_only=True):
-    """`key_sha256` is that of a secret which clients hold already; only owners may give it."""
-
-    user_id: UserId
-    name: Name | None = None
-    allowed_models: AllowedModels | None = None
-    provider_objects: ProviderObjects = ()
-    expires_at: FutureTime | None = None
-    budgets: Budgets = ()
-    limits: LimitsBody | None = None
-    recording: RecordingBody | None = None
-    key_sha256: Sha256 | None = None
-
-
-class KeyChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """A merge patch: an absent field stays as it is, at every depth; null removes a restriction."""
-
-    name: Name | UnsetType = UNSET
-    allowed_models: AllowedModels | UnsetType | None = UNSET
-    provider_objects: ProviderObjects | UnsetType = UNSET
-    expires_at: FutureTime | UnsetType | None = UNSET
-    budgets: Budgets | UnsetType = UNSET
-    limits: LimitsChanges | UnsetType | None = UNSET
-    recording: RecordingBody | UnsetType | None = UNSET
-    status: KeyStatus | UnsetType = UNSET
-
-
-class KeyQuery(PageQuery, frozen=True, kw_only=True):
-    """`q` is part of the key_id, the user_id or the name; `prefix` that of any of its secrets."""
-
-    user_id: UserId | UnsetType = UNSET
-    q: Search | UnsetType = UNSET
-    prefix: KeyPrefix | UnsetType = UNSET
-    status: ShownStatus | UnsetType = UNSET
-    expires_before: Time | UnsetType = UNSET
-    sort: Literal["key_id", "-key_id"] = "key_id"
-
-    def wants(self, key: ApiKey, now: datetime) -> bool:
-        if self.status is not UNSET and status_of(key, now) != self.status:
-            return False
-        if self.expires_before is not UNSET and (
-            key.expires_at is None or key.expires_at >= self.expires_before
-        ):
-            return False
-        if self.user_id is not UNSET and key.user_id != self.user_id:
-            return False
-        return found_in(self.q, key.key_id, key.user_id, key.name)
-
-
-class OldSecretView(msgspec.Struct, frozen=True, kw_only=True):
-    """A rotation replaced it; it works until then."""
-
-    prefix: str
-    until: datetime
-
-
-class KeyView(msgspec.Struct, frozen=True, kw_only=True):
-    key_id: str
-    user_id: str
-    name: str
-    prefix: str
-    old_secrets: tuple[OldSecretView, ...]
-    allowed_models: tuple[str, ...] | None
-    provider_objects: tuple[str, ...]
-    expires_at: datetime | None
-    budgets: tuple[BudgetView, ...]
-    limits: Limits
-    recording: RecordingTerms | None
-    spend: KeySpend
-    status: ShownStatus
-    created_by: str | None
-    updated_by: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class NewKeyView(KeyView, frozen=True, kw_only=True):
-    """`api_key` is the secret, shown only in this answer; null where only its hash is known."""
-
-    api_key: str | None
 
 
 class _Secret(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,7 +66,7 @@ async def create_key(request: Request[State], body: NewKey) -> Answer[NewKeyView
         expires_at=None if body.expires_at is None else to_utc_ms(body.expires_at),
         budgets=budgets_of(body.budgets),
         limits=limits_of(body.limits),
-        recording=_terms_of(body.recording),
+        recording=recording_terms(body.recording),
         revision=state["new_id"](),
         created_by=actor_of(request).id,
         updated_by=actor_of(request).id,
@@ -254,7 +149,7 @@ async def change_key(request: Request[State], body: KeyChanges) -> Answer[KeyVie
     if "budgets" in changes:
         changes["budgets"] = msgspec.to_builtins(budgets_of(changes["budgets"]))
     if "recording" in changes:
-        changes["recording"] = msgspec.to_builtins(_terms_of(changes["recording"]))
+        changes["recording"] = msgspec.to_builtins(recording_terms(changes["recording"]))
     return await _update(request, changes)
 
 
@@ -294,16 +189,6 @@ async def find_key(request: Request[State]) -> ApiKey:
     return key
 
 
-def status_of(key: ApiKey, now: datetime) -> ShownStatus:
-    if key.status == "active" and key.expires_at is not None and key.expires_at <= now:
-        return "expired"
-    return key.status
-
-
-def _terms_of(body: RecordingBody | None) -> RecordingTerms | None:
-    return None if body is None else RecordingTerms(retention_days=body.retention_days)
-
-
 def unknown_key() -> NotFound:
     return NotFound("There is no key with this id, secret or SHA-256 of a secret.", param="api_key")
 
@@ -325,28 +210,4 @@ async def views_of_keys(
 ) -> list[KeyView]:
     spends = await spend_of_keys(state, keys, totals=totals)
     now = state["now"]()
-    return [_view(key, spend, now) for key, spend in zip(keys, spends, strict=True)]
-
-
-def _view(key: ApiKey, spend: KeySpend, now: datetime) -> KeyView:
-    return KeyView(
-        key_id=key.key_id,
-        user_id=key.user_id,
-        name=key.name,
-        prefix=key.prefix,
-        old_secrets=tuple(
-            OldSecretView(prefix=old.prefix, until=old.until) for old in key.old_secrets
-        ),
-        allowed_models=key.allowed_models,
-        provider_objects=key.provider_objects,
-        expires_at=key.expires_at,
-        budgets=tuple(map(budget_view, key.budgets)),
-        limits=key.limits,
-        recording=key.recording,
-        spend=spend,
-        status=status_of(key, now),
-        created_by=key.created_by,
-        updated_by=key.updated_by,
-        created_at=key.created_at,
-        updated_at=key.updated_at,
-    )
+    return [key_view(key, spend, now) for key, spend in zip(keys, spends, strict=True)]

@@ -18,12 +18,8 @@ from libs.common.schemas.key import ApiKey
 from services.admin.clock import to_utc_ms
 from services.admin.creations import creation_of
 from services.admin.endpoints import Answer
-from services.admin.keys import (
-    NewKeyView,
-    announce_key,
-    find_key,
-    view_with_secret,
-)
+from services.admin.key_bodies import NewKeyView
+from services.admin.keys import announce_key, find_key, view_with_secret
 from services.admin.people.actor import actor_of
 from services.admin.revisions import changed, etag_of
 from services.admin.state import State

@@ -15,7 +15,7 @@ from services.admin.alerts.receivers import NewReceiver
 from services.admin.budgets import BudgetBody, LimitsBody
 from services.admin.cost_bodies import NewCost, TierBody
 from services.admin.cost_hours import HoursBody
-from services.admin.keys import NewKey, RecordingBody
+from services.admin.key_bodies import NewKey, RecordingBody
 from services.admin.model_bodies import DeploymentBody, NewRoute, TimeoutsBody
 
 # Of the terms of a price, which its body leaves to what is stored.

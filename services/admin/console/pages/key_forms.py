@@ -15,7 +15,7 @@ from services.admin.console.elements import (
 from services.admin.console.form_fields import Field, Typed, body_of
 from services.admin.console.forms import form_of, several_budgets, status_of
 from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
-from services.admin.keys import KeyView, NewKeyView
+from services.admin.key_bodies import KeyView, NewKeyView
 
 _COMMON = (
     Field(

@@ -20,7 +20,7 @@ from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
 from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
 from services.admin.console.spend_chart import CHART_DAYS, last_days, spend_chart
-from services.admin.keys import KeyView
+from services.admin.key_bodies import KeyView, ShownStatus
 
 _FILTERS = {"q": "Search", "user_id": "Account", "prefix": "Secret begins with"}
 _COLUMNS = (
@@ -51,7 +51,7 @@ async def list_page(view: View) -> Shown:
         name="Keys",
         content=panel(
             "All keys",
-            filters(view, _FILTERS, {"status": ("Status", keys.ShownStatus)}),
+            filters(view, _FILTERS, {"status": ("Status", ShownStatus)}),
             keys_table(view, listed.data),
             view.pager(listed),
             actions=new,
