@@ -1,5 +1,6 @@
 """Accounts: the list, and one with its budgets, keys and latest calls."""
 
+import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -84,9 +85,11 @@ def _new_link(view: View) -> Node:
 
 async def show_page(view: View) -> Shown:
     user_id = view.request.path_params["user_id"]
-    account = await view.api.call(accounts.show_account, user_id=user_id)
-    its_keys = await view.api.call(keys.list_keys, query={"user_id": user_id, "limit": 20})
-    calls = await view.api.call(usage.show_usage, query={"limit": 10}, user_id=user_id)
+    account, its_keys, calls = await asyncio.gather(
+        view.api.call(accounts.show_account, user_id=user_id),
+        view.api.call(keys.list_keys, query={"user_id": user_id, "limit": 20}),
+        view.api.call(usage.show_usage, query={"limit": 10}, user_id=user_id),
+    )
     now = view.now.astimezone(zone_of(account.time_zone))
     series = await view.api.call(
         usage_series.show_series, query={"user_id": user_id, **last_days(now)}

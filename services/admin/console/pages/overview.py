@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -26,6 +25,7 @@ from services.admin.console.elements import (
     Column,
     badge,
     count,
+    counted,
     facts,
     figure_tile,
     lasted,
@@ -104,7 +104,7 @@ def _period_links(view: View, chosen: str) -> Node:
 
 
 def _tiles(total: SumsView, before: SumsView | None) -> Node:
-    def counted(name: str, of: Callable[[SumsView], int], note: str = "") -> Node:
+    def tile(name: str, of: Callable[[SumsView], int], note: str = "") -> Node:
         was = "" if before is None else f"{count(of(before))} before"
         return figure_tile(name, count(of(total)), ", ".join(each for each in (note, was) if each))
 
@@ -116,11 +116,11 @@ def _tiles(total: SumsView, before: SumsView | None) -> Node:
 
     return div(".tiles")[
         figure_tile("Spent", usd(total.cost_usd), _change(total, before)),
-        counted("Calls", lambda sums: sums.calls),
-        counted("Tokens in", lambda sums: input_tokens(sums.tokens)),
-        counted("Tokens out", lambda sums: output_tokens(sums.tokens)),
-        counted("Failed", failed, share(failed(total), total.calls)),
-        counted("Refused", refused, share(refused(total), total.calls)),
+        tile("Calls", lambda sums: sums.calls),
+        tile("Tokens in", lambda sums: input_tokens(sums.tokens)),
+        tile("Tokens out", lambda sums: output_tokens(sums.tokens)),
+        tile("Failed", failed, share(failed(total), total.calls)),
+        tile("Refused", refused, share(refused(total), total.calls)),
     ]
 
 
@@ -172,12 +172,16 @@ async def _keys_of_dearest(
 
 async def _names(view: View, rows: Sequence[GroupView]) -> dict[str, str]:
     """What the keys are called; one that is gone has its id alone."""
-    names = {}
-    for row in rows:
-        with suppress(NotFound):
-            key_id = str(row.key_id)
-            names[key_id] = (await view.api.call(keys.show_key, api_key=key_id)).name
-    return names
+    key_ids = [row.key_id for row in rows if row.key_id]
+    names = await asyncio.gather(*(_name(view, key_id) for key_id in key_ids))
+    return dict(zip(key_ids, names, strict=True))
+
+
+async def _name(view: View, key_id: str) -> str:
+    try:
+        return (await view.api.call(keys.show_key, api_key=key_id)).name
+    except NotFound:
+        return ""
 
 
 def _key(row: GroupView, names: Mapping[str, str]) -> Node:
@@ -210,9 +214,10 @@ async def _ledger(view: View) -> Node:
     letters, queue = health.dead_letters, health.queue
     waiting: Node = "not known: Redis does not answer"
     if queue is not None:
-        waiting = "nothing" if queue.oldest_at is None else f"{queue.jobs:,} jobs"
+        waiting = "nothing"
         if queue.oldest_at is not None:
-            waiting = [waiting, f", the oldest for {lasted(view.now - queue.oldest_at)}"]
+            jobs = counted(queue.jobs, "job", "jobs")
+            waiting = f"{jobs}, the oldest for {lasted(view.now - queue.oldest_at)}"
     pairs: list[tuple[str, Node]] = [
         ("Books", verdict(health.proof.ok)),
         ("Waits to be posted", waiting),
