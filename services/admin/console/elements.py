@@ -10,6 +10,7 @@ from htpy import (
     Node,
     Renderable,
     a,
+    button,
     caption,
     code,
     dd,
@@ -20,6 +21,7 @@ from htpy import (
     h2,
     label,
     p,
+    pre,
     rect,
     section,
     span,
@@ -247,6 +249,16 @@ def bar_chart(name: str, bars: Sequence[Bar]) -> Renderable:
 
 def link(to: str, text: Node) -> Element:
     return a(href=to)[text]
+
+
+def json_block(value: object) -> Element:
+    return pre(tabindex="0")[msgspec.json.format(msgspec.json.encode(value), indent=2).decode()]
+
+
+def secret_text(secret: Node, noun: str = "secret") -> Node:
+    """It is selected by a button, since it is shown once."""
+    copy = button(type="button", data_copy="secret")[f"Copy the {noun}"]
+    return [code("#secret.secret")[secret], p[copy]]
 
 
 def mono(text: str) -> Element:

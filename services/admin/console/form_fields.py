@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -88,5 +90,24 @@ def _json(text: str) -> msgspec.Raw | str:
 
 
 def typed_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """What fields show of stored values: nothing for null."""
-    return {name: "" if value is None else str(value) for name, value in values.items()}
+    """What fields show of stored values."""
+    return {name: _typed(value) for name, value in values.items()}
+
+
+def _typed(value: Any) -> str:
+    """As it would be typed: never with an exponent, which no field takes."""
+    match value:
+        case None | False:
+            return ""
+        case True:
+            return "yes"
+        case tuple():
+            return "\n".join(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case Decimal():
+            return f"{value:f}"
+        case float():
+            return f"{value:.9f}".rstrip("0").rstrip(".")
+        case _:
+            return str(value)

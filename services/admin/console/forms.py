@@ -189,16 +189,6 @@ def _choices(field: Field, text: str) -> Renderable:
     ]
 
 
-def several_budgets(number: int) -> Node:
-    """A form has room for one budget."""
-    return (
-        number > 1
-        and p[
-            f"Its {number} budgets are not in this form and stay as they are; the API changes them."
-        ]
-    )
-
-
 def confirm_form(
     action: str,
     csrf: str,

@@ -14,12 +14,11 @@ from htpy import Node, Renderable, a, nav
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from libs.common.errors import AppError, InvalidRequest, PreconditionFailed
+from libs.common.errors import AppError, InvalidRequest
 from services.admin.console.layout import frame
 from services.admin.console.places import places_open_to
 from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
-from services.admin.endpoints import Answer
 from services.admin.fields import time_zone_problem
 from services.admin.idempotency import HEADER as IDEMPOTENCY_KEY
 from services.admin.pages import Page as Listed
@@ -104,17 +103,6 @@ class View:
     def once_headers(self) -> dict[str, str]:
         key = self.typed.get(_ONCE)
         return {IDEMPOTENCY_KEY: key} if key else {}
-
-    def etag(self, stored: Answer[Any], *, raced: bool) -> str:
-        """What a form was filled in from; after a race, what it was shown beside."""
-        current = stored.headers["etag"]
-        return current if raced else self.typed.get("etag") or current
-
-    def raced(self, noun: str) -> PreconditionFailed:
-        return PreconditionFailed(
-            f"Somebody changed this {noun} while you did. Nothing of yours was saved. What is "
-            "stored now stands below each field that differs: save again to replace it."
-        )
 
     def pager(self, listed: Listed[Any]) -> Node:
         """Links to the page before and after, where there are any."""

@@ -1,9 +1,9 @@
 """Alerts: who is told, what they were told, and one alert with its message and its replay."""
 
+import asyncio
 from collections.abc import Mapping
 
-import msgspec
-from htpy import Node, a, pre
+from htpy import Node, a
 
 from libs.common.errors import NotFound
 from libs.common.schemas.alert import AlertKind, DeliveryState
@@ -14,6 +14,7 @@ from services.admin.console.elements import (
     NOTHING,
     count,
     facts,
+    json_block,
     link,
     mono,
     panel,
@@ -33,11 +34,13 @@ _EMPTY = "No alert matches. Budgets, prices, keys, deployments and the ledger gi
 
 
 async def list_page(view: View) -> Shown:
-    told = await view.api.call(deliveries.list_alerts, query=view.query)
+    told, its_receivers = await asyncio.gather(
+        view.api.call(deliveries.list_alerts, query=view.query), _receivers(view)
+    )
     return Page(
         name="Alerts",
         content=[
-            view.api.may(receivers.list_receivers) and await _receivers(view),
+            its_receivers,
             panel(
                 "What they were told",
                 filters(view, _TEXTS, _CHOICES),
@@ -49,6 +52,8 @@ async def list_page(view: View) -> Shown:
 
 
 async def _receivers(view: View) -> Node:
+    if not view.api.may(receivers.list_receivers):
+        return None
     listed = await view.api.call(receivers.list_receivers, query={"limit": 200})
     new = a(".button.primary", href="/console/new/receiver")["New receiver"]
     return panel(
@@ -68,12 +73,11 @@ async def show_page(view: View) -> Shown:
         asks="Sends the same message with the id that it had, whatever became of it.",
         danger=False,
     )  # fmt: skip
-    message = msgspec.json.format(msgspec.json.encode(alert.message), indent=2).decode()
     return Page(
         name=alert.kind,
         content=[
             panel("Delivery", await _facts(view, alert)),
-            panel("Message", pre(tabindex="0")[message]),
+            panel("Message", json_block(alert.message)),
             view.api.may(deliveries.replay_alert) and panel("Replay", again),
         ],
     )

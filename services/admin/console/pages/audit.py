@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-import msgspec
-from htpy import Node, details, p, pre, summary
+from htpy import Node, details, p, summary
 
 from services.admin.audit import audit
 from services.admin.audit.audit import AuditView
 from services.admin.console.elements import (
     NOTHING,
     Column,
+    json_block,
     link,
     panel,
     rows_table,
@@ -62,7 +62,7 @@ def _row(view: View, each: AuditView) -> list[Node]:
         each.address,
         details[
             summary["Show"],
-            pre(tabindex="0")[_text({"before": each.before, "after": each.after})],
+            json_block({"before": each.before, "after": each.after}),
         ],
     ]
 
@@ -72,10 +72,6 @@ def _object(each: AuditView) -> Node:
     if not each.object or each.kind not in _PATHS:
         return each.object or NOTHING
     return link(f"{_PATHS[each.kind]}/{segment(each.object)}", each.object)
-
-
-def _text(value: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-import msgspec
-from htpy import Node, a, code, div, p, pre, span
+from htpy import Node, a, code, div, p, span
 from starlette.responses import Response
 
 from libs.common.schemas.entry import EntryKind, EntryStatus
@@ -15,6 +14,7 @@ from services.admin.console.calls_table import calls_table
 from services.admin.console.cost_lines import lines_table
 from services.admin.console.elements import (
     facts,
+    json_block,
     link,
     mono,
     panel,
@@ -174,8 +174,7 @@ async def _recording(view: View, entry: ExplainedEntryView) -> Node:
         link_ = link(view.with_query(recording="shown"), "Show the texts of this call")
         return panel("Recording", p["Its request and answer were recorded. ", link_, "."])
     found = await view.api.call(recordings.show_recording, call_id=entry.entry_id)
-    text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
-    return panel("Recording", pre(tabindex="0")[text])
+    return panel("Recording", json_block(found))
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {

@@ -1,20 +1,18 @@
 """Keys by form: made and shown once, changed, and given another secret."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
-from htpy import button, code, p, pre
+from htpy import button, p, pre
 
-from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
-from libs.common.schemas.account import BudgetPeriod
+from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from services.admin import keys, rotations
-from services.admin.console.elements import (
-    link,
-    panel,
-)
-from services.admin.console.form_fields import Field, Typed, body_of
-from services.admin.console.forms import form_of, several_budgets, status_of
-from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.edits import edit_form, save
+from services.admin.console.elements import link, panel, secret_text
+from services.admin.console.form_fields import Field, Typed, body_of, typed_of
+from services.admin.console.forms import form_of, status_of
+from services.admin.console.limit_fields import LIMITS, budget_fields, limits_shown, several_budgets
+from services.admin.console.page import Handler, Page, Shown, View, form_for, segment
 from services.admin.key_bodies import KeyView, NewKeyView
 
 _COMMON = (
@@ -23,27 +21,15 @@ _COMMON = (
         help="One a line, * as a wildcard; empty means all that are priced.",
     ),
     Field(path="expires_at", label="Expires", kind="time", empty=None, help="Empty: never."),
-    Field(
-        path="limits.requests_per_minute", label="Requests a minute", kind="number", empty=None
-    ),
-    Field(path="limits.tokens_per_minute", label="Tokens a minute", kind="number", empty=None),
-    Field(path="limits.parallel_calls", label="Calls at a time", kind="number", empty=None),
-    Field(path="budget.limit_usd", label="Budget of its own, USD", kind="amount"),
-    Field(path="budget.period", label="Per", kind="choice", choices=get_args(BudgetPeriod)),
-    Field(path="budget.soft_limit_usd", label="Warn from, in USD", kind="amount", empty=None),
+    *LIMITS,
+    *budget_fields("Budget of its own, USD"),
 )  # fmt: skip
-
-
 _NEW = (
     Field(path="user_id", label="Account id", required=True),
     Field(path="name", label="Name", help="Who or what holds it."),
     *_COMMON,
 )
-
-
 _EDIT = (Field(path="name", label="Name", empty=""), *_COMMON)
-
-
 _GRACE = (
     Field(
         path="grace_s", label="How long the old secret still works, seconds", kind="number",
@@ -85,8 +71,7 @@ def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
         content=[
             panel(
                 "Secret",
-                code("#secret.secret")[made.api_key],
-                p[button(type="button", data_copy="secret")["Copy the secret"]],
+                secret_text(made.api_key),
             ),
             panel(
                 "Try it",
@@ -101,12 +86,9 @@ def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
 async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
     key_id = view.request.path_params["key_id"]
     answer = await view.api.answer(keys.show_key, api_key=key_id)
-    stored = _typed(answer.content)
-    form = form_of(
-        view.path, view.session.csrf, _fields(answer.content), submit="Save",
-        typed=view.typed or stored, error=error, hidden={"etag": view.etag(answer, raced=raced)},
-        now=stored if raced else None,
-    )  # fmt: skip
+    form = edit_form(
+        view, _fields(answer.content), answer, _typed(answer.content), error=error, raced=raced
+    )
     return Page(
         name="Change the key",
         content=panel("Key", several_budgets(len(answer.content.budgets)), form),
@@ -117,14 +99,10 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
 async def change(view: View) -> Shown:
     key = await view.api.call(keys.show_key, api_key=view.request.path_params["key_id"])
     body = _body(_fields(key), view.typed, key)
-    headers = {"if-match": view.typed.get("etag", "")}
-    try:
-        await view.api.call(keys.change_key, body=body, headers=headers, api_key=key.key_id)
-    except PreconditionFailed:
-        return await edit_page(view, view.raced("key"), raced=True)
-    except (ValidationFailed, Conflict) as error:
-        return await edit_page(view, error)
-    return go_to(f"/console/keys/{segment(key.key_id)}")
+    return await save(
+        view, keys.change_key, body, noun="key", again=edit_page,
+        then=f"/console/keys/{segment(key.key_id)}", api_key=key.key_id,
+    )  # fmt: skip
 
 
 def _fields(key: KeyView) -> tuple[Field, ...]:
@@ -133,20 +111,15 @@ def _fields(key: KeyView) -> tuple[Field, ...]:
     return tuple(f for f in _EDIT if not (several and f.path.startswith("budget.")))
 
 
-def _typed(key: KeyView) -> Mapping[str, str]:
-    budget = key.budgets[0] if key.budgets else None
-    values: dict[str, Any] = {
-        "name": key.name,
-        "allowed_models": "\n".join(key.allowed_models or ()),
-        "expires_at": key.expires_at and key.expires_at.isoformat().replace("+00:00", "Z"),
-        "limits.requests_per_minute": key.limits.requests_per_minute,
-        "limits.tokens_per_minute": key.limits.tokens_per_minute,
-        "limits.parallel_calls": key.limits.parallel_calls,
-        "budget.limit_usd": budget and f"{budget.limit_usd:f}",
-        "budget.period": budget and budget.period,
-        "budget.soft_limit_usd": budget and budget.soft_limit_usd and f"{budget.soft_limit_usd:f}",
-    }
-    return {name: "" if value is None else str(value) for name, value in values.items()}
+def _typed(key: KeyView) -> Typed:
+    return typed_of(
+        {
+            "name": key.name,
+            "allowed_models": key.allowed_models,
+            "expires_at": key.expires_at,
+            **limits_shown(key.limits, key.budgets),
+        }
+    )
 
 
 def _body(fields: tuple[Field, ...], typed: Typed, before: KeyView | None = None) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The ledger: what waits to be posted, its proof, and the deliveries that could not be posted."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from htpy import Node, a, code, details, div, nav, p, pre, summary
+from htpy import Node, a, code, details, div, nav, p, summary
 
 from libs.common.domain.audit_chain import Fault
 from services.admin import dead_letters, ledger_health, proof
@@ -17,6 +17,7 @@ from services.admin.console.elements import (
     counted,
     facts,
     figure_tile,
+    json_block,
     lasted,
     link,
     mono,
@@ -50,9 +51,11 @@ _OWN = ("prove", "proved", "audit", "checked")
 
 
 async def show_page(view: View) -> Shown:
-    health = await view.api.call(ledger_health.show_ledger_health)
     query = {name: text for name, text in view.query.items() if name not in _OWN}
-    letters = await view.api.call(dead_letters.list_letters, query={"limit": "20", **query})
+    health, letters = await asyncio.gather(
+        view.api.call(ledger_health.show_ledger_health),
+        view.api.call(dead_letters.list_letters, query={"limit": "20", **query}),
+    )
     return Page(
         name="Ledger",
         content=[
@@ -217,8 +220,11 @@ def _states(*, replayed: bool) -> Node:
 
 def _letter(view: View, each: LetterView, *, may: bool) -> list[Node]:
     account = each.user_id and link(f"/console/accounts/{segment(each.user_id)}", each.user_id)
-    content = "It is too long, or no JSON, to be shown." if each.content is None else _text(each)
-    inner: list[Node] = [pre(tabindex="0")[content]]
+    inner: list[Node] = [
+        p["It is too long, or no JSON, to be shown."]
+        if each.content is None
+        else json_block(each.content)
+    ]
     if each.cut_off:
         inner.append(p["Its end was lost, so it cannot be replayed."])
     elif may:
@@ -238,10 +244,6 @@ def _letter(view: View, each: LetterView, *, may: bool) -> list[Node]:
         count(each.size),
         details[summary["Show"], inner],
     ]
-
-
-def _text(letter: LetterView) -> str:
-    return msgspec.json.format(msgspec.json.encode(letter.content), indent=2).decode()
 
 
 def _replay_all(view: View, waiting: int) -> Node:

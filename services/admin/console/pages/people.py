@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from typing import get_args
 
-from htpy import Node, a, button, code, details, p, summary
+from htpy import Node, a, details, p, summary
 
-from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
+from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from libs.common.schemas.person import Role
+from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import (
     Column,
     link,
     mono,
     panel,
     rows_table,
+    secret_text,
     status_badge,
     when,
 )
@@ -100,23 +102,14 @@ async def create(view: View) -> Shown:
     return Page(
         name=made.name,
         notice="The key is made. It is shown now and never again: hand it over safely.",
-        content=panel(
-            "Admin key",
-            code("#secret.secret")[made.admin_key],
-            p[button(type="button", data_copy="secret")["Copy the key"]],
-        ),
+        content=panel("Admin key", secret_text(made.admin_key, "key")),
     )
 
 
 async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
     person_id = view.request.path_params["person_id"]
     answer = await view.api.answer(people.show_person, person_id=person_id)
-    stored = _typed(answer.content)
-    form = form_of(
-        view.path, view.session.csrf, _FIELDS, submit="Save", typed=view.typed or stored,
-        error=error, hidden={"etag": view.etag(answer, raced=raced)},
-        now=stored if raced else None,
-    )  # fmt: skip
+    form = edit_form(view, _FIELDS, answer, _typed(answer.content), error=error, raced=raced)
     return Page(
         name=f"Change {answer.content.name}",
         content=panel("Admin key", form),
@@ -130,29 +123,19 @@ async def change(view: View) -> Shown:
     stored = _typed(person)
     # What was left as it is is not said again: the time of an expired key lies in the past.
     changed = [each for each in _FIELDS if view.typed.get(each.path, "") != stored[each.path]]
-    headers = {"if-match": view.typed.get("etag", "")}
-    try:
-        await view.api.call(
-            people.change_person,
-            body=body_of(changed, view.typed),
-            headers=headers,
-            person_id=person_id,
-        )
-    except PreconditionFailed:
-        return await edit_page(view, view.raced("person"), raced=True)
-    except (ValidationFailed, Conflict) as error:
-        return await edit_page(view, error)
-    return go_to("/console/people")
+    return await save(
+        view, people.change_person, body_of(changed, view.typed), noun="person", again=edit_page,
+        then="/console/people", person_id=person_id,
+    )  # fmt: skip
 
 
 def _typed(person: PersonView) -> dict[str, str]:
-    expires = person.expires_at and person.expires_at.isoformat().replace("+00:00", "Z")
     return typed_of(
         {
             "name": person.name,
             "role": person.role,
-            "accounts": "\n".join(person.accounts or ()),
-            "expires_at": expires,
+            "accounts": person.accounts,
+            "expires_at": person.expires_at,
         }
     )
 

@@ -1,14 +1,16 @@
 """Receivers of alerts: made, changed, tested, given another secret and removed."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
-from htpy import Node, a, button, code, p
+from htpy import Node, a, code, p
 
-from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
+from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from libs.common.schemas.alert import ALERT_KINDS
 from services.admin.alerts import deliveries, receivers
 from services.admin.alerts.receivers import NewReceiverView, ReceiverView
 from services.admin.console.alerts_table import alerts_table
+from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import (
     NOTHING,
     Column,
@@ -17,6 +19,7 @@ from services.admin.console.elements import (
     mono,
     panel,
     rows_table,
+    secret_text,
     status_badge,
     when,
 )
@@ -39,9 +42,12 @@ _FIELDS = (
         help="One a line; empty means all accounts, and what is of none.",
     ),
 )  # fmt: skip
-_ENABLED = Field(
-    path="enabled", label="Send to it", kind="flag",
-    help="Unticked, it is told of nothing until it is ticked again.",
+_ALL_FIELDS = (
+    *_FIELDS,
+    Field(
+        path="enabled", label="Send to it", kind="flag",
+        help="Unticked, it is told of nothing until it is ticked again.",
+    ),
 )  # fmt: skip
 _GRACE = (
     Field(
@@ -106,8 +112,7 @@ def _secret_page(made: NewReceiverView, said: str) -> Page:
         notice=f"{said}. Its signing secret is shown now and never again.",
         content=panel(
             "Signing secret",
-            code("#secret.secret")[made.secret],
-            p[button(type="button", data_copy="secret")["Copy the secret"]],
+            secret_text(made.secret),
             p["With it the receiver checks that a message is from here, by Standard Webhooks."],
             p[link(_path(made.receiver_id), "I have it: go on to the receiver")],
         ),
@@ -116,9 +121,11 @@ def _secret_page(made: NewReceiverView, said: str) -> Page:
 
 async def show_page(view: View) -> Shown:
     receiver_id = view.request.path_params["receiver_id"]
-    shown = await view.api.call(receivers.show_receiver, receiver_id=receiver_id)
     query = {"receiver_id": receiver_id, "limit": _LATEST}
-    told = await view.api.call(deliveries.list_alerts, query=query)
+    shown, told = await asyncio.gather(
+        view.api.call(receivers.show_receiver, receiver_id=receiver_id),
+        view.api.call(deliveries.list_alerts, query=query),
+    )
     edit = a(".button", href=f"/console/edit/receiver/{segment(receiver_id)}")["Change"]
     rotate = a(".button", href=f"{_path(receiver_id)}/rotate")["Rotate the secret"]
     all_of_it = f"/console/alerts?receiver_id={segment(receiver_id)}"
@@ -177,12 +184,7 @@ def _deeds(view: View, shown: ReceiverView) -> list[Node]:
 async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
     receiver_id = view.request.path_params["receiver_id"]
     answer = await view.api.answer(receivers.show_receiver, receiver_id=receiver_id)
-    stored = _typed(answer.content)
-    form = form_of(
-        view.path, view.session.csrf, (*_FIELDS, _ENABLED), submit="Save",
-        typed=view.typed or stored, error=error, now=stored if raced else None,
-        hidden={"etag": view.etag(answer, raced=raced)},
-    )  # fmt: skip
+    form = edit_form(view, _ALL_FIELDS, answer, _typed(answer.content), error=error, raced=raced)
     return Page(
         name=f"Change {answer.content.name or 'the receiver'}",
         content=panel("Receiver", form),
@@ -192,17 +194,10 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
 
 async def change(view: View) -> Shown:
     receiver_id = view.request.path_params["receiver_id"]
-    body = body_of((*_FIELDS, _ENABLED), view.typed)
-    headers = {"if-match": view.typed.get("etag", "")}
-    try:
-        await view.api.call(
-            receivers.change_receiver, body=body, headers=headers, receiver_id=receiver_id
-        )
-    except PreconditionFailed:
-        return await edit_page(view, view.raced("receiver"), raced=True)
-    except (ValidationFailed, Conflict) as error:
-        return await edit_page(view, error)
-    return go_to(_path(receiver_id))
+    return await save(
+        view, receivers.change_receiver, body_of(_ALL_FIELDS, view.typed), noun="receiver",
+        again=edit_page, then=_path(receiver_id), receiver_id=receiver_id,
+    )  # fmt: skip
 
 
 def _typed(shown: ReceiverView) -> dict[str, str]:
@@ -210,9 +205,9 @@ def _typed(shown: ReceiverView) -> dict[str, str]:
         {
             "url": shown.url,
             "name": shown.name,
-            "kinds": "\n".join(shown.kinds),
-            "user_ids": "\n".join(shown.user_ids),
-            "enabled": "yes" if shown.enabled else None,
+            "kinds": shown.kinds,
+            "user_ids": shown.user_ids,
+            "enabled": shown.enabled,
         }
     )
 

@@ -6,10 +6,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from libs.common.errors import AppError, Conflict, NotFound, PreconditionFailed, ValidationFailed
+from libs.common.errors import AppError, Conflict, NotFound, ValidationFailed
 from libs.common.schemas.route import AnswerModel, Translation
 from libs.common.schemas.usage import ClientFormat
 from services.admin import models
+from services.admin.console.edits import edit_form, save
 from services.admin.console.elements import panel
 from services.admin.console.form_fields import Field, FieldGroup, Typed, body_of, typed_of
 from services.admin.console.forms import form_of, status_of
@@ -18,7 +19,6 @@ from services.admin.console.page import (
     Page,
     Shown,
     View,
-    address_of,
     form_for,
     go_to,
     segment,
@@ -135,13 +135,10 @@ async def create(view: View) -> Shown:
 async def edit_page(view: View, error: AppError | None = None, *, raced: bool = False) -> Shown:
     answer = await view.api.answer(models.show_model, name=view.request.path_params["name"])
     stored = _typed(answer.content)
-    typed = view.typed or stored
-    rows = _rows(typed)
-    form = form_of(
-        address_of(view.request), view.session.csrf, (*_groups(rows), *_ROUTE), submit="Save",
-        typed=typed, error=error, now=stored if raced else None,
-        hidden={"etag": view.etag(answer, raced=raced), **_ids(rows)},
-        also={_MORE: "Add a deployment"},
+    rows = _rows(view.typed or stored)
+    form = edit_form(
+        view, (*_groups(rows), *_ROUTE), answer, stored, error=error, raced=raced,
+        hidden=_ids(rows), also={_MORE: "Add a deployment"},
     )  # fmt: skip
     return Page(
         name=f"Change {answer.content.model}",
@@ -156,14 +153,10 @@ async def change(view: View) -> Shown:
     _drop_removed(view)
     body = body_of(_ROUTE, view.typed) | _deployments(view.typed)
     name = view.request.path_params["name"]
-    headers = {"if-match": view.typed.get("etag", "")}
-    try:
-        await view.api.call(models.change_model, body=body, headers=headers, name=name)
-    except PreconditionFailed:
-        return await edit_page(view, view.raced("route"), raced=True)
-    except (ValidationFailed, Conflict) as error:
-        return await edit_page(view, error)
-    return go_to(f"/console/models/{segment(name)}")
+    return await save(
+        view, models.change_model, body, noun="route", again=edit_page,
+        then=f"/console/models/{segment(name)}", name=name,
+    )  # fmt: skip
 
 
 def _rows(typed: Typed) -> list[Row]:
@@ -243,13 +236,13 @@ def _groups(rows: Sequence[Row]) -> list[FieldGroup]:
 def _typed(route: RouteView) -> dict[str, str]:
     return typed_of(
         {
-            "fallbacks": "\n".join(route.fallbacks),
-            "context_fallbacks": "\n".join(route.context_fallbacks),
+            "fallbacks": route.fallbacks,
+            "context_fallbacks": route.context_fallbacks,
             "max_attempts": route.max_attempts,
             "cooldown_after": route.cooldown_after,
             "cooldown_s": route.cooldown_s,
             "answer_model": route.answer_model,
-            "provider_objects": "\n".join(route.provider_objects),
+            "provider_objects": route.provider_objects,
         }
     ) | _flat([_typed_row(each) for each in route.deployments])
 
@@ -265,22 +258,17 @@ def _typed_row(each: DeploymentView) -> dict[str, str]:
             "weight": each.weight,
             "api_base": each.api_base,
             "credential": each.credential,
-            "formats": None if each.formats is None else "\n".join(each.formats),
+            "formats": each.formats,
             "max_parallel": each.max_parallel,
-            **{f"timeouts.{name}": _seconds(value) for name, value in times.items()},
-            "multiplier": f"{each.multiplier:f}",
+            **{f"timeouts.{name}": value for name, value in times.items()},
+            "multiplier": each.multiplier,
             "priced_as": each.priced_as,
             "region": each.region,
             "translation": each.translation,
-            "drop_params": "yes" if each.drop_params else None,
+            "drop_params": each.drop_params,
             "profile": profile,
         }
     )
-
-
-def _seconds(value: float | None) -> str | None:
-    """Never with an exponent, which no field takes."""
-    return None if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 PAGES: Mapping[str, Mapping[str, Handler]] = {
