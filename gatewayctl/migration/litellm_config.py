@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gatewayctl.documents import Document
+from gatewayctl.errors import Misused
 from gatewayctl.migration.conversions import weights
-from gatewayctl.migration.litellm_models import Served, Variables, read_model, share_by
+from gatewayctl.migration.deployments import SecretVariables, texts_of
+from gatewayctl.migration.litellm_models import ENVIRON, Served, Variables, read_model, share_by
 from gatewayctl.migration.litellm_settings import Settings, read_settings
 from gatewayctl.migration.plan import Fields, Plan
 from gatewayctl.values import Row
@@ -138,7 +140,11 @@ def read_config(document: Document, environ: Mapping[str, str]) -> Config:
     content = _mapping_of(document)
     top = Fields(plan, "config", "config.yaml", content)
     set_there = top.mapping("environment_variables")
-    variables = Variables({**{k: str(v) for k, v in set_there.items()}, **environ})
+    named = {t.removeprefix(ENVIRON) for t in texts_of(content) if t.startswith(ENVIRON)}
+    variables = Variables(
+        {**{name: str(value) for name, value in set_there.items()}, **environ},
+        SecretVariables({*named, *set_there}),
+    )
     for name in set_there:
         plan.say("adapted", "environment_variables", name, "set it for the gateway")
     credentials = _credentials(plan, _rows(document, "credential_list"))
@@ -152,16 +158,12 @@ def read_config(document: Document, environ: Mapping[str, str]) -> Config:
 
 
 def _mapping_of(document: Document) -> Mapping[str, Any]:
-    from gatewayctl.errors import Misused
-
     if not isinstance(document.content, Mapping):
         raise Misused(f"{document.where()}: is no mapping with a model_list.")
     return document.content
 
 
 def _rows(document: Document, name: str) -> list[Any]:
-    from gatewayctl.errors import Misused
-
     rows = document.content.get(name)
     if rows is None:
         return []

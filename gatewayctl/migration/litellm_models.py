@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from gatewayctl.migration.conversions import MAX_COUNT, count, number
+from gatewayctl.migration.deployments import SecretVariables, add_base
 from gatewayctl.migration.litellm_prices import cost_of
 from gatewayctl.migration.plan import Fields
 from gatewayctl.values import Row
@@ -45,27 +46,18 @@ _INFO_REASONS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Variables:
     """What `os.environ/NAME` stands for, and which variables the gateway has to be given."""
 
     environ: Mapping[str, str]
-    # Of secrets that stand in the file: the variable that each is to be given by.
-    _named: dict[str, str] = field(default_factory=dict)
+    secrets: SecretVariables
 
     def resolved(self, value: Any) -> Any:
         """None for a variable that is not set."""
         if isinstance(value, str) and value.startswith(ENVIRON):
             return self.environ.get(value.removeprefix(ENVIRON))
         return value
-
-    def for_secret(self, secret: str, provider: str) -> str:
-        """The same variable for the same secret."""
-        if secret not in self._named:
-            stem = re.sub(r"[^A-Z0-9]", "_", provider.upper()) + "_API_KEY"
-            taken = sum(1 for name in self._named.values() if name.startswith(stem))
-            self._named[secret] = stem if taken == 0 else f"{stem}_{taken + 1}"
-        return self._named[secret]
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,8 @@ def read_model(
     provider, model = named
     params.carried("model", "custom_llm_provider")
     deployment: Row = {"model": f"{provider}/{model}"}
-    _add_base(params, deployment, base, provider)
+    if base is not None:
+        add_base(params, deployment, str(base), provider)
     _add_credential(params, deployment, variables, provider)
     _add_bounds(params, deployment)
     _add_flags(params, deployment)
@@ -148,19 +141,6 @@ def _named_model(params: Fields, variables: Variables) -> tuple[str, str] | None
     return None
 
 
-def _add_base(params: Fields, deployment: Row, base: Any, provider: str) -> None:
-    if base is None:
-        return
-    deployment["api_base"] = str(base)
-    field_name = "api_base" if params.has("api_base") else "base_url"
-    if provider == "openai" and "api.openai.com" not in str(base):
-        deployment["formats"] = ["chat", "embeddings"]
-        said = "is asked in the formats chat and embeddings; add responses where it speaks it"
-        params.adapted(field_name, said=said)
-    else:
-        params.carried(field_name)
-
-
 def _add_credential(params: Fields, deployment: Row, variables: Variables, provider: str) -> None:
     """Never the secret itself: the name of the variable that the gateway gets it by."""
     key = params.get("api_key")
@@ -168,7 +148,7 @@ def _add_credential(params: Fields, deployment: Row, variables: Variables, provi
         return
     name = str(key).removeprefix(ENVIRON)
     if not str(key).startswith(ENVIRON):
-        name = variables.for_secret(str(key), provider)
+        name = variables.secrets.of(str(key), provider)
         params.adapted("api_key", said=f"stands in the file: give it to the gateway as {name}")
     elif _VARIABLE.fullmatch(name):
         params.carried("api_key", said=f"the gateway needs {name}")

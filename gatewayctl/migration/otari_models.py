@@ -12,6 +12,7 @@ from gatewayctl.documents import Document
 from gatewayctl.errors import Misused
 from gatewayctl.migration.accounts import shown
 from gatewayctl.migration.conversions import number
+from gatewayctl.migration.deployments import SecretVariables, add_base, texts_of
 from gatewayctl.migration.plan import Fields, Plan
 from gatewayctl.values import Row
 
@@ -47,6 +48,7 @@ class Models:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._secrets = SecretVariables(())
         self._providers: dict[str, Row] = {}
         self._routes: dict[str, Row] = {}
 
@@ -55,6 +57,8 @@ class Models:
         if not isinstance(content, Mapping):
             raise Misused(f"{document.where()}: is no mapping of settings.")
         top = Fields(self._plan, "config", "config.yml", content)
+        named = map(_VARIABLE.fullmatch, texts_of(content))
+        self._secrets = SecretVariables({match[1] for match in named if match})
         for name, values in _pairs(content, "providers"):
             self._provider(name, values)
         for key, values in _pairs(content, "pricing"):
@@ -72,8 +76,7 @@ class Models:
         key = fields.get("api_key")
         if fields.has("api_key"):
             match = _VARIABLE.fullmatch(str(key))
-            stem = re.sub(r"[^A-Z0-9]", "_", name.upper()) + "_API_KEY"
-            variable = stem if match is None else match[1]
+            variable = self._secrets.of(str(key), name) if match is None else match[1]
             own["credential"] = f"env:{variable}"
             said = f"give it to the gateway as {variable}"
             if match is None:
@@ -81,10 +84,7 @@ class Models:
             else:
                 fields.carried("api_key", said=said)
         if fields.has("api_base"):
-            own["api_base"] = str(fields.get("api_base"))
-            if own["provider"] == "openai" and "api.openai.com" not in own["api_base"]:
-                own["formats"] = ["chat", "embeddings"]
-            fields.carried("api_base")
+            add_base(fields, own, str(fields.get("api_base")), own["provider"])
         fields.rest(said="set it for the gateway, if it needs it")
         self._providers[name] = own
 

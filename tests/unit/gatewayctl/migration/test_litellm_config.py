@@ -303,3 +303,15 @@ def test_odd_settings_are_told_and_stop_nothing(settings: str) -> None:
     )
     assert plan.routes[0]["model"] == "m"
     assert len(plan.lines) > 2
+
+
+def test_a_secret_in_the_file_is_not_given_by_the_variable_of_another() -> None:
+    keys = ("sk-first", "os.environ/OPENAI_API_KEY", "sk-second", "sk-first")
+    rows = [
+        f"{{model_name: m{i}, litellm_params: {{model: openai/x, api_key: {key}}}}}"
+        for i, key in enumerate(keys)
+    ]
+    plan = planned(f"model_list: [{', '.join(rows)}]")
+    variables = [route["deployments"][0]["credential"] for route in plan.routes]
+    first, second = "env:OPENAI_API_KEY_2", "env:OPENAI_API_KEY_3"
+    assert variables == [first, "env:OPENAI_API_KEY", second, first]

@@ -63,6 +63,21 @@ def test_a_configuration_as_routes_and_prices() -> None:
     assert any(of == "no-provider" for _, of in told)
 
 
+def test_each_secret_in_a_file_has_a_variable_of_its_own() -> None:
+    text = """
+providers:
+  a-b: {provider_type: openai, api_key: sk-one, api_base: "http://box/v1"}
+  a.b: {provider_type: openai, api_key: sk-two}
+  other: {provider_type: openai, api_key: "${A_B_API_KEY}"}
+aliases: {one: "a-b:m", two: "a.b:m", three: "other:m"}
+"""
+    plan = read_otari(parse_document(text.encode(), "config.yml"), {}, NOW, ())
+    variables = [route["deployments"][0]["credential"] for route in plan.routes]
+    assert variables == ["env:A_B_API_KEY_2", "env:A_B_API_KEY_3", "env:A_B_API_KEY"]
+    told = {(line.kind, line.of): line.verdict for line in plan.lines}
+    assert told["providers.api_base", "a-b"] == "adapted"
+
+
 def test_users_are_accounts_and_keys_keep_their_secrets() -> None:
     plan = planned(users=[USER], budgets=[BUDGET], api_keys=[KEY])
     assert plan.accounts == [
