@@ -1,6 +1,6 @@
 """What accounts and keys have spent, hold and have left, as responses show it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import Decimal
 
@@ -85,28 +85,13 @@ async def accounts_at_risk(
     periods = {p for account, _ in accounts for p in _all_periods(account, now)}
     documents = [document for _, document in accounts]
     spent = await state["ledger"].spend_of_documents(documents, sorted(periods))
-    return [
-        account
-        for account, _ in accounts
-        if any(found.outlook != "lasts" for found in _forecasts(account, now, spent))
-    ]
+    return [account for account, _ in accounts if _is_at_risk(account, now, spent)]
 
 
-def _forecasts(
-    account: Account, now: datetime, spent: Mapping[tuple[str, str], int]
-) -> Iterator[Forecast]:
-    """One per budget, in their order."""
-    user_id, zone = account.user_id, zone_of(account.time_zone)
-    recent_nusd = sum(spent.get((user_id, day), 0) for day in pace_days(now, zone))
-    for budget, period in zip(account.budgets, _periods(account, now), strict=True):
-        yield forecast(
-            budget,
-            spent_nusd=spent.get((user_id, period), 0),
-            recent_nusd=recent_nusd,
-            now=now,
-            zone=zone,
-            created_at=account.created_at,
-        )
+def _is_at_risk(account: Account, now: datetime, spent: Mapping[tuple[str, str], int]) -> bool:
+    owner = _owner_of(account, now, spent, held_nusd=None)
+    budgets = _spent_of_budgets(account, now, spent)
+    return any(_forecast(budget, owner, nusd).outlook != "lasts" for budget, nusd in budgets)
 
 
 async def spend_of_keys(
@@ -170,11 +155,15 @@ def _periods(account: Account, now: datetime) -> list[str]:
 
 
 def _all_periods(account: Account, now: datetime) -> list[str]:
-    return [*_periods(account, now), *_pace_days(account, now)]
+    return [*_periods(account, now), *pace_days(now, zone_of(account.time_zone))]
 
 
-def _pace_days(account: Account, now: datetime) -> tuple[str, str]:
-    return pace_days(now, zone_of(account.time_zone))
+def _spent_of_budgets(
+    account: Account, now: datetime, spent: Mapping[tuple[str, str], int]
+) -> list[tuple[Budget, int]]:
+    """Each budget, in their order, with what its period has cost in nano-USD."""
+    periods = zip(account.budgets, _periods(account, now), strict=True)
+    return [(budget, spent.get((account.user_id, period), 0)) for budget, period in periods]
 
 
 async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Sequence[int | None]:
@@ -191,17 +180,10 @@ def _spend(
     spent: Mapping[tuple[str, str], int],
     held_nusd: int | None,
 ) -> Spend:
-    recent_nusd = sum(spent.get((account.user_id, day), 0) for day in _pace_days(account, now))
-    owner = _Owner(
-        now=now,
-        zone=zone_of(account.time_zone),
-        created_at=account.created_at,
-        recent_nusd=recent_nusd,
-        held_nusd=held_nusd,
-    )
+    owner = _owner_of(account, now, spent, held_nusd)
     budgets = [
-        _budget_spend(budget, owner, spent.get((account.user_id, period), 0))
-        for budget, period in zip(account.budgets, _periods(account, now), strict=True)
+        _budget_spend(budget, owner, nusd)
+        for budget, nusd in _spent_of_budgets(account, now, spent)
     ]
     spend = Spend(
         total_usd=nusd_to_usd(account.spent_nusd),
@@ -230,17 +212,37 @@ class _Owner(msgspec.Struct, frozen=True, kw_only=True):
     held_nusd: int | None
 
 
-def _budget_spend(budget: Budget, owner: _Owner, spent_nusd: int) -> BudgetSpend:
-    held_nusd, now, zone = owner.held_nusd, owner.now, owner.zone
-    left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
-    found = forecast(
+def _owner_of(
+    account: Account,
+    now: datetime,
+    spent: Mapping[tuple[str, str], int],
+    held_nusd: int | None,
+) -> _Owner:
+    zone = zone_of(account.time_zone)
+    return _Owner(
+        now=now,
+        zone=zone,
+        created_at=account.created_at,
+        recent_nusd=sum(spent.get((account.user_id, day), 0) for day in pace_days(now, zone)),
+        held_nusd=held_nusd,
+    )
+
+
+def _forecast(budget: Budget, owner: _Owner, spent_nusd: int) -> Forecast:
+    return forecast(
         budget,
         spent_nusd=spent_nusd,
         recent_nusd=owner.recent_nusd,
-        now=now,
-        zone=zone,
+        now=owner.now,
+        zone=owner.zone,
         created_at=owner.created_at,
     )
+
+
+def _budget_spend(budget: Budget, owner: _Owner, spent_nusd: int) -> BudgetSpend:
+    held_nusd, now, zone = owner.held_nusd, owner.now, owner.zone
+    left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
+    found = _forecast(budget, owner, spent_nusd)
     return BudgetSpend(
         period=period_key(budget.period, now, zone),
         spent_usd=nusd_to_usd(spent_nusd),

@@ -8,6 +8,7 @@ import msgspec
 # `unknown`: it could not be looked at.
 Verdict = Literal["ok", "warn", "fail", "unknown"]
 _WORST: tuple[Verdict, ...] = ("fail", "warn", "unknown", "ok")
+_SKEW_S, _BAD_SKEW_S = 2.0, 30.0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +62,3 @@ def clock_finding(area: Area, whose: str, ahead_s: float, round_trip_s: float = 
     if off > _SKEW_S:
         return area.warn("clock", reason, mend)
     return area.ok("clock", f"the clock of {whose} agrees within {max(off, 0.1):.1f} s")
-
-
-_SKEW_S, _BAD_SKEW_S = 2.0, 30.0
