@@ -95,7 +95,7 @@ def _text_of(path: Path) -> str:
         raise Misused(f"{path} cannot be read: {error}") from None
 
 
-def edit(session: Session, path: str, patch: Row, *, dry_run: bool, columns: Sequence[str]) -> None:
+def edit(session: Session, path: str, patch: Row, *, dry_run: bool) -> None:
     """Reads the object and patches the revision that it read. Raises CommandError."""
     if not patch:
         raise Misused("There is nothing to change.", way_out="give an option, --set or --from")
@@ -103,7 +103,7 @@ def edit(session: Session, path: str, patch: Row, *, dry_run: bool, columns: Seq
     if dry_run:
         show_changes(session, before.content, patch)
         return
-    session.output.one(session.client.change(path, patch, etag=before.etag), columns)
+    session.output.one(session.client.change(path, patch, etag=before.etag))
 
 
 def show_changes(session: Session, before: Row, patch: Row) -> None:

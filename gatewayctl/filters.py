@@ -16,6 +16,7 @@ Key = Annotated[str | None, typer.Option("--key", metavar="KEY_ID", help="Of thi
 Model = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help="Asked for, routed to, or both.")
 ]
+Provider = Annotated[str | None, typer.Option("--provider", help="Of this provider alone.")]
 Status = Annotated[
     str | None, typer.Option("--status", metavar="STATUS", help="Such as ok, error or unpriced.")
 ]

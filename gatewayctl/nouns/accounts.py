@@ -102,7 +102,7 @@ def change_account(
         session.terminal, source, assignments,
         name=name, time_zone=time_zone, **_budget(budget, period),
     )  # fmt: skip
-    edit(session, at("/admin/accounts/{}", user_id), patch, dry_run=dry_run, columns=())
+    edit(session, at("/admin/accounts/{}", user_id), patch, dry_run=dry_run)
 
 
 def _budget(limit_usd: Decimal | None, period: str | None) -> Row:

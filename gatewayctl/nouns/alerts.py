@@ -121,7 +121,7 @@ def change_receiver(
         url=url, name=name, kinds=kinds or None, user_ids=accounts or None, enabled=enabled,
     )  # fmt: skip
     path = at("/admin/alerts/receivers/{}", receiver_id)
-    edit(session, path, patch, dry_run=dry_run, columns=())
+    edit(session, path, patch, dry_run=dry_run)
 
 
 @verb(receivers, "remove")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gatewayctl.commands import DEFAULT_LIMIT, Limit, noun, session_of, verb
+from gatewayctl.filters import Account
 
 app = noun("budgets", "Budgets, and which of them are at risk.")
 _COLUMNS = (
@@ -16,7 +17,7 @@ _COLUMNS = (
 @verb(app, "list")
 def list_budgets(
     ctx: typer.Context,
-    account: Annotated[str | None, typer.Option("--account", metavar="USER_ID")] = None,
+    account: Account = None,
     of: Annotated[str | None, typer.Option("--of", help="account or key.")] = None,
     at_risk: Annotated[
         bool, typer.Option("--at-risk", help="Those that are or will be exhausted.")

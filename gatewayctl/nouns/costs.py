@@ -19,6 +19,7 @@ from gatewayctl.commands import (
     verb,
 )
 from gatewayctl.errors import Misused, end_wrong
+from gatewayctl.filters import Provider
 from gatewayctl.nouns import price_imports
 from gatewayctl.state.differences import equal
 from gatewayctl.state.fields import PRICE
@@ -37,8 +38,6 @@ _INHERIT = "inherit"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Such as gpt-5-mini.")]
 PriceId = Annotated[str, typer.Argument(metavar="PRICE_ID", help="As lists show it.")]
-Provider = Annotated[str | None, typer.Option("--provider", help="Of this provider alone.")]
-Rate = Annotated[Decimal | None, typer.Option(parser=amount, metavar="USD")]
 At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="At that time.")]
 
 

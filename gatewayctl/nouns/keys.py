@@ -19,6 +19,7 @@ from gatewayctl.commands import (
     verb,
 )
 from gatewayctl.errors import Misused
+from gatewayctl.filters import Account
 from gatewayctl.values import Row
 
 app = noun("keys", "Keys: what clients call the gateway with.")
@@ -55,9 +56,7 @@ Period = Annotated[
 @verb(app, "list")
 def list_keys(
     ctx: typer.Context,
-    account: Annotated[
-        str | None, typer.Option("--account", metavar="USER_ID", help="Of this account.")
-    ] = None,
+    account: Account = None,
     search: Annotated[str | None, typer.Option("--search", help="Part of the id or name.")] = None,
     prefix: Annotated[str | None, typer.Option(help="The 12 characters it begins with.")] = None,
     status: Annotated[str | None, typer.Option(help="active, revoked or expired.")] = None,
@@ -124,7 +123,7 @@ def change_key(
         session.terminal, source, assignments,
         name=name, **_fields(session, models, expires, budget, period),
     )  # fmt: skip
-    edit(session, path, patch, dry_run=dry_run, columns=())
+    edit(session, path, patch, dry_run=dry_run)
 
 
 @verb(app, "rotate", writes=True)

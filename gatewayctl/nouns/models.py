@@ -79,7 +79,7 @@ def change_model(
     """Change a route; what is given replaces what was there."""
     session = session_of(ctx)
     patch = body_of(session.terminal, source, assignments, **_fields(deployments, fallbacks))
-    edit(session, at("/admin/models/{}", model), patch, dry_run=dry_run, columns=())
+    edit(session, at("/admin/models/{}", model), patch, dry_run=dry_run)
 
 
 @verb(app, "delete")

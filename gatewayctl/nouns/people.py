@@ -83,7 +83,7 @@ def change_person(
         session.terminal, source, assignments, name=name, role=role, accounts=accounts or None,
         expires_at=later_of(expires, session.terminal.now()),
     )  # fmt: skip
-    edit(session, at("/admin/people/{}", person_id), patch, dry_run=dry_run, columns=())
+    edit(session, at("/admin/people/{}", person_id), patch, dry_run=dry_run)
 
 
 @verb(app, "revoke")

@@ -10,13 +10,13 @@ from gatewayctl.amounts import amount
 from gatewayctl.bodies import object_of, show_changes
 from gatewayctl.client import at
 from gatewayctl.commands import DEFAULT_LIMIT, DryRun, Limit, Session, Yes, session_of, verb
+from gatewayctl.filters import Provider
 from gatewayctl.values import Row
 
 _IMPORTS = ("import_id", "versions", "undone", "multiplier", "effective_from", "made_by")
 _CHANGES = ("model", "provider", "change", "differences")
 
 ImportId = Annotated[str, typer.Argument(metavar="IMPORT_ID", help="As `costs imports` shows it.")]
-Provider = Annotated[str | None, typer.Option("--provider", help="Of this provider alone.")]
 
 
 def add_to(app: typer.Typer) -> None:
