@@ -1,7 +1,7 @@
 """`GET /admin/doctor`: everything that the admin service can see of what the gateway stands on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +39,6 @@ _MENDS = {
 }
 
 log = structlog.get_logger(__name__)
-Examination = Callable[[State], Awaitable[list[Finding]]]
 
 
 class DoctorView(msgspec.Struct, frozen=True, kw_only=True):
