@@ -3,9 +3,13 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from gatewayctl.migration.plan import Fields
 from gatewayctl.values import Row
+
+# Of a variable's name, so that it is short enough with what comes behind.
+_MAX_STEM = 100
 
 
 class SecretVariables:
@@ -18,10 +22,15 @@ class SecretVariables:
         self._taken = set(taken)
         self._named: dict[str, str] = {}
 
-    def of(self, secret: str, provider: str) -> str:
-        """The same variable for the same secret, and no other's."""
+    def of(self, secret: str, provider: str, base: str | None) -> str:
+        """The same variable for the same secret, and no other's.
+
+        That of a `base` has its host in its name: the gateway sends what is in the provider's own
+        variable, such as OPENAI_API_KEY, to the provider's own address.
+        """
         if secret not in self._named:
-            stem = name = re.sub(r"[^A-Z0-9]", "_", provider.upper()) + "_API_KEY"
+            words = provider if base is None else f"{provider}_{_host_of(base)}"
+            stem = name = re.sub(r"[^A-Z0-9]", "_", words.upper())[:_MAX_STEM] + "_API_KEY"
             number = 1
             while name in self._taken:
                 number += 1
@@ -29,6 +38,13 @@ class SecretVariables:
             self._taken.add(name)
             self._named[secret] = name
         return self._named[secret]
+
+
+def _host_of(base: str) -> str:
+    try:
+        return urlsplit(base).hostname or "other"
+    except ValueError:
+        return "other"
 
 
 def texts_of(value: Any) -> Iterator[str]:

@@ -148,7 +148,7 @@ def _add_credential(params: Fields, deployment: Row, variables: Variables, provi
         return
     name = str(key).removeprefix(ENVIRON)
     if not str(key).startswith(ENVIRON):
-        name = variables.secrets.of(str(key), provider)
+        name = variables.secrets.of(str(key), provider, deployment.get("api_base"))
         params.adapted("api_key", said=f"stands in the file: give it to the gateway as {name}")
     elif _VARIABLE.fullmatch(name):
         params.carried("api_key", said=f"the gateway needs {name}")

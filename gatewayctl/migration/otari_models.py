@@ -73,18 +73,21 @@ class Models:
         kind = str(fields.get("provider_type") or name).lower()
         own: Row = {"provider": _PROVIDERS.get(kind, kind)}
         fields.carried("provider_type")
+        if fields.has("api_base"):
+            add_base(fields, own, str(fields.get("api_base")), own["provider"])
         key = fields.get("api_key")
         if fields.has("api_key"):
             match = _VARIABLE.fullmatch(str(key))
-            variable = self._secrets.of(str(key), name) if match is None else match[1]
+            if match is None:
+                variable = self._secrets.of(str(key), name, own.get("api_base"))
+            else:
+                variable = match[1]
             own["credential"] = f"env:{variable}"
             said = f"give it to the gateway as {variable}"
             if match is None:
                 fields.adapted("api_key", said=said)
             else:
                 fields.carried("api_key", said=said)
-        if fields.has("api_base"):
-            add_base(fields, own, str(fields.get("api_base")), own["provider"])
         fields.rest(said="set it for the gateway, if it needs it")
         self._providers[name] = own
 

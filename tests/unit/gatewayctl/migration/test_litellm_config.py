@@ -77,7 +77,40 @@ def test_a_configuration_as_routes_prices_and_fallbacks() -> None:
         "house": ("house", "cheap"),
     }
     assert "sk-stands-in-the-file" not in repr(plan)
-    assert routes["house"]["deployments"][0]["credential"] == "env:HOSTED_VLLM_API_KEY"
+    credential = routes["house"]["deployments"][0]["credential"]
+    assert credential == "env:HOSTED_VLLM_10_0_0_7_API_KEY"
+
+
+def test_a_key_in_the_file_never_takes_a_variable_that_has_another_secret() -> None:
+    """That of the provider itself would be sent to the other address."""
+    plan = planned("""
+model_list:
+- model_name: own
+  litellm_params: {model: openai/gpt-4o, api_key: os.environ/OPENAI_API_KEY}
+- model_name: in-file
+  litellm_params: {model: openai/gpt-4o, api_key: sk-one}
+- model_name: elsewhere
+  litellm_params: {model: openai/x, api_key: sk-two, api_base: "https://llm.example.com/v1"}
+- model_name: elsewhere-too
+  litellm_params: {model: openai/y, api_key: sk-three, api_base: "https://llm.example.com/v1"}
+- model_name: elsewhere-again
+  litellm_params: {model: openai/z, api_key: sk-two, api_base: "https://llm.example.com/v1"}
+- model_name: odd
+  litellm_params: {model: openai/z, api_key: sk-four, api_base: "http://[1/v1"}
+litellm_settings: {redis_password: os.environ/OPENAI_OTHER_API_KEY}
+""")
+    credentials = {
+        route["model"]: route["deployments"][0]["credential"].removeprefix("env:")
+        for route in plan.routes
+    }
+    assert credentials == {
+        "own": "OPENAI_API_KEY",
+        "in-file": "OPENAI_API_KEY_2",
+        "elsewhere": "OPENAI_LLM_EXAMPLE_COM_API_KEY",
+        "elsewhere-too": "OPENAI_LLM_EXAMPLE_COM_API_KEY_2",
+        "elsewhere-again": "OPENAI_LLM_EXAMPLE_COM_API_KEY",
+        "odd": "OPENAI_OTHER_API_KEY_2",
+    }
 
 
 def leaves(value: Any, path: str = "") -> list[str]:

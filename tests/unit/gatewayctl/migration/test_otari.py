@@ -73,7 +73,7 @@ aliases: {one: "a-b:m", two: "a.b:m", three: "other:m"}
 """
     plan = read_otari(parse_document(text.encode(), "config.yml"), {}, NOW, ())
     variables = [route["deployments"][0]["credential"] for route in plan.routes]
-    assert variables == ["env:A_B_API_KEY_2", "env:A_B_API_KEY_3", "env:A_B_API_KEY"]
+    assert variables == ["env:A_B_BOX_API_KEY", "env:A_B_API_KEY_2", "env:A_B_API_KEY"]
     told = {(line.kind, line.of): line.verdict for line in plan.lines}
     assert told["providers.api_base", "a-b"] == "adapted"
 
