@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -13,7 +13,7 @@ import pymongo
 
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
-from tests.chaos.check import Findings, check
+from tests.chaos.check import Findings, check, user_ids
 from tests.chaos.harms import SPOOL_MAX_BYTES, Harmful, Harms
 from tests.e2e import mixed_load
 from tests.support.polling import eventually_in_thread
@@ -39,6 +39,8 @@ _AT_A_TIME = 16
 _OK = 200
 _CALL_LIMIT_S = 30.0
 _BUDGET = {"budget": {"limit_usd": 1_000_000, "period": "total"}}
+# Beside the demo account; each has calls under way at any time.
+_OTHER_ACCOUNTS = 7
 
 
 async def run(
@@ -51,13 +53,12 @@ async def run(
     meddle: Callable[[LocalStack], None] | None = None,
 ) -> Findings:
     """`meddle` injects a fault before the books are checked."""
-    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
-    admin.expect("PATCH", f"/admin/accounts/{stack.info.demo_user_id}", _BUDGET)
+    api_keys = _make_accounts(stack)
     until = monotonic() + seconds
     answers: Counter[str] = Counter()
     whole: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_load(stack, seed, until, answers, whole))
+        tasks.create_task(_load(stack, api_keys, seed, until, answers, whole))
         Harmful(stack, seed, until, harms, say).start(tasks)
     say(f"answers: {dict(answers)}")
     with suppress(TimeoutError):
@@ -68,13 +69,31 @@ async def run(
     return await asyncio.to_thread(check, stack, whole)
 
 
+def _make_accounts(stack: LocalStack) -> list[str]:
+    """Returns an API key of each account."""
+    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    admin.expect("PATCH", f"/admin/accounts/{stack.info.demo_user_id}", _BUDGET)
+    api_keys = [stack.info.demo_api_key]
+    for number in range(_OTHER_ACCOUNTS):
+        user_id = f"account-{number}"
+        admin.expect("POST", "/admin/accounts", {"user_id": user_id, "name": user_id, **_BUDGET})
+        key = admin.expect("POST", "/admin/keys", {"user_id": user_id, "name": user_id})
+        api_keys.append(key["api_key"])
+    return api_keys
+
+
 async def _load(
-    stack: LocalStack, seed: int, until: float, answers: Counter[str], whole: set[str]
+    stack: LocalStack,
+    api_keys: Sequence[str],
+    seed: int,
+    until: float,
+    answers: Counter[str],
+    whole: set[str],
 ) -> None:
     """Clients that take whatever comes: an error, a broken stream, no connection."""
     numbers = itertools.count()
     calls = mixed_load.requests(2000, seed)
-    headers = {"authorization": f"Bearer {stack.info.demo_api_key}"}
+    headers = [{"authorization": f"Bearer {api_key}"} for api_key in api_keys]
     timeout = aiohttp.ClientTimeout(total=_CALL_LIMIT_S)
 
     async def client(session: aiohttp.ClientSession) -> None:
@@ -82,8 +101,9 @@ async def _load(
             number = next(numbers)
             path, body = calls[number % len(calls)]
             url = stack.gateway_urls[number % len(stack.gateway_urls)]
+            of = headers[number // 2 % len(headers)]
             try:
-                async with session.post(url + path, json=body) as response:
+                async with session.post(url + path, json=body, headers=of) as response:
                     answer = await response.read()
                     answers[str(response.status)] += 1
                 if response.status == _OK and (not body["stream"] or _LAST_FRAMES[path] in answer):
@@ -93,16 +113,17 @@ async def _load(
                 # A gateway that was just killed takes a moment to come back.
                 await asyncio.sleep(0.05)
 
-    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+    async with aiohttp.ClientSession(timeout=timeout) as session:
         await asyncio.gather(*(client(session) for _ in range(_AT_A_TIME)))
 
 
 def is_settled(stack: LocalStack) -> bool:
     """Nothing is held any more, so every call that was admitted has been posted."""
     admin = Client(stack.info.admin_url, stack.info.admin_api_key)
-    status, account = admin.call("GET", f"/admin/accounts/{stack.info.demo_user_id}")
-    if status != 200 or account["spend"]["held_usd"] != 0:
-        return False
+    for user_id in user_ids(stack):
+        status, account = admin.call("GET", f"/admin/accounts/{user_id}")
+        if status != 200 or account["spend"]["held_usd"] != 0:
+            return False
     posted = set(_entry_ids(stack))
     return all(call["client_request_id"] in posted for call in mixed_load.served(stack))
 
