@@ -49,7 +49,7 @@ public contract and never change meaning.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _MAX_CAUSES = 10
 
@@ -248,11 +248,31 @@ class HeadTooLarge(AppError):
     should_retry = False
 
 
+class RateLimit(NamedTuple):
+    """One limit of a minute, what is left of it, and when the oldest call leaves the minute."""
+
+    kind: Literal["requests", "tokens"]
+    limit: int
+    left: int
+    reset_ms: int
+
+
 class RateLimited(AppError):
-    """A retry after `retry_after_s` seconds can succeed."""
+    """A retry after `retry_after_s` seconds can succeed. `limits` are the minute's, if known."""
 
     status = 429
     code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        limits: tuple[RateLimit, ...] = (),
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.limits = limits
 
 
 class TooManyTokens(RateLimited):

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import msgspec
 import structlog
 
 from libs.common.breaker import Breaker
@@ -34,7 +35,6 @@ from services.gateway.admission.scopes import (
     scopes_of,
     tightest,
     warnings,
-    window_of,
 )
 from services.gateway.admission.spend_reader import SpendReader
 from services.gateway.admission.without_redis import WithoutRedis
@@ -86,34 +86,38 @@ class Admissions:
             negative_ttl_s=_ANNOUNCE_EVERY_S,
         )
 
-    async def admit(self, call: Call, principal: Principal, priced: PricedRequest) -> None:
+    async def admit(self, call: Call, principal: Principal, priced: PricedRequest) -> CallHold:
         """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
         multiplier = principal.account.price_multiplier
         now = self._scopes.of(principal, call.started_at)
         hold = CallHold(
             call=call,
             principal=principal,
+            priced=priced,
             budgets=now.budgets,
             nusd=hold_amount(priced, multiplier, self._settings.default_max_output_tokens),
         )
         if self._breaker.allows():
             try:
-                await self._admit(hold, now, priced.input_tokens)
+                return await self._admit(hold, now, priced.input_tokens)
             except (RedisError, OSError) as error:
                 self._breaker.failed()
                 REDIS_FULL.set(isinstance(error, OutOfMemoryError))
                 log.warning("admission.redis_away", error=error)
             except PyMongoError as error:
                 log.warning("admission.spend_unknown", error=error)
-            else:
-                return
         await self._without_redis.admit(hold)
         self._open_call(hold)
         await self._backlog.record_hold(self._for_redis(hold))
+        return hold
 
     def is_open(self, call_id: str) -> bool:
         """Whether the call is under way in this process."""
         return call_id in self._open
+
+    def hold_of(self, call_id: str) -> CallHold | None:
+        """From the call's admission until it is closed."""
+        return self._open.get(call_id)
 
     def redis_has_hold(self, call_id: str) -> None:
         """From now on the hold counts as one that Redis knows."""
@@ -170,9 +174,9 @@ class Admissions:
             event=hold.abandoned_event(),
         )
 
-    async def _admit(self, hold: CallHold, now: ScopesNow, tokens: int) -> None:
+    async def _admit(self, hold: CallHold, now: ScopesNow, tokens: int) -> CallHold:
         """Raises RedisError or PyMongoError if a store does not answer, else as `admit`."""
-        call, budgets, user_id = hold.call, hold.budgets, hold.user_id
+        budgets, user_id = hold.budgets, hold.user_id
         asked_ms = self._clock.now_ms()
         await self._announced.get(user_id)
         scopes = self._without_redis.lower_limits(user_id, now.scopes)
@@ -187,22 +191,17 @@ class Admissions:
             case OverBudget():
                 raise over_budget(admission, budgets, hold.principal, hold.nusd)
             case Limited():
-                call.rate_window = window_of(admission)
                 raise limited(admission, tokens)
             case Unseeded():
                 raise Unavailable("The account's spend could not be read. Try again in a moment.")
             case Admitted():
                 self._clock.adjust(admission.now_ms, asked_ms=asked_ms)
-                if now.has_rates:
-                    call.rate_window = tightest(now.scopes, admission.windows)
-                if now.has_soft_limits:
-                    call.budget_warnings = tuple(warnings(budgets, admission))
-                    if call.budget_warnings:
-                        BUDGET_WARNINGS.inc()
+                hold = _with_standing(hold, now, admission)
                 self._open_call(hold)
                 self._without_redis.observe_admission(hold, admission)
         if self._without_redis.any_open():
             self._renew_now.set()
+        return hold
 
     def _ask(
         self, hold: CallHold, scopes: Sequence[LimitScope], tokens: int
@@ -218,10 +217,20 @@ class Admissions:
         )
 
     def _open_call(self, hold: CallHold) -> None:
-        hold.call.held_nusd = hold.nusd
         self._open[hold.call.call_id] = hold
         self._backlog.reserve(hold.call.tags)
 
     async def _announce(self, user_id: str) -> bool:
         await self._holds.announce_account(user_id)
         return True
+
+
+def _with_standing(hold: CallHold, now: ScopesNow, admitted: Admitted) -> CallHold:
+    """What a client is told of its limits, where it has any."""
+    if not (now.has_rates or now.has_soft_limits):
+        return hold
+    warned = tuple(warnings(now.budgets, admitted)) if now.has_soft_limits else ()
+    if warned:
+        BUDGET_WARNINGS.inc()
+    limits = tightest(now.scopes, admitted.windows) if now.has_rates else ()
+    return msgspec.structs.replace(hold, limits=limits, warnings=warned)

@@ -2,19 +2,27 @@
 
 import msgspec
 
+from libs.common.errors import RateLimit
 from libs.common.storage.queue.event_queue import encode_event
 from services.gateway.admission.scopes import BudgetNow
 from services.gateway.calls.call import Call
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 
 
 class CallHold(msgspec.Struct, frozen=True, kw_only=True):
-    """`nusd` are held in each of the `budgets`, which are those of the account and of the key."""
+    """`nusd` are held in each of the `budgets`, which are those of the account and of the key.
+
+    `limits` are the minute's, and `warnings` those of soft limits, as the admission left them.
+    """
 
     call: Call
     principal: Principal
+    priced: PricedRequest
     budgets: list[BudgetNow]
     nusd: int
+    limits: tuple[RateLimit, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def user_id(self) -> str:

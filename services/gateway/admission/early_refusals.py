@@ -10,13 +10,7 @@ from libs.common.breaker import Breaker
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Limited, LimitKind, LimitScope, OverBudget
 from libs.common.storage.redis.standings import ScopeStanding
-from services.gateway.admission.scopes import (
-    budgets_now,
-    limited,
-    over_budget,
-    scopes_of,
-    window_of,
-)
+from services.gateway.admission.scopes import budgets_now, limited, over_budget, scopes_of
 from services.gateway.admission.standings import Standings
 from services.gateway.calls.call import Call
 from services.gateway.calls.principal import Principal
@@ -49,7 +43,6 @@ class EarlyRefusals:
             return
         for scope, standing, place in zip(scopes, found, places, strict=False):
             for refusal in _reached(scope, standing, place):
-                call.rate_window = window_of(refusal)
                 raise limited(refusal, 0)
         for scope, standing in zip(scopes, found, strict=True):
             for budget, spent_nusd in zip(scope.budgets, standing.spent_nusd, strict=True):

@@ -7,7 +7,7 @@ import msgspec
 
 from libs.common.domain.money import usd_text
 from libs.common.domain.periods import days_of, period_end, period_key, zone_of
-from libs.common.errors import AppError, BudgetExceeded, RateLimited, TooManyTokens
+from libs.common.errors import AppError, BudgetExceeded, RateLimit, RateLimited, TooManyTokens
 from libs.common.schemas.account import Budget, Limits
 from libs.common.schemas.holds import (
     NO_LIMIT,
@@ -162,8 +162,9 @@ def over_budget(
     )
 
 
-def limited(refusal: Limited, tokens: int) -> AppError:
+def limited(refusal: Limited, tokens: int) -> RateLimited:
     """With an exact `retry-after`, or TooManyTokens for a call that can never fit."""
+    limits = _used_up(refusal)
     whose = "this API key" if refusal.scope.key_id else "the account"
     wait_s = -(-refusal.wait_ms // _MS)
     limit, what = {
@@ -174,26 +175,28 @@ def limited(refusal: Limited, tokens: int) -> AppError:
     if refusal.kind == "tokens" and tokens > limit:
         return TooManyTokens(
             f"This call needs about {tokens} tokens, and {whose} may use {limit} per minute. "
-            "Shorten the prompt, or ask your administrator to raise the limit."
+            "Shorten the prompt, or ask your administrator to raise the limit.",
+            limits=limits,
         )
     return RateLimited(
         f"Rate limit: {whose} may have {limit} {what}, of which {refusal.used} are used. Try "
         f"again in {wait_s} s.",
         retry_after_s=wait_s,
+        limits=limits,
     )
 
 
-def window_of(refusal: Limited) -> tuple[LimitScope, Window] | None:
-    """The minute that is used up, as far as it is known; None for calls at a time."""
+def _used_up(refusal: Limited) -> tuple[RateLimit, ...]:
+    """Of the minute, whose other limit is not known; empty for calls at a time."""
     scope, wait_ms = refusal.scope, refusal.wait_ms
     match refusal.kind:
         case "requests":
-            return msgspec.structs.replace(scope, tokens=NO_LIMIT), Window(0, wait_ms, 0, 0)
+            return (RateLimit("requests", scope.requests, 0, wait_ms),)
         case "tokens":
             left = max(scope.tokens - refusal.used, 0)
-            return msgspec.structs.replace(scope, requests=NO_LIMIT), Window(0, 0, left, wait_ms)
+            return (RateLimit("tokens", scope.tokens, left, wait_ms),)
         case "parallel":
-            return None
+            return ()
 
 
 def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
@@ -208,14 +211,19 @@ def warnings(budgets: list[BudgetNow], admitted: Admitted) -> Iterator[str]:
             )
 
 
-def tightest(
-    scopes: list[LimitScope], windows: tuple[Window, ...]
-) -> tuple[LimitScope, Window] | None:
-    """The scope whose minute has the least room for requests, else tokens; None without any."""
+def tightest(scopes: list[LimitScope], windows: tuple[Window, ...]) -> tuple[RateLimit, ...]:
+    """The limits of the scope whose minute has the least room for requests, else tokens."""
     limited_by = [
         (scope, window) for scope, window in zip(scopes, windows, strict=True) if _has_rates(scope)
     ]
-    return min(limited_by, key=_room, default=None)
+    if not limited_by:
+        return ()
+    scope, window = min(limited_by, key=_room)
+    limits = (
+        RateLimit("requests", scope.requests, window.requests_left, window.requests_reset_ms),
+        RateLimit("tokens", scope.tokens, window.tokens_left, window.tokens_reset_ms),
+    )
+    return tuple(each for each in limits if each.limit != NO_LIMIT)
 
 
 def _has_rates(scope: LimitScope) -> bool:

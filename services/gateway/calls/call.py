@@ -2,19 +2,16 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
 from os import urandom
 from time import perf_counter
 
 import msgspec
 
-from libs.common.domain.call_cost import cost_of_call, is_same_model
+from libs.common.domain.call_cost import is_same_model
 from libs.common.domain.ids import uuid7
 from libs.common.domain.posting import EVENT_VERSION
-from libs.common.domain.pricing import cost_nusd
 from libs.common.domain.traces import trace_id_of
-from libs.common.schemas.holds import LimitScope, Window
-from libs.common.schemas.price import AT_COST, GLOBAL, PriceVersion
+from libs.common.schemas.price import AT_COST, GLOBAL
 from libs.common.schemas.usage import (
     MAX_OBJECT_ID_CHARS,
     MAX_OBJECTS,
@@ -26,7 +23,6 @@ from libs.common.schemas.usage import (
     UsageSource,
 )
 from services.gateway.calls.headers import Headers
-from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Target
 from services.gateway.calls.tracing import Tracing
@@ -44,19 +40,15 @@ class Call:
         "_started",
         "asked_s",
         "attempts",
-        "budget_warnings",
         "call_id",
         "failed_attempts",
         "first_byte_ms",
         "format",
         "granted",
-        "held_nusd",
         "made",
         "operation",
-        "priced",
         "principal",
         "provider_request_id",
-        "rate_window",
         "request",
         "resource",
         "started_at",
@@ -84,16 +76,12 @@ class Call:
         self.principal: Principal | None = None
         self.request: CallRequest | None = None
         self.target: Target | None = None
-        self.priced: PricedRequest | None = None
         self.tracing: Tracing | None = None
         self.attempts = 0
         # When the provider was asked whose answer is neither there nor given up (perf_counter).
         self.asked_s: float | None = None
         self.failed_attempts: tuple[FailedAttempt, ...] = ()
         self.upstream_s = 0.0
-        self.rate_window: tuple[LimitScope, Window] | None = None
-        self.budget_warnings: tuple[str, ...] = ()
-        self.held_nusd: int | None = None
         self.first_byte_ms: int | None = None
         self.provider_request_id: str | None = None
         self.made = NOTHING_MADE
@@ -120,33 +108,6 @@ class Call:
             return self._overhead_ms
         return int((perf_counter() - self._started - self.upstream_s) * 1_000_000) / 1000
 
-    def cost_nusd(self, usage: TokenUsage | None) -> int:
-        """The cost that the ledger will post, unless a new price applies by then."""
-        price, target = self._price(), self.target
-        if usage is None or price is None or target is None:
-            return 0
-        multiplier = self.account_multiplier
-        if usage.runs or usage.model or usage.unbilled:
-            charged = cost_of_call(usage, target.model, self._price_of, multiplier, self.started_at)
-            return charged.cost.cost_nusd
-        return cost_nusd(usage, price, multiplier, at=self.started_at)
-
-    def _price(self) -> PriceVersion | None:
-        """The target's price; None for a call that makes no tokens."""
-        if self.priced is None or self.target is None:
-            return None
-        return self.priced.prices.get(self.target.deployment_id)
-
-    def _price_of(self, model: str | None) -> PriceVersion | None:
-        """The price of another model if the request named it; else the target's."""
-        priced, target = self.priced, self.target
-        if model is not None and priced is not None and target is not None:
-            prices = priced.prices_of_models.get(target.deployment_id, ())
-            for named, price in zip(priced.request.models, prices, strict=False):
-                if is_same_model(named.name, model):
-                    return price
-        return self._price()
-
     @property
     def user_id(self) -> str:
         """The account's id; empty before the call is authenticated."""
@@ -162,11 +123,6 @@ class Call:
         if self.tracing is None:
             return []
         return self.tracing.attempt_headers(self.call_id, len(self.failed_attempts) + 1)
-
-    @property
-    def account_multiplier(self) -> Decimal:
-        """As it was when the call was authenticated; later changes do not apply."""
-        return AT_COST if self.principal is None else self.principal.account.price_multiplier
 
     def reported_usage(self, body: bytes) -> TokenUsage | None:
         """The usage in the answer, if it has any. Raises UpstreamFailed if it cannot be read."""
@@ -198,7 +154,7 @@ class Call:
         usage: TokenUsage | None = None,
         usage_source: UsageSource = "none",
         error_code: str | None = None,
-        held_nusd: int | None = None,
+        held_nusd: int = 0,
     ) -> UsageEvent:
         request, target = self.request, self.target
         translated = target is not None and not target.speaks(self.format.name)
@@ -228,7 +184,7 @@ class Call:
             error_code=error_code,
             usage=self._located(usage),
             usage_source=usage_source,
-            held_nusd=0 if held_nusd is None else held_nusd,
+            held_nusd=held_nusd,
             latency_ms=self.elapsed_ms(),
             first_byte_ms=self.first_byte_ms,
             overhead_ms=self.overhead_ms(),

@@ -1,10 +1,16 @@
 """A request that may be admitted: decoded, with a price for each deployment that may serve it."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
 
 import msgspec
 
+from libs.common.domain.call_cost import cost_of_call, is_same_model
+from libs.common.domain.pricing import cost_nusd
 from libs.common.schemas.price import PriceVersion
+from libs.common.schemas.usage import TokenUsage
+from services.gateway.calls.target import Target
 from services.gateway.formats.base import CallRequest
 
 
@@ -19,3 +25,23 @@ class PricedRequest(msgspec.Struct, frozen=True, kw_only=True):
     prices_of_models: Mapping[str, tuple[PriceVersion, ...]] = {}
     input_tokens: int
     continued_tokens: int = 0
+
+    def cost_nusd(
+        self, target: Target, usage: TokenUsage, multiplier: Decimal, at: datetime
+    ) -> int:
+        """The cost that the ledger will post, unless a new price applies by then."""
+        price = self.prices.get(target.deployment_id)
+        if price is None:
+            return 0
+        if not (usage.runs or usage.model or usage.unbilled):
+            return cost_nusd(usage, price, multiplier, at=at)
+        named = self.prices_of_models.get(target.deployment_id, ())
+
+        def price_of(model: str | None) -> PriceVersion:
+            """The price of another model if the request named it; else the target's."""
+            for asked, its_price in zip(self.request.models, named, strict=False):
+                if model is not None and is_same_model(asked.name, model):
+                    return its_price
+            return price
+
+        return cost_of_call(usage, target.model, price_of, multiplier, at).cost.cost_nusd

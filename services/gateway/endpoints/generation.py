@@ -20,6 +20,7 @@ from libs.common.domain.token_classes import total_input, total_output
 from libs.common.errors import ModelUnpriced
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import TokenUsage, UsageSource
+from services.gateway.admission.call_hold import CallHold
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
@@ -30,6 +31,7 @@ from services.gateway.endpoints.body_memory import BodyLease
 from services.gateway.endpoints.handler import CLIENT_CLOSED, Handler
 from services.gateway.endpoints.parts import Parts
 from services.gateway.endpoints.query import query_of_call
+from services.gateway.endpoints.reply_headers import stream_headers
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.answer import Answer, Stream
@@ -76,14 +78,14 @@ class _CallHandler(Handler):
         plan = _with_prices(plan, prices)
         self.take_copies(plan)
         attachments = attachments_of(request.fields)
-        priced = call.priced = PricedRequest(
+        priced = PricedRequest(
             request=request,
             prices=prices,
             prices_of_models=await self._prices_of_models(plan, request) if request.models else {},
             input_tokens=estimate_input_tokens(body, attachments) + continued_tokens,
             continued_tokens=continued_tokens,
         )
-        await parts.admissions.admit(call, principal, priced)
+        hold = await parts.admissions.admit(call, principal, priced)
         asked_at = perf_counter()
         try:
             upstream = await parts.dispatcher.send(call, request, plan, headers)
@@ -91,7 +93,7 @@ class _CallHandler(Handler):
             call.upstream_s = perf_counter() - asked_at
         call.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
-            await self._stream(writer, priced, upstream)
+            await self._stream(writer, hold, upstream)
         else:
             await self._whole(writer, priced, upstream)
 
@@ -149,15 +151,13 @@ class _CallHandler(Handler):
         prompt = await self.parts.estimator.of_prompt(priced)
         await self.answer(writer, answer, prompt, "estimated")
 
-    async def _stream(
-        self, writer: UsageEventWriter, priced: PricedRequest, stream: Stream
-    ) -> None:
+    async def _stream(self, writer: UsageEventWriter, hold: CallHold, stream: Stream) -> None:
         call = self.call
         call.stream_begins()
         try:
             relay = StreamRelay(
                 call,
-                priced,
+                hold.priced,
                 stream,
                 self.receive,
                 self.send,
@@ -165,7 +165,7 @@ class _CallHandler(Handler):
                 keepalive_s=self.parts.keepalive_s,
             )
             self.respond_by(relay)
-            end = await relay.run()
+            end = await relay.run(stream_headers(call, hold))
             await writer.write(
                 end.status,
                 CLIENT_CLOSED if end.status == "client_closed" else 200,

@@ -6,7 +6,7 @@ event is durable. While events cannot be recorded, calls are refused without one
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -19,6 +19,8 @@ from libs.common.errors import (
     MethodNotAllowed,
     NothingRecordable,
     ProviderNotConfigured,
+    RateLimit,
+    RateLimited,
     RequestTimeout,
     Unavailable,
     UpstreamFailed,
@@ -26,6 +28,7 @@ from libs.common.errors import (
     release_frames,
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
+from services.gateway.admission.call_hold import CallHold
 from services.gateway.calls.call import Call
 from services.gateway.calls.credentials import secret_of
 from services.gateway.calls.headers import Header, Headers
@@ -159,7 +162,7 @@ class Handler(ABC):
             if principal is None:
                 return
             call.tracing = tracing_of(headers)
-            writer = UsageEventWriter(call, principal, parts.meter)
+            writer = UsageEventWriter(call, principal, parts.admissions, parts.meter)
             if principal.key.recording is not None:
                 self._start_capture(principal)
             try:
@@ -261,7 +264,7 @@ class Handler(ABC):
         else:
             await writer.write("ok", answer.status, usage=usage, usage_source=usage_source)
             headers += cost_headers(writer.cost_nusd)
-        headers += answer.headers + id_headers(call.call_id) + call_headers(call)
+        headers += answer.headers + id_headers(call.call_id) + call_headers(call, writer.hold)
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await self._respond(answer.status, headers, answer.body)
 
@@ -269,7 +272,7 @@ class Handler(ABC):
         call = self.call
         if isinstance(error, NothingRecordable):
             NOT_RECORDED.inc()
-            await self._send_error(error)
+            await self._send_error(error, writer.hold)
             return
         forwarded = call.attempts > 0 and not isinstance(error, ProviderNotConfigured)
         status: CallStatus = "upstream_error" if forwarded else "refused"
@@ -291,12 +294,12 @@ class Handler(ABC):
                 trace_id=call.trace_id,
                 error=error.message,
             )
-        await self._send_error(error)
+        await self._send_error(error, writer.hold)
 
     def _usage_so_far(self) -> tuple[TokenUsage | None, UsageSource]:
         return (None, "none") if self._relay is None else self._relay.usage()
 
-    async def _send_error(self, error: AppError) -> None:
+    async def _send_error(self, error: AppError, hold: CallHold | None = None) -> None:
         call = self.call
         if self._relay is not None:
             await self._relay.send_last(self._relay.error_frame(error))
@@ -304,7 +307,7 @@ class Handler(ABC):
             return
         answer = call.format.error(error, call.call_id)
         headers = error_headers(error, call.call_id, len(answer.body))
-        headers += rate_headers(call) + trace_headers(call)
+        headers += rate_headers(call, _limits_of(error, hold)) + trace_headers(call)
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", _names(self._allowed).encode()))
         if isinstance(error, RequestTimeout):
@@ -316,6 +319,13 @@ class Handler(ABC):
         self._responding = True
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
+
+
+def _limits_of(error: AppError, hold: CallHold | None) -> Sequence[RateLimit]:
+    """Those that refused the call, else those that admitted it."""
+    if isinstance(error, RateLimited) and error.limits:
+        return error.limits
+    return () if hold is None else hold.limits
 
 
 def _names(methods: frozenset[str]) -> str:

@@ -1,11 +1,13 @@
 """Headers that the gateway adds to what it answers."""
 
+from collections.abc import Sequence
+
 from libs.common.domain.money import usd_text
-from libs.common.errors import AppError, UnsupportedContentCoding
+from libs.common.errors import AppError, RateLimit, UnsupportedContentCoding
+from services.gateway.admission.call_hold import CallHold
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Header, Headers
 from services.gateway.endpoints.content_coding import ACCEPTED
-from services.gateway.formats.headers import RateLimit
 
 
 def id_headers(request_id: str) -> list[Header]:
@@ -14,14 +16,15 @@ def id_headers(request_id: str) -> list[Header]:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def call_headers(call: Call) -> list[Header]:
-    """Which deployment answered, after how many attempts, and the gateway's own time."""
+def call_headers(call: Call, hold: CallHold | None) -> list[Header]:
+    """Which deployment answered, after how many attempts, the gateway's own time, and limits."""
     headers = [
         (b"x-gateway-attempts", b"%d" % call.attempts),
         (b"x-gateway-overhead-ms", b"%.3f" % call.overhead_ms()),
     ]
-    headers += [(b"x-gateway-budget-warning", line.encode()) for line in call.budget_warnings]
-    headers += rate_headers(call)
+    if hold is not None:
+        headers += [(b"x-gateway-budget-warning", line.encode()) for line in hold.warnings]
+        headers += rate_headers(call, hold.limits)
     headers += trace_headers(call)
     if call.target is not None:
         headers.append((b"x-gateway-model", call.target.name.encode()))
@@ -33,21 +36,11 @@ def trace_headers(call: Call) -> Headers:
     return [] if call.tracing is None else call.tracing.answer_headers(call.call_id)
 
 
-def rate_headers(call: Call) -> list[Header]:
-    """The limits of whichever of account and key has less room; the names are the format's."""
-    if call.rate_window is None:
-        return []
-    scope, window = call.rate_window
-    rows = (
-        (b"requests", scope.requests, window.requests_left, window.requests_reset_ms),
-        (b"tokens", scope.tokens, window.tokens_left, window.tokens_reset_ms),
-    )
+def rate_headers(call: Call, limits: Sequence[RateLimit]) -> list[Header]:
+    """By the format's names."""
     headers: list[Header] = []
-    for kind, limit, left, reset_ms in rows:
-        if limit < 0:
-            continue
-        found = RateLimit(kind=kind, limit=limit, left=left, reset_ms=reset_ms)
-        headers += call.format.headers.rate_limit(found, call.started_at)
+    for limit in limits:
+        headers += call.format.headers.rate_limit(limit, call.started_at)
     return headers
 
 
@@ -56,11 +49,11 @@ def cost_headers(cost_nusd: int) -> list[Header]:
     return [(b"x-gateway-cost-usd", usd_text(cost_nusd).encode())]
 
 
-def stream_headers(call: Call) -> list[Header]:
+def stream_headers(call: Call, hold: CallHold | None) -> list[Header]:
     """Proxies on the way must neither keep nor hold back a stream."""
     return [
         *id_headers(call.call_id),
-        *call_headers(call),
+        *call_headers(call, hold),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
     ]

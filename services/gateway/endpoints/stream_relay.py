@@ -15,10 +15,10 @@ from libs.common.errors import (
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.endpoints.followed_stream import follow
 from services.gateway.endpoints.keep_alive import KeepAlive
-from services.gateway.endpoints.reply_headers import stream_headers
 from services.gateway.upstream.answer import Stream
 from services.gateway.upstream.failed_attempts import log_broken
 from services.gateway.usage.estimator import Estimator, by_bytes
@@ -61,13 +61,13 @@ class StreamRelay:
         self._client_is_gone = False
         self._is_sending = False
 
-    async def run(self) -> StreamEnd:
-        """Sends all but the last bytes.
+    async def run(self, headers: Headers) -> StreamEnd:
+        """Sends `headers` beside the provider's, and all but the last bytes.
 
         Ends at once if the client disconnects, and at the stream's time limit if the client does
         not read, so that the provider's connection is released.
         """
-        headers = self._stream.headers + stream_headers(self._call)
+        headers = self._stream.headers + headers
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         pumping = asyncio.timeout_at(self._stream.ends_at)
         try:

@@ -5,16 +5,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-_PARTS = (b"limit", b"remaining", b"reset")
+from libs.common.errors import RateLimit
 
-
-class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """One limit of a minute: `kind` is `requests` or `tokens`."""
-
-    kind: bytes
-    limit: int
-    left: int
-    reset_ms: int
+_KINDS = ("requests", "tokens")
+_PARTS = ("limit", "remaining", "reset")
+_OPENAI = {kind: [f"x-ratelimit-{part}-{kind}".encode() for part in _PARTS] for kind in _KINDS}
+_ANTHROPIC = {
+    kind: [f"anthropic-ratelimit-{kind}-{part}".encode() for part in _PARTS] for kind in _KINDS
+}
 
 
 class FormatHeaders(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,15 +32,13 @@ def _api_key(key: str) -> tuple[bytes, bytes]:
 
 
 def _openai_rate_limit(found: RateLimit, _: datetime) -> list[tuple[bytes, bytes]]:
-    names = [b"x-ratelimit-" + part + b"-" + found.kind for part in _PARTS]
-    return _rate_limit(names, found, b"%.3fs" % (found.reset_ms / 1000))
+    return _rate_limit(_OPENAI[found.kind], found, b"%.3fs" % (found.reset_ms / 1000))
 
 
 def _anthropic_rate_limit(found: RateLimit, started_at: datetime) -> list[tuple[bytes, bytes]]:
     at = started_at + timedelta(milliseconds=found.reset_ms)
-    names = [b"anthropic-ratelimit-" + found.kind + b"-" + part for part in _PARTS]
     reset = at.isoformat(timespec="seconds").replace("+00:00", "Z").encode()
-    return _rate_limit(names, found, reset)
+    return _rate_limit(_ANTHROPIC[found.kind], found, reset)
 
 
 def _rate_limit(names: list[bytes], found: RateLimit, reset: bytes) -> list[tuple[bytes, bytes]]:

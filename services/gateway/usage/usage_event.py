@@ -10,6 +10,8 @@ from libs.common.domain.call_cost import call_tokens
 from libs.common.errors import AnswerWithheld
 from libs.common.schemas.holds import Finished
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
+from services.gateway.admission.admissions import Admissions
+from services.gateway.admission.call_hold import CallHold
 from services.gateway.calls.call import Call
 from services.gateway.calls.principal import Principal
 from services.gateway.metrics import CALL_SECONDS, CALLS
@@ -24,17 +26,33 @@ _call_seconds = lru_cache(maxsize=100)(CALL_SECONDS.labels)
 class UsageEventWriter:
     """The event of one authenticated call. A call has one: later writes are ignored."""
 
-    __slots__ = ("_call", "_is_written", "_meter", "_principal", "cost_nusd", "is_waiting")
+    __slots__ = (
+        "_admissions",
+        "_call",
+        "_is_written",
+        "_meter",
+        "_principal",
+        "cost_nusd",
+        "is_waiting",
+    )
 
-    def __init__(self, call: Call, principal: Principal, meter: Meter) -> None:
+    def __init__(
+        self, call: Call, principal: Principal, admissions: Admissions, meter: Meter
+    ) -> None:
         self._call = call
         self._principal = principal
+        self._admissions = admissions
         self._meter = meter
         self._is_written = False
         # The cost of the written event.
         self.cost_nusd = 0
         # Whether the meter is still trying to write the event, and will close the call.
         self.is_waiting = False
+
+    @property
+    def hold(self) -> CallHold | None:
+        """None before the call is admitted."""
+        return self._admissions.hold_of(self._call.call_id)
 
     async def write(
         self,
@@ -52,7 +70,7 @@ class UsageEventWriter:
         """
         if self._is_written:
             return
-        call = self._call
+        call, hold = self._call, self.hold
         event = call.event(
             self._principal,
             status,
@@ -60,14 +78,14 @@ class UsageEventWriter:
             usage=usage,
             usage_source=usage_source,
             error_code=error_code,
-            held_nusd=call.held_nusd,
+            held_nusd=0 if hold is None else hold.nusd,
         )
         _calls(call.format.name, status, http_status).inc()
         _call_seconds(call.format.name).observe(call.elapsed_ms() / 1000)
         # If the caller is cancelled while it waits, the event stays in its batch.
         self._is_written = True
         try:
-            await self._meter.enqueue(self._metered(event))
+            await self._meter.enqueue(self._metered(event, hold))
         except AnswerWithheld:
             self.is_waiting = True
             raise
@@ -79,6 +97,7 @@ class UsageEventWriter:
         """For a call that is being cancelled."""
         if self._is_written:
             return
+        hold = self.hold
         event = self._call.event(
             self._principal,
             "upstream_error",
@@ -86,15 +105,20 @@ class UsageEventWriter:
             usage=usage,
             usage_source=usage_source,
             error_code="gateway_stopped",
-            held_nusd=self._call.held_nusd,
+            held_nusd=0 if hold is None else hold.nusd,
         )
-        self._meter.enqueue_nowait(self._metered(event))
+        self._meter.enqueue_nowait(self._metered(event, hold))
 
-    def _metered(self, event: UsageEvent) -> Metered:
+    def _metered(self, event: UsageEvent, hold: CallHold | None) -> Metered:
+        """`finished` only for a call that holds something."""
         call, key, usage = self._call, self._principal.key, event.usage
-        if call.held_nusd is None:
+        if hold is None:
             return Metered(event, None)
-        self.cost_nusd = call.cost_nusd(usage)
+        self.cost_nusd = 0
+        if usage is not None and call.target is not None:
+            multiplier = self._principal.account.price_multiplier
+            cost = hold.priced.cost_nusd(call.target, usage, multiplier, call.started_at)
+            self.cost_nusd = cost
         finished = Finished(
             user_id=event.user_id,
             call_id=event.call_id,

@@ -237,7 +237,7 @@ async def _relay(
         estimator=Estimator(ByBytes()),
         keepalive_s=60,
     )
-    end = await relay.run()
+    end = await relay.run([])
     await relay.send_last(end.last_bytes)
     return Relayed(
         b"".join(sent),

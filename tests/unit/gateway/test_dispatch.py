@@ -25,7 +25,6 @@ from libs.common.schemas.usage import FailedAttempt
 from libs.common.storage.redis.cooldowns import CooldownStore
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
-from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Plan, Target
 from services.gateway.formats import CHAT
@@ -104,8 +103,6 @@ class Stage:
         )
         call = Call(CHAT, now_ms=int(self.now_s * 1000))
         call.principal = Principal(builders.api_key(), builders.account(user_id))
-        prices = {t.deployment_id: builders.price() for t in plan.targets + plan.context_targets}
-        call.priced = PricedRequest(request=REQUEST, prices=prices, input_tokens=1)
         self.tried.clear()
         self.pauses.clear()
         try:

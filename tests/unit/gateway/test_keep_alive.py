@@ -85,7 +85,7 @@ async def test_a_silent_provider_gets_keep_alive_comments(client_format: Format)
             yield frame
 
     relaying = relay(client_format, client, chunks(), every_s=0.001)
-    end = await relaying.run()
+    end = await relaying.run([])
     await relaying.send_last(end.last_bytes)
 
     assert end.status == "ok"
@@ -108,7 +108,7 @@ async def test_the_first_byte_ends_the_comments(client_format: Format) -> None:
             for _ in range(50):
                 await asyncio.sleep(0)
 
-    await relay(client_format, client, chunks(), every_s=0.0).run()
+    await relay(client_format, client, chunks(), every_s=0.0).run([])
 
     assert ALIVE[client_format.name] not in client.bodies
 
@@ -121,7 +121,7 @@ async def test_no_timer_outlives_its_stream() -> None:
             yield b""
         raise UpstreamFailed("gone")
 
-    end = await relay(CHAT, client, chunks(), every_s=0.0).run()
+    end = await relay(CHAT, client, chunks(), every_s=0.0).run([])
     for _ in range(50):
         await asyncio.sleep(0)
 

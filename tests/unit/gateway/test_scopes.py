@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.errors import BudgetExceeded, RateLimited, TooManyTokens
+from libs.common.errors import BudgetExceeded, RateLimit, RateLimited, TooManyTokens
 from libs.common.schemas.account import Budget, BudgetPeriod, Limits
 from libs.common.schemas.holds import (
     Admitted,
@@ -133,12 +133,33 @@ def test_the_tightest_scope_is_the_one_with_the_least_room() -> None:
     free, two = LimitScope(), LimitScope(requests=9, tokens=100)
     key = LimitScope(key_id="k", requests=3)
     nothing, wide, narrow = Window(0, 0, 0, 0), Window(5, 1, 50, 1), Window(2, 1, 0, 1)
-    assert tightest([free], (nothing,)) is None
-    assert tightest([free, key], (nothing, narrow)) == (key, narrow)
-    assert tightest([two, key], (wide, narrow)) == (key, narrow)
+    keys = (RateLimit("requests", 3, 2, 1),)
+    assert tightest([free], (nothing,)) == ()
+    assert tightest([free, key], (nothing, narrow)) == keys
+    assert tightest([two, key], (wide, narrow)) == keys
     # With as many requests left, tokens decide; no limit of them is more than any.
-    assert tightest([two, key], (Window(2, 1, 50, 1), narrow)) == (two, Window(2, 1, 50, 1))
-    assert tightest([LimitScope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == (key, narrow)
+    assert tightest([two, key], (Window(2, 1, 50, 7), narrow)) == (
+        RateLimit("requests", 9, 2, 1),
+        RateLimit("tokens", 100, 50, 7),
+    )
+    assert tightest([LimitScope(tokens=9), key], (Window(0, 0, 1, 1), narrow)) == keys
+
+
+@pytest.mark.parametrize(
+    ("kind", "used", "limits"),
+    [
+        ("requests", 9, (RateLimit("requests", 9, 0, 500),)),
+        ("tokens", 60, (RateLimit("tokens", 100, 40, 500),)),
+        ("tokens", 160, (RateLimit("tokens", 100, 0, 500),)),
+        ("parallel", 1, ()),
+    ],
+)
+@pytest.mark.parametrize("tokens", [1, 101])
+def test_a_refusal_carries_the_limit_that_is_reached(
+    kind: Any, used: int, limits: tuple[RateLimit, ...], tokens: int
+) -> None:
+    scope = LimitScope(requests=9, tokens=100, parallel=1)
+    assert limited(Limited(scope, kind, used, 500), tokens).limits == limits
 
 
 # Summer time ends and begins around midnight in some of them.

@@ -14,12 +14,14 @@ from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.scopes import budgets_now, scopes_of
 from services.gateway.admission.without_redis import WithoutRedis
 from services.gateway.calls.call import Call
+from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.formats import CHAT
 from tests.unit.builders import account, api_key
 
 AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 LIMIT = 1_000
+PRICED = PricedRequest(request=CHAT.decode(b'{"model": "m"}'), prices={}, input_tokens=1)
 TOTAL = Budget(limit_nusd=LIMIT, period="total")
 
 
@@ -86,8 +88,13 @@ class Desk:
         return scopes[0].budgets[0].limit
 
     def _hold(self, nusd: int) -> CallHold:
-        call = Call(CHAT, now_ms=0)
-        return CallHold(call=call, principal=self.caller, budgets=self.budgets, nusd=nusd)
+        return CallHold(
+            call=Call(CHAT, now_ms=0),
+            principal=self.caller,
+            priced=PRICED,
+            budgets=self.budgets,
+            nusd=nusd,
+        )
 
 
 async def test_spend_in_mongodb_counts() -> None:
