@@ -29,6 +29,7 @@ from libs.common.storage.redis.replicas import (
     about,
     report_replica,
 )
+from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.storage.redis.standings import StandingStore
 from services.gateway.admission.admissions import Admissions
@@ -166,7 +167,7 @@ def _assemble(resources: _Resources, settings: Settings) -> _Assembly:
     breaker, clock = Breaker(_REDIS_PAUSE_S), SharedClock()
     pipelined = Pipelined(redis)
     holds = HoldStore(redis, pipelined, wait_replicas=settings.redis_wait_replicas)
-    standings = Standings(StandingStore(pipelined), SpendReader(database, holds))
+    standings = Standings(StandingStore(pipelined, shards_of(redis)), SpendReader(database, holds))
     caches = Caches(pipelined, breaker, settings)
     profiles, tokenizer = Profiles(price_map), BundledTokenizer()
     backlog = Backlog(resources.spool)

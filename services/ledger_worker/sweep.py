@@ -20,6 +20,7 @@ _TURN = "gateway:worker:sweep"
 _TAKE_TURN = ALLOW_OOM + "return redis.call('SET', KEYS[1], 'taken', 'NX', 'PX', ARGV[1])"
 # Per account and round; the rest wait for the next round.
 _MAX_EVENTS = 200
+_SHARDS_AT_ONCE = 16
 # Accounts whose scripts share a round trip; Redis serves no other client while they run.
 _SWEPT_AT_ONCE = 50
 
@@ -29,20 +30,31 @@ log = structlog.get_logger(__name__)
 async def keep_sweeping(
     redis: Redis, holds: HoldStore, metrics: Metrics, stop: asyncio.Event, *, every_s: float
 ) -> None:
-    """Until `stop`. Each round is one worker's; two that overlap do no harm."""
-    turn_ms = max(int(every_s * 900), 1)
+    """Until `stop`. A shard's round is one worker's; two that overlap do no harm."""
+    turn_ms, count = max(int(every_s * 900), 1), holds.shards.count
     while not stop.is_set():
-        try:
-            if await run_once(redis, _TAKE_TURN, (_TURN,), turn_ms):
-                await sweep_all(redis, holds, metrics)
-        except (RedisError, OSError) as error:
-            log.warning("sweep.postponed", error=error)
+        for start in range(0, count, _SHARDS_AT_ONCE):
+            some = range(start, min(start + _SHARDS_AT_ONCE, count))
+            await asyncio.gather(
+                *(_take_turn(redis, holds, metrics, shard, turn_ms) for shard in some)
+            )
         await pause(stop, every_s)
 
 
-async def sweep_all(redis: Redis, holds: HoldStore, metrics: Metrics) -> None:
-    """All accounts that may have holds."""
-    accounts = await holds.accounts()
+async def _take_turn(
+    redis: Redis, holds: HoldStore, metrics: Metrics, shard: int, turn_ms: int
+) -> None:
+    try:
+        if await run_once(redis, _TAKE_TURN, (holds.shards.name(_TURN, shard),), turn_ms):
+            await sweep_all(redis, holds, metrics, shard)
+    except (RedisError, OSError) as error:
+        # The shards of other servers do not wait for it.
+        log.warning("sweep.postponed", shard=shard, error=error)
+
+
+async def sweep_all(redis: Redis, holds: HoldStore, metrics: Metrics, shard: int) -> None:
+    """All accounts of the shard that may have holds."""
+    accounts = await holds.accounts(shard)
     for start in range(0, len(accounts), _SWEPT_AT_ONCE):
         some = accounts[start : start + _SWEPT_AT_ONCE]
         await asyncio.gather(*(sweep(redis, holds, metrics, user) for user in some))

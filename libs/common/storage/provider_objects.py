@@ -15,6 +15,7 @@ from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.pipelining import CommandSink
+from libs.common.storage.redis.shards import Shards, shards_of
 
 # Far longer than any event waits to be posted.
 _TTL_S = 24 * 3600
@@ -36,16 +37,16 @@ class KeptObject(msgspec.Struct, frozen=True, kw_only=True):
 _decode = msgspec.msgpack.Decoder(KeptObject).decode
 
 
-def remember(commands: CommandSink, event: UsageEvent) -> None:
+def remember(commands: CommandSink, shards: Shards, event: UsageEvent) -> None:
     """Adds to the commands whose it is, for everything that the call made."""
     if event.response_id is None and not event.objects:
         return
     kept = _kept_by(event)
     if kept is None:
         return
-    value = _encode(kept)
+    value, root = _encode(kept), shards.root_of(event.user_id)
     for object_id in _ids_of(event):
-        commands.execute_command("SET", _key(event.user_id, object_id), value, "EX", _TTL_S)
+        commands.execute_command("SET", _key(root, object_id), value, "EX", _TTL_S)
 
 
 class ObjectStore:
@@ -53,6 +54,7 @@ class ObjectStore:
 
     def __init__(self, redis: Redis, database: Database) -> None:
         self._redis = redis
+        self._shards = shards_of(redis)
         self._entries = EntryStore(database)
 
     async def find(self, user_id: str, object_ids: Iterable[str]) -> dict[str, KeptObject]:
@@ -65,8 +67,9 @@ class ObjectStore:
         if not wanted:
             return {}
         away: RedisError | None = None
+        root = self._shards.root_of(user_id)
         try:
-            values = await self._redis.mget([_key(user_id, object_id) for object_id in wanted])
+            values = await self._redis.mget([_key(root, object_id) for object_id in wanted])
         except RedisError as error:
             away, values = error, [None] * len(wanted)
         found = {i: _decode(v) for i, v in zip(wanted, values, strict=True) if v is not None}
@@ -109,5 +112,5 @@ def _is_sound(object_id: str) -> bool:
     )
 
 
-def _key(user_id: str, object_id: str) -> str:
-    return f"gateway:{{{user_id}}}:object:{object_id}"
+def _key(root: str, object_id: str) -> str:
+    return f"{root}:object:{object_id}"

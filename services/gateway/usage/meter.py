@@ -75,6 +75,7 @@ class Meter:
         self._drain_pause_s = drain_pause_s
         self._admissions = admissions
         self._holds = holds
+        self._shards = holds.shards
         self._backlog = backlog
         self._breaker = breaker
         self._commits: GroupCommit[Metered, None] = GroupCommit(
@@ -259,6 +260,6 @@ class Meter:
         for metered in batch:
             if metered.finished is not None:
                 self._holds.finish(transaction, metered.finished)
-            remember(transaction, metered.event)
+            remember(transaction, self._shards, metered.event)
         enqueue_batch(transaction, urandom(16).hex(), payload)
         await self._holds.transact(transaction)

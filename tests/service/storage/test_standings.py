@@ -4,6 +4,7 @@ import pytest
 
 from libs.common.schemas.holds import LimitScope, PeriodLimit, Spent, Unseeded
 from libs.common.storage.redis.pipelining import Pipelined
+from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.standings import ScopeStanding, StandingStore
 from tests.service.storage.account import USER, AccountCalls
 
@@ -16,7 +17,7 @@ SCOPES = [ACCOUNT, KEY]
 
 @pytest.fixture
 def standings(calls: AccountCalls) -> StandingStore:
-    return StandingStore(Pipelined(calls.redis))
+    return StandingStore(Pipelined(calls.redis), shards_of(calls.redis))
 
 
 async def looked(standings: StandingStore) -> list[ScopeStanding]:

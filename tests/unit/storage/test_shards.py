@@ -7,17 +7,10 @@ import pytest
 from redis.asyncio import Redis
 
 from libs.common.storage.redis.shards import MAX_SHARDS, ONE, cluster_shards, shards_of
+from tests.support.sharding import slot_of
 
 SLOTS = 16_384
 USERS = [f"user-{number}" for number in range(4000)]
-
-
-def slot_of(key: str) -> int:
-    """As https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ says."""
-    start = key.find("{")
-    if start >= 0 and (end := key.find("}", start)) > start + 1:
-        key = key[start + 1 : end]
-    return binascii.crc_hqx(key.encode(), 0) % SLOTS
 
 
 def test_the_slot_is_that_of_the_specification() -> None:

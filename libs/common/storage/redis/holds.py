@@ -1,6 +1,6 @@
 """Holds, limits and the copy of spend in Redis, by which admission decides.
 
-All keys of an account share one hash tag, so that one script can read them on a Cluster too. The
+All keys of an account are in one shard, so that one script can read them on a cluster too. The
 clock is Redis' own. `lua/common.lua` describes the keys.
 """
 
@@ -25,13 +25,15 @@ from libs.common.schemas.holds import (
 )
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import CommandSink, Pipelined, Transaction
-from libs.common.storage.redis.scripts import ALLOW_OOM, Scripts, encode_ask, root_of
+from libs.common.storage.redis.scripts import ALLOW_OOM, Scripts, encode_ask
+from libs.common.storage.redis.shards import shards_of
 
 # Longer than any period but `total`; an expired key is seeded again.
 _SPENT_TTL_S = 40 * 24 * 3600
 # A finished call keeps its hold until the ledger has posted it.
 _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
-# Accounts that may have holds, by the time of the last announcement. The sweep visits them.
+# Accounts of a shard that may have holds, by the time of the last announcement. The sweep visits
+# them.
 _ACCOUNTS = "gateway:noted-accounts"
 _NOTE = ALLOW_OOM + "redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])"
 _FORGET = """
@@ -63,7 +65,8 @@ class HoldStore:
         self._redis = redis
         self._visited_s = visited_s
         pipelined = pipelined or Pipelined(redis)
-        self._scripts = Scripts(pipelined, *_SCRIPTS)
+        self.shards = shards_of(redis)
+        self._scripts = Scripts(pipelined, self.shards, *_SCRIPTS)
         self._commits = (
             Pipelined(redis, wait_replicas=wait_replicas) if wait_replicas else pipelined
         )
@@ -115,7 +118,7 @@ class HoldStore:
             "key": "" if finished.key_id is None else finished.key_id,
             "lease_ms": _SETTLING_LEASE_MS,
         }
-        sha, root = self._scripts.sha("finish"), root_of(finished.user_id)
+        sha, root = self._scripts.sha("finish"), self.shards.root_of(finished.user_id)
         commands.execute_command("EVALSHA", sha, 1, root, encode_ask(ask))
 
     async def settle(self, user_id: str, call_ids: Sequence[str], spent: Iterable[Spent]) -> None:
@@ -154,11 +157,11 @@ class HoldStore:
 
     async def announce_account(self, user_id: str) -> None:
         """Makes the sweep visit the account for `_VISITED_S`."""
-        await self._scripts.command("EVAL", _NOTE, 1, _ACCOUNTS, user_id)
+        await self._scripts.command("EVAL", _NOTE, 1, self._accounts_beside(user_id), user_id)
 
-    async def accounts(self) -> list[str]:
-        """Accounts that may have holds."""
-        members = await self._scripts.command("ZRANGE", _ACCOUNTS, 0, -1)
+    async def accounts(self, shard: int) -> list[str]:
+        """Accounts of the shard that may have holds."""
+        members = await self._scripts.command("ZRANGE", self.shards.name(_ACCOUNTS, shard), 0, -1)
         return sorted(member.decode() for member in members)
 
     async def sweep(self, user_id: str, *, limit: int) -> list[bytes]:
@@ -169,20 +172,27 @@ class HoldStore:
         """
         events, left = await self._scripts.run("sweep", user_id, {"limit": limit})
         if left == 0:
-            await self._scripts.command("EVAL", _FORGET, 1, _ACCOUNTS, user_id, self._visited_s)
+            noted = self._accounts_beside(user_id)
+            await self._scripts.command("EVAL", _FORGET, 1, noted, user_id, self._visited_s)
         return list(events)
 
     async def held(self, user_id: str, key_id: str | None = None) -> int:
         """Nano-USD held by calls that are open or not posted yet."""
-        held = await self._redis.get(f"{root_of(user_id)}:held{scope_name(key_id)}")
+        held = await self._redis.get(self._held_key(user_id, key_id))
         return 0 if held is None else int(held)
 
     async def held_of_many(self, owners: Sequence[tuple[str, str | None]]) -> list[int]:
         """As `held`, for pairs of user_id and key_id, in their order."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for user_id, key_id in owners:
-                pipeline.get(f"{root_of(user_id)}:held{scope_name(key_id)}")
+                pipeline.get(self._held_key(user_id, key_id))
             return [0 if held is None else int(held) for held in await pipeline.execute()]
+
+    def _held_key(self, user_id: str, key_id: str | None) -> str:
+        return f"{self.shards.root_of(user_id)}:held{scope_name(key_id)}"
+
+    def _accounts_beside(self, user_id: str) -> str:
+        return self.shards.name(_ACCOUNTS, self.shards.of(user_id))
 
 
 def _admission(answer: Sequence[Any], scopes: Sequence[LimitScope]) -> Admission:

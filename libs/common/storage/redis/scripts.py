@@ -13,6 +13,7 @@ import msgspec
 
 from libs.common.storage.redis.client import NoScriptError, Redis
 from libs.common.storage.redis.pipelining import Pipelined
+from libs.common.storage.redis.shards import Shards
 
 encode_ask = msgspec.json.Encoder().encode
 # The first line of a script that a full Redis runs too. Such a script may add only a little.
@@ -42,8 +43,9 @@ class Script:
 class Scripts:
     """Runs the named scripts, and loads those that Redis lacks."""
 
-    def __init__(self, pipelined: Pipelined, *names: str) -> None:
+    def __init__(self, pipelined: Pipelined, shards: Shards, *names: str) -> None:
         self._pipelined = pipelined
+        self._root_of = shards.root_of
         self._scripts = {name: Script(name) for name in names}
 
     def sha(self, name: str) -> str:
@@ -55,7 +57,7 @@ class Scripts:
         await self._pipelined.run_all(*(("SCRIPT", "LOAD", text) for text in texts))
 
     async def run(self, name: str, user_id: str, ask: dict[str, Any], *more: bytes) -> Any:
-        arguments = (1, root_of(user_id), encode_ask(ask), *more)
+        arguments = (1, self._root_of(user_id), encode_ask(ask), *more)
         try:
             return await self._pipelined.run("EVALSHA", self.sha(name), *arguments)
         except NoScriptError:
@@ -72,8 +74,3 @@ async def run_once(redis: Redis, script: str, keys: Sequence[str], *arguments: A
     return await redis.execute_command(  # type: ignore[no-untyped-call]
         "EVAL", script, len(keys), *keys, *arguments
     )
-
-
-def root_of(user_id: str) -> str:
-    """The prefix of the account's keys; Redis takes the slot from the part in braces."""
-    return f"gateway:{{{user_id}}}"

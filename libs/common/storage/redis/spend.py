@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.shards import shards_of
 
 _READ_AT_ONCE = 500
 
@@ -26,13 +27,15 @@ class RedisSpendReader:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._shards = shards_of(redis)
 
     async def of(self, user_id: str, periods: Sequence[str]) -> dict[str, PeriodSpend]:
         """By period. Leaves out periods that Redis lacks."""
         found: dict[str, PeriodSpend] = {}
+        root = self._shards.root_of(user_id)
         for start in range(0, len(periods), _READ_AT_ONCE):
             some = periods[start : start + _READ_AT_ONCE]
-            values = await self._redis.mget([f"gateway:{{{user_id}}}:spent:{p}" for p in some])
+            values = await self._redis.mget([f"{root}:spent:{p}" for p in some])
             for period, value in zip(some, values, strict=True):
                 if value is not None:
                     nusd, _, revision = value.decode().partition(":")

@@ -7,6 +7,7 @@ import msgspec
 from libs.common.schemas.holds import LimitScope, Unseeded
 from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.storage.redis.scripts import Scripts
+from libs.common.storage.redis.shards import Shards
 
 
 class ScopeStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +24,8 @@ class ScopeStanding(msgspec.Struct, frozen=True, kw_only=True):
 class StandingStore:
     """Reads the keys that `HoldStore` writes."""
 
-    def __init__(self, pipelined: Pipelined) -> None:
-        self._scripts = Scripts(pipelined, "look")
+    def __init__(self, pipelined: Pipelined, shards: Shards) -> None:
+        self._scripts = Scripts(pipelined, shards, "look")
 
     async def look(
         self, user_id: str, scopes: Sequence[LimitScope]
