@@ -21,8 +21,9 @@ from libs.common.schemas.usage import TokenUsage, UsageEvent
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import open_database
 from libs.common.storage.mongo.keys import KeyStore
-from libs.common.storage.queue.event_queue import QUEUE, encode_batch, enqueue_batch
+from libs.common.storage.queue.event_queue import QUEUE, encode_batch, enqueue_batch, queues_of
 from libs.common.storage.redis.client import open_redis
+from libs.common.storage.redis.shards import ONE
 
 EVENTS_PER_JOB = 50
 _RAW_BATCH = 500
@@ -86,7 +87,7 @@ class Ledger:
             for start in range(0, len(events), size):
                 job = events[start : start + size]
                 async with redis.pipeline(transaction=True) as pipeline:
-                    enqueue_batch(pipeline, _new_id(), encode_batch(job))
+                    enqueue_batch(pipeline, queues_of(ONE)[0], _new_id(), encode_batch(job))
                     await pipeline.execute()
                 self._enqueued += 1
                 enqueued += [time.monotonic()] * len(job)

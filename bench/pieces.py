@@ -33,9 +33,10 @@ from libs.common.breaker import Breaker
 from libs.common.cache import LoadingCache
 from libs.common.errors import AppError
 from libs.common.group_commit import GroupCommit
-from libs.common.storage.queue.event_queue import encode_job, enqueue_payload
+from libs.common.storage.queue.event_queue import encode_job, enqueue_payload, queues_of
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
+from libs.common.storage.redis.shards import ONE
 from libs.common.web.bounded_http import BOUNDS, bounded_protocol
 from services.gateway.spool.spool import Spool
 from services.gateway.upstream.http.client import RequestTimeouts, UpstreamClient
@@ -100,7 +101,7 @@ async def _redis(redis: Redis) -> None:
     async def write(events: list[bytes]) -> list[None]:
         transaction = Transaction()
         job_id = msgspec.json.encode(perf_counter()).decode()
-        enqueue_payload(transaction, "events.post", job_id, b"".join(events))
+        enqueue_payload(transaction, queues_of(ONE)[0], "events.post", job_id, b"".join(events))
         await pipelined.transact(transaction)
         return [None] * len(events)
 

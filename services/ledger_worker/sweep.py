@@ -8,7 +8,7 @@ import asyncio
 
 import structlog
 
-from libs.common.storage.queue.event_queue import enqueue_swept
+from libs.common.storage.queue.event_queue import enqueue_swept, queues_of
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
@@ -66,5 +66,6 @@ async def sweep(redis: Redis, holds: HoldStore, metrics: Metrics, user_id: str) 
     if events:
         log.warning("calls.abandoned", user_id=user_id, calls=len(events))
         metrics.abandoned.inc(len(events))
-        await enqueue_swept(redis, events)
+        queue = queues_of(holds.shards)[holds.shards.of(user_id)]
+        await enqueue_swept(redis, queue, events)
     return len(events)

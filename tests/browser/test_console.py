@@ -13,7 +13,8 @@ from redis import Redis
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.queue.event_queue import enqueue_batch
+from libs.common.storage.queue.event_queue import enqueue_batch, queues_of
+from libs.common.storage.redis.shards import ONE
 from services.admin.console.pages import PAGES
 from tests.browser.conftest import sign_in
 from tests.service.ledger_worker.worker_stage import batch_of_raws, make_event
@@ -107,7 +108,12 @@ def test_the_first_hour(page: Page, stack: LocalStack, admin: Client) -> None:
 
 def deliver(redis_url: str, event: UsageEvent) -> None:
     with Redis.from_url(redis_url) as redis, redis.pipeline(transaction=True) as pipeline:
-        enqueue_batch(pipeline, event.call_id, batch_of_raws([msgspec.msgpack.encode(event)]))
+        enqueue_batch(
+            pipeline,
+            queues_of(ONE)[0],
+            event.call_id,
+            batch_of_raws([msgspec.msgpack.encode(event)]),
+        )
         pipeline.execute()
 
 

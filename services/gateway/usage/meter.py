@@ -21,7 +21,7 @@ from libs.common.errors import AnswerWithheld
 from libs.common.group_commit import GroupCommit
 from libs.common.logging import describe
 from libs.common.storage.provider_objects import remember
-from libs.common.storage.queue.event_queue import encode_batch, enqueue_batch
+from libs.common.storage.queue.event_queue import encode_batch, enqueue_batch, queues_of
 from libs.common.storage.redis.client import NoScriptError, OutOfMemoryError, RedisError
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.pipelining import NotReplicated, Transaction
@@ -76,6 +76,7 @@ class Meter:
         self._admissions = admissions
         self._holds = holds
         self._shards = holds.shards
+        self._queues = queues_of(self._shards)
         self._backlog = backlog
         self._breaker = breaker
         self._commits: GroupCommit[Metered, None] = GroupCommit(
@@ -261,5 +262,5 @@ class Meter:
             if metered.finished is not None:
                 self._holds.finish(transaction, metered.finished)
             remember(transaction, self._shards, metered.event)
-        enqueue_batch(transaction, urandom(16).hex(), payload)
+        enqueue_batch(transaction, self._queues[0], urandom(16).hex(), payload)
         await self._holds.transact(transaction)

@@ -11,8 +11,9 @@ from libs.common.domain.verify import Checkpoint
 from libs.common.storage.mongo.dead_letters import DeadLetterStore, new_letter
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.proofs import Progress, ProofStore
-from libs.common.storage.queue.event_queue import QUEUE, enqueue_batch
+from libs.common.storage.queue.event_queue import QUEUE, enqueue_batch, queues_of
 from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.shards import ONE
 from libs.common.storage.redis.spool_notes import SpoolNote, SpoolNoteStore
 from services.admin.settings import Settings
 from tests.servers import free_port
@@ -47,7 +48,7 @@ async def behind(admin: httpx2.AsyncClient, database: Database, redis: Redis) ->
         await made(admin, "accounts", user_id=user_id)
     async with redis.pipeline(transaction=True) as pipeline:
         for number in range(2):
-            enqueue_batch(pipeline, f"job-{number}", b"\x90")
+            enqueue_batch(pipeline, queues_of(ONE)[0], f"job-{number}", b"\x90")
         await pipeline.execute()
     notes = SpoolNoteStore(redis)
     await notes.put(

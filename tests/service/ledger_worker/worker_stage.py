@@ -30,14 +30,16 @@ from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.event_queue import (
-    QUEUE,
     encode_batch,
     encode_event,
     enqueue_batch,
     enqueue_job,
+    queue_is_empty,
+    queues_of,
 )
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.shards import shards_of
 from services.ledger_worker.assembly import Resources
 from services.ledger_worker.metrics import Metrics
 from services.ledger_worker.process import wait_until_ready, work
@@ -99,6 +101,8 @@ class Stage:
     def __init__(self, database: Database, redis: Redis) -> None:
         self.database = database
         self.redis = redis
+        self.shards = shards_of(redis)
+        self.queues = queues_of(self.shards)
         self.accounts = AccountStore(database)
         self.prices = PriceStore(database)
         self.ledger = LedgerStore(database)
@@ -148,22 +152,25 @@ class Stage:
         return price_id
 
     async def enqueue(self, events: Sequence[UsageEvent], job_id: str | None = None) -> str:
-        return await self.enqueue_payload(encode_batch(events), job_id)
+        shard = self.shards.of(events[0].user_id) if events else 0
+        return await self.enqueue_payload(encode_batch(events), job_id, shard)
 
     async def enqueue_raws(self, *raws: bytes) -> str:
         return await self.enqueue_payload(batch_of_raws(raws))
 
-    async def enqueue_payload(self, payload: bytes, job_id: str | None = None) -> str:
+    async def enqueue_payload(
+        self, payload: bytes, job_id: str | None = None, shard: int = 0
+    ) -> str:
         job_id = job_id or new_call_id()
         async with self.redis.pipeline(transaction=True) as pipeline:
-            enqueue_batch(pipeline, job_id, payload)
+            enqueue_batch(pipeline, self.queues[shard], job_id, payload)
             await pipeline.execute()
         return job_id
 
     async def enqueue_raw_job(self, job: bytes) -> str:
         job_id = new_call_id()
         async with self.redis.pipeline(transaction=True) as pipeline:
-            enqueue_job(pipeline, job_id, job)
+            enqueue_job(pipeline, self.queues[0], job_id, job)
             await pipeline.execute()
         return job_id
 
@@ -181,7 +188,7 @@ class Stage:
         )
 
     async def queue_is_empty(self) -> bool:
-        return int(await self.redis.zcard(QUEUE)) == 0
+        return await queue_is_empty(self.redis)
 
     async def drained(self) -> None:
         await eventually(self.queue_is_empty)
@@ -215,7 +222,7 @@ class Stage:
         )
 
     async def spent_in_redis(self, user_id: str, period: str = "total") -> int | None:
-        spent = await self.redis.get(f"gateway:{{{user_id}}}:spent:{period}")
+        spent = await self.redis.get(f"{self.shards.root_of(user_id)}:spent:{period}")
         return None if spent is None else int(spent.split(b":")[0])
 
 

@@ -26,8 +26,10 @@ from libs.common.storage.queue.event_queue import (
     encode_event,
     encode_job,
     enqueue_batch,
+    queues_of,
     split_batch,
 )
+from libs.common.storage.redis.shards import ONE
 from tests.unit.builders import event
 
 _counts = st.none() | st.integers(0, 2**40)
@@ -200,7 +202,7 @@ async def test_a_batch_waits_in_arqs_queue_without_an_expiry() -> None:
     redis = FakeAsyncRedis()
     payload = encode_batch([event()])
     async with redis.pipeline(transaction=True) as pipeline:
-        enqueue_batch(pipeline, "batch-1", payload)
+        enqueue_batch(pipeline, queues_of(ONE)[0], "batch-1", payload)
         await pipeline.execute()
     stored = await redis.get(job_key_prefix + "batch-1")
     assert as_arq_sees(stored)[:2] == (POST_JOB, [payload])
@@ -213,7 +215,7 @@ async def test_a_repeated_batch_neither_doubles_nor_delays_the_job() -> None:
     redis = FakeAsyncRedis()
     await redis.zadd(QUEUE, {"batch-1": 5})
     async with redis.pipeline(transaction=True) as pipeline:
-        enqueue_batch(pipeline, "batch-1", encode_batch([event()]))
+        enqueue_batch(pipeline, queues_of(ONE)[0], "batch-1", encode_batch([event()]))
         await pipeline.execute()
     assert await redis.zrange(QUEUE, 0, -1, withscores=True) == [(b"batch-1", 5.0)]
     await redis.aclose()

@@ -5,8 +5,15 @@ from uuid import UUID
 import msgspec
 
 from libs.common.schemas.correction import CorrectionOrder, RepriceOrder
-from libs.common.storage.queue.event_queue import CORRECT_JOB, REPRICE_JOB, enqueue_payload
+from libs.common.storage.queue.event_queue import (
+    CORRECT_JOB,
+    REPRICE_JOB,
+    Queue,
+    enqueue_payload,
+    queues_of,
+)
 from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.shards import shards_of
 
 ORDER_VERSION = 1
 
@@ -20,14 +27,18 @@ class CorrectionQueue:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._shards = shards_of(redis)
+        self._queues = queues_of(self._shards)
 
     async def correct(self, order: CorrectionOrder) -> None:
-        await self._enqueue(CORRECT_JOB, f"correct-{order.entry_id}", _encode(order))
+        queue = self._queues[self._shards.of(order.user_id)]
+        await self._enqueue(queue, CORRECT_JOB, f"correct-{order.entry_id}", _encode(order))
 
     async def reprice(self, order_id: UUID, order: RepriceOrder) -> None:
-        await self._enqueue(REPRICE_JOB, f"reprice-{order_id}", _encode(order))
+        # Its entries are of any accounts.
+        await self._enqueue(self._queues[0], REPRICE_JOB, f"reprice-{order_id}", _encode(order))
 
-    async def _enqueue(self, function: str, job_id: str, payload: bytes) -> None:
+    async def _enqueue(self, queue: Queue, function: str, job_id: str, payload: bytes) -> None:
         async with self._redis.pipeline(transaction=True) as pipeline:
-            enqueue_payload(pipeline, function, job_id, payload)
+            enqueue_payload(pipeline, queue, function, job_id, payload)
             await pipeline.execute()

@@ -9,6 +9,7 @@ without an expiry: an unposted event is never dropped.
 import hashlib
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,9 +21,10 @@ from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.pipelining import CommandSink
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
+from libs.common.storage.redis.shards import Shards, shards_of
 
 # Another arq application on the same Redis would take jobs of arq's default queue, and delete them
-# since it cannot read them.
+# since it cannot read them. On a cluster each shard has a queue with this name and its tag.
 QUEUE = "gateway:queue"
 POST_JOB = "events.post"
 DEAD_LETTER_JOB = "events.bury"
@@ -45,6 +47,22 @@ _encode_events = msgspec.msgpack.Encoder().encode
 _decode_raws = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 decode_event = msgspec.msgpack.Decoder(UsageEvent).decode
 encode_event = msgspec.msgpack.Encoder().encode
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """The queue of a shard. The ids of its jobs begin with `prefix`, by which arq's keys for them
+    lie beside it.
+    """
+
+    name: str
+    prefix: str
+
+
+def queues_of(shards: Shards) -> tuple[Queue, ...]:
+    """By shard. Any worker can do any job; an account's events wait beside its holds."""
+    return tuple(
+        Queue(shards.name(QUEUE, shard), shards.job_id("", shard)) for shard in range(shards.count)
+    )
 
 
 class JobPayload(bytes):
@@ -88,33 +106,36 @@ def batch_of(raw_event: bytes) -> bytes:
     return encode_raw_batch([raw_event])
 
 
-def enqueue_batch(commands: CommandSink, batch_id: str, payload: bytes) -> None:
+def enqueue_batch(commands: CommandSink, queue: Queue, batch_id: str, payload: bytes) -> None:
     """Adds the job to the commands. A repeated id, before the job ends, is ignored."""
-    enqueue_payload(commands, POST_JOB, batch_id, payload)
+    enqueue_payload(commands, queue, POST_JOB, batch_id, payload)
 
 
-def enqueue_payload(commands: CommandSink, function: str, job_id: str, payload: bytes) -> None:
+def enqueue_payload(
+    commands: CommandSink, queue: Queue, function: str, job_id: str, payload: bytes
+) -> None:
     """As `enqueue_batch`, for any function of the worker."""
     job = serialize_job(function, (payload,), {}, None, _now_ms(), serializer=encode_job)
-    enqueue_job(commands, job_id, job)
+    enqueue_job(commands, queue, job_id, job)
 
 
-def enqueue_job(commands: CommandSink, job_id: str, job: bytes) -> None:
+def enqueue_job(commands: CommandSink, queue: Queue, job_id: str, job: bytes) -> None:
     """As `enqueue_payload`, for an encoded job."""
+    job_id = queue.prefix + job_id
     commands.execute_command("SET", job_key_prefix + job_id, job)
-    commands.execute_command("ZADD", QUEUE, "NX", _now_ms(), job_id)
+    commands.execute_command("ZADD", queue.name, "NX", _now_ms(), job_id)
 
 
-async def enqueue_swept(redis: Redis, raw_events: Sequence[bytes]) -> None:
+async def enqueue_swept(redis: Redis, queue: Queue, raw_events: Sequence[bytes]) -> None:
     """Enqueues events that Redis holds already. A full Redis accepts this job too.
 
     Posting the events frees their memory. The same events are the same job until they are posted,
     which bounds the memory that jobs add.
     """
     payload = encode_raw_batch(sorted(raw_events))
-    job_id = hashlib.sha256(payload).hexdigest()[:32]
+    job_id = queue.prefix + hashlib.sha256(payload).hexdigest()[:32]
     job = serialize_job(POST_JOB, (payload,), {}, None, _now_ms(), serializer=encode_job)
-    keys = (job_key_prefix + job_id, QUEUE)
+    keys = (job_key_prefix + job_id, queue.name)
     await run_once(redis, _ENQUEUE_SWEPT, keys, job, _now_ms(), job_id)
 
 
@@ -139,14 +160,24 @@ def decode_job(data: bytes) -> dict[str, Any]:
 
 
 async def queue_is_empty(redis: Redis) -> bool:
-    """Whether no job waits or runs."""
-    return int(await redis.zcard(QUEUE)) == 0
+    """Whether no job of any shard waits or runs."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        for queue in queues_of(shards_of(redis)):
+            pipeline.zcard(queue.name)
+        return not any(await pipeline.execute())
 
 
 async def queue_state(redis: Redis) -> tuple[int, int | None]:
-    """How many jobs wait or run, and the enqueue time (Unix ms) of the oldest in a sample."""
-    depth = await redis.zcard(QUEUE)
-    job_ids = await redis.zrange(QUEUE, 0, _AGE_SAMPLE - 1)
+    """How many jobs wait or run, and the enqueue time (Unix ms) of the oldest in a sample.
+
+    Of all shards: raises RedisError if one of them does not answer.
+    """
+    async with redis.pipeline(transaction=False) as pipeline:
+        for queue in queues_of(shards_of(redis)):
+            pipeline.zcard(queue.name)
+            pipeline.zrange(queue.name, 0, _AGE_SAMPLE - 1)
+        found = await pipeline.execute()
+    depth, job_ids = sum(found[::2]), list(chain.from_iterable(found[1::2]))
     jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in job_ids]) if job_ids else []
     enqueued = [decode_job(job)["et"] for job in jobs if job is not None]
     # A retried job moves back in the queue, so the head is not always the oldest.

@@ -19,8 +19,9 @@ from libs.common.storage.mongo.driver import (
 )
 from libs.common.storage.mongo.index import index
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
-from libs.common.storage.queue.event_queue import QUEUE, RECORD_JOB, enqueue_payload
+from libs.common.storage.queue.event_queue import RECORD_JOB, enqueue_payload, queues_of
 from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.shards import shards_of
 
 # Uncompressed text in one job, unless a single recording is larger.
 _MAX_JOB_BYTES = 1024 * 1024
@@ -77,14 +78,21 @@ class RecordingQueue:
 
     def __init__(self, redis: Redis, *, max_jobs: int = MAX_QUEUE_JOBS) -> None:
         self._redis = redis
-        self._max_jobs = max_jobs
+        self._shards = shards_of(redis)
+        self._queues = queues_of(self._shards)
+        # The servers of a cluster share the bound.
+        self._max_jobs = max(max_jobs // len(self._queues), 1)
 
     async def put(self, job_id: str, payload: bytes) -> bool:
-        """Returns False, and adds nothing, if the queue is too long."""
-        if await self._redis.zcard(QUEUE) >= self._max_jobs:
+        """Returns False, and adds nothing, if the queue is too long.
+
+        A job's recordings are of many accounts, so any shard may have it.
+        """
+        queue = self._queues[self._shards.of(job_id)]
+        if await self._redis.zcard(queue.name) >= self._max_jobs:
             return False
         async with self._redis.pipeline(transaction=True) as pipeline:
-            enqueue_payload(pipeline, RECORD_JOB, job_id, payload)
+            enqueue_payload(pipeline, queue, RECORD_JOB, job_id, payload)
             await pipeline.execute()
         return True
 

@@ -15,9 +15,11 @@ from libs.common.storage.queue.event_queue import (
     enqueue_batch,
     enqueue_job,
     enqueue_payload,
+    queues_of,
     split_batch,
 )
 from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.shards import shards_of
 
 _PAGE = 100
 # Letters whose posting is checked in one run.
@@ -99,16 +101,18 @@ def _entry_ids(letter: DeadLetter) -> Sequence[str] | None:
 async def _enqueue(letter: DeadLetter, redis: Redis) -> None:
     # An earlier replay of the letter may still wait, so each replay has its own job id.
     job_id = f"replay-{letter.letter_id}-{letter.times}"
+    shards = shards_of(redis)
+    queue = queues_of(shards)[0 if letter.user_id is None else shards.of(letter.user_id)]
     async with redis.pipeline(transaction=True) as pipeline:
         match letter.kind:
             case "event":
-                enqueue_batch(pipeline, job_id, batch_of(letter.raw))
+                enqueue_batch(pipeline, queue, job_id, batch_of(letter.raw))
             case "batch":
-                enqueue_batch(pipeline, job_id, letter.raw)
+                enqueue_batch(pipeline, queue, job_id, letter.raw)
             case "correction":
-                enqueue_payload(pipeline, CORRECT_JOB, job_id, letter.raw)
+                enqueue_payload(pipeline, queue, CORRECT_JOB, job_id, letter.raw)
             case "reprice":
-                enqueue_payload(pipeline, REPRICE_JOB, job_id, letter.raw)
+                enqueue_payload(pipeline, queue, REPRICE_JOB, job_id, letter.raw)
             case "job":
-                enqueue_job(pipeline, job_id, letter.raw)
+                enqueue_job(pipeline, queue, job_id, letter.raw)
         await pipeline.execute()
