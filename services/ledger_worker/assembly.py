@@ -35,6 +35,7 @@ from libs.common.storage.queue.replay import clear_posted
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.spool_notes import SpoolNoteStore
 from libs.common.web.destinations import Destinations, allowed_hosts
 from services.ledger_worker.alerts.forecasts import ForecastWatch
@@ -168,7 +169,7 @@ async def run_chores(resources: Resources, stop: asyncio.Event) -> None:
             ("fold recent", partial(_fold_recent, segments), _RECENT_FOLDED_EVERY_S),
             ("fold", partial(segments.fold, at=2), _FOLDED_EVERY_S),
             ("segments", segments.check, _SEGMENTS_EVERY_S),
-            ("earlier jobs", partial(move_earlier_jobs, redis), _EARLIER_JOBS_EVERY_S),
+            *_earlier_jobs(redis),
             ("dead letters", partial(clear_posted, letters, entries), _CLEARED_EVERY_S),
             *_watches(resources),
         ]
@@ -214,6 +215,13 @@ def _settler(resources: Resources) -> Settler:
         holds=HoldStore(resources.redis),
         keys=KeyStore(resources.database),
     )
+
+
+def _earlier_jobs(redis: Redis) -> list[Chore]:
+    """No earlier release has written to a cluster."""
+    if shards_of(redis).tags:
+        return []
+    return [("earlier jobs", partial(move_earlier_jobs, redis), _EARLIER_JOBS_EVERY_S)]
 
 
 def _watches(resources: Resources) -> list[Chore]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 from arq import ArqRedis, Worker
-from arq.constants import in_progress_key_prefix
+from arq.constants import abort_jobs_ss, in_progress_key_prefix
 from arq.utils import timestamp_ms
 from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -47,8 +47,10 @@ end
 return claimed
 """
 )
-# Executes commands atomically, as a transaction does. ARGV: the commands as JSON, since their
-# arguments are texts and cmsgpack does not read MessagePack's bytes.
+# Executes commands atomically, as a transaction does. KEYS: the queue, in whose slot all keys of
+# the commands lie, and one that never exists: while a cluster moves the slot key by key, the server
+# then executes nothing, and does not take keys that have moved for missing. ARGV: the commands as
+# JSON, since their arguments are texts and cmsgpack does not read MessagePack's bytes.
 _EXECUTE = (
     ALLOW_OOM
     + """
@@ -69,6 +71,7 @@ class QueueRedis(ArqRedis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._keys = (self.default_queue_name, f"{self.default_queue_name}:never")
         self._claim = self.register_script(_CLAIM)
         self._commands = self.register_script(_EXECUTE)
         self._waiting: list[_Waiting] = []
@@ -91,7 +94,7 @@ class QueueRedis(ArqRedis):
         return _Part(self, shard_hint)
 
     async def psetex(self, name: Any, time_ms: Any, value: Any) -> None:
-        """Writes arq's health key; arq's main loop ends without it."""
+        """Writes arq's health key, of the queue's slot; arq's main loop ends without it."""
         (answer,) = await self.join([(("PSETEX", name, time_ms, value), {})])
         if isinstance(answer, Exception):
             raise answer
@@ -122,7 +125,7 @@ class QueueRedis(ArqRedis):
                 for part, _ in parts
                 for command, _ in part
             ]
-            answers = await self._commands(args=[msgspec.json.encode(commands)])
+            answers = await self._commands(self._keys, [msgspec.json.encode(commands)])
         except (RedisError, OSError) as error:
             fault = error
         finally:
@@ -186,6 +189,10 @@ class _Part(Pipeline):
     def __init__(self, redis: QueueRedis, shard_hint: str | None) -> None:
         super().__init__(redis.connection_pool, redis.response_callbacks, True, shard_hint)
         self._redis = redis
+
+    def zrem(self, name: Any, *values: Any) -> Any:
+        # No job is ever aborted, and arq's set of those lies in another slot than most queues.
+        return self if name == abort_jobs_ss else super().zrem(name, *values)
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         commands, self.command_stack = self.command_stack, []

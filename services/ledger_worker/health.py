@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.settings import Secret
 from libs.common.storage.redis.client import RedisError, open_redis
+from libs.common.storage.redis.shards import Shards, shards_of
 from libs.common.storage.redis.url import check_redis_url
 
 # The worker renews its key at this interval, and the key lives one second longer.
@@ -27,9 +28,13 @@ class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
         check_redis_url(self.redis_url.reveal())
 
 
-def health_key(worker_name: str) -> str:
-    """One key per worker: arq's own key is shared, so one worker would answer for another."""
-    return f"gateway:worker:{worker_name}:health"
+def health_keys(shards: Shards, worker_name: str) -> list[str]:
+    """By shard; the worker renews those of the shards that it works on.
+
+    Each worker has its own: arq's key is shared, so one worker would answer for another.
+    """
+    key = f"gateway:worker:{worker_name}:health"
+    return [shards.name(key, shard) for shard in range(shards.count)]
 
 
 def fault(settings: CheckSettings) -> str | None:
@@ -44,4 +49,15 @@ def fault(settings: CheckSettings) -> str | None:
 
 async def _is_alive(redis_url: str, name: str) -> bool:
     async with asyncio.timeout(_TIMEOUT_S), open_redis(redis_url, max_connections=1) as redis:
-        return bool(await redis.exists(health_key(name)))
+        keys = health_keys(shards_of(redis), name)
+        fault: Exception | None = None
+        for looked in asyncio.as_completed([redis.exists(key) for key in keys]):
+            try:
+                if await looked:
+                    return True
+            except (RedisError, OSError) as error:
+                # Of one server: the worker may work on the shards of others.
+                fault = error
+        if fault is not None:
+            raise fault
+        return False

@@ -29,27 +29,29 @@ from libs.common.storage.mongo.driver import (
 from libs.common.storage.mongo.index import ensure_indexes
 from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.prices.price_map import PriceMap, open_price_map
-from libs.common.storage.queue.event_queue import queue_state
+from libs.common.storage.queue.event_queue import queue_state, queues_of
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import Redis, memory_ratio, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.pipelining import Pipelined
 from libs.common.storage.redis.replicas import ReplicaStore, about, report_replica
+from libs.common.storage.redis.shard_workers import ShardWorkers
+from libs.common.storage.redis.shards import shards_of
 from libs.common.storage.redis.suitability import RedisUnsuitable, check_suitable
 from services.ledger_worker.assembly import Resources, now, open_jobs, run_chores
-from services.ledger_worker.health import health_key
+from services.ledger_worker.health import health_keys
 from services.ledger_worker.jobs import retry_delay_s
 from services.ledger_worker.metrics import Metrics
-from services.ledger_worker.queue_worker import (
-    QueueWorker,
-    create_worker,
-    keep_working,
-    pause,
-)
+from services.ledger_worker.queue_worker import create_worker, keep_working, pause
 from services.ledger_worker.settings import Settings
+from services.ledger_worker.shard_share import GONE_AFTER_MS, share_shards
 from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
 _WATCH_INTERVAL_S = 5.0
+# Jobs of a shard at a time, however many shards there are: the more there are, the fewer events has
+# each job.
+_SHARD_JOBS = 16
 # Besides one per job: for polls, the health key and the measurements.
 _SPARE_CONNECTIONS = 16
 
@@ -133,24 +135,38 @@ async def _reported(redis: Redis, name: str) -> AsyncIterator[None]:
 
 
 async def work(resources: Resources, stop: asyncio.Event) -> None:
+    """Until `stop`. All shards share the jobs' handlers, and so their transactions in MongoDB."""
     settings, redis = resources.settings, resources.redis
-    key = health_key(settings.name)
+    shards = shards_of(redis)
+    queues, keys = queues_of(shards), health_keys(shards, settings.name)
     async with open_jobs(resources) as jobs:
 
-        def new_worker() -> QueueWorker:
-            return create_worker(
+        async def work_on(shard: int, stop: asyncio.Event) -> None:
+            new_worker = partial(
+                create_worker,
                 jobs,
                 redis,
-                health_key=key,
-                max_jobs=settings.worker_max_jobs,
+                queues[shard],
+                health_key=keys[shard],
+                max_jobs=_max_jobs(settings.worker_max_jobs, shards.count),
                 job_timeout_s=settings.worker_job_timeout_s,
                 on_missing=resources.metrics.missing_jobs.inc,
             )
+            await keep_working(new_worker, stop, grace_s=settings.worker_grace_s)
 
         log.info("worker.started", name=settings.name, max_jobs=settings.worker_max_jobs)
-        await keep_working(new_worker, stop, grace_s=settings.worker_grace_s)
-    with suppress(RedisError):
-        await redis.delete(key)
+        if shards.count == 1:
+            await work_on(0, stop)
+        else:
+            others = ShardWorkers(Pipelined(redis), shards, gone_after_ms=GONE_AFTER_MS)
+            await share_shards(others, work_on, stop)
+    # Those of servers that are away expire.
+    await asyncio.gather(*map(redis.delete, keys), return_exceptions=True)
+
+
+def _max_jobs(most: int, shards: int) -> int:
+    """Of one shard at a time: together about `most`, but enough of each for a full transaction."""
+    return max(-(-most // shards), min(most, _SHARD_JOBS))
 
 
 async def _verify(settings: Settings, *, full: bool) -> str | None:

@@ -20,9 +20,9 @@ from libs.common.storage.queue.event_queue import (
     CORRECT_JOB,
     DEAD_LETTER_JOB,
     POST_JOB,
-    QUEUE,
     RECORD_JOB,
     REPRICE_JOB,
+    Queue,
     decode_job,
     encode_job,
 )
@@ -90,26 +90,29 @@ def _functions(jobs: QueueJobs) -> list[Function]:
 def create_worker(
     jobs: QueueJobs,
     redis: Redis,
+    queue: Queue,
     *,
     health_key: str,
     max_jobs: int,
     job_timeout_s: float,
     on_missing: Callable[[], None],
 ) -> QueueWorker:
-    """A worker for one life of the connection to Redis; see `keep_working`."""
-    queue = QueueRedis(
+    """A worker for one life of the connection to Redis; see `keep_working`. `health_key` has to
+    lie in the queue's slot.
+    """
+    client = QueueRedis(
         redis.connection_pool,
         job_serializer=encode_job,
         job_deserializer=decode_job,
-        default_queue_name=QUEUE,
+        default_queue_name=queue.name,
     )
     worker = QueueWorker(
         functions=_functions(jobs),
-        queue_name=QUEUE,
+        queue_name=queue.name,
         # No work is scheduled by time.
         cron_jobs=None,
         # arq's own client has no timeout for commands: a Redis that falls silent would hang it.
-        redis_pool=queue,
+        redis_pool=client,
         # Run until stopped, not until the queue is empty.
         burst=False,
         # The process handles signals; it may run several workers, one after another.
@@ -148,7 +151,7 @@ def create_worker(
     )
     # arq would redeliver a dead worker's jobs only ten seconds after `job_timeout`.
     worker.in_progress_timeout_s = job_timeout_s
-    worker.redis = queue
+    worker.redis = client
     worker.picking = asyncio.Lock()
     worker.on_missing = on_missing
     return worker
@@ -176,7 +179,12 @@ async def keep_working(
             return
         failures = 1 if monotonic() - began > _RECOVERED_AFTER_S else failures + 1
         delay_s = min(_FIRST_DELAY_S * 2.0 ** min(failures, 16), _MAX_DELAY_S)
-        log.warning("queue.unavailable", error=_failure(main), next_try_s=round(delay_s, 1))
+        log.warning(
+            "queue.unavailable",
+            queue=worker.queue_name,
+            error=_failure(main),
+            next_try_s=round(delay_s, 1),
+        )
         await pause(stop, delay_s * random.uniform(0.5, 1.0))
 
 

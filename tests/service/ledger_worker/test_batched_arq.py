@@ -142,6 +142,7 @@ async def test_a_backlog_does_not_wait_for_the_poll(stage: Stage) -> None:
         worker = create_worker(
             jobs,
             stage.redis,
+            stage.queues[0],
             health_key=HEALTH_KEY,
             max_jobs=2,
             job_timeout_s=60,
@@ -201,6 +202,7 @@ async def test_a_worker_that_stops_while_it_claims_leaves_no_claims_behind(stage
         worker = create_worker(
             jobs,
             stage.redis,
+            stage.queues[0],
             health_key=HEALTH_KEY,
             max_jobs=4,
             job_timeout_s=60,

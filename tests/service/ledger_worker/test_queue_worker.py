@@ -64,6 +64,7 @@ class Running:
         worker = create_worker(
             self._jobs,
             self._stage.redis,
+            self._stage.queues[0],
             health_key=HEALTH_KEY,
             max_jobs=4,
             job_timeout_s=self._job_timeout_s,

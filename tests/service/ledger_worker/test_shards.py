@@ -1,0 +1,212 @@
+"""A ledger on several shards: every event is posted once, whichever worker works on its shard."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from arq.constants import in_progress_key_prefix, job_key_prefix
+
+from libs.common.storage.queue.replay import replay_all
+from libs.common.storage.redis.client import Redis
+from services.ledger_worker.health import health_keys
+from services.ledger_worker.settings import Settings
+from services.ledger_worker.sweep import keep_sweeping
+from tests.service.ledger_worker.worker_stage import (
+    CALL_NUSD,
+    NOW,
+    Stage,
+    make_event,
+    make_events,
+    open_stage,
+    working,
+)
+from tests.support.polling import eventually
+from tests.support.sharding import shard_by_key, user_of, with_shards
+
+
+@pytest.fixture
+async def sharded(mongo_uri: str, redis_url: str) -> AsyncIterator[Stage]:
+    """One account on each of four shards."""
+    async with open_stage(mongo_uri, redis_url) as opened:
+        with_shards(opened.redis)
+        stage = Stage(opened.database, opened.redis)
+        await stage.prepare()
+        for user_id in users_of(stage):
+            await stage.add_account(user_id)
+        yield stage
+
+
+def users_of(stage: Stage) -> list[str]:
+    return [user_of(stage.shards, shard) for shard in range(stage.shards.count)]
+
+
+async def finish(stage: Stage, *user_ids: str) -> None:
+    """Ends a call of each account as a gateway does, each shard's in a transaction."""
+    for user_id in user_ids:
+        event = make_event(user_id)
+        await stage.hold(event)
+        await stage.enqueue([event])
+
+
+async def test_all_shards_are_posted_by_one_worker_and_leave_nothing_behind(
+    sharded: Stage, settings: Settings
+) -> None:
+    users = users_of(sharded)
+    await finish(sharded, *users, *users)
+    async with working(sharded, settings):
+        await sharded.drained()
+        alive = [await sharded.redis.exists(k) for k in health_keys(sharded.shards, "test")]
+        assert alive == [1, 1, 1, 1]
+    for user_id in users:
+        await sharded.assert_exact(user_id, 2)
+        assert await sharded.spent_in_redis(user_id) == 2 * CALL_NUSD
+        assert await sharded.holds.held(user_id) == 0
+    left = await sharded.redis.keys("arq:*")
+    assert left == []
+    assert not await sharded.redis.keys("gateway:worker:*health*")
+
+
+async def test_what_the_worker_writes_lies_in_the_slots_of_the_shards(
+    sharded: Stage, settings: Settings
+) -> None:
+    """Else a cluster would reject it. A key that is read only lies where its job does."""
+    users = users_of(sharded)
+    async with working(sharded, settings):
+        await finish(sharded, *users)
+        await sharded.drained()
+        await sharded.redis.delete("gateway:posting-sessions")
+        keys = await shard_by_key_but(sharded.redis, "gateway:posting-sessions")
+    assert {shard for key, shard in keys.items() if ":health:" in key} == {0, 1, 2, 3}
+
+
+async def shard_by_key_but(redis: Redis, *names: str) -> dict[str, int]:
+    """Keys of their own do not take part in the scripts of a shard."""
+    await redis.delete(*names)
+    return await shard_by_key(redis, with_shards(redis))
+
+
+async def test_two_workers_that_both_believe_to_have_all_shards_post_once(
+    sharded: Stage, settings: Settings
+) -> None:
+    """Neither sees the other: as while a share changes, or after a clock jumped."""
+    users = users_of(sharded)
+    for _ in range(10):
+        await asyncio.gather(*(sharded.enqueue(make_events(3, user)) for user in users))
+
+    async def keep_forgetting() -> None:
+        while True:
+            for shard in range(4):
+                name = sharded.shards.name("gateway:worker:shard-workers", shard)
+                await sharded.redis.delete(name)
+
+    forgetting = asyncio.create_task(keep_forgetting())
+    async with AsyncExitStack() as both:
+        for _ in range(2):
+            await both.enter_async_context(working(sharded, settings))
+        await sharded.drained()
+    forgetting.cancel()
+    for user_id in users:
+        await sharded.assert_exact(user_id, 30)
+
+
+async def test_a_killed_workers_jobs_are_posted_once_by_another(
+    sharded: Stage, settings: Settings
+) -> None:
+    """It had posted one of two jobs, and had said so neither to Redis nor to the other worker."""
+    user, other = users_of(sharded)[1:3]
+    posted, begun = make_event(user), make_event(other)
+    for event in (posted, begun):
+        await sharded.hold(event)
+    jobs = [await sharded.enqueue([event], f"job-{n}") for n, event in enumerate((posted, begun))]
+    for shard, job in zip((1, 2), jobs, strict=True):
+        key = in_progress_key_prefix + sharded.queues[shard].prefix + job
+        await sharded.redis.psetex(key, 500, b"1")
+        await sharded.redis.zadd(
+            sharded.shards.name("gateway:worker:shard-workers", shard), {"0-dead": 1}
+        )
+    async with working(sharded, settings):
+        # The dead worker's posting, without its end in Redis.
+        await sharded.enqueue([posted], "another")
+        await sharded.drained()
+    for user_id in (user, other):
+        await sharded.assert_exact(user_id, 1)
+        assert await sharded.holds.held(user_id) == 0
+    assert await sharded.redis.keys(f"{job_key_prefix}*") == []
+
+
+async def test_a_queue_that_cannot_be_read_stops_no_other(
+    sharded: Stage, settings: Settings
+) -> None:
+    """As while the server of its shard is away."""
+    users = users_of(sharded)
+    await finish(sharded, *users)
+    queue = sharded.queues[2].name
+    await sharded.redis.rename(queue, f"{queue}:kept")
+    await sharded.redis.set(queue, "of a wrong type")
+
+    async def the_others_are_posted() -> bool:
+        return [len(await sharded.entry_ids(user)) for user in users] == [1, 1, 0, 1]
+
+    async with working(sharded, settings):
+        await eventually(the_others_are_posted)
+        await finish(sharded, users[0])
+        await sharded.redis.rename(f"{queue}:kept", queue)
+        await sharded.drained()
+    for user_id, calls in zip(users, (2, 1, 1, 1), strict=True):
+        await sharded.assert_exact(user_id, calls)
+        assert await sharded.holds.held(user_id) == 0
+
+
+async def test_the_sweep_enqueues_in_the_shard_of_each_account(
+    sharded: Stage, settings: Settings
+) -> None:
+    users = users_of(sharded)
+    events = [make_event(user_id, status="abandoned", usage=None) for user_id in users]
+    for event in events:
+        await sharded.holds.announce_account(event.user_id)
+        await sharded.hold(event)
+        root = sharded.shards.root_of(event.user_id)
+        await sharded.redis.zadd(f"{root}:leases", {event.call_id: 1})
+    # A shard that cannot be swept, as if its server were away.
+    broken = sharded.shards.name("gateway:noted-accounts", 0)
+    await sharded.redis.rename(broken, f"{broken}:kept")
+    await sharded.redis.set(broken, "of a wrong type")
+    stop = asyncio.Event()
+    sweeping = asyncio.create_task(
+        keep_sweeping(sharded.redis, sharded.holds, sharded.metrics, stop, every_s=0.1)
+    )
+
+    async def three_are_queued() -> bool:
+        lengths = [await sharded.redis.zcard(queue.name) for queue in sharded.queues]
+        return lengths == [0, 1, 1, 1]
+
+    await eventually(three_are_queued)
+    await sharded.redis.rename(f"{broken}:kept", broken)
+    async with working(sharded, settings):
+        for user_id in users:
+
+            async def is_posted(user_id: str = user_id) -> bool:
+                return len(await sharded.entry_ids(user_id)) == 1
+
+            await eventually(is_posted)
+        stop.set()
+        await sweeping
+        await sharded.drained()
+    for user_id in users:
+        await sharded.assert_exact(user_id, 1, nusd=0)
+        assert await sharded.holds.held(user_id) == 0
+
+
+async def test_a_dead_letter_is_replayed_into_its_shard(sharded: Stage, settings: Settings) -> None:
+    user = user_of(sharded.shards, 2, "stranger")
+    event = make_event(user)
+    async with working(sharded, settings):
+        await sharded.enqueue([event])
+        await sharded.drained()
+        (letter,) = await sharded.dead_letters.list(after=None, limit=10)
+        assert letter.user_id == user
+        await sharded.add_account(user)
+        assert await replay_all(sharded.dead_letters, sharded.redis, NOW) == 1
+        await sharded.drained()
+    await sharded.assert_exact(user, 1)
