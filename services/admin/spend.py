@@ -1,16 +1,16 @@
 """What accounts and keys have spent, hold and have left, as responses show it."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, tzinfo
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
-from libs.common.domain.forecasts import Forecast, Outlook, forecast, pace_days
+from libs.common.domain.forecasts import Forecast, Outlook, Present, forecast, presents_of
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.periods import days_of, period_end, period_key, zone_of
+from libs.common.domain.periods import days_of
 from libs.common.schemas.account import Account, Budget
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.spend import KeyPeriod
@@ -66,13 +66,16 @@ class KeySpend(msgspec.Struct, frozen=True, kw_only=True):
 
 async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[Spend]:
     """In the accounts' order."""
-    now = state["now"]()
+    presents = presents_of((account.time_zone for account in accounts), state["now"]())
     held = await _held(state, [(account.user_id, None) for account in accounts])
     limited = [account for account in accounts if account.budgets]
-    periods = {p for account in limited for p in _all_periods(account, now)}
     users = [account.user_id for account in limited]
-    spent = await state["ledger"].spend_of_many(users, sorted(periods)) if users else {}
-    return [_spend(account, now, spent, nusd) for account, nusd in zip(accounts, held, strict=True)]
+    periods = _all_periods(limited, presents)
+    spent = await state["ledger"].spend_of_many(users, periods) if users else {}
+    return [
+        _spend(account, _owner_of(account, presents, spent, nusd), spent)
+        for account, nusd in zip(accounts, held, strict=True)
+    ]
 
 
 async def accounts_at_risk(
@@ -81,16 +84,19 @@ async def accounts_at_risk(
     """Those of the accounts with a budget that is exhausted or runs out; each with its whole
     document. What they hold does not matter, so that Redis need not be asked.
     """
-    now = state["now"]()
-    periods = {p for account, _ in accounts for p in _all_periods(account, now)}
+    presents = presents_of((account.time_zone for account, _ in accounts), state["now"]())
+    periods = _all_periods([account for account, _ in accounts], presents)
     documents = [document for _, document in accounts]
-    spent = await state["ledger"].spend_of_documents(documents, sorted(periods))
-    return [account for account, _ in accounts if _is_at_risk(account, now, spent)]
+    spent = await state["ledger"].spend_of_documents(documents, periods)
+    return [
+        account
+        for account, _ in accounts
+        if _is_at_risk(account, _owner_of(account, presents, spent, held_nusd=None), spent)
+    ]
 
 
-def _is_at_risk(account: Account, now: datetime, spent: Mapping[tuple[str, str], int]) -> bool:
-    owner = _owner_of(account, now, spent, held_nusd=None)
-    budgets = _spent_of_budgets(account, now, spent)
+def _is_at_risk(account: Account, owner: "_Owner", spent: Mapping[tuple[str, str], int]) -> bool:
+    budgets = _spent_of_budgets(account, owner.present, spent)
     return any(_forecast(budget, owner, nusd).outlook != "lasts" for budget, nusd in budgets)
 
 
@@ -98,9 +104,13 @@ async def spend_of_keys(
     state: State, keys: Sequence[ApiKey], *, totals: bool = True
 ) -> list[KeySpend]:
     """In the keys' order; periods are those of their accounts' time zones."""
-    now = state["now"]()
     budgeted = [key for key in keys if key.budgets]
     zones = await state["accounts"].time_zones(key.user_id for key in budgeted) if budgeted else {}
+    presents = presents_of({"UTC", *zones.values()}, state["now"]())
+
+    def present_of(key: ApiKey) -> Present:
+        return presents[zones.get(key.user_id, "UTC")]
+
     held = dict[str, int | None]()
     if budgeted:
         amounts = await _held(state, [(key.user_id, key.key_id) for key in budgeted])
@@ -108,7 +118,7 @@ async def spend_of_keys(
     periods = {
         KeyPeriod(key.user_id, key.key_id, days)
         for key in keys
-        for days in (*_days_of_key(key, now, _zone(zones, key)), *([None] if totals else []))
+        for days in (*_days_of_key(key, present_of(key)), *([None] if totals else []))
     }
     spent = await state["ledger"].spend_of_keys(periods) if periods else {}
 
@@ -116,15 +126,14 @@ async def spend_of_keys(
         return spent[KeyPeriod(key.user_id, key.key_id, days)].nusd
 
     def of(key: ApiKey) -> KeySpend:
-        zone = _zone(zones, key)
+        present = present_of(key)
         owner = _Owner(
-            now=now,
-            zone=zone,
+            present=present,
             created_at=key.created_at,
-            recent_nusd=spent_of(key, pace_days(now, zone)) if key.budgets else 0,
+            recent_nusd=spent_of(key, present.pace_days) if key.budgets else 0,
             held_nusd=held.get(key.key_id),
         )
-        days = _days_of_key(key, now, zone)
+        days = _days_of_key(key, present)
         return KeySpend(
             total_usd=nusd_to_usd(spent_of(key, None)) if totals else UNSET,
             budgets=tuple(
@@ -137,33 +146,30 @@ async def spend_of_keys(
     return [of(key) for key in keys]
 
 
-def _days_of_key(key: ApiKey, now: datetime, zone: tzinfo) -> list[tuple[str, str] | None]:
+def _days_of_key(key: ApiKey, present: Present) -> list[tuple[str, str] | None]:
     """Of its budgets, in their order, and of its pace."""
     if not key.budgets:
         return []
-    of_budgets = [days_of(period_key(budget.period, now, zone)) for budget in key.budgets]
-    return [*of_budgets, pace_days(now, zone)]
+    of_budgets = [days_of(present.keys[budget.period]) for budget in key.budgets]
+    return [*of_budgets, present.pace_days]
 
 
-def _zone(zones: Mapping[str, str], key: ApiKey) -> tzinfo:
-    return zone_of(zones.get(key.user_id, "UTC"))
-
-
-def _periods(account: Account, now: datetime) -> list[str]:
-    zone = zone_of(account.time_zone)
-    return [period_key(budget.period, now, zone) for budget in account.budgets]
-
-
-def _all_periods(account: Account, now: datetime) -> list[str]:
-    return [*_periods(account, now), *pace_days(now, zone_of(account.time_zone))]
+def _all_periods(accounts: Iterable[Account], presents: Mapping[str, Present]) -> list[str]:
+    """Of the accounts' budgets, and of their paces."""
+    periods = set[str]()
+    for zone, period in {(a.time_zone, budget.period) for a in accounts for budget in a.budgets}:
+        periods.update((presents[zone].keys[period], *presents[zone].pace_days))
+    return sorted(periods)
 
 
 def _spent_of_budgets(
-    account: Account, now: datetime, spent: Mapping[tuple[str, str], int]
+    account: Account, present: Present, spent: Mapping[tuple[str, str], int]
 ) -> list[tuple[Budget, int]]:
     """Each budget, in their order, with what its period has cost in nano-USD."""
-    periods = zip(account.budgets, _periods(account, now), strict=True)
-    return [(budget, spent.get((account.user_id, period), 0)) for budget, period in periods]
+    return [
+        (budget, spent.get((account.user_id, present.keys[budget.period]), 0))
+        for budget in account.budgets
+    ]
 
 
 async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Sequence[int | None]:
@@ -174,21 +180,15 @@ async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Seque
         return [None] * len(owners)
 
 
-def _spend(
-    account: Account,
-    now: datetime,
-    spent: Mapping[tuple[str, str], int],
-    held_nusd: int | None,
-) -> Spend:
-    owner = _owner_of(account, now, spent, held_nusd)
+def _spend(account: Account, owner: "_Owner", spent: Mapping[tuple[str, str], int]) -> Spend:
     budgets = [
         _budget_spend(budget, owner, nusd)
-        for budget, nusd in _spent_of_budgets(account, now, spent)
+        for budget, nusd in _spent_of_budgets(account, owner.present, spent)
     ]
     spend = Spend(
         total_usd=nusd_to_usd(account.spent_nusd),
         budgets=tuple(budgets),
-        held_usd=_usd(held_nusd),
+        held_usd=_usd(owner.held_nusd),
     )
     if not budgets:
         return spend
@@ -203,10 +203,9 @@ def _spend(
 
 
 class _Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """An account or a key; `recent_nusd` is what it spent yesterday and today."""
+    """An account or a key; `recent_nusd` is what it spent in the days of the pace."""
 
-    now: datetime
-    zone: tzinfo
+    present: Present
     created_at: datetime
     recent_nusd: int
     held_nusd: int | None
@@ -214,16 +213,17 @@ class _Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 def _owner_of(
     account: Account,
-    now: datetime,
+    presents: Mapping[str, Present],
     spent: Mapping[tuple[str, str], int],
     held_nusd: int | None,
 ) -> _Owner:
-    zone = zone_of(account.time_zone)
+    present = presents[account.time_zone]
+    yesterday, today = present.pace_days
+    recent = spent.get((account.user_id, yesterday), 0) + spent.get((account.user_id, today), 0)
     return _Owner(
-        now=now,
-        zone=zone,
+        present=present,
         created_at=account.created_at,
-        recent_nusd=sum(spent.get((account.user_id, day), 0) for day in pace_days(now, zone)),
+        recent_nusd=recent,
         held_nusd=held_nusd,
     )
 
@@ -231,24 +231,23 @@ def _owner_of(
 def _forecast(budget: Budget, owner: _Owner, spent_nusd: int) -> Forecast:
     return forecast(
         budget,
+        owner.present,
         spent_nusd=spent_nusd,
         recent_nusd=owner.recent_nusd,
-        now=owner.now,
-        zone=owner.zone,
         created_at=owner.created_at,
     )
 
 
 def _budget_spend(budget: Budget, owner: _Owner, spent_nusd: int) -> BudgetSpend:
-    held_nusd, now, zone = owner.held_nusd, owner.now, owner.zone
+    held_nusd, present = owner.held_nusd, owner.present
     left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
     found = _forecast(budget, owner, spent_nusd)
     return BudgetSpend(
-        period=period_key(budget.period, now, zone),
+        period=present.keys[budget.period],
         spent_usd=nusd_to_usd(spent_nusd),
         limit_usd=nusd_to_usd(budget.limit_nusd),
         remaining_usd=_usd(left),
-        ends_at=period_end(budget.period, now, zone),
+        ends_at=present.ends[budget.period],
         outlook=found.outlook,
         expected_usd=_usd(found.expected_nusd),
         runs_out_at=found.runs_out_at,

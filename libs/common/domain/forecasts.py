@@ -3,13 +3,14 @@
 Invariants: money is whole nano-USD, rounded down; what has been spent is never forecast to shrink.
 """
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal
 
 import msgspec
 
-from libs.common.domain.periods import period_end, period_key
-from libs.common.schemas.account import Budget
+from libs.common.domain.periods import PERIODS, period_end, period_key, posting_zone
+from libs.common.schemas.account import Budget, BudgetPeriod
 
 # `runs_out`: at this pace before the period ends, or where it never does within `TOTAL_HORIZON`.
 Outlook = Literal["lasts", "runs_out", "exhausted"]
@@ -30,24 +31,49 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     runs_out_at: datetime | None
 
 
-def pace_days(now: datetime, zone: tzinfo) -> tuple[str, str]:
-    """The daily periods of yesterday and today."""
-    today = now.astimezone(zone).replace(tzinfo=None)
-    return (today - timedelta(days=1)).date().isoformat(), period_key("daily", now, zone)
+class Present(msgspec.Struct, frozen=True, kw_only=True):
+    """`now` by the calendar of a zone: the keys and ends of the budget periods that contain it.
+
+    `pace_days` are the daily periods of yesterday and today, which began at `pace_since`.
+    """
+
+    now: datetime
+    keys: Mapping[BudgetPeriod, str]
+    ends: Mapping[BudgetPeriod, datetime | None]
+    pace_days: tuple[str, str]
+    pace_since: datetime
+
+
+def present_in(zone: tzinfo, now: datetime) -> Present:
+    keys = {period: period_key(period, now, zone) for period in PERIODS}
+    midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    yesterday = midnight - timedelta(days=1)
+    return Present(
+        now=now,
+        keys=keys,
+        ends={period: period_end(period, now, zone) for period in PERIODS},
+        pace_days=(yesterday.date().isoformat(), keys["daily"]),
+        pace_since=yesterday.replace(tzinfo=zone).astimezone(UTC),
+    )
+
+
+def presents_of(zones: Iterable[str], now: datetime) -> dict[str, Present]:
+    """By the names of the zones, each of which many owners may have."""
+    return {name: present_in(posting_zone(name), now) for name in set(zones)}
 
 
 def forecast(
     budget: Budget,
+    present: Present,
     *,
     spent_nusd: int,
     recent_nusd: int,
-    now: datetime,
-    zone: tzinfo,
     created_at: datetime,
 ) -> Forecast:
-    """`recent_nusd` is what an owner, there since `created_at`, spent in `pace_days`."""
-    end = period_end(budget.period, now, zone)
-    elapsed_us = (now - min(_pace_since(now, zone, created_at), now - _SHORTEST)) // _MICROSECOND
+    """`recent_nusd` is what an owner, there since `created_at`, spent in the days of the pace."""
+    now, end = present.now, present.ends[budget.period]
+    since = min(max(present.pace_since, created_at), now - _SHORTEST)
+    elapsed_us = (now - since) // _MICROSECOND
     recent_nusd = max(recent_nusd, 0)
     expected_nusd = None
     if end is not None:
@@ -65,9 +91,3 @@ def forecast(
         expected_nusd=expected_nusd,
         runs_out_at=runs_out_at.replace(microsecond=0),
     )
-
-
-def _pace_since(now: datetime, zone: tzinfo, created_at: datetime) -> datetime:
-    midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    yesterday = (midnight - timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
-    return max(yesterday, created_at)

@@ -1,13 +1,13 @@
 """Tells of budgets that will be spent before their period ends, at the present pace."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime
 
 import msgspec
 
-from libs.common.domain.forecasts import forecast, pace_days
+from libs.common.domain.forecasts import Present, forecast, presents_of
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.periods import days_of, period_end, period_key, posting_zone
+from libs.common.domain.periods import days_of
 from libs.common.outbox import Outbox
 from libs.common.schemas.account import Budget
 from libs.common.schemas.alert import Alert, BudgetForecast
@@ -29,7 +29,7 @@ class _Owner(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     key_id: str | None
     budgets: tuple[Budget, ...]
-    zone: tzinfo
+    present: Present
     created_at: datetime
 
 
@@ -70,92 +70,87 @@ class ForecastWatch:
         now, after = self._now(), None
         while accounts := await self._accounts.with_budgets(after_id(after, _PAGE)):
             after = accounts[-1][0].user_id
+            presents = presents_of((account.time_zone for account, _ in accounts), now)
             owners = [
                 _Owner(
                     user_id=account.user_id,
                     key_id=None,
                     budgets=account.budgets,
-                    zone=posting_zone(account.time_zone),
+                    present=presents[account.time_zone],
                     created_at=account.created_at,
                 )
                 for account, _ in accounts
             ]
-            await self._tell(owners, await self._spent_by_accounts(owners, now), now)
+            await self._tell(owners, await self._spent_by_accounts(owners))
         after = None
         while keys := await self._keys.with_budgets(after_id(after, _PAGE), user_id=None):
             after = keys[-1].key_id
             zones = await self._accounts.time_zones(key.user_id for key in keys)
+            presents = presents_of({"UTC", *zones.values()}, now)
             owners = [
                 _Owner(
                     user_id=key.user_id,
                     key_id=key.key_id,
                     budgets=key.budgets,
-                    zone=posting_zone(zones.get(key.user_id, "UTC")),
+                    present=presents[zones.get(key.user_id, "UTC")],
                     created_at=key.created_at,
                 )
                 for key in keys
                 if key.status == "active"
             ]
-            await self._tell(owners, await self._spent_by_keys(owners, now), now)
+            await self._tell(owners, await self._spent_by_keys(owners))
 
-    async def _tell(self, owners: Sequence[_Owner], spent: Sequence[_Spent], now: datetime) -> None:
+    async def _tell(self, owners: Sequence[_Owner], spent: Sequence[_Spent]) -> None:
         alerts = [
-            alert
-            for owner, of in zip(owners, spent, strict=True)
-            for alert in _alerts(owner, of, now)
+            alert for owner, of in zip(owners, spent, strict=True) for alert in _alerts(owner, of)
         ]
         await self._outbox.add(alerts)
 
-    async def _spent_by_accounts(self, owners: Sequence[_Owner], now: datetime) -> list[_Spent]:
+    async def _spent_by_accounts(self, owners: Sequence[_Owner]) -> list[_Spent]:
         periods = {
-            period for owner in owners for period in (*_periods(owner, now), *_pace(owner, now))
+            period for owner in owners for period in (*_periods(owner), *owner.present.pace_days)
         }
         users = [owner.user_id for owner in owners]
         spent = await self._ledger.spend_of_many(users, sorted(periods))
         return [
             _Spent(
-                {period: spent.get((owner.user_id, period), 0) for period in _periods(owner, now)},
-                sum(spent.get((owner.user_id, day), 0) for day in _pace(owner, now)),
+                {period: spent.get((owner.user_id, period), 0) for period in _periods(owner)},
+                sum(spent.get((owner.user_id, day), 0) for day in owner.present.pace_days),
             )
             for owner in owners
         ]
 
-    async def _spent_by_keys(self, owners: Sequence[_Owner], now: datetime) -> list[_Spent]:
+    async def _spent_by_keys(self, owners: Sequence[_Owner]) -> list[_Spent]:
         def of(owner: _Owner, days: tuple[str, str] | None) -> KeyPeriod:
             return KeyPeriod(owner.user_id, owner.key_id or "", days)
 
         wanted = {
             of(owner, days)
             for owner in owners
-            for days in (*map(days_of, _periods(owner, now)), _pace(owner, now))
+            for days in (*map(days_of, _periods(owner)), owner.present.pace_days)
         }
         spent = await self._ledger.spend_of_keys(wanted) if wanted else {}
         return [
             _Spent(
-                {period: spent[of(owner, days_of(period))].nusd for period in _periods(owner, now)},
-                spent[of(owner, _pace(owner, now))].nusd,
+                {period: spent[of(owner, days_of(period))].nusd for period in _periods(owner)},
+                spent[of(owner, owner.present.pace_days)].nusd,
             )
             for owner in owners
         ]
 
 
-def _periods(owner: _Owner, now: datetime) -> list[str]:
-    return [period_key(budget.period, now, owner.zone) for budget in owner.budgets]
+def _periods(owner: _Owner) -> list[str]:
+    return [owner.present.keys[budget.period] for budget in owner.budgets]
 
 
-def _pace(owner: _Owner, now: datetime) -> tuple[str, str]:
-    return pace_days(now, owner.zone)
-
-
-def _alerts(owner: _Owner, spent: _Spent, now: datetime) -> Iterator[Alert]:
-    for budget, current in zip(owner.budgets, _periods(owner, now), strict=True):
-        ends_at = period_end(budget.period, now, owner.zone)
+def _alerts(owner: _Owner, spent: _Spent) -> Iterator[Alert]:
+    for budget, current in zip(owner.budgets, _periods(owner), strict=True):
+        ends_at = owner.present.ends[budget.period]
         found = forecast(
             budget,
+            owner.present,
             spent_nusd=spent.in_periods[current],
             recent_nusd=spent.recent,
-            now=now,
-            zone=owner.zone,
             created_at=owner.created_at,
         )
         if ends_at is None or found.runs_out_at is None or found.expected_nusd is None:
@@ -164,7 +159,7 @@ def _alerts(owner: _Owner, spent: _Spent, now: datetime) -> Iterator[Alert]:
             kind="budget.forecast",
             name=f"{owner.user_id}|{owner.key_id or ''}|{current}|{budget.limit_nusd}",
             user_id=owner.user_id,
-            at=now,
+            at=owner.present.now,
             until=ends_at,
             data=BudgetForecast(
                 user_id=owner.user_id,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.forecasts import Forecast, forecast, pace_days
+from libs.common.domain.forecasts import Forecast, forecast, present_in, presents_of
 from libs.common.domain.money import MAX_NUSD
 from libs.common.schemas.account import Budget, BudgetPeriod
 
@@ -17,12 +17,13 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def of(period: BudgetPeriod, limit: int, spent: int, recent: int, **fields: Any) -> Forecast:
-    defaults: dict[str, Any] = {"now": NOW, "zone": UTC, "created_at": LONG_AGO}
+    given: dict[str, Any] = {"now": NOW, "zone": UTC, "created_at": LONG_AGO} | fields
     return forecast(
         Budget(limit_nusd=limit, period=period),
+        present_in(given["zone"], given["now"]),
         spent_nusd=spent,
         recent_nusd=recent,
-        **(defaults | fields),
+        created_at=given["created_at"],
     )
 
 
@@ -60,10 +61,17 @@ def test_forecasts(
 
 def test_days_are_those_of_the_zone() -> None:
     auckland = ZoneInfo("Pacific/Auckland")
-    assert pace_days(NOW, auckland) == ("2026-11-24", "2026-11-25")
+    assert present_in(auckland, NOW).pace_days == ("2026-11-24", "2026-11-25")
     found = of("daily", 10_000, 60, 360, zone=auckland)
     # It is 1:00 there: 25 hours so far, 23 to go.
     assert found.expected_nusd == 60 + 360 * 23 // 25
+
+
+def test_a_zone_that_is_not_known_here_is_utc() -> None:
+    """As calls are posted: where time zones were updated elsewhere first, nothing fails."""
+    found = presents_of(["Mars/Olympus", "Pacific/Auckland"], NOW)
+    assert found["Mars/Olympus"] == present_in(UTC, NOW)
+    assert found["Pacific/Auckland"].keys["daily"] == "2026-11-25"
 
 
 amounts = st.integers(0, MAX_NUSD)

@@ -84,8 +84,11 @@ class AccountSpend:
         """As `read`, of accounts whose documents, with FIELDS, have been read."""
         spent: Spent = {}
         others = set(user_ids)
+        bounded = [days for period in periods if (days := days_of(period)) is not None]
+        # Of the period that ended first.
+        last_day = min((last for _, last in bounded), default=None)
         for account in documents:
-            if all(_has_whole(account, period) for period in periods):
+            if _has_whole(account, last_day):
                 others.discard(account["_id"])
                 spent.update(_amounts(account, periods, {}))
         if others:
@@ -199,13 +202,12 @@ def _revision(account: Document, other: Document) -> int:
     return int(account["entries"]) + (_WHOLE if "summed" in account else 0)
 
 
-def _has_whole(account: Document, period: str) -> bool:
+def _has_whole(account: Document, last_day: str | None) -> bool:
+    """Whether it has the periods that end on that day or later; None: that never end."""
     if account.get("summed") != account.get("entries"):
         return False
-    if "spend_since" not in account:
-        return True
-    days = days_of(period)
-    return days is None or days[1] >= account["spend_since"]
+    since: str | None = account.get("spend_since")
+    return since is None or last_day is None or last_day >= since
 
 
 def _ended(period: str, day: date) -> bool:
