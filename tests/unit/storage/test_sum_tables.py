@@ -74,14 +74,14 @@ def test_a_table_is_as_it_was_when_decoded(
     assert plain(again) == plain(made)
 
 
-def test_masked_rows_make_no_group() -> None:
+def test_rows_that_are_left_out_make_no_group() -> None:
     table = table_of([(("a", "m", "ok"), {"calls": 1}), (("b", "m", "ok"), {"calls": 2})]).table()
     tally = Tally(("user_id", "day"))
-    tally.add(table, mask=[0, 1], fields={"day": Field(["2026-11-29"], bytes(2))})
+    tally.add(table, rows=[1], fields={"day": Field(["2026-11-29"], bytes(2))})
     assert tally.dearest(9).groups == [
         (("b", "2026-11-29"), {"cost_nusd": 0, "calls": 2, "status.ok": 2})
     ]
-    tally.add(table, mask=[0, 0])
+    tally.add(table, rows=[])
     assert len(tally) == 1
 
 

@@ -5,10 +5,9 @@ of days that are within the period in every zone, their sums are taken where no 
 """
 
 import asyncio
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -160,9 +159,10 @@ def _add(
 ) -> None:
     for document in documents:
         table, day = table_of(document), document["day"]
-        mask = _mask(table, wanted, day if read.timed else None)
-        fields = {name: _values(table, name, day, wanted.zone) for name in by}
-        tally.add(table, mask=mask, fields=fields)
+        rows = _rows(table, wanted, day if read.timed else None)
+        if rows is None or rows:
+            fields = {name: _values(table, name, day, wanted.zone) for name in by}
+            tally.add(table, rows=rows, fields=fields)
 
 
 def _values(table: SumTable, name: Grouping, day: str, zone: str | None) -> Field:
@@ -198,19 +198,20 @@ def _at(hour: str, zone: tzinfo, name: Grouping) -> str:
             return f"{local:%Y-%m-%d}"
 
 
-def _mask(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[int] | None:
-    """1 for each row that is wanted; None: all. `day` where it is told by hours."""
-    masks = [
-        _which(table.field(name), {value})
-        for name in _EQUAL
-        if (value := getattr(wanted, name)) is not None
-    ]
+def _rows(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[int] | None:
+    """The numbers of those that are wanted; None: all. `day` where it is told by hours."""
+    rows: Sequence[int] | None = None
+    for name in _EQUAL:
+        value = getattr(wanted, name)
+        # What one account has is little: whatever else is asked of it is asked of that.
+        if value is not None and rows != []:
+            rows = _with(table.field(name), {value}, rows)
     if wanted.tag is not None:
-        masks.append(_which(_stored(table, f"{TAG}{wanted.tag[0]}"), {wanted.tag[1]}))
+        rows = _with(_stored(table, f"{TAG}{wanted.tag[0]}"), {wanted.tag[1]}, rows)
     if wanted.among is not None:
-        masks.append(_which(_stored(table, wanted.among[0]), {*wanted.among[1]}))
+        rows = _with(_stored(table, wanted.among[0]), {*wanted.among[1]}, rows)
     if wanted.model is not None:
-        masks.append(_of_model(table, wanted.model))
+        rows = _of_model(table, wanted.model, rows)
     times = wanted.times()
     if day is not None and times is not None:
         hours = table.field(HOUR)
@@ -218,27 +219,27 @@ def _mask(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[in
         chosen = {
             hour for hour in hours.values if (times[0] <= hour < times[1] if hour else is_own)
         }
-        masks.append(_which(hours, chosen))
-    return reduce(_both, masks) if masks else None
+        rows = _with(hours, chosen, rows)
+    return rows
 
 
-def _which(field: Field, values: set[Any]) -> list[int]:
-    chosen = [int(value in values) for value in field.values]
-    return [chosen[number] for number in field.numbers]
+def _with(field: Field, values: set[Any], rows: Iterable[int] | None) -> list[int]:
+    """Those of the rows, or of all, that have one of the values."""
+    numbers, chosen = field.numbers, {n for n, value in enumerate(field.values) if value in values}
+    if not chosen:
+        return []
+    return [
+        row for row in (range(len(numbers)) if rows is None else rows) if numbers[row] in chosen
+    ]
 
 
-def _of_model(table: SumTable, name: str) -> list[int]:
-    whole = _which(table.field("model"), {name})
+def _of_model(table: SumTable, name: str, rows: Sequence[int] | None) -> list[int]:
+    found = _with(table.field("model"), {name}, rows)
     provider, slash, model = name.partition("/")
-    if not (slash and provider and model):
-        return whole
-    of_provider = _which(table.field("provider"), {provider})
-    of_model = _which(table.field("model"), {model})
-    return [a | (b & c) for a, b, c in zip(whole, of_provider, of_model, strict=True)]
-
-
-def _both(one: list[int], other: list[int]) -> list[int]:
-    return list(map(operator.and_, one, other))
+    if slash and provider and model:
+        of_provider = _with(table.field("provider"), {provider}, rows)
+        found = sorted({*found, *_with(table.field("model"), {model}, of_provider)})
+    return found
 
 
 def _named(sums: Mapping[str, int], prefix: str) -> dict[Any, int]:

@@ -7,10 +7,10 @@ dictionary for each.
 
 import sys
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest, nsmallest
-from itertools import compress
+from itertools import count
 
 import msgspec
 
@@ -96,10 +96,10 @@ def decoded_table(data: bytes) -> SumTable:
 
 
 class _Added(msgspec.Struct, frozen=True):
-    """The rows of a table that the mask leaves, and where the sums of each one's group are."""
+    """Which rows of a table were added, and where the sums of each one's group are."""
 
     table: SumTable
-    mask: Sequence[int] | None
+    rows: Sequence[int] | None
     places: list[int]
 
 
@@ -125,9 +125,9 @@ class Tally:
         self._most = most
         self._statuses = STATUS not in fields if statuses is None else statuses
         # Of each field its values, with their numbers; of each group, which is the numbers of its
-        # values in one, its place.
-        self._values: list[dict[str, int]] = [{} for _ in fields]
-        self._groups: dict[int, int] = {}
+        # values in one, its place. Whichever is asked for the first time is given the next one.
+        self._values: list[dict[str, int]] = [defaultdict(count().__next__) for _ in fields]
+        self._groups: dict[int, int] = defaultdict(count().__next__)
         self._sums: dict[str, list[int]] = {}
         self._waiting: list[_Added] = []
         self._waiting_rows = 0
@@ -139,17 +139,17 @@ class Tally:
         self,
         table: SumTable,
         *,
-        mask: Sequence[int] | None = None,
+        rows: Sequence[int] | None = None,
         fields: Mapping[str, Field] | None = None,
     ) -> None:
-        """The rows that the mask leaves, by the table's fields and those that are given instead.
+        """The rows of these numbers, or all, by the table's fields and those given instead.
 
         Raises TooManyGroups.
         """
         given = fields or {}
         chosen = [given.get(name) or table.field(name) for name in self._fields]
-        added = _Added(table, mask, self._places(chosen, table.rows, mask))
-        self._add(_COST, added.places, _left(table.sum(_COST), mask))
+        added = _Added(table, rows, self._places(chosen, table.rows, rows))
+        self._add(_COST, added.places, _at(table.sum(_COST), rows))
         self._waiting.append(added)
         self._waiting_rows += len(added.places)
         if self._waiting_rows > _MOST_WAITING:
@@ -158,8 +158,8 @@ class Tally:
     def add_row(self, group: Sequence[str], sums: Mapping[str, int]) -> None:
         key = 0
         for own, value in zip(self._values, group, strict=True):
-            key = key << _BITS | own.setdefault(value, len(own))
-        place = self._groups.setdefault(key, len(self._groups))
+            key = key << _BITS | own[value]
+        place = self._groups[key]
         for name, number in sums.items():
             self._sum(name)[place] += number
 
@@ -212,24 +212,21 @@ class Tally:
             numbers = ((key >> shift) & _NUMBER for shift in shifts)
             yield tuple([own[n] for own, n in zip(names, numbers, strict=True)]), place
 
-    def _places(self, fields: Sequence[Field], rows: int, mask: Sequence[int] | None) -> list[int]:
-        keys: list[int] = []
+    def _places(self, fields: Sequence[Field], size: int, rows: Sequence[int] | None) -> list[int]:
+        """Of the rows of a table of that size."""
+        keys = [0] * (size if rows is None else len(rows))
         for own, field in zip(self._values, fields, strict=True):
-            numbers = [own.setdefault(value, len(own)) for value in field.values]
-            column = [numbers[n] for n in _left(field.numbers, mask)]
-            is_first = own is self._values[0]
-            keys = (
-                column if is_first else [k << _BITS | n for k, n in zip(keys, column, strict=True)]
-            )
-        if not fields:
-            keys = [0] * (rows if mask is None else sum(mask))
-        groups = self._groups
-        for key in set(keys):
-            if key not in groups:
-                groups[key] = len(groups)
-        if len(groups) > self._most:
+            column = _at(field.numbers, rows)
+            # The values of other rows, of which there may be many more, are no group's.
+            numbers = {number: own[field.values[number]] for number in set(column)}
+            if own is self._values[0]:
+                keys = [numbers[n] for n in column]
+            else:
+                keys = [k << _BITS | numbers[n] for k, n in zip(keys, column, strict=True)]
+        places = [self._groups[key] for key in keys]
+        if len(self._groups) > self._most:
             raise TooManyGroups
-        return list(map(groups.__getitem__, keys))
+        return places
 
     def _sum(self, name: str) -> list[int]:
         numbers = self._sums.setdefault(name, [])
@@ -253,14 +250,13 @@ class Tally:
         for added in self._waiting:
             table, places, also = added.table, added.places, None
             if wanted is not None:
-                also = [wanted[place] for place in places]
-                places = list(compress(places, also))
+                also = [n for n, place in enumerate(places) if wanted[place]]
+                places = [places[n] for n in also]
             for name in sorted((table.sum_names & COUNTED if brief else table.sum_names) - {_COST}):
-                numbers = _left(table.sum(name), added.mask)
+                numbers = _at(table.sum(name), added.rows)
                 if also is not None:
-                    numbers = list(numbers)
                     total[name] += sum(numbers)
-                self._add(name, places, _left(numbers, also))
+                self._add(name, places, _at(numbers, also))
             if self._statuses and not brief and STATUS in table.field_names:
                 self._count_calls(added, places, also, total)
         self._waiting, self._waiting_rows = [], 0
@@ -274,22 +270,21 @@ class Tally:
         total: Counter[str],
     ) -> None:
         status = added.table.field(STATUS)
-        numbers = list(_left(status.numbers, added.mask))
-        calls = list(_left(added.table.sum("calls"), added.mask))
+        numbers = _at(status.numbers, added.rows)
+        calls = _at(added.table.sum("calls"), added.rows)
         names = [OF_STATUS + value if value else "" for value in status.values]
         if also is not None:
-            for number, count in zip(numbers, calls, strict=True):
-                total[names[number]] += count
+            for number, n in zip(numbers, calls, strict=True):
+                total[names[number]] += n
             del total[""]
         sums = [self._sum(name) if name else None for name in names]
-        rows = zip(places, _left(numbers, also), _left(calls, also), strict=True)
-        for place, number, count in rows:
-            if count and (of_status := sums[number]) is not None:
-                of_status[place] += count
+        for place, number, n in zip(places, _at(numbers, also), _at(calls, also), strict=True):
+            if n and (of_status := sums[number]) is not None:
+                of_status[place] += n
 
 
-def _left(numbers: Iterable[int], mask: Sequence[int] | None) -> Iterable[int]:
-    return numbers if mask is None else compress(numbers, mask)
+def _at(numbers: Sequence[int], rows: Sequence[int] | None) -> Sequence[int]:
+    return numbers if rows is None else [numbers[row] for row in rows]
 
 
 def _coded(values: Sequence[str]) -> _Coded:
