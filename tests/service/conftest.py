@@ -17,11 +17,13 @@ from redis import Redis
 from tests.servers import ServerProcess, database_url, redis_server, running
 from tests.users import mongo_server_with_users
 
+_MARKERS = {"mongo_session": "mongo", "redis_session": "redis", "cluster_session": "redis"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        for fixture, marker in (("mongo_session", "mongo"), ("redis_session", "redis")):
+        for fixture, marker in _MARKERS.items():
             if fixture in fixtures:
                 item.add_marker(marker)
 

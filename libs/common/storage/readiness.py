@@ -1,10 +1,12 @@
 """What each service needs of the databases to be ready."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from libs.common.storage.mongo.driver import Database, ping
-from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.client import Redis, names_at_nodes
+from libs.common.storage.redis.node_links import first_answer
 
 # Every service's user may look at these; neither has to exist.
 _COLLECTION, _KEY = "accounts", "gateway:ready"
@@ -13,8 +15,19 @@ _PROBE_MS = 1000
 
 
 async def check_writable(redis: Redis) -> None:
-    """Raises RedisError where Redis is away or takes no writes: full, read-only, its disk full."""
-    await redis.set(_KEY, b"", px=_PROBE_MS)
+    """Raises RedisError where Redis is away or takes no writes: full, read-only, its disk full.
+
+    A cluster is ready while one node is: the accounts of the others go by the rules for a Redis
+    that is away.
+    """
+    names = await names_at_nodes(redis, _KEY)
+    sent = (redis.set(name, b"", px=_PROBE_MS) for name in names)
+    first_answer(await asyncio.gather(*sent, return_exceptions=True))
+
+
+async def _check_readable(redis: Redis) -> None:
+    sent = (redis.exists(name) for name in await names_at_nodes(redis, _KEY))
+    first_answer(await asyncio.gather(*sent, return_exceptions=True))
 
 
 def storage_checks(database: Database, redis: Redis) -> dict[str, Callable[[], Awaitable[Any]]]:
@@ -27,4 +40,4 @@ def storage_checks(database: Database, redis: Redis) -> dict[str, Callable[[], A
         await ping(database)
         await database[_COLLECTION].find_one({}, {"_id": 1})
 
-    return {"mongo": mongo, "redis": lambda: redis.exists(_KEY)}
+    return {"mongo": mongo, "redis": lambda: _check_readable(redis)}

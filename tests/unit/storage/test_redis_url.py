@@ -1,16 +1,21 @@
 import pytest
 
 from libs.common.settings import SettingsError
+from libs.common.storage.redis.cluster import ClusterPool
+from libs.common.storage.redis.master import TlsConnection
 from libs.common.storage.redis.sentinel import (
     MasterConnection,
     TlsMasterConnection,
     open_master_pool,
 )
 from libs.common.storage.redis.url import (
+    ClusterUrl,
     SentinelUrl,
     WrongRedisUrl,
     check_redis_url,
+    is_cluster_url,
     is_sentinel_url,
+    parse_cluster_url,
     parse_sentinel_url,
 )
 
@@ -61,9 +66,41 @@ async def test_tls_applies_to_the_sentinels() -> None:
         assert pool.connection_class is MasterConnection
 
 
+def test_the_nodes_of_a_cluster() -> None:
+    url = parse_cluster_url("redis+cluster://us%40er:pa:ss@one:7000,two,[::1]:1/?shards=32")
+    assert url == ClusterUrl(
+        nodes=(("one", 7000), ("two", 6379), ("::1", 1)),
+        tls=False,
+        shards=32,
+        options={"username": "us@er", "password": "pa:ss"},
+    )
+    assert parse_cluster_url("REDIS+CLUSTER://host/0").shards == 16
+
+
+async def test_tls_applies_to_the_nodes() -> None:
+    url = parse_cluster_url("rediss+cluster://:hush@host?ssl_ca_certs=/ca&ssl_check_hostname=false")
+    assert url.options == {"password": "hush", "ssl_ca_certs": "/ca", "ssl_check_hostname": False}
+    assert "hush" not in repr(url)
+    pool = ClusterPool(url, max_connections=3, timeout=1.0).nodes.pool_at(("127.0.0.1", 7001))
+    connection = pool.make_connection()
+    assert isinstance(connection, TlsConnection)
+    assert (connection.host, connection.port, connection.password) == ("127.0.0.1", 7001, "hush")
+
+
 @pytest.mark.parametrize(
     ("url", "fault"),
     [
+        ("redis+cluster://", "its nodes must be host"),
+        ("redis+cluster://one,,two", "its nodes must be host"),
+        ("redis+cluster://one:hush", "a node's port must be a number"),
+        ("redis+cluster://one/1", "no databases but 0"),
+        ("redis+cluster://one/mymaster", "no databases but 0"),
+        ("redis+cluster://one?shards=0", "shards must be a number from 1 to 1024"),
+        ("redis+cluster://one?shards=1025", "shards must be a number from 1 to 1024"),
+        ("redis+cluster://one?shards=hush", "shards must be a number from 1 to 1024"),
+        ("redis+cluster://one?shards=", "shards must be a number from 1 to 1024"),
+        ("redis+cluster://one?hush=1", "unknown options; the known ones are shards, ssl_ca_certs"),
+        ("redis+cluster://one?ssl_ca_certs=/ca", r"TLS options need rediss\+cluster://"),
         ("redis+sentinel://", "must name the sentinels' master"),
         ("redis+sentinel:///mymaster", "must be host"),
         ("redis+sentinel://one,,two/mymaster", "must be host"),
@@ -84,8 +121,9 @@ async def test_tls_applies_to_the_sentinels() -> None:
     ],
 )
 def test_an_invalid_url_is_rejected_without_showing_it(url: str, fault: str) -> None:
+    parse = parse_cluster_url if is_cluster_url(url) else parse_sentinel_url
     with pytest.raises(WrongRedisUrl, match=fault) as error:
-        parse_sentinel_url(url)
+        parse(url)
     assert "hush" not in str(error.value)
     with pytest.raises(SettingsError, match=f"^REDIS_URL is wrong: .*{fault}") as setting:
         check_redis_url(url)
@@ -109,6 +147,7 @@ def test_other_schemes_are_rejected(url: str) -> None:
         "unix:///run/redis.sock",
         "redis+sentinel://host/mymaster",
         "REDISS+SENTINEL://host/mymaster",
+        "redis+cluster://host,host2:7000",
     ],
 )
 def test_valid_urls_are_accepted(url: str) -> None:

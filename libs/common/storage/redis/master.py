@@ -12,7 +12,7 @@ from typing import Any
 from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection
 from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
 
 # Errors of a replica, or of a master without its replicas, which another master may have. Before
 # Redis 7, a script's error has the word in the middle.
@@ -28,8 +28,8 @@ class RedisUnsuitable(RedisConnectionError):
 
 def says_no_master(error: Exception) -> bool:
     """Whether Redis gave this error since it may not be the master."""
-    # redis-py takes the word out of this error's text.
-    return isinstance(error, ReadOnlyError) or any(
+    # redis-py takes the word out of these errors' texts.
+    return isinstance(error, (ReadOnlyError, MasterDownError)) or any(
         word in _NO_MASTER for word in str(error).split()
     )
 
@@ -53,12 +53,8 @@ class OnlyMaster(AbstractConnection):
         # A dict if the URL asks for RESP3.
         pairs = reply.items() if isinstance(reply, dict) else zip(*[iter(reply)] * 2, strict=True)
         facts = dict(pairs)
-        if facts.get(b"mode") == b"cluster":
-            raise RedisUnsuitable(
-                "REDIS_URL names a node of a Redis Cluster, which is not supported: use a server "
-                "(or a service) with cluster mode off"
-            )
-        if facts.get(b"role", b"master") != b"master":
+        _check_mode(self.pool, facts.get(b"mode"))
+        if facts.get(b"role", b"master") != b"master" and not self.pool.takes_replicas:
             raise RedisConnectionError(f"{_address(self)} is not a master")
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -101,6 +97,9 @@ _CLASSES = {SSLConnection: TlsConnection, UnixDomainSocketConnection: SocketConn
 class MasterPool(BlockingConnectionPool):
     """Bounds the connections and the wait for one."""
 
+    # Whether the server has to be a node of a cluster; else it may not be one.
+    in_cluster = False
+    takes_replicas = False
     _stay_until = 0.0
 
     def make_connection(self) -> Any:
@@ -116,6 +115,20 @@ class MasterPool(BlockingConnectionPool):
             self._stay_until = monotonic() + _STAY_S
         for connection in (*self._available_connections, *self._in_use_connections):
             await connection.disconnect(nowait=True)
+
+
+def _check_mode(pool: MasterPool, mode: bytes | None) -> None:
+    """Raises RedisUnsuitable. Some proxies do not tell the mode."""
+    if mode == b"cluster" and not pool.in_cluster:
+        raise RedisUnsuitable(
+            "REDIS_URL names a node of a Redis Cluster: write redis+cluster:// (with TLS, "
+            "rediss+cluster://) instead of redis:// or rediss://"
+        )
+    if mode == b"standalone" and pool.in_cluster:
+        raise RedisUnsuitable(
+            "REDIS_URL names a server that is no node of a Redis Cluster: write redis:// (with "
+            "TLS, rediss://) instead of redis+cluster://"
+        )
 
 
 def server_pool(url: str, **options: Any) -> MasterPool:

@@ -1,43 +1,31 @@
-"""Concurrent calls pipeline their commands over one connection to Redis.
-
-redis-py opens the connection (Sentinel, TLS, passwords). This module then reads and writes its
-transport: redis-py's own pipelines take a lease from the pool, a task and a timer for each reply,
-which cost a call several times what the commands themselves do.
-"""
+"""Concurrent calls pipeline their commands over one connection to each server of Redis."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import (
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 
 from libs.common.storage.redis.client import Redis
-from libs.common.storage.redis.master import MasterPool, says_no_master
+from libs.common.storage.redis.cluster import ClusterPool
+from libs.common.storage.redis.node_links import NodeLinks
+from libs.common.storage.redis.wire import Link, Wire
 
 # Commits wait for the append-only file's sync, which a busy disk can delay.
 _TIMEOUT_S = 3.0
-_MAX_WAITING = 20_000
 # Replicas acknowledge within milliseconds; one that is cut off is not waited for longer.
 _REPLICAS_MS = 1000
-_NOTHING = object()
 _MULTI = hiredis.pack_command(("MULTI",))
 _EXEC = hiredis.pack_command(("EXEC",))
-_ERRORS = {"NOSCRIPT": NoScriptError, "OOM": OutOfMemoryError, "READONLY": ReadOnlyError}
 
 
 class NotReplicated(RedisError):
     """The master has the transaction, and too few of its replicas have said that they do."""
+
+
+_Answers = tuple[Sequence[Any], Wire, NotReplicated | None]
 
 
 class CommandSink(Protocol):
@@ -47,12 +35,14 @@ class CommandSink(Protocol):
 
 
 class Transaction:
-    """Commands between MULTI and EXEC."""
+    """Commands between MULTI and EXEC. On a cluster, all their keys lie in one slot."""
 
     def __init__(self) -> None:
+        self.commands: list[tuple[Any, ...]] = []
         self.packed: list[bytes] = []
 
     def execute_command(self, *command: Any) -> None:
+        self.commands.append(command)
         self.packed.append(hiredis.pack_command(command))
 
 
@@ -63,15 +53,16 @@ class Pipelined:
         self, redis: Redis, *, timeout_s: float = _TIMEOUT_S, wait_replicas: int = 0
     ) -> None:
         """`wait_replicas` of the server have to acknowledge a transaction; other commands wait."""
-        self._pool = redis.connection_pool
-        self._timeout_s = timeout_s
+        pool = redis.connection_pool
         self._wait_replicas = wait_replicas
-        self._wire: _Wire | None = None
-        self._opening: asyncio.Task[_Wire] | None = None
+        self._link = Link(pool, timeout_s)
+        self._nodes = NodeLinks(pool, timeout_s) if isinstance(pool, ClusterPool) else None
 
     def run(self, *command: Any) -> Awaitable[Any]:
         """Raises RedisError if Redis rejects the command or the connection fails."""
-        return self._send(hiredis.pack_command(command), 1)
+        if self._nodes is not None:
+            return self._nodes.run(command)
+        return self._link.send(hiredis.pack_command(command), 1)
 
     async def run_all(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The replies, in order. Raises the first error."""
@@ -83,214 +74,40 @@ class Pipelined:
         Raises NotReplicated too, after which it has to be repeated or kept elsewhere.
         """
         packed = [_MULTI, *transaction.packed, _EXEC]
+        if self._nodes is not None:
+            exchange = partial(self._exchange, packed)
+            return _checked(*await self._nodes.exchange(transaction.commands, exchange))
         if self._wait_replicas:
-            return await self._transact_and_wait(packed)
-        answers: Sequence[Any] = await self._send(b"".join(packed), len(packed))
-        return self._checked(answers)
+            return _checked(*await self._exchange(packed, await self._link.open()))
+        answers: Sequence[Any] = await self._link.send(b"".join(packed), len(packed))
+        return _checked(answers, self._link.wire)
 
-    async def _transact_and_wait(self, packed: Sequence[bytes]) -> Sequence[Any]:
+    async def _exchange(self, packed: Sequence[bytes], wire: Wire) -> _Answers:
+        """Raises an error if the server did not execute the transaction, or it is not known to."""
+        sent = wire.send(b"".join(packed), len(packed))
+        if not self._wait_replicas:
+            return await sent, wire, None
         # WAIT asks about what its own connection wrote.
-        wire = self._wire
-        if wire is None or wire.is_closed:
-            wire = await self._open()
         wait: tuple[Any, ...] = ("WAIT", self._wait_replicas, _REPLICAS_MS)
-        sent = (
-            wire.send(b"".join(packed), len(packed)),
-            wire.send(hiredis.pack_command(wait), 1),
-        )
-        answers, replicas = await asyncio.gather(*sent)
-        self._checked(answers)
+        answers, replicas = await asyncio.gather(sent, wire.send(hiredis.pack_command(wait), 1))
+        lacking = None
         if replicas < self._wait_replicas:
-            raise NotReplicated(
+            lacking = NotReplicated(
                 f"{replicas} of {self._wait_replicas} replicas acknowledged within "
                 f"{_REPLICAS_MS} ms"
             )
-        return cast("Sequence[Any]", answers)
-
-    def _checked(self, answers: Sequence[Any]) -> Sequence[Any]:
-        for answer in answers:
-            if isinstance(answer, Exception):
-                if self._wire is not None:
-                    # A script is rejected only as the transaction runs it.
-                    self._wire.leave_after(answer)
-                raise answer
-        return answers
-
-    def _send(self, packed: bytes, replies: int) -> Awaitable[Any]:
-        wire = self._wire
-        if wire is None or wire.is_closed:
-            return self._open_and_send(packed, replies)
-        return wire.send(packed, replies)
-
-    async def _open_and_send(self, packed: bytes, replies: int) -> Any:
-        wire = await self._open()
-        return await wire.send(packed, replies)
-
-    async def _open(self) -> "_Wire":
-        """Concurrent callers wait for the same connection."""
-        opening = self._opening
-        if opening is None:
-            opening = self._opening = asyncio.create_task(self._connect())
-            opening.add_done_callback(self._opened)
-        return await asyncio.shield(opening)
-
-    def _opened(self, opening: "asyncio.Task[_Wire]") -> None:
-        self._opening = None
-        if not opening.cancelled():
-            # If all callers are cancelled, asyncio would log an error that was never retrieved.
-            opening.exception()
-
-    async def _connect(self) -> "_Wire":
-        if self._wire is not None:
-            wire, self._wire = self._wire, None
-            await self._give_back(wire.connection)
-            if wire.no_master is not None and isinstance(self._pool, MasterPool):
-                await self._pool.leave_after(wire.no_master)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                connection = await self._pool.get_connection()
-        except TimeoutError:
-            raise RedisTimeoutError("Redis did not accept a connection in time") from None
-        try:
-            self._wire = _Wire(connection, self._timeout_s)
-        except RedisConnectionError:
-            await self._give_back(connection)
-            raise
-        return self._wire
-
-    async def _give_back(self, connection: AbstractConnection) -> None:
-        await connection.disconnect(nowait=True)
-        await self._pool.release(connection)
+        return answers, wire, lacking
 
 
-class _Ask:
-    """A caller that waits for the last of several replies, and the first error among them."""
-
-    __slots__ = ("error", "future", "replies", "since")
-
-    def __init__(self, future: asyncio.Future[Any], replies: int, since: float) -> None:
-        self.future = future
-        self.replies = replies
-        self.since = since
-        self.error: Exception | None = None
-
-    def answer(self, last_reply: Any) -> None:
-        """Does nothing if the caller is cancelled."""
-        if self.future.done():
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(last_reply)
-
-
-class _Wire(asyncio.Protocol):
-    """Takes over the transport of a connection that redis-py has opened, until it ends."""
-
-    def __init__(self, connection: AbstractConnection, timeout_s: float) -> None:
-        self.connection = connection
-        self._timeout_s = timeout_s
-        self.is_closed = False
-        # Why the next connection has to go to another server.
-        self.no_master: Exception | None = None
-        self._loop = asyncio.get_running_loop()
-        self._asked: deque[_Ask] = deque()
-        self._unsent: list[bytes] = []
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error_of)
-        self._watch: asyncio.TimerHandle | None = None
-        # redis-py has no public access to them.
-        reader, writer = connection._reader, connection._writer  # noqa: SLF001
-        if reader is None or writer is None:
-            raise RedisConnectionError("the connection is closed")
-        self._transport = cast("asyncio.Transport", writer.transport)
-        if reader.at_eof() or self._transport.is_closing():
-            # The end was reported before this protocol was set, and is not reported again.
-            raise RedisConnectionError("Redis closed the connection")
-        self._opener = cast("asyncio.Protocol", self._transport.get_protocol())
-        self._transport.set_protocol(self)
-
-    def send(self, packed: bytes, replies: int) -> asyncio.Future[Any]:
-        """Writes at once if the connection is idle, else with the tick's other commands."""
-        if self.is_closed:
-            # The connection was lost before its caller ran.
-            raise RedisConnectionError("the connection to Redis was lost")
-        if len(self._asked) >= _MAX_WAITING:
-            raise RedisError("too many commands wait for Redis")
-        now = self._loop.time()
-        if self._watch is None:
-            self._watch = self._loop.call_at(now + self._timeout_s, self._look)
-        if self._unsent:
-            self._unsent.append(packed)
-        elif self._asked:
-            self._unsent.append(packed)
-            self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(packed)
-        ask = _Ask(self._loop.create_future(), replies, now)
-        self._asked.append(ask)
-        return ask.future
-
-    def _flush(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        if not self.is_closed:
-            self._transport.write(b"".join(unsent))
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._reader.feed(data)
-            while (reply := self._reader.gets()) is not _NOTHING:
-                ask = self._asked[0]
-                ask.replies -= 1
-                if isinstance(reply, Exception):
-                    self._note(ask, reply)
-                if not ask.replies:
-                    self._asked.popleft()
-                    ask.answer(reply)
-        except (hiredis.ProtocolError, IndexError) as error:
-            self._fail(RedisConnectionError(f"Redis' reply cannot be parsed: {error}"))
-
-    def eof_received(self) -> None:
-        self._fail(RedisConnectionError("Redis closed the connection"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(RedisConnectionError(f"the connection to Redis was lost: {exc}"))
-        self._opener.connection_lost(exc)
-
-    def _note(self, ask: _Ask, error: Exception) -> None:
-        # The first error has the reason; the transaction's own only says that one occurred.
-        ask.error = ask.error or error
-        if says_no_master(error):
-            self._loop.call_soon(self.leave_after, error)
-
-    def leave_after(self, error: Exception) -> None:
-        """The next command connects anew if the server may no longer be the master."""
-        if not self.is_closed and says_no_master(error):
-            self.no_master = error
-            self._fail(error)
-
-    def _look(self) -> None:
-        """Checks the oldest command's deadline. A timer for each command would cost too much."""
-        self._watch = None
-        if not self._asked:
-            return
-        due = self._asked[0].since + self._timeout_s
-        if due <= self._loop.time():
-            self._fail(RedisTimeoutError("Redis did not answer in time"))
-        else:
-            self._watch = self._loop.call_at(due, self._look)
-
-    def _fail(self, error: Exception) -> None:
-        self.is_closed = True
-        self._transport.abort()
-        asked, self._asked = self._asked, deque()
-        _give_up(asked, error)
-
-
-def _give_up(asked: Iterable[_Ask], error: Exception) -> None:
-    for ask in asked:
-        if not ask.future.done():
-            ask.future.set_exception(error)
-
-
-def _error_of(text: str) -> RedisError:
-    return _ERRORS.get(text.split(" ", 1)[0], ResponseError)(text)
+def _checked(
+    answers: Sequence[Any], wire: Wire | None, lacking: NotReplicated | None = None
+) -> Sequence[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            if wire is not None:
+                # A script is rejected only as the transaction runs it.
+                wire.leave_after(answer)
+            raise answer
+    if lacking is not None:
+        raise lacking
+    return answers

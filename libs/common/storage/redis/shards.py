@@ -8,14 +8,14 @@ Invariants: a name never changes while the number of shards is the same, and no 
 names in common.
 """
 
-import binascii
 import zlib
 from itertools import count as count_from
 
 import msgspec
 from redis.asyncio import Redis
 
-_SLOTS = 16_384
+from libs.common.storage.redis.key_slots import SLOTS, slot_of
+
 MAX_SHARDS = 1024
 
 
@@ -67,10 +67,5 @@ def cluster_shards(count: int) -> Shards:
     numbers = count_from()
     while len(tags) < count:
         tag = str(next(numbers))
-        tags.setdefault(_slot_of(tag) * count // _SLOTS, tag)
+        tags.setdefault(slot_of(tag) * count // SLOTS, tag)
     return Shards(tuple(tags[place] for place in range(count)))
-
-
-def _slot_of(tag: str) -> int:
-    """As the specification of Redis Cluster says: CRC-16 (XMODEM)."""
-    return binascii.crc_hqx(tag.encode(), 0) % _SLOTS

@@ -1,15 +1,16 @@
 """What the services need of a Redis besides that it answers; checked when they start."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 
 import structlog
 from redis.exceptions import NoPermissionError
 
-from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.client import Redis, RedisError, nodes_of
 from libs.common.storage.redis.invalidation import CHANNEL
 from libs.common.storage.redis.master import RedisUnsuitable
+from libs.common.storage.redis.node_links import first_answer
 
 __all__ = ["RedisUnsuitable", "check_if_there", "check_suitable", "listens", "publishes"]
 
@@ -24,8 +25,22 @@ async def check_suitable(redis: Redis, right: Right | None = None) -> None:
     """Raises RedisUnsuitable, and another RedisError while no master answers.
 
     `right` is the one that the service needs on the channel. Logs a line on what is not watched or
-    not safe, but works.
+    not safe, but works. Of a cluster, all masters that answer are looked at.
     """
+    nodes = await nodes_of(redis)
+    checks = (_check_server(node, right) for node in nodes)
+    faults = await asyncio.gather(*checks, return_exceptions=True)
+    for fault in faults:
+        if isinstance(fault, RedisUnsuitable):
+            raise fault
+    first_answer(faults)
+    there = [node for node, fault in zip(nodes, faults, strict=True) if fault is None]
+    await _tell_of_memory(there)
+    if len(nodes) > 1:
+        await _tell_of_coverage(there[0])
+
+
+async def _check_server(redis: Redis, right: Right | None) -> None:
     # A connection looks at the server's mode and role when it opens.
     await redis.ping()
     if right is not None:
@@ -36,7 +51,6 @@ async def check_suitable(redis: Redis, right: Right | None = None) -> None:
                 f"REDIS_URL's user may not use the channel {CHANNEL} ({error}): give it "
                 "&gateway:*, +subscribe and +publish"
             ) from None
-    await _tell_of_memory(redis)
 
 
 async def check_if_there(redis: Redis, right: Right) -> None:
@@ -70,21 +84,36 @@ async def publishes(redis: Redis) -> None:
             await execute("DISCARD")
 
 
-async def _tell_of_memory(redis: Redis) -> None:
-    try:
-        memory = await redis.info("memory")
-    except NoPermissionError:
-        log.warning(
-            "redis.info_refused",
-            cause="the user may not send INFO, so its memory and eviction policy are not watched: "
-            "give it +info",
-        )
-        return
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        log.warning(
-            "redis.may_evict",
-            policy=policy,
-            cause="at maxmemory it deletes usage, or what a limit has counted, so that the limit "
-            "admits twice: set its maxmemory-policy to noeviction",
-        )
+async def _tell_of_memory(nodes: Sequence[Redis]) -> None:
+    """Logs at most one line."""
+    for redis in nodes:
+        try:
+            memory = await redis.info("memory")
+        except NoPermissionError:
+            log.warning(
+                "redis.info_refused",
+                cause="the user may not send INFO, so its memory and eviction policy are not "
+                "watched: give it +info",
+            )
+            return
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            log.warning(
+                "redis.may_evict",
+                policy=policy,
+                cause="at maxmemory it deletes usage, or what a limit has counted, so that the "
+                "limit admits twice: set its maxmemory-policy to noeviction",
+            )
+            return
+
+
+async def _tell_of_coverage(redis: Redis) -> None:
+    with suppress(RedisError):
+        # Most services do not say; their users may not ask.
+        said = await redis.config_get("cluster-require-full-coverage")
+        if said.get("cluster-require-full-coverage", "no") != "no":
+            log.warning(
+                "redis.stops_as_a_whole",
+                cause="if one node is lost without a replica, all nodes reject all commands: set "
+                "cluster-require-full-coverage to no",
+            )

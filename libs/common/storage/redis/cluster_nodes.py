@@ -1,0 +1,254 @@
+"""The nodes of a Redis Cluster: a pool of connections for each, and which serves which slots.
+
+What is known may be old at any time: a node that does not serve a slot says so. The map is then
+read anew, from any node that answers, and from those that the URL names while no other does.
+"""
+
+import asyncio
+import logging
+from collections.abc import Container, Iterator
+from random import shuffle
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from libs.common.storage.redis.key_slots import SLOTS, slot_of
+from libs.common.storage.redis.master import (
+    MasterPool,
+    RedisUnsuitable,
+)
+from libs.common.storage.redis.slot_map import Address, SlotMap, read_slot_map
+from libs.common.storage.redis.url import ClusterUrl
+
+# The slot map is read at most so often, and at least so often while nothing else asks for it: a
+# subscriber would not notice that its node has left the cluster.
+_LEAST_AGE_S = 0.25
+_MOST_AGE_S = 5.0
+_NODE_TIMEOUT_S = 1.0
+_READ_TIMEOUT_S = 4.0
+# A node that has left the map may still answer what it was asked before.
+_SPARE_S = 5.0
+_SHARDS_KEY = "gateway:shards"
+# Not structlog: importing it would cost the worker's probe more than the rest of its work.
+log = logging.getLogger(__name__)
+
+
+class NodePool(MasterPool):
+    """The connections to one node. `unused_since_s` is when it left the slot map."""
+
+    in_cluster = True
+
+    def __init__(self, nodes: "ClusterNodes", address: Address, **options: Any) -> None:
+        self._nodes = nodes
+        self.address = address
+        self.unused_since_s: float | None = None
+        self._is_away = False
+        host, port = address
+        super().__init__(host=host, port=port, **options)
+
+    async def get_connection(self, *_: Any, **__: Any) -> Any:
+        """Logs the first failure, and nothing more until a connection is open."""
+        try:
+            connection = await super().get_connection()
+        except (RedisError, OSError) as error:
+            if not self._is_away:
+                address = "{}:{}".format(*self.address)
+                log.warning("redis.node_away", extra={"address": address, "error": str(error)})
+            self._is_away = True
+            raise
+        self._is_away = False
+        return connection
+
+    async def leave_after(self, error: Exception) -> None:
+        self._nodes.refresh_soon()
+        await super().leave_after(error)
+
+
+class SeedPool(NodePool):
+    """For a node of the URL, which may be a replica by now: it knows the others."""
+
+    takes_replicas = True
+
+
+class ClusterNodes:
+    """`options` are those of each node's pool."""
+
+    def __init__(self, url: ClusterUrl, options: dict[str, Any]) -> None:
+        # By slot; empty until the map was read, and while the cluster is unsuitable.
+        self.slots: list[NodePool | None] = []
+        self.pools: set[NodePool] = set()
+        self._url = url
+        self._options = options
+        self._by_address: dict[Address, NodePool] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._read_at = float("-inf")
+        self._failure: RedisError = RedisConnectionError("no node was asked")
+
+    async def find(self, slot: int) -> NodePool:
+        """The node that is thought to serve the slot."""
+        return (self.slots[slot] if self.slots else None) or await self._read_and_find(slot)
+
+    async def masters(self) -> list[NodePool]:
+        """Those that serve slots, in the order of these."""
+        if not self.slots:
+            await self.refresh()
+        return [pool for pool in dict.fromkeys(self.slots) if pool is not None]
+
+    def pool_at(self, address: Address) -> NodePool:
+        pool = self._by_address.get(address)
+        if pool is None:
+            pool = self._by_address[address] = NodePool(self, address, **self._options)
+            self.pools.add(pool)
+        pool.unused_since_s = None
+        return pool
+
+    async def close(self) -> None:
+        """Ends reading the map, too."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+        await asyncio.gather(*(pool.disconnect() for pool in self.pools))
+
+    async def follow(self) -> None:
+        """Runs until cancelled: keeps the map young, once somebody has asked for it."""
+        while True:
+            await asyncio.sleep(_MOST_AGE_S)
+            if self._read_at > 0:
+                self.refresh_soon()
+
+    def refresh_soon(self) -> None:
+        """Reads the map in the background, unless it was read just now."""
+        now = asyncio.get_running_loop().time()
+        if self._reading is None and now - self._read_at >= _LEAST_AGE_S:
+            self._read_at = now
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(self._done)
+
+    async def refresh(self) -> None:
+        """Reads the map, unless it was read just now. Raises RedisError while none is known."""
+        self.refresh_soon()
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+        if not self.slots:
+            # Another one each time: an error keeps the traceback of each time that it is raised.
+            raise type(self._failure)(*self._failure.args)
+
+    def _done(self, reading: "asyncio.Task[None]") -> None:
+        self._reading = None
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            log.error("redis.slot_map_failed", exc_info=error)
+
+    async def _read_and_find(self, slot: int) -> NodePool:
+        await self.refresh()
+        pool = self.slots[slot]
+        if pool is None:
+            raise RedisConnectionError(f"no node of the cluster serves slot {slot}")
+        return pool
+
+    async def _read(self) -> None:
+        """An old map stays in use while no node answers, but not if the cluster is unsuitable."""
+        try:
+            async with asyncio.timeout(_READ_TIMEOUT_S):
+                found = await self._ask_nodes()
+                slots = self._slots_of(found)
+                await self._check_shards(slots)
+        except RedisUnsuitable as error:
+            self.slots, self._failure = [], error
+        except (RedisError, OSError) as error:
+            self._failure = RedisConnectionError(f"the cluster's slots cannot be read: {error}")
+        except TimeoutError:
+            self._failure = RedisTimeoutError("the cluster did not tell its slots in time")
+        else:
+            self.slots = slots
+            await self._leave_unused(set(slots))
+
+    async def _ask_nodes(self) -> SlotMap:
+        """The first map of a node that is in touch with the others, else the latest."""
+        failure: Exception = RedisConnectionError("no node is known")
+        best: SlotMap | None = None
+        for pool in self._askable():
+            try:
+                async with asyncio.timeout(_NODE_TIMEOUT_S):
+                    found = await _slot_map_of(pool)
+            except (RedisError, OSError) as error:
+                # TimeoutError is an OSError.
+                failure = error
+                continue
+            finally:
+                if isinstance(pool, SeedPool):
+                    await pool.disconnect()
+            if best is None or (found.is_ok, found.epoch) > (best.is_ok, best.epoch):
+                best = found
+            if found.is_ok:
+                break
+        if best is None:
+            raise failure
+        return best
+
+    def _askable(self) -> Iterator[NodePool]:
+        """The known nodes, and last those of the URL."""
+        known = list({pool for pool in self.slots if pool is not None})
+        shuffle(known)
+        yield from known
+        yield from (SeedPool(self, address, **self._options) for address in self._url.nodes)
+
+    def _slots_of(self, found: SlotMap) -> list[NodePool | None]:
+        slots: list[NodePool | None] = [None] * SLOTS
+        for start, end, address in found.ranges:
+            slots[start : end + 1] = [self.pool_at(address)] * (end + 1 - start)
+        masters = {address for _, _, address in found.ranges}
+        if self.slots and masters != {pool.address for pool in set(self.slots) if pool}:
+            names = sorted(f"{host}:{port}" for host, port in masters)
+            log.warning("redis.masters_changed", extra={"addresses": " ".join(names)})
+        return slots
+
+    async def _check_shards(self, slots: list[NodePool | None]) -> None:
+        """Raises RedisUnsuitable if the accounts are divided otherwise in this cluster."""
+        wanted = str(self._url.shards)
+        try:
+            recorded = await _recorded_shards(slots[slot_of(_SHARDS_KEY)], wanted)
+        except (RedisError, OSError):
+            if not self.slots:
+                raise
+            # It was right when the first map was read; only that node's slots fail.
+            return
+        if recorded != wanted.encode():
+            raise RedisUnsuitable(
+                f"REDIS_URL says shards={wanted}, but the keys in this cluster are divided into "
+                f"{recorded.decode(errors='replace')[:10]} shards: write that number"
+            )
+
+    async def _leave_unused(self, used: Container[NodePool | None]) -> None:
+        now = asyncio.get_running_loop().time()
+        for pool in list(self.pools):
+            if pool in used:
+                pool.unused_since_s = None
+            elif pool.unused_since_s is None:
+                pool.unused_since_s = now
+            elif now - pool.unused_since_s > _SPARE_S:
+                self.pools.remove(pool)
+                del self._by_address[pool.address]
+                await pool.disconnect()
+
+
+async def _slot_map_of(pool: NodePool) -> SlotMap:
+    async with Redis(connection_pool=pool).pipeline(transaction=False) as pipeline:
+        pipeline.execute_command("CLUSTER", "SLOTS")
+        pipeline.execute_command("CLUSTER", "INFO")
+        slots, info = await pipeline.execute()
+    return read_slot_map(slots, info, pool.address)
+
+
+async def _recorded_shards(pool: NodePool | None, wanted: str) -> bytes:
+    """Records the wanted number if there is none."""
+    if pool is None:
+        raise RedisConnectionError(f"no node of the cluster serves {_SHARDS_KEY}")
+    redis = Redis(connection_pool=pool)
+    recorded = await redis.get(_SHARDS_KEY)
+    if recorded is None:
+        await redis.set(_SHARDS_KEY, wanted, nx=True)
+        recorded = await redis.get(_SHARDS_KEY)
+    return bytes(recorded or b"")

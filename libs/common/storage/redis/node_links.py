@@ -1,0 +1,89 @@
+"""Pipelined connections to the nodes of a cluster, one to each."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import hiredis
+from redis.exceptions import RedisError
+
+from libs.common.storage.redis.cluster import ClusterPool, NotReached
+from libs.common.storage.redis.cluster_nodes import NodePool
+from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
+from libs.common.storage.redis.wire import Link, Wire
+
+T = TypeVar("T")
+_ASKING = hiredis.pack_command(("ASKING",))
+
+
+class NodeLinks:
+    """Sends each command to the node of its keys' slot."""
+
+    def __init__(self, cluster: ClusterPool, timeout_s: float) -> None:
+        self._cluster = cluster
+        self._timeout_s = timeout_s
+        self._links: dict[NodePool, Link] = {}
+
+    def run(self, command: tuple[Any, ...]) -> Awaitable[Any]:
+        packed, key = hiredis.pack_command(command), key_of(command)
+        if key is None:
+            return self._run_without_key(command, packed)
+        send = partial(self._send, packed)
+        return self._cluster.reach(slot_of(key), send, may_follow=not is_script(command))
+
+    async def exchange(
+        self, commands: Sequence[Sequence[Any]], exchange: Callable[[Wire], Awaitable[T]]
+    ) -> T:
+        """Has the node of the commands' slot execute them together."""
+
+        async def at_node(pool: NodePool, _asking: bool) -> T:
+            return await exchange(await self._open(pool))
+
+        return await self._cluster.reach(one_slot_of(commands), at_node, may_follow=False)
+
+    async def _send(self, packed: bytes, pool: NodePool, asking: bool) -> Any:
+        link = self._links.get(pool)
+        wire = None if link is None else link.wire
+        if wire is None or wire.is_closed:
+            wire = await self._open(pool)
+        if asking:
+            return await wire.send(_ASKING + packed, 2)
+        return await wire.send(packed, 1)
+
+    async def _open(self, pool: NodePool) -> Wire:
+        """Raises NotReached."""
+        link = self._links.get(pool)
+        if link is None:
+            known = self._cluster.nodes.pools
+            self._links = {each: link for each, link in self._links.items() if each in known}
+            link = self._links[pool] = Link(pool, self._timeout_s)
+        try:
+            return await link.open()
+        except (RedisError, OSError) as error:
+            raise NotReached.because(error) from error
+
+    async def _run_without_key(self, command: tuple[Any, ...], packed: bytes) -> Any:
+        """At any node; a script is loaded by all that can be reached."""
+        pools = await self._cluster.masters()
+        if command[0] != "SCRIPT":
+            pools = pools[:1]
+        sent = (self._send(packed, pool, False) for pool in pools)
+        return first_answer(await asyncio.gather(*sent, return_exceptions=True))
+
+
+def one_slot_of(commands: Sequence[Sequence[Any]]) -> int:
+    """Raises AssertionError if the commands' keys lie in several slots, or there is none."""
+    keys = [key for key in map(key_of, commands) if key is not None]
+    slots = set(map(slot_of, keys))
+    if len(slots) != 1:
+        raise AssertionError(f"a transaction's keys lie in {len(slots)} slots: {keys}")
+    return slots.pop()
+
+
+def first_answer(answers: Sequence[Any]) -> Any:
+    """The first that is no error; raises the first error if all are."""
+    for answer in answers:
+        if not isinstance(answer, BaseException):
+            return answer
+    raise answers[0]

@@ -1,0 +1,163 @@
+"""A Redis Cluster of processes: masters, and a replica of each where a test wants it."""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from redis import Redis, RedisError
+
+from libs.common.storage.redis.key_slots import SLOTS
+from tests.servers import HOST, ServerProcess, free_port, redis_server, running
+
+_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+# A busy machine is not taken for a dead master: tests promote a replica themselves.
+_NODE_TIMEOUT_MS = 20_000
+
+
+class Node:
+    """`id` is its name in the cluster, `bus` the port at which the nodes speak to each other."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        directory.mkdir()
+        self.id = secrets.token_hex(20)
+        self.bus = free_port()
+        self.configuration = directory / "nodes.conf"
+        self.server: ServerProcess = redis_server(
+            directory,
+            *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
+            *("--cluster-node-timeout", str(_NODE_TIMEOUT_MS)),
+            *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
+            # A slot without a node does not stop the others.
+            *("--cluster-require-full-coverage", "no", "--cluster-allow-replica-migration", "no"),
+            *options,
+        )
+        self.address = (HOST, self.server.port)
+
+    def ask(self, *command: Any) -> Any:
+        with Redis.from_url(self.server.url) as redis:
+            return redis.execute_command(*command)
+
+    def serves(self, slot: int) -> bool:
+        """Whether the node itself says so."""
+        try:
+            ranges = self.ask("CLUSTER", "SLOTS")
+        except RedisError:
+            return False
+        return any(
+            start <= slot <= end and master[1] == self.server.port
+            for start, end, master, *_ in ranges
+        )
+
+
+class Cluster:
+    """Equal ranges of slots at each master. `url` is what REDIS_URL says."""
+
+    def __init__(self, directory: Path, masters: int, *options: str, replicas: bool) -> None:
+        self.masters = [Node(directory / f"master-{n}", *options) for n in range(masters)]
+        self.replicas = [
+            Node(directory / f"replica-{n}", *options) for n in range(masters if replicas else 0)
+        ]
+        self.nodes = [*self.masters, *self.replicas]
+        hosts = ",".join(f"{HOST}:{node.server.port}" for node in self.nodes)
+        self.url = f"redis+cluster://{hosts}"
+
+    def slots_of(self, place: int) -> tuple[int, int]:
+        """The first and last slot that the master at that place was given."""
+        count = len(self.masters)
+        return place * SLOTS // count, (place + 1) * SLOTS // count - 1
+
+    def write_configurations(self) -> None:
+        """As if the nodes had met: that would take them seconds."""
+        for node in self.nodes:
+            lines = [f"{self._line_of(each, node)}\n" for each in self.nodes]
+            ending = f"vars currentEpoch {len(self.masters)} lastVoteEpoch 0\n"
+            node.configuration.write_text("".join(lines) + ending)
+
+    def master_of(self, slot: int) -> Node:
+        """A test may have promoted a replica, or moved the slot."""
+        return next(node for node in self.nodes if node.serves(slot))
+
+    def others(self, master: Node) -> list[Node]:
+        """The other masters."""
+        served = {self.master_of(self.slots_of(place)[1]) for place in range(len(self.masters))}
+        return [node for node in self.nodes if node in served and node is not master]
+
+    def replica_of(self, master: Node) -> Node:
+        return next(
+            node
+            for node in self.nodes
+            if node is not master and node.ask("INFO").get("master_port") == master.server.port
+        )
+
+    def is_whole(self) -> bool:
+        """The masters take writes, and the replicas have what they had."""
+        return all(
+            node.ask("CLUSTER INFO")["cluster_state"] == "ok" for node in self.nodes
+        ) and all(replica.ask("INFO")["master_link_status"] == "up" for replica in self.replicas)
+
+    def _line_of(self, node: Node, reader: Node) -> str:
+        host, port = node.address
+        own = "myself," if node is reader else ""
+        if node in self.masters:
+            place = self.masters.index(node)
+            first, last = self.slots_of(place)
+            kind, slots = "master -", f" {first}-{last}"
+        else:
+            place = self.replicas.index(node)
+            kind, slots = f"slave {self.masters[place].id}", ""
+        return f"{node.id} {host}:{port}@{node.bus} {own}{kind} 0 0 {place + 1} connected{slots}"
+
+
+@contextlib.contextmanager
+def cluster(
+    directory: Path, *options: str, masters: int = 3, replicas: bool = False
+) -> Iterator[Cluster]:
+    """Killed at the end, whatever became of its nodes."""
+    made = Cluster(directory, masters, *options, replicas=replicas)
+    made.write_configurations()
+    with contextlib.ExitStack() as stack:
+        for node in made.nodes:
+            stack.enter_context(running(node.server))
+        until(made.is_whole)
+        yield made
+
+
+def move_slots(first: int, last: int, source: Node, target: Node) -> None:
+    """Atomically, as Valkey 9 does: the source serves them until the target has all keys."""
+    source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", target.id)
+    until(lambda: target.serves(first))
+
+
+def begin_to_move(slot: int, source: Node, target: Node) -> None:
+    """Key by key, as older servers do: the source sends clients on for the keys that it lacks."""
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+
+
+def move_keys(slot: int, source: Node, target: Node, *, most: int = 1000) -> None:
+    keys = source.ask("CLUSTER", "GETKEYSINSLOT", slot, most)
+    if keys:
+        source.ask("MIGRATE", *target.address, "", 0, 5000, "KEYS", *keys)
+
+
+def end_move(slot: int, source: Node, target: Node) -> None:
+    for node in (target, source):
+        node.ask("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+
+
+def promote(replica: Node) -> None:
+    """Without a vote, as if its master was known to be lost."""
+    replica.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+    until(lambda: replica.ask("INFO")["role"] == "master")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(condition.__name__)
+        time.sleep(_POLL_S)
