@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -96,6 +96,27 @@ class Jobs:
         """`events.post`: each event of the batch becomes an entry or a dead letter."""
         await self._try(ctx, self._post(payload, ctx["job_id"], ctx["job_try"]))
 
+    async def post_together(self, payloads: Mapping[str, bytes]) -> set[str]:
+        """First tries of `events.post`, by job id. Returns the ids of the jobs whose events are all
+        posted; a job with a damaged or a rejected event has to be tried by itself.
+        """
+        events_of = {job_id: self._sound_events(raw) for job_id, raw in payloads.items()}
+        events = [event for some in events_of.values() for event in some or ()]
+        if not events:
+            return set()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                failures = await self._commit.commit(events)
+        except asyncio.CancelledError:
+            raise Retry(defer=_FIRST_DELAY_S) from None
+        except Exception as error:  # noqa: BLE001 - as in _try
+            self._postpone(error, tries=1, jobs=len(payloads))
+        return {
+            job_id
+            for job_id, some in events_of.items()
+            if some is not None and not any(event.call_id in failures for event in some)
+        }
+
     async def dead_letter(self, ctx: dict[Any, Any], job: bytes) -> None:
         """`events.bury`: stores a job of unknown form as a dead letter, whole."""
         letter = self._letter("job", job, ctx["job_id"], "not a job of this worker")
@@ -124,19 +145,31 @@ class Jobs:
             # would drop the job.
             raise Retry(defer=_FIRST_DELAY_S) from None
         except Exception as error:  # noqa: BLE001 - anything else would drop the job
-            self._postpone(ctx, error)
+            self._postpone(error, tries=ctx["job_try"], job_id=ctx["job_id"])
 
-    def _postpone(self, ctx: dict[Any, Any], error: Exception) -> NoReturn:
-        delay_s = retry_delay_s(ctx["job_try"])
-        self._metrics.retries.inc()
+    def _postpone(
+        self, error: Exception, *, tries: int, jobs: int = 1, job_id: str | None = None
+    ) -> NoReturn:
+        delay_s = retry_delay_s(tries)
+        self._metrics.retries.inc(jobs)
         log.warning(
-            "job.postponed",
-            job_id=ctx["job_id"],
-            tries=ctx["job_try"],
+            "jobs.postponed",
+            job_id=job_id,
+            jobs=jobs,
+            tries=tries,
             error=error,
             next_try_s=round(delay_s, 1),
         )
         raise Retry(defer=delay_s) from None
+
+    def _sound_events(self, payload: bytes) -> list[UsageEvent] | None:
+        """None if the batch, or an event of it, cannot be posted."""
+        try:
+            read = [self._read(raw) for raw in split_batch(payload)]
+        except UNREADABLE:
+            return None
+        events = [event for event in read if isinstance(event, UsageEvent)]
+        return events if len(events) == len(read) else None
 
     async def _post(self, payload: bytes, job_id: str, tries: int) -> None:
         try:

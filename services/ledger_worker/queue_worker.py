@@ -7,7 +7,7 @@ its main loop ends at the first hiccup of Redis.
 import asyncio
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -45,6 +45,9 @@ class QueueJobs(Protocol):
 
     async def post(self, ctx: dict[Any, Any], payload: bytes) -> None:
         """`events.post`"""
+
+    async def post_together(self, payloads: Mapping[str, bytes]) -> set[str]:
+        """First tries of `events.post`, by job id. Returns the ids of those that are done."""
 
     async def dead_letter(self, ctx: dict[Any, Any], job: bytes) -> None:
         """`events.bury`"""
@@ -152,6 +155,7 @@ def create_worker(
     # arq would redeliver a dead worker's jobs only ten seconds after `job_timeout`.
     worker.in_progress_timeout_s = job_timeout_s
     worker.redis = client
+    worker.post_together = jobs.post_together
     worker.picking = asyncio.Lock()
     worker.on_missing = on_missing
     return worker

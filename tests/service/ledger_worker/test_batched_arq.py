@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from libs.common.storage.queue.event_queue import QUEUE
 from libs.common.storage.redis.client import open_redis
-from services.ledger_worker.batched_arq import QueueRedis
+from services.ledger_worker.batched_arq import ClaimedJob, QueueRedis
 from services.ledger_worker.queue_worker import QueueWorker, create_worker, keep_working
 from tests.servers import free_port
 from tests.service.ledger_worker.test_queue_worker import HEALTH_KEY, Running, ScriptedJobs
@@ -40,7 +40,7 @@ async def claim(
     queue: QueueRedis, job_ids: Sequence[str], *, room: int = 100, lease_ms: int = _LEASE_MS
 ) -> list[str]:
     claimed = await queue.claim(job_ids, room=room, now_ms=now_ms(), lease_ms=lease_ms)
-    return [job_id for job_id, _ in claimed]
+    return [job.job_id for job in claimed]
 
 
 async def under_way(stage: Stage) -> list[str]:
@@ -190,7 +190,7 @@ async def test_a_worker_that_stops_while_it_claims_leaves_no_claims_behind(stage
     class SlowRedis(QueueRedis):
         """Its answer is under way when the worker is told to stop."""
 
-        async def claim(self, *args: Any, **options: Any) -> list[tuple[str, int]]:
+        async def claim(self, *args: Any, **options: Any) -> list[ClaimedJob]:
             jobs = await super().claim(*args, **options)
             claimed.set()
             await may_go_on.wait()

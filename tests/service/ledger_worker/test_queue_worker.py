@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -28,6 +28,10 @@ class ScriptedJobs:
         self.runs += 1
         await self._behave(ctx["job_try"])
 
+    async def post_together(self, payloads: Mapping[str, bytes]) -> set[str]:
+        """None: arq runs each job by itself."""
+        return set()
+
     async def dead_letter(self, ctx: dict[Any, Any], job: bytes) -> None:
         await self.post(ctx, job)
 
@@ -44,16 +48,25 @@ class ScriptedJobs:
 class Running:
     """`keep_working` over scripted jobs."""
 
-    def __init__(self, stage: Stage, jobs: ScriptedJobs, *, job_timeout_s: float = 20) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        jobs: ScriptedJobs,
+        *,
+        job_timeout_s: float = 20,
+        grace_s: float = 10,
+    ) -> None:
         self.workers: list[QueueWorker] = []
         self.missing = 0
         self._stage = stage
         self._jobs = jobs
         self._job_timeout_s = job_timeout_s
+        self._grace_s = grace_s
         self._stop = asyncio.Event()
 
     async def __aenter__(self) -> "Running":
-        self._task = asyncio.create_task(keep_working(self._new_worker, self._stop, grace_s=10))
+        working = keep_working(self._new_worker, self._stop, grace_s=self._grace_s)
+        self._task = asyncio.create_task(working)
         return self
 
     async def __aexit__(self, *_: object) -> None:

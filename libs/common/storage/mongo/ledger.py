@@ -140,7 +140,8 @@ class LedgerStore(LedgerReader):
         """Nearly always all entries are new, so they are inserted without a read.
 
         Ids are unique, so an existing entry aborts the transaction; then the ledger is read. It is
-        also read for a missing account, whose entries may be posted already.
+        also read for a missing account, and for entries that MongoDB rejects: they may be posted
+        already.
         """
         if not entries:
             return ()
@@ -148,6 +149,9 @@ class LedgerStore(LedgerReader):
             return await self._post_in_transaction(entries, kept, asking=False)
         except (DuplicateKeyError, UnknownAccounts):
             pass
+        except (PyMongoError, BSONError, OverflowError) as error:
+            if refusal(error) != "document":
+                raise
         try:
             return await self._post_in_transaction(entries, kept, asking=True)
         except DuplicateKeyError:
