@@ -15,7 +15,14 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.reported_counts import Counts, Report, ReportReader, word_of
+from libs.common.domain.plain_usage import plain_message_usage, plain_message_usage_in
+from libs.common.domain.reported_counts import (
+    Counts,
+    Report,
+    ReportReader,
+    decode_report,
+    word_of,
+)
 from libs.common.domain.usage import provider_cost
 from libs.common.schemas.usage import MAX_RUNS, ModelRun, RunRole, TokenCounts, TokenUsage
 
@@ -52,6 +59,20 @@ _GROUPS = (
 
 def usage_of_message(report: Report) -> TokenUsage:
     """Of a whole message, or of all events of a stream, merged."""
+    return plain_message_usage(report) or read_usage_of_message(report)
+
+
+def usage_in_message(raw: bytes) -> TokenUsage | None:
+    """Of a whole message, by its `usage` as JSON; None where that is no object."""
+    usage = plain_message_usage_in(raw)
+    if usage is not None:
+        return usage
+    report = decode_report(raw)
+    return None if report is None else read_usage_of_message(report)
+
+
+def read_usage_of_message(report: Report) -> TokenUsage:
+    """As `usage_of_message`, of any report, member by member."""
     reader = ReportReader()
     members = _classes(reader, report)
     runs = _Runs(reader, report["iterations"]) if report.get("iterations") else None

@@ -1,13 +1,14 @@
-"""Reads the `usage` that nearly all answers of OpenAI's formats have, in one step.
+"""Reads the `usage` that nearly all answers have, in one step: OpenAI's, and Anthropic's.
 
-Invariant: where it answers, `domain.usage` would read the same; where a member is new or odd, or
-a sum does not fit, it leaves the report to that.
+Invariant: where it answers, `domain.usage` and `domain.message_usage` would read the same; where a
+member is new or odd, or a sum does not fit, it leaves the report to them.
 """
 
 from typing import Annotated
 
 import msgspec
 
+from libs.common.decode_errors import UNREADABLE
 from libs.common.domain.reported_counts import MAX_TOKENS, Report
 from libs.common.schemas.usage import TokenUsage
 
@@ -56,6 +57,34 @@ class _Responses(
     completion_tokens_details: _Output | None = None
 
 
+class _Written(msgspec.Struct, forbid_unknown_fields=True):
+    ephemeral_5m_input_tokens: _Count | None = None
+    ephemeral_1h_input_tokens: _Count | None = None
+
+
+class _Thought(msgspec.Struct, forbid_unknown_fields=True):
+    thinking_tokens: _Count | None = None
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True):
+    """The last two are null but where a tool was used, or another model ran."""
+
+    input_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+    cache_creation: _Written | None = None
+    output_tokens: _Count | None = None
+    output_tokens_details: _Thought | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    server_tool_use: None = None
+    iterations: None = None
+
+
+_message = msgspec.json.Decoder(_Message)
+
+
 def plain_usage(report: Report, service_tier: str | None) -> TokenUsage | None:
     """None where the report is not plain."""
     shape: type[_Chat | _Responses] = _Chat if "prompt_tokens" in report else _Responses
@@ -78,4 +107,48 @@ def plain_usage(report: Report, service_tier: str | None) -> TokenUsage | None:
         reasoning=made.reasoning_tokens,
         output_audio=made.audio_tokens,
         service_tier=service_tier,
+    )
+
+
+def plain_message_usage(report: Report) -> TokenUsage | None:
+    """Anthropic's; None where the report is not plain."""
+    try:
+        return _usage_of(msgspec.convert(report, _Message))
+    except msgspec.ValidationError:
+        return None
+
+
+def plain_message_usage_in(raw: bytes) -> TokenUsage | None:
+    """As `plain_message_usage`, of a report as JSON."""
+    try:
+        return _usage_of(_message.decode(raw))
+    except UNREADABLE:
+        return None
+
+
+def _usage_of(told: _Message) -> TokenUsage | None:
+    written_5m = written_1h = reasoning = None
+    if told.cache_creation is not None:
+        written_5m = told.cache_creation.ephemeral_5m_input_tokens
+        written_1h = told.cache_creation.ephemeral_1h_input_tokens
+    written = told.cache_creation_input_tokens
+    if written is not None:
+        # What the split by time leaves over.
+        written_5m = (written_5m or 0) + max(written - (written_5m or 0) - (written_1h or 0), 0)
+    output = told.output_tokens
+    if told.output_tokens_details is not None:
+        reasoning = told.output_tokens_details.thinking_tokens
+        if output is None or (reasoning or 0) > output:
+            return None
+        output -= reasoning or 0
+    return TokenUsage(
+        input_text=told.input_tokens,
+        cache_read=told.cache_read_input_tokens,
+        cache_write_5m=written_5m,
+        cache_write_1h=written_1h,
+        output_text=output,
+        reasoning=reasoning,
+        service_tier=told.service_tier,
+        speed=told.speed,
+        inference_geo=told.inference_geo,
     )

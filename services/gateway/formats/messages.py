@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.message_usage import usage_of_message, with_container
+from libs.common.domain.message_usage import usage_in_message, with_container
 from libs.common.domain.reported_counts import word_of
 from libs.common.errors import AppError
 from libs.common.schemas.price import FAST
@@ -20,7 +20,6 @@ from services.gateway.formats.base import (
     decode_answer,
     decode_fields,
     decode_known,
-    report_in,
 )
 from services.gateway.formats.billable_features import billable_features
 from services.gateway.formats.errors import anthropic_answer
@@ -87,10 +86,10 @@ class Messages:
 
     def usage_of_answer(self, body: bytes) -> TokenUsage | None:
         answer = decode_answer(body, message_answer)
-        report = report_in(answer.usage)
-        if report is None:
+        tokens = None if answer.usage in (ABSENT, NULL) else usage_in_message(answer.usage)
+        if tokens is None:
             return None
-        tokens = with_container(usage_of_message(report), ran=answer.container != NULL)
+        tokens = with_container(tokens, ran=answer.container != NULL)
         if answer.stop_reason == REFUSAL and not self.text_of_answer(body):
             return msgspec.structs.replace(tokens, unbilled=True)
         return tokens

@@ -6,8 +6,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.domain.message_usage import usage_of_message
-from libs.common.domain.plain_usage import plain_usage
+from libs.common.domain.message_usage import (
+    read_usage_of_message,
+    usage_in_message,
+    usage_of_message,
+)
+from libs.common.domain.plain_usage import plain_message_usage, plain_usage
 from libs.common.domain.pricing import cost_nusd
 from libs.common.domain.reported_counts import Report, decode_report, merged
 from libs.common.domain.token_classes import total_input, total_output
@@ -305,3 +309,58 @@ def test_what_openai_reports_today_is_plain() -> None:
     }
     for report in (chat, response):
         assert plain_usage(report, None) == read_usage(report)
+
+
+_written = st.none() | st.dictionaries(
+    st.sampled_from(["ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens", "new_tokens"]),
+    st.integers(0, 20) | _unfit,
+)
+_message_members = st.fixed_dictionaries(
+    {},
+    optional={
+        "input_tokens": _number,
+        "output_tokens": _number,
+        "cache_read_input_tokens": _number,
+        "cache_creation_input_tokens": _number,
+        "cache_creation": _written,
+        "output_tokens_details": st.none()
+        | st.dictionaries(st.sampled_from(["thinking_tokens", "new_tokens"]), _number),
+        "service_tier": st.sampled_from(["standard", None, 3]),
+        "speed": st.sampled_from(["fast", None]),
+        "inference_geo": st.sampled_from(["us", None, {}]),
+        "server_tool_use": st.sampled_from([None, {"web_search_requests": 1}]),
+        "iterations": st.sampled_from([None, [], [{"type": "compaction", "input_tokens": 3}]]),
+        "new_tokens": st.just(1),
+    },
+)
+
+
+@given(_message_members)
+def test_a_plain_message_is_read_in_one_step_as_member_by_member(members: dict[str, Any]) -> None:
+    raw = msgspec.json.encode(members)
+    report = decode_report(raw)
+    assert report is not None
+    read = read_usage_of_message(report)
+    assert plain_message_usage(report) in (None, read)
+    assert usage_in_message(raw) == usage_of_message(report) == read
+
+
+def test_what_anthropic_reports_today_is_plain() -> None:
+    whole = {
+        "input_tokens": 20,
+        "cache_creation_input_tokens": 7,
+        "cache_read_input_tokens": 3,
+        "cache_creation": {"ephemeral_5m_input_tokens": 5, "ephemeral_1h_input_tokens": 2},
+        "output_tokens": 9,
+        "output_tokens_details": {"thinking_tokens": 4},
+        "service_tier": "standard",
+        "inference_geo": "not_available",
+        "server_tool_use": None,
+    }
+    last_event = {"output_tokens": 9, "cache_read_input_tokens": 3}
+    for report in (whole, last_event):
+        assert plain_message_usage(report) == read_usage_of_message(report)
+
+
+def test_a_message_without_a_report_has_no_usage() -> None:
+    assert [usage_in_message(raw) for raw in (b"", b"null", b"[]", b"3", b"{")] == [None] * 5

@@ -3,11 +3,13 @@
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
+from libs.common.domain.message_usage import usage_in_message
 from libs.common.errors import UpstreamFailed
-from services.gateway.formats.base import ABSENT, NULL, decode_answer, report_in
+from services.gateway.formats.base import ABSENT, NULL, decode_answer
+from services.gateway.formats.messages_wire import REFUSAL
 from services.gateway.upstream.translation.messages.errors import failure_in
 from services.gateway.upstream.translation.messages.stops import read_stop
-from services.gateway.upstream.translation.messages.usage import read_usage
+from services.gateway.upstream.translation.messages.usage import of_refusal
 from services.gateway.upstream.translation.messages.wire import Answer, AnswerBlock
 from services.gateway.upstream.translation.parts import (
     Family,
@@ -38,20 +40,20 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
         return failure_in(answer.error, None)
     if answer.content is None:
         raise UpstreamFailed("The provider's answer cannot be read: it has no content.")
-    parts = tuple(_part(raw, family, index) for index, raw in enumerate(answer.content))
-    usage = read_usage(
-        report_in(answer.usage), answer.stop_reason, has_text=any(map(_is_output, parts))
-    )
+    parts = [_part(raw, family, index) for index, raw in enumerate(answer.content)]
+    usage = usage_in_message(answer.usage) if is_said(answer.usage) else None
+    if answer.stop_reason == REFUSAL:
+        usage = of_refusal(usage, has_output=any(map(_is_output, parts)))
     tier = None if usage is None else usage.service_tier
     return Reply(
         id=answer.id,
         model=answer.model,
-        parts=parts,
+        parts=tuple(parts),
         stop=read_stop(
             answer.stop_reason,
             answer.stop_sequence,
             answer.stop_details,
-            has_calls=any(type(part) is ToolCall for part in parts),
+            has_calls=ToolCall in map(type, parts),
             extra=own_members(answer.container, answer.context_management),
         ),
         usage=usage,
@@ -60,8 +62,12 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
 
 
 def own_members(container: Raw, context_management: Raw) -> dict[str, Raw]:
-    found = {"container": container, "context_management": context_management}
-    return {name: raw for name, raw in found.items() if is_said(raw)}
+    found: dict[str, Raw] = {}
+    if is_said(container):
+        found["container"] = container
+    if is_said(context_management):
+        found["context_management"] = context_management
+    return found
 
 
 def is_filled_list(raw: Raw) -> bool:

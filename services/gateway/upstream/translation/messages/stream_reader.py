@@ -5,15 +5,16 @@ from typing import ClassVar
 
 import msgspec
 
-from libs.common.domain.message_usage import started
+from libs.common.domain.message_usage import started, usage_of_message
 from libs.common.domain.reported_counts import Report, merged
 from services.gateway.formats.base import report_in
+from services.gateway.formats.messages_wire import REFUSAL
 from services.gateway.upstream.translation.frames import FrameDecoder
 from services.gateway.upstream.translation.messages.answer_reader import own_members
 from services.gateway.upstream.translation.messages.errors import failure_in
 from services.gateway.upstream.translation.messages.stops import read_stop
 from services.gateway.upstream.translation.messages.stream_blocks import Garbled, StreamBlocks
-from services.gateway.upstream.translation.messages.usage import read_usage
+from services.gateway.upstream.translation.messages.usage import of_refusal
 from services.gateway.upstream.translation.messages.wire import Answer, Delta, Event, StopDetails
 from services.gateway.upstream.translation.parts import Family
 from services.gateway.upstream.translation.reply import ReportedError, Sink
@@ -98,8 +99,9 @@ class MessagesStreamReader:
             self._tell_usage()
 
     def _tell_usage(self) -> None:
-        has_text = self._blocks.has_output
-        usage = read_usage(self._report, self._stop_reason, has_text=has_text)
+        usage = usage_of_message(self._report) if self._report else None
+        if self._stop_reason == REFUSAL:
+            usage = of_refusal(usage, has_output=self._blocks.has_output)
         if usage is not None:
             self._sink.usage(usage)
 

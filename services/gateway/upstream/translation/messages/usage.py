@@ -4,8 +4,6 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.message_usage import usage_of_message
-from libs.common.domain.reported_counts import Report
 from libs.common.domain.token_classes import total_output
 from libs.common.schemas.usage import TokenUsage
 
@@ -14,19 +12,13 @@ _WRITTEN_5M = ("cache_write_5m", "cache_write_30m")
 _WRITTEN_1H = ("cache_write_1h", "cache_write_12h")
 _TIERS = {"default": "standard", "standard": "standard", "priority": "priority", "batch": "batch"}
 _SPEEDS = ("standard", "fast")
-_REFUSAL = "refusal"
 
 
-def read_usage(
-    report: Report | None, stop_reason: str | None, *, has_text: bool
-) -> TokenUsage | None:
+def of_refusal(usage: TokenUsage | None, *, has_output: bool) -> TokenUsage | None:
     """Anthropic charges nothing for an answer that it refused before any output."""
-    if not report:
-        return None
-    usage = usage_of_message(report)
-    if stop_reason == _REFUSAL and not has_text:
-        return msgspec.structs.replace(usage, unbilled=True)
-    return usage
+    if usage is None or has_output:
+        return usage
+    return msgspec.structs.replace(usage, unbilled=True)
 
 
 def written_usage(usage: TokenUsage | None) -> dict[str, Any]:
