@@ -73,8 +73,10 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headers(self) -> list[Header]:
-        report = self.report
-        return changed_headers(report.dropped_params, report.adapted_params, self.context.omitted)
+        report, omitted = self.report, self.context.omitted
+        if not (report.has_changed or omitted):
+            return []
+        return changed_headers(report.dropped_params, report.adapted_params, omitted)
 
     def without(self, names: Iterable[str]) -> dict[str, Any]:
         """The fields but for those names, which the target turns out not to know.

@@ -100,6 +100,10 @@ class Report:
         self._adapted[path] = None
 
     @property
+    def has_changed(self) -> bool:
+        return bool(self._dropped or self._adapted)
+
+    @property
     def dropped_params(self) -> tuple[str, ...]:
         return tuple(self._dropped)
 

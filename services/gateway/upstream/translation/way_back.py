@@ -31,15 +31,13 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
     One that is paid for is an answer nevertheless: an error that costs what it reports.
     """
     client, target, context = translation.client, translation.target, translation.context
-    pause_s = asked_pause_s(answer.headers, context.created)
     if answer.status >= _FIRST_BAD_STATUS:
-        failure = target.read_error(answer.status, answer.body)
-        raise error_of(failure, pause_s, blamed_field(translation, failure.param))
+        raise _told(translation, target.read_error(answer.status, answer.body), answer)
     headers = JSON_HEADERS
     try:
         reply = target.read_answer(answer.body, context.family)
         if isinstance(reply, ReportedError):
-            raise error_of(reply, pause_s, blamed_field(translation, reply.param))
+            raise _told(translation, reply, answer)
         if reply.stop.kind == "malformed":
             raise CallMalformed("The model called a tool in a form that cannot be read.")
         body, status, usage = client.write_answer(reply, context), 200, reply.usage
@@ -58,6 +56,11 @@ def translated_answer(translation: Translation, answer: Answer) -> Answer:
         usage=usage,
         is_final=True,
     )
+
+
+def _told(translation: Translation, failure: ReportedError, answer: Answer | Stream) -> AppError:
+    pause_s = asked_pause_s(answer.headers, translation.context.created)
+    return error_of(failure, pause_s, blamed_field(translation, failure.param))
 
 
 def _usage_in(answer: Answer, target: Language) -> TokenUsage | None:
@@ -108,8 +111,7 @@ class _TranslatedStream:
         self._feed(self._source.begun)
         failure = self._sequencer.failure
         if failure is not None and not _is_paid_for(self._sequencer.used):
-            pause_s = asked_pause_s(self._source.headers, translation.context.created)
-            raise error_of(failure, pause_s, blamed_field(translation, failure.param))
+            raise _told(translation, failure, self._source)
         if self.error is not None:
             raise self.error
 

@@ -17,6 +17,7 @@ from services.gateway.upstream.translation.omissions import omit
 from services.gateway.upstream.translation.parts import (
     Hosted,
     Opaque,
+    Part,
     Refusal,
     Text,
     Thinking,
@@ -60,72 +61,66 @@ def answer_id(upstream_id: str) -> str:
 
 
 def _choice(reply: Reply, index: int, context: AnswerContext) -> dict[str, Any]:
-    message = _Message(reply, context)
     logprobs = None if reply.logprobs is None else {"content": reply.logprobs, "refusal": None}
     return {
         "index": index,
-        "message": message.written(),
+        "message": _message(reply, context),
         "logprobs": logprobs,
         "finish_reason": finish_reason(reply.stop, is_legacy=context.request.has_legacy_functions),
     }
 
 
-class _Message:
-    def __init__(self, reply: Reply, context: AnswerContext) -> None:
-        self._reply = reply
-        self._context = context
-        self._text = ""
-        self._refusal = ""
-        self._annotations: list[dict[str, Any]] = []
-        self._thoughts: list[str] = []
-        self._blocks: list[dict[str, Any]] = []
-        self._calls: list[dict[str, Any]] = []
+def _message(reply: Reply, context: AnswerContext) -> dict[str, Any]:
+    text = refusal = ""
+    told: list[dict[str, Any]] = []
+    others: list[Part] = []
+    for part in reply.parts:
+        if type(part) is Text:
+            start = len(text)
+            text += part.text
+            if part.citations is not None:
+                told += annotations(part.citations, start, len(text))
+        elif type(part) is Refusal:
+            refusal += part.text
+        else:
+            others.append(part)
+    if reply.stop.kind == "blocked" and reply.stop.explanation:
+        refusal += reply.stop.explanation
+    more = _beside_words(others, context) if others else None
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": text or (None if refusal or more else ""),
+        "refusal": refusal or None,
+    }
+    if told:
+        message["annotations"] = told
+    return message | more if more else message
 
-    def written(self) -> dict[str, Any]:
-        for part in self._reply.parts:
-            if type(part) is Text:
-                self._say(part)
-            elif type(part) is Refusal:
-                self._refusal += part.text
-            elif type(part) is Thinking:
-                self._think(part)
-            elif type(part) is ToolCall:
-                self._calls.append(written_call(part, self._context.names))
-            elif isinstance(part, Hosted | Opaque):
-                omit(self._context, part.kind, part.at)
-        stop = self._reply.stop
-        if stop.kind == "blocked" and stop.explanation:
-            self._refusal += stop.explanation
-        return self._message()
 
-    def _say(self, part: Text) -> None:
-        start = len(self._text)
-        self._text += part.text
-        if part.citations is not None:
-            self._annotations += annotations(part.citations, start, len(self._text))
+def _beside_words(parts: list[Part], context: AnswerContext) -> dict[str, Any]:
+    """Thinking and calls."""
+    thoughts: list[Thinking] = []
+    calls: list[dict[str, Any]] = []
+    for part in parts:
+        if type(part) is Thinking:
+            thoughts.append(part)
+        elif type(part) is ToolCall:
+            calls.append(written_call(part, context.names))
+        elif isinstance(part, Hosted | Opaque):
+            omit(context, part.kind, part.at)
+    members = _thinking(thoughts)
+    if calls and context.request.has_legacy_functions:
+        # It has a place for one call.
+        members["function_call"] = calls.pop(0)["function"]
+    if calls:
+        members["tool_calls"] = calls
+    return members
 
-    def _think(self, part: Thinking) -> None:
-        if text := text_of(part):
-            self._thoughts.append(text)
-        if (block := block_of(part)) is not None:
-            self._blocks.append(block)
 
-    def _message(self) -> dict[str, Any]:
-        has_more = self._calls or self._refusal or self._thoughts or self._blocks
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": self._text or (None if has_more else ""),
-            "refusal": self._refusal or None,
-        }
-        if self._annotations:
-            message["annotations"] = self._annotations
-        if self._thoughts:
-            message["reasoning_content"] = BREAK.join(self._thoughts)
-        if self._blocks:
-            message["thinking_blocks"] = self._blocks
-        if self._calls and self._context.request.has_legacy_functions:
-            # It has a place for one call.
-            message["function_call"] = self._calls.pop(0)["function"]
-        if self._calls:
-            message["tool_calls"] = self._calls
-        return message
+def _thinking(thoughts: list[Thinking]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    if texts := [text for thought in thoughts if (text := text_of(thought))]:
+        members["reasoning_content"] = BREAK.join(texts)
+    if blocks := [told for thought in thoughts if (told := block_of(thought)) is not None]:
+        members["thinking_blocks"] = blocks
+    return members

@@ -6,16 +6,6 @@ from libs.common.domain.token_classes import total_input, total_output
 from libs.common.schemas.usage import TokenUsage
 
 _TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
-# Where nobody reports them they are 0, as OpenAI tells them.
-_INPUT = {"cached_tokens": "cache_read", "audio_tokens": "input_audio"}
-_OUTPUT = {"reasoning_tokens": "reasoning", "audio_tokens": "output_audio"}
-_WRITES = ("cache_write_5m", "cache_write_1h", "cache_write_30m", "cache_write_12h")
-# By the names that chat's usage is read by.
-_ANTHROPIC_WRITES = {
-    "cache_write_5m_tokens": "cache_write_5m",
-    "cache_write_1h_tokens": "cache_write_1h",
-}
-_OPENAI_WRITES = {"ttl_30m_tokens": "cache_write_30m", "ttl_12h_tokens": "cache_write_12h"}
 
 
 def write_usage(usage: TokenUsage | None) -> dict[str, Any] | None:
@@ -25,24 +15,33 @@ def write_usage(usage: TokenUsage | None) -> dict[str, Any] | None:
     prompt, completion = total_input(usage), total_output(usage)
     if not prompt and not completion:
         return None
-    inputs = {name: getattr(usage, ours) or 0 for name, ours in _INPUT.items()}
+    # Where nobody reports them they are 0, as OpenAI tells them.
+    inputs: dict[str, Any] = {
+        "cached_tokens": usage.cache_read or 0,
+        "audio_tokens": usage.input_audio or 0,
+    }
     if usage.input_image is not None:
         inputs["image_tokens"] = usage.input_image
-    outputs = {name: getattr(usage, ours) or 0 for name, ours in _OUTPUT.items()}
+    _add_writes(usage, inputs)
+    outputs = {
+        "reasoning_tokens": usage.reasoning or 0,
+        "audio_tokens": usage.output_audio or 0,
+    }
     if usage.output_image is not None:
         outputs["image_tokens"] = usage.output_image
     written: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": inputs | _writes(usage),
+        "prompt_tokens_details": inputs,
         "completion_tokens_details": outputs,
     }
     if usage.web_searches is not None:
         written["server_tool_use"] = {"web_search_requests": usage.web_searches}
-    for name in ("speed", "inference_geo"):
-        if (word := getattr(usage, name)) is not None:
-            written[name] = word
+    if usage.speed is not None:
+        written["speed"] = usage.speed
+    if usage.inference_geo is not None:
+        written["inference_geo"] = usage.inference_geo
     return written
 
 
@@ -52,18 +51,21 @@ def tier_of(said: str | None) -> str | None:
     return tier if tier in _TIERS else None
 
 
-def _writes(usage: TokenUsage) -> dict[str, Any]:
-    counts = [count for name in _WRITES if (count := getattr(usage, name)) is not None]
-    if not counts:
-        return {}
-    details: dict[str, Any] = {"cache_write_tokens": sum(counts)}
-    details |= _reported(usage, _ANTHROPIC_WRITES)
-    if by_time := _reported(usage, _OPENAI_WRITES):
+def _add_writes(usage: TokenUsage, details: dict[str, Any]) -> None:
+    """Anthropic's by the names that chat's usage is read by."""
+    of_5m, of_1h = usage.cache_write_5m, usage.cache_write_1h
+    of_30m, of_12h = usage.cache_write_30m, usage.cache_write_12h
+    if of_5m is None and of_1h is None and of_30m is None and of_12h is None:
+        return
+    details["cache_write_tokens"] = (of_5m or 0) + (of_1h or 0) + (of_30m or 0) + (of_12h or 0)
+    if of_5m is not None:
+        details["cache_write_5m_tokens"] = of_5m
+    if of_1h is not None:
+        details["cache_write_1h_tokens"] = of_1h
+    by_time: dict[str, int] = {}
+    if of_30m is not None:
+        by_time["ttl_30m_tokens"] = of_30m
+    if of_12h is not None:
+        by_time["ttl_12h_tokens"] = of_12h
+    if by_time:
         details["cache_write_tokens_details"] = by_time
-    return details
-
-
-def _reported(usage: TokenUsage, names: dict[str, str]) -> dict[str, int]:
-    return {
-        name: count for name, ours in names.items() if (count := getattr(usage, ours)) is not None
-    }
