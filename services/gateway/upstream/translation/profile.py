@@ -14,7 +14,7 @@ from services.gateway.upstream.translation.conversation import Effort
 from services.gateway.upstream.translation.parts import Family
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
+class Profile(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """One deployment's abilities; the defaults are those of a server that nothing is known of.
 
     `formats` are those it speaks, the preferred first. `efforts` are the levels it has a word for;

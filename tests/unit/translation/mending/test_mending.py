@@ -1,6 +1,7 @@
 """The mender: every rule does what the table says, and none of them is in vain."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 
@@ -9,6 +10,7 @@ from services.gateway.upstream.translation import mending
 from services.gateway.upstream.translation.conversation import Request
 from services.gateway.upstream.translation.mending import Rule, mend, rules_for
 from services.gateway.upstream.translation.mending.aim import Aim
+from services.gateway.upstream.translation.mending.concerns import concerns_of
 from services.gateway.upstream.translation.refusals import Report
 from tests.unit.translation.mending.cases import CASES as OF_FORMATS
 from tests.unit.translation.mending.cases import Case
@@ -47,6 +49,29 @@ def expected(case: Case) -> tuple[Request | str | None, tuple[str, ...], tuple[s
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_a_request_is_mended(case: Case) -> None:
     assert outcome(case, rules_for(case.profile, case.to), drops=True) == expected(case)
+
+
+def test_the_mender_leaves_out_only_what_would_change_nothing() -> None:
+    for case in CASES:
+        found = outcome(case, [partial(asked, case)], drops=True)
+        assert found == expected(case), case.name
+
+
+def asked(case: Case, request: Request, aim: Aim) -> Request:
+    return mend(request, case.profile, aim.report, case.to)
+
+
+def test_a_rule_changes_nothing_in_a_request_without_its_concern() -> None:
+    kinds = {(case.profile, case.to): case for case in CASES}.values()
+    for rule, about in mending.ABOUT.items():
+        for case in CASES:
+            if about & concerns_of(case.request):
+                continue
+            for kind in kinds:
+                report = Report(case.paths, drops=False)
+                same = rule(case.request, Aim(kind.profile, report, kind.to))
+                assert same is case.request, (rule, case.name)
+                assert not report.has_changed, (rule, case.name)
 
 
 def test_what_would_be_left_out_is_refused_unless_the_route_says_so() -> None:

@@ -1,10 +1,12 @@
 """Makes of a legal request one that is legal at its target, too.
 
 Providers refuse combinations that each format allows. A rule is a pure function that knows one of
-them; the tables below say which rules hold for a family, in the order in which they are applied.
+them; the tables below say which rules hold for a family, in the order in which they are applied,
+and what each is about.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from libs.common.schemas.usage import ClientFormat
 from services.gateway.upstream.translation.conversation import Request
@@ -20,6 +22,16 @@ from services.gateway.upstream.translation.mending import (
 )
 from services.gateway.upstream.translation.mending.aim import Aim
 from services.gateway.upstream.translation.mending.cache_marks import cache_marks
+from services.gateway.upstream.translation.mending.concerns import (
+    ANYTHING,
+    HISTORY,
+    LABELS,
+    SAMPLING,
+    SHAPE,
+    THINKING,
+    TOOLS,
+    concerns_of,
+)
 from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.refusals import Report
 
@@ -120,15 +132,58 @@ OF_ONE_SYSTEM: tuple[Rule, ...] = (turns.system_inside,)
 OF_CHECKED_RESULTS: tuple[Rule, ...] = (results.matched_results,)
 
 
+# Every other rule is about anything.
+ABOUT: dict[Rule, int] = {
+    turns.foreign_thinking: HISTORY,
+    turns.foreign_searches: HISTORY,
+    turns.foreign_members: HISTORY,
+    turns.orphaned_thinking: HISTORY,
+    results.matched_results: HISTORY,
+    options.stored_searches: TOOLS,
+    options.known_choice: TOOLS,
+    options.forced_tools: TOOLS,
+    options.namespaces: TOOLS,
+    options.strict_tools: TOOLS,
+    thinking.tools_in_chat: TOOLS,
+    thinking.thinking_without_ability: THINKING,
+    thinking.thinking_in_tokens: THINKING,
+    thinking.thinking_in_words: THINKING,
+    thinking.thinking_amid_tools: THINKING,
+    thinking.thinking_and_forced_tools: THINKING,
+    thinking.budget_within_limit: THINKING,
+    thinking.thinking_and_sampling: THINKING,
+    thinking.effort_without_thinking: THINKING,
+    sampling.refused_sampling: SAMPLING,
+    sampling.lacking_sampling: SAMPLING,
+    sampling.one_way_of_sampling: SAMPLING,
+    sampling.sampling_while_thinking: SAMPLING,
+    options.unnamed_shape: SHAPE,
+    options.json_mode: SHAPE,
+    options.strict_shape: SHAPE,
+    options.labels: LABELS,
+    options.metadata: LABELS,
+}
+_MAX_KEPT = 1_000
+
+
 def mend(request: Request, profile: Profile, report: Report, to: ClientFormat) -> Request:
     """For the target, which is asked in the format `to`.
 
     Raises UnsupportedField or InvalidRequest by the path of what cannot be mended.
     """
     aim = Aim(profile, report, to)
-    for rule in rules_for(profile, to):
-        request = rule(request, aim)
+    concerns = concerns_of(request)
+    for rule, about in _rules_and_concerns(profile, to):
+        if about & concerns:
+            mended = rule(request, aim)
+            if mended is not request:
+                request, concerns = mended, concerns_of(mended)
     return request
+
+
+@lru_cache(maxsize=_MAX_KEPT)
+def _rules_and_concerns(profile: Profile, to: ClientFormat) -> tuple[tuple[Rule, int], ...]:
+    return tuple((rule, ABOUT.get(rule, ANYTHING)) for rule in rules_for(profile, to))
 
 
 def rules_for(profile: Profile, to: ClientFormat) -> tuple[Rule, ...]:

@@ -192,7 +192,7 @@ def a_users_turn(request: Request, aim: Aim) -> Request:
 
 
 def _says_something(part: Part) -> bool:
-    return type(part) is not Text or bool(part.text.strip())
+    return type(part) is not Text or not (part.text == "" or part.text.isspace())
 
 
 def system_inside(request: Request, aim: Aim) -> Request:
