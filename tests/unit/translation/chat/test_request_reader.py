@@ -444,3 +444,39 @@ def test_parts_that_nobody_knows_are_refused(part: dict[str, Any], path: str) ->
     with pytest.raises(UnsupportedField) as caught:
         read(messages=[user(part)])
     assert caught.value.param == path
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", [FUNCTION]),
+        ("functions", [{"name": "f"}]),
+        ("tool_choice", "auto"),
+        ("function_call", "auto"),
+        ("web_search_options", {}),
+        ("max_tokens", 7),
+        ("max_completion_tokens", 7),
+        ("stop", "x"),
+        ("n", 2),
+        ("temperature", 0.5),
+        ("top_p", 0.5),
+        ("top_k", 5),
+        ("seed", 5),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", 0.5),
+        ("logit_bias", {"1": 1}),
+        ("logprobs", True),
+        ("top_logprobs", 2),
+        ("metadata", {"a": "b"}),
+        ("user", "u"),
+        ("safety_identifier", "u"),
+        ("prompt_cache_key", "k"),
+        ("prompt_cache_retention", "24h"),
+        ("store", True),
+        ("service_tier", "flex"),
+    ],
+)
+def test_a_field_is_read_where_it_is_the_only_one(field: str, value: Any) -> None:
+    alone, none = read(**{field: value}), read()
+    assert alone.extra == {}
+    assert alone != none

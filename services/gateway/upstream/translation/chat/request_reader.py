@@ -32,6 +32,33 @@ _VERBOSITIES = ("low", "medium", "high")
 _SHAPES = ("text", "json_object", "json_schema")
 # Read elsewhere, or the gateway's own affair; what else is not read goes to `extra`.
 _SET_ASIDE = frozenset({"model", "messages", "tools", "functions", "tool_choice", "function_call"})
+# A format has so many fields, and a call so few of them: each group is read where there is any.
+_TOOLS = (_SET_ASIDE - {"model", "messages"}) | {"web_search_options"}
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "stop", "n"})
+_SAMPLING = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+    }
+)
+_LABELS = frozenset(
+    {
+        "metadata",
+        "user",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "store",
+        "service_tier",
+    }
+)
 
 _text = msgspec.json.Decoder(str)
 _number = msgspec.json.Decoder(float)
@@ -44,12 +71,15 @@ _texts = msgspec.json.Decoder(list[str])
 _shape = msgspec.json.Decoder(wire.ResponseFormat)
 _stream_options = msgspec.json.Decoder(wire.StreamOptions)
 
+_NO_TOOLS: tuple[tuple[Tool, ...], ToolChoice | None, bool] = ((), None, False)
+_NO_LIMITS, _NO_SAMPLING, _NO_LABELS = OutputLimits(), Sampling(), Labels()
+
 
 def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
     """From a body by top-level names. Raises InvalidRequest, which names the path."""
     said = _Said(fields)
     turns, unknown = read_turns(said.needed("messages"))
-    tools, choice, is_legacy = _read_tools(said)
+    tools, choice, is_legacy = _read_tools(said) if said.has(_TOOLS) else _NO_TOOLS
     options = said.read("stream_options", _stream_options)
     caching = said.raw("prompt_cache_options")
     parallel = said.read("parallel_tool_calls", _truth)
@@ -59,16 +89,16 @@ def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
         choice=choice,
         # The first form of tools has a place for one call.
         parallel=False if is_legacy and tools else parallel,
-        limits=_read_limits(said),
-        sampling=_read_sampling(said),
+        limits=_read_limits(said) if said.has(_LIMITS) else _NO_LIMITS,
+        sampling=_read_sampling(said) if said.has(_SAMPLING) else _NO_SAMPLING,
         thinking=Wish(effort=said.one_of("reasoning_effort", _EFFORTS)),
         shape=_read_shape(said),
         verbosity=said.one_of("verbosity", _VERBOSITIES),
-        labels=_read_labels(said),
+        labels=_read_labels(said) if said.has(_LABELS) else _NO_LABELS,
         stream=bool(said.read("stream", _truth)),
         wants_usage=options is not None and bool(options.include_usage),
         has_legacy_functions=is_legacy,
-        extra=said.rest() | unknown,
+        extra=said.rest(unknown),
         hints={} if caching is None else {"prompt_cache_options": caching},
     )
 
@@ -78,13 +108,14 @@ class _Said:
 
     def __init__(self, fields: Mapping[str, msgspec.Raw]) -> None:
         self._fields = {name: raw for name, raw in fields.items() if raw != wire.NULL}
-        self._rest = dict.fromkeys(name for name in self._fields if name not in _SET_ASIDE)
+        self._rest = self._fields.copy()
+
+    def has(self, names: frozenset[str]) -> bool:
+        return not names.isdisjoint(self._fields)
 
     def raw(self, name: str) -> msgspec.Raw | None:
-        raw = self._fields.get(name)
-        if raw is not None:
-            self._rest.pop(name, None)
-        return raw
+        self._rest.pop(name, None)
+        return self._fields.get(name)
 
     def needed(self, name: str) -> msgspec.Raw:
         raw = self.raw(name)
@@ -111,12 +142,15 @@ class _Said:
             raise invalid(name, f"it is less than {least}")
         return number
 
-    def rest(self) -> dict[str, msgspec.Raw]:
-        """Without what says only that an answer is text."""
-        modalities = self._fields.get("modalities")
+    def rest(self, unknown: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+        """With those `unknown`, and without what says only that an answer is text."""
+        rest = self._rest
+        for name in _SET_ASIDE & rest.keys():
+            del rest[name]
+        modalities = rest.get("modalities")
         if modalities is not None and decoded(_texts, modalities, "modalities") == ["text"]:
-            del self._rest["modalities"]
-        return {name: self._fields[name] for name in self._rest}
+            del rest["modalities"]
+        return rest | unknown if unknown else rest
 
 
 def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], ToolChoice | None, bool]:

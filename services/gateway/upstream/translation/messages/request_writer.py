@@ -2,7 +2,12 @@
 
 from typing import Any
 
-from services.gateway.upstream.translation.conversation import Request, Sampling, Wish
+from services.gateway.upstream.translation.conversation import (
+    Labels,
+    Request,
+    Sampling,
+    Wish,
+)
 from services.gateway.upstream.translation.messages.block_writer import cache_control
 from services.gateway.upstream.translation.messages.family import is_own
 from services.gateway.upstream.translation.messages.tool_writer import write_choice, write_tools
@@ -24,6 +29,8 @@ _MAX_TEMPERATURE = 1
 _USUAL_VERBOSITY = "medium"
 _JSON_MODE = "Answer with a single JSON object and nothing else."
 
+_NO_SAMPLING, _NO_LABELS = Sampling(), Labels()
+
 
 def write_request(request: Request, model: str, profile: Profile, report: Report) -> Members:
     """Raises UnsupportedField for what Anthropic has no word for, or reports it."""
@@ -37,29 +44,41 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
         # Any object; Anthropic takes no schema that would allow it.
         system.append({"type": "text", "text": _JSON_MODE})
         report.adapted(report.paths.field("shape"))
-    optional = {
-        "system": system,
-        "tools": write_tools(request, profile, report) if request.tools else None,
-        "stop_sequences": _stop(request.limits.stop, report),
-        "thinking": _thinking(request.thinking),
-        "output_config": _config(request, report),
-        "cache_control": _auto_cache(request, profile),
-        "stream": request.stream,
-    }
-    written.update((name, value) for name, value in optional.items() if value)
-    if "tools" in written:
-        choice = write_choice(request, profile, report)
-        if choice is not None:
-            written["tool_choice"] = choice
-    written.update(_sampling(request.sampling, report))
-    _labels(request, written, report)
-    _beside(request, written, report)
+    if system:
+        written["system"] = system
+    if request.tools:
+        _tools(request, written, profile, report)
+    _options(request, written, profile, report)
+    if request.sampling != _NO_SAMPLING:
+        written.update(_sampling(request.sampling, report))
+    if request.labels != _NO_LABELS:
+        _labels(request.labels, written, report)
+    if request.extra or request.hints:
+        _beside(request, written, report)
     return written
 
 
-def _auto_cache(request: Request, profile: Profile) -> Members | None:
-    mark = request.auto_cache
-    return None if mark is None or not profile.takes_cache_marks else cache_control(mark)
+def _tools(request: Request, written: Members, profile: Profile, report: Report) -> None:
+    tools = write_tools(request, profile, report)
+    if not tools:
+        return
+    written["tools"] = tools
+    choice = write_choice(request, profile, report)
+    if choice is not None:
+        written["tool_choice"] = choice
+
+
+def _options(request: Request, written: Members, profile: Profile, report: Report) -> None:
+    if request.limits.stop:
+        written["stop_sequences"] = _stop(request.limits.stop, report)
+    if request.thinking.mode is not None:
+        written["thinking"] = _thinking(request.thinking, request.thinking.mode)
+    if config := _config(request, report):
+        written["output_config"] = config
+    if request.auto_cache is not None and profile.takes_cache_marks:
+        written["cache_control"] = cache_control(request.auto_cache)
+    if request.stream:
+        written["stream"] = True
 
 
 def _config(request: Request, report: Report) -> Members:
@@ -113,20 +132,17 @@ def _foreign(sampling: Sampling) -> list[str]:
     return [name for name, is_asked in asked.items() if is_asked]
 
 
-def _thinking(wish: Wish) -> Members | None:
-    if wish.mode is None:
-        return None
-    written: Members = {"type": _MODES[wish.mode]}
-    if wish.mode == "on":
+def _thinking(wish: Wish, mode: str) -> Members:
+    written: Members = {"type": _MODES[mode]}
+    if mode == "on":
         written["budget_tokens"] = wish.budget_tokens
     is_shown = True if wish.is_shown is None and wish.summary is not None else wish.is_shown
-    if is_shown is not None and wish.mode in ("on", "auto"):
+    if is_shown is not None and mode in ("on", "auto"):
         written["display"] = "summarized" if is_shown else "omitted"
     return written
 
 
-def _labels(request: Request, written: Members, report: Report) -> None:
-    labels = request.labels
+def _labels(labels: Labels, written: Members, report: Report) -> None:
     user = labels.safety_id if labels.user is None else labels.user
     if user is not None:
         written["metadata"] = {"user_id": user}

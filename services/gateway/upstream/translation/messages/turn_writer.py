@@ -34,15 +34,17 @@ class TurnWriter:
     def write(self, turns: Sequence[Turn]) -> tuple[list[Any], list[dict[str, Any]]]:
         """The blocks of `system`, and `messages`."""
         inside = 0
+        system: list[Any] = []
         while inside < len(turns) and turns[inside].role in _SYSTEM_ROLES:
+            system += self._system_blocks(turns[inside])
             inside += 1
-        system = [block for turn in turns[:inside] for block in self._system_blocks(turn)]
-        messages = list(self._messages(turns[inside:]))
+        messages = self._messages(turns[inside:])
         if turns and messages and messages[-1]["role"] == "assistant":
             self._end_prefill(messages[-1]["content"], turns[-1])
         return system, messages
 
-    def _messages(self, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
+    def _messages(self, turns: Sequence[Turn]) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = []
         held: list[Turn] = []
         for turn in turns:
             if turn.role in _SYSTEM_ROLES:
@@ -52,10 +54,12 @@ class TurnWriter:
             if not content:
                 continue
             if held and self._may_stand_before(turn):
-                yield from self._inside(held)
+                messages += self._inside(held)
                 held = []
-            yield {"role": turn.role, "content": content}
-        yield from self._inside(held)
+            messages.append({"role": turn.role, "content": content})
+        if held:
+            messages += self._inside(held)
+        return messages
 
     def _content(self, turn: Turn) -> list[Any]:
         blocks: list[Any] = []
