@@ -16,15 +16,16 @@ from time import perf_counter, process_time, time_ns
 import msgspec
 
 from deploy.local.state import StackInfo
-from libs.common.breaker import Breaker
 from libs.common.domain.ids import uuid7
 from libs.common.schemas.account import Account, Budget, Limits
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.price import PriceVersion, Rates
 from libs.common.settings import Secret
 from libs.common.storage.mongo.driver import open_database
+from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.shards import ONE
 from services.gateway.admission.admissions import Admissions
 from services.gateway.calls.call import Call
 from services.gateway.calls.clock import SharedClock
@@ -57,7 +58,7 @@ async def measure_admission(info: StackInfo, rounds: int) -> list[AdmissionRow]:
     backlog = Backlog(Spool(Path(), max_bytes=0))
     async with open_database(info.mongo_uri) as database, open_redis(info.redis_url) as redis:
         admissions = Admissions(
-            HoldStore(redis), database, backlog, Breaker(1.0), SharedClock(), settings
+            HoldStore(redis), database, backlog, Breakers(ONE, 1.0), SharedClock(), settings
         )
         rows: defaultdict[tuple[str, int], list[AdmissionRow]] = defaultdict(list)
         for _ in range(rounds):

@@ -13,11 +13,11 @@ from typing import Any, TypedDict
 import msgspec
 import structlog
 
-from libs.common.breaker import Breaker
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.provider_objects import ObjectStore
 from libs.common.storage.queue.recordings import RecordingQueue
+from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.cooldowns import CooldownStore
 from libs.common.storage.redis.holds import HoldStore
@@ -48,7 +48,7 @@ from services.gateway.endpoints.body_memory import BodyMemory
 from services.gateway.endpoints.open_calls import OpenCalls
 from services.gateway.endpoints.ownership import Ownership
 from services.gateway.endpoints.parts import Parts
-from services.gateway.metrics import DATABASES
+from services.gateway.metrics import BREAKER_OPEN, DATABASES
 from services.gateway.recordings.capture import Recordings
 from services.gateway.settings import Settings
 from services.gateway.spool.backlog import Backlog
@@ -164,14 +164,15 @@ async def _open(stack: AsyncExitStack, settings: Settings) -> _Resources:
 
 def _assemble(resources: _Resources, settings: Settings) -> _Assembly:
     database, redis, price_map = resources.database, resources.redis, resources.price_map
-    breaker, clock = Breaker(_REDIS_PAUSE_S), SharedClock()
+    breakers, clock = Breakers(shards_of(redis), _REDIS_PAUSE_S), SharedClock()
+    BREAKER_OPEN.labels("redis").set_function(breakers.any_open)
     pipelined = Pipelined(redis)
     holds = HoldStore(redis, pipelined, wait_replicas=settings.redis_wait_replicas)
     standings = Standings(StandingStore(pipelined, shards_of(redis)), SpendReader(database, holds))
-    caches = Caches(pipelined, breaker, settings)
+    caches = Caches(pipelined, breakers.shared, settings)
     profiles, tokenizer = Profiles(price_map), BundledTokenizer()
     backlog = Backlog(resources.spool)
-    admissions = Admissions(holds, database, backlog, breaker, clock, settings)
+    admissions = Admissions(holds, database, backlog, breakers, clock, settings)
     router = Router(database, ModelDirectory(settings, price_map, os.environ), caches, settings)
     cooldowns = Cooldowns(CooldownStore(redis))
     forwarder = Forwarder(
@@ -186,11 +187,11 @@ def _assemble(resources: _Resources, settings: Settings) -> _Assembly:
         router=router,
         admissions=admissions,
         dispatcher=Dispatcher(forwarder, cooldowns, _capacity(settings)),
-        meter=Meter(holds, backlog, breaker, admissions),
+        meter=Meter(holds, backlog, breakers, admissions),
         clock=clock,
         open_calls=OpenCalls(),
         recordings=Recordings(
-            RecordingQueue(redis), breaker, max_bytes=settings.recording_max_bytes
+            RecordingQueue(redis), breakers.shared, max_bytes=settings.recording_max_bytes
         ),
         estimator=Estimator(tokenizer),
         ownership=Ownership(ObjectStore(redis, database), router),
@@ -199,7 +200,7 @@ def _assemble(resources: _Resources, settings: Settings) -> _Assembly:
         ),
         body_memory=_body_memory(settings),
         decoding=ThreadPoolExecutor(_DECODING_THREADS, "decoding"),
-        early_refusals=EarlyRefusals(standings, breaker),
+        early_refusals=EarlyRefusals(standings, breakers),
         keepalive_s=settings.keepalive_s,
     )
     return _Assembly(

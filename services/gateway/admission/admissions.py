@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from libs.common.schemas.holds import (
     Unseeded,
 )
 from libs.common.storage.mongo.driver import Database, PyMongoError
+from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.client import OutOfMemoryError, RedisError
 from libs.common.storage.redis.holds import HoldStore
 from services.gateway.admission.call_hold import CallHold
@@ -37,7 +38,7 @@ from services.gateway.admission.scopes import (
     warnings,
 )
 from services.gateway.admission.spend_reader import SpendReader
-from services.gateway.admission.without_redis import WithoutRedis
+from services.gateway.admission.without_redis import ClosedCalls, WithoutRedis
 from services.gateway.calls.call import Call
 from services.gateway.calls.clock import SharedClock
 from services.gateway.calls.priced_request import PricedRequest
@@ -61,7 +62,7 @@ class Admissions:
         holds: HoldStore,
         database: Database,
         backlog: Backlog,
-        breaker: Breaker,
+        breakers: Breakers,
         clock: SharedClock,
         settings: Settings,
     ) -> None:
@@ -69,9 +70,9 @@ class Admissions:
         self._backlog = backlog
         self._spend = SpendReader(database, holds)
         self._without_redis = WithoutRedis(
-            self._spend, is_open=settings.admission_without_redis == "open"
+            self._spend, holds.shards, is_open=settings.admission_without_redis == "open"
         )
-        self._breaker = breaker
+        self._breakers = breakers
         self._clock = clock
         self._settings = settings
         self._open: dict[str, CallHold] = {}
@@ -97,11 +98,12 @@ class Admissions:
             budgets=now.budgets,
             nusd=hold_amount(priced, multiplier, self._settings.default_max_output_tokens),
         )
-        if self._breaker.allows():
+        breaker = self._breakers.of(hold.user_id)
+        if breaker.allows():
             try:
-                return await self._admit(hold, now, priced.input_tokens)
+                return await self._admit(hold, now, priced.input_tokens, breaker)
             except (RedisError, OSError) as error:
-                self._breaker.failed()
+                breaker.failed()
                 REDIS_FULL.set(isinstance(error, OutOfMemoryError))
                 log.warning("admission.redis_away", error=error)
             except PyMongoError as error:
@@ -132,9 +134,13 @@ class Admissions:
             self._backlog.release(hold.call.tags)
             self._without_redis.observe_close(hold, cost_nusd)
 
-    def spool_is_drained(self) -> None:
-        """Call this once Redis has the events of all closed calls."""
-        self._without_redis.observe_drained_spool()
+    def closed_calls(self) -> ClosedCalls:
+        """What calls used that Redis did not know of, and whose events are durable now."""
+        return self._without_redis.closed_calls()
+
+    def spool_is_drained(self, closed: ClosedCalls, *, but: Collection[int] = ()) -> None:
+        """Call this once Redis has the events of these calls, except for those shards."""
+        self._without_redis.observe_drained_spool(closed, but)
 
     async def renew_leases(self) -> None:
         """Runs until cancelled: prolongs the holds of calls that are under way."""
@@ -144,14 +150,21 @@ class Admissions:
                 async with asyncio.timeout(lease_s / _RENEWALS_PER_LEASE):
                     await self._renew_now.wait()
             self._renew_now.clear()
-            calls: defaultdict[str, list[str]] = defaultdict(list)
+            calls: defaultdict[int, defaultdict[str, list[str]]] = defaultdict(
+                lambda: defaultdict(list)
+            )
             for call_id, hold in self._open.items():
-                calls[hold.user_id].append(call_id)
-            try:
-                for user_id, call_ids in calls.items():
-                    await self._renew(user_id, call_ids)
-            except (RedisError, OSError) as error:
-                log.warning("leases.not_renewed", error=error)
+                calls[self._holds.shards.of(hold.user_id)][hold.user_id].append(call_id)
+            # A shard whose server is away does not hold up the others.
+            await asyncio.gather(*map(self._renew_shard, calls.values()))
+
+    async def _renew_shard(self, calls: Mapping[str, list[str]]) -> None:
+        """`calls` by account."""
+        try:
+            for user_id, call_ids in calls.items():
+                await self._renew(user_id, call_ids)
+        except (RedisError, OSError) as error:
+            log.warning("leases.not_renewed", error=error)
 
     async def _renew(self, user_id: str, call_ids: list[str]) -> None:
         await self._holds.announce_account(user_id)
@@ -174,7 +187,9 @@ class Admissions:
             event=hold.abandoned_event(),
         )
 
-    async def _admit(self, hold: CallHold, now: ScopesNow, tokens: int) -> CallHold:
+    async def _admit(
+        self, hold: CallHold, now: ScopesNow, tokens: int, breaker: Breaker
+    ) -> CallHold:
         """Raises RedisError or PyMongoError if a store does not answer, else as `admit`."""
         budgets, user_id = hold.budgets, hold.user_id
         asked_ms = self._clock.now_ms()
@@ -186,7 +201,7 @@ class Admissions:
             self._renew_now.set()
             await self._spend.seed(user_id, budgets)
             admission = await self._ask(hold, scopes, tokens)
-        self._breaker.succeeded()
+        breaker.succeeded()
         match admission:
             case OverBudget():
                 raise over_budget(admission, budgets, hold.principal, hold.nusd)
@@ -199,7 +214,7 @@ class Admissions:
                 hold = _with_standing(hold, now, admission)
                 self._open_call(hold)
                 self._without_redis.observe_admission(hold, admission)
-        if self._without_redis.any_open():
+        if self._without_redis.any_open(user_id):
             self._renew_now.set()
         return hold
 

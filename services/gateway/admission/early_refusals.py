@@ -6,9 +6,9 @@ hold: a call that passes must still be admitted.
 
 from collections.abc import Iterator, Sequence
 
-from libs.common.breaker import Breaker
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Limited, LimitKind, LimitScope, OverBudget
+from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.standings import ScopeStanding
 from services.gateway.admission.scopes import budgets_now, limited, over_budget, scopes_of
 from services.gateway.admission.standings import Standings
@@ -22,9 +22,9 @@ _WAIT_MS = 1_000
 class EarlyRefusals:
     """Checks limits in Redis. If Redis does not answer, every call passes."""
 
-    def __init__(self, standings: Standings, breaker: Breaker) -> None:
+    def __init__(self, standings: Standings, breakers: Breakers) -> None:
         self._standings = standings
-        self._breaker = breaker
+        self._breakers = breakers
 
     async def check(self, call: Call, principal: Principal, places: Sequence[int]) -> None:
         """`places` are the numbers of arriving bodies, this one included, of the account and key.
@@ -33,10 +33,11 @@ class EarlyRefusals:
         """
         budgets = budgets_now(principal, call.started_at)
         scopes = scopes_of(principal, budgets)
-        if self._breaker.is_open or not any(map(_is_limited, scopes)):
+        user_id = principal.account.user_id
+        if self._breakers.of(user_id).is_open or not any(map(_is_limited, scopes)):
             return
         try:
-            found = await self._standings.of(principal.account.user_id, scopes, budgets)
+            found = await self._standings.of(user_id, scopes, budgets)
         except Unavailable:
             return
         if found is None:

@@ -6,7 +6,7 @@ know each other's part: each may use what was left.
 """
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import monotonic
 
 import msgspec
@@ -15,6 +15,7 @@ from libs.common.cache import LoadingCache
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Admitted, LimitScope, OverBudget, PeriodLimit
 from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.redis.shards import Shards
 from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.scopes import BudgetNow, over_budget
 from services.gateway.admission.spend_reader import SpendReader
@@ -28,6 +29,8 @@ _SPEND_TTL_S = 5.0
 
 # (user_id, key_id); None for the account itself.
 _Owner = tuple[str, str | None]
+# What they used, in nano-USD.
+ClosedCalls = Mapping[_Owner, int]
 
 
 class _Taken(msgspec.Struct, frozen=True):
@@ -47,8 +50,9 @@ class _Known(msgspec.Struct):
 class WithoutRedis:
     """Observes every admission by Redis, to decide in its place while it is away."""
 
-    def __init__(self, spend: SpendReader, *, is_open: bool) -> None:
+    def __init__(self, spend: SpendReader, shards: Shards, *, is_open: bool) -> None:
         self._reader = spend
+        self._shard_of = shards.of
         self._is_open = is_open
         self._spend: LoadingCache[int] = LoadingCache(
             self._load_spend,
@@ -60,7 +64,8 @@ class WithoutRedis:
         self._known: OrderedDict[tuple[_Owner, str], _Known] = OrderedDict()
         # What this process's open calls hold, as far as Redis knows the holds.
         self._held: defaultdict[_Owner, int] = defaultdict(int)
-        self._open: dict[str, _Taken] = {}
+        # By shard, since one may be away while the others are not.
+        self._open: tuple[dict[str, _Taken], ...] = tuple({} for _ in range(shards.count))
         # What calls use that Redis does not know of, and the closed calls' part of it.
         self._taken: Counter[_Owner] = Counter()
         self._over: Counter[_Owner] = Counter()
@@ -97,12 +102,12 @@ class WithoutRedis:
                 )
                 raise over_budget(over, hold.budgets, hold.principal, hold.nusd)
         ADMITTED_WITHOUT_REDIS.inc()
-        self._open[hold.call.call_id] = _Taken(_owners(hold.principal), hold.nusd)
+        self._open_beside(hold)[hold.call.call_id] = _Taken(_owners(hold.principal), hold.nusd)
         _add(self._taken, _owners(hold.principal), hold.nusd)
 
     def observe_close(self, hold: CallHold, cost_nusd: int) -> None:
         """Replaces the call's hold by its cost."""
-        taken = self._open.pop(hold.call.call_id, None)
+        taken = self._open_beside(hold).pop(hold.call.call_id, None)
         if taken is not None:
             _add(self._taken, taken.owners, cost_nusd - taken.nusd)
             _add(self._over, taken.owners, cost_nusd)
@@ -113,21 +118,27 @@ class WithoutRedis:
             if known is not None:
                 known.nusd += cost_nusd - hold.nusd
 
-    def any_open(self) -> bool:
-        """Whether calls are under way that Redis does not know of."""
-        return bool(self._open)
+    def any_open(self, user_id: str) -> bool:
+        """Whether calls of the account's shard are under way that Redis does not know of."""
+        return bool(self._open[self._shard_of(user_id)])
 
     def observe_hold(self, hold: CallHold) -> None:
         """Moves the hold to those that Redis knows."""
-        taken = self._open.pop(hold.call.call_id, None)
+        taken = self._open_beside(hold).pop(hold.call.call_id, None)
         if taken is not None:
             _add(self._taken, taken.owners, -taken.nusd)
             _add(self._held, _owners(hold.principal), taken.nusd)
 
-    def observe_drained_spool(self) -> None:
-        """Redis now has the events and the costs of all closed calls."""
-        self._taken -= self._over
-        self._over.clear()
+    def closed_calls(self) -> ClosedCalls:
+        """What closed calls used that Redis did not know of at their ends."""
+        return dict(self._over)
+
+    def observe_drained_spool(self, closed: ClosedCalls, but: Collection[int]) -> None:
+        """Redis now has the events and the costs of these calls, except for those shards."""
+        for owner, nusd in closed.items():
+            if self._shard_of(owner[0]) not in but:
+                _add(self._taken, (owner,), -nusd)
+                _add(self._over, (owner,), -nusd)
 
     def lower_limits(self, user_id: str, scopes: list[LimitScope]) -> list[LimitScope]:
         """Subtracts from each budget what calls used that Redis does not know."""
@@ -143,6 +154,9 @@ class WithoutRedis:
             )
             for scope in scopes
         ]
+
+    def _open_beside(self, hold: CallHold) -> dict[str, _Taken]:
+        return self._open[self._shard_of(hold.user_id)]
 
     async def _spent(self, principal: Principal, now: BudgetNow) -> int:
         first, last = now.days() or ("", "")

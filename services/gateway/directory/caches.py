@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from libs.common.breaker import Breaker
@@ -45,8 +44,7 @@ class Caches:
         self._load_timeout_s = load_timeout_s
         self._mongo_breaker = Breaker(_MONGO_PAUSE_S)
         self._caches: list[tuple[InvalidationKind, LoadingCache[Any]]] = []
-        for name, breaker in (("redis", redis_breaker), ("mongo", self._mongo_breaker)):
-            BREAKER_OPEN.labels(name).set_function(partial(getattr, breaker, "is_open"))
+        BREAKER_OPEN.labels("mongo").set_function(lambda: self._mongo_breaker.is_open)
 
     def in_memory(
         self, kind: InvalidationKind, load: Callable[[str], Awaitable[V | Loaded[V] | None]]

@@ -166,7 +166,7 @@ class Handler(ABC):
             if principal.key.recording is not None:
                 self._start_capture(principal)
             try:
-                parts.meter.require_writable()
+                parts.meter.require_writable(principal.account.user_id)
                 refusal = (
                     wrong_method
                     or check_key(principal.key, call.started_at)

@@ -21,6 +21,7 @@ from libs.common.storage.queue.event_queue import (
     encode_batch,
     split_batch,
 )
+from services.gateway.spool.delivery import MayGo, Send
 from services.gateway.spool.records import record_of
 from services.gateway.spool.spool import Spool, SpoolFull
 
@@ -105,25 +106,26 @@ class Backlog:
 
     async def drain(
         self,
-        send: Callable[[Record, Sequence[Metered]], Awaitable[None]],
-        dead_letter: Callable[[bytes], Awaitable[None]],
+        send: Callable[[Record, Sequence[Metered]], Awaitable[frozenset[int]]],
+        dead_letter: Send,
+        may_go: MayGo,
     ) -> int:
         """Returns how many records were sent; `dead_letter` gets those that cannot be read.
 
-        Stops at the first that cannot be sent; the next call begins with it.
+        Stops at the first for which one of them raises; the next call begins with it. Both return
+        the shards whose part of the record has to wait.
         """
 
-        async def send_or_dead_letter(raw: bytes) -> None:
+        async def send_or_dead_letter(raw: bytes) -> frozenset[int]:
             try:
                 record = _decode(raw)
                 batch = _batch_of(record)
             except UNREADABLE as error:
                 log.error("spool.unreadable", error=error)
-                await dead_letter(raw)
-            else:
-                await send(record, batch)
+                return await dead_letter(raw)
+            return await send(record, batch)
 
-        return await self._spool.drain(send_or_dead_letter)
+        return await self._spool.drain(send_or_dead_letter, may_go)
 
     async def _write(self, holds: Sequence[OpenHold]) -> Sequence[None]:
         await self._spool.append(_encode(Record(holds=tuple(holds), process=self.process)))

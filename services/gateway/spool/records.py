@@ -8,6 +8,7 @@ from functools import partial
 from typing import BinaryIO
 
 _HEADER = struct.Struct(">II")
+HEADER_BYTES = _HEADER.size
 _BLOCK = 1024 * 1024
 
 
@@ -33,9 +34,9 @@ def write_at(file: BinaryIO, data: bytes, offset: int) -> None:
     os.fdatasync(file.fileno())
 
 
-def records_of(file: BinaryIO) -> Iterator[bytes]:
-    """Raises Unreadable at a record that is cut short or damaged."""
-    offset = 0
+def records_of(file: BinaryIO, offset: int = 0) -> Iterator[bytes]:
+    """From `offset`, where one begins. Raises Unreadable at one that is cut short or damaged."""
+    file.seek(offset)
     while header := file.read(_HEADER.size):
         if not any(header):
             if _is_room(file):
@@ -49,6 +50,13 @@ def records_of(file: BinaryIO) -> Iterator[bytes]:
             raise Unreadable(offset)
         offset += _HEADER.size + length
         yield payload
+
+
+def record_at(file: BinaryIO, offset: int) -> bytes:
+    """Raises Unreadable."""
+    for payload in records_of(file, offset):
+        return payload
+    raise Unreadable(offset)
 
 
 def _is_room(file: BinaryIO) -> bool:

@@ -3,7 +3,7 @@
 A spool file has records (`records`), then zeros: blocks that are allocated already, so that a disk
 which fills up cannot take the room of calls under way. Records are written with fdatasync and
 drained in order; the file is removed when all were sent, and kept aside if it cannot be read to its
-end.
+end. Records of shards that are away let the others pass.
 
 Each process writes its own file and holds a lock on it, so that replicas may share a directory and
 adopt the files of dead ones. A file without records is hidden: it is only room.
@@ -12,7 +12,7 @@ adopt the files of dead ones. A file without records is hidden: it is only room.
 import asyncio
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep, time_ns
@@ -21,7 +21,8 @@ from uuid import uuid4
 
 import structlog
 
-from services.gateway.spool.records import Unreadable, record_of, records_of, write_at
+from services.gateway.spool.delivery import Delivery, MayGo, Send
+from services.gateway.spool.records import record_of, write_at
 
 log = structlog.get_logger(__name__)
 _SUFFIX = ".spool2"
@@ -57,6 +58,7 @@ class Spool:
         # Bytes promised to calls under way. Counted on the event loop only.
         self._reserved = 0
         self._lock = asyncio.Lock()
+        self._deliveries: dict[Path, Delivery] = {}
         self.lacks_room: str | None = None
 
     def open(self) -> None:
@@ -94,21 +96,24 @@ class Spool:
             async with self._lock:
                 await _in_thread(self._grow_if_needed)
 
-    async def drain(self, send: Callable[[bytes], Awaitable[None]]) -> int:
-        """Sends every record, oldest file first; stops at the first that `send` cannot send.
+    async def drain(self, send: Send, may_go: MayGo) -> int:
+        """Sends every record, oldest file first; stops at the first for which `send` raises.
 
         Returns how many were sent. A record may be sent again after a crash, never lost.
         """
         async with self._lock:
-            sent = 0
-            for path in self._files():
+            sent, files = 0, self._files()
+            self._deliveries = {path: self._deliveries.get(path) or Delivery() for path in files}
+            for path, delivery in self._deliveries.items():
                 is_own = path == self._path
                 file = path.open("rb") if is_own else _locked(path)
                 if file is None:
                     continue
                 with file:
-                    sent += await _send_all(path, file, send)
-                if is_own:
+                    sent += await delivery.go_on(file, send, may_go)
+                    if not delivery.waits:
+                        _put_away(path, delivery)
+                if is_own and (delivery.damage or not delivery.waits):
                     await _in_thread(self._start_again)
             return sent
 
@@ -199,7 +204,7 @@ class Spool:
         return self._file
 
     def _start_again(self) -> None:
-        """The file was removed or kept aside; calls under way need room in a new one."""
+        """The file was removed, or takes no more; calls under way need room in a new one."""
         self._close_file()
         self._grow_if_needed()
 
@@ -281,30 +286,16 @@ def _locked(path: Path) -> BinaryIO | None:
     return file
 
 
-async def _send_all(path: Path, file: BinaryIO, send: Callable[[bytes], Awaitable[None]]) -> int:
-    """Sends the file's records, then removes it. Returns how many were sent."""
-    sent = 0
-    try:
-        for payload in records_of(file):
-            await send(payload)
-            sent += 1
-    except Unreadable as error:
-        log.error("spool.damaged", file=str(path), offset=error.offset, sent=sent)
-        _keep_aside(path)
-    else:
-        _remove(path)
-    return sent
-
-
-def _keep_aside(path: Path) -> None:
+def _put_away(path: Path, delivery: Delivery) -> None:
+    """The file has no record that waits."""
+    if delivery.damage is None:
+        # Another process may have removed it.
+        path.unlink(missing_ok=True)
+        return
     # A crash most likely cut short its last record, which was then never acknowledged. If there is
     # more behind it, an operator should look at the file.
+    log.error("spool.damaged", file=str(path), offset=delivery.damage.offset)
     path.rename(path.with_suffix(".damaged"))
-
-
-def _remove(path: Path) -> None:
-    # Another process may have removed it.
-    path.unlink(missing_ok=True)
 
 
 def _sync_directory(directory: Path) -> None:

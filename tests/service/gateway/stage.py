@@ -109,8 +109,8 @@ class Announcing:
     def enqueue_nowait(self, metered: Metered) -> None:
         self._meter.enqueue_nowait(metered)
 
-    def require_writable(self) -> None:
-        self._meter.require_writable()
+    def require_writable(self, user_id: str) -> None:
+        self._meter.require_writable(user_id)
 
 
 def with_parts(change: Callable[[Parts, State, Settings], dict[str, Any]]) -> StateFactory:

@@ -34,8 +34,8 @@ class LoggedMeter:
         await self._meter.enqueue(metered)
         self._log.append(COMMITTED)
 
-    def require_writable(self) -> None:
-        self._meter.require_writable()
+    def require_writable(self, user_id: str) -> None:
+        self._meter.require_writable(user_id)
 
 
 class BrokenMeter:
@@ -44,7 +44,7 @@ class BrokenMeter:
     async def enqueue(self, metered: Metered) -> None:
         raise AnswerWithheld("The gateway cannot record usage.")
 
-    def require_writable(self) -> None:
+    def require_writable(self, user_id: str) -> None:
         """Nobody knows of it yet."""
 
 

@@ -272,8 +272,8 @@ class _Refusing:
     def enqueue_nowait(self, metered: Metered) -> None:
         self._meter.enqueue_nowait(metered)
 
-    def require_writable(self) -> None:
-        self._meter.require_writable()
+    def require_writable(self, user_id: str) -> None:
+        self._meter.require_writable(user_id)
 
 
 async def test_a_refused_body_occupies_no_slot(

@@ -1,7 +1,7 @@
 """The backlog: what is noted on disk is told to Redis, and what nobody can read is not lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -9,14 +9,16 @@ from typing import cast
 import msgspec
 import pytest
 
-from libs.common.breaker import Breaker
 from libs.common.domain.tags import MAX_TAGS
 from libs.common.errors import Unavailable
 from libs.common.schemas.holds import Finished, OpenHold
 from libs.common.storage.queue.event_queue import encode_batch
+from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.shards import ONE
 from services.gateway.admission.admissions import Admissions
+from services.gateway.admission.without_redis import ClosedCalls
 from services.gateway.spool.backlog import Backlog, Metered, Record
 from services.gateway.spool.spool import Spool, SpoolFull
 from services.gateway.usage.meter import Meter
@@ -44,12 +46,14 @@ class Drained:
         self.batches: list[Sequence[Metered]] = []
         self.dead_lettered: list[bytes] = []
 
-    async def send(self, record: Record, batch: Sequence[Metered]) -> None:
+    async def send(self, record: Record, batch: Sequence[Metered]) -> frozenset[int]:
         self.records.append(record)
         self.batches.append(batch)
+        return frozenset()
 
-    async def dead_letter(self, raw: bytes) -> None:
+    async def dead_letter(self, raw: bytes) -> frozenset[int]:
         self.dead_lettered.append(raw)
+        return frozenset()
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ async def redis() -> AsyncIterator[Redis]:
 
 async def drained(backlog: Backlog) -> Drained:
     out = Drained()
-    await backlog.drain(out.send, out.dead_letter)
+    await backlog.drain(out.send, out.dead_letter, lambda _: True)
     assert backlog.is_empty()
     return out
 
@@ -124,6 +128,12 @@ class Calls:
     def redis_has_hold(self, call_id: str) -> None:
         self.of_which_told.append(call_id)
 
+    def closed_calls(self) -> ClosedCalls:
+        return {}
+
+    def spool_is_drained(self, closed: ClosedCalls, *, but: Collection[int] = ()) -> None:
+        assert (closed, but) == ({}, {})
+
 
 async def test_holds_are_taken_except_for_finished_calls(spool: Spool, redis: Redis) -> None:
     """What became of the calls of a dead process nobody knows."""
@@ -132,7 +142,7 @@ async def test_holds_are_taken_except_for_finished_calls(spool: Spool, redis: Re
     await mine.record_hold(hold("over"))
     await others.record_hold(hold("orphan"))
     holds, calls = HoldStore(redis), Calls("open")
-    meter = Meter(holds, mine, Breaker(1.0), cast("Admissions", calls))
+    meter = Meter(holds, mine, Breakers(ONE, 1.0), cast("Admissions", calls))
     assert await meter.drain_backlog() == 3
     assert await holds.renew("acme", ["open", "over", "orphan"], lease_s=60) == ["over"]
     assert calls.of_which_told == ["open", "orphan"]

@@ -3,21 +3,23 @@
 import asyncio
 import math
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from libs.common.breaker import Breaker
 from libs.common.errors import AnswerWithheld, NothingRecordable
 from libs.common.schemas.holds import Finished
 from libs.common.storage.queue.event_queue import QUEUE
+from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.pipelining import NotReplicated, Transaction
+from libs.common.storage.redis.shards import ONE
 from services.gateway.admission.admissions import Admissions
+from services.gateway.admission.without_redis import ClosedCalls
 from services.gateway.spool.backlog import Backlog, Metered
 from services.gateway.spool.spool import Spool
 from services.gateway.usage.meter import Meter, NotDurable
@@ -56,7 +58,11 @@ class Calls:
     def close_call(self, call_id: str, cost_nusd: int) -> None:
         self.over.append((call_id, cost_nusd))
 
-    def spool_is_drained(self) -> None:
+    def closed_calls(self) -> ClosedCalls:
+        """Nothing counts here."""
+        return {}
+
+    def spool_is_drained(self, closed: ClosedCalls, *, but: Collection[int] = ()) -> None:
         """Nothing counts here."""
 
 
@@ -68,13 +74,13 @@ class Stage:
         self.spool = Spool(directory, max_bytes=spool_bytes)
         self.spool.open()
         # It lets everybody try again at once.
-        self.breaker = Breaker(0.0)
+        self.breakers = Breakers(ONE, 0.0)
 
     def meter(self, *, client_wait_s: float = math.inf, close_s: float = 5) -> Meter:
         return Meter(
             self.holds,
             Backlog(self.spool),
-            self.breaker,
+            self.breakers,
             cast("Admissions", self.calls),
             client_wait_s=client_wait_s,
             close_s=close_s,
@@ -111,7 +117,7 @@ async def test_a_call_stays_open_until_its_event_is_durable(stage: Stage) -> Non
     waiting = asyncio.create_task(meter.enqueue(metered("a")))
     await until_it_fails(meter)
     with pytest.raises(NothingRecordable) as refused:
-        meter.require_writable()
+        meter.require_writable("acme")
     assert refused.value.retry_after_s
     with pytest.raises(NotDurable, match="1 usage events"):
         await meter.check()
@@ -120,7 +126,7 @@ async def test_a_call_stays_open_until_its_event_is_durable(stage: Stage) -> Non
     stage.holds.away = False
     await waiting
     assert await stage.queued() == 1
-    meter.require_writable()
+    meter.require_writable("acme")
     await meter.check()
 
 
@@ -183,35 +189,35 @@ async def test_events_lost_with_the_process_can_be_posted_from_its_log(
 async def test_new_calls_cannot_use_the_spool_room_of_open_ones(stage: Stage) -> None:
     meter = stage.meter()
     assert stage.spool.lacks_room is not None
-    meter.require_writable()
-    stage.breaker.failed()
+    meter.require_writable("acme")
+    stage.breakers.of("acme").failed()
     with pytest.raises(NothingRecordable):
-        meter.require_writable()
+        meter.require_writable("acme")
 
 
 async def test_redis_is_probed_while_no_call_may_begin(stage: Stage) -> None:
     meter = stage.meter()
-    stage.breaker.failed()
+    stage.breakers.of("acme").failed()
     stage.holds.away = False
     draining = asyncio.create_task(meter.drain_spool())
     async with asyncio.timeout(5):
-        while stage.breaker.is_open:
+        while stage.breakers.of("acme").is_open:
             await asyncio.sleep(0.01)
     draining.cancel()
-    meter.require_writable()
+    meter.require_writable("acme")
 
 
 async def test_what_no_replica_has_is_spooled_too_and_redis_still_admits(tmp_path: Path) -> None:
     async with fake_redis() as redis:
         await HoldStore(redis).load_scripts()
         stage = Stage(redis, tmp_path, spool_bytes=1024**2)
-        stage.breaker = Breaker(60.0)
+        stage.breakers = Breakers(ONE, 60.0)
         stage.holds.away, stage.holds.replicas_lag = False, True
         meter = stage.meter()
         await meter.enqueue(metered("a"))
         assert not stage.spool.is_empty()
-        assert not stage.breaker.is_open
-        meter.require_writable()
+        assert not stage.breakers.of("acme").is_open
+        meter.require_writable("acme")
 
         stage.holds.replicas_lag = False
         assert await meter.drain_backlog() == 1

@@ -21,10 +21,15 @@ class Redis:
         self.received: list[bytes] = []
         self.refuses_after: int | None = None
 
-    async def send(self, payload: bytes) -> None:
+    async def send(self, payload: bytes) -> frozenset[int]:
         if self.refuses_after is not None and len(self.received) >= self.refuses_after:
             raise OSError("away")
         self.received.append(payload)
+        return frozenset()
+
+
+def anything(_: frozenset[int]) -> bool:
+    return True
 
 
 _opened: list[Spool] = []
@@ -74,7 +79,7 @@ async def test_a_drain_keeps_the_order_and_leaves_nothing(
         await spool.append(payload)
 
     assert not spool.is_empty()
-    assert await spool.drain(redis.send) == 3
+    assert await spool.drain(redis.send, anything) == 3
     assert redis.received == payloads
     assert spool.is_empty()
     assert files_of(tmp_path) == []
@@ -93,12 +98,12 @@ async def test_its_size_is_what_its_files_take_of_the_bound(tmp_path: Path) -> N
 
 async def test_appending_continues_after_a_drain(spool: Spool, redis: Redis) -> None:
     await spool.append(b"one")
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
     await spool.append(b"two")
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
 
     assert redis.received == [b"one", b"two"]
-    assert await spool.drain(redis.send) == 0
+    assert await spool.drain(redis.send, anything) == 0
 
 
 async def test_opening_creates_the_directory(tmp_path: Path) -> None:
@@ -121,12 +126,12 @@ async def test_unsent_records_are_sent_again(spool: Spool, redis: Redis) -> None
     redis.refuses_after = 1
 
     with pytest.raises(OSError, match="away"):
-        await spool.drain(redis.send)
+        await spool.drain(redis.send, anything)
     await spool.append(b"four")
     redis.refuses_after = None
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
 
-    assert redis.received[1:] == [b"one", b"two", b"three", b"four"]
+    assert redis.received == [b"one", b"two", b"three", b"four"]
 
 
 async def test_retries_during_an_outage_fill_one_file(
@@ -136,7 +141,7 @@ async def test_retries_during_an_outage_fill_one_file(
     for number in range(5):
         await spool.append(b"%d" % number)
         with pytest.raises(OSError, match="away"):
-            await spool.drain(redis.send)
+            await spool.drain(redis.send, anything)
 
     assert len(files_of(tmp_path)) == 1
 
@@ -147,15 +152,15 @@ async def test_a_full_spool_has_room_again_once_drained(tmp_path: Path, redis: R
     await spool.append(b"1234")
     # A drain that fails makes no room.
     with pytest.raises(OSError, match="away"):
-        await spool.drain(redis.send)
+        await spool.drain(redis.send, anything)
     await spool.append(b"1234")
     with pytest.raises(SpoolFull):
         await spool.append(b"5")
 
     redis.refuses_after = None
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
     await spool.append(b"5678")
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
 
     assert redis.received == [b"1234", b"1234", b"5678"]
 
@@ -168,7 +173,7 @@ async def test_the_next_process_takes_over_oldest_first(tmp_path: Path, redis: R
     spool = opened(tmp_path)
     await spool.append(b"three")
 
-    assert await spool.drain(redis.send) == 3
+    assert await spool.drain(redis.send, anything) == 3
     assert redis.received == [b"one", b"two", b"three"]
     assert spool.is_empty()
 
@@ -180,13 +185,13 @@ async def test_a_file_that_another_process_writes_is_left_alone(
     await other.append(b"theirs")
     await spool.append(b"ours")
 
-    assert await spool.drain(redis.send) == 1
+    assert await spool.drain(redis.send, anything) == 1
     assert redis.received == [b"ours"]
     assert not spool.is_empty()
 
     await other.append(b"theirs too")
     other.close()
-    assert await spool.drain(redis.send) == 2
+    assert await spool.drain(redis.send, anything) == 2
     assert redis.received == [b"ours", b"theirs", b"theirs too"]
 
 
@@ -204,7 +209,7 @@ async def test_a_crash_in_mid_record_loses_only_that_record(
     spool = opened(tmp_path)
     await spool.append(b"later")
 
-    assert await spool.drain(redis.send) == 2
+    assert await spool.drain(redis.send, anything) == 2
     assert redis.received == [b"whole", b"later"]
     assert spool.is_empty()
 
@@ -220,7 +225,7 @@ async def test_records_behind_a_damaged_one_are_kept_aside(tmp_path: Path, redis
 
     spool = opened(tmp_path)
 
-    assert await spool.drain(redis.send) == 1
+    assert await spool.drain(redis.send, anything) == 1
     assert spool.is_empty()
     (kept,) = files_of(tmp_path)
     assert kept.suffix == ".damaged"
@@ -246,7 +251,7 @@ async def test_a_full_disk_raises_and_leaves_no_partial_record(spool: Spool, red
                 await spool.append(b"too much")
     await spool.append(b"after")
 
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
     assert redis.received == [b"before", b"after"]
 
 
@@ -254,7 +259,7 @@ async def test_concurrent_appends_are_all_kept(spool: Spool, redis: Redis) -> No
     payloads = {b"%d" % number for number in range(50)}
     await asyncio.gather(*(spool.append(payload) for payload in payloads))
 
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
     assert set(redis.received) == payloads
     assert len(redis.received) == 50
 
@@ -285,7 +290,7 @@ async def test_reserved_room_survives_a_full_disk(
             await spool.append(event, from_reserve=True)
     assert spool.lacks_room is not None
 
-    await spool.drain(redis.send)
+    await spool.drain(redis.send, anything)
     assert redis.received[-3:] == events
     assert spool.lacks_room is None
 
@@ -307,7 +312,7 @@ async def test_the_bound_covers_the_directory(tmp_path: Path, redis: Redis) -> N
     await fill(spool)
     assert 9_000 < allocated(tmp_path) <= 10_000
 
-    await other.drain(redis.send)
+    await other.drain(redis.send, anything)
     (tmp_path / "kept.damaged").unlink()
     await spool.append(b"note" * 25)
     assert allocated(tmp_path) <= 10_000
@@ -331,7 +336,7 @@ async def test_free_room_of_a_killed_process_is_not_a_record(
     left = tmp_path / f"0{path.name}"
     left.write_bytes(path.read_bytes())
 
-    assert await spool.drain(redis.send) == 2
+    assert await spool.drain(redis.send, anything) == 2
     assert redis.received == [b"one", b"one"]
     assert files_of(tmp_path) == []
 
@@ -342,7 +347,7 @@ async def test_records_behind_free_room_are_kept_aside(redis: Redis, tmp_path: P
     left.write_bytes(bytes(RECORD_BYTES) + record_of(b"behind"))
     spool = opened(tmp_path)
 
-    assert await spool.drain(redis.send) == 0
+    assert await spool.drain(redis.send, anything) == 0
     (kept,) = files_of(tmp_path)
     assert kept.suffix == ".damaged"
 
@@ -353,7 +358,7 @@ async def test_records_of_an_older_release_are_sent(redis: Redis, tmp_path: Path
     spool = opened(tmp_path)
     assert not spool.is_empty()
 
-    assert await spool.drain(redis.send) == 2
+    assert await spool.drain(redis.send, anything) == 2
     assert redis.received == [b"one", b"two"]
     assert spool.is_empty()
 
@@ -374,3 +379,93 @@ async def test_room_of_a_dead_process_is_freed(tmp_path: Path) -> None:
 
     assert len(contents_of(tmp_path)) == 1
     await living.append(b"one")
+
+
+class Shards:
+    """Takes all but what is of shards that are away: a record's first byte is its shard."""
+
+    def __init__(self, *away: int) -> None:
+        self.away = set(away)
+        self.received: list[bytes] = []
+
+    async def send(self, payload: bytes) -> frozenset[int]:
+        shard = int(payload[:1])
+        if shard in self.away:
+            return frozenset((shard,))
+        self.received.append(payload)
+        return frozenset()
+
+    def may_go(self, waits_for: frozenset[int]) -> bool:
+        return not waits_for <= self.away
+
+
+async def test_records_that_wait_let_others_pass_and_keep_their_order(
+    spool: Spool, tmp_path: Path
+) -> None:
+    shards = Shards(1)
+    for payload in (b"1a", b"2a", b"1b", b"2b"):
+        await spool.append(payload)
+    assert await spool.drain(shards.send, shards.may_go) == 2
+    await spool.append(b"1c")
+    await spool.append(b"2c")
+    assert await spool.drain(shards.send, shards.may_go) == 1
+    assert await spool.drain(shards.send, shards.may_go) == 0
+    assert shards.received == [b"2a", b"2b", b"2c"]
+    assert len(files_of(tmp_path)) == 1
+
+    shards.away = set()
+    assert await spool.drain(shards.send, shards.may_go) == 3
+    assert shards.received[3:] == [b"1a", b"1b", b"1c"]
+    assert files_of(tmp_path) == []
+
+
+async def test_a_fault_forgets_no_record_that_waits(spool: Spool) -> None:
+    shards, redis = Shards(1, 2), Redis()
+    for payload in (b"1a", b"2a", b"1b", b"2b"):
+        await spool.append(payload)
+    assert await spool.drain(shards.send, shards.may_go) == 0
+    await spool.append(b"1c")
+    redis.refuses_after = 2
+    with pytest.raises(OSError, match="away"):
+        await spool.drain(redis.send, anything)
+    redis.refuses_after = None
+    assert await spool.drain(redis.send, anything) == 3
+    assert redis.received == [b"1a", b"2a", b"1b", b"2b", b"1c"]
+    assert spool.is_empty()
+
+
+async def test_a_damaged_file_is_kept_aside_once_nothing_in_it_waits(
+    spool: Spool, tmp_path: Path
+) -> None:
+    """Also where this process was writing it: then the next record begins another file."""
+    shards = Shards(1)
+    for payload in (b"1a", b"2a", b"2-damaged"):
+        await spool.append(payload)
+    (path,) = files_of(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"2-damaged", b"2-DAMAGED"))
+    assert await spool.drain(shards.send, shards.may_go) == 1
+    await spool.append(b"1b")
+    assert await spool.drain(shards.send, shards.may_go) == 0
+    assert path in files_of(tmp_path)
+
+    shards.away = set()
+    assert await spool.drain(shards.send, shards.may_go) == 2
+    assert shards.received == [b"2a", b"1a", b"1b"]
+    assert files_of(tmp_path) == [path.with_suffix(".damaged")]
+    assert spool.is_empty()
+
+
+async def test_a_record_that_is_damaged_while_it_waits_spoils_no_other(
+    spool: Spool, tmp_path: Path
+) -> None:
+    shards = Shards(1)
+    for payload in (b"1-damaged", b"1b", b"2a"):
+        await spool.append(payload)
+    assert await spool.drain(shards.send, shards.may_go) == 1
+    (path,) = files_of(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"1-damaged", b"1-DAMAGED"))
+    shards.away = set()
+    for _ in range(2):
+        await spool.drain(shards.send, shards.may_go)
+    assert shards.received == [b"2a", b"1b"]
+    assert files_of(tmp_path) == [path.with_suffix(".damaged")]

@@ -10,6 +10,7 @@ from libs.common.schemas.account import Budget
 from libs.common.schemas.holds import Admitted, LimitScope, PeriodLimit, Standing
 from libs.common.schemas.spend import PeriodSpend
 from libs.common.storage.mongo.driver import PyMongoError
+from libs.common.storage.redis.shards import ONE, Shards, cluster_shards
 from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.scopes import budgets_now, scopes_of
 from services.gateway.admission.without_redis import WithoutRedis
@@ -17,6 +18,7 @@ from services.gateway.calls.call import Call
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.formats import CHAT
+from tests.support.sharding import user_of
 from tests.unit.builders import account, api_key
 
 AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
@@ -43,12 +45,14 @@ class Ledger:
 class Desk:
     """One account's calls; each costs what it holds unless told otherwise."""
 
-    def __init__(self, caller: Principal | None = None, *, is_open: bool = True) -> None:
+    def __init__(
+        self, caller: Principal | None = None, *, is_open: bool = True, shards: Shards = ONE
+    ) -> None:
         self.ledger = Ledger()
         self.caller = caller or Principal(api_key(), account(budgets=(TOTAL,)))
         self.budgets = budgets_now(self.caller, AT)
         reader: Any = self.ledger
-        self.gate = WithoutRedis(reader, is_open=is_open)
+        self.gate = WithoutRedis(reader, shards, is_open=is_open)
 
     def by_redis(self, nusd: int, *standings: tuple[int, int]) -> CallHold:
         """Redis admits a call, and reports how the budgets stand with it."""
@@ -84,7 +88,9 @@ class Desk:
         return lo
 
     def limit_for_redis(self) -> int:
-        scopes = self.gate.lower_limits("acme", scopes_of(self.caller, self.budgets))
+        scopes = self.gate.lower_limits(
+            self.caller.account.user_id, scopes_of(self.caller, self.budgets)
+        )
         return scopes[0].budgets[0].limit
 
     def _hold(self, nusd: int) -> CallHold:
@@ -124,7 +130,7 @@ async def test_finished_calls_stay_counted_until_redis_has_them() -> None:
         desk.end(await desk.without(100), 100)
     assert await desk.without(1) is None
     assert desk.limit_for_redis() == 0
-    desk.gate.observe_drained_spool()
+    desk.gate.observe_drained_spool(desk.gate.closed_calls(), ())
     assert desk.limit_for_redis() == LIMIT
     assert await desk.without(1) is not None
 
@@ -135,7 +141,7 @@ async def test_unused_holds_make_room_for_other_calls() -> None:
     assert await desk.room() == 900
     open_call = await desk.without(500)
     assert await desk.room() == 400
-    desk.gate.observe_drained_spool()
+    desk.gate.observe_drained_spool(desk.gate.closed_calls(), ())
     assert await desk.room() == 500
     desk.end(open_call, 1)
     assert await desk.room() == 999
@@ -144,11 +150,11 @@ async def test_unused_holds_make_room_for_other_calls() -> None:
 async def test_a_hold_taken_over_by_redis_is_counted_once() -> None:
     desk = Desk()
     hold = await desk.without(400)
-    assert desk.gate.any_open()
+    assert desk.gate.any_open("acme")
     assert desk.limit_for_redis() == 600
     assert hold is not None
     desk.gate.observe_hold(hold)
-    assert not desk.gate.any_open()
+    assert not desk.gate.any_open("acme")
     assert desk.limit_for_redis() == LIMIT
     assert await desk.room() == 600
     desk.end(hold, 400)
@@ -196,3 +202,29 @@ async def test_accounts_without_open_calls_are_not_kept() -> None:
     assert await desk.without(10 * LIMIT) is None
     assert not desk.gate._held
     assert not desk.gate._taken
+
+
+async def test_a_shard_that_is_away_keeps_what_its_calls_used_and_others_do_not() -> None:
+    shards = cluster_shards(4)
+    here, away = user_of(shards, 0), user_of(shards, 1)
+    callers = [
+        Principal(api_key(user_id=user), account(user, budgets=(TOTAL,))) for user in (here, away)
+    ]
+    desk = Desk(callers[0], shards=shards)
+    open_call = await desk.without(100)
+    desk.end(await desk.without(300), 300)
+    desk.caller = callers[1]
+    desk.end(await desk.without(200), 200)
+    assert desk.gate.any_open(here)
+    assert not desk.gate.any_open(away)
+
+    closed = desk.gate.closed_calls()
+    # It ends after the spool was looked at, so its event may still be there.
+    desk.caller = callers[0]
+    desk.end(open_call, 50)
+    desk.gate.observe_drained_spool(closed, {1})
+    assert desk.limit_for_redis() == LIMIT - 50
+    desk.caller = callers[1]
+    assert desk.limit_for_redis() == LIMIT - 200
+    desk.gate.observe_drained_spool(desk.gate.closed_calls(), ())
+    assert desk.limit_for_redis() == LIMIT

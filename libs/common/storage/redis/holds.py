@@ -164,6 +164,10 @@ class HoldStore:
         members = await self._scripts.command("ZRANGE", self.shards.name(_ACCOUNTS, shard), 0, -1)
         return sorted(member.decode() for member in members)
 
+    async def probe(self, shard: int) -> None:
+        """Raises RedisError or OSError if the shard's server does not answer."""
+        await self._scripts.command("EXISTS", self.shards.name(_ACCOUNTS, shard))
+
     async def sweep(self, user_id: str, *, limit: int) -> list[bytes]:
         """Removes holds whose lease has expired. Returns the events of their unfinished calls.
 
