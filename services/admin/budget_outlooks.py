@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 from starlette.requests import Request
 
+from libs.common.domain.periods import present_periods
 from libs.common.schemas.account import Account, Budget, BudgetPeriod
 from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, by_id
@@ -68,15 +69,15 @@ async def _found(state: State, query: BudgetQuery, part: Slice) -> Rows[Sequence
             read = msgspec.structs.replace(read, inclusive=False)
         owners, candidates = await _owners(state, query, read)
         budgets = await _budgets(state, candidates)
-        for owner in owners:
+        for owner_id in owners:
             shown = [
                 budget
-                for budget in budgets.get(_id_of(owner), ())
+                for budget in budgets.get(owner_id, ())
                 if not query.at_risk or _is_at_risk(budget)
             ]
             if shown and len(rows) == part.limit:
                 return Rows(rows=rows, first=first, rest=last)
-            last, looked_at = by_id(_id_of(owner)), looked_at + 1
+            last, looked_at = by_id(owner_id), looked_at + 1
             if shown:
                 rows.append(shown)
                 first = first or last
@@ -91,18 +92,20 @@ def _is_at_risk(budget: BudgetSpend) -> bool:
 
 async def _owners(
     state: State, query: BudgetQuery, part: Slice
-) -> tuple[Sequence[Owner], Sequence[Owner]]:
-    """The next owners, and those of them that may be shown."""
+) -> tuple[Sequence[str], Sequence[Owner]]:
+    """The ids of the next owners, and those of them that may be shown."""
     if query.of == "key":
         keys = await state["keys"].with_budgets(part, user_id=query.user_id)
-        return keys, keys
+        return [key.key_id for key in keys], keys
     if query.user_id is not None:
         account = await find_account(state, query.user_id)
         one = [account] if part.covers(by_id(account.user_id)) else []
-        return one, one
-    accounts = await state["accounts"].with_budgets(part)
-    owners = [account for account, _ in accounts]
-    return owners, await accounts_at_risk(state, accounts) if query.at_risk else owners
+        return [account.user_id for account in one], one
+    now = state["now"]()
+    accounts = await state["accounts"].with_budgets(part, present_periods(now))
+    owners = [account.user_id for account, _ in accounts]
+    shown = await accounts_at_risk(state, accounts, now) if query.at_risk else owners
+    return owners, await state["accounts"].get_many(shown) if shown else []
 
 
 async def _budgets(state: State, owners: Sequence[Owner]) -> dict[str, list[OwnedBudget]]:

@@ -11,12 +11,14 @@ from msgspec import UNSET, UnsetType
 from libs.common.domain.forecasts import Forecast, Outlook, Present, forecast, presents_of
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import days_of
-from libs.common.schemas.account import Account, Budget
+from libs.common.schemas.account import Account, Budget, BudgetedAccount
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.mongo.driver import Document
 from libs.common.storage.redis.client import RedisError
 from services.admin.state import State
+
+_Budgeted = Account | BudgetedAccount
 
 log = structlog.get_logger(__name__)
 
@@ -79,23 +81,25 @@ async def spend_of_accounts(state: State, accounts: Sequence[Account]) -> list[S
 
 
 async def accounts_at_risk(
-    state: State, accounts: Sequence[tuple[Account, Document]]
-) -> list[Account]:
-    """Those of the accounts with a budget that is exhausted or runs out; each with its whole
-    document. What they hold does not matter, so that Redis need not be asked.
+    state: State, accounts: Sequence[tuple[BudgetedAccount, Document]], now: datetime
+) -> list[str]:
+    """The ids of those with a budget that is exhausted or runs out; each is given with its document
+    for `present_periods`. What they hold does not matter, so that Redis need not be asked.
     """
-    presents = presents_of((account.time_zone for account, _ in accounts), state["now"]())
+    presents = presents_of((account.time_zone for account, _ in accounts), now)
     periods = _all_periods([account for account, _ in accounts], presents)
     documents = [document for _, document in accounts]
     spent = await state["ledger"].spend_of_documents(documents, periods)
     return [
-        account
+        account.user_id
         for account, _ in accounts
         if _is_at_risk(account, _owner_of(account, presents, spent, held_nusd=None), spent)
     ]
 
 
-def _is_at_risk(account: Account, owner: "_Owner", spent: Mapping[tuple[str, str], int]) -> bool:
+def _is_at_risk(
+    account: BudgetedAccount, owner: "_Owner", spent: Mapping[tuple[str, str], int]
+) -> bool:
     budgets = _spent_of_budgets(account, owner.present, spent)
     return any(_forecast(budget, owner, nusd).outlook != "lasts" for budget, nusd in budgets)
 
@@ -154,7 +158,7 @@ def _days_of_key(key: ApiKey, present: Present) -> list[tuple[str, str] | None]:
     return [*of_budgets, present.pace_days]
 
 
-def _all_periods(accounts: Iterable[Account], presents: Mapping[str, Present]) -> list[str]:
+def _all_periods(accounts: Iterable[_Budgeted], presents: Mapping[str, Present]) -> list[str]:
     """Of the accounts' budgets, and of their paces."""
     periods = set[str]()
     for zone, period in {(a.time_zone, budget.period) for a in accounts for budget in a.budgets}:
@@ -163,7 +167,7 @@ def _all_periods(accounts: Iterable[Account], presents: Mapping[str, Present]) -
 
 
 def _spent_of_budgets(
-    account: Account, present: Present, spent: Mapping[tuple[str, str], int]
+    account: _Budgeted, present: Present, spent: Mapping[tuple[str, str], int]
 ) -> list[tuple[Budget, int]]:
     """Each budget, in their order, with what its period has cost in nano-USD."""
     return [
@@ -212,7 +216,7 @@ class _Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _owner_of(
-    account: Account,
+    account: _Budgeted,
     presents: Mapping[str, Present],
     spent: Mapping[tuple[str, str], int],
     held_nusd: int | None,

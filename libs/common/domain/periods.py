@@ -57,6 +57,13 @@ def period_keys(at: datetime, zone: tzinfo = UTC) -> tuple[str, ...]:
     return tuple(period_key(period, at, zone) for period in PERIODS)
 
 
+def present_periods(at: datetime) -> list[str]:
+    """The keys of the periods that contain `at` or the day before, in whichever zone."""
+    first, last = at - _ANY_ZONE - timedelta(days=1), at + _ANY_ZONE
+    days = range((last.date() - first.date()).days + 1)
+    return sorted({key for day in days for key in period_keys(first + timedelta(days=day))})
+
+
 def period_end(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> datetime | None:
     """The first moment after the period, in UTC; None for `total`, which never ends."""
     midnight = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)

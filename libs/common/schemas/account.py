@@ -55,3 +55,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     revision: str = ""
     created_at: datetime
     updated_at: datetime
+
+
+class BudgetedAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """What of an account tells, with its spend, how its budgets will do."""
+
+    user_id: str
+    budgets: tuple[Budget, ...]
+    time_zone: str = "UTC"
+    created_at: datetime

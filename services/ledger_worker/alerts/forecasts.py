@@ -7,12 +7,13 @@ import msgspec
 
 from libs.common.domain.forecasts import Present, forecast, presents_of
 from libs.common.domain.money import nusd_to_usd
-from libs.common.domain.periods import days_of
+from libs.common.domain.periods import days_of, present_periods
 from libs.common.outbox import Outbox
 from libs.common.schemas.account import Budget
 from libs.common.schemas.alert import Alert, BudgetForecast
 from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Document
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.slices import after_id
@@ -68,7 +69,8 @@ class ForecastWatch:
         if not await self._redis.set(_TURN, b"taken", nx=True, px=self._turn_ms):
             return
         now, after = self._now(), None
-        while accounts := await self._accounts.with_budgets(after_id(after, _PAGE)):
+        periods = present_periods(now)
+        while accounts := await self._accounts.with_budgets(after_id(after, _PAGE), periods):
             after = accounts[-1][0].user_id
             presents = presents_of((account.time_zone for account, _ in accounts), now)
             owners = [
@@ -81,7 +83,8 @@ class ForecastWatch:
                 )
                 for account, _ in accounts
             ]
-            await self._tell(owners, await self._spent_by_accounts(owners))
+            documents = [document for _, document in accounts]
+            await self._tell(owners, await self._spent_by_accounts(owners, documents))
         after = None
         while keys := await self._keys.with_budgets(after_id(after, _PAGE), user_id=None):
             after = keys[-1].key_id
@@ -106,12 +109,13 @@ class ForecastWatch:
         ]
         await self._outbox.add(alerts)
 
-    async def _spent_by_accounts(self, owners: Sequence[_Owner]) -> list[_Spent]:
+    async def _spent_by_accounts(
+        self, owners: Sequence[_Owner], documents: Sequence[Document]
+    ) -> list[_Spent]:
         periods = {
             period for owner in owners for period in (*_periods(owner), *owner.present.pace_days)
         }
-        users = [owner.user_id for owner in owners]
-        spent = await self._ledger.spend_of_many(users, sorted(periods))
+        spent = await self._ledger.spend_of_documents(documents, sorted(periods))
         return [
             _Spent(
                 {period: spent.get((owner.user_id, period), 0) for period in _periods(owner)},

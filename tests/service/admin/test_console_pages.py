@@ -15,6 +15,7 @@ from libs.common.schemas.entry import CostLine, LedgerEntry
 from libs.common.schemas.usage import FailedAttempt, TokenUsage
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.mongo.ledger import LedgerStore
+from services.admin import budget_outlooks
 from services.admin.console.pages import PAGES
 from services.admin.console.places import PLACES
 from services.admin.settings import Settings
@@ -290,6 +291,37 @@ async def test_the_overview_sums_what_was_spent_and_names_budgets_at_risk(
     assert "First steps" not in page.text
     account = await browser.get("/console/accounts/a")
     assert "exhausted" in account.text
+
+
+async def test_the_overview_names_the_keys_of_the_dearest_account(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, database: Database
+) -> None:
+    await made(admin, "accounts", user_id="a")
+    key = await made(admin, "keys", user_id="a", name="night shift")
+    calls = [builders.entry(f"{n}", user_id="a", key_id=each) for n, each in enumerate([
+        key["key_id"], "gone",
+    ])]  # fmt: skip
+    await LedgerStore(database).post(calls)
+    page = await browser.get("/console")
+    assert "Keys of a" in page.text
+    assert f'<a href="/console/keys/{key["key_id"]}">night shift</a>' in page.text
+    assert '<a href="/console/keys/gone"><code>gone</code></a>' in page.text
+
+
+async def test_the_overview_says_which_budgets_it_did_not_look_at(
+    browser: httpx2.AsyncClient, admin: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_outlooks, "_READ_AT_ONCE", {False: 1, True: 1})
+    monkeypatch.setattr(budget_outlooks, "_LOOKED_AT", 1)
+    for name, limit in (("a", 9), ("b", 0)):
+        await made(admin, "accounts", user_id=name, budget={"limit_usd": limit, "period": "total"})
+    page = await browser.get("/console")
+    assert "exhausted" not in page.text
+    assert "Of the first accounts every budget lasts" in page.text
+    await admin.patch("/admin/accounts/a", json={"budget": {"limit_usd": 0, "period": "total"}})
+    page = await browser.get("/console")
+    assert page.text.count("exhausted") == 1
+    assert "These come first" in page.text
 
 
 async def test_what_the_filters_leave_is_downloaded(

@@ -1,6 +1,6 @@
 """Whether a budget lasts, at the pace of yesterday and today."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from libs.common.domain.forecasts import Forecast, forecast, present_in, presents_of
 from libs.common.domain.money import MAX_NUSD
+from libs.common.domain.periods import present_periods
 from libs.common.schemas.account import Budget, BudgetPeriod
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -72,6 +73,17 @@ def test_a_zone_that_is_not_known_here_is_utc() -> None:
     found = presents_of(["Mars/Olympus", "Pacific/Auckland"], NOW)
     assert found["Mars/Olympus"] == present_in(UTC, NOW)
     assert found["Pacific/Auckland"].keys["daily"] == "2026-11-25"
+
+
+@given(
+    st.datetimes(datetime(2012, 1, 2), datetime(2036, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.timezones(),
+)
+def test_what_is_present_somewhere_is_among_the_present_periods(
+    now: datetime, zone: tzinfo
+) -> None:
+    found = present_in(zone, now)
+    assert {*found.keys.values(), *found.pace_days} <= {*present_periods(now)}
 
 
 amounts = st.integers(0, MAX_NUSD)

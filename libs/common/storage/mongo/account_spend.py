@@ -26,8 +26,9 @@ from libs.common.storage.mongo.driver import (
 )
 from libs.common.storage.mongo.index import index
 
+_SPEND = "spend"
 # What `read` and `tidy` need of an account.
-FIELDS = ("entries", "summed", "spend", "spend_since")
+FIELDS = ("entries", "summed", _SPEND, "spend_since")
 # Periods that ended earlier may leave an account's document, when it has more than so many.
 KEPT_DAYS = 40
 _MAX_PERIODS = 64
@@ -54,6 +55,12 @@ def account_updates(entries: Iterable[LedgerEntry]) -> dict[str, Document]:
 
 
 INDEXES = (index("spend", "user_id", "period"),)
+
+
+def spend_fields(periods: Iterable[str]) -> list[str]:
+    """FIELDS, where no other periods than these are asked for."""
+    kept = [f"{_SPEND}.{period}" for period in periods]
+    return [*(field for field in FIELDS if field != _SPEND), *kept]
 
 
 class AccountSpend:

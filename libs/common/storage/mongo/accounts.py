@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from libs.common.schemas.account import Account
+from libs.common.schemas.account import Account, BudgetedAccount
+from libs.common.storage.mongo.account_spend import spend_fields
 from libs.common.storage.mongo.driver import (
     Database,
     Document,
@@ -37,11 +38,15 @@ class AccountStore(RevisedStore[Account]):
         """In the order of `_id` or `created_at`."""
         return await read_slice(self._collection, {}, wanted, Account, keep=keep)
 
-    async def with_budgets(self, part: Slice) -> list[tuple[Account, Document]]:
-        """Those that have budgets, in the order of user_id; each with its whole document, which
-        says what the account spent.
+    async def with_budgets(
+        self, part: Slice, periods: Iterable[str]
+    ) -> list[tuple[BudgetedAccount, Document]]:
+        """Those that have budgets, in the order of user_id; each with a document, as
+        `LedgerReader.spend_of_documents` takes it for these `periods`.
         """
         query: Document = {"budgets.0": {"$exists": True}} | part.ids
-        found = self._collection.find(query).sort(part.order(same_value=False)).limit(part.limit)
+        fields = (*BudgetedAccount.__struct_fields__, *spend_fields(periods))
+        found = self._collection.find(query, dict.fromkeys(fields, 1))
+        found = found.sort(part.order(same_value=False)).limit(part.limit)
         documents = await found.to_list(part.limit)
-        return [(from_document(document, Account), document) for document in documents]
+        return [(from_document(document, BudgetedAccount), document) for document in documents]

@@ -62,7 +62,7 @@ class LedgerReader:
     async def spend_of_documents(
         self, accounts: Sequence[Document], periods: Sequence[str]
     ) -> dict[tuple[str, str], int]:
-        """As `spend_of_many`, of accounts whose whole documents have been read."""
+        """As `spend_of_many`, of accounts whose documents have been read for these periods."""
         user_ids = [account["_id"] for account in accounts]
         spent = await self._of_accounts.of_documents(accounts, user_ids, periods)
         return {of: amount.nusd for of, amount in spent.items()}

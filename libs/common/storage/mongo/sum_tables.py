@@ -217,13 +217,12 @@ class Tally:
         keys = [0] * (size if rows is None else len(rows))
         for own, field in zip(self._values, fields, strict=True):
             column = _at(field.numbers, rows)
-            # The values of other rows, of which there may be many more, are no group's.
-            numbers = {number: own[field.values[number]] for number in set(column)}
+            numbers = _numbered(own, field.values, None if rows is None else set(column))
             if own is self._values[0]:
-                keys = [numbers[n] for n in column]
+                keys = list(map(numbers.__getitem__, column))
             else:
                 keys = [k << _BITS | numbers[n] for k, n in zip(keys, column, strict=True)]
-        places = [self._groups[key] for key in keys]
+        places = list(map(self._groups.__getitem__, keys))
         if len(self._groups) > self._most:
             raise TooManyGroups
         return places
@@ -281,6 +280,15 @@ class Tally:
         for place, number, n in zip(places, _at(numbers, also), _at(calls, also), strict=True):
             if n and (of_status := sums[number]) is not None:
                 of_status[place] += n
+
+
+def _numbered(
+    own: Mapping[str, int], values: Sequence[str], some: set[int] | None
+) -> Sequence[int] | Mapping[int, int]:
+    """The tally's numbers of a table's values, or of some: others, which may be many, get none."""
+    if some is None:
+        return list(map(own.__getitem__, values))
+    return {number: own[values[number]] for number in some}
 
 
 def _at(numbers: Sequence[int], rows: Sequence[int] | None) -> Sequence[int]:

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from htpy import Node, a, code, div, li, nav, ol, p
 
-from libs.common.errors import NotFound
 from services.admin import (
     accounts,
     budget_outlooks,
@@ -50,6 +49,8 @@ _PERIODS: Mapping[str, tuple[str, int]] = {
     "90": ("90 days", 90),
 }
 _TOP = 5
+# Keys of the dearest account, the newest first; an older one is shown by its id.
+_NAMED = 100
 _SUM_COLUMNS = (Column("Cost", "number"), Column("Calls", "number"), Column("Share", "number"))
 
 
@@ -61,14 +62,12 @@ async def show_page(view: View) -> Shown:
     account = {"user_id": view.query.get("user_id")}
     period = {"since": until - timedelta(days=days), "until": until, **account}
     interval = "hour" if days == 1 else "day"
-    by_model, dearest, series, durations, at_risk, health = await asyncio.gather(
+    by_model, of_accounts, series, durations, at_risk, health = await asyncio.gather(
         view.api.call(
             usage_sums.show_summary,
             query={**period, "group_by": "model", "compare": "previous", "limit": _TOP},
         ),
-        view.api.call(
-            usage_sums.show_summary, query={**period, "group_by": "account", "limit": _TOP}
-        ),
+        _accounts(view, period),
         view.api.call(usage_series.show_series, query={**period, "interval": interval}),
         duration_tiles(view, period, days),
         _at_risk(view, account),
@@ -84,9 +83,8 @@ async def show_page(view: View) -> Shown:
             durations,
             panel(f"Spent in {name}", spend_chart(series.total)),
             div(".columns")[
-                panel("Accounts", _top("Account", dearest.data, total, _account)),
                 panel("Models", _top("Model", by_model.data, total, _model)),
-                await _keys_of_dearest(view, period, dearest.data, total),
+                *of_accounts,
                 panel("Budgets at risk", *at_risk),
                 health,
             ],
@@ -145,6 +143,18 @@ def _top(
     return rows_table(name, (Column(name), *_SUM_COLUMNS), table, empty=empty)
 
 
+async def _accounts(view: View, period: Query) -> list[Node]:
+    """The dearest ones, and the keys of the dearest."""
+    by_account = await view.api.call(
+        usage_sums.show_summary, query={**period, "group_by": "account", "limit": _TOP}
+    )
+    shown = panel("Accounts", _top("Account", by_account.data, by_account.total, _account))
+    if not by_account.data:
+        return [shown]
+    dearest = str(by_account.data[0].user_id)
+    return [shown, await _keys(view, period, dearest, by_account.total)]
+
+
 def _account(row: GroupView) -> Node:
     return link(f"/console/accounts/{segment(str(row.user_id))}", str(row.user_id))
 
@@ -154,34 +164,20 @@ def _model(row: GroupView) -> Node:
     return link(f"/console/calls?{urlencode({'model': row.model})}", name) if row.model else name
 
 
-async def _keys_of_dearest(
-    view: View, period: Mapping[str, object], dearest: Sequence[GroupView], total: SumsView
-) -> Node:
+async def _keys(view: View, period: Query, user_id: str, total: SumsView) -> Node:
     """Those of one account: a sum by key over all of them would have to read every rollup."""
-    if not dearest:
-        return None
-    user_id = str(dearest[0].user_id)
-    by_key = await view.api.call(
-        usage_sums.show_summary,
-        query={**period, "user_id": user_id, "group_by": "key", "limit": _TOP},
+    by_key, listed = await asyncio.gather(
+        view.api.call(
+            usage_sums.show_summary,
+            query={**period, "user_id": user_id, "group_by": "key", "limit": _TOP},
+        ),
+        view.api.call(
+            keys.list_keys, query={"user_id": user_id, "sort": "-key_id", "limit": _NAMED}
+        ),
     )
-    names = await _names(view, by_key.data)
+    names = {key.key_id: key.name for key in listed.data}
     shown = _top("Key", by_key.data, total, lambda row: _key(row, names))
     return panel(f"Keys of {user_id}", shown)
-
-
-async def _names(view: View, rows: Sequence[GroupView]) -> dict[str, str]:
-    """What the keys are called; one that is gone has its id alone."""
-    key_ids = [row.key_id for row in rows if row.key_id]
-    names = await asyncio.gather(*(_name(view, key_id) for key_id in key_ids))
-    return dict(zip(key_ids, names, strict=True))
-
-
-async def _name(view: View, key_id: str) -> str:
-    try:
-        return (await view.api.call(keys.show_key, api_key=key_id)).name
-    except NotFound:
-        return ""
 
 
 def _key(row: GroupView, names: Mapping[str, str]) -> Node:
@@ -204,7 +200,17 @@ async def _at_risk(view: View, account: Query) -> list[Node]:
         ]
         for each in found.data
     ]
-    return [rows_table("Budgets at risk", columns, rows, empty=p["Every budget lasts its period."])]
+    rest = code["GET /admin/budgets?at_risk=true"]
+    if found.next_cursor is None:
+        said: Node = "Every budget lasts its period."
+    elif rows:
+        said = ["These come first; ", rest, " has all."]
+    else:
+        said = ["Of the first accounts every budget lasts; ", rest, " goes on with the others."]
+    return [
+        rows_table("Budgets at risk", columns, rows, empty=p[said]),
+        found.next_cursor is not None and bool(rows) and p[said],
+    ]
 
 
 async def _ledger(view: View) -> Node:
