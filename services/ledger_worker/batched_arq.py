@@ -31,6 +31,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from libs.common.storage.queue.event_queue import POST_JOB, decode_job
+from libs.common.storage.redis.cluster_client import Routed
 from libs.common.storage.redis.scripts import ALLOW_OOM
 
 # Jobs that one script checks. With one worker most are free; with several, the head of the queue
@@ -91,7 +92,8 @@ _Commands = list[tuple[Any, Any]]
 _Waiting = tuple[_Commands, asyncio.Future[list[Any]]]
 
 
-class QueueRedis(ArqRedis):
+# redis-py's types of its modules' commands contradict those of its own.
+class QueueRedis(Routed, ArqRedis):  # type: ignore[misc]
     """arq's client; transactions of one tick of the event loop share a script."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

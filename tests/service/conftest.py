@@ -3,6 +3,7 @@
 - `mongo_uri`: a database that no other test uses, on a real MongoDB-compatible replica set, for a
   user who may do everything; `tests.users.as_user` has the URI of a service's own user.
 - `redis_url`: a real Redis-compatible server, emptied before the test.
+- `cluster_session`: a real cluster of them, with what earlier tests have left.
 
 Tests that use them are marked `mongo` and `redis`. They must not kill or stop these servers; a
 test that needs to starts one of its own with `tests.servers`.
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from tests.clusters import Cluster, cluster
 from tests.servers import ServerProcess, database_url, redis_server, running
 from tests.users import mongo_server_with_users
 
@@ -43,6 +45,13 @@ def mongo_uri(mongo_session: ServerProcess) -> str:
 def redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with running(redis_server(tmp_path_factory.mktemp("redis"))) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three masters and their replicas. A test may kill a node that it starts again."""
+    with cluster(tmp_path_factory.mktemp("cluster"), replicas=True) as made:
+        yield made
 
 
 @pytest.fixture

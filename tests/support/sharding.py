@@ -1,7 +1,6 @@
 """One server as a cluster's client sees it: with the names of several shards."""
 
 import binascii
-from collections.abc import Sequence
 
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.shards import Shards, cluster_shards
@@ -32,5 +31,9 @@ def slot_of(key: str) -> int:
 async def shard_by_key(redis: Redis, shards: Shards) -> dict[str, int]:
     """All keys that Redis has, with their shards; fails at a key of no shard's slot."""
     slots = [slot_of(shards.name("", shard)) for shard in range(shards.count)]
-    keys: Sequence[bytes] = await redis.keys("*")
-    return {key.decode(): slots.index(slot_of(key.decode())) for key in keys}
+    return {key: slots.index(slot_of(key)) for key in await keys_of(redis)}
+
+
+async def keys_of(redis: Redis, pattern: str = "*") -> list[str]:
+    """Of all servers."""
+    return sorted([key.decode() async for key in redis.scan_iter(match=pattern, count=1000)])

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from arq.constants import in_progress_key_prefix, job_key_prefix
 
 from libs.common.storage.queue.replay import replay_all
-from libs.common.storage.redis.client import Redis
 from services.ledger_worker.health import health_keys
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.sweep import keep_sweeping
+from tests.clusters import Cluster, Node, begin_to_move, end_move, move_keys, promote, until
 from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     NOW,
@@ -22,19 +22,49 @@ from tests.service.ledger_worker.worker_stage import (
     working,
 )
 from tests.support.polling import eventually
-from tests.support.sharding import shard_by_key, user_of, with_shards
+from tests.support.sharding import keys_of, shard_by_key, slot_of, user_of, with_shards
+
+
+@asynccontextmanager
+async def prepared(opened: Stage) -> AsyncIterator[Stage]:
+    """One account on each of four shards."""
+    stage = Stage(opened.database, opened.redis)
+    await stage.prepare()
+    for user_id in users_of(stage):
+        await stage.add_account(user_id)
+    yield stage
 
 
 @pytest.fixture
-async def sharded(mongo_uri: str, redis_url: str) -> AsyncIterator[Stage]:
-    """One account on each of four shards."""
+async def clustered(mongo_uri: str, cluster_session: Cluster) -> AsyncIterator[Stage]:
+    """The shards are those of a cluster."""
+    empty(cluster_session)
+    async with (
+        open_stage(mongo_uri, f"{cluster_session.url}?shards=4") as opened,
+        prepared(opened) as stage,
+    ):
+        yield stage
+    # Other tests have another number of shards.
+    empty(cluster_session)
+
+
+@pytest.fixture
+async def on_one_server(mongo_uri: str, redis_url: str) -> AsyncIterator[Stage]:
     async with open_stage(mongo_uri, redis_url) as opened:
         with_shards(opened.redis)
-        stage = Stage(opened.database, opened.redis)
-        await stage.prepare()
-        for user_id in users_of(stage):
-            await stage.add_account(user_id)
-        yield stage
+        async with prepared(opened) as stage:
+            yield stage
+
+
+@pytest.fixture(params=["clustered", "on_one_server"])
+def sharded(request: pytest.FixtureRequest) -> Stage:
+    stage: Stage = request.getfixturevalue(request.param)
+    return stage
+
+
+def empty(cluster: Cluster) -> None:
+    for place in range(len(cluster.masters)):
+        cluster.master_of(cluster.slots_of(place)[0]).ask("FLUSHALL")
 
 
 def users_of(stage: Stage) -> list[str]:
@@ -62,9 +92,8 @@ async def test_all_shards_are_posted_by_one_worker_and_leave_nothing_behind(
         await sharded.assert_exact(user_id, 2)
         assert await sharded.spent_in_redis(user_id) == 2 * CALL_NUSD
         assert await sharded.holds.held(user_id) == 0
-    left = await sharded.redis.keys("arq:*")
-    assert left == []
-    assert not await sharded.redis.keys("gateway:worker:*health*")
+    assert await keys_of(sharded.redis, "arq:*") == []
+    assert await keys_of(sharded.redis, "gateway:worker:*health*") == []
 
 
 async def test_what_the_worker_writes_lies_in_the_slots_of_the_shards(
@@ -75,15 +104,10 @@ async def test_what_the_worker_writes_lies_in_the_slots_of_the_shards(
     async with working(sharded, settings):
         await finish(sharded, *users)
         await sharded.drained()
-        await sharded.redis.delete("gateway:posting-sessions")
-        keys = await shard_by_key_but(sharded.redis, "gateway:posting-sessions")
+        for name in ("gateway:posting-sessions", "gateway:shards"):
+            await sharded.redis.delete(name)
+        keys = await shard_by_key(sharded.redis, sharded.shards)
     assert {shard for key, shard in keys.items() if ":health:" in key} == {0, 1, 2, 3}
-
-
-async def shard_by_key_but(redis: Redis, *names: str) -> dict[str, int]:
-    """Keys of their own do not take part in the scripts of a shard."""
-    await redis.delete(*names)
-    return await shard_by_key(redis, with_shards(redis))
 
 
 async def test_two_workers_that_both_believe_to_have_all_shards_post_once(
@@ -132,7 +156,7 @@ async def test_a_killed_workers_jobs_are_posted_once_by_another(
     for user_id in (user, other):
         await sharded.assert_exact(user_id, 1)
         assert await sharded.holds.held(user_id) == 0
-    assert await sharded.redis.keys(f"{job_key_prefix}*") == []
+    assert await keys_of(sharded.redis, f"{job_key_prefix}*") == []
 
 
 async def test_a_queue_that_cannot_be_read_stops_no_other(
@@ -210,3 +234,70 @@ async def test_a_dead_letter_is_replayed_into_its_shard(sharded: Stage, settings
         assert await replay_all(sharded.dead_letters, sharded.redis, NOW) == 1
         await sharded.drained()
     await sharded.assert_exact(user, 1)
+
+
+def slot_of_shard(stage: Stage, shard: int) -> int:
+    return slot_of(stage.queues[shard].name)
+
+
+async def test_a_killed_master_stops_its_own_shards_alone_until_its_replica_takes_over(
+    clustered: Stage, settings: Settings, cluster_session: Cluster
+) -> None:
+    users = users_of(clustered)
+    master = cluster_session.master_of(slot_of_shard(clustered, 1))
+    replica = cluster_session.replica_of(master)
+    served = [master.serves(slot_of_shard(clustered, shard)) for shard in range(4)]
+    await finish(clustered, *users)
+    until(lambda: has_all(replica, master))
+    master.server.kill()
+    try:
+        async with working(clustered, settings):
+            others = [user for user, lost in zip(users, served, strict=True) if not lost]
+
+            async def the_others_are_posted() -> bool:
+                return all([len(await clustered.entry_ids(user)) == 1 for user in others])
+
+            await eventually(the_others_are_posted)
+            await finish(clustered, *others)
+            promote(replica)
+            await clustered.drained()
+    finally:
+        master.server.start()
+        until(lambda: master.ask("INFO").get("master_link_status") == "up")
+    for user_id, lost in zip(users, served, strict=True):
+        await clustered.assert_exact(user_id, 1 if lost else 2)
+        assert await clustered.holds.held(user_id) == 0
+        assert await clustered.spent_in_redis(user_id) == CALL_NUSD * (1 if lost else 2)
+
+
+def has_all(replica: Node, master: Node) -> bool:
+    offsets = master.ask("INFO")["master_repl_offset"], replica.ask("INFO")["slave_repl_offset"]
+    return bool(offsets[0] == offsets[1])
+
+
+async def test_a_slot_that_moves_key_by_key_loses_and_doubles_nothing(
+    clustered: Stage, settings: Settings, cluster_session: Cluster
+) -> None:
+    """Half of the shard's keys are at either node while the worker works and calls end."""
+    user, slot = users_of(clustered)[2], slot_of_shard(clustered, 2)
+    source = cluster_session.master_of(slot)
+    target = cluster_session.others(source)[0]
+    for _ in range(3):
+        await finish(clustered, user)
+    begin_to_move(slot, source, target)
+    move_keys(slot, source, target, most=4)
+    async with working(clustered, settings):
+        ending = asyncio.gather(*(finish(clustered, user) for _ in range(3)))
+        await finish(clustered, users_of(clustered)[0])
+        await asyncio.to_thread(move_all, slot, source, target)
+        await ending
+        await clustered.drained()
+    await clustered.assert_exact(user, 6)
+    assert await clustered.holds.held(user) == 0
+    assert await keys_of(clustered.redis, "arq:*") == []
+
+
+def move_all(slot: int, source: Node, target: Node) -> None:
+    while source.ask("CLUSTER", "COUNTKEYSINSLOT", slot):
+        move_keys(slot, source, target, most=1)
+    end_move(slot, source, target)

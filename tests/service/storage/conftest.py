@@ -1,13 +1,13 @@
 """The stores on what they run on: Redis' contract is checked on the fake and on a real server."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from libs.common.storage.mongo.driver import Database, open_database
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.cluster_client import ClusterRedis
-from tests.clusters import Cluster, cluster
+from tests.clusters import Cluster
 from tests.fake_redis import fake_redis
 from tests.service.storage.account import AccountCalls
 from tests.support.polling import PATIENCE_S
@@ -34,13 +34,6 @@ async def calls(redis: Redis) -> AccountCalls:
 async def database(mongo_uri: str) -> AsyncIterator[Database]:
     async with open_database(mongo_uri, operation_timeout_s=PATIENCE_S) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def cluster_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three masters and their replicas. A test may kill a node that it starts again."""
-    with cluster(tmp_path_factory.mktemp("cluster"), replicas=True) as made:
-        yield made
 
 
 @pytest.fixture
