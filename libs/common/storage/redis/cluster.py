@@ -25,8 +25,9 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from libs.common.storage.redis.cluster_nodes import ClusterNodes, NodePool
+from libs.common.storage.redis.cluster_nodes import ClusterNodes
 from libs.common.storage.redis.master import RedisUnsuitable, TcpConnection, TlsConnection
+from libs.common.storage.redis.node_pool import NodePool
 from libs.common.storage.redis.shards import cluster_shards
 from libs.common.storage.redis.url import ClusterUrl
 
@@ -90,7 +91,7 @@ class ClusterPool(ConnectionPool):
                 tries = tries or _Tries()
                 asked = await self._asked_next(slot, pool, tries, error, may_follow)
             except _LOST:
-                self.nodes.refresh_soon()
+                self.nodes.suspect(pool)
                 raise
 
     async def masters(self) -> list[NodePool]:

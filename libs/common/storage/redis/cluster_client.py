@@ -20,9 +20,9 @@ from redis.exceptions import (
 )
 
 from libs.common.storage.redis.cluster import ClusterPool, NotReached
-from libs.common.storage.redis.cluster_nodes import NodePool
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
 from libs.common.storage.redis.node_links import first_answer, one_slot_of
+from libs.common.storage.redis.node_pool import NodePool
 from libs.common.storage.redis.shards import Shards
 
 # Of these, each key may lie in another slot.

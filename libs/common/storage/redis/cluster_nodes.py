@@ -17,9 +17,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from libs.common.storage.redis.key_slots import SLOTS, slot_of
 from libs.common.storage.redis.master import (
-    MasterPool,
     RedisUnsuitable,
 )
+from libs.common.storage.redis.node_pool import NodePool, SeedPool
 from libs.common.storage.redis.slot_map import Address, SlotMap, read_slot_map
 from libs.common.storage.redis.url import ClusterUrl
 
@@ -34,43 +34,6 @@ _SPARE_S = 5.0
 _SHARDS_KEY = "gateway:shards"
 # Not structlog: importing it would cost the worker's probe more than the rest of its work.
 log = logging.getLogger(__name__)
-
-
-class NodePool(MasterPool):
-    """The connections to one node. `unused_since_s` is when it left the slot map."""
-
-    in_cluster = True
-
-    def __init__(self, nodes: "ClusterNodes", address: Address, **options: Any) -> None:
-        self._nodes = nodes
-        self.address = address
-        self.unused_since_s: float | None = None
-        self._is_away = False
-        host, port = address
-        super().__init__(host=host, port=port, **options)
-
-    async def get_connection(self, *_: Any, **__: Any) -> Any:
-        """Logs the first failure, and nothing more until a connection is open."""
-        try:
-            connection = await super().get_connection()
-        except (RedisError, OSError) as error:
-            if not self._is_away:
-                address = "{}:{}".format(*self.address)
-                log.warning("redis.node_away", extra={"address": address, "error": str(error)})
-            self._is_away = True
-            raise
-        self._is_away = False
-        return connection
-
-    async def leave_after(self, error: Exception) -> None:
-        self._nodes.refresh_soon()
-        await super().leave_after(error)
-
-
-class SeedPool(NodePool):
-    """For a node of the URL, which may be a replica by now: it knows the others."""
-
-    takes_replicas = True
 
 
 class ClusterNodes:
@@ -89,7 +52,10 @@ class ClusterNodes:
 
     async def find(self, slot: int) -> NodePool:
         """The node that is thought to serve the slot."""
-        return (self.slots[slot] if self.slots else None) or await self._read_and_find(slot)
+        pool = self.slots[slot] if self.slots else None
+        if pool is None or pool.is_suspect:
+            return await self._read_and_find(slot)
+        return pool
 
     async def masters(self) -> list[NodePool]:
         """Those that serve slots, in the order of these."""
@@ -100,7 +66,7 @@ class ClusterNodes:
     def pool_at(self, address: Address) -> NodePool:
         pool = self._by_address.get(address)
         if pool is None:
-            pool = self._by_address[address] = NodePool(self, address, **self._options)
+            pool = self._by_address[address] = NodePool(self.refresh_soon, address, **self._options)
             self.pools.add(pool)
         pool.unused_since_s = None
         return pool
@@ -116,8 +82,14 @@ class ClusterNodes:
         """Runs until cancelled: keeps the map young, once somebody has asked for it."""
         while True:
             await asyncio.sleep(_MOST_AGE_S)
-            if self._read_at > 0:
+            if self.slots:
                 self.refresh_soon()
+                await asyncio.gather(*(pool.check() for pool in await self.masters()))
+
+    def suspect(self, pool: NodePool) -> None:
+        """After a lost connection: its next command waits for a new map."""
+        pool.is_suspect = True
+        self.refresh_soon()
 
     def refresh_soon(self) -> None:
         """Reads the map in the background, unless it was read just now."""
@@ -146,6 +118,7 @@ class ClusterNodes:
         pool = self.slots[slot]
         if pool is None:
             raise RedisConnectionError(f"no node of the cluster serves slot {slot}")
+        pool.is_suspect = False
         return pool
 
     async def _read(self) -> None:
@@ -192,8 +165,10 @@ class ClusterNodes:
         """The known nodes, and last those of the URL."""
         known = list({pool for pool in self.slots if pool is not None})
         shuffle(known)
-        yield from known
-        yield from (SeedPool(self, address, **self._options) for address in self._url.nodes)
+        yield from sorted(known, key=lambda pool: pool.is_suspect)
+        yield from (
+            SeedPool(self.refresh_soon, address, **self._options) for address in self._url.nodes
+        )
 
     def _slots_of(self, found: SlotMap) -> list[NodePool | None]:
         slots: list[NodePool | None] = [None] * SLOTS

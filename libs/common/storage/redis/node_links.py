@@ -9,8 +9,8 @@ import hiredis
 from redis.exceptions import RedisError
 
 from libs.common.storage.redis.cluster import ClusterPool, NotReached
-from libs.common.storage.redis.cluster_nodes import NodePool
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
+from libs.common.storage.redis.node_pool import NodePool
 from libs.common.storage.redis.wire import Link, Wire
 
 T = TypeVar("T")
