@@ -21,13 +21,13 @@ from services.admin.cost_bodies import terms_view
 from services.admin.fields import model_problem, provider_problem
 
 # `new`: no stored version is in force. `kept`: the administrator's price takes precedence.
-Change = Literal["new", "changed", "same", "kept"]
+ChangeKind = Literal["new", "changed", "same", "kept"]
 
 
 class Row(msgspec.Struct, frozen=True):
     """A model of the map, the version that its import creates and the price in force without it."""
 
-    change: Change
+    change: ChangeKind
     version: PriceVersion
     in_force: PriceVersion | None
 
@@ -163,7 +163,7 @@ class StoredPrices:
         )
 
 
-def _change(found: PriceVersion | None, version: PriceVersion) -> Change:
+def _change(found: PriceVersion | None, version: PriceVersion) -> ChangeKind:
     if found is None:
         return "new"
     if found.source == "admin":

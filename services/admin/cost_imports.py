@@ -24,9 +24,8 @@ from libs.common.storage.prices.price_map import MapModel, NotPriced, PriceMap
 from services.admin.alerts.prices import tell_import
 from services.admin.bundled_prices import mapped, routed_name
 from services.admin.clock import to_utc_ms
-from services.admin.cost_changes import Change, CostMapReading, Row, Terms, read_map, rows_of
-from services.admin.cost_views import Change as TermChange
-from services.admin.cost_views import changes_of
+from services.admin.cost_changes import ChangeKind, CostMapReading, Row, Terms, read_map, rows_of
+from services.admin.cost_views import Change, changes_of
 from services.admin.endpoints import Answer
 from services.admin.fields import Model, PageSize, Provider, Time
 from services.admin.pages import (
@@ -108,10 +107,10 @@ class RowChange(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     provider: str
-    change: Change
+    change: ChangeKind
     price_id: str | None
     in_force: Held | None
-    differences: dict[str, TermChange]
+    differences: dict[str, Change]
 
 
 class ImportView(msgspec.Struct, frozen=True, kw_only=True):

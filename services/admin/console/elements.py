@@ -151,7 +151,7 @@ def status_badge(status: str) -> Element:
     return badge(status.replace("_", " "), _TONES.get(status, ""))
 
 
-def verdict(ok: bool | None) -> Node:
+def proof_badge(ok: bool | None) -> Node:
     """Of a proof of the books; None before the first."""
     if ok is None:
         return "not proved yet"

@@ -21,7 +21,7 @@ from services.admin.console.session import Session
 from services.admin.console.verbs import Verbs
 from services.admin.fields import time_zone_problem
 from services.admin.idempotency import HEADER as IDEMPOTENCY_KEY
-from services.admin.pages import Page as Listed
+from services.admin.pages import Page
 from services.admin.state import State
 from services.admin.validation import read_body
 
@@ -42,7 +42,7 @@ _MAX_FIELDS = 1_000
 _ONCE = "once"
 
 
-class Page(msgspec.Struct, frozen=True, kw_only=True):
+class ConsolePage(msgspec.Struct, frozen=True, kw_only=True):
     """What a page shows: its name, its content, and a word on what was just done."""
 
     name: str
@@ -104,14 +104,14 @@ class View:
         key = self.typed.get(_ONCE)
         return {IDEMPOTENCY_KEY: key} if key else {}
 
-    def pager(self, listed: Listed[Any]) -> Node:
+    def pager(self, listed: Page[Any]) -> Node:
         """Links to the page before and after, where there are any."""
         both = (("Previous page", listed.previous_cursor), ("Next page", listed.next_cursor))
         links = [a(href=self.with_query(cursor=cursor))[text] for text, cursor in both if cursor]
         return bool(links) and nav(".pages", aria_label="Pages of the list")[*links]
 
 
-Shown = Page | Response | Renderable
+Shown = ConsolePage | Response | Renderable
 Handler = Callable[[View], Awaitable[Shown]]
 
 
@@ -131,7 +131,7 @@ def show(view: View, shown: Shown) -> Response:
     if isinstance(shown, Response):
         shown.headers.update(HEADERS)
         return shown
-    if not isinstance(shown, Page):
+    if not isinstance(shown, ConsolePage):
         return HTMLResponse(str(shown), headers=HEADERS)
     return HTMLResponse(
         str(

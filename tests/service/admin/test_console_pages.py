@@ -253,7 +253,7 @@ async def test_the_books_are_proved_and_letters_replayed(
     for how in ("new", "all"):
         page = await browser.get(f"/console/ledger?prove={how}")
         assert page.status_code == 200
-        assert "Verdict" in page.text
+        assert "Result" in page.text
     assert "unbroken" in (await browser.get("/console/ledger?audit=verify")).text
 
 

@@ -12,7 +12,7 @@ from services.admin.console.elements import panel
 from services.admin.console.form_fields import Field, Typed, body_of, typed_of
 from services.admin.console.forms import form_of, status_of
 from services.admin.console.limit_fields import LIMITS, budget_fields, limits_shown, several_budgets
-from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
 
 _SETTINGS = (
     Field(path="name", label="Name"),
@@ -45,7 +45,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
             error=error, hidden=view.once(error),
         ),
     )  # fmt: skip
-    return Page(name="New account", content=content, status=status_of(error))
+    return ConsolePage(name="New account", content=content, status=status_of(error))
 
 
 async def create(view: View) -> Shown:
@@ -64,7 +64,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     form = edit_form(
         view, _fields(answer.content), answer, _typed(answer.content), error=error, raced=raced
     )
-    return Page(
+    return ConsolePage(
         name=f"Change {answer.content.name}",
         content=panel("Account", several_budgets(len(answer.content.budgets)), form),
         status=status_of(error),

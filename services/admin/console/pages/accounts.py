@@ -25,7 +25,7 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
 from services.admin.console.pages.keys import keys_table
 from services.admin.console.spend_chart import CHART_DAYS, last_days, outlook_words, spend_chart
 from services.admin.spend import BudgetSpend
@@ -52,7 +52,7 @@ async def list_page(view: View) -> Shown:
         p["No account matches. An account is what a budget belongs to; keys belong to accounts."],
         _new_link(view),
     ]
-    return Page(
+    return ConsolePage(
         name="Accounts",
         content=panel(
             "All accounts",
@@ -95,7 +95,7 @@ async def show_page(view: View) -> Shown:
         usage_series.show_series, query={"user_id": user_id, **last_days(now)}
     )
     at = f"/console/accounts/{segment(user_id)}"
-    return Page(
+    return ConsolePage(
         name=account.name,
         content=[
             div(".columns")[

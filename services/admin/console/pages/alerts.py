@@ -23,7 +23,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
 from services.admin.console.pages.receivers import receivers_table
 
 _TEXTS = {
@@ -37,7 +37,7 @@ async def list_page(view: View) -> Shown:
     told, its_receivers = await asyncio.gather(
         view.api.call(deliveries.list_alerts, query=view.query), _receivers(view)
     )
-    return Page(
+    return ConsolePage(
         name="Alerts",
         content=[
             its_receivers,
@@ -73,7 +73,7 @@ async def show_page(view: View) -> Shown:
         asks="Sends the same message with the id that it had, whatever became of it.",
         danger=False,
     )  # fmt: skip
-    return Page(
+    return ConsolePage(
         name=alert.kind,
         content=[
             panel("Delivery", await _facts(view, alert)),

@@ -17,7 +17,7 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
 
 _FILTERS = {
     "actor": "Who (id)", "action": "Action", "kind": "Kind", "object": "Object",
@@ -40,7 +40,7 @@ async def list_page(view: View) -> Shown:
     rows = [_row(view, each) for each in listed.data]
     table = rows_table("Writes", _COLUMNS, rows, empty=p["No write matches."])
     file = link(f"/console/audit/export?{view.with_query().partition('?')[2]}", "Download")
-    return Page(
+    return ConsolePage(
         name="Audit",
         content=panel("Writes", filters(view, _FILTERS), table, view.pager(listed), actions=file),
     )

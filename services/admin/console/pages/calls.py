@@ -23,7 +23,7 @@ from services.admin.console.elements import (
     when,
 )
 from services.admin.console.filters import filters
-from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
 from services.admin.entry_views import EntryView
 from services.admin.exports import usage_export
 from services.admin.ledger import ExplainedEntryView
@@ -49,7 +49,7 @@ _TAIL = "/console/calls/tail"
 
 async def list_page(view: View) -> Shown:
     listed = await view.api.call(usage.list_usage, query=view.query)
-    return Page(
+    return ConsolePage(
         name="Calls",
         content=[
             panel(
@@ -102,7 +102,7 @@ async def tail(view: View) -> Shown:
 async def show_page(view: View) -> Shown:
     entry_id = view.request.path_params["entry_id"]
     entry = await view.api.call(ledger.show_entry, entry_id=entry_id)
-    return Page(
+    return ConsolePage(
         name=f"Call of {entry.requested_model}" if entry.kind == "call" else entry.kind.title(),
         content=[
             div(".columns")[

@@ -11,7 +11,7 @@ from services.admin import corrections
 from services.admin.console.elements import panel
 from services.admin.console.form_fields import Field, body_of
 from services.admin.console.forms import form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
 
 _FIELDS = (
     Field(path="user_id", label="Account id", required=True),
@@ -36,7 +36,9 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         typed=view.typed or named, error=error, hidden=view.once(error),
     )  # fmt: skip
     said = p["It is an entry of its own: no entry is ever changed, and no correction taken back."]
-    return Page(name="New correction", content=panel("Entry", said, form), status=status_of(error))
+    return ConsolePage(
+        name="New correction", content=panel("Entry", said, form), status=status_of(error)
+    )
 
 
 async def create(view: View) -> Shown:

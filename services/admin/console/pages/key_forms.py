@@ -12,7 +12,7 @@ from services.admin.console.elements import link, panel, secret_text
 from services.admin.console.form_fields import Field, Typed, body_of, typed_of
 from services.admin.console.forms import form_of, status_of
 from services.admin.console.limit_fields import LIMITS, budget_fields, limits_shown, several_budgets
-from services.admin.console.page import Handler, Page, Shown, View, form_for, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, segment
 from services.admin.key_bodies import KeyView, NewKeyView
 
 _COMMON = (
@@ -44,7 +44,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "/console/new/key", view.session.csrf, _NEW, submit="Make the key", typed=typed,
         error=error, hidden=view.once(error),
     )  # fmt: skip
-    return Page(name="New key", content=panel("New key", form), status=status_of(error))
+    return ConsolePage(name="New key", content=panel("New key", form), status=status_of(error))
 
 
 async def create(view: View) -> Shown:
@@ -57,7 +57,7 @@ async def create(view: View) -> Shown:
     return _secret_page(view, made, "The key is made")
 
 
-def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
+def _secret_page(view: View, made: NewKeyView, said: str) -> ConsolePage:
     gateway = view.request.state["settings"].gateway_url
     command = (
         f"curl {gateway}/v1/chat/completions \\\n"
@@ -65,7 +65,7 @@ def _secret_page(view: View, made: NewKeyView, said: str) -> Page:
         "  -H 'Content-Type: application/json' \\\n"
         """  -d '{"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hello"}]}'"""
     )
-    return Page(
+    return ConsolePage(
         name=made.name or "Key",
         notice=f"{said}. Its secret is shown now and never again: copy it to where it is needed.",
         content=[
@@ -89,7 +89,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     form = edit_form(
         view, _fields(answer.content), answer, _typed(answer.content), error=error, raced=raced
     )
-    return Page(
+    return ConsolePage(
         name="Change the key",
         content=panel("Key", several_budgets(len(answer.content.budgets)), form),
         status=status_of(error),
@@ -145,7 +145,9 @@ async def rotate_page(view: View, error: AppError | None = None) -> Shown:
         typed=view.typed or {"grace_s": "86400"}, error=error, hidden=view.once(error),
     )  # fmt: skip
     said = p["The key keeps its id, limits, budgets and history; only its secret changes."]
-    return Page(name="Rotate the key", content=panel("Rotate", said, form), status=status_of(error))
+    return ConsolePage(
+        name="Rotate the key", content=panel("Rotate", said, form), status=status_of(error)
+    )
 
 
 async def rotate(view: View) -> Shown:

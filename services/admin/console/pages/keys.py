@@ -18,7 +18,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
 from services.admin.console.spend_chart import CHART_DAYS, last_days, spend_chart
 from services.admin.key_bodies import KeyView, ShownStatus
 
@@ -47,7 +47,7 @@ def keys_table(view: View, shown: Sequence[KeyView]) -> Node:
 async def list_page(view: View) -> Shown:
     listed = await view.api.call(keys.list_keys, query=view.query)
     new = view.api.may(keys.create_key) and a(".button.primary", href="/console/new/key")["New key"]
-    return Page(
+    return ConsolePage(
         name="Keys",
         content=panel(
             "All keys",
@@ -74,7 +74,7 @@ async def show_page(view: View) -> Shown:
         f"{at}/revoke", view.session.csrf, submit="Revoke this key",
         asks="Calls with it are refused within a second, for ever: a revoked key stays revoked.",
     )  # fmt: skip
-    return Page(
+    return ConsolePage(
         name=key.name or "Key",
         content=[
             panel("Key", _facts(view, key), actions=links if may_change else None),

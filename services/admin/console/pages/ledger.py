@@ -22,14 +22,14 @@ from services.admin.console.elements import (
     link,
     mono,
     panel,
+    proof_badge,
     rows_table,
     size_text,
     usd,
-    verdict,
     when,
 )
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
 from services.admin.dead_letters import Letters, LetterView
 from services.admin.ledger_health import LedgerHealthView, SpoolView
 from services.admin.proof import DifferenceView
@@ -56,7 +56,7 @@ async def show_page(view: View) -> Shown:
         view.api.call(ledger_health.show_ledger_health),
         view.api.call(dead_letters.list_letters, query={"limit": "20", **query}),
     )
-    return Page(
+    return ConsolePage(
         name="Ledger",
         content=[
             _tiles(view, health),
@@ -89,7 +89,7 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
         ),
         figure_tile(
             "Books",
-            verdict(health.proof.ok),
+            proof_badge(health.proof.ok),
             "not proved yet"
             if proved is None
             else f"all accounts proved {lasted(view.now - proved)} ago",
@@ -147,7 +147,7 @@ def _rounds(view: View, health: LedgerHealthView) -> Node:
     under_way = state.proved_until and ["proved up to account ", mono(state.proved_until)]
     return facts(
         [
-            ("Last round", verdict(state.ok)),
+            ("Last round", proof_badge(state.ok)),
             ("All proved", when(state.last_success_at, view.zone, seconds=True)),
             ("Round under way", under_way or NOTHING),
             ("Sealed", f"{state.sealed_accounts:,} of {state.accounts:,} accounts"),
@@ -164,7 +164,7 @@ async def _proved_now(view: View) -> Node:
         query={"full": str(wanted == "all").lower(), "cursor": view.query.get("proved")},
     )
     pairs: list[tuple[str, Node]] = [
-        ("Verdict", badge("it agrees", "good") if found.ok else badge("it differs", "bad")),
+        ("Result", badge("it agrees", "good") if found.ok else badge("it differs", "bad")),
         ("Accounts", count(found.accounts)),
         ("Entries", count(found.entries)),
         ("Their sum", usd(found.entries_total_usd)),

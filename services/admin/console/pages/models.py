@@ -22,7 +22,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.filters import filters
 from services.admin.console.forms import confirm_form
-from services.admin.console.page import Handler, Page, Shown, View, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, go_to, segment
 from services.admin.model_bodies import DeploymentView, RouteView
 from services.admin.model_tests import TestResult
 
@@ -53,7 +53,7 @@ async def list_page(view: View) -> Shown:
         view.api.may(models.create_model)
         and a(".button.primary", href="/console/new/route")["New route"]
     )
-    return Page(
+    return ConsolePage(
         name="Models",
         content=panel(
             "Routes",
@@ -77,7 +77,7 @@ async def show_page(view: View, results: Sequence[TestResult] = ()) -> Shown:
         asks="Makes a short call of each deployment, which costs what such a call costs.",
         danger=False,
     )  # fmt: skip
-    return Page(
+    return ConsolePage(
         name=route.model,
         content=[
             panel(

@@ -30,13 +30,13 @@ from services.admin.console.elements import (
     lasted,
     link,
     panel,
+    proof_badge,
     rows_table,
     share,
     usd,
     usd_text,
-    verdict,
 )
-from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
 from services.admin.console.spend_chart import outlook_words, spend_chart
 from services.admin.console.token_sums import input_tokens, output_tokens
 from services.admin.console.verbs import Query
@@ -74,7 +74,7 @@ async def show_page(view: View) -> Shown:
         _ledger(view),
     )
     total = by_model.total
-    return Page(
+    return ConsolePage(
         name="Overview",
         content=[
             await _first_steps(view, total, account),
@@ -225,7 +225,7 @@ async def _ledger(view: View) -> Node:
             jobs = counted(queue.jobs, "job", "jobs")
             waiting = f"{jobs}, the oldest for {lasted(view.now - queue.oldest_at)}"
     pairs: list[tuple[str, Node]] = [
-        ("Books", verdict(health.proof.ok)),
+        ("Books", proof_badge(health.proof.ok)),
         ("Waits to be posted", waiting),
         (
             "Dead letters",

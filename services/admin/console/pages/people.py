@@ -21,7 +21,7 @@ from services.admin.console.elements import (
 from services.admin.console.filters import filters
 from services.admin.console.form_fields import Field, body_of, typed_of
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
 from services.admin.people import people
 from services.admin.people.people import PersonView
 
@@ -62,7 +62,7 @@ async def list_page(view: View) -> Shown:
     none = "Nobody yet: whoever holds ADMIN_API_KEY is the root."
     empty = p["Nobody matches." if view.query.get("q") else none]
     new = a(".button.primary", href="/console/new/person")["New person"]
-    return Page(
+    return ConsolePage(
         name="People",
         content=panel(
             "Admin keys",
@@ -89,7 +89,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "/console/new/person", view.session.csrf, _FIELDS, submit="Make an admin key",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
-    return Page(name="New person", content=panel("Admin key", made), status=status_of(error))
+    return ConsolePage(name="New person", content=panel("Admin key", made), status=status_of(error))
 
 
 async def create(view: View) -> Shown:
@@ -99,7 +99,7 @@ async def create(view: View) -> Shown:
         )
     except (ValidationFailed, Conflict, NotFound) as error:
         return await new_page(view, error)
-    return Page(
+    return ConsolePage(
         name=made.name,
         notice="The key is made. It is shown now and never again: hand it over safely.",
         content=panel("Admin key", secret_text(made.admin_key, "key")),
@@ -110,7 +110,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     person_id = view.request.path_params["person_id"]
     answer = await view.api.answer(people.show_person, person_id=person_id)
     form = edit_form(view, _FIELDS, answer, _typed(answer.content), error=error, raced=raced)
-    return Page(
+    return ConsolePage(
         name=f"Change {answer.content.name}",
         content=panel("Admin key", form),
         status=status_of(error),

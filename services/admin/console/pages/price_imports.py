@@ -20,7 +20,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.form_fields import Field
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
 from services.admin.console.price_terms import term_name, term_text
 from services.admin.cost_imports import ImportView, RowChange
 
@@ -42,7 +42,7 @@ async def show_page(
     done = None
     if answer is not None and not answer.dry_run:
         done = f"Imported {answer.new + answer.changed} prices as {answer.import_id}."
-    return Page(
+    return ConsolePage(
         name="Import prices",
         notice=done,
         content=[

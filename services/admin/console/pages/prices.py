@@ -25,7 +25,7 @@ from services.admin.console.elements import (
 from services.admin.console.filters import filters
 from services.admin.console.form_fields import Field, body_of
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
 from services.admin.console.price_terms import term_lines, term_name, term_text
 from services.admin.cost_views import BundledView, CostView, ReplacedView
 from services.admin.quotes import QuoteView
@@ -75,7 +75,7 @@ async def list_page(view: View) -> Shown:
         may and a(".button", href="/console/prices/import")["Import"], " ",
         a(".button", href="/console/prices/quote")["What would it cost?"],
     ]  # fmt: skip
-    return Page(
+    return ConsolePage(
         name="Prices",
         content=panel(
             "In force now",
@@ -122,7 +122,7 @@ async def show_page(view: View) -> Shown:
     )  # fmt: skip
     stored = price.effective_until is None and not _is_bundled(price)
     history = f"/console/prices?{urlencode({'model': price.model, 'history': 'true'})}"
-    return Page(
+    return ConsolePage(
         name=price.model,
         content=[
             div(".columns")[
@@ -166,7 +166,9 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "/console/new/price", view.session.csrf, _NEW, submit="Set the price", typed=typed,
         error=error, hidden=view.once(error),
     )  # fmt: skip
-    return Page(name="Set a price", content=panel("New version", made), status=status_of(error))
+    return ConsolePage(
+        name="Set a price", content=panel("New version", made), status=status_of(error)
+    )
 
 
 async def create(view: View) -> Shown:
@@ -181,7 +183,7 @@ async def create(view: View) -> Shown:
     return _losses(at, losses) if losses else go_to(at)
 
 
-def _losses(at: str, losses: Sequence[ReplacedView]) -> Page:
+def _losses(at: str, losses: Sequence[ReplacedView]) -> ConsolePage:
     """The warning of an override: what the price before had, and this one has not."""
     columns = (Column("Price before"), Column("Of"), Column("What is lost"))
     rows: list[list[Node]] = [
@@ -193,7 +195,7 @@ def _losses(at: str, losses: Sequence[ReplacedView]) -> Page:
         ]
         for each in losses
     ]  # fmt: skip
-    return Page(
+    return ConsolePage(
         name="The price is set",
         notice="It takes terms away that the price before had. Calls that use them now cost what "
         "the terms that are left say.",
@@ -219,7 +221,7 @@ async def quote_page(
         "/console/prices/quote", view.session.csrf, _QUOTE, submit="What does it cost?",
         typed=view.typed, error=error,
     )  # fmt: skip
-    return Page(
+    return ConsolePage(
         name="What would it cost?",
         content=[None if answer is None else _quoted(answer), panel("Usage", asked)],
         status=status_of(error),

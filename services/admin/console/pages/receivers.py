@@ -25,7 +25,7 @@ from services.admin.console.elements import (
 )
 from services.admin.console.form_fields import Field, body_of, typed_of
 from services.admin.console.forms import confirm_form, form_of, status_of
-from services.admin.console.page import Handler, Page, Shown, View, form_for, go_to, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, form_for, go_to, segment
 
 _FIELDS = (
     Field(
@@ -91,7 +91,9 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         "/console/new/receiver", view.session.csrf, _FIELDS, submit="Make the receiver",
         typed=view.typed, error=error, hidden=view.once(error),
     )  # fmt: skip
-    return Page(name="New receiver", content=panel("Receiver", made), status=status_of(error))
+    return ConsolePage(
+        name="New receiver", content=panel("Receiver", made), status=status_of(error)
+    )
 
 
 async def create(view: View) -> Shown:
@@ -106,8 +108,8 @@ async def create(view: View) -> Shown:
     return _secret_page(made, "The receiver is made")
 
 
-def _secret_page(made: NewReceiverView, said: str) -> Page:
-    return Page(
+def _secret_page(made: NewReceiverView, said: str) -> ConsolePage:
+    return ConsolePage(
         name=made.name or "Receiver",
         notice=f"{said}. Its signing secret is shown now and never again.",
         content=panel(
@@ -129,7 +131,7 @@ async def show_page(view: View) -> Shown:
     edit = a(".button", href=f"/console/edit/receiver/{segment(receiver_id)}")["Change"]
     rotate = a(".button", href=f"{_path(receiver_id)}/rotate")["Rotate the secret"]
     all_of_it = f"/console/alerts?receiver_id={segment(receiver_id)}"
-    return Page(
+    return ConsolePage(
         name=shown.name or "Receiver",
         content=[
             panel(
@@ -185,7 +187,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
     receiver_id = view.request.path_params["receiver_id"]
     answer = await view.api.answer(receivers.show_receiver, receiver_id=receiver_id)
     form = edit_form(view, _ALL_FIELDS, answer, _typed(answer.content), error=error, raced=raced)
-    return Page(
+    return ConsolePage(
         name=f"Change {answer.content.name or 'the receiver'}",
         content=panel("Receiver", form),
         status=status_of(error),
@@ -217,7 +219,7 @@ async def rotate_page(view: View, error: AppError | None = None) -> Shown:
         view.path, view.session.csrf, _GRACE, submit="Make a new secret",
         typed=view.typed or {"grace_s": "86400"}, error=error, hidden=view.once(error),
     )  # fmt: skip
-    return Page(
+    return ConsolePage(
         name="Rotate the signing secret",
         content=panel(
             "Rotate",

@@ -15,8 +15,8 @@ from services.admin.console.elements import panel
 from services.admin.console.form_fields import Field, FieldGroup, Typed, body_of, typed_of
 from services.admin.console.forms import form_of, status_of
 from services.admin.console.page import (
+    ConsolePage,
     Handler,
-    Page,
     Shown,
     View,
     form_for,
@@ -117,7 +117,7 @@ async def new_page(view: View, error: AppError | None = None) -> Shown:
         submit="Make the route", typed=typed, error=error,
         hidden=view.once(error) | _ids(rows), also={_MORE: "Add a deployment"},
     )  # fmt: skip
-    return Page(name="New route", content=panel("Route", form), status=status_of(error))
+    return ConsolePage(name="New route", content=panel("Route", form), status=status_of(error))
 
 
 async def create(view: View) -> Shown:
@@ -140,7 +140,7 @@ async def edit_page(view: View, error: AppError | None = None, *, raced: bool = 
         view, (*_groups(rows), *_ROUTE), answer, stored, error=error, raced=raced,
         hidden=_ids(rows), also={_MORE: "Add a deployment"},
     )  # fmt: skip
-    return Page(
+    return ConsolePage(
         name=f"Change {answer.content.model}",
         content=panel("Route", form),
         status=status_of(error),

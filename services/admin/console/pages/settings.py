@@ -6,7 +6,7 @@ from htpy import code, p
 
 from services.admin import shown_settings
 from services.admin.console.elements import NOTHING, Column, panel, rows_table
-from services.admin.console.page import Handler, Page, Shown, View
+from services.admin.console.page import ConsolePage, Handler, Shown, View
 
 
 async def show_page(view: View) -> Shown:
@@ -20,7 +20,7 @@ async def show_page(view: View) -> Shown:
         ]
         for each in settings.data
     ]
-    return Page(
+    return ConsolePage(
         name="Settings",
         content=panel(
             "Admin service",

@@ -16,7 +16,7 @@ from services.admin.console.elements import (
     rows_table,
     usd,
 )
-from services.admin.console.page import Handler, Page, Shown, View, segment
+from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
 from services.admin.endpoints import Answer
 from services.admin.exports import statements
 from services.admin.exports.statements import Statement
@@ -49,7 +49,7 @@ async def show_page(view: View) -> Shown:
         ("In the month", usd(made.total_usd)),
         ("Spent at its end", usd(made.closing_usd)),
     ]
-    return Page(
+    return ConsolePage(
         name=f"Statement of {made.name}",
         content=[
             _months(view, made.month),
