@@ -27,7 +27,8 @@ from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.shards import ONE
 from services.gateway.admission.admissions import Admissions
-from services.gateway.calls.call import Call
+from services.gateway.calls.attempts import Attempts
+from services.gateway.calls.call import arrive, authenticated
 from services.gateway.calls.clock import SharedClock
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
@@ -86,12 +87,12 @@ async def _round(
 
     async def admit_some() -> None:
         for _ in range(_CALLS // concurrency):
-            call = Call(FORMATS["chat"], now_ms=time_ns() // 1_000_000)
-            call.principal = principal
+            arrival = arrive(FORMATS["chat"], now_ms=time_ns() // 1_000_000)
+            call = authenticated(arrival, principal)
             request = FORMATS["chat"].decode(_BODY)
             priced = PricedRequest(request=request, prices=prices, input_tokens=20)
             began = perf_counter()
-            await admissions.admit(call, principal, priced)
+            await admissions.admit(call, priced, (), Attempts())
             latencies_s.append(perf_counter() - began)
             admissions.close_call(call.call_id, 0)
 

@@ -39,10 +39,10 @@ from services.gateway.admission.scopes import (
 )
 from services.gateway.admission.spend_reader import SpendReader
 from services.gateway.admission.without_redis import ClosedCalls, WithoutRedis
+from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.call import Call
 from services.gateway.calls.clock import SharedClock
 from services.gateway.calls.priced_request import PricedRequest
-from services.gateway.calls.principal import Principal
 from services.gateway.metrics import BUDGET_WARNINGS, HOLDS_OPEN, REDIS_FULL
 from services.gateway.settings import Settings
 from services.gateway.spool.backlog import Backlog
@@ -76,6 +76,8 @@ class Admissions:
         self._clock = clock
         self._settings = settings
         self._open: dict[str, CallHold] = {}
+        # From a call's admission until it is closed; by the call's id.
+        self.hold_of = self._open.get
         # Read when metrics are scraped.
         HOLDS_OPEN.set_function(partial(len, self._open))
         self._scopes = CurrentScopes()
@@ -87,14 +89,17 @@ class Admissions:
             negative_ttl_s=_ANNOUNCE_EVERY_S,
         )
 
-    async def admit(self, call: Call, principal: Principal, priced: PricedRequest) -> CallHold:
+    async def admit(
+        self, call: Call, priced: PricedRequest, tags: tuple[str, ...], attempts: Attempts
+    ) -> CallHold:
         """Takes the call's hold. Raises BudgetExceeded, RateLimited, or Unavailable by policy."""
-        multiplier = principal.account.price_multiplier
-        now = self._scopes.of(principal, call.started_at)
+        multiplier = call.principal.account.price_multiplier
+        now = self._scopes.of(call.principal, call.started_at)
         hold = CallHold(
             call=call,
-            principal=principal,
             priced=priced,
+            tags=tags,
+            attempts=attempts,
             budgets=now.budgets,
             nusd=hold_amount(priced, multiplier, self._settings.default_max_output_tokens),
         )
@@ -117,10 +122,6 @@ class Admissions:
         """Whether the call is under way in this process."""
         return call_id in self._open
 
-    def hold_of(self, call_id: str) -> CallHold | None:
-        """From the call's admission until it is closed."""
-        return self._open.get(call_id)
-
     def redis_has_hold(self, call_id: str) -> None:
         """From now on the hold counts as one that Redis knows."""
         hold = self._open.get(call_id)
@@ -131,7 +132,7 @@ class Admissions:
         """Call this once the event is durable; from then on the ledger releases the hold."""
         hold = self._open.pop(call_id, None)
         if hold is not None:
-            self._backlog.release(hold.call.tags)
+            self._backlog.release(hold.tags)
             self._without_redis.observe_close(hold, cost_nusd)
 
     def closed_calls(self) -> ClosedCalls:
@@ -176,12 +177,12 @@ class Admissions:
                 self.redis_has_hold(call_id)
 
     def _for_redis(self, hold: CallHold) -> OpenHold:
-        scopes = scopes_of(hold.principal, hold.budgets)
+        scopes = scopes_of(hold.call.principal, hold.budgets)
         return OpenHold(
             user_id=hold.user_id,
             call_id=hold.call.call_id,
             hold_nusd=hold.nusd,
-            key_id=None if len(scopes) == 1 else hold.principal.key.key_id,
+            key_id=None if len(scopes) == 1 else hold.call.principal.key.key_id,
             lease_s=self._settings.hold_lease_s,
             parallel_scopes=tuple(scope.scope for scope in scopes if scope.parallel >= 0),
             event=hold.abandoned_event(),
@@ -204,7 +205,7 @@ class Admissions:
         breaker.succeeded()
         match admission:
             case OverBudget():
-                raise over_budget(admission, budgets, hold.principal, hold.nusd)
+                raise over_budget(admission, budgets, hold.call.principal, hold.nusd)
             case Limited():
                 raise limited(admission, tokens)
             case Unseeded():
@@ -233,7 +234,7 @@ class Admissions:
 
     def _open_call(self, hold: CallHold) -> None:
         self._open[hold.call.call_id] = hold
-        self._backlog.reserve(hold.call.tags)
+        self._backlog.reserve(hold.tags)
 
     async def _announce(self, user_id: str) -> bool:
         await self._holds.announce_account(user_id)

@@ -5,9 +5,13 @@ import msgspec
 from libs.common.errors import RateLimit
 from libs.common.storage.queue.event_queue import encode_event
 from services.gateway.admission.scopes import BudgetNow
+from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.call import Call
+from services.gateway.calls.event import event_of
 from services.gateway.calls.priced_request import PricedRequest
-from services.gateway.calls.principal import Principal
+from services.gateway.calls.progress import AnswerProgress
+
+_NO_PROGRESS = AnswerProgress()
 
 
 class CallHold(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,8 +21,9 @@ class CallHold(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     call: Call
-    principal: Principal
     priced: PricedRequest
+    tags: tuple[str, ...]
+    attempts: Attempts
     budgets: list[BudgetNow]
     nusd: int
     limits: tuple[RateLimit, ...] = ()
@@ -26,8 +31,18 @@ class CallHold(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def user_id(self) -> str:
-        return self.principal.account.user_id
+        return self.call.principal.account.user_id
 
     def abandoned_event(self) -> bytes:
         """The event that the ledger posts if the gateway never closes the call."""
-        return encode_event(self.call.event(self.principal, "abandoned", 0, held_nusd=self.nusd))
+        event = event_of(
+            self.call,
+            self.priced.request,
+            self.tags,
+            self.attempts,
+            _NO_PROGRESS,
+            "abandoned",
+            0,
+            held_nusd=self.nusd,
+        )
+        return encode_event(event)

@@ -13,7 +13,6 @@ from libs.common.storage.redis.standings import ScopeStanding
 from services.gateway.admission.scopes import budgets_now, limited, over_budget, scopes_of
 from services.gateway.admission.standings import Standings
 from services.gateway.calls.call import Call
-from services.gateway.calls.principal import Principal
 
 # How long the earlier bodies take to arrive is not known.
 _WAIT_MS = 1_000
@@ -26,11 +25,12 @@ class EarlyRefusals:
         self._standings = standings
         self._breakers = breakers
 
-    async def check(self, call: Call, principal: Principal, places: Sequence[int]) -> None:
+    async def check(self, call: Call, places: Sequence[int]) -> None:
         """`places` are the numbers of arriving bodies, this one included, of the account and key.
 
         Each counts as a request. Raises BudgetExceeded or RateLimited.
         """
+        principal = call.principal
         budgets = budgets_now(principal, call.started_at)
         scopes = scopes_of(principal, budgets)
         user_id = principal.account.user_id

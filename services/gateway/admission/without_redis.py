@@ -80,13 +80,13 @@ class WithoutRedis:
             self._known.move_to_end((owner, now.period))
         while len(self._known) > _MAX_ACCOUNTS:
             self._known.popitem(last=False)
-        _add(self._held, _owners(hold.principal), hold.nusd)
+        _add(self._held, _owners(hold.call.principal), hold.nusd)
 
     async def admit(self, hold: CallHold) -> None:
         """Raises BudgetExceeded, or Unavailable if the policy is `closed`."""
         if not self._is_open:
             raise Unavailable("The gateway cannot check budgets at the moment. Try again soon.")
-        spent = [await self._spent(hold.principal, now) for now in hold.budgets]
+        spent = [await self._spent(hold.call.principal, now) for now in hold.budgets]
         # From here on nothing may be awaited, or two calls could use the same room.
         for now, spent_nusd in zip(hold.budgets, spent, strict=True):
             owner = (hold.user_id, now.key_id)
@@ -100,10 +100,10 @@ class WithoutRedis:
                 over = OverBudget(
                     LimitScope(key_id=now.key_id), limit, spent_nusd, used - spent_nusd
                 )
-                raise over_budget(over, hold.budgets, hold.principal, hold.nusd)
+                raise over_budget(over, hold.budgets, hold.call.principal, hold.nusd)
         ADMITTED_WITHOUT_REDIS.inc()
-        self._open_beside(hold)[hold.call.call_id] = _Taken(_owners(hold.principal), hold.nusd)
-        _add(self._taken, _owners(hold.principal), hold.nusd)
+        self._open_beside(hold)[hold.call.call_id] = _Taken(_owners(hold.call.principal), hold.nusd)
+        _add(self._taken, _owners(hold.call.principal), hold.nusd)
 
     def observe_close(self, hold: CallHold, cost_nusd: int) -> None:
         """Replaces the call's hold by its cost."""
@@ -112,7 +112,7 @@ class WithoutRedis:
             _add(self._taken, taken.owners, cost_nusd - taken.nusd)
             _add(self._over, taken.owners, cost_nusd)
             return
-        _add(self._held, _owners(hold.principal), -hold.nusd)
+        _add(self._held, _owners(hold.call.principal), -hold.nusd)
         for now in hold.budgets:
             known = self._known.get(((hold.user_id, now.key_id), now.period))
             if known is not None:
@@ -127,7 +127,7 @@ class WithoutRedis:
         taken = self._open_beside(hold).pop(hold.call.call_id, None)
         if taken is not None:
             _add(self._taken, taken.owners, -taken.nusd)
-            _add(self._held, _owners(hold.principal), taken.nusd)
+            _add(self._held, _owners(hold.call.principal), taken.nusd)
 
     def closed_calls(self) -> ClosedCalls:
         """What closed calls used that Redis did not know of at their ends."""

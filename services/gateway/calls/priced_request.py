@@ -26,6 +26,18 @@ class PricedRequest(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
     continued_tokens: int = 0
 
+    def answered_by(self, model: str | None, usage: TokenUsage) -> TokenUsage:
+        """The usage as that of the model that answered, where the request lets another do so.
+
+        An answer's word counts only among the models that the request names.
+        """
+        if model is None or usage.model is not None:
+            return usage
+        for named in self.request.models:
+            if named.instead and is_same_model(named.name, model):
+                return msgspec.structs.replace(usage, model=named.name)
+        return usage
+
     def cost_nusd(
         self, target: Target, usage: TokenUsage, multiplier: Decimal, at: datetime
     ) -> int:

@@ -77,8 +77,8 @@ class OwnBudgetsView(msgspec.Struct, frozen=True, kw_only=True):
 
 async def show_budget(request: Request) -> Response:
     standings: Standings = request.state.standings
-    principal, call = await caller(request)
-    return json_response(await show_standing(standings, principal, call.started_at))
+    principal, at = await caller(request)
+    return json_response(await show_standing(standings, principal, at))
 
 
 async def show_standing(standings: Standings, principal: Principal, at: datetime) -> OwnBudgetsView:

@@ -20,8 +20,7 @@ from libs.common.domain.token_classes import total_input, total_output
 from libs.common.errors import ModelUnpriced
 from libs.common.schemas.price import PriceVersion
 from libs.common.schemas.usage import TokenUsage, UsageSource
-from services.gateway.admission.call_hold import CallHold
-from services.gateway.calls.call import Call
+from services.gateway.calls.call import Call, arrive
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
@@ -49,64 +48,70 @@ class GenerationEndpoint:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         parts: Parts = scope["state"]["parts"]
-        call = Call(
+        arrival = arrive(
             self._format,
             now_ms=parts.clock.now_ms(),
             resource=query_of_call(self._format.name, scope["query_string"]),
         )
-        return _CallHandler(parts, call, receive, send).handle(scope)
+        return _CallHandler(parts, arrival, receive, send).handle(scope)
 
 
 class _CallHandler(Handler):
     __slots__ = ()
 
-    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        call, parts = self.call, self.parts
-        body, request = await self.read_request(principal, headers, self._refuse_early)
+    async def serve(self, writer: UsageEventWriter, headers: Headers) -> None:
+        call, parts = writer.call, self.parts
+        principal = call.principal
+        body, request = await self.read_request(writer, headers, self._refuse_early)
         plan = await parts.router.plan(request.model)
         continued_tokens = 0
         if request.named:
             owned = await parts.ownership.check(principal, call.format, request, plan)
-            plan, call.granted = owned.plan, owned.granted
-            continued_tokens = owned.input_tokens
+            plan, continued_tokens = owned.plan, owned.input_tokens
+            writer.progress.granted = owned.granted
         if principal.account.user_id == TEST_USER_ID:
             plan = pinned(plan, headers)
         if request.models:
             _check_models(principal, request, plan)
-        call.target = plan.targets[0] if plan.targets else None
-        prices = await self._prices(plan, request)
+        attempts = writer.attempts
+        attempts.target = plan.targets[0] if plan.targets else None
+        prices = await self._prices(call, plan, request)
         plan = _with_prices(plan, prices)
         self.take_copies(plan)
         attachments = attachments_of(request.fields)
         priced = PricedRequest(
             request=request,
             prices=prices,
-            prices_of_models=await self._prices_of_models(plan, request) if request.models else {},
+            prices_of_models=await self._prices_of_models(call, plan, request)
+            if request.models
+            else {},
             input_tokens=estimate_input_tokens(body, attachments) + continued_tokens,
             continued_tokens=continued_tokens,
         )
-        hold = await parts.admissions.admit(call, principal, priced)
+        await parts.admissions.admit(call, priced, writer.tags, attempts)
         asked_at = perf_counter()
         try:
-            upstream = await parts.dispatcher.send(call, request, plan, headers)
+            upstream = await parts.dispatcher.send(call, request, plan, headers, attempts)
         finally:
-            call.upstream_s = perf_counter() - asked_at
-        call.provider_request_id = upstream.provider_request_id
+            attempts.upstream_s = perf_counter() - asked_at
+        writer.progress.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
-            await self._stream(writer, hold, upstream)
+            await self._stream(writer, priced, upstream)
         else:
             await self._whole(writer, priced, upstream)
 
-    async def _refuse_early(self, principal: Principal, lease: BodyLease) -> None:
-        await self.parts.early_refusals.check(self.call, principal, lease.places)
+    async def _refuse_early(self, call: Call, lease: BodyLease) -> None:
+        await self.parts.early_refusals.check(call, lease.places)
 
-    async def _prices(self, plan: Plan, request: CallRequest) -> dict[str, PriceVersion]:
+    async def _prices(
+        self, call: Call, plan: Plan, request: CallRequest
+    ) -> dict[str, PriceVersion]:
         """By deployment. Raises ModelUnpriced if none of the plan's `targets` has one."""
         find = partial(
             self.parts.directory.prices,
-            at=self.call.started_at,
+            at=call.started_at,
             tools=request.features.tools,
-            client_format=self.call.format.name,
+            client_format=call.format.name,
             models=request.models,
         )
         prices = await find(plan.targets)
@@ -116,20 +121,25 @@ class _CallHandler(Handler):
         return prices
 
     async def _prices_of_models(
-        self, plan: Plan, request: CallRequest
+        self, call: Call, plan: Plan, request: CallRequest
     ) -> dict[str, tuple[PriceVersion, ...]]:
         find = self.parts.directory.prices_of_models
         return {
-            target.deployment_id: await find(target, request.models, self.call.started_at)
+            target.deployment_id: await find(target, request.models, call.started_at)
             for target in plan.targets + plan.context_targets
         }
 
     async def _whole(self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer) -> None:
-        call = self.call
-        if answer.usage is None and answer.status >= _BAD_STATUS:
+        call, usage = writer.call, answer.usage
+        if usage is None and answer.status >= _BAD_STATUS:
             await self._refusal(writer, priced, answer)
             return
-        usage = call.reported_usage(answer.body) if answer.usage is None else answer.usage
+        if usage is None:
+            # First, since what was made stays the account's if the usage cannot be read.
+            writer.progress.made = call.format.made_by(priced.request, answer.body)
+            usage = call.format.usage_of_answer(answer.body)
+            if usage is not None and priced.request.models:
+                usage = priced.answered_by(call.format.model_of_answer(answer.body), usage)
         source: UsageSource = "none" if usage is None else "provider"
         if answer.status >= _BAD_STATUS or call.format.has_failed(answer.body):
             # It is sent as it is; what it used until it failed is charged as far as it says so.
@@ -144,28 +154,31 @@ class _CallHandler(Handler):
     async def _refusal(
         self, writer: UsageEventWriter, priced: PricedRequest, answer: Answer
     ) -> None:
-        target = self.call.target
+        target = writer.attempts.target
         if target is None or not is_charged(target.provider, answer.status, answer.body):
             await self.answer(writer, answer)
             return
         prompt = await self.parts.estimator.of_prompt(priced)
         await self.answer(writer, answer, prompt, "estimated")
 
-    async def _stream(self, writer: UsageEventWriter, hold: CallHold, stream: Stream) -> None:
-        call = self.call
-        call.stream_begins()
+    async def _stream(
+        self, writer: UsageEventWriter, priced: PricedRequest, stream: Stream
+    ) -> None:
+        call, progress = writer.call, writer.progress
+        progress.stream_overhead_ms = progress.overhead_ms(call, writer.attempts)
         try:
             relay = StreamRelay(
                 call,
-                hold.priced,
+                priced,
                 stream,
+                progress,
                 self.receive,
                 self.send,
                 estimator=self.parts.estimator,
                 keepalive_s=self.parts.keepalive_s,
             )
             self.respond_by(relay)
-            end = await relay.run(stream_headers(call, hold))
+            end = await relay.run(stream_headers(writer))
             await writer.write(
                 end.status,
                 CLIENT_CLOSED if end.status == "client_closed" else 200,

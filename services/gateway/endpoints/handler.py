@@ -19,7 +19,6 @@ from libs.common.errors import (
     MethodNotAllowed,
     NothingRecordable,
     ProviderNotConfigured,
-    RateLimit,
     RateLimited,
     RequestTimeout,
     Unavailable,
@@ -28,8 +27,7 @@ from libs.common.errors import (
     release_frames,
 )
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
-from services.gateway.admission.call_hold import CallHold
-from services.gateway.calls.call import Call
+from services.gateway.calls.call import Arrival, Call, authenticated
 from services.gateway.calls.credentials import secret_of
 from services.gateway.calls.headers import Header, Headers
 from services.gateway.calls.principal import Principal
@@ -59,7 +57,7 @@ _BAD_STATUS = 400
 _POST = frozenset({"POST"})
 _DECODED_AT_ONCE = 256 * 1024
 _CRASHED = "The gateway failed to serve this call."
-EarlyCheck = Callable[[Principal, BodyLease], Awaitable[None]]
+EarlyCheck = Callable[[Call, BodyLease], Awaitable[None]]
 # As nginx logs a client that hung up; no client receives it.
 CLIENT_CLOSED = 499
 
@@ -69,11 +67,11 @@ class Handler(ABC):
 
     __slots__ = (
         "_allowed",
+        "_arrival",
         "_body",
         "_capture",
         "_relay",
         "_responding",
-        "call",
         "parts",
         "receive",
         "send",
@@ -82,13 +80,13 @@ class Handler(ABC):
     def __init__(
         self,
         parts: Parts,
-        call: Call,
+        arrival: Arrival,
         receive: Receive,
         send: Send,
         allowed: frozenset[str] = _POST,
     ) -> None:
         self.parts = parts
-        self.call = call
+        self._arrival = arrival
         self.receive = receive
         self.send = send
         self._allowed = allowed
@@ -98,26 +96,30 @@ class Handler(ABC):
         self._capture: CallCapture | None = None
 
     @abstractmethod
-    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        """Makes and answers the call of a principal who may make calls. Its errors are recorded."""
+    async def serve(self, writer: UsageEventWriter, headers: Headers) -> None:
+        """Makes and answers the call of somebody who may make calls. Its errors are recorded."""
 
     async def read_request(
-        self, principal: Principal, headers: Headers, refuse_early: EarlyCheck | None = None
+        self,
+        writer: UsageEventWriter,
+        headers: Headers,
+        refuse_early: EarlyCheck | None = None,
     ) -> tuple[bytes, CallRequest]:
         """The body and its request, for a model that the key may use. Raises AppError.
 
         If the body is still arriving, `refuse_early` may refuse it before the rest is read.
         """
+        call = writer.call
 
         async def begin(announced: int | None, is_late: bool) -> BodyLease:
-            key = principal.key
-            lease = self.parts.body_memory.lease(self.call.operation, key.user_id, key.key_id)
+            key = call.principal.key
+            lease = self.parts.body_memory.lease(call.operation, key.user_id, key.key_id)
             self._body = lease
             try:
                 if is_late:
                     lease.check(announced or 0)
                     if refuse_early is not None:
-                        await refuse_early(principal, lease)
+                        await refuse_early(call, lease)
             except BaseException:
                 # Otherwise it would take memory from other calls until the error is sent.
                 lease.release()
@@ -128,43 +130,42 @@ class Handler(ABC):
         if self._capture is not None:
             self._capture.replace_request(body)
         if len(body) <= _DECODED_AT_ONCE:
-            request = self.call.format.decode(body)
+            request = call.format.decode(body)
         else:
-            request = await self._decoded_in_thread(body)
+            # In a thread, since a large body with many small parts would block other calls.
+            loop = asyncio.get_running_loop()
+            request = await loop.run_in_executor(self.parts.decoding, call.format.decode, body)
         check_model_name(request.model)
-        self.call.request = request
+        writer.request = request
+        if self._capture is not None:
+            self._capture.model, self._capture.is_stream = request.model, request.stream
         if "metadata" in request.fields:
             metadata = request.fields["metadata"]
-            self.call.tags = with_metadata(self.call.tags, metadata, self.call.format.name)
-        refusal = check_model(principal.key, request.model)
+            writer.tags = with_metadata(writer.tags, metadata, call.format.name)
+        refusal = check_model(call.principal.key, request.model)
         if refusal is not None:
             raise refusal
         return body, request
 
-    async def _decoded_in_thread(self, body: bytes) -> CallRequest:
-        """In a thread, since a large body with many small parts would block other calls."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.parts.decoding, self.call.format.decode, body)
-
     def take_copies(self, plan: Plan) -> None:
         """Reserves the memory for copies of the body, by the plan. Raises AppError."""
         if self._body is not None:
-            name = self.call.format.name
+            name = self._arrival.format.name
             targets = plan.targets + plan.context_targets
             self._body.take_copies(translated=not all(t.speaks(name) for t in targets))
 
     async def handle(self, scope: Scope) -> None:
         """Raises only CancelledError: all other errors are answered and recorded."""
-        call, parts, headers = self.call, self.parts, scope["headers"]
+        parts, headers = self.parts, scope["headers"]
         wrong_method = self._check_method(scope["method"])
         with parts.open_calls:
             principal = await self._authenticate(headers, wrong_method)
             if principal is None:
                 return
-            call.tracing = tracing_of(headers)
-            writer = UsageEventWriter(call, principal, parts.admissions, parts.meter)
+            call = authenticated(self._arrival, principal, tracing_of(headers))
+            writer = UsageEventWriter(call, parts.admissions, parts.meter)
             if principal.key.recording is not None:
-                self._start_capture(principal)
+                self._start_capture(call)
             try:
                 parts.meter.require_writable(principal.account.user_id)
                 refusal = (
@@ -174,8 +175,8 @@ class Handler(ABC):
                 )
                 if refusal is not None:
                     raise refusal
-                call.tags = tags_of(headers)
-                await self.serve(principal, headers, writer)
+                writer.tags = tags_of(headers)
+                await self.serve(writer, headers)
             except ClientDisconnected:
                 with suppress(Unavailable):
                     await writer.write("client_closed", CLIENT_CLOSED)
@@ -211,21 +212,19 @@ class Handler(ABC):
     ) -> Principal | None:
         """None if the caller is not known; the error has then been sent."""
         try:
-            principal = await self.parts.directory.principal(secret_hash(secret_of(headers)))
+            return await self.parts.directory.principal(secret_hash(secret_of(headers)))
         except AppError as error:
-            UNAUTHENTICATED.labels(self.call.format.name).inc()
+            UNAUTHENTICATED.labels(self._arrival.format.name).inc()
             await self._send_error(wrong_method or error)
             return None
         except Exception:
-            log.exception("call.crashed", call_id=self.call.call_id)
+            log.exception("call.crashed", call_id=self._arrival.call_id)
             await self._send_error(AppError(_CRASHED))
             return None
-        self.call.principal = principal
-        return principal
 
-    def _start_capture(self, principal: Principal) -> None:
+    def _start_capture(self, call: Call) -> None:
         """From here on, what the client sends and receives passes through the capture."""
-        capture = self._capture = self.parts.recordings.start(self.call, principal)
+        capture = self._capture = self.parts.recordings.start(call)
         if capture is not None:
             self.receive, self.send = (
                 capture.wrap_receive(self.receive),
@@ -250,8 +249,8 @@ class Handler(ABC):
 
         `failed`: the answer itself says so, whatever its status.
         """
-        call = self.call
-        call.first_byte_ms = call.elapsed_ms()
+        call = writer.call
+        writer.progress.first_byte_ms = call.elapsed_ms()
         headers: list[Header] = []
         if failed or answer.status >= _BAD_STATUS:
             await writer.write(
@@ -264,17 +263,17 @@ class Handler(ABC):
         else:
             await writer.write("ok", answer.status, usage=usage, usage_source=usage_source)
             headers += cost_headers(writer.cost_nusd)
-        headers += answer.headers + id_headers(call.call_id) + call_headers(call, writer.hold)
+        headers += answer.headers + id_headers(call.call_id) + call_headers(writer)
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await self._respond(answer.status, headers, answer.body)
 
     async def _fail(self, writer: UsageEventWriter, error: AppError) -> None:
-        call = self.call
+        call = writer.call
         if isinstance(error, NothingRecordable):
             NOT_RECORDED.inc()
-            await self._send_error(error, writer.hold)
+            await self._send_error(error, _refusal_headers(writer, error))
             return
-        forwarded = call.attempts > 0 and not isinstance(error, ProviderNotConfigured)
+        forwarded = writer.attempts.count > 0 and not isinstance(error, ProviderNotConfigured)
         status: CallStatus = "upstream_error" if forwarded else "refused"
         if not forwarded:
             # The class's code: an error's own may be a provider's word.
@@ -294,20 +293,21 @@ class Handler(ABC):
                 trace_id=call.trace_id,
                 error=error.message,
             )
-        await self._send_error(error, writer.hold)
+        await self._send_error(error, _refusal_headers(writer, error))
 
     def _usage_so_far(self) -> tuple[TokenUsage | None, UsageSource]:
         return (None, "none") if self._relay is None else self._relay.usage()
 
-    async def _send_error(self, error: AppError, hold: CallHold | None = None) -> None:
-        call = self.call
+    async def _send_error(self, error: AppError, call_headers: Sequence[Header] = ()) -> None:
+        """`call_headers` are those of a call that is authenticated."""
+        arrival = self._arrival
         if self._relay is not None:
             await self._relay.send_last(self._relay.error_frame(error))
         if self._responding:
             return
-        answer = call.format.error(error, call.call_id)
-        headers = error_headers(error, call.call_id, len(answer.body))
-        headers += rate_headers(call, _limits_of(error, hold)) + trace_headers(call)
+        answer = arrival.format.error(error, arrival.call_id)
+        headers = error_headers(error, arrival.call_id, len(answer.body))
+        headers += call_headers
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", _names(self._allowed).encode()))
         if isinstance(error, RequestTimeout):
@@ -321,11 +321,12 @@ class Handler(ABC):
         await self.send({"type": "http.response.body", "body": body})
 
 
-def _limits_of(error: AppError, hold: CallHold | None) -> Sequence[RateLimit]:
-    """Those that refused the call, else those that admitted it."""
-    if isinstance(error, RateLimited) and error.limits:
-        return error.limits
-    return () if hold is None else hold.limits
+def _refusal_headers(writer: UsageEventWriter, error: AppError) -> Headers:
+    """The limits that refused the call, else those that admitted it, and its trace."""
+    limits, hold = error.limits if isinstance(error, RateLimited) else (), writer.hold()
+    if not limits and hold is not None:
+        limits = hold.limits
+    return rate_headers(writer.call, limits) + trace_headers(writer.call)
 
 
 def _names(methods: frozenset[str]) -> str:

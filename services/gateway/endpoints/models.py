@@ -3,6 +3,7 @@
 In Anthropic's shape for clients that send `anthropic-version`, in OpenAI's for all others.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -12,11 +13,9 @@ from libs.common.domain.access import check_account, check_key, may_use
 from libs.common.domain.ids import secret_hash
 from libs.common.errors import ModelNotFound, ModelUnpriced
 from libs.common.web.json import json_response
-from services.gateway.calls.call import Call
 from services.gateway.calls.credentials import secret_of
 from services.gateway.calls.principal import Principal
 from services.gateway.endpoints.parts import Parts
-from services.gateway.formats import CHAT
 
 # Neither API tells when a model of another provider was made; clients only need the field.
 _CREATED = 0
@@ -42,28 +41,28 @@ async def list_models(request: Request) -> Response:
 async def show_model(request: Request) -> Response:
     """Any that may be called, listed or not. Others do not exist, whatever the reason."""
     parts: Parts = request.state.parts
-    principal, call = await caller(request)
+    principal, at = await caller(request)
     name = request.path_params["model"]
     if not may_use(principal.key, name):
         raise _not_found(name)
     plan = await parts.router.plan(name)
     try:
-        await parts.directory.prices(plan.targets, call.started_at)
+        await parts.directory.prices(plan.targets, at)
     except ModelUnpriced:
         raise _not_found(name) from None
     anthropic = "anthropic-version" in request.headers
     return json_response(_anthropic_model(name) if anthropic else _openai_model(name))
 
 
-async def caller(request: Request) -> tuple[Principal, Call]:
-    """Who asks, and a call that knows the time. Raises AppError where they may not make calls."""
+async def caller(request: Request) -> tuple[Principal, datetime]:
+    """Who asks, and when. Raises AppError where they may not make calls."""
     parts: Parts = request.state.parts
     principal = await parts.directory.principal(secret_hash(secret_of(request.scope["headers"])))
-    call = Call(CHAT, now_ms=parts.clock.now_ms())
-    refusal = check_key(principal.key, call.started_at) or check_account(principal.account)
+    at = datetime.fromtimestamp(parts.clock.now_ms() / 1000, UTC)
+    refusal = check_key(principal.key, at) or check_account(principal.account)
     if refusal is not None:
         raise refusal
-    return principal, call
+    return principal, at
 
 
 def _not_found(name: str) -> ModelNotFound:

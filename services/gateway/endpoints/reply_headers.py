@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from libs.common.domain.money import usd_text
 from libs.common.errors import AppError, RateLimit, UnsupportedContentCoding
-from services.gateway.admission.call_hold import CallHold
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Header, Headers
 from services.gateway.endpoints.content_coding import ACCEPTED
+from services.gateway.usage.usage_event import UsageEventWriter
 
 
 def id_headers(request_id: str) -> list[Header]:
@@ -16,18 +16,21 @@ def id_headers(request_id: str) -> list[Header]:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def call_headers(call: Call, hold: CallHold | None) -> list[Header]:
+def call_headers(writer: UsageEventWriter) -> list[Header]:
     """Which deployment answered, after how many attempts, the gateway's own time, and limits."""
+    call, attempts, hold = writer.call, writer.attempts, writer.hold()
     headers = [
-        (b"x-gateway-attempts", b"%d" % call.attempts),
-        (b"x-gateway-overhead-ms", b"%.3f" % call.overhead_ms()),
+        (b"x-gateway-attempts", b"%d" % attempts.count),
+        (b"x-gateway-overhead-ms", b"%.3f" % writer.progress.overhead_ms(call, attempts)),
     ]
-    if hold is not None:
+    if hold is not None and hold.warnings:
         headers += [(b"x-gateway-budget-warning", line.encode()) for line in hold.warnings]
+    if hold is not None and hold.limits:
         headers += rate_headers(call, hold.limits)
-    headers += trace_headers(call)
-    if call.target is not None:
-        headers.append((b"x-gateway-model", call.target.name.encode()))
+    if call.tracing is not None:
+        headers += trace_headers(call)
+    if attempts.target is not None:
+        headers.append((b"x-gateway-model", attempts.target.name.encode()))
     return headers
 
 
@@ -49,11 +52,11 @@ def cost_headers(cost_nusd: int) -> list[Header]:
     return [(b"x-gateway-cost-usd", usd_text(cost_nusd).encode())]
 
 
-def stream_headers(call: Call, hold: CallHold | None) -> list[Header]:
+def stream_headers(writer: UsageEventWriter) -> list[Header]:
     """Proxies on the way must neither keep nor hold back a stream."""
     return [
-        *id_headers(call.call_id),
-        *call_headers(call, hold),
+        *id_headers(writer.call.call_id),
+        *call_headers(writer),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
     ]

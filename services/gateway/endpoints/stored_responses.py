@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from libs.common.errors import InvalidRequest, NotFound, UpstreamFailed
 from libs.common.schemas.usage import Operation
-from services.gateway.calls.call import Call
+from services.gateway.calls.attempts import Attempt
+from services.gateway.calls.call import Arrival, arrive
 from services.gateway.calls.headers import Headers
-from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Target
 from services.gateway.endpoints.handler import Handler
 from services.gateway.endpoints.parts import Parts
@@ -41,13 +41,13 @@ class StoredEndpoint:
         parts: Parts = scope["state"]["parts"]
         response_id: str = scope["path_params"]["response_id"]
         query: bytes = scope["query_string"]
-        call = Call(
+        arrival = arrive(
             RESPONSES,
             now_ms=parts.clock.now_ms(),
             operation=self._operations.get(scope["method"], "retrieve"),
             resource=f"/{response_id}{self._resource}{passed_query(query, OF_STORED_RESPONSES)}",
         )
-        handler = _StoredHandler(parts, call, receive, send, self._methods, response_id, query)
+        handler = _StoredHandler(parts, arrival, receive, send, self._methods, response_id, query)
         await handler.handle(scope)
 
 
@@ -57,19 +57,19 @@ class _StoredHandler(Handler):
     def __init__(
         self,
         parts: Parts,
-        call: Call,
+        arrival: Arrival,
         receive: Receive,
         send: Send,
         allowed: frozenset[str],
         response_id: str,
         query: bytes,
     ) -> None:
-        super().__init__(parts, call, receive, send, allowed)
+        super().__init__(parts, arrival, receive, send, allowed)
         self._response_id = response_id
         self._query = query
 
-    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        call, parts = self.call, self.parts
+    async def serve(self, writer: UsageEventWriter, headers: Headers) -> None:
+        call, parts = writer.call, self.parts
         if not _ID.fullmatch(self._response_id):
             # The id becomes a part of the provider's path.
             raise NotFound("No response with this id exists.")
@@ -77,16 +77,18 @@ class _StoredHandler(Handler):
             raise InvalidRequest(
                 "Streaming a stored response is not supported: omit 'stream'.", param="stream"
             )
-        kept = await parts.ownership.find_response(principal, self._response_id)
-        request = call.request = CallRequest(
+        kept = await parts.ownership.find_response(call.principal, self._response_id)
+        request = writer.request = CallRequest(
             model=kept.model, stream=False, max_output_tokens=None, fields={}
         )
         target = await self._target(kept.model, kept.deployment)
-        upstream = await parts.dispatcher.send_to(call, request, target, headers)
+        upstream = await parts.dispatcher.send_to(
+            Attempt(call, request, target, headers), writer.attempts
+        )
         if isinstance(upstream, Stream):
             await upstream.close()
             raise UpstreamFailed("The provider answered with a stream instead of a response.")
-        call.provider_request_id = upstream.provider_request_id
+        writer.progress.provider_request_id = upstream.provider_request_id
         await self.answer(writer, upstream)
 
     async def _target(self, model: str, deployment_id: str) -> Target:

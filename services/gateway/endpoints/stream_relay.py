@@ -17,6 +17,7 @@ from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.priced_request import PricedRequest
+from services.gateway.calls.progress import AnswerProgress
 from services.gateway.endpoints.followed_stream import follow
 from services.gateway.endpoints.keep_alive import KeepAlive
 from services.gateway.upstream.answer import Stream
@@ -42,6 +43,7 @@ class StreamRelay:
         call: Call,
         priced: PricedRequest,
         stream: Stream,
+        progress: AnswerProgress,
         receive: Receive,
         send: Send,
         *,
@@ -51,6 +53,7 @@ class StreamRelay:
         self._call = call
         self._priced = priced
         self._stream = stream
+        self._progress = progress
         self._followed = follow(call, priced, stream)
         self._receive = receive
         self._send = send
@@ -105,7 +108,7 @@ class StreamRelay:
         None where the provider reported an error before it had delivered anything.
         """
         followed = self._followed
-        self._call.made = followed.made()
+        self._progress.made = followed.made()
         reported = followed.reported(is_whole=False)
         if reported is not None:
             return reported, "provider"
@@ -118,15 +121,15 @@ class StreamRelay:
         return self._followed.has_failed() or isinstance(self._error, UpstreamRefused)
 
     async def _pump(self) -> None:
-        followed = self._followed
+        followed, progress = self._followed, self._progress
         keep_alive = KeepAlive(self._call.format.keep_alive, self._keepalive_s, self._send)
         try:
             async with aclosing(self._stream.chunks) as chunks:
                 async for chunk in chunks:
                     out = followed.read(chunk)
-                    if self._call.first_byte_ms is None and (out or self._stream.is_relayed):
+                    if progress.first_byte_ms is None and (out or self._stream.is_relayed):
                         keep_alive.stop()
-                        self._call.first_byte_ms = self._call.elapsed_ms()
+                        progress.first_byte_ms = self._call.elapsed_ms()
                     if out:
                         body = {"type": "http.response.body", "body": out, "more_body": True}
                         self._is_sending = True
@@ -140,8 +143,8 @@ class StreamRelay:
         finally:
             keep_alive.stop()
         self._last_bytes = followed.end()
-        if self._call.first_byte_ms is None:
-            self._call.first_byte_ms = self._call.elapsed_ms()
+        if progress.first_byte_ms is None:
+            progress.first_byte_ms = self._call.elapsed_ms()
 
     async def _end_when_client_goes(self, pumping: asyncio.Timeout) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -156,7 +159,7 @@ class StreamRelay:
             await self._stream.close()
         usage, source = await self._metered(is_whole=status == "ok")
         if usage is not None and self._priced.request.models:
-            usage = self._call.answered_by(self._followed.model(), usage)
+            usage = self._priced.answered_by(self._followed.model(), usage)
         last_bytes = self._last_bytes
         if self._error is not None:
             if status == "upstream_error":
@@ -173,7 +176,7 @@ class StreamRelay:
     async def _metered(self, *, is_whole: bool) -> tuple[TokenUsage | None, UsageSource]:
         """As `usage`, with the tokeniser's estimates."""
         followed = self._followed
-        self._call.made = followed.made()
+        self._progress.made = followed.made()
         reported = followed.reported(is_whole=is_whole)
         if reported is not None:
             return reported, "provider"

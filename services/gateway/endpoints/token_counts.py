@@ -7,9 +7,8 @@ and costs nothing; its entry has the operation `count`.
 from starlette.types import Receive, Scope, Send
 
 from libs.common.errors import UpstreamFailed
-from services.gateway.calls.call import Call
+from services.gateway.calls.call import arrive
 from services.gateway.calls.headers import Headers
-from services.gateway.calls.principal import Principal
 from services.gateway.endpoints.handler import Handler
 from services.gateway.endpoints.parts import Parts
 from services.gateway.endpoints.query import query_of_call
@@ -28,28 +27,28 @@ class CountEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         parts: Parts = scope["state"]["parts"]
-        call = Call(
+        arrival = arrive(
             self._format,
             now_ms=parts.clock.now_ms(),
             operation="count",
             resource=self._resource + query_of_call(self._format.name, scope["query_string"]),
         )
-        await _CountHandler(parts, call, receive, send).handle(scope)
+        await _CountHandler(parts, arrival, receive, send).handle(scope)
 
 
 class _CountHandler(Handler):
     __slots__ = ()
 
-    async def serve(self, principal: Principal, headers: Headers, writer: UsageEventWriter) -> None:
-        call, parts = self.call, self.parts
-        _, request = await self.read_request(principal, headers)
+    async def serve(self, writer: UsageEventWriter, headers: Headers) -> None:
+        call, parts = writer.call, self.parts
+        _, request = await self.read_request(writer, headers)
         plan = await parts.router.plan(request.model)
         if request.named:
-            plan = (await parts.ownership.check(principal, call.format, request, plan)).plan
+            plan = (await parts.ownership.check(call.principal, call.format, request, plan)).plan
         self.take_copies(plan)
-        upstream = await parts.dispatcher.send(call, request, plan, headers)
+        upstream = await parts.dispatcher.send(call, request, plan, headers, writer.attempts)
         if isinstance(upstream, Stream):
             await upstream.close()
             raise UpstreamFailed("The provider answered with a stream instead of a count.")
-        call.provider_request_id = upstream.provider_request_id
+        writer.progress.provider_request_id = upstream.provider_request_id
         await self.answer(writer, upstream)

@@ -21,7 +21,7 @@ async def show_usage(request: Request) -> Response:
     """It counts as no call, like `/v1/budget` and `/v1/models`: a holder may look at any time."""
     standings: Standings = request.state.standings
     key_usage: KeyUsage = request.state.key_usage
-    principal, call = await caller(request)
-    view = await show_standing(standings, principal, call.started_at)
-    usage = await key_usage.of(principal, call.started_at)
+    principal, at = await caller(request)
+    view = await show_standing(standings, principal, at)
+    usage = await key_usage.of(principal, at)
     return json_response(UsageView(**msgspec.structs.asdict(view), usage=usage))

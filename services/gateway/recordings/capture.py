@@ -23,7 +23,6 @@ from libs.common.schemas.recording import Recording
 from libs.common.storage.queue.recordings import RecordingQueue, pack
 from libs.common.storage.redis.client import RedisError
 from services.gateway.calls.call import Call
-from services.gateway.calls.principal import Principal
 from services.gateway.metrics import RECORDINGS
 from services.gateway.recordings.transcript import transcribe
 
@@ -69,11 +68,13 @@ class _Side:
 class CallCapture:
     """The first bytes of a call's request and answer."""
 
-    __slots__ = ("answer", "call", "principal", "request", "status")
+    __slots__ = ("answer", "call", "is_stream", "model", "request", "status")
 
-    def __init__(self, call: Call, principal: Principal, max_raw_bytes: int) -> None:
+    def __init__(self, call: Call, max_raw_bytes: int) -> None:
         self.call = call
-        self.principal = principal
+        # As the request says, once it has been read.
+        self.model: str | None = None
+        self.is_stream = False
         self.request = _Side(max_raw_bytes)
         self.answer = _Side(max_raw_bytes)
         self.status: int | None = None
@@ -135,11 +136,11 @@ class Recordings:
             self._write, max_items=_MAX_BATCH, max_waiting=_MAX_WAITING
         )
 
-    def start(self, call: Call, principal: Principal) -> CallCapture | None:
+    def start(self, call: Call) -> CallCapture | None:
         """None for a call that makes no tokens."""
         if call.operation != "create":
             return None
-        return CallCapture(call, principal, self._max_bytes * _MAX_RAW_FACTOR)
+        return CallCapture(call, self._max_bytes * _MAX_RAW_FACTOR)
 
     def offer(self, capture: CallCapture) -> None:
         """Does not block, and raises nothing."""
@@ -202,25 +203,27 @@ class Recordings:
         return recordings
 
     def _recording(self, capture: CallCapture) -> Recording:
-        call, key = capture.call, capture.principal.key
+        call, key = capture.call, capture.call.principal.key
         terms = key.recording
         if terms is None:
             raise AssertionError("a capture is started for keys that record")
-        stream = call.request is not None and call.request.stream
         return Recording(
             call_id=call.call_id,
             user_id=key.user_id,
             key_id=key.key_id,
             format=call.format.name,
-            model=None if call.request is None else call.request.model,
+            model=capture.model,
             started_at=call.started_at,
-            stream=stream,
+            stream=capture.is_stream,
             http_status=capture.status,
             request=transcribe(
                 capture.request.raw(), capture.request.size, self._max_bytes, stream=False
             ),
             answer=transcribe(
-                capture.answer.raw(), capture.answer.size, self._max_bytes, stream=stream
+                capture.answer.raw(),
+                capture.answer.size,
+                self._max_bytes,
+                stream=capture.is_stream,
             ),
             expires_at=call.started_at + timedelta(days=terms.retention_days),
         )

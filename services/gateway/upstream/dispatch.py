@@ -25,6 +25,7 @@ from libs.common.errors import (
 )
 from libs.common.schemas.route import Route
 from libs.common.schemas.usage import FailedAttempt
+from services.gateway.calls.attempts import Attempt, Attempts
 from services.gateway.calls.call import Call
 from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Plan, Target
@@ -58,11 +59,9 @@ _NOT_ASKED = (InvalidRequest, ProviderNotConfigured)
 
 
 class Sender(Protocol):
-    """Sends a call to one deployment. The forwarder implements it."""
+    """Makes an attempt. The forwarder implements it."""
 
-    async def send(
-        self, call: Call, request: CallRequest, target: Target, headers: Headers
-    ) -> Answer | Stream: ...
+    async def send(self, attempt: Attempt) -> Answer | Stream: ...
 
 
 class _Candidates(msgspec.Struct, kw_only=True):
@@ -96,7 +95,12 @@ class Dispatcher:
         self._under_way: defaultdict[str, int] = defaultdict(int)
 
     async def send(
-        self, call: Call, request: CallRequest, plan: Plan, headers: Headers
+        self,
+        call: Call,
+        request: CallRequest,
+        plan: Plan,
+        headers: Headers,
+        attempts: Attempts,
     ) -> Answer | Stream:
         """The first good answer, else the last bad one. Raises AppError without an answer."""
         outcome: Outcome | None = None
@@ -107,16 +111,16 @@ class Dispatcher:
             if target is None:
                 break
             candidates.tried.append(target.deployment_id)
-            call.target = target
+            tried = Attempt(call, request, target, headers, len(attempts.failed) + 1)
             started_s = perf_counter()
-            outcome = await self._try(call, request, target, headers)
+            outcome = await self._try(tried, attempts)
             verdict = judge(outcome)
             if isinstance(outcome, Stream) or verdict is Verdict.GOOD:
                 self._cooldowns.succeeded(target.deployment_id, user_id)
                 break
-            failed = note_failure(call, target, outcome, _ms_since(started_s))
+            failed = note_failure(tried, attempts, outcome, _ms_since(started_s))
             asked_s = retry_after_s(outcome, self._clock())
-            self._remember(failed, call.user_id, outcome, verdict, asked_s, plan.route)
+            self._remember(failed, user_id, outcome, verdict, asked_s, plan.route)
             if attempt == plan.route.max_attempts or verdict is Verdict.FINAL:
                 break
             if verdict is Verdict.TOO_LONG:
@@ -134,25 +138,21 @@ class Dispatcher:
                 target = self._next(candidates)
         return self._with_signals(call, outcome)
 
-    async def send_to(
-        self, call: Call, request: CallRequest, target: Target, headers: Headers
-    ) -> Answer | Stream:
-        """One try at this deployment, which cooldowns do not count. Raises AppError."""
-        call.target = target
+    async def send_to(self, attempt: Attempt, attempts: Attempts) -> Answer | Stream:
+        """This attempt alone, which cooldowns do not count. Raises AppError."""
         started_s = perf_counter()
-        outcome = await self._try(call, request, target, headers)
+        outcome = await self._try(attempt, attempts)
         if not isinstance(outcome, Stream) and judge(outcome) is not Verdict.GOOD:
-            note_failure(call, target, outcome, _ms_since(started_s))
-        return self._with_signals(call, outcome)
+            note_failure(attempt, attempts, outcome, _ms_since(started_s))
+        return self._with_signals(attempt.call, outcome)
 
-    async def _try(
-        self, call: Call, request: CallRequest, target: Target, headers: Headers
-    ) -> Outcome:
+    async def _try(self, attempt: Attempt, attempts: Attempts) -> Outcome:
         """Counts the deployment as busy until the answer or the stream has ended.
 
         Raises NoConnection, which is not the deployment's fault.
         """
-        name, user_id = target.deployment_id, call.user_id
+        attempts.target = attempt.target
+        name, user_id = attempt.target.deployment_id, attempt.call.user_id
         self._under_way[name] += 1
         if not self._capacity.take_free(user_id):
             try:
@@ -161,15 +161,15 @@ class Dispatcher:
                 self._leave(name)
                 raise
         outcome: Outcome | None = None
-        call.asked_s = perf_counter()
+        attempts.asked_s = perf_counter()
         try:
-            outcome = await self._sender.send(call, request, target, headers)
+            outcome = await self._sender.send(attempt)
         except (InvalidRequest, ProviderNotConfigured, UpstreamFailed, UpstreamRefused) as error:
             outcome = error
             release_frames(error)
         finally:
             if not isinstance(outcome, _NOT_ASKED):
-                call.attempts += 1
+                attempts.count += 1
             if not isinstance(outcome, Stream):
                 self._release(name, user_id)
         if isinstance(outcome, Stream):

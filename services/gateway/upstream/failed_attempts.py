@@ -10,9 +10,9 @@ import msgspec
 import structlog
 
 from libs.common.errors import AppError
-from libs.common.schemas.usage import MAX_FAILED_ATTEMPTS, FailedAttempt
+from libs.common.schemas.usage import FailedAttempt
+from services.gateway.calls.attempts import Attempt, Attempts
 from services.gateway.calls.call import Call
-from services.gateway.calls.target import Target
 from services.gateway.metrics import ATTEMPTS_FAILED
 from services.gateway.upstream.answer import Answer
 from services.gateway.upstream.verdict import Failure, failure_of
@@ -44,9 +44,10 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 def note_failure(
-    call: Call, target: Target, outcome: Answer | AppError, elapsed_ms: int
+    tried: Attempt, attempts: Attempts, outcome: Answer | AppError, elapsed_ms: int
 ) -> FailedAttempt:
     """Keeps it for the entry, and logs and counts it."""
+    call, target = tried.call, tried.target
     code, message = _words_of(outcome)
     failure = failure_of(outcome)
     attempt = FailedAttempt(
@@ -56,12 +57,10 @@ def note_failure(
         status=outcome.status if isinstance(outcome, Answer) else None,
         code=code[:_MAX_CODE],
         message=redacted(message),
-        after_ms=call.asked_after_ms(),
+        after_ms=attempts.asked_after_ms(call),
         elapsed_ms=elapsed_ms,
     )
-    call.asked_s = None
-    if len(call.failed_attempts) < MAX_FAILED_ATTEMPTS:
-        call.failed_attempts = (*call.failed_attempts, attempt)
+    attempts.fail(attempt)
     cause = _cause(outcome, failure)
     ATTEMPTS_FAILED.labels(target.provider, cause).inc()
     # A request that its provider refuses is nothing for the operator to mend.
@@ -70,7 +69,7 @@ def note_failure(
         "upstream.attempt_failed",
         call_id=call.call_id,
         trace_id=call.trace_id,
-        route=None if call.request is None else call.request.model,
+        route=tried.request.model,
         deployment=attempt.deployment,
         provider=attempt.provider,
         model=attempt.model,

@@ -6,8 +6,8 @@ import msgspec
 
 from libs.common.errors import ProviderNotConfigured
 from libs.common.schemas.usage import Operation
+from services.gateway.calls.attempts import Attempt
 from services.gateway.calls.call import Call
-from services.gateway.calls.headers import Headers
 from services.gateway.calls.target import Target
 from services.gateway.formats import FORMATS
 from services.gateway.formats.base import CallRequest
@@ -68,14 +68,13 @@ class Forwarder:
         self._tokenizer = tokenizer
         self._credentials = credentials
 
-    async def send(
-        self, call: Call, request: CallRequest, target: Target, headers: Headers
-    ) -> Answer | Stream:
+    async def send(self, attempt: Attempt) -> Answer | Stream:
         """Raises UpstreamFailed, UpstreamTimeout or UpstreamRefused, and InvalidRequest for what
         cannot be translated.
         """
+        call, request, target = attempt.call, attempt.request, attempt.target
         if call.operation == "count":
-            return await self._count(call, request, target, headers)
+            return await self._count(attempt)
         key = self._key_of(target)
         if call.operation != "create":
             return await self._relay.call(
@@ -83,15 +82,15 @@ class Forwarder:
                     target=target,
                     format=call.format,
                     key=key,
-                    headers=headers,
+                    headers=attempt.headers,
                     call_id=call.call_id,
-                    tracing=call.attempt_headers(),
+                    tracing=attempt.trace_headers(),
                     method=_METHODS[call.operation],
                     resource=call.resource,
                 )
             )
         if target.speaks(call.format.name):
-            sent = _relayed(call, request, target, key, headers)
+            sent = _relayed(attempt, key)
             answer = await self._relay.call(sent)
             if isinstance(answer, Stream) or failure_of_answer(answer) is not None:
                 await _raise_early_failure(call, answer)
@@ -100,20 +99,18 @@ class Forwarder:
             return _named(answer, request, target)
         if call.format.name not in LANGUAGES or target.translation == "library":
             return await self._library.adapt(call.format.name, request, target, key)
-        return await self._translate(call, request, target, key)
+        return await self._translate(attempt, key)
 
-    async def _translate(
-        self, call: Call, request: CallRequest, target: Target, key: str | None
-    ) -> Answer | Stream:
+    async def _translate(self, attempt: Attempt, key: str | None) -> Answer | Stream:
         """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
-        asked = _asked(call, request, target)
-        if sum(map(len, request.fields.values())) <= _TRANSLATED_AT_ONCE:
+        asked, target = _asked(attempt), attempt.target
+        if sum(map(len, asked.fields.values())) <= _TRANSLATED_AT_ONCE:
             translation = self._translation(asked, target)
         else:
             # Other calls would have to wait for a large one.
             translation = await asyncio.to_thread(self._translation, asked, target)
         if closest(asked.client, target.paths):
-            sent = _translated(call, translation, target, key)
+            sent = _translated(attempt, translation, key)
             answer = await self._relay.call(sent)
         else:
             # LiteLLM would leave some fields out without a word, and refuse others in its own.
@@ -121,7 +118,7 @@ class Forwarder:
             fields = msgspec.json.decode(msgspec.json.encode(translation.without(unknown)))
             answer = await self._library.ask(fields, target, key)
         if isinstance(answer, Stream):
-            await _raise_early_failure(call, answer)
+            await _raise_early_failure(attempt.call, answer)
             return await translated_stream(translation, answer)
         return translated_answer(translation, answer)
 
@@ -132,17 +129,15 @@ class Forwarder:
         formats = closest(asked.client, spoken or target.paths) or ("chat",)
         return translate(asked, target.model, profile, formats, drops=target.drop_params)
 
-    async def _count(
-        self, call: Call, request: CallRequest, target: Target, headers: Headers
-    ) -> Answer | Stream:
+    async def _count(self, attempt: Attempt) -> Answer | Stream:
         """The provider's own count, else an estimate: not every server counts that speaks."""
-        client = call.format.name
+        client = attempt.call.format.name
+        request, target = attempt.request, attempt.target
         if target.speaks(client):
-            key = self._key_of(target)
-            answer = await self._relay.call(_relayed(call, request, target, key, headers))
+            answer = await self._relay.call(_relayed(attempt, self._key_of(target)))
             if isinstance(answer, Stream) or answer.status not in _NOT_THERE:
                 return answer
-        asked = _asked(call, request, target)
+        asked = _asked(attempt)
         asked = msgspec.structs.replace(asked, fields=readable(client, request.fields))
         counting = [name for name in closest(client, target.paths) if name in COUNT_PATHS]
         if not counting or target.speaks(client):
@@ -151,7 +146,7 @@ class Forwarder:
             return Answer(status=200, headers=JSON_HEADERS, body=count_body(client, tokens))
         profile = self._profiles.of(target)
         translation = translate(asked, target.model, profile, counting, drops=True)
-        sent = _translated(call, translation, target, self._key_of(target))
+        sent = _translated(attempt, translation, self._key_of(target))
         sent = msgspec.structs.replace(
             sent,
             fields=counted_fields(translation.format, translation.fields),
@@ -183,19 +178,18 @@ class Forwarder:
         return None
 
 
-def _relayed(
-    call: Call, request: CallRequest, target: Target, key: str | None, headers: Headers
-) -> RelayedRequest:
+def _relayed(attempt: Attempt, key: str | None) -> RelayedRequest:
+    call, target = attempt.call, attempt.target
     return RelayedRequest(
         target=target,
         format=call.format,
         key=key,
-        headers=headers,
+        headers=attempt.headers,
         call_id=call.call_id,
-        tracing=call.attempt_headers(),
+        tracing=attempt.trace_headers(),
         fields=without_foreign_seals(
             call.format.name,
-            call.format.upstream_fields(request, target.model),
+            call.format.upstream_fields(attempt.request, target.model),
             target.provider,
             is_elsewhere=target.defaults_elsewhere is not None,
         ),
@@ -213,22 +207,21 @@ def _weakened(answer: Answer | Stream) -> Answer | Stream:
     return msgspec.structs.replace(answer, headers=headers)
 
 
-def _translated(
-    call: Call, translation: Translation, target: Target, key: str | None
-) -> RelayedRequest:
+def _translated(attempt: Attempt, translation: Translation, key: str | None) -> RelayedRequest:
     """None of the client's own headers goes with it."""
     return RelayedRequest(
-        target=target,
+        target=attempt.target,
         format=FORMATS[translation.format],
         key=key,
         headers=[],
         call_id=translation.call_id,
-        tracing=call.attempt_headers(),
+        tracing=attempt.trace_headers(),
         fields=translation.fields,
     )
 
 
-def _asked(call: Call, request: CallRequest, target: Target) -> Asked:
+def _asked(attempt: Attempt) -> Asked:
+    call, request, target = attempt.call, attempt.request, attempt.target
     return Asked(
         client=call.format.name,
         fields=request.fields,

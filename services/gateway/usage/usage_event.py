@@ -9,11 +9,14 @@ from functools import lru_cache
 from libs.common.domain.call_cost import call_tokens
 from libs.common.errors import AnswerWithheld
 from libs.common.schemas.holds import Finished
-from libs.common.schemas.usage import CallStatus, TokenUsage, UsageEvent, UsageSource
+from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.call_hold import CallHold
+from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.call import Call
-from services.gateway.calls.principal import Principal
+from services.gateway.calls.event import event_of
+from services.gateway.calls.progress import AnswerProgress
+from services.gateway.formats.base import CallRequest
 from services.gateway.metrics import CALL_SECONDS, CALLS
 from services.gateway.spool.backlog import Metered
 from services.gateway.usage.meter import Meter
@@ -24,35 +27,42 @@ _call_seconds = lru_cache(maxsize=100)(CALL_SECONDS.labels)
 
 
 class UsageEventWriter:
-    """The event of one authenticated call. A call has one: later writes are ignored."""
+    """The event of one call, which has one: later writes are ignored.
+
+    What a call has come to can be lost to no error and no cancellation, so the stages leave here
+    what the event is made of: `request` and `tags`, the dispatcher's `attempts`, the `progress`.
+    """
 
     __slots__ = (
-        "_admissions",
-        "_call",
+        "_hold_of",
         "_is_written",
         "_meter",
-        "_principal",
+        "attempts",
+        "call",
         "cost_nusd",
         "is_waiting",
+        "progress",
+        "request",
+        "tags",
     )
 
-    def __init__(
-        self, call: Call, principal: Principal, admissions: Admissions, meter: Meter
-    ) -> None:
-        self._call = call
-        self._principal = principal
-        self._admissions = admissions
+    def __init__(self, call: Call, admissions: Admissions, meter: Meter) -> None:
+        self.call = call
+        self._hold_of = admissions.hold_of
         self._meter = meter
         self._is_written = False
+        self.request: CallRequest | None = None
+        self.tags: tuple[str, ...] = ()
+        self.attempts = Attempts()
+        self.progress = AnswerProgress()
         # The cost of the written event.
         self.cost_nusd = 0
         # Whether the meter is still trying to write the event, and will close the call.
         self.is_waiting = False
 
-    @property
     def hold(self) -> CallHold | None:
         """None before the call is admitted."""
-        return self._admissions.hold_of(self._call.call_id)
+        return self._hold_of(self.call.call_id)
 
     async def write(
         self,
@@ -70,22 +80,14 @@ class UsageEventWriter:
         """
         if self._is_written:
             return
-        call, hold = self._call, self.hold
-        event = call.event(
-            self._principal,
-            status,
-            http_status,
-            usage=usage,
-            usage_source=usage_source,
-            error_code=error_code,
-            held_nusd=0 if hold is None else hold.nusd,
-        )
+        call = self.call
+        metered = self._metered(status, http_status, usage, usage_source, error_code)
         _calls(call.format.name, status, http_status).inc()
         _call_seconds(call.format.name).observe(call.elapsed_ms() / 1000)
         # If the caller is cancelled while it waits, the event stays in its batch.
         self._is_written = True
         try:
-            await self._meter.enqueue(self._metered(event, hold))
+            await self._meter.enqueue(metered)
         except AnswerWithheld:
             self.is_waiting = True
             raise
@@ -95,35 +97,45 @@ class UsageEventWriter:
 
     def write_nowait(self, usage: TokenUsage | None, usage_source: UsageSource) -> None:
         """For a call that is being cancelled."""
-        if self._is_written:
-            return
-        hold = self.hold
-        event = self._call.event(
-            self._principal,
-            "upstream_error",
-            503,
+        if not self._is_written:
+            stopped = self._metered("upstream_error", 503, usage, usage_source, "gateway_stopped")
+            self._meter.enqueue_nowait(stopped)
+
+    def _metered(
+        self,
+        status: CallStatus,
+        http_status: int,
+        usage: TokenUsage | None,
+        usage_source: UsageSource,
+        error_code: str | None,
+    ) -> Metered:
+        hold = self.hold()
+        event = event_of(
+            self.call,
+            self.request,
+            self.tags,
+            self.attempts,
+            self.progress,
+            status,
+            http_status,
             usage=usage,
             usage_source=usage_source,
-            error_code="gateway_stopped",
+            error_code=error_code,
             held_nusd=0 if hold is None else hold.nusd,
         )
-        self._meter.enqueue_nowait(self._metered(event, hold))
+        return Metered(event, None if hold is None else self._finished(hold, event.usage))
 
-    def _metered(self, event: UsageEvent, hold: CallHold | None) -> Metered:
-        """`finished` only for a call that holds something."""
-        call, key, usage = self._call, self._principal.key, event.usage
-        if hold is None:
-            return Metered(event, None)
+    def _finished(self, hold: CallHold, usage: TokenUsage | None) -> Finished:
+        call, target = self.call, self.attempts.target
+        account, key = call.principal.account, call.principal.key
         self.cost_nusd = 0
-        if usage is not None and call.target is not None:
-            multiplier = self._principal.account.price_multiplier
-            cost = hold.priced.cost_nusd(call.target, usage, multiplier, call.started_at)
-            self.cost_nusd = cost
-        finished = Finished(
-            user_id=event.user_id,
-            call_id=event.call_id,
+        if usage is not None and target is not None:
+            multiplier = account.price_multiplier
+            self.cost_nusd = hold.priced.cost_nusd(target, usage, multiplier, call.started_at)
+        return Finished(
+            user_id=account.user_id,
+            call_id=call.call_id,
             key_id=key.key_id if key.budgets else None,
             cost_nusd=self.cost_nusd,
             tokens=None if usage is None else call_tokens(usage),
         )
-        return Metered(event, finished)

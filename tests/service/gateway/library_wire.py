@@ -12,7 +12,7 @@ from libs.common.errors import AppError
 from libs.common.schemas.usage import ClientFormat, TokenUsage
 from libs.common.settings import Secret
 from libs.common.storage.prices.price_map import PriceMap
-from services.gateway.calls.call import Call
+from services.gateway.calls.attempts import Attempt
 from services.gateway.directory.library_rows import library_target
 from services.gateway.formats import FORMATS
 from services.gateway.settings import Settings
@@ -24,6 +24,7 @@ from services.gateway.upstream.library_calls import LibraryCalls
 from services.gateway.upstream.translation.profiles import Profiles
 from tests.service.gateway.upstream import Upstream
 from tests.support.translated_streams import written
+from tests.unit.gateway.new_calls import new_call
 
 NOW_MS = 1_790_000_000_000
 
@@ -82,9 +83,9 @@ class LibraryWire:
         target = msgspec.structs.replace(
             target, api_key=None if key is None else Secret(key), drop_params=drops
         )
-        call = Call(FORMATS[client], now_ms=NOW_MS)
+        call = new_call(FORMATS[client], now_ms=NOW_MS)
         request = call.format.decode(json.dumps({"model": "asked", **body}).encode())
-        return await self._forwarder.send(call, request, target, [])
+        return await self._forwarder.send(Attempt(call, request, target, []))
 
 
 async def _read(stream: Stream, headers: dict[str, str]) -> Said:

@@ -13,7 +13,7 @@ import pytest
 
 from libs.common.schemas.usage import UsageEvent
 from services.gateway.app import create_app
-from services.gateway.calls.call import Call
+from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.target import Plan
 from services.gateway.settings import Settings
 from services.gateway.upstream.answer import EVENT_STREAM_HEADERS, Stream
@@ -104,9 +104,11 @@ async def test_a_call_out_of_time_submits_its_event(
 class SlowToClose:
     """A dispatcher with a stream that never ends, and that takes its time to be closed."""
 
-    async def send(self, call: Call, _request: Any, plan: Plan, _headers: Any) -> Stream:
-        call.target = plan.targets[0]
-        call.attempts += 1
+    async def send(
+        self, _call: Any, _request: Any, plan: Plan, _headers: Any, attempts: Attempts
+    ) -> Stream:
+        attempts.target = plan.targets[0]
+        attempts.count += 1
         return Stream(headers=EVENT_STREAM_HEADERS, chunks=self._chunks(), close=self._close)
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:

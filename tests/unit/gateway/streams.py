@@ -11,13 +11,14 @@ from starlette.types import Message
 
 from libs.common.errors import AppError, UpstreamFailed
 from libs.common.schemas.usage import CallStatus, TokenUsage, UsageSource
-from services.gateway.calls.call import Call
 from services.gateway.calls.priced_request import PricedRequest
+from services.gateway.calls.progress import AnswerProgress
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats import FORMATS
 from services.gateway.formats.base import CallRequest, Format
 from services.gateway.upstream.answer import Stream
 from services.gateway.usage.estimator import Estimator, by_bytes
+from tests.unit.gateway.new_calls import new_call
 
 NOW_MS = 1_796_000_000_000
 
@@ -219,7 +220,7 @@ async def _relay(
     async def close() -> None:
         pass
 
-    call = Call(client_format, now_ms=NOW_MS, entropy=bytes)
+    call = new_call(client_format, now_ms=NOW_MS, entropy=bytes)
     # Nothing of it is left to count, so that the tests choose the estimate.
     counted = msgspec.structs.replace(request, fields={})
     priced = PricedRequest(
@@ -232,6 +233,7 @@ async def _relay(
         call,
         priced,
         stream,
+        AnswerProgress(),
         receive,
         send,
         estimator=Estimator(ByBytes()),

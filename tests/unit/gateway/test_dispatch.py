@@ -23,8 +23,7 @@ from libs.common.errors import (
 from libs.common.schemas.route import Route
 from libs.common.schemas.usage import FailedAttempt
 from libs.common.storage.redis.cooldowns import CooldownStore
-from services.gateway.calls.call import Call
-from services.gateway.calls.headers import Headers
+from services.gateway.calls.attempts import Attempt, Attempts
 from services.gateway.calls.principal import Principal
 from services.gateway.calls.target import Plan, Target
 from services.gateway.formats import CHAT
@@ -35,6 +34,7 @@ from services.gateway.upstream.cooldowns import Cooldowns
 from services.gateway.upstream.dispatch import Dispatcher
 from services.gateway.upstream.verdict import Failure, Outcome
 from tests.unit import builders
+from tests.unit.gateway.new_calls import new_call
 
 NOW_S = 1_764_000_000.0
 REQUEST = CallRequest(model="m", stream=False, max_output_tokens=None, fields={})
@@ -101,24 +101,23 @@ class Stage:
             targets=tuple(targets),
             context_targets=tuple(context_targets),
         )
-        call = Call(CHAT, now_ms=int(self.now_s * 1000))
-        call.principal = Principal(builders.api_key(), builders.account(user_id))
+        principal = Principal(builders.api_key(), builders.account(user_id))
+        call = new_call(CHAT, now_ms=int(self.now_s * 1000), principal=principal)
+        attempts = Attempts()
         self.tried.clear()
         self.pauses.clear()
         try:
-            return await self.dispatcher.send(call, REQUEST, plan, [])
+            return await self.dispatcher.send(call, REQUEST, plan, [], attempts)
         finally:
-            self.attempts, self.failed = call.attempts, call.failed_attempts
+            self.attempts, self.failed = attempts.count, attempts.failed
 
     async def refusal(self, targets: Sequence[Target], **fields: Any) -> AppError:
         with pytest.raises(AppError) as caught:
             await self.call(targets, **fields)
         return caught.value
 
-    async def send(
-        self, call: Call, request: CallRequest, target: Target, headers: Headers
-    ) -> Answer | Stream:
-        name = target.deployment_id
+    async def send(self, attempt: Attempt) -> Answer | Stream:
+        name = attempt.target.deployment_id
         self.tried.append(name)
         if name in self.gates:
             await self.gates[name].wait()

@@ -7,13 +7,14 @@ import pytest
 from starlette.types import Message
 
 from libs.common.errors import UpstreamFailed
-from services.gateway.calls.call import Call
 from services.gateway.calls.priced_request import PricedRequest
+from services.gateway.calls.progress import AnswerProgress
 from services.gateway.endpoints.stream_relay import StreamRelay
 from services.gateway.formats import CHAT, MESSAGES, RESPONSES
 from services.gateway.formats.base import Format
 from services.gateway.upstream.answer import Stream
 from services.gateway.usage.estimator import Estimator
+from tests.unit.gateway.new_calls import new_call
 from tests.unit.gateway.streams import (
     NOW_MS,
     ByBytes,
@@ -65,9 +66,10 @@ def relay(
 
     request = client_format.decode(b'{"model": "m", "stream": true}')
     return StreamRelay(
-        Call(client_format, now_ms=NOW_MS, entropy=bytes),
+        new_call(client_format, now_ms=NOW_MS, entropy=bytes),
         PricedRequest(request=request, prices={}, input_tokens=1),
         Stream(headers=[], chunks=chunks, close=close),
+        AnswerProgress(),
         client.receive,
         client.send,
         estimator=Estimator(ByBytes()),

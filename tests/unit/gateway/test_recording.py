@@ -20,6 +20,7 @@ from services.gateway.calls.principal import Principal
 from services.gateway.formats import FORMATS
 from services.gateway.recordings.capture import CallCapture, Recordings
 from tests.unit.builders import account, api_key
+from tests.unit.gateway.new_calls import new_call
 
 NOW_MS = 1_790_000_000_000
 PRINCIPAL = Principal(api_key(recording=RecordingTerms(retention_days=7)), account())
@@ -64,15 +65,15 @@ def recordings(queue: ScriptedQueue, breaker: Breaker) -> Recordings:
     return Recordings(queue, breaker, max_bytes=LIMIT, pause_s=0.0, clock=lambda: 0.0)
 
 
-def new_call(operation: Operation = "create") -> Call:
-    return Call(FORMATS["chat"], now_ms=NOW_MS, operation=operation)
+def call_of(principal: Principal = PRINCIPAL, operation: Operation = "create") -> Call:
+    return new_call(FORMATS["chat"], now_ms=NOW_MS, operation=operation, principal=principal)
 
 
 async def played(
     recordings: Recordings, sent: Sequence[bytes] = (b"{}",), got: Sequence[bytes] = (b"{}",)
 ) -> CallCapture:
     """A capture that a call has passed through."""
-    capture = recordings.start(new_call(), PRINCIPAL)
+    capture = recordings.start(call_of())
     assert capture is not None
     incoming: list[Message] = [{"type": "http.request", "body": part} for part in sent]
     outgoing: list[Message] = []
@@ -115,7 +116,7 @@ async def test_request_and_answer_are_recorded(
 
 @pytest.mark.parametrize("operation", ["count", "retrieve", "delete", "cancel", "list_items"])
 def test_only_generating_calls_are_recorded(recordings: Recordings, operation: Operation) -> None:
-    assert recordings.start(new_call(operation), PRINCIPAL) is None
+    assert recordings.start(call_of(operation=operation)) is None
 
 
 async def test_no_more_is_kept_in_memory_than_is_recorded(recordings: Recordings) -> None:
@@ -230,7 +231,7 @@ async def test_a_recording_that_fails_leaves_the_others(
 ) -> None:
     before = ended("failed")
     broken, sound = await played(recordings), await played(recordings)
-    broken.principal = Principal(api_key(), account())
+    broken.call = call_of(Principal(api_key(), account()))
     with capture_logs() as logs:
         recordings.offer(broken)
         recordings.offer(sound)

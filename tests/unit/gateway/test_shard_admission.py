@@ -18,7 +18,7 @@ from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.shards import ONE
 from services.gateway.admission.admissions import Admissions
 from services.gateway.admission.call_hold import CallHold
-from services.gateway.calls.call import Call
+from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.clock import SharedClock
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
@@ -29,6 +29,7 @@ from services.gateway.spool.spool import Spool
 from tests.fake_redis import fake_redis
 from tests.support.sharding import user_of, with_shards
 from tests.unit.builders import account, api_key, price
+from tests.unit.gateway.new_calls import new_call
 
 PRICED = PricedRequest(
     request=CHAT.decode(b'{"model": "m"}'), prices={"d": price()}, input_tokens=1
@@ -87,7 +88,8 @@ class Stage:
     async def call(self, shard: int) -> CallHold:
         user_id = user_of(self.shards, shard)
         principal = Principal(api_key(user_id=user_id), account(user_id))
-        return await self.gate.admit(Call(CHAT, now_ms=0), principal, PRICED)
+        call = new_call(CHAT, now_ms=0, principal=principal)
+        return await self.gate.admit(call, PRICED, (), Attempts())
 
     async def held(self, *shards: int) -> list[bool]:
         return [await self.holds.held(user_of(self.shards, n)) > 0 for n in shards]

@@ -14,12 +14,13 @@ from libs.common.storage.redis.shards import ONE, Shards, cluster_shards
 from services.gateway.admission.call_hold import CallHold
 from services.gateway.admission.scopes import budgets_now, scopes_of
 from services.gateway.admission.without_redis import WithoutRedis
-from services.gateway.calls.call import Call
+from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.priced_request import PricedRequest
 from services.gateway.calls.principal import Principal
 from services.gateway.formats import CHAT
 from tests.support.sharding import user_of
 from tests.unit.builders import account, api_key
+from tests.unit.gateway.new_calls import new_call
 
 AT = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 LIMIT = 1_000
@@ -95,9 +96,10 @@ class Desk:
 
     def _hold(self, nusd: int) -> CallHold:
         return CallHold(
-            call=Call(CHAT, now_ms=0),
-            principal=self.caller,
+            call=new_call(CHAT, now_ms=0, principal=self.caller),
             priced=PRICED,
+            tags=(),
+            attempts=Attempts(),
             budgets=self.budgets,
             nusd=nusd,
         )

@@ -1,0 +1,51 @@
+"""The tries of a call's deployments."""
+
+import msgspec
+
+from libs.common.schemas.usage import MAX_FAILED_ATTEMPTS, FailedAttempt
+from services.gateway.calls.call import Call
+from services.gateway.calls.headers import Headers
+from services.gateway.calls.target import Target
+from services.gateway.formats.base import CallRequest
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try of one deployment. `headers` are the client's; `number` counts from 1."""
+
+    call: Call
+    request: CallRequest
+    target: Target
+    headers: Headers
+    number: int = 1
+
+    def trace_headers(self) -> Headers:
+        """The trace context for the provider; empty where the client sent none."""
+        call = self.call
+        if call.tracing is None:
+            return []
+        return call.tracing.attempt_headers(call.call_id, self.number)
+
+
+class Attempts(msgspec.Struct):
+    """What the tries of one call have come to so far, for its event, whenever the call ends.
+
+    The dispatcher writes it. `target` is tried now or was tried last, before that the one to be
+    tried first; `count` has those that asked a provider. `asked_s` (perf_counter) is when the
+    provider was asked whose answer is neither there nor given up; `upstream_s` is how long all of
+    it took.
+    """
+
+    target: Target | None = None
+    count: int = 0
+    failed: tuple[FailedAttempt, ...] = ()
+    asked_s: float | None = None
+    upstream_s: float = 0.0
+
+    def fail(self, attempt: FailedAttempt) -> None:
+        self.asked_s = None
+        if len(self.failed) < MAX_FAILED_ATTEMPTS:
+            self.failed = (*self.failed, attempt)
+
+    def asked_after_ms(self, call: Call) -> int | None:
+        """From the call's start to that of the try that has not failed; None without one."""
+        return None if self.asked_s is None else int((self.asked_s - call.started_s) * 1000)
