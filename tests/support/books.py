@@ -28,9 +28,10 @@ from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.mongo.prices import PriceStore
-from libs.common.storage.queue.event_queue import QUEUE, decode_event, decode_job, split_batch
+from libs.common.storage.queue.event_queue import decode_event, decode_job, queues_of, split_batch
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.shards import shards_of
 from tests.support.polling import PATIENCE_S
 
 
@@ -111,12 +112,13 @@ class Books:
         return key.user_id
 
     async def all_events(self) -> list[UsageEvent]:
-        """What waits in the queue, in the order of its jobs."""
+        """What waits in each queue, in the order of its jobs."""
         found: list[UsageEvent] = []
-        for job_id in await self.redis.zrange(QUEUE, 0, -1):
-            job = await self.redis.get(job_key_prefix.encode() + job_id)
-            assert job is not None
-            found += map(decode_event, split_batch(decode_job(job)["a"][0]))
+        for queue in queues_of(shards_of(self.redis)):
+            for job_id in await self.redis.zrange(queue.name, 0, -1):
+                job = await self.redis.get(job_key_prefix.encode() + job_id)
+                assert job is not None
+                found += map(decode_event, split_batch(decode_job(job)["a"][0]))
         return found
 
     async def post_to_ledger(self, secret: str) -> None:

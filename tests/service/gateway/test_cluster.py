@@ -1,0 +1,88 @@
+"""A gateway on a Redis Cluster: the loss of a master concerns its own accounts alone."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from libs.common.settings import Secret
+from libs.common.storage.redis.shards import shards_of
+from services.gateway.settings import Settings
+from tests.clusters import Cluster, Node, promote, until
+from tests.service.gateway.conftest import SettingsWith
+from tests.service.gateway.dialects import CHAT
+from tests.service.gateway.stage import open_gateway
+from tests.service.gateway.test_budgets import OUTPUT_USD
+from tests.service.gateway.test_outages import spooled
+from tests.service.gateway.test_pool_outages import COST_NUSD, ROOM_FOR_FIVE_USD, status
+from tests.service.gateway.upstream import Upstream
+from tests.support.books import Books, open_books
+from tests.support.polling import eventually
+from tests.support.sharding import slot_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def settings(settings_with: SettingsWith, cluster_session: Cluster, tmp_path: Path) -> Settings:
+    return msgspec.structs.replace(
+        settings_with(), redis_url=Secret(cluster_session.url), spool_dir=str(tmp_path / "spool")
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_books(module_mongo_uri: str, cluster_session: Cluster) -> AsyncIterator[Books]:
+    async with open_books(module_mongo_uri, cluster_session.url) as books:
+        await books.set_price("by-output", input_usd="0", output_usd=OUTPUT_USD)
+        yield books
+
+
+async def key_at(books: Books, cluster: Cluster, *masters: Node) -> str:
+    """A key of an account whose shard is at one of the masters, with room for five calls."""
+    while True:
+        user_id = await books.add_account(limit_usd=ROOM_FOR_FIVE_USD)
+        if cluster.master_of(slot_of(shards_of(books.redis).root_of(user_id))) in masters:
+            return await books.add_key(user_id)
+
+
+async def test_a_dead_masters_accounts_go_by_the_policy_and_the_others_do_not_notice(
+    upstream: Upstream, own_books: Books, settings: Settings, cluster_session: Cluster
+) -> None:
+    upstream.answers(CHAT.answer)
+    master = cluster_session.master_of(0)
+    replica = cluster_session.replica_of(master)
+    lost = await key_at(own_books, cluster_session, master)
+    other = await key_at(own_books, cluster_session, *cluster_session.others(master))
+    async with open_gateway(settings) as gateway:
+        for secret in (lost, other):
+            assert [await status(gateway, secret) for _ in range(2)] == [200] * 2
+            assert await own_books.held(secret) == 2 * COST_NUSD
+        until(lambda: _has_all(replica, master))
+        master.server.kill()
+        try:
+            assert [await status(gateway, lost) for _ in range(4)] == [200] * 3 + [429]
+            assert spooled(settings) == 1
+            assert [await status(gateway, other) for _ in range(4)] == [200] * 3 + [429]
+            assert await own_books.held(other) == 5 * COST_NUSD
+            promote(replica)
+
+            async def is_drained() -> bool:
+                # While Redis does not know of those calls, the process still does.
+                assert await status(gateway, lost) == 429
+                return spooled(settings) == 0 and await own_books.held(lost) == 5 * COST_NUSD
+
+            await eventually(is_drained)
+            assert await status(gateway, lost) == 429
+        finally:
+            master.server.start()
+            until(lambda: master.ask("INFO").get("master_link_status") == "up")
+    for secret in (lost, other):
+        ok = [event for event in await own_books.events(secret) if event.status == "ok"]
+        assert len(ok) == len({event.call_id for event in ok}) == 5
+
+
+def _has_all(replica: Node, master: Node) -> bool:
+    offsets = master.ask("INFO")["master_repl_offset"], replica.ask("INFO")["slave_repl_offset"]
+    return bool(offsets[0] == offsets[1])
