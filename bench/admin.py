@@ -38,17 +38,20 @@ from bench.admin_queries import Question, questions
 from bench.ledger_seed import LedgerSeed, write, write_entries
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
-from libs.common.storage.mongo.driver import open_database
+from libs.common.storage.mongo.driver import Database, open_database
 
 _MAX_GROWTH_MB = 50.0
 _SEED_TIMEOUT_S = 120.0
-_DAYS = 60
+_ENTRIES, _DAYS = 100_000, 60
 _ACCOUNT = "bench-00000"
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """`cpu_ms`, of the service and MongoDB together, is what an answer takes on an idle machine."""
+
     p50_ms: float
     p95_ms: float
+    cpu_ms: float
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +60,11 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     growth_mb: float
 
 
-async def measure(client: httpx2.AsyncClient, question: Question, rounds: int) -> Times:
+async def measure(
+    client: httpx2.AsyncClient, stack: LocalStack, question: Question, rounds: int
+) -> Times:
     taken = []
+    before_s = _cpu_s(stack)
     for _ in range(rounds):
         began = time.perf_counter()
         answer = await client.get(question.path)
@@ -66,7 +72,14 @@ async def measure(client: httpx2.AsyncClient, question: Question, rounds: int) -
         if answer.status_code != 200:
             raise RuntimeError(f"{question.path}: {answer.status_code} {answer.text[:500]}")
     cuts = quantiles(taken, n=20, method="inclusive")
-    return Times(p50_ms=cuts[9], p95_ms=cuts[18])
+    cpu_ms = (_cpu_s(stack) - before_s) * 1000 / rounds
+    return Times(p50_ms=cuts[9], p95_ms=cuts[18], cpu_ms=cpu_ms)
+
+
+def _cpu_s(stack: LocalStack) -> float:
+    pids = [stack.pid(name) for name in ("admin", "mongo")]
+    times = [psutil.Process(pid).cpu_times() for pid in pids if pid is not None]
+    return float(sum(each.user + each.system for each in times))
 
 
 async def export(client: httpx2.AsyncClient, pid: int, kind: str, query: str = "") -> Exported:
@@ -86,19 +99,14 @@ async def export(client: httpx2.AsyncClient, pid: int, kind: str, query: str = "
 
 def shown(kind: str, name: str, times: Times, target_ms: float) -> str:
     mark = " " if times.p95_ms <= target_ms else "!"
-    figures = f"p50 {times.p50_ms:7.1f} ms  p95 {times.p95_ms:7.1f} ms"
-    return f"{kind:<10} {name:<52} {figures}  {mark} {target_ms:.0f}"
+    figures = f"p50 {times.p50_ms:7.1f}  p95 {times.p95_ms:7.1f}  CPU {times.cpu_ms:6.1f} ms"
+    return f"{kind:<10} {name:<56} {figures}  {mark} {target_ms:.0f}"
 
 
 async def run(stack: LocalStack, seed: LedgerSeed, rounds: int, only: str) -> int:
     """Prints as it goes. Returns how many targets were missed."""
     missed = 0
     info = stack.info
-    async with open_database(info.mongo_uri, operation_timeout_s=_SEED_TIMEOUT_S) as database:
-        began = time.monotonic()
-        count = await write(database, seed)
-        took_s = time.monotonic() - began
-        print(f"{count} entries of {seed.accounts} accounts in {took_s:.0f} s", flush=True)
     asked = [each for each in questions(seed) if only in f"{each.kind} {each.name}"]
     found = await check_plans(info, asked)
     print(f"{found} queries for {len(asked)} questions: none scans entries", flush=True)
@@ -107,7 +115,7 @@ async def run(stack: LocalStack, seed: LedgerSeed, rounds: int, only: str) -> in
         base_url=info.admin_url, headers=headers, timeout=_SEED_TIMEOUT_S
     ) as client:
         for question in asked:
-            times = await measure(client, question, rounds)
+            times = await measure(client, stack, question, rounds)
             missed += times.p95_ms > question.target_ms
             print(shown(question.kind, question.name, times, question.target_ms), flush=True)
         missed += await _pages(client, stack, rounds, only)
@@ -115,16 +123,17 @@ async def run(stack: LocalStack, seed: LedgerSeed, rounds: int, only: str) -> in
     return missed
 
 
-async def run_exports(stack: LocalStack, seed: LedgerSeed) -> int:
-    """Of entries alone: they have no sums, and of the indexes those that exports read by."""
+async def write_exported(database: Database, seed: LedgerSeed) -> int:
+    """Entries alone: they have no sums, and of the indexes those that exports read by."""
+    for index in await database["entries"].list_indexes().to_list(None):
+        if not {"_id", "started_at"} & {*list(index["key"])[:1]}:
+            await database["entries"].drop_index(index["name"])
+    await write_entries(database, seed.entries())
+    return await database["entries"].estimated_document_count()
+
+
+async def run_exports(stack: LocalStack, _: LedgerSeed) -> int:
     info = stack.info
-    async with open_database(info.mongo_uri, operation_timeout_s=_SEED_TIMEOUT_S) as database:
-        for index in await database["entries"].list_indexes().to_list(None):
-            if not {"_id", "started_at"} & {*list(index["key"])[:1]}:
-                await database["entries"].drop_index(index["name"])
-        began = time.monotonic()
-        await write_entries(database, seed.entries())
-        print(f"{seed.calls} calls in {time.monotonic() - began:.0f} s", flush=True)
     headers = {"authorization": f"Bearer {info.admin_api_key}"}
     async with httpx2.AsyncClient(
         base_url=info.admin_url, headers=headers, timeout=_SEED_TIMEOUT_S
@@ -143,7 +152,7 @@ async def _pages(client: httpx2.AsyncClient, stack: LocalStack, rounds: int, onl
             continue
         question = Question(kind="page", name=name, path=path, target_ms=TARGET_MS)
         size = len((await client.get(path)).content)
-        times = await measure(client, question, rounds)
+        times = await measure(client, stack, question, rounds)
         missed += times.p95_ms > TARGET_MS or size > MAX_BYTES
         print(f"{shown('page', name, times, TARGET_MS)}  {size / 1000:.0f} kB", flush=True)
     weight = await weigh(client, pid, before_mb)
@@ -181,35 +190,75 @@ async def _exports(client: httpx2.AsyncClient, stack: LocalStack) -> int:
     return missed
 
 
-def on_a_stack(work: Callable[[LocalStack], Coroutine[Any, Any, int]]) -> int:
-    with tempfile.TemporaryDirectory(prefix="bench-admin-") as directory:
+def on_a_stack(
+    seed: LedgerSeed,
+    write_seed: Callable[[Database, LedgerSeed], Coroutine[Any, Any, int]],
+    work: Callable[[LocalStack, LedgerSeed], Coroutine[Any, Any, int]],
+    kept: Path | None,
+) -> int:
+    """Seeds it, unless it was kept with a seed that is the same but for its `until`."""
+    with tempfile.TemporaryDirectory(prefix="bench-admin-") as temporary:
+        directory = kept or Path(temporary)
+        written = directory / "seed.json"
+        before = None
+        if written.exists():
+            before = msgspec.json.decode(written.read_bytes(), type=LedgerSeed)
+            seed = msgspec.structs.replace(seed, until=before.until)
+            if seed != before:
+                raise SystemExit(f"{directory} has another ledger: {before}")
         environment = without_settings(os.environ) | {"LOG_LEVEL": "warning"}
-        stack = LocalStack(Path(directory), environment, free_ports=True)
+        stack = LocalStack(directory, environment, free_ports=True)
         try:
             stack.start()
-            return asyncio.run(work(stack))
+            if before is None:
+                asyncio.run(_seed(stack, seed, write_seed))
+                written.write_bytes(msgspec.json.encode(seed))
+            return asyncio.run(work(stack, seed))
         finally:
             stack.stop()
 
 
+async def _seed(
+    stack: LocalStack,
+    seed: LedgerSeed,
+    write_seed: Callable[[Database, LedgerSeed], Coroutine[Any, Any, int]],
+) -> None:
+    uri = stack.info.mongo_uri
+    async with open_database(uri, operation_timeout_s=_SEED_TIMEOUT_S) as database:
+        began = time.monotonic()
+        count = await write_seed(database, seed)
+        took_s = time.monotonic() - began
+    print(f"{count} entries of {seed.accounts} accounts in {took_s:.0f} s", flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--entries", type=int, default=_ENTRIES, help="0: an export alone")
     parser.add_argument("--accounts", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=20, help="of each question; at least 2")
     parser.add_argument(
         "--rows", type=int, default=0, help="of an export of its own, where more than entries"
     )
+    parser.add_argument(
+        "--keep", type=Path, help="a directory of the databases, filled once and used again"
+    )
     parser.add_argument("--only", default="", help="questions whose kind and name contain this")
     given = parser.parse_args(arguments)
     until = datetime.now(UTC).replace(microsecond=0)
     seed = LedgerSeed(accounts=given.accounts, calls=given.entries, days=_DAYS, until=until)
-    missed = on_a_stack(partial(run, seed=seed, rounds=given.rounds, only=given.only))
+    missed = 0
+    if given.entries:
+        work = partial(run, rounds=given.rounds, only=given.only)
+        missed += on_a_stack(seed, write, work, _under(given.keep, "lists"))
     if given.rows > given.entries:
-        days = _DAYS * given.rows // given.entries
+        days = _DAYS * given.rows // _ENTRIES
         large = msgspec.structs.replace(seed, calls=given.rows, days=days)
-        missed += on_a_stack(partial(run_exports, seed=large))
+        missed += on_a_stack(large, write_exported, run_exports, _under(given.keep, "exports"))
     print(f"{missed} targets missed" if missed else "every target met")
+
+
+def _under(kept: Path | None, name: str) -> Path | None:
+    return None if kept is None else kept / name
 
 
 if __name__ == "__main__":

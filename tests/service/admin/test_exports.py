@@ -212,12 +212,12 @@ class Faltering:
 
     def __getitem__(self, name: str) -> Any:
         collection = self._database[name]
-        return SimpleNamespace(find=self._find) if name == "entries" else collection
+        return SimpleNamespace(aggregate=self._found) if name == "entries" else collection
 
-    def _find(self, *query: Any) -> Any:
+    def _found(self, stages: Any) -> Any:
         if next(self._fails):
             raise PyMongoError("no answer in time")
-        return self._database["entries"].find(*query)
+        return self._database["entries"].aggregate(stages)
 
 
 async def test_a_page_that_cannot_be_read_is_read_again(

@@ -26,6 +26,7 @@ _RARE: tuple[dict[str, Any], ...] = (
     {"status": "refused"},
     {"status": "abandoned"},
     {"usage_source": "none"},
+    {"tag": "team:a"},
 )
 _DAYS: dict[str, Any] = {"since": NOW.date(), "until": NOW.date()}
 
@@ -50,9 +51,11 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     # Usage, with and without an account, a cursor; the call of a provider's request.
     ("entries", {"user_id": "a"}),
     ("entries", EntryFilter(user_id="a", since=NOW, until=NOW).in_order()),
-    ("entries", bounds_of(EntryFilter(user_id="a", since=NOW, kind="refund").queries()[0])),
+    ("entries", EntryFilter(user_id="a", since=NOW, kind="refund").queries()[0].lead),
     ("entries", EntryFilter(since=NOW).in_order()),
-    ("entries", bounds_of(EntryFilter(since=NOW, until=NOW, model="m", status="ok").queries()[1])),
+    ("entries", EntryFilter(since=NOW, until=NOW, model="m", status="ok").queries()[0].lead),
+    ("entries", EntryFilter(provider_request_id="a", user_id="a").queries()[0].lead),
+    *(("entries", query.lead) for query in EntryFilter(trace_id="0" * 31 + "1").queries()),
     ("entries", AT_ONCE),
     # Of all accounts, by what few calls have.
     *(("entries", EntryFilter(since=NOW, until=NOW, **rare).in_order()) for rare in _RARE),
@@ -130,7 +133,7 @@ def test_an_ordinary_call_has_no_place_among_the_rare() -> None:
     ordinary = entry("a")
     for name, side, bound in RARE:
         value = getattr(ordinary, name)
-        assert value is None or not (value > bound if side == "above" else value < bound)
+        assert not value or not (value > bound if side == "above" else value < bound)
     assert EntryFilter(status="ok", kind="call", usage_source="provider").rare is None
     # Of one account, its own index is used.
     assert EntryFilter(user_id="a", status="refused").rare is None

@@ -28,6 +28,7 @@ _EQUAL = (
 RARE: tuple[tuple[str, Literal["above", "below"], str], ...] = (
     ("error_code", "above", ""),
     ("client_user", "above", ""),
+    ("tags", "above", ""),
     ("kind", "above", "call"),
     ("status", "above", "ok"),
     ("status", "below", "ok"),
@@ -40,6 +41,19 @@ class EntryPlace(msgspec.Struct, frozen=True):
 
     started_at: datetime
     entry_id: str
+
+
+class EntryQuery(msgspec.Struct, frozen=True):
+    """An index serves the `lead` by itself; the `rest` are the other conditions."""
+
+    lead: Document
+    rest: Document
+
+    def also(self, same: Document) -> "EntryQuery":
+        """With conditions on what entries are ordered by."""
+        if self.lead.keys() & {"provider_request_id", "traceparent", "_id"}:
+            return EntryQuery(self.lead, self.rest | same)
+        return EntryQuery(self.lead | same, self.rest)
 
 
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,15 +88,21 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         """Of all accounts: the field whose index finds them, for a value that few entries have."""
         if self.user_id is None:
             for name, side, bound in RARE:
-                value = getattr(self, name)
+                value = self._asked(name)
                 if value is not None and (value > bound if side == "above" else value < bound):
                     return name
         return None
 
+    def _asked(self, name: str) -> str | None:
+        """The value that a field of an entry is asked to have, or to contain."""
+        value: str | None = getattr(self, "tag" if name == "tags" else name)
+        return value
+
     def in_order(self) -> Document:
         """What an index on start times serves by itself."""
         lead = self.rare or "user_id"
-        query: Document = {} if getattr(self, lead) is None else {lead: getattr(self, lead)}
+        value = self._asked(lead)
+        query: Document = {} if value is None else {lead: value}
         bounds: Document = {}
         if self.since is not None:
             bounds["$gte"] = self.since
@@ -96,26 +116,31 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
             query["started_at"] = bounds
         return query
 
-    def queries(self) -> list[Document]:
-        """All conditions but `before`: what any of these finds.
+    def queries(self) -> "list[EntryQuery]":
+        """All conditions but `before`: what any of these finds."""
+        rest = self._rest()
+        if self.trace_id is not None:
+            rest |= self.in_order()
+            return [EntryQuery(lead, rest | more) for lead, more in _traced(self.trace_id)]
+        if self.provider_request_id is not None:
+            lead = {"provider_request_id": self.provider_request_id}
+            return [EntryQuery(lead, rest | self.in_order())]
+        return [EntryQuery(self.in_order(), rest)]
 
-        A condition of alternatives would keep some servers from using an index.
-        """
-        query = self.in_order()
+    def _rest(self) -> Document:
+        """What `in_order` leaves out."""
         given: dict[str, Any] = {name: getattr(self, name) for name in _EQUAL}
-        query |= {name: value for name, value in given.items() if value is not None}
+        served = self.in_order()
+        query = {n: value for n, value in given.items() if value is not None and n not in served}
         if self.above_nusd is not None:
             query["cost_nusd"] = {"$gt": self.above_nusd}
         if self.period is not None:
             query["periods"] = self.period
-        if self.tag is not None:
+        if self.tag is not None and "tags" not in served:
             query["tags"] = self.tag
-        wanted = [query]
-        if self.trace_id is not None:
-            wanted = _each_with(wanted, _traced(self.trace_id))
         if self.model is not None:
-            wanted = _each_with(wanted, [*_named(self.model), {"requested_model": self.model}])
-        return wanted
+            query["$or"] = [*_named(self.model), {"requested_model": self.model}]
+        return query
 
     def matches(self, entry: LedgerEntry) -> bool:
         """As the query would find it, among those of its account and its times."""
@@ -135,7 +160,8 @@ class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
         """Whether more is asked than the order of entries serves, so that many may be read."""
         served = ("user_id", "provider_request_id", self.rare)
         others = [name for name in _EQUAL if name not in served]
-        asked = [getattr(self, name) for name in (*others, "model", "above_nusd", "tag", "period")]
+        others += ["model", "above_nusd", "period"] + (["tag"] if self.rare != "tags" else [])
+        asked = [getattr(self, name) for name in others]
         return not self.is_of_few and any(value is not None for value in asked)
 
     @property
@@ -149,25 +175,20 @@ def trace_of_entry(entry: LedgerEntry) -> str | None:
     return trace_of(entry.entry_id, entry.traceparent) if entry.kind == "call" else None
 
 
-def _traced(trace_id: str) -> list[Document]:
-    """Of a client's trace, and the call whose own trace it is; none for what is no trace's id."""
+def _traced(trace_id: str) -> list[tuple[Document, Document]]:
+    """Lead and rest: of a client's trace, and the call whose own trace it is.
+
+    None for what is no trace's id.
+    """
     call_id = call_id_of(trace_id)
     if call_id is None:
         return []
     # A `-` follows the trace, and a `.` follows the `-`.
     of_client = {"$gte": f"00-{trace_id}-", "$lt": f"00-{trace_id}."}
     return [
-        {"kind": "call", "traceparent": of_client},
-        {"kind": "call", "traceparent": None, "$and": [{"_id": call_id}]},
+        ({"traceparent": of_client}, {"$and": [{"kind": "call"}]}),
+        ({"_id": call_id}, {"$and": [{"kind": "call", "traceparent": None}]}),
     ]
-
-
-def _each_with(queries: list[Document], alternatives: list[Document]) -> list[Document]:
-    return [query | each for query in queries for each in alternatives if _agree(query, each)]
-
-
-def _agree(query: Document, more: Document) -> bool:
-    return all(query.get(name, value) == value for name, value in more.items())
 
 
 def of_model(name: str) -> Document:

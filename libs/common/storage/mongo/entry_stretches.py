@@ -5,35 +5,39 @@ them: whoever reads slowly holds no cursor, and a server that sorts before it li
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
-from libs.common.domain.periods import period_bounds
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.storage.mongo.driver import DESCENDING, Collection, Document, from_document
-from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
+from libs.common.storage.mongo.driver import (
+    DESCENDING,
+    Collection,
+    Database,
+    Document,
+    from_document,
+)
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace, EntryQuery
+from libs.common.storage.mongo.entry_hours import EntryHours
+from libs.common.storage.mongo.entry_spans import Part, Parts, Spans, floor_of
 
-# The first stretch; an empty one makes the next longer, so that years without entries are few.
-_SPAN, _SPAN_OF_RARE = timedelta(hours=4), timedelta(days=4)
-_SHORTEST, _WIDER = timedelta(minutes=1), 4
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_NEWEST_FIRST = [("started_at", DESCENDING), ("_id", DESCENDING)]
+_NEWEST_FIRST = {"started_at": DESCENDING, "_id": DESCENDING}
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     """Its entries, and where the next one goes on: None at the end.
 
-    `is_cut`: it looked at as many entries as it may.
+    `is_cut` and `may_be_last`: as of `Part`.
     """
 
     entries: list[LedgerEntry]
     last: EntryPlace | None
-    is_cut: bool
+    is_cut: bool = False
+    may_be_last: bool = False
 
 
 async def stretches(
-    entries: Collection,
+    database: Database,
     wanted: EntryFilter,
     now: datetime,
     *,
@@ -46,79 +50,100 @@ async def stretches(
     Entries that start after the first stretch was read are not seen, so it ends. The fields
     `without` are left out of what is read, and are empty.
     """
-    place = wanted.before
-    span = _SPAN if wanted.rare is None else _SPAN_OF_RARE
-    if wanted.is_of_few:
-        span = now - _BEGINNING
+    entries, place = database["entries"], wanted.before
+    parts = await _parts(database, wanted, now, size, looked_at)
     while True:
         if place is not None and place.entry_id:
             # Of the same millisecond, in the order of their ids.
             same = {"started_at": place.started_at, "_id": {"$lt": place.entry_id}}
-            queries = [query | same for query in wanted.queries()]
+            queries = [query.also(same) for query in wanted.queries()]
             found = await _found(entries, queries, size, without)
             place = place_of(found[-1]) if len(found) == size else EntryPlace(place.started_at, "")
-            yield Stretch(entries=found, last=place, is_cut=False)
+            yield Stretch(entries=found, last=place)
             continue
-        part = _part(wanted, place, now, span)
-        edge = await _edge(entries, part, looked_at) if part.is_selective else None
-        if edge is not None:
-            part = msgspec.structs.replace(part, since=edge)
-        found = await _found(entries, part.queries(), size, without)
-        if len(found) == size:
-            place = place_of(found[-1])
-        else:
-            # No id sorts before the empty one.
-            is_end = part.since == _floor(wanted)
-            place = None if is_end or part.since is None else EntryPlace(part.since, "")
-        if edge is not None or len(found) == size:
-            span = max(span / 2, _SHORTEST)
-        elif len(found) * _WIDER < size:
-            span *= _WIDER
-        yield Stretch(entries=found, last=place, is_cut=edge is not None)
+        part = await parts.next(place)
+        if part is None:
+            yield Stretch(entries=[], last=None)
+            return
+        found = await _found(entries, part.wanted.queries(), size, without, part.looks_at)
+        is_full = len(found) == size
+        edge = None
+        if not is_full and not await parts.has_few(part):
+            edge = await _edge(entries, part)
+        place = place_of(found[-1]) if is_full else edge or _end(wanted, part)
+        parts.saw(len(found), is_whole=edge is None)
+        yield Stretch(
+            entries=found,
+            last=place,
+            is_cut=part.is_cut or (edge is not None and part.looks_at == looked_at),
+            may_be_last=part.may_be_last,
+        )
         if place is None:
             return
 
 
-def _part(
-    wanted: EntryFilter, place: EntryPlace | None, now: datetime, span: timedelta
-) -> EntryFilter:
-    """What is wanted of the span before the place, at most; without a `since` all of it."""
-    until = wanted.until if place is None else place.started_at
-    top, floor = min(now, until or now), _floor(wanted)
-    since = top - span if top - (floor or _BEGINNING) > span else floor
-    return msgspec.structs.replace(wanted, since=since, until=until)
+async def _parts(
+    database: Database, wanted: EntryFilter, now: datetime, size: int, looked_at: int
+) -> Parts:
+    if not wanted.is_selective or wanted.rare is not None:
+        return Spans(wanted, now, size=size, most=looked_at)
+    if wanted.user_id is None:
+        return EntryHours(database, wanted, now, size=size, most=looked_at)
+    account = await database["accounts"].find_one({"_id": wanted.user_id}, {"entries": 1})
+    count = None if account is None else account.get("entries")
+    return Spans(wanted, now, size=size, most=looked_at, count=count)
 
 
-def _floor(wanted: EntryFilter) -> datetime | None:
-    if wanted.period is None:
-        return wanted.since
-    since, _ = period_bounds(wanted.period)
-    return since if wanted.since is None else max(since, wanted.since)
+def _end(wanted: EntryFilter, part: Part) -> EntryPlace | None:
+    """Where a part ends that was read to its end."""
+    since = part.wanted.since
+    # No id sorts before the empty one.
+    return None if since is None or since == floor_of(wanted) else EntryPlace(since, "")
 
 
 def place_of(entry: LedgerEntry) -> EntryPlace:
     return EntryPlace(entry.started_at, entry.entry_id)
 
 
-async def _edge(entries: Collection, part: EntryFilter, looked_at: int) -> datetime | None:
-    """When the last entry to look at started; None where there are no more than that."""
-    in_order = entries.find(part.in_order(), {"started_at": 1})
-    rows = await in_order.sort(_NEWEST_FIRST).skip(looked_at - 1).limit(1).to_list(1)
-    return rows[0]["started_at"] if rows else None
+async def _edge(entries: Collection, part: Part) -> EntryPlace | None:
+    """Where the last entry to look at stands; None where there are no more than that."""
+    if part.looks_at is None:
+        return None
+    in_order = entries.find(part.wanted.in_order(), {"started_at": 1})
+    newest_first = list(_NEWEST_FIRST.items())
+    rows = await in_order.sort(newest_first).skip(part.looks_at - 1).limit(1).to_list(1)
+    return EntryPlace(rows[0]["started_at"], rows[0]["_id"]) if rows else None
 
 
 async def _found(
-    entries: Collection, queries: Sequence[Document], size: int, without: tuple[str, ...]
+    entries: Collection,
+    queries: Sequence[EntryQuery],
+    size: int,
+    without: tuple[str, ...],
+    looks_at: int | None = None,
 ) -> list[LedgerEntry]:
     """What any of the queries finds, the newest first."""
-    fields = dict.fromkeys(without, 0) or None
     empty: Document = dict.fromkeys(without, ())
     rows: dict[str, LedgerEntry] = {}
     for query in queries:
-        cursor = entries.find(query, fields).sort(_NEWEST_FIRST).limit(size)
-        for row in await cursor.to_list(size):
+        pipeline = _pipeline(query, size, without, looks_at)
+        for row in await entries.aggregate(pipeline).to_list(size):
             rows[row["_id"]] = from_document(row | empty, LedgerEntry)
     found = list(rows.values())
     if len(queries) > 1:
         found.sort(key=lambda entry: (entry.started_at, entry.entry_id), reverse=True)
     return found[:size]
+
+
+def _pipeline(
+    query: EntryQuery, size: int, without: tuple[str, ...], looks_at: int | None
+) -> list[Document]:
+    """MongoDB plans both conditions as one; another server finds the index by the first alone."""
+    rest: list[Document] = [{"$match": query.rest}] if query.rest else []
+    stages: list[Document] = [{"$match": query.lead}]
+    if looks_at is None:
+        stages += [*rest, {"$sort": _NEWEST_FIRST}]
+    else:
+        stages += [{"$sort": _NEWEST_FIRST}, {"$limit": looks_at}, *rest]
+    stages.append({"$limit": size})
+    return [*stages, {"$project": dict.fromkeys(without, 0)}] if without else stages

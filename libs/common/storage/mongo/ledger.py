@@ -109,7 +109,6 @@ class LedgerStore(LedgerReader):
         self._rollup_values = RollupValues(database)
         self._segments = RollupSegments(database)
         self._beside = beside
-        self._database = database
         self._accounts = database["accounts"]
         self._unpriced = database["unpriced"]
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from time import monotonic
 
 import msgspec
 import structlog
@@ -19,8 +20,9 @@ from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
 from libs.common.storage.mongo.slices import Rows, Slice, read_slice
 
-# Entries that one page of a list looks at.
-_LOOKED_AT = 10_000
+# Entries that one page of a list looks at; and after how long it has looked enough, for whoever
+# waits.
+_LOOKED_AT, _LONGEST_S = 10_000, 0.05
 # The same, on the way back: they are decoded to be looked at.
 _NEWER_LOOKED_AT = 2_000
 # Entries of one page of an export.
@@ -41,8 +43,11 @@ class EntryPage(msgspec.Struct, frozen=True, kw_only=True):
 class LedgerReader:
     """Reads entries, what accounts spent (by period) and `rollups` (by day)."""
 
-    def __init__(self, database: Database, *, looked_at: int = _LOOKED_AT) -> None:
-        self._looked_at = looked_at
+    def __init__(
+        self, database: Database, *, looked_at: int = _LOOKED_AT, longest_s: float = _LONGEST_S
+    ) -> None:
+        self._database = database
+        self._looked_at, self._longest_s = looked_at, longest_s
         self._entries = database["entries"]
         self._of_accounts = AccountSpend(database)
         self._rollups = database["rollups"]
@@ -123,10 +128,12 @@ class LedgerReader:
         return await self._of_accounts.before(user_id, month)
 
     async def list(self, wanted: EntryFilter, *, now: datetime, limit: int) -> EntryPage:
-        """A page may be short, or empty, before the end: it looks at a bounded number of entries.
+        """A page may be short, or empty, before the end: it looks at a bounded number of entries,
+        and at no more than some where these take long.
 
         So no filter needs an index of its own, which every posting would have to keep.
         """
+        began = monotonic()
         entries: list[LedgerEntry] = []
         async with aclosing(self._stretches(wanted, now, limit + 1)) as found:
             async for stretch in found:
@@ -134,7 +141,8 @@ class LedgerReader:
                 if len(entries) > limit:
                     shown = entries[:limit]
                     return EntryPage(entries=shown, last=place_of(shown[-1]))
-                if stretch.is_cut:
+                is_late = stretch.may_be_last and monotonic() - began > self._longest_s
+                if stretch.is_cut or is_late:
                     return EntryPage(entries=entries, last=stretch.last)
         return EntryPage(entries=entries, last=None)
 
@@ -185,7 +193,7 @@ class LedgerReader:
         self, wanted: EntryFilter, now: datetime, size: int, without: tuple[str, ...] = ()
     ) -> AsyncGenerator[Stretch, None]:
         return stretches(
-            self._entries, wanted, now, size=size, looked_at=self._looked_at, without=without
+            self._database, wanted, now, size=size, looked_at=self._looked_at, without=without
         )
 
 

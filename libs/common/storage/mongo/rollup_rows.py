@@ -24,7 +24,7 @@ CELL_TIME_CHARS = 16
 # What values share that have no sums of their own.
 OTHER = "(other)"
 TAG = "tag:"
-_MAX_VALUE_CHARS = 256
+MAX_VALUE_CHARS = 256
 _ROLLED_UP_BY = ("user_id", "day", "key_id", "model", "provider")
 
 # An account's day, and the values that a document may be of beyond `_ROLLED_UP_BY`, by dimension:
@@ -37,9 +37,9 @@ def dimensions_of(entry: LedgerEntry, tags: Collection[str]) -> Dimensions:
     """Of a call with the usual name of its model, without user and tags: none."""
     found: Dimensions = {}
     if entry.requested_model != entry.model:
-        found["requested_model"] = (entry.requested_model or "")[:_MAX_VALUE_CHARS]
+        found["requested_model"] = (entry.requested_model or "")[:MAX_VALUE_CHARS]
     if entry.client_user:
-        found["client_user"] = entry.client_user[:_MAX_VALUE_CHARS]
+        found["client_user"] = entry.client_user[:MAX_VALUE_CHARS]
     if tags:
         for tag in entry.tags:
             if name_of(tag) in tags:

@@ -39,7 +39,7 @@ from libs.common.storage.mongo.sum_tables import (
     decoded_table,
 )
 
-HOUR, TAGS, DELTA, STATE = "hour", "tags", "delta", "state"
+HOUR, TAGS, DELTA, STATE, ASKED = "hour", "tags", "delta", "state", "asked"
 _CELLS = "cells"
 IN_CELLS = (HOUR, STATUS)
 _FIELDS = ("user_id", "key_id", "model", "provider", "requested_model", "client_user")
@@ -63,6 +63,8 @@ _RATIO, _SMALL_BYTES, _FOLDED_AT = 4, 16_384, 8
 # Of cells that are folded together; the other levels are no larger. MongoDB takes 16 MiB.
 _MAX_BYTES, _MOST_AT_ONCE = 2_000_000, 1_000
 _MAX_ROWS = 20_000
+# Beside the level `hours`, which lacks them: the names of models that its calls asked for.
+_MAX_ASKED = 200
 _RECENT = timedelta(days=3)
 
 # With all that folding and checking read, so that they read no tables.
@@ -229,7 +231,11 @@ def _folded(day: str, parts: Iterable[SumTable]) -> list[Document]:
     rows = _summed(LEVELS["rows"], cells)
     sources = {"hours": cells, "accounts": rows, "totals": rows}
     smaller = {level: _summed(LEVELS[level], table) for level, table in sources.items()}
-    return _documents(day, {_CELLS: cells, "rows": rows} | smaller)
+    documents = _documents(day, {_CELLS: cells, "rows": rows} | smaller)
+    asked = list(rows.field("requested_model").values)
+    if len(asked) <= _MAX_ASKED:
+        next(each for each in documents if each["level"] == "hours")[ASKED] = asked
+    return documents
 
 
 def _documents(day: str, tables: Mapping[str, SumTable]) -> list[Document]:

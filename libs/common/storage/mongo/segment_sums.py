@@ -40,6 +40,7 @@ from libs.common.storage.mongo.sum_tables import (
     Tally,
     TooManyGroups,
 )
+from libs.common.storage.mongo.table_rows import rows_of_model, rows_with
 
 # Beyond that, MongoDB groups on its disk.
 _MAX_GROUPS = 1_000_000
@@ -205,13 +206,13 @@ def _rows(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[in
         value = getattr(wanted, name)
         # What one account has is little: whatever else is asked of it is asked of that.
         if value is not None and rows != []:
-            rows = _with(table.field(name), {value}, rows)
+            rows = rows_with(table.field(name), {value}, rows)
     if wanted.tag is not None:
-        rows = _with(_stored(table, f"{TAG}{wanted.tag[0]}"), {wanted.tag[1]}, rows)
+        rows = rows_with(_stored(table, f"{TAG}{wanted.tag[0]}"), {wanted.tag[1]}, rows)
     if wanted.among is not None:
-        rows = _with(_stored(table, wanted.among[0]), {*wanted.among[1]}, rows)
+        rows = rows_with(_stored(table, wanted.among[0]), {*wanted.among[1]}, rows)
     if wanted.model is not None:
-        rows = _of_model(table, wanted.model, rows)
+        rows = rows_of_model(table, wanted.model, rows)
     times = wanted.times()
     if day is not None and times is not None:
         hours = table.field(HOUR)
@@ -219,27 +220,8 @@ def _rows(table: SumTable, wanted: RollupFilter, day: str | None) -> Sequence[in
         chosen = {
             hour for hour in hours.values if (times[0] <= hour < times[1] if hour else is_own)
         }
-        rows = _with(hours, chosen, rows)
+        rows = rows_with(hours, chosen, rows)
     return rows
-
-
-def _with(field: Field, values: set[Any], rows: Iterable[int] | None) -> list[int]:
-    """Those of the rows, or of all, that have one of the values."""
-    numbers, chosen = field.numbers, {n for n, value in enumerate(field.values) if value in values}
-    if not chosen:
-        return []
-    return [
-        row for row in (range(len(numbers)) if rows is None else rows) if numbers[row] in chosen
-    ]
-
-
-def _of_model(table: SumTable, name: str, rows: Sequence[int] | None) -> list[int]:
-    found = _with(table.field("model"), {name}, rows)
-    provider, slash, model = name.partition("/")
-    if slash and provider and model:
-        of_provider = _with(table.field("provider"), {provider}, rows)
-        found = sorted({*found, *_with(table.field("model"), {model}, of_provider)})
-    return found
 
 
 def _named(sums: Mapping[str, int], prefix: str) -> dict[Any, int]:

@@ -1,0 +1,235 @@
+"""Which hours may have entries that a list of all accounts wants, by the columns of the rollups.
+
+No index has what many entries have in common, a provider or a model, since each posting would have
+to keep it. The segments tell by hour how many entries there are, and of which model, provider and
+status; so hours that have none are skipped, and a query reads no more entries than it may.
+
+The newest hours are read without that, where most lists end.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from operator import add
+
+import msgspec
+
+from libs.common.storage.mongo.driver import Database, Document, Session, in_transaction
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
+from libs.common.storage.mongo.entry_spans import BEGINNING, FEW, Part, Spans, floor_of
+from libs.common.storage.mongo.rollup_rows import CELL_TIME, MAX_VALUE_CHARS, OTHER
+from libs.common.storage.mongo.rollup_segments import ASKED, DELTA, HOUR, STATE, table_of
+from libs.common.storage.mongo.sum_tables import STATUS, SumTable
+from libs.common.storage.mongo.table_rows import rows_of_model, rows_with
+
+_LEVEL = "hours"
+# The first days that are read; each time more of them, and of the entries that are expected.
+_DAYS, _WIDER = 4, 4
+_READ_AT_ONCE = 16
+# How much earlier and later than in UTC a day begins.
+_ZONES_BEFORE, _ZONES_AFTER = timedelta(hours=14), timedelta(hours=12)
+# The longest hour is one in which a zone's clock goes back by a half.
+_HOUR = timedelta(minutes=90)
+# Entries that one query looks at; and so many in vain take as long as one more query.
+_AT_ONCE, _SKIPPED = 500, 50
+
+
+class _Hour(msgspec.Struct):
+    """How many entries began in it, and how many of them may be wanted: 0 is certain."""
+
+    entries: int = 0
+    wanted: int = 0
+
+
+class _Unknown(Exception):
+    """The segments do not tell."""
+
+
+class EntryHours:
+    """Parts of what is wanted of all accounts, for `size` entries each."""
+
+    def __init__(
+        self, database: Database, wanted: EntryFilter, now: datetime, *, size: int, most: int
+    ) -> None:
+        self._database, self._segments = database, database["rollup_segments"]
+        self._wanted, self._now, self._size, self._most = wanted, now, size, most
+        self._newest = Spans(wanted, now, size=size, most=min(FEW, most))
+        # Where the segments do not tell.
+        self._spans = Spans(wanted, now, size=size, most=most)
+        self._is_first, self._is_known = True, True
+        # What was read until now: of how many that may be wanted, and among how many.
+        self._found, self._counted, self._looked_at = 0, 0, 0
+        # Of the days since `_first`, the newest one first; and whether there are none before.
+        self._hours: dict[datetime, _Hour] = {}
+        self._starts: list[datetime] = []
+        self._first: date | None = None
+        self._days, self._is_all = _DAYS, False
+
+    async def next(self, place: EntryPlace | None) -> Part | None:
+        if place is None or self._is_first:
+            self._is_first = False
+            return await self._newest.next(place)
+        if self._is_known:
+            try:
+                return await self._next(place.started_at)
+            except _Unknown:
+                self._is_known = False
+        return await self._spans.next(place)
+
+    async def has_few(self, part: Part) -> bool:
+        """Of the newest hours, the segments tell it."""
+        if part.looks_at is None or not self._is_known:
+            return part.looks_at is None
+        since, until = part.wanted.since or BEGINNING, part.wanted.until or self._now
+        try:
+            while since < self._known_from and not self._is_all:
+                await in_transaction(self._database, partial(self._read, until))
+        except _Unknown:
+            self._is_known = False
+            return False
+        for start in self._starts:
+            if since - _HOUR < start < until:
+                self._looked_at += self._hours[start].entries
+                self._counted += self._hours[start].wanted
+        return self._looked_at <= part.looks_at
+
+    def saw(self, found: int, *, is_whole: bool) -> None:
+        self._found += found
+        self._spans.saw(found, is_whole=is_whole)
+
+    async def _next(self, top: datetime) -> Part | None:
+        """Raises _Unknown."""
+        floor = floor_of(self._wanted)
+        while True:
+            run = self._run(top, floor)
+            if run is not None:
+                return run
+            if self._is_all or (floor is not None and self._known_from <= floor):
+                return None
+            await in_transaction(self._database, partial(self._read, top))
+
+    def _run(self, top: datetime, floor: datetime | None) -> Part | None:
+        """Of the hours that are known, the newest that may have what is wanted."""
+        since, until, skipped, looked_at, counted = None, top, 0, 0, 0
+        for start in self._starts:
+            if start < self._known_from or (floor is not None and start + _HOUR <= floor):
+                break
+            hour = self._hours[start]
+            if start >= top or not hour.wanted:
+                skipped += hour.entries if start < top else 0
+            elif since is None:
+                since, until = start, min(top, start + _HOUR)
+                skipped, looked_at, counted = 0, hour.entries, hour.wanted
+            elif (
+                counted >= self._enough
+                or skipped > _SKIPPED
+                or looked_at + skipped + hour.entries > _AT_ONCE
+            ):
+                break
+            else:
+                since, looked_at = start, looked_at + skipped + hour.entries
+                skipped, counted = 0, counted + hour.wanted
+        if since is None:
+            return None
+        self._looked_at += looked_at
+        self._counted += counted
+        return Part(
+            wanted=msgspec.structs.replace(
+                self._wanted, since=since if floor is None else max(since, floor), until=until
+            ),
+            # Where more than a list may look at began in one hour.
+            looks_at=self._most if looked_at > self._most else None,
+            is_cut=self._looked_at >= self._most,
+            may_be_last=self._looked_at >= _AT_ONCE,
+        )
+
+    @property
+    def _enough(self) -> int:
+        """Among so many that may be wanted is what a part shall have, as it was until now."""
+        rest = self._size - self._found % self._size
+        return max(rest, rest * self._counted // self._found if self._found else _AT_ONCE)
+
+    @property
+    def _known_from(self) -> datetime:
+        """What began since then is of days that were read, in every zone."""
+        if self._is_all:
+            return BEGINNING
+        first = date.max if self._first is None else self._first
+        return datetime.combine(first, time(), UTC) + _ZONES_AFTER
+
+    async def _read(self, top: datetime, session: Session) -> None:
+        """The days before those that were read."""
+        until = self._first
+        if until is None:
+            state = await self._segments.find_one({"_id": STATE}, session=session)
+            if state is None or not state["whole"]:
+                raise _Unknown
+            until = (top + _ZONES_BEFORE).date() + timedelta(days=1)
+        first = until - timedelta(days=self._days)
+        days = {"$gte": first.isoformat(), "$lt": until.isoformat()}
+        hours: dict[datetime, _Hour] = {}
+        for level in (_LEVEL, DELTA):
+            found = self._segments.find({"level": level, "day": days}, session=session)
+            while documents := await found.to_list(_READ_AT_ONCE):
+                # Other requests are answered meanwhile.
+                await asyncio.to_thread(self._add, hours, documents)
+        is_all = not await self._has_days_before(first, session)
+        # A transaction may be tried again.
+        for start, hour in hours.items():
+            own = self._hours.setdefault(start, _Hour())
+            own.entries += hour.entries
+            own.wanted += hour.wanted
+        self._starts = sorted(self._hours, reverse=True)
+        self._first, self._days, self._is_all = first, self._days * _WIDER, is_all
+
+    async def _has_days_before(self, first: date, session: Session) -> bool:
+        for level in (_LEVEL, DELTA):
+            query = {"level": level, "day": {"$lt": first.isoformat()}}
+            if await self._segments.find_one(query, {"day": 1}, session=session) is not None:
+                return True
+        return False
+
+    def _add(self, hours: dict[datetime, _Hour], documents: Iterable[Document]) -> None:
+        """Raises _Unknown for sums that are of no hour."""
+        for document in documents:
+            table = table_of(document)
+            names = document.get(ASKED)
+            if document["level"] == DELTA:
+                names = table.field("requested_model").values
+            field = table.field(HOUR)
+            own = [hours.setdefault(_start(text), _Hour()) for text in field.values]
+            counts = list(map(add, table.sum("calls"), table.sum("corrections")))
+            for number, count in zip(field.numbers, counts, strict=True):
+                own[number].entries += count
+            for row in _wanted_rows(self._wanted, table, names):
+                # A late event takes a call from another row.
+                own[field.numbers[row]].wanted += max(counts[row], 1)
+
+
+def _start(hour: str) -> datetime:
+    if not hour:
+        raise _Unknown
+    return datetime.strptime(hour, CELL_TIME).replace(tzinfo=UTC)
+
+
+def _wanted_rows(
+    wanted: EntryFilter, table: SumTable, names: Sequence[str] | None
+) -> Sequence[int]:
+    """Rows of entries some of which may be wanted; `names` are those that were asked for."""
+    rows: Sequence[int] = range(table.rows)
+    if wanted.provider is not None:
+        rows = rows_with(table.field("provider"), {wanted.provider}, rows)
+    if wanted.status is not None:
+        rows = rows_with(table.field(STATUS), {wanted.status}, rows)
+    if wanted.model is not None and not _may_be_asked(wanted.model, names):
+        rows = rows_of_model(table, wanted.model, rows)
+    if wanted.above_nusd is not None:
+        # Corrections may have made a sum less than one of its calls cost.
+        costs, corrections = table.sum("cost_nusd"), table.sum("corrections")
+        rows = [row for row in rows if costs[row] > wanted.above_nusd or corrections[row]]
+    return rows
+
+
+def _may_be_asked(name: str, names: Sequence[str] | None) -> bool:
+    return names is None or len(name) > MAX_VALUE_CHARS or name in names or OTHER in names

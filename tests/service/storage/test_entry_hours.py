@@ -1,0 +1,169 @@
+"""A list of all accounts skips the hours that have nothing of what it wants, and loses none."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from libs.common.domain.periods import period_keys, zone_of
+from libs.common.schemas.entry import LedgerEntry
+from libs.common.storage.indexes import WORKER_INDEXES
+from libs.common.storage.mongo.accounts import AccountStore
+from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
+from libs.common.storage.mongo.index import build_indexes
+from libs.common.storage.mongo.ledger import LedgerStore
+from libs.common.storage.mongo.ledger_reader import LedgerReader
+from libs.common.storage.mongo.rollup_segments import RollupSegments
+from tests.service.admin.test_usage_groups import ZONES, load
+from tests.unit.builders import NOW, account, entry
+
+WANTED: tuple[dict[str, Any], ...] = (
+    {"provider": "acme"},
+    {"provider": "nobody"},
+    {"model": "m"},
+    {"model": "acme/m"},
+    {"model": "alias"},
+    {"model": "nothing"},
+    {"status": "ok", "kind": "call"},
+    {"above_nusd": 0},
+    {"above_nusd": 400_000_000},
+    {"deployment": "none"},
+    {"period": "2026-11"},
+    {"provider": "acme", "model": "m", "above_nusd": 10**6, "since": NOW - timedelta(days=20)},
+    {"usage_source": "provider", "until": NOW - timedelta(days=20)},
+)
+
+
+@pytest.fixture(autouse=True)
+async def accounts(database: Database) -> None:
+    for user_id in ZONES:
+        await AccountStore(database).insert(account(user_id))
+    await build_indexes(database, WORKER_INDEXES)
+
+
+async def listed(reader: LedgerReader, wanted: EntryFilter, limit: int) -> list[str]:
+    """By pages, to the end."""
+    found: list[str] = []
+    while True:
+        page = await reader.list(wanted, now=NOW, limit=limit)
+        assert len(page.entries) <= limit
+        found += [each.entry_id for each in page.entries]
+        if page.last is None:
+            return found
+        wanted = msgspec.structs.replace(wanted, before=page.last)
+
+
+def expected(entries: Iterable[LedgerEntry], wanted: EntryFilter) -> list[str]:
+    found = [
+        each
+        for each in entries
+        if wanted.matches(each)
+        and (wanted.since is None or each.started_at >= wanted.since)
+        and (wanted.until is None or each.started_at < wanted.until)
+    ]
+    found.sort(key=lambda each: (each.started_at, each.entry_id), reverse=True)
+    return [each.entry_id for each in found]
+
+
+async def test_a_list_has_what_the_entries_have(database: Database) -> None:
+    """Of several zones, folded in part; with refunds, and calls that had been given up."""
+    entries, segments = load(5), RollupSegments(database)
+    entries[7] = msgspec.structs.replace(entries[7], requested_model="alias")
+    ledger = LedgerStore(database)
+    for start in range(0, len(entries), 40):
+        await ledger.post(entries[start : start + 40])
+        if start < 80:
+            await segments.fold(at=2)
+    assert await segments.check()
+    sizes = set()
+    for fields in WANTED:
+        wanted = EntryFilter(**fields)
+        found = expected(entries, wanted)
+        sizes.add(len(found))
+        assert await listed(LedgerReader(database), wanted, 1000) == found, fields
+        by_few = LedgerReader(database, looked_at=9, longest_s=0)
+        assert await listed(by_few, wanted, 7) == found, fields
+    assert {0, 1} < sizes
+    # Segments of an earlier release do not list the names that were asked for.
+    unset = {"$unset": {"asked": 1}}
+    assert (await segments.collection.update_many({"asked": "alias"}, unset)).modified_count
+    wanted = EntryFilter(model="alias")
+    assert await listed(LedgerReader(database), wanted, 9) == expected(entries, wanted)
+    # Without segments that are whole, entries are looked at one by one.
+    await segments.collection.update_one({"_id": "state"}, {"$set": {"whole": False}})
+    for fields in WANTED[:3]:
+        wanted = EntryFilter(**fields)
+        found = expected(entries, wanted)
+        assert await listed(LedgerReader(database), wanted, 1000) == found, fields
+
+
+class Asked:
+    """A database that counts what is asked of its entries."""
+
+    def __init__(self, database: Database) -> None:
+        self.client = database.client
+        self.times = 0
+        self._database = database
+
+    def __getitem__(self, name: str) -> Any:
+        collection = self._database[name]
+        if name != "entries":
+            return collection
+        return SimpleNamespace(aggregate=self._aggregate, find=collection.find)
+
+    def _aggregate(self, pipeline: Any) -> Any:
+        self.times += 1
+        return self._database["entries"].aggregate(pipeline)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+async def test_what_is_rare_is_asked_for_where_it_is(database: Database, at: int) -> None:
+    """Also while nothing is folded."""
+    days = [NOW - timedelta(days=n, hours=n % 7) for n in range(1, 60)]
+    rows = [call(n, started_at) for n, started_at in enumerate(days)]
+    rows[50] = msgspec.structs.replace(rows[50], provider="xai", model="grok")
+    await LedgerStore(database).post(rows)
+    await RollupSegments(database).fold(at=at)
+    assert await RollupSegments(database).check()
+    for fields, found in (
+        ({"provider": "xai"}, [50]),
+        ({"model": "xai/grok"}, [50]),
+        ({"provider": "nobody"}, []),
+        ({"model": "nothing"}, []),
+        ({"above_nusd": 10**9}, []),
+    ):
+        asked = Asked(database)
+        reader = LedgerReader(cast("Database", asked))
+        wanted = EntryFilter(**fields)
+        page = await reader.list(wanted, now=NOW, limit=50)
+        assert [each.entry_id for each in page.entries] == [rows[n].entry_id for n in found]
+        assert page.last is None
+        # The newest hours, and the one that it is in.
+        assert asked.times == 1 + len(found)
+
+
+async def test_an_hour_that_a_clock_makes_longer_is_read_to_its_end(database: Database) -> None:
+    """On Lord Howe Island the clock goes back by half an hour, at 2."""
+    late = datetime(2026, 4, 4, 15, 20, tzinfo=UTC)
+    assert late.astimezone(zone_of("Australia/Lord_Howe")).strftime("%H:%M") == "01:50"
+    rows = [call(0, late, "Australia/Lord_Howe"), call(1, late - timedelta(days=9))]
+    await LedgerStore(database).post(rows)
+    assert await RollupSegments(database).check()
+    before = EntryPlace(late + timedelta(days=2), "")
+    wanted = EntryFilter(provider="openai", before=before)
+    page = await LedgerReader(database).list(wanted, now=NOW, limit=5)
+    assert [each.entry_id for each in page.entries] == [row.entry_id for row in rows]
+
+
+def call(n: int, started_at: datetime, zone: str = "UTC") -> LedgerEntry:
+    return entry(
+        f"call-{n:03}",
+        user_id="a",
+        started_at=started_at,
+        time_zone=zone,
+        periods=period_keys(started_at, zone_of(zone)),
+    )
