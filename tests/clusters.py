@@ -93,6 +93,11 @@ class Cluster:
             if node is not master and node.ask("INFO").get("master_port") == master.server.port
         )
 
+    def empty(self) -> None:
+        for node in self.nodes:
+            if node.ask("INFO")["role"] == "master":
+                node.ask("FLUSHALL")
+
     def is_whole(self) -> bool:
         """The masters take writes, and the replicas have what they had."""
         return all(

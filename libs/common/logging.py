@@ -21,7 +21,7 @@ _MAX_DESCRIPTION = 300
 _MAX_CHAIN = 8
 _TRACEBACK = "Traceback (most recent call last):\n"
 # Fields of records that modules without structlog write.
-_EXTRA_FIELDS = ("address",)
+_EXTRA_FIELDS = ("address", "cause")
 # redis-py quotes the whole command before this.
 _QUOTED_COMMAND = re.compile(r"Command # .* of pipeline caused error: ", re.DOTALL)
 # Redis quotes arguments after "with args", and MongoDB a command or a document in braces.

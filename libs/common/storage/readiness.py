@@ -6,7 +6,7 @@ from typing import Any
 
 from libs.common.storage.mongo.driver import Database, ping
 from libs.common.storage.redis.client import Redis, names_at_nodes
-from libs.common.storage.redis.node_links import first_answer
+from libs.common.storage.redis.node_pool import first_answer
 
 # Every service's user may look at these; neither has to exist.
 _COLLECTION, _KEY = "accounts", "gateway:ready"

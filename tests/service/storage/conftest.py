@@ -37,8 +37,13 @@ async def database(mongo_uri: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def cluster_redis(cluster_session: Cluster) -> AsyncIterator[ClusterRedis]:
-    """With the keys of earlier tests."""
-    async with open_redis(cluster_session.url) as redis:
+def emptied_cluster(cluster_session: Cluster) -> Cluster:
+    cluster_session.empty()
+    return cluster_session
+
+
+@pytest.fixture
+async def cluster_redis(emptied_cluster: Cluster) -> AsyncIterator[ClusterRedis]:
+    async with open_redis(emptied_cluster.url) as redis:
         assert isinstance(redis, ClusterRedis)
         yield redis

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
+from structlog.testing import capture_logs
 
 from libs.common.storage.readiness import check_writable
 from libs.common.storage.redis.client import memory_ratio, nodes_of, open_redis
@@ -16,7 +17,7 @@ from libs.common.storage.redis.master import RedisUnsuitable
 from libs.common.storage.redis.pipelining import NotReplicated, Pipelined, Transaction
 from libs.common.storage.redis.shards import cluster_shards, shards_of
 from libs.common.storage.redis.suitability import check_suitable, listens, publishes
-from tests.clusters import Cluster
+from tests.clusters import Cluster, begin_to_move, end_move, move_keys, move_slots
 from tests.servers import HOST, free_port
 
 
@@ -32,8 +33,8 @@ def spread(cluster: Cluster) -> list[str]:
 
 
 @pytest.fixture
-def keys(cluster_session: Cluster) -> list[str]:
-    return spread(cluster_session)
+def keys(emptied_cluster: Cluster) -> list[str]:
+    return spread(emptied_cluster)
 
 
 async def test_commands_of_many_keys(cluster_redis: ClusterRedis, keys: list[str]) -> None:
@@ -143,13 +144,13 @@ async def test_messages_of_all_nodes_are_heard(cluster_redis: ClusterRedis) -> N
 
 
 async def test_all_nodes_are_looked_at(
-    cluster_redis: ClusterRedis, cluster_session: Cluster
+    cluster_redis: ClusterRedis, emptied_cluster: Cluster
 ) -> None:
     await check_suitable(cluster_redis, listens)
     await check_suitable(cluster_redis, publishes)
     await check_writable(cluster_redis)
     assert await memory_ratio(cluster_redis) == 0
-    last = cluster_session.master_of(SLOTS - 1)
+    last = emptied_cluster.master_of(SLOTS - 1)
     last.ask("CONFIG", "SET", "maxmemory", "100gb")
     try:
         assert 0 < await memory_ratio(cluster_redis) < 0.5
@@ -158,11 +159,12 @@ async def test_all_nodes_are_looked_at(
 
 
 async def test_another_number_of_shards_is_refused(
-    cluster_session: Cluster, cluster_redis: ClusterRedis
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis
 ) -> None:
     assert shards_of(cluster_redis) == cluster_shards(16)
-    assert await cluster_redis.get("gateway:shards") == b"16"
-    async with open_redis(f"{cluster_session.url}?shards=8") as redis:
+    records = [key async for key in cluster_redis.scan_iter("gateway:shards:*", count=1000)]
+    assert await cluster_redis.mget(records) == [b"16"] * 16
+    async with open_redis(f"{emptied_cluster.url}?shards=8") as redis:
         for _ in range(2):
             with pytest.raises(RedisUnsuitable, match=r"shards=8, but .* divided into 16 shards"):
                 await check_suitable(redis)
@@ -172,8 +174,8 @@ async def test_another_number_of_shards_is_refused(
             await redis.pubsub().subscribe("channel")
 
 
-async def test_the_scheme_must_fit_the_server(cluster_session: Cluster, redis_url: str) -> None:
-    async with open_redis(cluster_session.masters[0].server.url) as redis:
+async def test_the_scheme_must_fit_the_server(emptied_cluster: Cluster, redis_url: str) -> None:
+    async with open_redis(emptied_cluster.masters[0].server.url) as redis:
         with pytest.raises(RedisUnsuitable, match=r"write redis\+cluster://"):
             await redis.ping()
     async with open_redis(redis_url.replace("redis://", "redis+cluster://")) as redis:
@@ -181,8 +183,8 @@ async def test_the_scheme_must_fit_the_server(cluster_session: Cluster, redis_ur
             await redis.ping()
 
 
-async def test_seeds_may_be_gone(cluster_session: Cluster, keys: list[str]) -> None:
-    replica = cluster_session.replicas[0].server.port
+async def test_seeds_may_be_gone(emptied_cluster: Cluster, keys: list[str]) -> None:
+    replica = emptied_cluster.replicas[0].server.port
     gone = f"{HOST}:{free_port()}"
     async with open_redis(f"redis+cluster://{gone},{HOST}:{replica}") as redis:
         assert await redis.mget(keys) == [None] * 3
@@ -191,3 +193,32 @@ async def test_seeds_may_be_gone(cluster_session: Cluster, keys: list[str]) -> N
             await redis.get("a")
         with pytest.raises(RedisConnectionError):
             await Pipelined(redis).run("GET", "a")
+
+
+async def test_the_least_rights_suffice(emptied_cluster: Cluster, keys: list[str]) -> None:
+    rights = ("~gateway:*", "~arq:*", "&gateway:*", "+@all", "-@admin", "-@dangerous", "+info")
+    for node in emptied_cluster.nodes:
+        node.ask("ACL", "SETUSER", "app", "on", ">word", "resetchannels", *rights)
+    key = f"gateway:{keys[0]}"
+    slot = slot_of(key)
+    source = emptied_cluster.master_of(slot)
+    target = emptied_cluster.others(source)[0]
+    try:
+        async with open_redis(emptied_cluster.url.replace("//", "//app:word@")) as redis:
+            with capture_logs() as logs:
+                await check_suitable(redis, listens)
+                await check_suitable(redis, publishes)
+            assert logs == []
+            pipelined = Pipelined(redis, wait_replicas=1)
+            transaction = Transaction()
+            transaction.execute_command("SET", key, 1)
+            assert await pipelined.transact(transaction) == [b"OK"]
+            begin_to_move(slot, source, target)
+            move_keys(slot, source, target)
+            assert await pipelined.run("GET", key) == await redis.get(key) == b"1"
+            assert await redis.time()
+    finally:
+        end_move(slot, source, target)
+        move_slots(slot, slot, target, source)
+        for node in emptied_cluster.nodes:
+            node.ask("ACL", "DELUSER", "app")

@@ -100,8 +100,8 @@ class Stream:
 
 
 @pytest.fixture
-def roots(cluster_session: Cluster) -> list[str]:
-    return spread(cluster_session)
+def roots(emptied_cluster: Cluster) -> list[str]:
+    return spread(emptied_cluster)
 
 
 @contextmanager
@@ -116,11 +116,11 @@ def killed(cluster: Cluster, node: Node) -> Iterator[None]:
 
 
 async def test_slots_move_at_once_under_load(
-    cluster_session: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
 ) -> None:
     slot = slot_of(roots[0])
-    source = cluster_session.master_of(slot)
-    target = cluster_session.others(source)[0]
+    source = emptied_cluster.master_of(slot)
+    target = emptied_cluster.others(source)[0]
     stream = Stream(cluster_redis, roots)
     async with stream.running():
         for one, other in ((source, target), (target, source)):
@@ -132,11 +132,11 @@ async def test_slots_move_at_once_under_load(
 
 
 async def test_a_slot_moves_key_by_key_under_load(
-    cluster_session: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
 ) -> None:
     slot = slot_of(roots[0])
-    source = cluster_session.master_of(slot)
-    target = cluster_session.others(source)[0]
+    source = emptied_cluster.master_of(slot)
+    target = emptied_cluster.others(source)[0]
 
     def move(source: Node, target: Node) -> None:
         begin_to_move(slot, source, target)
@@ -156,13 +156,13 @@ async def test_a_slot_moves_key_by_key_under_load(
 
 
 async def test_a_slot_whose_move_does_not_end(
-    cluster_session: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
 ) -> None:
     """Single keys are found at either node; what needs several waits, and fails as Redis away."""
     root = f"{{{roots[0]}}}"
     slot = slot_of(root)
-    source = cluster_session.master_of(slot)
-    target = cluster_session.others(source)[0]
+    source = emptied_cluster.master_of(slot)
+    target = emptied_cluster.others(source)[0]
     pipelined = Pipelined(cluster_redis)
     await pipelined.run_all(*(("SET", f"{root}{name}", name) for name in "ab"))
     begin_to_move(slot, source, target)
@@ -191,10 +191,10 @@ async def test_a_slot_whose_move_does_not_end(
 
 
 async def test_a_master_is_lost_and_its_replica_takes_over(
-    cluster_session: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
 ) -> None:
-    lost = cluster_session.master_of(slot_of(roots[0]))
-    replica = cluster_session.replica_of(lost)
+    lost = emptied_cluster.master_of(slot_of(roots[0]))
+    replica = emptied_cluster.replica_of(lost)
     others = Stream(cluster_redis, roots[1:])
     # Without the replica's word, what the master acknowledged is lost with it.
     own = Stream(cluster_redis, roots[:1], wait_replicas=1)
@@ -209,7 +209,7 @@ async def test_a_master_is_lost_and_its_replica_takes_over(
     async with others.running(), own.running():
         await others.progress()
         await own.progress()
-        with killed(cluster_session, lost):
+        with killed(emptied_cluster, lost):
             await others.progress()
             await asyncio.to_thread(promote, replica)
             await eventually(is_taken_over)
@@ -223,17 +223,17 @@ async def test_a_master_is_lost_and_its_replica_takes_over(
 
 
 async def test_a_master_without_a_replica_is_lost(
-    cluster_session: Cluster, roots: list[str]
+    emptied_cluster: Cluster, roots: list[str]
 ) -> None:
     """Its own keys cannot be used, and nothing else notices. The URL named it alone."""
-    lost = cluster_session.master_of(slot_of(roots[0]))
+    lost = emptied_cluster.master_of(slot_of(roots[0]))
     url = lost.server.url.replace("redis://", "redis+cluster://").removesuffix("/0")
     async with open_redis(url) as redis, aclosing(redis.pubsub()) as pubsub:
         stream = Stream(redis, roots[1:])
         async with stream.running():
             await stream.progress()
             await pubsub.subscribe("channel")
-            with killed(cluster_session, lost):
+            with killed(emptied_cluster, lost):
                 await stream.progress()
                 pipelined = Pipelined(redis)
                 began = monotonic()
@@ -242,6 +242,11 @@ async def test_a_master_without_a_replica_is_lost(
                         await sent
                 with pytest.raises((RedisConnectionError, OSError)):
                     await redis.mget(roots)
+                async with redis.pipeline(transaction=False) as pipeline:
+                    for root in roots:
+                        pipeline.get(root)
+                    with pytest.raises((RedisConnectionError, OSError)):
+                        await pipeline.execute()
                 assert monotonic() - began < 2
                 assert await redis.mget(roots[1:]) == [None] * 2
                 assert await redis.ping()
@@ -250,6 +255,8 @@ async def test_a_master_without_a_replica_is_lost(
                 async with aclosing(redis.pubsub()) as other:
                     await other.subscribe("channel")
                     await other.get_message(timeout=10)
+                async with open_redis(emptied_cluster.url) as started_now:
+                    assert await started_now.mget(roots[1:]) == [None] * 2
                 await stream.progress()
             assert await pipelined.run("GET", roots[0]) is None
         assert not stream.failed
@@ -257,11 +264,11 @@ async def test_a_master_without_a_replica_is_lost(
 
 
 async def test_a_slot_that_no_node_serves_for_a_moment(
-    cluster_session: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
 ) -> None:
     key = uuid4().hex
     slot = slot_of(key)
-    master = cluster_session.master_of(slot)
+    master = emptied_cluster.master_of(slot)
     pipelined = Pipelined(cluster_redis)
     await pipelined.run("SET", key, 1)
     master.ask("CLUSTER", "DELSLOTS", slot)
@@ -276,11 +283,11 @@ async def test_a_slot_that_no_node_serves_for_a_moment(
 
 
 async def test_what_was_under_way_on_a_lost_connection_is_not_repeated(
-    cluster_session: Cluster, cluster_redis: ClusterRedis
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis
 ) -> None:
     """It may have been done: only the caller knows what that means."""
     key = uuid4().hex
-    master = cluster_session.master_of(slot_of(key))
+    master = emptied_cluster.master_of(slot_of(key))
     sent = [
         asyncio.ensure_future(Pipelined(cluster_redis).run("BLPOP", key, 0)),
         asyncio.ensure_future(cluster_redis.execute_command("BLPOP", key, 0)),

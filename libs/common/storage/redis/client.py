@@ -12,7 +12,7 @@ from libs.common.storage.redis.cluster import ClusterPool
 from libs.common.storage.redis.cluster_client import ClusterRedis, Routed
 from libs.common.storage.redis.key_slots import slot_of
 from libs.common.storage.redis.master import server_pool
-from libs.common.storage.redis.node_links import first_answer
+from libs.common.storage.redis.node_pool import first_answer
 from libs.common.storage.redis.sentinel import open_master_pool
 from libs.common.storage.redis.url import (
     is_cluster_url,

@@ -16,13 +16,14 @@ from redis.exceptions import (
     ClusterDownError,
     MovedError,
     RedisError,
+    ResponseError,
     TryAgainError,
 )
 
 from libs.common.storage.redis.cluster import ClusterPool, NotReached
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
-from libs.common.storage.redis.node_links import first_answer, one_slot_of
-from libs.common.storage.redis.node_pool import NodePool
+from libs.common.storage.redis.node_links import one_slot_of
+from libs.common.storage.redis.node_pool import NodePool, first_answer
 from libs.common.storage.redis.shards import Shards
 
 # Of these, each key may lie in another slot.
@@ -184,7 +185,7 @@ class ClusterPipeline(Pipeline):
             if isinstance(answers[place], _REDIRECTED):
                 try:
                     answers[place] = await self._redis.execute_command(*command, **options)
-                except RedisError as error:
+                except ResponseError as error:
                     answers[place] = error
         return answers
 

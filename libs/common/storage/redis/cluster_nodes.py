@@ -6,7 +6,7 @@ read anew, from any node that answers, and from those that the URL names while n
 
 import asyncio
 import logging
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from random import shuffle
 from typing import Any
 
@@ -19,7 +19,8 @@ from libs.common.storage.redis.key_slots import SLOTS, slot_of
 from libs.common.storage.redis.master import (
     RedisUnsuitable,
 )
-from libs.common.storage.redis.node_pool import NodePool, SeedPool
+from libs.common.storage.redis.node_pool import NodePool, SeedPool, first_answer
+from libs.common.storage.redis.shards import cluster_shards
 from libs.common.storage.redis.slot_map import Address, SlotMap, read_slot_map
 from libs.common.storage.redis.url import ClusterUrl
 
@@ -31,7 +32,8 @@ _NODE_TIMEOUT_S = 1.0
 _READ_TIMEOUT_S = 4.0
 # A node that has left the map may still answer what it was asked before.
 _SPARE_S = 5.0
-_SHARDS_KEY = "gateway:shards"
+# The number of shards is recorded all over the slots: no single node is needed to know it.
+_RECORDS = tuple(f"gateway:shards:{{{tag}}}" for tag in cluster_shards(16).tags)
 # Not structlog: importing it would cost the worker's probe more than the rest of its work.
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class ClusterNodes:
         self.pools: set[NodePool] = set()
         self._url = url
         self._options = options
+        self._seeds = [SeedPool(self.refresh_soon, each, **options) for each in url.nodes]
         self._by_address: dict[Address, NodePool] = {}
         self._reading: asyncio.Task[None] | None = None
         self._read_at = float("-inf")
@@ -151,7 +154,7 @@ class ClusterNodes:
                 failure = error
                 continue
             finally:
-                if isinstance(pool, SeedPool):
+                if pool in self._seeds:
                     await pool.disconnect()
             if best is None or (found.is_ok, found.epoch) > (best.is_ok, best.epoch):
                 best = found
@@ -166,9 +169,7 @@ class ClusterNodes:
         known = list({pool for pool in self.slots if pool is not None})
         shuffle(known)
         yield from sorted(known, key=lambda pool: pool.is_suspect)
-        yield from (
-            SeedPool(self.refresh_soon, address, **self._options) for address in self._url.nodes
-        )
+        yield from self._seeds
 
     def _slots_of(self, found: SlotMap) -> list[NodePool | None]:
         slots: list[NodePool | None] = [None] * SLOTS
@@ -177,24 +178,28 @@ class ClusterNodes:
         masters = {address for _, _, address in found.ranges}
         if self.slots and masters != {pool.address for pool in set(self.slots) if pool}:
             names = sorted(f"{host}:{port}" for host, port in masters)
-            log.warning("redis.masters_changed", extra={"addresses": " ".join(names)})
+            log.warning("redis.masters_changed", extra={"address": " ".join(names)})
         return slots
 
     async def _check_shards(self, slots: list[NodePool | None]) -> None:
-        """Raises RedisUnsuitable if the accounts are divided otherwise in this cluster."""
+        """Raises RedisUnsuitable if the accounts are divided otherwise in this cluster, and another
+        RedisError if no node knows.
+        """
         wanted = str(self._url.shards)
-        try:
-            recorded = await _recorded_shards(slots[slot_of(_SHARDS_KEY)], wanted)
-        except (RedisError, OSError):
-            if not self.slots:
-                raise
-            # It was right when the first map was read; only that node's slots fail.
-            return
-        if recorded != wanted.encode():
+        names: dict[NodePool | None, list[str]] = {}
+        for name in _RECORDS:
+            names.setdefault(slots[slot_of(name)], []).append(name)
+        asked = (_recorded_at(pool, own, wanted) for pool, own in names.items() if pool is not None)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        told = {each for answer in answers if isinstance(answer, set) for each in answer}
+        for other in told - {wanted.encode()}:
             raise RedisUnsuitable(
                 f"REDIS_URL says shards={wanted}, but the keys in this cluster are divided into "
-                f"{recorded.decode(errors='replace')[:10]} shards: write that number"
+                f"{other.decode(errors='replace')[:10]} shards: write that number"
             )
+        if not told and not self.slots:
+            first_answer(answers or [RedisConnectionError("no node serves a slot")])
+            raise RedisConnectionError(f"no node could record shards={wanted}")
 
     async def _leave_unused(self, used: Container[NodePool | None]) -> None:
         now = asyncio.get_running_loop().time()
@@ -217,13 +222,12 @@ async def _slot_map_of(pool: NodePool) -> SlotMap:
     return read_slot_map(slots, info, pool.address)
 
 
-async def _recorded_shards(pool: NodePool | None, wanted: str) -> bytes:
-    """Records the wanted number if there is none."""
-    if pool is None:
-        raise RedisConnectionError(f"no node of the cluster serves {_SHARDS_KEY}")
-    redis = Redis(connection_pool=pool)
-    recorded = await redis.get(_SHARDS_KEY)
-    if recorded is None:
-        await redis.set(_SHARDS_KEY, wanted, nx=True)
-        recorded = await redis.get(_SHARDS_KEY)
-    return bytes(recorded or b"")
+async def _recorded_at(pool: NodePool, names: Sequence[str], wanted: str) -> set[bytes]:
+    """What the names hold: the wanted number where there was none."""
+    async with Redis(connection_pool=pool).pipeline(transaction=False) as pipeline:
+        for name in names:
+            pipeline.set(name, wanted, nx=True)
+            pipeline.get(name)
+        # A full node rejects the first, and a slot may just have moved.
+        answers = await pipeline.execute(raise_on_error=False)
+    return {answer for answer in answers[1::2] if isinstance(answer, bytes)}

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from libs.common.storage.redis.cluster import ClusterPool, NotReached
 from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
-from libs.common.storage.redis.node_pool import NodePool
+from libs.common.storage.redis.node_pool import NodePool, first_answer
 from libs.common.storage.redis.wire import Link, Wire
 
 T = TypeVar("T")
@@ -79,11 +79,3 @@ def one_slot_of(commands: Sequence[Sequence[Any]]) -> int:
     if len(slots) != 1:
         raise AssertionError(f"a transaction's keys lie in {len(slots)} slots: {keys}")
     return slots.pop()
-
-
-def first_answer(answers: Sequence[Any]) -> Any:
-    """The first that is no error; raises the first error if all are."""
-    for answer in answers:
-        if not isinstance(answer, BaseException):
-            return answer
-    raise answers[0]

@@ -1,7 +1,7 @@
 """The connections to one node of a cluster."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -40,7 +40,7 @@ class NodePool(MasterPool):
         except (RedisError, OSError) as error:
             if not self._is_away:
                 address = "{}:{}".format(*self.address)
-                log.warning("redis.node_away", extra={"address": address, "error": str(error)})
+                log.warning("redis.node_away", extra={"address": address, "cause": str(error)})
             self._is_away = True
             raise
         self._is_away = False
@@ -67,3 +67,11 @@ class SeedPool(NodePool):
     """For a node of the URL, which may be a replica by now: it knows the others."""
 
     takes_replicas = True
+
+
+def first_answer(answers: Sequence[Any]) -> Any:
+    """The first that is no error; raises the first error if all are."""
+    for answer in answers:
+        if not isinstance(answer, BaseException):
+            return answer
+    raise answers[0]

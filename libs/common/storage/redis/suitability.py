@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError
 from libs.common.storage.redis.client import Redis, RedisError, nodes_of
 from libs.common.storage.redis.invalidation import CHANNEL
 from libs.common.storage.redis.master import RedisUnsuitable
-from libs.common.storage.redis.node_links import first_answer
+from libs.common.storage.redis.node_pool import first_answer
 
 __all__ = ["RedisUnsuitable", "check_if_there", "check_suitable", "listens", "publishes"]
 
