@@ -18,6 +18,7 @@ from libs.common.domain.ids import uuid7
 from libs.common.schemas.account import Account, Budget
 from libs.common.schemas.key import ApiKey
 from libs.common.schemas.usage import TokenUsage, UsageEvent
+from libs.common.storage.indexes import INDEXES
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import open_database
 from libs.common.storage.mongo.keys import KeyStore
@@ -125,9 +126,8 @@ class Ledger:
         """Events per second, and the server's CPU time per event in µs."""
         documents = list(self._database["entries"].find().limit(count))
         raw = self._database["raw_entries"]
-        for name, index in self._database["entries"].index_information().items():
-            if indexed and name != "_id_":
-                raw.create_index(index["key"], sparse=index.get("sparse", False))
+        if indexed:
+            raw.create_indexes([each.model for each in INDEXES if each.collection == "entries"])
         began, cpu_s = time.monotonic(), self.cpu_s()["mongo"]
         for start in range(0, len(documents), _RAW_BATCH):
             batch = documents[start : start + _RAW_BATCH]

@@ -90,7 +90,7 @@ class Corrector:
             return []
         try:
             async with self._turn:
-                posted = await self._ledger.post(entries, self._session)
+                added = await self._ledger.add(entries, self._session)
         except (EntriesRefused, UnknownAccounts) as error:
             if isinstance(error, EntriesRefused) and not error.at_fault:
                 raise
@@ -98,7 +98,7 @@ class Corrector:
                 return [error]
             middle = len(entries) // 2
             return [*await self._post(entries[:middle]), *await self._post(entries[middle:])]
-        self._metrics.corrections.inc(posted)
-        for failure in (await self._settler.settle(entries)).values():
+        self._metrics.corrections.inc(len(added.entries))
+        for failure in (await self._settler.settle(entries, added.accounts)).values():
             raise failure
         return []

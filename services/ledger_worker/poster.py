@@ -4,6 +4,7 @@ Every step is idempotent: an existing entry is skipped, and a released hold stay
 that fails halfway is retried from the start.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -11,12 +12,13 @@ from itertools import chain
 from random import randrange
 from time import monotonic
 
+import msgspec
 import structlog
 
 from libs.common.domain.posting import Unpostable, billed_models, entry_of, unpriced_models
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.mongo.driver import Session
+from libs.common.storage.mongo.driver import Document, Session
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
 from libs.common.storage.prices.price_book import PriceBook, prices_at
 from libs.common.storage.redis.client import RedisError
@@ -38,8 +40,20 @@ Failures = Mapping[str, Failure]
 log = structlog.get_logger(__name__)
 
 
+class _Posting(msgspec.Struct, frozen=True):
+    """What was committed, and is to be settled."""
+
+    began: float
+    entries: Sequence[LedgerEntry]
+    failures: Failures
+    accounts: Mapping[str, Document]
+
+
 class Poster:
-    """The writer of the worker's group commit: one write at a time, all in one session."""
+    """The writer of the worker's group commit: one write at a time, all in one session.
+
+    A transaction is settled while the next one is under way.
+    """
 
     def __init__(
         self,
@@ -68,8 +82,17 @@ class Poster:
         Raises the errors of MongoDB and Redis while they are unavailable: retry all batches then.
         """
         failures: dict[str, Failure] = {}
-        for events in self._split([event for batch in batches for event in batch]):
-            failures |= await self._post(events)
+        settling: asyncio.Task[Failures] | None = None
+        try:
+            for events in self._split([event for batch in batches for event in batch]):
+                posting = await self._post(events)
+                failures |= posting.failures
+                if settling is not None:
+                    failures |= await settling
+                settling = asyncio.create_task(self._settle(posting))
+        finally:
+            if settling is not None:
+                failures |= await settling
         return [failures] * len(batches)
 
     def _split(self, events: list[UsageEvent]) -> list[list[UsageEvent]]:
@@ -87,15 +110,19 @@ class Poster:
         first = self._any_of(len(shares))
         return shares[first:] + shares[:first]
 
-    async def _post(self, events: Sequence[UsageEvent]) -> Failures:
+    async def _post(self, events: Sequence[UsageEvent]) -> _Posting:
         began = monotonic()
         entries, unpostable = await self._entries(events)
-        failures = {**unpostable, **await self._commit(entries)}
-        posted = [entry for entry in entries if entry.entry_id not in failures]
-        unsettled = await self._settler.settle(posted)
+        accounts: dict[str, Document] = {}
+        failures = {**unpostable, **await self._commit(entries, accounts)}
         self._metrics.batch_size.observe(len(events))
-        self._metrics.post_seconds.observe(monotonic() - began)
-        return {**failures, **unsettled}
+        return _Posting(began, entries, failures, accounts)
+
+    async def _settle(self, posting: _Posting) -> Failures:
+        posted = [entry for entry in posting.entries if entry.entry_id not in posting.failures]
+        unsettled = await self._settler.settle(posted, posting.accounts)
+        self._metrics.post_seconds.observe(monotonic() - posting.began)
+        return unsettled
 
     async def _entries(
         self, events: Sequence[UsageEvent]
@@ -115,10 +142,13 @@ class Poster:
         self._report_unpriced(entries)
         return entries, unpostable
 
-    async def _commit(self, entries: Sequence[LedgerEntry]) -> Failures:
+    async def _commit(
+        self, entries: Sequence[LedgerEntry], accounts: dict[str, Document]
+    ) -> Failures:
         """One transaction; if MongoDB rejects it, its halves, down to single entries.
 
-        Where the reason may concern no entry, a few rejected ones stand for the rest.
+        Where the reason may concern no entry, a few rejected ones stand for the rest. `accounts`
+        receives those of each transaction, a later one in place of an earlier.
         """
         if not entries:
             return {}
@@ -131,21 +161,22 @@ class Poster:
                 for entry in entries
                 if entry.user_id in error.user_ids
             }
-            return {**unknown, **await self._commit(known)}
+            return {**unknown, **await self._commit(known, accounts)}
         except EntriesRefused as error:
             if len(entries) == 1:
                 failure: Failure = Unpostable(str(error)) if error.at_fault else error
                 return {entries[0].entry_id: failure}
             middle = len(entries) // 2
-            first = await self._commit(entries[:middle])
+            first = await self._commit(entries[:middle], accounts)
             if not error.at_fault and len(first) == middle >= _ENOUGH:
                 return {**first, **{entry.entry_id: error for entry in entries[middle:]}}
-            return {**first, **await self._commit(entries[middle:])}
-        self._metrics.posted.inc(len(added))
-        self._metrics.skipped.inc(len(entries) - len(added))
-        self._metrics.calls.count(added)
+            return {**first, **await self._commit(entries[middle:], accounts)}
+        accounts |= added.accounts
+        self._metrics.posted.inc(len(added.entries))
+        self._metrics.skipped.inc(len(entries) - len(added.entries))
+        self._metrics.calls.count(added.entries)
         for observe in self._observers:
-            observe(added)
+            observe(added.entries)
         return {}
 
     def _report_unpriced(self, entries: Sequence[LedgerEntry]) -> None:

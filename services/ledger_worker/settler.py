@@ -1,4 +1,4 @@
-"""Updates Redis after a posting: releases holds and copies the spend from MongoDB."""
+"""Updates Redis after a posting: releases holds and copies MongoDB's spend."""
 
 import asyncio
 from collections import defaultdict
@@ -8,6 +8,8 @@ from libs.common.domain.periods import PERIODS, days_of
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.holds import Spent
 from libs.common.schemas.spend import KeyPeriod
+from libs.common.storage.mongo.account_spend import NOT_READ
+from libs.common.storage.mongo.driver import Document
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.redis.client import RedisError
@@ -32,10 +34,13 @@ class Settler:
         self._holds = holds
         self._keys = keys
 
-    async def settle(self, entries: Sequence[LedgerEntry]) -> Mapping[str, RedisError]:
+    async def settle(
+        self, entries: Sequence[LedgerEntry], accounts: Mapping[str, Document] = NOT_READ
+    ) -> Mapping[str, RedisError]:
         """Settles entries of earlier postings too: their worker may have died before settling.
 
-        Returns the errors by entry_id. The failure of one account does not affect others.
+        `accounts` are those of the posting that has just been committed; their spend is not read
+        again. Returns the errors by entry_id. The failure of one account does not affect others.
         """
         entry_ids: defaultdict[str, list[str]] = defaultdict(list)
         periods: set[str] = set()
@@ -43,7 +48,7 @@ class Settler:
             entry_ids[entry.user_id].append(entry.entry_id)
             periods.update(entry.periods)
         users = sorted(entry_ids)
-        spent = await self._spent(users, sorted(periods), entries) if users else {}
+        spent = await self._spent(users, sorted(periods), entries, accounts) if users else {}
         failures: dict[str, RedisError] = {}
         for start in range(0, len(users), _SETTLED_AT_ONCE):
             some = users[start : start + _SETTLED_AT_ONCE]
@@ -56,11 +61,16 @@ class Settler:
         return failures
 
     async def _spent(
-        self, users: Sequence[str], periods: Sequence[str], entries: Sequence[LedgerEntry]
+        self,
+        users: Sequence[str],
+        periods: Sequence[str],
+        entries: Sequence[LedgerEntry],
+        accounts: Mapping[str, Document],
     ) -> Mapping[str, Sequence[Spent]]:
         spent: defaultdict[str, list[Spent]] = defaultdict(list)
         amounts, by_keys = await asyncio.gather(
-            self._ledger.spend_with_revisions(users, periods), self._spent_by_keys(entries)
+            self._ledger.spend_with_revisions(users, periods, known=accounts),
+            self._spent_by_keys(entries),
         )
         for (user_id, period), amount in amounts.items():
             row = Spent(period=period, nusd=amount.nusd, revision=amount.revision)

@@ -6,6 +6,7 @@ starts at zero because its key is new.
 
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from libs.common.schemas.account import BudgetPeriod
@@ -39,7 +40,10 @@ def posting_zone(name: str) -> tzinfo:
 
 def period_key(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> str:
     """`total`, `2026-11`, `2026-W48` (ISO week) or `2026-11-24`, by the zone's calendar."""
-    day = at.astimezone(zone)
+    return _key_of_day(period, at.astimezone(zone))
+
+
+def _key_of_day(period: BudgetPeriod, day: date) -> str:
     match period:
         case "total":
             return "total"
@@ -54,7 +58,13 @@ def period_key(period: BudgetPeriod, at: datetime, zone: tzinfo = UTC) -> str:
 
 def period_keys(at: datetime, zone: tzinfo = UTC) -> tuple[str, ...]:
     """The keys of the periods that contain `at`, in the order of PERIODS."""
-    return tuple(period_key(period, at, zone) for period in PERIODS)
+    return _keys_of_day(at.astimezone(zone).date())
+
+
+# Calls are of a few days.
+@lru_cache(maxsize=64)
+def _keys_of_day(day: date) -> tuple[str, ...]:
+    return tuple([_key_of_day(period, day) for period in PERIODS])
 
 
 def present_periods(at: datetime) -> list[str]:

@@ -235,8 +235,10 @@ def _usage_fault(usage: TokenUsage) -> str | None:
     if len(usage.runs) > MAX_RUNS or len(usage.tool_uses) > MAX_TOOLS:
         return "usage has more parts than any call has"
     for counts in (usage, *usage.runs):
-        for name in counts.__struct_fields__:
-            value = getattr(counts, name)
+        values = msgspec.structs.astuple(counts)
+        for name, value in zip(counts.__struct_fields__, values, strict=True):
+            if value is None:
+                continue
             if isinstance(value, int) and not 0 <= value <= MAX_COUNT:
                 return f"usage.{name} is out of range"
             if isinstance(value, str) and len(value) > MAX_ID_CHARS:

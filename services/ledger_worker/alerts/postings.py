@@ -91,7 +91,7 @@ class PostingWatch:
         alerts: list[Alert] = []
         if budgets:
             rows = _rows(entries, budgets)
-            spent = await self._spent(rows, session)
+            spent = await self._spent(rows, accounts, session)
             for row, nusd in zip(rows, spent, strict=True):
                 alerts += _of_row(row, nusd)
         return alerts
@@ -105,12 +105,14 @@ class PostingWatch:
             found |= read
         return {id_: budgets for id_, budgets in found.items() if budgets}
 
-    async def _spent(self, rows: Sequence[_Row], session: Session) -> list[int]:
+    async def _spent(
+        self, rows: Sequence[_Row], accounts: Mapping[str, Document], session: Session
+    ) -> list[int]:
         """What each budget's owner has spent in its period, these entries included."""
         own = [row for row in rows if row.owner[1] is None]
         users, periods = {row.owner[0] for row in own}, {row.current for row in own}
         of_accounts = await self._ledger.spend_with_revisions(
-            sorted(users), sorted(periods), session
+            sorted(users), sorted(periods), session, accounts
         )
         of_keys = await self._ledger.spend_of_keys(
             {_key_period(row) for row in rows if row.owner[1] is not None}, session

@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database, Session, open_session
-from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore
+from libs.common.storage.mongo.ledger import Added, EntriesRefused, LedgerStore
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from services.ledger_worker.poster import MAX_EVENTS_PER_TRANSACTION, Poster
@@ -25,9 +25,7 @@ class NotingLedger(LedgerStore):
         # Those that MongoDB rejects, for a reason that may concern none of them.
         self.rejected: frozenset[str] = frozenset()
 
-    async def add(
-        self, entries: Sequence[LedgerEntry], session: Session | None = None
-    ) -> Sequence[LedgerEntry]:
+    async def add(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> Added:
         self.posted.append([entry.user_id for entry in entries])
         if any(entry.entry_id in self.rejected for entry in entries):
             raise EntriesRefused("an unknown reason", at_fault=False)

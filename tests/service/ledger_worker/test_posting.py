@@ -1,22 +1,30 @@
 """Each call's entry is posted once, however often and by however many its event is delivered."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from libs.common.domain.money import round_to_nusd
+from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import TokenUsage
 from libs.common.settings import SettingsError
-from libs.common.storage.mongo.driver import open_session
+from libs.common.storage.mongo.account_spend import NOT_READ
+from libs.common.storage.mongo.driver import Document, Session, open_session
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.entry_filter import EntryFilter
+from libs.common.storage.mongo.keys import KeyStore
+from libs.common.storage.mongo.ledger import Added, LedgerStore
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.poster import Poster
 from services.ledger_worker.settings import Settings
+from services.ledger_worker.settler import Settler
 from tests.service.ledger_worker.worker_stage import (
     CALL_NUSD,
     NOW,
@@ -28,6 +36,8 @@ from tests.service.ledger_worker.worker_stage import (
     settings_for,
     working,
 )
+from tests.support.polling import PATIENCE_S
+from tests.support.sent_commands import collection_of, sent_commands
 
 
 async def test_a_batch_is_posted_once_and_its_holds_are_released(
@@ -130,18 +140,74 @@ async def test_an_account_that_cannot_be_settled_does_not_block_others(stage: St
     event, other = make_event("alice"), make_event("bob")
     await refuse_to_settle(stage, "alice")
     async with open_session(stage.database) as session:
-        poster = Poster(
-            ledger=stage.ledger,
-            session=session,
-            prices=PriceBook(stage.prices, PriceMap(b"{}")),
-            settler=stage.settler,
-            metrics=stage.metrics,
-            now=lambda: datetime.now(UTC),
-        )
-        failures, _ = await poster.write([[event], [other]])
+        failures, _ = await poster_of(stage, session).write([[event], [other]])
     assert failures.keys() == {event.call_id}
     assert isinstance(failures[event.call_id], RedisError)
     assert await stage.spent_in_redis("bob") == CALL_NUSD
+
+
+async def test_a_posting_is_settled_with_what_it_knows(stage: Stage) -> None:
+    async with open_session(stage.database) as session:
+        poster = poster_of(stage, session)
+        with sent_commands() as commands:
+            await poster.write([[make_event("alice"), make_event("bob")]])
+    names = [next(iter(command)) for command in commands]
+    after = commands[names.index("commitTransaction") + 1 :]
+    assert [collection_of(command) for command in after] == ["keys"]
+    for user_id in ("alice", "bob"):
+        assert await stage.spent_in_redis(user_id) == CALL_NUSD
+
+
+async def test_a_transaction_is_settled_while_the_next_one_is_under_way(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each settling waits for the posting after it, which would never come if it waited too."""
+    monkeypatch.setattr("services.ledger_worker.poster.MAX_EVENTS_PER_TRANSACTION", 2)
+    events = make_events(6)
+    posted = asyncio.Condition()
+    settled: list[str] = []
+    committed = 0
+
+    class Ledger(LedgerStore):
+        async def add(
+            self, entries: Sequence[LedgerEntry], session: Session | None = None
+        ) -> Added:
+            nonlocal committed
+            added = await super().add(entries, session)
+            async with posted:
+                committed += len(added.entries)
+                posted.notify_all()
+            return added
+
+    class Waits(Settler):
+        async def settle(
+            self, entries: Sequence[LedgerEntry], accounts: Mapping[str, Document] = NOT_READ
+        ) -> Mapping[str, RedisError]:
+            settled.extend(entry.entry_id for entry in entries)
+            async with posted:
+                await posted.wait_for(lambda: committed >= min(len(settled) + 2, len(events)))
+            return {entries[0].entry_id: RedisError("not now")}
+
+    settler = Waits(ledger=stage.ledger, holds=stage.holds, keys=KeyStore(stage.database))
+    async with open_session(stage.database) as session:
+        poster = poster_of(stage, session, ledger=Ledger(stage.database), settler=settler)
+        async with asyncio.timeout(PATIENCE_S):
+            (failures,) = await poster.write([events])
+    assert sorted(settled) == sorted(event.call_id for event in events)
+    # One of each transaction.
+    assert len(failures) == 3
+
+
+def poster_of(stage: Stage, session: Session, **others: Any) -> Poster:
+    given: dict[str, Any] = {"ledger": stage.ledger, "settler": stage.settler}
+    return Poster(
+        **(given | others),
+        session=session,
+        prices=PriceBook(stage.prices, PriceMap(b"{}")),
+        metrics=stage.metrics,
+        now=lambda: datetime.now(UTC),
+        any_of=lambda _: 0,
+    )
 
 
 async def refuse_to_settle(stage: Stage, user_id: str) -> None:

@@ -12,6 +12,7 @@ without `spend_since` is whole from the first day.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 
 from libs.common.domain.periods import days_of, period_keys
 from libs.common.schemas.entry import LedgerEntry
@@ -37,6 +38,9 @@ _MAX_PERIODS = 64
 _WHOLE = 1 << 40
 # Accounts that one transaction tidies; the others wait for the next.
 _TIDIED_AT_ONCE = 20
+
+# No account.
+NOT_READ: Mapping[str, Document] = MappingProxyType({})
 
 Spent = dict[tuple[str, str], PeriodSpend]
 
@@ -72,13 +76,20 @@ class AccountSpend:
         self._beside = database["spend"]
 
     async def read(
-        self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None
+        self,
+        user_ids: Sequence[str],
+        periods: Sequence[str],
+        session: Session | None = None,
+        known: Mapping[str, Document] = NOT_READ,
     ) -> Spent:
         """By (user_id, period). Leaves out pairs without a posting.
 
-        The revision follows the account's number of entries, which grows with each posting.
+        `known` accounts, by user_id with FIELDS, are not read again. The revision follows the
+        account's number of entries, which grows with each posting.
         """
-        documents = await find_by_ids(self._accounts, user_ids, FIELDS, session)
+        unread = [user_id for user_id in user_ids if user_id not in known]
+        documents = await find_by_ids(self._accounts, unread, FIELDS, session)
+        documents += [known[user_id] for user_id in user_ids if user_id in known]
         return await self.of_documents(documents, user_ids, periods, session)
 
     async def of_documents(

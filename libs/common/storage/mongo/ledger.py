@@ -8,7 +8,7 @@ import msgspec
 from libs.common.domain.corrections import late_event, one_of_each
 from libs.common.domain.posting import unpriced_models
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
-from libs.common.storage.mongo.account_spend import FIELDS, account_updates
+from libs.common.storage.mongo.account_spend import FIELDS, NOT_READ, account_updates
 from libs.common.storage.mongo.batched_reads import find_by_ids
 from libs.common.storage.mongo.driver import (
     BSONError,
@@ -33,8 +33,7 @@ from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollup_values import RollupValues
 
 _DUPLICATE_KEY = 11000
-# Gets the new entries and their accounts, by user_id: `budgets`, and the FIELDS of their spend
-# as they were before `tidy`.
+# Gets the new entries and their accounts, as `Added` has them.
 Beside = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
 _OF_ACCOUNTS = (*FIELDS, "budgets")
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
@@ -69,6 +68,17 @@ class _Posted(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     status: EntryStatus
     periods: tuple[str, ...]
+
+
+class Added(msgspec.Struct, frozen=True):
+    """What a transaction added: entries, and their accounts by user_id after that.
+
+    Accounts have `budgets`, and the FIELDS of their spend as they were before `tidy`, which changes
+    no sum.
+    """
+
+    entries: Sequence[LedgerEntry] = ()
+    accounts: Mapping[str, Document] = NOT_READ
 
 
 class UnknownAccounts(Exception):
@@ -114,12 +124,10 @@ class LedgerStore(LedgerReader):
 
     async def post(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> int:
         """Adds the entries that the ledger lacks. Returns how many; raises what `add` raises."""
-        return len(await self.add(entries, session))
+        return len((await self.add(entries, session)).entries)
 
-    async def add(
-        self, entries: Sequence[LedgerEntry], session: Session | None = None
-    ) -> Sequence[LedgerEntry]:
-        """Adds the entries that the ledger lacks, and their cost. Returns those that were added.
+    async def add(self, entries: Sequence[LedgerEntry], session: Session | None = None) -> Added:
+        """Adds the entries that the ledger lacks, and their cost.
 
         Raises UnknownAccounts, EntriesRefused, or a PyMongoError if a retry may succeed.
         """
@@ -133,9 +141,7 @@ class LedgerStore(LedgerReader):
                 f"{type(error).__name__}: {error}", at_fault=reason == "document"
             ) from error
 
-    async def _post(
-        self, entries: dict[str, LedgerEntry], kept: Session | None
-    ) -> Sequence[LedgerEntry]:
+    async def _post(self, entries: dict[str, LedgerEntry], kept: Session | None) -> Added:
         """Nearly always all entries are new, so they are inserted without a read.
 
         Ids are unique, so an existing entry aborts the transaction; then the ledger is read. It is
@@ -143,7 +149,7 @@ class LedgerStore(LedgerReader):
         already.
         """
         if not entries:
-            return ()
+            return Added()
         try:
             return await self._post_in_transaction(entries, kept, asking=False)
         except (DuplicateKeyError, UnknownAccounts):
@@ -159,12 +165,10 @@ class LedgerStore(LedgerReader):
 
     async def _post_in_transaction(
         self, entries: dict[str, LedgerEntry], kept: Session | None, *, asking: bool
-    ) -> Sequence[LedgerEntry]:
-        async def work(session: Session) -> Sequence[LedgerEntry]:
+    ) -> Added:
+        async def work(session: Session) -> Added:
             new = await self._missing(entries, session) if asking else list(entries.values())
-            if new:
-                await self._add(new, session)
-            return new
+            return await self._add(new, session) if new else Added()
 
         try:
             return await in_transaction(self._database, work, kept)
@@ -194,7 +198,7 @@ class LedgerStore(LedgerReader):
         documents = await find_by_ids(self._entries, list(ids), fields, session)
         return {document["_id"]: from_document(document, _Posted) for document in documents}
 
-    async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> None:
+    async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> Added:
         accounts = await self._count(entries, session)
         number = Counter(entry.user_id for entry in entries)
         counts = {id_: int(of["entries"]) - number[id_] for id_, of in accounts.items()}
@@ -206,6 +210,7 @@ class LedgerStore(LedgerReader):
         await self._note_unpriced(entries, session)
         if self._beside is not None:
             await self._beside(entries, accounts, session)
+        return Added(entries, accounts)
 
     async def _roll_up(self, entries: Sequence[LedgerEntry], session: Session) -> None:
         wanted = wanted_values(entries, self._rollup_tags)

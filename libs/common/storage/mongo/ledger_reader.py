@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from time import monotonic
@@ -13,7 +13,7 @@ import structlog
 
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
-from libs.common.storage.mongo.account_spend import AccountSpend
+from libs.common.storage.mongo.account_spend import NOT_READ, AccountSpend
 from libs.common.storage.mongo.batched_reads import IDS_PER_READ
 from libs.common.storage.mongo.driver import Database, Document, PyMongoError, Session
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
@@ -73,10 +73,14 @@ class LedgerReader:
         return {of: amount.nusd for of, amount in spent.items()}
 
     async def spend_with_revisions(
-        self, user_ids: Sequence[str], periods: Sequence[str], session: Session | None = None
+        self,
+        user_ids: Sequence[str],
+        periods: Sequence[str],
+        session: Session | None = None,
+        known: Mapping[str, Document] = NOT_READ,
     ) -> dict[tuple[str, str], PeriodSpend]:
-        """As `spend_of_many`, with the revision of each figure."""
-        return await self._of_accounts.read(user_ids, periods, session)
+        """As `spend_of_many`, with the revision of each figure. `known`: as a posting left them."""
+        return await self._of_accounts.read(user_ids, periods, session, known)
 
     async def spend_of_keys(
         self, wanted: Iterable[KeyPeriod], session: Session | None = None

@@ -13,11 +13,12 @@ import msgspec
 
 from libs.common.domain.periods import DAILY, hour_of, posting_zone
 from libs.common.domain.tags import name_of
+from libs.common.domain.token_classes import used_classes
 from libs.common.schemas.entry import LedgerEntry
-from libs.common.schemas.usage import TokenCounts
 from libs.common.storage.mongo.driver import Document, UpdateOne
 
 CELLS_VERSION = 2
+# As `isoformat` begins, which is faster.
 CELL_TIME = "%Y-%m-%dT%H:%M"
 # Of a cell's name, what comes before the space and after it.
 CELL_TIME_CHARS = 16
@@ -121,7 +122,7 @@ def _fields(of: tuple[str, ...], dimensions: Dimensions, entry: LedgerEntry) -> 
 
 
 def _count(row: Counter[str], entry: LedgerEntry) -> None:
-    hour = hour_of(entry.started_at, posting_zone(entry.time_zone)).strftime(CELL_TIME)
+    hour = hour_of(entry.started_at, posting_zone(entry.time_zone)).isoformat()[:CELL_TIME_CHARS]
     cell = f"cells.{hour} {entry.status}."
     row["revision"] = 1
     counted = "calls" if entry.kind == "call" else "corrections"
@@ -137,8 +138,6 @@ def _count(row: Counter[str], entry: LedgerEntry) -> None:
     row[cell + "cost_nusd"] += entry.cost_nusd
     counts = () if entry.usage is None else (entry.usage, *entry.usage.runs)
     for each in counts:
-        for name in TokenCounts.__struct_fields__:
-            tokens = getattr(each, name)
-            if tokens:
-                row[f"tokens.{name}"] += tokens
-                row[f"{cell}tokens.{name}"] += tokens
+        for name, tokens in used_classes(each):
+            row[f"tokens.{name}"] += tokens
+            row[f"{cell}tokens.{name}"] += tokens
