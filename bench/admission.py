@@ -25,7 +25,7 @@ from libs.common.storage.mongo.driver import open_database
 from libs.common.storage.redis.breakers import Breakers
 from libs.common.storage.redis.client import Redis, open_redis
 from libs.common.storage.redis.holds import HoldStore
-from libs.common.storage.redis.shards import ONE
+from libs.common.storage.redis.shards import shards_of
 from services.gateway.admission.admissions import Admissions
 from services.gateway.calls.attempts import Attempts
 from services.gateway.calls.call import arrive, authenticated
@@ -59,7 +59,12 @@ async def measure_admission(info: StackInfo, rounds: int) -> list[AdmissionRow]:
     backlog = Backlog(Spool(Path(), max_bytes=0))
     async with open_database(info.mongo_uri) as database, open_redis(info.redis_url) as redis:
         admissions = Admissions(
-            HoldStore(redis), database, backlog, Breakers(ONE, 1.0), SharedClock(), settings
+            HoldStore(redis),
+            database,
+            backlog,
+            Breakers(shards_of(redis), 1.0),
+            SharedClock(),
+            settings,
         )
         rows: defaultdict[tuple[str, int], list[AdmissionRow]] = defaultdict(list)
         for _ in range(rounds):

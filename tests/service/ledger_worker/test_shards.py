@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 from arq.constants import in_progress_key_prefix, job_key_prefix
 
+from libs.common.settings import Secret
 from libs.common.storage.queue.replay import replay_all
-from services.ledger_worker.health import health_keys
+from services.ledger_worker.health import CheckSettings, fault, health_keys
 from services.ledger_worker.settings import Settings
 from services.ledger_worker.sweep import keep_sweeping
 from tests.clusters import Cluster, Node, begin_to_move, end_move, move_keys, promote, until
@@ -235,6 +237,21 @@ async def test_a_dead_letter_is_replayed_into_its_shard(sharded: Stage, settings
         assert await replay_all(sharded.dead_letters, sharded.redis, NOW) == 1
         await sharded.drained()
     await sharded.assert_exact(user, 1)
+
+
+async def test_a_worker_is_alive_while_it_works_on_any_shard(
+    clustered: Stage, settings: Settings, cluster_session: Cluster
+) -> None:
+    check = CheckSettings(
+        redis_url=Secret(f"{cluster_session.url}?shards=4"), worker_name=settings.name
+    )
+    async with working(clustered, settings):
+        for shard, key in enumerate(health_keys(clustered.shards, settings.name)):
+            await eventually(partial(clustered.redis.exists, key))
+            if shard < 3:
+                await clustered.redis.delete(key)
+        assert await asyncio.to_thread(fault, check) is None
+    assert "is not alive" in (await asyncio.to_thread(fault, check) or "")
 
 
 def slot_of_shard(stage: Stage, shard: int) -> int:

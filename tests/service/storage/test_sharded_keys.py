@@ -13,7 +13,7 @@ from libs.common.schemas.holds import (
 )
 from libs.common.storage.mongo.driver import Database
 from libs.common.storage.provider_objects import KeptObject, ObjectStore, remember
-from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
 from libs.common.storage.redis.shards import Shards
@@ -93,6 +93,7 @@ async def test_each_accounts_keys_lie_in_its_shard(
     pairs: list[tuple[str, str | None]] = [(user, key) for user in users for key in (None, "key-1")]
     assert await holds.held_of_many(pairs) == [8, 3] * 4
     assert await holds.held(users[3], "key-1") == 3
+    assert await holds.held_of_many([(users[0], None)]) == [8]
     standing = StandingStore(Pipelined(redis), shards)
     for user_id in users:
         found = await standing.look(user_id, [LimitScope(budgets=(BUDGET,))])
@@ -140,3 +141,20 @@ async def test_objects_are_found_by_their_account_alone(
         kept = KeptObject(model=user_id, deployment="d")
         assert await store.find(user_id, ["resp_1"]) == {"resp_1": kept}
     assert await store.find(users[2], ["resp_1"]) == {}
+
+
+async def test_what_others_hold_is_known_while_one_shard_does_not_answer(
+    redis: Redis, shards: Shards, holds: HoldStore
+) -> None:
+    users = [user_of(shards, shard) for shard in range(shards.count)]
+    for user_id in users:
+        await seed(holds, user_id)
+        await admit(holds, user_id, "a")
+    name = f"{shards.root_of(users[1])}:held"
+    await redis.delete(name)
+    await redis.zadd(name, {"of a wrong type": 1})
+    owners: list[tuple[str, str | None]] = [(user, None) for user in users]
+    assert await holds.held_of_many(owners) == [60, None, 60, 60]
+    with pytest.raises(RedisError):
+        await holds.held_of_many([(users[1], None), (users[1], "key-1")])
+    assert await holds.held_of_many([]) == []

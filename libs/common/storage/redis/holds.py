@@ -4,6 +4,8 @@ All keys of an account are in one shard, so that one script can read them on a c
 clock is Redis' own. `lua/common.lua` describes the keys.
 """
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
@@ -23,7 +25,7 @@ from libs.common.schemas.holds import (
     Window,
     scope_name,
 )
-from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.pipelining import CommandSink, Pipelined, Transaction
 from libs.common.storage.redis.scripts import ALLOW_OOM, Scripts, encode_ask
 from libs.common.storage.redis.shards import shards_of
@@ -185,8 +187,27 @@ class HoldStore:
         held = await self._redis.get(self._held_key(user_id, key_id))
         return 0 if held is None else int(held)
 
-    async def held_of_many(self, owners: Sequence[tuple[str, str | None]]) -> list[int]:
-        """As `held`, for pairs of user_id and key_id, in their order."""
+    async def held_of_many(self, owners: Sequence[tuple[str, str | None]]) -> list[int | None]:
+        """As `held`, for pairs of user_id and key_id, in their order.
+
+        None for those whose shard does not answer, but for the only one that is asked: then it
+        raises RedisError or OSError.
+        """
+        by_shard: defaultdict[int, list[int]] = defaultdict(list)
+        for place, (user_id, _) in enumerate(owners):
+            by_shard[self.shards.of(user_id)].append(place)
+        asked = (self._held_of([owners[place] for place in own]) for own in by_shard.values())
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        held: list[int | None] = [None] * len(owners)
+        for own, answer in zip(by_shard.values(), answers, strict=True):
+            if not isinstance(answer, BaseException):
+                for place, nusd in zip(own, answer, strict=True):
+                    held[place] = nusd
+            elif len(by_shard) == 1 or not isinstance(answer, RedisError | OSError):
+                raise answer
+        return held
+
+    async def _held_of(self, owners: Sequence[tuple[str, str | None]]) -> list[int]:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for user_id, key_id in owners:
                 pipeline.get(self._held_key(user_id, key_id))
