@@ -15,7 +15,8 @@ from libs.common.storage.mongo.index import missing_indexes
 from libs.common.storage.mongo.server_facts import read_mongo_facts
 from libs.common.storage.mongo.slices import Slice
 from libs.common.storage.prices.price_map import map_file
-from libs.common.storage.redis.client import RedisError
+from libs.common.storage.redis.client import RedisError, nodes_of
+from libs.common.storage.redis.node_pool import first_answer
 from libs.common.storage.redis.replicas import ReplicaStore, redis_time_ms
 from libs.common.storage.redis.server_facts import read_redis_facts
 from libs.common.version import VERSION
@@ -24,7 +25,7 @@ from services.admin.doctor.findings import Area, Finding, Verdict, worst
 from services.admin.doctor.ledger import ledger_findings
 from services.admin.doctor.mongo import index_findings, mongo_findings
 from services.admin.doctor.prices import price_findings
-from services.admin.doctor.redis import redis_findings
+from services.admin.doctor.redis import cluster_findings
 from services.admin.doctor.replicas import replica_findings
 from services.admin.endpoints import Answer
 from services.admin.ledger_health import show_ledger_health
@@ -110,8 +111,10 @@ async def _mongo(state: State) -> list[Finding]:
 
 
 async def _redis(state: State) -> list[Finding]:
-    facts = await read_redis_facts(state["redis"])
-    return redis_findings(facts, state["now"]())
+    nodes = await nodes_of(state["redis"])
+    answers = await asyncio.gather(*map(read_redis_facts, nodes), return_exceptions=True)
+    first_answer(answers)
+    return cluster_findings(answers, state["now"]())
 
 
 async def _ledger(request: Request[State]) -> list[Finding]:

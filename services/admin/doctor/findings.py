@@ -27,6 +27,16 @@ def worst(findings: Sequence[Finding]) -> Verdict:
     return next((verdict for verdict in _WORST if verdict in found), "ok")
 
 
+def worst_of_each(findings: Sequence[Finding]) -> list[Finding]:
+    """One for each check: the first of the worst."""
+    found: dict[str, Finding] = {}
+    for finding in findings:
+        known = found.setdefault(finding.check, finding)
+        if _WORST.index(finding.verdict) < _WORST.index(known.verdict):
+            found[finding.check] = finding
+    return list(found.values())
+
+
 class Area:
     """Makes the findings of one area."""
 

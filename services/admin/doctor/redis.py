@@ -1,16 +1,29 @@
 """Redis: whether it keeps what it was given, has room, and is the one that it should be."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from libs.common.logging import describe
 from libs.common.storage.redis.server_facts import RedisFacts
-from services.admin.doctor.findings import Area, Finding, clock_finding
+from services.admin.doctor.findings import Area, Finding, clock_finding, worst_of_each
 
 AREA = Area("redis")
 _MS = 1000
 _FULL, _NEARLY_FULL = 0.95, 0.8
 _OLDEST = (7, 0)
 _USERS = "start it with deploy/databases/redis.sh, which gives each service a user"
+
+
+def cluster_findings(answers: Sequence[RedisFacts | BaseException], now: datetime) -> list[Finding]:
+    """Of each check, the worst of all masters'; of a single server, its own."""
+    known = [facts for facts in answers if isinstance(facts, RedisFacts)]
+    found = worst_of_each([each for facts in known for each in redis_findings(facts, now)])
+    faults = [fault for fault in answers if isinstance(fault, BaseException)]
+    if faults:
+        reason = f"{len(faults)} of {len(answers)} masters do not answer: {describe(faults[0])}"
+        found.append(AREA.fail("masters", reason, "start them, or promote their replicas"))
+    return found
 
 
 def redis_findings(facts: RedisFacts, now: datetime) -> list[Finding]:
@@ -89,10 +102,6 @@ def _memory(info: dict[str, Any]) -> Finding:
 
 
 def _mode(info: dict[str, Any]) -> Finding:
-    if info.get("cluster_enabled"):
-        return AREA.fail(
-            "mode", "a node of a cluster, which is not supported", "use one with cluster mode off"
-        )
     if info.get("role") != "master":
         return AREA.fail(
             "mode", f"a {info.get('role')}: writes go nowhere", "point REDIS_URL to the master"

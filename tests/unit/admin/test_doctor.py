@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from libs.common.schemas.price import AT_COST, PriceImport
 from libs.common.storage.mongo.server_facts import MongoFacts
@@ -15,7 +16,7 @@ from services.admin.doctor.findings import Finding, worst
 from services.admin.doctor.ledger import ledger_findings
 from services.admin.doctor.mongo import index_findings, mongo_findings
 from services.admin.doctor.prices import price_findings
-from services.admin.doctor.redis import redis_findings
+from services.admin.doctor.redis import cluster_findings, redis_findings
 from services.admin.doctor.replicas import replica_findings
 from services.admin.ledger_health import LedgerHealthView, ProofStateView, QueueView, SpoolView
 
@@ -121,7 +122,6 @@ def test_of_indexes() -> None:
         ({"maxmemory": 0}, {"memory": "warn"}),
         ({"used_memory": 850}, {"memory": "warn"}),
         ({"used_memory": 960}, {"memory": "fail"}),
-        ({"cluster_enabled": 1}, {"mode": "fail"}),
         ({"role": "slave"}, {"mode": "fail"}),
         ({"redis_version": "6.2.0"}, {"version": "fail"}),
         ({"redis_version": "7.2.4", "valkey_version": "9.1.0"}, {}),
@@ -132,6 +132,16 @@ def test_of_indexes() -> None:
 def test_of_redis(changes: dict[str, Any], expected: dict[str, str]) -> None:
     facts = msgspec.structs.replace(REDIS, info=INFO | changes)
     assert verdicts(redis_findings(facts, NOW)) == expected
+
+
+def test_of_a_cluster() -> None:
+    full = msgspec.structs.replace(REDIS, info=INFO | {"used_memory": 960})
+    away = RedisConnectionError("refused")
+    assert verdicts(cluster_findings([REDIS, REDIS], NOW)) == {}
+    found = cluster_findings([REDIS, full, away], NOW)
+    assert verdicts(found) == {"memory": "fail", "masters": "fail"}
+    assert len(found) == len(redis_findings(REDIS, NOW)) + 1
+    assert found[-1].reason == "1 of 3 masters do not answer: ConnectionError: refused"
 
 
 def test_of_what_redis_does_not_tell() -> None:
