@@ -15,10 +15,11 @@ from libs.common.schemas.account import Account, Budget, BudgetPeriod
 from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.slices import RowPlace, Rows, Slice, by_id
 from services.admin.accounts import find_account
+from services.admin.budget_spend import BudgetSpend
 from services.admin.endpoints import Answer
 from services.admin.fields import UserId
 from services.admin.pages import Page, PageQuery
-from services.admin.spend import BudgetSpend, accounts_at_risk, spend_of_accounts, spend_of_keys
+from services.admin.spend import accounts_at_risk, spend_of_accounts, spend_of_keys
 from services.admin.state import State
 
 Owner = Account | ApiKey

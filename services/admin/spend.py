@@ -8,7 +8,7 @@ import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
-from libs.common.domain.forecasts import Forecast, Outlook, Present, forecast, presents_of
+from libs.common.domain.forecasts import Present, presents_of
 from libs.common.domain.money import nusd_to_usd
 from libs.common.domain.periods import days_of
 from libs.common.schemas.account import Account, Budget, BudgetedAccount
@@ -16,28 +16,18 @@ from libs.common.schemas.key import ApiKey
 from libs.common.schemas.spend import KeyPeriod
 from libs.common.storage.mongo.driver import Document
 from libs.common.storage.redis.client import RedisError
+from services.admin.budget_spend import (
+    BudgetOwner,
+    BudgetSpend,
+    budget_spend,
+    forecast_of,
+    usd_or_none,
+)
 from services.admin.state import State
 
 _Budgeted = Account | BudgetedAccount
 
 log = structlog.get_logger(__name__)
-
-
-class BudgetSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """One budget's current period; `remaining_usd` is null while Redis is unavailable.
-
-    At the pace of yesterday and today, the period will have cost `expected_usd` at its end (null
-    for `total`, which has none), and the limit is reached at `runs_out_at`, where that is before.
-    """
-
-    period: str
-    spent_usd: Decimal
-    limit_usd: Decimal
-    remaining_usd: Decimal | None
-    ends_at: datetime | None
-    outlook: Outlook
-    expected_usd: Decimal | None
-    runs_out_at: datetime | None
 
 
 class Spend(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +88,10 @@ async def accounts_at_risk(
 
 
 def _is_at_risk(
-    account: BudgetedAccount, owner: "_Owner", spent: Mapping[tuple[str, str], int]
+    account: BudgetedAccount, owner: BudgetOwner, spent: Mapping[tuple[str, str], int]
 ) -> bool:
     budgets = _spent_of_budgets(account, owner.present, spent)
-    return any(_forecast(budget, owner, nusd).outlook != "lasts" for budget, nusd in budgets)
+    return any(forecast_of(budget, owner, nusd).outlook != "lasts" for budget, nusd in budgets)
 
 
 async def spend_of_keys(
@@ -131,7 +121,7 @@ async def spend_of_keys(
 
     def of(key: ApiKey) -> KeySpend:
         present = present_of(key)
-        owner = _Owner(
+        owner = BudgetOwner(
             present=present,
             created_at=key.created_at,
             recent_nusd=spent_of(key, present.pace_days) if key.budgets else 0,
@@ -141,10 +131,10 @@ async def spend_of_keys(
         return KeySpend(
             total_usd=nusd_to_usd(spent_of(key, None)) if totals else UNSET,
             budgets=tuple(
-                _budget_spend(budget, owner, spent_of(key, of_budget))
+                budget_spend(budget, owner, spent_of(key, of_budget))
                 for budget, of_budget in zip(key.budgets, days, strict=False)
             ),
-            held_usd=_usd(owner.held_nusd),
+            held_usd=usd_or_none(owner.held_nusd),
         )
 
     return [of(key) for key in keys]
@@ -184,15 +174,15 @@ async def _held(state: State, owners: Sequence[tuple[str, str | None]]) -> Seque
         return [None] * len(owners)
 
 
-def _spend(account: Account, owner: "_Owner", spent: Mapping[tuple[str, str], int]) -> Spend:
+def _spend(account: Account, owner: BudgetOwner, spent: Mapping[tuple[str, str], int]) -> Spend:
     budgets = [
-        _budget_spend(budget, owner, nusd)
+        budget_spend(budget, owner, nusd)
         for budget, nusd in _spent_of_budgets(account, owner.present, spent)
     ]
     spend = Spend(
         total_usd=nusd_to_usd(account.spent_nusd),
         budgets=tuple(budgets),
-        held_usd=_usd(owner.held_nusd),
+        held_usd=usd_or_none(owner.held_nusd),
     )
     if not budgets:
         return spend
@@ -206,57 +196,18 @@ def _spend(account: Account, owner: "_Owner", spent: Mapping[tuple[str, str], in
     )
 
 
-class _Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """An account or a key; `recent_nusd` is what it spent in the days of the pace."""
-
-    present: Present
-    created_at: datetime
-    recent_nusd: int
-    held_nusd: int | None
-
-
 def _owner_of(
     account: _Budgeted,
     presents: Mapping[str, Present],
     spent: Mapping[tuple[str, str], int],
     held_nusd: int | None,
-) -> _Owner:
+) -> BudgetOwner:
     present = presents[account.time_zone]
     yesterday, today = present.pace_days
     recent = spent.get((account.user_id, yesterday), 0) + spent.get((account.user_id, today), 0)
-    return _Owner(
+    return BudgetOwner(
         present=present,
         created_at=account.created_at,
         recent_nusd=recent,
         held_nusd=held_nusd,
     )
-
-
-def _forecast(budget: Budget, owner: _Owner, spent_nusd: int) -> Forecast:
-    return forecast(
-        budget,
-        owner.present,
-        spent_nusd=spent_nusd,
-        recent_nusd=owner.recent_nusd,
-        created_at=owner.created_at,
-    )
-
-
-def _budget_spend(budget: Budget, owner: _Owner, spent_nusd: int) -> BudgetSpend:
-    held_nusd, present = owner.held_nusd, owner.present
-    left = None if held_nusd is None else budget.limit_nusd - spent_nusd - held_nusd
-    found = _forecast(budget, owner, spent_nusd)
-    return BudgetSpend(
-        period=present.keys[budget.period],
-        spent_usd=nusd_to_usd(spent_nusd),
-        limit_usd=nusd_to_usd(budget.limit_nusd),
-        remaining_usd=_usd(left),
-        ends_at=present.ends[budget.period],
-        outlook=found.outlook,
-        expected_usd=_usd(found.expected_nusd),
-        runs_out_at=found.runs_out_at,
-    )
-
-
-def _usd(nusd: int | None) -> Decimal | None:
-    return None if nusd is None else nusd_to_usd(nusd)

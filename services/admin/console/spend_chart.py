@@ -5,18 +5,17 @@ from datetime import date, datetime, timedelta, tzinfo
 
 from htpy import Node, details, div, p, span, summary
 
+from services.admin.budget_spend import BudgetSpend
+from services.admin.console.bars import Bar, bar_chart
 from services.admin.console.elements import (
-    Bar,
     Column,
     badge,
-    bar_chart,
     count,
     rows_table,
     usd,
     usd_text,
     when,
 )
-from services.admin.spend import BudgetSpend
 from services.admin.usage_views import PointView
 
 CHART_DAYS = 30

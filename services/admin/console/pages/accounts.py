@@ -10,13 +10,14 @@ from libs.common.domain.periods import zone_of
 from libs.common.schemas.account import AccountStatus
 from services.admin import accounts, corrections, keys, usage, usage_series
 from services.admin.accounts import AccountView
+from services.admin.budget_spend import BudgetSpend
+from services.admin.console.bars import meter
 from services.admin.console.calls_table import calls_table
 from services.admin.console.elements import (
     NOTHING,
     Column,
     facts,
     link,
-    meter,
     mono,
     panel,
     rows_table,
@@ -28,7 +29,6 @@ from services.admin.console.filters import filters
 from services.admin.console.page import ConsolePage, Handler, Shown, View, segment
 from services.admin.console.pages.keys import keys_table
 from services.admin.console.spend_chart import CHART_DAYS, last_days, outlook_words, spend_chart
-from services.admin.spend import BudgetSpend
 
 _SORT = (
     "Order",
