@@ -5,7 +5,6 @@ Authenticate, decode, authorise, price, admit, forward, write the event, answer.
 
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -77,7 +76,7 @@ class _CallHandler(Handler):
         attempts.target = plan.targets[0] if plan.targets else None
         prices = await self._prices(call, plan, request)
         plan = _with_prices(plan, prices)
-        self.take_copies(plan)
+        self.reader.take_copies(call.format.name, plan)
         attachments = attachments_of(request.fields)
         priced = PricedRequest(
             request=request,
@@ -107,17 +106,14 @@ class _CallHandler(Handler):
         self, call: Call, plan: Plan, request: CallRequest
     ) -> dict[str, PriceVersion]:
         """By deployment. Raises ModelUnpriced if none of the plan's `targets` has one."""
-        find = partial(
-            self.parts.directory.prices,
-            at=call.started_at,
-            tools=request.features.tools,
-            client_format=call.format.name,
-            models=request.models,
-        )
-        prices = await find(plan.targets)
+        find, at, name = self.parts.directory.prices, call.started_at, call.format.name
+        tools, models = request.features.tools, request.models
+        prices = await find(plan.targets, at, tools=tools, client_format=name, models=models)
         if plan.context_targets:
             with suppress(ModelUnpriced):
-                prices |= await find(plan.context_targets)
+                prices |= await find(
+                    plan.context_targets, at, tools=tools, client_format=name, models=models
+                )
         return prices
 
     async def _prices_of_models(

@@ -6,13 +6,14 @@ event is durable. While events cannot be recorded, calls are refused without one
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from libs.common.domain.access import check_account, check_key, check_model
+from libs.common.domain.access import check_account, check_key
 from libs.common.domain.ids import secret_hash
 from libs.common.errors import (
     AppError,
@@ -31,11 +32,9 @@ from services.gateway.calls.call import Arrival, Call, authenticated
 from services.gateway.calls.credentials import secret_of
 from services.gateway.calls.headers import Header, Headers
 from services.gateway.calls.principal import Principal
-from services.gateway.calls.tags import tags_of, with_metadata
-from services.gateway.calls.target import Plan
+from services.gateway.calls.tags import tags_of
 from services.gateway.calls.tracing import tracing_of
-from services.gateway.endpoints.body import ClientDisconnected, read_body
-from services.gateway.endpoints.body_memory import BodyLease
+from services.gateway.endpoints.body import ClientDisconnected
 from services.gateway.endpoints.parts import Parts
 from services.gateway.endpoints.reply_headers import (
     call_headers,
@@ -45,8 +44,9 @@ from services.gateway.endpoints.reply_headers import (
     rate_headers,
     trace_headers,
 )
+from services.gateway.endpoints.request_reader import EarlyCheck, RequestReader
 from services.gateway.endpoints.stream_relay import StreamRelay
-from services.gateway.formats.base import CallRequest, check_model_name
+from services.gateway.formats.base import CallRequest
 from services.gateway.metrics import NOT_RECORDED, REFUSED, UNAUTHENTICATED
 from services.gateway.recordings.capture import CallCapture
 from services.gateway.upstream.answer import Answer
@@ -55,9 +55,7 @@ from services.gateway.usage.usage_event import UsageEventWriter
 log = structlog.get_logger(__name__)
 _BAD_STATUS = 400
 _POST = frozenset({"POST"})
-_DECODED_AT_ONCE = 256 * 1024
 _CRASHED = "The gateway failed to serve this call."
-EarlyCheck = Callable[[Call, BodyLease], Awaitable[None]]
 # As nginx logs a client that hung up; no client receives it.
 CLIENT_CLOSED = 499
 
@@ -68,11 +66,11 @@ class Handler(ABC):
     __slots__ = (
         "_allowed",
         "_arrival",
-        "_body",
         "_capture",
         "_relay",
         "_responding",
         "parts",
+        "reader",
         "receive",
         "send",
     )
@@ -90,7 +88,7 @@ class Handler(ABC):
         self.receive = receive
         self.send = send
         self._allowed = allowed
-        self._body: BodyLease | None = None
+        self.reader = RequestReader(parts)
         self._relay: StreamRelay | None = None
         self._responding = False
         self._capture: CallCapture | None = None
@@ -99,65 +97,17 @@ class Handler(ABC):
     async def serve(self, writer: UsageEventWriter, headers: Headers) -> None:
         """Makes and answers the call of somebody who may make calls. Its errors are recorded."""
 
-    async def read_request(
-        self,
-        writer: UsageEventWriter,
-        headers: Headers,
-        refuse_early: EarlyCheck | None = None,
-    ) -> tuple[bytes, CallRequest]:
-        """The body and its request, for a model that the key may use. Raises AppError.
-
-        If the body is still arriving, `refuse_early` may refuse it before the rest is read.
-        """
-        call = writer.call
-
-        async def begin(announced: int | None, is_late: bool) -> BodyLease:
-            key = call.principal.key
-            lease = self.parts.body_memory.lease(call.operation, key.user_id, key.key_id)
-            self._body = lease
-            try:
-                if is_late:
-                    lease.check(announced or 0)
-                    if refuse_early is not None:
-                        await refuse_early(call, lease)
-            except BaseException:
-                # Otherwise it would take memory from other calls until the error is sent.
-                lease.release()
-                raise
-            return lease
-
-        body = await read_body(self.receive, headers, self.parts.body_limits, begin)
-        if self._capture is not None:
-            self._capture.replace_request(body)
-        if len(body) <= _DECODED_AT_ONCE:
-            request = call.format.decode(body)
-        else:
-            # In a thread, since a large body with many small parts would block other calls.
-            loop = asyncio.get_running_loop()
-            request = await loop.run_in_executor(self.parts.decoding, call.format.decode, body)
-        check_model_name(request.model)
-        writer.request = request
-        if self._capture is not None:
-            self._capture.model, self._capture.is_stream = request.model, request.stream
-        if "metadata" in request.fields:
-            metadata = request.fields["metadata"]
-            writer.tags = with_metadata(writer.tags, metadata, call.format.name)
-        refusal = check_model(call.principal.key, request.model)
-        if refusal is not None:
-            raise refusal
-        return body, request
-
-    def take_copies(self, plan: Plan) -> None:
-        """Reserves the memory for copies of the body, by the plan. Raises AppError."""
-        if self._body is not None:
-            name = self._arrival.format.name
-            targets = plan.targets + plan.context_targets
-            self._body.take_copies(translated=not all(t.speaks(name) for t in targets))
+    def read_request(
+        self, writer: UsageEventWriter, headers: Headers, refuse_early: EarlyCheck | None = None
+    ) -> Coroutine[Any, Any, tuple[bytes, CallRequest]]:
+        """As `RequestReader.read`, with what the client sends."""
+        return self.reader.read(writer, headers, self.receive, self._capture, refuse_early)
 
     async def handle(self, scope: Scope) -> None:
         """Raises only CancelledError: all other errors are answered and recorded."""
         parts, headers = self.parts, scope["headers"]
-        wrong_method = self._check_method(scope["method"])
+        # Not left to the routes, since a call with a wrong method leaves a usage event too.
+        wrong_method = None if scope["method"] in self._allowed else self._wrong_method(scope)
         with parts.open_calls:
             principal = await self._authenticate(headers, wrong_method)
             if principal is None:
@@ -193,19 +143,12 @@ class Handler(ABC):
             finally:
                 if not writer.is_waiting:
                     parts.admissions.close_call(call.call_id, writer.cost_nusd)
-                self._release()
+                self.reader.release()
+                if self._capture is not None:
+                    parts.recordings.offer(self._capture)
 
-    def _release(self) -> None:
-        if self._body is not None:
-            self._body.release()
-        if self._capture is not None:
-            self.parts.recordings.offer(self._capture)
-
-    def _check_method(self, method: str) -> AppError | None:
-        """Not left to the routes, since a call with a wrong method leaves a usage event too."""
-        if method in self._allowed:
-            return None
-        return MethodNotAllowed(f"{method} is not allowed: use {_names(self._allowed)}.")
+    def _wrong_method(self, scope: Scope) -> AppError:
+        return MethodNotAllowed(f"{scope['method']} is not allowed: use {_names(self._allowed)}.")
 
     async def _authenticate(
         self, headers: Headers, wrong_method: AppError | None

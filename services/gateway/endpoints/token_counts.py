@@ -45,7 +45,7 @@ class _CountHandler(Handler):
         plan = await parts.router.plan(request.model)
         if request.named:
             plan = (await parts.ownership.check(call.principal, call.format, request, plan)).plan
-        self.take_copies(plan)
+        self.reader.take_copies(call.format.name, plan)
         upstream = await parts.dispatcher.send(call, request, plan, headers, writer.attempts)
         if isinstance(upstream, Stream):
             await upstream.close()

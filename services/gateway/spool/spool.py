@@ -6,35 +6,26 @@ drained in order; the file is removed when all were sent, and kept aside if it c
 end. Records of shards that are away let the others pass.
 
 Each process writes its own file and holds a lock on it, so that replicas may share a directory and
-adopt the files of dead ones. A file without records is hidden: it is only room.
+adopt the files of dead ones (`directory`).
 """
 
 import asyncio
-import fcntl
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep, time_ns
 from typing import BinaryIO
-from uuid import uuid4
 
 import structlog
 
 from services.gateway.spool.delivery import Delivery, MayGo, Send
+from services.gateway.spool.directory import SpoolDirectory, is_hidden, locked
 from services.gateway.spool.records import record_of, write_at
 
 log = structlog.get_logger(__name__)
-_SUFFIX = ".spool2"
-# `.spool` files are those of older releases, which do not end in zeros.
-_SUFFIXES = (_SUFFIX, ".spool")
-_ROOM_SUFFIX = ".room"
 # A file grows by this much at a time, or by a part of the bound, to leave some to other processes.
 _STEP, _STEPS = 1024 * 1024, 16
 _MIN_SLACK = 4096
-# A process locks the directory for milliseconds, unless it is paused while it does.
-_LOCK_WAIT_S = 2.0
-_LOCK_PAUSE_S = 0.01
 
 
 class SpoolFull(Exception):
@@ -45,7 +36,7 @@ class Spool:
     """`max_bytes` bounds the whole directory: every process' files, and those kept aside."""
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
-        self._directory = directory
+        self._directory = SpoolDirectory(directory)
         self._max_bytes = max_bytes
         self._step = max(1, min(_STEP, max_bytes // _STEPS))
         # Free beyond what is reserved, for calls that begin before the next look at it.
@@ -63,20 +54,16 @@ class Spool:
 
     def open(self) -> None:
         """Raises OSError if the directory cannot be written, at start rather than in an outage."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        probe = self._directory / f".{uuid4().hex}"
-        probe.write_bytes(b"")
-        probe.unlink()
-        self._remove_rooms()
+        self._directory.make()
         self._grow_if_needed()
 
     def is_empty(self) -> bool:
         """False while a record of this or another process waits."""
-        return not self._files()
+        return not self._directory.files()
 
     def size(self) -> int:
         """Bytes of the directory that count against `max_bytes`."""
-        return _size_of(self._directory, but=None)
+        return self._directory.size()
 
     def reserve(self, size: int) -> None:
         """Reserves bytes for a call; a negative size releases them. `keep_room` allocates them."""
@@ -102,11 +89,11 @@ class Spool:
         Returns how many were sent. A record may be sent again after a crash, never lost.
         """
         async with self._lock:
-            sent, files = 0, self._files()
+            sent, files = 0, self._directory.files()
             self._deliveries = {path: self._deliveries.get(path) or Delivery() for path in files}
             for path, delivery in self._deliveries.items():
                 is_own = path == self._path
-                file = path.open("rb") if is_own else _locked(path)
+                file = path.open("rb") if is_own else locked(path)
                 if file is None:
                     continue
                 with file:
@@ -126,10 +113,6 @@ class Spool:
                 else:
                     os.ftruncate(self._file.fileno(), self._end)
         self._close_file()
-
-    def _files(self) -> list[Path]:
-        found = (path for path in self._directory.iterdir() if path.suffix in _SUFFIXES)
-        return sorted(path for path in found if not path.name.startswith("."))
 
     def _append(self, payload: bytes, from_reserve: bool) -> None:
         if not payload:
@@ -166,11 +149,13 @@ class Spool:
         """Raises SpoolFull or OSError without having changed anything."""
         if size <= self._size:
             return
-        with self._alone():
-            limit = self._max_bytes - _size_of(self._directory, but=self._path)
+        with self._directory.alone():
+            limit = self._max_bytes - self._directory.size(but=self._path)
             if size > limit:
                 raise SpoolFull(f"the spool's files may hold {self._max_bytes} bytes")
-            file = self._hidden() if self._file is None else self._file
+            if self._file is None:
+                self._file, self._path = self._directory.make_room()
+            file = self._file
             roomy = min(-(-size // self._step) * self._step, limit)
             for wanted in (roomy, size):
                 try:
@@ -184,23 +169,13 @@ class Spool:
                     self._size = wanted
                     return
 
-    def _hidden(self) -> BinaryIO:
-        """A file without records. It is locked at once: other processes remove unlocked ones."""
-        path = self._directory / f".{uuid4().hex}{_ROOM_SUFFIX}"
-        file = path.open("x+b", buffering=0)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._file, self._path = file, path
-        return file
-
     def _shown(self) -> BinaryIO:
-        """The file, under a name by which other processes find it. Names sort by age."""
+        """The file, where other processes find it."""
         if self._file is None or self._path is None:
             raise AssertionError("a record without room")
-        if self._path.suffix == _ROOM_SUFFIX:
-            # A UUID keeps two processes of the same instant apart.
-            name = f"{time_ns():020d}-{uuid4().hex}{_SUFFIX}"
-            self._path = self._path.rename(self._directory / name)
-            _sync_directory(self._directory)
+        if is_hidden(self._path):
+            self._path = self._directory.show(self._path)
+            self._directory.sync()
         return self._file
 
     def _start_again(self) -> None:
@@ -215,33 +190,6 @@ class Spool:
         if any(os.pread(file.fileno(), size, self._end)):
             # The next record begins a file of its own.
             self._close_file()
-
-    def _remove_rooms(self) -> None:
-        """Removes the hidden files of processes that died."""
-        with self._alone():
-            for path in self._directory.glob(f".*{_ROOM_SUFFIX}"):
-                file = _locked(path)
-                if file is not None:
-                    with file:
-                        path.unlink(missing_ok=True)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Locks out other processes that measure, make or remove files. Raises TimeoutError."""
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        give_up_at = monotonic() + _LOCK_WAIT_S
-        try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if monotonic() > give_up_at:
-                        raise TimeoutError("another process keeps the spool's directory") from None
-                sleep(_LOCK_PAUSE_S)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _close_file(self) -> None:
         if self._file is not None:
@@ -262,30 +210,6 @@ async def _in_thread(work: Callable[..., None], *arguments: object) -> None:
         raise
 
 
-def _size_of(directory: Path, *, but: Path | None) -> int:
-    size = 0
-    for path in directory.iterdir():
-        if path != but:
-            # Another process may have removed it.
-            with suppress(FileNotFoundError):
-                size += path.stat().st_size
-    return size
-
-
-def _locked(path: Path) -> BinaryIO | None:
-    """The file, open and locked; None while another process has it locked."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
-
-
 def _put_away(path: Path, delivery: Delivery) -> None:
     """The file has no record that waits."""
     if delivery.damage is None:
@@ -296,11 +220,3 @@ def _put_away(path: Path, delivery: Delivery) -> None:
     # more behind it, an operator should look at the file.
     log.error("spool.damaged", file=str(path), offset=delivery.damage.offset)
     path.rename(path.with_suffix(".damaged"))
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

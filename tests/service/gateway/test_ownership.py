@@ -230,6 +230,22 @@ async def _ask(
     return await gateway.post(case.dialect.path, secret, body)
 
 
+async def test_what_an_unreadable_answer_made_stays_its_accounts(
+    gateway: Client, books: Books, upstream: Upstream
+) -> None:
+    """Neither its usage nor its text can be read, but the provider keeps the response."""
+
+    async def script(_request: Request, connection: Connection) -> None:
+        await connection.answer(b'{"id": "resp_unreadable", "output": "no list"}')
+
+    upstream.does(script)
+    secret = await books.add_key()
+    failed = await gateway.post(RESPONSES.path, secret, RESPONSES.body())
+    RESPONSES.check_error(failed, 502, "upstream_unavailable")
+    event = await books.the_event(secret)
+    assert (event.status, event.response_id) == ("upstream_error", "resp_unreadable")
+
+
 @pytest.mark.parametrize("posted", [False, True], ids=["in redis", "posted"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @_each_case
