@@ -35,6 +35,7 @@ from services.gateway.upstream.translation.engine import (
 )
 from services.gateway.upstream.translation.failures import error_of
 from services.gateway.upstream.translation.foreign_seals import without_foreign_seals
+from services.gateway.upstream.translation.profile import Profile
 from services.gateway.upstream.translation.profiles import Profiles
 from services.gateway.upstream.translation.way_back import translated_answer, translated_stream
 from services.gateway.upstream.verdict import asked_pause_s
@@ -104,12 +105,13 @@ class Forwarder:
     async def _translate(self, attempt: Attempt, key: str | None) -> Answer | Stream:
         """Through the engine, to what speaks one of its formats, or to LiteLLM's chat."""
         asked, target = _asked(attempt), attempt.target
+        profile = self._profiles.of(target)
         if sum(map(len, asked.fields.values())) <= _TRANSLATED_AT_ONCE:
-            translation = self._translation(asked, target)
+            translation = _translation(asked, target, profile)
         else:
             # Other calls would have to wait for a large one.
-            translation = await asyncio.to_thread(self._translation, asked, target)
-        if closest(asked.client, target.paths):
+            translation = await asyncio.to_thread(_translation, asked, target, profile)
+        if profile.library is None:
             sent = _translated(attempt, translation, key)
             answer = await self._relay.call(sent)
         else:
@@ -122,13 +124,6 @@ class Forwarder:
             return await translated_stream(translation, answer)
         return translated_answer(translation, answer)
 
-    def _translation(self, asked: Asked, target: Target) -> Translation:
-        profile = self._profiles.of(target)
-        # Not every model of a provider is served in all of its formats.
-        spoken = [name for name in profile.formats if name in target.paths]
-        formats = closest(asked.client, spoken or target.paths) or ("chat",)
-        return translate(asked, target.model, profile, formats, drops=target.drop_params)
-
     async def _count(self, attempt: Attempt) -> Answer | Stream:
         """The provider's own count, else an estimate: not every server counts that speaks."""
         client = attempt.call.format.name
@@ -139,7 +134,7 @@ class Forwarder:
                 return answer
         asked = _asked(attempt)
         asked = msgspec.structs.replace(asked, fields=readable(client, request.fields))
-        counting = [name for name in closest(client, target.paths) if name in COUNT_PATHS]
+        counting = [name for name in closest(client, tuple(target.paths)) if name in COUNT_PATHS]
         if not counting or target.speaks(client):
             LANGUAGES[client].read_request(asked.fields)
             tokens = await estimated(self._tokenizer, request.fields)
@@ -205,6 +200,11 @@ def _weakened(answer: Answer | Stream) -> Answer | Stream:
     """Says that the model was not let think, amid tools that another provider's had called."""
     headers = [*answer.headers, *changed_headers((), ("thinking",))]
     return msgspec.structs.replace(answer, headers=headers)
+
+
+def _translation(asked: Asked, target: Target, profile: Profile) -> Translation:
+    formats = closest(asked.client, profile.formats)
+    return translate(asked, target.model, profile, formats, drops=target.drop_params)
 
 
 def _translated(attempt: Attempt, translation: Translation, key: str | None) -> RelayedRequest:

@@ -1,6 +1,7 @@
 """One call's translation to one deployment: pure, so that the same call gives the same body."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -121,7 +122,8 @@ def translate(
     )
 
 
-def closest(client: ClientFormat, spoken: Collection[ClientFormat]) -> tuple[ClientFormat, ...]:
+@cache
+def closest(client: ClientFormat, spoken: tuple[ClientFormat, ...]) -> tuple[ClientFormat, ...]:
     """Those formats that a call can be translated to, the closest first."""
     return tuple(name for name in _CLOSEST.get(client, ()) if name in spoken)
 

@@ -474,6 +474,12 @@ def test_parts_that_nobody_knows_are_refused(part: dict[str, Any], path: str) ->
         ("prompt_cache_retention", "24h"),
         ("store", True),
         ("service_tier", "flex"),
+        ("parallel_tool_calls", False),
+        ("reasoning_effort", "low"),
+        ("response_format", {"type": "json_object"}),
+        ("verbosity", "low"),
+        ("stream_options", {"include_usage": True}),
+        ("prompt_cache_options", {}),
     ],
 )
 def test_a_field_is_read_where_it_is_the_only_one(field: str, value: Any) -> None:

@@ -48,6 +48,16 @@ _SAMPLING = frozenset(
         "top_logprobs",
     }
 )
+_OPTIONS = frozenset(
+    {
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "response_format",
+        "verbosity",
+        "stream_options",
+        "prompt_cache_options",
+    }
+)
 _LABELS = frozenset(
     {
         "metadata",
@@ -80,27 +90,34 @@ def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
     said = _Said(fields)
     turns, unknown = read_turns(said.needed("messages"))
     tools, choice, is_legacy = _read_tools(said) if said.has(_TOOLS) else _NO_TOOLS
-    options = said.read("stream_options", _stream_options)
-    caching = said.raw("prompt_cache_options")
-    parallel = said.read("parallel_tool_calls", _truth)
+    options = _read_options(said) if said.has(_OPTIONS) else _NO_OPTIONS
     return Request(
         turns=turns,
         tools=tools,
         choice=choice,
         # The first form of tools has a place for one call.
-        parallel=False if is_legacy and tools else parallel,
+        parallel=False if is_legacy and tools else options.parallel,
         limits=_read_limits(said) if said.has(_LIMITS) else _NO_LIMITS,
         sampling=_read_sampling(said) if said.has(_SAMPLING) else _NO_SAMPLING,
-        thinking=Wish(effort=said.one_of("reasoning_effort", _EFFORTS)),
-        shape=_read_shape(said),
-        verbosity=said.one_of("verbosity", _VERBOSITIES),
+        thinking=options.thinking,
+        shape=options.shape,
+        verbosity=options.verbosity,
         labels=_read_labels(said) if said.has(_LABELS) else _NO_LABELS,
         stream=bool(said.read("stream", _truth)),
-        wants_usage=options is not None and bool(options.include_usage),
+        wants_usage=options.wants_usage,
         has_legacy_functions=is_legacy,
         extra=said.rest(unknown),
-        hints={} if caching is None else {"prompt_cache_options": caching},
+        hints=options.hints,
     )
+
+
+class _Options(msgspec.Struct, frozen=True, kw_only=True):
+    parallel: bool | None = None
+    thinking: Wish = Wish()
+    shape: Shape | None = None
+    verbosity: str | None = None
+    wants_usage: bool = False
+    hints: dict[str, msgspec.Raw] = {}
 
 
 class _Said:
@@ -151,6 +168,22 @@ class _Said:
         if modalities is not None and decoded(_texts, modalities, "modalities") == ["text"]:
             del rest["modalities"]
         return rest | unknown if unknown else rest
+
+
+def _read_options(said: _Said) -> _Options:
+    stream_options = said.read("stream_options", _stream_options)
+    caching = said.raw("prompt_cache_options")
+    return _Options(
+        parallel=said.read("parallel_tool_calls", _truth),
+        thinking=Wish(effort=said.one_of("reasoning_effort", _EFFORTS)),
+        shape=_read_shape(said),
+        verbosity=said.one_of("verbosity", _VERBOSITIES),
+        wants_usage=stream_options is not None and bool(stream_options.include_usage),
+        hints={} if caching is None else {"prompt_cache_options": caching},
+    )
+
+
+_NO_OPTIONS = _Options()
 
 
 def _read_tools(said: _Said) -> tuple[tuple[Tool, ...], ToolChoice | None, bool]:

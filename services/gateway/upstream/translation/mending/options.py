@@ -91,8 +91,10 @@ def stored_searches(request: Request, aim: Aim) -> Request:
     """A search of what OpenAI has stored is known to it alone: elsewhere the model gets none, for
     another provider would search the web itself. Codex offers it in every call.
     """
+    if Search not in map(type, request.tools) or (aim.is_openai and aim.to == "responses"):
+        return request
     kept = tuple(tool for tool in request.tools if not _is_stored_search(tool))
-    if len(kept) == len(request.tools) or (aim.is_openai and aim.to == "responses"):
+    if len(kept) == len(request.tools):
         return request
     for tool in request.tools:
         if _is_stored_search(tool):

@@ -183,7 +183,7 @@ def _without_last_thoughts(turn: Turn) -> Turn | None:
 def a_users_turn(request: Request, aim: Aim) -> Request:
     """Anthropic answers somebody: a conversation has a turn of the user's that says something."""
     for turn in request.turns:
-        if turn.role == "user" and any(_says_something(part) for part in turn.parts):
+        if turn.role == "user" and any(map(_says_something, turn.parts)):
             return request
     raise invalid(
         aim.report.paths.turns,
