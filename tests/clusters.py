@@ -162,8 +162,16 @@ def promote(replica: Node) -> None:
     until(lambda: replica.ask("INFO")["role"] == "master")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _TIMEOUT_S
+def hand_over(slot: int, replica: Node) -> None:
+    """With its master's consent, which waits for it for five seconds: then it is asked again."""
+    while not replica.serves(slot):
+        replica.ask("CLUSTER", "FAILOVER")
+        with contextlib.suppress(TimeoutError):
+            until(lambda: replica.serves(slot), 6.0)
+
+
+def until(condition: Callable[[], bool], limit_s: float = _TIMEOUT_S) -> None:
+    deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(condition.__name__)

@@ -23,6 +23,7 @@ from tests.clusters import (
     Node,
     begin_to_move,
     end_move,
+    hand_over,
     move_keys,
     move_slots,
     promote,
@@ -188,6 +189,20 @@ async def test_a_slot_whose_move_does_not_end(
         end_move(slot, source, target)
         move_slots(slot, slot, target, source)
     assert await cluster_redis.mget(f"{root}a", f"{root}b", f"{root}n") == [b"a", b"b", None]
+
+
+async def test_a_planned_failover_costs_no_command(
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis, roots: list[str]
+) -> None:
+    slot = slot_of(roots[0])
+    stream = Stream(cluster_redis, roots)
+    async with stream.running():
+        await stream.progress()
+        replica = emptied_cluster.replica_of(emptied_cluster.master_of(slot))
+        await asyncio.to_thread(hand_over, slot, replica)
+        await stream.progress()
+    assert not stream.failed
+    await stream.check()
 
 
 async def test_a_master_is_lost_and_its_replica_takes_over(

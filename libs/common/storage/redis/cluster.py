@@ -35,6 +35,7 @@ from libs.common.storage.redis.url import ClusterUrl
 _TRY_S = 2.0
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
+_MAX_WAITING = 20_000
 # By these errors a node says that it did nothing.
 _NOTHING_DONE = (AskError, MovedError, TryAgainError, ClusterDownError)
 _LOST = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -62,6 +63,8 @@ class ClusterPool(ConnectionPool):
         self.shards = cluster_shards(url.shards)
         self.nodes = ClusterNodes(url, options)
         self._favourite: NodePool | None = None
+        # How many commands pause before they are tried again.
+        self._waiting = 0
         super().__init__(**{name: each for name, each in options.items() if name != "timeout"})
 
     async def reach(
@@ -143,7 +146,13 @@ class ClusterPool(ConnectionPool):
             if self.nodes.slots:
                 self.nodes.slots[slot] = target
             target = None
-        await tries.pause(error, at_once=is_known)
+        if self._waiting >= _MAX_WAITING:
+            raise RedisError("too many commands wait for the cluster")
+        self._waiting += 1
+        try:
+            await tries.pause(error, at_once=is_known)
+        finally:
+            self._waiting -= 1
         return target
 
 

@@ -15,18 +15,19 @@ _KEY = "gateway:posting-sessions"
 # How many expired sessions are killed at a time.
 _MAX_EXPIRED = 100
 # A full Redis runs it too: posting frees its memory.
-_RENEW = (
+_NOW = (
     ALLOW_OOM
     + """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[2]), ARGV[1])
 """
 )
+_RENEW = _NOW + "redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[2]), ARGV[1])"
+_EXPIRED = _NOW + "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'LIMIT', 0, ARGV[1])"
 
 
 class SessionLeases:
-    """Uses Redis' clock, so the hosts' clocks need not agree."""
+    """Uses the clock of the server that has the key, so that no clocks need to agree."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -36,13 +37,8 @@ class SessionLeases:
 
     async def expired(self) -> list[UUID]:
         """Sessions whose lease has expired."""
-        now_ms = await self._now_ms()
-        ids = await self._redis.zrangebyscore(_KEY, "-inf", now_ms, start=0, num=_MAX_EXPIRED)
+        ids = await run_once(self._redis, _EXPIRED, [_KEY], _MAX_EXPIRED)
         return [UUID(hex=id_.decode()) for id_ in ids]
 
     async def release(self, session_ids: Sequence[UUID]) -> None:
         await self._redis.zrem(_KEY, *(id_.hex for id_ in session_ids))
-
-    async def _now_ms(self) -> int:
-        seconds, microseconds = await self._redis.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000
