@@ -1,5 +1,7 @@
 """With shards, each account's keys lie in the slot of its shard, and every reader finds them."""
 
+from typing import cast
+
 import pytest
 
 from libs.common.schemas.holds import (
@@ -16,7 +18,7 @@ from libs.common.storage.provider_objects import KeptObject, ObjectStore, rememb
 from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.holds import HoldStore
 from libs.common.storage.redis.pipelining import Pipelined, Transaction
-from libs.common.storage.redis.shards import Shards
+from libs.common.storage.redis.shards import ONE, Shards
 from libs.common.storage.redis.spend import RedisSpendReader, forget_spend
 from libs.common.storage.redis.standings import StandingStore
 from tests.support.sharding import shard_by_key, user_of, with_shards
@@ -123,6 +125,20 @@ async def test_copies_of_spend_are_read_and_forgotten_in_all_shards(
         await seed(holds, user_id)
     reader = RedisSpendReader(redis)
     assert {(await reader.of(user, ["total"]))["total"].nusd for user in users} == {7}
+
+    class Away:
+        """Its only server, or that of one shard."""
+
+        shards = ONE
+
+        async def mget(self, _: object) -> object:
+            raise RedisError("away")
+
+    away = Away()
+    with pytest.raises(RedisError):
+        await RedisSpendReader(cast("Redis", away)).of(users[1], ["total"])
+    away.shards = shards
+    assert await RedisSpendReader(cast("Redis", away)).of(users[1], ["total"]) == {}
     assert await forget_spend(redis) == 8
     assert await redis.keys("*") == []
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from libs.common.schemas.spend import PeriodSpend
-from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.client import Redis, RedisError
 from libs.common.storage.redis.shards import shards_of
 
 _READ_AT_ONCE = 500
@@ -30,7 +30,19 @@ class RedisSpendReader:
         self._shards = shards_of(redis)
 
     async def of(self, user_id: str, periods: Sequence[str]) -> dict[str, PeriodSpend]:
-        """By period. Leaves out periods that Redis lacks."""
+        """By period. Leaves out periods that Redis lacks.
+
+        Raises RedisError or OSError while the only server does not answer. A shard that does not
+        has no figures either: nobody is admitted by them.
+        """
+        try:
+            return await self._read(user_id, periods)
+        except (RedisError, OSError):
+            if self._shards.count == 1:
+                raise
+            return {}
+
+    async def _read(self, user_id: str, periods: Sequence[str]) -> dict[str, PeriodSpend]:
         found: dict[str, PeriodSpend] = {}
         root = self._shards.root_of(user_id)
         for start in range(0, len(periods), _READ_AT_ONCE):
