@@ -29,10 +29,10 @@ class Attempt(msgspec.Struct, frozen=True):
 class Attempts(msgspec.Struct):
     """What the tries of one call have come to so far, for its event, whenever the call ends.
 
-    The dispatcher writes it. `target` is tried now or was tried last, before that the one to be
-    tried first; `count` has those that asked a provider. `asked_s` (perf_counter) is when the
-    provider was asked whose answer is neither there nor given up; `upstream_s` is how long all of
-    it took.
+    The endpoint names the first `target`; from then on the dispatcher writes, and `target` is the
+    one that is tried or was tried last. `count` has the tries that asked a provider. `asked_s`
+    (perf_counter) is when the provider was asked whose answer is neither there nor given up;
+    `upstream_s` is how long all tries and the pauses between them took.
     """
 
     target: Target | None = None

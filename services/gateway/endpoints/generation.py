@@ -5,7 +5,6 @@ Authenticate, decode, authorise, price, admit, forward, write the event, answer.
 
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -88,11 +87,7 @@ class _CallHandler(Handler):
             continued_tokens=continued_tokens,
         )
         await parts.admissions.admit(call, priced, writer.tags, attempts)
-        asked_at = perf_counter()
-        try:
-            upstream = await parts.dispatcher.send(call, request, plan, headers, attempts)
-        finally:
-            attempts.upstream_s = perf_counter() - asked_at
+        upstream = await parts.dispatcher.send(call, request, plan, headers, attempts)
         writer.progress.provider_request_id = upstream.provider_request_id
         if isinstance(upstream, Stream):
             await self._stream(writer, priced, upstream)

@@ -103,6 +103,22 @@ class Dispatcher:
         attempts: Attempts,
     ) -> Answer | Stream:
         """The first good answer, else the last bad one. Raises AppError without an answer."""
+        began_s = perf_counter()
+        try:
+            outcome = await self._last_outcome(call, request, plan, headers, attempts)
+        finally:
+            attempts.upstream_s = perf_counter() - began_s
+        return self._with_signals(call, outcome)
+
+    async def _last_outcome(
+        self,
+        call: Call,
+        request: CallRequest,
+        plan: Plan,
+        headers: Headers,
+        attempts: Attempts,
+    ) -> Outcome | None:
+        """None if every deployment is busy."""
         outcome: Outcome | None = None
         user_id = call.user_id
         candidates = _Candidates(user_id=user_id, targets=plan.targets)
@@ -136,14 +152,17 @@ class Dispatcher:
             if target is not None and target.deployment_id in candidates.tried:
                 await self._sleep(wait_s)
                 target = self._next(candidates)
-        return self._with_signals(call, outcome)
+        return outcome
 
     async def send_to(self, attempt: Attempt, attempts: Attempts) -> Answer | Stream:
         """This attempt alone, which cooldowns do not count. Raises AppError."""
-        started_s = perf_counter()
-        outcome = await self._try(attempt, attempts)
+        began_s = perf_counter()
+        try:
+            outcome = await self._try(attempt, attempts)
+        finally:
+            attempts.upstream_s = perf_counter() - began_s
         if not isinstance(outcome, Stream) and judge(outcome) is not Verdict.GOOD:
-            note_failure(attempt, attempts, outcome, _ms_since(started_s))
+            note_failure(attempt, attempts, outcome, _ms_since(began_s))
         return self._with_signals(attempt.call, outcome)
 
     async def _try(self, attempt: Attempt, attempts: Attempts) -> Outcome:

@@ -1,7 +1,8 @@
 """Writes a call's one usage event, however the call ends.
 
-The event's way to the ledger: `UsageEventWriter.write`, `Meter.enqueue`, `GroupCommit.commit`, the
-job `events.post`; then `Admissions.close_call`.
+The event's way to the ledger: `UsageEventWriter.write` (which makes it by `event_of`),
+`Meter.enqueue`, `GroupCommit.commit` of its `ShardMeter`, the job `events.post`; then
+`Admissions.close_call`.
 """
 
 from functools import lru_cache

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -70,6 +71,7 @@ class Stage:
         self.tried: list[str] = []
         self.attempts = 0
         self.failed: tuple[FailedAttempt, ...] = ()
+        self.upstream_s = 0.0
         self.outcomes: dict[str, list[Outcome]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         # Its store is not asked before `share` runs.
@@ -110,6 +112,7 @@ class Stage:
             return await self.dispatcher.send(call, REQUEST, plan, [], attempts)
         finally:
             self.attempts, self.failed = attempts.count, attempts.failed
+            self.upstream_s = attempts.upstream_s
 
     async def refusal(self, targets: Sequence[Target], **fields: Any) -> AppError:
         with pytest.raises(AppError) as caught:
@@ -123,7 +126,7 @@ class Stage:
             await self.gates[name].wait()
         given = self.outcomes.get(name, [answer()])
         outcome = given.pop(0) if len(given) > 1 else given[0]
-        if isinstance(outcome, AppError):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
@@ -556,3 +559,20 @@ async def test_failed_and_cancelled_calls_release_their_connections(stage: Stage
         call.cancel()
     await asyncio.wait(under_way)
     assert await stage.call([B]) == answer()
+
+
+@pytest.mark.parametrize("outcome", [answer(), answer(400), UpstreamFailed("no"), ValueError("no")])
+@pytest.mark.parametrize("is_pinned", [False, True])
+async def test_the_time_of_providers_is_known_however_a_call_ends(
+    stage: Stage, outcome: Any, is_pinned: bool
+) -> None:
+    stage.gives("a", outcome)
+    attempts, began_s = Attempts(), perf_counter()
+    with suppress(AppError, ValueError):
+        if is_pinned:
+            call = new_call(CHAT, now_ms=0)
+            await stage.dispatcher.send_to(Attempt(call, REQUEST, A, []), attempts)
+        else:
+            await stage.call([A])
+    spent_s = attempts.upstream_s if is_pinned else stage.upstream_s
+    assert 0 < spent_s <= perf_counter() - began_s

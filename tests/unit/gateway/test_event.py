@@ -1,0 +1,77 @@
+"""A call's usage event: what of the stages' findings the ledger gets."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from libs.common.schemas.usage import MAX_OBJECT_ID_CHARS, MAX_OBJECTS, TokenUsage, UsageEvent
+from services.gateway.calls.attempts import Attempts
+from services.gateway.calls.event import event_of
+from services.gateway.calls.progress import AnswerProgress
+from services.gateway.calls.target import Target
+from services.gateway.formats import CHAT
+from services.gateway.formats.base import Made
+from tests.unit.gateway.new_calls import new_call
+
+CALL = new_call(CHAT, now_ms=1_764_400_000_000)
+RELAYED = Target(deployment_id="a", provider="openai", model="m", paths={"chat": "/v1"})
+TRANSLATED = Target(deployment_id="b", provider="anthropic", model="m", paths={"messages": "/v1"})
+USAGE = TokenUsage(input_text=1, output_text=2)
+
+
+def made(
+    target: Target | None, progress: AnswerProgress, user: str = "u", **fields: Any
+) -> UsageEvent:
+    body = msgspec.json.encode({"model": "m", "user": user})
+    return event_of(CALL, CHAT.decode(body), (), Attempts(target), progress, "ok", 200, **fields)
+
+
+def test_a_call_that_has_come_to_nothing_has_an_event() -> None:
+    event = event_of(CALL, None, ("a",), Attempts(), AnswerProgress(), "refused", 400)
+    assert (event.requested_model, event.deployment, event.stream) == (None, None, False)
+    assert (event.tags, event.attempts, event.held_nusd) == (("a",), 0, 0)
+    assert (event.call_id, event.user_id, event.key_id) == (CALL.call_id, "acme", "key-1")
+
+
+def test_names_of_others_are_bounded() -> None:
+    progress = AnswerProgress(provider_request_id="p" * 300, made=Made(response_id="r" * 300))
+    event = made(RELAYED, progress, user="u" * 300)
+    assert event.provider_request_id == "p" * 256
+    assert event.response_id == "r" * 256
+    assert event.client_user == "u" * 256
+
+
+def test_objects_are_the_calls_own_and_bounded() -> None:
+    too_long = "x" * (MAX_OBJECT_ID_CHARS + 1)
+    many = tuple(f"file-{n}" for n in range(2 * MAX_OBJECTS))
+    progress = AnswerProgress(
+        granted=frozenset({"file-0"}), made=Made(objects=(too_long, *many, *many))
+    )
+    assert made(RELAYED, progress).objects == many[1 : MAX_OBJECTS + 1]
+
+
+def test_a_translation_keeps_nothing() -> None:
+    progress = AnswerProgress(made=Made(response_id="r", objects=("file-1",)))
+    event = made(TRANSLATED, progress)
+    assert (event.translated, event.response_id, event.objects) == (True, None, ())
+    assert made(RELAYED, progress).response_id == "r"
+
+
+@pytest.mark.parametrize(
+    ("region", "told", "found"),
+    [("eu", None, "eu"), ("eu", "us", "us"), ("global", None, None), (None, None, None)],
+)
+def test_a_deployments_region_counts_where_the_answer_tells_none(
+    region: str | None, told: str | None, found: str | None
+) -> None:
+    target = msgspec.structs.replace(RELAYED, region=region)
+    usage = msgspec.structs.replace(USAGE, inference_geo=told)
+    event = made(target, AnswerProgress(), usage=usage)
+    assert event.usage == msgspec.structs.replace(USAGE, inference_geo=found)
+
+
+def test_the_gateways_own_time_ends_when_a_stream_begins() -> None:
+    attempts = Attempts(upstream_s=3_600.0)
+    assert AnswerProgress().overhead_ms(CALL, attempts) < 0
+    assert AnswerProgress(stream_overhead_ms=1.5).overhead_ms(CALL, attempts) == 1.5
