@@ -227,12 +227,14 @@ async def _write_sums(database: Database, entries: Sequence[LedgerEntry]) -> Non
 
 
 async def _write_segments(database: Database, entries: Sequence[LedgerEntry]) -> None:
-    """As batches of postings insert them and a worker folds them, but for the last ones."""
+    """As batches of postings insert them and a worker folds them each minute: all but the last."""
     segments = RollupSegments(database)
-    for start in range(0, len(entries), _BATCH):
+    starts = range(0, len(entries), _BATCH)
+    for start in starts:
+        if start == starts[-1]:
+            await segments.fold(at=2)
         rows = rollup_rows(entries[start : start + _BATCH], (), lambda *_: True)
         await in_transaction(database, partial(segments.add, rows.values()))
-    await segments.fold()
 
 
 async def _insert(collection: Collection, documents: list[Document]) -> None:
