@@ -132,6 +132,9 @@ def merged(first: Report, later: Report) -> Report:
 
 
 def _merged_value(first: Any, later: Any, most: int) -> Any:
+    if type(first) is int and type(later) is int and 0 <= first <= most and 0 <= later <= most:
+        # As nearly all are.
+        return max(first, later)
     if isinstance(first, Mapping) and isinstance(later, Mapping):
         return merged(first, later)
     if isinstance(first, list) and isinstance(later, list):

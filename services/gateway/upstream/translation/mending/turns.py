@@ -100,7 +100,7 @@ def foreign_searches(request: Request, aim: Aim) -> Request:
     turns = request.turns
     changed: dict[int, Turn] = {}
     for place, turn in enumerate(turns):
-        if turn.role != "assistant" or not any(type(part) is Hosted for part in turn.parts):
+        if turn.role != "assistant" or Hosted not in map(type, turn.parts):
             continue
         kept = tuple(part for part in turn.parts if not _is_foreign_search(part, aim))
         if len(kept) < len(turn.parts):
@@ -134,7 +134,8 @@ def foreign_members(request: Request, aim: Aim) -> Request:
                 continue
             if type(part) is Result:
                 for inner in part.parts:
-                    _check_members(inner, aim)
+                    if type(inner) is not Text:
+                        _check_members(inner, aim)
             _check_members(part, aim)
     return request
 

@@ -110,7 +110,9 @@ class MessagesStreamReader:
             self._started(Answer())
         self._blocks.stop_all()
         self.done = self._is_whole = True
-        self._tell_usage()
+        if self._stop_reason == REFUSAL:
+            # Whether it is charged for shows at its end.
+            self._tell_usage()
         self._sink.stop(
             read_stop(
                 self._stop_reason,
