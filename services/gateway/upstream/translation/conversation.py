@@ -85,6 +85,10 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     tier: str | None = None
 
 
+# Nothing said of them, as in most calls.
+NO_WISH, NO_SAMPLING, NO_LABELS = Wish(), Sampling(), Labels()
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One call. `extra` has the top-level fields that other formats have no word for, and refuse.
 
@@ -98,11 +102,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     choice: ToolChoice | None = None
     parallel: bool | None = None
     limits: OutputLimits = OutputLimits()
-    sampling: Sampling = Sampling()
-    thinking: Wish = Wish()
+    sampling: Sampling = NO_SAMPLING
+    thinking: Wish = NO_WISH
     shape: Shape | None = None
     verbosity: str | None = None
-    labels: Labels = Labels()
+    labels: Labels = NO_LABELS
     auto_cache: CacheMark | None = None
     stream: bool = False
     wants_usage: bool = True

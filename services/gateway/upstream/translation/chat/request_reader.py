@@ -16,6 +16,9 @@ from services.gateway.upstream.translation.chat.tool_reader import (
 )
 from services.gateway.upstream.translation.chat.turn_reader import read_turns
 from services.gateway.upstream.translation.conversation import (
+    NO_LABELS,
+    NO_SAMPLING,
+    NO_WISH,
     Effort,
     Labels,
     OutputLimits,
@@ -82,7 +85,7 @@ _shape = msgspec.json.Decoder(wire.ResponseFormat)
 _stream_options = msgspec.json.Decoder(wire.StreamOptions)
 
 _NO_TOOLS: tuple[tuple[Tool, ...], ToolChoice | None, bool] = ((), None, False)
-_NO_LIMITS, _NO_SAMPLING, _NO_LABELS = OutputLimits(), Sampling(), Labels()
+_NO_LIMITS = OutputLimits()
 
 
 def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
@@ -98,11 +101,11 @@ def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
         # The first form of tools has a place for one call.
         parallel=False if is_legacy and tools else options.parallel,
         limits=_read_limits(said) if said.has(_LIMITS) else _NO_LIMITS,
-        sampling=_read_sampling(said) if said.has(_SAMPLING) else _NO_SAMPLING,
+        sampling=_read_sampling(said) if said.has(_SAMPLING) else NO_SAMPLING,
         thinking=options.thinking,
         shape=options.shape,
         verbosity=options.verbosity,
-        labels=_read_labels(said) if said.has(_LABELS) else _NO_LABELS,
+        labels=_read_labels(said) if said.has(_LABELS) else NO_LABELS,
         stream=bool(said.read("stream", _truth)),
         wants_usage=options.wants_usage,
         has_legacy_functions=is_legacy,
@@ -113,7 +116,7 @@ def read_request(fields: Mapping[str, msgspec.Raw]) -> Request:
 
 class _Options(msgspec.Struct, frozen=True, kw_only=True):
     parallel: bool | None = None
-    thinking: Wish = Wish()
+    thinking: Wish = NO_WISH
     shape: Shape | None = None
     verbosity: str | None = None
     wants_usage: bool = False

@@ -7,6 +7,7 @@ from services.gateway.upstream.translation.chat.message_writer import write_mess
 from services.gateway.upstream.translation.chat.part_writer import Written
 from services.gateway.upstream.translation.chat.tool_writer import write_tools
 from services.gateway.upstream.translation.conversation import (
+    NO_SAMPLING,
     Labels,
     OutputLimits,
     Request,
@@ -48,7 +49,8 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     }
     body |= write_tools(request, profile, report)
     body |= _limits(request, profile, report)
-    body |= _sampling(request.sampling, profile, report)
+    if request.sampling != NO_SAMPLING:
+        body |= _sampling(request.sampling, profile, report)
     body |= _thinking(request.thinking, profile)
     if request.shape is not None:
         body["response_format"] = _shape(request.shape)

@@ -3,7 +3,12 @@
 Most requests have little of all that a format has, and most rules need not be asked then.
 """
 
-from services.gateway.upstream.translation.conversation import Labels, Request, Sampling, Wish
+from services.gateway.upstream.translation.conversation import (
+    NO_LABELS,
+    NO_SAMPLING,
+    NO_WISH,
+    Request,
+)
 from services.gateway.upstream.translation.parts import Text
 
 # Bits of a set.
@@ -16,20 +21,18 @@ LABELS = 32
 # A turn of the assistant's, or a part that is no text.
 HISTORY = 64
 
-_NO_WISH, _NO_SAMPLING, _NO_LABELS = Wish(), Sampling(), Labels()
-
 
 def concerns_of(request: Request) -> int:
     found = ANYTHING
-    if request.thinking != _NO_WISH:
+    if request.thinking != NO_WISH:
         found |= THINKING
     if request.tools or request.choice is not None:
         found |= TOOLS
-    if request.sampling != _NO_SAMPLING:
+    if request.sampling != NO_SAMPLING:
         found |= SAMPLING
     if request.shape is not None:
         found |= SHAPE
-    if request.labels != _NO_LABELS:
+    if request.labels != NO_LABELS:
         found |= LABELS
     for turn in request.turns:
         if turn.role == "assistant":

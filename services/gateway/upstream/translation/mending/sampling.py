@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from services.gateway.upstream.translation.conversation import Request, Sampling
+from services.gateway.upstream.translation.conversation import NO_SAMPLING, Request
 from services.gateway.upstream.translation.mending.aim import Aim
 
 # What asks for nothing beyond what a provider does by itself.
@@ -22,7 +22,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 _OF_CLAUDE = ("temperature", "top_p", "top_k")
 _OF_OPENAI = ("temperature", "top_p", "presence", "frequency", "wants_logprobs", "top_logprobs")
-_UNSAID = Sampling()
 
 
 def refused_sampling(request: Request, aim: Aim) -> Request:
@@ -62,11 +61,11 @@ def one_way_of_sampling(request: Request, aim: Aim) -> Request:
 
 def _without(request: Request, aim: Aim, names: tuple[str, ...], why: str) -> Request:
     sampling = request.sampling
-    if sampling == _UNSAID:
+    if sampling == NO_SAMPLING:
         return request
     lost: dict[str, Any] = {}
     for name in names:
-        value, unsaid = getattr(sampling, name), getattr(_UNSAID, name)
+        value, unsaid = getattr(sampling, name), getattr(NO_SAMPLING, name)
         if value == unsaid:
             continue
         if value not in _NEUTRAL[name]:

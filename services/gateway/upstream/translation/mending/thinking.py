@@ -7,6 +7,7 @@ refuse otherwise, and sampling gives way to thinking unless little of it was ask
 from msgspec.structs import replace
 
 from services.gateway.upstream.translation.conversation import (
+    NO_WISH,
     Effort,
     Request,
     Turn,
@@ -22,7 +23,6 @@ from services.gateway.upstream.translation.mending.efforts import (
 from services.gateway.upstream.translation.parts import Result, Thinking, ToolCall
 from services.gateway.upstream.translation.tools import Freeform, Function
 
-_NONE = Wish()
 _THINKING = frozenset({"auto", "on", "between_tools"})
 _LITTLE = frozenset({"minimal", "low"})
 _DEFAULT_EFFORT: Effort = "medium"
@@ -35,17 +35,17 @@ _LEAST_TOP_P = 0.95
 def thinking_without_ability(request: Request, aim: Aim) -> Request:
     """A model that cannot think is not asked to; what was left to the model is no loss."""
     wish = request.thinking
-    if wish == _NONE or aim.profile.can_think:
+    if wish == NO_WISH or aim.profile.can_think:
         return request
     if wish.mode == "on" or wish.effort not in (None, "none"):
         aim.adapted(named_wish(wish, aim))
-    return replace(request, thinking=_NONE)
+    return replace(request, thinking=NO_WISH)
 
 
 def thinking_in_tokens(request: Request, aim: Aim) -> Request:
     """For Claude, which is told a mode, and an effort or a budget as the model knows them."""
     wish, profile = request.thinking, aim.profile
-    if wish == _NONE:
+    if wish == NO_WISH:
         return request
     if wish.mode == "off" or wish.effort == "none":
         return replace(request, thinking=_off_for_claude(wish, aim))
@@ -66,7 +66,7 @@ def thinking_in_tokens(request: Request, aim: Aim) -> Request:
 def _off_for_claude(wish: Wish, aim: Aim) -> Wish:
     if aim.profile.always_thinks:
         aim.unsupported(named_wish(wish, aim), "the model always thinks")
-        return _NONE
+        return NO_WISH
     effort = None if wish.effort == "none" else _snapped(wish.effort, aim)
     return Wish(mode="off", effort=effort)
 
@@ -89,7 +89,7 @@ def _budgeted(wish: Wish, aim: Aim) -> Wish:
 def thinking_in_words(request: Request, aim: Aim) -> Request:
     """For all others, which are told an effort."""
     wish, efforts = request.thinking, aim.profile.efforts
-    if wish == _NONE:
+    if wish == NO_WISH:
         return request
     effort = wish.effort
     if wish.mode == "off" or effort == "none":

@@ -3,6 +3,8 @@
 from typing import Any
 
 from services.gateway.upstream.translation.conversation import (
+    NO_LABELS,
+    NO_SAMPLING,
     Labels,
     Request,
     Sampling,
@@ -29,8 +31,6 @@ _MAX_TEMPERATURE = 1
 _USUAL_VERBOSITY = "medium"
 _JSON_MODE = "Answer with a single JSON object and nothing else."
 
-_NO_SAMPLING, _NO_LABELS = Sampling(), Labels()
-
 
 def write_request(request: Request, model: str, profile: Profile, report: Report) -> Members:
     """Raises UnsupportedField for what Anthropic has no word for, or reports it."""
@@ -49,9 +49,9 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     if request.tools:
         _tools(request, written, profile, report)
     _options(request, written, profile, report)
-    if request.sampling != _NO_SAMPLING:
+    if request.sampling != NO_SAMPLING:
         written.update(_sampling(request.sampling, report))
-    if request.labels != _NO_LABELS:
+    if request.labels != NO_LABELS:
         _labels(request.labels, written, report)
     if request.extra or request.hints:
         _beside(request, written, report)

@@ -27,6 +27,8 @@ _encode = msgspec.json.encode
 _METERED = Responses()
 _MAX_NAME_CHARS = 64
 _CALLS = ("function_call", "custom_tool_call")
+# All others are kept as they are.
+_READ = frozenset({"message", "reasoning", *_CALLS})
 # It may yet come to an end, which nobody would hear of.
 _NOT_OVER = ("failed", "cancelled", "queued", "in_progress")
 _RAW_LISTS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -67,7 +69,10 @@ def read_answer(body: bytes, family: Family) -> Reply | ReportedError:
     response = decode_answer(body, _response)
     if response.status in _NOT_OVER or (response.error and not response.output):
         return failure_of(response.error, response.status)
-    raws = RAWS.decode(_raw_output.decode(body).output) if response.output else []
+    if _READ.issuperset([item.type for item in response.output]):
+        raws = [ABSENT] * len(response.output)
+    else:
+        raws = RAWS.decode(_raw_output.decode(body).output)
     parts: list[Part] = []
     for index, (item, raw) in enumerate(zip(response.output, raws, strict=True)):
         parts += _parts(item, raw, family, index)

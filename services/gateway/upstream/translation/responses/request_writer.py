@@ -6,7 +6,14 @@ from typing import Any
 import msgspec
 
 from libs.common.decode_errors import UNREADABLE
-from services.gateway.upstream.translation.conversation import Request, Shape, Turn
+from services.gateway.upstream.translation.conversation import (
+    NO_LABELS,
+    NO_SAMPLING,
+    Request,
+    Sampling,
+    Shape,
+    Turn,
+)
 from services.gateway.upstream.translation.names import sent_name
 from services.gateway.upstream.translation.parts import Text
 from services.gateway.upstream.translation.profile import Profile
@@ -46,7 +53,8 @@ def write_request(request: Request, model: str, profile: Profile, report: Report
     if request.parallel is not None and (tools.written or tools.added):
         body["parallel_tool_calls"] = request.parallel
     _write_limits(body, request, profile, report)
-    _write_sampling(body, request, report)
+    if request.sampling != NO_SAMPLING:
+        _write_sampling(body, request.sampling, report)
     _write_thinking(body, request, profile)
     _write_text(body, request)
     _write_labels(body, request)
@@ -104,8 +112,7 @@ def _write_limits(body: dict[str, Any], request: Request, profile: Profile, repo
         raise unsupported(paths.field("limits.answers"), "the provider gives one answer a call")
 
 
-def _write_sampling(body: dict[str, Any], request: Request, report: Report) -> None:
-    sampling = request.sampling
+def _write_sampling(body: dict[str, Any], sampling: Sampling, report: Report) -> None:
     if sampling.temperature is not None:
         body["temperature"] = sampling.temperature
     if sampling.top_p is not None:
@@ -179,16 +186,17 @@ def _title(schema: msgspec.Raw | None) -> str:
 
 def _write_labels(body: dict[str, Any], request: Request) -> None:
     labels = request.labels
-    tier = None if labels.tier is None else _TIERS.get(labels.tier, labels.tier)
-    written = {
-        "metadata": labels.metadata,
-        "user": labels.user,
-        "safety_identifier": labels.safety_id,
-        "prompt_cache_key": labels.cache_key,
-        "prompt_cache_retention": labels.cache_retention,
-        "service_tier": None if tier == "auto" else tier,
-    }
-    body.update({name: value for name, value in written.items() if value is not None})
+    if labels != NO_LABELS:
+        tier = None if labels.tier is None else _TIERS.get(labels.tier, labels.tier)
+        written = {
+            "metadata": labels.metadata,
+            "user": labels.user,
+            "safety_identifier": labels.safety_id,
+            "prompt_cache_key": labels.cache_key,
+            "prompt_cache_retention": labels.cache_retention,
+            "service_tier": None if tier == "auto" else tier,
+        }
+        body.update({name: value for name, value in written.items() if value is not None})
     # OpenAI keeps an answer for a month unless it is told not to.
     body["store"] = labels.keeps is True
 
