@@ -128,18 +128,16 @@ class Prover:
 
     async def _users(self, after: str | None) -> AsyncIterator[str]:
         """In order: accounts, and those that have entries alone."""
-        stray = await self._proofs.stray(after)
         while page := await self._proofs.user_ids(after=after, limit=_PAGE):
             for user_id in page:
-                while stray is not None and stray <= user_id:
-                    if stray < user_id:
-                        yield stray
-                    stray = await self._proofs.stray(stray)
+                while (stray := await self._proofs.stray(after, user_id)) is not None:
+                    yield stray
+                    after = stray
                 yield user_id
-            after = page[-1]
-        while stray is not None:
+                after = user_id
+        while (stray := await self._proofs.stray(after, None)) is not None:
             yield stray
-            stray = await self._proofs.stray(stray)
+            after = stray
 
     async def _unnumbered(self, proved: Checkpoint) -> Difference | None:
         number = await self._proofs.unnumbered(proved.user_id)

@@ -70,7 +70,7 @@ PLANS: list[tuple[str, dict[str, Any]]] = [
     # The proof: a stretch of an account's entries, its periods and days; the accounts themselves.
     ("entries", {"user_id": "a", "seq": {"$gt": 3, "$lte": 9}}),
     ("entries", {"user_id": "a", "seq": None}),
-    ("entries", {"user_id": {"$gt": "a"}}),
+    ("entries", {"user_id": {"$gt": "a", "$lt": "b"}}),
     ("spend", {"user_id": "a"}),
     ("rollups", {"user_id": "a", "day": {"$in": ["2026-11-24"]}}),
     # Whose a response is, or another object.

@@ -58,9 +58,14 @@ class ProofStore:
         accounts = self._accounts.find(known, {"_id": 1}).sort("_id", ASCENDING).limit(limit)
         return [document["_id"] for document in await accounts.to_list(limit)]
 
-    async def stray(self, after: str | None) -> str | None:
-        """The next user_id after `after` that has entries, with or without an account."""
-        query = {} if after is None else {"user_id": {"$gt": after}}
+    async def stray(self, after: str | None, before: str | None) -> str | None:
+        """The first user_id between these that has entries.
+
+        Between two accounts there are none as a rule, which an index tells without an entry.
+        """
+        bounds = {"$gt": after, "$lt": before}
+        given = {operator: id_ for operator, id_ in bounds.items() if id_ is not None}
+        query = {"user_id": given} if given else {}
         found = self._entries.find(query, {"user_id": 1}).sort("user_id", ASCENDING).limit(1)
         documents = await found.to_list(1)
         return documents[0]["user_id"] if documents else None
