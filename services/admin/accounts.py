@@ -88,6 +88,10 @@ class AccountQuery(PageQuery, frozen=True, kw_only=True):
     status: AccountStatus | UnsetType = UNSET
     sort: Literal["user_id", "-user_id", "created_at", "-created_at"] = "user_id"
 
+    @property
+    def wants_few(self) -> bool:
+        return self.q is not UNSET or self.status not in (UNSET, "active")
+
     def wants(self, account: Account) -> bool:
         if self.status is UNSET:
             shown = account.status != "archived"
@@ -148,7 +152,7 @@ async def _reached(request: Request[State], query: AccountQuery, part: Slice) ->
     """The accounts that the actor reaches, and wants."""
     accounts, reached = request.state["accounts"], actor_of(request).accounts
     if reached is None:
-        return await accounts.slice(part, keep=query.wants)
+        return await accounts.slice(part, keep=query.wants, keeps_few=query.wants_few)
     found = filter(query.wants, await accounts.get_many(reached))
 
     def place_of(account: Account) -> RowPlace:

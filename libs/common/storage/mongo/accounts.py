@@ -34,9 +34,13 @@ class AccountStore(RevisedStore[Account]):
         found = self._collection.find({"_id": {"$in": wanted}}, {"time_zone": 1})
         return {d["_id"]: d.get("time_zone", "UTC") for d in await found.to_list(len(wanted))}
 
-    async def slice(self, wanted: Slice, *, keep: Callable[[Account], bool]) -> Rows[Account]:
+    async def slice(
+        self, wanted: Slice, *, keep: Callable[[Account], bool], keeps_few: bool = False
+    ) -> Rows[Account]:
         """In the order of `_id` or `created_at`."""
-        return await read_slice(self._collection, {}, wanted, Account, keep=keep)
+        return await read_slice(
+            self._collection, {}, wanted, Account, keep=keep, keeps_few=keeps_few
+        )
 
     async def with_budgets(
         self, part: Slice, periods: Iterable[str]
