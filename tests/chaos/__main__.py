@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
@@ -10,19 +11,24 @@ from pathlib import Path
 from deploy.local.environment import without_settings
 from deploy.local.stack import LocalStack
 from tests.chaos.check import Findings, skip_an_increment
+from tests.chaos.on_cluster import ClusterNode, mover, victims
 from tests.chaos.run import REPLICAS, SETTINGS, run
+from tests.clusters import cluster
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--seconds", type=float, default=40, help="of load, for each seed")
+    parser.add_argument("--cluster", action="store_true", help="a Redis Cluster of three masters")
     parser.add_argument("--fault", action="store_true", help="skip one $inc: the run must fail")
     arguments = parser.parse_args()
     failed = 0
     for seed in arguments.seeds:
         print(f"seed {seed}", flush=True)
-        findings = _run(seed, arguments.seconds, fault=arguments.fault)
+        findings = _run(
+            seed, arguments.seconds, on_cluster=arguments.cluster, fault=arguments.fault
+        )
         print(f"  served {findings.served}, entries {dict(findings.entries)}")
         for fault in findings.faults:
             print(f"  FAULT {fault}")
@@ -31,21 +37,34 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _run(seed: int, seconds: float, *, fault: bool) -> Findings:
-    with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
-        stack = LocalStack(
-            Path(directory),
-            {**without_settings(os.environ), **SETTINGS},
+def _run(seed: int, seconds: float, *, on_cluster: bool, fault: bool) -> Findings:
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        nodes: list[ClusterNode] = []
+        beside, settings = None, SETTINGS
+        if on_cluster:
+            made = stack.enter_context(cluster(directory))
+            nodes, beside = victims(made), mover(made, seed, _say)
+            settings = {**SETTINGS, "REDIS_URL": made.url}
+        services = LocalStack(
+            directory / "stack",
+            {**without_settings(os.environ), **settings},
             gateways=REPLICAS,
             workers=REPLICAS,
             free_ports=True,
         )
-        try:
-            stack.start()
-            meddle = skip_an_increment if fault else None
-            return asyncio.run(run(stack, seed=seed, seconds=seconds, say=_say, meddle=meddle))
-        finally:
-            stack.stop()
+        stack.callback(services.stop)
+        services.start()
+        work = run(
+            services,
+            seed=seed,
+            seconds=seconds,
+            say=_say,
+            nodes=nodes,
+            beside=beside,
+            meddle=skip_an_increment if fault else None,
+        )
+        return asyncio.run(work)
 
 
 def _say(line: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -14,7 +14,14 @@ import pymongo
 from deploy.local.client import Client
 from deploy.local.stack import LocalStack
 from tests.chaos.check import Findings, check, user_ids
-from tests.chaos.harms import SPOOL_MAX_BYTES, Harmful, Harms
+from tests.chaos.harms import (
+    SERVICES,
+    SPOOL_MAX_BYTES,
+    Harmful,
+    Harms,
+    StackProcess,
+    Victim,
+)
 from tests.e2e import mixed_load
 from tests.support.polling import eventually_in_thread
 
@@ -50,16 +57,24 @@ async def run(
     seconds: float,
     say: Callable[[str], None],
     harms: Harms = Harms(),  # noqa: B008 - it is frozen
+    nodes: Sequence[Victim] = (),
+    beside: Callable[[float], Coroutine[Any, Any, None]] | None = None,
     meddle: Callable[[LocalStack], None] | None = None,
 ) -> Findings:
-    """`meddle` injects a fault before the books are checked."""
+    """`nodes` stand for the stack's own Redis; `beside` goes on until its time is over, and
+    `meddle` injects a fault before the books are checked.
+    """
     api_keys = _make_accounts(stack)
     until = monotonic() + seconds
     answers: Counter[str] = Counter()
     whole: set[str] = set()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_load(stack, api_keys, seed, until, answers, whole))
-        Harmful(stack, seed, until, harms, say).start(tasks)
+        own = (*SERVICES, "mongo") if nodes else (*SERVICES, "mongo", "redis")
+        victims: list[Victim] = [*(StackProcess(stack, name) for name in own), *nodes]
+        Harmful(stack, victims, seed, until, harms, say).start(tasks)
+        if beside is not None:
+            tasks.create_task(beside(until))
     say(f"answers: {dict(answers)}")
     with suppress(TimeoutError):
         # What is missing then is what the check names.

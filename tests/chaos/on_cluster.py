@@ -1,0 +1,69 @@
+"""`make chaos` on a Redis Cluster: its masters are killed and paused, and slots move under load."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable, Coroutine
+from os import kill
+from time import monotonic
+from typing import Any
+
+import msgspec
+from redis import RedisError
+
+from deploy.local.errors import StackError
+from libs.common.storage.redis.key_slots import SLOTS
+from tests.clusters import Cluster, Node, move_slots
+
+# Of 16 shards on three masters, a move has about one.
+_MOVED = SLOTS // 16
+
+
+class ClusterNode(msgspec.Struct, frozen=True):
+    """A master that comes back with its append-only file."""
+
+    name: str
+    node: Node
+
+    def kill(self) -> None:
+        self.node.server.kill()
+
+    def start(self) -> None:
+        try:
+            self.node.server.start()
+        except RuntimeError as error:
+            raise StackError(str(error)) from error
+
+    def signal(self, signum: signal.Signals) -> None:
+        kill(self.node.server.pid, signum)
+
+
+def victims(cluster: Cluster) -> list[ClusterNode]:
+    return [ClusterNode(f"node {n}", node) for n, node in enumerate(cluster.masters)]
+
+
+def mover(
+    cluster: Cluster, seed: int, say: Callable[[str], None]
+) -> Callable[[float], Coroutine[Any, Any, None]]:
+    """Moves some slots from one master to another, atomically, again and again."""
+    chance = random.Random(f"{seed} slots")
+
+    def move() -> str:
+        start = chance.randrange(0, SLOTS - _MOVED)
+        source = cluster.master_of(start)
+        target = chance.choice([node for node in cluster.masters if node is not source])
+        if not source.serves(start + _MOVED - 1):
+            return "no slots moved: they lie on two masters"
+        move_slots(start, start + _MOVED - 1, source, target)
+        return f"slots {start} to {start + _MOVED - 1} moved"
+
+    async def keep_moving(until: float) -> None:
+        while monotonic() < until:
+            await asyncio.sleep(chance.uniform(0.5, 3.0))
+            try:
+                say(await asyncio.to_thread(move))
+            except (RedisError, StopIteration, TimeoutError, OSError) as error:
+                # A node that is away moves nothing.
+                say(f"no slots moved: {type(error).__name__}")
+
+    return keep_moving
