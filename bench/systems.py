@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import psutil
@@ -41,10 +42,16 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+Measured = tuple[StackInfo, list[System]]
+
+
 @contextmanager
-def systems() -> Iterator[tuple[StackInfo, list[System]]]:
-    """Direct, bare relay and gateway (databases and ledger worker included), on free ports."""
-    environment = without_settings(os.environ) | {"LOG_LEVEL": "warning"}
+def systems(settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Measured]:
+    """Direct, bare relay and gateway (databases and ledger worker included), on free ports.
+
+    A REDIS_URL in `settings` replaces the stack's own Redis.
+    """
+    environment = {**without_settings(os.environ), "LOG_LEVEL": "warning", **settings}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         stack = LocalStack(Path(directory), environment, free_ports=True)
         bare = Supervisor(Path(directory) / "bare")

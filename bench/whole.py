@@ -6,13 +6,12 @@ rollups of its own. CPU time is counted until the last call is posted and settle
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from statistics import median
 
 import msgspec
-from redis import Redis
 
 from bench.load import Job, Result, run_job
 from bench.systems import System
@@ -23,13 +22,14 @@ from libs.common.schemas.key import ApiKey
 from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.driver import open_database
 from libs.common.storage.mongo.keys import KeyStore
-from libs.common.storage.queue.event_queue import QUEUE
+from libs.common.storage.queue.event_queue import queue_is_empty
+from libs.common.storage.redis.client import open_redis
+from tests.support.polling import eventually
 
 ACCOUNTS = 1000
 WHOLE = f"whole stack, {ACCOUNTS:,} accounts"
 _AT_A_TIME = (1, 16)
 _BUDGET = Budget(limit_nusd=10**15, period="monthly")
-_POSTED_S = 120.0
 _US = 1e6
 
 
@@ -37,13 +37,11 @@ def measure_whole(
     info: StackInfo, gateway: System, body: bytes, *, requests: int, rounds: int
 ) -> Iterator[str]:
     """A line for each number of calls at a time; medians over the rounds."""
-    secrets = asyncio.run(_add_accounts(info.mongo_uri))
-    # Every key and budget is known to the gateway and to Redis then.
-    _one_round(info, gateway, body, secrets, at_a_time=16, requests=ACCOUNTS)
+    secrets = known_accounts(info, gateway, body)
     for at_a_time in _AT_A_TIME:
         count = requests if at_a_time > 1 else requests // 4
         rows = [
-            _one_round(info, gateway, body, secrets, at_a_time=at_a_time, requests=count)
+            one_round(info, gateway, body, secrets, at_a_time=at_a_time, requests=count)
             for _ in range(rounds)
         ]
         cpu = {name: median(row[name] for row in rows) for name in rows[0]}
@@ -54,7 +52,14 @@ def measure_whole(
         )
 
 
-def _one_round(
+def known_accounts(info: StackInfo, gateway: System, body: bytes) -> list[str]:
+    """The secrets of accounts whose keys and budgets the gateway and Redis know."""
+    secrets = asyncio.run(_add_accounts(info.mongo_uri))
+    one_round(info, gateway, body, secrets, at_a_time=16, requests=ACCOUNTS)
+    return secrets
+
+
+def one_round(
     info: StackInfo,
     gateway: System,
     body: bytes,
@@ -74,19 +79,15 @@ def _one_round(
     )
     before = gateway.cpu_s()
     result: Result = run_job(job)
-    _await_posted(info.redis_url)
+    asyncio.run(_posted(info.redis_url))
     after = gateway.cpu_s()
     count = len(result.latencies_s)
     return {name: (after[name] - before[name]) / count * _US for name in after}
 
 
-def _await_posted(redis_url: str) -> None:
-    give_up_at = time.monotonic() + _POSTED_S
-    with Redis.from_url(redis_url) as redis:
-        while redis.zcard(QUEUE):
-            if time.monotonic() > give_up_at:
-                raise TimeoutError("the calls are not posted")
-            time.sleep(0.05)
+async def _posted(redis_url: str) -> None:
+    async with open_redis(redis_url) as redis:
+        await eventually(partial(queue_is_empty, redis))
 
 
 async def _add_accounts(mongo_uri: str) -> list[str]:
