@@ -1,4 +1,6 @@
-"""`make chaos`: one run per seed. Exits 1 where a run's books do not balance."""
+"""`make chaos`: one run per seed; calls begin without Redis with odd ones. Exits 1 where books do
+not balance, or a pool was overrun.
+"""
 
 import argparse
 import asyncio
@@ -41,11 +43,13 @@ def _run(seed: int, seconds: float, *, on_cluster: bool, fault: bool) -> Finding
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         nodes: list[ClusterNode] = []
-        beside, settings = None, SETTINGS
+        is_closed = seed % 2 == 0
+        without_redis = {"ADMISSION_WITHOUT_REDIS": "closed" if is_closed else "open"}
+        beside, settings = None, SETTINGS | without_redis
         if on_cluster:
             made = stack.enter_context(cluster(directory))
             nodes, beside = victims(made), mover(made, seed, _say)
-            settings = {**SETTINGS, "REDIS_URL": made.url}
+            settings |= {"REDIS_URL": made.url}
         services = LocalStack(
             directory / "stack",
             {**without_settings(os.environ), **settings},
@@ -63,6 +67,7 @@ def _run(seed: int, seconds: float, *, on_cluster: bool, fault: bool) -> Finding
             nodes=nodes,
             beside=beside,
             meddle=skip_an_increment if fault else None,
+            is_closed=is_closed,
         )
         return asyncio.run(work)
 

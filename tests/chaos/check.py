@@ -23,10 +23,13 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     faults: Sequence[str]
 
 
-def check(stack: LocalStack, whole: Set[str] = frozenset()) -> Findings:
+def check(
+    stack: LocalStack, whole: Set[str] = frozenset(), *, no_pool_overrun: bool = False
+) -> Findings:
     """Every call that the provider saw has one entry; no entry has a call that it did not see.
 
-    `whole` are the calls whose answers came to their last byte: what those used is posted.
+    `whole` are the calls whose answers came to their last byte: what those used is posted. A pool
+    cannot be overrun where no call begins without Redis.
     """
     calls: dict[str, dict[str, Any]] = {}
     seen = mixed_load.served(stack)
@@ -43,6 +46,8 @@ def check(stack: LocalStack, whole: Set[str] = frozenset()) -> Findings:
         faults += _faults_of(entry, calls.get(entry["entry_id"]))
     faults += _faults_of_whole(whole, entries)
     faults += _faults_of_sums(stack, entries)
+    if no_pool_overrun:
+        faults += _faults_of_pools(stack, entries)
     statuses = Counter(
         entry["status"] if entry.get("corrects") is None else entry["kind"] for entry in entries
     )
@@ -88,12 +93,28 @@ def _faults_of_sums(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> 
     for entry in entries:
         totals[entry["user_id"]] += entry["cost_nusd"]
     for user_id, total in totals.items():
-        spend = admin.expect("GET", f"/admin/accounts/{user_id}")["spend"]
+        account = admin.expect("GET", f"/admin/accounts/{user_id}")
+        spend = account["spend"]
         if spend["total_usd"] != total * _NANO:
             faults.append(f"{user_id} spent {spend['total_usd']}, its entries sum to {total} nUSD")
         if spend["held_usd"] != 0:
             faults.append(f"{user_id} still holds {spend['held_usd']} USD")
     return faults
+
+
+def _faults_of_pools(stack: LocalStack, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What calls used after their gateway was paused for longer than a hold lives comes on top."""
+    admin = Client(stack.info.admin_url, stack.info.admin_api_key)
+    used: Counter[str] = Counter()
+    for entry in entries:
+        if entry["kind"] != "late_event":
+            used[entry["user_id"]] += entry["cost_nusd"]
+    return [
+        f"{user_id} used {nusd} nUSD of a budget of {budget['limit_usd']} USD"
+        for user_id, nusd in used.items()
+        for budget in admin.expect("GET", f"/admin/accounts/{user_id}")["budgets"]
+        if nusd * _NANO > budget["limit_usd"]
+    ]
 
 
 def user_ids(stack: LocalStack) -> list[str]:

@@ -48,6 +48,11 @@ _CALL_LIMIT_S = 30.0
 _BUDGET = {"budget": {"limit_usd": 1_000_000, "period": "total"}}
 # Beside the demo account; each has calls under way at any time.
 _OTHER_ACCOUNTS = 7
+_POOLED = 1
+# Used up by a tenth of the calls that this account makes, whose bodies are as long as the provider
+# says, so that none costs more than its hold.
+_POOL = {"budget": {"limit_usd": 0.05, "period": "total"}}
+_PADDING = " word" * 4_000
 
 
 async def run(
@@ -60,9 +65,11 @@ async def run(
     nodes: Sequence[Victim] = (),
     beside: Callable[[float], Coroutine[Any, Any, None]] | None = None,
     meddle: Callable[[LocalStack], None] | None = None,
+    is_closed: bool = False,
 ) -> Findings:
-    """`nodes` stand for the stack's own Redis; `beside` goes on until its time is over, and
-    `meddle` injects a fault before the books are checked.
+    """`is_closed`: no call begins without Redis, so that no two gateways use what was left. `nodes`
+    stand for the stack's own Redis; `beside` goes on until its time is over, and `meddle` injects a
+    fault before the books are checked.
     """
     api_keys = _make_accounts(stack)
     until = monotonic() + seconds
@@ -81,7 +88,7 @@ async def run(
         await eventually_in_thread(lambda: is_settled(stack), limit_s=_SETTLE_S)
     if meddle is not None:
         meddle(stack)
-    return await asyncio.to_thread(check, stack, whole)
+    return await asyncio.to_thread(check, stack, whole, no_pool_overrun=is_closed)
 
 
 def _make_accounts(stack: LocalStack) -> list[str]:
@@ -89,9 +96,10 @@ def _make_accounts(stack: LocalStack) -> list[str]:
     admin = Client(stack.info.admin_url, stack.info.admin_api_key)
     admin.expect("PATCH", f"/admin/accounts/{stack.info.demo_user_id}", _BUDGET)
     api_keys = [stack.info.demo_api_key]
-    for number in range(_OTHER_ACCOUNTS):
+    for number in range(1, _OTHER_ACCOUNTS + 1):
         user_id = f"account-{number}"
-        admin.expect("POST", "/admin/accounts", {"user_id": user_id, "name": user_id, **_BUDGET})
+        budget = _POOL if number == _POOLED else _BUDGET
+        admin.expect("POST", "/admin/accounts", {"user_id": user_id, "name": user_id, **budget})
         key = admin.expect("POST", "/admin/keys", {"user_id": user_id, "name": user_id})
         api_keys.append(key["api_key"])
     return api_keys
@@ -108,17 +116,18 @@ async def _load(
     """Clients that take whatever comes: an error, a broken stream, no connection."""
     numbers = itertools.count()
     calls = mixed_load.requests(2000, seed)
-    headers = [{"authorization": f"Bearer {api_key}"} for api_key in api_keys]
+    padded = mixed_load.requests(2000, seed, padding=_PADDING)
+    logins = [{"authorization": f"Bearer {api_key}"} for api_key in api_keys]
     timeout = aiohttp.ClientTimeout(total=_CALL_LIMIT_S)
 
     async def client(session: aiohttp.ClientSession) -> None:
         while monotonic() < until:
             number = next(numbers)
-            path, body = calls[number % len(calls)]
+            account = number // len(stack.gateway_urls) % len(logins)
+            path, body = (padded if account == _POOLED else calls)[number % len(calls)]
             url = stack.gateway_urls[number % len(stack.gateway_urls)]
-            of = headers[number // 2 % len(headers)]
             try:
-                async with session.post(url + path, json=body, headers=of) as response:
+                async with session.post(url + path, json=body, headers=logins[account]) as response:
                     answer = await response.read()
                     answers[str(response.status)] += 1
                 if response.status == _OK and (not body["stream"] or _LAST_FRAMES[path] in answer):

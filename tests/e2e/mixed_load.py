@@ -32,13 +32,16 @@ _MAP_KEYS = {
 }
 
 
-def requests(count: int, seed: int) -> list[tuple[str, dict[str, Any]]]:
-    """Paths and bodies: three formats, streamed and not, with and without cached tokens."""
+def requests(count: int, seed: int, *, padding: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Paths and bodies: three formats, streamed and not, with and without cached tokens.
+
+    The provider reports more tokens than a body without padding could have.
+    """
     chance = random.Random(seed)
-    return [_request(chance) for _ in range(count)]
+    return [_request(chance, padding) for _ in range(count)]
 
 
-def _request(chance: random.Random) -> tuple[str, dict[str, Any]]:
+def _request(chance: random.Random, padding: str) -> tuple[str, dict[str, Any]]:
     path = chance.choice((CHAT, RESPONSES, MESSAGES))
     cached = chance.randrange(0, 400)
     script = (
@@ -48,7 +51,7 @@ def _request(chance: random.Random) -> tuple[str, dict[str, Any]]:
     if path == MESSAGES:
         written = chance.randrange(0, 300)
         script += f" cache_write_tokens={written} cache_write_1h_tokens={written // 3}"
-    text = f"[[stand-in {script}]] hello"
+    text = f"[[stand-in {script}]] hello{padding}"
     body: dict[str, Any] = {
         "model": chance.choice(_MODELS[path]),
         "stream": chance.random() < 0.5,
