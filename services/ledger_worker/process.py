@@ -49,6 +49,8 @@ from services.ledger_worker.sweep import keep_sweeping
 
 # How often the queue is measured.
 _WATCH_INTERVAL_S = 5.0
+# A job that nobody has ended after one and a half of its timeouts is late.
+_LATE_JOBS_MS = 1500
 # Jobs of a shard at a time, however many shards there are: the more there are, the fewer events has
 # each job.
 _SHARD_JOBS = 16
@@ -158,8 +160,10 @@ async def work(resources: Resources, stop: asyncio.Event) -> None:
         if shards.count == 1:
             await work_on(0, stop)
         else:
-            others = ShardWorkers(Pipelined(redis), shards, gone_after_ms=GONE_AFTER_MS)
-            await share_shards(others, work_on, stop)
+            names = [queue.name for queue in queues]
+            others = ShardWorkers(Pipelined(redis), shards, names, gone_after_ms=GONE_AFTER_MS)
+            late_ms = settings.worker_job_timeout_s * _LATE_JOBS_MS
+            await share_shards(others, work_on, stop, worker=settings.name, late_ms=late_ms)
     # Those of servers that are away expire.
     await asyncio.gather(*map(redis.delete, keys), return_exceptions=True)
 

@@ -28,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "json"
     price_map_path: str | None = None
 
-    # Distinguishes the health keys of workers on one host; the host's name by default.
+    # Distinguishes workers on one host, by their health keys; the host's name by default. On a
+    # cluster, workers with one name take the same share.
     worker_name: str = ""
     worker_max_jobs: Annotated[int, Meta(ge=1, le=1000)] = 64
     # After this time another worker claims the jobs of a worker that was killed.

@@ -1,19 +1,19 @@
 """Which shards this process works on, where a Redis cluster has many.
 
 Each process says at every shard that it is there, and works out its share from who else is. While
-processes come and go, a shard has two workers or none for seconds: that costs time only, because a
-job is claimed by one of them, and posted once however often it is delivered.
+processes come and go, a shard has two workers or none for seconds. A shard that falls behind is
+worked on by all: it has more to do than others, or a worker that does nothing. Any of this costs
+time only, because a job is claimed by one worker, and posted once however often it is delivered.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from uuid import uuid4
 
 import msgspec
 import structlog
 
 from libs.common.storage.redis.client import RedisError
-from libs.common.storage.redis.shard_workers import ShardWorkers
+from libs.common.storage.redis.shard_workers import Presence, ShardWorkers
 from services.ledger_worker.queue_worker import pause
 
 _LOOK_S = 2.0
@@ -47,12 +47,16 @@ async def share_shards(
     work: Work,
     stop: asyncio.Event,
     *,
-    worker: str | None = None,
+    worker: str,
+    late_ms: int,
     look_s: float = _LOOK_S,
 ) -> None:
-    """Until `stop`: works on this process's share, and returns once that has ended."""
-    worker = worker or uuid4().hex
-    share = _Share(worker, others.count, work)
+    """Until `stop`: works on this process's share, and returns once that has ended.
+
+    A shard whose first job has been due for `late_ms` is everybody's. Two processes with the same
+    name have the same share.
+    """
+    share = _Share(worker, others.count, late_ms, work)
     async with asyncio.TaskGroup() as tasks:
         while not stop.is_set():
             share.adjust(await _announced(others, worker), tasks)
@@ -63,10 +67,10 @@ async def share_shards(
         await asyncio.gather(*leaving, return_exceptions=True)
 
 
-async def _announced(others: ShardWorkers, worker: str) -> list[Sequence[str] | None]:
-    """By shard: who works there, or None while its server is away."""
+async def _announced(others: ShardWorkers, worker: str) -> list[Presence | None]:
+    """By shard; None while its server is away."""
     asked = (others.announce(shard, worker) for shard in range(others.count))
-    found: list[Sequence[str] | None] = []
+    found: list[Presence | None] = []
     for answer in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(answer, RedisError | OSError):
             found.append(None)
@@ -80,21 +84,22 @@ async def _announced(others: ShardWorkers, worker: str) -> list[Sequence[str] | 
 class _Share:
     """The shards that this process works on now."""
 
-    def __init__(self, worker: str, count: int, work: Work) -> None:
+    def __init__(self, worker: str, count: int, late_ms: int, work: Work) -> None:
         self._worker = worker
         self._count = count
+        self._late_ms = late_ms
         self._work = work
         self._working: dict[int, _Working] = {}
 
-    def adjust(self, found: Sequence[Sequence[str] | None], tasks: asyncio.TaskGroup) -> None:
+    def adjust(self, found: Sequence[Presence | None], tasks: asyncio.TaskGroup) -> None:
         """Starts and ends work. Work on a shard whose server is away goes on: it waits there."""
         before = set(self._working)
         self._working = {n: each for n, each in self._working.items() if not each.task.done()}
-        for shard, workers in enumerate(found):
-            if workers is None:
+        for shard, presence in enumerate(found):
+            if presence is None:
                 continue
             working = self._working.get(shard)
-            if not is_dealt(shard, self._count, self._worker, workers):
+            if not self._has(shard, presence):
                 if working is not None:
                     working.stop.set()
             elif working is None:
@@ -102,8 +107,13 @@ class _Share:
                 task = tasks.create_task(self._work(shard, stop))
                 self._working[shard] = _Working(stop, task)
         if set(self._working) != before:
-            most = max((len(workers) for workers in found if workers is not None), default=0)
-            log.info("shards.shared", shards=len(self._working), of=self._count, workers=most)
+            workers = max((len(each.workers) for each in found if each is not None), default=0)
+            log.info("shards.shared", shards=len(self._working), of=self._count, workers=workers)
+
+    def _has(self, shard: int, presence: Presence) -> bool:
+        return presence.late_ms > self._late_ms or is_dealt(
+            shard, self._count, self._worker, presence.workers
+        )
 
     def end(self) -> None:
         for working in self._working.values():

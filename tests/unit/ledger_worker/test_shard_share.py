@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from libs.common.storage.redis.pipelining import Pipelined
-from libs.common.storage.redis.shard_workers import ShardWorkers
+from libs.common.storage.redis.shard_workers import Presence, ShardWorkers
 from libs.common.storage.redis.shards import cluster_shards
 from services.ledger_worker.shard_share import is_dealt, share_shards
 from tests.fake_redis import fake_redis
@@ -26,6 +26,10 @@ def test_every_shard_has_a_worker_and_every_worker_a_shard(count: int, present: 
     assert set(per_shard) == set(range(count))
     assert max(per_worker.values()) - min(per_worker.values()) <= 1
     assert max(per_shard.values()) - min(per_shard.values()) <= 1
+
+
+FOUR = cluster_shards(4)
+QUEUES = [FOUR.name("gateway:queue", shard) for shard in range(4)]
 
 
 class Process:
@@ -46,7 +50,14 @@ class Process:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Process"]:
         task = asyncio.create_task(
-            share_shards(self._others, self._work, self._stop, worker=self.name, look_s=0.01)
+            share_shards(
+                self._others,
+                self._work,
+                self._stop,
+                worker=self.name,
+                late_ms=60_000,
+                look_s=0.01,
+            )
         )
         try:
             yield self
@@ -60,7 +71,7 @@ class OneShardAway(ShardWorkers):
 
     is_away = False
 
-    async def announce(self, shard: int, worker: str) -> list[str]:
+    async def announce(self, shard: int, worker: str) -> Presence:
         if self.is_away and shard == 1:
             raise RedisConnectionError("away")
         return await super().announce(shard, worker)
@@ -74,7 +85,7 @@ class OneShardAway(ShardWorkers):
 @pytest.fixture
 async def others() -> AsyncIterator[OneShardAway]:
     async with fake_redis() as redis:
-        yield OneShardAway(Pipelined(redis), cluster_shards(4), gone_after_ms=60_000)
+        yield OneShardAway(Pipelined(redis), FOUR, QUEUES, gone_after_ms=60_000)
 
 
 def works_on(process: Process, *shards: int) -> asyncio.Future[None]:
@@ -101,7 +112,7 @@ async def test_the_shards_of_a_process_that_died_are_taken(others: ShardWorkers)
     async with Process(others, "a").running() as process:
         await works_on(process, 1, 3)
     async with fake_redis() as redis:
-        expiring = ShardWorkers(Pipelined(redis), cluster_shards(4), gone_after_ms=50)
+        expiring = ShardWorkers(Pipelined(redis), FOUR, QUEUES, gone_after_ms=50)
         for shard in range(4):
             await expiring.announce(shard, "0-dead")
         async with Process(expiring, "a").running() as process:
@@ -134,4 +145,20 @@ async def test_a_fault_of_the_work_ends_the_process(others: ShardWorkers) -> Non
         raise ValueError(f"shard {shard}")
 
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
-        await share_shards(others, fail, asyncio.Event(), worker="a", look_s=0.01)
+        await share_shards(others, fail, asyncio.Event(), worker="a", late_ms=60_000, look_s=0.01)
+
+
+async def test_a_shard_that_falls_behind_is_worked_on_by_all() -> None:
+    """Its own worker says that it is there, and does nothing."""
+    async with fake_redis() as redis:
+        others = ShardWorkers(Pipelined(redis), FOUR, QUEUES, gone_after_ms=60_000)
+        for shard in range(4):
+            await others.announce(shard, "0-idle")
+        now_ms = int((await redis.time())[0]) * 1000
+        await redis.zadd(QUEUES[1], {"own": now_ms - 59_000})
+        await redis.zadd(QUEUES[2], {"late": now_ms - 62_000, "next": now_ms - 1_000})
+        await redis.zadd(QUEUES[0], {"not due": now_ms + 600_000})
+        async with Process(others, "a").running() as process:
+            await works_on(process, 1, 2, 3)
+            await redis.zrem(QUEUES[2], "late")
+            await works_on(process, 1, 3)
