@@ -36,13 +36,13 @@ class _Body(msgspec.Struct):
     user: str | None = None
 
 
-class _Answer(msgspec.Struct):
+class _EmbeddingAnswer(msgspec.Struct):
     model: Any = None
     usage: msgspec.Raw = ABSENT
 
 
 _body = msgspec.json.Decoder(_Body)
-_answer = msgspec.json.Decoder(_Answer)
+_answer = msgspec.json.Decoder(_EmbeddingAnswer)
 
 
 class Embeddings:

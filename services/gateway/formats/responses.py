@@ -50,7 +50,7 @@ class _Body(msgspec.Struct):
     background: bool | None = None
 
 
-class _Answer(msgspec.Struct):
+class _ResponseAnswer(msgspec.Struct):
     id: str | None = None
     model: Any = None
     usage: msgspec.Raw = ABSENT
@@ -81,7 +81,7 @@ class _Output(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    response: _Answer | None = None
+    response: _ResponseAnswer | None = None
 
 
 class _Added(msgspec.Struct):
@@ -93,7 +93,7 @@ class _TextEvent(msgspec.Struct):
 
 
 _body = msgspec.json.Decoder(_Body)
-_answer = msgspec.json.Decoder(_Answer)
+_answer = msgspec.json.Decoder(_ResponseAnswer)
 _output_items = msgspec.json.Decoder(list[_OutputItem])
 _added = msgspec.json.Decoder(_Added)
 _output = msgspec.json.Decoder(_Output)
@@ -244,7 +244,7 @@ class ResponsesReader:
         return filled(reported, input_tokens, output_tokens)
 
 
-def _made(answer: _Answer) -> Made:
+def _made(answer: _ResponseAnswer) -> Made:
     """The response, the items of its output, and the containers that it ran in."""
     output = bytes(answer.output)
     if not output:
@@ -268,7 +268,7 @@ def _ids_added(frames: list[bytes]) -> Iterator[str]:
             yield item_id
 
 
-def _tokens(answer: _Answer) -> TokenUsage | None:
+def _tokens(answer: _ResponseAnswer) -> TokenUsage | None:
     report = report_in(answer.usage)
     if report is None:
         return None

@@ -8,7 +8,7 @@ import pytest
 from libs.common.schemas.account import Limits
 from tests.service.gateway.dialects import CHAT, DIALECTS, Dialect
 from tests.service.gateway.stage import Client
-from tests.service.gateway.upstream import Upstream
+from tests.service.gateway.upstream import Connection, Request, Upstream
 from tests.support.books import Books
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -69,6 +69,19 @@ async def test_tokens_are_counted_down_and_then_refused(
     assert refused.status_code == 429
     assert told(refused, dialect, "tokens").items() >= {"limit": "100", "remaining": "73"}.items()
     assert told(refused, dialect, "requests") == {}
+
+
+async def test_an_error_of_an_admitted_call_tells_its_limits(
+    gateway: Client, upstream: Upstream, books: Books
+) -> None:
+    async def script(_request: Request, connection: Connection) -> None:
+        connection.cut()
+
+    upstream.does(script)
+    secret = await books.add_key(await books.add_account(limits=Limits(requests_per_minute=2)))
+    failed = await gateway.post(CHAT.path, secret, CHAT.body())
+    assert failed.status_code == 502
+    assert told(failed, CHAT, "requests").items() >= {"limit": "2", "remaining": "1"}.items()
 
 
 async def test_parallel_limits_have_no_reset_time(gateway: Client, books: Books) -> None:
