@@ -83,7 +83,7 @@ class ClusterPool(ConnectionPool):
         tries: _Tries | None = None
         asked: NodePool | None = None
         while True:
-            pool = asked or await self.nodes.find(slot)
+            pool = asked or self.nodes.known(slot) or await self.nodes.find(slot)
             try:
                 return await exchange(pool, asked is not None)
             except NotReached:

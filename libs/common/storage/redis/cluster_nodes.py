@@ -55,10 +55,12 @@ class ClusterNodes:
 
     async def find(self, slot: int) -> NodePool:
         """The node that is thought to serve the slot."""
+        return self.known(slot) or await self._read_and_find(slot)
+
+    def known(self, slot: int) -> NodePool | None:
+        """The node, if there is no doubt."""
         pool = self.slots[slot] if self.slots else None
-        if pool is None or pool.is_suspect:
-            return await self._read_and_find(slot)
-        return pool
+        return None if pool is None or pool.is_suspect else pool
 
     async def masters(self) -> list[NodePool]:
         """Those that serve slots, in the order of these."""

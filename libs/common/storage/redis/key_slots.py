@@ -36,12 +36,25 @@ def is_script(command: Sequence[Any]) -> bool:
 
 
 def slot_of(key: str | bytes) -> int:
-    """From the text in the key's first braces, or from the whole key if there is none."""
-    name = key.encode() if isinstance(key, str) else key
-    start = name.find(b"{")
-    if start >= 0:
-        end = name.find(b"}", start + 1)
-        if end > start + 1:
-            name = name[start + 1 : end]
+    return _slot_of_tag(_tag_of(key))
+
+
+def slots_of(commands: Sequence[Sequence[Any]]) -> set[int]:
+    """Of their first keys. Those of a transaction mostly share one tag."""
+    tags = {_tag_of(key) for command in commands if (key := key_of(command)) is not None}
+    return {_slot_of_tag(tag) for tag in tags}
+
+
+def _slot_of_tag(tag: str | bytes) -> int:
     # CRC-16 (XMODEM), as the specification of Redis Cluster says.
-    return binascii.crc_hqx(name, 0) % SLOTS
+    return binascii.crc_hqx(tag.encode() if isinstance(tag, str) else tag, 0) % SLOTS
+
+
+def _tag_of(key: str | bytes) -> str | bytes:
+    """The text in the key's first braces, or the whole key if there is none."""
+    tag: str | bytes
+    if isinstance(key, str):
+        tag, closing, _ = key.partition("{")[2].partition("}")
+        return tag if tag and closing else key
+    tag, end, _ = key.partition(b"{")[2].partition(b"}")
+    return tag if tag and end else key

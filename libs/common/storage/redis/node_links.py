@@ -9,7 +9,7 @@ import hiredis
 from redis.exceptions import RedisError
 
 from libs.common.storage.redis.cluster import ClusterPool, NotReached
-from libs.common.storage.redis.key_slots import is_script, key_of, slot_of
+from libs.common.storage.redis.key_slots import is_script, key_of, slot_of, slots_of
 from libs.common.storage.redis.node_pool import NodePool, first_answer
 from libs.common.storage.redis.wire import Link, Wire
 
@@ -74,8 +74,8 @@ class NodeLinks:
 
 def one_slot_of(commands: Sequence[Sequence[Any]]) -> int:
     """Raises AssertionError if the commands' keys lie in several slots, or there is none."""
-    keys = [key for key in map(key_of, commands) if key is not None]
-    slots = set(map(slot_of, keys))
+    slots = slots_of(commands)
     if len(slots) != 1:
+        keys = [key_of(command) for command in commands]
         raise AssertionError(f"a transaction's keys lie in {len(slots)} slots: {keys}")
     return slots.pop()
