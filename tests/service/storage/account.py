@@ -13,9 +13,9 @@ from libs.common.schemas.holds import (
 )
 from libs.common.storage.redis.client import Redis
 from libs.common.storage.redis.holds import HoldStore
+from libs.common.storage.redis.shards import shards_of
 
 USER = "acme"
-ROOT = "gateway:{acme}"
 _TIMED = (":leases", ":open", ":window")
 
 
@@ -24,6 +24,8 @@ class AccountCalls:
 
     def __init__(self, redis: Redis, *, visited_s: int = 600) -> None:
         self.redis = redis
+        shards = shards_of(redis)
+        self.root, self.shard = shards.root_of(USER), shards.of(USER)
         self.holds = HoldStore(redis, visited_s=visited_s)
 
     async def admit(
@@ -77,28 +79,28 @@ class AccountCalls:
 
     async def forget_spend(self, key_id: str | None, period: str) -> None:
         """As when the copy of spend was evicted."""
-        await self.redis.delete(f"{ROOT}:spent{scope_name(key_id)}:{period}")
+        await self.redis.delete(f"{self.root}:spent{scope_name(key_id)}:{period}")
 
     async def flush(self) -> None:
         await self.redis.flushall()
 
     async def keys(self, pattern: str = "*") -> list[str]:
         """What Redis keeps of the account, by the names that `lua/common.lua` explains."""
-        found = await self.redis.keys(f"{ROOT}{pattern}".replace("[", r"\["))
-        return sorted(key.decode().removeprefix(ROOT) for key in found)
+        found = await self.redis.keys(f"{self.root}{pattern}".replace("[", r"\["))
+        return sorted(key.decode().removeprefix(self.root) for key in found)
 
     async def later(self, ms: int, call_id: str | None = None) -> None:
         """That much time passes for every call, or for one: all that is timed becomes older."""
         for name in await self.keys():
             if not name.startswith(_TIMED):
                 continue
-            for member, score in await self.redis.zrange(ROOT + name, 0, -1, withscores=True):
+            for member, score in await self.redis.zrange(self.root + name, 0, -1, withscores=True):
                 if call_id is None or member.decode() == call_id:
-                    await self.redis.zadd(ROOT + name, {member: score - ms})
+                    await self.redis.zadd(self.root + name, {member: score - ms})
 
     async def lease_left_ms(self, call_id: str) -> float:
         """How long the call's hold still lives."""
-        score: float | None = await self.redis.zscore(f"{ROOT}:leases", call_id)
+        score: float | None = await self.redis.zscore(f"{self.root}:leases", call_id)
         assert score is not None
         seconds, micros = await self.redis.time()
         return score - int(seconds) * 1000 - int(micros) / 1000

@@ -11,12 +11,15 @@ from tests.clusters import Cluster
 from tests.fake_redis import fake_redis
 from tests.service.storage.account import AccountCalls
 from tests.support.polling import PATIENCE_S
+from tests.support.sharding import with_shards
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.redis)])
 async def redis(request: pytest.FixtureRequest) -> AsyncIterator[Redis]:
     if request.param == "fake":
         async with fake_redis() as fake:
+            # Its names are those of a cluster, which the stores must not notice.
+            with_shards(fake)
             yield fake
     else:
         async with open_redis(request.getfixturevalue("redis_url")) as client:

@@ -18,7 +18,7 @@ from libs.common.schemas.holds import (
     Unseeded,
 )
 from libs.common.storage.redis.client import NoScriptError
-from tests.service.storage.account import ROOT, USER, AccountCalls
+from tests.service.storage.account import USER, AccountCalls
 
 _KEPT = [":amounts", ":events", ":held", ":leases"]
 
@@ -257,20 +257,20 @@ async def test_the_sweep_visits_accounts_with_holds(calls: AccountCalls) -> None
     await calls.holds.announce_account(USER)
     await calls.admit("a", 10)
     assert await calls.sweep() == []
-    assert await calls.holds.accounts(0) == [USER]
+    assert await calls.holds.accounts(calls.shard) == [USER]
     await calls.later(60_000)
     assert await calls.sweep() == ["a"]
-    assert await calls.holds.accounts(0) == [USER]
+    assert await calls.holds.accounts(calls.shard) == [USER]
     await calls.settle(["a"])
     assert await calls.sweep() == []
-    assert await calls.holds.accounts(0) == []
+    assert await calls.holds.accounts(calls.shard) == []
 
 
 async def test_a_noted_account_is_visited_for_a_while(calls: AccountCalls) -> None:
     """A gateway that noted it a moment ago may have calls of it again, and die with them."""
     await calls.holds.announce_account(USER)
     assert await calls.sweep() == []
-    assert await calls.holds.accounts(0) == [USER]
+    assert await calls.holds.accounts(calls.shard) == [USER]
 
 
 async def test_the_hold_of_a_call_lost_by_redis_is_restored(calls: AccountCalls) -> None:
@@ -335,7 +335,7 @@ async def test_a_refund_can_make_the_spend_negative(calls: AccountCalls) -> None
 async def test_spend_is_forgotten_long_after_its_period(calls: AccountCalls) -> None:
     await calls.seed(day=1)
     await calls.seed(day=1)
-    assert 31 < await calls.redis.ttl(f"{ROOT}:spent:day") / 86_400 <= 40
+    assert 31 < await calls.redis.ttl(f"{calls.root}:spent:day") / 86_400 <= 40
 
 
 async def test_all_keys_of_an_account_are_in_one_slot(calls: AccountCalls) -> None:
@@ -344,7 +344,7 @@ async def test_all_keys_of_an_account_are_in_one_slot(calls: AccountCalls) -> No
     await calls.admit("a", 1, scopes=[scope, LimitScope(key_id="k1", requests=5, parallel=5)])
     names = await calls.keys()
     assert len(names) > 10
-    assert len({key_slot(f"{ROOT}{name}".encode()) for name in names}) == 1
+    assert len({key_slot(f"{calls.root}{name}".encode()) for name in names}) == 1
 
 
 async def test_a_server_that_forgot_the_scripts_gets_them_again(

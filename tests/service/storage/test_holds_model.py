@@ -26,7 +26,7 @@ from libs.common.schemas.holds import (
 )
 from libs.common.storage.redis.client import Redis, open_redis
 from tests.fake_redis import fake_redis
-from tests.service.storage.account import ROOT, USER, AccountCalls
+from tests.service.storage.account import USER, AccountCalls
 
 OpenRedis = Callable[[], AbstractAsyncContextManager[Redis]]
 
@@ -208,10 +208,10 @@ class HoldsMachine(RuleBasedStateMachine):
     async def state(self) -> tuple[dict[str, int], set[str], set[str], int, int]:
         redis = self.calls.redis
         async with redis.pipeline(transaction=True) as pipeline:
-            pipeline.hgetall(f"{ROOT}:amounts")
-            pipeline.zrange(f"{ROOT}:leases", 0, -1)
-            pipeline.hkeys(f"{ROOT}:events")
-            pipeline.mget(f"{ROOT}:held", f"{ROOT}:held:key:k1")
+            pipeline.hgetall(f"{self.calls.root}:amounts")
+            pipeline.zrange(f"{self.calls.root}:leases", 0, -1)
+            pipeline.hkeys(f"{self.calls.root}:events")
+            pipeline.mget(f"{self.calls.root}:held", f"{self.calls.root}:held:key:k1")
             amounts, leases, events, held = await pipeline.execute()
         return (
             {call.decode(): int(amount) for call, amount in amounts.items()},

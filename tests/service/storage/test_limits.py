@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from libs.common.schemas.holds import Admission, Admitted, Limited, LimitScope, PeriodLimit, Window
-from tests.service.storage.account import ROOT, AccountCalls
+from tests.service.storage.account import AccountCalls
 
 
 async def outcome(
@@ -212,7 +212,7 @@ async def test_an_admission_retried_after_its_hold_is_gone_counts_once(
     else:
         await calls.later(30_000)
     await calls.admit("a", 1, scopes=[scope], tokens=5)
-    assert int(await calls.redis.get(f"{ROOT}:sum")) == 5
+    assert int(await calls.redis.get(f"{calls.root}:sum")) == 5
 
 
 async def test_an_admitted_call_gets_the_remaining_limits_and_their_reset(
@@ -240,7 +240,7 @@ async def test_a_clock_jumping_back_locks_out_no_longer_than_its_jump(
 async def test_counters_expire(calls: AccountCalls) -> None:
     await calls.admit("a", 1, scopes=[LimitScope(requests=5, tokens=5)], tokens=1)
     for name in (":window", ":tokens", ":sum"):
-        assert 60 <= await calls.redis.ttl(ROOT + name) <= 120
+        assert 60 <= await calls.redis.ttl(calls.root + name) <= 120
 
 
 async def test_no_race_overruns_a_limit(calls: AccountCalls) -> None:

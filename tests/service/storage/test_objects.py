@@ -12,7 +12,7 @@ from libs.common.storage.mongo.index import build_indexes
 from libs.common.storage.mongo.ledger import LedgerStore
 from libs.common.storage.provider_objects import KeptObject, ObjectStore, remember
 from libs.common.storage.redis.client import Redis, RedisError, open_redis
-from libs.common.storage.redis.shards import ONE
+from libs.common.storage.redis.shards import shards_of
 from tests.servers import free_port
 from tests.unit.builders import NOW, account, event
 
@@ -49,7 +49,7 @@ async def test_owners_are_in_redis_at_once_and_in_the_ledger_for_good(
     assert await store.find("a", ids) == {}
 
     async with redis.pipeline() as commands:
-        remember(commands, ONE, made)
+        remember(commands, shards_of(redis), made)
         await commands.execute()
     assert await store.find("a", [*ids, "item_2"]) == dict.fromkeys(ids, _MADE)
     assert await store.find("b", ids) == {}
@@ -61,9 +61,12 @@ async def test_owners_are_in_redis_at_once_and_in_the_ledger_for_good(
 
 
 async def test_calls_without_objects_are_not_stored(redis: Redis) -> None:
+    shards = shards_of(redis)
     async with redis.pipeline() as commands:
-        remember(commands, ONE, event(user_id="a", requested_model="house", deployment="dep_1"))
-        remember(commands, ONE, event(user_id="a", response_id="resp_1", requested_model="house"))
+        remember(commands, shards, event(user_id="a", requested_model="house", deployment="dep_1"))
+        remember(
+            commands, shards, event(user_id="a", response_id="resp_1", requested_model="house")
+        )
         assert await commands.execute() == []
 
 

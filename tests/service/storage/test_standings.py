@@ -53,16 +53,14 @@ async def test_expired_holds_are_not_counted_and_not_cleared(
     await calls.settle([], Spent(period="day", nusd=0), Spent(key_id="k1", period="total", nusd=0))
     await calls.admit("old", 10, tokens=100, scopes=SCOPES)
     await calls.later(60_000)
-    before = {
-        name: await calls.redis.dump(f"gateway:{{{USER}}}{name}") for name in await calls.keys()
-    }
+    before = {name: await calls.redis.dump(calls.root + name) for name in await calls.keys()}
     nothing = [(0, 0, 0, 0, 0)] * 2
     assert [
         (s.requests, s.requests_reset_ms, s.tokens, s.parallel, s.held_nusd)
         for s in await looked(standings)
     ] == nothing
     assert before == {
-        name: await calls.redis.dump(f"gateway:{{{USER}}}{name}") for name in await calls.keys()
+        name: await calls.redis.dump(calls.root + name) for name in await calls.keys()
     }
 
 
