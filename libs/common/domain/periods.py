@@ -67,6 +67,15 @@ def _keys_of_day(day: date) -> tuple[str, ...]:
     return tuple([_key_of_day(period, day) for period in PERIODS])
 
 
+def longest_days(key: str) -> int | None:
+    """How many days a period of the key's kind has at most; None for `total`, which never ends."""
+    if not PERIOD_KEY.fullmatch(key):
+        return None
+    if "W" in key:
+        return 7
+    return 31 if key.count("-") == 1 else 1
+
+
 def present_periods(at: datetime) -> list[str]:
     """The keys of the periods that contain `at` or the day before, in whichever zone."""
     first, last = at - _ANY_ZONE - timedelta(days=1), at + _ANY_ZONE

@@ -368,3 +368,38 @@ async def test_no_race_overruns_the_pool(calls: AccountCalls) -> None:
     )
     assert sum(admitted) == 20
     assert await calls.held() == 200
+
+
+_HOUR_S, _DAY_S = 3600, 24 * 3600
+
+
+async def kept_s(calls: AccountCalls, period: str) -> int:
+    return int(await calls.redis.ttl(f"{calls.root}:spent:{period}"))
+
+
+@pytest.mark.parametrize(
+    ("period", "days"), [("2026-11-24", 3), ("2026-W48", 9), ("2026-11", 33), ("total", 40)]
+)
+async def test_a_copy_that_a_budget_asked_for_is_kept_for_its_period(
+    calls: AccountCalls, period: str, days: int
+) -> None:
+    await calls.holds.seed(USER, [Spent(period=period, nusd=5)])
+    await calls.settle([], Spent(period=period, nusd=6))
+    assert (days - 1) * _DAY_S < await kept_s(calls, period) <= days * _DAY_S
+
+
+async def test_a_copy_that_no_budget_asks_for_goes_within_the_hour(calls: AccountCalls) -> None:
+    await calls.settle([], Spent(period="2026-11", nusd=5))
+    assert 0 < await kept_s(calls, "2026-11") <= _HOUR_S
+    await calls.holds.seed(USER, [Spent(period="2026-11", nusd=5)])
+    assert await kept_s(calls, "2026-11") > 32 * _DAY_S
+
+
+async def test_a_seed_from_before_a_posting_does_not_replace_what_was_posted(
+    calls: AccountCalls,
+) -> None:
+    """The gateway had looked into MongoDB, and the worker settled before it wrote."""
+    await calls.settle([], Spent(period="2026-11", nusd=90, revision=2))
+    await calls.holds.seed(USER, [Spent(period="2026-11", nusd=40, revision=1)])
+    assert not await calls.admitted("a", 20, PeriodLimit("2026-11", 100))
+    assert await calls.admitted("b", 10, PeriodLimit("2026-11", 100))

@@ -1,5 +1,5 @@
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from libs.common.domain.periods import (
     PERIODS,
     days_of,
+    longest_days,
     period_bounds,
     period_end,
     period_key,
@@ -97,6 +98,16 @@ def test_the_end_is_the_first_instant_with_another_key(
 def test_a_key_shows_the_kind_of_its_period(period: BudgetPeriod, moment: datetime) -> None:
     key = period_key(period, moment)
     assert [kind for kind, shape in _SHAPES.items() if re.fullmatch(shape, key)] == [period]
+
+
+@given(st.sampled_from(PERIODS), _moments)
+def test_no_period_is_longer_than_its_kind(period: BudgetPeriod, moment: datetime) -> None:
+    key = period_key(period, moment)
+    most = longest_days(key)
+    assert most == {"total": None, "monthly": 31, "weekly": 7, "daily": 1}[period]
+    if (days := days_of(key)) is not None and most is not None:
+        first, last = map(date.fromisoformat, days)
+        assert (last - first).days < most
 
 
 @given(st.sampled_from(PERIODS), _moments, st.integers(-14, 14))

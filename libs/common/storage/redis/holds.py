@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
+from libs.common.domain.periods import longest_days
 from libs.common.schemas.holds import (
     NO_LIMIT,
     Admission,
@@ -30,8 +31,13 @@ from libs.common.storage.redis.pipelining import CommandSink, Pipelined, Transac
 from libs.common.storage.redis.scripts import ALLOW_OOM, Scripts, encode_ask
 from libs.common.storage.redis.shards import shards_of
 
-# Longer than any period but `total`; an expired key is seeded again.
-_SPENT_TTL_S = 40 * 24 * 3600
+_DAY_S = 24 * 3600
+# A copy of spend that a budget has asked for outlives its period by two days; that of `total` is
+# seeded again after these days.
+_SPARE_DAYS, _TOTAL_DAYS = 2, 40
+# Of most copies that a settling brings, no budget asks for. They stay for longer than a gateway may
+# take between its look into MongoDB and its seed, which must not replace what was posted meanwhile.
+_SETTLED_S = 3600
 # A finished call keeps its hold until the ledger has posted it.
 _SETTLING_LEASE_MS = 7 * 24 * 3600 * 1000
 # Accounts of a shard that may have holds, by the time of the last announcement. The sweep visits
@@ -125,21 +131,13 @@ class HoldStore:
 
     async def settle(self, user_id: str, call_ids: Sequence[str], spent: Iterable[Spent]) -> None:
         """Releases the holds of posted calls, and sets the copy of spend to MongoDB's figures."""
-        rows = [
-            {
-                "scope": scope_name(row.key_id),
-                "period": row.period,
-                "nusd": row.nusd,
-                "revision": row.revision,
-                "ttl_s": _SPENT_TTL_S,
-            }
-            for row in spent
-        ]
+        rows = [_row_of(row, _SETTLED_S) for row in spent]
         await self._scripts.run("settle", user_id, {"calls": call_ids, "spent": rows})
 
     async def seed(self, user_id: str, spent: Iterable[Spent]) -> None:
-        """Sets the copy of spend to MongoDB's figures."""
-        await self.settle(user_id, (), spent)
+        """Sets the copy of spend to MongoDB's figures, and keeps it for the budgets' periods."""
+        rows = [_row_of(row, _kept_s(row.period)) for row in spent]
+        await self._scripts.run("settle", user_id, {"calls": (), "spent": rows})
 
     async def renew(self, user_id: str, call_ids: Sequence[str], *, lease_s: int) -> list[str]:
         """Renews the leases of open calls. Returns the calls that have no hold here."""
@@ -218,6 +216,21 @@ class HoldStore:
 
     def _accounts_beside(self, user_id: str) -> str:
         return self.shards.name(_ACCOUNTS, self.shards.of(user_id))
+
+
+def _row_of(spent: Spent, ttl_s: int) -> dict[str, str | int]:
+    return {
+        "scope": scope_name(spent.key_id),
+        "period": spent.period,
+        "nusd": spent.nusd,
+        "revision": spent.revision,
+        "ttl_s": ttl_s,
+    }
+
+
+def _kept_s(period: str) -> int:
+    days = longest_days(period)
+    return (_TOTAL_DAYS if days is None else days + _SPARE_DAYS) * _DAY_S
 
 
 def _admission(answer: Sequence[Any], scopes: Sequence[LimitScope]) -> Admission:
