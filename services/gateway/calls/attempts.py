@@ -30,16 +30,18 @@ class Attempts(msgspec.Struct):
     """What the tries of one call have come to so far, for its event, whenever the call ends.
 
     The endpoint names the first `target`; from then on the dispatcher writes, and `target` is the
-    one that is tried or was tried last. `count` has the tries that asked a provider. `asked_s`
-    (perf_counter) is when the provider was asked whose answer is neither there nor given up;
-    `upstream_s` is how long all tries and the pauses between them took.
+    one that is tried or was tried last. `count` has the tries that asked a provider. The times are
+    perf_counter's: when the first try began and the last one ended (None where an error or a
+    cancellation did that), and when the provider was asked whose answer is neither there nor given
+    up.
     """
 
     target: Target | None = None
     count: int = 0
     failed: tuple[FailedAttempt, ...] = ()
+    began_s: float | None = None
+    ended_s: float | None = None
     asked_s: float | None = None
-    upstream_s: float = 0.0
 
     def fail(self, attempt: FailedAttempt) -> None:
         self.asked_s = None

@@ -25,10 +25,17 @@ class AnswerProgress(msgspec.Struct):
     stream_overhead_ms: float | None = None
 
     def overhead_ms(self, call: Call, attempts: Attempts) -> float:
-        """The gateway's own time: until a stream began, else so far."""
+        """The gateway's own time: until a stream began, else so far, but for that of the tries."""
         if self.stream_overhead_ms is not None:
             return self.stream_overhead_ms
-        return int((perf_counter() - call.started_s - attempts.upstream_s) * 1_000_000) / 1000
+        began_s, ended_s = attempts.began_s, attempts.ended_s
+        if began_s is None:
+            own_s = perf_counter() - call.started_s
+        elif ended_s is None:
+            own_s = began_s - call.started_s
+        else:
+            own_s = began_s - call.started_s + perf_counter() - ended_s
+        return int(own_s * 1_000_000) / 1000
 
     def objects(self) -> tuple[str, ...]:
         """Objects that the call made. Those that it was granted still belong to the operator."""

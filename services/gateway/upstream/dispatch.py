@@ -103,22 +103,7 @@ class Dispatcher:
         attempts: Attempts,
     ) -> Answer | Stream:
         """The first good answer, else the last bad one. Raises AppError without an answer."""
-        began_s = perf_counter()
-        try:
-            outcome = await self._last_outcome(call, request, plan, headers, attempts)
-        finally:
-            attempts.upstream_s = perf_counter() - began_s
-        return self._with_signals(call, outcome)
-
-    async def _last_outcome(
-        self,
-        call: Call,
-        request: CallRequest,
-        plan: Plan,
-        headers: Headers,
-        attempts: Attempts,
-    ) -> Outcome | None:
-        """None if every deployment is busy."""
+        attempts.began_s = perf_counter()
         outcome: Outcome | None = None
         user_id = call.user_id
         candidates = _Candidates(user_id=user_id, targets=plan.targets)
@@ -152,15 +137,14 @@ class Dispatcher:
             if target is not None and target.deployment_id in candidates.tried:
                 await self._sleep(wait_s)
                 target = self._next(candidates)
-        return outcome
+        attempts.ended_s = perf_counter()
+        return self._with_signals(call, outcome)
 
     async def send_to(self, attempt: Attempt, attempts: Attempts) -> Answer | Stream:
         """This attempt alone, which cooldowns do not count. Raises AppError."""
-        began_s = perf_counter()
-        try:
-            outcome = await self._try(attempt, attempts)
-        finally:
-            attempts.upstream_s = perf_counter() - began_s
+        began_s = attempts.began_s = perf_counter()
+        outcome = await self._try(attempt, attempts)
+        attempts.ended_s = perf_counter()
         if not isinstance(outcome, Stream) and judge(outcome) is not Verdict.GOOD:
             note_failure(attempt, attempts, outcome, _ms_since(began_s))
         return self._with_signals(attempt.call, outcome)

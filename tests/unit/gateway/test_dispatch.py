@@ -71,7 +71,6 @@ class Stage:
         self.tried: list[str] = []
         self.attempts = 0
         self.failed: tuple[FailedAttempt, ...] = ()
-        self.upstream_s = 0.0
         self.outcomes: dict[str, list[Outcome]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         # Its store is not asked before `share` runs.
@@ -112,7 +111,6 @@ class Stage:
             return await self.dispatcher.send(call, REQUEST, plan, [], attempts)
         finally:
             self.attempts, self.failed = attempts.count, attempts.failed
-            self.upstream_s = attempts.upstream_s
 
     async def refusal(self, targets: Sequence[Target], **fields: Any) -> AppError:
         with pytest.raises(AppError) as caught:
@@ -567,12 +565,16 @@ async def test_the_time_of_providers_is_known_however_a_call_ends(
     stage: Stage, outcome: Any, is_pinned: bool
 ) -> None:
     stage.gives("a", outcome)
-    attempts, began_s = Attempts(), perf_counter()
+    call, attempts, began_s = new_call(CHAT, now_ms=0), Attempts(), perf_counter()
     with suppress(AppError, ValueError):
         if is_pinned:
-            call = new_call(CHAT, now_ms=0)
             await stage.dispatcher.send_to(Attempt(call, REQUEST, A, []), attempts)
         else:
-            await stage.call([A])
-    spent_s = attempts.upstream_s if is_pinned else stage.upstream_s
-    assert 0 < spent_s <= perf_counter() - began_s
+            plan = Plan(route=Route(model="m", deployments=()), targets=(A,))
+            await stage.dispatcher.send(call, REQUEST, plan, [], attempts)
+    assert attempts.began_s is not None
+    if isinstance(outcome, ValueError):
+        assert attempts.ended_s is None
+    else:
+        assert attempts.ended_s is not None
+        assert began_s <= attempts.began_s < attempts.ended_s <= perf_counter()

@@ -71,7 +71,22 @@ def test_a_deployments_region_counts_where_the_answer_tells_none(
     assert event.usage == msgspec.structs.replace(USAGE, inference_geo=found)
 
 
+@pytest.mark.parametrize(
+    ("attempts", "own_ms"),
+    [
+        (Attempts(began_s=CALL.started_s + 0.25), 250),
+        # It ends in an hour, so the gateway's own time is an hour less.
+        (Attempts(began_s=CALL.started_s + 0.25, ended_s=CALL.started_s + 3_600), None),
+    ],
+)
+def test_the_time_of_providers_is_none_of_the_gateways(
+    attempts: Attempts, own_ms: float | None
+) -> None:
+    """While an answer is waited for, and after an error that broke the wait, nothing is added."""
+    found = AnswerProgress().overhead_ms(CALL, attempts)
+    assert found < 0 if own_ms is None else found == pytest.approx(own_ms, abs=0.01)
+
+
 def test_the_gateways_own_time_ends_when_a_stream_begins() -> None:
-    attempts = Attempts(upstream_s=3_600.0)
-    assert AnswerProgress().overhead_ms(CALL, attempts) < 0
-    assert AnswerProgress(stream_overhead_ms=1.5).overhead_ms(CALL, attempts) == 1.5
+    progress = AnswerProgress(stream_overhead_ms=1.5)
+    assert progress.overhead_ms(CALL, Attempts(began_s=1, ended_s=2)) == 1.5
