@@ -146,6 +146,22 @@ async def test_what_is_rare_is_asked_for_where_it_is(database: Database, at: int
         assert asked.times == 1 + len(found)
 
 
+async def test_years_without_what_is_wanted_are_passed_by_pages(database: Database) -> None:
+    """Where their sums alone take long."""
+    days = [NOW - timedelta(days=n) for n in (1, 100, 700, 1500)]
+    rows = [call(n, started_at) for n, started_at in enumerate(days)]
+    rows[3] = msgspec.structs.replace(rows[3], provider="xai")
+    await LedgerStore(database).post(rows)
+    assert await RollupSegments(database).check()
+    wanted = EntryFilter(provider="xai")
+    in_haste, patient = LedgerReader(database, longest_s=0), LedgerReader(database, longest_s=60)
+    page = await patient.list(wanted, now=NOW, limit=5)
+    assert [each.entry_id for each in page.entries] == [rows[3].entry_id]
+    first = await in_haste.list(wanted, now=NOW, limit=5)
+    assert (first.entries, first.last is None) == ([], False)
+    assert await listed(in_haste, wanted, 5) == [rows[3].entry_id]
+
+
 async def test_an_hour_that_a_clock_makes_longer_is_read_to_its_end(database: Database) -> None:
     """On Lord Howe Island the clock goes back by half an hour, at 2."""
     late = datetime(2026, 4, 4, 15, 20, tzinfo=UTC)

@@ -26,6 +26,8 @@ from libs.common.storage.mongo.table_rows import rows_of_model, rows_with
 _LEVEL = "hours"
 # The first days that are read; each time more of them, and of the entries that are expected.
 _DAYS, _WIDER = 4, 4
+# After so many, whoever has waited long is told to go on from there.
+_MOST_DAYS = 64
 _READ_AT_ONCE = 16
 # How much earlier and later than in UTC a day begins.
 _ZONES_BEFORE, _ZONES_AFTER = timedelta(hours=14), timedelta(hours=12)
@@ -107,6 +109,9 @@ class EntryHours:
                 return run
             if self._is_all or (floor is not None and self._known_from <= floor):
                 return None
+            if self._days > _MOST_DAYS and self._known_from < top:
+                rest = msgspec.structs.replace(self._wanted, since=self._known_from, until=top)
+                return Part(wanted=rest, is_empty=True, may_be_last=True)
             await in_transaction(self._database, partial(self._read, top))
 
     def _run(self, top: datetime, floor: datetime | None) -> Part | None:

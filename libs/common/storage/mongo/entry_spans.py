@@ -23,11 +23,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     The query itself sees to it that it looks at no more entries than `looks_at`; None: there are
     few. `is_cut`: with this part, a list has looked at as many as it may. `may_be_last`: at so many
-    that whoever has waited long is given what was found until then.
+    that whoever has waited long is given what was found until then. `is_empty`: it need not be
+    asked.
     """
 
     wanted: EntryFilter
     looks_at: int | None = None
+    is_empty: bool = False
     is_cut: bool = False
     may_be_last: bool = False
 

@@ -65,6 +65,10 @@ async def stretches(
         if part is None:
             yield Stretch(entries=[], last=None)
             return
+        if part.is_empty:
+            place = _end(wanted, part)
+            yield Stretch(entries=[], last=place, may_be_last=part.may_be_last)
+            continue
         found = await _found(entries, part.wanted.queries(), size, without, part.looks_at)
         is_full = len(found) == size
         edge = None
