@@ -120,9 +120,9 @@ class ChatReader:
             return None
         if not total_input(reported) and self.was_delivered():
             return None
-        return self._mended(reported, self._told_tier())
+        return self._with_other_chunks(reported, self._told_tier())
 
-    def _mended(self, reported: TokenUsage, tier: str | None) -> TokenUsage:
+    def _with_other_chunks(self, reported: TokenUsage, tier: str | None) -> TokenUsage:
         """With what other chunks than the one with the usage tell."""
         if tier != reported.service_tier:
             reported = msgspec.structs.replace(reported, service_tier=tier)
@@ -170,7 +170,7 @@ class ChatReader:
         """At the tier that was asked for, where none was told before the stream broke off."""
         tier = tier_in_force(self._told_tier(), self._asked_tier)
         reported = TokenUsage() if self._reported is None else self._reported
-        return filled(self._mended(reported, tier), input_tokens, output_tokens)
+        return filled(self._with_other_chunks(reported, tier), input_tokens, output_tokens)
 
 
 def _reports_error(data: bytes) -> bool:

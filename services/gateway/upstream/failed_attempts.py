@@ -63,7 +63,7 @@ def note_failure(
     attempts.fail(attempt)
     cause = _cause(outcome, failure)
     ATTEMPTS_FAILED.labels(target.provider, cause).inc()
-    # A request that its provider refuses is nothing for the operator to mend.
+    # A request that its provider refuses is nothing for the operator to fix.
     level = "info" if failure is Failure.OF_REQUEST else "warning"
     getattr(log, level)(
         "upstream.attempt_failed",

@@ -73,8 +73,8 @@ async def message_frames(
     )
     async for event in events:
         kind = event["type"]
-        mended = _message_delta(event, stream) if kind == "message_delta" else _without_text(event)
-        yield b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(mended))
+        changed = _message_delta(event, stream) if kind == "message_delta" else _without_text(event)
+        yield b"event: %b\ndata: %b\n\n" % (kind.encode(), _encode(changed))
 
 
 def _message_delta(event: Mapping[str, Any], stream: ChatStream) -> Mapping[str, Any]:

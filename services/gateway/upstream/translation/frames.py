@@ -51,17 +51,17 @@ class FrameDecoder(Generic[T]):
         if not data:
             return None
         try:
-            return self._decoder.decode(self._mended(data))
+            return self._decoder.decode(self._joined(data))
         except UNREADABLE as error:
             words = "The provider's stream has an event that cannot be read."
             raise UpstreamFailed(words) from error
 
-    def _mended(self, data: bytes) -> bytes:
+    def _joined(self, data: bytes) -> bytes:
         """What stays half a character becomes U+FFFD."""
         waiting, self._half = self._half, b""
         is_joined = False
 
-        def mend(found: re.Match[bytes]) -> bytes:
+        def joined(found: re.Match[bytes]) -> bytes:
             nonlocal is_joined
             if found["first"]:
                 if not found["last"]:
@@ -75,11 +75,11 @@ class FrameDecoder(Generic[T]):
                 return waiting + found[0]
             return found[0]
 
-        mended = _ESCAPE.sub(mend, data)
+        event = _ESCAPE.sub(joined, data)
         if not waiting or is_joined:
-            return mended
-        text = _TEXT.search(mended)
+            return event
+        text = _TEXT.search(event)
         if text is None:
             self._half = self._half or waiting
-            return mended
-        return mended[: text.end()] + _ALONE + mended[text.end() :]
+            return event
+        return event[: text.end()] + _ALONE + event[text.end() :]
