@@ -35,7 +35,8 @@ class Repricer:
             return []
         price_at = await self._prices.of_models(chain.from_iterable(models.values()))
         earlier: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
-        for row in await self._entries.corrections_of(list(models)):
+        modelled = [entry for entry in entries if entry.entry_id in models]
+        for row in await self._entries.corrections_of(modelled):
             earlier[row.corrects or ""].append(row)
         corrections: list[LedgerEntry] = []
         for entry in entries:

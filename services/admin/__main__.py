@@ -2,6 +2,9 @@
 
 `--build-indexes` builds the indexes of all services that are missing, and ends: before an upgrade
 of a large ledger, while the services of the earlier release go on.
+
+`--shard-collections` builds them, too, and spreads the ledger over the shards of a MongoDB cluster
+(docs/scale.md). Services go on meanwhile.
 """
 
 import asyncio
@@ -23,14 +26,21 @@ from services.admin.startup import check_start, migrate
 def main() -> None:
     parser = arguments_of("services.admin")
     parser.add_argument("--build-indexes", action="store_true", help="build what is missing, end")
+    parser.add_argument(
+        "--shard-collections", action="store_true", help="spread the ledger over shards, end"
+    )
     arguments = parser.parse_args()
+    migrates = arguments.build_indexes or arguments.shard_collections
     settings = load_or_exit(Settings, os.environ)
     configure_logging("admin", settings.log_level, settings.log_format)
     try:
-        asyncio.run(migrate(settings) if arguments.build_indexes else check_start(settings))
+        if migrates:
+            asyncio.run(migrate(settings, shard=arguments.shard_collections))
+        else:
+            asyncio.run(check_start(settings))
     except (SettingsError, MongoUnsuitable, RedisUnsuitable) as error:
         sys.exit(f"services.admin: {error}")
-    if arguments.build_indexes:
+    if migrates:
         return
     serve(
         create_app(settings),

@@ -141,7 +141,7 @@ async def _check(state: State, order: CorrectionOrder, actor: Actor) -> None:
             raise _wrong(
                 "entry_id", f"is part of the cost of call '{original.corrects}': name that call"
             )
-        corrections = await state["entries"].corrections_of([original.entry_id])
+        corrections = await state["entries"].corrections_of([original])
         left_nusd = net_nusd(original, corrections)
         if left_nusd + order.cost_nusd < 0:
             left = f"{nusd_to_usd(left_nusd):f} USD"

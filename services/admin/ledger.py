@@ -93,7 +93,7 @@ async def show_entry(request: Request[State]) -> Answer[ExplainedEntryView]:
     corrections: list[LedgerEntry] = []
     layer = [entry]
     for _ in range(_MAX_DEPTH):
-        layer = await state["entries"].corrections_of([row.entry_id for row in layer])
+        layer = await state["entries"].corrections_of(layer)
         if not layer:
             break
         corrections += layer

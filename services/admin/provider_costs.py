@@ -174,7 +174,7 @@ async def _reported(state: State, entries: Sequence[LedgerEntry]) -> list[_Repor
     if not told:
         return []
     lines = {entry.entry_id: entry.lines for entry, _ in told}
-    for correction in await state["entries"].corrections_of(list(lines)):
+    for correction in await state["entries"].corrections_of([entry for entry, _ in told]):
         if correction.kind == "reprice" and correction.corrects is not None:
             lines[correction.corrects] = correction.lines
     return [

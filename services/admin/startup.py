@@ -3,6 +3,7 @@
 import re
 
 import stamina
+import structlog
 
 from libs.common.storage.indexes import BUILD_INDEXES, INDEXES
 from libs.common.storage.mongo.driver import (
@@ -13,6 +14,7 @@ from libs.common.storage.mongo.driver import (
     ping,
 )
 from libs.common.storage.mongo.index import build_indexes, ensure_indexes
+from libs.common.storage.mongo.sharding import shard_collections
 from libs.common.storage.prices.price_map import open_price_map
 from libs.common.storage.redis.suitability import check_if_there, publishes
 from services.admin.settings import Settings
@@ -20,6 +22,8 @@ from services.admin.state import open_resources
 
 # For the indexes of one collection.
 _BUILD_TIMEOUT_S = 24 * 3600.0
+
+log = structlog.get_logger(__name__)
 
 
 async def check_start(settings: Settings) -> None:
@@ -31,15 +35,19 @@ async def check_start(settings: Settings) -> None:
         await ensure_indexes(resources.database, INDEXES, how=BUILD_INDEXES)
 
 
-async def migrate(settings: Settings) -> None:
-    """Builds the indexes that are missing, however long it takes. Raises what `check_start` does,
-    and PyMongoError.
+async def migrate(settings: Settings, *, shard: bool = False) -> None:
+    """Builds the indexes that are missing, and shards the ledger, however long it takes.
+
+    Raises what `check_start` does, and PyMongoError.
     """
     uri = settings.mongo_uri.reveal()
     async with open_database(uri) as database:
         await _await_mongo(database, settings.mongo_wait_s)
     async with open_database(uri, operation_timeout_s=_BUILD_TIMEOUT_S) as database:
         await build_indexes(database, INDEXES)
+        if shard:
+            zones = await shard_collections(database)
+            log.info("ledger.sharded", zones=zones)
 
 
 async def _await_mongo(database: Database, wait_s: int) -> None:

@@ -19,7 +19,7 @@ from libs.common.storage.mongo.accounts import AccountStore
 from libs.common.storage.mongo.alert_receivers import ReceiverStore
 from libs.common.storage.mongo.alerts import AlertStore
 from libs.common.storage.mongo.dead_letters import DeadLetterStore
-from libs.common.storage.mongo.driver import Database
+from libs.common.storage.mongo.driver import Database, is_router
 from libs.common.storage.mongo.entries import EntryStore
 from libs.common.storage.mongo.keys import KeyStore
 from libs.common.storage.mongo.ledger import LedgerStore
@@ -27,6 +27,7 @@ from libs.common.storage.mongo.ledger_reader import LedgerReader
 from libs.common.storage.mongo.prices import PriceStore
 from libs.common.storage.mongo.proofs import ProofStore
 from libs.common.storage.mongo.rollup_segments import RollupSegments
+from libs.common.storage.mongo.sharding import read_zones
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from libs.common.storage.queue.earlier_queue import move_earlier_jobs
@@ -98,13 +99,14 @@ async def open_jobs(resources: Resources) -> AsyncIterator[Jobs]:
         open_corrector(resources) as corrector,
     ):
         poster = Poster(
-            ledger=_ledger(resources),
+            ledger=await _ledger(resources),
             session=session,
             prices=PriceBook(PriceStore(database), resources.price_map),
             settler=_settler(resources),
             metrics=metrics,
             observers=_observers(settings, traces),
             now=now,
+            zones=await read_zones(database),
         )
         # One item per job. Items of a try that timed out may still wait beside those of the retry.
         commit = GroupCommit(
@@ -136,7 +138,7 @@ async def open_corrector(resources: Resources) -> AsyncIterator[Corrector]:
     database, redis = resources.database, resources.redis
     async with leased_session(database, redis) as session:
         yield Corrector(
-            ledger=_ledger(resources),
+            ledger=await _ledger(resources),
             entries=EntryStore(database),
             accounts=AccountStore(database),
             prices=PriceBook(PriceStore(database), resources.price_map),
@@ -192,13 +194,14 @@ async def _fold_recent(segments: RollupSegments) -> None:
     await segments.fold(now().date())
 
 
-def _ledger(resources: Resources) -> LedgerStore:
+async def _ledger(resources: Resources) -> LedgerStore:
     """Which tells, in the transaction of each posting, what there is to be told of it."""
     database = resources.database
     return LedgerStore(
         database,
         rollup_tags=rolled_up_names(resources.settings.rollup_tags),
         beside=PostingWatch(outbox_of(database), LedgerReader(database), KeyStore(database)),
+        sharded=await is_router(database),
     )
 
 

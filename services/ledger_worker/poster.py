@@ -5,8 +5,8 @@ that fails halfway is retried from the start.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from random import randrange
@@ -20,6 +20,7 @@ from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.usage import UsageEvent
 from libs.common.storage.mongo.driver import Document, Session
 from libs.common.storage.mongo.ledger import EntriesRefused, LedgerStore, UnknownAccounts
+from libs.common.storage.mongo.sharding import ONE_ZONE, Zones
 from libs.common.storage.prices.price_book import PriceBook, prices_at
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.metrics import Metrics
@@ -66,6 +67,7 @@ class Poster:
         observers: Sequence[Observer] = (),
         now: Callable[[], datetime],
         any_of: Callable[[int], int] = randrange,
+        zones: Zones = ONE_ZONE,
     ) -> None:
         self._ledger = ledger
         self._session = session
@@ -75,6 +77,7 @@ class Poster:
         self._observers = observers
         self._now = now
         self._any_of = any_of
+        self._zones = zones
 
     async def write(self, batches: Sequence[Sequence[UsageEvent]]) -> list[Failures]:
         """Posts accepted events and settles their accounts. Returns the failures of each batch.
@@ -102,13 +105,16 @@ class Poster:
         for one event as for a hundred. Workers with a backlog of the same accounts start at random
         transactions, because two workers cannot post to one account at a time.
         """
-        if len(events) <= MAX_EVENTS_PER_TRANSACTION:
-            return [events]
-        by_account = sorted(events, key=lambda event: event.user_id)
-        starts = range(0, len(events), MAX_EVENTS_PER_TRANSACTION)
-        shares = [by_account[start : start + MAX_EVENTS_PER_TRANSACTION] for start in starts]
+        shares = list(chain.from_iterable(map(_shares, self._by_zone(events))))
         first = self._any_of(len(shares))
         return shares[first:] + shares[:first]
+
+    def _by_zone(self, events: list[UsageEvent]) -> Iterable[list[UsageEvent]]:
+        """So that a transaction has accounts of one shard alone, where there are shards."""
+        by_zone: defaultdict[int, list[UsageEvent]] = defaultdict(list)
+        for event in events:
+            by_zone[self._zones.of(event.user_id)].append(event)
+        return by_zone.values()
 
     async def _post(self, events: Sequence[UsageEvent]) -> _Posting:
         began = monotonic()
@@ -185,3 +191,11 @@ class Poster:
         models = Counter(model for entry in unpriced for model in unpriced_models(entry))
         for (provider, model), calls in models.items():
             log.warning("calls.unpriced", provider=provider, model=model, calls=calls)
+
+
+def _shares(events: list[UsageEvent]) -> Iterable[list[UsageEvent]]:
+    if len(events) <= MAX_EVENTS_PER_TRANSACTION:
+        return [events]
+    by_account = sorted(events, key=lambda event: event.user_id)
+    starts = range(0, len(events), MAX_EVENTS_PER_TRANSACTION)
+    return [by_account[start : start + MAX_EVENTS_PER_TRANSACTION] for start in starts]

@@ -164,7 +164,7 @@ async def test_an_abandoned_calls_cost_is_refunded_under_the_calls_id(
     for event in (given_up, call):
         await stage.enqueue([event])
         await stage.drained()
-    [late] = await stage.entries.corrections_of([call.call_id])
+    [late] = await stage.entries.corrections_of(await stage.entries.get_many([call.call_id]))
     refused = await correct(admin, kind="refund", amount_usd=-0.004, entry_id=late.entry_id)
     assert refused.status_code == 422
     assert call.call_id in wrong_fields(refused)["entry_id"]

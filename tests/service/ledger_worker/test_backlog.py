@@ -8,6 +8,7 @@ import pytest
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.storage.mongo.driver import Database, Session, open_session
 from libs.common.storage.mongo.ledger import Added, EntriesRefused, LedgerStore
+from libs.common.storage.mongo.sharding import ONE_ZONE, Zones
 from libs.common.storage.prices.price_book import PriceBook
 from libs.common.storage.prices.price_map import PriceMap
 from services.ledger_worker.poster import MAX_EVENTS_PER_TRANSACTION, Poster
@@ -44,7 +45,9 @@ async def session(stage: Stage) -> AsyncIterator[Session]:
         yield opened
 
 
-def poster(stage: Stage, ledger: LedgerStore, session: Session, *, first: int) -> Poster:
+def poster(
+    stage: Stage, ledger: LedgerStore, session: Session, *, first: int, zones: Zones = ONE_ZONE
+) -> Poster:
     return Poster(
         ledger=ledger,
         session=session,
@@ -53,6 +56,7 @@ def poster(stage: Stage, ledger: LedgerStore, session: Session, *, first: int) -
         metrics=stage.metrics,
         now=lambda: datetime.now(UTC),
         any_of=lambda number: first % number,
+        zones=zones,
     )
 
 
@@ -90,6 +94,15 @@ async def test_jobs_that_fit_in_one_transaction_are_left_alone(
     users = ("bob", "alice", "carol")
     await poster(stage, ledger, session, first=1).write([[make_event(user) for user in users]])
     assert ledger.posted == [list(users)]
+
+
+async def test_a_transaction_has_accounts_of_one_zone(
+    stage: Stage, ledger: NotingLedger, session: Session
+) -> None:
+    events = [make_event(user) for user in ("carol", "alice", "bob", "alice")]
+    one = poster(stage, ledger, session, first=0, zones=Zones(["bob"]))
+    assert await one.write([events]) == [{}]
+    assert ledger.posted == [["carol", "bob"], ["alice", "alice"]]
 
 
 async def test_a_reason_that_may_concern_no_entry_costs_few_tries(

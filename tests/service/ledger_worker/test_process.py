@@ -272,7 +272,8 @@ async def test_the_worker_verifies_and_settles_periodically(
         await stage.set_price("late-1", "3", "15")
 
         async def is_settled() -> bool:
-            return len(await stage.entries.corrections_of([event.call_id])) == 1
+            posted = await stage.entries.get_many([event.call_id])
+            return len(await stage.entries.corrections_of(posted)) == 1
 
         await eventually(is_settled)
         await stage.assert_exact("alice", 2, nusd=CALL_NUSD)

@@ -73,7 +73,8 @@ async def test_concurrent_refunds_share_the_calls_cost(
     refunds = [refund(f"refund-{n}", 3) for n in range(8)]
     results = await asyncio.gather(*(posted(ledger, row) for row in refunds))
     assert results.count(True) == 3
-    corrections = await EntryStore(database).corrections_of(["call"])
+    entries = EntryStore(database)
+    corrections = await entries.corrections_of(await entries.get_many(["call"]))
     assert sum(row.cost_nusd for row in corrections) == -9
     assert await total(ledger) == 101
 

@@ -186,9 +186,10 @@ class AccountSpend:
         """In one snapshot: an amount that moves meanwhile counts once."""
 
         async def work(session: Session) -> Spent:
-            ids = [f"{user_id}|{period}" for user_id in user_ids for period in periods]
+            owners = {f"{user}|{period}": user for user in user_ids for period in periods}
             beside: defaultdict[str, dict[str, Document]] = defaultdict(dict)
-            for document in await find_by_ids(self._beside, ids, session=session):
+            found = await find_by_ids(self._beside, [*owners], session=session, owners=owners)
+            for document in found:
                 beside[document["user_id"]][document["period"]] = document
             accounts = await find_by_ids(self._accounts, user_ids, FIELDS, session)
             # What is left of an account that was removed.
@@ -235,11 +236,9 @@ def _ended(period: str, day: date) -> bool:
 
 def _add(user_id: str, period: str, nusd: int) -> UpdateOne:
     return UpdateOne(
-        {"_id": f"{user_id}|{period}"},
-        {
-            "$inc": {"spent_nusd": nusd, "revision": 1},
-            "$setOnInsert": {"user_id": user_id, "period": period},
-        },
+        # Its shard key, too, from which an upsert takes these fields.
+        {"_id": f"{user_id}|{period}", "user_id": user_id, "period": period},
+        {"$inc": {"spent_nusd": nusd, "revision": 1}},
         upsert=True,
     )
 

@@ -17,6 +17,8 @@ import msgspec
 from bson.binary import Binary
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
 from bson.raw_bson import RawBSONDocument as RawDocument
 from motor.motor_asyncio import (
     AsyncIOMotorClient,
@@ -58,6 +60,8 @@ __all__ = [
     "DuplicateKeyError",
     "IndexModel",
     "InsertOne",
+    "MaxKey",
+    "MinKey",
     "MongoUnsuitable",
     "OperationFailure",
     "PyMongoError",
@@ -70,6 +74,7 @@ __all__ = [
     "check_mongo_uri",
     "from_document",
     "in_transaction",
+    "is_router",
     "kill_sessions",
     "open_database",
     "open_session",
@@ -89,6 +94,8 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _DEFAULT_DATABASE = "gateway"
+# The answer of mongos to hello.
+_ROUTER = "isdbgrid"
 # Longer than any healthy operation, shorter than a worker's job. It also bounds how long the driver
 # looks for a server, whatever `serverSelectionTimeoutMS` is.
 _OPERATION_TIMEOUT_S = 5.0
@@ -152,11 +159,16 @@ async def open_database(
 async def ping(database: Database) -> None:
     """Raises PyMongoError if no server answers, MongoUnsuitable for a standalone server."""
     hello = await database.command("hello")
-    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+    if "setName" not in hello and hello.get("msg") != _ROUTER:
         raise MongoUnsuitable(
             "MongoDB runs standalone, and posting to the ledger needs transactions. Start mongod "
             "with --replSet rs0 and run rs.initiate() once; a set of one node is enough."
         )
+
+
+async def is_router(database: Database) -> bool:
+    """Whether it is a sharded cluster's, which mongos answers for."""
+    return bool((await database.command("hello")).get("msg") == _ROUTER)
 
 
 @asynccontextmanager

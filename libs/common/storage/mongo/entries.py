@@ -8,6 +8,7 @@ import msgspec
 
 from libs.common.domain.ids import first_uuid7
 from libs.common.schemas.entry import EntryStatus, LedgerEntry
+from libs.common.storage.mongo.batched_reads import one_of
 from libs.common.storage.mongo.driver import ASCENDING, Database, Document, from_document
 from libs.common.storage.mongo.slices import Slice, both_conditions
 
@@ -62,10 +63,17 @@ class EntryStore:
         found = self._entries.find({"_id": {"$in": list(entry_ids)}}, {"_id": 1})
         return {document["_id"] for document in await found.to_list(len(entry_ids) or 1)}
 
-    async def corrections_of(self, entry_ids: Sequence[str]) -> list[LedgerEntry]:
+    async def corrections_of(self, entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
         """Direct corrections of these entries, by account in the order of posting."""
-        found = self._entries.find({"corrects": {"$in": list(entry_ids)}})
-        documents = await found.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entry_ids))
+        if not entries:
+            return []
+        found = self._entries.find(
+            {
+                "corrects": {"$in": [entry.entry_id for entry in entries]},
+                "user_id": one_of(entry.user_id for entry in entries),
+            }
+        )
+        documents = await found.sort("seq", ASCENDING).to_list(_MAX_CORRECTIONS * len(entries))
         return [from_document(document, LedgerEntry) for document in documents]
 
     async def select(self, selector: EntrySelector, part: Slice) -> Sequence[LedgerEntry]:

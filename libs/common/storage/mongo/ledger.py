@@ -1,7 +1,8 @@
 """Writes entries, spend and rollups in one transaction. Only the ledger worker does so."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -31,10 +32,14 @@ from libs.common.storage.mongo.postings import SPARSE, numbered_documents
 from libs.common.storage.mongo.rollup_rows import rollup_rows, rollup_updates, wanted_values
 from libs.common.storage.mongo.rollup_segments import RollupSegments
 from libs.common.storage.mongo.rollup_values import RollupValues
+from libs.common.storage.mongo.sharding import SHARD_KEYS
 
 _DUPLICATE_KEY = 11000
 # Gets the new entries and their accounts, as `Added` has them.
 Beside = Callable[[Sequence[LedgerEntry], Mapping[str, Document], Session], Awaitable[None]]
+# Of which entries of the batch the ledger is asked: none, those of the entries' own accounts, or of
+# any account, which asks every shard.
+_Asked = Literal["nothing", "own", "any"]
 _OF_ACCOUNTS = (*FIELDS, "budgets")
 _SUM: Document = {"$group": {"_id": None, "nusd": {"$sum": "$cost_nusd"}}}
 
@@ -104,7 +109,7 @@ class LedgerStore(LedgerReader):
     """Writes the reader's collections and the accounts' counts of entries.
 
     `unpriced` lists the entries that wait for a price. `rollup_tags` are the names of tags whose
-    values have sums. `beside` writes in the same transaction.
+    values have sums. `beside` writes in the same transaction. `sharded`: on a cluster of shards.
     """
 
     def __init__(
@@ -113,11 +118,13 @@ class LedgerStore(LedgerReader):
         *,
         rollup_tags: Collection[str] = (),
         beside: Beside | None = None,
+        sharded: bool = False,
     ) -> None:
         super().__init__(database)
         self._rollup_tags = rollup_tags
         self._rollup_values = RollupValues(database)
         self._segments = RollupSegments(database)
+        self._rollups_by = SHARD_KEYS["rollups"] if sharded else ()
         self._beside = beside
         self._accounts = database["accounts"]
         self._unpriced = database["unpriced"]
@@ -151,23 +158,24 @@ class LedgerStore(LedgerReader):
         if not entries:
             return Added()
         try:
-            return await self._post_in_transaction(entries, kept, asking=False)
+            return await self._post_in_transaction(entries, kept, "nothing")
         except (DuplicateKeyError, UnknownAccounts):
             pass
         except (PyMongoError, BSONError, OverflowError) as error:
             if refusal(error) != "document":
                 raise
         try:
-            return await self._post_in_transaction(entries, kept, asking=True)
+            return await self._post_in_transaction(entries, kept, "own")
         except DuplicateKeyError:
-            # Another worker has posted some of the entries meanwhile; this try skips them.
-            return await self._post_in_transaction(entries, kept, asking=True)
+            # Another worker has posted some of the entries meanwhile, or another account has the
+            # id; this try skips them.
+            return await self._post_in_transaction(entries, kept, "any")
 
     async def _post_in_transaction(
-        self, entries: dict[str, LedgerEntry], kept: Session | None, *, asking: bool
+        self, entries: dict[str, LedgerEntry], kept: Session | None, asked: _Asked
     ) -> Added:
         async def work(session: Session) -> Added:
-            new = await self._missing(entries, session) if asking else list(entries.values())
+            new = await self._missing(entries, asked, session)
             return await self._add(new, session) if new else Added()
 
         try:
@@ -178,10 +186,12 @@ class LedgerStore(LedgerReader):
             raise
 
     async def _missing(
-        self, entries: dict[str, LedgerEntry], session: Session
+        self, entries: dict[str, LedgerEntry], asked: _Asked, session: Session
     ) -> list[LedgerEntry]:
         """The entries that the ledger lacks, with corrections for abandoned calls."""
-        posted = await self._posted(entries, session)
+        if asked == "nothing":
+            return list(entries.values())
+        posted = await self._posted(entries, asked, session)
         new = [entry for id_, entry in entries.items() if id_ not in posted]
         late = {
             correction.entry_id: correction
@@ -189,13 +199,22 @@ class LedgerStore(LedgerReader):
             if (correction := late_event(entries[id_], original)) is not None
         }
         if late:
-            known = await self._posted(late, session)
+            known = await self._posted(late, asked, session)
             new += [entry for id_, entry in late.items() if id_ not in known]
         return new
 
-    async def _posted(self, ids: Iterable[str], session: Session) -> dict[str, _Posted]:
-        fields = ("user_id", "status", "periods")
-        documents = await find_by_ids(self._entries, list(ids), fields, session)
+    async def _posted(
+        self, entries: Mapping[str, LedgerEntry], asked: _Asked, session: Session
+    ) -> dict[str, _Posted]:
+        """Of those, by entry_id, what the ledger has."""
+        owners = {id_: entry.user_id for id_, entry in entries.items()}
+        documents = await find_by_ids(
+            self._entries,
+            list(entries),
+            ("user_id", "status", "periods"),
+            session,
+            owners if asked == "own" else None,
+        )
         return {document["_id"]: from_document(document, _Posted) for document in documents}
 
     async def _add(self, entries: Sequence[LedgerEntry], session: Session) -> Added:
@@ -216,7 +235,8 @@ class LedgerStore(LedgerReader):
         wanted = wanted_values(entries, self._rollup_tags)
         is_own = await self._rollup_values.admit(wanted, session)
         rows = rollup_rows(entries, self._rollup_tags, is_own)
-        await self._rollups.bulk_write(rollup_updates(rows), session=session)
+        updates = rollup_updates(rows, by=self._rollups_by)
+        await self._rollups.bulk_write(updates, session=session)
         await self._segments.add(rows.values(), session)
 
     async def _count(self, entries: Sequence[LedgerEntry], session: Session) -> dict[str, Document]:
@@ -249,9 +269,10 @@ class LedgerStore(LedgerReader):
         A call and its corrections have one account, and `_count` serialises the postings to one
         account, so a refund that is ordered meanwhile is seen here.
         """
-        for entry_id in {e.corrects for e in entries if e.kind == "refund" and e.corrects}:
-            of_call = [{"$match": {"_id": entry_id}}, _SUM]
-            corrections = [{"$match": {"corrects": entry_id}}, _SUM]
+        refunded = {(e.corrects, e.user_id) for e in entries if e.kind == "refund" and e.corrects}
+        for entry_id, user_id in refunded:
+            of_call = [{"$match": {"_id": entry_id, "user_id": user_id}}, _SUM]
+            corrections = [{"$match": {"corrects": entry_id, "user_id": user_id}}, _SUM]
             rows = [
                 *await self._entries.aggregate(of_call, session=session).to_list(1),
                 *await self._entries.aggregate(corrections, session=session).to_list(1),

@@ -14,7 +14,7 @@ import structlog
 from libs.common.schemas.entry import LedgerEntry
 from libs.common.schemas.spend import KeyPeriod, PeriodSpend
 from libs.common.storage.mongo.account_spend import NOT_READ, AccountSpend
-from libs.common.storage.mongo.batched_reads import IDS_PER_READ
+from libs.common.storage.mongo.batched_reads import IDS_PER_READ, one_of
 from libs.common.storage.mongo.driver import Database, Document, PyMongoError, Session
 from libs.common.storage.mongo.entry_filter import EntryFilter, EntryPlace
 from libs.common.storage.mongo.entry_stretches import Stretch, place_of, stretches
@@ -117,8 +117,8 @@ class LedgerReader:
         for start in range(0, len(wanted), IDS_PER_READ):
             some = wanted[start : start + IDS_PER_READ]
             match: Document = {
-                "user_id": _one_of(each.user_id for each in some),
-                "key_id": _one_of(each.key_id for each in some),
+                "user_id": one_of(each.user_id for each in some),
+                "key_id": one_of(each.key_id for each in some),
             }
             if by_day:
                 days = [each.days for each in some if each.days is not None]
@@ -199,9 +199,3 @@ class LedgerReader:
         return stretches(
             self._database, wanted, now, size=size, looked_at=self._looked_at, without=without
         )
-
-
-def _one_of(values: Iterable[str]) -> str | Document:
-    """A condition; one value alone is an equality, which every server plans best."""
-    distinct = sorted(set(values))
-    return distinct[0] if len(distinct) == 1 else {"$in": distinct}

@@ -98,10 +98,21 @@ def rollup_rows(
     return rows
 
 
-def rollup_updates(rows: Mapping[str, RollupRow]) -> list[UpdateOne]:
-    """One `$inc` per document."""
+def rollup_updates(rows: Mapping[str, RollupRow], *, by: Sequence[str] = ()) -> list[UpdateOne]:
+    """One `$inc` per document, which is found by its id and the fields `by`.
+
+    A sharded collection wants its shard key there; elsewhere a document is found faster by its id.
+    """
     return [
-        UpdateOne({"_id": id_}, {"$inc": dict(row.added), "$setOnInsert": row.fields}, upsert=True)
+        UpdateOne(
+            {"_id": id_} | {name: row.fields[name] for name in by},
+            {
+                "$inc": dict(row.added),
+                # An upsert takes the others from its condition.
+                "$setOnInsert": {n: value for n, value in row.fields.items() if n not in by},
+            },
+            upsert=True,
+        )
         for id_, row in sorted(rows.items())
     ]
 
