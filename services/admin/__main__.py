@@ -13,7 +13,7 @@ import sys
 
 from libs.common.logging import configure_logging
 from libs.common.settings import SettingsError, load_or_exit
-from libs.common.storage.mongo.driver import MongoUnsuitable
+from libs.common.storage.mongo.driver import MongoUnsuitable, PyMongoError
 from libs.common.storage.redis.suitability import RedisUnsuitable
 from libs.common.version import arguments_of
 from libs.common.web.server import serve
@@ -38,7 +38,7 @@ def main() -> None:
             asyncio.run(migrate(settings, shard=arguments.shard_collections))
         else:
             asyncio.run(check_start(settings))
-    except (SettingsError, MongoUnsuitable, RedisUnsuitable) as error:
+    except (SettingsError, MongoUnsuitable, RedisUnsuitable, PyMongoError) as error:
         sys.exit(f"services.admin: {error}")
     if migrates:
         return

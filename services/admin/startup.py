@@ -10,11 +10,12 @@ from libs.common.storage.mongo.driver import (
     Database,
     MongoUnsuitable,
     PyMongoError,
+    is_router,
     open_database,
     ping,
 )
 from libs.common.storage.mongo.index import build_indexes, ensure_indexes
-from libs.common.storage.mongo.sharding import shard_collections
+from libs.common.storage.mongo.sharding import NO_CLUSTER, shard_collections
 from libs.common.storage.prices.price_map import open_price_map
 from libs.common.storage.redis.suitability import check_if_there, publishes
 from services.admin.settings import Settings
@@ -43,6 +44,8 @@ async def migrate(settings: Settings, *, shard: bool = False) -> None:
     uri = settings.mongo_uri.reveal()
     async with open_database(uri) as database:
         await _await_mongo(database, settings.mongo_wait_s)
+        if shard and not await is_router(database):
+            raise MongoUnsuitable(NO_CLUSTER)
     async with open_database(uri, operation_timeout_s=_BUILD_TIMEOUT_S) as database:
         await build_indexes(database, INDEXES)
         if shard:

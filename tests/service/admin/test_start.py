@@ -37,10 +37,11 @@ def environment(mongo_uri: str, redis_url: str) -> Environment:
     return with_changes
 
 
-def refusal(environment: dict[str, str]) -> str:
+def refusal(environment: dict[str, str], *options: str) -> str:
     """The one line with which the start ends."""
+    command = (*COMMAND, *options)
     done = subprocess.run(
-        COMMAND, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1, done.stderr
     [line] = done.stderr.splitlines()
@@ -65,6 +66,13 @@ def test_missing_indexes_of_a_large_ledger_are_built_by_a_command(
         assert "user_id_1_started_at_1__id_1" in entries.index_information()
     with served(environment(), tmp_path):
         pass
+
+
+def test_a_replica_set_is_not_sharded(environment: Environment, mongo_uri: str) -> None:
+    line = refusal(environment(), "--shard-collections")
+    assert line == "services.admin: MONGO_URI is not that of a sharded cluster's mongos"
+    with MongoClient[Any](mongo_uri) as client:
+        assert client.get_default_database().list_collection_names() == []
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ SHARD_KEYS: Mapping[str, tuple[str, ...]] = {
     # An id begins with the account.
     "rollup_values": ("_id",),
 }
+NO_CLUSTER = "MONGO_URI is not that of a sharded cluster's mongos"
 _ZONE = "gateway-"
 # Accounts a zone.
 _FEW = 100
@@ -71,7 +72,7 @@ async def shard_collections(database: Database) -> int:
     """
     admin = database.client.admin
     if not await is_router(database):
-        raise MongoUnsuitable("MONGO_URI is not that of a sharded cluster's mongos")
+        raise MongoUnsuitable(NO_CLUSTER)
     shards = sorted(each["_id"] for each in (await admin.command("listShards"))["shards"])
     bounds = await _even_bounds(database, len(shards))
     wanted = zone_ranges(database.name, bounds)
