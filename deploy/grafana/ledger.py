@@ -10,8 +10,12 @@ LEDGER = Row(
         Panel(
             "Queue",
             "short",
-            "Batches of usage events that wait or run, in Redis. None is drawn without a worker.",
-            (Query(gauge("ledger_queue_jobs", how="max"), "jobs"),),
+            "Batches of usage events that wait or run, in Redis. None is drawn without a worker. "
+            "Jobs of shards that are away are not counted.",
+            (
+                Query(gauge("ledger_queue_jobs", how="max"), "jobs"),
+                Query(gauge("ledger_queue_shards_away", how="max"), "shards away"),
+            ),
             ("WorkerAbsent",),
         ),
         Panel(

@@ -19,10 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
-    """`jobs` wait or run; `oldest_at` is of a sample of them, null where there is none."""
+    """`jobs` wait or run; `oldest_at` is of a sample of them, null where there is none.
+
+    Neither is of the `shards_away` of a Redis Cluster, which do not answer.
+    """
 
     jobs: int
     oldest_at: datetime | None
+    shards_away: int
 
 
 class SpoolView(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +59,9 @@ class ProofStateView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerHealthView(msgspec.Struct, frozen=True, kw_only=True):
-    """`queue` and `spools` are null while Redis does not answer."""
+    """`queue` and `spools` are null while Redis does not answer, or in a cluster the master that
+    has the one or the other; Redis is down if neither is known.
+    """
 
     redis: Literal["up", "down"]
     queue: QueueView | None
@@ -67,13 +73,7 @@ class LedgerHealthView(msgspec.Struct, frozen=True, kw_only=True):
 async def show_ledger_health(request: Request[State]) -> Answer[LedgerHealthView]:
     """It reads what the gateways and the workers keep, and proves nothing itself."""
     state = request.state
-    queue = spools = None
-    try:
-        jobs, oldest_ms = await queue_state(state["redis"])
-        queue = QueueView(jobs=jobs, oldest_at=_time(oldest_ms))
-        spools = tuple(map(_spool, await state["spool_notes"].all()))
-    except (RedisError, OSError) as error:
-        log.warning("queue.unavailable", error=error)
+    queue, spools = await _queue(state), await _spools(state)
     progress = await state["proofs"].progress()
     proof = ProofStateView(
         ok=progress.ok,
@@ -84,13 +84,30 @@ async def show_ledger_health(request: Request[State]) -> Answer[LedgerHealthView
     )
     return Answer(
         LedgerHealthView(
-            redis="down" if spools is None else "up",
+            redis="down" if queue is None and spools is None else "up",
             queue=queue,
             spools=spools,
             dead_letters=await state["dead_letters"].count(),
             proof=proof,
         )
     )
+
+
+async def _queue(state: State) -> QueueView | None:
+    try:
+        told = await queue_state(state["redis"])
+    except (RedisError, OSError) as error:
+        log.warning("queue.unavailable", error=error)
+        return None
+    return QueueView(jobs=told.jobs, oldest_at=_time(told.oldest_ms), shards_away=told.shards_away)
+
+
+async def _spools(state: State) -> tuple[SpoolView, ...] | None:
+    try:
+        return tuple(map(_spool, await state["spool_notes"].all()))
+    except (RedisError, OSError) as error:
+        log.warning("spools.unavailable", error=error)
+        return None
 
 
 def _spool(note: SpoolNote) -> SpoolView:

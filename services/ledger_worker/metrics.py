@@ -80,6 +80,10 @@ class Metrics:
             buckets=_SECONDS_BUCKETS,
         )
         self.queue_jobs = gauge("ledger_queue_jobs", "Jobs that wait or run")
+        self.queue_shards_away = gauge(
+            "ledger_queue_shards_away",
+            "Shards of a Redis Cluster whose jobs are not counted: they do not answer",
+        )
         self.redis_memory_ratio = gauge(
             "ledger_redis_memory_ratio",
             "Share of maxmemory that Redis uses: at 1 it rejects new work; 0 without a limit",

@@ -258,7 +258,7 @@ async def _wait_for(name: str, check: Callable[[], Awaitable[None]], stop: async
 async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
-            depth, oldest_ms = await queue_state(redis)
+            state = await queue_state(redis)
             # A user that may not ask is told of at the start.
             with suppress(NoPermissionError):
                 metrics.redis_memory_ratio.set(await memory_ratio(redis))
@@ -266,7 +266,9 @@ async def _watch_queue(redis: Redis, metrics: Metrics, stop: asyncio.Event) -> N
             # `keep_working` logs that Redis is unavailable.
             pass
         else:
-            metrics.queue_jobs.set(depth)
+            metrics.queue_jobs.set(state.jobs)
+            metrics.queue_shards_away.set(state.shards_away)
+            oldest_ms = state.oldest_ms
             age_s = 0.0 if oldest_ms is None else max(time() - oldest_ms / 1000, 0.0)
             metrics.queue_oldest_s.set(age_s)
         await pause(stop, _WATCH_INTERVAL_S)

@@ -12,12 +12,17 @@ _PROOF_DUE = timedelta(days=2)
 
 def ledger_findings(health: LedgerHealthView, now: datetime) -> list[Finding]:
     found = [_proof(health.proof, now), _letters(health.dead_letters)]
-    if health.queue is None or health.spools is None:
+    queue, spools = health.queue, health.spools
+    if queue is None:
         return [AREA.unknown("queue", "Redis does not answer"), *found]
-    return [_queue(health.queue, now), _spools(health.spools), *found]
+    away = AREA.unknown("spool", "the master that has the notes of it does not answer")
+    return [_queue(queue, now), away if spools is None else _spools(spools), *found]
 
 
 def _queue(queue: QueueView, now: datetime) -> Finding:
+    if queue.shards_away:
+        reason = f"{queue.shards_away} shards do not answer; {queue.jobs:,} jobs in the others"
+        return AREA.fail("queue", reason, "see which masters are away, at `redis` above")
     if queue.oldest_at is None:
         return AREA.ok("queue", "empty")
     waits = max(now - queue.oldest_at, timedelta(0))

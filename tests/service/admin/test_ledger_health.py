@@ -28,7 +28,7 @@ NOW_MS = round(NOW.timestamp() * 1000)
 async def test_nothing_waits_in_a_new_ledger(admin: httpx2.AsyncClient) -> None:
     assert (await admin.get(PATH)).json() == {
         "redis": "up",
-        "queue": {"jobs": 0, "oldest_at": None},
+        "queue": {"jobs": 0, "oldest_at": None, "shards_away": 0},
         "spools": [],
         "dead_letters": 0,
         "proof": {

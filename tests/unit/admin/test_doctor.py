@@ -47,7 +47,7 @@ INFO = {
 REDIS = RedisFacts(info=INFO, user="admin", fsync="always", time_ms=NOW_MS, round_trip_s=0.01)
 HEALTH = LedgerHealthView(
     redis="up",
-    queue=QueueView(jobs=0, oldest_at=None),
+    queue=QueueView(jobs=0, oldest_at=None, shards_away=0),
     spools=(),
     dead_letters=0,
     proof=ProofStateView(
@@ -160,9 +160,16 @@ def test_of_what_redis_does_not_tell() -> None:
     [
         ({}, {}),
         ({"queue": None}, {"queue": "unknown"}),
-        ({"queue": QueueView(jobs=2, oldest_at=NOW - timedelta(seconds=5))}, {}),
-        ({"queue": QueueView(jobs=2, oldest_at=NOW - timedelta(minutes=1))}, {"queue": "warn"}),
-        ({"queue": QueueView(jobs=2, oldest_at=NOW - timedelta(hours=1))}, {"queue": "fail"}),
+        ({"queue": QueueView(jobs=2, oldest_at=NOW - timedelta(seconds=5), shards_away=0)}, {}),
+        (
+            {"queue": QueueView(jobs=2, oldest_at=NOW - timedelta(minutes=1), shards_away=0)},
+            {"queue": "warn"},
+        ),
+        (
+            {"queue": QueueView(jobs=2, oldest_at=NOW - timedelta(hours=1), shards_away=0)},
+            {"queue": "fail"},
+        ),
+        ({"queue": QueueView(jobs=0, oldest_at=None, shards_away=1)}, {"queue": "fail"}),
         ({"dead_letters": 1}, {"dead letters": "warn"}),
         (
             {

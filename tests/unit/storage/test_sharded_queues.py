@@ -12,6 +12,7 @@ from libs.common.storage.mongo.dead_letters import DeadLetter, DeadLetterStore, 
 from libs.common.storage.queue.correction_queue import CorrectionQueue
 from libs.common.storage.queue.event_queue import (
     QUEUE,
+    QueueState,
     decode_job,
     encode_batch,
     encode_event,
@@ -61,14 +62,14 @@ def test_a_single_server_has_one_queue_of_the_same_name_as_ever() -> None:
 
 async def test_the_state_is_that_of_all_shards(redis: Redis, shards: Shards) -> None:
     assert await queue_is_empty(redis)
-    assert await queue_state(redis) == (0, None)
+    assert await queue_state(redis) == QueueState(jobs=0, oldest_ms=None, shards_away=0)
     for shard in (1, 3, 3):
         async with redis.pipeline() as pipeline:
             enqueue_batch(pipeline, queues_of(shards)[shard], f"job-{shard}", encode_batch([]))
             await pipeline.execute()
-    depth, oldest_ms = await queue_state(redis)
-    assert depth == 2
-    assert oldest_ms is not None
+    state = await queue_state(redis)
+    assert (state.jobs, state.shards_away) == (2, 0)
+    assert state.oldest_ms is not None
     assert not await queue_is_empty(redis)
     assert await waiting(redis, shards) == {0: [], 1: ["events.post"], 2: [], 3: ["events.post"]}
 
@@ -78,7 +79,7 @@ async def test_swept_events_wait_once_in_their_accounts_shard(redis: Redis, shar
     for _ in range(2):
         await enqueue_swept(redis, queue, [b"\x01", b"\x02"])
     assert (await waiting(redis, shards))[2] == ["events.post"]
-    assert await queue_state(redis) != (0, None)
+    assert (await queue_state(redis)).jobs == 1
 
 
 async def test_a_correction_waits_in_its_accounts_shard(redis: Redis, shards: Shards) -> None:

@@ -6,10 +6,10 @@ in arq's format, in one transaction with the other commands that must be durable
 without an expiry: an unposted event is never dropped.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
-from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,7 +18,8 @@ from arq.jobs import serialize_job
 
 from libs.common.decode_errors import UNREADABLE
 from libs.common.schemas.usage import UsageEvent
-from libs.common.storage.redis.client import Redis
+from libs.common.storage.redis.client import Redis, RedisError
+from libs.common.storage.redis.node_pool import first_answer
 from libs.common.storage.redis.pipelining import CommandSink
 from libs.common.storage.redis.scripts import ALLOW_OOM, run_once
 from libs.common.storage.redis.shards import Shards, shards_of
@@ -56,6 +57,17 @@ class Queue(msgspec.Struct, frozen=True):
 
     name: str
     prefix: str
+
+
+class QueueState(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs wait or run, and the enqueue time (Unix ms) of the oldest in a sample.
+
+    Of all shards but `shards_away`, which did not answer.
+    """
+
+    jobs: int
+    oldest_ms: int | None
+    shards_away: int
 
 
 def queues_of(shards: Shards) -> tuple[Queue, ...]:
@@ -167,21 +179,33 @@ async def queue_is_empty(redis: Redis) -> bool:
         return not any(await pipeline.execute())
 
 
-async def queue_state(redis: Redis) -> tuple[int, int | None]:
-    """How many jobs wait or run, and the enqueue time (Unix ms) of the oldest in a sample.
+async def queue_state(redis: Redis) -> QueueState:
+    """Raises RedisError if no shard answers."""
+    asked = (_state_of(redis, queue.name) for queue in queues_of(shards_of(redis)))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, (RedisError, OSError)):
+            raise answer
+    told = [answer for answer in answers if isinstance(answer, QueueState)]
+    if not told:
+        first_answer(answers)
+    return QueueState(
+        jobs=sum(state.jobs for state in told),
+        oldest_ms=min((s.oldest_ms for s in told if s.oldest_ms is not None), default=None),
+        shards_away=len(answers) - len(told),
+    )
 
-    Of all shards: raises RedisError if one of them does not answer.
-    """
+
+async def _state_of(redis: Redis, queue: str) -> QueueState:
     async with redis.pipeline(transaction=False) as pipeline:
-        for queue in queues_of(shards_of(redis)):
-            pipeline.zcard(queue.name)
-            pipeline.zrange(queue.name, 0, _AGE_SAMPLE - 1)
-        found = await pipeline.execute()
-    depth, job_ids = sum(found[::2]), list(chain.from_iterable(found[1::2]))
-    jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in job_ids]) if job_ids else []
+        pipeline.zcard(queue)
+        pipeline.zrange(queue, 0, _AGE_SAMPLE - 1)
+        depth, ids = await pipeline.execute()
+    jobs = await redis.mget([job_key_prefix.encode() + id_ for id_ in ids]) if ids else []
     enqueued = [decode_job(job)["et"] for job in jobs if job is not None]
     # A retried job moves back in the queue, so the head is not always the oldest.
-    return depth, min((at for at in enqueued if at > 0), default=None)
+    oldest_ms = min((at for at in enqueued if at > 0), default=None)
+    return QueueState(jobs=depth, oldest_ms=oldest_ms, shards_away=0)
 
 
 def _now_ms() -> int:

@@ -71,7 +71,9 @@ async def show_page(view: View) -> Shown:
 def _tiles(view: View, health: LedgerHealthView) -> Node:
     queue, spools, proved = health.queue, health.spools, health.proof.last_success_at
     lag = "not known" if queue is None else "nothing waits"
-    if queue is not None and queue.oldest_at is not None:
+    if queue is not None and queue.shards_away:
+        lag = f"not counted: {counted(queue.shards_away, 'shard', 'shards')} away"
+    elif queue is not None and queue.oldest_at is not None:
         lag = f"the oldest for {lasted(view.now - queue.oldest_at)}"
     spooled = [each for each in spools or () if each.until is None]
     sizes = [each.size for each in spooled if each.size is not None]
@@ -99,7 +101,7 @@ def _tiles(view: View, health: LedgerHealthView) -> Node:
 
 def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
     queue = health.queue
-    if queue is None or health.spools is None:
+    if queue is None:
         return [
             p[badge("Redis does not answer", "bad")],
             p["How long the queue is and what gateways spool is not known until it does. Usage of "
@@ -112,11 +114,17 @@ def _waiting(view: View, health: LedgerHealthView) -> list[Node]:
             when(queue.oldest_at, view.zone, seconds=True),
             ". If they grow older, look whether a ledger worker runs, and whether MongoDB is slow.",
         ]
+    away: Node = None
+    if queue.shards_away:
+        shards = counted(queue.shards_away, "shard does", "shards do")
+        away = p[badge(f"{shards} not answer", "bad"), " What waits there is not counted."]
+    if health.spools is None:
+        return [away, said, p["What gateways spool is not known: the master that has it is away."]]
     table = rows_table(
         "Spools", _SPOOLS, [_spool(view, each) for each in health.spools],
         empty=p["No gateway has said that usage waits on its disk: Redis took all of it."],
     )  # fmt: skip
-    return [said, table]
+    return [away, said, table]
 
 
 def _spool(view: View, each: SpoolView) -> list[Node]:

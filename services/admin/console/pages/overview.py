@@ -224,6 +224,9 @@ async def _ledger(view: View) -> Node:
         if queue.oldest_at is not None:
             jobs = counted(queue.jobs, "job", "jobs")
             waiting = f"{jobs}, the oldest for {lasted(view.now - queue.oldest_at)}"
+        if queue.shards_away:
+            shards = counted(queue.shards_away, "shard", "shards")
+            waiting = f"{waiting}; {shards} of Redis away"
     pairs: list[tuple[str, Node]] = [
         ("Books", proof_badge(health.proof.ok)),
         ("Waits to be posted", waiting),
