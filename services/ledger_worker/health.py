@@ -4,12 +4,13 @@ Probes run the check every few seconds, so this module imports nothing heavy.
 """
 
 import asyncio
+from collections.abc import Sequence
 from socket import gethostname
 
 import msgspec
 
 from libs.common.settings import Secret
-from libs.common.storage.redis.client import RedisError, open_redis
+from libs.common.storage.redis.client import Redis, RedisError, open_redis
 from libs.common.storage.redis.shards import Shards, shards_of
 from libs.common.storage.redis.url import check_redis_url
 
@@ -49,15 +50,32 @@ def fault(settings: CheckSettings) -> str | None:
 
 async def _is_alive(redis_url: str, name: str) -> bool:
     async with asyncio.timeout(_TIMEOUT_S), open_redis(redis_url, max_connections=1) as redis:
-        keys = health_keys(shards_of(redis), name)
-        fault: Exception | None = None
-        for looked in asyncio.as_completed([redis.exists(key) for key in keys]):
-            try:
-                if await looked:
-                    return True
-            except (RedisError, OSError) as error:
-                # Of one server: the worker may work on the shards of others.
-                fault = error
-        if fault is not None:
-            raise fault
-        return False
+        asked = [
+            asyncio.create_task(_exists(redis, k)) for k in health_keys(shards_of(redis), name)
+        ]
+        try:
+            return await _any_alive(asked)
+        finally:
+            # All are read, or what they raised is printed at the end.
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _exists(redis: Redis, key: str) -> bool:
+    return bool(await redis.exists(key))
+
+
+async def _any_alive(asked: Sequence[asyncio.Task[bool]]) -> bool:
+    """Raises the error of a server only if none of the others has a worker's key."""
+    fault: Exception | None = None
+    for looked in asyncio.as_completed(asked):
+        try:
+            if await looked:
+                return True
+        except (RedisError, OSError) as error:
+            # Of one server: the worker may work on the shards of others.
+            fault = error
+    if fault is not None:
+        raise fault
+    return False

@@ -1,6 +1,9 @@
 """A ledger on several shards: every event is posted once, whichever worker works on its shard."""
 
 import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -9,6 +12,7 @@ import pytest
 from arq.constants import in_progress_key_prefix, job_key_prefix
 
 from libs.common.settings import Secret
+from libs.common.storage.queue.event_queue import queue_state
 from libs.common.storage.queue.replay import replay_all
 from libs.common.storage.redis.client import RedisError
 from services.ledger_worker.health import CheckSettings, fault, health_keys
@@ -277,6 +281,8 @@ async def test_a_killed_master_stops_its_own_shards_alone_until_its_replica_take
                 return all([len(await clustered.entry_ids(user)) == 1 for user in others])
 
             await eventually(the_others_are_posted)
+            assert (await queue_state(clustered.redis)).shards_away == sum(served)
+            assert await check_output(settings, f"{cluster_session.url}?shards=4") == (0, b"")
             await finish(clustered, *others)
             promote(replica)
 
@@ -294,6 +300,18 @@ async def test_a_killed_master_stops_its_own_shards_alone_until_its_replica_take
         await clustered.assert_exact(user_id, 1 if lost else 2)
         assert await clustered.holds.held(user_id) == 0
         assert await clustered.spent_in_redis(user_id) == CALL_NUSD * (1 if lost else 2)
+
+
+async def check_output(settings: Settings, redis_url: str) -> tuple[int | None, bytes]:
+    """The exit code of `--check`, and what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.ledger_worker", "--check"),
+        env=os.environ | {"REDIS_URL": redis_url, "WORKER_NAME": settings.name},
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output
 
 
 def has_all(replica: Node, master: Node) -> bool:
