@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from libs.common.schemas.invalidation import Invalidation
-from libs.common.storage.redis.client import Redis, open_redis
+from libs.common.storage.redis.client import Redis, RedisError, open_redis
+from libs.common.storage.redis.cluster_client import ClusterRedis
 from libs.common.storage.redis.invalidation import listen, publish
+from libs.common.storage.redis.key_slots import slot_of
+from libs.common.storage.redis.shared_cache import key_of
+from tests.clusters import Cluster, until
 
 _FIRST = Invalidation(kind="key", id="hash-1")
 _SECOND = Invalidation(kind="account", id="acme")
@@ -87,3 +91,22 @@ async def test_a_reconnecting_gateway_invalidates_everything(
 
 async def test_publishing_without_subscribers_succeeds(admin: Redis) -> None:
     await publish(admin, _FIRST)
+
+
+async def test_a_gateway_hears_of_a_value_whose_node_is_away(
+    emptied_cluster: Cluster, cluster_redis: ClusterRedis
+) -> None:
+    """Else its key would go on working with a gateway that Redis could have told."""
+    await cluster_redis.ping()
+    master = emptied_cluster.master_of(slot_of(key_of(_FIRST.kind, _FIRST.id)))
+    master.server.kill()
+    try:
+        listening = Gateway(cluster_redis)
+        assert await listening.next() == "everything"
+        with pytest.raises(RedisError):
+            await publish(cluster_redis, _FIRST)
+        assert await listening.next() == _FIRST
+        await listening.close()
+    finally:
+        master.server.start()
+        until(emptied_cluster.is_whole)

@@ -24,13 +24,20 @@ _decode = msgspec.json.Decoder(Invalidation).decode
 async def publish(redis: Redis, *invalidations: Invalidation, as_one: bool = False) -> None:
     """Publishes invalidations. Raises RedisError on failure; caches then expire by their TTL.
 
+    The gateways' own caches are told even where the shared one cannot be: in a cluster, the node
+    that has its value may be the only one that is away.
+
     `as_one` publishes only the first: one invalidated price clears all cached prices.
     """
     # Before publishing: a gateway that gets the message must not read the old value from the shared
     # cache. Concurrently, since each waits for Redis to write to its disk.
-    await asyncio.gather(*(tombstone(redis, each.kind, each.id) for each in invalidations))
+    buried = [tombstone(redis, each.kind, each.id) for each in invalidations]
+    faults = await asyncio.gather(*buried, return_exceptions=True)
     for invalidation in invalidations[:1] if as_one else invalidations:
         await redis.publish(CHANNEL, _encode(invalidation))
+    for fault in faults:
+        if fault is not None:
+            raise fault
 
 
 async def listen(
